@@ -1,0 +1,66 @@
+# GNU make 3.81 (macOS) is enough. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8000
+ARGS ?=
+
+# A stamp is renewed when what is to be installed changed, so a second start installs nothing.
+RUN_STAMP := $(VENV)/.installed-run
+DEV_STAMP := $(VENV)/.installed-dev
+INPUTS := pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run setup test check format clean
+
+help:
+	@echo 'Sightline: ask vision-language models through a job queue.'
+	@echo
+	@echo '  make run            install what is needed, start everything, ask a first question'
+	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
+	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
+	@echo '  make check          format, lint, types, import rules'
+	@echo '  make format         rewrite the code in the project format'
+	@echo '  make setup          only make .venv with everything to develop'
+	@echo '  make clean          remove .venv and caches; data/ (jobs, pictures) stays'
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer).'
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'Sightline needs Python 3.11 or newer: name one, for instance make run PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'Python could not make a virtual environment: install its venv module (Debian: python3-venv).' >&2; exit 1; }
+
+$(RUN_STAMP): $(INPUTS) | $(VENV)/bin/python
+	@echo 'installing the service into $(VENV) (the first time takes minutes: torch is large)'
+	@$(PIP) install -c constraints.txt -e '.[worker,local]'
+	@touch $@
+
+$(DEV_STAMP): $(INPUTS) | $(VENV)/bin/python
+	@echo 'installing the service and its test tools into $(VENV) (the first time takes minutes: torch is large)'
+	@$(PIP) install -c constraints.txt -e '.[worker,local,dev]'
+	@touch $@ $(RUN_STAMP)
+
+setup: $(DEV_STAMP)
+
+run: $(RUN_STAMP)
+	@exec $(BIN)/sightline run --port $(PORT)
+
+test: $(DEV_STAMP)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV_STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(DEV_STAMP)
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@find api shared sightline worker tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""A call whose answer is the result: submit, wait for the end, or say why there is none."""
+
+import asyncio
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from api.context import ProcessContext
+from api.edge import disconnected
+from api.problems import from_job
+from api.reply import reply_of
+from api.submission import Terms
+from shared.errors import InternalError, ServiceError, Unavailable
+from shared.job import JobView
+from shared.request import Request as Question
+from shared.result import Result
+
+
+async def submit(request: Request, context: ProcessContext, question: Question, terms: Terms) -> JobView:
+    """Admit a question and note its job on the answer, whatever the answer becomes."""
+    view = await context.submission.submit(question, terms)
+    note(request, view)
+    return view
+
+
+def note(request: Request, view: JobView) -> None:
+    """Name the job in the headers of whatever is answered."""
+    headers = reply_of(request).headers
+    headers["x-job-id"] = view.id
+    if view.cache is not None:
+        headers["x-cache"] = view.cache
+
+
+async def answer(request: Request, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
+    """The job as it succeeded.
+
+    Raises the job's own error, Unavailable `wait_exceeded` past the limit (the job goes on), ClientDisconnect.
+    """
+    if not view.ended:
+        view = await _attend(request, context, view, leaves=may_leave(terms))
+    if not view.ended:
+        limit_s = context.settings.api.sync_limit_s
+        raise Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{view.id} goes on.")
+    result = result_of(view)
+    headers = reply_of(request).headers
+    headers["x-compute-time"] = f"{result.compute_s:.3f}"
+    headers["x-queue-time"] = f"{max(0, (view.started_ms or view.created_ms) - view.created_ms) / 1000:.3f}"
+    return view
+
+
+def may_leave(terms: Terms) -> bool:
+    """A caller with an Idempotency-Key means to come back for the answer."""
+    return terms.idempotency_key is None
+
+
+def result_of(view: JobView) -> Result:
+    """What an ended job computed. Raises the error it ended with."""
+    if view.result is not None:
+        return view.result
+    if view.error is not None:
+        raise from_job(view.error)
+    if view.status == "cancelled":
+        raise ServiceError("job_cancelled", "The job was cancelled before it ended.")
+    raise InternalError
+
+
+async def _attend(request: Request, context: ProcessContext, view: JobView, *, leaves: bool) -> JobView:
+    """Wait for the end or the caller's hanging up, whichever is first."""
+    waiting = asyncio.ensure_future(context.waiting.until_ended(view, context.settings.api.sync_limit_s))
+    gone = asyncio.ensure_future(disconnected(request))
+    try:
+        await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if waiting.done():
+            return waiting.result()
+        if leaves:
+            context.leaving.left(view)
+        raise ClientDisconnect
+    finally:
+        waiting.cancel()
+        gone.cancel()
+        await asyncio.gather(waiting, gone, return_exceptions=True)

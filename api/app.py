@@ -1,0 +1,53 @@
+"""The HTTP front end.
+
+A factory, not a module global: importing must not read the environment, and tests bring their own context.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import problems
+from api.context import ProcessContext
+from api.edge import Edge
+from api.openapi import install_schema
+from api.routes import chat, health, hf, hf_info, jobs, models
+from api.wiring import open_context as open_production_context
+from shared.settings import Settings
+from shared.settings import settings as process_settings
+
+OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
+
+
+def create_app(
+    settings: Settings | None = None, open_context: OpenContext = open_production_context
+) -> FastAPI:
+    """Build the application; connections open and close with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.context = await open_context(settings or process_settings())
+        try:
+            yield
+        finally:
+            await app.state.context.aclose()
+
+    # FastAPI's own documentation pages load their scripts from the internet.
+    app = FastAPI(
+        title="Sightline",
+        version="0.1.0",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(Edge)
+    problems.install(app)
+    for router in (jobs.router, chat.router, models.router, health.router, hf.root_router):
+        app.include_router(router)
+    for router in (hf.router, hf_info.router):
+        app.include_router(router)
+        app.include_router(router, prefix="/hf-inference", include_in_schema=False)
+    install_schema(app)
+    return app

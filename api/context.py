@@ -1,0 +1,41 @@
+"""What one API process holds for as long as it lives."""
+
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from fastapi import Request
+
+from api.jobs import Jobs
+from api.leaving import Leaving
+from api.submission import Submission
+from api.waiting import Waiting
+from shared.models import Models
+from shared.settings import Settings
+
+
+class Connection(Protocol):
+    """The record store's connections, as far as closing them goes."""
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class ProcessContext:
+    """Built once in the lifespan; handlers reach it by `context_of`."""
+
+    settings: Settings
+    models: Models
+    submission: Submission
+    jobs: Jobs
+    waiting: Waiting
+    leaving: Leaving
+    redis: Connection
+
+    async def aclose(self) -> None:
+        """Close in the reverse order of opening."""
+        await self.leaving.aclose()
+        await self.redis.aclose()
+
+
+def context_of(request: Request) -> ProcessContext:
+    return cast(ProcessContext, request.app.state.context)

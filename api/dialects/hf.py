@@ -1,0 +1,279 @@
+"""POST /models/{id}: Hugging Face's raw route, in every form its clients and task pages use.
+
+    "inputs"                                         meant as
+    "text with ![](url)"                             a prompt with markdown pictures
+    "<base64>" or "data:image/…" alone               image-to-text
+    {image | images, text}                           pictures, then the text
+    {image, question}                                visual or document question answering
+    {text: [messages], images: […]}                  pictures fill the messages' image slots
+    [messages]                                       a conversation; a final assistant turn is continued
+    "<base64>" with top-level question and image     huggingface_hub's visual_question_answering
+
+A body of picture bytes is image-to-text. Answers are in `hf_answers`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from api.dialects.media import image, prompt_parts
+from api.dialects.messages import Slots, to_messages
+from api.dialects.refusals import invalid
+from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.strict_json import Wire, parse, read
+from shared.errors import CallerError
+from shared.request import Image, Message, Parameters, Request, Text
+
+Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
+
+CAPTION = "Describe the image."
+
+# How the base64 of a PNG, JPEG, GIF or WebP file begins.
+_PICTURE_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "clean_up_tokenization_spaces": (),
+    "decoder_input_details": (False,),
+    "details": (False,),
+    "early_stopping": (False,),
+    "epsilon_cutoff": (0.0,),
+    "eta_cutoff": (0.0,),
+    "grammar": (),
+    "max_length": (),
+    "max_time": (),
+    "min_length": (0,),
+    "min_new_tokens": (0,),
+    "num_beam_groups": (1,),
+    "num_beams": (1,),
+    "num_return_sequences": (1,),
+    "penalty_alpha": (0.0,),
+    "top_n_tokens": (0,),
+    "truncate": (),
+    "typical_p": (1.0,),
+    "watermark": (False,),
+}
+HARMLESS_TO_DOCUMENTS: dict[str, tuple[Any, ...]] = {
+    "adapter_id": (),
+    "doc_stride": (),
+    "handle_impossible_answer": (False,),
+    "lang": (),
+    "max_answer_len": (),
+    "max_question_len": (),
+    "max_seq_len": (),
+    "word_boxes": (),
+}
+
+
+class Generation(Sampling):
+    """`parameters` and `generate_kwargs` alike; the fields after `use_cache` are refused by HARMLESS.
+
+    `use_cache` here is the model's KV cache, which changes no answer.
+    """
+
+    max_new_tokens: Count | None = None
+    do_sample: bool | None = None
+    stop_sequences: list[str] | None = None
+    use_cache: bool | None = None
+    best_of: int | None = None
+    clean_up_tokenization_spaces: bool | None = None
+    decoder_input_details: bool | None = None
+    details: bool | None = None
+    early_stopping: bool | str | None = None
+    epsilon_cutoff: float | None = None
+    eta_cutoff: float | None = None
+    grammar: dict[str, Any] | None = None
+    max_length: int | None = None
+    max_time: float | None = None
+    min_length: int | None = None
+    min_new_tokens: int | None = None
+    num_beam_groups: int | None = None
+    num_beams: int | None = None
+    num_return_sequences: int | None = None
+    penalty_alpha: float | None = None
+    top_n_tokens: int | None = None
+    truncate: int | None = None
+    typical_p: float | None = None
+    watermark: bool | None = None
+
+
+class HfParameters(Generation):
+    return_full_text: bool | None = None
+    generate_kwargs: dict[str, Any] | None = None
+    generation_parameters: dict[str, Any] | None = None
+    adapter_id: str | None = None
+    doc_stride: int | None = None
+    handle_impossible_answer: bool | None = None
+    lang: str | None = None
+    max_answer_len: int | None = None
+    max_question_len: int | None = None
+    max_seq_len: int | None = None
+    word_boxes: list[Any] | None = None
+
+
+class Options(Wire):
+    use_cache: bool | None = None
+    wait_for_model: bool | None = None
+
+
+class HfBody(Wire):
+    inputs: str | dict[str, Any] | list[Any]
+    question: str | None = None
+    image: str | None = None
+    parameters: HfParameters | None = None
+    options: Options | None = None
+    stream: bool | None = None
+
+
+class HfInputs(Wire):
+    image: str | None = None
+    images: str | list[str] | None = None
+    text: str | list[Any] | None = None
+    question: str | None = None
+
+
+@dataclass(frozen=True)
+class HfCall:
+    """A raw call: what to compute and how to answer.
+
+    `answers` is how many answers a question wants at most. `use_cache` and `wait_for_model` are None where
+    the body says nothing (the headers may).
+    """
+
+    request: Request
+    task: Task
+    stream: bool = False
+    return_full_text: bool = False
+    answers: int | None = None
+    use_cache: bool | None = None
+    wait_for_model: bool | None = None
+
+
+def from_bytes(body: bytes, content_type: str | None, model: str) -> HfCall:
+    """Read a body by its content type, and by its first byte where clients name none or a wrong one.
+
+    Raises CallerError.
+    """
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind.startswith("image/"):
+        return from_picture(body, model)
+    textual = kind.endswith("json") or kind.startswith("text/")
+    if textual or body[:64].lstrip()[:1] in (b"", b"{", b"[", b'"'):
+        return from_hf(parse(body), model)
+    return from_picture(body, model)
+
+
+def from_picture(data: bytes, model: str) -> HfCall:
+    """Image-to-text of a body that is the picture itself. Raises CallerError for an empty one."""
+    if not data:
+        raise CallerError("invalid_image", "The body is empty; send the picture's bytes.")
+    message = Message(role="user", parts=(Image(data=data), Text(text=CAPTION)))
+    return HfCall(Request(model=model, messages=(message,)), "image-to-text")
+
+
+def from_hf(body: Any, model: str) -> HfCall:
+    """Raises CallerError naming the field."""
+    call = read(HfBody, body)
+    task, messages = _conversation(call)
+    given = call.parameters or HfParameters()
+    options = call.options or Options()
+    return HfCall(
+        request=Request(
+            model=model,
+            messages=messages,
+            parameters=_parameters(given, task),
+            continue_final=messages[-1].role == "assistant",
+        ),
+        task=task,
+        stream=bool(call.stream),
+        return_full_text=bool(given.return_full_text),
+        answers=_answers(given) if task == "visual-question-answering" else None,
+        use_cache=options.use_cache,
+        wait_for_model=options.wait_for_model,
+    )
+
+
+def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
+    if call.question is not None or call.image is not None:
+        return _top_level_question(call)
+    if isinstance(call.inputs, list):
+        return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
+    if isinstance(call.inputs, dict):
+        return _fields(read(HfInputs, call.inputs, "inputs"))
+    if call.inputs.startswith(_PICTURE_BASE64) or call.inputs[:11].lower() == "data:image/":
+        picture = image(call.inputs, "inputs", bare_base64=True)
+        return "image-to-text", _turn((picture,), CAPTION)
+    parts = prompt_parts(call.inputs, "inputs")
+    return "image-text-to-text", (Message(role="user", parts=parts),)
+
+
+def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
+    """huggingface_hub sends the picture twice, as `inputs` and as `image`."""
+    if call.question is None:
+        raise invalid("question", "is required beside `image`")
+    if not isinstance(call.inputs, str):
+        raise invalid("inputs", "should be the picture beside `question`, in base64")
+    if call.image is not None and call.image != call.inputs:
+        raise invalid("image", "is another picture than `inputs`; send the same twice")
+    picture = image(call.inputs, "inputs", bare_base64=True)
+    return "visual-question-answering", _turn((picture,), call.question)
+
+
+def _fields(inputs: HfInputs) -> tuple[Task, tuple[Message, ...]]:
+    if inputs.text is not None and inputs.question is not None:
+        raise _either("text", "question")
+    pictures, param = _pictures(inputs)
+    if isinstance(inputs.text, list):
+        slots = Slots(pictures, param)
+        messages = to_messages(inputs.text, "inputs.text", bare_base64=True, slots=slots)
+        slots.close()
+        return "image-text-to-text", messages
+    if inputs.question is not None:
+        if not pictures:
+            raise invalid("inputs.image", "is required beside a question")
+        return "visual-question-answering", _turn(pictures, inputs.question)
+    if inputs.text is None and not pictures:
+        raise invalid("inputs", "needs a text, a picture or both")
+    return "image-text-to-text", _turn(pictures, CAPTION if inputs.text is None else inputs.text)
+
+
+def _pictures(inputs: HfInputs) -> tuple[tuple[Image, ...], str]:
+    """The pictures sent beside the text, and the path of the field that holds them."""
+    if inputs.image is not None and inputs.images is not None:
+        raise _either("image", "images")
+    if isinstance(inputs.images, list):
+        named = [image(v, f"inputs.images[{i}]", bare_base64=True) for i, v in enumerate(inputs.images)]
+        return tuple(named), "inputs.images"
+    if inputs.images is not None:
+        return (image(inputs.images, "inputs.images", bare_base64=True),), "inputs.images"
+    if inputs.image is not None:
+        return (image(inputs.image, "inputs.image", bare_base64=True),), "inputs.image"
+    return (), "inputs.images"
+
+
+def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
+    """Pictures first, then the text: the order of every short form, so that they share the cache."""
+    return (Message(role="user", parts=(*pictures, Text(text=text))),)
+
+
+def _parameters(given: HfParameters, task: Task) -> Parameters:
+    refuse_unsupported(given, HARMLESS | HARMLESS_TO_DOCUMENTS, "parameters")
+    # For a question, top_k is the number of answers wanted.
+    own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given
+    sources: list[tuple[Wire, str]] = [(own, "parameters")]
+    for name in ("generate_kwargs", "generation_parameters"):
+        if (inner := getattr(given, name)) is not None:
+            at = f"parameters.{name}"
+            generation = read(Generation, inner, at)
+            refuse_unsupported(generation, HARMLESS, at)
+            sources.append((generation, at))
+    return to_parameters(*sources)
+
+
+def _answers(given: HfParameters) -> int | None:
+    if given.top_k is not None and given.top_k < 1:
+        raise invalid("parameters.top_k", "should be at least 1")
+    return given.top_k
+
+
+def _either(first: str, second: str) -> CallerError:
+    return invalid(f"inputs.{second}", f"is sent beside `inputs.{first}`; send one of them")

@@ -1,0 +1,62 @@
+"""Answers of Hugging Face's raw route: one small JSON value per task, errors as text.
+
+The streaming form is text-generation-inference's `generate_stream`.
+"""
+
+from typing import Any
+
+from api.dialects.hf import HfCall
+from api.dialects.openai_chat import result_of
+from api.dialects.openai_errors import readiness
+from shared.errors import ServiceError
+from shared.job import Event, JobView
+from shared.request import Request, Text
+from shared.result import JobError
+
+_HUGGINGFACE_JS = "@huggingface/inference/"
+
+
+def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
+    """The answer of a job that succeeded.
+
+    For the bytes of one picture huggingface_hub needs a list and huggingface.js an object; only the
+    User-Agent tells them apart.
+    """
+    choices = result_of(view).choices
+    if call.task == "visual-question-answering":
+        # huggingface.js refuses an answer without a number.
+        return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
+    full = {"input_text": input_text(call.request)} if call.return_full_text else {}
+    answers = [full | {"generated_text": c.text} for c in choices]
+    if call.task == "image-to-text" and (user_agent or "").startswith(_HUGGINGFACE_JS):
+        return answers[0]
+    return answers
+
+
+def input_text(request: Request) -> str:
+    """The text of the question, pictures left out, one line per turn."""
+    turns = ["".join(p.text for p in m.parts if isinstance(p, Text)) for m in request.messages]
+    return "\n".join(turns)
+
+
+def token_chunk(event: Event, index: int) -> dict[str, Any]:
+    """One text event; where its characters took several tokens, `token.id` is the last of them."""
+    ids = event.data["ids"]
+    return _chunk(index, {"id": ids[-1] if ids else 0, "text": event.data["text"], "special": False}, None)
+
+
+def last_chunk(view: JobView, index: int) -> dict[str, Any]:
+    """The end of a stream: the whole text, under a special token that readers skip."""
+    return _chunk(index, {"id": 0, "text": "", "special": True}, result_of(view).text)
+
+
+def to_error(error: ServiceError | JobError) -> dict[str, Any]:
+    """`error` is a text, the only thing huggingface_hub shows, so it names the field too."""
+    named = error.param is None or error.param in error.message
+    text = error.message if named else f"`{error.param}`: {error.message}"
+    return {"error": text, "error_type": error.code, **readiness(error)}
+
+
+def _chunk(index: int, token: dict[str, Any], generated_text: str | None) -> dict[str, Any]:
+    token = token | {"logprob": None}
+    return {"index": index, "token": token, "generated_text": generated_text, "details": None}

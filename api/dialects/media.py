@@ -1,0 +1,87 @@
+"""Pictures as callers write them: a URL, a data: URI, bare base64, or markdown inside a prompt.
+
+Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. What the bytes
+hold and where a URL leads is judged later.
+"""
+
+import base64
+import binascii
+import re
+from urllib.parse import unquote
+
+from shared.errors import CallerError
+from shared.request import Image, Part, Text
+
+MAX_URL = 8192
+
+# RFC 2397, base64 only.
+_DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+# The alternative text may not hold `[`, so every start is scanned once; the target may hold one level of ().
+_MARKDOWN = re.compile(r"!\[[^\[\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)")
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+
+
+def image(value: str, param: str, *, bare_base64: bool) -> Image:
+    """Read one picture reference; `bare_base64` is for the families whose clients send it.
+
+    Raises CallerError `invalid_image_url`.
+    """
+    value = value.strip()
+    head = value[:8].lower()
+    if head.startswith(("http://", "https://")):
+        if len(value) > MAX_URL:
+            raise _refusal(param, f"is longer than {MAX_URL} characters")
+        return Image(url=value, param=param)
+    if head.startswith("data:"):
+        return Image(data=_from_data_uri(value, param), param=param)
+    # A JPEG's base64 starts with /9j/; anything else that starts with a slash is a path.
+    if bare_base64 and (head.startswith("/9j/") or not head.startswith("/")):
+        return Image(data=_from_base64(value, param), param=param)
+    raise _refusal(param, f"is not {_expected(bare_base64)}")
+
+
+def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
+    """Split a prompt at its markdown pictures, `![](url)`, keeping the order.
+
+    Raises CallerError `invalid_image_url`.
+    """
+    pieces = _MARKDOWN.split(prompt)
+    parts: list[Part] = []
+    for number, piece in enumerate(pieces):
+        if number % 2:
+            parts.append(image(piece, param, bare_base64=False))
+        elif piece:
+            parts.append(Text(text=piece))
+    return tuple(parts) or (Text(text=""),)
+
+
+def _from_data_uri(value: str, param: str) -> bytes:
+    prefix = _DATA_URI.match(value[:400])
+    if prefix is None:
+        raise _refusal(param, "is not a data:image/…;base64,… URI")
+    payload = value[prefix.end() :]
+    return _from_base64(unquote(payload) if "%" in payload else payload, param)
+
+
+def _from_base64(text: str, param: str) -> bytes:
+    """Clients send the URL-safe alphabet, line breaks and no padding; all of it is meant."""
+    try:
+        raw = text.encode("ascii").translate(_TO_STANDARD, b" \t\r\n").rstrip(b"=")
+        data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        raise _refusal(param, "is not valid base64, an http(s) URL or a data: URI") from None
+    if not data:
+        raise _refusal(param, "holds no picture")
+    return data
+
+
+def _expected(bare_base64: bool) -> str:
+    return "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
+
+
+def _refusal(param: str, reason: str) -> CallerError:
+    return CallerError(
+        "invalid_image_url",
+        f"`{param}` {reason}. Send an http(s) URL, or the picture's bytes in base64.",
+        param=param,
+    )

@@ -1,0 +1,134 @@
+"""Conversations as every family writes them: turns of text and pictures, in the caller's order."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from api.dialects.media import image
+from api.dialects.refusals import invalid, unknown, unsupported
+from api.strict_json import Wire, read
+from shared.errors import CallerError
+from shared.request import Image, Message, Part, Role, Text
+
+PART_FIELDS = {
+    "text": ("text",),
+    "input_text": ("text",),
+    "refusal": ("refusal",),
+    "image_url": ("image_url",),
+    "input_image": ("image_url",),
+    "image": ("image", "url"),
+}
+UNSUPPORTED_PARTS = ("input_audio", "audio", "video", "video_url", "input_video", "file", "input_file")
+
+
+class ImageUrl(Wire):
+    url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class WirePart(Wire):
+    """Every part's fields together: clients that dump their own types send the others as null."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+    image_url: str | ImageUrl | None = None
+    image: str | None = None
+    url: str | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class WireMessage(Wire):
+    """A turn; an assistant's turn may come back with every field it was answered with."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Any = None
+    name: str | None = None
+    refusal: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    annotations: list[Any] | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+    function_call: Any = None
+    audio: Any = None
+
+
+class Slots:
+    """Pictures sent beside the messages, which fill their `{"type": "image"}` parts in order."""
+
+    def __init__(self, images: tuple[Image, ...], param: str) -> None:
+        self._left: Iterator[Image] = iter(images)
+        self._count = len(images)
+        self._param = param
+
+    def take(self) -> Image:
+        found = next(self._left, None)
+        if found is None:
+            raise self._mismatch("more")
+        return found
+
+    def close(self) -> None:
+        """Raises CallerError `image_count_mismatch` where pictures are left over."""
+        if next(self._left, None) is not None:
+            raise self._mismatch("fewer")
+
+    def _mismatch(self, word: str) -> CallerError:
+        message = f"The messages have {word} image slots than the {self._count} pictures of `{self._param}`."
+        return CallerError("image_count_mismatch", message, param=self._param)
+
+
+def to_messages(
+    values: list[Any], at: str, *, bare_base64: bool, slots: Slots | None = None
+) -> tuple[Message, ...]:
+    """Read a list of turns. Raises CallerError naming the field."""
+    if not values:
+        raise invalid(at, "is empty; send at least one message")
+    return tuple(_message(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(values))
+
+
+def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Message:
+    turn = read(WireMessage, value, at)
+    if turn.role == "tool" or turn.role == "function":
+        raise unsupported(f"{at}.role")
+    for name in ("tool_calls", "function_call", "audio"):
+        if getattr(turn, name):
+            raise unsupported(f"{at}.{name}")
+    role: Role = "system" if turn.role == "developer" else turn.role
+    content = turn.refusal if turn.content is None else turn.content
+    return Message(role=role, parts=_parts(content, f"{at}.content", bare_base64, slots))
+
+
+def _parts(content: Any, at: str, bare_base64: bool, slots: Slots | None) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(text=content),)
+    if not isinstance(content, list) or not content:
+        raise invalid(at, "should be a string or a list of parts")
+    return tuple(_part(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(content))
+
+
+def _part(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Part:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind in UNSUPPORTED_PARTS:
+        raise unsupported(f"{at}.type")
+    part = read(WirePart, value, at)
+    if part.type not in PART_FIELDS:
+        raise invalid(f"{at}.type", f"should be one of {', '.join(PART_FIELDS)}")
+    sources = [
+        n for n in WirePart.model_fields if n not in ("type", "detail") and getattr(part, n) is not None
+    ]
+    for name in sources:
+        if name not in PART_FIELDS[part.type]:
+            raise unknown(f"{at}.{name}")
+    if len(sources) > 1:
+        raise invalid(at, f"holds both {' and '.join(sources)}; send one of them")
+    if not sources:
+        if slots is not None and part.type == "image":
+            return slots.take()
+        raise invalid(f"{at}.{PART_FIELDS[part.type][0]}", "is required")
+    return _piece(getattr(part, sources[0]), part.type, f"{at}.{sources[0]}", bare_base64)
+
+
+def _piece(value: str | ImageUrl, kind: str, at: str, bare_base64: bool) -> Part:
+    if isinstance(value, ImageUrl):
+        return image(value.url, f"{at}.url", bare_base64=bare_base64)
+    return image(value, at, bare_base64=bare_base64) if "image" in kind else Text(text=value)

@@ -1,0 +1,196 @@
+"""/v1/jobs: our own wire. Times are Unix seconds with millisecond precision; paths in `urls` are relative.
+
+Errors are problem details (RFC 9457).
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from api.dialects.media import image
+from api.dialects.messages import to_messages
+from api.dialects.openai_chat import continues
+from api.dialects.openai_errors import readiness, status_of
+from api.dialects.refusals import invalid
+from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.strict_json import Wire, read, render
+from shared.errors import CODES, CallerError, ServiceError
+from shared.job import Attempt, Event, JobView, Priority
+from shared.request import Message, Request, Text
+from shared.result import JobError, Result
+
+MAX_METADATA = 16
+MAX_KEY = 64
+MAX_VALUE = 512
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "webhook": (),
+    "start_by": (),
+    "finish_by": (),
+    "schedule_at": (),
+    "store": (True,),
+}
+
+
+class JobInput(Wire):
+    prompt: str
+    image: str | None = None
+    images: list[str] | None = None
+
+
+class JobParameters(Sampling):
+    max_new_tokens: Count | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    do_sample: bool | None = None
+
+
+class JobBody(Wire):
+    model: str | None = None
+    messages: list[Any] | None = None
+    input: JobInput | None = None
+    parameters: JobParameters | None = None
+    continue_final_message: bool | None = None
+    metadata: dict[str, str] | None = None
+    priority: Priority | None = None
+    webhook: str | dict[str, Any] | None = None
+    start_by: Any = None
+    finish_by: Any = None
+    schedule_at: Any = None
+    store: bool | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a caller says about a job beside the question."""
+
+    metadata: dict[str, str]
+    priority: Priority
+
+
+def from_job(body: Any) -> tuple[Request, Terms]:
+    """Raises CallerError naming the field."""
+    job = read(JobBody, body)
+    refuse_unsupported(job, HARMLESS)
+    messages = _messages(job)
+    request = Request(
+        model=job.model or "",
+        messages=messages,
+        parameters=to_parameters((job.parameters or JobParameters(), "parameters")),
+        continue_final=continues(job.continue_final_message, messages[-1].role),
+    )
+    return request, Terms(metadata=_metadata(job.metadata or {}), priority=job.priority or "normal")
+
+
+def to_job(view: JobView, base_path: str = "/v1/jobs") -> dict[str, Any]:
+    """The job object; what is not known or does not apply at this status is left out."""
+    url = f"{base_path}/{view.id}"
+    result = None if view.result is None else _result(view.result)
+    known = {
+        "waiting_reason": view.waiting_reason,
+        "ahead": view.ahead,
+        "estimate": None if view.estimate is None else asdict(view.estimate),
+        "result": result,
+        "error": None if view.error is None else view.error.model_dump(),
+    }
+    return {
+        "id": view.id,
+        "object": "job",
+        "status": view.status,
+        "model": view.model,
+        "priority": view.priority,
+        "created_at": view.created_ms / 1000,
+        "started_at": _seconds(view.started_ms),
+        "ended_at": _seconds(view.ended_ms),
+        "attempts": [_attempt(a) for a in view.attempts],
+        "cache": view.cache,
+        "metadata": view.metadata,
+        "urls": {"self": url, "cancel": f"{url}/cancel", "events": f"{url}/events"},
+    } | {name: value for name, value in known.items() if value is not None}
+
+
+def to_list(views: list[JobView], has_more: bool) -> dict[str, Any]:
+    """One page; `has_more` is always there, since SDK iterators never end without it."""
+    return {
+        "object": "list",
+        "data": [to_job(v) for v in views],
+        "first_id": views[0].id if views else None,
+        "last_id": views[-1].id if views else None,
+        "has_more": has_more,
+    }
+
+
+def to_event(event: Event, view: JobView) -> tuple[str, str, dict[str, Any]]:
+    """Name, id and data of one server-sent event; the last one carries the job as it ended."""
+    if event.last:
+        return event.type, str(event.id), {"job": to_job(view), "at": event.at_ms / 1000}
+    return event.type, str(event.id), {"job_id": view.id, "at": event.at_ms / 1000, **event.data}
+
+
+def to_problem(error: ServiceError | JobError, request_id: str) -> dict[str, Any]:
+    status = status_of(error.code)
+    retryable = CODES[error.code].retryable if error.code in CODES else error.retryable
+    return {
+        "type": f"urn:sightline:error:{error.code}",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+        **({} if error.param is None else {"param": error.param}),
+        "retryable": retryable,
+        "request_id": request_id,
+        **readiness(error),
+    }
+
+
+def _messages(job: JobBody) -> tuple[Message, ...]:
+    if job.messages is not None and job.input is None:
+        return to_messages(job.messages, "messages", bare_base64=True)
+    if job.input is not None and job.messages is None:
+        return (_question(job.input),)
+    raise CallerError("invalid_request", "Send either `messages` or `input`.", param="messages")
+
+
+def _question(asked: JobInput) -> Message:
+    """Pictures first, then the prompt: the order of every other short form, so that they share the cache."""
+    if asked.image is not None and asked.images is not None:
+        raise invalid("input.images", "is sent beside `input.image`; send one of them")
+    named = [(v, f"input.images[{i}]") for i, v in enumerate(asked.images or [])]
+    if asked.image is not None:
+        named = [(asked.image, "input.image")]
+    pictures = [image(value, param, bare_base64=True) for value, param in named]
+    return Message(role="user", parts=(*pictures, Text(text=asked.prompt)))
+
+
+def _metadata(pairs: dict[str, str]) -> dict[str, str]:
+    if len(pairs) > MAX_METADATA:
+        raise invalid("metadata", f"takes up to {MAX_METADATA} pairs")
+    for key, value in pairs.items():
+        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
+            limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
+            raise invalid(render([key], "metadata"), limits)
+    return pairs
+
+
+def _result(result: Result) -> dict[str, Any]:
+    usage = result.usage
+    return {
+        "text": result.text,
+        "choices": [c.model_dump() for c in result.choices],
+        "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
+        "fingerprint": result.fingerprint,
+        "compute_s": result.compute_s,
+    }
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "worker": attempt.worker,
+        "started_at": attempt.started_ms / 1000,
+        "ended_at": _seconds(attempt.ended_ms),
+        "outcome": attempt.outcome,
+    }
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

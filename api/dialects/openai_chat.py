@@ -1,0 +1,205 @@
+"""POST /v1/chat/completions: OpenAI's chat, as its SDKs and Hugging Face's clients send it.
+
+Parameters of OpenAI's reference and of Hugging Face's chat-completion page are known by name. Those that
+would change the answer and are not implemented are refused, never ignored.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from api.dialects.messages import to_messages
+from api.dialects.refusals import invalid, unsupported
+from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.strict_json import Wire, read
+from shared.job import JobView
+from shared.request import Request
+from shared.result import Choice, FinishReason, Result, Usage
+
+DONE = "[DONE]"
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({}, []),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "tool_prompt": (),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    "audio": (),
+    "prediction": (),
+    "moderation": (),
+    "web_search_options": (),
+    "reasoning_effort": ("none",),
+    "verbosity": ("medium",),
+}
+
+
+class StreamOptions(Wire):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class ChatBody(Sampling):
+    """The body; fields after `add_generation_prompt` ask for nothing or are refused by HARMLESS."""
+
+    model: str | None = None
+    messages: list[Any]
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    n: int | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    logit_bias: dict[str, float] | list[float] | None = None
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    tool_prompt: str | None = None
+    functions: list[Any] | None = None
+    function_call: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
+    audio: dict[str, Any] | None = None
+    prediction: dict[str, Any] | None = None
+    moderation: dict[str, Any] | None = None
+    web_search_options: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    parallel_tool_calls: bool | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A chat call: what to compute and how to answer. `request.model` is the caller's word, "" for none."""
+
+    request: Request
+    stream: bool
+    include_usage: bool
+
+
+@dataclass(frozen=True)
+class ChunkHead:
+    """What every chunk of one stream repeats; `created` in Unix seconds."""
+
+    id: str
+    model: str
+    created: int
+    include_usage: bool = False
+    fingerprint: str | None = None
+
+
+def from_chat(body: Any) -> Chat:
+    """Raises CallerError naming the field."""
+    chat = read(ChatBody, body)
+    refuse_unsupported(chat, HARMLESS)
+    messages = to_messages(chat.messages, "messages", bare_base64=False)
+    continued = continues(chat.continue_final_message, messages[-1].role)
+    if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
+        raise unsupported("add_generation_prompt")
+    request = Request(
+        model=chat.model or "",
+        messages=messages,
+        parameters=to_parameters((chat, "")),
+        continue_final=continued,
+    )
+    usage = bool(chat.stream_options and chat.stream_options.include_usage)
+    return Chat(request, stream=bool(chat.stream), include_usage=usage)
+
+
+def continues(flag: bool | None, last_role: str) -> bool:
+    """Whether the final assistant message is extended. Raises CallerError where there is none to extend."""
+    if flag and last_role != "assistant":
+        raise invalid("continue_final_message", "needs a final message of the assistant; add one")
+    return bool(flag)
+
+
+def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
+    """The answer of a job that succeeded; `model` is the id as served."""
+    result = result_of(view)
+    return {
+        "id": completion_id(view),
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "choices": [_choice(i, choice) for i, choice in enumerate(result.choices)],
+        "usage": to_usage(result.usage),
+        "system_fingerprint": result.fingerprint,
+    }
+
+
+def first_chunk(head: ChunkHead) -> dict[str, Any]:
+    """Sent before the first text, so that a reader sees the stream has begun."""
+    return _chunk(head, {"role": "assistant", "content": ""}, None)
+
+
+def delta_chunk(head: ChunkHead, text: str) -> dict[str, Any]:
+    return _chunk(head, {"content": text}, None)
+
+
+def finish_chunk(head: ChunkHead, reason: FinishReason) -> dict[str, Any]:
+    """Its delta holds an empty text: published snippets read `delta.content` of every chunk."""
+    return _chunk(head, {"content": ""}, reason)
+
+
+def usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
+    """Only for callers that asked for it: published snippets read `choices[0]` of every chunk."""
+    return _envelope(head) | {"choices": [], "usage": to_usage(usage)}
+
+
+def to_usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"image_tokens": usage.image_tokens},
+    }
+
+
+def completion_id(view: JobView) -> str:
+    return f"chatcmpl-{view.id.removeprefix('job_')}"
+
+
+def result_of(view: JobView) -> Result:
+    """The result of a job that succeeded. Raises ValueError for any other."""
+    if view.result is None:
+        raise ValueError(f"job {view.id} is {view.status} and has no result")
+    return view.result
+
+
+def _choice(index: int, choice: Choice) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "logprobs": None,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+def _chunk(head: ChunkHead, delta: dict[str, str], reason: FinishReason | None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+    usage = {"usage": None} if head.include_usage else {}
+    return _envelope(head) | {"choices": [choice]} | usage
+
+
+def _envelope(head: ChunkHead) -> dict[str, Any]:
+    return {
+        "id": head.id,
+        "object": "chat.completion.chunk",
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": head.fingerprint,
+    }

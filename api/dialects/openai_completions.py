@@ -1,0 +1,92 @@
+"""POST /v1/completions: a prompt without pictures, as huggingface.js `textGeneration` sends it."""
+
+from typing import Any
+
+from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
+from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.strict_json import read
+from shared.errors import CallerError
+from shared.job import JobView
+from shared.request import Message, Request, Text
+from shared.result import FinishReason, Usage
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "best_of": (1,),
+    "echo": (False,),
+    "logprobs": (),
+    "logit_bias": ({},),
+    "suffix": ("",),
+    "return_full_text": (False,),
+}
+
+
+class CompletionBody(Sampling):
+    """The body; huggingface.js spreads its text-generation parameters over it."""
+
+    model: str | None = None
+    prompt: str | list[str]
+    max_tokens: Count | None = None
+    max_new_tokens: Count | None = None
+    do_sample: bool | None = None
+    stop_sequences: list[str] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    logprobs: int | None = None
+    logit_bias: dict[str, float] | None = None
+    suffix: str | None = None
+    return_full_text: bool | None = None
+    user: str | None = None
+
+
+def from_completion(body: Any) -> Chat:
+    """Raises CallerError naming the field."""
+    call = read(CompletionBody, body)
+    refuse_unsupported(call, HARMLESS)
+    prompts = [call.prompt] if isinstance(call.prompt, str) else call.prompt
+    if len(prompts) != 1:
+        raise CallerError("unsupported_parameter", "`prompt` takes one string per request.", param="prompt")
+    message = Message(role="user", parts=(Text(text=prompts[0]),))
+    request = Request(model=call.model or "", messages=(message,), parameters=to_parameters((call, "")))
+    usage = bool(call.stream_options and call.stream_options.include_usage)
+    return Chat(request, stream=bool(call.stream), include_usage=usage)
+
+
+def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
+    """The answer of a job that succeeded; `model` is the id as served."""
+    result = result_of(view)
+    head = ChunkHead(text_completion_id(view), model, created, fingerprint=result.fingerprint)
+    choices = [_choice(i, choice.text, choice.finish_reason) for i, choice in enumerate(result.choices)]
+    return _envelope(head) | {"choices": choices, "usage": to_usage(result.usage)}
+
+
+def text_chunk(head: ChunkHead, text: str, reason: FinishReason | None = None) -> dict[str, Any]:
+    """One piece; the last one holds an empty text and the reason."""
+    usage = {"usage": None} if head.include_usage else {}
+    return _envelope(head) | {"choices": [_choice(0, text, reason)]} | usage
+
+
+def text_usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
+    """Only for callers that asked for it."""
+    return _envelope(head) | {"choices": [], "usage": to_usage(usage)}
+
+
+def text_completion_id(view: JobView) -> str:
+    return f"cmpl-{view.id.removeprefix('job_')}"
+
+
+def _choice(index: int, text: str, reason: FinishReason | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+
+
+def _envelope(head: ChunkHead) -> dict[str, Any]:
+    return {
+        "id": head.id,
+        "object": "text_completion",
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": head.fingerprint,
+    }

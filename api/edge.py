@@ -1,0 +1,91 @@
+"""The outermost layer of a request: its id, its unexpected exceptions, and an unread body's end.
+
+Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every request.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import render
+from api.reply import KEY, Reply
+from shared import ids
+from shared.errors import InternalError
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 5.0
+LINGER_BYTES = 256 * 2**20
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reply = Reply(_request_id(scope))
+        scope[KEY] = reply
+        started = False
+
+        async def respond(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                closing = [(b"connection", b"close")] if reply.linger else []
+                message["headers"] = [*message.get("headers", ()), *reply.raw_headers, *closing]
+            elif reply.linger and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _linger(receive)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, respond)
+        except ClientDisconnect:
+            return
+        except Exception:
+            log.exception("request %s failed", reply.request_id)
+            # Once started, returning without the end makes the server abort the transfer, which no client
+            # can take for a complete answer.
+            if not started:
+                response = render(InternalError(), scope["path"], reply.request_id)
+                await response(scope, receive, respond)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return ids.request_id()
+
+
+async def _linger(receive: Receive) -> None:
+    """Discard what the client still sends, within limits.
+
+    Closing a socket with unread input resets the connection, and the reset may overtake the answer.
+    """
+    left = LINGER_BYTES
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
+
+
+async def disconnected(request: Request) -> None:
+    """Return when the client has hung up. Only after the body was read to its end."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

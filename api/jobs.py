@@ -1,0 +1,80 @@
+"""What a caller can read and change of jobs that were admitted."""
+
+from dataclasses import dataclass
+
+from shared.blobs import Blobs
+from shared.errors import CallerError
+from shared.estimate import loading_time
+from shared.job import JobView
+from shared.models import Model
+from shared.settings import Settings
+from shared.store import jobs as transitions
+from shared.store.script import AsyncStore
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """How ready a model is. `state` is ready, loading, no_worker or failed; `estimated_time` in seconds."""
+
+    state: str
+    workers: int
+    queued: int
+    estimated_time: float
+    basis: str
+    reason: str | None = None
+
+
+class Jobs:
+    """Reads and changes jobs of one caller; another's job does not exist for them."""
+
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs) -> None:
+        self._settings = settings
+        self._store = store
+        self._blobs = blobs
+
+    async def get(self, caller: str, job_id: str) -> JobView:
+        """Raises CallerError `job_not_found`, `result_expired`."""
+        return _readable(await self._store.run(transitions.view(self._settings, caller, job_id)))
+
+    async def list(
+        self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
+    ) -> tuple[list[JobView], bool]:
+        """A page, newest first, and whether there is more. Raises CallerError `job_not_found` for the cursor."""
+        found: list[JobView] = []
+        while len(found) <= limit:
+            page = await self._store.run(transitions.jobs(self._settings, caller, after=after, limit=limit + 1))
+            if page is None:
+                raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
+            found += [v for v in page if status in (None, v.status) and model in (None, v.model)]
+            if len(page) <= limit:
+                break
+            after = page[-1].id
+        return found[:limit], len(found) > limit
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:
+        """Harmless twice and after the end. Raises CallerError `job_not_found`."""
+        return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
+
+    async def purge(self, caller: str, job_id: str) -> None:
+        """Raises CallerError `job_not_found`."""
+        orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
+        if orphans is None:
+            raise CallerError("job_not_found", "There is no such job.")
+        await self._blobs.delete_async(orphans)
+
+    async def model_state(self, model: Model) -> ModelState:
+        lane = await self._store.run(transitions.lane(self._settings, model.lane))
+        seconds, basis = loading_time(lane)
+        return ModelState(lane.state, lane.ready + lane.loading, lane.queued, round(seconds, 3), basis, lane.failed)
+
+
+def _found(view: JobView | None) -> JobView:
+    if view is None:
+        raise CallerError("job_not_found", "There is no such job.")
+    return view
+
+
+def _readable(view: JobView | None) -> JobView:
+    if _found(view).status == "succeeded" and _found(view).result is None:
+        raise CallerError("result_expired", "The result of this job is no longer kept.")
+    return _found(view)

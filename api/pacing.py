@@ -1,0 +1,26 @@
+"""huggingface.js repeats a 503 at once and for ever, ignoring Retry-After: each one is held a second.
+
+Measured with 4.13.30: 270 requests in 2 s from one client without it.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.datastructures import Headers
+
+from shared.errors import ServiceError
+
+HELD_S = 1.0
+USER_AGENT = "@huggingface/inference/"
+
+
+def is_huggingface_js(headers: Headers) -> bool:
+    return USER_AGENT in headers.get("user-agent", "")
+
+
+async def pace(
+    headers: Headers, error: ServiceError, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Hold back an error that this client would turn into a busy loop."""
+    if error.status == 503 and is_huggingface_js(headers):
+        await sleep(HELD_S)

@@ -1,0 +1,67 @@
+"""What callers say in headers and queries around a request, read by hand: a bad value names itself."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from api.callers import caller_of
+from api.submission import Terms
+from shared.errors import CallerError
+
+_FALSE = frozenset({"false", "False", "0"})
+_TRUE = frozenset({"true", "True", "1"})
+_KEY_LIMIT = 255
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,9})\"?)?")
+_INTEGER = re.compile(r"\d{1,15}")
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """The `Prefer` header (RFC 7240); `wait_s` is None where it was not asked for, inf for a bare `wait`."""
+
+    respond_async: bool = False
+    wait_s: float | None = None
+
+
+def preferences(request: Request) -> Preferences:
+    """Preferences not understood are ignored, as the RFC demands."""
+    respond_async, wait_s = False, None
+    for line in request.headers.getlist("prefer"):
+        for token in line.split(","):
+            word = token.strip().lower()
+            respond_async = respond_async or word == "respond-async"
+            if wait_s is None and (match := _WAIT.fullmatch(word)):
+                wait_s = float(match[1] or "inf")
+    return Preferences(respond_async, wait_s)
+
+
+def terms(request: Request, body: bytes) -> Terms:
+    """What every door's headers say; routes add what only they know with `dataclasses.replace`."""
+    key = request.headers.get("idempotency-key") or None
+    if key and len(key) > _KEY_LIMIT:
+        message = f"The key is longer than {_KEY_LIMIT} characters."
+        raise CallerError("invalid_request", message, param="Idempotency-Key")
+    return Terms(
+        caller=caller_of(),
+        use_cache=request.headers.get("x-use-cache") not in _FALSE,
+        idempotency_key=key,
+        body_digest=_digest(request, body) if key else "",
+    )
+
+
+def waits_for_model(request: Request) -> bool:
+    return request.headers.get("x-wait-for-model") in _TRUE
+
+
+def integer(name: str, text: str, *, largest: int) -> int:
+    """A count from a header or query, capped at `largest`. Raises CallerError `invalid_request`."""
+    if not _INTEGER.fullmatch(text):
+        raise CallerError("invalid_request", f"{name} must be a whole number, 0 or more.", param=name)
+    return min(int(text), largest)
+
+
+def _digest(request: Request, body: bytes) -> str:
+    head = f"{request.method}\n{request.url.path}\n".encode()
+    return hashlib.sha256(head + body).hexdigest()

@@ -1,0 +1,111 @@
+"""One table of errors, three shapes.
+
+    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json
+    openai   the other /v1/**   {"error": {message, type, param, code}, "estimated_time"?}
+    hf       everything else    {"error": text, "error_type", "estimated_time"?}
+
+Hugging Face's clients show only a string `error`, OpenAI's need `error.message`, and huggingface.js reads a
+failed stream's body only as exactly application/json. See also `api.pacing`.
+"""
+
+import math
+from typing import Literal, cast
+
+from fastapi import FastAPI, Request, Response
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from api.dialects import hf_answers, native, openai_errors
+from api.pacing import pace
+from api.reply import reply_of
+from shared.errors import CODES, CallerError, InternalError, ServiceError
+from shared.result import JobError
+
+Family = Literal["jobs", "openai", "hf"]
+
+_ERROR_MESSAGE_LIMIT = 300
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` leave in its path's shape; unexpected exceptions are `api.edge`'s."""
+    app.add_exception_handler(ServiceError, _service_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+
+
+def family_of(path: str) -> Family:
+    """Whose clients call this path, known or not."""
+    if path == "/v1/jobs" or path.startswith("/v1/jobs/"):
+        return "jobs"
+    return "openai" if path.startswith("/v1/") and path != "/v1/" else "hf"
+
+
+def render(error: ServiceError, path: str, request_id: str) -> Response:
+    """The complete answer for an error."""
+    media = "application/json"
+    headers = _headers(error)
+    match family_of(path):
+        case "jobs":
+            body, media = native.to_problem(error, request_id), "application/problem+json"
+        case "openai":
+            body = openai_errors.to_error(error)
+        case "hf":
+            body = hf_answers.to_error(error)
+            headers["x-error-message"] = _one_line(error.message)
+    return Response(to_json(body), error.status, headers, media)
+
+
+def from_job(error: JobError) -> ServiceError:
+    """A failed job's error as its waiting caller meets it; a code from a newer worker is ours to explain."""
+    code = error.code if error.code in CODES else "internal_error"
+    return ServiceError(code, error.message, param=error.param)
+
+
+def retry_after(seconds: float | None) -> str:
+    """Whole seconds, 1 to 60: OpenAI's clients ignore more, and take 0 for at once."""
+    return str(max(1, min(60, math.ceil(seconds or 1))))
+
+
+def _render(request: Request, error: ServiceError) -> Response:
+    return render(error, request.url.path, reply_of(request).request_id)
+
+
+async def _service_error(request: Request, error: Exception) -> Response:
+    error = cast(ServiceError, error)
+    await pace(request.headers, error)
+    return _render(request, error)
+
+
+async def _routing_error(request: Request, error: Exception) -> Response:
+    """The router's own findings: no such path, or a path without this method."""
+    match cast(HTTPException, error).status_code:
+        case 404:
+            return _render(request, CallerError("not_found", "There is nothing at this path."))
+        case 405:
+            error = CallerError("method_not_allowed", f"{request.method} does nothing here.")
+            response = _render(request, error)
+            response.headers["allow"] = ", ".join(_methods(request))
+            return response
+        case _:
+            return _render(request, InternalError())
+
+
+def _methods(request: Request) -> list[str]:
+    """The router's own Allow header names the methods of one route only, where several share the path."""
+    routes = [r for r in request.app.routes if r.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
+
+
+def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {}
+    if error.retryable:
+        headers["retry-after"] = retry_after(error.retry_after)
+    elif error.status == 409 or error.status >= 500:
+        # OpenAI's clients repeat these statuses unless told otherwise.
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())[:_ERROR_MESSAGE_LIMIT]
+    return "".join(c if " " <= c <= "~" else "?" for c in line)

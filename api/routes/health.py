@@ -1,0 +1,40 @@
+"""For orchestrators: does the process serve, and can it answer a question."""
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.context import ProcessContext, context_of
+from api.problems import retry_after
+from shared.errors import Unavailable
+
+router = APIRouter(tags=["health"])
+
+_STORE_LIMIT_S = 1.0
+
+
+@router.get("/health", summary="200 while this process serves, whatever else is broken.")
+async def health(request: Request) -> Response:
+    reachable = await _store_reachable(context_of(request))
+    body = {"status": "ok", "store": "reachable" if reachable else "unreachable"}
+    return Response(to_json(body), media_type="application/json")
+
+
+@router.get("/ready", summary="200 when some model is loaded, else 503.")
+async def ready(request: Request) -> Response:
+    context = context_of(request)
+    states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}
+    if "ready" in states.values():
+        return Response(to_json({"status": "ready", "models": states}), media_type="application/json")
+    headers = {"retry-after": retry_after(None)}
+    return Response(to_json({"status": "not_ready", "models": states}), 503, headers, "application/json")
+
+
+async def _store_reachable(context: ProcessContext) -> bool:
+    try:
+        async with asyncio.timeout(_STORE_LIMIT_S):
+            await context.jobs.model_state(context.models.rows[0])
+    except (Unavailable, TimeoutError):
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""Hugging Face's doors: a model's own URL, and the bare root that its clients use as an endpoint."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.answering import answer, may_leave, result_of, submit
+from api.body import read_body, translated
+from api.completions import CHAT, complete
+from api.context import ProcessContext, context_of
+from api.dialects.hf import from_bytes
+from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
+from api.following import follow
+from api.preferences import preferences, waits_for_model
+from api.preferences import terms as terms_of
+from api.routes.jobs import accepted
+from api.sse import EventStream, block, comment
+from shared.job import JobView
+
+router = APIRouter(tags=["hugging face"])
+root_router = APIRouter(tags=["hugging face"])
+
+
+# Ids hold slashes: the longer paths stand first, or the id would swallow their ends.
+@router.post("/models/{id:path}/v1/chat/completions", summary="Chat with the model of the path.")
+async def model_chat(request: Request, id: str) -> Response:
+    return await complete(request, CHAT, path_id=id)
+
+
+@router.post(
+    "/models/{id:path}", summary="Ask the model: JSON in any of its task's forms, or a picture's bytes."
+)
+async def ask_model(request: Request, id: str) -> Response:
+    return await _ask(request, id)
+
+
+# huggingface_hub posts to its base URL as it was given.
+@root_router.post("/", summary="Ask the default model.")
+@root_router.post("/v1", include_in_schema=False)
+@root_router.post("/v1/", include_in_schema=False)
+async def ask_default_model(request: Request) -> Response:
+    return await _ask(request, context_of(request).models.rows[0].id)
+
+
+async def _ask(request: Request, path_id: str) -> Response:
+    context = context_of(request)
+    body = await read_body(request, context.settings.api)
+    model = context.models.resolve(None, path_id=path_id)
+    kind = request.headers.get("content-type")
+    call = await translated(body, lambda raw: from_bytes(raw, kind, model.id))
+    said = terms_of(request, body)
+    terms = replace(said, hf=True, use_cache=said.use_cache and call.use_cache is not False)
+    if preferences(request).respond_async:
+        return accepted(await submit(request, context, call.request, terms))
+    waits = waits_for_model(request) or call.wait_for_model
+    view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits))
+    if call.stream:
+        left = partial(context.leaving.left, view) if may_leave(terms) else None
+        return EventStream(_blocks(context, view), head_start_s=context.settings.api.head_start_s, left=left)
+    ended = await answer(request, context, view, terms)
+    said_by = request.headers.get("user-agent")
+    return Response(to_json(to_answer(ended, call, said_by)), media_type="application/json")
+
+
+async def _blocks(context: ProcessContext, view: JobView) -> AsyncGenerator[bytes]:
+    index = 1
+    async with aclosing(follow(context, view)) as events:
+        async for event in events:
+            if isinstance(event, str):
+                yield comment(event)
+            elif event.type == "text":
+                yield block(to_json(token_chunk(event, index)))
+                index += 1
+            elif event.last:
+                ended = await context.jobs.get(view.caller, view.id)
+                result_of(ended)
+                yield block(to_json(last_chunk(ended, index)))

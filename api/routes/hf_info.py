@@ -1,0 +1,80 @@
+"""What Hugging Face's clients ask about a model before they ask it a question."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.context import context_of
+from api.jobs import ModelState
+from shared.errors import ModelFailed, ServiceError, Unavailable
+from shared.models import Model
+
+router = APIRouter(tags=["hugging face"])
+
+_STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
+
+
+@router.get("/models/{id:path}/health", summary="200 when the model is loaded.")
+async def model_health(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    if state.state != "ready":
+        raise _not_ready(model, state)
+    return Response(to_json({"status": "ready"}), media_type="application/json")
+
+
+@router.get("/models/{id:path}/info", summary="What the model is and how it stands.")
+@router.get("/models/{id:path}", summary="What the model is and how it stands.")
+async def model_info(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    return Response(to_json(to_info(model, state)), media_type="application/json")
+
+
+@router.get("/status/{id:path}", summary="Whether the model is loaded, in the words of the former HF API.")
+async def model_status(request: Request, id: str) -> Response:
+    model, state = await _state(request, id)
+    return Response(to_json(to_status(model, state)), media_type="application/json")
+
+
+def to_info(model: Model, state: ModelState) -> dict[str, Any]:
+    """The endpoint information of TGI as far as it fits, and the line before the model."""
+    return {
+        "model_id": model.id,
+        "model_sha": model.revision,
+        "model_dtype": model.dtype,
+        "model_device_type": model.device,
+        "state": state.state,
+        "workers": state.workers,
+        "queued": state.queued,
+        "estimated_time": state.estimated_time,
+        "basis": state.basis,
+    }
+
+
+def to_status(model: Model, state: ModelState) -> dict[str, Any]:
+    return {
+        "loaded": state.state == "ready",
+        "state": _STATES[state.state],
+        "compute_type": model.device,
+        "framework": "transformers",
+        "estimated_time": state.estimated_time,
+    }
+
+
+async def _state(request: Request, name: str) -> tuple[Model, ModelState]:
+    context = context_of(request)
+    model = context.models.resolve(name)
+    return model, await context.jobs.model_state(model)
+
+
+def _not_ready(model: Model, state: ModelState) -> ServiceError:
+    if state.state == "failed":
+        return ModelFailed(f"The model {model.id} cannot be loaded: {state.reason}")
+    loading = state.state == "loading"
+    return Unavailable(
+        "model_loading" if loading else "no_worker",
+        f"Model {model.id} {'is loading' if loading else 'has no worker'}.",
+        retry_after=state.estimated_time,
+        estimated_time=state.estimated_time,
+        basis=state.basis,
+    )

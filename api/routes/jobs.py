@@ -1,0 +1,128 @@
+"""Our own wire: submit a job, ask for it, follow it, cancel it, delete it."""
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api import strict_json
+from api.answering import note, submit
+from api.body import read_body, translated
+from api.callers import caller_of
+from api.context import ProcessContext, context_of
+from api.dialects import native
+from api.following import follow
+from api.preferences import integer, preferences
+from api.preferences import terms as terms_of
+from api.problems import retry_after
+from api.sse import EventStream, block, comment
+from shared.errors import CallerError
+from shared.job import ENDED, JobView
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+LONG_POLL_LIMIT_S = 60
+PAGE_LIMIT = 100
+_STATUSES = ("queued", "running", *sorted(ENDED))
+
+
+@router.post("", status_code=202, summary="Submit a job.")
+async def submit_job(request: Request) -> Response:
+    context = context_of(request)
+    body = await read_body(request, context.settings.api)
+    question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
+    model = context.models.resolve(question.model)
+    terms = replace(terms_of(request, body), metadata=said.metadata, priority=said.priority)
+    view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
+    wait_s = preferences(request).wait_s
+    if wait_s:
+        view = await context.waiting.until_ended(view, min(wait_s, context.settings.api.sync_limit_s))
+        if view.ended:
+            return _json(native.to_job(view))
+    return accepted(view)
+
+
+@router.get("", summary="List jobs, newest first.")
+async def list_jobs(request: Request) -> Response:
+    query = request.query_params
+    status = query.get("status")
+    if status not in (None, *_STATUSES):
+        raise CallerError("invalid_request", f"status is one of {', '.join(_STATUSES)}.", param="status")
+    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    views, has_more = await context_of(request).jobs.list(
+        caller_of(), limit=max(limit, 1), after=query.get("after"), status=status, model=query.get("model")
+    )
+    return _json(native.to_list(views, has_more))
+
+
+@router.get("/{id}", summary="One job; with ?wait=N as soon as it ends, or after N seconds.")
+async def get_job(request: Request, id: str) -> Response:
+    context = context_of(request)
+    wait_s = integer("wait", request.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
+    view = await context.jobs.get(caller_of(), id)
+    if wait_s and not view.ended:
+        view = await context.waiting.until_ended(view, wait_s)
+    note(request, view)
+    return _json(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
+
+
+@router.post("/{id}/cancel", summary="Cancel a job; harmless twice and after its end.")
+async def cancel_job(request: Request, id: str) -> Response:
+    view = await context_of(request).jobs.cancel(caller_of(), id)
+    note(request, view)
+    return _json(native.to_job(view))
+
+
+@router.delete("/{id}", status_code=204, summary="Cancel a job if need be and forget it.")
+async def delete_job(request: Request, id: str) -> Response:
+    await context_of(request).jobs.purge(caller_of(), id)
+    return Response(status_code=204)
+
+
+@router.get("/{id}/events", summary="Follow a job by server-sent events, from any event on.")
+async def job_events(request: Request, id: str) -> Response:
+    context = context_of(request)
+    after = _after(request)
+    view = await context.jobs.get(caller_of(), id)
+    if after > view.last_event and not view.ended:
+        raise CallerError("invalid_request", "This job has no event with that id yet.", param="Last-Event-ID")
+    note(request, view)
+    return EventStream(_blocks(context, view, after), head_start_s=context.settings.api.head_start_s)
+
+
+def accepted(view: JobView) -> Response:
+    """202: the job is kept; where to look and when."""
+    headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
+    return _json(native.to_job(view), 202, headers)
+
+
+async def _blocks(context: ProcessContext, view: JobView, after: int) -> AsyncGenerator[bytes]:
+    async with aclosing(follow(context, view, after)) as events:
+        async for event in events:
+            if isinstance(event, str):
+                yield comment(event)
+                continue
+            if event.last:
+                view = await context.jobs.get(view.caller, view.id)
+            name, number, data = native.to_event(event, view)
+            yield block(to_json(data), event=name, id=int(number))
+
+
+def _after(request: Request) -> int:
+    """Where to go on; a reconnecting EventSource sends the header, which is newer than its URL's query."""
+    header = request.headers.get("last-event-id")
+    if header is not None:
+        return integer("Last-Event-ID", header, largest=2**53)
+    return integer("after", request.query_params.get("after", "0"), largest=2**53)
+
+
+def _poll_after(view: JobView) -> str:
+    return retry_after(math.ceil(view.estimate.p50) if view.estimate and not view.ended else 1)
+
+
+def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(to_json(body), status, headers, "application/json")

@@ -1,0 +1,29 @@
+"""The models served, as OpenAI's clients list them."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.context import context_of
+from shared.models import Model
+
+router = APIRouter(tags=["models"])
+
+
+@router.get("/v1/models", summary="List the models served; the first is the default.")
+async def list_models(request: Request) -> Response:
+    rows = [to_model(model) for model in context_of(request).models.rows]
+    return Response(to_json({"object": "list", "data": rows}), media_type="application/json")
+
+
+# Clients do not encode the slash of an id.
+@router.get("/v1/models/{id:path}", summary="One model.")
+async def get_model(request: Request, id: str) -> Response:
+    return Response(to_json(to_model(context_of(request).models.resolve(id))), media_type="application/json")
+
+
+def to_model(model: Model) -> dict[str, Any]:
+    """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time."""
+    owner, slash, _ = model.id.partition("/")
+    return {"id": model.id, "object": "model", "created": 0, "owned_by": owner if slash else "sightline"}

@@ -1,0 +1,127 @@
+"""JSON from strangers: parsed strictly, bounded before it costs anything, refused with one typed error.
+
+The standard parser accepts NaN, 1e999 and lone surrogates, which cannot be encoded again in an answer, and
+15 MB of `[{},{},…]` cost a second and 280 MB; see RFC 8259 sections 8.2 and 9 on what a parser may limit.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from shared.errors import CallerError
+
+MAX_DEPTH = 64
+MAX_ELEMENTS = 100_000
+
+# Runs to the end of the body where a quote is never closed: a second try from the next quote would make
+# the scan quadratic.
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+
+
+class Wire(BaseModel):
+    """A JSON object as a caller sends it: exact types, unknown fields refused, null the same as left out."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+Body = TypeVar("Body", bound=Wire)
+
+
+def parse(body: bytes) -> Any:
+    """Raises CallerError `invalid_json`, or `payload_too_large` for more than MAX_ELEMENTS values."""
+    if _elements(body) > MAX_ELEMENTS:
+        message = f"The body holds more than {MAX_ELEMENTS} JSON values; send fewer."
+        raise CallerError("payload_too_large", message)
+    try:
+        value = from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise CallerError("invalid_json", f"The body is not valid JSON: {str(error)[:200]}.") from None
+    _check_depth_and_numbers(value)
+    return value
+
+
+def read(model: type[Body], value: Any, at: str = "") -> Body:
+    """Read one object of a parsed body; `at` is its path. Raises CallerError naming the field."""
+    if not isinstance(value, dict):
+        where = f"`{at}`" if at else "The body"
+        raise CallerError("invalid_request", f"{where} should be a JSON object.", param=at or None)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise caller_error(error, value, at) from None
+
+
+def caller_error(error: ValidationError, value: Any, at: str = "") -> CallerError:
+    """The one error a caller reads: the first, at its deepest path where a union reports several."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    paths = [_resolve(detail, value) for detail in details]
+    nearby = [i for i, path in enumerate(paths) if path[: len(paths[0])] == paths[0]]
+    deepest = max(len(paths[i]) for i in nearby)
+    chosen = [i for i in nearby if len(paths[i]) == deepest]
+    param = render(paths[chosen[0]], at)
+    if details[chosen[0]]["type"] == "extra_forbidden":
+        message = f"`{param}` is not a field of this request; remove it."
+        return CallerError("unknown_field", message, param=param)
+    reasons = dict.fromkeys(_reason(details[i]) for i in chosen if paths[i] == paths[chosen[0]])
+    return CallerError("invalid_request", f"`{param}` {', or '.join(reasons)}.", param=param)
+
+
+def render(path: Sequence[str | int], at: str = "") -> str:
+    """A path as callers read it: `messages[0].content[1].image_url.url`, cut at 200 characters."""
+    text = at
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step[:80]}" if text else step[:80]
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _elements(body: bytes) -> int:
+    count = _structural(body)
+    return count if count <= MAX_ELEMENTS else _structural(_STRINGS.sub(b"", body))
+
+
+def _structural(body: bytes) -> int:
+    return body.count(b"{") + body.count(b"[") + body.count(b",")
+
+
+def _check_depth_and_numbers(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            raise CallerError("invalid_json", "The body is not valid JSON: a number is too large.")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        depth += any(isinstance(item, dict | list) for item in level)
+        if depth > MAX_DEPTH:
+            raise CallerError("invalid_json", f"The body is nested deeper than {MAX_DEPTH} levels.")
+        level = below
+
+
+def _resolve(detail: ErrorDetails, value: Any) -> list[str | int]:
+    """The part of pydantic's location that exists in the input; union tags do not."""
+    path: list[str | int] = []
+    last = len(detail["loc"]) - 1
+    for number, step in enumerate(detail["loc"]):
+        in_list = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if in_list or (isinstance(value, dict) and step in value):
+            value = value[step]
+        elif detail["type"] != "missing" or number != last:
+            continue
+        path.append(step)
+    return path
+
+
+def _reason(detail: ErrorDetails) -> str:
+    if detail["type"] == "missing":
+        return "is required"
+    if detail["type"] in ("model_type", "dict_type"):
+        return "should be a JSON object"
+    message = detail["msg"][:200]
+    return message.replace("Input should", "should", 1)

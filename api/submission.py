@@ -1,0 +1,183 @@
+"""The one door in: every dialect's request is admitted, joined, answered or refused here."""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from shared import ids
+from shared.addresses import check_url
+from shared.blobs import Blobs, digest
+from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
+from shared.estimate import Lane, loading_time
+from shared.hashing import request_hash
+from shared.job import JobView, Priority
+from shared.models import Model, Models
+from shared.pictures import check_request, inspect
+from shared.request import Image, Request
+from shared.reuse import reusable
+from shared.settings import PictureSettings, Settings
+from shared.store import jobs
+from shared.store.admission import Placing, Submitted, submit, touch
+from shared.store.keys import INTAKE
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore
+
+LANE_FACTS_S = 1.0
+"""What a model's workers published is read again after this long."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a caller says around a request.
+
+    `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too. `body_digest`
+    covers method, path and body as received. `must_be_ready` refuses with 503 while no worker serves.
+    """
+
+    caller: str
+    use_cache: bool = True
+    hf: bool = False
+    idempotency_key: str | None = None
+    body_digest: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    priority: Priority = "normal"
+    must_be_ready: bool = False
+
+
+class Submission:
+    """Admits requests; knows nothing of HTTP."""
+
+    def __init__(
+        self, settings: Settings, models: Models, store: AsyncStore, nudger: AsyncNudger, blobs: Blobs
+    ) -> None:
+        self._settings = settings
+        self._models = models
+        self._store = store
+        self._nudger = nudger
+        self._blobs = blobs
+        self._facts: dict[str, tuple[float, Lane]] = {}
+
+    async def submit(self, request: Request, terms: Terms) -> JobView:
+        """Admit a request; answers the job, which may have ended already (a cache hit).
+
+        Raises CallerError (`model_not_found`, `invalid_image`, `invalid_image_url`, `idempotency_mismatch`,
+        `job_purged`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `queue_full`,
+        `store_unavailable`).
+        """
+        model = self._models.resolve(request.model)
+        lane = await self._lane(model)
+        if lane.state == "failed":
+            raise ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
+        request, data = await self._checked(request.model_copy(update={"model": model.id}))
+        pending = any(image.url for image in request.images)
+        reuse = reusable(request, use_cache=terms.use_cache, samples_default=lane.samples, hf=terms.hf)
+        placing = _placing(request, terms, model, reuse=reuse, pending=pending)
+        ask = partial(
+            submit,
+            placing,
+            self._settings,
+            metadata=terms.metadata,
+            pending_terms=json.dumps({"reuse": reuse, "priority": terms.priority}) if pending else None,
+            idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
+            body_digest=terms.body_digest,
+            must_be_ready=terms.must_be_ready,
+        )
+        answer = await self._store.run(ask())
+        if answer.word == "pictures":
+            await self._upload(placing.job, {name: data[name] for name in answer.missing})
+            answer = await self._store.run(ask(uploaded=True))
+        return await self._admitted(answer, model)
+
+    async def _upload(self, job: str, pictures: dict[str, bytes]) -> None:
+        await self._store.run(touch(tuple(pictures), job))
+        for name, data in pictures.items():
+            await self._blobs.write_async(name, data)
+
+    async def _admitted(self, answer: Submitted, model: Model) -> JobView:
+        if answer.word in ("queued", "intake"):
+            await self._nudger.send([INTAKE if answer.word == "intake" else model.lane])
+        if answer.view is not None:
+            return answer.view
+        raise await self._refused(answer.word, model)
+
+    async def _refused(self, word: str, model: Model) -> ServiceError:
+        if word == "mismatch":
+            return CallerError(
+                "idempotency_mismatch", "This Idempotency-Key was used for another request.", param="Idempotency-Key"
+            )
+        if word == "purged":
+            return CallerError("job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key")
+        lane = await self._store.run(jobs.lane(self._settings, model.lane))
+        if word == "full":
+            wait = (lane.service_ms or 1000) / 1000 * lane.queued / max(lane.ready * lane.rows, 1)
+            return Unavailable(
+                "queue_full", f"{lane.queued} requests wait for {model.id} already.", retry_after=min(max(wait, 1), 60)
+            )
+        if word == "unready":
+            return not_ready(model, lane)
+        return InternalError()
+
+    async def _checked(self, request: Request) -> tuple[Request, dict[str, bytes]]:
+        """The request with digests for its inline pictures, and their bytes; remote ones are checked by text."""
+        images = request.images
+        limits = self._settings.pictures
+        if len(images) > limits.max_count:
+            where = images[limits.max_count].param
+            raise CallerError("invalid_image", f"At most {limits.max_count} pictures per request.", param=where)
+        for image in images:
+            if image.url:
+                check_url(image.url, self._settings.fetch.allow, image.param)
+        inline = [i for i in images if i.data is not None]
+        if not inline:
+            return request, {}
+        names = await asyncio.to_thread(_digests, inline, limits)
+        left = iter(names)
+        request = request.with_images(tuple(i if i.data is None else Image(digest=next(left)) for i in images))
+        return request, {n: i.data or b"" for n, i in zip(names, inline, strict=True)}
+
+    async def _lane(self, model: Model) -> Lane:
+        at, lane = self._facts.get(model.lane, (-1e9, None))
+        if lane is None or time.monotonic() - at > LANE_FACTS_S:
+            lane = await self._store.run(jobs.lane(self._settings, model.lane))
+            self._facts[model.lane] = (time.monotonic(), lane)
+        return lane
+
+
+def _digests(images: Sequence[Image], limits: PictureSettings) -> list[str]:
+    check_request([inspect(i.data or b"", limits, i.param) for i in images], limits)
+    return [digest(i.data or b"") for i in images]
+
+
+def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pending: bool) -> Placing:
+    hashed = "" if pending else request_hash(request, model.revision)
+    return Placing(
+        job=ids.job_id(),
+        run=ids.run_id(),
+        caller=terms.caller,
+        model=model.id,
+        lane=model.lane,
+        priority=terms.priority,
+        hash=hashed,
+        key=f"{terms.caller}:{hashed}" if reuse and not pending else None,
+        blobs=tuple(dict.fromkeys(i.digest for i in request.images if i.digest)),
+        request=request.model_dump_json(exclude_none=True),
+    )
+
+
+def not_ready(model: Model, lane: Lane) -> ServiceError:
+    """The 503 (or 500) of a model that no worker serves now, with an honest `estimated_time`."""
+    if lane.state == "failed":
+        return ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
+    seconds, basis = loading_time(lane)
+    code = "model_loading" if lane.loading else "no_worker"
+    what = "is loading" if lane.loading else "has no worker"
+    return Unavailable(
+        code,
+        f"Model {model.id} {what}.",
+        retry_after=min(max(seconds, 1), 60),
+        estimated_time=round(seconds, 3),
+        basis=basis,
+    )

@@ -1,0 +1,46 @@
+"""Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order."""
+
+from api.context import ProcessContext
+from api.jobs import Jobs
+from api.leaving import Leaving
+from api.submission import Submission
+from api.waiting import Waiting
+from shared.blobs import Blobs
+from shared.models import load_models
+from shared.settings import Settings
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore, connect_async
+from shared.store.wakeups import Wakeups
+
+
+class Connections:
+    """The record store's three connections of one process: calls, nudges, wake-ups."""
+
+    def __init__(self, store: AsyncStore, nudger: AsyncNudger, wakeups: Wakeups) -> None:
+        self.store = store
+        self.nudger = nudger
+        self.wakeups = wakeups
+
+    async def aclose(self) -> None:
+        await self.wakeups.aclose()
+        await self.nudger.aclose()
+        await self.store.client.aclose()
+
+
+async def open_context(settings: Settings) -> ProcessContext:
+    """Raises SettingsError where the models file is wrong; an unreachable store is met by each call."""
+    models = load_models(settings.models_file)
+    store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
+    wakeups = Wakeups(settings.redis)
+    await wakeups.open()
+    blobs = Blobs(settings.blobs)
+    jobs = Jobs(settings, store, blobs)
+    return ProcessContext(
+        settings=settings,
+        models=models,
+        submission=Submission(settings, models, store, nudger, blobs),
+        jobs=jobs,
+        waiting=Waiting(settings, store, wakeups),
+        leaving=Leaving(jobs, settings.api.leave_grace_s),
+        redis=Connections(store, nudger, wakeups),
+    )

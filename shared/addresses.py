@@ -1,0 +1,192 @@
+"""Which URLs and addresses this service may contact on a stranger's behalf.
+
+The door refuses what the text alone condemns; the fetcher asks again for every resolved address and every
+redirect, since a name can point anywhere (server-side request forgery, OWASP A10:2021).
+"""
+
+import ipaddress
+import re
+import string
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import NamedTuple
+from urllib.parse import SplitResult, quote, urlsplit
+
+from shared.errors import CallerError
+
+IPAddress = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_URL_CHARS = 8192
+DEFAULT_PORTS = {"http": 80, "https": 443}
+PORTS = frozenset({80, 443, 8080, 8443})
+LOOPBACK = IPv4Address("127.0.0.1")
+
+# What `ipaddress` calls global although no public host lives there, depending on the Python patch release.
+NOT_PUBLIC_V4 = tuple(
+    IPv4Network(net)
+    for net in (
+        "100.64.0.0/10",  # carrier-grade NAT, RFC 6598
+        "168.63.129.16/32",  # the host agent of Azure machines
+        "192.0.0.0/24",  # IETF protocol assignments
+        "192.88.99.0/24",  # 6to4 relays
+        "224.0.0.0/4",  # multicast
+    )
+)
+GLOBAL_UNICAST_V6 = IPv6Network("2000::/3")
+NOT_PUBLIC_V6 = tuple(
+    IPv6Network(net)
+    for net in (
+        "2001::/23",  # IETF protocol assignments, Teredo among them
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4 carries an IPv4 address
+        "3fff::/20",  # documentation, RFC 9637
+    )
+)
+# IPv6 networks whose last 32 bits are an IPv4 address: compatible, mapped, translated, NAT64.
+CARRIES_V4 = tuple(IPv6Network(net) for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+SIX_TO_FOUR = IPv6Network("2002::/16")
+# Cloud metadata answers here with credentials, so no setting opens these.
+NEVER: tuple[Network, ...] = (
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("fd00:ec2::254/128"),
+)
+PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
+HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+class Target(NamedTuple):
+    """A URL that passed: `host` is lower-case ASCII without brackets, `path` the request target."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def address(self) -> IPAddress | None:
+        """The host where it needs no look-up: an address, or the loopback's reserved names (RFC 6761)."""
+        is_loopback = self.host == "localhost" or self.host.endswith(".localhost")
+        return LOOPBACK if is_loopback else _literal(self.host)
+
+
+def is_public(ip: IPAddress) -> bool:
+    """Whether a host of the public internet can live at `ip`; addresses that carry another one cannot."""
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not any(ip in net for net in NOT_PUBLIC_V4)
+    return ip in GLOBAL_UNICAST_V6 and ip.is_global and not any(ip in net for net in NOT_PUBLIC_V6)
+
+
+def may_connect(ip: IPAddress, host: str, allow: tuple[str, ...]) -> bool:
+    """Whether `host` may be contacted at `ip`: public or exempted by `allow`, and never link-local."""
+    if any(form in net for form in (ip, _carried(ip)) if form is not None for net in NEVER):
+        return False
+    return is_public(ip) or _exempt(ip, host, allow)
+
+
+def check_url(url: str, allow: tuple[str, ...], param: str | None) -> Target:
+    """Refuse a URL whose text alone shows that it must not be fetched.
+
+    `allow` (hosts or networks) exempts from the address and port rules, not from the rules on form. Spellings
+    of an address other than the canonical one are refused, exempt or not: nobody needs them, and libraries
+    read them differently. Raises CallerError `invalid_image_url`.
+    """
+    parts = _split(url, param)
+    host = _host(parts, param)
+    target = Target(parts.scheme, host, _port(parts, param), _request_target(parts))
+    ip = target.address
+    if ip is not None and not may_connect(ip, host, allow):
+        raise _refusal("The URL names an address that is not public.", param)
+    exempt = _exempt(ip, host, allow)
+    if host.endswith(PRIVATE_SUFFIXES) and not exempt:
+        raise _refusal("The URL names a private host.", param)
+    if target.port not in PORTS and not exempt:
+        raise _refusal(f"Port {target.port} is not one of {', '.join(map(str, sorted(PORTS)))}.", param)
+    return target
+
+
+def _split(url: str, param: str | None) -> SplitResult:
+    if len(url) > MAX_URL_CHARS:
+        raise _refusal(f"The URL is longer than {MAX_URL_CHARS} characters.", param)
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise _refusal("The URL holds blanks, control characters or backslashes.", param)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _refusal("The URL cannot be parsed.", param) from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise _refusal("Only http and https URLs are fetched.", param)
+    if "@" in parts.netloc:
+        raise _refusal("The URL holds credentials.", param)
+    return parts
+
+
+def _host(parts: SplitResult, param: str | None) -> str:
+    name = (parts.hostname or "").removesuffix(".")
+    if "[" in parts.netloc:
+        if not isinstance(_literal(name), IPv6Address):
+            raise _refusal("The URL's host is not a valid address.", param)
+        return name
+    try:
+        # IDNA folds full-width digits and dots into ASCII ones, so it comes before every other look.
+        name = name[:254].encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        name = ""
+    if len(name) > 253 or not HOST.fullmatch(name):
+        raise _refusal("The URL has no valid host.", param)
+    if NUMBER.fullmatch(name.rpartition(".")[2]) and _literal(name) is None:
+        raise _refusal("The URL spells an address in an unusual way.", param)
+    return name
+
+
+def _port(parts: SplitResult, param: str | None) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        raise _refusal("The URL's port is not a number below 65536.", param) from None
+    return DEFAULT_PORTS[parts.scheme] if port is None else port
+
+
+def _request_target(parts: SplitResult) -> str:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return quote(path, safe=string.punctuation)
+
+
+def _literal(host: str) -> IPAddress | None:
+    try:
+        return ipaddress.ip_address(host) if "%" not in host else None
+    except ValueError:
+        return None
+
+
+def _carried(ip: IPAddress) -> IPv4Address | None:
+    """The IPv4 address inside an IPv6 one."""
+    if isinstance(ip, IPv4Address):
+        return None
+    if ip in SIX_TO_FOUR:
+        return ip.sixtofour
+    return IPv4Address(int(ip) & 0xFFFFFFFF) if any(ip in net for net in CARRIES_V4) else None
+
+
+def _exempt(ip: IPAddress | None, host: str, allow: tuple[str, ...]) -> bool:
+    for entry in allow:
+        if entry.lower() == host:
+            return True
+        try:
+            network = ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            continue
+        if ip is not None and ip in network:
+            return True
+    return False
+
+
+def _refusal(message: str, param: str | None) -> CallerError:
+    return CallerError("invalid_image_url", message, param=param)

@@ -1,0 +1,51 @@
+"""Where pictures lie: under their sha256, in a folder or an object store.
+
+Digests are internal: callers never see or send one. Writing the same bytes twice is harmless.
+"""
+
+import hashlib
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import NotFoundError as BlobMissingError
+from obstore.store import LocalStore, ObjectStore
+
+from shared.settings import BlobSettings
+
+
+def digest(data: bytes) -> str:
+    """The name of some bytes: their sha256, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Blobs:
+    """Reads and writes pictures by digest. Raises `BlobMissingError` where there is none."""
+
+    def __init__(self, settings: BlobSettings) -> None:
+        folder = Path(settings.url)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._store: ObjectStore = LocalStore(prefix=folder)
+
+    def read(self, name: str) -> bytes:
+        return bytes(obstore.get(self._store, _path(name)).bytes())
+
+    def write(self, name: str, data: bytes) -> None:
+        obstore.put(self._store, _path(name), data)
+
+    async def write_async(self, name: str, data: bytes) -> None:
+        await obstore.put_async(self._store, _path(name), data)
+
+    async def delete_async(self, names: list[str]) -> None:
+        """Deletes what is there; what is gone already is no error."""
+        for name in names:
+            try:
+                await obstore.delete_async(self._store, _path(name))
+            except (BlobMissingError, FileNotFoundError):
+                continue
+
+
+def _path(name: str) -> str:
+    return f"{name[:2]}/{name}"
+
+
+__all__ = ["BlobMissingError", "Blobs", "digest"]

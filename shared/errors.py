@@ -1,0 +1,118 @@
+"""Every error a caller can meet.
+
+    ServiceError                 carries code, message, param; its row in CODES gives status and retryable
+    ├── CallerError        4xx   the request must change before it is sent again
+    ├── QuotaExceeded      429   the same request may succeed later
+    ├── Unavailable        5xx   the service cannot take or finish it now
+    ├── ModelFailed        500   this model cannot load; waiting does not help
+    └── InternalError      500   our fault
+
+Workers add one more family that never reaches a caller as it is: see `worker.attempt`.
+Codes are snake_case and are never renamed.
+"""
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """What one stable error code means to a caller: HTTP status, whether a repeat can help, what to do."""
+
+    status: int
+    retryable: bool
+    remedy: str
+
+
+CODES: dict[str, Code] = {
+    "invalid_json": Code(400, False, "Send a body that is valid JSON (no NaN, no lone surrogates, at most 64 levels)."),
+    "invalid_request": Code(400, False, "Correct the field named by `param`."),
+    "unknown_field": Code(400, False, "Remove the field named by `param`; the API reference lists those that exist."),
+    "unsupported_parameter": Code(400, False, "Leave the parameter out; this service does not implement it."),
+    "invalid_image": Code(400, False, "Send a PNG, JPEG, WebP or GIF within the documented limits."),
+    "invalid_image_url": Code(400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."),
+    "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
+    "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
+    "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
+    "unauthorized": Code(401, False, "Send `Authorization: Bearer <key>` with a valid key."),
+    "not_found": Code(404, False, "Check the path; the API reference at /docs lists the routes."),
+    "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
+    "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
+    "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
+    "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
+    "job_purged": Code(410, False, "The job was deleted; submit under a new Idempotency-Key."),
+    "result_expired": Code(410, False, "The result's life is over; submit the request again."),
+    "payload_too_large": Code(413, False, "Send a smaller body."),
+    "idempotency_mismatch": Code(422, False, "Use a new Idempotency-Key for a different request."),
+    "image_count_mismatch": Code(422, False, "Send as many pictures as the messages have image slots."),
+    "rate_limited": Code(429, True, "Wait for Retry-After seconds."),
+    "model_loading": Code(503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."),
+    "no_worker": Code(503, True, "Start a worker for this model, or submit a job that waits for one."),
+    "queue_full": Code(503, True, "Wait for Retry-After seconds."),
+    "store_unavailable": Code(503, True, "Wait for Retry-After seconds; the record store is out of reach."),
+    "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),
+    "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
+    "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
+    "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
+    "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),
+    "stream_broken": Code(500, True, "Submit again; the worker that continued cannot extend the published text."),
+    "internal_error": Code(500, True, "Submit again; if it fails again, report the request id."),
+}
+
+
+class ServiceError(Exception):
+    """An error with a stable code; `retry_after` is in seconds, 1 to 60."""
+
+    def __init__(
+        self, code: str, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code].status
+
+    @property
+    def retryable(self) -> bool:
+        return CODES[self.code].retryable
+
+
+class CallerError(ServiceError):
+    """The request is wrong and was refused before anything was queued, or by the worker that read it."""
+
+
+class QuotaExceeded(ServiceError):
+    """The caller is over a limit that refills."""
+
+
+class Unavailable(ServiceError):
+    """The service cannot take or finish the request now; `estimated_time` (s) says when a model is ready."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        estimated_time: float | None = None,
+        basis: str | None = None,
+    ) -> None:
+        super().__init__(code, message, retry_after=retry_after)
+        self.estimated_time = estimated_time
+        self.basis = basis
+
+
+class ModelFailed(ServiceError):
+    """The model cannot be loaded as configured."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("model_failed", message)
+
+
+class InternalError(ServiceError):
+    """Our fault; the message never holds the cause, the log does."""
+
+    def __init__(self, message: str = "The service failed on this request.") -> None:
+        super().__init__("internal_error", message)

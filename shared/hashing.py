@@ -1,0 +1,61 @@
+"""Which requests ask for the same computation, and which bodies are the same body.
+
+The hash is one line over a string that can be read by eye: two requests differ if and only if their
+canonical strings do.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from shared.request import Message, Parameters, Request, Text
+
+HASH_VERSION = 1
+
+
+def canonical(request: Request, revision: str) -> str:
+    """Everything that changes the answer, in one order. Raises ValueError for a picture without a digest."""
+    fields = {
+        "version": HASH_VERSION,
+        "model": request.model,
+        "revision": revision,
+        "messages": [_message(m) for m in request.messages],
+        "parameters": _parameters(request.parameters),
+        "continue_final": request.continue_final,
+        "raw": request.raw,
+    }
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def request_hash(request: Request, revision: str) -> str:
+    """Raises ValueError for a picture without a digest."""
+    return hashlib.sha256(canonical(request, revision).encode("ascii")).hexdigest()
+
+
+def digest(*parts: bytes) -> str:
+    """One digest of several byte strings, each bounded by its length: ("ab", "c") is not ("a", "bc")."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "big"))
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def _message(message: Message) -> dict[str, Any]:
+    parts = []
+    for part in message.parts:
+        if isinstance(part, Text):
+            parts.append({"text": part.text})
+        elif part.digest is not None:
+            parts.append({"image": part.digest})
+        else:
+            raise ValueError("a picture has no digest yet: its bytes are not in the blob store")
+    return {"role": message.role, "parts": parts}
+
+
+def _parameters(parameters: Parameters) -> dict[str, Any]:
+    """What was left out stays out, so a parameter added later leaves old hashes as they are."""
+    given = parameters.model_dump(exclude_none=True)
+    # -0.0 equals 0.0 but is written otherwise.
+    given = {k: v + 0.0 if isinstance(v, float) else v for k, v in given.items()}
+    return given | {"stop": sorted(set(parameters.stop))}

@@ -1,0 +1,24 @@
+"""Names that cannot be guessed: 128 random bits behind a prefix that says what they name."""
+
+import secrets
+
+
+def job_id() -> str:
+    return f"job_{secrets.token_hex(16)}"
+
+
+def run_id() -> str:
+    return f"run_{secrets.token_hex(16)}"
+
+
+def request_id() -> str:
+    return f"req_{secrets.token_hex(16)}"
+
+
+def worker_id() -> str:
+    return f"worker_{secrets.token_hex(8)}"
+
+
+def token() -> str:
+    """A claim's fence: made by the claimer, so a repeated claim call is recognised."""
+    return secrets.token_hex(16)

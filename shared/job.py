@@ -1,0 +1,92 @@
+"""A job as its caller sees it: what was asked, and where its run stands.
+
+    queued ──claim──► running ──settle──► succeeded | failed
+      │                  │
+      └────cancel────────┴──────────────► cancelled
+
+Once started, the public status stays `running` until the end, also while a rescued run waits again:
+a status never goes backwards.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shared.result import JobError, Result
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+WaitingReason = Literal["fetching_inputs", "model_loading", "no_worker", "busy", "paused", "scheduled"]
+CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
+Priority = Literal["interactive", "normal", "batch"]
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds until the job ends, half and nine tenths of the time; `basis` says what it rests on."""
+
+    p50: float
+    p90: float
+    basis: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at running a job's run; times in Unix ms; `outcome` is None while it goes on."""
+
+    number: int
+    worker: str
+    started_ms: int
+    ended_ms: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One consistent read of a job and its run; times in Unix ms.
+
+    `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
+    id of the newest event its stream holds. `priority` and `metadata` are the caller's own.
+    """
+
+    id: str
+    caller: str
+    model: str
+    status: Status
+    created_ms: int
+    run_id: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    waiting_reason: WaitingReason | None = None
+    ahead: int | None = None
+    estimate: Estimate | None = None
+    attempts: tuple[Attempt, ...] = ()
+    cache: CacheWord | None = None
+    request_hash: str | None = None
+    result: Result | None = None
+    error: JobError | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    priority: Priority = "normal"
+    last_event: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a job's stream. Ids increase by one from 1 and never repeat.
+
+    `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`; `queued`,
+    `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run stands; the last event is
+    `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
+    """
+
+    id: int
+    type: str
+    data: dict[str, Any]
+    at_ms: int
+
+    @property
+    def last(self) -> bool:
+        return self.type in ENDED

@@ -1,0 +1,99 @@
+"""The models an installation serves, described in one TOML file (`models.toml`)."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError, field_validator
+
+from shared.errors import CallerError
+from shared.request import Frozen
+from shared.settings import SettingsError
+
+
+class Model(Frozen):
+    """One row of the models file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$", description="What callers name, org/name.")
+    source: str = Field("", description="Hub id or folder; relative folders are relative to the models file.")
+    revision: str = Field("main", description="Hub revision; part of the request hash.")
+    engine: Literal["auto", "echo", "sequential"] = Field("auto", description="auto = the best that fits the model.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("float32", description="Number format of weights.")
+    attention: str = Field("sdpa", description="Attention implementation of transformers.")
+    device: str = Field("auto", description="auto = cuda where there is one, else cpu.")
+    rows: int = Field(1, ge=1, le=1024, description="Requests in flight at once, where the engine can.")
+    context_length: int | None = Field(None, ge=1, description="Tokens of prompt and answer; the model's own by default.")
+    max_new_tokens: int = Field(512, ge=1, description="Longest answer where the caller says nothing.")
+    trust_remote_code: bool = Field(False, description="Run code from the model's folder; needs a pinned revision.")
+
+    @field_validator("options")
+    @classmethod
+    def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if any(isinstance(v, dict | list) for v in value.values()):
+            raise ValueError("engine options are plain values")
+        return value
+
+    @property
+    def slug(self) -> str:
+        """The id as a file or queue name."""
+        return re.sub(r"[^a-z0-9._-]", "--", self.id.lower())
+
+    @property
+    def lane(self) -> str:
+        """The queue this model's runs wait in; also the name of its Celery queue."""
+        return f"model.{self.slug}"
+
+
+class Models:
+    """The registry: ids to models, in the file's order."""
+
+    def __init__(self, rows: tuple[Model, ...]) -> None:
+        self.rows = rows
+        self._by_id = {m.id: m for m in rows}
+        if len({m.lane for m in rows}) != len(rows):
+            raise SettingsError("models file: two models have the same id (ids differ in more than case and / or -)")
+
+    def resolve(self, name: str | None, *, path_id: str | None = None) -> Model:
+        """The model a caller means.
+
+        A `:provider` suffix is dropped. `dummy`, a URL or nothing mean the model of the path, else the only
+        one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`.
+        """
+        named = name if name and name != "dummy" and "://" not in name else path_id
+        if named is None and len(self.rows) == 1:
+            return self.rows[0]
+        for candidate in (named, (named or "").partition(":")[0]):
+            if candidate and candidate in self._by_id:
+                return self._by_id[candidate]
+        raise CallerError("model_not_found", f"The model {(named or '')[:200]!r} is not served here.", param="model")
+
+
+def load_models(path: Path) -> Models:
+    """Read the models file. Raises SettingsError naming the row and field."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"models file {path}: {error}") from None
+    rows = table.get("models", [])
+    if not rows or set(table) != {"models"}:
+        raise SettingsError(f"models file {path}: expected one or more [[models]] tables and nothing else")
+    return Models(tuple(_row(path, number, row) for number, row in enumerate(rows, 1)))
+
+
+def _row(path: Path, number: int, row: dict[str, Any]) -> Model:
+    try:
+        model = Model.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(p) for p in first["loc"])
+        raise SettingsError(f"models file {path}: row {number}, {where}: {first['msg']}") from None
+    folder = path.parent / model.source
+    if model.source and folder.is_dir():
+        model = model.model_copy(update={"source": str(folder.resolve())})
+    if model.trust_remote_code and model.revision == "main" and not Path(model.source).is_dir():
+        raise SettingsError(f"models file {path}: row {number}: trust_remote_code needs a pinned revision")
+    return model

@@ -1,0 +1,221 @@
+"""What a picture file says about itself, read from its structure alone.
+
+No decoder runs here, so the API can look at strangers' bytes: every loop is bounded by a count, and what a
+few header bytes promise (pixels, scans) is refused before anything allocates for it. A file cut short is
+refused where its structure shows it; bytes behind a picture's end are common and harmless.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.errors import CallerError
+from shared.settings import PictureSettings
+
+PictureFormat = Literal["JPEG", "PNG", "WEBP", "GIF"]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# A marker behind fill bytes; 00 (stuffing) and D0-D7 (restarts) belong to the entropy-coded data around them.
+JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_BARE = frozenset({0x01, 0xD8})
+JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+# Far above what encoders write; a file beyond them was made to keep a parser busy.
+MAX_JPEG_SEGMENTS = 4_096
+MAX_JPEG_GAP = 65_536
+MAX_PNG_CHUNKS = 100_000
+MAX_GIF_BLOCKS = 200_000
+
+
+@dataclass(frozen=True)
+class PictureInfo:
+    """Size in pixels as stored: an EXIF orientation may still swap width and height."""
+
+    format: PictureFormat
+    width: int
+    height: int
+    scans: int = 1
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+class MalformedError(Exception):
+    """The structure is not that of a whole picture; the message names what is wrong."""
+
+
+def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureInfo:
+    """Read the headers of one picture; of an animation only the first frame counts.
+
+    Costs at most some 0.2 s for 20 MB made to be slow. Raises CallerError: `payload_too_large` for too many
+    bytes, `invalid_image` for all else, never quoting the picture.
+    """
+    if len(data) > limits.max_mb * 2**20:
+        message = f"A picture may have at most {limits.max_mb:g} MiB."
+        raise CallerError("payload_too_large", message, param=param)
+    try:
+        info = _read(data)
+        _check(info, limits)
+    except MalformedError as error:
+        raise CallerError("invalid_image", f"The picture cannot be used: {error}.", param=param) from None
+    return info
+
+
+def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:
+    """Refuse pictures that are each acceptable but together too much. Raises CallerError `invalid_image`."""
+    if len(infos) > limits.max_count:
+        message = f"The request has {len(infos)} pictures; at most {limits.max_count} are accepted."
+        raise CallerError("invalid_image", message)
+    megapixels = sum(info.pixels for info in infos) / 1e6
+    if megapixels > limits.max_megapixels_request:
+        message = (
+            f"The request's pictures have {megapixels:.1f} megapixels together; "
+            f"at most {limits.max_megapixels_request:g} are accepted."
+        )
+        raise CallerError("invalid_image", message)
+
+
+def _read(data: bytes) -> PictureInfo:
+    if not data:
+        raise MalformedError("it is empty")
+    for magic, read in READERS:
+        if magic.match(data):
+            try:
+                return read(data)
+            except IndexError:
+                raise MalformedError("it is cut short") from None
+    raise MalformedError("it is not a PNG, JPEG, WebP or GIF")
+
+
+def _check(info: PictureInfo, limits: PictureSettings) -> None:
+    size = f"{info.width} x {info.height} pixels"
+    if not info.pixels:
+        raise MalformedError(f"it has {size}")
+    if info.pixels > limits.max_megapixels * 1e6:
+        raise MalformedError(f"it has {size}; at most {limits.max_megapixels:g} megapixels are accepted")
+    if max(info.width, info.height) > limits.max_ratio * min(info.width, info.height):
+        raise MalformedError(f"it has {size}; one side may be at most {limits.max_ratio:g} times the other")
+    if info.scans > limits.max_jpeg_scans:
+        raise MalformedError(f"it has {info.scans} scans; at most {limits.max_jpeg_scans} are accepted")
+
+
+def _number(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + length], order)
+
+
+def _read_jpeg(data: bytes) -> PictureInfo:
+    """ITU-T T.81 annex B. Ends at the first end marker: an MPO's further pictures follow it."""
+    size: tuple[int, int] | None = None
+    scans = 0
+    for marker, body in _jpeg_segments(data):
+        if marker == JPEG_SCAN:
+            scans += 1
+        elif marker in JPEG_FRAMES:
+            if size:
+                raise MalformedError("it has two frame headers")
+            size = _number(data, body + 5, 2, "big"), _number(data, body + 3, 2, "big")
+    if not size or not scans:
+        raise MalformedError("it holds no picture data")
+    return PictureInfo("JPEG", *size, scans)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker up to the end marker, with the offset of its length field."""
+    at, in_scan = 2, False
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = JPEG_MARKER.search(data, at)
+        if not found:
+            break
+        if not in_scan and found.start() - at > MAX_JPEG_GAP:
+            raise MalformedError("it has a long gap between its headers")
+        marker, at = found[1][0], found.end()
+        if marker == JPEG_END:
+            return
+        if marker in JPEG_BARE:
+            continue
+        yield marker, at
+        at += _number(data, at, 2, "big")
+        in_scan = in_scan or marker == JPEG_SCAN
+    else:
+        raise MalformedError("it has too many segments")
+    raise MalformedError("it is cut short")
+
+
+def _read_png(data: bytes) -> PictureInfo:
+    """PNG (third edition), section 5; an APNG's further frames have chunks of their own."""
+    at = len(PNG_SIGNATURE)
+    has_pixels = False
+    for number in range(MAX_PNG_CHUNKS):
+        length, kind = _number(data, at, 4, "big"), data[at + 4 : at + 8]
+        if (kind == b"IHDR") != (number == 0):
+            raise MalformedError("its header chunk is missing or repeated")
+        has_pixels = has_pixels or kind == b"IDAT"
+        at += 12 + length
+        if at > len(data):
+            raise MalformedError("it is cut short")
+        if kind == b"IEND":
+            break
+    else:
+        raise MalformedError("it has too many chunks")
+    if not has_pixels:
+        raise MalformedError("it holds no picture data")
+    return PictureInfo("PNG", _number(data, 16, 4, "big"), _number(data, 20, 4, "big"))
+
+
+def _read_webp(data: bytes) -> PictureInfo:
+    """RFC 9649: the size stands in the first chunk, whichever of the three it is."""
+    if 8 + _number(data, 4, 4, "little") > len(data):
+        raise MalformedError("it is cut short")
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return PictureInfo("WEBP", _number(data, 24, 3, "little") + 1, _number(data, 27, 3, "little") + 1)
+    if kind == b"VP8L" and data[20] == 0x2F:
+        bits = _number(data, 21, 4, "little")
+        return PictureInfo("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        bits = _number(data, 26, 4, "little")
+        return PictureInfo("WEBP", bits & 0x3FFF, bits >> 16 & 0x3FFF)
+    raise MalformedError("its WebP header is damaged")
+
+
+def _read_gif(data: bytes) -> PictureInfo:
+    """GIF89a specification, section 17 on; stops behind the first frame, a missing trailer is tolerated."""
+    width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
+    at = 13 + _gif_palette(data[10])
+    budget = iter(range(MAX_GIF_BLOCKS))
+    for _ in budget:
+        block = data[at]
+        if block == 0x3B:
+            raise MalformedError("it holds no picture data")
+        if block == 0x2C:
+            x, y, across, down = (_number(data, at + offset, 2, "little") for offset in (1, 3, 5, 7))
+            _skip_gif_blocks(data, at + 11 + _gif_palette(data[at + 9]), budget)
+            return PictureInfo("GIF", max(width, x + across), max(height, y + down))
+        at = _skip_gif_blocks(data, at + 2, budget) if block == 0x21 else at + 1
+    raise MalformedError("it has too many blocks")
+
+
+def _gif_palette(flags: int) -> int:
+    """Bytes of the colour table that a packed field announces."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _skip_gif_blocks(data: bytes, at: int, budget: Iterator[int]) -> int:
+    for _ in budget:
+        length = data[at]
+        at += 1 + length
+        if not length:
+            return at
+    raise MalformedError("it has too many blocks")
+
+
+READERS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], PictureInfo]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), _read_jpeg),
+    (re.compile(re.escape(PNG_SIGNATURE)), _read_png),
+    (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
+    (re.compile(rb"GIF8[79]a"), _read_gif),
+)

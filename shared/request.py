@@ -1,0 +1,97 @@
+"""The canonical request: what every dialect translates to, what a run computes.
+
+Two requests that ask for the same computation are equal here whatever wire they came by, so they share
+one request hash (`shared.hashing`).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """A value: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Text(Frozen):
+    """A piece of text as the caller typed it."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class Image(Frozen):
+    """A picture in one of three stages: bytes just received, a URL to fetch, or a digest in the blob store.
+
+    Only url and digest are ever serialised; `param` names where in the caller's body the picture stood.
+    """
+
+    type: Literal["image"] = "image"
+    digest: str | None = None
+    url: str | None = None
+    data: bytes | None = Field(default=None, exclude=True, repr=False)
+    param: str = Field(default="", exclude=True)
+
+
+Part = Annotated[Text | Image, Field(discriminator="type")]
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(Frozen):
+    """One turn of the conversation."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+class Parameters(Frozen):
+    """What changes the answer. None = left out: the model's own generation config decides."""
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    do_sample: bool | None = None
+    temperature: float | None = Field(default=None, ge=0, le=100)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: tuple[str, ...] = ()
+
+    def samples(self, model_default: bool) -> bool:
+        """Whether tokens are drawn at random; `model_default` is the generation config's do_sample."""
+        if self.do_sample is not None:
+            return self.do_sample and self.temperature != 0
+        if self.temperature is not None:
+            return self.temperature > 0
+        return model_default or self.top_p is not None or self.top_k is not None
+
+
+class Request(Frozen):
+    """A question about zero or more pictures, addressed to one model.
+
+    `raw` sends the text to the model without its chat template (models that have none).
+    `continue_final` extends the final assistant message instead of answering it.
+    """
+
+    model: str
+    messages: tuple[Message, ...] = Field(min_length=1)
+    parameters: Parameters = Parameters()
+    continue_final: bool = False
+    raw: bool = False
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """Every picture in reading order."""
+        return tuple(p for m in self.messages for p in m.parts if isinstance(p, Image))
+
+    def with_images(self, images: tuple[Image, ...]) -> "Request":
+        """The same request with its pictures replaced, in reading order (same count)."""
+        left = iter(images)
+        messages = tuple(
+            m.model_copy(update={"parts": tuple(next(left) if isinstance(p, Image) else p for p in m.parts)})
+            for m in self.messages
+        )
+        return self.model_copy(update={"messages": messages})

@@ -1,0 +1,45 @@
+"""What a run computed."""
+
+from typing import Literal
+
+from shared.request import Frozen
+
+FinishReason = Literal["stop", "length"]
+
+
+class Choice(Frozen):
+    """One answer. `score` is the mean probability of its tokens, 0..1 (None where an engine has none)."""
+
+    text: str
+    finish_reason: FinishReason
+    score: float | None = None
+
+
+class Usage(Frozen):
+    """Token counts; `image_tokens` are part of `prompt_tokens`."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    image_tokens: int = 0
+
+
+class Result(Frozen):
+    """The answer and where it came from; times in seconds."""
+
+    choices: tuple[Choice, ...]
+    usage: Usage
+    fingerprint: str
+    compute_s: float
+
+    @property
+    def text(self) -> str:
+        return self.choices[0].text
+
+
+class JobError(Frozen):
+    """Why a job failed, as its record keeps it."""
+
+    code: str
+    message: str
+    param: str | None = None
+    retryable: bool = False

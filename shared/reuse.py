@@ -1,0 +1,17 @@
+"""May this answer be shared? The one predicate for a cache hit, joining a run, its index and cache writes."""
+
+from shared.request import Request
+
+
+def reusable(request: Request, *, use_cache: bool, samples_default: bool | None, hf: bool) -> bool:
+    """Whether an identical request may get the same answer; where False, `x-cache` is BYPASS.
+
+    A caller who samples without a seed asks for a new draw, except on the Hugging Face routes, whose
+    documentation promises the cache. `samples_default` is the generation config's do_sample; None (no worker
+    has published it yet) counts as sampling.
+    """
+    if not use_cache:
+        return False
+    if hf or request.parameters.seed is not None:
+        return True
+    return not request.parameters.samples(samples_default is not False)

@@ -1,0 +1,111 @@
+"""The door's transitions: a job comes in, with its inputs or before them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from shared.job import JobView, Priority
+from shared.settings import Settings
+from shared.store import views
+from shared.store.script import Call, Script
+
+SUBMIT, ADMIT, TOUCH = Script("submit"), Script("admit"), Script("touch")
+
+Word = Literal["queued", "intake", "known", "mismatch", "purged", "unready", "full", "pictures"]
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What decides where an admitted job's request goes.
+
+    `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
+    join), `blobs` the digests of its pictures, `request` its JSON.
+    """
+
+    job: str
+    run: str
+    caller: str
+    model: str
+    lane: str
+    priority: Priority
+    hash: str
+    key: str | None
+    blobs: Sequence[str]
+    request: str
+
+    def arguments(self, settings: Settings) -> dict[str, Any]:
+        return {
+            "job": self.job,
+            "run": self.run,
+            "caller": self.caller,
+            "model": self.model,
+            "lane": self.lane,
+            "priority": self.priority,
+            "hash": self.hash,
+            "key": self.key,
+            "blobs": list(self.blobs),
+            "worker_ttl_s": settings.queue.worker_ttl_s,
+            "result_s": settings.retention.result_s,
+            "job_s": settings.retention.job_s,
+        }
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures."""
+
+    word: Word
+    view: JobView | None = None
+    missing: tuple[str, ...] = ()
+
+
+def submit(
+    placing: Placing,
+    settings: Settings,
+    *,
+    metadata: dict[str, str],
+    pending_terms: str | None = None,
+    idempotency: str | None = None,
+    body_digest: str = "",
+    must_be_ready: bool = False,
+    uploaded: bool = False,
+) -> Call[Submitted]:
+    """Admit a request or learn why not.
+
+    `pending_terms` (JSON the courier reads back) = inputs must be fetched first. `uploaded` = its pictures are
+    written and held (`touch`); without it the answer may be `pictures`: upload those and submit again.
+    """
+    arguments = placing.arguments(settings) | {
+        "metadata": json.dumps(metadata, separators=(",", ":")),
+        "pending": pending_terms is not None or None,
+        "terms": pending_terms,
+        "idempotency": idempotency,
+        "digest": body_digest,
+        "idempotency_s": settings.retention.idempotency_s,
+        "uploaded": uploaded or None,
+        "must_be_ready": must_be_ready or None,
+        "max_queued": settings.queue.max_queued,
+    }
+    return Call(SUBMIT, arguments, _submitted, placing.request)
+
+
+def _submitted(reply: list[Any]) -> Submitted:
+    word = cast(Word, reply[0])
+    if word == "pictures":
+        return Submitted(word, missing=tuple(reply[1]))
+    return Submitted(word, views.job(reply[1]) if len(reply) > 1 else None)
+
+
+def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["queued", "placed", "lost"]]:
+    """Admit a job whose inputs have been fetched under the intake claim `token`."""
+    return Call(ADMIT, placing.arguments(settings) | {"token": token}, lambda reply: reply, placing.request)
+
+
+HOLD_S = 3600
+"""How long an upload is safe from collection before its request is admitted."""
+
+
+def touch(digests: Sequence[str], job: str) -> Call[str]:
+    """Hold pictures for a job's admission, before they are written."""
+    return Call(TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, str)

@@ -1,0 +1,133 @@
+"""A worker's transitions: claim, renew, append, settle, give back; and rescue, when it cannot.
+
+Every write names the claim's token, and the script compares it before it writes: a worker that was given up
+and comes back writes nothing.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.result import JobError, Result
+from shared.settings import Settings
+from shared.store.keys import PREFIX
+from shared.store.script import Call, Script, Store
+from shared.store.views import pairs
+
+CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
+GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
+RESCUE_LIMIT = 100
+
+Held = Literal["ok", "lost"]
+Settled = Literal["settled", "lost"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Work taken under a lease. `id` names a run, or a job whose inputs are to be fetched.
+
+    `published` counts the code points of text an earlier attempt gave to readers; `mixed` says that it
+    did so under another fingerprint.
+    """
+
+    id: str
+    token: str
+    request: str
+    terms: str
+    attempt: int
+    published: int
+    caller: str
+    mixed: bool
+
+
+def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str) -> Call[Claim | None]:
+    """Take the best waiting work of a lane; None when nothing waits."""
+    arguments = {
+        "lane": lane,
+        "worker": worker,
+        "token": token,
+        "print": fingerprint,
+        "lease_ms": settings.queue.lease_s * 1000,
+    }
+
+    def parse(reply: list[Any] | None) -> Claim | None:
+        if not reply:
+            return None
+        work, request, terms, number, chars, caller, mixed = reply
+        return Claim(work, token, request, terms, int(number), int(chars), caller, bool(mixed))
+
+    return Call(CLAIM, arguments, parse)
+
+
+def renew(settings: Settings, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
+    """Renew the leases of (id, token) pairs; the tokens that are no longer good."""
+    arguments = {"claims": [list(pair) for pair in held], "lease_ms": settings.queue.lease_s * 1000}
+    return Call(RENEW, arguments, list)
+
+
+def append(claim: Claim, *, start: int, text: str, ids: Sequence[int]) -> Call[Held]:
+    """Publish the next piece of text."""
+    data = json.dumps({"start": start, "text": text, "ids": list(ids)}, separators=(",", ":"))
+    arguments = {"id": claim.id, "token": claim.token, "start": start, "size": len(text)}
+    return Call(APPEND, arguments, lambda reply: reply, data)
+
+
+def settle(settings: Settings, claim: Claim, outcome: Result | JobError, *, fingerprint: str) -> Call[Settled]:
+    """End the run with a result or an error."""
+    arguments = _lives(settings) | {
+        "id": claim.id,
+        "token": claim.token,
+        "status": "succeeded" if isinstance(outcome, Result) else "failed",
+        "print": fingerprint,
+    }
+    return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
+
+
+def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settled]:
+    """End a job whose inputs cannot be had."""
+    arguments = {"id": claim.id, "token": claim.token, "failure": error.model_dump_json()}
+    return Call(FAIL_INTAKE, arguments | _lives(settings), lambda reply: reply)
+
+
+def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError | None) -> Call[str | None]:
+    """Put claimed work back in line; with an error a failure is counted, and the budget may be spent.
+
+    Answers the lane to nudge, or None where the work ended or is no longer ours.
+    """
+    arguments = _lives(settings) | {
+        "id": claim.id,
+        "token": claim.token,
+        "reason": reason,
+        "spend": error is not None or None,
+        "failure": error.model_dump_json() if error else None,
+        "max_failures": settings.queue.max_failures,
+    }
+    return Call(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
+
+
+def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
+    """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
+    failure = JobError(code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request.")
+    arguments = _lives(settings) | {
+        "limit": RESCUE_LIMIT,
+        "max_deaths": settings.queue.max_deaths,
+        "failure": failure.model_dump_json(),
+    }
+    return Call(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])
+
+
+def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:
+    """The text readers of a run have, and its token ids."""
+    text, ids = "", []
+    for _, fields in store.client.xrange(f"{PREFIX}{run}:events"):  # type: ignore[union-attr]
+        flat = fields if isinstance(fields, dict) else pairs(fields)
+        if flat["type"] == "text":
+            piece = json.loads(flat["data"])
+            text += piece["text"]
+            ids += piece["ids"]
+    return text, tuple(ids)
+
+
+def _lives(settings: Settings) -> dict[str, Any]:
+    return {"result_s": settings.retention.result_s, "job_s": settings.retention.job_s}

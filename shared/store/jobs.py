@@ -1,0 +1,63 @@
+"""A caller's transitions and reads: view, list, follow, cancel, purge."""
+
+from typing import Any
+
+from shared.estimate import Lane
+from shared.job import JobView
+from shared.settings import Settings
+from shared.store import views
+from shared.store.script import Call, Script
+
+VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
+CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
+CHAPTER_LIMIT = 512
+
+
+def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
+    """One job; None where the caller has no such job."""
+    return Call(VIEW, _job(settings, caller, job), views.job)
+
+
+def jobs(settings: Settings, caller: str, *, after: str | None, limit: int) -> Call[list[JobView] | None]:
+    """A page, newest first; None where `after` is not one of the caller's jobs."""
+    arguments = {
+        "caller": caller,
+        "after": after,
+        "limit": limit,
+        "worker_ttl_s": settings.queue.worker_ttl_s,
+    }
+
+    def parse(reply: list[Any] | None) -> list[JobView] | None:
+        return None if reply is None else [v for v in map(views.job, reply) if v]
+
+    return Call(JOBS, arguments, parse)
+
+
+def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
+    """The events behind id `after`, at most 512 of them."""
+    return Call(FOLLOW, {"caller": caller, "job": job, "after": after, "limit": CHAPTER_LIMIT}, views.chapter)
+
+
+def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
+    """Leave the run; the last one to leave ends it."""
+    return Call(CANCEL, _job(settings, caller, job), views.job)
+
+
+def purge(settings: Settings, caller: str, job: str) -> Call[list[str] | None]:
+    """Cancel if need be and forget; the digests of pictures nobody holds any more."""
+    return Call(PURGE, _job(settings, caller, job), lambda reply: reply)
+
+
+def lane(settings: Settings, name: str) -> Call[Lane]:
+    """What is known of one model's workers and line."""
+    return Call(LANE, {"lane": name, "worker_ttl_s": settings.queue.worker_ttl_s}, views.lane)
+
+
+def _job(settings: Settings, caller: str, job: str) -> dict[str, Any]:
+    return {
+        "caller": caller,
+        "job": job,
+        "worker_ttl_s": settings.queue.worker_ttl_s,
+        "result_s": settings.retention.result_s,
+        "job_s": settings.retention.job_s,
+    }

@@ -1,0 +1,12 @@
+"""The names of things in Redis. Scripts build their keys from the prefix; see the header of each."""
+
+PREFIX = "sl1:"
+"""Ends in the schema's version: two releases that differ in it do not read each other's records."""
+
+INTAKE = "intake"
+"""The lane of jobs whose remote pictures are to be fetched; also the courier's Celery queue."""
+
+
+def channel(name: str) -> str:
+    """The channel that says that a job, run or worker changed."""
+    return f"{PREFIX}wake:{name}"

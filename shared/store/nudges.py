@@ -1,0 +1,83 @@
+"""Nudges: permits to claim, sent as Celery messages straight onto the broker's list.
+
+A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
+finds nothing. The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis;
+it is rendered once by Celery and kombu themselves and only its ids are replaced, because sending each through
+a producer costs ten times the processor time of the rest of a submission.
+"""
+
+import json
+import uuid
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from kombu import Connection, Queue
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import RedisError
+
+from shared.settings import RedisSettings, broker_url
+from shared.store.script import CONNECTION
+
+TASK = "sightline.claim"
+"""The Celery task every nudge names; its one argument is the lane."""
+
+_ID = "00000000-0000-4000-8000-000000000000"
+
+
+@cache
+def _template(lane: str) -> str:
+    """One envelope for a lane, as Celery and kombu render it in memory, with a stand-in for its ids."""
+    app = Celery(broker="memory://", set_as_current=False)
+    with Connection("memory://") as connection:
+        queue = Queue(lane, routing_key=lane)(connection.default_channel)
+        queue.declare()
+        producer = connection.Producer(serializer="json")
+        message = app.amqp.as_task_v2(_ID, TASK, (lane,), {})
+        app.amqp.send_task_message(producer, TASK, message, queue=queue, delivery_mode=1)
+        envelope: dict[str, Any] = connection.default_channel._get(lane)
+    envelope["properties"]["delivery_tag"] = _ID
+    return json.dumps(envelope, separators=(",", ":"))
+
+
+def envelope(lane: str) -> str:
+    """A new nudge for a lane, at most 2 KB."""
+    return _template(lane).replace(_ID, str(uuid.uuid4()))
+
+
+class Nudger:
+    """Sends nudges from threads. A lost one is made good by maintenance, so errors of the broker are not raised."""
+
+    def __init__(self, redis: RedisSettings) -> None:
+        self._client = Redis.from_url(broker_url(redis), **CONNECTION)
+
+    def send(self, lane: str, count: int = 1) -> bool:
+        try:
+            self._client.lpush(lane, *(envelope(lane) for _ in range(count)))
+        except RedisError:
+            return False
+        return True
+
+    def listed(self, lane: str) -> int:
+        """Nudges of a lane that no worker has taken."""
+        return int(self._client.llen(lane))  # type: ignore[arg-type]
+
+
+class AsyncNudger:
+    """Sends nudges from asyncio. A lost one is made good by maintenance, so errors of the broker are not raised."""
+
+    def __init__(self, redis: RedisSettings) -> None:
+        self._client: AsyncRedis = AsyncRedis.from_url(broker_url(redis), **CONNECTION)
+
+    async def send(self, lanes: Sequence[str]) -> bool:
+        try:
+            for lane in set(lanes):
+                await self._client.lpush(lane, *(envelope(lane) for _ in range(lanes.count(lane))))  # type: ignore[misc]
+        except RedisError:
+            return False
+        return True
+
+    async def aclose(self) -> None:
+        await self._client.aclose()

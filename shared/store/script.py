@@ -1,0 +1,127 @@
+"""A transition: one Lua script, its arguments, and how its reply is read. Written once, run from threads and
+from asyncio alike.
+
+Every script is safe to repeat, because replies get lost: the clients retry on a broken connection.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store.keys import PREFIX
+
+T = TypeVar("T")
+FOLDER = Path(__file__).parent / "scripts"
+LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError)
+
+
+class Script:
+    """One Lua file with its includes in place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.source = _assembled(FOLDER / f"{name}.lua")
+        self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _assembled(path: Path) -> str:
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-- @include "):
+            lines.append(_assembled(FOLDER / "includes" / f"{line.removeprefix('-- @include ')}.lua"))
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One use of a script. Arguments that are None are left out; `text` is stored as it is."""
+
+    script: Script
+    arguments: Mapping[str, Any]
+    parse: Callable[[Any], T]
+    text: str = ""
+
+    @property
+    def argv(self) -> tuple[str, str]:
+        given = {name: value for name, value in self.arguments.items() if value is not None}
+        return json.dumps(given, separators=(",", ":")), self.text
+
+
+def _unreachable(error: RedisError) -> Unavailable:
+    if isinstance(error, OutOfMemoryError):
+        return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
+    return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
+
+
+class Store:
+    """Runs calls from threads."""
+
+    def __init__(self, client: "Redis") -> None:
+        self.client = client
+
+    def run(self, call: Call[T]) -> T:
+        """Raises Unavailable `store_unavailable`."""
+        try:
+            try:
+                reply = self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
+            except NoScriptError:
+                reply = self.client.eval(call.script.source, 1, PREFIX, *call.argv)
+        except LOST as error:
+            raise _unreachable(error) from error
+        return call.parse(reply)
+
+
+class AsyncStore:
+    """Runs calls from asyncio."""
+
+    def __init__(self, client: "AsyncRedis") -> None:
+        self.client = client
+
+    async def run(self, call: Call[T]) -> T:
+        """Raises Unavailable `store_unavailable`."""
+        try:
+            try:
+                reply = await self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
+            except NoScriptError:
+                reply = await self.client.eval(call.script.source, 1, PREFIX, *call.argv)
+        except LOST as error:
+            raise _unreachable(error) from error
+        return call.parse(reply)
+
+
+CONNECTION: dict[str, Any] = {
+    "decode_responses": True,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+}
+
+
+def connect(redis: RedisSettings) -> Store:
+    """A client for threads. Scripts are safe to repeat, so a lost reply is asked for again."""
+    retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
+    return Store(Redis.from_url(redis.url.get_secret_value(), retry=retry, **CONNECTION))
+
+
+def connect_async(redis: RedisSettings) -> AsyncStore:
+    """A client for asyncio. Scripts are safe to repeat, so a lost reply is asked for again."""
+    retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)
+    client = AsyncRedis.from_url(redis.url.get_secret_value(), retry=retry, max_connections=512, **CONNECTION)
+    return AsyncStore(cast("AsyncRedis", client))

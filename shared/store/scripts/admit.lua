@@ -1,0 +1,38 @@
+-- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
+--   a      job, token (of the intake claim), and the placing spec of submit.lua
+--   text   the request with its pictures' digests
+--   writes as submit.lua; takes the job out of lease
+--   returns queued (a new run waits) | placed (hit or joined) | lost (the claim is another's)
+--   repeat with the same token after success: placed
+-- @include base
+-- @include events
+-- @include ending
+-- @include queue
+-- @include placing
+
+local key = P .. a.job
+if redis.call('HGET', key, 'admitted') == a.token then
+  return 'placed'
+end
+if redis.call('HGET', key, 'token') ~= a.token or redis.call('HEXISTS', key, 'status') == 1 then
+  return 'lost'
+end
+redis.call('ZREM', P .. 'lease', a.job)
+for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
+  redis.call('ZREM', P .. 'blob:' .. digest, a.job)
+end
+redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'score', 'terms', 'blobs')
+redis.call('HSET', key, 'admitted', a.token, 'lane', a.lane)
+redis.call('DEL', key .. ':attempts')
+
+local hit = a.key and cached(a)
+local run = a.key and not hit and joinable(a)
+if hit then
+  subscribe_ended(a.job, hit)
+elseif run then
+  join(a.job, run, a)
+else
+  open_run(a.job, a, ARGV[2])
+end
+wake(a.job, 'state')
+return (hit or run) and 'placed' or 'queued'

@@ -1,0 +1,17 @@
+-- A caller's job leaves its run; the last one to leave ends the run.
+--   a      job, caller, result_s, job_s, worker_ttl_s
+--   writes <job> hash, <run> hash, <run>:live set
+--   returns the view, or nil where the caller has no such job
+--   repeat harmless; a job that has ended stays as it ended
+--   events cancelled (the job's own)
+-- @include base
+-- @include events
+-- @include ending
+-- @include viewing
+
+if redis.call('HGET', P .. a.job, 'caller') ~= a.caller then
+  return nil
+end
+dirty_first()
+leave(a.job, 'cancelled', nil)
+return view(a.job)

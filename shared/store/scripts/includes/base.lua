@@ -1,0 +1,27 @@
+-- What every script starts from.
+-- KEYS[1]  prefix of every key, schema version included; other keys are built from it (no Redis Cluster)
+-- ARGV[1]  JSON object `a` with the arguments; `now` (Unix ms) replaces the server's clock in tests
+-- ARGV[2]  where a script has one: a large text that is stored as it is
+local P = KEYS[1]
+local a = cjson.decode(ARGV[1])
+
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local now = a.now or clock()
+
+local function is_run(id)
+  return string.sub(id, 1, 4) == 'run_'
+end
+
+-- A full memory refuses scripts at their first write unless that write only frees; then it lets them finish.
+local function dirty_first()
+  redis.call('DEL', P .. 'dirty')
+end
+
+-- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
+local function wake(id, kind)
+  redis.call('PUBLISH', P .. 'wake:' .. id, kind)
+end

@@ -1,0 +1,107 @@
+-- A job ends once, by its run's end or by its own; a run ends once.
+
+-- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
+-- its stream gets one more event behind `last`.
+local function end_job(job, status, last, own, failure)
+  local key = P .. job
+  if redis.call('EXISTS', key) == 0 or redis.call('HEXISTS', key, 'status') == 1 then
+    return
+  end
+  redis.call('HSET', key, 'status', status, 'ended', now, 'last', last, 'own', own and 1 or 0)
+  if failure then
+    redis.call('HSET', key, 'error', failure)
+  end
+  redis.call('EXPIRE', key, a.job_s)
+  wake(job, 'state')
+end
+
+local function close_attempt(id, outcome)
+  local key = P .. id .. ':attempts'
+  local row = redis.call('LINDEX', key, -1)
+  if not row then
+    return
+  end
+  local attempt = cjson.decode(row)
+  if not attempt.ended then
+    attempt.ended = now
+    attempt.outcome = outcome
+    redis.call('LSET', key, -1, cjson.encode(attempt))
+  end
+end
+
+-- Keeps everything of an ended run for result_s, and its pictures no longer than that.
+local function expire_run(run)
+  for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
+    redis.call('EXPIRE', P .. run .. suffix, a.result_s)
+  end
+  for digest in string.gmatch(redis.call('HGET', P .. run, 'blobs') or '', '%S+') do
+    redis.call('ZADD', P .. 'blob:' .. digest, now + a.result_s * 1000, run)
+  end
+end
+
+-- Ends a run and every job still subscribed to it. The caller has written result or error already.
+local function end_run(run, status, failure)
+  local key = P .. run
+  local lane, join, worker = unpack(redis.call('HMGET', key, 'lane', 'join', 'worker'))
+  redis.call('ZREM', P .. 'lease', run)
+  redis.call('ZREM', P .. 'queue:' .. lane, run)
+  redis.call('HDEL', key, 'token', 'worker')
+  redis.call('HSET', key, 'state', status, 'ended', now)
+  if join and redis.call('GET', P .. 'join:' .. join) == run then
+    redis.call('DEL', P .. 'join:' .. join)
+  end
+  close_attempt(run, status)
+  local last = emit(run, status, failure or '{}')
+  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
+    end_job(job, status, last, false, failure)
+  end
+  redis.call('DEL', P .. run .. ':live')
+  expire_run(run)
+  if worker then
+    wake(worker, 'state')
+  end
+end
+
+-- Takes a job out of the fetching of its inputs, and lets go of the pictures it held for that.
+local function leave_intake(job)
+  local key = P .. job
+  redis.call('ZREM', P .. 'queue:intake', job)
+  redis.call('ZREM', P .. 'lease', job)
+  for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
+    redis.call('ZADD', P .. 'blob:' .. digest, now, job)
+  end
+  redis.call('HDEL', key, 'token', 'worker')
+  redis.call('EXPIRE', key .. ':attempts', a.job_s)
+end
+
+-- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
+local function fail_work(id, failure)
+  if is_run(id) then
+    redis.call('HSET', P .. id, 'error', failure)
+    end_run(id, 'failed', failure)
+  else
+    leave_intake(id)
+    end_job(id, 'failed', 0, true, failure)
+  end
+end
+
+-- A job leaves its run; the last one to leave ends it. Returns false where the job had ended before.
+local function leave(job, status, failure)
+  local key = P .. job
+  if redis.call('HEXISTS', key, 'status') == 1 then
+    return false
+  end
+  local run = redis.call('HGET', key, 'run')
+  if not run then
+    leave_intake(job)
+    end_job(job, status, 0, true, failure)
+    return true
+  end
+  end_job(job, status, tonumber(redis.call('HGET', P .. run, 'seq')), true, failure)
+  redis.call('SREM', P .. run .. ':live', job)
+  wake(run, 'state')
+  if redis.call('SCARD', P .. run .. ':live') == 0 then
+    end_run(run, 'cancelled', nil)
+  end
+  return true
+end

@@ -1,0 +1,108 @@
+-- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
+-- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
+-- blobs (digests), must_be_ready, max_queued, worker_ttl_s, result_s, job_s. Text: the request.
+
+-- At most so many jobs share a run; the next identical request opens a new one.
+local SHARE_LIMIT = 256
+-- With no live worker, entries of the last fingerprint seen are still answers.
+local LAST_PRINT_MS = 86400000
+
+local function live_prints(lane, ttl_ms)
+  local key = P .. 'prints:' .. lane
+  local live = redis.call('ZRANGEBYSCORE', key, now - ttl_ms, '+inf')
+  if #live > 0 then
+    return live
+  end
+  local last = redis.call('ZREVRANGEBYSCORE', key, '+inf', now - LAST_PRINT_MS, 'LIMIT', 0, 1)
+  return last
+end
+
+local function cached(p)
+  for _, print in ipairs(live_prints(p.lane, p.worker_ttl_s * 1000)) do
+    local run = redis.call('GET', P .. 'cache:' .. p.key .. ':' .. print)
+    if run and redis.call('HGET', P .. run, 'state') == 'succeeded' then
+      return run
+    end
+  end
+end
+
+local function subscribe_ended(job, run)
+  for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
+    redis.call('EXPIRE', P .. run .. suffix, a.result_s, 'GT')
+  end
+  redis.call('SADD', P .. run .. ':holders', job)
+  redis.call('HSET', P .. job, 'run', run, 'cache', 'HIT')
+  end_job(job, 'succeeded', tonumber(redis.call('HGET', P .. run, 'seq')), false, nil)
+end
+
+local function joinable(p)
+  local run = redis.call('GET', P .. 'join:' .. p.key)
+  if run and redis.call('SCARD', P .. run .. ':live') < SHARE_LIMIT then
+    local state = redis.call('HGET', P .. run, 'state')
+    if state == 'queued' or state == 'running' then
+      return run
+    end
+  end
+end
+
+local function join(job, run, p)
+  redis.call('SADD', P .. run .. ':live', job)
+  redis.call('SADD', P .. run .. ':holders', job)
+  redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED')
+  local state, priority = unpack(redis.call('HMGET', P .. run, 'state', 'priority'))
+  if rank(p.priority) < rank(priority) then
+    redis.call('HSET', P .. run, 'priority', p.priority)
+    if state == 'queued' then
+      enqueue(run, p.lane, p.priority)
+    end
+  end
+end
+
+-- A run or job takes over the pictures that were held for its upload.
+local function hold(digests, job, holder)
+  for _, digest in ipairs(digests) do
+    redis.call('ZADD', P .. 'blob:' .. digest, '+inf', holder)
+    redis.call('ZREM', P .. 'blob:' .. digest, 'upload:' .. job)
+  end
+end
+
+local function open_run(job, p, request)
+  redis.call('HSET', P .. p.run, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
+    'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now,
+    'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0)
+  if p.key then
+    redis.call('HSET', P .. p.run, 'join', p.key)
+    redis.call('SET', P .. 'join:' .. p.key, p.run)
+  end
+  hold(p.blobs, job, p.run)
+  redis.call('SADD', P .. p.run .. ':live', job)
+  redis.call('SADD', P .. p.run .. ':holders', job)
+  redis.call('HSET', P .. job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
+  enqueue(p.run, p.lane, p.priority)
+  emit(p.run, 'queued', '{}')
+end
+
+-- The pictures that nobody's run or job holds: only their upload makes sure that they are there.
+local function unwritten(digests)
+  local missing = {}
+  for _, digest in ipairs(digests) do
+    local written = false
+    for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. 'blob:' .. digest, '(' .. now, '+inf')) do
+      written = written or string.sub(holder, 1, 7) ~= 'upload:'
+    end
+    if not written then
+      table.insert(missing, digest)
+    end
+  end
+  return missing
+end
+
+-- Why a request cannot be taken now: nil, unready or full.
+local function refusal(p, joined)
+  if p.must_be_ready and redis.call('ZCOUNT', P .. 'ready:' .. p.lane, now - p.worker_ttl_s * 1000, '+inf') == 0 then
+    return 'unready'
+  end
+  if not joined and redis.call('ZCARD', P .. 'queue:' .. p.lane) >= p.max_queued then
+    return 'full'
+  end
+end

@@ -1,0 +1,46 @@
+-- One consistent read of a job, its run and its lane, as three flat lists; nil where there is no such job.
+
+local RUN_FIELDS = { 'state', 'started', 'ended', 'result', 'error', 'seq', 'hash', 'queued_at', 'score' }
+
+local function lane_view(lane)
+  local fresh = now - a.worker_ttl_s * 1000
+  local facts = redis.call('HGETALL', P .. 'lane:' .. lane)
+  table.insert(facts, 'ready')
+  table.insert(facts, redis.call('ZCOUNT', P .. 'ready:' .. lane, fresh, '+inf'))
+  table.insert(facts, 'loading')
+  table.insert(facts, redis.call('ZCOUNT', P .. 'loading:' .. lane, fresh, '+inf'))
+  table.insert(facts, 'queued')
+  table.insert(facts, redis.call('ZCARD', P .. 'queue:' .. lane))
+  table.insert(facts, 'now')
+  table.insert(facts, now)
+  return facts
+end
+
+local function view(job)
+  local record = redis.call('HGETALL', P .. job)
+  if #record == 0 then
+    return nil
+  end
+  local fields = {}
+  for i = 1, #record, 2 do
+    fields[record[i]] = record[i + 1]
+  end
+  local run, lane, attempts = {}, {}, {}
+  if fields.run then
+    local values = redis.call('HMGET', P .. fields.run, unpack(RUN_FIELDS))
+    for i, name in ipairs(RUN_FIELDS) do
+      if values[i] then
+        table.insert(run, name)
+        table.insert(run, values[i])
+      end
+    end
+    attempts = redis.call('LRANGE', P .. fields.run .. ':attempts', 0, -1)
+  end
+  if not fields.status then
+    lane = lane_view(fields.model_lane)
+    table.insert(lane, 'ahead')
+    local place = redis.call('ZRANK', P .. 'queue:' .. fields.model_lane, fields.run or job)
+    table.insert(lane, place or -1)
+  end
+  return { job, record, run, lane, attempts }
+end

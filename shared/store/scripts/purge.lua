@@ -1,0 +1,44 @@
+-- Cancels a job if need be and forgets it; what no other job holds goes too.
+--   a      job, caller, result_s, job_s
+--   writes <job> hash, <run> and all its keys, cache entry, jobs:<caller> zset, blob:<digest> zset
+--   returns nil where the caller has no such job, else the digests of pictures nobody holds any more
+-- @include base
+-- @include events
+-- @include ending
+
+local key = P .. a.job
+if redis.call('HGET', key, 'caller') ~= a.caller then
+  return nil
+end
+dirty_first()
+leave(a.job, 'cancelled', nil)
+local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
+redis.call('DEL', key, key .. ':attempts')
+redis.call('ZREM', P .. 'jobs:' .. a.caller, a.job)
+
+local holder = a.job
+if run then
+  redis.call('SREM', P .. run .. ':holders', a.job)
+  if redis.call('SCARD', P .. run .. ':holders') > 0 then
+    return {}
+  end
+  holder = run
+  local entry
+  names, entry = unpack(redis.call('HMGET', P .. run, 'blobs', 'entry'))
+  if entry and redis.call('GET', entry) == run then
+    redis.call('DEL', entry)
+  end
+  for _, suffix in ipairs({ '', ':events', ':attempts', ':holders', ':live' }) do
+    redis.call('DEL', P .. run .. suffix)
+  end
+end
+local orphans = {}
+for digest in string.gmatch(names or '', '%S+') do
+  local blob = P .. 'blob:' .. digest
+  redis.call('ZREM', blob, holder)
+  redis.call('ZREMRANGEBYSCORE', blob, '-inf', now)
+  if redis.call('ZCARD', blob) == 0 then
+    table.insert(orphans, digest)
+  end
+end
+return orphans

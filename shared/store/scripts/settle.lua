@@ -1,0 +1,38 @@
+-- Ends a run with the outcome of its attempt; only the holder of the claim can.
+--   a      id, token, status (succeeded | failed), print, result_s, job_s
+--   text   result or error, as JSON
+--   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
+--   returns settled | lost
+--   repeat by the same claim answers settled
+--   events succeeded | failed
+-- @include base
+-- @include events
+-- @include ending
+
+local key = P .. a.id
+local token, by, lane, join, mixed, started =
+  unpack(redis.call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed', 'started'))
+if by == a.token then
+  return 'settled'
+end
+if token ~= a.token then
+  return 'lost'
+end
+dirty_first()
+if a.status == 'failed' then
+  redis.call('HSET', key, 'settled_by', a.token)
+  fail_work(a.id, ARGV[2])
+  return 'settled'
+end
+redis.call('HSET', key, 'settled_by', a.token, 'result', ARGV[2])
+-- An answer begun under one fingerprint and ended under another is nobody's cached answer.
+if join and not mixed then
+  local entry = P .. 'cache:' .. join .. ':' .. a.print
+  redis.call('SET', entry, a.id, 'EX', a.result_s)
+  redis.call('HSET', key, 'entry', entry)
+end
+local old = redis.call('HGET', P .. 'lane:' .. lane, 'service_ms')
+local took = now - tonumber(started)
+redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', old and 0.8 * old + 0.2 * took or took)
+end_run(a.id, 'succeeded', nil)
+return 'settled'

@@ -1,0 +1,74 @@
+-- The one door: admits a request, or says in one word why not.
+--   a      job, caller, model, lane (model's), priority, metadata (JSON text), hash, run, key, blobs,
+--          pending (inputs must be fetched first), idempotency (digest of the key), digest (of the body),
+--          uploaded (its pictures are written and held), must_be_ready, max_queued, worker_ttl_s, result_s,
+--          job_s, idempotency_s
+--   text   the request
+--   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
+--   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
+--          jobs:<caller> zset, blob:<digest> zset
+--   returns {word} for mismatch | purged | unready | full, {pictures, digests to upload first},
+--           else {queued | intake | known, view}
+--   repeat the same job id answers `known`
+-- @include base
+-- @include events
+-- @include ending
+-- @include queue
+-- @include placing
+-- @include viewing
+
+-- A job's record outlives its end by job_s; before that it can wait and run for so long.
+local LONGEST_WAIT_S = 172800
+
+if redis.call('EXISTS', P .. a.job) == 1 then
+  return { 'known', view(a.job) }
+end
+
+local idem = a.idempotency and P .. 'idem:' .. a.caller .. ':' .. a.idempotency
+if idem and redis.call('EXISTS', idem) == 1 then
+  local digest, job = unpack(redis.call('HMGET', idem, 'digest', 'job'))
+  if digest ~= a.digest then
+    return { 'mismatch' }
+  end
+  local known = view(job)
+  return known and { 'known', known } or { 'purged' }
+end
+
+local hit = a.key and not a.pending and cached(a)
+local run = a.key and not a.pending and not hit and joinable(a)
+local word = not hit and refusal(a, run)
+if word then
+  return { word }
+end
+local missing = (hit or run or a.uploaded) and {} or unwritten(a.blobs)
+if #missing > 0 then
+  return { 'pictures', missing }
+end
+
+redis.call('HSET', P .. a.job, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
+  'priority', a.priority, 'metadata', a.metadata, 'created', now)
+local list = P .. 'jobs:' .. a.caller
+local life = a.job_s + LONGEST_WAIT_S
+redis.call('ZADD', list, now, a.job)
+redis.call('ZREMRANGEBYSCORE', list, '-inf', now - life * 1000)
+redis.call('EXPIRE', list, life)
+if idem then
+  redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)
+  redis.call('EXPIRE', idem, a.idempotency_s)
+end
+
+if hit then
+  subscribe_ended(a.job, hit)
+elseif run then
+  join(a.job, run, a)
+elseif a.pending then
+  redis.call('HSET', P .. a.job, 'lane', 'intake', 'request', ARGV[2], 'terms', a.terms,
+    'blobs', table.concat(a.blobs, ' '), 'failures', 0, 'deaths', 0)
+  hold(a.blobs, a.job, a.job)
+  enqueue(a.job, 'intake', a.priority)
+  return { 'intake', view(a.job) }
+else
+  open_run(a.job, a, ARGV[2])
+  return { 'queued', view(a.job) }
+end
+return { 'known', view(a.job) }

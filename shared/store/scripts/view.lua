@@ -1,0 +1,10 @@
+-- Reads one job of a caller with its run and lane.
+--   a       job, caller, worker_ttl_s
+--   returns the view, or nil where the caller has no such job
+-- @include base
+-- @include viewing
+
+if redis.call('HGET', P .. a.job, 'caller') ~= a.caller then
+  return nil
+end
+return view(a.job)

@@ -1,0 +1,41 @@
+"""What stands behind a Redis URL: asked at start, so that a wrong server is named before jobs rest on it."""
+
+from dataclasses import dataclass
+
+import redis
+
+from shared.errors import Unavailable
+
+
+@dataclass(frozen=True)
+class Server:
+    """`compatible` is the Redis version whose commands it speaks; a Valkey also has a version of its own.
+
+    `keeps` is false where accepted jobs may be lost at any restart (no append-only file), `evicts` is true
+    where records may vanish when memory is full.
+    """
+
+    name: str
+    version: str
+    compatible: tuple[int, ...]
+    keeps: bool
+    evicts: bool
+    cluster: bool
+
+
+def probe(url: str, *, timeout_s: float = 2) -> Server:
+    """Ask the server what it is. Raises Unavailable `store_unavailable`; the message never holds the URL."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+            info = client.info("server") | client.info("persistence") | client.info("memory")
+    except (redis.RedisError, ValueError, OSError) as error:
+        raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
+    spoken = str(info["redis_version"])
+    return Server(
+        name="Valkey" if "valkey_version" in info else "Redis",
+        version=str(info.get("valkey_version", spoken)),
+        compatible=tuple(int(p) for p in spoken.split(".")[:2]),
+        keeps=bool(info["aof_enabled"]),
+        evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
+        cluster=info.get("redis_mode") == "cluster",
+    )

@@ -1,0 +1,115 @@
+"""Reading the scripts' replies: flat lists of names and values become typed views."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from shared.estimate import Lane, estimate, waiting_reason
+from shared.job import Attempt, Event, JobView, Status
+from shared.result import JobError, Result
+
+
+def pairs(flat: list[Any]) -> dict[str, str]:
+    """[name, value, name, value, …] as a mapping."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def lane(flat: list[Any]) -> Lane:
+    """The reply of lane.lua."""
+    facts = pairs(flat)
+    return Lane(
+        ready=int(facts["ready"]),
+        loading=int(facts["loading"]),
+        queued=int(facts["queued"]),
+        now_ms=int(facts["now"]),
+        rows=int(facts.get("rows", 1)),
+        service_ms=_number(facts, "service_ms"),
+        load_started_ms=_number(facts, "load_started_ms"),
+        load_ms=_number(facts, "load_ms"),
+        load_guess_ms=_number(facts, "load_guess_ms"),
+        load_basis=facts.get("load_basis", ""),
+        failed=facts.get("failed"),
+        samples=facts["samples"] == "1" if "samples" in facts else None,
+        context_length=_number(facts, "context_length"),
+        ahead=int(facts.get("ahead", -1)),
+    )
+
+
+def _number(facts: dict[str, str], name: str) -> float | None:
+    return float(facts[name]) if name in facts else None
+
+
+def job(reply: list[Any] | None) -> JobView | None:
+    """The reply of view.lua."""
+    if not reply:
+        return None
+    job_id, record, run_fields, lane_fields, attempts = reply
+    return _view(job_id, pairs(record), pairs(run_fields), lane(lane_fields) if lane_fields else None, attempts)
+
+
+def _view(
+    job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
+) -> JobView:
+    status = _status(job, run)
+    started = int(run["started"]) if "started" in run and status != "cancelled" else None
+    created = int(job["created"])
+    waits = status == "queued" or run.get("state") == "queued"
+    result = run.get("result") if status == "succeeded" else None
+    return JobView(
+        id=job_id,
+        caller=job["caller"],
+        model=job["model"],
+        status=status,
+        created_ms=created,
+        run_id=job.get("run"),
+        started_ms=max(started, created) if started else None,
+        ended_ms=int(job["ended"]) if "ended" in job else None,
+        waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
+        ahead=max(facts.ahead, 0) if facts and waits else None,
+        estimate=estimate(facts) if facts else None,
+        attempts=tuple(_attempt(a) for a in attempts),
+        cache=job.get("cache"),  # type: ignore[arg-type]
+        request_hash=run.get("hash"),
+        result=Result.model_validate_json(result) if result else None,
+        error=JobError.model_validate_json(job["error"]) if "error" in job else None,
+        metadata=json.loads(job["metadata"]),
+        priority=job["priority"],  # type: ignore[arg-type]
+        last_event=int(job.get("last") or run.get("seq") or 0),
+    )
+
+
+def _status(job: dict[str, str], run: dict[str, str]) -> Status:
+    if "status" in job:
+        return job["status"]  # type: ignore[return-value]
+    return "running" if "started" in run else "queued"
+
+
+def _attempt(row: str) -> Attempt:
+    raw = json.loads(row)
+    return Attempt(
+        int(raw["number"]), raw["worker"], int(raw["started"]), raw.get("ended"), raw.get("outcome")
+    )
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A stretch of a job's event stream; `run_id` is None while its inputs are fetched."""
+
+    events: tuple[Event, ...] = field(default=())
+    run_id: str | None = None
+    ended: bool = False
+
+
+def chapter(reply: list[Any] | None) -> Chapter | None:
+    """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
+    if not reply:
+        return None
+    status, own, last, failure, run, ended, entries = reply
+    events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
+    if status and own == "1":
+        events.append(Event(int(last) + 1, status, json.loads(failure or "{}"), int(ended)))
+    return Chapter(tuple(events), run or None, bool(status))
+
+
+def _event(entry_id: str, fields: dict[str, str]) -> Event:
+    return Event(int(entry_id.partition("-")[0]), fields["type"], json.loads(fields["data"]), int(fields["at"]))

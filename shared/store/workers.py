@@ -1,0 +1,49 @@
+"""What workers say of themselves, and who leads the maintenance."""
+
+from typing import Literal
+
+from shared.settings import Settings
+from shared.store.keys import PREFIX
+from shared.store.script import Call, Script, Store
+
+BEAT = Script("beat")
+State = Literal["loading", "ready", "gone"]
+
+
+def beat(
+    settings: Settings, *, worker: str, lane: str, state: State, fingerprint: str = "", facts: dict[str, str]
+) -> Call[str]:
+    """Say that a worker lives; `facts` replace the lane's (an empty value forgets one)."""
+    arguments = {
+        "worker": worker,
+        "lane": lane,
+        "state": state,
+        "print": fingerprint,
+        "ttl_s": settings.queue.worker_ttl_s,
+        "facts": facts,
+    }
+    # cjson reads {} as a list or an object alike: both are empty to `pairs`.
+    return Call(BEAT, arguments, str)
+
+
+def lead(store: Store, courier: str, hold_ms: int) -> bool:
+    """Whether this courier leads the maintenance passes for the next `hold_ms`."""
+    key = f"{PREFIX}leader"
+    if store.client.set(key, courier, nx=True, px=hold_ms):
+        return True
+    if store.client.get(key) != courier:
+        return False
+    return bool(store.client.pexpire(key, hold_ms))
+
+
+def uptime_s(store: Store) -> int:
+    """Seconds since the record store started."""
+    return int(store.client.info("server")["uptime_in_seconds"])  # type: ignore[index]
+
+
+def backlog(store: Store) -> dict[str, int]:
+    """How much waits, by lane."""
+    lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))  # type: ignore[arg-type]
+    return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}  # type: ignore[arg-type]
+
+

@@ -1,0 +1,101 @@
+"""One process of the service: started, watched, stopped."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start one process: it reads `stdin` and its end, keeps `keep_fd` open, writes to `log`."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    cwd: Path
+    log: Path
+    grace_s: float
+    stdin: str = field(default="", repr=False)
+    keep_fd: int | None = None
+
+
+def backoff_s(deaths: int) -> float:
+    """The pause before the restart after that many deaths in a row: 1, 2, 4 … 30 s."""
+    return min(LONGEST_PAUSE_S, 2.0 ** min(deaths - 1, 10))
+
+
+class Child:
+    """A process in a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
+
+    Making one starts it and truncates its log. Raises OSError where the program cannot be run.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.exited = asyncio.Event()
+        self._process = self._spawn("w")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number where a signal ended it."""
+        return self._process.returncode
+
+    def restart(self) -> None:
+        """Start it again after its death; its log goes on."""
+        self._process = self._spawn("a")
+        self.exited.clear()
+
+    def reap(self) -> None:
+        """Note an exit, and end what it has left behind while its group's number is surely its own."""
+        if self.exit_code is None and self._process.poll() is not None:
+            self._kill_group()
+            self.exited.set()
+
+    async def stop(self) -> None:
+        """SIGTERM, the grace time, then SIGKILL for it and whatever it has started."""
+        if self.exit_code is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self.exited.wait(), self.command.grace_s)
+        except TimeoutError:
+            self._kill_group()
+            await self.exited.wait()
+
+    def _kill_group(self) -> None:
+        # macOS answers EPERM for a group of which only zombies are left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def last_lines(self, count: int = 8) -> str:
+        """The end of its log, indented, for a person to read."""
+        lines = self.command.log.read_text(errors="replace").splitlines()[-count:]
+        return "\n".join(f"  | {line[:300]}" for line in lines)
+
+    def _spawn(self, mode: str) -> subprocess.Popen[bytes]:
+        command = self.command
+        with command.log.open(mode) as log, tempfile.TemporaryFile() as stdin:
+            stdin.write(command.stdin.encode())
+            stdin.seek(0)
+            return subprocess.Popen(  # noqa: S603
+                command.argv,
+                env=dict(command.env),
+                cwd=command.cwd,
+                stdin=stdin,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if command.keep_fd is None else (command.keep_fd,),
+            )

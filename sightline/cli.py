@@ -1,0 +1,106 @@
+"""The command line. Every command ends with one sentence and a documented exit code."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+
+from sightline.ask import SILENCE_S, Question, ask
+from sightline.exits import MEANINGS, CommandError, Exit
+from sightline.run import run
+
+EXAMPLES = """\
+examples:
+  sightline run                                    start everything, ask a first question, serve on port 8000
+  sightline ask "How many shapes are there?" --picture examples/sample.png
+  sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
+
+`sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables; the models
+are listed in models.toml.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script's entry."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.command(arguments))
+    except CommandError as failure:
+        print(f"sightline: {failure}", file=sys.stderr)
+        return int(failure.code)
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their help."""
+    codes = "\n".join(f"  {code:d}  {MEANINGS[code]}" for code in Exit)
+    top = argparse.ArgumentParser(
+        prog="sightline",
+        description="Ask vision-language models about pictures, through a job queue.",
+        epilog=f"{EXAMPLES}\nexit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="start the whole service on this machine", description=RUN))
+    _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
+    return top
+
+
+RUN = (
+    "Starts a record server (Valkey or Redis), the API, one worker per model and the courier; asks a "
+    "sample question; serves on loopback until Ctrl-C. Jobs accepted before a stop are still there at the "
+    "next start."
+)
+ASK = "Sends one question and a picture, and prints the answer while it is made."
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--port", type=_port, default=8000, help="where the API listens (default: %(default)s)"
+    )
+    command.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        help="folder of jobs, pictures and logs (default: %(default)s)",
+    )
+    command.set_defaults(command=_run)
+
+
+def _add_ask(command: argparse.ArgumentParser) -> None:
+    command.add_argument("question", help="what to ask")
+    command.add_argument("--picture", required=True, metavar="FILE|URL", help="the picture it is about")
+    command.add_argument("--model", help="id of the model (default: the first one served)")
+    command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    command.add_argument(
+        "--json", action="store_true", help="print one JSON object when the answer is complete"
+    )
+    command.set_defaults(command=_ask)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (1 to 65535)")
+    return int(text)
+
+
+def _run(arguments: argparse.Namespace) -> Exit:
+    return run(arguments.port, arguments.data)
+
+
+def _ask(arguments: argparse.Namespace) -> Exit:
+    question = Question(arguments.question, arguments.picture, arguments.model)
+    emit: Callable[[str], object] = (lambda _: None) if arguments.json else _print_piece
+    with httpx.Client(base_url=arguments.url, timeout=httpx.Timeout(10, read=SILENCE_S)) as client:
+        answer = ask(client, question, emit)
+    print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if arguments.json else "")
+    return Exit.OK
+
+
+def _print_piece(piece: str) -> None:
+    print(piece, end="", flush=True)

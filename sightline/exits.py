@@ -1,0 +1,38 @@
+"""How the commands end: one sentence for people, one number for scripts."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes; never renumbered."""
+
+    OK = 0
+    REFUSED = 1
+    USAGE = 2
+    PORT = 3
+    REDIS = 4
+    DATA = 5
+    MEMORY = 6
+    CHILD = 7
+    UNREACHABLE = 8
+
+
+MEANINGS: dict[Exit, str] = {
+    Exit.OK: "done, or stopped by Ctrl-C",
+    Exit.REFUSED: "the service answered with an error",
+    Exit.USAGE: "wrong arguments, a wrong setting, or a file that cannot be read",
+    Exit.PORT: "the port is taken",
+    Exit.REDIS: "no usable Redis or Valkey server",
+    Exit.DATA: "the data folder is in use or cannot be written",
+    Exit.MEMORY: "not enough memory",
+    Exit.CHILD: "a process of the service died, or a model failed, before the service was ready",
+    Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
+}
+
+
+class CommandError(Exception):
+    """Ends a command: the message is one sentence for the person who typed it, `code` what it exits with."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.code = code

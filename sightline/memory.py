@@ -1,0 +1,54 @@
+"""Whether this machine has the memory the service needs, asked before anything is started."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from shared.models import Model
+from sightline.exits import CommandError, Exit
+
+# Measured: record server, API, courier and supervisor together; a worker with torch and no weights.
+BASE_MB = 300
+TORCH_MB = 350
+ECHO_MB = 100
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def check_memory(
+    models: Iterable[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
+) -> None:
+    """Raise CommandError where what is free (swap included) is too little; silent where nobody can tell."""
+    free = [mb for mb in (_machine_mb(meminfo), _cgroup_mb(cgroup)) if mb is not None]
+    needed = BASE_MB + sum(_worker_mb(model) for model in models)
+    if free and min(free) < needed:
+        raise CommandError(
+            Exit.MEMORY,
+            f"Not enough memory: the service needs about {needed:.0f} MB, {min(free):.0f} MB are free; "
+            "end other programs or serve fewer models.",
+        )
+
+
+def _worker_mb(model: Model) -> float:
+    if model.engine == "echo":
+        return ECHO_MB
+    folder = Path(model.source)
+    weights = sum(f.stat().st_size for f in folder.glob("*.safetensors")) if folder.is_dir() else 0
+    return TORCH_MB + weights / 1e6
+
+
+def _machine_mb(meminfo: Path) -> float | None:
+    try:
+        rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return sum(int(rows[name].split()[0]) for name in ("MemAvailable", "SwapFree")) / 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _cgroup_mb(cgroup: Path) -> float | None:
+    """What a container's limit leaves; the page cache it counts can be given back."""
+    try:
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        return (limit - used + int(stat["inactive_file"]) + int(stat["active_file"])) / 2**20
+    except (OSError, KeyError, ValueError):
+        return None

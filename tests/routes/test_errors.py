@@ -1,0 +1,312 @@
+"""Every error in the shape its clients read."""
+
+import logging
+from typing import Any
+
+import httpx
+import pytest
+
+from api import pacing
+from shared.errors import CODES, CallerError, InternalError, ModelFailed, QuotaExceeded, ServiceError, Unavailable
+from tests.support.app import JSON, application, client_of, serving
+from tests.support.desk import Desk
+
+QUESTION = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+INPUTS = {"inputs": "What is this?"}
+DOORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "jobs": ("/v1/jobs", QUESTION),
+    "openai": ("/v1/chat/completions", QUESTION),
+    "hf": ("/models/sightline/tiny", INPUTS),
+}
+LOADING = Unavailable("model_loading", "It is loading.", retry_after=90, estimated_time=90.5, basis="measured")
+BROKEN = CallerError("invalid_image", "Not a picture.", param="inputs.image")
+
+ERRORS = [
+    pytest.param(
+        BROKEN,
+        "jobs",
+        {
+            "type": "urn:sightline:error:invalid_image",
+            "title": "Invalid image",
+            "status": 400,
+            "detail": "Not a picture.",
+            "code": "invalid_image",
+            "param": "inputs.image",
+            "retryable": False,
+            "request_id": "r-1",
+        },
+        {"content-type": "application/problem+json"},
+        id="caller-jobs",
+    ),
+    pytest.param(
+        BROKEN,
+        "openai",
+        {
+            "error": {
+                "message": "Not a picture.",
+                "type": "invalid_request_error",
+                "param": "inputs.image",
+                "code": "invalid_image",
+            }
+        },
+        {"content-type": "application/json"},
+        id="caller-openai",
+    ),
+    pytest.param(
+        BROKEN,
+        "hf",
+        {"error": "Not a picture.", "error_type": "invalid_image"},
+        {"content-type": "application/json", "x-error-message": "Not a picture."},
+        id="caller-hf",
+    ),
+    pytest.param(
+        LOADING,
+        "jobs",
+        {
+            "type": "urn:sightline:error:model_loading",
+            "title": "Model loading",
+            "status": 503,
+            "detail": "It is loading.",
+            "code": "model_loading",
+            "retryable": True,
+            "request_id": "r-1",
+            "estimated_time": 90.5,
+            "basis": "measured",
+        },
+        {"content-type": "application/problem+json", "retry-after": "60"},
+        id="loading-jobs",
+    ),
+    pytest.param(
+        LOADING,
+        "openai",
+        {
+            "error": {"message": "It is loading.", "type": "server_error", "param": None, "code": "model_loading"},
+            "estimated_time": 90.5,
+            "basis": "measured",
+        },
+        {"content-type": "application/json", "retry-after": "60"},
+        id="loading-openai",
+    ),
+    pytest.param(
+        LOADING,
+        "hf",
+        {"error": "It is loading.", "error_type": "model_loading", "estimated_time": 90.5, "basis": "measured"},
+        {"content-type": "application/json", "retry-after": "60", "x-error-message": "It is loading."},
+        id="loading-hf",
+    ),
+    pytest.param(
+        QuotaExceeded("rate_limited", "Too many.", retry_after=0),
+        "openai",
+        {"error": {"message": "Too many.", "type": "rate_limit_error", "param": None, "code": "rate_limited"}},
+        {"retry-after": "1"},
+        id="quota-openai",
+    ),
+    pytest.param(
+        ModelFailed("No weights."),
+        "hf",
+        {"error": "No weights.", "error_type": "model_failed"},
+        {"x-should-retry": "false"},
+        id="failed-hf",
+    ),
+]
+
+
+async def _refused(desk: Desk, family: str) -> httpx.Response:
+    path, body = DOORS[family]
+    async with serving(desk) as client:
+        return await client.post(path, json=body, headers={"x-request-id": "r-1"})
+
+
+@pytest.mark.parametrize(("error", "family", "body", "headers"), ERRORS)
+async def test_each_family_reads_an_error_in_its_own_shape(
+    error: ServiceError, family: str, body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    desk = Desk()
+    desk.refusal = error
+
+    response = await _refused(desk, family)
+
+    assert (response.status_code, response.json()) == (error.status, body)
+    assert response.headers["x-request-id"] == "r-1"
+    assert {name: response.headers[name] for name in headers} == headers
+
+
+@pytest.mark.parametrize("family", DOORS)
+@pytest.mark.parametrize("code", CODES)
+async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str) -> None:
+    desk = Desk()
+    desk.refusal = ServiceError(code, "No.", retry_after=2.2)
+
+    response = await _refused(desk, family)
+
+    # OpenAI's clients repeat 409 and every 5xx by themselves unless told otherwise.
+    hopeless = not CODES[code].retryable and (CODES[code].status == 409 or CODES[code].status >= 500)
+    assert response.status_code == CODES[code].status
+    assert response.headers.get("retry-after") == ("3" if CODES[code].retryable else None)
+    assert response.headers.get("x-should-retry") == ("false" if hopeless else None)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/v1/jobs/a/b/c",
+            {
+                "type": "urn:sightline:error:not_found",
+                "title": "Not found",
+                "status": 404,
+                "detail": "There is nothing at this path.",
+                "code": "not_found",
+                "retryable": False,
+                "request_id": "r-1",
+            },
+        ),
+        (
+            "/v1/embeddings",
+            {
+                "error": {
+                    "message": "There is nothing at this path.",
+                    "type": "invalid_request_error",
+                    "param": None,
+                    "code": "not_found",
+                }
+            },
+        ),
+        ("/somewhere", {"error": "There is nothing at this path.", "error_type": "not_found"}),
+        ("/docs", {"error": "There is nothing at this path.", "error_type": "not_found"}),
+    ],
+)
+async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(path: str, body: dict[str, Any]) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(path, headers={"x-request-id": "r-1"})
+
+    assert (response.status_code, response.json()) == (404, body)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v1/jobs", "GET, POST"),
+        ("PATCH", "/v1/jobs/job_1", "DELETE, GET"),
+        ("DELETE", "/models/sightline/tiny", "GET, POST"),
+        ("GET", "/v1/chat/completions", "POST"),
+    ],
+)
+async def test_a_wrong_method_is_told_every_right_one(method: str, path: str, allow: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.request(method, path)
+
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
+
+
+@pytest.mark.parametrize("family", DOORS)
+async def test_our_own_fault_is_logged_once_and_tells_no_secrets(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = Desk()
+    desk.refusal = RuntimeError("redis://:password@store")
+
+    response = await _refused(desk, family)
+
+    assert response.status_code == 500
+    assert "internal_error" in response.text
+    assert "password" not in response.text + str(response.headers)
+    assert [(r.levelno, r.getMessage()) for r in caplog.records] == [(logging.ERROR, "request r-1 failed")]
+
+
+async def test_an_error_text_becomes_one_plain_header_line() -> None:
+    desk = Desk()
+    desk.refusal = CallerError("invalid_request", "line one\r\nx-evil: 1\tnaïve\x00 " + "y" * 400)
+
+    response = await _refused(desk, "hf")
+
+    assert response.headers["x-error-message"] == ("line one x-evil: 1 na?ve? " + "y" * 400)[:300]
+    assert "x-evil" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"), [("abc-1.2:3_4", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)]
+)
+async def test_a_sane_request_id_is_the_callers_own_and_others_are_replaced(sent: str, kept: bool) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/v1/models", headers={"x-request-id": sent})
+
+    answered = response.headers["x-request-id"]
+    assert (answered == sent) is kept
+    assert kept or answered.startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("agent", "error", "held"),
+    [
+        ("@huggingface/inference/4.13.30 Node.js/22", LOADING, [1.0]),
+        ("@huggingface/inference/4.13.30 Node.js/22", InternalError(), []),
+        ("unknown/None; hf_hub/2.4.0; python/3.11", LOADING, []),
+        ("", LOADING, []),
+    ],
+)
+async def test_huggingface_js_cannot_spin_on_a_503(agent: str, error: ServiceError, held: list[float]) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    await pacing.pace(httpx.Headers({"user-agent": agent}), error, sleep)
+
+    assert slept == held
+
+
+async def test_a_paced_503_still_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacing, "HELD_S", 0)
+    desk = Desk()
+    desk.refusal = LOADING
+    agent = {"user-agent": "@huggingface/inference/4.13.30 Node.js/22"}
+
+    async with serving(desk) as client:
+        response = await client.post("/models/sightline/tiny", json=INPUTS, headers=agent)
+
+    assert (response.status_code, response.headers["content-type"]) == (503, "application/json")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b'{"messages": NaN}', "invalid_json"),
+        (b'{"messages": 1e999}', "invalid_json"),
+        (b'{"messages": "\\ud800"}', "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"null", "invalid_request"),
+        (b"[]", "invalid_request"),
+        (b'"text"', "invalid_request"),
+        (b"{}", "invalid_request"),
+        (b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}', "unknown_field"),
+        (b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}', "model_not_found"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
+async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, code: str) -> None:
+    async with application(Desk()) as app, client_of(app) as client:
+        response = await client.post(path, content=body, headers=JSON)
+
+    answer = response.json()
+    assert 400 <= response.status_code < 500
+    assert answer.get("error", answer)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (b'{"inputs": No input example has been defined for this model task.}', "application/json", "invalid_json"),
+        (b"", "application/json", "invalid_json"),
+        (b'{"inputs": 3}', "application/json", "invalid_request"),
+        (b"[" * 100_000, "application/json", "invalid_json"),
+    ],
+)
+async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str, code: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/models/sightline/tiny", content=body, headers={"content-type": kind})
+
+    assert (response.status_code, response.json()["error_type"]) == (400, code)

@@ -1,0 +1,160 @@
+"""The service behind the routes, in memory and scripted by the test.
+
+Stands for Submission, Jobs and Waiting where a test needs an answer the real ones give only when something
+breaks. What it was asked lies in `asked`; `script` is called with each new job's id.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+from api.jobs import Jobs, ModelState
+from api.submission import Submission, Terms
+from api.waiting import Waiting
+from shared.errors import CallerError
+from shared.job import CacheWord, Event, JobView
+from shared.models import Model
+from shared.request import Request
+from shared.result import Choice, JobError, Result, Usage
+
+CREATED_MS = 1_760_000_000_000
+READY = ModelState("ready", workers=1, queued=0, estimated_time=0.0, basis="measured")
+NO_WORKER = ModelState("no_worker", workers=0, queued=2, estimated_time=7.5, basis="guess")
+
+
+class Desk(Submission, Jobs, Waiting):
+    """One process's jobs."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Request, Terms]] = []
+        self.views: dict[str, JobView] = {}
+        self.stories: dict[str, list[Event]] = {}
+        self.script: Callable[[str], None] | None = None
+        self.refusal: Exception | None = None
+        self.cache: CacheWord = "MISS"
+        self.states = {"sightline/tiny": READY}
+        self.cancelled = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def run(self, job: str) -> None:
+        self._set(job, status="running", started_ms=CREATED_MS + 500, waiting_reason=None, ahead=None)
+        self._tell(job, "running", {"attempt": 1})
+
+    def say(self, job: str, text: str) -> None:
+        start = sum(len(e.data["text"]) for e in self.stories[job] if e.type == "text")
+        self._tell(job, "text", {"start": start, "text": text, "ids": list(range(len(text.split())))})
+
+    def succeed(self, job: str, text: str = "", *, score: float | None = 0.5) -> None:
+        said = "".join(e.data["text"] for e in self.stories[job] if e.type == "text") + text
+        if text:
+            self.say(job, text)
+        result = Result(
+            choices=(Choice(text=said, finish_reason="stop", score=score),),
+            usage=Usage(prompt_tokens=9, completion_tokens=3, image_tokens=4),
+            fingerprint="f" * 32,
+            compute_s=0.25,
+        )
+        self._end(job, "succeeded", result=result)
+
+    def fail(self, job: str, code: str = "invalid_image", message: str = "The picture is broken.") -> None:
+        error = JobError(code=code, message=message, param="messages.0")
+        self._end(job, "failed", error=error)
+
+    def _end(self, job: str, status: Any, **fields: Any) -> None:
+        self._set(job, status=status, ended_ms=CREATED_MS + 1500, waiting_reason=None, ahead=None, **fields)
+        error = fields.get("error")
+        self._tell(job, status, error.model_dump() if error else {})
+
+    def _set(self, job: str, **fields: Any) -> None:
+        self.views[job] = replace(self.views[job], **fields)
+
+    def _tell(self, job: str, kind: str, data: dict[str, Any]) -> None:
+        story = self.stories[job]
+        story.append(Event(len(story) + 1, kind, data, CREATED_MS + 1000))
+        self._set(job, last_event=len(story))
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def submit(self, request: Request, terms: Terms) -> JobView:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append((request, terms))
+        job = f"job_{len(self.asked):032x}"
+        self.views[job] = JobView(
+            id=job,
+            caller=terms.caller,
+            model=request.model,
+            status="queued",
+            created_ms=CREATED_MS,
+            waiting_reason="busy",
+            ahead=3,
+            cache=self.cache,
+            metadata=terms.metadata,
+            priority=terms.priority,
+        )
+        self.stories[job] = []
+        self._tell(job, "queued", {})
+        if self.script is not None:
+            self.script(job)
+        return self.views[job]
+
+    async def get(self, caller: str, job_id: str) -> JobView:
+        if self.refusal is not None:
+            raise self.refusal
+        view = self.views.get(job_id)
+        if view is None or view.caller != caller:
+            raise CallerError("job_not_found", "There is no such job.")
+        return view
+
+    async def list(
+        self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
+    ) -> tuple[list[JobView], bool]:
+        rows = [
+            v
+            for v in reversed(self.views.values())
+            if status in (None, v.status) and model in (None, v.model)
+        ]
+        ids = [v.id for v in rows]
+        rows = rows[ids.index(after) + 1 :] if after else rows
+        return rows[:limit], len(rows) > limit
+
+    async def cancel(self, caller: str, job_id: str) -> JobView:
+        view = await self.get(caller, job_id)
+        if not view.ended:
+            self._end(job_id, "cancelled")
+            self.cancelled.set()
+        return self.views[job_id]
+
+    async def purge(self, caller: str, job_id: str) -> None:
+        await self.get(caller, job_id)
+        del self.views[job_id]
+
+    async def model_state(self, model: Model) -> ModelState:
+        if self.refusal is not None:
+            raise self.refusal
+        return self.states.get(model.id, NO_WORKER)
+
+    async def until_ended(self, view: JobView, timeout_s: float) -> JobView:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not self.views[view.id].ended:
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return self.views[view.id]
+
+    async def events(self, view: JobView, after: int, idle_s: float) -> AsyncIterator[Event | None]:
+        sent = after
+        while True:
+            for event in self.stories[view.id][sent:]:
+                sent = event.id
+                yield event
+                if event.last:
+                    return
+            if len(self.stories[view.id]) > sent:
+                continue
+            try:
+                await asyncio.wait_for(self._changed.wait(), idle_s)
+            except TimeoutError:
+                yield None

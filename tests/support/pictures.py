@@ -1,0 +1,137 @@
+"""Pictures good and hostile, made from nothing, and one-purpose HTTP origins."""
+
+import io
+import socket
+import ssl
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from PIL import Image
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: Any) -> bytes:
+    """A plain good picture; noise-free, so that every format keeps it."""
+    colour = {"RGB": (200, 30, 60), "RGBA": (200, 30, 60, 255), "CMYK": (10, 200, 150, 20), "LA": (90, 255)}
+    return encoded(Image.new(mode, size, colour.get(mode, 90)), kind, **options)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(
+    size: tuple[int, int], rows: bytes, *, depth: int = 8, colour: int = RGB, extra: tuple[bytes, ...] = ()
+) -> bytes:
+    """A PNG of exactly these filtered rows; `extra` chunks stand before the pixels."""
+    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+    body = png_chunk(b"IHDR", header) + b"".join(extra) + png_chunk(b"IDAT", zlib.compress(rows, 9))
+    return PNG_SIGNATURE + body + png_chunk(b"IEND", b"")
+
+
+def jpeg_segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def jpeg_of_scans(size: tuple[int, int], scans: int) -> bytes:
+    """A progressive JPEG whose first scan is repeated: every repeat costs the decoder a full pass."""
+    whole = picture("JPEG", size, "L", progressive=True, quality=5)
+    first = whole.index(b"\xff\xda")
+    second = min(at for at in (whole.find(b"\xff\xda", first + 2), whole.find(b"\xff\xc4", first + 2)) if at > 0)
+    return whole[:second] + whole[first:second] * (scans - 1) + b"\xff\xd9"
+
+
+def webp_lossless_header(width: int, height: int) -> bytes:
+    """34 bytes that promise a lossless WebP of any size."""
+    bits = (width - 1) | (height - 1) << 14
+    chunk = b"\x2f" + struct.pack("<I", bits) + bytes(9)
+    return b"RIFF" + struct.pack("<I", 12 + len(chunk)) + b"WEBPVP8L" + struct.pack("<I", len(chunk)) + chunk
+
+
+def gif_header(width: int, height: int) -> bytes:
+    """A tiny GIF that promises a frame of any size."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
+    return screen + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x01\x44\x00;"
+
+
+def animation(kind: str, frames: tuple[tuple[int, int, int], ...], size: tuple[int, int] = (8, 8)) -> bytes:
+    first, *rest = (Image.new("RGB", size, colour) for colour in frames)
+    return encoded(first, kind, save_all=True, append_images=rest, duration=100)
+
+
+Serve = Callable[[socket.socket, threading.Event], None]
+
+
+class Origin:
+    """A raw TCP server on the loopback: `serve` gets each connection once its request has been read."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.port: int = listener.getsockname()[1]
+        self.requests: list[bytes] = []
+        self.stop = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/picture"
+
+    def run(self, serve: Serve, tls: ssl.SSLContext | None) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                self._answer(connection if tls is None else tls.wrap_socket(connection, server_side=True), serve)
+
+    def _answer(self, connection: socket.socket, serve: Serve) -> None:
+        with connection:
+            self.requests.append(connection.recv(65_536))
+            serve(connection, self.stop)
+
+
+@contextmanager
+def origin(serve: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Origin]:
+    """Serve one connection after the other until the block ends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Origin(listener)
+        thread = threading.Thread(target=server.run, args=(serve, tls), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.stop.set()
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def answering(*parts: bytes) -> Serve:
+    """Send these bytes and close."""
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        connection.sendall(b"".join(parts))
+
+    return serve
+
+
+def dripping(head: bytes, drop: bytes, pause_s: float) -> Serve:
+    """Send `head`, then `drop` for ever, with a pause in between."""
+
+    def serve(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(head)
+        while not stop.wait(pause_s):
+            connection.sendall(drop)
+
+    return serve

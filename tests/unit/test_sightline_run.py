@@ -1,0 +1,147 @@
+"""`sightline run`: what is checked before anything is started, and what a person is told."""
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.models import Model
+from shared.settings import Settings
+from shared.store.server import Server
+from sightline.cli import main
+from sightline.exits import CommandError, Exit
+from sightline.folder import DataFolder
+from sightline.plan import Plan
+from sightline.run import check_port, check_server, readiness
+
+
+def test_taken_port_is_found_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        code = main(["run", "--port", str(port), "--data", str(tmp_path / "data")])
+
+    assert code == Exit.PORT
+    assert capsys.readouterr().err.startswith(
+        f"sightline: Port {port} cannot be used: Address already in use;"
+    )
+    assert not (tmp_path / "data").exists()
+
+
+def test_free_port_passes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    check_port(port)
+
+
+def test_misspelt_setting_stops_the_start_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_REDIS__URI", "redis://127.0.0.1")
+
+    assert main(["run"]) == Exit.USAGE
+    assert "SIGHTLINE_REDIS__URI is not a setting" in capsys.readouterr().err
+
+
+def test_missing_models_file_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", "/no/models.toml")
+
+    assert main(["run"]) == Exit.USAGE
+    assert "models file /no/models.toml" in capsys.readouterr().err
+
+
+def test_given_server_out_of_reach_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("SIGHTLINE_REDIS__URL", "redis://:hidden@127.0.0.1:1/0")
+
+    assert main(["run", "--port", str(port), "--data", str(tmp_path)]) == Exit.REDIS
+    said = capsys.readouterr()
+    assert "The server named by SIGHTLINE_REDIS__URL does not answer" in said.err
+    assert "hidden" not in said.out + said.err
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "http", "-1", "٣"])
+def test_impossible_port_is_refused_by_name(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["run", f"--port={text}"])
+
+    assert "is not a port (1 to 65535)" in capsys.readouterr().err
+
+
+def server(
+    *, compatible: tuple[int, ...] = (7, 0), keeps: bool = True, evicts: bool = False, cluster: bool = False
+) -> Server:
+    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, evicts, cluster)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (server(compatible=(6, 2)), "older than 7.0"),
+        (server(cluster=True), "a cluster, which is not supported"),
+    ],
+)
+def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str) -> None:
+    with pytest.raises(CommandError, match=reason) as caught:
+        check_server(given)
+
+    assert caught.value.code is Exit.REDIS
+
+
+def test_server_that_may_lose_jobs_is_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+    check_server(server(keeps=False, evicts=True))
+
+    lines = capsys.readouterr().out.splitlines()
+    assert ["appendonly yes" in lines[0], "noeviction" in lines[1]] == [True, True]
+
+
+def test_good_server_is_not_warned_about(capsys: pytest.CaptureFixture[str]) -> None:
+    check_server(server())
+
+    assert capsys.readouterr().out == ""
+
+
+async def test_readiness_is_no_while_the_service_starts() -> None:
+    def nobody(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    async with httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(nobody)) as client:
+        assert await readiness(client) == (False, {})
+
+
+async def test_readiness_tells_each_model_s_state() -> None:
+    reply = httpx.Response(503, json={"status": "not_ready", "models": {"org/m": "loading"}})
+    async with httpx.AsyncClient(
+        base_url="http://service", transport=httpx.MockTransport(lambda _: reply)
+    ) as client:
+        assert await readiness(client) == (False, {"org/m": "loading"})
+
+
+def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Path) -> None:
+    plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://:s@127.0.0.1:7000/0")
+    worker = plan.worker(Model(id="org/m", engine="echo", rows=8))
+
+    for command in (plan.api(), worker, plan.courier()):
+        assert command.env["SIGHTLINE_REDIS__URL"] == "redis://:s@127.0.0.1:7000/0"
+        assert command.env["SIGHTLINE_BLOBS__URL"] == str(tmp_path / "blobs")
+        assert Path(command.env["SIGHTLINE_MODELS_FILE"]).is_absolute()
+        assert not any("7000" in word for word in command.argv)
+    assert worker.env["SIGHTLINE_WORKER__MODEL"] == "org/m"
+    assert worker.argv[worker.argv.index("-c") + 1] == "10"
+    assert worker.argv[worker.argv.index("-Q") + 1] == "model.org--m"
+
+
+def test_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+
+    text = capsys.readouterr().out
+    assert all(f"\n  {code:d}  " in text for code in Exit)

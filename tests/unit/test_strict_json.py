@@ -1,0 +1,120 @@
+from typing import Any
+
+import pytest
+
+from api.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, parse, read
+from shared.errors import CallerError
+
+
+class Inner(Wire):
+    url: str
+
+
+class Outer(Wire):
+    number: float | None = None
+    words: str | list[str] | None = None
+    inner: str | Inner | None = None
+    items: list[Inner] | None = None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"nothing",
+        b'{"inputs": No input example}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": [-1e999]}',
+        b'{"a": ' + b"1" * 400 + b".0}",
+        b'"\\ud800"',
+        b'"\xed\xa0\x80"',
+        b'{"a": "\xff"}',
+        b"\xff\xfe{\x00}\x00",
+        b"1 2",
+        b"9" * 5000,
+        b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
+        b"[" * 90_000 + b"]" * 90_000,
+        b'{"a":' * 90_000,
+    ],
+)
+def test_body_that_is_not_strict_json_is_the_callers_error(body: bytes) -> None:
+    with pytest.raises(CallerError) as refused:
+        parse(body)
+    assert refused.value.code == "invalid_json"
+    assert len(refused.value.message) < 300
+
+
+def test_deepest_allowed_nesting_is_read() -> None:
+    assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+
+
+def test_nul_characters_and_emoji_are_text() -> None:
+    assert parse(b'{"a": "\\u0000 \\ud83d\\ude00"}') == {"a": "\x00 \U0001f600"}
+
+
+def test_a_flood_of_empty_objects_is_refused_before_it_is_parsed() -> None:
+    with pytest.raises(CallerError) as refused:
+        parse(b"[" + b"{}," * MAX_ELEMENTS + b"{}]")
+    assert refused.value.code == "payload_too_large"
+
+
+def test_long_text_full_of_commas_and_brackets_is_read() -> None:
+    text = r"a,[{\"\\" * MAX_ELEMENTS
+    assert parse(f'{{"text": "{text}"}}'.encode()) == {"text": 'a,[{"\\' * MAX_ELEMENTS}
+
+
+def test_a_quote_never_closed_does_not_hide_or_stall() -> None:
+    with pytest.raises(CallerError) as refused:
+        parse(b'"' + b',\\"' * (MAX_ELEMENTS + 1) + b"\\")
+    assert refused.value.code == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "param"),
+    [
+        ([], "invalid_request", None),
+        (5, "invalid_request", None),
+        ({"unknown": 1}, "unknown_field", "unknown"),
+        ({"number": "1"}, "invalid_request", "number"),
+        ({"number": True}, "invalid_request", "number"),
+        ({"number": 10**400}, "invalid_request", "number"),
+        ({"words": 5}, "invalid_request", "words"),
+        ({"words": ["a", 5]}, "invalid_request", "words[1]"),
+        ({"inner": 5}, "invalid_request", "inner"),
+        ({"inner": {}}, "invalid_request", "inner.url"),
+        ({"inner": {"url": 5}}, "invalid_request", "inner.url"),
+        ({"inner": {"url": "u", "more": 1}}, "unknown_field", "inner.more"),
+        ({"items": {}}, "invalid_request", "items"),
+        ({"items": [{"url": "u"}, {}]}, "invalid_request", "items[1].url"),
+        ({"items": [5]}, "invalid_request", "items[0]"),
+    ],
+)
+def test_error_names_the_field_without_union_tags(value: Any, code: str, param: str | None) -> None:
+    with pytest.raises(CallerError) as refused:
+        read(Outer, value)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_error_path_starts_where_the_object_stood() -> None:
+    with pytest.raises(CallerError) as refused:
+        read(Inner, {"url": 1}, "messages[0].content[1]")
+    assert refused.value.param == "messages[0].content[1].url"
+    assert refused.value.message == "`messages[0].content[1].url` should be a valid string."
+
+
+def test_a_huge_field_name_is_cut_in_the_error() -> None:
+    with pytest.raises(CallerError) as refused:
+        read(Outer, {"x" * 100_000: 1})
+    assert refused.value.param is not None
+    assert len(refused.value.param) <= 200
+    assert len(refused.value.message) <= 300
+
+
+def test_a_huge_value_is_never_repeated_in_the_error() -> None:
+    with pytest.raises(CallerError) as refused:
+        read(Outer, {"number": "SECRET" * 1000})
+    assert "SECRET" not in refused.value.message

@@ -1,0 +1,39 @@
+"""The model worker: `celery -A worker.app worker --pool=threads -c <rows + 2> -Q <lane>`."""
+
+from typing import Any
+
+from celery import signals
+
+from shared.models import load_models
+from shared.settings import settings
+from shared.store.nudges import TASK
+from worker.celery_app import make_app
+from worker.node import Node, open_node
+
+app = make_app("sightline-worker", settings().redis)
+_node: list[Node] = []
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def work(lane: str) -> None:
+    """One nudge, one attempt."""
+    _node[0].work(lane)
+
+
+@signals.worker_init.connect
+def _open(**_: Any) -> None:
+    models = load_models(settings().models_file)
+    name = settings().worker.model
+    _node.append(open_node(settings(), models.resolve(name) if name else models.rows[0]))
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    if _node:
+        _node[0].drain()
+
+
+@signals.worker_shutdown.connect
+def _close(**_: Any) -> None:
+    if _node:
+        _node[0].close()

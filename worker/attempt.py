@@ -1,0 +1,141 @@
+"""One attempt at a run, as a pipeline: read → decode → prepare → generate → settle.
+
+Every way out of the middle becomes one of four outcomes in one place (`_outcome`), and one place writes it:
+
+    Result            settle succeeded
+    JobError          settle failed (the caller's fault: trying again cannot help)
+    Retry             give back, a failure is counted; the budget's last failure ends the run
+    GiveBack | None   a draining worker gives the claim back; a lost claim writes nothing
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from PIL.Image import Image as Picture
+
+from shared.blobs import BlobMissingError, Blobs
+from shared.errors import CallerError, Unavailable
+from shared.request import Image, Request
+from shared.result import Choice, JobError, Result, Usage
+from shared.settings import Settings
+from shared.store.claims import Claim, give_back, published, settle
+from shared.store.nudges import Nudger
+from shared.store.script import Call, Store
+from worker.engines.base import Cancelled, Engine, Row
+from worker.images import Decoder
+from worker.lease import Lease, Leases
+from worker.stream import Publisher
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+SETTLE_RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Retry:
+    """The attempt failed in a way that another may not."""
+
+    error: JobError
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """The worker is stopping; no budget is spent."""
+
+
+Outcome = Result | JobError | Retry | GiveBack | None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every attempt of a worker works with."""
+
+    settings: Settings
+    store: Store
+    nudger: Nudger
+    blobs: Blobs
+    decoder: Decoder
+    engine: Engine
+    publisher: Publisher
+    leases: Leases
+
+
+def attempt(bench: Bench, claim: Claim) -> None:
+    """Run a claim to its outcome and write it."""
+    with bench.leases.hold(claim) as lease:
+        outcome = _outcome(bench, lease)
+        _write(bench, lease, outcome)
+
+
+def _outcome(bench: Bench, lease: Lease) -> Outcome:
+    try:
+        return _compute(bench, lease)
+    except Cancelled:
+        return GiveBack() if lease.reason == "draining" else None
+    except CallerError as error:
+        return JobError(code=error.code, message=error.message, param=error.param)
+    except BlobMissingError:
+        log.error("run %s: a picture is missing from the blob store", lease.claim.id)
+        return Retry(JobError(code="internal_error", message="A stored picture is missing.", retryable=True))
+    except Exception:
+        # The outermost frame of an attempt: whatever an engine raises is this run's failure, not the worker's.
+        log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
+        message = f"The model failed on this request {bench.settings.queue.max_failures} times."
+        return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
+
+
+def _compute(bench: Bench, lease: Lease) -> Result | JobError:
+    started = time.monotonic()
+    claim = lease.claim
+    text, tokens = published(bench.store, claim.id) if claim.published else ("", ())
+    if claim.mixed:
+        return JobError(
+            code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
+        )
+    request = Request.model_validate_json(claim.request)
+    pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
+    prompt = bench.engine.prepare(request, pictures)
+    channel = bench.publisher.channel(lease)
+    row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text)
+    finish = bench.engine.generate(row)
+    channel.flush()
+    return Result(
+        choices=(Choice(text=finish.text, finish_reason=finish.reason, score=finish.score),),
+        usage=Usage(
+            prompt_tokens=prompt.tokens, completion_tokens=len(finish.ids), image_tokens=prompt.image_tokens
+        ),
+        fingerprint=bench.engine.fingerprint,
+        compute_s=round(time.monotonic() - started, 6),
+    )
+
+
+def _decoded(bench: Bench, image: Image, place: int) -> Picture:
+    return bench.decoder.decode(bench.blobs.read(image.digest or ""), f"images[{place}]")
+
+
+def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
+    """The only place that ends an attempt, and the only retried step."""
+    claim = lease.claim
+    if isinstance(outcome, Result | JobError):
+        call = settle(bench.settings, claim, outcome, fingerprint=bench.engine.fingerprint)
+        insist(bench.store.run, call, lease)
+    elif isinstance(outcome, Retry | GiveBack):
+        error = outcome.error if isinstance(outcome, Retry) else None
+        reason = "attempt_failed" if error else "worker_draining"
+        lane = insist(bench.store.run, give_back(bench.settings, claim, reason=reason, error=error), lease)
+        if lane:
+            bench.nudger.send(lane)
+
+
+def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
+    """Run a call until the store takes it; None where the claim is known to be lost meanwhile."""
+    while lease.reason != "lost":
+        try:
+            return run(call)
+        except Unavailable:
+            log.warning("the store is out of reach; %s waits to be written", lease.claim.id)
+            time.sleep(SETTLE_RETRY_S)
+    return None

@@ -1,0 +1,57 @@
+"""The Celery application of workers and couriers: every setting that the queue rests on, and why.
+
+Celery starts, stops and supervises threads and hands out nudges. It carries no work and gives no guarantee:
+the records do (docs/decisions).
+"""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+
+from shared.settings import RedisSettings, broker_url
+
+log = logging.getLogger(__name__)
+LONGEST_PAUSE_S = 2.0
+
+
+class QuickConsumer(Consumer):  # type: ignore[misc]
+    """Reconnects to the broker at least every 2 s; Celery's own pauses grow to 30 s."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        return conn.ensure_connection(
+            _report, interval_start=0.2, interval_step=0.4, interval_max=LONGEST_PAUSE_S, callback=maybe_shutdown
+        )
+
+
+def _report(error: Exception, pause_s: float) -> None:
+    log.warning("the broker is out of reach (%s); next try in %.1f s", error, pause_s)
+
+
+def make_app(name: str, redis: RedisSettings) -> Celery:
+    """A Celery application on the broker's database of the record store."""
+    app = Celery(name, broker=broker_url(redis), set_as_current=True)
+    app.conf.update(
+        task_ignore_result=True,
+        # The record is the truth: late acknowledgement would only repeat nudges.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        # A busy worker must not hold nudges that an idle one could run.
+        worker_disable_prefetch=True,
+        worker_consumer="worker.celery_app:QuickConsumer",
+        worker_hijack_root_logger=True,
+        worker_send_task_events=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            "visibility_timeout": 3600,
+            "queue_order_strategy": "round_robin",
+        },
+    )
+    return app

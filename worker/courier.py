@@ -1,0 +1,66 @@
+"""The courier: `celery -A worker.courier worker --pool=threads -c 4 -Q intake`.
+
+Fetches remote pictures, and keeps the maintenance thread, so that model workers need no way out to the internet.
+"""
+
+from typing import Any
+
+from celery import signals
+
+from shared import ids
+from shared.blobs import Blobs
+from shared.models import load_models
+from shared.settings import settings
+from shared.store.keys import INTAKE
+from shared.store.nudges import TASK, Nudger
+from shared.store.script import connect
+from worker.celery_app import make_app
+from worker.heartbeat import Heartbeat
+from worker.intake import Intake
+from worker.lease import Leases
+from worker.maintenance.upkeep import Upkeep
+
+app = make_app("sightline-courier", settings().redis)
+
+
+class Courier:
+    """What the process holds for as long as it lives."""
+
+    def __init__(self) -> None:
+        config = settings()
+        store, nudger, leases = connect(config.redis), Nudger(config.redis), Leases()
+        worker = ids.worker_id()
+        self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
+        self.intake = Intake(
+            config, load_models(config.models_file), store, nudger, Blobs(config.blobs), leases, worker
+        )
+        self.upkeep = Upkeep(config, store, nudger, worker)
+
+    def open(self) -> None:
+        self.heartbeat.start({})
+        self.upkeep.start()
+
+    def close(self) -> None:
+        self.upkeep.stop()
+        self.heartbeat.stop({})
+
+
+_courier: list[Courier] = []
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def work(_lane: str) -> None:
+    """One nudge, one job's inputs."""
+    _courier[0].intake.work()
+
+
+@signals.worker_init.connect
+def _open(**_: Any) -> None:
+    _courier.append(Courier())
+    _courier[0].open()
+
+
+@signals.worker_shutdown.connect
+def _close(**_: Any) -> None:
+    if _courier:
+        _courier[0].close()

@@ -1,0 +1,139 @@
+"""An engine without a model: answers with the question, for tests, load and trying out a deployment.
+
+It keeps the whole contract (streaming, stop strings, cancelling, resuming) at a chosen pace, and fails
+and hangs when told to.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image as Picture
+from pydantic import Field, ValidationError
+
+from shared.models import Model
+from shared.request import Frozen, Message, Request, Text
+from shared.settings import SettingsError
+from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.budget import answer_budget
+from worker.engines.fingerprint import fingerprint
+from worker.engines.gate import Gate
+from worker.engines.transcript import Transcript
+
+CONTEXT_LENGTH = 4096
+
+
+class EchoOptions(Frozen):
+    """What a models file may say under `options` for this engine."""
+
+    load_s: float = Field(0, ge=0, description="How long loading takes.")
+    step_s: float = Field(0, ge=0, description="How long one token takes.")
+    fail: str = Field("", description="Loading raises this message.")
+    fail_on: str = Field("", description="A question holding this text raises instead of being answered.")
+    stall_on: str = Field("", description="A question holding this text hangs until it is cancelled.")
+
+
+@dataclass(frozen=True)
+class Echo:
+    """A prompt of this engine: the question it looks for trouble in, and the tokens of the answer."""
+
+    question: str
+    tokens: tuple[str, ...]
+
+
+class EchoEngine(Engine):
+    """The last user message's words, then one word such as `[64x48]` for each picture of the request."""
+
+    name = "echo"
+
+    def __init__(self, model: Model) -> None:
+        self.rows = model.rows
+        self._model = model
+        self._options = _options(model)
+        self._gate = Gate(model.rows)
+        self._context_length = model.context_length or CONTEXT_LENGTH
+
+    def load(self) -> None:
+        time.sleep(self._options.load_s)
+        if self._options.fail:
+            raise RuntimeError(self._options.fail)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return ModelFacts(
+            context_length=self._context_length,
+            samples=False,
+            has_chat_template=True,
+            max_new_tokens=self._model.max_new_tokens,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            engine=self.name,
+            context_length=self._context_length,
+            max_new_tokens=self._model.max_new_tokens,
+            **self._options.model_dump(),
+        )
+
+    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        question = _text(_last_user(request))
+        words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
+        tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(words))
+        count = sum(len(_text(m).split()) for m in request.messages) + len(pictures)
+        prompt = Prompt(tokens=count, image_tokens=len(pictures), inputs=Echo(question, tokens))
+        self._budget(prompt, request.parameters.max_new_tokens)
+        return prompt
+
+    def generate(self, row: Row) -> Finish:
+        echo: Echo = row.prompt.inputs
+        with self._gate.enter(row.cancel):
+            if self._options.fail_on and self._options.fail_on in echo.question:
+                raise RuntimeError(f"told to fail on {self._options.fail_on!r}")
+            if self._options.stall_on and self._options.stall_on in echo.question:
+                row.cancel.wait()
+                raise Cancelled
+            return self._answer(row, echo.tokens)
+
+    def idle_s(self) -> float:
+        return self._gate.idle_s()
+
+    def _answer(self, row: Row, tokens: tuple[str, ...]) -> Finish:
+        budget = self._budget(row.prompt, row.parameters.max_new_tokens)
+        transcript = Transcript(row, lambda ids: "".join(tokens[i] for i in ids))
+        for token in range(min(len(tokens), budget)):
+            # Published tokens cost no time: a real engine prefills them.
+            if token >= len(row.published) and row.cancel.wait(self._options.step_s):
+                raise Cancelled
+            self._gate.tick()
+            if transcript.add(token):
+                break
+        return transcript.finish("length" if budget < len(tokens) else "stop", score=1.0)
+
+    def _budget(self, prompt: Prompt, wanted: int | None) -> int:
+        return answer_budget(
+            wanted,
+            default=self._model.max_new_tokens,
+            prompt_tokens=prompt.tokens,
+            context_length=self._context_length,
+        )
+
+
+def _options(model: Model) -> EchoOptions:
+    try:
+        return EchoOptions.model_validate(model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(EchoOptions.model_fields)
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"model {model.id}: options.{where}: {first['msg']} (the echo engine knows {known})"
+        ) from None
+
+
+def _last_user(request: Request) -> Message:
+    return next((m for m in reversed(request.messages) if m.role == "user"), request.messages[-1])
+
+
+def _text(message: Message) -> str:
+    return " ".join(part.text for part in message.parts if isinstance(part, Text))

@@ -1,0 +1,17 @@
+"""Engines by name. Each is imported only when asked for: echo runs where torch is not installed."""
+
+from shared.models import Model
+from worker.engines.base import Engine
+
+
+def create(model: Model) -> Engine:
+    """The engine a model's row names, not yet loaded. Raises SettingsError for options it does not know."""
+    match model.engine:
+        case "echo":
+            from worker.engines.echo import EchoEngine
+
+            return EchoEngine(model)
+        case "auto" | "sequential":
+            from worker.engines.sequential import SequentialEngine
+
+            return SequentialEngine(model)

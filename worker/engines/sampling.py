@@ -1,0 +1,135 @@
+"""What one row adds to a `generate()` call of transformers: penalties, replay, its score and its end."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
+
+from shared.request import Parameters
+from worker.engines.base import Cancelled, Row
+from worker.engines.transcript import Transcript
+
+# Below this the distribution is one token anyway, and float32 logits overflow.
+MIN_TEMPERATURE = 1e-4
+
+
+class LogitsError(ArithmeticError):
+    """The model computed NaN or infinite logits: its weights, number format or device are broken."""
+
+
+class Confidence(LogitsProcessor):
+    """Remembers one step's distribution, to tell how probable the token then chosen was.
+
+    The model's distribution after its repetition penalty and suppressed tokens, before OpenAI's penalties,
+    temperature, top_k and top_p. Raises LogitsError.
+    """
+
+    def __init__(self) -> None:
+        self._scores = torch.empty(0)
+        self._sum = 0.0
+        self._steps = 0
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+        self._scores = torch.log_softmax(scores[0], dim=-1)
+        if bool(torch.isnan(self._scores).any()):
+            raise LogitsError("the model computed NaN or infinite logits")
+        return scores
+
+    def chose(self, token: int) -> None:
+        self._sum += float(self._scores[token].exp())
+        self._steps += 1
+
+    @property
+    def score(self) -> float | None:
+        """Mean probability of the chosen tokens."""
+        return self._sum / self._steps if self._steps else None
+
+
+class Penalties(LogitsProcessor):
+    """OpenAI's frequency and presence penalty, over generated tokens only.
+
+    Source: OpenAI API guide, "Frequency and presence penalties": logit -= count * f + (count > 0) * p.
+    """
+
+    def __init__(self, frequency: float, presence: float) -> None:
+        self._frequency = frequency
+        self._presence = presence
+        self._start: int | None = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self._start is None:
+            self._start = input_ids.shape[1]
+        counts = torch.bincount(input_ids[0, self._start :], minlength=scores.shape[1])
+        penalty = counts * self._frequency + (counts > 0) * self._presence
+        return scores - penalty  # type: ignore[return-value]
+
+
+class Replay(LogitsProcessor):
+    """Forces the tokens an earlier attempt published, one step each.
+
+    The replayed steps are the very steps of the interrupted attempt: cache, penalties, random draws and
+    rounding stand afterwards where they stood, for every family and number format. The price is one decode
+    step per published token instead of one prefill.
+    """
+
+    def __init__(self, published: Sequence[int]) -> None:
+        self._published = published
+        self._step = 0
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+        step, self._step = self._step, self._step + 1
+        if step >= len(self._published):
+            return scores
+        forced = torch.full_like(scores, -torch.inf)
+        forced[:, self._published[step]] = 0
+        return forced  # type: ignore[return-value]
+
+
+class Steps(StoppingCriteria):
+    """After each step: progress noted, the token written down, the row ended where it is. Raises Cancelled."""
+
+    def __init__(
+        self, row: Row, transcript: Transcript, confidence: Confidence, tick: Callable[[], None]
+    ) -> None:
+        self._row = row
+        self._transcript = transcript
+        self._confidence = confidence
+        self._tick = tick
+
+    def __call__(
+        self,
+        input_ids: torch.LongTensor,
+        scores: torch.FloatTensor,  # noqa: ARG002
+        **kwargs: object,  # noqa: ARG002
+    ) -> torch.BoolTensor:
+        self._tick()
+        if self._row.cancel.is_set():
+            raise Cancelled
+        token = int(input_ids[0, -1])
+        self._confidence.chose(token)
+        over = self._transcript.add(token)
+        return torch.full((1,), over, device=input_ids.device)  # type: ignore[return-value]
+
+
+def generation_config(
+    parameters: Parameters, *, budget: int, suppress: Iterable[int], defaults: GenerationConfig
+) -> GenerationConfig:
+    """One row's settings; what is None here transformers fills from the model's own generation config.
+
+    Beams are out: they revise tokens that readers already have.
+    """
+    samples = parameters.samples(bool(defaults.do_sample))
+    hot = {
+        "temperature": parameters.temperature and max(parameters.temperature, MIN_TEMPERATURE),
+        "top_p": parameters.top_p,
+        "top_k": parameters.top_k,
+    }
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=budget,
+        do_sample=samples,
+        num_beams=1,
+        num_return_sequences=1,
+        repetition_penalty=parameters.repetition_penalty,
+        suppress_tokens=sorted({*suppress, *(defaults.suppress_tokens or ())}) or None,
+        **(hot if samples else {}),
+    )

@@ -1,0 +1,111 @@
+"""The thread that keeps a worker's claims alive, hears of cancelled runs, and gives up when the engine hangs.
+
+It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+from shared.store.claims import renew
+from shared.store.keys import channel
+from shared.store.script import CONNECTION, Store
+from shared.store.workers import State, beat
+from worker.lease import Leases
+
+log = logging.getLogger(__name__)
+EXIT_STALLED = 70
+
+
+class Heartbeat:
+    """Beats for one worker from `start` until `stop`."""
+
+    def __init__(self, settings: Settings, store: Store, leases: Leases, *, worker: str, lane: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._leases = leases
+        self._worker = worker
+        self._lane = lane
+        self._state: State = "loading"
+        self._fingerprint = ""
+        self._idle_s: Callable[[], float] = lambda: 0.0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
+
+    def start(self, facts: dict[str, str]) -> None:
+        """Say that the worker is loading, and go on saying so."""
+        self._say(facts)
+        self._thread.start()
+
+    def ready(self, fingerprint: str, facts: dict[str, str], idle_s: Callable[[], float]) -> None:
+        """The model is loaded. `idle_s` is the engine's own account of its progress."""
+        self._fingerprint, self._idle_s, self._state = fingerprint, idle_s, "ready"
+        self._say(facts)
+
+    def stop(self, facts: dict[str, str]) -> None:
+        """Say that the worker is gone."""
+        self._stopping.set()
+        self._state = "gone"
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._say(facts)
+
+    def drain(self) -> None:
+        """Stop counting as a worker that takes new work, while claims are still renewed."""
+        self._state = "gone"
+
+    def _beat_on(self) -> None:
+        client = Redis.from_url(self._settings.redis.url.get_secret_value(), **CONNECTION)
+        pubsub: Any = client.pubsub(ignore_subscribe_messages=True)
+        while not self._stopping.is_set():
+            self._renew()
+            self._say({})
+            self._check_engine()
+            self._pause(pubsub)
+
+    def _pause(self, pubsub: Any) -> None:
+        """Until the next beat is due, or something of ours changed."""
+        try:
+            if not pubsub.subscribed:
+                pubsub.subscribe(channel(self._worker))
+            pubsub.get_message(timeout=self._settings.queue.renew_s)
+        except RedisError:
+            self._stopping.wait(self._settings.queue.renew_s)
+
+    def _renew(self) -> None:
+        held = self._leases.all()
+        if not held:
+            return
+        with suppress(Unavailable):
+            gone = set(self._store.run(renew(self._settings, [(x.claim.id, x.claim.token) for x in held])))
+            for lease in held:
+                if lease.claim.token in gone:
+                    lease.stop("lost")
+
+    def _say(self, facts: dict[str, str]) -> None:
+        with suppress(Unavailable):
+            self._store.run(
+                beat(
+                    self._settings,
+                    worker=self._worker,
+                    lane=self._lane,
+                    state=self._state,
+                    fingerprint=self._fingerprint,
+                    facts=facts,
+                )
+            )
+
+    def _check_engine(self) -> None:
+        idle = self._idle_s()
+        if idle > self._settings.queue.stall_s:
+            # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
+            log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
+            os._exit(EXIT_STALLED)

@@ -1,0 +1,53 @@
+"""The claims a worker process holds.
+
+A lease does not fence: a worker that was paused may hold one that ran out without knowing. The store compares
+the token in every write; what is known here only stops useless work early.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from shared.store.claims import Claim
+
+Reason = Literal["", "lost", "draining"]
+
+
+@dataclass(eq=False)
+class Lease:
+    """One claim being worked on. `cancel` stops its row; `reason` says why it was set."""
+
+    claim: Claim
+    cancel: threading.Event = field(default_factory=threading.Event)
+    reason: Reason = ""
+
+    def stop(self, reason: Reason) -> None:
+        """Stop the work. A lost claim stays lost whatever comes later."""
+        if self.reason != "lost":
+            self.reason = reason
+        self.cancel.set()
+
+
+class Leases:
+    """All leases of this process, shared by task threads and the heartbeat."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, Lease] = {}
+
+    @contextmanager
+    def hold(self, claim: Claim) -> Iterator[Lease]:
+        lease = Lease(claim)
+        with self._lock:
+            self._held[claim.token] = lease
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                del self._held[claim.token]
+
+    def all(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held.values())

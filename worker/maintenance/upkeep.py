@@ -1,0 +1,57 @@
+"""The maintenance thread of a courier: one leader among them runs every pass, a little after each other.
+
+Nothing here goes through the broker: what it repairs must not depend on what may be broken.
+"""
+
+import logging
+import threading
+
+from shared.errors import Unavailable
+from shared.settings import Settings
+from shared.store.nudges import Nudger
+from shared.store.script import Store
+from shared.store.workers import lead
+from worker.maintenance.rescue import rescue_lost
+from worker.maintenance.renudge import send_missing
+
+log = logging.getLogger(__name__)
+HOLD_MS = 3000
+
+
+class Upkeep:
+    """Runs the passes every `rescue_s` while this courier leads."""
+
+    def __init__(self, settings: Settings, store: Store, nudger: Nudger, courier: str) -> None:
+        self._settings = settings
+        self._store = store
+        self._nudger = nudger
+        self._courier = courier
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def run_once(self) -> dict[str, int]:
+        """One round of every pass; how much each repaired."""
+        return {
+            "rescued": rescue_lost(self._settings, self._store, self._nudger),
+            "nudged": send_missing(self._store, self._nudger),
+        }
+
+    def _keep_up(self) -> None:
+        while not self._stopping.wait(self._settings.queue.rescue_s):
+            try:
+                if lead(self._store, self._courier, HOLD_MS):
+                    done = {name: count for name, count in self.run_once().items() if count}
+                    if done:
+                        log.info("maintenance: %s", done)
+            except Unavailable:
+                log.warning("maintenance waits: the store is out of reach")
+            except Exception:
+                # The outermost frame of this thread: one bad pass must not end all upkeep.
+                log.exception("a maintenance pass failed")

@@ -1,0 +1,119 @@
+"""What one model worker process is: its engine, its threads, and how it comes up and goes down."""
+
+import logging
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from shared import ids
+from shared.blobs import Blobs
+from shared.models import Model
+from shared.settings import Settings
+from shared.store.claims import claim
+from shared.store.nudges import Nudger
+from shared.store.script import Store, connect
+from worker.attempt import Bench, attempt
+from worker.engines.base import Engine
+from worker.engines.registry import create
+from worker.heartbeat import Heartbeat
+from worker.images import Decoder
+from worker.lease import Leases
+from worker.stream import Publisher
+
+log = logging.getLogger(__name__)
+EXIT_MODEL_FAILED = 71
+
+
+@dataclass
+class Node:
+    """A model worker. `open` it before Celery consumes, `drain` when it is told to stop, `close` last."""
+
+    settings: Settings
+    model: Model
+    worker: str
+    store: Store
+    nudger: Nudger
+    heartbeat: Heartbeat
+    bench: Bench
+    draining: threading.Event
+
+    def work(self, lane: str) -> None:
+        """Answer one nudge: claim the best waiting run and attempt it; a stale nudge finds nothing."""
+        if self.draining.is_set():
+            self.nudger.send(lane)
+            return
+        taken = self.store.run(
+            claim(
+                self.settings,
+                lane=lane,
+                worker=self.worker,
+                token=ids.token(),
+                fingerprint=self.bench.engine.fingerprint,
+            )
+        )
+        if taken:
+            attempt(self.bench, taken)
+
+    def drain(self) -> None:
+        """Claim no more; give back after the grace time what has not ended by then."""
+        self.draining.set()
+        self.heartbeat.drain()
+        timer = threading.Timer(self.settings.queue.drain_s, self._give_back_all)
+        timer.daemon = True
+        timer.start()
+
+    def close(self) -> None:
+        self.bench.publisher.stop()
+        self.heartbeat.stop({})
+        self.bench.decoder.close()
+
+    def _give_back_all(self) -> None:
+        for lease in self.bench.leases.all():
+            lease.stop("draining")
+
+
+def open_node(settings: Settings, model: Model) -> Node:
+    """Load the model, telling the store so from the first moment.
+
+    Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
+    """
+    store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
+    worker = ids.worker_id()
+    heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane)
+    engine = _loaded(create(model), model, heartbeat)
+    publisher = Publisher(store)
+    publisher.start()
+    decoder = Decoder(settings.pictures)
+    bench = Bench(settings, store, nudger, Blobs(settings.blobs), decoder, engine, publisher, leases)
+    return Node(settings, model, worker, store, nudger, heartbeat, bench, threading.Event())
+
+
+def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
+    started = time.time()
+    guess, basis = engine.load_guess()
+    heartbeat.start(
+        {"load_started_ms": str(int(started * 1000)), "load_guess_ms": str(int(guess * 1000)), "load_basis": basis}
+    )
+    try:
+        engine.load()
+    except Exception as error:
+        # The outermost frame of loading: whatever transformers raises, callers of this model must learn of it.
+        log.exception("the model %s cannot be loaded", model.id)
+        heartbeat.stop({"failed": f"{type(error).__name__}: {error}"[:500]})
+        os._exit(EXIT_MODEL_FAILED)
+    facts = engine.facts
+    heartbeat.ready(
+        engine.fingerprint,
+        {
+            "failed": "",
+            "load_ms": str(int((time.time() - started) * 1000)),
+            "load_basis": "measured",
+            "rows": str(engine.rows),
+            "samples": "1" if facts.samples else "0",
+            "context_length": str(facts.context_length),
+            "chat_template": "1" if facts.has_chat_template else "0",
+        },
+        engine.idle_s,
+    )
+    return engine
