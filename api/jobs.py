@@ -39,10 +39,15 @@ class Jobs:
     async def list(
         self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
     ) -> tuple[list[JobView], bool]:
-        """A page, newest first, and whether there is more. Raises CallerError `job_not_found` for the cursor."""
+        """A page, newest first, and whether there is more.
+
+        Raises CallerError `job_not_found` where the cursor names no job.
+        """
         found: list[JobView] = []
         while len(found) <= limit:
-            page = await self._store.run(transitions.jobs(self._settings, caller, after=after, limit=limit + 1))
+            page = await self._store.run(
+                transitions.jobs(self._settings, caller, after=after, limit=limit + 1)
+            )
             if page is None:
                 raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
             found += [v for v in page if status in (None, v.status) and model in (None, v.model)]
@@ -64,8 +69,10 @@ class Jobs:
 
     async def model_state(self, model: Model) -> ModelState:
         lane = await self._store.run(transitions.lane(self._settings, model.lane))
-        seconds, basis = loading_time(lane)
-        return ModelState(lane.state, lane.ready + lane.loading, lane.queued, round(seconds, 3), basis, lane.failed)
+        seconds, basis = loading_time(lane, model.load_guess_s)
+        return ModelState(
+            lane.state, lane.ready + lane.loading, lane.queued, round(seconds, 3), basis, lane.failed
+        )
 
 
 def _found(view: JobView | None) -> JobView:

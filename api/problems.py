@@ -25,6 +25,7 @@ from shared.result import JobError
 Family = Literal["jobs", "openai", "hf"]
 
 _ERROR_MESSAGE_LIMIT = 300
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI) -> None:
@@ -51,7 +52,7 @@ def render(error: ServiceError, path: str, request_id: str) -> Response:
             body = openai_errors.to_error(error)
         case "hf":
             body = hf_answers.to_error(error)
-            headers["x-error-message"] = _one_line(error.message)
+            headers["x-error-message"] = _one_line(body["error"])
     return Response(to_json(body), error.status, headers, media)
 
 
@@ -92,8 +93,12 @@ async def _routing_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """The router's own Allow header names the methods of one route only, where several share the path."""
-    routes = [r for r in request.app.routes if r.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
+
+    def serves(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in _METHODS if serves(method)]
 
 
 def _headers(error: ServiceError) -> dict[str, str]:

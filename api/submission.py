@@ -73,7 +73,8 @@ class Submission:
             raise ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
         request, data = await self._checked(request.model_copy(update={"model": model.id}))
         pending = any(image.url for image in request.images)
-        reuse = reusable(request, use_cache=terms.use_cache, samples_default=lane.samples, hf=terms.hf)
+        samples = model.samples if lane.samples is None else lane.samples
+        reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)
         placing = _placing(request, terms, model, reuse=reuse, pending=pending)
         ask = partial(
             submit,
@@ -106,27 +107,38 @@ class Submission:
     async def _refused(self, word: str, model: Model) -> ServiceError:
         if word == "mismatch":
             return CallerError(
-                "idempotency_mismatch", "This Idempotency-Key was used for another request.", param="Idempotency-Key"
+                "idempotency_mismatch",
+                "This Idempotency-Key was used for another request.",
+                param="Idempotency-Key",
             )
         if word == "purged":
-            return CallerError("job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key")
+            return CallerError(
+                "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
+            )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         if word == "full":
             wait = (lane.service_ms or 1000) / 1000 * lane.queued / max(lane.ready * lane.rows, 1)
             return Unavailable(
-                "queue_full", f"{lane.queued} requests wait for {model.id} already.", retry_after=min(max(wait, 1), 60)
+                "queue_full",
+                f"{lane.queued} requests wait for {model.id} already.",
+                retry_after=min(max(wait, 1), 60),
             )
         if word == "unready":
             return not_ready(model, lane)
         return InternalError()
 
     async def _checked(self, request: Request) -> tuple[Request, dict[str, bytes]]:
-        """The request with digests for its inline pictures, and their bytes; remote ones are checked by text."""
+        """The request with digests for its inline pictures, and their bytes by digest.
+
+        Remote pictures are checked by their text alone.
+        """
         images = request.images
         limits = self._settings.pictures
         if len(images) > limits.max_count:
             where = images[limits.max_count].param
-            raise CallerError("invalid_image", f"At most {limits.max_count} pictures per request.", param=where)
+            raise CallerError(
+                "invalid_image", f"At most {limits.max_count} pictures per request.", param=where
+            )
         for image in images:
             if image.url:
                 check_url(image.url, self._settings.fetch.allow, image.param)
@@ -135,7 +147,9 @@ class Submission:
             return request, {}
         names = await asyncio.to_thread(_digests, inline, limits)
         left = iter(names)
-        request = request.with_images(tuple(i if i.data is None else Image(digest=next(left)) for i in images))
+        request = request.with_images(
+            tuple(i if i.data is None else Image(digest=next(left)) for i in images)
+        )
         return request, {n: i.data or b"" for n, i in zip(names, inline, strict=True)}
 
     async def _lane(self, model: Model) -> Lane:
@@ -171,7 +185,7 @@ def not_ready(model: Model, lane: Lane) -> ServiceError:
     """The 503 (or 500) of a model that no worker serves now, with an honest `estimated_time`."""
     if lane.state == "failed":
         return ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
-    seconds, basis = loading_time(lane)
+    seconds, basis = loading_time(lane, model.load_guess_s)
     code = "model_loading" if lane.loading else "no_worker"
     what = "is loading" if lane.loading else "has no worker"
     return Unavailable(

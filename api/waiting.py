@@ -1,4 +1,7 @@
-"""Waiting for a job: subscribe, then read, then wait. The reading alone would be correct; being woken is quick."""
+"""Waiting for a job: subscribe, then read, then wait.
+
+Reading alone would be correct; being woken is quick.
+"""
 
 import time
 from collections.abc import AsyncIterator

@@ -54,18 +54,26 @@ def waiting_reason(lane: Lane, *, placed: bool) -> WaitingReason:
     return "model_loading" if lane.loading else "no_worker"
 
 
-def loading_time(lane: Lane) -> tuple[float, str]:
-    """Seconds until the model is ready, at least 1, and what that rests on."""
+def loading_time(lane: Lane, fallback_s: float = 1.0) -> tuple[float, str]:
+    """Seconds until the model is ready, and what that rests on; at least 1 while it is not.
+
+    `fallback_s` stands in where no worker ever said anything of this model.
+    """
     if lane.ready:
         return 0.0, "measured"
-    whole = lane.load_ms if lane.load_ms is not None else lane.load_guess_ms
-    basis = lane.load_basis or ("measured" if lane.load_ms is not None else "guess")
-    if whole is None:
-        whole = FIRST_SERVICE_MS
+    whole, basis = _whole_load(lane, fallback_s)
     if not lane.loading:
-        return max(whole / 1000, 1.0), "no_worker"
+        return max(whole, 1.0), "guess" if basis == "guess" else "no_worker"
     passed = lane.now_ms - (lane.load_started_ms or lane.now_ms)
-    return max((whole - passed) / 1000, 1.0), basis
+    return max(whole - passed / 1000, 1.0), basis
+
+
+def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:
+    if lane.load_ms is not None:
+        return lane.load_ms / 1000, "measured"
+    if lane.load_guess_ms is not None:
+        return lane.load_guess_ms / 1000, lane.load_basis
+    return fallback_s, "guess"
 
 
 def estimate(lane: Lane) -> Estimate:

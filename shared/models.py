@@ -1,5 +1,6 @@
 """The models an installation serves, described in one TOML file (`models.toml`)."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -46,6 +47,24 @@ class Model(Frozen):
     def lane(self) -> str:
         """The queue this model's runs wait in; also the name of its Celery queue."""
         return f"model.{self.slug}"
+
+    @property
+    def samples(self) -> bool | None:
+        """Whether the model's own generation config draws at random, as far as its folder says."""
+        if self.engine == "echo":
+            return False
+        try:
+            config = json.loads((Path(self.source) / "generation_config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return bool(config.get("do_sample", False))
+
+    @property
+    def load_guess_s(self) -> float:
+        """Seconds a first load may take: the folder's bytes at 100 MB/s."""
+        folder = Path(self.source)
+        files = folder.iterdir() if self.source and folder.is_dir() else ()
+        return sum(f.stat().st_size for f in files if f.is_file()) / 100e6
 
 
 class Models:

@@ -7,7 +7,8 @@ Unknown names stop the start: a typing error must not silently fall back to a de
 import os
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -156,7 +157,5 @@ def settings() -> Settings:
 
 def broker_url(redis: RedisSettings) -> str:
     """The Celery broker's URL: the records' server, another database."""
-    from urllib.parse import urlsplit, urlunsplit
-
     parts = urlsplit(redis.url.get_secret_value())
-    return cast(str, urlunsplit(parts._replace(path=f"/{redis.broker_db}")))
+    return urlunsplit(parts._replace(path=f"/{redis.broker_db}"))

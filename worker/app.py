@@ -20,20 +20,20 @@ def work(lane: str) -> None:
     _node[0].work(lane)
 
 
-@signals.worker_init.connect
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(**_: Any) -> None:
     models = load_models(settings().models_file)
     name = settings().worker.model
     _node.append(open_node(settings(), models.resolve(name) if name else models.rows[0]))
 
 
-@signals.worker_shutting_down.connect
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def _drain(**_: Any) -> None:
     if _node:
         _node[0].drain()
 
 
-@signals.worker_shutdown.connect
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _close(**_: Any) -> None:
     if _node:
         _node[0].close()

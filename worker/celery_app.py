@@ -22,7 +22,11 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: Any) -> Any:
         return conn.ensure_connection(
-            _report, interval_start=0.2, interval_step=0.4, interval_max=LONGEST_PAUSE_S, callback=maybe_shutdown
+            _report,
+            interval_start=0.2,
+            interval_step=0.4,
+            interval_max=LONGEST_PAUSE_S,
+            callback=maybe_shutdown,
         )
 
 

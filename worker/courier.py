@@ -54,13 +54,13 @@ def work(_lane: str) -> None:
     _courier[0].intake.work()
 
 
-@signals.worker_init.connect
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(**_: Any) -> None:
     _courier.append(Courier())
     _courier[0].open()
 
 
-@signals.worker_shutdown.connect
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
 def _close(**_: Any) -> None:
     if _courier:
         _courier[0].close()

@@ -55,7 +55,7 @@ class Deadline:
 
 def resolve(host: str, port: int) -> list[IPAddress]:
     """All addresses of a name, as the system resolves it. Raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     # A scope id (fe80::1%eth0) is dropped: such an address is refused anyway.
     return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
 

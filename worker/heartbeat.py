@@ -8,16 +8,12 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
-
-from redis import Redis
-from redis.exceptions import RedisError
 
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.store.claims import renew
-from shared.store.keys import channel
-from shared.store.script import CONNECTION, Store
+from shared.store.script import Store
+from shared.store.wakeups import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.lease import Leases
 
@@ -63,29 +59,21 @@ class Heartbeat:
         self._state = "gone"
 
     def _beat_on(self) -> None:
-        client = Redis.from_url(self._settings.redis.url.get_secret_value(), **CONNECTION)
-        pubsub: Any = client.pubsub(ignore_subscribe_messages=True)
+        wakeup = WorkerWakeup(self._settings.redis, self._worker)
+        pause_s = self._settings.queue.renew_s
         while not self._stopping.is_set():
             self._renew()
             self._say({})
             self._check_engine()
-            self._pause(pubsub)
-
-    def _pause(self, pubsub: Any) -> None:
-        """Until the next beat is due, or something of ours changed."""
-        try:
-            if not pubsub.subscribed:
-                pubsub.subscribe(channel(self._worker))
-            pubsub.get_message(timeout=self._settings.queue.renew_s)
-        except RedisError:
-            self._stopping.wait(self._settings.queue.renew_s)
+            if not wakeup.wait(pause_s):
+                self._stopping.wait(pause_s)
 
     def _renew(self) -> None:
         held = self._leases.all()
         if not held:
             return
         with suppress(Unavailable):
-            gone = set(self._store.run(renew(self._settings, [(x.claim.id, x.claim.token) for x in held])))
+            gone = self._store.run(renew(self._settings, [(x.claim.id, x.claim.token) for x in held]))
             for lease in held:
                 if lease.claim.token in gone:
                     lease.stop("lost")

@@ -61,7 +61,9 @@ class Intake:
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
             log.exception("job %s: its inputs could not be taken in", claimed.id)
-            failure = JobError(code="internal_error", message="The job's inputs could not be taken in.", retryable=True)
+            failure = JobError(
+                code="internal_error", message="The job's inputs could not be taken in.", retryable=True
+            )
             call = give_back(self.settings, claimed, reason="attempt_failed", error=failure)
             if insist(self.store.run, call, lease):
                 self.nudger.send(INTAKE)

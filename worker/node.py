@@ -93,12 +93,16 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
     started = time.time()
     guess, basis = engine.load_guess()
     heartbeat.start(
-        {"load_started_ms": str(int(started * 1000)), "load_guess_ms": str(int(guess * 1000)), "load_basis": basis}
+        {
+            "load_started_ms": str(int(started * 1000)),
+            "load_guess_ms": str(int(guess * 1000)),
+            "load_basis": basis,
+        }
     )
     try:
         engine.load()
     except Exception as error:
-        # The outermost frame of loading: whatever transformers raises, callers of this model must learn of it.
+        # The outermost frame of loading: whatever transformers raises, callers must learn of it.
         log.exception("the model %s cannot be loaded", model.id)
         heartbeat.stop({"failed": f"{type(error).__name__}: {error}"[:500]})
         os._exit(EXIT_MODEL_FAILED)
@@ -108,7 +112,6 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
         {
             "failed": "",
             "load_ms": str(int((time.time() - started) * 1000)),
-            "load_basis": "measured",
             "rows": str(engine.rows),
             "samples": "1" if facts.samples else "0",
             "context_length": str(facts.context_length),

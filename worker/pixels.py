@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import (
@@ -125,7 +126,10 @@ def decode(kind: str, width: int, height: int, data: bytes) -> Image.Image:
 
 
 def serve(channel: socket.socket, limit_s: float) -> None:
-    """Answer requests until the parent is gone. The alarm ends a decode that its parent no longer watches."""
+    """Answer requests until the parent is gone, which shows as an end of input or a ConnectionError.
+
+    The alarm ends a decode that no parent watches any more.
+    """
     reader = channel.makefile("rb")
     channel.sendall(READY)
     while len(head := reader.read(REQUEST.size)) == REQUEST.size:
@@ -155,7 +159,7 @@ def main() -> None:
     limit_s, memory_mb, max_pixels = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     Image.MAX_IMAGE_PIXELS = max_pixels
     limit_memory(memory_mb)
-    with socket.socket(fileno=sys.stdin.fileno()) as channel:
+    with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
         serve(channel, limit_s)
 
 

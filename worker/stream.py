@@ -95,8 +95,11 @@ class Publisher:
             self._stopping.wait(GAP_S)
 
     def _batch(self, channel: Channel) -> Sequence[Piece]:
-        """The pieces of the next write. One whose reply was lost is repeated as it was: the store takes a piece
-        that starts where it has text already for a repeat."""
+        """The pieces of the next write.
+
+        One whose reply was lost is repeated as it was: the store takes a piece that starts where it has text
+        already for a repeat.
+        """
         channel.attempting = channel.attempting or len(channel.pending)
         return tuple(channel.pending[: channel.attempting])
 

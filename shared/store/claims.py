@@ -13,7 +13,6 @@ from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.keys import PREFIX
 from shared.store.script import Call, Script, Store
-from shared.store.views import pairs
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
@@ -63,7 +62,7 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
 def renew(settings: Settings, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
     """Renew the leases of (id, token) pairs; the tokens that are no longer good."""
     arguments = {"claims": [list(pair) for pair in held], "lease_ms": settings.queue.lease_s * 1000}
-    return Call(RENEW, arguments, list)
+    return Call(RENEW, arguments, lambda reply: reply)
 
 
 def append(claim: Claim, *, start: int, text: str, ids: Sequence[int]) -> Call[Held]:
@@ -73,7 +72,9 @@ def append(claim: Claim, *, start: int, text: str, ids: Sequence[int]) -> Call[H
     return Call(APPEND, arguments, lambda reply: reply, data)
 
 
-def settle(settings: Settings, claim: Claim, outcome: Result | JobError, *, fingerprint: str) -> Call[Settled]:
+def settle(
+    settings: Settings, claim: Claim, outcome: Result | JobError, *, fingerprint: str
+) -> Call[Settled]:
     """End the run with a result or an error."""
     arguments = _lives(settings) | {
         "id": claim.id,
@@ -108,7 +109,9 @@ def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError 
 
 def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
     """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
-    failure = JobError(code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request.")
+    failure = JobError(
+        code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request."
+    )
     arguments = _lives(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
@@ -120,10 +123,9 @@ def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
 def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:
     """The text readers of a run have, and its token ids."""
     text, ids = "", []
-    for _, fields in store.client.xrange(f"{PREFIX}{run}:events"):  # type: ignore[union-attr]
-        flat = fields if isinstance(fields, dict) else pairs(fields)
-        if flat["type"] == "text":
-            piece = json.loads(flat["data"])
+    for _, fields in store.client.xrange(f"{PREFIX}{run}:events"):
+        if fields["type"] == "text":
+            piece = json.loads(fields["data"])
             text += piece["text"]
             ids += piece["ids"]
     return text, tuple(ids)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Connection, Queue  # type: ignore[attr-defined]
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
@@ -51,7 +51,7 @@ class Nudger:
     """Sends nudges from threads. A lost one is made good by maintenance, so errors of the broker are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._client = Redis.from_url(broker_url(redis), **CONNECTION)
+        self._client: Any = Redis.from_url(broker_url(redis), **CONNECTION)
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
@@ -62,19 +62,19 @@ class Nudger:
 
     def listed(self, lane: str) -> int:
         """Nudges of a lane that no worker has taken."""
-        return int(self._client.llen(lane))  # type: ignore[arg-type]
+        return int(self._client.llen(lane))
 
 
 class AsyncNudger:
     """Sends nudges from asyncio. A lost one is made good by maintenance, so errors of the broker are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._client: AsyncRedis = AsyncRedis.from_url(broker_url(redis), **CONNECTION)
+        self._client: Any = AsyncRedis.from_url(broker_url(redis), **CONNECTION)
 
     async def send(self, lanes: Sequence[str]) -> bool:
         try:
             for lane in set(lanes):
-                await self._client.lpush(lane, *(envelope(lane) for _ in range(lanes.count(lane))))  # type: ignore[misc]
+                await self._client.lpush(lane, *(envelope(lane) for _ in range(lanes.count(lane))))
         except RedisError:
             return False
         return True

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -72,8 +72,9 @@ def _unreachable(error: RedisError) -> Unavailable:
 class Store:
     """Runs calls from threads."""
 
-    def __init__(self, client: "Redis") -> None:
-        self.client = client
+    def __init__(self, client: Redis) -> None:
+        # redis-py types every reply as "sync or async"; the scripts' parsers know better.
+        self.client: Any = client
 
     def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
@@ -90,8 +91,8 @@ class Store:
 class AsyncStore:
     """Runs calls from asyncio."""
 
-    def __init__(self, client: "AsyncRedis") -> None:
-        self.client = client
+    def __init__(self, client: AsyncRedis) -> None:
+        self.client: Any = client
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
@@ -124,4 +125,4 @@ def connect_async(redis: RedisSettings) -> AsyncStore:
     """A client for asyncio. Scripts are safe to repeat, so a lost reply is asked for again."""
     retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)
     client = AsyncRedis.from_url(redis.url.get_secret_value(), retry=retry, max_connections=512, **CONNECTION)
-    return AsyncStore(cast("AsyncRedis", client))
+    return AsyncStore(client)

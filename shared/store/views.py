@@ -44,7 +44,9 @@ def job(reply: list[Any] | None) -> JobView | None:
     if not reply:
         return None
     job_id, record, run_fields, lane_fields, attempts = reply
-    return _view(job_id, pairs(record), pairs(run_fields), lane(lane_fields) if lane_fields else None, attempts)
+    return _view(
+        job_id, pairs(record), pairs(run_fields), lane(lane_fields) if lane_fields else None, attempts
+    )
 
 
 def _view(
@@ -112,4 +114,6 @@ def chapter(reply: list[Any] | None) -> Chapter | None:
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:
-    return Event(int(entry_id.partition("-")[0]), fields["type"], json.loads(fields["data"]), int(fields["at"]))
+    return Event(
+        int(entry_id.partition("-")[0]), fields["type"], json.loads(fields["data"]), int(fields["at"])
+    )

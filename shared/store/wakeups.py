@@ -9,7 +9,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
@@ -57,9 +59,6 @@ class Wakeups:
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        # A channel nobody publishes on keeps the connection in subscriber mode from the start.
-        with suppress(RedisError):
-            await self._pubsub.subscribe(channel("nobody"))
         self._reader = asyncio.create_task(self._read())
 
     async def aclose(self) -> None:
@@ -104,6 +103,8 @@ class Wakeups:
     async def _read(self) -> None:
         while True:
             try:
+                # A channel nobody publishes on keeps the connection subscribed while no one listens.
+                await self._pubsub.subscribe(channel("nobody"))
                 async for message in self._pubsub.listen():
                     self._deliver(message)
             except RedisError:
@@ -123,3 +124,22 @@ class Wakeups:
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.notify("state")
+
+
+class WorkerWakeup:
+    """A worker thread's ear on changes of its own claims."""
+
+    def __init__(self, redis: RedisSettings, worker: str) -> None:
+        self._address = channel(worker)
+        client: Any = Redis.from_url(redis.url.get_secret_value(), **CONNECTION)
+        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Until something was heard or the time is over; False at once where the store is out of reach."""
+        try:
+            if not self._pubsub.subscribed:
+                self._pubsub.subscribe(self._address)
+            self._pubsub.get_message(timeout=timeout_s)
+        except RedisError:
+            return False
+        return True

@@ -38,12 +38,10 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
 
 def uptime_s(store: Store) -> int:
     """Seconds since the record store started."""
-    return int(store.client.info("server")["uptime_in_seconds"])  # type: ignore[index]
+    return int(store.client.info("server")["uptime_in_seconds"])
 
 
 def backlog(store: Store) -> dict[str, int]:
     """How much waits, by lane."""
-    lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))  # type: ignore[arg-type]
-    return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}  # type: ignore[arg-type]
-
-
+    lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+    return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}

@@ -55,8 +55,8 @@ ERRORS = [
     pytest.param(
         BROKEN,
         "hf",
-        {"error": "Not a picture.", "error_type": "invalid_image"},
-        {"content-type": "application/json", "x-error-message": "Not a picture."},
+        {"error": "`inputs.image`: Not a picture.", "error_type": "invalid_image"},
+        {"content-type": "application/json", "x-error-message": "`inputs.image`: Not a picture."},
         id="caller-hf",
     ),
     pytest.param(

@@ -110,11 +110,8 @@ class Desk(Submission, Jobs, Waiting):
     async def list(
         self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
     ) -> tuple[list[JobView], bool]:
-        rows = [
-            v
-            for v in reversed(self.views.values())
-            if status in (None, v.status) and model in (None, v.model)
-        ]
+        rows = [v for v in reversed(self.views.values()) if v.caller == caller]
+        rows = [v for v in rows if status in (None, v.status) and model in (None, v.model)]
         ids = [v.id for v in rows]
         rows = rows[ids.index(after) + 1 :] if after else rows
         return rows[:limit], len(rows) > limit

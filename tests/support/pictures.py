@@ -49,7 +49,8 @@ def jpeg_of_scans(size: tuple[int, int], scans: int) -> bytes:
     """A progressive JPEG whose first scan is repeated: every repeat costs the decoder a full pass."""
     whole = picture("JPEG", size, "L", progressive=True, quality=5)
     first = whole.index(b"\xff\xda")
-    second = min(at for at in (whole.find(b"\xff\xda", first + 2), whole.find(b"\xff\xc4", first + 2)) if at > 0)
+    found = (whole.find(marker, first + 2) for marker in (b"\xff\xda", b"\xff\xc4"))
+    second = min(at for at in found if at > 0)
     return whole[:second] + whole[first:second] * (scans - 1) + b"\xff\xd9"
 
 
@@ -94,7 +95,9 @@ class Origin:
             except OSError:
                 return
             with connection, suppress(OSError):
-                self._answer(connection if tls is None else tls.wrap_socket(connection, server_side=True), serve)
+                self._answer(
+                    connection if tls is None else tls.wrap_socket(connection, server_side=True), serve
+                )
 
     def _answer(self, connection: socket.socket, serve: Serve) -> None:
         with connection:

@@ -5,12 +5,17 @@ import pytest
 from shared.addresses import check_url, is_public, may_connect
 from shared.errors import CallerError
 
-NOT_PUBLIC = """
-    0.0.0.0 10.0.0.1 100.64.0.1 100.100.100.200 127.0.0.1 168.63.129.16 169.254.169.254 172.16.0.1 192.0.0.8
-    192.0.2.1 192.168.1.1 192.88.99.1 198.18.0.1 224.0.0.1 240.0.0.1 255.255.255.255
-    :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:0:127.0.0.1 64:ff9b::7f00:1 100::1 2001::1 2001:db8::1
-    2002:7f00:1:: 3fff::1 5f00::1 fc00::1 fd00:ec2::254 fe80::1 fec0::5 ff02::1
-""".split()
+# fmt: off
+NOT_PUBLIC = [
+    "0.0.0.0",  # noqa: S104 - refused, not bound
+    "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "168.63.129.16", "169.254.169.254",
+    "172.16.0.1", "192.0.0.8", "192.0.2.1", "192.168.1.1", "192.88.99.1", "198.18.0.1", "224.0.0.1",
+    "240.0.0.1", "255.255.255.255",
+    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::7f00:1",
+    "100::1", "2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "5f00::1", "fc00::1",
+    "fd00:ec2::254", "fe80::1", "fec0::5", "ff02::1",
+]
+# fmt: on
 
 HOSTILE = [
     "file:///etc/passwd",
@@ -49,9 +54,9 @@ HOSTILE = [
     "http://0177.0.0.1/",
     "http://127.1/",
     "http://256.1.1.1/",
-    "http://１２７.0.0.1/",
-    "http://127。0。0。1/",
-    "http://ⓛocalhost/",
+    "http://\uff11\uff12\uff17.0.0.1/",
+    "http://127\u30020\u30020\u30021/",
+    "http://\u24dbocalhost/",
     *(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/" for ip in NOT_PUBLIC),
 ]
 
@@ -60,7 +65,11 @@ HOSTILE = [
 def test_a_url_that_condemns_itself_is_refused_before_anything_is_queued(url: str) -> None:
     with pytest.raises(CallerError) as refused:
         check_url(url, (), "image")
-    assert (refused.value.code, refused.value.status, refused.value.param) == ("invalid_image_url", 400, "image")
+    assert (refused.value.code, refused.value.status, refused.value.param) == (
+        "invalid_image_url",
+        400,
+        "image",
+    )
 
 
 @pytest.mark.parametrize("ip", NOT_PUBLIC)

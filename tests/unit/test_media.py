@@ -11,7 +11,9 @@ B64 = base64.b64encode(PNG).decode()
 URL_SAFE = base64.urlsafe_b64encode(PNG).decode()
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.png", "http://example.org/a(1).png?x=1", "HTTPS://e.org/a"])
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a.png", "http://example.org/a(1).png?x=1", "HTTPS://e.org/a"]
+)
 def test_http_urls_are_kept_as_they_are(url: str) -> None:
     assert image(f" {url}\n", "p", bare_base64=False) == Image(url=url, param="p")
 
@@ -99,7 +101,9 @@ def test_markdown_pictures_split_the_prompt_in_order() -> None:
     )
 
 
-@pytest.mark.parametrize("prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("])
+@pytest.mark.parametrize(
+    "prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("]
+)
 def test_prompt_without_pictures_is_one_text(prompt: str) -> None:
     assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
 

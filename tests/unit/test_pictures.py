@@ -1,4 +1,5 @@
 import struct
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from tests.support import pictures as make
 
 LIMITS = PictureSettings()
 IHDR = make.png_chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 5, 8, 2, 0, 0, 0))
+NO_EXIF = b"Exif\0\0MM\0*\0\0\0\x08\0\0"
 GIF_SCREEN = b"GIF89a" + bytes(7)
 
 
@@ -25,8 +27,8 @@ def test_every_kind_of_png_is_measured(mode: str) -> None:
     assert inspect(make.picture("PNG", (9, 7), mode), LIMITS, None) == PictureInfo("PNG", 9, 7)
 
 
-@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
-def test_every_kind_of_webp_is_measured(options: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 50}, {"exif": NO_EXIF}])
+def test_every_kind_of_webp_is_measured(options: dict[str, Any]) -> None:
     assert inspect(make.picture("WEBP", (300, 7), **options), LIMITS, None) == PictureInfo("WEBP", 300, 7)
 
 

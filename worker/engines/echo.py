@@ -58,6 +58,9 @@ class EchoEngine(Engine):
         if self._options.fail:
             raise RuntimeError(self._options.fail)
 
+    def load_guess(self) -> tuple[float, str]:
+        return max(1.0, self._options.load_s), "guess"
+
     @property
     def facts(self) -> ModelFacts:
         return ModelFacts(

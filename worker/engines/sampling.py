@@ -86,7 +86,7 @@ class Replay(LogitsProcessor):
 
 
 class Steps(StoppingCriteria):
-    """After each step: progress noted, the token written down, the row ended where it is. Raises Cancelled."""
+    """After each step: tick, write the token down, end the row where it is over. Raises Cancelled."""
 
     def __init__(
         self, row: Row, transcript: Transcript, confidence: Confidence, tick: Callable[[], None]

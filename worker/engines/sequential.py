@@ -21,7 +21,7 @@ from worker.engines.fingerprint import digest_folder, fingerprint
 from worker.engines.gate import Gate
 from worker.engines.sampling import Confidence, Penalties, Replay, Steps, generation_config
 from worker.engines.transcript import Transcript
-from worker.engines.weights import model_folder
+from worker.engines.weights import guessed_load_s, model_folder
 from worker.prompt import Renderer
 
 # Tokenizers without a limit of their own say 1e30.
@@ -64,6 +64,9 @@ class SequentialEngine(Engine):
         self._renderer = Renderer(processor, network.config)
         self._facts = self._read_facts()
         self._fingerprint = self._read_fingerprint(folder)
+
+    def load_guess(self) -> tuple[float, str]:
+        return guessed_load_s(self._model), "guess"
 
     @property
     def facts(self) -> ModelFacts:

@@ -10,6 +10,16 @@ from shared.models import Model
 # Other frameworks' copies of the same weights.
 NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf", "*.pth", "original/*", "onnx/*")
 
+# A slow disk; what a load really took replaces the guess.
+READ_BYTES_PER_S = 100_000_000
+
+
+def guessed_load_s(model: Model) -> float:
+    """Seconds to read the model's folder, at least 1; 1 too where nothing was downloaded yet."""
+    folder = Path(model.source)
+    files = folder.rglob("*") if model.source and folder.is_dir() else ()
+    return max(1.0, sum(path.stat().st_size for path in files if path.is_file()) / READ_BYTES_PER_S)
+
 
 def model_folder(model: Model) -> Path:
     """The model's folder; a hub id is downloaded at its revision, once.

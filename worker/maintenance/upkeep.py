@@ -11,8 +11,8 @@ from shared.settings import Settings
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
-from worker.maintenance.rescue import rescue_lost
 from worker.maintenance.renudge import send_missing
+from worker.maintenance.rescue import rescue_lost
 
 log = logging.getLogger(__name__)
 HOLD_MS = 3000

@@ -1,0 +1,239 @@
+import ssl
+import threading
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from shared.addresses import IPAddress
+from shared.errors import CallerError
+from shared.settings import FetchSettings
+from tests.support.pictures import Origin, Serve, answering, dripping, origin
+from worker import fetch as fetching
+from worker.fetch import fetch
+
+LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
+NAMED = FetchSettings(allow=("pictures.example",))
+LIMIT = 100_000
+OK = b"HTTP/1.1 200 OK\r\n"
+CERTIFICATE = Path(__file__).parents[1] / "data" / "origin.pem"
+
+pytestmark = pytest.mark.timeout(30)
+
+
+def fetched(server: Origin, settings: FetchSettings = LOOPBACK) -> bytes:
+    return fetch(server.url, settings, LIMIT, "image")
+
+
+def refused(url: str, settings: FetchSettings = LOOPBACK, **options: object) -> CallerError:
+    with pytest.raises(CallerError) as caught:
+        fetch(url, settings, LIMIT, "image", **options)  # type: ignore[arg-type]
+    assert caught.value.param == "image"
+    return caught.value
+
+
+def resolving_to(*addresses: str, calls: list[str] | None = None) -> fetching.Resolver:
+    def resolver(host: str, port: int) -> list[IPAddress]:
+        if calls is not None:
+            calls.append(f"{host}:{port}")
+        return [ip_address(address) for address in addresses]
+
+    return resolver
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (OK, b"Content-Length: 7\r\n\r\npicture"),
+        (OK, b"Transfer-Encoding: chunked\r\n\r\n3\r\npic\r\n4\r\nture\r\n0\r\n\r\n"),
+        (OK, b"\r\npicture"),
+        (OK, b"Content-Encoding: identity\r\nContent-Length: 7\r\n\r\npicture"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", OK, b"Content-Length: 7\r\n\r\npicture"),
+        (b"HTTP/1.0 200 OK\r\n\r\npicture",),
+    ],
+)
+def test_a_picture_is_fetched_however_its_end_is_marked(answer: tuple[bytes, ...]) -> None:
+    with origin(answering(*answer)) as server:
+        assert fetched(server) == b"picture"
+
+
+def test_the_request_carries_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with origin(answering(OK, b"\r\npicture")) as server:
+        fetched(server)
+    head = server.requests[0].decode().lower()
+    assert head.startswith("get /picture http/1.1\r\nhost: 127.0.0.1:")
+    assert "accept-encoding: identity\r\n" in head
+    assert "cookie" not in head
+    assert "authorization" not in head
+
+
+BAD_ANSWERS = {
+    "server error": (b"HTTP/1.1 500 No\r\nContent-Length: 6\r\n\r\nsecret", "status 500"),
+    "not found": (b"HTTP/1.1 404 No\r\n\r\nsecret", "status 404"),
+    "nothing": (b"", "HTTP protocol"),
+    "no HTTP": (b"SSH-2.0-secret\r\n", "HTTP protocol"),
+    "cut short": (OK + b"Content-Length: 50\r\n\r\nsecret", "HTTP protocol"),
+    "cut chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n50\r\nsecret", "HTTP protocol"),
+    "negative chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nsecret", "HTTP protocol"),
+    "gzip": (OK + b"Content-Encoding: gzip\r\n\r\n\x1f\x8bsecret", "content coding"),
+    "large by its word": (OK + b"Content-Length: 100001\r\n\r\nsecret", "larger than"),
+    "large indeed": (OK + b"\r\n" + b"secret" * 20_000, "larger than"),
+    "large head": (OK + b"X-Secret: a\r\n" * 50_000, "HTTP protocol|headers do not end"),
+    "early answers": (b"HTTP/1.1 102 Wait\r\n\r\n" * 50_000, "headers do not end"),
+    "redirect to nowhere": (b"HTTP/1.1 302 Found\r\n\r\nsecret", "nowhere"),
+    "redirect to no URL": (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", "no URL"),
+}
+
+
+@pytest.mark.parametrize(("answer", "reason"), BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+def test_what_the_origin_does_wrong_is_said_once_without_its_words(answer: bytes, reason: str) -> None:
+    with origin(answering(answer)) as server:
+        error = refused(server.url)
+    assert (error.code, error.status) == ("fetch_failed", 400)
+    with pytest.raises(CallerError, match=reason):
+        raise error
+    assert "secret" not in error.message.lower()
+    assert len(server.requests) == 1
+
+
+def test_an_endless_body_is_cut_at_the_cap() -> None:
+    with origin(dripping(OK + b"\r\n", bytes(65_536), 0)) as server:
+        assert "larger than" in refused(server.url).message
+
+
+SLOW: dict[str, Serve] = {
+    "silence": dripping(b"", b"", 0.05),
+    "slow headers": dripping(OK, b"X-A: b\r\n", 0.05),
+    "slow body": dripping(OK + b"Content-Length: 50000\r\n\r\n", b"x", 0.05),
+    "slow chunks": dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.05),
+    "early answers": dripping(b"", b"HTTP/1.1 102 Wait\r\n\r\n", 0.05),
+    "slow redirects": dripping(b"HTTP/1.1 302 Found\r\n", b"X-A: b\r\n", 0.05),
+}
+
+
+@pytest.mark.parametrize("serve", SLOW.values(), ids=SLOW.keys())
+def test_one_deadline_covers_every_kind_of_slowness(serve: Serve) -> None:
+    with origin(serve) as server:
+        error = refused(server.url, HASTY)
+    assert (error.code, "longer than 0.4 s" in error.message) == ("fetch_failed", True)
+
+
+def test_slow_dns_counts_towards_the_deadline() -> None:
+    asked, over = threading.Event(), threading.Event()
+
+    def resolver(_host: str, _port: int) -> list[IPAddress]:
+        asked.set()
+        over.wait(20)
+        return []
+
+    error = refused("http://pictures.example/", HASTY, resolver=resolver)
+    over.set()
+    assert asked.is_set()
+    assert (error.code, "longer than" in error.message) == ("fetch_failed", True)
+
+
+def test_a_slow_tls_handshake_counts_towards_the_deadline() -> None:
+    # The origin reads the ClientHello and says nothing more.
+    with origin(dripping(b"", b"", 0.05)) as server:
+        error = refused(server.url.replace("http:", "https:"), HASTY)
+    assert "longer than 0.4 s" in error.message
+
+
+def test_a_redirect_within_the_origin_is_followed() -> None:
+    answers = iter([b"HTTP/1.1 302 Found\r\nLocation: ../other?x=1\r\n\r\n", OK + b"\r\npicture"])
+    with origin(lambda connection, _: connection.sendall(next(answers))) as server:
+        assert fetched(server) == b"picture"
+    assert server.requests[1].startswith(b"GET /other?x=1 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "http://localhost.local/",
+        "file:///etc/passwd", "//user:secret@127.0.0.1/", "http://0x7f.1/", "http://rebound.example/",
+    ],
+)  # fmt: skip
+def test_a_redirect_is_no_way_around_the_guard(location: str) -> None:
+    found = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode()
+    with origin(answering(found)) as server:
+        error = refused(server.url, resolver=resolving_to("192.168.0.1"))
+    assert (error.code, len(server.requests)) == ("invalid_image_url", 1)
+
+
+def test_redirects_end() -> None:
+    with origin(answering(b"HTTP/1.1 307 Again\r\nLocation: /picture\r\n\r\n")) as server:
+        assert "redirects more than 3 times" in refused(server.url).message
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("10.0.0.1",), ("1.1.1.1", "10.0.0.1"), ("1.1.1.1", "::1"), ("2606:4700::1", "::ffff:127.0.0.1"),
+        ("169.254.169.254",), ("100.64.0.1",), ("64:ff9b::a00:1",),
+    ],
+)  # fmt: skip
+def test_one_private_answer_condemns_a_name(addresses: tuple[str, ...]) -> None:
+    error = refused("http://pictures.example/", resolver=resolving_to(*addresses))
+    assert error.code == "invalid_image_url"
+    assert not any(address in error.message for address in addresses)
+
+
+def test_metadata_is_out_of_reach_even_for_an_allowed_name() -> None:
+    error = refused("http://pictures.example/", NAMED, resolver=resolving_to("169.254.169.254"))
+    assert error.code == "invalid_image_url"
+
+
+def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() -> None:
+    calls: list[str] = []
+    with origin(answering(OK, b"\r\npicture")) as server:
+        url = f"http://pictures.example:{server.port}/"
+        body = fetch(url, NAMED, LIMIT, "image", resolving_to("127.0.0.1", calls=calls))
+    assert body == b"picture"
+    assert calls == [f"pictures.example:{server.port}"]
+    assert f"\r\nHost: pictures.example:{server.port}\r\n".encode() in server.requests[0]
+
+
+def test_an_address_that_refuses_gives_way_to_the_next() -> None:
+    with origin(answering(OK, b"\r\npicture")) as server:
+        url = f"http://pictures.example:{server.port}/"
+        assert fetch(url, NAMED, LIMIT, None, resolving_to("::1", "127.0.0.1")) == b"picture"
+
+
+def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
+    def unknown(_host: str, _port: int) -> list[IPAddress]:
+        raise OSError
+
+    assert "no address" in refused("http://pictures.example/", resolver=unknown).message
+    with origin(answering()) as server:
+        pass
+    error = refused(server.url)
+    assert (error.code, "could not be reached" in error.message) == ("fetch_failed", True)
+
+
+def served_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(CERTIFICATE))
+
+
+def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "_tls", trusting)
+    settings = FetchSettings(allow=("pictures.example", "other.example"))
+    with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
+        urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]
+        assert fetch(urls[0], settings, LIMIT, "image", resolving_to("127.0.0.1")) == b"picture"
+        assert "TLS" in refused(urls[1], settings, resolver=resolving_to("127.0.0.1")).message
+
+
+def test_an_untrusted_certificate_is_refused() -> None:
+    with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
+        url = f"https://pictures.example:{server.port}/"
+        assert "TLS" in refused(url, NAMED, resolver=resolving_to("127.0.0.1")).message
+    assert server.requests == []

@@ -1,0 +1,122 @@
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from shared.models import Model
+from shared.settings import SettingsError
+from tests.engines import suite
+from worker.engines.base import Cancelled, Piece, Row
+from worker.engines.registry import create
+
+
+def harness(rows: int = 1, **options: object) -> suite.Harness:
+    engine = create(Model(id="test/echo", engine="echo", rows=rows, options=options))
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_echo_keeps_the_contract(check: Callable[[suite.Harness], None]) -> None:
+    check(harness())
+
+
+def test_the_answer_names_every_picture_in_order() -> None:
+    finish, _ = harness().ask("two  of\nthem", [suite.picture(), suite.picture().resize((9, 7))])
+    assert finish.text == "two of them [64x48] [9x7]"
+
+
+def test_a_row_waits_for_a_free_place_and_can_be_cancelled_there() -> None:
+    under_test = harness(stall_on="hang")
+    running = threading.Event()
+    hanging, waiting = under_test.row("hang"), under_test.row("second")
+    outcomes: list[type[Exception]] = []
+
+    def run(row: Row) -> None:
+        running.set()
+        try:
+            under_test.engine.generate(row)
+        except Cancelled as outcome:
+            outcomes.append(type(outcome))
+
+    first = threading.Thread(target=run, args=(hanging,))
+    first.start()
+    assert running.wait(suite.PATIENCE_S)
+    second = threading.Thread(target=run, args=(waiting,))
+    second.start()
+    waiting.cancel.set()
+    second.join(suite.PATIENCE_S)
+    assert not second.is_alive()
+    assert first.is_alive()
+    hanging.cancel.set()
+    first.join(suite.PATIENCE_S)
+    assert outcomes == [Cancelled, Cancelled]
+
+
+def test_as_many_rows_as_configured_run_together() -> None:
+    together = threading.Barrier(3)
+    under_test = harness(rows=3)
+
+    def emit(piece: Piece) -> None:
+        if piece.start == 0:
+            together.wait(suite.PATIENCE_S)
+
+    rows = [under_test.row("one two", emit=emit) for _ in range(3)]
+    threads = [threading.Thread(target=under_test.engine.generate, args=(row,)) for row in rows]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(suite.PATIENCE_S)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_cancelling_wakes_a_row_in_the_middle_of_a_long_step() -> None:
+    under_test = harness(step_s=3600)
+    row = under_test.row("slow")
+    outcome: list[bool] = []
+
+    def run() -> None:
+        with pytest.raises(Cancelled):
+            under_test.engine.generate(row)
+        outcome.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    row.cancel.set()
+    thread.join(suite.PATIENCE_S)
+    assert outcome == [True]
+
+
+def test_a_failure_on_demand_reaches_the_caller_and_frees_the_engine() -> None:
+    under_test = harness(fail_on="bad word")
+    with pytest.raises(RuntimeError, match="bad word"):
+        under_test.ask("a bad word here")
+    assert under_test.ask("a good word")[0].text == "a good word"
+
+
+def test_a_model_that_is_told_not_to_load_says_why() -> None:
+    with pytest.raises(RuntimeError, match="no memory left"):
+        harness(fail="no memory left")
+
+
+@pytest.mark.parametrize("options", [{"speed": 3}, {"step_s": "fast"}, {"step_s": -1}])
+def test_an_option_in_error_is_named_before_anything_loads(options: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(options))):
+        create(Model(id="test/echo", engine="echo", options=options))
+
+
+def test_another_configuration_never_shares_the_cache() -> None:
+    assert harness().engine.fingerprint == harness().engine.fingerprint
+    assert harness().engine.fingerprint != harness(fail_on="x").engine.fingerprint
+    assert len(harness().engine.fingerprint) == 32
+
+
+def test_echo_runs_where_torch_is_not_installed() -> None:
+    code = (
+        "import sys; sys.modules.update(torch=None, transformers=None)\n"
+        "from shared.models import Model; from worker.engines.registry import create\n"
+        "create(Model(id='test/echo', engine='echo')).load()"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=suite.PATIENCE_S)

@@ -1,0 +1,208 @@
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image as Pictures
+from PIL import ImageDraw
+from PIL.Image import Image as Picture
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from shared.errors import ModelFailed
+from shared.models import Model
+from shared.request import Image, Message, Request, Text
+from shared.settings import SettingsError
+from tests.engines import suite
+from worker.engines.base import Piece, Row
+from worker.engines.registry import create
+from worker.engines.sequential import SequentialEngine
+
+TINY = Path(__file__).parents[2] / "models" / "tiny"
+SAMPLED = {"temperature": 1.5, "top_p": 0.95, "top_k": 40, "repetition_penalty": 1.2}
+
+
+def tiny(source: Path = TINY, **fields: Any) -> Model:
+    return Model(id="test/tiny", engine="sequential", source=str(source), max_new_tokens=48, **fields)
+
+
+@pytest.fixture(scope="module")
+def harness() -> suite.Harness:
+    engine = create(tiny())
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[Any, Any]:
+    processor = AutoProcessor.from_pretrained(TINY)  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
+    return processor, model.eval()
+
+
+def generated(
+    plain: tuple[Any, Any], text: str, picture: Picture, **settings: Any
+) -> tuple[tuple[int, ...], str]:
+    """The answer of transformers alone, as its documentation says to ask."""
+    processor, model = plain
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": text}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    ids = model.generate(**inputs, **settings)[0, inputs["input_ids"].shape[1] :]
+    return tuple(ids.tolist()), processor.decode(ids, skip_special_tokens=True)
+
+
+def shape(kind: str, colour: str) -> Picture:
+    image = Pictures.new("RGB", (320, 240), "white")
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if kind == "circle" else draw.rectangle)((100, 60, 220, 180), fill=colour)
+    return image
+
+
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_sequential_keeps_the_contract(
+    check: Callable[[suite.Harness], None], harness: suite.Harness
+) -> None:
+    check(harness)
+
+
+@pytest.mark.parametrize("text", ["What do we see in this image?", "What color is the shape?", "Hello"])
+def test_greedy_answers_are_those_of_transformers(
+    harness: suite.Harness, plain: tuple[Any, Any], text: str
+) -> None:
+    ids, words = generated(plain, text, suite.picture(), max_new_tokens=48)
+    finish, _ = harness.ask(text, [suite.picture()])
+    assert (finish.ids, finish.text) == (ids, words)
+
+
+@pytest.mark.parametrize("seed", [0, 7, -5, 2**63 - 1])
+def test_a_seed_draws_the_tokens_of_transformers(
+    harness: suite.Harness, plain: tuple[Any, Any], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    ids, words = generated(plain, "Hello", suite.picture(), max_new_tokens=40, do_sample=True, **SAMPLED)
+    finish, pieces = harness.ask("Hello", [suite.picture()], max_new_tokens=40, seed=seed, **SAMPLED)
+    assert (finish.ids, finish.text) == (ids, words)
+    assert "".join(p.text for p in pieces) == words
+
+
+def test_sampling_without_a_seed_differs_from_time_to_time(harness: suite.Harness) -> None:
+    harness.ask("Hello", temperature=3.0, seed=1)
+    answers = {harness.ask("Hello", temperature=3.0, max_new_tokens=20)[0].ids for _ in range(3)}
+    assert len(answers) == 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_streams_of_random_bytes_hold_no_broken_character(
+    harness: suite.Harness, plain: tuple[Any, Any], seed: int
+) -> None:
+    finish, pieces = harness.ask("Hello", temperature=30.0, top_k=0, seed=seed, max_new_tokens=200)
+    whole = plain[0].decode(list(finish.ids), skip_special_tokens=True)
+    assert "".join(p.text for p in pieces) == finish.text == whole
+
+
+def test_a_seed_changes_the_answer(harness: suite.Harness) -> None:
+    answers = {
+        harness.ask("Hello", temperature=3.0, seed=seed, max_new_tokens=20)[0].ids for seed in range(3)
+    }
+    assert len(answers) == 3
+
+
+def test_a_temperature_close_to_zero_is_greedy(harness: suite.Harness) -> None:
+    greedy, _ = harness.ask(harness.question, [suite.picture()])
+    assert harness.ask(harness.question, [suite.picture()], temperature=1e-300)[0].ids == greedy.ids
+
+
+@pytest.mark.parametrize("picture_first", [True, False])
+@pytest.mark.parametrize(("kind", "colour"), [("circle", "red"), ("square", "blue")])
+def test_the_shipped_model_sees_the_picture(
+    harness: suite.Harness, kind: str, colour: str, picture_first: bool
+) -> None:
+    for text, answer in (("What color is the shape?", colour), ("What shape is it?", kind)):
+        parts = (Image(), Text(text=text)) if picture_first else (Text(text=text), Image())
+        request = Request(model="m", messages=(Message(role="user", parts=parts),))
+        prompt = harness.engine.prepare(request, [shape(kind, colour)])
+        row = Row(prompt, request.parameters, lambda _: None, threading.Event())
+        assert harness.engine.generate(row).text.lower() == answer
+
+
+def test_an_answer_tells_how_sure_the_model_was(harness: suite.Harness) -> None:
+    sure, _ = harness.ask("What color is the shape?", [suite.picture()])
+    drawn, _ = harness.ask("Hello", temperature=5.0, seed=1, max_new_tokens=20)
+    assert sure.score is not None
+    assert drawn.score is not None
+    assert 0.9 < sure.score <= 1
+    assert 0 <= drawn.score < 0.5
+
+
+def test_a_frequency_penalty_stops_repetition(harness: suite.Harness) -> None:
+    question, pictures = harness.question, [suite.picture()]
+    finish, _ = harness.ask(question, pictures, frequency_penalty=2.0, presence_penalty=2.0, max_new_tokens=8)
+    bored, _ = harness.ask(
+        question, pictures, frequency_penalty=-2.0, presence_penalty=-2.0, max_new_tokens=8
+    )
+    assert finish.ids != bored.ids or len(set(finish.ids)) == len(finish.ids)
+
+
+def test_a_stalled_reader_does_not_hold_the_next_question(harness: suite.Harness) -> None:
+    def fail(piece: Piece) -> None:
+        raise ConnectionError(piece.text)
+
+    with pytest.raises(ConnectionError):
+        harness.engine.generate(harness.row(harness.question, [suite.picture()], emit=fail))
+    assert harness.ask(harness.question, [suite.picture()])[0].reason == "stop"
+
+
+def test_facts_come_from_the_model_and_yield_to_the_models_file(harness: suite.Harness) -> None:
+    facts = harness.engine.facts
+    assert (facts.context_length, facts.samples, facts.has_chat_template) == (2048, False, True)
+    short = SequentialEngine(tiny(context_length=100))
+    short.load()
+    assert short.facts.context_length == 100
+
+
+def test_a_default_budget_is_cut_to_the_context() -> None:
+    engine = create(tiny(context_length=7))
+    engine.load()
+    finish, _ = suite.Harness(engine).ask("Hello", max_new_tokens=None)
+    assert (finish.reason, len(finish.ids)) == (
+        "length",
+        7 - engine.prepare(suite.question("Hello"), []).tokens,
+    )
+
+
+def test_a_changed_file_changes_the_fingerprint(harness: suite.Harness, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(TINY, copy)
+    same = create(tiny(copy))
+    same.load()
+    assert same.fingerprint == harness.engine.fingerprint
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    changed = create(tiny(copy))
+    changed.load()
+    assert changed.fingerprint != harness.engine.fingerprint
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelFailed, match=r"test/tiny.*gone"):
+        create(tiny(tmp_path / "gone")).load()
+
+
+def test_a_load_time_is_guessed_from_the_weights(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as weights:
+        weights.truncate(500_000_000)
+    assert create(tiny(tmp_path)).load_guess() == (5.0, "guess")
+    assert create(tiny(tmp_path / "gone")).load_guess() == (1.0, "guess")
+
+
+def test_an_option_in_error_is_refused() -> None:
+    with pytest.raises(SettingsError, match="no options"):
+        create(tiny(options={"rows": 3}))

@@ -1,0 +1,343 @@
+"""Our own wire, door by door."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.hashing import request_hash
+from tests.support.app import application, serving
+from tests.support.desk import Desk
+from tests.support.exchange import Exchange
+
+QUESTION = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+FIRST = "job_00000000000000000000000000000001"
+URLS = {"self": f"/v1/jobs/{FIRST}", "cancel": f"/v1/jobs/{FIRST}/cancel", "events": f"/v1/jobs/{FIRST}/events"}
+QUEUED = {
+    "id": FIRST,
+    "object": "job",
+    "status": "queued",
+    "model": "sightline/tiny",
+    "priority": "normal",
+    "created_at": 1760000000.0,
+    "started_at": None,
+    "ended_at": None,
+    "waiting_reason": "busy",
+    "ahead": 3,
+    "attempts": [],
+    "cache": "MISS",
+    "metadata": {},
+    "urls": URLS,
+}
+SUCCEEDED = {
+    **{k: v for k, v in QUEUED.items() if k not in ("waiting_reason", "ahead")},
+    "status": "succeeded",
+    "ended_at": 1760000001.5,
+    "result": {
+        "text": "A cat.",
+        "choices": [{"text": "A cat.", "finish_reason": "stop", "score": 0.5}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "image_tokens": 4, "total_tokens": 12},
+        "fingerprint": "f" * 32,
+        "compute_s": 0.25,
+    },
+}
+
+
+def at_once(desk: Desk, text: str = "A cat.") -> Desk:
+    """Every job ends as it is submitted: a cache hit's timing."""
+    desk.script = lambda job: desk.succeed(job, text)
+    return desk
+
+
+def blocks(body: bytes) -> list[dict[str, str]]:
+    """The events of a stream; comments left out."""
+    parts = [p for p in body.decode().split("\n\n") if p and not p.startswith(":")]
+    return [dict(line.split(": ", 1) for line in part.split("\n")) for part in parts]
+
+
+async def test_a_submitted_job_is_accepted_with_its_address() -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/jobs", json=QUESTION)
+
+    assert (response.status_code, response.json()) == (202, QUEUED)
+    assert response.headers["location"] == f"/v1/jobs/{FIRST}"
+    assert response.headers["retry-after"] == "1"
+    assert (response.headers["x-job-id"], response.headers["x-cache"]) == (FIRST, "MISS")
+
+
+async def test_a_cache_hit_is_accepted_already_answered() -> None:
+    desk = at_once(Desk())
+    desk.cache = "HIT"
+    async with serving(desk) as client:
+        response = await client.post("/v1/jobs", json=QUESTION)
+
+    assert (response.status_code, response.json()) == (202, {**SUCCEEDED, "cache": "HIT"})
+    assert response.headers["x-cache"] == "HIT"
+
+
+@pytest.mark.parametrize("prefer", ["wait=10", "wait", "respond-async, wait=10", 'wait="10"', "WAIT = 10"])
+async def test_a_caller_who_waits_gets_the_ended_job(prefer: str) -> None:
+    async with serving(at_once(Desk())) as client:
+        response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": prefer})
+
+    assert (response.status_code, response.json()) == (200, SUCCEEDED)
+
+
+async def test_a_wait_that_ends_first_leaves_the_job_accepted() -> None:
+    async with serving(Desk(), sync_limit_s=0.01) as client:
+        response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": "wait=100"})
+
+    assert (response.status_code, response.json()) == (202, QUEUED)
+
+
+@pytest.mark.parametrize("prefer", ["wait=0", "wait=x", "wait=-1", "return=minimal", ""])
+async def test_a_preference_not_understood_is_ignored(prefer: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": prefer})
+
+    assert response.status_code == 202
+
+
+async def test_a_job_is_never_refused_for_a_model_that_is_not_ready() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+
+    assert [terms.must_be_ready for _, terms in desk.asked] == [False]
+
+
+async def test_what_is_said_around_a_job_reaches_the_door() -> None:
+    desk = Desk()
+    body = {**QUESTION, "metadata": {"album": "7"}, "priority": "batch"}
+    headers = {"idempotency-key": "k-1", "x-use-cache": "false"}
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=body, headers=headers)
+
+    _, terms = desk.asked[0]
+    assert (terms.caller, terms.metadata, terms.priority) == ("local", {"album": "7"}, "batch")
+    assert (terms.idempotency_key, terms.use_cache, terms.hf) == ("k-1", False, False)
+
+
+async def test_an_idempotency_key_is_compared_on_the_bytes_received() -> None:
+    desk = Desk()
+    key = {"idempotency-key": "k-1"}
+    async with serving(desk) as client:
+        for content in (b'{"input":{"prompt":"a"}}', b'{"input":{"prompt":"a"}}', b'{"input":{"prompt":"a"} }'):
+            await client.post("/v1/jobs", content=content.replace(b"{", b'{"model":"sightline/tiny",', 1), headers=key)
+
+    first, same, other = [terms.body_digest for _, terms in desk.asked]
+    assert first == same != other
+    assert len(first) == 64
+
+
+async def test_a_key_too_long_to_keep_is_refused() -> None:
+    async with serving(Desk()) as client:
+        fits = await client.post("/v1/jobs", json=QUESTION, headers={"idempotency-key": "k" * 255})
+        response = await client.post("/v1/jobs", json=QUESTION, headers={"idempotency-key": "k" * 256})
+
+    assert (fits.status_code, response.status_code, response.json()["param"]) == (202, 400, "Idempotency-Key")
+
+
+@pytest.mark.parametrize("token", ["Bearer hf_x", "Bearer: hf_x", "hf_x", ""])
+async def test_every_token_is_the_same_caller_while_no_key_is_configured(token: str) -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        response = await client.get(f"/v1/jobs/{FIRST}", headers={"authorization": token})
+
+    assert (response.status_code, response.json()) == (200, QUEUED)
+
+
+async def test_the_same_question_is_one_request_whichever_door_it_came_by() -> None:
+    desk = Desk()
+    turns = [{"role": "user", "content": "What is this?"}]
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        await client.post("/v1/jobs", json={"model": "sightline/tiny:hf-inference", "messages": turns})
+        for path in ("/v1/chat/completions", "/models/sightline/tiny/v1/chat/completions"):
+            await client.post(path, json={"model": "sightline/tiny", "messages": turns}, headers={"prefer": "x"})
+
+    assert len({request_hash(request, "main") for request, _ in desk.asked}) == 1
+
+
+async def test_a_long_poll_answers_as_soon_as_the_job_ends() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
+        poll = Exchange(app, "GET", f"/v1/jobs/{FIRST}?wait=60").start()
+        desk.run(FIRST)
+        desk.succeed(FIRST, "A cat.")
+        await poll.finish()
+
+    answer = json.loads(poll.body)
+    assert (poll.status, answer["status"], answer["started_at"]) == (200, "succeeded", 1760000000.5)
+    assert "retry-after" not in poll.headers
+
+
+@pytest.mark.parametrize("wait", ["x", "-1", "1.5", "", "9" * 400])
+async def test_a_wait_that_is_no_number_is_refused(wait: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}", params={"wait": wait})
+
+    assert (response.status_code, response.json()["param"]) == (400, "wait")
+
+
+async def test_a_failed_job_says_why() -> None:
+    desk = Desk()
+    desk.script = desk.fail
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        response = await client.get(f"/v1/jobs/{FIRST}")
+
+    error = {"code": "invalid_image", "message": "The picture is broken.", "param": "messages.0", "retryable": False}
+    assert (response.status_code, response.json()["status"], response.json()["error"]) == (200, "failed", error)
+
+
+async def test_cancel_is_harmless_twice_and_after_the_end() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        answers = [await client.post(f"/v1/jobs/{FIRST}/cancel", json={}) for _ in range(2)]
+
+    assert [(a.status_code, a.json()["status"]) for a in answers] == [(200, "cancelled")] * 2
+
+
+async def test_a_deleted_job_is_gone() -> None:
+    async with serving(Desk()) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        deleted = await client.delete(f"/v1/jobs/{FIRST}")
+        response = await client.get(f"/v1/jobs/{FIRST}")
+
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert (response.status_code, response.json()["code"]) == (404, "job_not_found")
+
+
+async def test_a_list_can_be_walked_to_its_end() -> None:
+    async with serving(Desk()) as client:
+        for _ in range(3):
+            await client.post("/v1/jobs", json=QUESTION)
+        first = (await client.get("/v1/jobs", params={"limit": 2})).json()
+        second = (await client.get("/v1/jobs", params={"limit": 2, "after": first["last_id"]})).json()
+
+    assert ([j["id"][-1] for j in first["data"]], first["has_more"]) == (["3", "2"], True)
+    assert second == {"object": "list", "data": [QUEUED], "first_id": FIRST, "last_id": FIRST, "has_more": False}
+
+
+async def test_a_list_can_be_narrowed() -> None:
+    async with serving(Desk()) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        await client.post(f"/v1/jobs/{FIRST}/cancel")
+        await client.post("/v1/jobs", json={**QUESTION, "model": "org/other"})
+        by_status = (await client.get("/v1/jobs", params={"status": "cancelled"})).json()
+        by_model = (await client.get("/v1/jobs", params={"model": "org/other"})).json()
+
+    assert [j["id"] for j in by_status["data"]] == [FIRST]
+    assert [j["model"] for j in by_model["data"]] == ["org/other"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", "many"), ("limit", "-1"), ("status", "done")])
+async def test_a_bad_list_query_names_itself(name: str, value: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/v1/jobs", params={name: value})
+
+    assert (response.status_code, response.json()["param"]) == (400, name)
+
+
+async def _story(desk: Desk, query: str = "", **headers: str) -> list[dict[str, str]]:
+    async with serving(desk) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    return blocks(response.content)
+
+
+async def _told() -> Desk:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+    desk.run(FIRST)
+    desk.say(FIRST, "A ")
+    desk.succeed(FIRST, "cat.")
+    return desk
+
+
+async def test_the_events_of_a_job_are_its_whole_story() -> None:
+    story = await _story(await _told())
+
+    at = 1760000001.0
+    ended = {**SUCCEEDED, "started_at": 1760000000.5}
+    expected: list[tuple[str, str, dict[str, Any]]] = [
+        ("1", "queued", {"job_id": FIRST, "at": at}),
+        ("2", "running", {"job_id": FIRST, "at": at, "attempt": 1}),
+        ("3", "text", {"job_id": FIRST, "at": at, "start": 0, "text": "A ", "ids": [0]}),
+        ("4", "text", {"job_id": FIRST, "at": at, "start": 2, "text": "cat.", "ids": [0]}),
+        ("5", "succeeded", {"job": ended, "at": at}),
+    ]
+    assert [(e["id"], e["event"], json.loads(e["data"])) for e in story] == expected
+
+
+@pytest.mark.parametrize("seen", range(6))
+async def test_a_reader_who_comes_back_gets_exactly_the_rest(seen: int) -> None:
+    desk = await _told()
+
+    rest = [str(i) for i in range(seen + 1, 6)]
+    assert [e["id"] for e in await _story(desk, f"?after={seen}")] == rest
+    assert [e["id"] for e in await _story(desk, "?after=0", **{"last-event-id": str(seen)})] == rest
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "param"),
+    [
+        ("?after=x", {}, "after"),
+        ("?after=-1", {}, "after"),
+        ("", {"last-event-id": "1-0"}, "Last-Event-ID"),
+        ("", {"last-event-id": ""}, "Last-Event-ID"),
+    ],
+)
+async def test_a_bad_event_id_is_refused(query: str, headers: dict[str, str], param: str) -> None:
+    async with serving(await _told()) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
+
+    assert (response.status_code, response.json()["param"]) == (400, param)
+
+
+async def test_a_reader_who_knows_more_than_the_store_is_told_so() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        response = await client.get(f"/v1/jobs/{FIRST}/events?after=9")
+
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:
+    desk = Desk()
+    async with application(desk, keepalive_s=0.01) as app:
+        await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
+        stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
+        await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
+        desk.run(FIRST)
+        await stream.until(lambda e: b": running\n\n" in e.body)
+        desk.succeed(FIRST, "A cat.")
+        await stream.finish()
+
+    assert [e["event"] for e in blocks(stream.body)] == ["queued", "running", "text", "succeeded"]
+    assert stream.complete
+
+
+async def test_a_reader_who_leaves_changes_nothing() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
+        stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
+        await stream.until(lambda e: bool(e.body))
+        stream.hang_up()
+        await stream.finish()
+
+    assert desk.views[FIRST].status == "queued"
+
+
+async def test_the_events_of_an_unknown_job_are_a_plain_404() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events")
+
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

@@ -1,0 +1,109 @@
+"""The service as an operator runs it: a record store, API processes, workers and a courier, each a process."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from shared.models import Models, load_models
+from tests.support.clients import Api, until
+from tests.support.ports import free_port
+from tests.support.processes import Process
+from tests.support.redis_server import RedisServer, redis_server
+
+ROOT = Path(__file__).parents[2]
+APIS = ("api", "api-2")
+COURIER = "courier"
+
+
+class Service:
+    """Processes by name: `api`, `api-2`, `courier`, and each model's id for its worker."""
+
+    def __init__(self, folder: Path, redis: RedisServer, models: str, env: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.redis = redis
+        path = folder / "models.toml"
+        path.write_text(models, encoding="utf-8")
+        self.models: Models = load_models(path)
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SIGHTLINE_")}
+        self._env = inherited | {
+            "SIGHTLINE_REDIS__URL": redis.url(),
+            "SIGHTLINE_BLOBS__URL": str(folder / "blobs"),
+            "SIGHTLINE_MODELS_FILE": str(path),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+            **env,
+        }
+        self._ports = {name: free_port() for name in APIS}
+        self.processes = {name: self._api(name) for name in APIS}
+        self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", 4, {})
+        for model in self.models.rows:
+            worker = {"SIGHTLINE_WORKER__MODEL": model.id}
+            self.processes[model.id] = self._celery(model.slug, "worker.app", model.lane, model.rows + 2, worker)
+
+    def url(self, api: str = "api") -> str:
+        return f"http://127.0.0.1:{self._ports[api]}"
+
+    def start(self, *names: str) -> None:
+        """Start what is not running."""
+        for name in names:
+            if not self.processes[name].alive:
+                self.processes[name].start()
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+
+    def ready(self, *names: str) -> None:
+        """Start what is not running, and wait until all of it does its work."""
+        self.start(*names)
+        for name in names:
+            until(lambda name=name: self._serves(name))  # type: ignore[misc]
+
+    def log(self, name: str) -> str:
+        log = self.processes[name].log
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def _serves(self, name: str) -> bool:
+        assert self.processes[name].alive, f"{name} died:\n{self.log(name)[-4000:]}"
+        with suppress(httpx.TransportError):
+            if name in APIS:
+                return httpx.get(f"{self.url(name)}/health").json()["store"] == "reachable"
+            if name == COURIER:
+                return True
+            with Api(self.url()) as api:
+                return bool(api.get(f"/status/{name}").json()["loaded"])
+        return False
+
+    def _api(self, name: str) -> Process:
+        argv = ("uvicorn", "--factory", "api.app:create_app", "--port", str(self._ports[name]), "--no-access-log")
+        return self._python(name, argv, {})
+
+    def _celery(self, name: str, app: str, lane: str, threads: int, env: Mapping[str, str]) -> Process:
+        pool = ("--pool=threads", "-c", str(threads), "-Q", lane, "-n", f"{name}@%h")
+        quiet = ("--without-gossip", "--without-mingle", "--loglevel=INFO")
+        return self._python(name, ("celery", "-A", app, "worker", *pool, *quiet), env)
+
+    def _python(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
+        command = (sys.executable, "-m", *argv)
+        return Process(command, self._env | dict(env), self.folder / f"{name}.log")
+
+
+@contextmanager
+def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """A service whose processes are still to be started; all of them end with the block."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="sightline-service-")))
+        redis = stack.enter_context(redis_server())
+        service = Service(folder, redis, models, env or {})
+        try:
+            yield service
+        finally:
+            for process in service.processes.values():
+                if process.alive:
+                    process.terminate()
+            for process in service.processes.values():
+                process.end()

@@ -1,0 +1,90 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from api.dialects.hf import from_hf, from_picture
+from api.dialects.hf_answers import last_chunk, to_answer, to_error, token_chunk
+from shared.errors import CallerError, ServiceError, Unavailable
+from shared.job import Event
+from shared.result import Choice, JobError, Result
+from tests.support.golden import assert_golden
+from tests.support.views import succeeded
+
+JS = "@huggingface/inference/4.13.30 Node.js/22"
+PY = "unknown/None; hf_hub/2.4.0; python/3.11"
+URL = "https://example.org/a.png"
+
+
+@pytest.mark.parametrize("agent", [JS, PY, "", None])
+def test_text_answers_are_a_list_for_everyone(agent: str | None) -> None:
+    for inputs in ("Hi", [{"role": "user", "content": "Hi"}], {"image": URL, "text": "Hi"}):
+        answer = to_answer(succeeded(), from_hf({"inputs": inputs}, "m"), agent)
+        assert answer == [{"generated_text": "A red square."}]
+
+
+def test_caption_of_bytes_is_an_object_for_huggingface_js_only() -> None:
+    call = from_picture(b"bytes", "m")
+    assert to_answer(succeeded(), call, JS) == {"generated_text": "A red square."}
+    assert to_answer(succeeded(), call, PY) == [{"generated_text": "A red square."}]
+    assert to_answer(succeeded(), call, None) == [{"generated_text": "A red square."}]
+
+
+def test_full_text_adds_the_question_without_its_pictures() -> None:
+    turns = [
+        {"role": "user", "content": [{"type": "image", "url": URL}, {"type": "text", "text": "What?"}]},
+        {"role": "assistant", "content": "It is"},
+    ]
+    call = from_hf({"inputs": turns, "parameters": {"return_full_text": True}}, "m")
+    assert to_answer(succeeded(), call, PY) == [
+        {"input_text": "What?\nIt is", "generated_text": "A red square."}
+    ]
+
+
+def question(**parameters: Any) -> Any:
+    return from_hf({"inputs": {"question": "?", "image": URL}, "parameters": parameters}, "m")
+
+
+def test_question_is_answered_with_a_score_also_where_the_engine_has_none() -> None:
+    assert to_answer(succeeded(), question(), JS) == [{"answer": "A red square.", "score": 0.75}]
+    assert to_answer(succeeded(score=None), question(), JS) == [{"answer": "A red square.", "score": 0.0}]
+
+
+def test_question_gets_at_most_as_many_answers_as_asked() -> None:
+    view = succeeded()
+    assert view.result is not None
+    choices = tuple(Choice(text=t, finish_reason="stop", score=0.5) for t in "abc")
+    result = Result(**view.result.model_dump(exclude={"choices"}), choices=choices)
+    answers = to_answer(replace(view, result=result), question(top_k=2), PY)
+    assert answers == [{"answer": "a", "score": 0.5}, {"answer": "b", "score": 0.5}]
+
+
+def test_stream_is_text_generation_inferences() -> None:
+    text = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_000)
+    empty = Event(3, "text", {"start": 5, "text": " square.", "ids": []}, 1_700_000_000_000)
+    assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last_chunk(succeeded(), 3)])
+
+
+@pytest.mark.parametrize(
+    ("error", "body"),
+    [
+        (
+            CallerError("invalid_request", "`inputs` is required.", param="inputs"),
+            {"error": "`inputs` is required.", "error_type": "invalid_request"},
+        ),
+        (
+            JobError(code="invalid_image", message="The picture is broken.", param="inputs.image"),
+            {"error": "`inputs.image`: The picture is broken.", "error_type": "invalid_image"},
+        ),
+        (
+            Unavailable("model_loading", "The model is loading.", estimated_time=7.5),
+            {"error": "The model is loading.", "error_type": "model_loading", "estimated_time": 7.5},
+        ),
+        (
+            Unavailable("queue_full", "The queue is full."),
+            {"error": "The queue is full.", "error_type": "queue_full"},
+        ),
+    ],
+)
+def test_error_is_one_text_that_names_the_field(error: ServiceError | JobError, body: Any) -> None:
+    assert to_error(error) == body

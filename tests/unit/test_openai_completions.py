@@ -1,0 +1,79 @@
+from typing import Any
+
+import pytest
+
+from api.dialects.openai_chat import ChunkHead
+from api.dialects.openai_completions import (
+    from_completion,
+    text_chunk,
+    text_usage_chunk,
+    to_text_completion,
+)
+from shared.errors import CallerError
+from shared.request import Message, Parameters, Request, Text
+from shared.result import Usage
+from tests.support.golden import assert_golden
+from tests.support.mutations import refusals
+from tests.support.views import succeeded
+
+FULL: dict[str, Any] = {
+    "model": "org/model",
+    "prompt": "Once",
+    "max_tokens": 8,
+    "temperature": 0.5,
+    "do_sample": True,
+    "stop_sequences": ["END"],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "n": 1,
+    "best_of": 1,
+    "echo": False,
+    "logit_bias": {},
+    "return_full_text": False,
+    "user": "u",
+}
+
+
+@pytest.mark.parametrize("prompt", ["Once", ["Once"]])
+def test_prompt_is_a_question_in_text(prompt: Any) -> None:
+    call = from_completion(FULL | {"prompt": prompt})
+    assert call.stream
+    assert call.include_usage
+    assert call.request == Request(
+        model="org/model",
+        messages=(Message(role="user", parts=(Text(text="Once"),)),),
+        parameters=Parameters(max_new_tokens=8, temperature=0.5, do_sample=True, stop=("END",)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "param"),
+    [
+        ({"prompt": ["a", "b"]}, "unsupported_parameter", "prompt"),
+        ({"prompt": []}, "unsupported_parameter", "prompt"),
+        ({"prompt": [1, 2]}, "invalid_request", "prompt[0]"),
+        ({"prompt": None}, "invalid_request", "prompt"),
+        ({"echo": True}, "unsupported_parameter", "echo"),
+        ({"best_of": 2}, "unsupported_parameter", "best_of"),
+        ({"logprobs": 1}, "unsupported_parameter", "logprobs"),
+        ({"suffix": "end"}, "unsupported_parameter", "suffix"),
+        ({"messages": []}, "unknown_field", "messages"),
+    ],
+)
+def test_wrong_field_is_named(change: dict[str, Any], code: str, param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_completion(FULL | change)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_no_broken_body_is_answered_with_a_server_error() -> None:
+    found = refusals(from_completion, FULL)
+    assert len(found) > 100
+    assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+
+
+def test_answer_and_chunks_are_what_clients_read() -> None:
+    head = ChunkHead("cmpl-1", "org/model", 1_700_000_000, include_usage=True)
+    usage = Usage(prompt_tokens=3, completion_tokens=2)
+    chunks = [text_chunk(head, "upon"), text_chunk(head, "", "stop"), text_usage_chunk(head, usage)]
+    assert_golden("text_completion", [to_text_completion(succeeded(), "org/model", 1_700_000_000), *chunks])
