@@ -23,12 +23,18 @@ class Code(NamedTuple):
 
 
 CODES: dict[str, Code] = {
-    "invalid_json": Code(400, False, "Send a body that is valid JSON (no NaN, no lone surrogates, at most 64 levels)."),
+    "invalid_json": Code(
+        400, False, "Send a body that is valid JSON (no NaN, no lone surrogates, at most 64 levels)."
+    ),
     "invalid_request": Code(400, False, "Correct the field named by `param`."),
-    "unknown_field": Code(400, False, "Remove the field named by `param`; the API reference lists those that exist."),
+    "unknown_field": Code(
+        400, False, "Remove the field named by `param`; the API reference lists those that exist."
+    ),
     "unsupported_parameter": Code(400, False, "Leave the parameter out; this service does not implement it."),
     "invalid_image": Code(400, False, "Send a PNG, JPEG, WebP or GIF within the documented limits."),
-    "invalid_image_url": Code(400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."),
+    "invalid_image_url": Code(
+        400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."
+    ),
     "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
@@ -44,7 +50,9 @@ CODES: dict[str, Code] = {
     "idempotency_mismatch": Code(422, False, "Use a new Idempotency-Key for a different request."),
     "image_count_mismatch": Code(422, False, "Send as many pictures as the messages have image slots."),
     "rate_limited": Code(429, True, "Wait for Retry-After seconds."),
-    "model_loading": Code(503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."),
+    "model_loading": Code(
+        503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."
+    ),
     "no_worker": Code(503, True, "Start a worker for this model, or submit a job that waits for one."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
     "store_unavailable": Code(503, True, "Wait for Retry-After seconds; the record store is out of reach."),
@@ -53,7 +61,9 @@ CODES: dict[str, Code] = {
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
     "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),
-    "stream_broken": Code(500, True, "Submit again; the worker that continued cannot extend the published text."),
+    "stream_broken": Code(
+        500, True, "Submit again; the worker that continued cannot extend the published text."
+    ),
     "internal_error": Code(500, True, "Submit again; if it fails again, report the request id."),
 }
 

@@ -27,32 +27,48 @@ class Group(BaseModel):
 class RedisSettings(Group):
     """Where the records live; the Celery broker uses another database of the same server."""
 
-    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 7.0 or Valkey, with AOF on.")
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 7.0 or Valkey, with AOF on."
+    )
     broker_db: int = Field(1, ge=0, description="Database number of the Celery broker on the same server.")
 
 
 class ApiSettings(Group):
     """The HTTP front end."""
 
-    sync_limit_s: float = Field(120, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded.")
-    leave_grace_s: float = Field(2, ge=0, description="How long a run goes on after its last synchronous caller left.")
+    sync_limit_s: float = Field(
+        120, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
+    )
+    leave_grace_s: float = Field(
+        2, ge=0, description="How long a run goes on after its last synchronous caller left."
+    )
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
-    head_start_s: float = Field(5, gt=0, description="A stream's headers leave with its first event or after this.")
+    head_start_s: float = Field(
+        5, gt=0, description="A stream's headers leave with its first event or after this."
+    )
 
 
 class QueueSettings(Group):
     """Leases, budgets and limits of the queue."""
 
-    lease_s: float = Field(10, gt=0, description="A claim not renewed for this long is given to another worker.")
+    lease_s: float = Field(
+        10, gt=0, description="A claim not renewed for this long is given to another worker."
+    )
     renew_s: float = Field(1, gt=0, description="Pause between renewals; at most a third of lease_s.")
     rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
-    stall_s: float = Field(30, gt=0, description="A worker whose engine makes no progress for this long gives up.")
+    stall_s: float = Field(
+        30, gt=0, description="A worker whose engine makes no progress for this long gives up."
+    )
     max_failures: int = Field(3, ge=1, description="Attempts that may report a failure before the run fails.")
     max_deaths: int = Field(3, ge=1, description="Workers that may die on a run before it is poison.")
-    max_queued: int = Field(10_000, ge=1, description="Runs that may wait for one model before 503 queue_full.")
-    drain_s: float = Field(20, ge=0, description="Grace time of a stopping worker before it gives its runs back.")
+    max_queued: int = Field(
+        10_000, ge=1, description="Runs that may wait for one model before 503 queue_full."
+    )
+    drain_s: float = Field(
+        20, ge=0, description="Grace time of a stopping worker before it gives its runs back."
+    )
     worker_ttl_s: float = Field(15, gt=0, description="A worker unheard of for this long counts as gone.")
 
 
@@ -60,7 +76,9 @@ class RetentionSettings(Group):
     """How long records live, in seconds."""
 
     result_s: int = Field(86_400, ge=1, description="Results, events and cache entries after a run's end.")
-    job_s: int = Field(604_800, ge=1, description="A job's own record after its end (410 once its result is gone).")
+    job_s: int = Field(
+        604_800, ge=1, description="A job's own record after its end (410 once its result is gone)."
+    )
     idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered.")
 
 
@@ -78,9 +96,15 @@ class PictureSettings(Group):
     max_megapixels_request: float = Field(80, gt=0, description="All pictures of one request together.")
     max_count: int = Field(32, ge=1, description="Pictures in one request.")
     max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
-    max_jpeg_scans: int = Field(200, ge=1, description="Scans in one JPEG (progressive files have about ten).")
-    decode_limit_s: float = Field(5, gt=0, description="Longest one picture may take to decode before its child is ended.")
-    decode_memory_mb: int = Field(2048, ge=256, description="Address space growth allowed to a decoding child.")
+    max_jpeg_scans: int = Field(
+        200, ge=1, description="Scans in one JPEG (progressive files have about ten)."
+    )
+    decode_limit_s: float = Field(
+        5, gt=0, description="Longest one picture may take to decode before its child is ended."
+    )
+    decode_memory_mb: int = Field(
+        2048, ge=256, description="Address space growth allowed to a decoding child."
+    )
 
 
 class FetchSettings(Group):
@@ -89,7 +113,8 @@ class FetchSettings(Group):
     limit_s: float = Field(5, gt=0, description="DNS, headers, redirects and body together.")
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16)."
+        (),
+        description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
     )
 
     @field_validator("allow", mode="before")
@@ -101,7 +126,9 @@ class FetchSettings(Group):
 class WorkerSettings(Group):
     """What one worker process serves."""
 
-    model: str = Field("", description="Id of the model this worker serves; empty = the first of the models file.")
+    model: str = Field(
+        "", description="Id of the model this worker serves; empty = the first of the models file."
+    )
     threads: int = Field(1, ge=1, description="CPU threads torch may use.")
 
 
@@ -109,11 +136,17 @@ class Settings(BaseSettings):
     """All settings, frozen. See `load_settings`."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+    )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
     queue: QueueSettings = QueueSettings()

@@ -23,8 +23,9 @@ async def model_health(request: Request, id: str) -> Response:
     return Response(to_json({"status": "ready"}), media_type="application/json")
 
 
-@router.get("/models/{id:path}/info", summary="What the model is and how it stands.")
+# Decorators apply from below: the longer path must stand first, or the id would swallow its end.
 @router.get("/models/{id:path}", summary="What the model is and how it stands.")
+@router.get("/models/{id:path}/info", summary="What the model is and how it stands.")
 async def model_info(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     return Response(to_json(to_info(model, state)), media_type="application/json")

@@ -73,8 +73,8 @@ def submit(
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
-    `pending_terms` (JSON the courier reads back) = inputs must be fetched first. `uploaded` = its pictures are
-    written and held (`touch`); without it the answer may be `pictures`: upload those and submit again.
+    `pending_terms` (JSON the courier reads back) = inputs must be fetched first. `uploaded` = its pictures
+    are written and held (`touch`); without it the answer may be `pictures`: upload those, submit again.
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),

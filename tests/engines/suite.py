@@ -4,6 +4,7 @@ An engine's test module builds a Harness and runs each of CHECKS against it.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ def the_same_question_gets_the_same_answer(harness: Harness) -> None:
 
 
 def a_seed_repeats_an_answer(harness: Harness) -> None:
-    drawn = {"temperature": 2.0, "max_new_tokens": 12}
+    drawn = {"temperature": 6.0, "max_new_tokens": 12}
     first, _ = harness.ask(harness.question, [picture()], seed=11, **drawn)
     harness.ask(harness.question, [picture()], **drawn)
     assert harness.ask(harness.question, [picture()], seed=11, **drawn)[0].ids == first.ids
@@ -145,7 +146,7 @@ def resuming_continues_random_draws_and_penalties(harness: Harness) -> None:
     _resumes_anywhere(
         harness,
         seed=3,
-        temperature=1.8,
+        temperature=6.0,
         repetition_penalty=1.3,
         frequency_penalty=0.5,
         presence_penalty=0.5,
@@ -230,9 +231,9 @@ def usage_counts_pictures(harness: Harness) -> None:
 def idle_time_counts_only_while_there_is_work(harness: Harness) -> None:
     seen: list[float] = []
     row = harness.row(harness.question, [picture()], emit=lambda _: seen.append(harness.engine.idle_s()))
+    started = time.monotonic()
     harness.engine.generate(row)
-    assert min(seen) >= 0
-    assert max(seen) > 0
+    assert 0 < max(seen) <= time.monotonic() - started
     assert harness.engine.idle_s() == 0
 
 

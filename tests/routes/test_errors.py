@@ -7,7 +7,15 @@ import httpx
 import pytest
 
 from api import pacing
-from shared.errors import CODES, CallerError, InternalError, ModelFailed, QuotaExceeded, ServiceError, Unavailable
+from shared.errors import (
+    CODES,
+    CallerError,
+    InternalError,
+    ModelFailed,
+    QuotaExceeded,
+    ServiceError,
+    Unavailable,
+)
 from tests.support.app import JSON, application, client_of, serving
 from tests.support.desk import Desk
 
@@ -18,7 +26,9 @@ DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai": ("/v1/chat/completions", QUESTION),
     "hf": ("/models/sightline/tiny", INPUTS),
 }
-LOADING = Unavailable("model_loading", "It is loading.", retry_after=90, estimated_time=90.5, basis="measured")
+LOADING = Unavailable(
+    "model_loading", "It is loading.", retry_after=90, estimated_time=90.5, basis="measured"
+)
 BROKEN = CallerError("invalid_image", "Not a picture.", param="inputs.image")
 
 ERRORS = [
@@ -80,7 +90,12 @@ ERRORS = [
         LOADING,
         "openai",
         {
-            "error": {"message": "It is loading.", "type": "server_error", "param": None, "code": "model_loading"},
+            "error": {
+                "message": "It is loading.",
+                "type": "server_error",
+                "param": None,
+                "code": "model_loading",
+            },
             "estimated_time": 90.5,
             "basis": "measured",
         },
@@ -90,14 +105,26 @@ ERRORS = [
     pytest.param(
         LOADING,
         "hf",
-        {"error": "It is loading.", "error_type": "model_loading", "estimated_time": 90.5, "basis": "measured"},
+        {
+            "error": "It is loading.",
+            "error_type": "model_loading",
+            "estimated_time": 90.5,
+            "basis": "measured",
+        },
         {"content-type": "application/json", "retry-after": "60", "x-error-message": "It is loading."},
         id="loading-hf",
     ),
     pytest.param(
         QuotaExceeded("rate_limited", "Too many.", retry_after=0),
         "openai",
-        {"error": {"message": "Too many.", "type": "rate_limit_error", "param": None, "code": "rate_limited"}},
+        {
+            "error": {
+                "message": "Too many.",
+                "type": "rate_limit_error",
+                "param": None,
+                "code": "rate_limited",
+            }
+        },
         {"retry-after": "1"},
         id="quota-openai",
     ),
@@ -176,7 +203,9 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
         ("/docs", {"error": "There is nothing at this path.", "error_type": "not_found"}),
     ],
 )
-async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(path: str, body: dict[str, Any]) -> None:
+async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
+    path: str, body: dict[str, Any]
+) -> None:
     async with serving(Desk()) as client:
         response = await client.get(path, headers={"x-request-id": "r-1"})
 
@@ -225,7 +254,8 @@ async def test_an_error_text_becomes_one_plain_header_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "kept"), [("abc-1.2:3_4", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)]
+    ("sent", "kept"),
+    [("abc-1.2:3_4", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("", False)],
 )
 async def test_a_sane_request_id_is_the_callers_own_and_others_are_replaced(sent: str, kept: bool) -> None:
     async with serving(Desk()) as client:
@@ -245,7 +275,9 @@ async def test_a_sane_request_id_is_the_callers_own_and_others_are_replaced(sent
         ("", LOADING, []),
     ],
 )
-async def test_huggingface_js_cannot_spin_on_a_503(agent: str, error: ServiceError, held: list[float]) -> None:
+async def test_huggingface_js_cannot_spin_on_a_503(
+    agent: str, error: ServiceError, held: list[float]
+) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -282,7 +314,10 @@ async def test_a_paced_503_still_arrives(monkeypatch: pytest.MonkeyPatch) -> Non
         (b"[]", "invalid_request"),
         (b'"text"', "invalid_request"),
         (b"{}", "invalid_request"),
-        (b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}', "unknown_field"),
+        (
+            b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}',
+            "unknown_field",
+        ),
         (b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}', "model_not_found"),
     ],
 )
@@ -299,7 +334,11 @@ async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, 
 @pytest.mark.parametrize(
     ("body", "kind", "code"),
     [
-        (b'{"inputs": No input example has been defined for this model task.}', "application/json", "invalid_json"),
+        (
+            b'{"inputs": No input example has been defined for this model task.}',
+            "application/json",
+            "invalid_json",
+        ),
         (b"", "application/json", "invalid_json"),
         (b'{"inputs": 3}', "application/json", "invalid_request"),
         (b"[" * 100_000, "application/json", "invalid_json"),

@@ -12,7 +12,11 @@ from tests.support.exchange import Exchange
 
 QUESTION = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 FIRST = "job_00000000000000000000000000000001"
-URLS = {"self": f"/v1/jobs/{FIRST}", "cancel": f"/v1/jobs/{FIRST}/cancel", "events": f"/v1/jobs/{FIRST}/events"}
+URLS = {
+    "self": f"/v1/jobs/{FIRST}",
+    "cancel": f"/v1/jobs/{FIRST}/cancel",
+    "events": f"/v1/jobs/{FIRST}/events",
+}
 QUEUED = {
     "id": FIRST,
     "object": "job",
@@ -122,8 +126,14 @@ async def test_an_idempotency_key_is_compared_on_the_bytes_received() -> None:
     desk = Desk()
     key = {"idempotency-key": "k-1"}
     async with serving(desk) as client:
-        for content in (b'{"input":{"prompt":"a"}}', b'{"input":{"prompt":"a"}}', b'{"input":{"prompt":"a"} }'):
-            await client.post("/v1/jobs", content=content.replace(b"{", b'{"model":"sightline/tiny",', 1), headers=key)
+        for content in (
+            b'{"input":{"prompt":"a"}}',
+            b'{"input":{"prompt":"a"}}',
+            b'{"input":{"prompt":"a"} }',
+        ):
+            await client.post(
+                "/v1/jobs", content=content.replace(b"{", b'{"model":"sightline/tiny",', 1), headers=key
+            )
 
     first, same, other = [terms.body_digest for _, terms in desk.asked]
     assert first == same != other
@@ -149,13 +159,13 @@ async def test_every_token_is_the_same_caller_while_no_key_is_configured(token: 
 
 
 async def test_the_same_question_is_one_request_whichever_door_it_came_by() -> None:
-    desk = Desk()
+    desk = at_once(Desk())
     turns = [{"role": "user", "content": "What is this?"}]
     async with serving(desk) as client:
         await client.post("/v1/jobs", json=QUESTION)
         await client.post("/v1/jobs", json={"model": "sightline/tiny:hf-inference", "messages": turns})
         for path in ("/v1/chat/completions", "/models/sightline/tiny/v1/chat/completions"):
-            await client.post(path, json={"model": "sightline/tiny", "messages": turns}, headers={"prefer": "x"})
+            await client.post(path, json={"model": "sightline/tiny", "messages": turns})
 
     assert len({request_hash(request, "main") for request, _ in desk.asked}) == 1
 
@@ -189,8 +199,17 @@ async def test_a_failed_job_says_why() -> None:
         await client.post("/v1/jobs", json=QUESTION)
         response = await client.get(f"/v1/jobs/{FIRST}")
 
-    error = {"code": "invalid_image", "message": "The picture is broken.", "param": "messages.0", "retryable": False}
-    assert (response.status_code, response.json()["status"], response.json()["error"]) == (200, "failed", error)
+    error = {
+        "code": "invalid_image",
+        "message": "The picture is broken.",
+        "param": "messages.0",
+        "retryable": False,
+    }
+    assert (response.status_code, response.json()["status"], response.json()["error"]) == (
+        200,
+        "failed",
+        error,
+    )
 
 
 async def test_cancel_is_harmless_twice_and_after_the_end() -> None:
@@ -220,7 +239,13 @@ async def test_a_list_can_be_walked_to_its_end() -> None:
         second = (await client.get("/v1/jobs", params={"limit": 2, "after": first["last_id"]})).json()
 
     assert ([j["id"][-1] for j in first["data"]], first["has_more"]) == (["3", "2"], True)
-    assert second == {"object": "list", "data": [QUEUED], "first_id": FIRST, "last_id": FIRST, "has_more": False}
+    assert second == {
+        "object": "list",
+        "data": [QUEUED],
+        "first_id": FIRST,
+        "last_id": FIRST,
+        "has_more": False,
+    }
 
 
 async def test_a_list_can_be_narrowed() -> None:

@@ -34,6 +34,7 @@ class Desk(Submission, Jobs, Waiting):
         self.refusal: Exception | None = None
         self.cache: CacheWord = "MISS"
         self.states = {"sightline/tiny": READY}
+        self.submitted = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._changed = asyncio.Event()
 
@@ -97,6 +98,7 @@ class Desk(Submission, Jobs, Waiting):
         self._tell(job, "queued", {})
         if self.script is not None:
             self.script(job)
+        self.submitted.set()
         return self.views[job]
 
     async def get(self, caller: str, job_id: str) -> JobView:
@@ -144,6 +146,8 @@ class Desk(Submission, Jobs, Waiting):
     async def events(self, view: JobView, after: int, idle_s: float) -> AsyncIterator[Event | None]:
         sent = after
         while True:
+            if self.refusal is not None:
+                raise self.refusal
             for event in self.stories[view.id][sent:]:
                 sent = event.id
                 yield event
@@ -151,7 +155,36 @@ class Desk(Submission, Jobs, Waiting):
                     return
             if len(self.stories[view.id]) > sent:
                 continue
+            if self.views[view.id].ended:
+                return
             try:
                 await asyncio.wait_for(self._changed.wait(), idle_s)
             except TimeoutError:
                 yield None
+
+
+def answering(*pieces: str) -> Desk:
+    """Every job says `pieces` and succeeds as it is submitted."""
+    desk = Desk()
+
+    def script(job: str) -> None:
+        desk.run(job)
+        for piece in pieces[:-1]:
+            desk.say(job, piece)
+        desk.succeed(job, pieces[-1])
+
+    desk.script = script
+    return desk
+
+
+def failing(*pieces: str, code: str = "stream_broken") -> Desk:
+    """Every job says `pieces` and fails as it is submitted."""
+    desk = Desk()
+
+    def script(job: str) -> None:
+        for piece in pieces:
+            desk.say(job, piece)
+        desk.fail(job, code, "It broke.")
+
+    desk.script = script
+    return desk

@@ -1,6 +1,7 @@
 """One exchange with an ASGI application, driven by hand: streams, slow uploads, callers who leave."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -77,3 +78,15 @@ class Exchange:
                 self.body += message.get("body", b"")
                 self.complete = not message.get("more_body", False)
             self._progress.notify_all()
+
+
+def posted(app: Any, body: dict[str, Any], path: str = "/v1/chat/completions", **headers: str) -> Exchange:
+    """A started POST of JSON; header names with _ for -."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Exchange(app, "POST", path, headers=named, chunks=(json.dumps(body).encode(),)).start()
+
+
+def data(body: bytes) -> list[Any]:
+    """What a client reads: the JSON of each `data: ` line, and the literal end."""
+    lines = [line[6:] for line in body.decode().split("\n") if line.startswith("data: ")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]

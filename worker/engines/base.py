@@ -108,7 +108,7 @@ class Engine(ABC):
     def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
         """Turn a request and its decoded RGB pictures (reading order) into a prompt.
 
-        Raises CallerError (`context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`).
+        Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`.
         """
 
     @abstractmethod

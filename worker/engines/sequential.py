@@ -21,7 +21,7 @@ from worker.engines.fingerprint import digest_folder, fingerprint
 from worker.engines.gate import Gate
 from worker.engines.sampling import Confidence, Penalties, Replay, Steps, generation_config
 from worker.engines.transcript import Transcript
-from worker.engines.weights import guessed_load_s, model_folder
+from worker.engines.weights import load_guess, model_folder
 from worker.prompt import Renderer
 
 # Tokenizers without a limit of their own say 1e30.
@@ -66,7 +66,7 @@ class SequentialEngine(Engine):
         self._fingerprint = self._read_fingerprint(folder)
 
     def load_guess(self) -> tuple[float, str]:
-        return guessed_load_s(self._model), "guess"
+        return load_guess(self._model)
 
     @property
     def facts(self) -> ModelFacts:

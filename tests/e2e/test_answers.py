@@ -1,0 +1,125 @@
+"""A question about a picture comes back answered, whatever door it came through."""
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import huggingface_hub
+import openai
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.e2e.conftest import SLOW, TINY
+from tests.support.clients import Api
+from tests.support.pictures import encoded
+from tests.support.service import Service
+
+COLOUR = "What color is the circle?"
+Colour = tuple[int, int, int]
+RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 160, 0)
+
+
+def circle(colour: Colour, at: int = 30) -> bytes:
+    """A picture of one circle, another picture for each `at`."""
+    image = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(image).ellipse((at, at, at + 100, at + 100), fill=colour)
+    return encoded(image, "PNG")
+
+
+def data_uri(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def chat(picture: bytes, question: str = COLOUR) -> list[dict[str, object]]:
+    parts = [
+        {"type": "image_url", "image_url": {"url": data_uri(picture)}},
+        {"type": "text", "text": question},
+    ]
+    return [{"role": "user", "content": parts}]
+
+
+@contextmanager
+def openai_client(service: Service) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{service.url()}/v1", api_key="any", max_retries=0) as client:
+        yield client
+
+
+@pytest.mark.parametrize(("colour", "word"), [(RED, "red"), (BLUE, "blue")])
+def test_the_model_route_names_the_colour_of_a_circle_and_answers_again_from_the_cache(
+    api: Api, colour: Colour, word: str
+) -> None:
+    body = {"inputs": {"image": base64.b64encode(circle(colour)).decode(), "text": COLOUR}}
+    first, again = (api.post(f"/models/{TINY}", json=body) for _ in range(2))
+    assert first.status_code == 200, first.text
+    assert word in first.json()[0]["generated_text"].lower()
+    assert first.headers["x-cache"] == "MISS"
+    assert again.json() == first.json()
+    assert again.headers["x-cache"] == "HIT"
+    assert again.headers["x-job-id"] != first.headers["x-job-id"]
+
+
+def test_two_callers_with_one_question_at_once_share_one_computation(api: Api) -> None:
+    body = {"inputs": "one two three four five six seven eight nine ten", "parameters": {"seed": 1}}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(api.post, f"/models/{SLOW}", json=body) for _ in range(2)]
+        replies = [reply.result() for reply in asked]
+    assert [r.json() for r in replies] == [[{"generated_text": body["inputs"]}]] * 2
+    assert sorted(r.headers["x-cache"] for r in replies) == ["COALESCED", "MISS"]
+
+
+def test_the_hugging_face_client_chats_with_only_its_url_changed(service: Service) -> None:
+    client = huggingface_hub.InferenceClient(base_url=service.url(), api_key="hf_any")
+    messages = chat(circle(GREEN, at=20))
+    whole = client.chat_completion(messages, model=TINY).choices[0].message.content
+    assert whole is not None
+    assert "green" in whole.lower()
+    chunks = client.chat_completion(messages, model=TINY, stream=True)
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole
+
+
+def test_the_hugging_face_client_finds_the_models_tasks_under_the_models_own_url(service: Service) -> None:
+    client = huggingface_hub.InferenceClient(model=f"{service.url()}/models/{TINY}")
+    assert client.image_to_text(circle(RED)).generated_text
+    (answer,) = client.visual_question_answering(circle(RED), COLOUR, top_k=1)
+    assert "red" in answer.answer.lower()
+
+
+def test_the_openai_client_chats_whole_and_streamed(service: Service) -> None:
+    messages = chat(circle(BLUE, at=60))
+    with openai_client(service) as client:
+        whole = client.chat.completions.create(model=TINY, messages=messages)  # type: ignore[arg-type]
+        stream = client.chat.completions.create(
+            model=TINY, messages=messages, stream=True, stream_options={"include_usage": True}  # type: ignore[arg-type]
+        )
+        chunks = list(stream)
+    answer = whole.choices[0].message.content
+    assert answer is not None
+    assert "blue" in answer.lower()
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == answer
+    assert chunks[-1].usage == whole.usage
+
+
+def test_the_openai_client_lists_the_models_the_shipped_one_first(service: Service) -> None:
+    with openai_client(service) as client:
+        assert [m.id for m in client.models.list()][:2] == [TINY, "test/echo"]
+        assert client.models.retrieve(TINY).id == TINY
+
+
+def test_a_job_is_accepted_at_once_and_a_long_poll_brings_its_end(api: Api) -> None:
+    picture = base64.b64encode(circle(RED, at=70)).decode()
+    reply = api.post("/v1/jobs", json={"model": TINY, "input": {"prompt": COLOUR, "image": picture}})
+    assert reply.status_code == 202
+    assert reply.headers["location"] == reply.json()["urls"]["self"]
+    ended = api.get(reply.headers["location"], params={"wait": 30}).json()
+    assert ended["status"] == "succeeded"
+    assert "red" in ended["result"]["text"].lower()
+    assert [a["outcome"] for a in ended["attempts"]] == ["succeeded"]
+
+
+def test_the_job_door_and_the_model_door_share_their_answers(api: Api) -> None:
+    picture = base64.b64encode(circle(GREEN, at=80)).decode()
+    job = api.ended(api.submit(model=TINY, input={"prompt": COLOUR, "image": picture}))
+    reply = api.post(f"/models/{TINY}", json={"inputs": {"image": picture, "text": COLOUR}})
+    assert reply.headers["x-cache"] == "HIT"
+    assert reply.json() == [{"generated_text": job["result"]["text"]}]

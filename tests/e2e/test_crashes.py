@@ -1,0 +1,80 @@
+"""Accepted means kept: any process may die at any moment."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+from redis import Redis
+
+from tests.e2e.conftest import ECHO, SLOW
+from tests.support.clients import Api, until
+from tests.support.service import COURIER, Service
+
+
+def words(name: str, count: int = 15) -> str:
+    return " ".join(f"{name}{n}" for n in range(count))
+
+
+def test_jobs_of_a_killed_api_process_end_and_its_readers_go_on_elsewhere(service: Service, api: Api) -> None:
+    jobs = [api.submit(model=SLOW, input={"prompt": words(f"api-{n}-")}) for n in range(3)]
+    api.running(jobs[0])
+    service.kill("api")
+    with Api(service.url("api-2")) as other:
+        assert [other.ended(job)["result"]["text"] for job in jobs] == [words(f"api-{n}-") for n in range(3)]
+
+
+def test_a_synchronous_caller_of_a_killed_api_process_finds_the_answer_when_asking_again(
+    service: Service, api: Api
+) -> None:
+    body = {"inputs": words("again")}
+    with ThreadPoolExecutor(1) as pool, Api(service.url("api-2")) as other:
+        asked = pool.submit(other.post, f"/models/{SLOW}", json=body)
+        until(lambda: api.get("/v1/jobs", params={"limit": 1}).json()["data"][0]["status"] == "running")
+        service.kill("api-2")
+        assert isinstance(asked.exception(), httpx.TransportError)
+    reply = api.post(f"/models/{SLOW}", json=body)
+    assert reply.json() == [{"generated_text": words("again")}]
+    assert reply.headers["x-cache"] in ("COALESCED", "HIT")
+
+
+def test_jobs_accepted_before_the_record_store_is_killed_end_after_its_restart(
+    service: Service, api: Api
+) -> None:
+    jobs = [api.submit(model=SLOW, input={"prompt": words(f"store-{n}-")}) for n in range(3)]
+    api.running(jobs[0])
+    until_persisted(service)
+    service.redis.kill()
+    refused = api.post("/v1/jobs", json={"model": SLOW, "input": {"prompt": "not now"}})
+    assert refused.status_code == 503
+    assert refused.json()["code"] == "store_unavailable"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert api.get("/health").json() == {"status": "ok", "store": "unreachable"}
+    service.redis.start()
+    for number, job in enumerate(jobs):
+        assert api.ended(job)["result"]["text"] == words(f"store-{number}-")
+    assert api.ended(api.submit(model=ECHO, input={"prompt": "as before"}))["status"] == "succeeded"
+
+
+def until_persisted(service: Service) -> None:
+    """The append-only file is forced to disk every second; a killed process alone loses less."""
+    with Redis.from_url(service.redis.url()) as client:
+        client.execute_command("WAITAOF", 1, 0, 5000)
+
+
+def test_jobs_wait_for_a_courier_that_died_while_it_fetched(service: Service, api: Api) -> None:
+    service.kill(COURIER)
+    job = api.submit(model=ECHO, input={"prompt": "look", "image": service.url("api-2") + "/health"})
+    assert api.job(job)["waiting_reason"] == "fetching_inputs"
+    service.start(COURIER)
+    assert api.ended(job)["error"]["code"] == "invalid_image"
+
+
+def test_a_stopping_worker_gives_back_what_it_cannot_finish(service: Service, api: Api) -> None:
+    long = words("drain", 60)
+    job = api.submit(model=SLOW, input={"prompt": long})
+    api.running(job)
+    service.processes[SLOW].terminate()
+    assert service.processes[SLOW].wait() == 0
+    service.start(SLOW)
+    ended = api.ended(job)
+    assert ended["result"]["text"] == long
+    assert [a["outcome"] for a in ended["attempts"]] == ["worker_draining", "succeeded"]

@@ -1,0 +1,122 @@
+"""Which models there are and how they stand."""
+
+import pytest
+
+from api.jobs import ModelState
+from shared.errors import Unavailable
+from tests.support.app import serving
+from tests.support.desk import NO_WORKER, Desk
+
+TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline"}
+OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org"}
+FAILED = ModelState("failed", workers=1, queued=0, estimated_time=1.0, basis="guess", reason="out of memory")
+LOADING = ModelState("loading", workers=1, queued=0, estimated_time=3.5, basis="measured")
+
+
+async def test_the_models_are_listed_with_the_default_first() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/v1/models")
+
+    assert (response.status_code, response.json()) == (200, {"object": "list", "data": [TINY, OTHER]})
+
+
+@pytest.mark.parametrize("name", ["org/other", "org/other:hf-inference", "org%2Fother"])
+async def test_a_model_is_found_with_its_slash_as_it_is(name: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(f"/v1/models/{name}")
+
+    assert (response.status_code, response.json()) == (200, OTHER)
+
+
+async def test_an_unknown_model_is_an_openai_404() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/v1/models/nobody/none")
+
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize(
+    "path", ["/models/org/other", "/models/org/other/info", "/hf-inference/models/org/other"]
+)
+async def test_the_information_of_a_model_says_how_it_stands(path: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(path)
+
+    assert (response.status_code, response.json()) == (
+        200,
+        {
+            "model_id": "org/other",
+            "model_sha": "abc",
+            "model_dtype": "float32",
+            "model_device_type": "auto",
+            "state": "no_worker",
+            "workers": 0,
+            "queued": 2,
+            "estimated_time": 7.5,
+            "basis": "guess",
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "loaded", "state"), [("sightline/tiny", True, "Loaded"), ("org/other", False, "Loadable")]
+)
+async def test_the_status_of_a_model_is_in_the_words_of_the_former_api(
+    name: str, loaded: bool, state: str
+) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(f"/status/{name}")
+
+    assert (response.status_code, response.json()["loaded"], response.json()["state"]) == (200, loaded, state)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "kind", "headers"),
+    [
+        (LOADING, 503, "model_loading", {"retry-after": "4"}),
+        (NO_WORKER, 503, "no_worker", {"retry-after": "8"}),
+        (FAILED, 500, "model_failed", {"x-should-retry": "false"}),
+    ],
+)
+async def test_the_health_of_a_model_that_is_not_ready_says_when_to_come_back(
+    state: ModelState, status: int, kind: str, headers: dict[str, str]
+) -> None:
+    desk = Desk()
+    desk.states["sightline/tiny"] = state
+    async with serving(desk) as client:
+        response = await client.get("/models/sightline/tiny/health")
+
+    assert (response.status_code, response.json()["error_type"]) == (status, kind)
+    assert response.json().get("estimated_time") == (None if status == 500 else state.estimated_time)
+    assert {name: response.headers[name] for name in headers} == headers
+
+
+async def test_the_health_of_a_loaded_model_is_200() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/models/sightline/tiny/health")
+
+    assert (response.status_code, response.json()) == (200, {"status": "ready"})
+
+
+async def test_the_process_is_healthy_while_it_serves_even_without_its_store() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        whole = await client.get("/health")
+        desk.refusal = Unavailable("store_unavailable", "No store.")
+        broken = await client.get("/health")
+
+    assert (whole.status_code, whole.json()) == (200, {"status": "ok", "store": "reachable"})
+    assert (broken.status_code, broken.json()) == (200, {"status": "ok", "store": "unreachable"})
+
+
+async def test_the_service_is_ready_when_some_model_is_loaded() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        ready = await client.get("/ready")
+        desk.states.clear()
+        waiting = await client.get("/ready")
+
+    states = {"sightline/tiny": "ready", "org/other": "no_worker"}
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "models": states})
+    assert (waiting.status_code, waiting.headers["retry-after"]) == (503, "1")
+    assert waiting.json() == {"status": "not_ready", "models": dict.fromkeys(states, "no_worker")}
