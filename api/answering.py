@@ -34,7 +34,7 @@ def note(request: Request, view: JobView) -> None:
 async def answer(request: Request, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
     """The job as it succeeded.
 
-    Raises the job's own error, Unavailable `wait_exceeded` past the limit (the job goes on), ClientDisconnect.
+    Raises the job's own error, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
     """
     if not view.ended:
         view = await _attend(request, context, view, leaves=may_leave(terms))

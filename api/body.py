@@ -25,7 +25,7 @@ async def translated(body: bytes, read: Callable[[bytes], T]) -> T:
 
 
 async def read_body(request: Request, limits: ApiSettings) -> bytes:
-    """All of it. Raises CallerError (payload_too_large, upload_timeout, invalid_request), ClientDisconnect."""
+    """Raises CallerError (payload_too_large, upload_timeout, invalid_request), ClientDisconnect."""
     limit = int(limits.body_limit_mb * 2**20)
     try:
         _check_headers(request, limit)

@@ -12,34 +12,51 @@ from api.answering import answer, may_leave, result_of, submit
 from api.body import read_body, translated
 from api.completions import CHAT, complete
 from api.context import ProcessContext, context_of
-from api.dialects.hf import from_bytes
+from api.dialects.hf import HfBody, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
+from api.dialects.openai_chat import ChatBody
 from api.following import follow
+from api.openapi import CHAT_EXAMPLE, PREFER, SYNCHRONOUS, answers, describe
 from api.preferences import preferences, waits_for_model
 from api.preferences import terms as terms_of
 from api.routes.jobs import accepted
 from api.sse import EventStream, block, comment
 from shared.job import JobView
 
-router = APIRouter(tags=["hugging face"])
-root_router = APIRouter(tags=["hugging face"])
+ANSWERS = answers("HuggingFaceError", _200="The answer of the task.", _202="Asked for by Prefer: the job.")
+ASKED = describe(
+    HfBody,
+    PREFER,
+    *SYNCHRONOUS,
+    example={"inputs": {"image": "https://example.com/cat.png", "text": "What is this?"}},
+    picture=True,
+)
+
+router = APIRouter(tags=["hugging face"], responses=ANSWERS)
+root_router = APIRouter(tags=["hugging face"], responses=ANSWERS)
 
 
 # Ids hold slashes: the longer paths stand first, or the id would swallow their ends.
-@router.post("/models/{id:path}/v1/chat/completions", summary="Chat with the model of the path.")
+@router.post(
+    "/models/{id:path}/v1/chat/completions",
+    summary="Chat with the model of the path.",
+    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=CHAT_EXAMPLE),
+)
 async def model_chat(request: Request, id: str) -> Response:
     return await complete(request, CHAT, path_id=id)
 
 
 @router.post(
-    "/models/{id:path}", summary="Ask the model: JSON in any of its task's forms, or a picture's bytes."
+    "/models/{id:path}",
+    summary="Ask the model: JSON in any of its task's forms, or a picture's bytes.",
+    openapi_extra=ASKED,
 )
 async def ask_model(request: Request, id: str) -> Response:
     return await _ask(request, id)
 
 
 # huggingface_hub posts to its base URL as it was given.
-@root_router.post("/", summary="Ask the default model.")
+@root_router.post("/", summary="Ask the default model.", openapi_extra=ASKED)
 @root_router.post("/v1", include_in_schema=False)
 @root_router.post("/v1/", include_in_schema=False)
 async def ask_default_model(request: Request) -> Response:

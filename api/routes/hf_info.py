@@ -7,10 +7,11 @@ from pydantic_core import to_json
 
 from api.context import context_of
 from api.jobs import ModelState
+from api.openapi import answers
 from shared.errors import ModelFailed, ServiceError, Unavailable
 from shared.models import Model
 
-router = APIRouter(tags=["hugging face"])
+router = APIRouter(tags=["hugging face"], responses=answers("HuggingFaceError"))
 
 _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
 

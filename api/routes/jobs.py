@@ -16,6 +16,7 @@ from api.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.dialects import native
 from api.following import follow
+from api.openapi import KEY, PREFER, USE_CACHE, answers, describe
 from api.preferences import integer, preferences
 from api.preferences import terms as terms_of
 from api.problems import retry_after
@@ -23,14 +24,21 @@ from api.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=answers("Problem"))
 
 LONG_POLL_LIMIT_S = 60
 PAGE_LIMIT = 100
+_EXAMPLE = {"input": {"prompt": "What is this?", "image": "https://example.com/cat.png"}}
 _STATUSES = ("queued", "running", *sorted(ENDED))
 
 
-@router.post("", status_code=202, summary="Submit a job.")
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a job.",
+    responses=answers("Problem", _200="Waited for: the ended job.", _202="Accepted: the job."),
+    openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=_EXAMPLE),
+)
 async def submit_job(request: Request) -> Response:
     context = context_of(request)
     body = await read_body(request, context.settings.api)
@@ -46,7 +54,17 @@ async def submit_job(request: Request) -> Response:
     return accepted(view)
 
 
-@router.get("", summary="List jobs, newest first.")
+@router.get(
+    "",
+    summary="List jobs, newest first.",
+    openapi_extra=describe(
+        None,
+        ("query", "limit", "1 to 100, 20 by default."),
+        ("query", "after", "The last id of the page before."),
+        ("query", "status", "One of the five."),
+        ("query", "model", "A model's id."),
+    ),
+)
 async def list_jobs(request: Request) -> Response:
     query = request.query_params
     status = query.get("status")
@@ -59,7 +77,11 @@ async def list_jobs(request: Request) -> Response:
     return _json(native.to_list(views, has_more))
 
 
-@router.get("/{id}", summary="One job; with ?wait=N as soon as it ends, or after N seconds.")
+@router.get(
+    "/{id}",
+    summary="One job; with ?wait=N as soon as it ends, or after N seconds.",
+    openapi_extra=describe(None, ("query", "wait", "Seconds, at most 60.")),
+)
 async def get_job(request: Request, id: str) -> Response:
     context = context_of(request)
     wait_s = integer("wait", request.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
@@ -83,7 +105,15 @@ async def delete_job(request: Request, id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/{id}/events", summary="Follow a job by server-sent events, from any event on.")
+@router.get(
+    "/{id}/events",
+    summary="Follow a job by server-sent events, from any event on.",
+    openapi_extra=describe(
+        None,
+        ("header", "Last-Event-ID", "Go on behind this event."),
+        ("query", "after", "The same, where a header cannot be sent."),
+    ),
+)
 async def job_events(request: Request, id: str) -> Response:
     context = context_of(request)
     after = _after(request)

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import context_of
+from api.openapi import answers
 from shared.models import Model
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], responses=answers("OpenAIError"))
 
 
 @router.get("/v1/models", summary="List the models served; the first is the default.")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.keys import PREFIX
-from shared.store.script import Call, Script, Store
+from shared.store.script import Call, Script, Store, reaching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
@@ -121,9 +121,11 @@ def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
 
 
 def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:
-    """The text readers of a run have, and its token ids."""
+    """The text readers of a run have, and its token ids. Raises Unavailable `store_unavailable`."""
     text, ids = "", []
-    for _, fields in store.client.xrange(f"{PREFIX}{run}:events"):
+    with reaching():
+        entries = store.client.xrange(f"{PREFIX}{run}:events")
+    for _, fields in entries:
         if fields["type"] == "text":
             piece = json.loads(fields["data"])
             text += piece["text"]

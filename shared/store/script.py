@@ -6,7 +6,8 @@ Every script is safe to repeat, because replies get lost: the clients retry on a
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -16,7 +17,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -26,7 +27,7 @@ from shared.store.keys import PREFIX
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "scripts"
-LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError)
+LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
 
 class Script:
@@ -69,6 +70,15 @@ def _unreachable(error: RedisError) -> Unavailable:
     return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
 
 
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Commands of the record store; raises Unavailable `store_unavailable` where it is out of reach or full."""
+    try:
+        yield
+    except LOST as error:
+        raise _unreachable(error) from error
+
+
 class Store:
     """Runs calls from threads."""
 
@@ -78,13 +88,11 @@ class Store:
 
     def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
-        try:
+        with reaching():
             try:
                 reply = self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
             except NoScriptError:
                 reply = self.client.eval(call.script.source, 1, PREFIX, *call.argv)
-        except LOST as error:
-            raise _unreachable(error) from error
         return call.parse(reply)
 
 
@@ -96,13 +104,11 @@ class AsyncStore:
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
-        try:
+        with reaching():
             try:
                 reply = await self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
             except NoScriptError:
                 reply = await self.client.eval(call.script.source, 1, PREFIX, *call.argv)
-        except LOST as error:
-            raise _unreachable(error) from error
         return call.parse(reply)
 
 

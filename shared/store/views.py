@@ -53,8 +53,9 @@ def _view(
     job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
 ) -> JobView:
     status = _status(job, run)
-    started = int(run["started"]) if "started" in run and status != "cancelled" else None
     created = int(job["created"])
+    ended = int(job["ended"]) if "ended" in job else None
+    tries = [a for a in map(_attempt, attempts) if ended is None or a.started_ms <= ended]
     waits = status == "queued" or run.get("state") == "queued"
     result = run.get("result") if status == "succeeded" else None
     return JobView(
@@ -64,19 +65,19 @@ def _view(
         status=status,
         created_ms=created,
         run_id=job.get("run"),
-        started_ms=max(started, created) if started else None,
-        ended_ms=int(job["ended"]) if "ended" in job else None,
+        started_ms=max(tries[0].started_ms, created) if tries else None,
+        ended_ms=ended,
         waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
         ahead=max(facts.ahead, 0) if facts and waits else None,
         estimate=estimate(facts) if facts else None,
-        attempts=tuple(_attempt(a) for a in attempts),
+        attempts=tuple(tries),
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
         result=Result.model_validate_json(result) if result else None,
         error=JobError.model_validate_json(job["error"]) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
-        last_event=int(job.get("last") or run.get("seq") or 0),
+        last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
     )
 
 
@@ -106,9 +107,9 @@ def chapter(reply: list[Any] | None) -> Chapter | None:
     """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
     if not reply:
         return None
-    status, own, last, failure, run, ended, entries = reply
+    status, closing, last, failure, run, ended, entries = reply
     events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
-    if status and own == "1":
+    if closing:
         events.append(Event(int(last) + 1, status, json.loads(failure or "{}"), int(ended)))
     return Chapter(tuple(events), run or None, bool(status))
 

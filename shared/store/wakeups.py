@@ -6,23 +6,27 @@ after a reconnect everybody is woken once.
 """
 
 import asyncio
-from collections import defaultdict
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.settings import RedisSettings
 from shared.store.keys import channel
 from shared.store.script import CONNECTION
 
+log = logging.getLogger(__name__)
 RECONNECT_S = 0.5
 CONFIRM_S = 2.0
 """A subscription not confirmed by then is left to the caller's own polling."""
+NOBODY = channel("nobody")
+"""Never published on: keeps the connection in subscriber mode while nobody listens."""
 
 
 class Listener:
@@ -40,6 +44,10 @@ class Listener:
         """Sleep through text events: only a change of state matters to this caller."""
         self._ends_only = True
 
+    def forget(self) -> None:
+        """What was heard before the caller's first read tells it nothing."""
+        self._heard.clear()
+
     async def wait(self, timeout_s: float) -> None:
         """Until something was heard since the last call, or the time is over."""
         with suppress(TimeoutError):
@@ -47,15 +55,26 @@ class Listener:
         self._heard.clear()
 
 
+class _Channel:
+    """Who listens on one channel, and how far its subscription has come."""
+
+    def __init__(self) -> None:
+        self.listeners: set[Listener] = set()
+        self.sent = False
+        self.confirmed = asyncio.Event()
+
+
 class Wakeups:
     """Shares one subscription connection among all listeners of a process."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        options = CONNECTION | {"socket_timeout": None}
-        self._client: AsyncRedis = AsyncRedis.from_url(redis.url.get_secret_value(), **options)
-        self._pubsub: PubSub = self._client.pubsub()
-        self._listeners: dict[str, set[Listener]] = defaultdict(set)
-        self._confirmed: dict[str, asyncio.Event] = {}
+        # A lost connection must be seen, not mended behind our back: its listeners have to be woken.
+        options = CONNECTION | {"socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
+        self._client: Any = AsyncRedis.from_url(redis.url.get_secret_value(), **options)
+        self._pubsub: PubSub | None = None
+        self._channels: dict[str, _Channel] = {}
+        # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.
+        self._sending = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -66,80 +85,77 @@ class Wakeups:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
                 await self._reader
-        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         await self._client.aclose()
 
     @asynccontextmanager
     async def listen(self, name: str) -> AsyncIterator[Listener]:
         """Hear changes of one job or run. Inside, read first, then wait."""
-        listener = Listener()
-        address = channel(name)
-        first = address not in self._listeners
-        self._listeners[address].add(listener)
+        address, listener = channel(name), Listener()
+        heard_on = self._channels.setdefault(address, _Channel())
+        heard_on.listeners.add(listener)
         try:
-            await self._subscribed(address, first)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CONFIRM_S):
+                    await self._subscribe(address)
+                    await heard_on.confirmed.wait()
+            listener.forget()
             yield listener
         finally:
-            await self._drop(address, listener)
+            heard_on.listeners.discard(listener)
+            if not heard_on.listeners:
+                del self._channels[address]
+                await self._unsubscribe(address)
 
-    async def _subscribed(self, address: str, first: bool) -> None:
-        if first:
-            self._confirmed[address] = asyncio.Event()
-            with suppress(RedisError):
-                await self._pubsub.subscribe(address)
-        confirmed = self._confirmed.get(address)
-        if confirmed:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(confirmed.wait(), CONFIRM_S)
+    async def _subscribe(self, address: str) -> None:
+        async with self._sending:
+            wanted = self._channels.get(address)
+            if self._pubsub and wanted and not wanted.sent:
+                with suppress(RedisError):
+                    await self._pubsub.subscribe(address)
+                    wanted.sent = True
 
-    async def _drop(self, address: str, listener: Listener) -> None:
-        self._listeners[address].discard(listener)
-        if not self._listeners[address]:
-            del self._listeners[address]
-            self._confirmed.pop(address, None)
-            with suppress(RedisError):
-                await self._pubsub.unsubscribe(address)
+    async def _unsubscribe(self, address: str) -> None:
+        async with self._sending:
+            if self._pubsub and address not in self._channels:
+                with suppress(RedisError):
+                    await self._pubsub.unsubscribe(address)
 
     async def _read(self) -> None:
         while True:
+            pubsub = self._client.pubsub()
             try:
-                # A channel nobody publishes on keeps the connection subscribed while no one listens.
-                await self._pubsub.subscribe(channel("nobody"))
-                async for message in self._pubsub.listen():
-                    self._deliver(message)
+                await self._hear(pubsub)
             except RedisError:
-                await asyncio.sleep(RECONNECT_S)
-                self._wake_all()
+                log.warning("wake-ups wait: the store is out of reach")
+            except Exception:
+                # The outermost frame of this task: were it to end, this process would only poll from then on.
+                log.exception("the subscription connection failed")
+            finally:
+                await self._close(pubsub)
+            await asyncio.sleep(RECONNECT_S)
 
-    def _deliver(self, message: dict[str, str]) -> None:
-        address = message["channel"]
-        if message["type"] == "subscribe":
-            if address in self._confirmed:
-                self._confirmed[address].set()
-        elif message["type"] == "message":
-            for listener in tuple(self._listeners.get(address, ())):
-                listener.notify(message["data"])
+    async def _close(self, pubsub: PubSub) -> None:
+        async with self._sending:
+            self._pubsub = None
+            with suppress(RedisError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
 
-    def _wake_all(self) -> None:
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.notify("state")
+    async def _hear(self, pubsub: PubSub) -> None:
+        async with self._sending:
+            wanted = dict(self._channels)
+            await pubsub.subscribe(NOBODY, *wanted)
+            for found in wanted.values():
+                found.sent = True
+            self._pubsub = pubsub
+        async for message in pubsub.listen():
+            self._deliver(message)
 
-
-class WorkerWakeup:
-    """A worker thread's ear on changes of its own claims."""
-
-    def __init__(self, redis: RedisSettings, worker: str) -> None:
-        self._address = channel(worker)
-        client: Any = Redis.from_url(redis.url.get_secret_value(), **CONNECTION)
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)
-
-    def wait(self, timeout_s: float) -> bool:
-        """Until something was heard or the time is over; False at once where the store is out of reach."""
-        try:
-            if not self._pubsub.subscribed:
-                self._pubsub.subscribe(self._address)
-            self._pubsub.get_message(timeout=timeout_s)
-        except RedisError:
-            return False
-        return True
+    def _deliver(self, message: dict[str, Any]) -> None:
+        found = self._channels.get(message["channel"])
+        if found is None or message["type"] not in ("subscribe", "message"):
+            return
+        subscribed = message["type"] == "subscribe"
+        if subscribed:
+            found.confirmed.set()
+        for listener in found.listeners:
+            listener.notify("state" if subscribed else message["data"])

@@ -4,9 +4,9 @@ from typing import Literal
 
 from shared.settings import Settings
 from shared.store.keys import PREFIX
-from shared.store.script import Call, Script, Store
+from shared.store.script import Call, Script, Store, reaching
 
-BEAT = Script("beat")
+BEAT, LEAD = Script("beat"), Script("lead")
 State = Literal["loading", "ready", "gone"]
 
 
@@ -27,21 +27,18 @@ def beat(
 
 
 def lead(store: Store, courier: str, hold_ms: int) -> bool:
-    """Whether this courier leads the maintenance passes for the next `hold_ms`."""
-    key = f"{PREFIX}leader"
-    if store.client.set(key, courier, nx=True, px=hold_ms):
-        return True
-    if store.client.get(key) != courier:
-        return False
-    return bool(store.client.pexpire(key, hold_ms))
+    """Whether this courier leads the maintenance passes for the next `hold_ms`. Raises Unavailable."""
+    return store.run(Call(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool))
 
 
 def uptime_s(store: Store) -> int:
-    """Seconds since the record store started."""
-    return int(store.client.info("server")["uptime_in_seconds"])
+    """Seconds since the record store started. Raises Unavailable."""
+    with reaching():
+        return int(store.client.info("server")["uptime_in_seconds"])
 
 
 def backlog(store: Store) -> dict[str, int]:
-    """How much waits, by lane."""
-    lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
-    return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
+    """How much waits, by lane. Raises Unavailable."""
+    with reaching():
+        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+        return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
 from api import pacing
 from shared.errors import (
@@ -283,7 +284,7 @@ async def test_huggingface_js_cannot_spin_on_a_503(
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    await pacing.pace(httpx.Headers({"user-agent": agent}), error, sleep)
+    await pacing.pace(Headers({"user-agent": agent}), error, sleep)
 
     assert slept == held
 

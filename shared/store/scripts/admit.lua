@@ -5,6 +5,7 @@
 --   returns queued (a new run waits) | placed (hit or joined) | lost (the claim is another's)
 --   repeat with the same token after success: placed
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 -- @include queue
@@ -19,7 +20,7 @@ if redis.call('HGET', key, 'token') ~= a.token or redis.call('HEXISTS', key, 'st
 end
 redis.call('ZREM', P .. 'lease', a.job)
 for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
-  redis.call('ZREM', P .. 'blob:' .. digest, a.job)
+  release(digest, a.job)
 end
 redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'score', 'terms', 'blobs')
 redis.call('HSET', key, 'admitted', a.token, 'lane', a.lane)

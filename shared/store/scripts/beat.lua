@@ -11,7 +11,7 @@ for _, state in ipairs({ 'ready', 'loading' }) do
   redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
   if state == a.state then
     redis.call('ZADD', key, now, a.worker)
-    redis.call('EXPIRE', key, a.ttl_s)
+    redis.call('PEXPIRE', key, math.ceil(a.ttl_s * 1000))
   else
     redis.call('ZREM', key, a.worker)
   end

@@ -5,11 +5,12 @@
 --   repeat harmless; a job that has ended stays as it ended
 --   events cancelled (the job's own)
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 -- @include viewing
 
-if redis.call('HGET', P .. a.job, 'caller') ~= a.caller then
+if not owned(a.job, a.caller) then
   return nil
 end
 dirty_first()

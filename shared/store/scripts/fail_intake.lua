@@ -3,6 +3,7 @@
 --   writes <job> hash, lease zset
 --   returns settled | lost
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 

@@ -1,11 +1,11 @@
 -- Reads a job's events behind one id.
 --   a       job, caller, after, limit
---   returns {status or '', own, last, error, run or '', ended, {{id, {field, value, …}}, …}},
---           nil where the caller has no such job
+--   returns {status or '', closing (1 = the job's own last event comes behind these), last, error, run or '',
+--           ended, {{id, {field, value, …}}, …}}, nil where the caller has no such job
 -- @include base
 
 local key = P .. a.job
-if redis.call('HGET', key, 'caller') ~= a.caller then
+if not owned(a.job, a.caller) then
   return nil
 end
 local status, own, last, failure, run, ended =
@@ -13,6 +13,7 @@ local status, own, last, failure, run, ended =
 local entries = {}
 if run then
   local to = status and last .. '-0' or '+'
-  entries = redis.call('XRANGE', P .. run .. ':events', '(' .. a.after .. '-0', to, 'COUNT', a.limit)
+  entries = redis.call('XRANGE', P .. run .. ':events', string.format('(%.0f-0', a.after), to, 'COUNT', a.limit)
 end
-return { status or '', own or '0', last or '0', failure or '', run or '', ended or '0', entries }
+local closing = own == '1' and #entries < a.limit and a.after <= tonumber(last)
+return { status or '', closing and 1 or 0, last or '0', failure or '', run or '', ended or '0', entries }

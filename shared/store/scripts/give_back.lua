@@ -4,6 +4,7 @@
 --   returns {queued, lane} | {failed} | {lost}
 --   events requeued {reason} | failed
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 -- @include queue

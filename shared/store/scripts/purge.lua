@@ -3,11 +3,12 @@
 --   writes <job> hash, <run> and all its keys, cache entry, jobs:<caller> zset, blob:<digest> zset
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 
 local key = P .. a.job
-if redis.call('HGET', key, 'caller') ~= a.caller then
+if not owned(a.job, a.caller) then
   return nil
 end
 dirty_first()
@@ -34,10 +35,9 @@ if run then
 end
 local orphans = {}
 for digest in string.gmatch(names or '', '%S+') do
-  local blob = P .. 'blob:' .. digest
-  redis.call('ZREM', blob, holder)
-  redis.call('ZREMRANGEBYSCORE', blob, '-inf', now)
-  if redis.call('ZCARD', blob) == 0 then
+  release(digest, holder)
+  if redis.call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') == 0 then
+    redis.call('DEL', P .. 'blob:' .. digest)
     table.insert(orphans, digest)
   end
 end

@@ -4,6 +4,7 @@
 --   returns {{id, lane}, …}; lane is empty where the work was ended
 --   events requeued {reason = worker_lost} | failed
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 -- @include queue

@@ -6,6 +6,7 @@
 --   repeat by the same claim answers settled
 --   events succeeded | failed
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 

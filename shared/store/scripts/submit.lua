@@ -11,6 +11,7 @@
 --           else {queued | intake | known, view}
 --   repeat the same job id answers `known`
 -- @include base
+-- @include blobs
 -- @include events
 -- @include ending
 -- @include queue
@@ -64,7 +65,7 @@ elseif run then
 elseif a.pending then
   redis.call('HSET', P .. a.job, 'lane', 'intake', 'request', ARGV[2], 'terms', a.terms,
     'blobs', table.concat(a.blobs, ' '), 'failures', 0, 'deaths', 0)
-  hold(a.blobs, a.job, a.job)
+  take_over(a.blobs, a.job, a.job)
   enqueue(a.job, 'intake', a.priority)
   return { 'intake', view(a.job) }
 else

@@ -3,8 +3,9 @@
 --   writes blob:<digest> zset
 --   returns OK
 -- @include base
+-- @include blobs
 
 for _, digest in ipairs(a.digests) do
-  redis.call('ZADD', P .. 'blob:' .. digest, now + a.hold_s * 1000, a.holder)
+  hold(digest, a.holder, now + a.hold_s * 1000)
 end
 return 'OK'

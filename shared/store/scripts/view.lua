@@ -4,7 +4,7 @@
 -- @include base
 -- @include viewing
 
-if redis.call('HGET', P .. a.job, 'caller') ~= a.caller then
+if not owned(a.job, a.caller) then
   return nil
 end
 return view(a.job)

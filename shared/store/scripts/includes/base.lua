@@ -16,6 +16,11 @@ local function is_run(id)
   return string.sub(id, 1, 4) == 'run_'
 end
 
+-- Whether this is a caller's job. The id may be anything a stranger typed: it must not reach our other keys.
+local function owned(job, caller)
+  return string.find(job, '^job_%x+$') and redis.call('HGET', P .. job, 'caller') == caller
+end
+
 -- A full memory refuses scripts at their first write unless that write only frees; then it lets them finish.
 local function dirty_first()
   redis.call('DEL', P .. 'dirty')

@@ -35,7 +35,7 @@ local function expire_run(run)
     redis.call('EXPIRE', P .. run .. suffix, a.result_s)
   end
   for digest in string.gmatch(redis.call('HGET', P .. run, 'blobs') or '', '%S+') do
-    redis.call('ZADD', P .. 'blob:' .. digest, now + a.result_s * 1000, run)
+    hold(digest, run, now + a.result_s * 1000)
   end
 end
 
@@ -62,15 +62,15 @@ local function end_run(run, status, failure)
   end
 end
 
--- Takes a job out of the fetching of its inputs, and lets go of the pictures it held for that.
+-- Takes a job out of the fetching of its inputs, and lets go of what it held for that.
 local function leave_intake(job)
   local key = P .. job
   redis.call('ZREM', P .. 'queue:intake', job)
   redis.call('ZREM', P .. 'lease', job)
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
-    redis.call('ZADD', P .. 'blob:' .. digest, now, job)
+    release(digest, job)
   end
-  redis.call('HDEL', key, 'token', 'worker')
+  redis.call('HDEL', key, 'token', 'worker', 'request', 'terms')
   redis.call('EXPIRE', key .. ':attempts', a.job_s)
 end
 

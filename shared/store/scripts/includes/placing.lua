@@ -26,7 +26,15 @@ local function cached(p)
   end
 end
 
+-- A job that needs no run of its own lets go of the pictures uploaded for one.
+local function let_go(job)
+  for _, digest in ipairs(a.blobs) do
+    release(digest, 'upload:' .. job)
+  end
+end
+
 local function subscribe_ended(job, run)
+  let_go(job)
   for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
     redis.call('EXPIRE', P .. run .. suffix, a.result_s, 'GT')
   end
@@ -46,23 +54,26 @@ local function joinable(p)
 end
 
 local function join(job, run, p)
+  let_go(job)
   redis.call('SADD', P .. run .. ':live', job)
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED')
-  local state, priority = unpack(redis.call('HMGET', P .. run, 'state', 'priority'))
+  local state, priority, score = unpack(redis.call('HMGET', P .. run, 'state', 'priority', 'score'))
   if rank(p.priority) < rank(priority) then
     redis.call('HSET', P .. run, 'priority', p.priority)
     if state == 'queued' then
       enqueue(run, p.lane, p.priority)
+    else
+      redis.call('HSET', P .. run, 'score', promoted(score, p.priority))
     end
   end
 end
 
--- A run or job takes over the pictures that were held for its upload.
-local function hold(digests, job, holder)
+-- A run, or a job whose inputs are fetched, takes over the pictures that were held for its upload.
+local function take_over(digests, job, holder)
   for _, digest in ipairs(digests) do
-    redis.call('ZADD', P .. 'blob:' .. digest, '+inf', holder)
-    redis.call('ZREM', P .. 'blob:' .. digest, 'upload:' .. job)
+    hold(digest, holder, '+inf')
+    release(digest, 'upload:' .. job)
   end
 end
 
@@ -74,7 +85,7 @@ local function open_run(job, p, request)
     redis.call('HSET', P .. p.run, 'join', p.key)
     redis.call('SET', P .. 'join:' .. p.key, p.run)
   end
-  hold(p.blobs, job, p.run)
+  take_over(p.blobs, job, p.run)
   redis.call('SADD', P .. p.run .. ':live', job)
   redis.call('SADD', P .. p.run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
@@ -102,7 +113,9 @@ local function refusal(p, joined)
   if p.must_be_ready and redis.call('ZCOUNT', P .. 'ready:' .. p.lane, now - p.worker_ttl_s * 1000, '+inf') == 0 then
     return 'unready'
   end
-  if not joined and redis.call('ZCARD', P .. 'queue:' .. p.lane) >= p.max_queued then
-    return 'full'
+  for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
+    if redis.call('ZCARD', P .. 'queue:' .. line) >= p.max_queued then
+      return 'full'
+    end
   end
 end

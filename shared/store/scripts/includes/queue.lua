@@ -4,6 +4,11 @@ local function rank(priority)
   return priority == 'interactive' and 0 or priority == 'batch' and 2 or 1
 end
 
+-- The place in line of work that is running when its class rises: should it wait again, it keeps its arrival.
+local function promoted(score, priority)
+  return string.format('%.0f', rank(priority) * 1e14 + score % 1e14)
+end
+
 local function enqueue(id, lane, priority)
   local score = rank(priority) * 1e14 + redis.call('INCR', P .. 'arrivals')
   redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now, 'score', string.format('%.0f', score))

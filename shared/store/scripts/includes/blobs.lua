@@ -1,0 +1,24 @@
+-- Who needs a picture and until when: blob:<digest> scores each holder with Unix ms, +inf while it has not
+-- ended. The key lives as long as its longest hold; a picture without one may be deleted.
+
+local function outlive_holders(key)
+  local longest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if longest == 'inf' then
+    redis.call('PERSIST', key)
+  elseif longest then
+    redis.call('PEXPIRE', key, math.max(math.ceil(longest - now), 1))
+  end
+end
+
+local function hold(digest, holder, till)
+  local key = P .. 'blob:' .. digest
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, till, holder)
+  outlive_holders(key)
+end
+
+local function release(digest, holder)
+  local key = P .. 'blob:' .. digest
+  redis.call('ZREM', key, holder)
+  outlive_holders(key)
+end

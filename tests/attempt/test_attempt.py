@@ -1,0 +1,172 @@
+"""Every way an attempt can go ends in one record that its caller understands."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared.blobs import digest
+from shared.errors import CallerError
+from shared.store.claims import append, claim, rescue, settle
+from tests.support.clients import until
+from tests.support.pictures import RGB, picture, png
+from tests.support.workbench import FAIL, MODEL, STALL, Workbench
+from worker.attempt import attempt
+from worker.engines.base import Piece, Prompt, Row
+from worker.engines.echo import EchoEngine
+
+
+def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> None:
+    job = desk.ask("how big is", picture(size=(64, 48)))
+    desk.attempt()
+    view = desk.job(job)
+    assert view.status == "succeeded"
+    assert view.result is not None
+    assert view.result.text == desk.text(job) == "how big is [64x48]"
+    assert view.result.fingerprint == desk.bench.engine.fingerprint
+    assert (view.result.usage.prompt_tokens, view.result.usage.image_tokens) == (4, 1)
+    assert [(a.worker, a.outcome) for a in view.attempts] == [(desk.worker, "succeeded")]
+    assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(desk: Workbench) -> None:
+    job = desk.ask("long", max_new_tokens=1_000_000)
+    desk.attempt()
+    view = desk.job(job)
+    assert view.error is not None
+    assert (view.error.code, view.error.param) == ("context_length_exceeded", "max_new_tokens")
+    assert not view.error.retryable
+    assert desk.claim_if_any() is None, "trying again cannot help"
+
+
+def test_a_picture_that_cannot_be_decoded_fails_at_once_and_names_itself(desk: Workbench) -> None:
+    hollow = png((64, 48), b"\0\1\2", colour=RGB)
+    job = desk.ask("look", picture(), hollow)
+    desk.attempt()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.param) == ("invalid_image", "images[1]")
+
+
+def test_a_failing_model_is_tried_again_until_its_budget_is_spent(desk: Workbench) -> None:
+    job = desk.ask(f"please {FAIL}")
+    for _ in range(desk.settings.queue.max_failures - 1):
+        desk.attempt()
+        assert desk.job(job).status == "running", "a status never goes backwards"
+    desk.attempt()
+    view = desk.job(job)
+    assert view.error is not None
+    assert (view.status, view.error.code, view.error.retryable) == ("failed", "attempts_exhausted", True)
+    assert desk.story(job) == ["queued", *["running", "requeued"] * 2, "running", "failed"]
+    assert desk.claim_if_any() is None
+
+
+def test_a_model_that_fails_once_costs_nothing_but_time(desk: Workbench) -> None:
+    class Hiccup(EchoEngine):
+        def generate(self, row: Row):  # type: ignore[no-untyped-def]
+            raise RuntimeError("out of memory, say")
+
+    job = desk.ask("try again")
+    desk.attempt(Hiccup(MODEL))
+    assert desk.nudger.listed(MODEL.lane) == 1, "nobody was told that it waits again"
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+    assert [a.outcome for a in desk.job(job).attempts] == ["attempt_failed", "succeeded"]
+
+
+def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(desk: Workbench) -> None:
+    data = picture()
+    job = desk.ask("look", data)
+    place = desk.settings.blobs.url + f"/{digest(data)[:2]}/{digest(data)}"
+    desk.redis.folder.joinpath("aside").write_bytes(data)
+    from pathlib import Path
+
+    Path(place).unlink()
+    desk.attempt()
+    assert desk.job(job).status == "running"
+    desk.blobs.write(digest(data), data)
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+
+
+def test_a_cancelled_run_stops_and_writes_nothing_more(desk: Workbench) -> None:
+    job = desk.ask(f"{STALL} here")
+    with desk.attempting() as taken:
+        desk.cancel(job)
+        for lease in until(desk.leases.all):
+            lease.stop("lost")
+    assert desk.job(job).status == "cancelled"
+    assert desk.story(job) == ["queued", "running", "cancelled"]
+    assert desk.store.run(append(taken, start=0, text="late", ids=[1])) == "lost"
+
+
+def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(desk: Workbench) -> None:
+    job = desk.ask("who answers")
+    lost = desk.claim()
+    give_up(desk)
+    attempt(desk.bench, lost)
+    assert desk.job(job).result is None, "the lost claim has answered"
+    assert desk.text(job) == ""
+    desk.attempt()
+    assert desk.text(job) == "who answers"
+    attempt(desk.bench, lost)
+    assert desk.story(job) == ["queued", "running", "requeued", "running", "succeeded"]
+
+
+def test_a_draining_worker_gives_back_and_spends_no_budget(desk: Workbench) -> None:
+    job = desk.ask(f"{STALL} until drained")
+    for _ in range(desk.settings.queue.max_failures + desk.settings.queue.max_deaths):
+        with desk.attempting():
+            (lease,) = until(desk.leases.all)
+            lease.stop("draining")
+    assert desk.job(job).status == "running"
+    assert {a.outcome for a in desk.job(job).attempts} == {"worker_draining"}
+    assert desk.nudger.listed(MODEL.lane) > 0
+
+
+def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(desk: Workbench) -> None:
+    job = desk.ask("deadly")
+    for _ in range(desk.settings.queue.max_deaths):
+        desk.claim()
+        give_up(desk)
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("poison", False)
+
+
+def test_the_next_attempt_goes_on_behind_what_readers_have(desk: Workbench) -> None:
+    job = desk.ask("one two three four")
+    dead = desk.claim()
+    desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
+    give_up(desk)
+    desk.attempt()
+    view = desk.job(job)
+    assert desk.text(job) == "one two three four"
+    assert view.result is not None
+    assert view.result.text == "one two three four"
+    assert view.result.usage.completion_tokens == 4
+
+
+def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbench) -> None:
+    job = desk.ask("one two three four")
+    dead = desk.claim(fingerprint="a" * 32)
+    desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
+    give_up(desk)
+    desk.attempt()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("stream_broken", True)
+
+
+def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) -> None:
+    job = desk.ask("one two")
+    desk.claim(fingerprint="a" * 32)
+    give_up(desk)
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+
+
+def give_up(desk: Workbench) -> None:
+    """The store's clock runs on past every lease, as if the worker were dead."""
+    later = desk.store.client.time()[0] * 1000 + 3_600_000
+    call = rescue(desk.settings)
+    desk.store.run(replace(call, arguments={**call.arguments, "now": later}))

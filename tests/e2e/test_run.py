@@ -1,0 +1,134 @@
+"""The story of a first start: one command, a true answer, Ctrl-C, and all still there the next time."""
+
+import base64
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READY_S = 90
+STOP_S = 60
+
+pytestmark = pytest.mark.timeout(4 * READY_S)
+
+
+@dataclass
+class Service:
+    """A running `sightline run`."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    url: str
+
+    def wait_for(self, line: str) -> str:
+        """Everything said so far, as soon as it holds `line`."""
+        deadline = time.monotonic() + READY_S
+        while line not in (said := self.output.read_text()):
+            assert self.process.poll() is None, f"ended early:\n{said}"
+            assert time.monotonic() < deadline, f"never said {line!r}:\n{said}"
+            time.sleep(0.05)
+        return said
+
+    def family(self) -> list[psutil.Process]:
+        """Every process it has started, the watchdog too."""
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return int(port)
+
+
+@contextmanager
+def service(data: Path) -> Iterator[Service]:
+    """Started, and at the end of the test killed with all its processes where it has not ended by itself."""
+    port, output = free_port(), data.with_suffix(f".{time.monotonic_ns()}.out")
+    argv = [sys.executable, "-m", "sightline", "run", "--port", str(port), "--data", str(data)]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+    with (
+        output.open("wb") as out,
+        subprocess.Popen(argv, cwd=ROOT, env=env, stdout=out, stderr=out) as process,
+    ):
+        running = Service(process, output, f"http://127.0.0.1:{port}")
+        try:
+            yield running
+        finally:
+            if process.poll() is None:
+                family = running.family()
+                process.kill()
+                for member in family:
+                    member.kill()
+
+
+def stop(running: Service) -> None:
+    """Ctrl-C; proves that it ends well and takes every process along."""
+    family = running.family()
+    running.process.send_signal(signal.SIGINT)
+
+    assert running.process.wait(STOP_S) == 0
+    assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
+
+
+def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path: Path) -> None:
+    picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
+    job = {"model": "sightline/tiny", "input": {"prompt": "Where is the circle?", "image": picture}}
+
+    with service(tmp_path / "data") as first:
+        said = first.wait_for("serving on")
+        assert re.search(r"answer +.*red circle", said)
+        assert f"curl {first.url}/models/sightline/tiny" in said
+        asked = httpx.post(
+            f"{first.url}/models/sightline/tiny",
+            json={"inputs": {"image": picture, "text": "What color is the circle?"}},
+            timeout=60,
+        )
+        assert (asked.status_code, asked.json()[0]["generated_text"].strip(". ")) == (200, "Red")
+        accepted = httpx.post(f"{first.url}/v1/jobs", json=job)
+        assert accepted.status_code == 202
+        stop(first)
+
+    with service(tmp_path / "data") as second:
+        second.wait_for("serving on")
+        view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
+        assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)
+        stop(second)
+
+
+def test_worker_that_dies_while_serving_comes_back(tmp_path: Path) -> None:
+    with service(tmp_path / "data") as running:
+        running.wait_for("serving on")
+        worker = next(p for p in running.family() if "worker.app" in p.cmdline())
+
+        worker.kill()
+
+        running.wait_for("worker-sightline--tiny died (SIGKILL), restarting it in 1 s")
+        question = {"inputs": "Hello?"}
+        waits = {"x-wait-for-model": "true"}
+        asked = httpx.post(
+            f"{running.url}/models/sightline/tiny", json=question, headers=waits, timeout=READY_S
+        )
+        assert asked.status_code == 200
+        stop(running)
+
+
+def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
+    with service(tmp_path / "data") as running:
+        running.wait_for("serving on")
+        family = running.family()
+
+        running.process.kill()
+
+        assert psutil.wait_procs(family, timeout=STOP_S)[1] == []

@@ -1,0 +1,59 @@
+"""The front stays light: no torch, little memory, nothing big on the broker or in the records."""
+
+import base64
+import os
+import sys
+from pathlib import Path
+from subprocess import run
+
+import psutil
+import pytest
+from redis import Redis
+
+from shared.blobs import digest
+from shared.settings import RedisSettings, broker_url
+from tests.support.clients import Api
+from tests.support.pictures import RGB, png
+from tests.support.service import COURIER, ROOT, Service
+
+UNSERVED = "test/unserved"
+
+
+@pytest.mark.parametrize("module", ["api.app", "worker.courier"])
+def test_neither_api_nor_courier_imports_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_api_processes_stay_small_also_when_they_have_answered(service: Service, api: Api) -> None:
+    assert api.get("/openapi.json").status_code == 200
+    for name in ("api", COURIER):
+        process = psutil.Process(service.processes[name].pid)
+        assert process.memory_info().rss < 120 * 2**20
+        assert "torch" not in maps(process.pid)
+
+
+def maps(pid: int) -> str:
+    """The libraries a process has loaded, where the system tells."""
+    path = Path(f"/proc/{pid}/maps")
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_large_picture_weighs_nothing_on_the_broker_nor_in_the_records(service: Service, api: Api) -> None:
+    side = 1830
+    noise = png((side, side), b"".join(b"\0" + os.urandom(3 * side) for _ in range(side)), colour=RGB)
+    assert len(noise) > 10_000_000
+    picture = base64.b64encode(noise).decode()
+    with Redis.from_url(service.redis.url()) as records:
+        before = records.info("memory")["used_memory"]
+        job = api.submit(model=UNSERVED, input={"prompt": "x", "image": picture})
+        assert records.info("memory")["used_memory"] - before < len(noise) / 2
+    lane = service.models.resolve(UNSERVED).lane
+    with Redis.from_url(broker_url(RedisSettings(url=service.redis.url()))) as broker:
+        nudges = broker.lrange(lane, 0, -1)
+    assert len(nudges) >= 1
+    assert max(map(len, nudges)) <= 2048
+    blob = service.folder / "blobs" / digest(noise)[:2] / digest(noise)
+    assert blob.read_bytes() == noise
+    assert api.delete(f"/v1/jobs/{job}").status_code == 204
+    assert not blob.exists(), "a purged job's picture is still there"

@@ -1,0 +1,48 @@
+"""Every store test runs twice: on the real server, and on fakeredis, whose Lua is another one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from shared.settings import RedisSettings
+from shared.store.script import Store
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.store import Records
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as started:
+        yield started
+
+
+@pytest.fixture
+def real_store(server: RedisServer) -> Iterator[Store]:
+    """The real server, empty: for what fakeredis does not have."""
+    server.empty()
+    with Redis(port=server.port, decode_responses=True) as client:
+        yield Store(client)
+
+
+@pytest.fixture
+def redis_settings(server: RedisServer) -> RedisSettings:
+    server.empty()
+    return RedisSettings.model_validate({"url": server.url()})
+
+
+@pytest.fixture(params=["server", "fakeredis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "server":
+        yield request.getfixturevalue("real_store")
+        return
+    fake: Any = fakeredis.FakeServer(version=(7,))
+    with fakeredis.FakeRedis(server=fake, decode_responses=True) as client:
+        yield Store(client)
+
+
+@pytest.fixture
+def records(store: Store) -> Records:
+    return Records(store)

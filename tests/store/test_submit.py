@@ -1,0 +1,142 @@
+"""Submit: accepted means kept, refused means no trace."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared.store import jobs
+from shared.store.admission import submit
+from shared.store.script import Store
+from tests.support.store import INTAKE, LANE, MODEL, SETTINGS, Records
+
+
+def test_fakeredis_and_the_server_have_the_lua_the_scripts_need(store: Store) -> None:
+    script = "local t = redis.call('TIME') return cjson.encode({at = t[1] * 1000, list = {1, 2}})"
+    assert '"list":[1,2]' in store.client.eval(script, 0)
+
+
+def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) -> None:
+    submitted = records.post(records.placing("q", priority="batch"), metadata={"shop": "7"})
+    assert submitted.word == "queued"
+    assert submitted.view is not None
+    view = records.view(submitted.view.id)
+    assert view == submitted.view
+    assert (view.status, view.model, view.priority, view.cache) == ("queued", MODEL, "batch", "MISS")
+    assert (view.metadata, view.request_hash) == ({"shop": "7"}, "q")
+    assert (view.waiting_reason, view.ahead, view.last_event) == ("no_worker", 0, 1)
+    assert records.story(view.id) == ["queued"]
+
+
+def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> None:
+    records = Records(store)
+    view = store.run(submit(records.placing(), SETTINGS, metadata={})).view
+    assert view is not None
+    seconds, _ = store.client.time()
+    assert abs(view.created_ms / 1000 - seconds) < 60
+
+
+def test_a_submit_whose_reply_was_lost_makes_no_second_job(records: Records) -> None:
+    placing = records.placing("q")
+    records.post(placing)
+    before = records.dump()
+    again = records.post(placing)
+    assert (again.word, again.view) == ("known", records.view(placing.job))
+    assert records.dump() == before
+
+
+def test_jobs_ahead_are_counted_so_that_a_caller_can_judge_the_wait(records: Records) -> None:
+    waiting = [records.submit() for _ in range(3)]
+    assert [records.view(v.id).ahead for v in waiting] == [0, 1, 2]
+
+
+def test_a_full_line_refuses_and_keeps_no_trace(store: Store) -> None:
+    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
+    records = Records(store, narrow)
+    records.submit("q")
+    before = records.dump()
+    assert records.post(records.placing()).word == "full"
+    assert records.dump() == before
+
+
+def test_a_full_line_still_serves_those_who_need_no_place_in_it(store: Store) -> None:
+    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
+    records = Records(store, narrow)
+    records.submit("q")
+    assert records.submit("q").cache == "COALESCED"
+    records.beat()
+    records.settle(records.claim())
+    records.submit("other")
+    assert records.submit("q").cache == "HIT"
+
+
+def test_jobs_that_wait_for_their_pictures_cannot_flood_the_store(store: Store) -> None:
+    narrow = SETTINGS.model_copy(update={"queue": SETTINGS.queue.model_copy(update={"max_queued": 1})})
+    records = Records(store, narrow)
+    records.submit_pending()
+    assert records.post(records.placing(key=None), pending_terms="{}").word == "full"
+
+
+def test_a_caller_who_cannot_wait_is_refused_while_no_worker_serves(records: Records) -> None:
+    placing = records.placing("q")
+    before = records.dump()
+    assert records.post(placing, must_be_ready=True).word == "unready"
+    assert records.dump() == before
+    records.beat(state="loading")
+    assert records.post(placing, must_be_ready=True).word == "unready"
+    records.beat()
+    assert records.post(placing, must_be_ready=True).word == "queued"
+
+
+def test_a_worker_unheard_of_does_not_count_as_ready(records: Records) -> None:
+    records.beat()
+    records.wait(SETTINGS.queue.worker_ttl_s + 1)
+    assert records.post(records.placing(), must_be_ready=True).word == "unready"
+
+
+def test_a_request_that_must_not_be_shared_bypasses_cache_and_join(records: Records) -> None:
+    records.beat()
+    first = records.submit("q", key=None)
+    assert (first.cache, records.submit("q", key=None).cache) == ("BYPASS", "BYPASS")
+    assert records.client.zcard(f"sl1:queue:{LANE}") == 2
+    records.settle(records.claim())
+    assert records.submit("q").cache == "MISS"
+
+
+@pytest.mark.parametrize("stranger", ["someone", ""])
+def test_another_caller_s_job_does_not_exist(records: Records, stranger: str) -> None:
+    job = records.submit().id
+    before = records.dump()
+    assert records.try_view(job, stranger) is None
+    assert records.cancel(job, stranger) is None
+    assert records.purge(job, stranger) is None
+    assert records.run(jobs.follow(stranger, job, 0)) is None
+    assert records.dump() == before
+
+
+@pytest.mark.parametrize("name", ["lease", "jobs:anyone", "nothing", "", "job_", "{job}:attempts", "{run}"])
+def test_an_id_that_names_another_record_of_ours_reaches_no_record(records: Records, name: str) -> None:
+    view = records.submit_pending()
+    claim = records.claim_pending()
+    records.admit(claim)
+    records.claim()
+    run = records.view(view.id).run_id
+    before = records.dump()
+    guess = name.format(job=view.id, run=run)
+    assert records.try_view(guess) is None
+    assert records.cancel(guess) is None
+    assert records.purge(guess) is None
+    assert records.run(jobs.follow("anyone", guess, 0)) is None
+    assert records.dump() == before
+
+
+def test_a_request_of_any_text_comes_back_as_it_was(records: Records) -> None:
+    text = '{"ask":"ünïcode \\u0000 🖼 \\" \\\\"}'
+    records.post(replace(records.placing(caller="a:b c"), request=text))
+    claim = records.claim()
+    assert (claim.request, claim.caller) == (text, "a:b c")
+
+
+def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
+    view = records.submit_pending()
+    assert (view.status, view.waiting_reason, view.run_id, view.cache) == ("queued", "fetching_inputs", None, None)
+    assert records.client.zscore(f"sl1:queue:{INTAKE}", view.id) is not None

@@ -1,0 +1,68 @@
+"""A worker driven by the test: it claims from the real store and says what the test says."""
+
+from dataclasses import dataclass, field
+
+from shared import ids
+from shared.models import Model
+from shared.result import Choice, JobError, Result, Usage
+from shared.settings import Settings
+from shared.store import claims, workers
+from shared.store.script import Store
+
+FINGERPRINT = "0123456789abcdef0123456789abcdef"
+FACTS = {"rows": "1", "samples": "0", "service_ms": "200"}
+
+
+@dataclass
+class Hand:
+    """One worker of `model`."""
+
+    settings: Settings
+    store: Store
+    model: Model
+    name: str = field(default_factory=ids.worker_id)
+
+    def beat(self, state: workers.State = "ready", **facts: str) -> None:
+        self.store.run(
+            workers.beat(
+                self.settings,
+                worker=self.name,
+                lane=self.model.lane,
+                state=state,
+                fingerprint=FINGERPRINT if state == "ready" else "",
+                facts=FACTS | facts,
+            )
+        )
+
+    def take(self) -> claims.Claim:
+        """Claim what waits; there must be something."""
+        call = claims.claim(
+            self.settings,
+            lane=self.model.lane,
+            worker=self.name,
+            token=ids.token(),
+            fingerprint=FINGERPRINT,
+        )
+        claimed = self.store.run(call)
+        assert claimed is not None
+        return claimed
+
+    def idle(self) -> bool:
+        """Whether nothing waits in the line."""
+        return workers.backlog(self.store).get(self.model.lane, 0) == 0
+
+    def say(self, claim: claims.Claim, text: str, start: int = 0) -> str:
+        return self.store.run(claims.append(claim, start=start, text=text, ids=[7]))
+
+    def succeed(self, claim: claims.Claim, text: str) -> str:
+        result = Result(
+            choices=(Choice(text=text, finish_reason="stop", score=0.5),),
+            usage=Usage(prompt_tokens=9, completion_tokens=3),
+            fingerprint=FINGERPRINT,
+            compute_s=0.25,
+        )
+        return self.store.run(claims.settle(self.settings, claim, result, fingerprint=FINGERPRINT))
+
+    def fail(self, claim: claims.Claim, code: str, message: str) -> str:
+        error = JobError(code=code, message=message)
+        return self.store.run(claims.settle(self.settings, claim, error, fingerprint=FINGERPRINT))

@@ -1,0 +1,189 @@
+"""The record store in a test's hands: a clock the test turns, and one short verb per transition."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from shared.job import Event, JobView
+from shared.result import Choice, JobError, Result, Usage
+from shared.settings import QueueSettings, RetentionSettings, Settings
+from shared.store import admission, claims, jobs, workers
+from shared.store.admission import Placing, Submitted
+from shared.store.claims import Claim
+from shared.store.keys import INTAKE
+from shared.store.script import Call, Store
+
+T = TypeVar("T")
+START_MS = 1_760_000_000_000
+MODEL, LANE = "org/model", "model.org--model"
+PRINT, OTHER_PRINT = "a" * 32, "b" * 32
+BROKEN = JobError(code="invalid_image", message="The picture is broken.", param="images[0]")
+FAILURE = JobError(code="attempts_exhausted", message="It failed three times.", retryable=True)
+SETTINGS = Settings(
+    queue=QueueSettings(lease_s=10, worker_ttl_s=15, max_failures=3, max_deaths=3, max_queued=1000),
+    retention=RetentionSettings(result_s=100, job_s=1000, idempotency_s=300),
+)
+
+
+def answer(text: str = "A red square.") -> Result:
+    return Result(
+        choices=(Choice(text=text, finish_reason="stop", score=0.5),),
+        usage=Usage(prompt_tokens=9, completion_tokens=3, image_tokens=4),
+        fingerprint=PRINT,
+        compute_s=0.25,
+    )
+
+
+class Records:
+    """What callers, workers and maintenance do, at the time `now`."""
+
+    def __init__(self, store: Store, settings: Settings = SETTINGS) -> None:
+        self.store = store
+        self.client: Any = store.client
+        self.settings = settings
+        self.now = START_MS
+        self._numbers = itertools.count(1)
+
+    def run(self, call: Call[T]) -> T:
+        return self.store.run(replace(call, arguments={**call.arguments, "now": self.now}))
+
+    def wait(self, seconds: float) -> None:
+        self.now += round(seconds * 1000)
+
+    def token(self) -> str:
+        return f"{next(self._numbers):032x}"
+
+    def placing(self, question: str = "", **changes: Any) -> Placing:
+        """A request; those with one question are identical, one without a question is like no other."""
+        number = next(self._numbers)
+        hashed = question or f"only-{number}"
+        plain = Placing(
+            job=f"job_{number:032x}",
+            run=f"run_{number:032x}",
+            caller="anyone",
+            model=MODEL,
+            lane=LANE,
+            priority="normal",
+            hash=hashed,
+            key=None,
+            blobs=(),
+            request=f'{{"ask":"{hashed}"}}',
+        )
+        placing = replace(plain, **changes)
+        return placing if "key" in changes else replace(placing, key=f"{placing.caller}:{hashed}")
+
+    def post(self, placing: Placing, **terms: Any) -> Submitted:
+        return self.run(admission.submit(placing, self.settings, **{"metadata": {}, **terms}))
+
+    def submit(self, question: str = "", **changes: Any) -> JobView:
+        """Submit and expect a job."""
+        view = self.post(self.placing(question, **changes)).view
+        assert view is not None
+        return view
+
+    def submit_pending(self, **changes: Any) -> JobView:
+        """A job whose pictures are still to be fetched."""
+        submitted = self.post(self.placing(key=None, **changes), pending_terms='{"reuse":true}')
+        assert submitted.word == "intake"
+        assert submitted.view is not None
+        return submitted.view
+
+    def upload(self, placing: Placing) -> None:
+        self.run(admission.touch(tuple(placing.blobs), placing.job))
+
+    def claim(self, *, lane: str = LANE, token: str = "", fingerprint: str = PRINT) -> Claim:
+        """Claim and expect work."""
+        claim = self.try_claim(lane=lane, token=token, fingerprint=fingerprint)
+        assert claim is not None
+        return claim
+
+    def try_claim(self, *, lane: str = LANE, token: str = "", fingerprint: str = PRINT) -> Claim | None:
+        token = token or self.token()
+        return self.run(
+            claims.claim(self.settings, lane=lane, worker="worker_01", token=token, fingerprint=fingerprint)
+        )
+
+    def claim_pending(self) -> Claim:
+        return self.claim(lane=INTAKE, fingerprint="")
+
+    def admit(self, claim: Claim, question: str = "", **changes: Any) -> str:
+        placing = self.placing(question, job=claim.id, **changes)
+        return self.run(admission.admit(placing, self.settings, token=claim.token))
+
+    def append(self, claim: Claim, start: int, text: str, ids: Sequence[int] = (1,)) -> str:
+        return self.run(claims.append(claim, start=start, text=text, ids=ids))
+
+    def settle(
+        self, claim: Claim, outcome: Result | JobError | None = None, *, fingerprint: str = PRINT
+    ) -> str:
+        return self.run(claims.settle(self.settings, claim, outcome or answer(), fingerprint=fingerprint))
+
+    def fail_intake(self, claim: Claim, error: JobError = BROKEN) -> str:
+        return self.run(claims.fail_intake(self.settings, claim, error))
+
+    def give_back(
+        self, claim: Claim, error: JobError | None = None, *, reason: str = "worker_draining"
+    ) -> str | None:
+        return self.run(claims.give_back(self.settings, claim, reason=reason, error=error))
+
+    def renew(self, *held: Claim) -> list[str]:
+        return self.run(claims.renew(self.settings, [(c.id, c.token) for c in held]))
+
+    def rescue(self) -> list[tuple[str, str]]:
+        return self.run(claims.rescue(self.settings))
+
+    def lose_worker(self) -> list[tuple[str, str]]:
+        """Every lease runs out, and maintenance notices."""
+        self.wait(self.settings.queue.lease_s + 1)
+        return self.rescue()
+
+    def beat(self, *, worker: str = "worker_01", state: workers.State = "ready", **changes: Any) -> None:
+        said = {"lane": LANE, "fingerprint": PRINT, "facts": {}, **changes}
+        self.run(workers.beat(self.settings, worker=worker, state=state, **said))
+
+    def try_view(self, job: str, caller: str = "anyone") -> JobView | None:
+        return self.run(jobs.view(self.settings, caller, job))
+
+    def view(self, job: str, caller: str = "anyone") -> JobView:
+        view = self.try_view(job, caller)
+        assert view is not None
+        return view
+
+    def cancel(self, job: str, caller: str = "anyone") -> JobView | None:
+        return self.run(jobs.cancel(self.settings, caller, job))
+
+    def purge(self, job: str, caller: str = "anyone") -> list[str] | None:
+        return self.run(jobs.purge(self.settings, caller, job))
+
+    def page(self, after: str | None = None, limit: int = 10, caller: str = "anyone") -> list[str] | None:
+        views = self.run(jobs.jobs(self.settings, caller, after=after, limit=limit))
+        return None if views is None else [v.id for v in views]
+
+    def events(self, job: str, after: int = 0, caller: str = "anyone") -> list[Event]:
+        """All there is behind `after`, read as a stream reads: chapter by chapter."""
+        found: list[Event] = []
+        while True:
+            chapter = self.run(jobs.follow(caller, job, found[-1].id if found else after))
+            assert chapter is not None
+            if not chapter.events:
+                return found
+            found += chapter.events
+
+    def story(self, job: str) -> list[str]:
+        return [e.type for e in self.events(job)]
+
+    def keys(self) -> set[str]:
+        return set(self.client.keys("sl1:*"))
+
+    def dump(self) -> dict[str, Any]:
+        """Everything in the store, to see that nothing changed."""
+        reads = {
+            "string": self.client.get,
+            "hash": self.client.hgetall,
+            "list": lambda key: self.client.lrange(key, 0, -1),
+            "set": self.client.smembers,
+            "zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
+            "stream": self.client.xrange,
+        }
+        return {key: reads[self.client.type(key)](key) for key in self.keys()}

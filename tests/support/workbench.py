@@ -1,0 +1,157 @@
+"""A model worker without Celery: its claims, attempts and threads, driven by hand over a real record store."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from shared import ids
+from shared.blobs import Blobs, digest
+from shared.hashing import request_hash
+from shared.job import Event, JobView
+from shared.models import Model
+from shared.request import Image, Message, Parameters, Request, Text
+from shared.settings import QueueSettings, RedisSettings, Settings
+from shared.store import jobs
+from shared.store.admission import Placing, submit
+from shared.store.claims import Claim, claim
+from shared.store.nudges import Nudger
+from shared.store.script import connect
+from tests.support.redis_server import RedisServer
+from worker.attempt import Bench, attempt
+from worker.engines.base import Engine
+from worker.engines.echo import EchoEngine
+from worker.images import Decoder
+from worker.lease import Leases
+from worker.stream import Publisher
+
+CALLER = "anyone"
+FAIL, STALL = "FAIL", "STALL"
+MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "stall_on": STALL})
+
+
+class Workbench:
+    """One worker. A question holding FAIL raises in its engine, one holding STALL hangs until it is cancelled."""
+
+    def __init__(self, redis: RedisServer, folder: Path, **queue: Any) -> None:
+        self.redis = redis
+        self.settings = Settings(
+            redis=RedisSettings(url=redis.url()),
+            blobs={"url": str(folder)},
+            queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, **queue}),
+        )
+        self.worker = ids.worker_id()
+        self.store = connect(self.settings.redis)
+        self.nudger = Nudger(self.settings.redis)
+        self.blobs = Blobs(self.settings.blobs)
+        self.leases = Leases()
+        self.bench = Bench(
+            settings=self.settings,
+            store=self.store,
+            nudger=self.nudger,
+            blobs=self.blobs,
+            decoder=Decoder(self.settings.pictures),
+            engine=EchoEngine(MODEL),
+            publisher=Publisher(self.store),
+            leases=self.leases,
+        )
+        self.bench.publisher.start()
+
+    def close(self) -> None:
+        self.bench.publisher.stop()
+        self.bench.decoder.close()
+
+    def ask(self, text: str, *pictures: bytes, **parameters: Any) -> str:
+        """A job with a new run, its pictures in the blob store; its id."""
+        names = tuple(digest(p) for p in pictures)
+        for name, data in zip(names, pictures, strict=True):
+            self.blobs.write(name, data)
+        parts = (Text(text=text), *(Image(digest=name) for name in names))
+        question = Request(
+            model=MODEL.id,
+            messages=(Message(role="user", parts=parts),),
+            parameters=Parameters(**parameters),
+        )
+        hashed = request_hash(question, MODEL.revision)
+        placing = Placing(
+            job=ids.job_id(),
+            run=ids.run_id(),
+            caller=CALLER,
+            model=MODEL.id,
+            lane=MODEL.lane,
+            priority="normal",
+            hash=hashed,
+            key=f"{CALLER}:{hashed}",
+            blobs=names,
+            request=question.model_dump_json(exclude_none=True),
+        )
+        assert self.store.run(submit(placing, self.settings, metadata={}, uploaded=True)).word == "queued"
+        return placing.job
+
+    def claim(self, fingerprint: str | None = None) -> Claim:
+        """The next waiting run."""
+        taken = self.claim_if_any(fingerprint)
+        assert taken is not None
+        return taken
+
+    def claim_if_any(self, fingerprint: str | None = None) -> Claim | None:
+        name = fingerprint or self.bench.engine.fingerprint
+        call = claim(
+            self.settings, lane=MODEL.lane, worker=self.worker, token=ids.token(), fingerprint=name
+        )
+        return self.store.run(call)
+
+    def attempt(self, engine: Engine | None = None) -> None:
+        """Claim the next run and bring the attempt to its end."""
+        bench = replace(self.bench, engine=engine) if engine else self.bench
+        attempt(bench, self.claim())
+
+    @contextmanager
+    def attempting(self) -> Iterator[Claim]:
+        """An attempt in a thread of its own; it has ended when the block has."""
+        taken = self.claim()
+        thread = threading.Thread(target=attempt, args=(self.bench, taken))
+        thread.start()
+        try:
+            yield taken
+        finally:
+            thread.join(30)
+        assert not thread.is_alive()
+
+    def job(self, job: str) -> JobView:
+        view = self.store.run(jobs.view(self.settings, CALLER, job))
+        assert view is not None
+        return view
+
+    def cancel(self, job: str) -> None:
+        self.store.run(jobs.cancel(self.settings, CALLER, job))
+
+    def events(self, job: str) -> list[Event]:
+        chapter = self.store.run(jobs.follow(CALLER, job, 0))
+        assert chapter is not None
+        return list(chapter.events)
+
+    def story(self, job: str) -> list[str]:
+        """The kinds of a job's events, text left out."""
+        return [e.type for e in self.events(job) if e.type != "text"]
+
+    def text(self, job: str) -> str:
+        """What a job's readers have, after checking that it has neither gap nor repeat."""
+        text = ""
+        for event in self.events(job):
+            if event.type == "text":
+                assert event.data["start"] == len(text)
+                text += event.data["text"]
+        return text
+
+
+@contextmanager
+def workbench(redis: RedisServer, **queue: Any) -> Iterator[Workbench]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-"))
+        bench = Workbench(redis, Path(folder), **queue)
+        stack.callback(bench.close)
+        yield bench
