@@ -19,7 +19,7 @@ from shared.errors import InternalError
 
 log = logging.getLogger(__name__)
 
-LINGER_S = 5.0
+LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 

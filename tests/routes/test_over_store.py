@@ -196,3 +196,20 @@ async def _listed(stage: Stage, status: str, count: int) -> None:
             if len(listed) >= count:
                 return
     raise AssertionError(f"never {count} {status}")
+
+
+@pytest.mark.parametrize("name", ["lease", "workers", "queue:model.sightline--tiny", "job_1", "job_" + "A" * 32, "%00"])
+async def test_a_jobs_path_reaches_no_other_record(stage: Stage, name: str) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=JOB)
+        stage.hand.take()
+        answers = [
+            await client.get(f"/v1/jobs/{name}"),
+            await client.get(f"/v1/jobs/{name}/events"),
+            await client.post(f"/v1/jobs/{name}/cancel"),
+            await client.delete(f"/v1/jobs/{name}"),
+            await client.get("/v1/jobs", params={"after": name}),
+        ]
+
+    assert [(a.status_code, a.json()["code"]) for a in answers] == [(404, "job_not_found")] * 5
