@@ -13,7 +13,7 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.store.claims import renew
 from shared.store.script import Store
-from shared.store.wakeups import WorkerWakeup
+from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.lease import Leases
 

@@ -1,18 +1,55 @@
 """Every way an attempt can go ends in one record that its caller understands."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from shared.blobs import digest
-from shared.errors import CallerError
-from shared.store.claims import append, claim, rescue, settle
+from shared.store.claims import append, rescue
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
+from tests.support.redis_server import RedisServer
 from tests.support.workbench import FAIL, MODEL, STALL, Workbench
 from worker.attempt import attempt
-from worker.engines.base import Piece, Prompt, Row
+from worker.engines.base import Finish, Row
 from worker.engines.echo import EchoEngine
+
+
+class Hiccup(EchoEngine):
+    def generate(self, row: Row) -> Finish:  # noqa: ARG002
+        raise RuntimeError("out of memory, say")
+
+
+class Slow(EchoEngine):
+    """Answers once it is allowed to end."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL)
+        self.asked, self.may_end = threading.Event(), threading.Event()
+
+    def generate(self, row: Row) -> Finish:
+        self.asked.set()
+        assert self.may_end.wait(30)
+        return super().generate(row)
+
+
+@contextmanager
+def midway(desk: Workbench) -> Iterator[None]:
+    """An attempt is under way inside the block, and ends behind it."""
+    engine = Slow()
+    thread = threading.Thread(target=desk.attempt, args=(engine,))
+    thread.start()
+    try:
+        assert engine.asked.wait(30)
+        yield
+    finally:
+        engine.may_end.set()
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> None:
@@ -61,10 +98,6 @@ def test_a_failing_model_is_tried_again_until_its_budget_is_spent(desk: Workbenc
 
 
 def test_a_model_that_fails_once_costs_nothing_but_time(desk: Workbench) -> None:
-    class Hiccup(EchoEngine):
-        def generate(self, row: Row):  # type: ignore[no-untyped-def]
-            raise RuntimeError("out of memory, say")
-
     job = desk.ask("try again")
     desk.attempt(Hiccup(MODEL))
     assert desk.nudger.listed(MODEL.lane) == 1, "nobody was told that it waits again"
@@ -76,11 +109,7 @@ def test_a_model_that_fails_once_costs_nothing_but_time(desk: Workbench) -> None
 def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(desk: Workbench) -> None:
     data = picture()
     job = desk.ask("look", data)
-    place = desk.settings.blobs.url + f"/{digest(data)[:2]}/{digest(data)}"
-    desk.redis.folder.joinpath("aside").write_bytes(data)
-    from pathlib import Path
-
-    Path(place).unlink()
+    Path(desk.settings.blobs.url, digest(data)[:2], digest(data)).unlink()
     desk.attempt()
     assert desk.job(job).status == "running"
     desk.blobs.write(digest(data), data)
@@ -163,6 +192,28 @@ def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) ->
     give_up(desk)
     desk.attempt()
     assert desk.job(job).status == "succeeded"
+
+
+def test_an_answer_waits_for_a_record_store_that_is_away_and_is_written_once(
+    redis: RedisServer, desk: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = desk.ask("one two")
+    with midway(desk):
+        redis.kill()
+        restart = threading.Thread(target=lambda: (until(lambda: "out of reach" in caplog.text), redis.start()))
+        restart.start()
+    restart.join(30)
+    assert desk.job(job).status == "succeeded"
+    assert desk.text(job) == "one two"
+    assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_an_attempt_whose_run_was_forgotten_ends_quietly(redis: RedisServer, desk: Workbench) -> None:
+    desk.ask("one two")
+    with midway(desk):
+        redis.empty()
+    assert desk.claim_if_any() is None
+    assert desk.leases.all() == []
 
 
 def give_up(desk: Workbench) -> None:

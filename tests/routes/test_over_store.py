@@ -7,7 +7,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import Exchange, data, posted
+from tests.support.exchange import data, posted
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
@@ -198,7 +198,9 @@ async def _listed(stage: Stage, status: str, count: int) -> None:
     raise AssertionError(f"never {count} {status}")
 
 
-@pytest.mark.parametrize("name", ["lease", "workers", "queue:model.sightline--tiny", "job_1", "job_" + "A" * 32, "%00"])
+@pytest.mark.parametrize(
+    "name", ["lease", "workers", "queue:model.sightline--tiny", "job_1", "job_" + "A" * 32, "%00"]
+)
 async def test_a_jobs_path_reaches_no_other_record(stage: Stage, name: str) -> None:
     stage.hand.beat()
     async with client_of(stage.app) as client:

@@ -1,0 +1,125 @@
+"""A living worker keeps its claims and hears what becomes of them; a hung one gives them up."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared.store import jobs
+from shared.store.keys import PREFIX, channel
+from tests.support.clients import until
+from tests.support.redis_server import RedisServer
+from tests.support.service import ROOT
+from tests.support.workbench import MODEL, STALL, Workbench, workbench
+from worker.heartbeat import EXIT_STALLED, Heartbeat
+from worker.lease import Lease
+
+NEVER_S = 600
+
+
+@pytest.fixture
+def patient(redis: RedisServer) -> Iterator[Workbench]:
+    """A worker whose next beat is far off: only what wakes it makes it beat."""
+    with workbench(redis, renew_s=NEVER_S, lease_s=3 * NEVER_S) as desk:
+        yield desk
+
+
+@contextmanager
+def beating(desk: Workbench) -> Iterator[Heartbeat]:
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.start({})
+    until(lambda: dict(desk.store.client.pubsub_numsub(channel(desk.worker)))[channel(desk.worker)])
+    try:
+        yield heartbeat
+    finally:
+        ending = threading.Thread(target=heartbeat.stop, args=({},))
+        ending.start()
+        until(lambda: wake(desk) and not ending.is_alive())
+        ending.join()
+
+
+def wake(desk: Workbench) -> bool:
+    desk.store.client.publish(channel(desk.worker), "state")
+    return True
+
+
+def lease_end(desk: Workbench, lease: Lease) -> float:
+    return float(desk.store.client.zscore(f"{PREFIX}lease", lease.claim.id) or 0)  # type: ignore[arg-type]
+
+
+def test_a_claim_is_renewed_while_its_worker_lives(desk: Workbench) -> None:
+    desk.ask("long")
+    with desk.leases.hold(desk.claim()) as lease:
+        first = lease_end(desk, lease)
+        with beating(desk):
+            until(lambda: lease_end(desk, lease) > first + 200)
+        assert not lease.cancel.is_set()
+
+
+def test_a_cancelled_run_stops_without_waiting_for_the_next_beat(patient: Workbench) -> None:
+    job = patient.ask(f"{STALL} for ever")
+    with beating(patient), patient.attempting():
+        until(patient.leases.all)
+        patient.cancel(job)
+    assert patient.story(job) == ["queued", "running", "cancelled"]
+
+
+def test_a_lease_found_lost_stops_its_row_only(patient: Workbench) -> None:
+    lost_job, _ = patient.ask("lost"), patient.ask("kept")
+    with beating(patient), patient.leases.hold(patient.claim()) as lost, patient.leases.hold(patient.claim()) as kept:
+        patient.cancel(lost_job)
+        assert lost.cancel.wait(30)
+        assert lost.reason == "lost"
+        assert not kept.cancel.is_set()
+
+
+def test_callers_see_a_worker_load_serve_and_leave(desk: Workbench) -> None:
+    def state() -> str:
+        return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state
+
+    assert state() == "no_worker"
+    with beating(desk) as heartbeat:
+        assert state() == "loading"
+        heartbeat.ready("f" * 32, {"rows": "4"}, lambda: 0.0)
+        assert state() == "ready"
+        heartbeat.drain()
+        until(lambda: state() == "no_worker")
+    assert state() == "no_worker"
+
+
+def test_a_worker_keeps_its_claims_over_an_outage_of_the_record_store(
+    redis: RedisServer, desk: Workbench
+) -> None:
+    desk.ask("long")
+    with desk.leases.hold(desk.claim()) as lease, beating(desk):
+        redis.kill()
+        redis.start()
+        first = lease_end(desk, lease)
+        until(lambda: lease_end(desk, lease) > first)
+        assert not lease.cancel.is_set()
+
+
+HUNG = """
+import threading
+from shared.settings import settings
+from shared.store.script import connect
+from worker.heartbeat import Heartbeat
+from worker.lease import Leases
+heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
+heartbeat.start({})
+heartbeat.ready("f", {}, lambda: 3.0)
+threading.Event().wait(60)
+"""
+
+
+@pytest.mark.parametrize(("stall_s", "exit_code"), [("2", EXIT_STALLED)])
+def test_a_worker_whose_engine_hangs_ends_so_that_another_may_start(
+    redis: RedisServer, stall_s: str, exit_code: int
+) -> None:
+    env = dict(os.environ, SIGHTLINE_REDIS__URL=redis.url(), SIGHTLINE_QUEUE__STALL_S=stall_s)
+    ended = subprocess.run([sys.executable, "-c", HUNG], env=env, cwd=ROOT, capture_output=True, check=False)
+    assert ended.returncode == exit_code, ended.stderr.decode()

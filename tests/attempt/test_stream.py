@@ -1,0 +1,141 @@
+"""What rows generate reaches readers once, in order, whatever the record store does meanwhile."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from shared.errors import Unavailable
+from shared.store.script import Call, Store
+from tests.support.workbench import Workbench
+from worker.engines.base import Piece
+from worker.lease import Lease
+from worker.stream import Channel, Publisher
+
+T = TypeVar("T")
+
+
+class Unsteady(Store):
+    """Loses the replies, or the calls, that it is told to lose."""
+
+    def __init__(self, store: Store, *, calls: int = 0, replies: int = 0) -> None:
+        super().__init__(store.client)
+        self._calls = calls
+        self._replies = replies
+        self.lost = threading.Event()
+        self.on = threading.Event()
+        self.on.set()
+
+    def run(self, call: Call[T]) -> T:
+        assert self.on.wait(30)
+        if self._calls:
+            self._calls -= 1
+            self.lost.set()
+            raise Unavailable("store_unavailable", "lost on the way")
+        reply = super().run(call)
+        if self._replies:
+            self._replies -= 1
+            self.lost.set()
+            raise Unavailable("store_unavailable", "lost on the way back")
+        return reply
+
+
+@contextmanager
+def stream(desk: Workbench, store: Store) -> Iterator[Channel]:
+    """The stream of one claimed run."""
+    publisher = Publisher(store)
+    publisher.start()
+    try:
+        with desk.leases.hold(desk.claim()) as lease:
+            yield publisher.channel(lease)
+    finally:
+        publisher.stop()
+
+
+def pieces(*texts: str) -> Iterator[Piece]:
+    start = 0
+    for number, text in enumerate(texts):
+        yield Piece(start, text, (number,))
+        start += len(text)
+
+
+def published_ids(desk: Workbench, job: str) -> list[int]:
+    return [i for e in desk.events(job) if e.type == "text" for i in e.data["ids"]]
+
+
+def test_a_flushed_stream_is_with_its_readers(desk: Workbench) -> None:
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        for piece in pieces("a red", " circle", " 🎈 on", " white"):
+            channel.emit(piece)
+        channel.flush()
+        assert desk.text(job) == "a red circle 🎈 on white"
+        assert published_ids(desk, job) == [0, 1, 2, 3]
+
+
+def test_a_write_whose_reply_was_lost_is_not_read_twice(desk: Workbench) -> None:
+    job = desk.ask("x")
+    store = Unsteady(desk.store, replies=2)
+    with stream(desk, store) as channel:
+        first, *rest = pieces("one", " two", " three")
+        channel.emit(first)
+        assert store.lost.wait(30)
+        for piece in rest:
+            channel.emit(piece)
+        channel.flush()
+    assert desk.text(job) == "one two three"
+    assert published_ids(desk, job) == [0, 1, 2]
+
+
+def test_what_the_store_did_not_take_is_sent_again(desk: Workbench) -> None:
+    job = desk.ask("x")
+    store = Unsteady(desk.store, calls=2)
+    with stream(desk, store) as channel:
+        first, *rest = pieces("one", " two", " three")
+        channel.emit(first)
+        assert store.lost.wait(30)
+        for piece in rest:
+            channel.emit(piece)
+        channel.flush()
+    assert desk.text(job) == "one two three"
+    assert published_ids(desk, job) == [0, 1, 2]
+
+
+def test_pieces_that_come_while_the_store_is_slow_are_joined(desk: Workbench) -> None:
+    job = desk.ask("x")
+    store = Unsteady(desk.store)
+    store.on.clear()
+    with stream(desk, store) as channel:
+        for piece in pieces(*(f"{n} " for n in range(100))):
+            channel.emit(piece)
+        store.on.set()
+        channel.flush()
+    assert desk.text(job) == "".join(f"{n} " for n in range(100))
+    assert len([e for e in desk.events(job) if e.type == "text"]) <= 2
+
+
+def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        for piece in (Piece(0, "", (1, 2)), Piece(0, "é", (3,)), Piece(1, "", (4,)), Piece(1, "!", (5,)), Piece(2, "", (6,))):
+            channel.emit(piece)
+        channel.flush()
+    assert desk.text(job) == "é!"
+    assert published_ids(desk, job) == [1, 2, 3, 4, 5]
+
+
+def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbench) -> None:
+    lost_job, job = desk.ask("lost"), desk.ask("kept")
+    publisher = Publisher(desk.store)
+    publisher.start()
+    lost, kept = Lease(desk.claim()), Lease(desk.claim())
+    desk.cancel(lost_job)
+    channels = publisher.channel(lost), publisher.channel(kept)
+    for channel in channels:
+        channel.emit(Piece(0, "text", (0,)))
+        channel.flush()
+    publisher.stop()
+    assert (lost.reason, lost.cancel.is_set()) == ("lost", True)
+    assert (kept.reason, kept.cancel.is_set()) == ("", False)
+    assert desk.text(job) == "text"
+    assert desk.text(lost_job) == ""

@@ -1,0 +1,66 @@
+"""Append: a stream is one text, whatever is repeated or lost on the way."""
+
+from tests.support.store import Records
+
+
+def texts(records: Records, job: str) -> str:
+    return "".join(e.data["text"] for e in records.events(job) if e.type == "text")
+
+
+def test_pieces_become_events_with_their_place_and_token_ids(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    assert records.append(claim, 0, "A red ", (5, 6)) == "ok"
+    records.wait(1)
+    assert records.append(claim, 6, "square", (7,)) == "ok"
+    pieces = [e for e in records.events(job) if e.type == "text"]
+    assert [e.data for e in pieces] == [
+        {"start": 0, "text": "A red ", "ids": [5, 6]},
+        {"start": 6, "text": "square", "ids": [7]},
+    ]
+    assert pieces[1].at_ms == records.now
+    assert [e.id for e in records.events(job)] == [1, 2, 3, 4]
+
+
+def test_a_piece_whose_reply_was_lost_is_not_read_twice(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.append(claim, 0, "one ")
+    before = records.dump()
+    assert records.append(claim, 0, "one ") == "ok"
+    assert records.dump() == before
+    assert texts(records, job) == "one "
+
+
+def test_a_piece_that_does_not_follow_on_is_refused_not_spliced(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.append(claim, 0, "one ")
+    assert records.append(claim, 8, "three") == "lost"
+    assert records.append(claim, 2, "e two") == "lost"
+    assert texts(records, job) == "one "
+
+
+def test_nothing_is_published_after_the_end(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.settle(claim)
+    assert records.append(claim, 0, "late") == "lost"
+    assert records.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_nothing_is_published_for_a_cancelled_run(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.cancel(job)
+    assert records.append(claim, 0, "late") == "lost"
+    assert records.story(job) == ["queued", "running", "cancelled"]
+
+
+def test_nothing_is_published_for_a_purged_run(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.purge(job)
+    before = records.keys()
+    assert records.append(claim, 0, "late") == "lost"
+    assert records.keys() == before

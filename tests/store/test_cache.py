@@ -1,0 +1,152 @@
+"""The cache: an answer is given again to the same question, to the same caller, from the same model alone."""
+
+import pytest
+
+from shared.store.script import Store
+from tests.support.store import LANE, OTHER_PRINT, PRINT, SETTINGS, Records
+
+
+@pytest.fixture
+def answered(records: Records) -> Records:
+    """`q` was answered under PRINT, whose worker lives."""
+    records.beat()
+    records.submit("q")
+    claim = records.claim()
+    records.append(claim, 0, "A red square.")
+    records.settle(claim)
+    return records
+
+
+def test_an_answered_question_is_answered_at_once(answered: Records) -> None:
+    submitted = answered.post(answered.placing("q"))
+    assert submitted.word == "known"
+    view = submitted.view
+    assert view is not None
+    assert (view.status, view.cache, view.ended_ms) == ("succeeded", "HIT", answered.now)
+    assert view.result is not None
+    assert view.result.text == "A red square."
+    assert answered.story(view.id) == ["queued", "running", "text", "succeeded"]
+    assert answered.client.zcard(f"sl1:queue:{LANE}") == 0
+
+
+def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) -> None:
+    placing = answered.placing("q")
+    answered.post(placing)
+    before = answered.dump()
+    assert answered.post(placing).word == "known"
+    assert answered.dump() == before
+
+
+def test_a_failed_answer_is_not_given_again(records: Records) -> None:
+    from tests.support.store import BROKEN
+
+    records.beat()
+    records.submit("q")
+    records.settle(records.claim(), BROKEN)
+    assert records.submit("q").cache == "MISS"
+
+
+def test_another_caller_never_gets_it(answered: Records) -> None:
+    assert answered.submit("q", caller="someone").cache == "MISS"
+
+
+def test_an_answer_of_one_model_is_not_given_for_another_that_lives(answered: Records) -> None:
+    answered.wait(SETTINGS.queue.worker_ttl_s + 1)
+    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    assert answered.submit("q").cache == "MISS"
+
+
+def test_answers_of_every_live_worker_count(answered: Records) -> None:
+    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    assert answered.submit("q").cache == "HIT"
+
+
+def test_with_no_worker_the_last_one_s_answers_count(answered: Records) -> None:
+    answered.wait(SETTINGS.queue.worker_ttl_s + 60)
+    assert answered.submit("q").cache == "HIT"
+
+
+def test_with_no_worker_only_the_last_one_s_answers_count(answered: Records) -> None:
+    answered.wait(1)
+    answered.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    answered.wait(SETTINGS.queue.worker_ttl_s + 60)
+    assert answered.submit("q").cache == "MISS"
+
+
+def test_a_day_after_the_last_worker_no_answer_counts(answered: Records) -> None:
+    answered.wait(86_401)
+    assert answered.submit("q").cache == "MISS"
+
+
+def test_an_answer_counts_under_the_model_that_gave_it_not_the_one_that_lives(records: Records) -> None:
+    records.beat(fingerprint=OTHER_PRINT)
+    records.submit("q")
+    records.settle(records.claim(fingerprint=PRINT), fingerprint=PRINT)
+    assert records.submit("q").cache == "MISS"
+
+
+def test_an_answer_begun_by_one_model_and_ended_by_another_is_nobody_s(records: Records) -> None:
+    records.beat(fingerprint=PRINT)
+    records.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    records.submit("q")
+    first = records.claim(fingerprint=PRINT)
+    records.append(first, 0, "half")
+    records.lose_worker()
+    second = records.claim(fingerprint=OTHER_PRINT)
+    assert (second.mixed, second.published, second.attempt) == (True, 4, 2)
+    records.settle(second, fingerprint=OTHER_PRINT)
+    records.beat(fingerprint=PRINT)
+    records.beat(worker="worker_02", fingerprint=OTHER_PRINT)
+    assert records.submit("q").cache == "MISS"
+
+
+def test_a_return_to_the_first_model_does_not_unmix_an_answer(records: Records) -> None:
+    records.submit("q")
+    records.append(records.claim(fingerprint=PRINT), 0, "half")
+    for fingerprint in (OTHER_PRINT, PRINT):
+        records.lose_worker()
+        claim = records.claim(fingerprint=fingerprint)
+        assert claim.mixed
+
+
+def test_a_new_model_that_starts_afresh_mixes_nothing(records: Records) -> None:
+    records.beat(fingerprint=OTHER_PRINT)
+    records.submit("q")
+    records.claim(fingerprint=PRINT)
+    records.lose_worker()
+    second = records.claim(fingerprint=OTHER_PRINT)
+    assert not second.mixed
+    records.settle(second, fingerprint=OTHER_PRINT)
+    records.beat(fingerprint=OTHER_PRINT)
+    assert records.submit("q").cache == "HIT"
+
+
+def test_a_hit_keeps_the_answer_for_as_long_as_a_new_one(answered: Records) -> None:
+    run = answered.submit("q").run_id
+    kept = [f"sl1:{run}{suffix}" for suffix in ("", ":events", ":attempts", ":holders")]
+    for key in kept:
+        answered.client.expire(key, 5)
+    answered.submit("q")
+    assert [answered.client.ttl(key) for key in kept] == [SETTINGS.retention.result_s] * 4
+
+
+def test_a_hit_does_not_shorten_a_longer_life(answered: Records) -> None:
+    run = answered.submit("q").run_id
+    answered.client.expire(f"sl1:{run}", 5000)
+    answered.submit("q")
+    assert answered.client.ttl(f"sl1:{run}") == 5000
+
+
+def test_an_answer_no_longer_kept_is_computed_again(answered: Records) -> None:
+    run = answered.submit("q").run_id
+    answered.client.delete(f"sl1:{run}")
+    assert answered.submit("q").cache == "MISS"
+
+
+def test_a_hit_waits_for_no_worker(store: Store) -> None:
+    records = Records(store)
+    records.beat()
+    records.submit("q")
+    records.settle(records.claim())
+    records.wait(SETTINGS.queue.worker_ttl_s + 1)
+    assert records.post(records.placing("q"), must_be_ready=True).word == "known"

@@ -1,0 +1,80 @@
+"""Claim: the best waiting work, once, and again for the same token when the reply was lost."""
+
+from tests.support.store import SETTINGS, Records
+
+
+def test_nothing_waits(records: Records) -> None:
+    assert records.try_claim() is None
+
+
+def test_a_claimed_job_runs_and_says_who_runs_it(records: Records) -> None:
+    job = records.submit("q").id
+    records.wait(5)
+    claim = records.claim()
+    view = records.view(job)
+    assert (view.status, view.started_ms, view.waiting_reason) == ("running", records.now, None)
+    assert [(a.number, a.worker, a.started_ms, a.ended_ms) for a in view.attempts] == [
+        (1, "worker_01", records.now, None)
+    ]
+    assert (claim.id, claim.request, claim.attempt, claim.published) == (view.run_id, '{"ask":"q"}', 1, 0)
+    assert (claim.caller, claim.mixed) == ("anyone", False)
+    assert [e.data for e in records.events(job) if e.type == "running"] == [{"attempt": 1}]
+
+
+def test_a_claim_whose_reply_was_lost_is_the_same_claim(records: Records) -> None:
+    records.submit()
+    records.submit()
+    token = records.token()
+    first = records.claim(token=token)
+    before = records.dump()
+    assert records.claim(token=token) == first
+    assert records.dump() == before
+
+
+def test_a_late_repeat_of_a_claim_that_was_given_up_takes_nothing(records: Records) -> None:
+    records.submit()
+    token = records.token()
+    records.claim(token=token)
+    records.lose_worker()
+    assert records.try_claim(token=token) is None
+    assert records.claim().attempt == 2
+
+
+def test_urgent_work_is_taken_first_and_patient_work_last(records: Records) -> None:
+    order = ("batch", "normal", "interactive", "normal", "interactive", "batch")
+    views = [records.submit(priority=p) for p in order]
+    taken = [records.claim().id for _ in views]
+    assert taken == [views[i].run_id for i in (2, 4, 1, 3, 0, 5)]
+
+
+def test_within_a_class_first_come_is_first_served(records: Records) -> None:
+    views = [records.submit() for _ in range(12)]
+    assert [records.claim().id for _ in views] == [v.run_id for v in views]
+
+
+def test_a_model_s_worker_takes_only_its_model_s_work(records: Records) -> None:
+    records.submit()
+    assert records.try_claim(lane="model.other") is None
+    records.claim()
+
+
+def test_cancelled_work_is_not_taken(records: Records) -> None:
+    job = records.submit().id
+    records.cancel(job)
+    assert records.try_claim() is None
+
+
+def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
+    view = records.submit()
+    claim = records.claim()
+    records.client.zadd(f"sl1:queue:{records.placing().lane}", {"run_gone": 1, claim.id: 2})
+    other = records.submit()
+    assert records.claim().id == other.run_id
+    assert records.view(view.id).status == "running"
+
+
+def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
+    records.submit()
+    claim = records.claim()
+    assert 0 < records.client.pttl(f"sl1:claim:{claim.token}") <= 60_000
+    assert records.client.zscore("sl1:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000

@@ -1,0 +1,157 @@
+"""Leases: work of a lost worker goes on elsewhere, and the lost worker, back again, writes nothing."""
+
+from shared.job import Attempt
+from tests.support.store import BROKEN, FAILURE, LANE, PRINT, Records, answer
+
+
+def test_a_renewed_lease_is_not_rescued(records: Records) -> None:
+    records.submit()
+    claim = records.claim()
+    records.wait(9)
+    assert records.renew(claim) == []
+    records.wait(9)
+    assert records.rescue() == []
+    assert records.settle(claim) == "settled"
+
+
+def test_renewing_names_the_tokens_that_are_lost(records: Records) -> None:
+    jobs = [records.submit().id for _ in range(3)]
+    kept, cancelled, settled = (records.claim() for _ in jobs)
+    records.cancel(jobs[1])
+    records.settle(settled)
+    assert records.renew(kept, cancelled, settled) == [cancelled.token, settled.token]
+
+
+def test_a_lost_lease_cannot_be_renewed_to_life(records: Records) -> None:
+    records.submit()
+    claim = records.claim()
+    records.lose_worker()
+    assert records.renew(claim) == [claim.token]
+    assert records.client.zcard("sl1:lease") == 0
+
+
+def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    started = records.now
+    assert records.lose_worker() == [(claim.id, LANE)]
+    view = records.view(job)
+    assert (view.status, view.started_ms, view.waiting_reason, view.ahead) == ("running", started, "no_worker", 0)
+    assert view.attempts == (Attempt(1, "worker_01", started, records.now, "worker_lost"),)
+    assert records.story(job) == ["queued", "running", "requeued"]
+    assert records.events(job)[-1].data == {"reason": "worker_lost"}
+
+
+def test_a_rescue_whose_reply_was_lost_rescues_once(records: Records) -> None:
+    records.submit()
+    records.claim()
+    assert len(records.lose_worker()) == 1
+    before = records.dump()
+    assert records.rescue() == []
+    assert records.dump() == before
+
+
+def test_rescued_work_returns_to_its_old_place(records: Records) -> None:
+    first, second, urgent = records.submit(), records.submit(), records.submit(priority="interactive")
+    assert records.claim().id == urgent.run_id
+    assert records.claim().id == first.run_id
+    records.submit(priority="interactive")
+    records.lose_worker()
+    order = [records.claim().id for _ in range(4)]
+    assert order[0] == urgent.run_id
+    assert order[2:] == [first.run_id, second.run_id]
+
+
+def test_a_lost_worker_that_comes_back_writes_nothing(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.append(claim, 0, "one ")
+    records.lose_worker()
+    before = records.dump()
+    assert records.append(claim, 4, "two") == "lost"
+    assert records.settle(claim) == "lost"
+    assert records.settle(claim, BROKEN) == "lost"
+    assert records.give_back(claim, FAILURE) is None
+    assert records.dump() == before
+    records.claim()
+    before = records.dump()
+    assert records.append(claim, 4, "two") == "lost"
+    assert records.settle(claim) == "lost"
+    assert records.give_back(claim) is None
+    assert records.renew(claim) == [claim.token]
+    assert records.dump() == before
+    assert records.view(job).status == "running"
+
+
+def test_only_one_of_two_workers_ends_a_run(records: Records) -> None:
+    job = records.submit("q").id
+    late = records.claim()
+    records.lose_worker()
+    second = records.claim()
+    assert records.settle(second, answer("the second")) == "settled"
+    assert records.settle(late, answer("the first")) == "lost"
+    view = records.view(job)
+    assert view.result is not None
+    assert view.result.text == "the second"
+    assert [a.outcome for a in view.attempts] == ["worker_lost", "succeeded"]
+
+
+def test_a_run_that_ends_worker_after_worker_is_poison(records: Records) -> None:
+    job = records.submit().id
+    for attempt in (1, 2):
+        assert records.claim().attempt == attempt
+        assert records.lose_worker()[0][1] == LANE
+    claim = records.claim()
+    assert records.lose_worker() == [(claim.id, "")]
+    view = records.view(job)
+    assert (view.status, view.error and view.error.code) == ("failed", "poison")
+    assert [a.outcome for a in view.attempts] == ["worker_lost"] * 3
+    assert records.try_claim() is None
+    assert records.rescue() == []
+
+
+def test_deaths_and_failures_are_counted_apart(records: Records) -> None:
+    job = records.submit().id
+    for _ in range(2):
+        records.claim()
+        records.lose_worker()
+        assert records.give_back(records.claim(), FAILURE) == LANE
+    assert records.view(job).status == "running"
+    assert records.give_back(records.claim(), FAILURE) is None
+    view = records.view(job)
+    assert view.error == FAILURE
+    assert [a.outcome for a in view.attempts][-1] == "failed"
+
+
+def test_draining_workers_spend_no_budget(records: Records) -> None:
+    job = records.submit().id
+    for _ in range(10):
+        assert records.give_back(records.claim()) == LANE
+    records.settle(records.claim())
+    assert records.view(job).status == "succeeded"
+
+
+def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    records.purge(job)
+    assert records.client.zcard("sl1:lease") == 0
+    records.client.zadd("sl1:lease", {claim.id: 1})
+    assert records.rescue() == []
+    assert records.client.zcard("sl1:lease") == 0
+
+
+def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> None:
+    from shared.store.claims import published
+
+    job = records.submit().id
+    first = records.claim()
+    records.append(first, 0, "Grün", (7, 8))
+    records.append(first, 4, "🖼!", (9,))
+    records.lose_worker()
+    second = records.claim(fingerprint=PRINT)
+    assert second.published == 6
+    assert published(records.store, second.id) == ("Grün🖼!", (7, 8, 9))
+    assert records.append(second, 6, " more", (10,)) == "ok"
+    texts = [e.data["text"] for e in records.events(job) if e.type == "text"]
+    assert "".join(texts) == "Grün🖼! more"
