@@ -27,17 +27,14 @@ async def translated(body: bytes, read: Callable[[bytes], T]) -> T:
 async def read_body(request: Request, limits: ApiSettings) -> bytes:
     """Raises CallerError (payload_too_large, upload_timeout, invalid_request), ClientDisconnect."""
     limit = int(limits.body_limit_mb * 2**20)
+    reply_of(request).unread = True
+    _check_headers(request, limit)
     try:
-        _check_headers(request, limit)
         async with asyncio.timeout(limits.upload_limit_s):
             return await _receive(request, limit)
     except TimeoutError:
-        reply_of(request).linger = True
         message = f"The body did not arrive within {limits.upload_limit_s:g} s."
         raise CallerError("upload_timeout", message) from None
-    except CallerError:
-        reply_of(request).linger = True
-        raise
 
 
 def _check_headers(request: Request, limit: int) -> None:
@@ -61,10 +58,12 @@ async def _receive(request: Request, limit: int) -> bytes:
             raise ClientDisconnect
         chunk = message.get("body", b"")
         received += len(chunk)
+        more = message.get("more_body", False)
+        reply_of(request).unread = more
         if received > limit:
             raise _too_large(limit)
         chunks.append(chunk)
-        if not message.get("more_body", False):
+        if not more:
             return b"".join(chunks) if len(chunks) > 1 else chunk
 
 

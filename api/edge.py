@@ -42,9 +42,9 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                closing = [(b"connection", b"close")] if reply.linger else []
+                closing = [(b"connection", b"close")] if reply.unread else []
                 message["headers"] = [*message.get("headers", ()), *reply.raw_headers, *closing]
-            elif reply.linger and not message.get("more_body", False):
+            elif reply.unread and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 await _linger(receive)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}

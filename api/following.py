@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
 
 from api.context import ProcessContext
 from shared.errors import ServiceError
@@ -14,8 +13,7 @@ async def follow(context: ProcessContext, view: JobView, after: int = 0) -> Asyn
 
     Close it (`aclosing`) to stop listening. Raises ServiceError, also where the story breaks off.
     """
-    told = context.waiting.events(view, after, context.settings.api.keepalive_s)
-    async with aclosing(cast(AsyncGenerator[Event | None], told)) as events:
+    async with aclosing(context.waiting.events(view, after, context.settings.api.keepalive_s)) as events:
         async for event in events:
             if event is None:
                 yield standing(await context.jobs.get(view.caller, view.id))

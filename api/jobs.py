@@ -1,27 +1,13 @@
 """What a caller can read and change of jobs that were admitted."""
 
-from dataclasses import dataclass
-
+from api.readiness import ModelState, model_state
 from shared.blobs import Blobs
 from shared.errors import CallerError
-from shared.estimate import loading_time
 from shared.job import JobView
 from shared.models import Model
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store.script import AsyncStore
-
-
-@dataclass(frozen=True)
-class ModelState:
-    """How ready a model is. `state` is ready, loading, no_worker or failed; `estimated_time` in seconds."""
-
-    state: str
-    workers: int
-    queued: int
-    estimated_time: float
-    basis: str
-    reason: str | None = None
 
 
 class Jobs:
@@ -68,11 +54,7 @@ class Jobs:
         await self._blobs.delete_async(orphans)
 
     async def model_state(self, model: Model) -> ModelState:
-        lane = await self._store.run(transitions.lane(self._settings, model.lane))
-        seconds, basis = loading_time(lane, model.load_guess_s)
-        return ModelState(
-            lane.state, lane.ready + lane.loading, lane.queued, round(seconds, 3), basis, lane.failed
-        )
+        return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
 
 
 def _found(view: JobView | None) -> JobView:

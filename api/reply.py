@@ -12,12 +12,12 @@ KEY = "sightline.reply"
 class Reply:
     """One per request, made by `api.edge`, which adds the headers when the answer starts.
 
-    `linger` means the body was refused before all of it was read: see `api.edge`.
+    `unread` means that a part of the body was not received: `api.edge` then closes the connection, gently.
     """
 
     request_id: str
     headers: dict[str, str] = field(default_factory=dict)
-    linger: bool = False
+    unread: bool = False
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

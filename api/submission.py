@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from api.readiness import model_state, not_ready
 from shared import ids
 from shared.addresses import check_url
 from shared.blobs import Blobs, digest
-from shared.errors import CallerError, InternalError, ModelFailed, ServiceError, Unavailable
-from shared.estimate import Lane, loading_time
+from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from shared.estimate import Lane
 from shared.hashing import request_hash
 from shared.job import JobView, Priority
 from shared.models import Model, Models
@@ -70,7 +71,7 @@ class Submission:
         model = self._models.resolve(request.model)
         lane = await self._lane(model)
         if lane.state == "failed":
-            raise ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
+            raise not_ready(model, model_state(model, lane))
         request, data = await self._checked(request.model_copy(update={"model": model.id}))
         pending = any(image.url for image in request.images)
         samples = model.samples if lane.samples is None else lane.samples
@@ -124,7 +125,7 @@ class Submission:
                 retry_after=min(max(wait, 1), 60),
             )
         if word == "unready":
-            return not_ready(model, lane)
+            return not_ready(model, model_state(model, lane))
         return InternalError()
 
     async def _checked(self, request: Request) -> tuple[Request, dict[str, bytes]]:
@@ -178,20 +179,4 @@ def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pendi
         key=f"{terms.caller}:{hashed}" if reuse and not pending else None,
         blobs=tuple(dict.fromkeys(i.digest for i in request.images if i.digest)),
         request=request.model_dump_json(exclude_none=True),
-    )
-
-
-def not_ready(model: Model, lane: Lane) -> ServiceError:
-    """The 503 (or 500) of a model that no worker serves now, with an honest `estimated_time`."""
-    if lane.state == "failed":
-        return ModelFailed(f"The model {model.id} cannot be loaded: {lane.failed}")
-    seconds, basis = loading_time(lane, model.load_guess_s)
-    code = "model_loading" if lane.loading else "no_worker"
-    what = "is loading" if lane.loading else "has no worker"
-    return Unavailable(
-        code,
-        f"Model {model.id} {what}.",
-        retry_after=min(max(seconds, 1), 60),
-        estimated_time=round(seconds, 3),
-        basis=basis,
     )

@@ -4,7 +4,7 @@ Reading alone would be correct; being woken is quick.
 """
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -41,7 +41,7 @@ class Waiting:
                     view = await self._read(view)
         return view
 
-    async def events(self, view: JobView, after: int, idle_s: float) -> AsyncIterator[Event | None]:
+    async def events(self, view: JobView, after: int, idle_s: float) -> AsyncGenerator[Event | None]:
         """Every event behind id `after`, to the terminal one; None where nothing came for `idle_s`.
 
         Raises CallerError `job_not_found` where the job was purged meanwhile.

@@ -39,7 +39,7 @@ CODES: dict[str, Code] = {
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
     "unauthorized": Code(401, False, "Send `Authorization: Bearer <key>` with a valid key."),
-    "not_found": Code(404, False, "Check the path; the API reference at /docs lists the routes."),
+    "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
     "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
@@ -61,6 +61,7 @@ CODES: dict[str, Code] = {
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
     "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),
+    "stream_rewound": Code(410, False, "The store lost the end of this stream; read the job again."),
     "stream_broken": Code(
         500, True, "Submit again; the worker that continued cannot extend the published text."
     ),

@@ -6,9 +6,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import context_of
-from api.jobs import ModelState
 from api.openapi import answers
-from shared.errors import ModelFailed, ServiceError, Unavailable
+from api.readiness import ModelState, not_ready
 from shared.models import Model
 
 router = APIRouter(tags=["hugging face"], responses=answers("HuggingFaceError"))
@@ -20,7 +19,7 @@ _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "f
 async def model_health(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     if state.state != "ready":
-        raise _not_ready(model, state)
+        raise not_ready(model, state)
     return Response(to_json({"status": "ready"}), media_type="application/json")
 
 
@@ -59,7 +58,11 @@ def to_status(model: Model, state: ModelState) -> dict[str, Any]:
         "state": _STATES[state.state],
         "compute_type": model.device,
         "framework": "transformers",
+        "workers": state.workers,
+        "queued": state.queued,
         "estimated_time": state.estimated_time,
+        "basis": state.basis,
+        "reason": state.reason,
     }
 
 
@@ -67,16 +70,3 @@ async def _state(request: Request, name: str) -> tuple[Model, ModelState]:
     context = context_of(request)
     model = context.models.resolve(name)
     return model, await context.jobs.model_state(model)
-
-
-def _not_ready(model: Model, state: ModelState) -> ServiceError:
-    if state.state == "failed":
-        return ModelFailed(f"The model {model.id} cannot be loaded: {state.reason}")
-    loading = state.state == "loading"
-    return Unavailable(
-        "model_loading" if loading else "no_worker",
-        f"Model {model.id} {'is loading' if loading else 'has no worker'}.",
-        retry_after=state.estimated_time,
-        estimated_time=state.estimated_time,
-        basis=state.basis,
-    )

@@ -118,8 +118,8 @@ async def job_events(request: Request, id: str) -> Response:
     context = context_of(request)
     after = _after(request)
     view = await context.jobs.get(caller_of(), id)
-    if after > view.last_event and not view.ended:
-        raise CallerError("invalid_request", "This job has no event with that id yet.", param="Last-Event-ID")
+    if after > view.last_event + view.ended:
+        raise CallerError("stream_rewound", "This job has no event with that id.", param="Last-Event-ID")
     note(request, view)
     return EventStream(_blocks(context, view, after), head_start_s=context.settings.api.head_start_s)
 

@@ -1,7 +1,7 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shared.estimate import Lane, estimate, waiting_reason
@@ -55,7 +55,7 @@ def _view(
     status = _status(job, run)
     created = int(job["created"])
     ended = int(job["ended"]) if "ended" in job else None
-    tries = [a for a in map(_attempt, attempts) if ended is None or a.started_ms <= ended]
+    tries = _until(ended, [_attempt(a) for a in attempts])
     waits = status == "queued" or run.get("state") == "queued"
     result = run.get("result") if status == "succeeded" else None
     return JobView(
@@ -70,7 +70,7 @@ def _view(
         waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
         ahead=max(facts.ahead, 0) if facts and waits else None,
         estimate=estimate(facts) if facts else None,
-        attempts=tuple(tries),
+        attempts=tries,
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
         result=Result.model_validate_json(result) if result else None,
@@ -91,6 +91,17 @@ def _attempt(row: str) -> Attempt:
     raw = json.loads(row)
     return Attempt(
         int(raw["number"]), raw["worker"], int(raw["started"]), raw.get("ended"), raw.get("outcome")
+    )
+
+
+def _until(ended: int | None, attempts: list[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts as they stood when the job ended: its run may have gone on for others."""
+    if ended is None:
+        return tuple(attempts)
+    return tuple(
+        a if a.ended_ms is not None and a.ended_ms <= ended else replace(a, ended_ms=None, outcome=None)
+        for a in attempts
+        if a.started_ms <= ended
     )
 
 

@@ -5,19 +5,16 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.datastructures import Headers
 
-from api import pacing
 from shared.errors import (
     CODES,
     CallerError,
-    InternalError,
     ModelFailed,
     QuotaExceeded,
     ServiceError,
     Unavailable,
 )
-from tests.support.app import JSON, application, client_of, serving
+from tests.support.app import serving
 from tests.support.desk import Desk
 
 QUESTION = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
@@ -265,88 +262,3 @@ async def test_a_sane_request_id_is_the_callers_own_and_others_are_replaced(sent
     answered = response.headers["x-request-id"]
     assert (answered == sent) is kept
     assert kept or answered.startswith("req_")
-
-
-@pytest.mark.parametrize(
-    ("agent", "error", "held"),
-    [
-        ("@huggingface/inference/4.13.30 Node.js/22", LOADING, [1.0]),
-        ("@huggingface/inference/4.13.30 Node.js/22", InternalError(), []),
-        ("unknown/None; hf_hub/2.4.0; python/3.11", LOADING, []),
-        ("", LOADING, []),
-    ],
-)
-async def test_huggingface_js_cannot_spin_on_a_503(
-    agent: str, error: ServiceError, held: list[float]
-) -> None:
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    await pacing.pace(Headers({"user-agent": agent}), error, sleep)
-
-    assert slept == held
-
-
-async def test_a_paced_503_still_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacing, "HELD_S", 0)
-    desk = Desk()
-    desk.refusal = LOADING
-    agent = {"user-agent": "@huggingface/inference/4.13.30 Node.js/22"}
-
-    async with serving(desk) as client:
-        response = await client.post("/models/sightline/tiny", json=INPUTS, headers=agent)
-
-    assert (response.status_code, response.headers["content-type"]) == (503, "application/json")
-
-
-@pytest.mark.parametrize(
-    ("body", "code"),
-    [
-        (b"", "invalid_json"),
-        (b"{", "invalid_json"),
-        (b'{"messages": NaN}', "invalid_json"),
-        (b'{"messages": 1e999}', "invalid_json"),
-        (b'{"messages": "\\ud800"}', "invalid_json"),
-        (b"\xff\xfe", "invalid_json"),
-        (b"[" * 100_000, "invalid_json"),
-        (b"null", "invalid_request"),
-        (b"[]", "invalid_request"),
-        (b'"text"', "invalid_request"),
-        (b"{}", "invalid_request"),
-        (
-            b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}',
-            "unknown_field",
-        ),
-        (b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}', "model_not_found"),
-    ],
-)
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
-async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, code: str) -> None:
-    async with application(Desk()) as app, client_of(app) as client:
-        response = await client.post(path, content=body, headers=JSON)
-
-    answer = response.json()
-    assert 400 <= response.status_code < 500
-    assert answer.get("error", answer)["code"] == code
-
-
-@pytest.mark.parametrize(
-    ("body", "kind", "code"),
-    [
-        (
-            b'{"inputs": No input example has been defined for this model task.}',
-            "application/json",
-            "invalid_json",
-        ),
-        (b"", "application/json", "invalid_json"),
-        (b'{"inputs": 3}', "application/json", "invalid_request"),
-        (b"[" * 100_000, "application/json", "invalid_json"),
-    ],
-)
-async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str, code: str) -> None:
-    async with serving(Desk()) as client:
-        response = await client.post("/models/sightline/tiny", content=body, headers={"content-type": kind})
-
-    assert (response.status_code, response.json()["error_type"]) == (400, code)

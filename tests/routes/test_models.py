@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.jobs import ModelState
+from api.readiness import ModelState
 from shared.errors import Unavailable
 from tests.support.app import serving
 from tests.support.desk import NO_WORKER, Desk

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.store.script import Store
-from tests.support.store import LANE, OTHER_PRINT, PRINT, SETTINGS, Records
+from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records
 
 
 @pytest.fixture
@@ -38,8 +38,6 @@ def test_a_repeated_hit_whose_reply_was_lost_changes_nothing(answered: Records) 
 
 
 def test_a_failed_answer_is_not_given_again(records: Records) -> None:
-    from tests.support.store import BROKEN
-
     records.beat()
     records.submit("q")
     records.settle(records.claim(), BROKEN)

@@ -1,6 +1,7 @@
 """Leases: work of a lost worker goes on elsewhere, and the lost worker, back again, writes nothing."""
 
 from shared.job import Attempt
+from shared.store.claims import published
 from tests.support.store import BROKEN, FAILURE, LANE, PRINT, Records, answer
 
 
@@ -142,8 +143,6 @@ def test_a_purged_run_s_lease_is_forgotten(records: Records) -> None:
 
 
 def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> None:
-    from shared.store.claims import published
-
     job = records.submit().id
     first = records.claim()
     records.append(first, 0, "Grün", (7, 8))

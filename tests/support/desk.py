@@ -5,11 +5,12 @@ breaks. What it was asked lies in `asked`; `script` is called with each new job'
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
-from api.jobs import Jobs, ModelState
+from api.jobs import Jobs
+from api.readiness import ModelState
 from api.submission import Submission, Terms
 from api.waiting import Waiting
 from shared.errors import CallerError
@@ -34,6 +35,7 @@ class Desk(Submission, Jobs, Waiting):
         self.refusal: Exception | None = None
         self.cache: CacheWord = "MISS"
         self.states = {"sightline/tiny": READY}
+        self.breaks_off = False
         self.submitted = asyncio.Event()
         self.cancelled = asyncio.Event()
         self._changed = asyncio.Event()
@@ -143,7 +145,7 @@ class Desk(Submission, Jobs, Waiting):
             pass
         return self.views[view.id]
 
-    async def events(self, view: JobView, after: int, idle_s: float) -> AsyncIterator[Event | None]:
+    async def events(self, view: JobView, after: int, idle_s: float) -> AsyncGenerator[Event | None]:
         sent = after
         while True:
             if self.refusal is not None:
@@ -155,7 +157,7 @@ class Desk(Submission, Jobs, Waiting):
                     return
             if len(self.stories[view.id]) > sent:
                 continue
-            if self.views[view.id].ended:
+            if self.views[view.id].ended or self.breaks_off:
                 return
             try:
                 await asyncio.wait_for(self._changed.wait(), idle_s)

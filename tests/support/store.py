@@ -77,15 +77,18 @@ class Records:
         return self.run(admission.submit(placing, self.settings, **{"metadata": {}, **terms}))
 
     def submit(self, question: str = "", **changes: Any) -> JobView:
-        """Submit and expect a job."""
-        view = self.post(self.placing(question, **changes)).view
-        assert view is not None
-        return view
+        """Submit as the API does, its pictures uploaded where they are missing, and expect a job."""
+        return self._accepted(self.placing(question, **changes))
 
     def submit_pending(self, **changes: Any) -> JobView:
         """A job whose pictures are still to be fetched."""
-        submitted = self.post(self.placing(key=None, **changes), pending_terms='{"reuse":true}')
-        assert submitted.word == "intake"
+        return self._accepted(self.placing(key=None, **changes), pending_terms='{"reuse":true}')
+
+    def _accepted(self, placing: Placing, **terms: Any) -> JobView:
+        submitted = self.post(placing, **terms)
+        if submitted.word == "pictures":
+            self.upload(replace(placing, blobs=submitted.missing))
+            submitted = self.post(placing, uploaded=True, **terms)
         assert submitted.view is not None
         return submitted.view
 
@@ -108,7 +111,9 @@ class Records:
         return self.claim(lane=INTAKE, fingerprint="")
 
     def admit(self, claim: Claim, question: str = "", **changes: Any) -> str:
-        placing = self.placing(question, job=claim.id, **changes)
+        return self.admit_placing(claim, self.placing(question, job=claim.id, **changes))
+
+    def admit_placing(self, claim: Claim, placing: Placing) -> str:
         return self.run(admission.admit(placing, self.settings, token=claim.token))
 
     def append(self, claim: Claim, start: int, text: str, ids: Sequence[int] = (1,)) -> str:

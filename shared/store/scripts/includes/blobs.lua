@@ -12,8 +12,8 @@ end
 
 local function hold(digest, holder, till)
   local key = P .. 'blob:' .. digest
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   redis.call('ZADD', key, till, holder)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
   outlive_holders(key)
 end
 

@@ -1,0 +1,39 @@
+"""How ready a model is, and what a caller who cannot wait is told."""
+
+from dataclasses import dataclass
+
+from shared.errors import ModelFailed, ServiceError, Unavailable
+from shared.estimate import Lane, loading_time
+from shared.models import Model
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready."""
+
+    state: str
+    workers: int
+    queued: int
+    estimated_time: float
+    basis: str
+    reason: str | None = None
+
+
+def model_state(model: Model, lane: Lane) -> ModelState:
+    seconds, basis = loading_time(lane, model.load_guess_s)
+    workers = lane.ready + lane.loading
+    return ModelState(lane.state, workers, lane.queued, round(seconds, 3), basis, lane.failed)
+
+
+def not_ready(model: Model, state: ModelState) -> ServiceError:
+    """The 503 of a model that no worker serves now, or the 500 of one that none will."""
+    if state.state == "failed":
+        return ModelFailed(f"The model {model.id} cannot be loaded: {state.reason}")
+    loading = state.state == "loading"
+    return Unavailable(
+        "model_loading" if loading else "no_worker",
+        f"Model {model.id} {'is loading' if loading else 'has no worker'}.",
+        retry_after=state.estimated_time,
+        estimated_time=state.estimated_time,
+        basis=state.basis,
+    )

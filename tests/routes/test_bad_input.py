@@ -1,0 +1,57 @@
+"""Bodies that no client should send."""
+
+import pytest
+
+from tests.support.app import JSON, serving
+from tests.support.desk import Desk
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b'{"messages": NaN}', "invalid_json"),
+        (b'{"messages": 1e999}', "invalid_json"),
+        (b'{"messages": "\\ud800"}', "invalid_json"),
+        (b"\xff\xfe", "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"null", "invalid_request"),
+        (b"[]", "invalid_request"),
+        (b'"text"', "invalid_request"),
+        (b"{}", "invalid_request"),
+        (
+            b'{"model": "sightline/tiny", "messages": [{"role": "user", "content": "x"}], "webhok": 1}',
+            "unknown_field",
+        ),
+        (b'{"model": "nobody/none", "messages": [{"role": "user", "content": "x"}]}', "model_not_found"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
+async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, code: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post(path, content=body, headers=JSON)
+
+    answer = response.json()
+    assert 400 <= response.status_code < 500
+    assert answer.get("error", answer)["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        (
+            b'{"inputs": No input example has been defined for this model task.}',
+            "application/json",
+            "invalid_json",
+        ),
+        (b"", "application/json", "invalid_json"),
+        (b'{"inputs": 3}', "application/json", "invalid_request"),
+        (b"[" * 100_000, "application/json", "invalid_json"),
+    ],
+)
+async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str, code: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/models/sightline/tiny", content=body, headers={"content-type": kind})
+
+    assert (response.status_code, response.json()["error_type"]) == (400, code)

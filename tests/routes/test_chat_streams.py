@@ -1,0 +1,157 @@
+"""A chat answer in pieces, and what becomes of a failure at each moment."""
+
+from typing import Any
+
+import pytest
+
+from shared.errors import CallerError
+from tests.support.app import application, serving
+from tests.support.desk import Desk, answering, failing
+from tests.support.exchange import data, posted
+
+TURNS = [{"role": "user", "content": "What is this?"}]
+STREAM = {"model": "sightline/tiny", "messages": TURNS, "stream": True}
+FIRST = "job_00000000000000000000000000000001"
+USAGE = {
+    "prompt_tokens": 9,
+    "completion_tokens": 3,
+    "total_tokens": 12,
+    "prompt_tokens_details": {"image_tokens": 4},
+}
+
+
+def _chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-00000000000000000000000000000001",
+        "object": "chat.completion.chunk",
+        "created": 1760000000,
+        "model": "sightline/tiny",
+        "system_fingerprint": None,
+        "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
+    }
+
+
+async def test_a_stream_is_the_answer_in_pieces_and_says_its_end() -> None:
+    async with serving(answering("A ", "cat.")) as client:
+        response = await client.post("/v1/chat/completions", json=STREAM)
+
+    assert (response.status_code, response.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    assert (response.headers["x-job-id"], response.headers["x-cache"]) == (FIRST, "MISS")
+    assert "x-compute-time" not in response.headers
+    assert data(response.content) == [
+        _chunk({"role": "assistant", "content": ""}),
+        _chunk({"content": "A "}),
+        _chunk({"content": "cat."}),
+        _chunk({"content": ""}, "stop"),
+        "[DONE]",
+    ]
+
+
+async def test_a_stream_counts_its_tokens_only_when_asked() -> None:
+    body = {**STREAM, "stream_options": {"include_usage": True}}
+    async with serving(answering("A cat.")) as client:
+        response = await client.post("/v1/chat/completions", json=body)
+
+    *_, usage, done = data(response.content)
+    assert (usage["choices"], usage["usage"], done) == ([], USAGE, "[DONE]")
+
+
+async def test_an_empty_answer_is_a_whole_stream_too() -> None:
+    async with serving(answering("")) as client:
+        response = await client.post("/v1/chat/completions", json=STREAM)
+
+    role, finish, done = data(response.content)
+    assert role["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert (finish["choices"][0]["finish_reason"], done) == ("stop", "[DONE]")
+
+
+async def test_a_text_stream_is_in_its_own_form() -> None:
+    body = {"model": "sightline/tiny", "prompt": "What?", "stream": True}
+    async with serving(answering("A ", "cat.")) as client:
+        response = await client.post("/v1/completions", json=body)
+
+    *chunks, done = data(response.content)
+    assert [(c["choices"][0]["text"], c["choices"][0]["finish_reason"]) for c in chunks] == [
+        ("A ", None),
+        ("cat.", None),
+        ("", "stop"),
+    ]
+    assert done == "[DONE]"
+
+
+async def test_no_block_of_a_stream_is_without_data() -> None:
+    desk = Desk()
+    async with application(desk, keepalive_s=0.01, head_start_s=0.01) as app:
+        stream = posted(app, STREAM)
+        await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
+        desk.succeed(FIRST, "A cat.")
+        await stream.finish()
+
+    parts = [part for part in stream.body.split(b"\n\n") if part]
+    assert all(part.startswith((b"data: ", b": ")) for part in parts)
+
+
+async def test_a_failure_in_mid_stream_is_an_error_event_and_no_end_of_text() -> None:
+    async with serving(failing("A ")) as client:
+        response = await client.post("/v1/chat/completions", json=STREAM)
+
+    error = {"message": "It broke.", "type": "server_error", "param": "messages.0", "code": "stream_broken"}
+    assert response.status_code == 200
+    assert data(response.content)[-1] == {"error": error, "error_type": "generation"}
+
+
+async def test_a_bug_in_mid_stream_is_an_error_event_without_its_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        stream = posted(app, STREAM)
+        await desk.submitted.wait()
+        desk.say(FIRST, "A ")
+        await stream.until(lambda e: b'"A "' in e.body)
+        desk.refusal = RuntimeError("secret")
+        desk.succeed(FIRST, "cat.")
+        await stream.finish()
+
+    last = data(stream.body)[-1]
+    assert (last["error"]["code"], b"secret" in stream.body) == ("internal_error", False)
+    assert [r.getMessage() for r in caplog.records] == ["an event stream failed"]
+
+
+async def test_a_stream_whose_job_vanishes_does_not_end_as_if_complete() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        stream = posted(app, STREAM)
+        await desk.submitted.wait()
+        desk.say(FIRST, "A ")
+        await stream.until(lambda e: b'"A "' in e.body)
+        desk.refusal = CallerError("job_not_found", "The job was deleted.")
+        await stream.finish()
+
+    assert data(stream.body)[-1]["error"]["code"] == "job_not_found"
+
+
+async def test_the_headers_of_a_slow_stream_do_not_wait_for_its_first_word() -> None:
+    desk = Desk()
+    async with application(desk, head_start_s=0.01, keepalive_s=60) as app:
+        stream = posted(app, STREAM)
+        await stream.until(lambda e: e.body == b": waiting\n\n")
+        desk.fail(FIRST, "invalid_image", "Not a picture.")
+        await stream.finish()
+
+    # Found late, it can only be an event: the status has left.
+    assert stream.status == 200
+    assert data(stream.body)[-1]["error"]["code"] == "invalid_image"
+
+
+async def test_a_story_that_breaks_off_does_not_end_as_if_complete() -> None:
+    desk = Desk()
+    desk.breaks_off = True
+    desk.script = lambda job: desk.say(job, "A ")
+    async with serving(desk) as client:
+        response = await client.post("/v1/chat/completions", json=STREAM)
+
+    assert data(response.content)[-1]["error"]["code"] == "stream_broken"

@@ -1,0 +1,117 @@
+"""A job's story: whole, from any place on, and while nothing happens."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.app import application, serving
+from tests.support.desk import Desk
+from tests.support.exchange import Exchange
+from tests.support.jobs import FIRST, QUESTION, SUCCEEDED
+
+
+def blocks(body: bytes) -> list[dict[str, str]]:
+    """The events of a stream; comments left out."""
+    parts = [p for p in body.decode().split("\n\n") if p and not p.startswith(":")]
+    return [dict(line.split(": ", 1) for line in part.split("\n")) for part in parts]
+
+
+async def _story(desk: Desk, query: str = "", **headers: str) -> list[dict[str, str]]:
+    async with serving(desk) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    return blocks(response.content)
+
+
+async def _told() -> Desk:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+    desk.run(FIRST)
+    desk.say(FIRST, "A ")
+    desk.succeed(FIRST, "cat.")
+    return desk
+
+
+async def test_the_events_of_a_job_are_its_whole_story() -> None:
+    story = await _story(await _told())
+
+    at = 1760000001.0
+    ended = {**SUCCEEDED, "started_at": 1760000000.5}
+    expected: list[tuple[str, str, dict[str, Any]]] = [
+        ("1", "queued", {"job_id": FIRST, "at": at}),
+        ("2", "running", {"job_id": FIRST, "at": at, "attempt": 1}),
+        ("3", "text", {"job_id": FIRST, "at": at, "start": 0, "text": "A ", "ids": [0]}),
+        ("4", "text", {"job_id": FIRST, "at": at, "start": 2, "text": "cat.", "ids": [0]}),
+        ("5", "succeeded", {"job": ended, "at": at}),
+    ]
+    assert [(e["id"], e["event"], json.loads(e["data"])) for e in story] == expected
+
+
+@pytest.mark.parametrize("seen", range(6))
+async def test_a_reader_who_comes_back_gets_exactly_the_rest(seen: int) -> None:
+    desk = await _told()
+
+    rest = [str(i) for i in range(seen + 1, 6)]
+    assert [e["id"] for e in await _story(desk, f"?after={seen}")] == rest
+    assert [e["id"] for e in await _story(desk, "?after=0", **{"last-event-id": str(seen)})] == rest
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "param"),
+    [
+        ("?after=x", {}, "after"),
+        ("?after=-1", {}, "after"),
+        ("", {"last-event-id": "1-0"}, "Last-Event-ID"),
+        ("", {"last-event-id": ""}, "Last-Event-ID"),
+    ],
+)
+async def test_a_bad_event_id_is_refused(query: str, headers: dict[str, str], param: str) -> None:
+    async with serving(await _told()) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events{query}", headers=headers)
+
+    assert (response.status_code, response.json()["param"]) == (400, param)
+
+
+async def test_a_reader_who_knows_more_than_the_store_is_told_so() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=QUESTION)
+        response = await client.get(f"/v1/jobs/{FIRST}/events?after=9")
+
+    assert (response.status_code, response.json()["code"]) == (410, "stream_rewound")
+
+
+async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:
+    desk = Desk()
+    async with application(desk, keepalive_s=0.01) as app:
+        await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
+        stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
+        await stream.until(lambda e: b": queued 3 busy\n\n" in e.body)
+        desk.run(FIRST)
+        await stream.until(lambda e: b": running\n\n" in e.body)
+        desk.succeed(FIRST, "A cat.")
+        await stream.finish()
+
+    assert [e["event"] for e in blocks(stream.body)] == ["queued", "running", "text", "succeeded"]
+    assert stream.complete
+
+
+async def test_a_reader_who_leaves_changes_nothing() -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        await Exchange(app, "POST", "/v1/jobs", chunks=(json.dumps(QUESTION).encode(),)).start().finish()
+        stream = Exchange(app, "GET", f"/v1/jobs/{FIRST}/events").start()
+        await stream.until(lambda e: bool(e.body))
+        stream.hang_up()
+        await stream.finish()
+
+    assert desk.views[FIRST].status == "queued"
+
+
+async def test_the_events_of_an_unknown_job_are_a_plain_404() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(f"/v1/jobs/{FIRST}/events")
+
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")

@@ -1,0 +1,97 @@
+"""Blob holds: a picture is there for as long as work needs it, and its record is not kept for ever."""
+
+from tests.support.store import SETTINGS, Records
+
+PICTURE, OTHER = "d" * 64, "e" * 64
+KEY = f"sl1:blob:{PICTURE}"
+
+
+def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None:
+    before = records.dump()
+    submitted = records.post(records.placing(blobs=(PICTURE, OTHER)))
+    assert (submitted.word, submitted.missing) == ("pictures", (PICTURE, OTHER))
+    assert records.dump() == before
+
+
+def test_a_picture_that_another_job_holds_need_not_be_uploaded(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    assert records.post(records.placing(blobs=(PICTURE, OTHER))).missing == (OTHER,)
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
+
+
+def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:
+    records.upload(records.placing(blobs=(PICTURE,)))
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+
+
+def test_a_hit_or_a_join_needs_no_upload(records: Records) -> None:
+    records.beat()
+    records.submit("q", blobs=(PICTURE,))
+    records.client.delete(KEY)
+    assert records.post(records.placing("q", blobs=(PICTURE,))).word == "known"
+    records.settle(records.claim())
+    records.client.delete(KEY)
+    assert records.post(records.placing("q", blobs=(PICTURE,))).word == "known"
+
+
+def test_work_that_has_not_ended_holds_its_pictures_without_limit(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    assert records.client.ttl(KEY) == -1
+    records.claim()
+    records.wait(10**6)
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
+
+
+def test_after_the_end_pictures_are_held_as_long_as_the_result(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    records.settle(records.claim())
+    assert records.client.ttl(KEY) == SETTINGS.retention.result_s
+    records.wait(SETTINGS.retention.result_s - 1)
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
+
+
+def test_an_expired_hold_does_not_count(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    records.settle(records.claim())
+    records.wait(SETTINGS.retention.result_s + 1)
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+
+
+def test_expired_holds_of_a_popular_picture_do_not_pile_up(records: Records) -> None:
+    for _ in range(5):
+        records.submit(blobs=(PICTURE,))
+        records.settle(records.claim())
+        records.wait(SETTINGS.retention.result_s + 1)
+    records.submit(blobs=(PICTURE,))
+    assert records.client.zcard(KEY) == 1
+
+
+def test_the_record_lives_as_long_as_the_longest_hold(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    records.submit(blobs=(PICTURE,))
+    records.settle(records.claim())
+    assert records.client.ttl(KEY) == -1
+    records.upload(records.placing(blobs=(PICTURE,)))
+    assert records.client.ttl(KEY) == -1
+    records.settle(records.claim())
+    assert records.client.ttl(KEY) == 3600
+
+
+def test_an_upload_nobody_admits_is_forgotten(records: Records) -> None:
+    records.upload(records.placing(blobs=(PICTURE,)))
+    assert records.client.ttl(KEY) == 3600
+
+
+def test_a_failed_intake_lets_go_of_its_pictures(records: Records) -> None:
+    records.submit_pending(blobs=(PICTURE,))
+    records.fail_intake(records.claim_pending())
+    assert records.client.exists(KEY) == 0
+
+
+def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(records: Records) -> None:
+    records.submit("q")
+    job = records.submit_pending().id
+    claim = records.claim_pending()
+    records.upload(records.placing(job=job, blobs=(PICTURE,)))
+    assert records.admit(claim, "q", blobs=(PICTURE,)) == "placed"
+    assert records.client.exists(KEY) == 0

@@ -1,0 +1,63 @@
+"""List: pages, newest first, each job once."""
+
+from shared.store import jobs as transitions
+from tests.support.store import Records
+
+
+def test_pages_join_into_the_whole_list(records: Records) -> None:
+    jobs = []
+    for _ in range(7):
+        records.wait(1)
+        jobs.append(records.submit().id)
+    newest_first = jobs[::-1]
+    assert records.page(limit=3) == newest_first[:3]
+    assert records.page(newest_first[2], limit=3) == newest_first[3:6]
+    assert records.page(newest_first[5], limit=3) == newest_first[6:]
+    assert records.page(newest_first[6], limit=3) == []
+
+
+def test_jobs_submitted_while_a_list_is_read_shift_no_page(records: Records) -> None:
+    jobs = []
+    for _ in range(4):
+        records.wait(1)
+        jobs.append(records.submit().id)
+    first = records.page(limit=2)
+    records.wait(1)
+    records.submit()
+    assert first == jobs[:1:-1]
+    assert records.page(jobs[2], limit=2) == jobs[1::-1]
+
+
+def test_jobs_of_one_moment_are_each_listed_once(records: Records) -> None:
+    jobs = {records.submit().id for _ in range(7)}
+    seen: list[str] = []
+    while page := records.page(seen[-1] if seen else None, limit=2):
+        seen += page
+    assert len(seen) == len(jobs)
+    assert set(seen) == jobs
+
+
+def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
+    jobs = []
+    for _ in range(6):
+        records.wait(1)
+        jobs.append(records.submit().id)
+    for job in jobs[2:5]:
+        records.client.delete(f"sl1:{job}")
+    assert records.page(limit=3) == [jobs[5], jobs[1], jobs[0]]
+    assert records.client.zcard("sl1:jobs:anyone") == 3
+
+
+def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> None:
+    job = records.submit(caller="someone").id
+    assert records.page(job) is None
+    assert records.page("job_nonsense") is None
+    assert records.page() == []
+
+
+def test_a_list_holds_what_single_reads_show(records: Records) -> None:
+    ids = [records.submit("q").id, records.submit_pending().id]
+    records.settle(records.claim())
+    views = records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10))
+    assert views is not None
+    assert {v.id: v for v in views} == {job: records.view(job) for job in ids}

@@ -1,0 +1,112 @@
+"""Purge: what a caller deletes is gone, and what somebody else still holds is not."""
+
+import pytest
+
+from shared.job import JobView
+from tests.support.store import Records
+
+PICTURE, OTHER = "d" * 64, "e" * 64
+
+
+def remains(records: Records) -> set[str]:
+    """Keys that name a job, a run, a question or a picture."""
+    return {k for k in records.keys() if any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:"))}
+
+
+@pytest.mark.parametrize("state", ["queued", "running", "succeeded", "cancelled", "intake", "fetching"])
+def test_a_purged_job_leaves_nothing(records: Records, state: str) -> None:
+    records.beat()
+    if state in ("intake", "fetching"):
+        view = records.submit_pending(blobs=(PICTURE,))
+    else:
+        view = records.submit("q", blobs=(PICTURE,))
+    if state == "fetching":
+        records.claim_pending()
+    if state in ("running", "succeeded"):
+        claim = records.claim()
+        records.append(claim, 0, "text")
+    if state == "succeeded":
+        records.settle(claim)
+    if state == "cancelled":
+        records.cancel(view.id)
+    assert records.purge(view.id) == [PICTURE]
+    assert remains(records) == set()
+    assert records.try_view(view.id) is None
+    assert records.page() == []
+    assert records.try_claim() is None
+    assert records.submit("q", blobs=()).cache == "MISS"
+
+
+def test_purging_twice_finds_nothing(records: Records) -> None:
+    job = records.submit().id
+    assert records.purge(job) == []
+    assert records.purge(job) is None
+
+
+def test_a_shared_answer_stays_for_the_others(records: Records) -> None:
+    records.beat()
+    first, second = records.submit("q", blobs=(PICTURE,)), records.submit("q", blobs=(PICTURE,))
+    records.settle(records.claim())
+    assert records.purge(first.id) == []
+    assert records.view(second.id).result is not None
+    third = records.submit("q", blobs=(PICTURE,))
+    assert third.cache == "HIT"
+    assert records.purge(second.id) == []
+    assert records.view(third.id).result is not None
+    assert records.purge(third.id) == [PICTURE]
+    assert records.submit("q").cache == "MISS"
+
+
+def test_purging_one_of_two_callers_leaves_the_run_going(records: Records) -> None:
+    first, second = records.submit("q"), records.submit("q")
+    claim = records.claim()
+    records.purge(first.id)
+    assert records.settle(claim) == "settled"
+    assert records.view(second.id).status == "succeeded"
+
+
+def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    for _ in range(2):
+        records.settle(records.claim())
+    for view in views[:256]:
+        records.purge(view.id)
+    assert records.submit("q").cache == "HIT"
+
+
+def test_a_picture_is_given_up_by_its_last_holder(records: Records) -> None:
+    jobs = [records.submit(blobs=blobs).id for blobs in ((PICTURE, OTHER), (PICTURE,))]
+    assert records.purge(jobs[0]) == [OTHER]
+    assert records.purge(jobs[1]) == [PICTURE]
+
+
+def test_a_picture_being_uploaded_for_another_job_is_kept(records: Records) -> None:
+    job = records.submit(blobs=(PICTURE,)).id
+    records.upload(records.placing(blobs=(PICTURE,)))
+    assert records.purge(job) == []
+
+
+def test_an_answered_caller_s_own_upload_does_not_keep_the_picture(records: Records) -> None:
+    records.beat()
+    first = records.submit("q", blobs=(PICTURE,))
+    joined = upload_and_submit(records)
+    records.settle(records.claim())
+    hit = upload_and_submit(records)
+    assert [joined.cache, hit.cache] == ["COALESCED", "HIT"]
+    assert [records.purge(v.id) for v in (first, joined, hit)] == [[], [], [PICTURE]]
+
+
+def upload_and_submit(records: Records) -> JobView:
+    placing = records.placing("q", blobs=(PICTURE,))
+    records.upload(placing)
+    view = records.post(placing, uploaded=True).view
+    assert view is not None
+    return view
+
+
+def test_a_picture_of_an_expired_hold_is_given_up(records: Records) -> None:
+    job = records.submit(blobs=(PICTURE,)).id
+    records.upload(records.placing(blobs=(PICTURE,)))
+    records.wait(3601)
+    assert records.purge(job) == [PICTURE]

@@ -1,0 +1,109 @@
+"""Workers and maintenance leaders: who lives, what they said, who leads."""
+
+from dataclasses import replace
+
+from shared.settings import QueueSettings
+from shared.store import jobs
+from shared.store.script import Store
+from shared.store.workers import backlog, beat, lead, uptime_s
+from tests.support.store import INTAKE, LANE, PRINT, SETTINGS, Records
+
+
+def state(records: Records) -> str:
+    return records.run(jobs.lane(records.settings, LANE)).state
+
+
+def test_a_model_s_state_follows_its_workers(records: Records) -> None:
+    job = records.submit().id
+    assert (state(records), records.view(job).waiting_reason) == ("no_worker", "no_worker")
+    records.beat(state="loading")
+    assert (state(records), records.view(job).waiting_reason) == ("loading", "model_loading")
+    records.beat()
+    assert (state(records), records.view(job).waiting_reason) == ("ready", "busy")
+    records.beat(state="gone")
+    assert state(records) == "no_worker"
+
+
+def test_each_worker_counts_once_however_often_it_beats(records: Records) -> None:
+    for worker in ("worker_01", "worker_02", "worker_01"):
+        records.beat(worker=worker)
+    assert records.run(jobs.lane(SETTINGS, LANE)).ready == 2
+
+
+def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
+    records.beat()
+    records.wait(SETTINGS.queue.worker_ttl_s - 1)
+    records.beat(worker="worker_02", state="loading")
+    assert state(records) == "ready"
+    records.wait(2)
+    assert state(records) == "loading"
+
+
+def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records: Records) -> None:
+    records.beat(state="loading", facts={"load_guess_ms": "4000", "load_basis": "rate", "failed": "no memory"})
+    lane = records.run(jobs.lane(SETTINGS, LANE))
+    assert (lane.load_guess_ms, lane.load_basis, lane.failed) == (4000, "rate", "no memory")
+    records.beat(facts={"failed": "", "rows": "4", "samples": "1", "load_ms": "2500", "context_length": "512"})
+    lane = records.run(jobs.lane(SETTINGS, LANE))
+    assert (lane.failed, lane.rows, lane.samples, lane.load_ms, lane.context_length) == (None, 4, True, 2500, 512)
+
+
+def test_a_model_that_cannot_load_says_so_until_one_is_loaded(records: Records) -> None:
+    records.beat(state="gone", facts={"failed": "no memory"})
+    assert state(records) == "failed"
+    records.beat(state="loading")
+    assert state(records) == "failed"
+    records.beat(facts={"failed": ""})
+    assert state(records) == "ready"
+
+
+def test_a_worker_s_life_may_be_a_fraction_of_a_second(store: Store) -> None:
+    brief = SETTINGS.model_copy(update={"queue": QueueSettings(worker_ttl_s=1.5)})
+    records = Records(store, brief)
+    records.beat()
+    records.wait(1.4)
+    assert state(records) == "ready"
+    records.wait(0.2)
+    assert state(records) == "no_worker"
+
+
+def test_workers_that_died_leave_nothing(records: Records) -> None:
+    records.beat()
+    records.beat(worker="worker_02", state="loading")
+    ttl = records.client.ttl
+    assert 0 < ttl(f"sl1:ready:{LANE}") <= 15
+    assert 0 < ttl(f"sl1:loading:{LANE}") <= 15
+    assert 0 < ttl(f"sl1:prints:{LANE}") <= 86_400
+
+
+def test_a_repeated_beat_changes_nothing(records: Records) -> None:
+    call = beat(
+        SETTINGS, worker="worker_01", lane=LANE, state="ready", fingerprint=PRINT, facts={"rows": "2", "failed": ""}
+    )
+    records.run(call)
+    before = records.dump()
+    records.run(replace(call))
+    assert records.dump() == before
+
+
+def test_one_courier_leads_until_it_stops_asking(records: Records) -> None:
+    assert lead(records.store, "courier_1", 60_000)
+    assert not lead(records.store, "courier_2", 60_000)
+    assert lead(records.store, "courier_1", 60_000)
+    assert 0 < records.client.pttl("sl1:leader") <= 60_000
+    records.client.delete("sl1:leader")
+    assert lead(records.store, "courier_2", 60_000)
+    assert not lead(records.store, "courier_1", 60_000)
+
+
+def test_the_backlog_counts_every_lane(records: Records) -> None:
+    records.submit()
+    records.submit()
+    records.submit_pending()
+    assert backlog(records.store) == {INTAKE: 1, LANE: 2}
+    records.claim()
+    assert backlog(records.store) == {INTAKE: 1, LANE: 1}
+
+
+def test_the_server_says_how_long_it_has_been_up(real_store: Store) -> None:
+    assert uptime_s(real_store) >= 0

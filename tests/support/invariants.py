@@ -1,0 +1,102 @@
+"""What must hold of the records after any history; each broken rule is one line."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from shared.job import ENDED, Event, JobView
+from tests.support.store import Records
+
+RUN, JOB = re.compile(r"^sl1:(run_[0-9a-f]+)$"), re.compile(r"^sl1:(job_[0-9a-f]+)$")
+RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
+
+
+class Watch:
+    """Remembers what each job has shown, to see that none goes backwards or changes after its end."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._seen: dict[str, tuple[JobView, list[Event]]] = {}
+
+    def broken(self) -> list[str]:
+        """The rules that do not hold now."""
+        dump = self._records.dump()
+        return [*_misplaced(dump), *self._restless(dump)]
+
+    def _restless(self, dump: dict[str, Any]) -> Iterator[str]:
+        for key, record in dump.items():
+            if found := JOB.match(key):
+                job = found.group(1)
+                view = self._records.view(job, record["caller"])
+                events = self._records.events(job, caller=record["caller"])
+                yield from (f"{job}: {what}" for what in _untold(view, events))
+                if job in self._seen:
+                    yield from (f"{job}: {what}" for what in _changed(*self._seen[job], view, events))
+                self._seen[job] = (view, events)
+
+
+def _misplaced(dump: dict[str, Any]) -> Iterator[str]:
+    places: dict[str, list[str]] = {}
+    for key, entries in dump.items():
+        if key == "sl1:lease" or key.startswith("sl1:queue:"):
+            for work, _ in entries:
+                places.setdefault(work, []).append(key)
+    for key, record in dump.items():
+        if found := RUN.match(key):
+            yield from _misplaced_run(found.group(1), record, places.pop(found.group(1), []), dump)
+        elif found := JOB.match(key):
+            yield from _misplaced_job(found.group(1), record, places.pop(found.group(1), []), dump)
+    yield from (f"{work} is gone but stands in {where}" for work, where in places.items())
+
+
+def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
+    live = dump.get(f"sl1:{run}:live", set())
+    if record["state"] in ENDED:
+        if where or live or "token" in record:
+            yield f"{run} has ended but stands in {where}, with subscribers {live}"
+        return
+    expected = f"sl1:queue:{record['lane']}" if record["state"] == "queued" else "sl1:lease"
+    if where != [expected]:
+        yield f"{run} is {record['state']} and stands in {where}"
+    if ("token" in record) != (record["state"] == "running"):
+        yield f"{run} is {record['state']} with token {record.get('token')}"
+    if not live:
+        yield f"{run} is {record['state']} for nobody"
+    for job in live:
+        subscriber = dump.get(f"sl1:{job}", {})
+        if "status" in subscriber or subscriber.get("run") != run:
+            yield f"{run} has the subscriber {job}, which is {subscriber}"
+
+
+def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
+    waits_for_pictures = "run" not in record and "status" not in record
+    if len(where) != int(waits_for_pictures):
+        yield f"{job} stands in {where}: {record}"
+    if "run" in record and "status" not in record and job not in dump.get(f"sl1:{record['run']}:live", set()):
+        yield f"{job} has not ended but its run does not know it"
+
+
+def _untold(view: JobView, events: list[Event]) -> Iterator[str]:
+    if [e.id for e in events] != list(range(1, len(events) + 1)):
+        yield f"event ids are {[e.id for e in events]}"
+    if view.last_event != len(events):
+        yield f"says {view.last_event} events, has {len(events)}"
+    if [e.last for e in events] != [False] * (len(events) - 1) + [view.ended] * bool(events):
+        yield f"is {view.status}, its events are {[e.type for e in events]}"
+    if view.ended and events[-1].type != view.status:
+        yield f"is {view.status}, its last event is {events[-1].type}"
+    end = 0
+    for event in events:
+        if event.type == "text":
+            if event.data["start"] != end:
+                yield f"text at {event.data['start']} follows on text to {end}"
+            end += len(event.data["text"])
+
+
+def _changed(old: JobView, told: list[Event], new: JobView, events: list[Event]) -> Iterator[str]:
+    if events[: len(told)] != told:
+        yield "its events were rewritten"
+    if RANK[new.status] < RANK[old.status]:
+        yield f"went back from {old.status} to {new.status}"
+    if old.ended and (new, events) != (old, told):
+        yield f"changed after its end: {old} to {new}"
