@@ -3,8 +3,9 @@
 Every moment is taken on the monotonic clock, which is one for all processes of a machine (ns on Linux).
 Ours: claim.lua publishes a run's `running` event in the script that claims it, and its arrival here is taken
 for the claim, so each figure is the true one plus one wake-up (about 0.1 ms). The bare task's body reads the
-clock first, which is exact, and then publishes it; ratios compare with that stricter figure. The record's own `started_at` is Redis time in whole milliseconds: too
-coarse to measure with, good enough to check the method (`check`).
+clock first, which is exact, and then publishes it; ratios compare with that stricter figure. The record's own
+`started_at` is Redis time in whole milliseconds: too coarse to measure with, good enough to check the method
+(`check`).
 """
 
 import http.client
@@ -16,9 +17,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.overhead import questions
-from benchmarks.overhead.site import Site
 from celery import Celery
+
+from benchmarks.overhead import questions
+from benchmarks.overhead.load import UnexpectedAnswerError
+from benchmarks.overhead.site import Site
 from shared.store.keys import channel
 
 LIMIT_S = 10
@@ -43,7 +46,9 @@ class Ear:
     """Notes when messages of a channel arrive, in a thread that does nothing else."""
 
     def __init__(self, site: Site, *, pattern: str = "", name: str = "") -> None:
-        self._pubsub: Any = site.redis(0).pubsub(ignore_subscribe_messages=True)
+        # Kept: a client that is collected closes the connections it made.
+        self._client: Any = site.redis(0)
+        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         self._heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
         if pattern:
             self._pubsub.psubscribe(pattern)
@@ -85,7 +90,8 @@ class Ours:
         response = self._http.getresponse()
         text = response.read()
         replied = time.monotonic_ns()
-        assert response.status == 202, text
+        if response.status != 202:
+            raise UnexpectedAnswerError(f"{response.status} {text[:500]!r}")
         # A run says three times that its state changed: queued, running, ended.
         _, claimed, _ = (self._state() for _ in range(3))
         self.latencies.after.append((claimed - replied) / 1e6)

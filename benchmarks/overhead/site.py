@@ -11,19 +11,38 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from urllib.request import urlopen
 
-from benchmarks.overhead.questions import LANE, MODEL
 from redis import Redis
+
+from benchmarks.overhead.questions import LANE, MODEL
 from sightline.server import configuration, find_binary
 
 ROOT = Path(__file__).parents[2]
 START_LIMIT_S = 60
 STOP_LIMIT_S = 30
 ROWS = 2
-SERVE = ("--host", "127.0.0.1", "--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools")
-CELERY = ("worker", "--pool=threads", "-c", str(ROWS + 2), "--without-gossip", "--without-mingle", "--loglevel=WARNING")
+SERVE = (
+    "--host",
+    "127.0.0.1",
+    "--no-access-log",
+    "--log-level",
+    "warning",
+    "--loop",
+    "uvloop",
+    "--http",
+    "httptools",
+)
+CELERY = (
+    "worker",
+    "--pool=threads",
+    "-c",
+    str(ROWS + 2),
+    "--without-gossip",
+    "--without-mingle",
+    "--loglevel=WARNING",
+)
 
 
 class NotStartedError(Exception):
@@ -51,14 +70,12 @@ class Site:
         return self.folder / f"{name}.log"
 
     def start(self, name: str, *argv: str, env: Mapping[str, str], stdin: bytes = b"") -> None:
-        with self.log(name).open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603
-                argv, env=dict(os.environ) | dict(env), cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log
+        with self.log(name).open("wb") as log, TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            self.processes[name] = subprocess.Popen(  # noqa: S603
+                argv, env=dict(os.environ) | dict(env), cwd=ROOT, stdin=given, stdout=log, stderr=log
             )
-        self.processes[name] = process
-        assert process.stdin
-        process.stdin.write(stdin)
-        process.stdin.close()
 
     def stop(self, name: str) -> None:
         process = self.processes.pop(name)
@@ -72,13 +89,20 @@ class Site:
     def wait_until(self, name: str, url: str) -> None:
         """Until `url` answers 200. Raises NotStartedError."""
         deadline = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < deadline and self.processes[name].poll() is None:
+        while time.monotonic() < deadline and not self._dead():
             try:
                 with urlopen(url, timeout=2):  # noqa: S310
                     return
             except OSError:
                 time.sleep(0.1)
-        raise NotStartedError(f"{name} did not start:\n{self.log(name).read_text(errors='replace')[-2000:]}")
+        guilty = self._dead() or name
+        raise NotStartedError(
+            f"{guilty} did not start:\n{self.log(guilty).read_text(errors='replace')[-2000:]}"
+        )
+
+    def _dead(self) -> str:
+        """The first process that ended by itself."""
+        return next((name for name, process in self.processes.items() if process.poll() is not None), "")
 
 
 @contextmanager
@@ -125,7 +149,14 @@ def _start_ours(site: Site) -> None:
     site.start("worker", *celery, "worker.app", *CELERY, "-Q", LANE, "-n", "worker@%h", env=env)
     site.start("courier", *celery, "worker.courier", *CELERY, "-Q", "intake", "-n", "courier@%h", env=env)
     # Every import of the process is written to its log: see `footprint.imported`.
-    _start_web(site, "api", "--factory", "api.app:create_app", port=site.api_port, env=env | {"PYTHONPROFILEIMPORTTIME": "1"})
+    _start_web(
+        site,
+        "api",
+        "--factory",
+        "api.app:create_app",
+        port=site.api_port,
+        env=env | {"PYTHONPROFILEIMPORTTIME": "1"},
+    )
 
 
 def _start_baselines(site: Site) -> None:

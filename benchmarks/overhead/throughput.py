@@ -19,7 +19,7 @@ WARM_UP_S = 0.5
 
 @dataclass
 class Lap:
-    """One kind of request and what each round gave; `cpu_us` is the server process's time per request."""
+    """One kind of request and what each round gave; `_us` are the processes' CPU times per request."""
 
     name: str
     process: str
@@ -27,16 +27,20 @@ class Lap:
     shot: Shot
     baseline: str = ""
     loads: list[Load] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
+    server_us: list[float] = field(default_factory=list)
+    redis_us: list[float] = field(default_factory=list)
 
     def drive(self, site: Site, seconds: float) -> None:
-        server = psutil.Process(site.processes[self.process].pid)
-        before = server.cpu_times()
+        """One round."""
+        watched = [psutil.Process(site.processes[name].pid) for name in (self.process, "redis")]
+        before = [_cpu_s(process) for process in watched]
         load = run(self.shot, self.port, seconds=seconds, connections=CONNECTIONS)
-        after = server.cpu_times()
-        spent = after.user + after.system - before.user - before.system
+        server, redis = (
+            (_cpu_s(process) - was) / load.count * 1e6 for process, was in zip(watched, before, strict=True)
+        )
         self.loads.append(load)
-        self.cpu_us.append(spent / load.count * 1e6)
+        self.server_us.append(server)
+        self.redis_us.append(redis)
 
 
 def hits(site: Site) -> list[Lap]:
@@ -93,9 +97,16 @@ def _primed(site: Site, path: str, body: bytes) -> bytes:
         response = connection.getresponse()
         answer = response.read()
     if response.status != 200 or response.headers["x-cache"] != "HIT":
-        raise UnexpectedAnswerError(f"{path}: {response.status} {response.headers['x-cache']} {answer[:500]!r}")
+        raise UnexpectedAnswerError(
+            f"{path}: {response.status} {response.headers['x-cache']} {answer[:500]!r}"
+        )
     connection.close()
     return answer
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _same(message: bytes, status: int) -> Shot:

@@ -1,9 +1,9 @@
 """Nudges: permits to claim, sent as Celery messages straight onto the broker's list.
 
 A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
-finds nothing. The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis;
-it is rendered once by Celery and kombu themselves and only its ids are replaced, because sending each through
-a producer costs ten times the processor time of the rest of a submission.
+finds nothing. The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for
+Redis; it is rendered once by Celery and kombu themselves and only its ids are replaced, because sending each
+through a producer costs ten times the processor time of the rest of a submission.
 """
 
 import json
@@ -35,8 +35,8 @@ def _template(lane: str) -> str:
         queue = Queue(lane, routing_key=lane)(connection.default_channel)
         queue.declare()
         producer = connection.Producer(serializer="json")
-        message = app.amqp.as_task_v2(_ID, TASK, (lane,), {})
-        app.amqp.send_task_message(producer, TASK, message, queue=queue, delivery_mode=1)
+        message = app.amqp.as_task_v2(_ID, TASK, (lane,), {}, ignore_result=None)
+        app.amqp.send_task_message(producer, TASK, message, queue=queue)
         envelope: dict[str, Any] = connection.default_channel._get(lane)
     envelope["properties"]["delivery_tag"] = _ID
     return json.dumps(envelope, separators=(",", ":"))
@@ -48,7 +48,7 @@ def envelope(lane: str) -> str:
 
 
 class Nudger:
-    """Sends nudges from threads. A lost one is made good by maintenance, so errors of the broker are not raised."""
+    """Sends nudges from threads. Maintenance makes good a lost one, so the broker's errors are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
         self._client: Any = Redis.from_url(broker_url(redis), **CONNECTION)
@@ -66,7 +66,7 @@ class Nudger:
 
 
 class AsyncNudger:
-    """Sends nudges from asyncio. A lost one is made good by maintenance, so errors of the broker are not raised."""
+    """Sends nudges from asyncio. Maintenance makes good a lost one, so the broker's errors are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
         self._client: Any = AsyncRedis.from_url(broker_url(redis), **CONNECTION)

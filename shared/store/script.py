@@ -72,7 +72,7 @@ def _unreachable(error: RedisError) -> Unavailable:
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Commands of the record store; raises Unavailable `store_unavailable` where it is out of reach or full."""
+    """Around commands of the record store. Raises Unavailable where it is out of reach, demoted or full."""
     try:
         yield
     except LOST as error:

@@ -68,8 +68,12 @@ class Wakeups:
     """Shares one subscription connection among all listeners of a process."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        # A lost connection must be seen, not mended behind our back: its listeners have to be woken.
-        options = CONNECTION | {"socket_timeout": None, "retry": AsyncRetry(NoBackoff(), 0)}
+        # A lost connection must be seen, not mended behind our back: its listeners have to be woken. Where no
+        # error is supported, the client does not reconnect by itself.
+        options = CONNECTION | {
+            "socket_timeout": None,
+            "retry": AsyncRetry(NoBackoff(), 0, supported_errors=()),
+        }
         self._client: Any = AsyncRedis.from_url(redis.url.get_secret_value(), **options)
         self._pubsub: PubSub | None = None
         self._channels: dict[str, _Channel] = {}

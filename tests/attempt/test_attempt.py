@@ -3,13 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shared.blobs import digest
-from shared.store.claims import append, rescue
+from shared.store.claims import append
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
@@ -131,7 +130,7 @@ def test_a_cancelled_run_stops_and_writes_nothing_more(desk: Workbench) -> None:
 def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(desk: Workbench) -> None:
     job = desk.ask("who answers")
     lost = desk.claim()
-    give_up(desk)
+    desk.give_up()
     attempt(desk.bench, lost)
     assert desk.job(job).result is None, "the lost claim has answered"
     assert desk.text(job) == ""
@@ -156,7 +155,7 @@ def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(desk: Wo
     job = desk.ask("deadly")
     for _ in range(desk.settings.queue.max_deaths):
         desk.claim()
-        give_up(desk)
+        desk.give_up()
     error = desk.job(job).error
     assert error is not None
     assert (error.code, error.retryable) == ("poison", False)
@@ -166,7 +165,7 @@ def test_the_next_attempt_goes_on_behind_what_readers_have(desk: Workbench) -> N
     job = desk.ask("one two three four")
     dead = desk.claim()
     desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
-    give_up(desk)
+    desk.give_up()
     desk.attempt()
     view = desk.job(job)
     assert desk.text(job) == "one two three four"
@@ -179,7 +178,7 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbe
     job = desk.ask("one two three four")
     dead = desk.claim(fingerprint="a" * 32)
     desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
-    give_up(desk)
+    desk.give_up()
     desk.attempt()
     error = desk.job(job).error
     assert error is not None
@@ -189,7 +188,7 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbe
 def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) -> None:
     job = desk.ask("one two")
     desk.claim(fingerprint="a" * 32)
-    give_up(desk)
+    desk.give_up()
     desk.attempt()
     assert desk.job(job).status == "succeeded"
 
@@ -214,10 +213,3 @@ def test_an_attempt_whose_run_was_forgotten_ends_quietly(redis: RedisServer, des
         redis.empty()
     assert desk.claim_if_any() is None
     assert desk.leases.all() == []
-
-
-def give_up(desk: Workbench) -> None:
-    """The store's clock runs on past every lease, as if the worker were dead."""
-    later = desk.store.client.time()[0] * 1000 + 3_600_000
-    call = rescue(desk.settings)
-    desk.store.run(replace(call, arguments={**call.arguments, "now": later}))

@@ -1,4 +1,4 @@
-"""Any history of callers, workers and deaths keeps the records whole: seeded random walks over every transition."""
+"""Any history of callers, workers and deaths keeps the records whole: seeded walks over every transition."""
 
 import random
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from shared.store.keys import INTAKE
 from tests.support.invariants import Watch
 from tests.support.store import BROKEN, FAILURE, OTHER_PRINT, PRINT, Records, answer
 
-STEPS, LOOK_EVERY = 300, 6
+STEPS, LOOK_EVERY = 300, 10
 PICTURES = tuple(c * 64 for c in "def")
 
 
@@ -94,12 +94,12 @@ class Walk:
     def settle(self) -> Callable[[], Any] | None:
         claim = self._claim_of("run_")
         outcome = self.dice.choice((answer(), answer(), BROKEN))
-        return claim and (lambda: self.records.settle(claim, outcome))
+        return (lambda: self.records.settle(claim, outcome)) if claim else None
 
     def give_back(self) -> Callable[[], Any] | None:
         claim = self._claim_of("")
         error: JobError | None = self.dice.choice((None, FAILURE))
-        return claim and (lambda: self.records.give_back(claim, error))
+        return (lambda: self.records.give_back(claim, error)) if claim else None
 
     def admit(self) -> Callable[[], Any] | None:
         claim = self._claim_of("job_")
@@ -113,7 +113,7 @@ class Walk:
 
     def fail_intake(self) -> Callable[[], Any] | None:
         claim = self._claim_of("job_")
-        return claim and (lambda: self.records.fail_intake(claim))
+        return (lambda: self.records.fail_intake(claim)) if claim else None
 
     def renew(self) -> Callable[[], Any]:
         held = self.claims[-3:]
@@ -168,5 +168,5 @@ def test_no_history_breaks_the_records(records: Records, seed: int) -> None:
     for job, caller in walk.jobs.items():
         records.cancel(job, caller)
     assert watch.broken() == []
-    lasting = {key for key in records.keys() if records.client.ttl(key) == -1}
+    lasting = {key for key in records.key_names() if records.client.ttl(key) == -1}
     assert lasting <= {"sl1:arrivals", "sl1:lanes", f"sl1:lane:{records.placing().lane}"}

@@ -47,7 +47,9 @@ def test_a_purged_job_s_key_says_so(records: Records) -> None:
     assert records.post(records.placing(), idempotency="key", body_digest="other").word == "mismatch"
 
 
-@pytest.mark.parametrize(("word", "ready", "blobs"), [("unready", True, ()), ("pictures", False, ("d" * 64,))])
+@pytest.mark.parametrize(
+    ("word", "ready", "blobs"), [("unready", True, ()), ("pictures", False, ("d" * 64,))]
+)
 def test_a_refused_post_leaves_its_key_free(
     records: Records, word: str, ready: bool, blobs: tuple[str, ...]
 ) -> None:

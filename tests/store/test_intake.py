@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from shared.store.admission import admit
+from shared.store.keys import INTAKE
 from shared.store.script import Store
-from tests.support.store import BROKEN, INTAKE, LANE, SETTINGS, Records
+from tests.support.store import BROKEN, LANE, SETTINGS, Records
 
 PICTURE = "d" * 64
 
@@ -23,7 +24,12 @@ def test_an_admitted_job_waits_for_its_model(records: Records) -> None:
     placing = replace(records.placing("q", job=job), request='{"with":"digests"}')
     assert records.run(admit(placing, SETTINGS, token=claim.token)) == "queued"
     view = records.view(job)
-    assert (view.status, view.cache, view.waiting_reason, view.attempts) == ("queued", "MISS", "no_worker", ())
+    assert (view.status, view.cache, view.waiting_reason, view.attempts) == (
+        "queued",
+        "MISS",
+        "no_worker",
+        (),
+    )
     assert records.renew(claim) == [claim.token]
     run = records.claim()
     assert (run.id, run.request, run.attempt) == (view.run_id, '{"with":"digests"}', 1)
@@ -129,9 +135,9 @@ def test_a_purged_job_is_not_admitted(records: Records) -> None:
     job = records.submit_pending().id
     claim = records.claim_pending()
     records.purge(job)
-    before = records.keys()
+    before = records.key_names()
     assert records.admit(claim) == "lost"
-    assert records.keys() == before
+    assert records.key_names() == before
 
 
 def test_an_ended_intake_does_not_keep_the_request_for_days(records: Records) -> None:

@@ -37,7 +37,12 @@ def test_a_lost_worker_s_job_waits_again_but_its_status_does_not_go_back(records
     started = records.now
     assert records.lose_worker() == [(claim.id, LANE)]
     view = records.view(job)
-    assert (view.status, view.started_ms, view.waiting_reason, view.ahead) == ("running", started, "no_worker", 0)
+    assert (view.status, view.started_ms, view.waiting_reason, view.ahead) == (
+        "running",
+        started,
+        "no_worker",
+        0,
+    )
     assert view.attempts == (Attempt(1, "worker_01", started, records.now, "worker_lost"),)
     assert records.story(job) == ["queued", "running", "requeued"]
     assert records.events(job)[-1].data == {"reason": "worker_lost"}

@@ -10,7 +10,11 @@ PICTURE, OTHER = "d" * 64, "e" * 64
 
 def remains(records: Records) -> set[str]:
     """Keys that name a job, a run, a question or a picture."""
-    return {k for k in records.keys() if any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:"))}
+    return {
+        k
+        for k in records.key_names()
+        if any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:"))
+    }
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "cancelled", "intake", "fetching"])

@@ -1,8 +1,8 @@
 """Nothing stays for ever: after a whole life of jobs every key has a time to live, or a reason."""
 
-from shared.store.keys import channel
+from shared.store.keys import INTAKE, channel
 from shared.store.workers import lead
-from tests.support.store import BROKEN, FAILURE, INTAKE, LANE, Records
+from tests.support.store import BROKEN, FAILURE, LANE, Records
 
 PICTURES = tuple(c * 64 for c in "def")
 # One small record per model the installation ever served, and one counter.
@@ -61,7 +61,7 @@ def take_in_and_end(records: Records) -> None:
 def test_after_the_last_job_s_end_every_key_has_a_time_to_live(records: Records) -> None:
     live_and_end(records)
     take_in_and_end(records)
-    assert {key for key in records.keys() if records.client.ttl(key) == -1} == FOR_EVER
+    assert {key for key in records.key_names() if records.client.ttl(key) == -1} == FOR_EVER
     assert records.client.smembers("sl1:lanes") == {INTAKE, LANE}
 
 
@@ -77,4 +77,4 @@ def test_while_a_job_is_alive_what_it_needs_has_no_time_to_live(records: Records
 def test_wake_ups_are_no_keys(records: Records) -> None:
     records.submit()
     assert not records.client.exists(channel("nobody"))
-    assert not [key for key in records.keys() if ":wake:" in key]
+    assert not [key for key in records.key_names() if ":wake:" in key]

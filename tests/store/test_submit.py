@@ -6,8 +6,9 @@ import pytest
 
 from shared.store import jobs
 from shared.store.admission import submit
+from shared.store.keys import INTAKE
 from shared.store.script import Store
-from tests.support.store import INTAKE, LANE, MODEL, SETTINGS, Records
+from tests.support.store import LANE, MODEL, SETTINGS, Records
 
 
 def test_fakeredis_and_the_server_have_the_lua_the_scripts_need(store: Store) -> None:
@@ -138,5 +139,10 @@ def test_a_request_of_any_text_comes_back_as_it_was(records: Records) -> None:
 
 def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
     view = records.submit_pending()
-    assert (view.status, view.waiting_reason, view.run_id, view.cache) == ("queued", "fetching_inputs", None, None)
+    assert (view.status, view.waiting_reason, view.run_id, view.cache) == (
+        "queued",
+        "fetching_inputs",
+        None,
+        None,
+    )
     assert records.client.zscore(f"sl1:queue:{INTAKE}", view.id) is not None

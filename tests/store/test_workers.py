@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from shared.settings import QueueSettings
 from shared.store import jobs
+from shared.store.keys import INTAKE
 from shared.store.script import Store
 from shared.store.workers import backlog, beat, lead, uptime_s
-from tests.support.store import INTAKE, LANE, PRINT, SETTINGS, Records
+from tests.support.store import LANE, PRINT, SETTINGS, Records
 
 
 def state(records: Records) -> str:
@@ -40,12 +41,22 @@ def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
 
 
 def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records: Records) -> None:
-    records.beat(state="loading", facts={"load_guess_ms": "4000", "load_basis": "rate", "failed": "no memory"})
+    records.beat(
+        state="loading", facts={"load_guess_ms": "4000", "load_basis": "rate", "failed": "no memory"}
+    )
     lane = records.run(jobs.lane(SETTINGS, LANE))
     assert (lane.load_guess_ms, lane.load_basis, lane.failed) == (4000, "rate", "no memory")
-    records.beat(facts={"failed": "", "rows": "4", "samples": "1", "load_ms": "2500", "context_length": "512"})
+    records.beat(
+        facts={"failed": "", "rows": "4", "samples": "1", "load_ms": "2500", "context_length": "512"}
+    )
     lane = records.run(jobs.lane(SETTINGS, LANE))
-    assert (lane.failed, lane.rows, lane.samples, lane.load_ms, lane.context_length) == (None, 4, True, 2500, 512)
+    assert (lane.failed, lane.rows, lane.samples, lane.load_ms, lane.context_length) == (
+        None,
+        4,
+        True,
+        2500,
+        512,
+    )
 
 
 def test_a_model_that_cannot_load_says_so_until_one_is_loaded(records: Records) -> None:
@@ -78,7 +89,12 @@ def test_workers_that_died_leave_nothing(records: Records) -> None:
 
 def test_a_repeated_beat_changes_nothing(records: Records) -> None:
     call = beat(
-        SETTINGS, worker="worker_01", lane=LANE, state="ready", fingerprint=PRINT, facts={"rows": "2", "failed": ""}
+        SETTINGS,
+        worker="worker_01",
+        lane=LANE,
+        state="ready",
+        fingerprint=PRINT,
+        facts={"rows": "2", "failed": ""},
     )
     records.run(call)
     before = records.dump()

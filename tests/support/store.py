@@ -1,7 +1,7 @@
 """The record store in a test's hands: a clock the test turns, and one short verb per transition."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,6 +15,14 @@ from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 
 T = TypeVar("T")
+READS: dict[str, Callable[[Any, str], Any]] = {
+    "string": lambda client, key: client.get(key),
+    "hash": lambda client, key: client.hgetall(key),
+    "list": lambda client, key: client.lrange(key, 0, -1),
+    "set": lambda client, key: client.smembers(key),
+    "zset": lambda client, key: client.zrange(key, 0, -1, withscores=True),
+    "stream": lambda client, key: client.xrange(key),
+}
 START_MS = 1_760_000_000_000
 MODEL, LANE = "org/model", "model.org--model"
 PRINT, OTHER_PRINT = "a" * 32, "b" * 32
@@ -178,17 +186,15 @@ class Records:
     def story(self, job: str) -> list[str]:
         return [e.type for e in self.events(job)]
 
-    def keys(self) -> set[str]:
+    def key_names(self) -> set[str]:
         return set(self.client.keys("sl1:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""
-        reads = {
-            "string": self.client.get,
-            "hash": self.client.hgetall,
-            "list": lambda key: self.client.lrange(key, 0, -1),
-            "set": self.client.smembers,
-            "zset": lambda key: self.client.zrange(key, 0, -1, withscores=True),
-            "stream": self.client.xrange,
-        }
-        return {key: reads[self.client.type(key)](key) for key in self.keys()}
+        keys = sorted(self.key_names())
+        pipe = self.client.pipeline(transaction=False)
+        for key in keys:
+            pipe.type(key)
+        for key, kind in zip(keys, pipe.execute(), strict=True):
+            READS[kind](pipe, key)
+        return dict(zip(keys, pipe.execute(), strict=True))

@@ -14,12 +14,13 @@ from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Text
-from shared.settings import QueueSettings, RedisSettings, Settings
+from shared.settings import BlobSettings, FetchSettings, QueueSettings, RedisSettings, Settings
 from shared.store import jobs
 from shared.store.admission import Placing, submit
-from shared.store.claims import Claim, claim
+from shared.store.claims import Claim, claim, rescue
 from shared.store.nudges import Nudger
 from shared.store.script import connect
+from shared.store.workers import beat
 from tests.support.redis_server import RedisServer
 from worker.attempt import Bench, attempt
 from worker.engines.base import Engine
@@ -29,6 +30,7 @@ from worker.lease import Leases
 from worker.stream import Publisher
 
 CALLER = "anyone"
+NO_FETCHING = FetchSettings()
 FAIL, STALL = "FAIL", "STALL"
 MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "stall_on": STALL})
 
@@ -36,11 +38,12 @@ MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "
 class Workbench:
     """One worker. A question holding FAIL raises in its engine, one holding STALL hangs until it is cancelled."""
 
-    def __init__(self, redis: RedisServer, folder: Path, **queue: Any) -> None:
+    def __init__(self, redis: RedisServer, folder: Path, fetch: FetchSettings, **queue: Any) -> None:
         self.redis = redis
         self.settings = Settings(
             redis=RedisSettings(url=redis.url()),
-            blobs={"url": str(folder)},
+            blobs=BlobSettings(url=str(folder)),
+            fetch=fetch,
             queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, **queue}),
         )
         self.worker = ids.worker_id()
@@ -97,12 +100,23 @@ class Workbench:
         assert taken is not None
         return taken
 
-    def claim_if_any(self, fingerprint: str | None = None) -> Claim | None:
+    def claim_if_any(self, fingerprint: str | None = None, lane: str = MODEL.lane) -> Claim | None:
         name = fingerprint or self.bench.engine.fingerprint
-        call = claim(
-            self.settings, lane=MODEL.lane, worker=self.worker, token=ids.token(), fingerprint=name
-        )
+        call = claim(self.settings, lane=lane, worker=self.worker, token=ids.token(), fingerprint=name)
         return self.store.run(call)
+
+    def give_up(self) -> None:
+        """The store's clock runs on past every lease, as if their workers were dead."""
+        later = self.store.client.time()[0] * 1000 + 3_600_000  # type: ignore[index]
+        call = rescue(self.settings)
+        self.store.run(replace(call, arguments={**call.arguments, "now": later}))
+
+    def beat(self) -> None:
+        """Say that this worker serves."""
+        name = self.bench.engine.fingerprint
+        self.store.run(
+            beat(self.settings, worker=self.worker, lane=MODEL.lane, state="ready", fingerprint=name, facts={})
+        )
 
     def attempt(self, engine: Engine | None = None) -> None:
         """Claim the next run and bring the attempt to its end."""
@@ -149,9 +163,11 @@ class Workbench:
 
 
 @contextmanager
-def workbench(redis: RedisServer, **queue: Any) -> Iterator[Workbench]:
+def workbench(
+    redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any
+) -> Iterator[Workbench]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-"))
-        bench = Workbench(redis, Path(folder), **queue)
+        bench = Workbench(redis, Path(folder), fetch, **queue)
         stack.callback(bench.close)
         yield bench

@@ -1,8 +1,8 @@
 -- The one door: admits a request, or says in one word why not.
 --   a      job, caller, model, lane (model's), priority, metadata (JSON text), hash, run, key, blobs,
---          pending (inputs must be fetched first), idempotency (digest of the key), digest (of the body),
---          uploaded (its pictures are written and held), must_be_ready, max_queued, worker_ttl_s, result_s,
---          job_s, idempotency_s
+--          pending (inputs must be fetched first) and terms (the courier's, JSON text),
+--          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
+--          held), must_be_ready, max_queued, worker_ttl_s, result_s, job_s, idempotency_s
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,

@@ -1,0 +1,149 @@
+"""`python -m benchmarks.overhead`: some two minutes, then a table, results/overhead.json and overhead.svg.
+
+Exits with 1 where a target was missed.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.overhead import footprint, latency, report, site, throughput
+
+FOLDER = Path(__file__).parents[1] / "results"
+SAMPLES = 300
+ROUNDS = 5
+ROUND_S = 2.5
+CLAIM_LIMIT_MS = 4
+MESSAGE_LIMIT = 2048
+RSS_LIMIT_MB = 120
+
+
+def main() -> int:
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    say = _sayer()
+    with site.opened() as opened:
+        say("everything serves")
+        measured = {"machine": report.machine(), "versions": report.versions(_valkey(opened))}
+        ours, bare = latency.measure(opened, arguments.samples)
+        measured["latency_ms"] = _latencies(ours, bare)
+        say(f"latency: {arguments.samples} samples of each side")
+        laps = _throughput(opened, arguments.rounds, arguments.seconds, say)
+        measured["throughput"] = {lap.name: _figures(lap) for lap in laps}
+        message, picture = footprint.message_bytes(opened)
+        measured["footprint"] = {
+            "broker_message_bytes": message,
+            "picture_bytes": picture,
+            "api_rss_mb": round(footprint.rss_mb(opened), 1),
+            "api_imported": footprint.imported(opened),
+        }
+    ratios, bounds = _latency_ratios(ours, bare) + _rate_ratios(laps), _bounds(measured)
+    print(report.table(ratios, bounds))
+    for path in report.write(arguments.out, measured, ratios, bounds):
+        say(f"wrote {path}")
+    return 0 if all(r.met is not False for r in ratios) and all(b.met for b in bounds) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="latency samples of each side")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each request rate")
+    parser.add_argument("--seconds", type=float, default=ROUND_S, help="length of one turn")
+    return parser.parse_args()
+
+
+def _sayer() -> Callable[[str], None]:
+    began = time.monotonic()
+    return lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
+
+
+def _valkey(opened: site.Site) -> str:
+    with opened.redis(0) as client:
+        info: Any = client.info("server")
+    return str(info.get("valkey_version", info["redis_version"]))
+
+
+def _latencies(ours: latency.Latencies, bare: latency.Latencies) -> dict[str, dict[str, float]]:
+    return {
+        "admit_reply_to_claim": report.summary(ours.after),
+        "request_to_claim": report.summary(ours.whole),
+        "claim_behind_record": report.summary(ours.check),
+        "bare_sent_to_body": report.summary(bare.after),
+        "bare_send_to_body": report.summary(bare.whole),
+        "bare_sent_to_message": report.summary(bare.check),
+    }
+
+
+def _throughput(
+    opened: site.Site, rounds: int, seconds: float, say: Callable[[str], None]
+) -> list[throughput.Lap]:
+    hits = throughput.hits(opened)
+    throughput.measure(opened, hits, rounds=rounds, seconds=seconds, say=say)
+    # Its facts stay in the records, so submits are admitted as if it were busy; nobody consumes them.
+    opened.stop("worker")
+    submits = throughput.submits(opened)
+    throughput.measure(opened, submits, rounds=rounds, seconds=seconds, say=say)
+    return hits + submits
+
+
+def _figures(lap: throughput.Lap) -> dict[str, Any]:
+    rates = [load.per_s for load in lap.loads]
+    return {
+        "per_s": round(median(rates)),
+        "per_s_rounds": [round(x) for x in rates],
+        "server_cpu_us": round(median(lap.server_us)),
+        "redis_cpu_us": round(median(lap.redis_us)),
+        "p50_ms": round(median(load.p50_ms for load in lap.loads), 2),
+        "p99_ms": round(median(load.p99_ms for load in lap.loads), 2),
+        "generator_share": round(max(load.own_share for load in lap.loads), 2),
+        "answer_bytes": lap.loads[-1].answer_bytes,
+        "baseline": lap.baseline or None,
+    }
+
+
+def _latency_ratios(ours: latency.Latencies, bare: latency.Latencies) -> list[report.Ratio]:
+    return [
+        report.ratio(
+            "admit_reply_to_claim p50", "bare_sent_to_body p50", _medians(ours.after), _medians(bare.after)
+        ),
+        report.ratio(
+            "request_to_claim p50", "bare_send_to_body p50", _medians(ours.whole), _medians(bare.whole)
+        ),
+    ]
+
+
+def _medians(values: list[float]) -> list[float]:
+    """Of five stretches of a run, so that its drift shows."""
+    return [median(values[i * len(values) // 5 : (i + 1) * len(values) // 5]) for i in range(5)]
+
+
+def _rate_ratios(laps: list[throughput.Lap]) -> list[report.Ratio]:
+    rates = {lap.name: [load.per_s for load in lap.loads] for lap in laps}
+    return [
+        report.ratio(lap.name, lap.baseline, rates[lap.name], rates[lap.baseline], report.TARGET_RATE)
+        for lap in laps
+        if lap.baseline
+    ]
+
+
+def _bounds(measured: dict[str, Any]) -> list[report.Bound]:
+    footprints = measured["footprint"]
+    claim = measured["latency_ms"]["admit_reply_to_claim"]["p50"]
+    return [
+        report.Bound("admit_reply_to_claim p50", claim, CLAIM_LIMIT_MS, "ms"),
+        report.Bound(
+            "broker message, 10 MB picture", footprints["broker_message_bytes"], MESSAGE_LIMIT, "bytes"
+        ),
+        report.Bound("API process after the load", footprints["api_rss_mb"], RSS_LIMIT_MB, "MB"),
+        report.Bound("imports of torch and the like", len(footprints["api_imported"]), 0, "packages"),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""Remote pictures come in before a job waits for its model, or say why they cannot."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shared import ids
+from shared.blobs import digest
+from shared.models import Models
+from shared.request import Image, Message, Request, Text
+from shared.settings import FetchSettings
+from shared.store.admission import Placing, submit
+from shared.store.keys import INTAKE
+from tests.support.pictures import Serve, answering, origin, picture
+from tests.support.redis_server import RedisServer
+from tests.support.workbench import CALLER, MODEL, Workbench, workbench
+from worker.intake import Intake
+
+PICTURE = picture(size=(64, 48))
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
+
+
+def serving(body: bytes) -> Serve:
+    return answering(HEAD % len(body), body)
+
+
+@pytest.fixture
+def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
+    with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",))) as desk:
+        yield desk, Intake(
+            desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
+        )
+
+
+def ask(desk: Workbench, *urls: str) -> str:
+    """A job whose pictures are elsewhere."""
+    parts = (Text(text="look"), *(Image(url=url) for url in urls))
+    question = Request(model=MODEL.id, messages=(Message(role="user", parts=parts),))
+    placing = Placing(
+        job=ids.job_id(),
+        run=ids.run_id(),
+        caller=CALLER,
+        model=MODEL.id,
+        lane=MODEL.lane,
+        priority="normal",
+        hash="",
+        key=None,
+        blobs=(),
+        request=question.model_dump_json(exclude_none=True),
+    )
+    terms = json.dumps({"reuse": True, "priority": "normal"})
+    assert desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms)).word == "intake"
+    return placing.job
+
+
+def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, there.url, there.url)
+        assert desk.job(job).waiting_reason == "fetching_inputs"
+        courier.work()
+        assert len(there.requests) == 1
+    assert desk.nudger.listed(MODEL.lane) == 1
+    desk.attempt()
+    assert desk.text(job) == "look [64x48] [64x48]"
+    assert desk.job(job).cache == "MISS"
+
+
+def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    desk.beat()
+    desk.ask("look", PICTURE)
+    desk.attempt()
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, there.url)
+        courier.work()
+    view = desk.job(job)
+    assert (view.status, view.cache) == ("succeeded", "HIT")
+    assert desk.claim_if_any() is None
+
+
+@pytest.mark.parametrize(
+    ("serve", "code"),
+    [
+        (answering(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n"), "fetch_failed"),
+        (answering(b"HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n"), "fetch_failed"),
+        (answering(b""), "fetch_failed"),
+        (serving(b"<html>no picture</html>"), "invalid_image"),
+        (answering(b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/x\r\n\r\n"), "invalid_image_url"),
+    ],
+)
+def test_a_picture_that_cannot_be_had_fails_its_job_at_the_first_try(
+    intake: tuple[Workbench, Intake], serve: Serve, code: str
+) -> None:
+    desk, courier = intake
+    with origin(serve) as there:
+        job = ask(desk, there.url)
+        courier.work()
+        courier.work()
+        assert len(there.requests) == 1
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.param) == (code, "images[0]")
+    assert desk.story(job) == ["failed"]
+
+
+def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(
+    intake: tuple[Workbench, Intake]
+) -> None:
+    desk, courier = intake
+    with origin(answering()) as there:
+        job = ask(desk, there.url)
+
+        def serve(connection, _) -> None:  # type: ignore[no-untyped-def]
+            desk.cancel(job)
+            connection.sendall(HEAD % len(PICTURE) + PICTURE)
+
+        with origin(serve) as slow:
+            job = ask(desk, slow.url)
+            courier.work()
+            courier.work()
+    assert desk.job(job).status == "cancelled"
+    assert desk.claim_if_any() is None
+
+
+def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
+    intake: tuple[Workbench, Intake]
+) -> None:
+    desk, courier = intake
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, there.url)
+        desk.claim_if_any(lane=INTAKE)
+        desk.give_up()
+        courier.work()
+    assert desk.blobs.read(digest(PICTURE)) == PICTURE
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"

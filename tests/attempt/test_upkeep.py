@@ -1,0 +1,75 @@
+"""What died or got lost is repaired without anybody asking."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from shared.settings import QueueSettings
+from shared.store.keys import INTAKE
+from shared.store.nudges import Nudger
+from shared.store.workers import lead
+from tests.support.clients import until
+from tests.support.redis_server import RedisServer
+from tests.support.workbench import MODEL, Workbench, workbench
+from worker.maintenance.upkeep import Upkeep
+
+SHORT = QueueSettings(lease_s=0.001, rescue_s=0.02)
+
+
+def upkeep(desk: Workbench, courier: str = "worker_courier") -> Upkeep:
+    return Upkeep(desk.settings, desk.store, desk.nudger, courier)
+
+
+def test_a_nudge_that_got_lost_is_sent_again(desk: Workbench) -> None:
+    for text in ("x", "y", "z"):
+        desk.ask(text)
+    assert desk.nudger.listed(MODEL.lane) == 0
+    assert upkeep(desk).run_once()["nudged"] == 3
+    assert desk.nudger.listed(MODEL.lane) == 3
+    assert upkeep(desk).run_once()["nudged"] == 0, "nudges pile up"
+
+
+def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
+    desk.ask("x")
+    desk.attempt()
+    assert upkeep(desk).run_once() == {"rescued": 0, "nudged": 0}
+
+
+def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
+    with workbench(redis, lease_s=0.001) as desk:
+        job = desk.ask("x")
+        desk.claim()
+        until(lambda: upkeep(desk).run_once()["rescued"])
+        assert desk.nudger.listed(MODEL.lane) == 1
+        desk.attempt()
+        assert desk.job(job).status == "succeeded"
+        assert [a.outcome for a in desk.job(job).attempts] == ["worker_lost", "succeeded"]
+
+
+def test_after_a_restart_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
+    with workbench(redis, lease_s=0.001) as dead, workbench(redis, lease_s=3600) as desk:
+        dead.ask("x")
+        dead.claim()
+        assert upkeep(desk).run_once()["rescued"] == 0
+
+
+def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:
+    with workbench(redis, rescue_s=0.02) as desk:
+        assert lead(desk.store, "worker_gone", 200)
+        assert not lead(desk.store, "worker_next", 200)
+        desk.ask("x")
+        next_one = upkeep(desk, "worker_next")
+        next_one.start()
+        until(lambda: desk.nudger.listed(MODEL.lane))
+        next_one.stop()
+        assert not lead(desk.store, "worker_gone", 200)
+
+
+def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:
+    with workbench(redis, rescue_s=0.02) as desk:
+        keeper = upkeep(desk)
+        keeper.start()
+        redis.kill()
+        redis.start()
+        desk.ask("x")
+        until(lambda: desk.nudger.listed(MODEL.lane))
+        keeper.stop()

@@ -1,0 +1,85 @@
+"""Nudges: what we write on the broker's list is what Celery itself would have written there."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from shared.settings import RedisSettings, broker_url
+from shared.store.nudges import TASK, AsyncNudger, Nudger, envelope
+from tests.support.ports import free_port
+
+LANE = "model.org--model"
+# The process and machine that rendered it, and the ids.
+OWN_HEADERS = {"id", "root_id", "origin"}
+
+
+@pytest.fixture
+def broker(redis_settings: RedisSettings) -> Iterator[Any]:
+    with Redis.from_url(broker_url(redis_settings), decode_responses=True) as client:
+        yield client
+
+
+def published_by_celery(redis: RedisSettings, broker: Any) -> dict[str, Any]:
+    app = Celery(broker=broker_url(redis), set_as_current=False)
+    with app.connection_for_write() as connection:
+        app.send_task(TASK, args=(LANE,), queue=LANE, connection=connection)
+    app.close()
+    message: dict[str, Any] = json.loads(broker.rpop(LANE))
+    return message
+
+
+def test_a_nudge_is_the_message_celery_publishes(redis_settings: RedisSettings, broker: Any) -> None:
+    ours, theirs = json.loads(envelope(LANE)), published_by_celery(redis_settings, broker)
+    assert ours.keys() == theirs.keys()
+    assert ours["body"] == theirs["body"]
+    for message in (ours, theirs):
+        assert message["headers"]["id"] == message["headers"]["root_id"]
+        assert message["properties"].pop("correlation_id") == message["headers"]["id"]
+        message["properties"] = {
+            k: v for k, v in message["properties"].items() if k not in ("delivery_tag", "reply_to")
+        }
+    assert ours["headers"].keys() == theirs["headers"].keys()
+    assert {k: v for k, v in ours["headers"].items() if k not in OWN_HEADERS} == {
+        k: v for k, v in theirs["headers"].items() if k not in OWN_HEADERS
+    }
+    rest = {k: v for k, v in ours.items() if k != "headers"}
+    assert rest == {k: v for k, v in theirs.items() if k != "headers"}
+
+
+def test_every_nudge_has_ids_of_its_own() -> None:
+    messages = [json.loads(envelope(LANE)) for _ in range(3)]
+    assert len({m["headers"]["id"] for m in messages}) == 3
+    assert len({m["properties"]["delivery_tag"] for m in messages}) == 3
+
+
+def test_a_nudge_is_small_whatever_the_model_is_called() -> None:
+    assert len(envelope("model." + "m" * 200)) <= 2048
+
+
+def test_sent_nudges_wait_on_the_lane_s_list_until_taken(redis_settings: RedisSettings, broker: Any) -> None:
+    nudger = Nudger(redis_settings)
+    assert nudger.send(LANE)
+    assert nudger.send(LANE, 2)
+    assert nudger.listed(LANE) == 3
+    assert json.loads(broker.rpop(LANE))["headers"]["task"] == TASK
+    assert nudger.listed(LANE) == 2
+    assert broker.dbsize() == 1
+
+
+async def test_the_api_sends_one_nudge_a_run(redis_settings: RedisSettings, broker: Any) -> None:
+    nudger = AsyncNudger(redis_settings)
+    assert await nudger.send([LANE, "intake", LANE])
+    await nudger.aclose()
+    assert (broker.llen(LANE), broker.llen("intake")) == (2, 1)
+
+
+async def test_a_broker_out_of_reach_fails_no_submission() -> None:
+    nowhere = RedisSettings.model_validate({"url": f"redis://127.0.0.1:{free_port()}/0"})
+    assert not Nudger(nowhere).send(LANE)
+    nudger = AsyncNudger(nowhere)
+    assert not await nudger.send([LANE])
+    await nudger.aclose()

@@ -1,0 +1,79 @@
+"""Running scripts: a store that forgot them is told again; one out of reach says so in one way."""
+
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store import jobs, workers
+from shared.store.admission import submit
+from shared.store.claims import published
+from shared.store.script import Store, connect, connect_async
+from tests.support.ports import free_port
+from tests.support.store import SETTINGS, Records
+
+
+def test_a_store_that_forgot_its_scripts_is_told_them_again(records: Records) -> None:
+    job = records.submit().id
+    records.client.script_flush()
+    assert records.view(job).status == "queued"
+
+
+async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSettings) -> None:
+    threads, tasks = connect(redis_settings), connect_async(redis_settings)
+    records = Records(threads)
+    try:
+        submitted = await tasks.run(submit(records.placing(), SETTINGS, metadata={}))
+        assert submitted.view is not None
+        call = jobs.view(SETTINGS, "anyone", submitted.view.id)
+        assert await tasks.run(call) == threads.run(call)
+        tasks_client: Any = tasks.client
+        await tasks_client.script_flush()
+        assert await tasks.run(call) == threads.run(call)
+    finally:
+        threads.client.close()
+        await tasks.client.aclose()
+
+
+def nowhere() -> Store:
+    return Store(Redis(port=free_port(), retry=Retry(NoBackoff(), 0), decode_responses=True))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.run(jobs.lane(SETTINGS, "model.m")),
+        lambda store: workers.lead(store, "courier_1", 1000),
+        workers.backlog,
+        workers.uptime_s,
+        lambda store: published(store, "run_1"),
+    ],
+)
+def test_a_store_out_of_reach_is_unavailable_whatever_was_asked(use: Any) -> None:
+    store = nowhere()
+    with store.client, pytest.raises(Unavailable) as refusal:
+        use(store)
+    assert (refusal.value.code, refusal.value.retry_after) == ("store_unavailable", 5)
+
+
+async def test_asyncio_callers_learn_it_too() -> None:
+    store = connect_async(RedisSettings.model_validate({"url": f"redis://127.0.0.1:{free_port()}/0"}))
+    with pytest.raises(Unavailable):
+        await store.run(jobs.lane(SETTINGS, "model.m"))
+    await store.client.aclose()
+
+
+def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:
+    records = Records(real_store)
+    job = records.submit().id
+    records.client.replicaof("127.0.0.1", free_port())
+    try:
+        with pytest.raises(Unavailable):
+            records.cancel(job)
+    finally:
+        records.client.replicaof("NO", "ONE")
+    assert records.view(job).status == "queued"

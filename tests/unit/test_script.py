@@ -1,0 +1,127 @@
+"""Scripts: every file is whole, says what it takes, and takes what it is given."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store import admission, claims, jobs, workers
+from shared.store.admission import Placing
+from shared.store.claims import Claim
+from shared.store.script import FOLDER, Call, Script, Store, T
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
+INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
+SETTINGS = Settings()
+PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), "{}")
+CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+ERROR = JobError(code="poison", message="m")
+
+
+class Taken(Store):
+    """Keeps calls instead of running them."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def run(self, call: Call[T]) -> T:
+        self.calls.append(call)
+        return call.parse("")
+
+
+def calls() -> Iterator[Call]:
+    """Every transition the code can make, with every argument given."""
+    yield admission.submit(
+        PLACING,
+        SETTINGS,
+        metadata={},
+        pending_terms="{}",
+        idempotency="i",
+        body_digest="b",
+        must_be_ready=True,
+        uploaded=True,
+    )
+    yield admission.admit(PLACING, SETTINGS, token="t")
+    yield admission.touch(("d",), "job_1")
+    yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
+    yield claims.renew(SETTINGS, [("run_1", "t")])
+    yield claims.append(CLAIM, start=0, text="x", ids=(1,))
+    yield claims.settle(SETTINGS, CLAIM, ERROR, fingerprint="f")
+    yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
+    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR)
+    yield claims.rescue(SETTINGS)
+    yield jobs.view(SETTINGS, "anyone", "job_1")
+    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1)
+    yield jobs.follow("anyone", "job_1", 0)
+    yield jobs.cancel(SETTINGS, "anyone", "job_1")
+    yield jobs.purge(SETTINGS, "anyone", "job_1")
+    yield jobs.lane(SETTINGS, "model.m")
+    yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
+    taken = Taken()
+    workers.lead(taken, "courier_1", 1000)
+    yield from taken.calls
+
+
+def code(source: str) -> str:
+    """The source without its comments."""
+    return "\n".join(line.split("--")[0] for line in source.splitlines())
+
+
+def used(source: str) -> set[str]:
+    """The arguments a script reads; `now` is the tests' own. Placing reads them as `p`."""
+    return set(re.findall(r"\b[ap]\.(\w+)", code(source))) - {"now"}
+
+
+def header(name: str) -> str:
+    """A file's leading comment, and what it refers to."""
+    lines = (FOLDER / f"{name}.lua").read_text(encoding="utf-8").splitlines()
+    own = "\n".join(line for line in lines[: next(i for i, x in enumerate(lines) if not x.startswith("--"))])
+    return own + (header("submit") if name == "admit" else "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_include_is_in_place_once(name: str) -> None:
+    source = Script(name).source
+    assert "@include" not in source
+    included = re.findall(r"^-- @include (\w+)$", (FOLDER / f"{name}.lua").read_text(encoding="utf-8"), re.M)
+    assert included[0] == "base"
+    assert len(included) == len(set(included))
+    assert set(included) <= INCLUDES
+
+
+def test_no_include_is_left_over() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua")]
+    assert {name for source in sources for name in re.findall(r"@include (\w+)", source)} == INCLUDES
+
+
+def test_a_missing_script_stops_the_start_and_not_the_first_request() -> None:
+    with pytest.raises(FileNotFoundError):
+        Script("nothing")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> None:
+    said = header(name)
+    assert re.search(r"^--   a +\S", said, re.M)
+    assert re.search(r"^--   returns \S", said, re.M)
+    assert used((FOLDER / f"{name}.lua").read_text(encoding="utf-8")) <= set(re.findall(r"\w+", said))
+
+
+@pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
+def test_a_script_is_given_what_it_reads(call: Call) -> None:
+    given = set(json.loads(call.argv[0]))
+    # Admitted work was accepted before: what may refuse it is not asked.
+    never_refused = {"must_be_ready", "max_queued", "pending"} if call.script.name == "admit" else set()
+    assert used(call.script.source) - never_refused - given == set()
+
+
+def test_every_script_has_its_transition() -> None:
+    assert sorted(call.script.name for call in calls()) == NAMES
+
+
+def test_arguments_left_out_are_not_sent_as_null() -> None:
+    call = claims.give_back(SETTINGS, CLAIM, reason="r", error=None)
+    assert {"spend", "failure"} & set(json.loads(call.argv[0])) == set()
