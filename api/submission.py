@@ -26,6 +26,9 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
 
+SMALL = 64 * 2**10
+"""Bytes of pictures that are read at once: handing them to a thread costs more than reading them."""
+
 LANE_FACTS_S = 1.0
 """What a model's workers published is read again after this long."""
 
@@ -146,7 +149,8 @@ class Submission:
         inline = [i for i in images if i.data is not None]
         if not inline:
             return request, {}
-        names = await asyncio.to_thread(_digests, inline, limits)
+        few = sum(len(i.data or b"") for i in inline) <= SMALL
+        names = _digests(inline, limits) if few else await asyncio.to_thread(_digests, inline, limits)
         left = iter(names)
         request = request.with_images(
             tuple(i if i.data is None else Image(digest=next(left)) for i in images)

@@ -43,16 +43,13 @@ class Optimiser:
         self._parts.append(part)
         self._rates.append(rate)
 
-    def step(self, loss: torch.Tensor, rate: float) -> None:
-        """One step at `rate` times the full rates. Parameters the loss does not reach stay as they are."""
+    def step(self, rate: float) -> None:
+        """One step at `rate` times the full rates, after which the gradients are gone."""
         for part, full in zip(self._parts, self._rates, strict=True):
-            part.zero_grad()
             for group in part.param_groups:
                 group["lr"] = full * rate
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_([p for p in self.parameters if p.grad is not None], CLIP)
-        for part in self._parts:
             part.step()
+            part.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self._parts]}
@@ -64,3 +61,11 @@ class Optimiser:
 
 def warmed_up(step: int, rate: float) -> float:
     return min(1.0, (step + 1) / WARM_UP) * rate
+
+
+def learn(loss: torch.Tensor, rate: float, *optimisers: Optimiser) -> None:
+    """Parameters the loss does not reach stay as they are."""
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_([p for o in optimisers for p in o.parameters if p.grad is not None], CLIP)
+    for optimiser in optimisers:
+        optimiser.step(rate)

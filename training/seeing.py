@@ -5,7 +5,7 @@ import random
 import torch
 
 from training.architecture import new_eye
-from training.optimiser import Optimiser, warmed_up
+from training.optimiser import Optimiser, learn, warmed_up
 from training.painter import paint
 from training.phase import Stateful
 from training.pixels import batch
@@ -34,5 +34,5 @@ class Seeing:
         with torch.autocast("cpu", torch.bfloat16):
             seen = self.eye(batch(self.rng, scenes), output_hidden_states=True).hidden_states[-1]
         loss, shares = self.probe(seen, scenes)
-        self.optimiser.step(loss, warmed_up(number, max(0.3, min(1.0, (1 - done) * 4))))
+        learn(loss, warmed_up(number, max(0.3, min(1.0, (1 - done) * 4))), self.optimiser)
         return {"pictures": BATCH, "loss": loss.item(), **shares}

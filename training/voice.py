@@ -1,9 +1,14 @@
 """Turns a way to ask into what somebody types: British or American, in a hurry, polite."""
 
 import random
+import re
 from collections.abc import Mapping
 
 from training.phrases import CLOSERS, KNOWN, OPENERS, SLOTS
+
+
+_BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
+_SPELLED = re.compile(r"\btext [A-Z0-9]+")
 
 
 class Voice:
@@ -13,13 +18,13 @@ class Voice:
 
     def ask(self, way: str, **names: str) -> str:
         slots = {slot: self.rng.choice(words) for slot, words in SLOTS.items()}
-        return self.rng.choice(self._phrases[way]).format(**slots, **names)
+        return _BEFORE_VOWEL.sub(r"\1n ", self.rng.choice(self._phrases[way]).format(**slots, **names))
 
     def typed(self, question: str) -> str:
         chance, case = self.rng.random(), self.rng.random()
         if self.rng.random() < 0.4:
             question = question.replace("color", "colour").replace("gray", "grey")
-        if case < 0.15:
+        if case < 0.15 and not _SPELLED.search(question):
             question = question.lower()
         if chance < 0.08:
             return question.rstrip("?.")

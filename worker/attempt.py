@@ -5,7 +5,8 @@ Every way out of the middle becomes one of four outcomes in one place (`_outcome
     Result            settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)
     Retry             give back, a failure is counted; the budget's last failure ends the run
-    GiveBack | None   a draining worker gives the claim back; a lost claim writes nothing
+    GiveBack | None   a draining worker, or one cut off from the store, gives the claim back; a lost claim
+                      writes nothing
 """
 
 import logging
@@ -43,7 +44,9 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The worker is stopping; no budget is spent."""
+    """The attempt ends through no fault of its run; no budget is spent."""
+
+    reason: str
 
 
 Outcome = Result | JobError | Retry | GiveBack | None
@@ -74,7 +77,9 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
     try:
         return _compute(bench, lease)
     except Cancelled:
-        return GiveBack() if lease.reason == "draining" else None
+        return GiveBack("worker_draining") if lease.reason == "draining" else None
+    except Unavailable as error:
+        return GiveBack(error.code)
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError:
@@ -124,7 +129,7 @@ def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
         insist(bench.store.run, call, lease)
     elif isinstance(outcome, Retry | GiveBack):
         error = outcome.error if isinstance(outcome, Retry) else None
-        reason = "attempt_failed" if error else "worker_draining"
+        reason = outcome.reason if isinstance(outcome, GiveBack) else "attempt_failed"
         lane = insist(bench.store.run, give_back(bench.settings, claim, reason=reason, error=error), lease)
         if lane:
             bench.nudger.send(lane)

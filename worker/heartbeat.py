@@ -62,8 +62,12 @@ class Heartbeat:
         wakeup = WorkerWakeup(self._settings.redis, self._worker)
         pause_s = self._settings.queue.renew_s
         while not self._stopping.is_set():
-            self._renew()
-            self._say({})
+            try:
+                self._renew()
+                self._say({})
+            except Exception:
+                # The outermost frame of this thread: without it every claim of this worker would run out.
+                log.exception("a beat failed")
             self._check_engine()
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from shared import ids
 from shared.blobs import Blobs, digest
-from shared.errors import CallerError
+from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
 from shared.models import Models
 from shared.pictures import check_request, inspect
@@ -54,34 +54,39 @@ class Intake:
     def _take_in(self, lease: Lease) -> None:
         claimed = lease.claim
         try:
-            request = self._fetched(claimed)
+            placing = self._placing(claimed, self._fetched(claimed))
         except CallerError as error:
             failure = JobError(code=error.code, message=error.message, param=error.param)
             insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
+        except Unavailable as error:
+            self._give_back(lease, error.code, None)
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
             log.exception("job %s: its inputs could not be taken in", claimed.id)
-            failure = JobError(
-                code="internal_error", message="The job's inputs could not be taken in.", retryable=True
+            message = "The job's inputs could not be taken in."
+            self._give_back(
+                lease, "attempt_failed", JobError(code="internal_error", message=message, retryable=True)
             )
-            call = give_back(self.settings, claimed, reason="attempt_failed", error=failure)
-            if insist(self.store.run, call, lease):
-                self.nudger.send(INTAKE)
         else:
-            placing = self._placing(claimed, request)
             if insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease) == "queued":
                 self.nudger.send(placing.lane)
 
+    def _give_back(self, lease: Lease, reason: str, error: JobError | None) -> None:
+        if insist(self.store.run, give_back(self.settings, lease.claim, reason=reason, error=error), lease):
+            self.nudger.send(INTAKE)
+
     def _fetched(self, claimed: Claim) -> Request:
         request = Request.model_validate_json(claimed.request)
-        limits, place = self.settings.pictures, 0
+        limits = self.settings.pictures
         data: dict[str, bytes] = {}
+        infos = []
         for place, image in enumerate(request.images):
             if image.url and image.url not in data:
-                data[image.url] = fetch(
-                    image.url, self.settings.fetch, int(limits.max_mb * 2**20), f"images[{place}]"
-                )
-        check_request([inspect(body, limits, f"picture {url[:200]}") for url, body in data.items()], limits)
+                param = f"images[{place}]"
+                body = fetch(image.url, self.settings.fetch, int(limits.max_mb * 2**20), param)
+                infos.append(inspect(body, limits, param))
+                data[image.url] = body
+        check_request(infos, limits)
         names = {url: digest(body) for url, body in data.items()}
         self._store_pictures(claimed.id, names, data)
         return request.with_images(tuple(_held(image, names) for image in request.images))

@@ -110,6 +110,12 @@ class Publisher:
         try:
             held = self._store.run(append(channel.lease.claim, start=pieces[0].start, text=text, ids=tokens))
         except Unavailable:
+            held = None
+        except Exception:
+            # The outermost frame of this thread: without it no row of this worker would reach its readers.
+            log.exception("the stream of %s could not be written; it is tried again", channel.lease.claim.id)
+            held = None
+        if held is None:
             return channel.lease.reason == "lost" and self._done(channel, len(pieces))
         if held == "lost":
             channel.lease.stop("lost")

@@ -15,7 +15,6 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 from celery import Celery
 
@@ -47,7 +46,7 @@ class Ear:
 
     def __init__(self, site: Site, *, pattern: str = "", name: str = "") -> None:
         # Kept: a client that is collected closes the connections it made.
-        self._client: Any = site.redis(0)
+        self._client = site.redis(0)
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         self._heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
         if pattern:

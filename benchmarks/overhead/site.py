@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
 from urllib.request import urlopen
 
 from redis import Redis
@@ -63,7 +64,8 @@ class Site:
     def redis_url(self, database: int) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/{database}"
 
-    def redis(self, database: int) -> Redis:
+    def redis(self, database: int) -> Any:
+        """A client; redis-py types every reply as "sync or async"."""
         return Redis.from_url(self.redis_url(database))
 
     def log(self, name: str) -> Path:

@@ -19,6 +19,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 from shared.settings import RedisSettings, broker_url
+from shared.store.gathering import Gathering
 from shared.store.script import CONNECTION
 
 TASK = "sightline.claim"
@@ -70,14 +71,19 @@ class AsyncNudger:
 
     def __init__(self, redis: RedisSettings) -> None:
         self._client: Any = AsyncRedis.from_url(broker_url(redis), **CONNECTION)
+        self._gathering: Gathering[Sequence[str], bool] = Gathering(self._exchange)
 
     async def send(self, lanes: Sequence[str]) -> bool:
+        return await self._gathering.ask(lanes)
+
+    async def _exchange(self, asked: Sequence[Sequence[str]]) -> Sequence[bool]:
+        lanes = [lane for each in asked for lane in each]
         try:
             for lane in set(lanes):
                 await self._client.lpush(lane, *(envelope(lane) for _ in range(lanes.count(lane))))
         except RedisError:
-            return False
-        return True
+            return [False] * len(asked)
+        return [True] * len(asked)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -6,11 +6,11 @@ Every script is safe to repeat, because replies get lost: the clients retry on a
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
+from shared.store.gathering import Gathering
 from shared.store.keys import PREFIX
 
 T = TypeVar("T")
@@ -97,19 +98,32 @@ class Store:
 
 
 class AsyncStore:
-    """Runs calls from asyncio."""
+    """Runs calls from asyncio; simultaneous ones share a round trip."""
 
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
+        self._gathering: Gathering[Call[Any], Any] = Gathering(self._exchange)
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
         with reaching():
-            try:
-                reply = await self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
-            except NoScriptError:
-                reply = await self.client.eval(call.script.source, 1, PREFIX, *call.argv)
+            reply = await self._gathering.ask(call)
         return call.parse(reply)
+
+    async def _exchange(self, calls: Sequence[Call[Any]]) -> Sequence[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        try:
+            for call in calls:
+                pipeline.evalsha(call.script.sha, 1, PREFIX, *call.argv)
+            replies = await pipeline.execute(raise_on_error=False)
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            for at in unknown:
+                pipeline.eval(calls[at].script.source, 1, PREFIX, *calls[at].argv)
+            for at, reply in zip(unknown, await pipeline.execute(raise_on_error=False), strict=True):
+                replies[at] = reply
+        except RedisError as error:
+            return [error] * len(calls)
+        return cast("list[Any]", replies)
 
 
 CONNECTION: dict[str, Any] = {

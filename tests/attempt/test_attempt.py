@@ -1,21 +1,27 @@
 """Every way an attempt can go ends in one record that its caller understands."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL.Image import Image as Picture
 
 from shared.blobs import digest
+from shared.errors import Unavailable
+from shared.request import Request
 from shared.store.claims import append
+from shared.store.script import Store
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import FAIL, MODEL, STALL, Workbench
+from tests.support.workbench import FAIL, MODEL, STALL, Unsteady, Workbench
 from worker.attempt import attempt
-from worker.engines.base import Finish, Row
+from worker.engines.base import Finish, Prompt, Row
 from worker.engines.echo import EchoEngine
+from worker.stream import Publisher
 
 
 class Hiccup(EchoEngine):
@@ -37,10 +43,13 @@ class Slow(EchoEngine):
 
 
 @contextmanager
-def midway(desk: Workbench) -> Iterator[None]:
+def midway(desk: Workbench, store: Store | None = None) -> Iterator[None]:
     """An attempt is under way inside the block, and ends behind it."""
     engine = Slow()
-    thread = threading.Thread(target=desk.attempt, args=(engine,))
+    publisher = Publisher(store or desk.store)
+    publisher.start()
+    bench = replace(desk.bench, store=store or desk.store, publisher=publisher, engine=engine)
+    thread = threading.Thread(target=attempt, args=(bench, desk.claim()), daemon=True)
     thread.start()
     try:
         assert engine.asked.wait(30)
@@ -48,6 +57,7 @@ def midway(desk: Workbench) -> Iterator[None]:
     finally:
         engine.may_end.set()
         thread.join(30)
+        publisher.stop()
     assert not thread.is_alive()
 
 
@@ -193,15 +203,37 @@ def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) ->
     assert desk.job(job).status == "succeeded"
 
 
-def test_an_answer_waits_for_a_record_store_that_is_away_and_is_written_once(
-    redis: RedisServer, desk: Workbench, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("losses", [{"calls": 2}, {"replies": 2}])
+def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, losses: dict[str, int]
 ) -> None:
+    monkeypatch.setattr("worker.attempt.SETTLE_RETRY_S", 0.01)
     job = desk.ask("one two")
-    with midway(desk):
+    attempt(replace(desk.bench, store=Unsteady(desk.store, **losses)), desk.claim())
+    assert desk.job(job).status == "succeeded"
+    assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
+    class Away(EchoEngine):
+        def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+            raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
+
+    job = desk.ask("one two")
+    for _ in range(desk.settings.queue.max_failures):
+        desk.attempt(Away(MODEL))
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+
+
+def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, desk: Workbench) -> None:
+    job = desk.ask("one two")
+    store = Unsteady(desk.store)
+    with midway(desk, store):
         redis.kill()
-        restart = threading.Thread(target=lambda: (until(lambda: "out of reach" in caplog.text), redis.start()))
-        restart.start()
-    restart.join(30)
+        back = threading.Thread(target=lambda: store.lost.wait(30) and redis.start(), daemon=True)
+        back.start()
+    back.join(30)
     assert desk.job(job).status == "succeeded"
     assert desk.text(job) == "one two"
     assert desk.story(job) == ["queued", "running", "succeeded"]

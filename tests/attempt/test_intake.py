@@ -1,23 +1,29 @@
 """Remote pictures come in before a job waits for its model, or say why they cannot."""
 
 import json
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
 from shared import ids
 from shared.blobs import digest
-from shared.models import Models
+from shared.errors import Unavailable
+from shared.models import Model, Models
 from shared.request import Image, Message, Request, Text
 from shared.settings import FetchSettings
 from shared.store.admission import Placing, submit
 from shared.store.keys import INTAKE
+from shared.store.script import Call, Store
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, MODEL, Workbench, workbench
 from worker.intake import Intake
 
+T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
 
@@ -29,8 +35,11 @@ def serving(body: bytes) -> Serve:
 @pytest.fixture
 def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
     with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",))) as desk:
-        yield desk, Intake(
-            desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
+        yield (
+            desk,
+            Intake(
+                desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
+            ),
         )
 
 
@@ -107,31 +116,65 @@ def test_a_picture_that_cannot_be_had_fails_its_job_at_the_first_try(
 
 
 def test_a_job_cancelled_while_its_picture_is_fetched_is_not_admitted(
-    intake: tuple[Workbench, Intake]
+    intake: tuple[Workbench, Intake],
 ) -> None:
     desk, courier = intake
-    with origin(answering()) as there:
-        job = ask(desk, there.url)
+    jobs: list[str] = []
 
-        def serve(connection, _) -> None:  # type: ignore[no-untyped-def]
-            desk.cancel(job)
-            connection.sendall(HEAD % len(PICTURE) + PICTURE)
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        desk.cancel(jobs[0])
+        connection.sendall(HEAD % len(PICTURE) + PICTURE)
 
-        with origin(serve) as slow:
-            job = ask(desk, slow.url)
-            courier.work()
-            courier.work()
-    assert desk.job(job).status == "cancelled"
+    with origin(serve) as there:
+        jobs.append(ask(desk, there.url))
+        courier.work()
+    assert desk.job(jobs[0]).status == "cancelled"
     assert desk.claim_if_any() is None
 
 
-def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
-    intake: tuple[Workbench, Intake]
+def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(
+    intake: tuple[Workbench, Intake],
 ) -> None:
     desk, courier = intake
     with origin(serving(PICTURE)) as there:
         job = ask(desk, there.url)
-        desk.claim_if_any(lane=INTAKE)
+        for _ in range(desk.settings.queue.max_failures):
+            cut_off_after_claim(desk, courier)
+        courier.work()
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+
+
+def cut_off_after_claim(desk: Workbench, courier: Intake) -> None:
+    class CutOff(Store):
+        def run(self, call: Call[T]) -> T:
+            if call.script.name == "touch":
+                raise Unavailable("store_unavailable", "cut off")
+            return super().run(call)
+
+    replace(courier, store=CutOff(desk.store.client)).work()
+
+
+def test_a_model_the_courier_does_not_know_fails_the_job_instead_of_the_courier(
+    intake: tuple[Workbench, Intake],
+) -> None:
+    desk, courier = intake
+    other = Models((Model(id="test/other"),))
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, there.url)
+        replace(courier, models=other).work()
+    error = desk.job(job).error
+    assert error is not None
+    assert error.code == "model_not_found"
+
+
+def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
+    intake: tuple[Workbench, Intake],
+) -> None:
+    desk, courier = intake
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, there.url)
+        assert desk.claim_if_any(lane=INTAKE)
         desk.give_up()
         courier.work()
     assert desk.blobs.read(digest(PICTURE)) == PICTURE

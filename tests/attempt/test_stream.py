@@ -1,43 +1,13 @@
 """What rows generate reaches readers once, in order, whatever the record store does meanwhile."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
-from shared.errors import Unavailable
-from shared.store.script import Call, Store
-from tests.support.workbench import Workbench
+from shared.store.script import Store
+from tests.support.workbench import Unsteady, Workbench
 from worker.engines.base import Piece
 from worker.lease import Lease
 from worker.stream import Channel, Publisher
-
-T = TypeVar("T")
-
-
-class Unsteady(Store):
-    """Loses the replies, or the calls, that it is told to lose."""
-
-    def __init__(self, store: Store, *, calls: int = 0, replies: int = 0) -> None:
-        super().__init__(store.client)
-        self._calls = calls
-        self._replies = replies
-        self.lost = threading.Event()
-        self.on = threading.Event()
-        self.on.set()
-
-    def run(self, call: Call[T]) -> T:
-        assert self.on.wait(30)
-        if self._calls:
-            self._calls -= 1
-            self.lost.set()
-            raise Unavailable("store_unavailable", "lost on the way")
-        reply = super().run(call)
-        if self._replies:
-            self._replies -= 1
-            self.lost.set()
-            raise Unavailable("store_unavailable", "lost on the way back")
-        return reply
 
 
 @contextmanager
@@ -117,7 +87,13 @@ def test_pieces_that_come_while_the_store_is_slow_are_joined(desk: Workbench) ->
 def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
     job = desk.ask("x")
     with stream(desk, desk.store) as channel:
-        for piece in (Piece(0, "", (1, 2)), Piece(0, "é", (3,)), Piece(1, "", (4,)), Piece(1, "!", (5,)), Piece(2, "", (6,))):
+        for piece in (
+            Piece(0, "", (1, 2)),
+            Piece(0, "é", (3,)),
+            Piece(1, "", (4,)),
+            Piece(1, "!", (5,)),
+            Piece(2, "", (6,)),
+        ):
             channel.emit(piece)
         channel.flush()
     assert desk.text(job) == "é!"

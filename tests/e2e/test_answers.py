@@ -90,7 +90,10 @@ def test_the_openai_client_chats_whole_and_streamed(service: Service) -> None:
     with openai_client(service) as client:
         whole = client.chat.completions.create(model=TINY, messages=messages)  # type: ignore[arg-type]
         stream = client.chat.completions.create(
-            model=TINY, messages=messages, stream=True, stream_options={"include_usage": True}  # type: ignore[arg-type]
+            model=TINY,
+            messages=messages,
+            stream=True,
+            stream_options={"include_usage": True},  # type: ignore[arg-type]
         )
         chunks = list(stream)
     answer = whole.choices[0].message.content

@@ -33,7 +33,10 @@ BODIES: Bodies = {
     "not JSON": (b'{"model": "x", ', "invalid_json"),
     "not even text": (b"\xff\xfe\x00", "invalid_json"),
     "NaN": (b'{"model": "%s", "parameters": {"temperature": NaN}}' % ECHO.encode(), "invalid_json"),
-    "infinity by exponent": (job(input={"prompt": "x"})[:-1] + b', "parameters": {"temperature": 1e999}}', "invalid_json"),
+    "infinity by exponent": (
+        job(input={"prompt": "x"})[:-1] + b', "parameters": {"temperature": 1e999}}',
+        "invalid_json",
+    ),
     "lone surrogate": (job(input={"prompt": "\ud800"}), "invalid_json"),
     "deep nesting": (b'{"messages": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "invalid_json"),
     "a list": (b"[]", "invalid_request"),
@@ -130,6 +133,8 @@ def test_the_service_serves_as_before(service: Service, api: Api) -> None:
         api.post("/v1/chat/completions", content=body)
         api.post(f"/models/{ECHO}", content=body)
     assert all(service.processes[name].alive for name in ("api", "courier", ECHO, TINY))
-    assert api.post(f"/models/{ECHO}", json={"inputs": "still here"}).json() == [{"generated_text": "still here"}]
+    assert api.post(f"/models/{ECHO}", json={"inputs": "still here"}).json() == [
+        {"generated_text": "still here"}
+    ]
     with pytest.raises(httpx.HTTPStatusError):
         api.get("/models/nobody").raise_for_status()

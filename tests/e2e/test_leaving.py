@@ -15,7 +15,9 @@ LONG = " ".join(f"word{n}" for n in range(600))
 def newest(api: Api, status: str) -> str:
     """The newest job of the slow model once it has this status."""
     query = {"limit": 1, "model": SLOW}
-    seen = until(lambda: [j for j in api.get("/v1/jobs", params=query).json()["data"] if j["status"] == status])
+    seen = until(
+        lambda: [j for j in api.get("/v1/jobs", params=query).json()["data"] if j["status"] == status]
+    )
     return str(seen[0]["id"])
 
 

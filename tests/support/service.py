@@ -43,7 +43,9 @@ class Service:
         self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", 4, {})
         for model in self.models.rows:
             worker = {"SIGHTLINE_WORKER__MODEL": model.id}
-            self.processes[model.id] = self._celery(model.slug, "worker.app", model.lane, model.rows + 2, worker)
+            self.processes[model.id] = self._celery(
+                model.slug, "worker.app", model.lane, model.rows + 2, worker
+            )
 
     def url(self, api: str = "api") -> str:
         return f"http://127.0.0.1:{self._ports[api]}"
@@ -79,7 +81,14 @@ class Service:
         return False
 
     def _api(self, name: str) -> Process:
-        argv = ("uvicorn", "--factory", "api.app:create_app", "--port", str(self._ports[name]), "--no-access-log")
+        argv = (
+            "uvicorn",
+            "--factory",
+            "api.app:create_app",
+            "--port",
+            str(self._ports[name]),
+            "--no-access-log",
+        )
         return self._python(name, argv, {})
 
     def _celery(self, name: str, app: str, lane: str, threads: int, env: Mapping[str, str]) -> Process:

@@ -6,10 +6,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 from shared import ids
 from shared.blobs import Blobs, digest
+from shared.errors import Unavailable
 from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.models import Model
@@ -19,7 +20,7 @@ from shared.store import jobs
 from shared.store.admission import Placing, submit
 from shared.store.claims import Claim, claim, rescue
 from shared.store.nudges import Nudger
-from shared.store.script import connect
+from shared.store.script import Call, Store, connect
 from shared.store.workers import beat
 from tests.support.redis_server import RedisServer
 from worker.attempt import Bench, attempt
@@ -29,10 +30,41 @@ from worker.images import Decoder
 from worker.lease import Leases
 from worker.stream import Publisher
 
+T = TypeVar("T")
 CALLER = "anyone"
 NO_FETCHING = FetchSettings()
 FAIL, STALL = "FAIL", "STALL"
 MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "stall_on": STALL})
+
+
+class Unsteady(Store):
+    """Loses the calls, or the replies, that it is told to lose; `lost` says that one was, whoever lost it."""
+
+    def __init__(self, store: Store, *, calls: int = 0, replies: int = 0) -> None:
+        super().__init__(store.client)
+        self._calls = calls
+        self._replies = replies
+        self.lost = threading.Event()
+        self.on = threading.Event()
+        self.on.set()
+
+    def run(self, call: Call[T]) -> T:
+        assert self.on.wait(30)
+        try:
+            return self._run(call)
+        except Unavailable:
+            self.lost.set()
+            raise
+
+    def _run(self, call: Call[T]) -> T:
+        if self._calls:
+            self._calls -= 1
+            raise Unavailable("store_unavailable", "lost on the way")
+        reply = super().run(call)
+        if self._replies:
+            self._replies -= 1
+            raise Unavailable("store_unavailable", "lost on the way back")
+        return reply
 
 
 class Workbench:
@@ -66,6 +98,8 @@ class Workbench:
     def close(self) -> None:
         self.bench.publisher.stop()
         self.bench.decoder.close()
+        self.store.client.close()
+        self.nudger._client.close()
 
     def ask(self, text: str, *pictures: bytes, **parameters: Any) -> str:
         """A job with a new run, its pictures in the blob store; its id."""
@@ -115,7 +149,9 @@ class Workbench:
         """Say that this worker serves."""
         name = self.bench.engine.fingerprint
         self.store.run(
-            beat(self.settings, worker=self.worker, lane=MODEL.lane, state="ready", fingerprint=name, facts={})
+            beat(
+                self.settings, worker=self.worker, lane=MODEL.lane, state="ready", fingerprint=name, facts={}
+            )
         )
 
     def attempt(self, engine: Engine | None = None) -> None:
@@ -127,7 +163,7 @@ class Workbench:
     def attempting(self) -> Iterator[Claim]:
         """An attempt in a thread of its own; it has ended when the block has."""
         taken = self.claim()
-        thread = threading.Thread(target=attempt, args=(self.bench, taken))
+        thread = threading.Thread(target=attempt, args=(self.bench, taken), daemon=True)
         thread.start()
         try:
             yield taken
@@ -163,9 +199,7 @@ class Workbench:
 
 
 @contextmanager
-def workbench(
-    redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any
-) -> Iterator[Workbench]:
+def workbench(redis: RedisServer, fetch: FetchSettings = NO_FETCHING, **queue: Any) -> Iterator[Workbench]:
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory(prefix="sightline-blobs-"))
         bench = Workbench(redis, Path(folder), fetch, **queue)

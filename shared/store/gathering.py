@@ -1,0 +1,53 @@
+"""Sending together what is asked at the same time.
+
+An exchange with Redis costs the asking process more, in system calls and bookkeeping, than most commands cost
+the server. What is asked while one is under way leaves with the next, in one write: nobody waits longer than
+for the exchange before, and a busy process pays once for many.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+LARGEST = 64
+
+
+class Gathering(Generic[T, R]):
+    """`exchange` answers a batch in its order; an exception among the answers is raised to its asker."""
+
+    def __init__(self, exchange: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]) -> None:
+        self._exchange = exchange
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def ask(self, item: T) -> R:
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await answer
+
+    async def _send(self) -> None:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+                replies = await self._exchange([item for item, _ in batch])
+                for (_, answer), reply in zip(batch, replies, strict=True):
+                    _resolve(answer, reply)
+        finally:
+            self._sender = None
+            # Only where the process is stopping: nobody is left to answer them.
+            for _, answer in (*batch, *self._waiting):
+                answer.cancel()
+
+
+def _resolve(answer: asyncio.Future[R], reply: R | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(reply, Exception):
+        answer.set_exception(reply)
+    else:
+        answer.set_result(reply)

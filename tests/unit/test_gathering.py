@@ -1,0 +1,72 @@
+"""What is asked at the same time shares an exchange, and nobody gets another's answer."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from shared.store.gathering import Gathering
+
+
+class Exchange:
+    """Answers ten times the number, once `go` is set; the `failing` ones fail."""
+
+    def __init__(self, *failing: int) -> None:
+        self.go = asyncio.Event()
+        self.batches: list[list[int]] = []
+        self._failing = failing
+
+    async def __call__(self, numbers: Sequence[int]) -> Sequence[int | Exception]:
+        self.batches.append(list(numbers))
+        await self.go.wait()
+        return [ValueError(str(n)) if n in self._failing else 10 * n for n in numbers]
+
+
+async def under_way(exchange: Exchange) -> None:
+    async with asyncio.timeout(5):
+        while not exchange.batches:
+            await asyncio.sleep(0)
+
+
+async def test_callers_that_come_during_an_exchange_share_the_next_one_and_get_their_own_answers() -> None:
+    exchange = Exchange()
+    gathering = Gathering(exchange)
+    first = asyncio.create_task(gathering.ask(1))
+    await under_way(exchange)
+    others = [asyncio.create_task(gathering.ask(n)) for n in (2, 3, 4)]
+    await asyncio.sleep(0)
+    exchange.go.set()
+
+    assert await asyncio.gather(first, *others) == [10, 20, 30, 40]
+    assert exchange.batches == [[1], [2, 3, 4]]
+
+
+async def test_one_callers_error_is_not_its_neighbours() -> None:
+    exchange = Exchange(2)
+    exchange.go.set()
+    gathering = Gathering(exchange)
+    answers = await asyncio.gather(*(gathering.ask(n) for n in (1, 2, 3)), return_exceptions=True)
+
+    assert [answers[0], answers[2]] == [10, 30]
+    with pytest.raises(ValueError, match="2"):
+        raise answers[1]  # type: ignore[misc]
+
+
+async def test_a_caller_who_hangs_up_leaves_the_others_their_answers() -> None:
+    exchange = Exchange()
+    gathering = Gathering(exchange)
+    leaving, staying = asyncio.create_task(gathering.ask(1)), asyncio.create_task(gathering.ask(2))
+    await under_way(exchange)
+    leaving.cancel()
+    exchange.go.set()
+
+    assert await staying == 20
+    assert await gathering.ask(3) == 30
+
+
+async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:
+    async def broken(_: Sequence[int]) -> Sequence[int | Exception]:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Gathering(broken).ask(1)

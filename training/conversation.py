@@ -1,0 +1,122 @@
+"""Conversations to learn from: several questions about the same one or two pictures.
+
+Many questions a picture, because its 64 tokens and the pass through the eye are paid once for all of them.
+"""
+
+import random
+from dataclasses import dataclass
+
+from training.outside import GREETING, GREETINGS, NO_PICTURE, REFUSAL
+from training.painter import paint
+from training.pairs import PAIR_ASKERS, Pair
+from training.questions import ASKERS, Turn, follow_up
+from training.scene import Scene
+from training.truth import describe
+from training.voice import Voice
+
+SHARE_OF_PAIRS = 0.40
+SHARE_OF_NONE = 0.02
+TURNS = (4, 9)
+TURNS_OF_TWO = (3, 6)  # the second picture's 64 tokens take the room of five questions
+ONCE = ("describe", "background", "text", "both", "vague")
+ONE = {
+    "color": 1.0,
+    "background": 0.5,
+    "shape": 1.0,
+    "count": 2.2,
+    "where": 1.8,
+    "text": 3.5,
+    "describe": 1.2,
+    "yes/no": 1.1,
+    "absent": 0.7,
+    "vague": 0.4,
+    "outside": 0.4,
+}
+TWO = {"which": 1.0, "neither": 0.06, "more": 0.2, "both": 0.12, "about one": 1.1}
+KINDS = {"single": 0.21, "several": 0.27, "count": 0.22, "text": 0.27, "empty": 0.03}
+KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A turn with the pictures it brings."""
+
+    turn: Turn
+    pictures: tuple[Scene, ...] = ()
+
+
+Conversation = list[Exchange]
+
+
+def pick(rng: random.Random, weights: dict[str, float]) -> str:
+    return rng.choices(list(weights), list(weights.values()))[0]
+
+
+def conversation(rng: random.Random) -> Conversation:
+    voice, chance = Voice(rng), rng.random()
+    if chance < SHARE_OF_NONE:
+        return [_without_picture(voice)]
+    return _of_two(voice) if chance < SHARE_OF_NONE + SHARE_OF_PAIRS else _of_one(voice)
+
+
+def ask(voice: Voice, scene: Scene) -> Turn:
+    while True:
+        turn = ASKERS[pick(voice.rng, ONE)](voice, scene)
+        if turn is not None:
+            return turn
+
+
+def ask_two(voice: Voice, pair: Pair) -> Turn | None:
+    """None where the pictures are too much alike for the question that was drawn."""
+    return PAIR_ASKERS[pick(voice.rng, TWO)](voice, pair)
+
+
+def _repeats(turns: list[Turn], turn: Turn) -> bool:
+    """An answer that could be copied from above teaches nothing about the picture."""
+    return turn.kind in ONCE and any((t.kind, t.answer) == (turn.kind, turn.answer) for t in turns)
+
+
+def _without_picture(voice: Voice) -> Exchange:
+    if voice.rng.random() < 0.3:
+        return Exchange(Turn("greeting", voice.rng.choice(GREETINGS), GREETING))
+    turn = ask(voice, paint(voice.rng)).typed(voice)
+    return Exchange(Turn("outside", turn.question, REFUSAL if turn.answer == REFUSAL else NO_PICTURE))
+
+
+def _of_one(voice: Voice) -> Conversation:
+    scene = paint(voice.rng, pick(voice.rng, KINDS))
+    turns: list[Turn] = []
+    for _ in range(voice.rng.randint(*TURNS)):
+        followed = follow_up(voice, scene, turns[-1]) if turns and voice.rng.random() < 0.35 else None
+        turn = followed or ask(voice, scene)
+        if not _repeats(turns, turn):
+            turns.append(turn)
+    first, *rest = (turn.typed(voice) for turn in turns)
+    return [Exchange(first, (scene,)), *map(Exchange, rest)]
+
+
+def _of_two(voice: Voice) -> Conversation:
+    pair = paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)), paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS))
+    if voice.rng.random() < 0.25:
+        begun = [Exchange(ask(voice, pair[0]).typed(voice), pair[:1]), Exchange(_about_the_next(voice, pair[1]), pair[1:])]
+        return begun + [Exchange(turn) for turn in _pair_turns(voice, pair)]
+    turns = _pair_turns(voice, pair)
+    return [Exchange(turn, () if i else pair) for i, turn in enumerate(turns)]
+
+
+def _about_the_next(voice: Voice, scene: Scene) -> Turn:
+    """The question that comes with a second picture is about that one."""
+    told = describe(scene)
+    if told is None or voice.rng.random() < 0.4:
+        return ask(voice, scene).typed(voice)
+    return Turn("describe", voice.ask("next"), told).typed(voice)
+
+
+def _pair_turns(voice: Voice, pair: Pair) -> list[Turn]:
+    turns: list[Turn] = []
+    wanted, tries = voice.rng.randint(*TURNS_OF_TWO), 20
+    while len(turns) < wanted and (tries := tries - 1):
+        turn = ask_two(voice, pair)
+        if turn is not None and not _repeats(turns, turn):
+            turns.append(turn)
+    return [turn.typed(voice) for turn in turns]
