@@ -44,10 +44,18 @@ def create_app(
     )
     app.add_middleware(Edge)
     problems.install(app)
-    for router in (jobs.router, chat.router, models.router, health.router, hf.root_router):
-        app.include_router(router)
+    for router in (
+        jobs.router,
+        chat.router,
+        hf.router,
+        hf_info.router,
+        models.router,
+        health.router,
+        hf.root_router,
+    ):
+        # Included routers are matched anew on every call, once to find the router and once to find the route.
+        app.router.routes.extend(router.routes)
     for router in (hf.router, hf_info.router):
-        app.include_router(router)
         app.include_router(router, prefix="/hf-inference", include_in_schema=False)
     install_schema(app)
     return app

@@ -16,6 +16,7 @@ from training.voice import Voice
 
 SHARE_OF_PAIRS = 0.40
 SHARE_OF_NONE = 0.02
+SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
 TURNS = (4, 9)
 TURNS_OF_TWO = (3, 6)  # the second picture's 64 tokens take the room of five questions
 ONCE = ("describe", "background", "text", "both", "vague")
@@ -85,7 +86,8 @@ def _without_picture(voice: Voice) -> Exchange:
 
 def _of_one(voice: Voice) -> Conversation:
     scene = paint(voice.rng, pick(voice.rng, KINDS))
-    turns: list[Turn] = []
+    told = describe(scene) if voice.rng.random() < SHARE_OF_WORDLESS else None
+    turns = [] if told is None else [Turn("describe", "", told)]
     for _ in range(voice.rng.randint(*TURNS)):
         followed = follow_up(voice, scene, turns[-1]) if turns and voice.rng.random() < 0.35 else None
         turn = followed or ask(voice, scene)

@@ -1,11 +1,10 @@
 """One phase of the training: steps until its budget is spent, with checkpoints and a line of progress.
 
-A phase killed at any moment goes on from its last checkpoint with the same pictures, questions and rates it
-would have seen: the random states are stored with the weights. One at the end of its budget is not run again.
+A phase killed at any moment goes on from its last checkpoint with the pictures, questions and rates it would
+have seen: what a step draws depends on its number alone. One at the end of its budget is not run again.
 """
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +27,6 @@ class Stateful(Protocol):
 
 class Phase(Protocol):
     name: str
-    rng: random.Random
 
     def parts(self) -> dict[str, Stateful]:
         """What a checkpoint holds."""
@@ -96,7 +94,7 @@ def _save(phase: Phase, progress: Progress, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     state = {name: p.state_dict() for name, p in phase.parts().items()}
-    torch.save(state | {"rng": phase.rng.getstate(), "progress": vars(progress)}, part)
+    torch.save(state | {"progress": vars(progress)}, part)
     part.replace(file)
 
 
@@ -106,8 +104,6 @@ def _resume(phase: Phase, file: Path) -> Progress:
     state = torch.load(file, weights_only=True)
     for name, part in phase.parts().items():
         part.load_state_dict(state[name])
-    version, internal, gauss = state["rng"]
-    phase.rng.setstate((version, tuple(internal), gauss))
     progress = Progress(**state["progress"])
     log.info("%s goes on at step %d", phase.name, progress.steps)
     return progress

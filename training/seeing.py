@@ -21,7 +21,7 @@ class Seeing:
 
     def __init__(self, seed: int) -> None:
         torch.manual_seed(seed)
-        self.rng = random.Random(f"{self.name} {seed}")
+        self._seed = seed
         self.eye, self.probe = new_eye(), Probe()
         self.optimiser = Optimiser([(self.eye, 1.0), (self.probe, 1.0)])
 
@@ -29,10 +29,11 @@ class Seeing:
         return {"eye": self.eye, "probe": self.probe, "optimiser": self.optimiser}
 
     def step(self, number: int, done: float) -> dict[str, float]:
-        kinds = self.rng.choices(list(KINDS), list(KINDS.values()), k=BATCH)
-        scenes = [paint(self.rng, kind) for kind in kinds]
+        rng = random.Random(f"{self.name} {self._seed} {number}")
+        kinds = rng.choices(list(KINDS), list(KINDS.values()), k=BATCH)
+        scenes = [paint(rng, kind) for kind in kinds]
         with torch.autocast("cpu", torch.bfloat16):
-            seen = self.eye(batch(self.rng, scenes), output_hidden_states=True).hidden_states[-1]
+            seen = self.eye(batch(rng, scenes), output_hidden_states=True).hidden_states[-1]
         loss, shares = self.probe(seen, scenes)
         learn(loss, warmed_up(number, max(0.3, min(1.0, (1 - done) * 4))), self.optimiser)
         return {"pictures": BATCH, "loss": loss.item(), **shares}

@@ -17,7 +17,7 @@ from training.optimiser import Optimiser, learn, warmed_up
 from training.phase import Stateful
 from training.pixels import batch as pictures
 from training.probe import Probe
-from training.rows import NO_ANSWER, Batch, Rows
+from training.rows import NO_ANSWER, POOL, Batch, Rows
 from training.tokens import END, IMAGE, PAD
 
 BATCH = 32
@@ -34,7 +34,7 @@ class Speaking:
     def __init__(self, seed: int, tokenizer: PreTrainedTokenizerFast, seen: Mapping[str, Any]) -> None:
         """`seen` is the checkpoint of the first phase."""
         torch.manual_seed(seed)
-        self.rng = random.Random(f"{self.name} {seed}")
+        self._seed = f"{self.name} {seed}"
         self.model, self.probe = model_for(tokenizer), Probe()
         self.eye = self.model.model.vision_tower
         self.eye.load_state_dict(seen["eye"])
@@ -44,7 +44,7 @@ class Speaking:
         self.optimiser = Optimiser([(inner.language_model, 1.0), (inner.multi_modal_projector, 1.0)])
         self._image = tokenizer.convert_tokens_to_ids(IMAGE)
         self._rows = Rows(tokenizer)
-        self._pool: list[Batch] = []
+        self._pool: tuple[int, list[Batch]] = (-1, [])
 
     def parts(self) -> dict[str, Stateful]:
         return {
@@ -55,12 +55,10 @@ class Speaking:
         }
 
     def step(self, number: int, done: float) -> dict[str, float]:
-        if not self._pool:
-            self._pool = self._rows.pool(self.rng, BATCH)
-        batch = self._pool.pop()
+        batch, rng = self._batch(number), random.Random(f"{self._seed} noise {number}")
         eye_rests = done < EYE_RESTS
         with torch.autocast("cpu", torch.bfloat16):
-            seen = self._see(batch, eye_rests)
+            seen = self._see(rng, batch, eye_rests)
             logits, truth = self._answer(batch, seen)
         loss = F.cross_entropy(logits.float(), truth)
         right = (logits.argmax(-1) == truth).float().mean().item()
@@ -74,11 +72,17 @@ class Speaking:
     def _optimisers(self, eye_rests: bool) -> list[Optimiser]:
         return [self.optimiser] if eye_rests else [self.optimiser, self.eye_optimiser]
 
-    def _see(self, batch: Batch, eye_rests: bool) -> torch.Tensor | None:
+    def _batch(self, number: int) -> Batch:
+        drawn, place = divmod(number, POOL)
+        if self._pool[0] != drawn:
+            self._pool = drawn, self._rows.pool(random.Random(f"{self._seed} pool {drawn}"), BATCH)
+        return self._pool[1][place]
+
+    def _see(self, rng: random.Random, batch: Batch, eye_rests: bool) -> torch.Tensor | None:
         if not batch.scenes:
             return None
         with torch.set_grad_enabled(not eye_rests):
-            seen: torch.Tensor = self.eye(pictures(self.rng, batch.scenes), output_hidden_states=True).hidden_states[-1]
+            seen: torch.Tensor = self.eye(pictures(rng, batch.scenes), output_hidden_states=True).hidden_states[-1]
         return seen
 
     def _answer(self, batch: Batch, seen: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,6 +21,8 @@ class Voice:
         return _BEFORE_VOWEL.sub(r"\1n ", self.rng.choice(self._phrases[way]).format(**slots, **names))
 
     def typed(self, question: str) -> str:
+        if not question:
+            return ""
         chance, case = self.rng.random(), self.rng.random()
         if self.rng.random() < 0.4:
             question = question.replace("color", "colour").replace("gray", "grey")

@@ -86,7 +86,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         log.error("run %s: a picture is missing from the blob store", lease.claim.id)
         return Retry(JobError(code="internal_error", message="A stored picture is missing.", retryable=True))
     except Exception:
-        # The outermost frame of an attempt: whatever an engine raises is this run's failure, not the worker's.
+        # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
         log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
         message = f"The model failed on this request {bench.settings.queue.max_failures} times."
         return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))

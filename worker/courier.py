@@ -1,6 +1,7 @@
 """The courier: `celery -A worker.courier worker --pool=threads -c 4 -Q intake`.
 
-Fetches remote pictures, and keeps the maintenance thread, so that model workers need no way out to the internet.
+Fetches remote pictures, so that model workers need no way out to the internet, and keeps the maintenance
+thread.
 """
 
 from typing import Any

@@ -6,8 +6,13 @@ from api.completions import CHAT, TEXT, complete
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.openapi import CHAT_EXAMPLE, SYNCHRONOUS, answers, describe
+from api.plain_route import PlainRoute
 
-router = APIRouter(tags=["openai"], responses=answers("OpenAIError", _200="The answer, whole or a stream."))
+router = APIRouter(
+    route_class=PlainRoute,
+    tags=["openai"],
+    responses=answers("OpenAIError", _200="The answer, whole or a stream."),
+)
 
 
 @router.post(

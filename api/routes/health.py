@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import ProcessContext, context_of
+from api.plain_route import PlainRoute
 from api.problems import retry_after
 from shared.errors import Unavailable
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=PlainRoute, tags=["health"])
 
 _STORE_LIMIT_S = 1.0
 

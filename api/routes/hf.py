@@ -17,6 +17,7 @@ from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
 from api.following import follow
 from api.openapi import CHAT_EXAMPLE, PREFER, SYNCHRONOUS, answers, describe
+from api.plain_route import PlainRoute
 from api.preferences import preferences, waits_for_model
 from api.preferences import terms as terms_of
 from api.routes.jobs import accepted
@@ -32,8 +33,8 @@ ASKED = describe(
     picture=True,
 )
 
-router = APIRouter(tags=["hugging face"], responses=ANSWERS)
-root_router = APIRouter(tags=["hugging face"], responses=ANSWERS)
+router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSWERS)
+root_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSWERS)
 
 
 # Ids hold slashes: the longer paths stand first, or the id would swallow their ends.

@@ -7,10 +7,11 @@ from pydantic_core import to_json
 
 from api.context import context_of
 from api.openapi import answers
+from api.plain_route import PlainRoute
 from api.readiness import ModelState, not_ready
 from shared.models import Model
 
-router = APIRouter(tags=["hugging face"], responses=answers("HuggingFaceError"))
+router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=answers("HuggingFaceError"))
 
 _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
 

@@ -17,6 +17,7 @@ from api.context import ProcessContext, context_of
 from api.dialects import native
 from api.following import follow
 from api.openapi import KEY, PREFER, USE_CACHE, answers, describe
+from api.plain_route import PlainRoute
 from api.preferences import integer, preferences
 from api.preferences import terms as terms_of
 from api.problems import retry_after
@@ -24,7 +25,7 @@ from api.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=answers("Problem"))
+router = APIRouter(route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=answers("Problem"))
 
 LONG_POLL_LIMIT_S = 60
 PAGE_LIMIT = 100

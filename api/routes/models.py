@@ -7,9 +7,10 @@ from pydantic_core import to_json
 
 from api.context import context_of
 from api.openapi import answers
+from api.plain_route import PlainRoute
 from shared.models import Model
 
-router = APIRouter(tags=["models"], responses=answers("OpenAIError"))
+router = APIRouter(route_class=PlainRoute, tags=["models"], responses=answers("OpenAIError"))
 
 
 @router.get("/v1/models", summary="List the models served; the first is the default.")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.overhead`: two and a half minutes, then a table, results/overhead.json and overhead.svg.
+"""`python -m benchmarks.overhead`: minutes later a table, results/overhead.json and overhead.svg.
 
 Exits with 1 where a target was missed.
 """

@@ -216,7 +216,7 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
 
 def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
     class Away(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:  # noqa: ARG002
             raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
 
     job = desk.ask("one two")
@@ -231,12 +231,17 @@ def test_an_answer_outlives_a_crash_of_the_record_store(redis: RedisServer, desk
     store = Unsteady(desk.store)
     with midway(desk, store):
         redis.kill()
-        back = threading.Thread(target=lambda: store.lost.wait(30) and redis.start(), daemon=True)
+        back = threading.Thread(target=start_after, args=(store.lost, redis), daemon=True)
         back.start()
     back.join(30)
     assert desk.job(job).status == "succeeded"
     assert desk.text(job) == "one two"
     assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+def start_after(event: threading.Event, redis: RedisServer) -> None:
+    event.wait(30)
+    redis.start()
 
 
 def test_an_attempt_whose_run_was_forgotten_ends_quietly(redis: RedisServer, desk: Workbench) -> None:

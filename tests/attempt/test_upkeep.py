@@ -1,11 +1,6 @@
 """What died or got lost is repaired without anybody asking."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from shared.settings import QueueSettings
-from shared.store.keys import INTAKE
-from shared.store.nudges import Nudger
 from shared.store.workers import lead
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import huggingface_hub
 import openai
@@ -31,7 +32,7 @@ def data_uri(picture: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(picture).decode()
 
 
-def chat(picture: bytes, question: str = COLOUR) -> list[dict[str, object]]:
+def chat(picture: bytes, question: str = COLOUR) -> Any:
     parts = [
         {"type": "image_url", "image_url": {"url": data_uri(picture)}},
         {"type": "text", "text": question},
@@ -82,18 +83,18 @@ def test_the_hugging_face_client_finds_the_models_tasks_under_the_models_own_url
     client = huggingface_hub.InferenceClient(model=f"{service.url()}/models/{TINY}")
     assert client.image_to_text(circle(RED)).generated_text
     (answer,) = client.visual_question_answering(circle(RED), COLOUR, top_k=1)
-    assert "red" in answer.answer.lower()
+    assert "red" in (answer.answer or "").lower()
 
 
 def test_the_openai_client_chats_whole_and_streamed(service: Service) -> None:
     messages = chat(circle(BLUE, at=60))
     with openai_client(service) as client:
-        whole = client.chat.completions.create(model=TINY, messages=messages)  # type: ignore[arg-type]
+        whole = client.chat.completions.create(model=TINY, messages=messages)
         stream = client.chat.completions.create(
             model=TINY,
             messages=messages,
             stream=True,
-            stream_options={"include_usage": True},  # type: ignore[arg-type]
+            stream_options={"include_usage": True},
         )
         chunks = list(stream)
     answer = whole.choices[0].message.content

@@ -14,7 +14,7 @@ LONG = " ".join(f"word{n}" for n in range(600))
 
 def newest(api: Api, status: str) -> str:
     """The newest job of the slow model once it has this status."""
-    query = {"limit": 1, "model": SLOW}
+    query: dict[str, str | int] = {"limit": 1, "model": SLOW}
     seen = until(
         lambda: [j for j in api.get("/v1/jobs", params=query).json()["data"] if j["status"] == status]
     )
@@ -23,7 +23,7 @@ def newest(api: Api, status: str) -> str:
 
 def hang_up(service: Service, question: str, headers: dict[str, str]) -> str:
     """The job of a synchronous caller who goes once it runs."""
-    with Api(service.url()) as api, Api(service.url("api-2")) as caller:
+    with Api(service.url("api-2")) as caller:
         body = {"model": SLOW, "messages": [{"role": "user", "content": question}], "stream": True}
         with caller.stream("POST", "/v1/chat/completions", json=body, headers=headers) as reply:
             next(sent_events(reply.iter_lines()))

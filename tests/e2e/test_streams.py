@@ -1,6 +1,7 @@
 """An answer while it grows: one text, for every reader, over every process's death."""
 
 from itertools import islice
+from typing import Any
 
 from tests.e2e.conftest import SLOW, TINY
 from tests.support.clients import Api, SentEvent, sent_events, told
@@ -55,7 +56,7 @@ def test_a_chat_reader_of_a_killed_model_worker_reads_the_uninterrupted_answer(
         "max_tokens": 400,
     }
     whole = api.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]["content"]
-    again = {"json": body | {"stream": True}, "headers": {"x-use-cache": "false"}}
+    again: dict[str, Any] = {"json": body | {"stream": True}, "headers": {"x-use-cache": "false"}}
     with api.stream("POST", "/v1/chat/completions", **again) as reply:
         events = sent_events(reply.iter_lines())
         text = content(next(e for e in events if content(e)))

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
 from pydantic_core import from_json
@@ -14,7 +14,7 @@ PATIENCE_S = 30.0
 """How long a test waits for something that must happen; longer only fails later."""
 
 
-def until(look: Callable[[], T], deadline_s: float = PATIENCE_S) -> T:
+def until(look: Callable[[], T | Literal[False]], deadline_s: float = PATIENCE_S) -> T:
     """The first true answer of `look`; the test fails where none came in time."""
     pause, end = threading.Event(), time.monotonic() + deadline_s
     while not (seen := look()):

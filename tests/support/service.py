@@ -1,4 +1,4 @@
-"""The service as an operator runs it: a record store, API processes, workers and a courier, each a process."""
+"""The service as an operator runs it: record store, API processes, workers and courier."""
 
 import os
 import sys
@@ -73,7 +73,7 @@ class Service:
         assert self.processes[name].alive, f"{name} died:\n{self.log(name)[-4000:]}"
         with suppress(httpx.TransportError):
             if name in APIS:
-                return httpx.get(f"{self.url(name)}/health").json()["store"] == "reachable"
+                return bool(httpx.get(f"{self.url(name)}/health").json()["store"] == "reachable")
             if name == COURIER:
                 return True
             with Api(self.url()) as api:

@@ -1,4 +1,4 @@
-"""A model worker without Celery: its claims, attempts and threads, driven by hand over a real record store."""
+"""A model worker without Celery: claims, attempts and threads, driven by hand over a real record store."""
 
 import threading
 from collections.abc import Iterator
@@ -68,7 +68,7 @@ class Unsteady(Store):
 
 
 class Workbench:
-    """One worker. A question holding FAIL raises in its engine, one holding STALL hangs until it is cancelled."""
+    """One worker. A question holding FAIL raises in its engine, one holding STALL hangs until cancelled."""
 
     def __init__(self, redis: RedisServer, folder: Path, fetch: FetchSettings, **queue: Any) -> None:
         self.redis = redis
@@ -141,7 +141,7 @@ class Workbench:
 
     def give_up(self) -> None:
         """The store's clock runs on past every lease, as if their workers were dead."""
-        later = self.store.client.time()[0] * 1000 + 3_600_000  # type: ignore[index]
+        later = self.store.client.time()[0] * 1000 + 3_600_000
         call = rescue(self.settings)
         self.store.run(replace(call, arguments={**call.arguments, "now": later}))
 
