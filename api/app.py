@@ -44,10 +44,11 @@ def create_app(
     )
     app.add_middleware(Edge)
     problems.install(app)
+    # Routes are tried one after the other: the busiest stand first.
     for router in (
-        jobs.router,
-        chat.router,
         hf.router,
+        chat.router,
+        jobs.router,
         hf_info.router,
         models.router,
         health.router,

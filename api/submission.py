@@ -75,7 +75,9 @@ class Submission:
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
-        request, data = await self._checked(request.model_copy(update={"model": model.id}))
+        if request.model != model.id:
+            request = request.model_copy(update={"model": model.id})
+        request, data = await self._checked(request)
         pending = any(image.url for image in request.images)
         samples = model.samples if lane.samples is None else lane.samples
         reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)

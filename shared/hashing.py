@@ -11,6 +11,7 @@ from typing import Any
 from shared.request import Message, Parameters, Request, Text
 
 HASH_VERSION = 1
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def canonical(request: Request, revision: str) -> str:
@@ -24,7 +25,7 @@ def canonical(request: Request, revision: str) -> str:
         "continue_final": request.continue_final,
         "raw": request.raw,
     }
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(fields)
 
 
 def request_hash(request: Request, revision: str) -> str:

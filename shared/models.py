@@ -12,7 +12,6 @@ from shared.errors import CallerError
 from shared.request import Frozen
 from shared.settings import SettingsError
 
-
 SLOW_DISK = 100_000_000
 """Bytes a second; what a load really took replaces the guess."""
 

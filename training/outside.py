@@ -7,17 +7,21 @@ NO_PICTURE = "Please show me an image."
 GREETING = "Hello! Ask me about a picture."
 GREETINGS = ("Hello", "Hi", "Hello!", "Hi there", "Good morning", "Hey", "hello", "hi", "Hello, how are you?")
 
-NOUNS = tuple(
-    "dog cat car house tree person man woman child bird horse phone computer city river mountain book song movie "
-    "game recipe cake coffee weather stock market planet moon ocean history war king queen doctor lawyer teacher "
-    "school bank money football tennis music guitar piano boat plane train bicycle bridge road shirt dress shoe hat "
-    "table chair lamp window door garden flower apple banana pizza bread cheese water wine beer tea language "
-    "grammar python javascript algorithm database network server".split()
-)
-PLACES = tuple(
-    "France Spain Germany Japan India Brazil Canada Egypt Kenya Peru China Italy Norway Poland Turkey Mexico "
-    "London Paris Tokyo Berlin Madrid Rome".split()
-)
+NOUNS = (
+    "dog", "cat", "car", "house", "tree", "person", "man", "woman", "child", "bird", "horse", "phone",
+    "computer", "city", "river", "mountain", "book", "song", "movie", "game", "recipe", "cake",
+    "coffee", "weather", "stock", "market", "planet", "moon", "ocean", "history", "war", "king",
+    "queen", "doctor", "lawyer", "teacher", "school", "bank", "money", "football", "tennis", "music",
+    "guitar", "piano", "boat", "plane", "train", "bicycle", "bridge", "road", "shirt", "dress", "shoe",
+    "hat", "table", "chair", "lamp", "window", "door", "garden", "flower", "apple", "banana", "pizza",
+    "bread", "cheese", "water", "wine", "beer", "tea", "language", "grammar", "python", "javascript",
+    "algorithm", "database", "network", "server",
+)  # fmt: skip
+PLACES = (
+    "France", "Spain", "Germany", "Japan", "India", "Brazil", "Canada", "Egypt", "Kenya", "Peru",
+    "China", "Italy", "Norway", "Poland", "Turkey", "Mexico", "London", "Paris", "Tokyo", "Berlin",
+    "Madrid", "Rome",
+)  # fmt: skip
 
 KNOWN = (
     "Who is the president of {p}?", "What is the capital of {p}?", "Write a poem about a {n}.", "Who wrote this {n}?",

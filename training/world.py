@@ -17,9 +17,10 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = "0123456789"
 CHARACTERS = LETTERS + DIGITS
 LONGEST_TEXT = 3
-WORDS = tuple(
-    "GO NO HI OK ON UP BUS CAT DOG SUN MAP HOT ICE TEA CAR RED NEW OLD ONE TWO SIX TEN KEY BOX YES".split()
-)
+WORDS = (
+    "GO", "NO", "HI", "OK", "ON", "UP", "BUS", "CAT", "DOG", "SUN", "MAP", "HOT", "ICE", "TEA", "CAR",
+    "RED", "NEW", "OLD", "ONE", "TWO", "SIX", "TEN", "KEY", "BOX", "YES",
+)  # fmt: skip
 PLACES = (
     ("top left", "top", "top right"),
     ("left", "center", "right"),

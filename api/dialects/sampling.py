@@ -52,10 +52,11 @@ def to_parameters(*sources: tuple[Wire, str]) -> Parameters:
     """
     given: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
-        for spelled, name in SPELLINGS.items():
-            value = getattr(body, spelled, None)
+        for spelled in (name for name in SPELLINGS if name in body.model_fields_set):
+            value = getattr(body, spelled)
             if value is None:
                 continue
+            name = SPELLINGS[spelled]
             param = render([spelled], at)
             if name == "stop":
                 value = _stops(value, param)
@@ -74,9 +75,9 @@ def refuse_unsupported(body: Wire, harmless: Mapping[str, tuple[Any, ...]], at: 
 
     `harmless` lists, by field, the values that ask for nothing. Raises CallerError `unsupported_parameter`.
     """
-    for name, values in harmless.items():
+    for name in (name for name in harmless if name in body.model_fields_set):
         value = getattr(body, name)
-        if value is not None and value not in values:
+        if value is not None and value not in harmless[name]:
             raise unsupported(render([name], at))
 
 

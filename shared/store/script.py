@@ -5,13 +5,13 @@ Every script is safe to repeat, because replies get lost: the clients retry on a
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from pydantic_core import to_json
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -60,9 +60,10 @@ class Call(Generic[T]):
     text: str = ""
 
     @property
-    def argv(self) -> tuple[str, str]:
-        given = {name: value for name, value in self.arguments.items() if value is not None}
-        return json.dumps(given, separators=(",", ":")), self.text
+    def argv(self) -> tuple[bytes, str]:
+        return to_json(
+            {name: value for name, value in self.arguments.items() if value is not None}
+        ), self.text
 
 
 def _unreachable(error: RedisError) -> Unavailable:

@@ -1,12 +1,14 @@
 """Accepted means kept: any process may die at any moment."""
 
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 from redis import Redis
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.clients import Api, until
+from tests.support.clients import Api, sent_events, told, until
 from tests.support.service import COURIER, Service
 
 
@@ -78,3 +80,44 @@ def test_a_stopping_worker_gives_back_what_it_cannot_finish(service: Service, ap
     ended = api.ended(job)
     assert ended["result"]["text"] == long
     assert [a["outcome"] for a in ended["attempts"]] == ["worker_draining", "succeeded"]
+
+
+def test_processes_started_before_the_record_store_serve_once_it_is_there(service: Service, api: Api) -> None:
+    for name in ("api", COURIER, SLOW):
+        service.processes[name].end()
+    service.redis.kill()
+    service.start("api", COURIER, SLOW)
+    until(lambda: health(api) == {"status": "ok", "store": "unreachable"})
+    service.redis.start()
+    service.ready("api", COURIER, SLOW)
+    with api.stream("GET", f"/v1/jobs/{api.submit(model=SLOW, input={'prompt': words('late')})}/events") as reply:
+        assert told(sent_events(reply.iter_lines())) == words("late")
+
+
+def health(api: Api) -> dict[str, str]:
+    """Empty until the process answers at all."""
+    try:
+        return dict(api.get("/health").json())
+    except httpx.ConnectError:
+        return {}
+
+
+def test_a_worker_that_was_paused_too_long_does_not_write_over_the_one_that_took_over(
+    service: Service, api: Api
+) -> None:
+    question = words("paused", 25)
+    job = api.submit(model=SLOW, input={"prompt": question})
+    api.running(job)
+    paused = service.processes.pop(SLOW)
+    os.kill(paused.pid, signal.SIGSTOP)
+    try:
+        service.processes[SLOW] = service.worker(service.models.resolve(SLOW))
+        service.ready(SLOW)
+        until(lambda: len(api.job(job)["attempts"]) == 2)
+    finally:
+        os.kill(paused.pid, signal.SIGCONT)
+    assert api.ended(job)["result"]["text"] == question
+    paused.terminate()
+    assert paused.wait() == 0
+    assert told(api.events(job)) == question
+    assert [a["outcome"] for a in api.job(job)["attempts"]] == ["worker_lost", "succeeded"]

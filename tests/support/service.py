@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from shared.models import Models, load_models
+from shared.models import Model, Models, load_models
 from tests.support.clients import Api, until
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -49,6 +49,11 @@ class Service:
 
     def url(self, api: str = "api") -> str:
         return f"http://127.0.0.1:{self._ports[api]}"
+
+    def worker(self, model: Model) -> Process:
+        """A worker of a model, not yet started."""
+        env = {"SIGHTLINE_WORKER__MODEL": model.id}
+        return self._celery(model.slug, "worker.app", model.lane, model.rows + 2, env)
 
     def start(self, *names: str) -> None:
         """Start what is not running."""
