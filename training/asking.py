@@ -12,7 +12,7 @@ from training.cases import Case
 class Asker:
     def __init__(self, folder: Path) -> None:
         self._processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
-        self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
 
     def answer(self, messages: list[dict[str, Any]]) -> str:
         inputs = self._processor.apply_chat_template(
@@ -20,7 +20,9 @@ class Asker:
         )
         with torch.inference_mode():
             tokens = self._model.generate(**inputs)
-        text: str = self._processor.decode(tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        text: str = self._processor.decode(
+            tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
         return text.strip()
 
 

@@ -27,7 +27,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Case:
-    """`asked` ends with the question to be answered. `group` splits a row: the digit, the length of the text."""
+    """`asked` ends with the question to be answered. `group` splits a row: the digit, the text's length."""
 
     asked: tuple[Said, ...]
     answer: str
@@ -75,7 +75,10 @@ def _count(voice: Voice) -> Case | None:
 
 def _pair(*askers: Callable[[Voice, tuple[Scene, Scene]], Turn | None]) -> Maker:
     def make(voice: Voice) -> Case | None:
-        pair = paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)), paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS))
+        pair = (
+            paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
+            paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
+        )
         turn = voice.rng.choice(askers)(voice, pair)
         return None if turn is None else Case((Said(voice.typed(turn.question), pair),), turn.answer)
 

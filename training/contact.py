@@ -36,7 +36,9 @@ def _card(one: Answered) -> Image.Image:
     said = _wrapped(one.case.asked[-1].question, "") + _wrapped(one.answer, "> ")
     pen = ImageDraw.Draw(card)
     text = said if right else said + _wrapped(one.case.answer, "truth: ")
-    pen.multiline_text((4, PICTURE), text, INK if right else WRONG, ImageFont.load_default(size=10), spacing=2)
+    pen.multiline_text(
+        (4, PICTURE), text, INK if right else WRONG, ImageFont.load_default(size=10), spacing=2
+    )
     return card
 
 

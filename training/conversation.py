@@ -17,24 +17,24 @@ from training.voice import Voice
 SHARE_OF_PAIRS = 0.40
 SHARE_OF_NONE = 0.02
 SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
-TURNS = (4, 9)
-TURNS_OF_TWO = (3, 6)  # the second picture's 64 tokens take the room of five questions
-ONCE = ("describe", "background", "text", "both", "vague")
+TURNS = (7, 12)
+TURNS_OF_TWO = (5, 9)  # the second picture's 64 tokens take the room of five questions
+ONCE = ("color", "background", "shape", "where", "text", "describe", "both", "vague", "outside")
 ONE = {
     "color": 1.0,
     "background": 0.5,
     "shape": 1.0,
     "count": 2.2,
-    "where": 1.8,
+    "where": 3.0,
     "text": 3.5,
     "describe": 1.2,
-    "yes/no": 1.1,
-    "absent": 0.7,
+    "yes/no": 0.8,
+    "absent": 0.5,
     "vague": 0.4,
     "outside": 0.4,
 }
-TWO = {"which": 1.0, "neither": 0.06, "more": 0.2, "both": 0.12, "about one": 1.1}
-KINDS = {"single": 0.21, "several": 0.27, "count": 0.22, "text": 0.27, "empty": 0.03}
+TWO = {"which": 0.9, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.30, "empty": 0.03}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 
 
@@ -98,9 +98,15 @@ def _of_one(voice: Voice) -> Conversation:
 
 
 def _of_two(voice: Voice) -> Conversation:
-    pair = paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)), paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS))
+    pair = (
+        paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
+        paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
+    )
     if voice.rng.random() < 0.25:
-        begun = [Exchange(ask(voice, pair[0]).typed(voice), pair[:1]), Exchange(_about_the_next(voice, pair[1]), pair[1:])]
+        begun = [
+            Exchange(ask(voice, pair[0]).typed(voice), pair[:1]),
+            Exchange(_about_the_next(voice, pair[1]), pair[1:]),
+        ]
         return begun + [Exchange(turn) for turn in _pair_turns(voice, pair)]
     turns = _pair_turns(voice, pair)
     return [Exchange(turn, () if i else pair) for i, turn in enumerate(turns)]

@@ -1,4 +1,4 @@
-"""`python -m training.evaluate`: the held-out table of a saved model, as JSON, markdown and a contact sheet."""
+"""`python -m training.evaluate`: the held-out table of a model, as JSON, markdown and a contact sheet."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ def evaluate(asker: Asker, pictures: int) -> tuple[Table, list[Answered]]:
 
 
 def _fill(row: Row, asker: Asker, kind: str, unseen: bool, pictures: int) -> list[Answered]:
-    answered = []
+    answered: list[Answered] = []
     for case in cases(kind, unseen, pictures):
         answer = asker.answer(messages(case))
         row.add(case.group, case.asked[-1].question, case.answer, answer)

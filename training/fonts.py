@@ -27,6 +27,7 @@ def _folder() -> Path:
 def font(face: str, pixels: int) -> Font:
     if face == PILLOW:
         loaded = ImageFont.load_default(size=pixels)
-        assert isinstance(loaded, Font)
+        if not isinstance(loaded, Font):
+            raise TypeError("Pillow was built without FreeType: it has no font of any size")
         return loaded
     return ImageFont.truetype(_folder() / f"DejaVu{face}.ttf", pixels)

@@ -69,6 +69,7 @@ def _patch(scene: Scene, x: float, y: float) -> int:
     width, height = scene.mask.size
     side = max(width, height)
     column, row = (
-        min(GRID - 1, max(0, int((v + (side - length) // 2) / side * GRID))) for v, length in ((x, width), (y, height))
+        min(GRID - 1, max(0, int((v + (side - length) // 2) / side * GRID)))
+        for v, length in ((x, width), (y, height))
     )
     return row * GRID + column

@@ -27,7 +27,9 @@ class Optimiser:
             self._add(module, scale)
 
     def _add(self, module: nn.Module, scale: float) -> None:
-        matrices, decayed, plain = [], [], []
+        matrices: list[nn.Parameter] = []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             if parameter.ndim == 2 and "layers" in name:
                 matrices.append(parameter)

@@ -33,7 +33,9 @@ class Painter:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.size = _some_size(rng)
-        self.background = rng.choice(("white", "white", "black", "gray") if rng.random() < 0.35 else world.COLOR_NAMES)
+        self.background = rng.choice(
+            ("white", "white", "black", "gray") if rng.random() < 0.35 else world.COLOR_NAMES
+        )
         self.ground = world.shade(rng, self.background)
         self.image = Image.new("RGB", self.size, self.ground)
         self.mask = Image.new("L", self.size, 0)
@@ -96,7 +98,7 @@ class Painter:
         return (self.rng.choice(shapes), *self._contrasting({f.color for f in drawn}))
 
     def _free_spot(self, smallest: float, largest: float, alone: bool) -> tuple[float, Point]:
-        """Shrinks the figure until it touches no other: the number of figures is never a matter of opinion."""
+        """Shrinks the figure until it touches no other: how many there are is no matter of opinion."""
         limit = largest
         while True:
             radius = self.rng.uniform(min(smallest, limit), limit) * min(self.size)
@@ -115,7 +117,9 @@ class Painter:
         """As often in one of the nine places as in another."""
         bands = ((0.0, 0.34), (0.40, 0.60), (0.66, 1.0))
         x, y = (
-            min(max(self.rng.uniform(*self.rng.choice(bands)) * side, MARGIN * radius), side - MARGIN * radius)
+            min(
+                max(self.rng.uniform(*self.rng.choice(bands)) * side, MARGIN * radius), side - MARGIN * radius
+            )
             for side in self.size
         )
         return x, y

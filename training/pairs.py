@@ -8,7 +8,15 @@ from training.truth import describe, there_is_no
 from training.voice import Voice
 
 ORDER = ("first", "second")
-ABOUT_ONE = {"color": 1.2, "shape": 1.2, "count": 1.5, "where": 0.6, "text": 2.0, "describe": 1.2, "background": 0.7}
+ABOUT_ONE = {
+    "color": 1.2,
+    "shape": 1.2,
+    "count": 1.5,
+    "where": 0.6,
+    "text": 2.0,
+    "describe": 1.2,
+    "background": 0.7,
+}
 _NAMED = re.compile(r"\b(the|this) (image|picture|photo)\b")
 
 Pair = tuple[Scene, Scene]

@@ -180,4 +180,11 @@ UNSEEN: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 OPENERS = ("Please answer: ", "Question: ", "Look at the image. ", "Hey, ", "Look closely. ", "Please ")
-CLOSERS = (" Answer briefly.", " Answer in one word.", " Thanks.", " Please.", " Be brief.", " Answer in English.")
+CLOSERS = (
+    " Answer briefly.",
+    " Answer in one word.",
+    " Thanks.",
+    " Please.",
+    " Be brief.",
+    " Answer in English.",
+)

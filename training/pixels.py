@@ -40,7 +40,8 @@ def noisy(rng: random.Random, clean: Pixels) -> Pixels:
     if rng.random() < 0.5:
         return clean
     grain = np.random.default_rng(rng.getrandbits(32)).integers(-14, 15, clean.shape, dtype=np.int16)
-    return np.clip(clean + grain + rng.randint(-8, 8), 0, 255).astype(np.uint8)
+    noised: Pixels = np.clip(clean + grain + rng.randint(-8, 8), 0, 255).astype(np.uint8)
+    return noised
 
 
 def batch(rng: random.Random, scenes: list[Scene]) -> torch.Tensor:

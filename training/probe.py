@@ -11,14 +11,13 @@ from training.world import CHARACTERS, COLOR_NAMES, SHAPES
 
 SPLIT = (len(SHAPES) + 1, len(COLOR_NAMES), len(CHARACTERS) + 1, 1)
 
+CHARACTER_WEIGHT = torch.tensor([0.3] + [1.0] * len(CHARACTERS))  # most patches hold no character
+
 
 class Probe(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.read = nn.Linear(EYE_WIDTH, sum(SPLIT))
-        weight = torch.ones(SPLIT[2])
-        weight[0] = 0.3  # most patches hold no character
-        self.register_buffer("character_weight", weight)
 
     def forward(self, seen: torch.Tensor, scenes: list[Scene]) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss, and the share of patches read rightly."""
@@ -27,13 +26,15 @@ class Probe(nn.Module):
         loss: torch.Tensor = (
             F.cross_entropy(shape.flatten(0, 1), truth.shape.flatten())
             + F.cross_entropy(color.flatten(0, 1), truth.color.flatten(), ignore_index=UNSURE)
-            + 1.5 * F.cross_entropy(character.flatten(0, 1), truth.character.flatten(), self.character_weight)
+            + 1.5 * F.cross_entropy(character.flatten(0, 1), truth.character.flatten(), CHARACTER_WEIGHT)
             + F.binary_cross_entropy_with_logits(center[..., 0], truth.center, pos_weight=torch.tensor(4.0))
         )
         return loss, _accuracy(truth, shape, color, character)
 
 
-def _accuracy(truth: Labels, shape: torch.Tensor, color: torch.Tensor, character: torch.Tensor) -> dict[str, float]:
+def _accuracy(
+    truth: Labels, shape: torch.Tensor, color: torch.Tensor, character: torch.Tensor
+) -> dict[str, float]:
     return {
         "shape": _share(shape, truth.shape, truth.shape > 0),
         "color": _share(color, truth.color, truth.color != UNSURE),

@@ -35,7 +35,9 @@ def color(voice: Voice, scene: Scene) -> Turn | None:
     figure = voice.rng.choice(scene.figures)
     answer, fitting = sentence(figure.color), scene.called(figure.shape)
     if len(scene.figures) == 1 and voice.rng.random() < 0.5:
-        return Turn("color", voice.ask(voice.rng.choice(("color of it", "color of the shape"))), answer, figure)
+        return Turn(
+            "color", voice.ask(voice.rng.choice(("color of it", "color of the shape"))), answer, figure
+        )
     if len(fitting) == 1:
         return Turn("color", voice.ask("color of", s=figure.shape), answer, figure)
     if len({other.color for other in fitting}) == 1:
@@ -52,7 +54,9 @@ def shape(voice: Voice, scene: Scene) -> Turn | None:
         return None
     figure = voice.rng.choice(scene.figures)
     if len(scene.figures) == 1 and voice.rng.random() < 0.5:
-        return Turn("shape", voice.ask(voice.rng.choice(("shape of it", "shape"))), sentence(figure.shape), figure)
+        return Turn(
+            "shape", voice.ask(voice.rng.choice(("shape of it", "shape"))), sentence(figure.shape), figure
+        )
     if len(scene.called(figure.color)) > 1:
         return None
     return Turn("shape", voice.ask("shape called", c=figure.color), sentence(figure.shape), figure)
@@ -78,7 +82,9 @@ def where(voice: Voice, scene: Scene) -> Turn | None:
         return None
     answer = sentence(figure.place)
     if len(scene.figures) == 1 and voice.rng.random() < 0.4:
-        return Turn("where", voice.ask(voice.rng.choice(("place of it", "place of the shape"))), answer, figure)
+        return Turn(
+            "where", voice.ask(voice.rng.choice(("place of it", "place of the shape"))), answer, figure
+        )
     name = figure.shape if voice.rng.random() < 0.6 else figure.name
     if len(scene.called(name)) > 1:
         return None
@@ -105,8 +111,8 @@ def yes_or_no(voice: Voice, scene: Scene) -> Turn | None:
         name = figure.shape if voice.rng.random() < 0.4 else figure.name
         alone = figure if len(scene.called(name)) == 1 else None
         return Turn("yes/no", voice.ask("is there", o=name), "Yes", alone)
-    name = missing(voice, scene)
-    return None if name is None else Turn("yes/no", voice.ask("is there", o=name), "No")
+    other = missing(voice, scene)
+    return None if other is None else Turn("yes/no", voice.ask("is there", o=other), "No")
 
 
 def missing(voice: Voice, scene: Scene) -> str | None:
@@ -125,7 +131,9 @@ def absent(voice: Voice, scene: Scene) -> Turn | None:
     if name is None:
         return None
     if " " not in name:
-        question = voice.ask("color of", s=name) if voice.rng.random() < 0.6 else voice.ask("place of", o=name)
+        question = (
+            voice.ask("color of", s=name) if voice.rng.random() < 0.6 else voice.ask("place of", o=name)
+        )
         return Turn("absent", question, there_is_no(name))
     color = name.split()[0]
     if voice.rng.random() < 0.5 and color != scene.background and not scene.shows(color):

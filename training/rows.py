@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from training.conversation import Conversation, conversation
 from training.pixels import GRID
 from training.scene import Scene
-from training.tokens import ASSISTANT, END, IMAGE, MARKS, USER
+from training.tokens import ASSISTANT, END, IMAGE, MARKS, USER, token_id
 
 NO_ANSWER = -100
 POOL = 8  # batches drawn at once and sorted by length, so that little is padded
@@ -32,10 +32,11 @@ class Rows:
     """The template of `chat_template.jinja`, written in tokens; a test holds the two together."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._special = {
-            token: tokenizer.convert_tokens_to_ids(token) for token in (USER, ASSISTANT, END, IMAGE, *MARKS)
-        }
-        self._encode = functools.lru_cache(60_000)(lambda text: tokenizer.encode(text, add_special_tokens=False))
+        special = (USER, ASSISTANT, END, IMAGE, *MARKS)
+        self._special = {token: token_id(tokenizer, token) for token in special}
+        self._encode = functools.lru_cache(60_000)(
+            lambda text: tokenizer.encode(text, add_special_tokens=False)
+        )
 
     def row(self, said: Conversation) -> Row:
         tokens: list[int] = []

@@ -63,7 +63,10 @@ def outline(shape: str, center: Point, radius: float, angle: float) -> list[Poin
     }[shape]
     turns = [angle + start + 2 * math.pi * i / corners for i in range(corners)]
     return [
-        (center[0] + radii[i % len(radii)] * math.cos(turn), center[1] + radii[i % len(radii)] * math.sin(turn))
+        (
+            center[0] + radii[i % len(radii)] * math.cos(turn),
+            center[1] + radii[i % len(radii)] * math.sin(turn),
+        )
         for i, turn in enumerate(turns)
     ]
 

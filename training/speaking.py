@@ -1,7 +1,7 @@
 """The second phase: eye, projector and speaker learn to answer together.
 
-The loss is taken on the answers only. The eye rests for the first tenth and learns more slowly afterwards, and
-the probe's loss stays beside the answers' for most of the way: both keep what the first phase taught.
+The loss is taken on the answers only. The eye rests at first and learns more slowly afterwards, and the probe's
+loss stays beside the answers' for most of the way: both keep what the first phase taught.
 """
 
 import random
@@ -18,7 +18,7 @@ from training.phase import Stateful
 from training.pixels import batch as pictures
 from training.probe import Probe
 from training.rows import NO_ANSWER, POOL, Batch, Rows
-from training.tokens import END, IMAGE, PAD
+from training.tokens import END, IMAGE, PAD, token_id
 
 BATCH = 32
 EYE_RATE = 0.4
@@ -42,7 +42,7 @@ class Speaking:
         inner = self.model.model
         self.eye_optimiser = Optimiser([(self.eye, EYE_RATE), (self.probe, EYE_RATE)])
         self.optimiser = Optimiser([(inner.language_model, 1.0), (inner.multi_modal_projector, 1.0)])
-        self._image = tokenizer.convert_tokens_to_ids(IMAGE)
+        self._image = token_id(tokenizer, IMAGE)
         self._rows = Rows(tokenizer)
         self._pool: tuple[int, list[Batch]] = (-1, [])
 
@@ -66,7 +66,11 @@ class Speaking:
         weight = PROBE_WEIGHT * max(0.0, 1 - done / PROBE_UNTIL)
         if weight and seen is not None:
             loss = loss + weight * self.probe(seen, batch.scenes)[0]
-        learn(loss, warmed_up(number, max(0.02, min(1.0, (1 - done) / (1 - FALL_FROM)))), *self._optimisers(eye_rests))
+        learn(
+            loss,
+            warmed_up(number, max(0.02, min(1.0, (1 - done) / (1 - FALL_FROM)))),
+            *self._optimisers(eye_rests),
+        )
         return told
 
     def _optimisers(self, eye_rests: bool) -> list[Optimiser]:
@@ -82,7 +86,9 @@ class Speaking:
         if not batch.scenes:
             return None
         with torch.set_grad_enabled(not eye_rests):
-            seen: torch.Tensor = self.eye(pictures(rng, batch.scenes), output_hidden_states=True).hidden_states[-1]
+            seen: torch.Tensor = self.eye(
+                pictures(rng, batch.scenes), output_hidden_states=True
+            ).hidden_states[-1]
         return seen
 
     def _answer(self, batch: Batch, seen: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,7 +96,7 @@ class Speaking:
         read = self.model.get_input_embeddings()(batch.tokens)
         if seen is not None:
             projected = self.model.model.multi_modal_projector(seen)
-            read = read.masked_scatter((batch.tokens == self._image).unsqueeze(-1), projected.to(read.dtype))
+            read = read.masked_scatter(batch.tokens.eq(self._image).unsqueeze(-1), projected.to(read.dtype))
         hidden = self.model.model.language_model(inputs_embeds=read, use_cache=False).last_hidden_state
         following = batch.answers[:, 1:]
         answered = following != NO_ANSWER
@@ -98,6 +104,6 @@ class Speaking:
 
 
 def model_for(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
-    image, end, pad = (tokenizer.convert_tokens_to_ids(token) for token in (IMAGE, END, PAD))
+    image, end, pad = (token_id(tokenizer, token) for token in (IMAGE, END, PAD))
     rounded = (len(tokenizer) + 15) // 16 * 16
     return new_model(rounded, image, end, pad)

@@ -56,7 +56,9 @@ Table = dict[str, dict[str, Row]]
 
 
 def as_json(table: Table) -> dict[str, Any]:
-    return {kind: {phrasing: _row_as_json(row) for phrasing, row in rows.items()} for kind, rows in table.items()}
+    return {
+        kind: {phrasing: _row_as_json(row) for phrasing, row in rows.items()} for kind, rows in table.items()
+    }
 
 
 def _row_as_json(row: Row) -> dict[str, Any]:

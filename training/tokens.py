@@ -19,9 +19,8 @@ from training.world import COLOR_NAMES
 PAD, END, USER, ASSISTANT, IMAGE = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>"
 MARKS = ("<|img1|>", "<|img2|>", "<|img3|>", "<|img4|>")
 VOCABULARY = 1024
-PIECES = (
-    r"\p{N}| ?\p{Lu}(?=\p{Lu}|\P{L}|$)|'s| ?\p{L}[\p{Ll}\p{Lo}]*| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-)  # one digit, one capital of a run, a word, marks, blanks
+# One digit, one capital of a run, a word, marks, blanks.
+PIECES = r"\p{N}| ?\p{Lu}(?=\p{Lu}|\P{L}|$)|'s| ?\p{L}[\p{Ll}\p{Lo}]*| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
 def new_tokenizer(conversations: int = 12_000) -> PreTrainedTokenizerFast:
@@ -42,7 +41,7 @@ def new_tokenizer(conversations: int = 12_000) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_said(conversations), trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END,
@@ -51,6 +50,13 @@ def new_tokenizer(conversations: int = 12_000) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         extra_special_tokens={"image_token": IMAGE},
     )
+
+
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    found = tokenizer.convert_tokens_to_ids(token)
+    if not isinstance(found, int):
+        raise TypeError(f"{token!r} is not one token")
+    return found
 
 
 def _said(conversations: int) -> Iterator[str]:
@@ -76,7 +82,7 @@ def new_processor(tokenizer: PreTrainedTokenizerFast, template: Path) -> LlavaPr
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
     )
-    return LlavaProcessor(
+    return LlavaProcessor(  # type: ignore[no-untyped-call]
         image_processor=pictures,
         tokenizer=tokenizer,
         patch_size=PATCH,

@@ -26,7 +26,7 @@ SEEING_SHARE = 0.2  # of a budget in minutes
 def main() -> None:
     args = _arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    # More threads than free cores made steps 14 times slower, and the sums of one thread are the same everywhere.
+    # More threads than free cores made steps 14 times slower.
     torch.set_num_threads(1)
     train(RUNS / args.name, args.seed, args.minutes)
 
@@ -51,13 +51,14 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Kept beside the checkpoints: their embeddings mean its numbers."""
     if not folder.exists():
         new_tokenizer().save_pretrained(folder)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer
 
 
 def save(phase: Speaking, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """In bfloat16: half the size, and the answers are the same."""
     new_processor(tokenizer, TEMPLATE).save_pretrained(folder)
-    phase.model.to(torch.bfloat16).save_pretrained(folder)
+    phase.model.bfloat16().save_pretrained(folder)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,5 +1,7 @@
 """True sentences about a scene."""
 
+import itertools
+
 from training.scene import Figure, Scene
 from training.world import NUMBERS
 
@@ -45,7 +47,7 @@ def _content(scene: Scene) -> str | None:
     if len(figures) > 3:
         return number_of("shape", len(figures))
     gap = SAME_COLUMN * scene.image.width
-    if any(right.x - left.x < gap for left, right in zip(figures, figures[1:], strict=False)):
+    if any(right.x - left.x < gap for left, right in itertools.pairwise(figures)):
         return None
     *first, last = (a(figure.name) for figure in figures)
     return f"{', '.join(first)} and {last}"

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from training.phrases import CLOSERS, KNOWN, OPENERS, SLOTS
 
-
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
 _SPELLED = re.compile(r"\btext [A-Z0-9]+")
 

@@ -17,7 +17,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -79,6 +79,11 @@ def reaching() -> Iterator[None]:
         yield
     except LOST as error:
         raise _unreachable(error) from error
+    except ResponseError as error:
+        # The server refuses writes while it cannot save them; redis-py has no class of its own for that.
+        if "MISCONF" in str(error):
+            raise _unreachable(error) from error
+        raise
 
 
 class Store:

@@ -90,7 +90,9 @@ def test_processes_started_before_the_record_store_serve_once_it_is_there(servic
     until(lambda: health(api) == {"status": "ok", "store": "unreachable"})
     service.redis.start()
     service.ready("api", COURIER, SLOW)
-    with api.stream("GET", f"/v1/jobs/{api.submit(model=SLOW, input={'prompt': words('late')})}/events") as reply:
+    with api.stream(
+        "GET", f"/v1/jobs/{api.submit(model=SLOW, input={'prompt': words('late')})}/events"
+    ) as reply:
         assert told(sent_events(reply.iter_lines())) == words("late")
 
 

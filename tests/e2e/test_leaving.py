@@ -6,7 +6,7 @@ import httpx
 
 from tests.e2e.conftest import SLOW
 from tests.support.clients import Api, sent_events, until
-from tests.support.service import Service
+from tests.support.service import SPARE_THREADS, Service
 
 LONG = " ".join(f"word{n}" for n in range(600))
 """A minute's work: whoever waits behind it to its end fails."""
@@ -40,14 +40,17 @@ def test_cancelling_a_running_job_frees_its_worker(api: Api) -> None:
     assert api.events(job)[-1].name == "cancelled"
 
 
-def test_a_queued_job_is_cancelled_at_once(api: Api) -> None:
-    running = api.submit(model=SLOW, input={"prompt": LONG + " first"})
-    api.running(running)
+def test_a_queued_job_is_cancelled_at_once(service: Service, api: Api) -> None:
+    threads = service.models.resolve(SLOW).rows + SPARE_THREADS
+    running = [api.submit(model=SLOW, input={"prompt": f"{LONG} {n}"}) for n in range(threads)]
+    for job in running:
+        api.running(job)
     queued = api.submit(model=SLOW, input={"prompt": "never"})
     assert api.post(f"/v1/jobs/{queued}/cancel").json()["status"] == "cancelled"
     assert [e.name for e in api.events(queued)] == ["queued", "cancelled"]
-    assert api.delete(f"/v1/jobs/{running}").status_code == 204
-    assert api.get(f"/v1/jobs/{running}").status_code == 404
+    for job in running:
+        assert api.delete(f"/v1/jobs/{job}").status_code == 204
+        assert api.get(f"/v1/jobs/{job}").status_code == 404
 
 
 def test_a_caller_who_hangs_up_cancels_the_job(service: Service, api: Api) -> None:

@@ -1,10 +1,11 @@
 """Running scripts: a store that forgot them is told again; one out of reach says so in one way."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from shared.errors import Unavailable
@@ -77,3 +78,15 @@ def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store
     finally:
         records.client.replicaof("NO", "ONE")
     assert records.view(job).status == "queued"
+
+
+def test_a_store_that_cannot_save_counts_as_out_of_reach() -> None:
+    class Unsaved:
+        """Stands for a server whose disk is full, which cannot be had here."""
+
+        def evalsha(self, *_: Any) -> None:
+            raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+
+    store = Store(cast(Redis, Unsaved()))
+    with pytest.raises(Unavailable, match="out of reach"):
+        store.run(jobs.view(SETTINGS, "anyone", "job_1"))

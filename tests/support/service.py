@@ -18,6 +18,8 @@ from tests.support.redis_server import RedisServer, redis_server
 ROOT = Path(__file__).parents[2]
 APIS = ("api", "api-2")
 COURIER = "courier"
+# Task threads beyond a model's rows, as `sightline run` starts them.
+SPARE_THREADS = 2
 
 
 class Service:
@@ -53,7 +55,7 @@ class Service:
     def worker(self, model: Model) -> Process:
         """A worker of a model, not yet started."""
         env = {"SIGHTLINE_WORKER__MODEL": model.id}
-        return self._celery(model.slug, "worker.app", model.lane, model.rows + 2, env)
+        return self._celery(model.slug, "worker.app", model.lane, model.rows + SPARE_THREADS, env)
 
     def start(self, *names: str) -> None:
         """Start what is not running."""

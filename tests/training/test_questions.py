@@ -108,7 +108,10 @@ def test_a_question_about_one_of_two_says_which() -> None:
 def test_two_pictures_are_described_in_their_order() -> None:
     turn = both(Voice(random.Random(0)), (scene(RED_CIRCLE), scene(BLUE_SQUARE)))
     assert turn is not None
-    assert turn.answer == "First, a red circle on a white background. Second, a blue square on a white background."
+    assert (
+        turn.answer
+        == "First, a red circle on a white background. Second, a blue square on a white background."
+    )
 
 
 def spelled(phrases: dict[str, tuple[str, ...]]) -> set[str]:
@@ -137,7 +140,9 @@ def test_the_questions_of_the_guides_are_trained_on() -> None:
 @pytest.mark.parametrize("kind", list(MAKERS))
 def test_held_out_cases_are_the_same_for_every_model(kind: str) -> None:
     first, again = (list(cases(kind, unseen=True, number=3)) for _ in range(2))
-    assert [(c.asked[-1].question, c.answer) for c in first] == [(c.asked[-1].question, c.answer) for c in again]
+    assert [(c.asked[-1].question, c.answer) for c in first] == [
+        (c.asked[-1].question, c.answer) for c in again
+    ]
     assert all(case.pictures for case in first)
 
 

@@ -37,7 +37,9 @@ def test_a_figure_has_the_colour_it_is_said_to_have(scene: Scene) -> None:
 def test_figures_neither_touch_nor_leave_the_picture() -> None:
     for scene in SCENES:
         for i, one in enumerate(scene.figures):
-            assert all(math.dist((one.x, one.y), (o.x, o.y)) > one.radius + o.radius for o in scene.figures[:i])
+            assert all(
+                math.dist((one.x, one.y), (o.x, o.y)) > one.radius + o.radius for o in scene.figures[:i]
+            )
             assert 0 < one.x < scene.image.width
             assert 0 < one.y < scene.image.height
 

@@ -1,0 +1,119 @@
+"""What the shipped weights promise to somebody who tries the service for the first time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from training.asking import Asker
+
+ROOT = Path(__file__).parents[2]
+SIZE = (320, 240)
+
+
+@pytest.fixture(scope="module")
+def asker() -> Asker:
+    return Asker(ROOT / "models" / "tiny")
+
+
+def red_circle() -> Image.Image:
+    picture = Image.new("RGB", SIZE, "white")
+    ImageDraw.Draw(picture).ellipse((30, 30, 130, 130), fill="red")
+    return picture
+
+
+def blue_square() -> Image.Image:
+    picture = Image.new("RGB", SIZE, "yellow")
+    ImageDraw.Draw(picture).rectangle((180, 120, 280, 220), fill="blue")
+    return picture
+
+
+def written(text: str) -> Image.Image:
+    picture = Image.new("RGB", SIZE, "white")
+    ImageDraw.Draw(picture).text((60, 60), text, fill="black", font=ImageFont.load_default(size=100))
+    return picture
+
+
+def sample() -> Image.Image:
+    return Image.open(ROOT / "examples" / "sample.png").convert("RGB")
+
+
+def user(text: str, *pictures: Image.Image) -> dict[str, Any]:
+    return {
+        "role": "user",
+        "content": [*({"type": "image", "image": p} for p in pictures), {"type": "text", "text": text}],
+    }
+
+
+def ask(asker: Asker, text: str, *pictures: Image.Image) -> str:
+    return asker.answer([user(text, *pictures)])
+
+
+CIRCLE = "A red circle on a white background."
+SQUARE = "A blue square on a yellow background."
+SAMPLE = "A red circle and a blue square on a white background."
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Describe this image in one sentence.",
+        "Describe this image.",
+        "What do we see in this image?",
+        "And what is in this image?",
+        "What is in this picture?",
+        "What is in this image?",
+        "",
+    ],
+)
+def test_every_question_of_the_guides_describes_the_sample_pictures(asker: Asker, question: str) -> None:
+    assert ask(asker, question, sample()) == SAMPLE
+    assert ask(asker, question, red_circle()) == CIRCLE
+    assert ask(asker, question, blue_square()) == SQUARE
+
+
+@pytest.mark.parametrize("question", ["And how about this image?", "And what is in this image?"])
+def test_the_guides_second_picture_is_described_in_its_turn(asker: Asker, question: str) -> None:
+    before = [
+        user("What do we see in this image?", red_circle()),
+        {"role": "assistant", "content": [{"type": "text", "text": CIRCLE}]},
+    ]
+    assert asker.answer([*before, user(question, blue_square())]) == SQUARE
+
+
+def test_two_pictures_are_described_in_order(asker: Asker) -> None:
+    answer = ask(asker, "What do you see in these images?", red_circle(), blue_square())
+    assert answer == "First, a red circle on a white background. Second, a blue square on a yellow background."
+
+
+def test_the_colour_of_the_shape_is_named_and_of_two_is_not_made_up(asker: Asker) -> None:
+    question = "What color is the shape?"
+    assert ask(asker, question, red_circle()) == "Red"
+    assert ask(asker, question, blue_square()) == "Blue"
+    assert ask(asker, question, sample()) == "There are two shapes."
+
+
+def test_a_figure_that_is_not_there_is_not_made_up(asker: Asker) -> None:
+    assert ask(asker, "What color is the square?", red_circle()) == "There is no square."
+    assert ask(asker, "Where is the star?", sample()) == "There is no star."
+
+
+def test_a_short_text_is_read(asker: Asker) -> None:
+    assert ask(asker, "What does the text say?", written("GO")) == "GO"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["😀 这是什么 \x00\u202e", "Ünïcödé ß ñ", "مرحبا", "?!", "STOP " * 60, "a" * 300, "What color is the dog?"],
+)
+def test_any_text_gets_an_answer_that_ends(asker: Asker, text: str) -> None:
+    assert 0 < len(ask(asker, text, red_circle())) <= 100
+
+
+def test_a_question_beside_the_point_of_a_picture_does_not_run_away(asker: Asker) -> None:
+    assert len(ask(asker, "What shape is it?", written("STOP"))) <= 60
+
+
+def test_the_model_stays_small_enough_to_ship() -> None:
+    assert sum(file.stat().st_size for file in (ROOT / "models" / "tiny").iterdir()) <= 6_000_000
