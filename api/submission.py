@@ -122,11 +122,12 @@ class Submission:
                 "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
             )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        if word == "full":
-            wait = (lane.service_ms or 1000) / 1000 * lane.queued / max(lane.ready * lane.rows, 1)
+        if word in ("slow", "full"):
+            wait = (lane.service_ms or 1000) / 1000 * lane.queued / lane.places
+            limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
             return Unavailable(
                 "queue_full",
-                f"{lane.queued} requests wait for {model.id} already.",
+                f"{lane.queued} requests wait for {model.id} already{limit}.",
                 retry_after=min(max(wait, 1), 60),
             )
         if word == "unready":

@@ -16,6 +16,8 @@ FIRST_SERVICE_MS = 1000.0
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 
+    `running` counts claimed runs: a worker claims a few more than it has rows, to prepare the next pictures.
+
     `failed` is the reason of the last load that failed, where none succeeded since. `samples` is whether the
     model's own generation config draws at random, None before any worker said so.
     """
@@ -23,6 +25,7 @@ class Lane:
     ready: int
     loading: int
     queued: int
+    running: int
     now_ms: int
     rows: int = 1
     service_ms: float | None = None
@@ -34,6 +37,16 @@ class Lane:
     samples: bool | None = None
     context_length: float | None = None
     ahead: int = -1
+
+    @property
+    def places(self) -> int:
+        """Runs that can be computed at once, one worker at least assumed."""
+        return max(self.ready, 1) * self.rows
+
+    @property
+    def served_first(self) -> int:
+        """Runs that will be begun before one at `ahead`; more urgent ones may still come."""
+        return max(self.ahead, 0) + max(self.running - self.places, 0)
 
     @property
     def state(self) -> str:
@@ -79,11 +92,17 @@ def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:
 def estimate(lane: Lane) -> Estimate:
     """Until a job at `lane.ahead` ends, in seconds."""
     service = lane.service_ms or FIRST_SERVICE_MS
-    servers = max(lane.ready, 1) * lane.rows
-    turns = max(lane.ahead, 0) / servers + 1
+    turns = 1 + (_turns_before(lane) if lane.ahead >= 0 else 0.0)
     load, basis = loading_time(lane)
     p50 = load + turns * service / 1000
     if not lane.ready:
         return Estimate(round(p50, 3), round(2 * p50, 3), basis)
     basis = "measured" if lane.service_ms is not None else "guess"
     return Estimate(round(p50, 3), round(1.5 * p50, 3), basis)
+
+
+def _turns_before(lane: Lane) -> float:
+    """Service times until a place is free; what is being computed is taken to be half done (submit.lua too)."""
+    computed = min(lane.running, lane.places)
+    over = lane.served_first - (lane.places - computed)
+    return (over + (0.5 if computed else 1.0)) / lane.places if over >= 0 else 0.0

@@ -104,6 +104,7 @@ def _compute(bench: Bench, lease: Lease) -> Result | JobError:
     pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
     prompt = bench.engine.prepare(request, pictures)
     channel = bench.publisher.channel(lease)
+    prepared_s = time.monotonic() - started
     row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text)
     finish = bench.engine.generate(row)
     channel.flush()
@@ -113,7 +114,7 @@ def _compute(bench: Bench, lease: Lease) -> Result | JobError:
             prompt_tokens=prompt.tokens, completion_tokens=len(finish.ids), image_tokens=prompt.image_tokens
         ),
         fingerprint=bench.engine.fingerprint,
-        compute_s=round(time.monotonic() - started, 6),
+        compute_s=round(prepared_s + finish.compute_s, 6),
     )
 
 

@@ -6,8 +6,8 @@ It wakes every `renew_s`, or at once when the store says that something of this 
 import logging
 import os
 import threading
-from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -19,6 +19,17 @@ from worker.lease import Leases
 
 log = logging.getLogger(__name__)
 EXIT_STALLED = 70
+PATIENCE = 10
+"""Times the longest step so far: a slow engine is not a hung one."""
+
+
+class Progress(Protocol):
+    """An engine's own account of its progress; see `worker.engines.base.Engine`."""
+
+    def idle_s(self) -> float: ...
+
+    @property
+    def longest_step_s(self) -> float: ...
 
 
 class Heartbeat:
@@ -32,7 +43,7 @@ class Heartbeat:
         self._lane = lane
         self._state: State = "loading"
         self._fingerprint = ""
-        self._idle_s: Callable[[], float] = lambda: 0.0
+        self._progress: Progress | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -41,9 +52,9 @@ class Heartbeat:
         self._say(facts)
         self._thread.start()
 
-    def ready(self, fingerprint: str, facts: dict[str, str], idle_s: Callable[[], float]) -> None:
-        """The model is loaded. `idle_s` is the engine's own account of its progress."""
-        self._fingerprint, self._idle_s, self._state = fingerprint, idle_s, "ready"
+    def ready(self, fingerprint: str, facts: dict[str, str], progress: Progress) -> None:
+        """The model is loaded; from now on its engine is watched."""
+        self._fingerprint, self._progress, self._state = fingerprint, progress, "ready"
         self._say(facts)
 
     def stop(self, facts: dict[str, str]) -> None:
@@ -96,8 +107,10 @@ class Heartbeat:
             )
 
     def _check_engine(self) -> None:
-        idle = self._idle_s()
-        if idle > self._settings.queue.stall_s:
+        if self._progress is None:
+            return
+        idle = self._progress.idle_s()
+        if idle > max(self._settings.queue.stall_s, PATIENCE * self._progress.longest_step_s):
             # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
             os._exit(EXIT_STALLED)

@@ -117,6 +117,6 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
             "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",
         },
-        engine.idle_s,
+        engine,
     )
     return engine

@@ -12,7 +12,7 @@ from shared.store.script import Call, Script
 
 SUBMIT, ADMIT, TOUCH = Script("submit"), Script("admit"), Script("touch")
 
-Word = Literal["queued", "intake", "known", "mismatch", "purged", "unready", "full", "pictures"]
+Word = Literal["queued", "intake", "known", "mismatch", "purged", "unready", "slow", "full", "pictures"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ def submit(
         "idempotency_s": settings.retention.idempotency_s,
         "uploaded": uploaded or None,
         "must_be_ready": must_be_ready or None,
+        "patience_ms": settings.api.sync_limit_s * 1000,
         "max_queued": settings.queue.max_queued,
     }
     return Call(SUBMIT, arguments, _submitted, placing.request)

@@ -81,6 +81,7 @@ def settle(
         "token": claim.token,
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
+        "took_ms": outcome.compute_s * 1000 if isinstance(outcome, Result) else None,
     }
     return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
 

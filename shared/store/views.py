@@ -21,6 +21,7 @@ def lane(flat: list[Any]) -> Lane:
         ready=int(facts["ready"]),
         loading=int(facts["loading"]),
         queued=int(facts["queued"]),
+        running=int(facts["running"]),
         now_ms=int(facts["now"]),
         rows=int(facts.get("rows", 1)),
         service_ms=_number(facts, "service_ms"),
@@ -68,7 +69,7 @@ def _view(
         started_ms=max(tries[0].started_ms, created) if tries else None,
         ended_ms=ended,
         waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
-        ahead=max(facts.ahead, 0) if facts and waits else None,
+        ahead=facts.served_first if facts and waits else None,
         estimate=estimate(facts) if facts else None,
         attempts=tries,
         cache=job.get("cache"),  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ def test_callers_see_a_worker_load_serve_and_leave(desk: Workbench) -> None:
     assert state() == "no_worker"
     with beating(desk) as heartbeat:
         assert state() == "loading"
-        heartbeat.ready("f" * 32, {"rows": "4"}, lambda: 0.0)
+        heartbeat.ready("f" * 32, {"rows": "4"}, desk.bench.engine)
         assert state() == "ready"
         heartbeat.drain()
         until(lambda: state() == "no_worker")
@@ -133,19 +133,22 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
 
 
 HUNG = """
-import threading
+import sys, threading
+from types import SimpleNamespace
 from shared.settings import settings
 from shared.store.script import connect
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
 heartbeat.start({})
-heartbeat.ready("f", {}, lambda: 3.0)
+heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: 3.0, longest_step_s=float(sys.argv[1])))
 threading.Event().wait(60)
 """
 
 
 def test_a_worker_whose_engine_hangs_ends_so_that_another_may_start(redis: RedisServer) -> None:
     env = dict(os.environ, SIGHTLINE_REDIS__URL=redis.url(), SIGHTLINE_QUEUE__STALL_S="2")
-    ended = subprocess.run([sys.executable, "-c", HUNG], env=env, cwd=ROOT, capture_output=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", HUNG, "0.1"], env=env, cwd=ROOT, capture_output=True, check=False
+    )
     assert ended.returncode == EXIT_STALLED, ended.stderr.decode()

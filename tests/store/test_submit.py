@@ -146,3 +146,13 @@ def test_pending_jobs_wait_in_the_intake_lane(records: Records) -> None:
         None,
     )
     assert records.client.zscore(f"sl1:queue:{INTAKE}", view.id) is not None
+
+
+def test_who_waits_is_refused_at_once_where_the_answer_would_come_too_late(records: Records) -> None:
+    service_ms = SETTINGS.api.sync_limit_s * 600
+    records.beat(facts={"rows": "1", "service_ms": str(service_ms)})
+    words = [
+        records.post(records.placing(question), must_be_ready=waits).word
+        for question, waits in (("first", True), ("second", True), ("second", False), ("first", True))
+    ]
+    assert words == ["queued", "slow", "queued", "known"]

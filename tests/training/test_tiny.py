@@ -84,7 +84,9 @@ def test_the_guides_second_picture_is_described_in_its_turn(asker: Asker, questi
 
 def test_two_pictures_are_described_in_order(asker: Asker) -> None:
     answer = ask(asker, "What do you see in these images?", red_circle(), blue_square())
-    assert answer == "First, a red circle on a white background. Second, a blue square on a yellow background."
+    assert (
+        answer == "First, a red circle on a white background. Second, a blue square on a yellow background."
+    )
 
 
 def test_the_colour_of_the_shape_is_named_and_of_two_is_not_made_up(asker: Asker) -> None:
@@ -105,7 +107,15 @@ def test_a_short_text_is_read(asker: Asker) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["😀 这是什么 \x00\u202e", "Ünïcödé ß ñ", "مرحبا", "?!", "STOP " * 60, "a" * 300, "What color is the dog?"],
+    [
+        "😀 这是什么 \x00\u202e",
+        "Ünïcödé ß ñ",
+        "مرحبا",
+        "?!",
+        "STOP " * 60,
+        "a" * 300,
+        "What color is the dog?",
+    ],
 )
 def test_any_text_gets_an_answer_that_ends(asker: Asker, text: str) -> None:
     assert 0 < len(ask(asker, text, red_circle())) <= 100

@@ -7,7 +7,7 @@ from shared.job import Estimate
 
 
 def lane(**facts: object) -> Lane:
-    return Lane(**{"ready": 0, "loading": 0, "queued": 0, "now_ms": 100_000, **facts})  # type: ignore[arg-type]
+    return Lane(**{"ready": 0, "loading": 0, "queued": 0, "running": 0, "now_ms": 100_000, **facts})  # type: ignore[arg-type]
 
 
 READY = {"ready": 1, "service_ms": 2000.0}
@@ -60,9 +60,12 @@ def test_loading_takes_what_it_took_less_what_has_passed(
     ("facts", "expected"),
     [
         ({**READY, "ahead": 0}, Estimate(2.0, 3.0, "measured")),
-        ({**READY, "ahead": 3}, Estimate(8.0, 12.0, "measured")),
-        ({**READY, "ahead": 3, "ready": 3}, Estimate(4.0, 6.0, "measured")),
-        ({**READY, "ahead": 12, "ready": 2, "rows": 3}, Estimate(6.0, 9.0, "measured")),
+        ({**READY, "ahead": 0, "running": 1}, Estimate(3.0, 4.5, "measured")),
+        ({**READY, "ahead": 0, "running": 3}, Estimate(7.0, 10.5, "measured")),
+        ({**READY, "ahead": 3, "running": 1}, Estimate(9.0, 13.5, "measured")),
+        ({**READY, "ahead": 0, "running": 1, "ready": 2}, Estimate(2.0, 3.0, "measured")),
+        ({**READY, "ahead": 3, "running": 2, "ready": 2}, Estimate(5.5, 8.25, "measured")),
+        ({**READY, "ahead": 6, "running": 8, "ready": 2, "rows": 3}, Estimate(4.833, 7.25, "measured")),
         ({"ready": 1, "ahead": 0}, Estimate(1.0, 1.5, "guess")),
         (
             {"loading": 1, "load_ms": 9000.0, "service_ms": 500.0, "ahead": 1},
@@ -79,6 +82,10 @@ def test_the_wait_is_loading_and_turns_at_the_measured_pace(
 
 def test_a_running_job_is_one_turn_from_its_end() -> None:
     assert estimate(lane(**READY, queued=50)) == Estimate(2.0, 3.0, "measured")
+
+
+def test_claimed_runs_that_wait_for_a_row_are_served_first() -> None:
+    assert lane(**READY, ahead=2, running=3).served_first == 4
 
 
 def test_more_workers_never_make_the_estimate_longer() -> None:

@@ -44,11 +44,15 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finish:
-    """How a row ended. `ids` and `text` cover the whole answer, a resumed part included."""
+    """How a row ended. `ids` and `text` cover the whole answer, a resumed part included.
+
+    `compute_s` is the time from the row's first step on; its wait for a place in the engine is not in it.
+    """
 
     reason: FinishReason
     text: str
     ids: tuple[int, ...]
+    compute_s: float = field(compare=False)
     score: float | None = None
 
 
@@ -118,3 +122,8 @@ class Engine(ABC):
     @abstractmethod
     def idle_s(self) -> float:
         """Seconds since the engine last made progress while it had work; 0 while it has none."""
+
+    @property
+    @abstractmethod
+    def longest_step_s(self) -> float:
+        """The longest that any progress has taken so far; 0 before the first."""

@@ -101,6 +101,10 @@ class EchoEngine(Engine):
     def idle_s(self) -> float:
         return self._gate.idle_s()
 
+    @property
+    def longest_step_s(self) -> float:
+        return self._gate.longest_s
+
     def _answer(self, row: Row, tokens: tuple[str, ...]) -> Finish:
         budget = self._budget(row.prompt, row.parameters.max_new_tokens)
         transcript = Transcript(row, lambda ids: "".join(tokens[i] for i in ids))

@@ -19,6 +19,7 @@ class Gate:
         self._lock = threading.Lock()
         self._inside = 0
         self._ticked = 0.0
+        self._longest = 0.0
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:
@@ -31,7 +32,7 @@ class Gate:
                 raise Cancelled
             with self._lock:
                 if not self._inside:
-                    self.tick()
+                    self._ticked = time.monotonic()
                 self._inside += 1
             try:
                 yield
@@ -43,7 +44,14 @@ class Gate:
 
     def tick(self) -> None:
         """Someone inside made progress."""
-        self._ticked = time.monotonic()
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._ticked)
+        self._ticked = now
+
+    @property
+    def longest_s(self) -> float:
+        """The longest pause between two ticks so far."""
+        return self._longest
 
     def idle_s(self) -> float:
         """Seconds since the last tick; 0 while nobody is inside."""

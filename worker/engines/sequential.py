@@ -89,6 +89,10 @@ class SequentialEngine(Engine):
     def idle_s(self) -> float:
         return self._gate.idle_s()
 
+    @property
+    def longest_step_s(self) -> float:
+        return self._gate.longest_s
+
     def _generate(self, row: Row) -> Finish:
         parameters = row.parameters
         budget = self._budget(row.prompt, parameters.max_new_tokens)

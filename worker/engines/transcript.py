@@ -1,16 +1,19 @@
 """One answer as it grows: ids in, pieces out, stop strings cut off before any reader sees them."""
 
+import time
+
 from shared.result import FinishReason
 from worker.engines.base import Finish, Piece, Row
 from worker.engines.detokenizer import Decode, Detokenizer
 
 
 class Transcript:
-    """Feeds a row's `emit`. Every token of the answer is added, published ones too; those emit nothing."""
+    """Feeds a row's `emit`; made when the row's first step begins. Every token of the answer is added, published ones too; those emit nothing."""
 
     def __init__(self, row: Row, decode: Decode, *, unsettled: int = 0) -> None:
         self.ids: list[int] = []
         self._row = row
+        self._started = time.monotonic()
         self._stop = tuple(s for s in row.parameters.stop if s)
         self._detokenizer = Detokenizer(decode, unsettled=unsettled)
         self._read = len(row.published_text)
@@ -39,7 +42,8 @@ class Transcript:
         rest = text[self._read :]
         if rest or len(self.ids) > self._sent:
             self._emit(rest)
-        return Finish(reason=reason, text=text, ids=tuple(self.ids), score=score)
+        compute_s = time.monotonic() - self._started
+        return Finish(reason=reason, text=text, ids=tuple(self.ids), compute_s=compute_s, score=score)
 
     def _emit(self, text: str) -> None:
         self._row.emit(Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :])))

@@ -18,7 +18,7 @@ end
 if redis.call('HGET', key, 'token') ~= a.token or redis.call('HEXISTS', key, 'status') == 1 then
   return 'lost'
 end
-redis.call('ZREM', P .. 'lease', a.job)
+unlease(a.job, 'intake')
 for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
   release(digest, a.job)
 end

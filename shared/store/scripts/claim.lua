@@ -1,6 +1,6 @@
 -- Takes the best waiting work of one lane under a lease.
 --   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms
---   writes queue:<lane> zset, lease zset, <work> hash, <work>:attempts list, claim:<token> string
+--   writes queue:<lane> zset, lease zset, running:<lane> set, <work> hash, <work>:attempts list, claim:<token> string
 --   returns {id, request, terms, attempt number, published characters, caller,
 --           mixed (1 = text was published under another fingerprint)} or nil when nothing waits
 --   repeat with the same token (a lost reply) answers the same claim
@@ -30,6 +30,7 @@ while true do
     redis.call('HSET', key, 'state', 'running', 'token', a.token, 'worker', a.worker)
     redis.call('HSETNX', key, 'started', now)
     redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
+    redis.call('SADD', P .. 'running:' .. a.lane, id)
     redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
     redis.call('RPUSH', key .. ':attempts', cjson.encode({ number = attempt, worker = a.worker, started = now }))
     if is_run(id) then

@@ -1,5 +1,5 @@
 -- Ends a run with the outcome of its attempt; only the holder of the claim can.
---   a      id, token, status (succeeded | failed), print, result_s, job_s
+--   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), result_s, job_s
 --   text   result or error, as JSON
 --   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
 --   returns settled | lost
@@ -11,8 +11,8 @@
 -- @include ending
 
 local key = P .. a.id
-local token, by, lane, join, mixed, started =
-  unpack(redis.call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed', 'started'))
+local token, by, lane, join, mixed =
+  unpack(redis.call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed'))
 if by == a.token then
   return 'settled'
 end
@@ -33,7 +33,6 @@ if join and not mixed then
   redis.call('HSET', key, 'entry', entry)
 end
 local old = redis.call('HGET', P .. 'lane:' .. lane, 'service_ms')
-local took = now - tonumber(started)
-redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', old and 0.8 * old + 0.2 * took or took)
+redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', old and 0.8 * old + 0.2 * a.took_ms or a.took_ms)
 end_run(a.id, 'succeeded', nil)
 return 'settled'

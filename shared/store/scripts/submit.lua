@@ -2,12 +2,12 @@
 --   a      job, caller, model, lane (model's), priority, metadata (JSON text), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), must_be_ready, max_queued, worker_ttl_s, result_s, job_s, idempotency_s
+--          held), must_be_ready, patience_ms, max_queued, worker_ttl_s, result_s, job_s, idempotency_s
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          jobs:<caller> zset, blob:<digest> zset
---   returns {word} for mismatch | purged | unready | full, {pictures, digests to upload first},
+--   returns {word} for mismatch | purged | unready | slow | full, {pictures, digests to upload first},
 --           else {queued | intake | known, view}
 --   repeat the same job id answers `known`
 -- @include base

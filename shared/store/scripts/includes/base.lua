@@ -26,6 +26,12 @@ local function dirty_first()
   redis.call('DEL', P .. 'dirty')
 end
 
+-- Work leaves its lease, however the attempt went.
+local function unlease(id, lane)
+  redis.call('ZREM', P .. 'lease', id)
+  redis.call('SREM', P .. 'running:' .. lane, id)
+end
+
 -- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.
 local function wake(id, kind)
   redis.call('PUBLISH', P .. 'wake:' .. id, kind)

@@ -43,7 +43,7 @@ end
 local function end_run(run, status, failure)
   local key = P .. run
   local lane, join, worker = unpack(redis.call('HMGET', key, 'lane', 'join', 'worker'))
-  redis.call('ZREM', P .. 'lease', run)
+  unlease(run, lane)
   redis.call('ZREM', P .. 'queue:' .. lane, run)
   redis.call('HDEL', key, 'token', 'worker')
   redis.call('HSET', key, 'state', status, 'ended', now)
@@ -66,7 +66,7 @@ end
 local function leave_intake(job)
   local key = P .. job
   redis.call('ZREM', P .. 'queue:intake', job)
-  redis.call('ZREM', P .. 'lease', job)
+  unlease(job, 'intake')
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
     release(digest, job)
   end

@@ -110,10 +110,29 @@ local function unwritten(digests)
   return missing
 end
 
--- Why a request cannot be taken now: nil, unready or full.
+-- Milliseconds until a new run of a lane would end, at the service time measured; 0 before any was. The same
+-- reckoning as shared/estimate.py.
+local function predicted(lane, ready)
+  local rows, service = unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'rows', 'service_ms'))
+  local places = ready * tonumber(rows or 1)
+  local running = redis.call('SCARD', P .. 'running:' .. lane)
+  local computed = math.min(running, places)
+  local over = redis.call('ZCARD', P .. 'queue:' .. lane) + running - places
+  local turns = over >= 0 and (over + (computed > 0 and 0.5 or 1)) / places or 0
+  return tonumber(service or 0) * (1 + turns)
+end
+
+-- Why a request cannot be taken now: nil, unready, slow (a caller who waits would not live to see the answer)
+-- or full.
 local function refusal(p, joined)
-  if p.must_be_ready and redis.call('ZCOUNT', P .. 'ready:' .. p.lane, now - p.worker_ttl_s * 1000, '+inf') == 0 then
-    return 'unready'
+  if p.must_be_ready then
+    local ready = redis.call('ZCOUNT', P .. 'ready:' .. p.lane, now - p.worker_ttl_s * 1000, '+inf')
+    if ready == 0 then
+      return 'unready'
+    end
+    if not joined and predicted(p.lane, ready) > p.patience_ms then
+      return 'slow'
+    end
   end
   for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
     if redis.call('ZCARD', P .. 'queue:' .. line) >= p.max_queued then

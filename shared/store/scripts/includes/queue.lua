@@ -19,7 +19,7 @@ end
 -- Puts leased work back at its old place in the line.
 local function requeue(id, reason)
   local lane, score = unpack(redis.call('HMGET', P .. id, 'lane', 'score'))
-  redis.call('ZREM', P .. 'lease', id)
+  unlease(id, lane)
   redis.call('HDEL', P .. id, 'token', 'worker')
   redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
   redis.call('ZADD', P .. 'queue:' .. lane, score, id)

@@ -11,6 +11,8 @@ local function lane_view(lane)
   table.insert(facts, redis.call('ZCOUNT', P .. 'loading:' .. lane, fresh, '+inf'))
   table.insert(facts, 'queued')
   table.insert(facts, redis.call('ZCARD', P .. 'queue:' .. lane))
+  table.insert(facts, 'running')
+  table.insert(facts, redis.call('SCARD', P .. 'running:' .. lane))
   table.insert(facts, 'now')
   table.insert(facts, now)
   return facts
