@@ -24,11 +24,23 @@ async def submit(request: Request, context: ProcessContext, question: Question, 
 
 
 def note(request: Request, view: JobView) -> None:
-    """Name the job in the headers of whatever is answered."""
+    """Name the job in the headers of whatever is answered, with what is known of it by now."""
     headers = reply_of(request).headers
     headers["x-job-id"] = view.id
     if view.cache is not None:
         headers["x-cache"] = view.cache
+
+
+def note_times(request: Request, view: JobView) -> None:
+    """Say how long a job that succeeded was computed, and how long it was not.
+
+    A claimed run may still wait for a row of its worker's engine: all that is not computing is queueing.
+    """
+    if view.result is not None and view.ended_ms is not None:
+        queue_s = (view.ended_ms - view.created_ms) / 1000 - view.result.compute_s
+        headers = reply_of(request).headers
+        headers["x-compute-time"] = f"{view.result.compute_s:.3f}"
+        headers["x-queue-time"] = f"{max(0.0, queue_s):.3f}"
 
 
 async def answer(request: Request, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
@@ -38,13 +50,12 @@ async def answer(request: Request, context: ProcessContext, view: JobView, terms
     """
     if not view.ended:
         view = await _attend(request, context, view, leaves=may_leave(terms))
+    note(request, view)
     if not view.ended:
         limit_s = context.settings.api.sync_limit_s
         raise Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{view.id} goes on.")
-    result = result_of(view)
-    headers = reply_of(request).headers
-    headers["x-compute-time"] = f"{result.compute_s:.3f}"
-    headers["x-queue-time"] = f"{max(0, (view.started_ms or view.created_ms) - view.created_ms) / 1000:.3f}"
+    result_of(view)
+    note_times(request, view)
     return view
 
 

@@ -63,11 +63,18 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     asked = await translated(body, lambda raw: form.read(strict_json.parse(raw)))
     model = context.models.resolve(asked.request.model, path_id=path_id)
     question = asked.request.model_copy(update={"model": model.id})
-    terms = replace(terms_of(request, body), must_be_ready=not waits_for_model(request))
+    said = terms_of(request, body)
+    terms = replace(
+        said,
+        # Under a model's own URL this is one of Hugging Face's routes.
+        hf=path_id is not None,
+        metadata=asked.metadata,
+        must_be_ready=not waits_for_model(request),
+    )
     view = await submit(request, context, question, terms)
     if asked.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(context, view, form, include_usage=asked.include_usage)
+        blocks = _blocks(request, context, view, form, include_usage=asked.include_usage)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer(request, context, view, terms)
     return Response(
@@ -76,12 +83,12 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
 
 
 async def _blocks(
-    context: ProcessContext, view: JobView, form: Form, *, include_usage: bool
+    request: Request, context: ProcessContext, view: JobView, form: Form, *, include_usage: bool
 ) -> AsyncGenerator[bytes]:
     head = ChunkHead(form.id(view), view.model, view.created_ms // 1000, include_usage)
     # Held back until there is something to say: until then an error has its own status.
     opening = b"".join(_data(chunk) for chunk in form.opening(head))
-    async with aclosing(follow(context, view)) as events:
+    async with aclosing(follow(request, context, view)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)

@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its id, its unexpected exceptions, and an unread body's end.
+"""The outermost layer of a request: its path, its id, its unexpected exceptions, and an unread body's end.
 
 Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every request.
 """
@@ -35,7 +35,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         reply = Reply(_request_id(scope))
-        scope[KEY] = reply
+        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
         started = False
 
         async def respond(message: Message) -> None:
@@ -44,6 +44,8 @@ class Edge:
                 started = True
                 closing = [(b"connection", b"close")] if reply.unread else []
                 message["headers"] = [*message.get("headers", ()), *reply.raw_headers, *closing]
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             elif reply.unread and not message.get("more_body", False):
                 await send({**message, "more_body": True})
                 await _linger(receive)
@@ -61,6 +63,11 @@ class Edge:
             if not started:
                 response = render(InternalError(), scope["path"], reply.request_id)
                 await response(scope, receive, respond)
+
+
+def _without_slash(path: str) -> str:
+    """One slash at the end means nothing, and clients join URLs carelessly."""
+    return path[:-1] if path.endswith("/") and path != "/" else path
 
 
 def _request_id(scope: Scope) -> str:

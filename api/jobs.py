@@ -51,7 +51,9 @@ class Jobs:
         orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
         if orphans is None:
             raise CallerError("job_not_found", "There is no such job.")
-        await self._blobs.delete_async(orphans)
+        if orphans:
+            await self._blobs.delete_async(orphans)
+            await self._store.run(transitions.deleted(orphans))
 
     async def model_state(self, model: Model) -> ModelState:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))

@@ -80,6 +80,7 @@ CHAT_EXAMPLE = {
         }
     ]
 }
+PROMPT_EXAMPLE = {"prompt": "A cat is"}
 SYNCHRONOUS = (KEY, USE_CACHE, WAIT_FOR_MODEL)
 
 

@@ -8,19 +8,15 @@ from collections.abc import Awaitable, Callable
 
 from starlette.datastructures import Headers
 
+from api.dialects.hf_answers import is_huggingface_js
 from shared.errors import ServiceError
 
 HELD_S = 1.0
-USER_AGENT = "@huggingface/inference/"
-
-
-def is_huggingface_js(headers: Headers) -> bool:
-    return USER_AGENT in headers.get("user-agent", "")
 
 
 async def pace(
     headers: Headers, error: ServiceError, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 ) -> None:
     """Hold back an error that this client would turn into a busy loop."""
-    if error.status == 503 and is_huggingface_js(headers):
+    if error.status == 503 and is_huggingface_js(headers.get("user-agent")):
         await sleep(HELD_S)

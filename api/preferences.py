@@ -30,7 +30,7 @@ def preferences(request: Request) -> Preferences:
     respond_async, wait_s = False, None
     for line in request.headers.getlist("prefer"):
         for token in line.split(","):
-            word = token.strip().lower()
+            word = token.partition(";")[0].strip().lower()
             respond_async = respond_async or word == "respond-async"
             if wait_s is None and (match := _WAIT.fullmatch(word)):
                 wait_s = float(match[1] or "inf")

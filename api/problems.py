@@ -38,7 +38,7 @@ def family_of(path: str) -> Family:
     """Whose clients call this path, known or not."""
     if path == "/v1/jobs" or path.startswith("/v1/jobs/"):
         return "jobs"
-    return "openai" if path.startswith("/v1/") and path != "/v1/" else "hf"
+    return "openai" if path.startswith("/v1/") else "hf"
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:

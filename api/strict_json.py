@@ -17,6 +17,9 @@ from shared.errors import CallerError
 MAX_DEPTH = 64
 MAX_ELEMENTS = 100_000
 
+# RFC 8259, section 8.1: a parser may skip the mark that some editors write.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 # Runs to the end of the body where a quote is never closed: a second try from the next quote would make
 # the scan quadratic.
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
@@ -37,7 +40,7 @@ def parse(body: bytes) -> Any:
         message = f"The body holds more than {MAX_ELEMENTS} JSON values; send fewer."
         raise CallerError("payload_too_large", message)
     try:
-        value = from_json(body, allow_inf_nan=False, cache_strings="keys")
+        value = from_json(body.removeprefix(_BYTE_ORDER_MARK), allow_inf_nan=False, cache_strings="keys")
     except ValueError as error:
         raise CallerError("invalid_json", f"The body is not valid JSON: {str(error)[:200]}.") from None
     _check_depth_and_numbers(value)

@@ -21,7 +21,7 @@ from shared.request import Image, Request
 from shared.reuse import reusable
 from shared.settings import PictureSettings, Settings
 from shared.store import jobs
-from shared.store.admission import Placing, Submitted, submit, touch
+from shared.store.admission import DELETION_POLL_S, Placing, Submitted, guess, submit, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore
@@ -37,13 +37,15 @@ LANE_FACTS_S = 1.0
 class Terms:
     """What a caller says around a request.
 
-    `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too. `body_digest`
-    covers method, path and body as received. `must_be_ready` refuses with 503 while no worker serves.
+    `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too; `prompt` the raw
+    one, where a model without a chat template answers a single turn. `body_digest` covers method, path and
+    body as received. `must_be_ready` refuses with 503 while no worker serves.
     """
 
     caller: str
     use_cache: bool = True
     hf: bool = False
+    prompt: bool = False
     idempotency_key: str | None = None
     body_digest: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -67,9 +69,9 @@ class Submission:
     async def submit(self, request: Request, terms: Terms) -> JobView:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
-        Raises CallerError (`model_not_found`, `invalid_image`, `invalid_image_url`, `idempotency_mismatch`,
-        `job_purged`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `queue_full`,
-        `store_unavailable`).
+        Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
+        `idempotency_mismatch`, `job_purged`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
+        `queue_full`, `store_unavailable`).
         """
         model = self._models.resolve(request.model)
         lane = await self._lane(model)
@@ -77,6 +79,7 @@ class Submission:
             raise not_ready(model, model_state(model, lane))
         if request.model != model.id:
             request = request.model_copy(update={"model": model.id})
+        request, paths = _rendered(request, terms, model, lane), _paths(request)
         request, data = await self._checked(request)
         pending = any(image.url for image in request.images)
         samples = model.samples if lane.samples is None else lane.samples
@@ -87,6 +90,7 @@ class Submission:
             placing,
             self._settings,
             metadata=terms.metadata,
+            paths=paths,
             pending_terms=json.dumps({"reuse": reuse, "priority": terms.priority}) if pending else None,
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
@@ -99,7 +103,8 @@ class Submission:
         return await self._admitted(answer, model)
 
     async def _upload(self, job: str, pictures: dict[str, bytes]) -> None:
-        await self._store.run(touch(tuple(pictures), job))
+        while await self._store.run(touch(tuple(pictures), job)):
+            await asyncio.sleep(DELETION_POLL_S)
         for name, data in pictures.items():
             await self._blobs.write_async(name, data)
 
@@ -164,8 +169,30 @@ class Submission:
         at, lane = self._facts.get(model.lane, (-1e9, None))
         if lane is None or time.monotonic() - at > LANE_FACTS_S:
             lane = await self._store.run(jobs.lane(self._settings, model.lane))
+            if lane.load_guess_ms is None:
+                await self._store.run(guess(model.lane, model.load_guess_s))
             self._facts[model.lane] = (time.monotonic(), lane)
         return lane
+
+
+def _rendered(request: Request, terms: Terms, model: Model, lane: Lane) -> Request:
+    """A model without a chat template is sent the prompt as it stands.
+
+    Where nobody knows yet (a model not on this machine, never loaded) it is taken to have one.
+    Raises CallerError `no_chat_template`.
+    """
+    known = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
+    if known is not False:
+        return request
+    if terms.prompt and [message.role for message in request.messages] == ["user"]:
+        return request.model_copy(update={"raw": True})
+    message = f"The model {model.id} has no chat template; send one prompt to POST /models/{model.id}."
+    raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
+
+
+def _paths(request: Request) -> dict[str, str]:
+    """Where the caller wrote what a worker's error names by its place in the request."""
+    return request.named | {f"images[{at}]": image.param for at, image in enumerate(request.images)}
 
 
 def _digests(images: Sequence[Image], limits: PictureSettings) -> list[str]:

@@ -6,6 +6,7 @@ Reading alone would be correct; being woken is quick.
 import time
 from collections.abc import AsyncGenerator
 
+from api.reading import Reading
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.settings import Settings
@@ -44,36 +45,24 @@ class Waiting:
     async def events(self, view: JobView, after: int, idle_s: float) -> AsyncGenerator[Event | None]:
         """Every event behind id `after`, to the terminal one; None where nothing came for `idle_s`.
 
-        Raises CallerError `job_not_found` where the job was purged meanwhile.
+        Raises CallerError `job_not_found`, `stream_rewound`.
         """
-        name = view.run_id or view.id
-        while name:
-            next_name = ""
-            async with self._wakeups.listen(name) as listener:
-                quiet_since = time.monotonic()
-                while True:
-                    chapter = await self._store.run(jobs.follow(view.caller, view.id, after))
-                    if chapter is None:
-                        raise CallerError("job_not_found", "The job was deleted.")
-                    for event in chapter.events:
+        reading = Reading(self._store, view, after)
+        due = time.monotonic() + idle_s
+        while not reading.over:
+            source = reading.source
+            async with self._wakeups.listen(source) as listener:
+                while reading.waits_for(source):
+                    events = await reading.more()
+                    for event in events:
                         yield event
-                        after = event.id
-                        quiet_since = time.monotonic()
-                        if event.last:
-                            return
-                    if chapter.ended and not chapter.events:
-                        return
-                    if chapter.run_id and chapter.run_id != name:
-                        next_name = chapter.run_id
-                        break
-                    if not chapter.events:
-                        left = quiet_since + idle_s - time.monotonic()
-                        if left <= 0:
-                            yield None
-                            quiet_since = time.monotonic()
-                        else:
-                            await listener.wait(min(left, POLL_S))
-            name = next_name
+                    if events:
+                        due = time.monotonic() + idle_s
+                    elif due <= time.monotonic():
+                        yield None
+                        due = time.monotonic() + idle_s
+                    elif reading.waits_for(source):
+                        await listener.wait(min(due - time.monotonic(), POLL_S))
 
     async def _read(self, view: JobView) -> JobView:
         fresh = await self._store.run(jobs.view(self._settings, view.caller, view.id))

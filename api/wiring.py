@@ -1,5 +1,7 @@
 """Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order."""
 
+import logging
+
 from api.context import ProcessContext
 from api.jobs import Jobs
 from api.leaving import Leaving
@@ -11,6 +13,8 @@ from shared.settings import Settings
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect_async
 from shared.store.wakeups import Wakeups
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Connections:
@@ -29,6 +33,8 @@ class Connections:
 
 async def open_context(settings: Settings) -> ProcessContext:
     """Raises SettingsError where the models file is wrong; an unreachable store is met by each call."""
+    # Uvicorn sets up its own loggers only.
+    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
     models = load_models(settings.models_file)
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)

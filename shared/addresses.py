@@ -91,6 +91,16 @@ def may_connect(ip: IPAddress, host: str, allow: tuple[str, ...]) -> bool:
     return is_public(ip) or _exempt(ip, host, allow)
 
 
+def may_exempt(entry: str) -> bool:
+    """Whether an `allow` entry can match anything: a network, or a host as `check_url` spells it."""
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        host = entry.lower()
+        return bool(HOST.fullmatch(host)) and not NUMBER.fullmatch(host.rpartition(".")[2])
+    return True
+
+
 def check_url(url: str, allow: tuple[str, ...], param: str | None) -> Target:
     """Refuse a URL whose text alone shows that it must not be fetched.
 

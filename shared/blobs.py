@@ -4,10 +4,11 @@ Digests are internal: callers never see or send one. Writing the same bytes twic
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import obstore
-from obstore.exceptions import NotFoundError as BlobMissingError
+from obstore.exceptions import NotFoundError
 from obstore.store import LocalStore, ObjectStore
 
 from shared.settings import BlobSettings
@@ -18,8 +19,16 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+GONE = (NotFoundError, FileNotFoundError)
+"""obstore's folder raises the second, its object stores the first."""
+
+
+class BlobMissingError(Exception):
+    """A picture that a record names is not in the store."""
+
+
 class Blobs:
-    """Reads and writes pictures by digest. Raises `BlobMissingError` where there is none."""
+    """Reads and writes pictures by digest."""
 
     def __init__(self, settings: BlobSettings) -> None:
         folder = Path(settings.url)
@@ -27,7 +36,11 @@ class Blobs:
         self._store: ObjectStore = LocalStore(prefix=folder)
 
     def read(self, name: str) -> bytes:
-        return bytes(obstore.get(self._store, _path(name)).bytes())
+        """Raises BlobMissingError."""
+        try:
+            return bytes(obstore.get(self._store, _path(name)).bytes())
+        except GONE:
+            raise BlobMissingError(name) from None
 
     def write(self, name: str, data: bytes) -> None:
         obstore.put(self._store, _path(name), data)
@@ -38,14 +51,9 @@ class Blobs:
     async def delete_async(self, names: list[str]) -> None:
         """Deletes what is there; what is gone already is no error."""
         for name in names:
-            try:
+            with suppress(*GONE):
                 await obstore.delete_async(self._store, _path(name))
-            except (BlobMissingError, FileNotFoundError):
-                continue
 
 
 def _path(name: str) -> str:
     return f"{name[:2]}/{name}"
-
-
-__all__ = ["BlobMissingError", "Blobs", "digest"]

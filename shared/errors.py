@@ -2,7 +2,6 @@
 
     ServiceError                 carries code, message, param; its row in CODES gives status and retryable
     ├── CallerError        4xx   the request must change before it is sent again
-    ├── QuotaExceeded      429   the same request may succeed later
     ├── Unavailable        5xx   the service cannot take or finish it now
     ├── ModelFailed        500   this model cannot load; waiting does not help
     └── InternalError      500   our fault
@@ -38,7 +37,6 @@ CODES: dict[str, Code] = {
     "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
-    "unauthorized": Code(401, False, "Send `Authorization: Bearer <key>` with a valid key."),
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
@@ -49,7 +47,6 @@ CODES: dict[str, Code] = {
     "payload_too_large": Code(413, False, "Send a smaller body."),
     "idempotency_mismatch": Code(422, False, "Use a new Idempotency-Key for a different request."),
     "image_count_mismatch": Code(422, False, "Send as many pictures as the messages have image slots."),
-    "rate_limited": Code(429, True, "Wait for Retry-After seconds."),
     "model_loading": Code(
         503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."
     ),
@@ -92,10 +89,6 @@ class ServiceError(Exception):
 
 class CallerError(ServiceError):
     """The request is wrong and was refused before anything was queued, or by the worker that read it."""
-
-
-class QuotaExceeded(ServiceError):
-    """The caller is over a limit that refills."""
 
 
 class Unavailable(ServiceError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from shared.job import Estimate, WaitingReason
 
+FAILURE_LIFE_MS = 120_000
+"""Longer than a supervisor's pause before it starts a failed worker again; later, nobody is trying any more."""
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 
@@ -18,7 +20,7 @@ class Lane:
 
     `running` counts claimed runs: a worker claims a few more than it has rows, to prepare the next pictures.
 
-    `failed` is the reason of the last load that failed, where none succeeded since. `samples` is whether the
+    `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples` is whether the
     model's own generation config draws at random, None before any worker said so.
     """
 
@@ -34,8 +36,9 @@ class Lane:
     load_guess_ms: float | None = None
     load_basis: str = ""
     failed: str | None = None
+    failed_ms: float = 0.0
     samples: bool | None = None
-    context_length: float | None = None
+    has_chat_template: bool | None = None
     ahead: int = -1
 
     @property
@@ -53,7 +56,10 @@ class Lane:
         """ready, failed, loading or no_worker."""
         if self.ready:
             return "ready"
-        if self.failed is not None:
+        since_failure = self.now_ms - self.failed_ms
+        if self.loading and (self.load_started_ms or 0) > self.failed_ms:
+            return "loading"
+        if self.failed is not None and since_failure < FAILURE_LIFE_MS:
             return "failed"
         return "loading" if self.loading else "no_worker"
 

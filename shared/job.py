@@ -14,7 +14,7 @@ from typing import Any, Literal
 from shared.result import JobError, Result
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-WaitingReason = Literal["fetching_inputs", "model_loading", "no_worker", "busy", "paused", "scheduled"]
+WaitingReason = Literal["fetching_inputs", "model_loading", "no_worker", "busy"]
 CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
 Priority = Literal["interactive", "normal", "batch"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})

@@ -1,19 +1,24 @@
 """The models an installation serves, described in one TOML file (`models.toml`)."""
 
-import json
 import re
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from shared.errors import CallerError
+from shared.model_folder import ModelFolder, read_folder
 from shared.request import Frozen
 from shared.settings import SettingsError
 
-SLOW_DISK = 100_000_000
-"""Bytes a second; what a load really took replaces the guess."""
+
+LISTED = 10
+"""Models that an error message names."""
+
+RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
+"""What follows an id in the paths of its model, so no id holds it."""
 
 
 class Model(Frozen):
@@ -44,6 +49,13 @@ class Model(Frozen):
         False, description="Run code from the model's folder; needs a pinned revision."
     )
 
+    @field_validator("id")
+    @classmethod
+    def _apart_from_paths(cls, value: str) -> str:
+        if RESERVED.search(value) or value.endswith("/"):
+            raise ValueError("an id holds none of /health, /info, /v1 and no / at its end")
+        return value
+
     @field_validator("options")
     @classmethod
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -61,27 +73,30 @@ class Model(Frozen):
         """The queue this model's runs wait in; also the name of its Celery queue."""
         return f"model.{self.slug}"
 
+    @cached_property
+    def folder(self) -> ModelFolder:
+        """What the model's folder says; read by `load_models`, so that no later call waits for a disk."""
+        return read_folder(self.source)
+
     @property
     def samples(self) -> bool | None:
         """Whether the model's own generation config draws at random, as far as its folder says."""
-        if self.engine == "echo":
-            return False
-        try:
-            config = json.loads((Path(self.source) / "generation_config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return bool(config.get("do_sample", False))
+        return False if self.engine == "echo" else self.folder.samples
+
+    @property
+    def has_chat_template(self) -> bool | None:
+        """Whether chats can be rendered for the model, as far as its folder says."""
+        return True if self.engine == "echo" else self.folder.has_chat_template
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What lies in the model's folder; nothing where it is not on this machine."""
-        folder = Path(self.source)
-        return tuple(f for f in folder.rglob("*") if f.is_file()) if self.source and folder.is_dir() else ()
+        return self.folder.files
 
     @property
     def load_guess_s(self) -> float:
         """Seconds a first load may take, where nothing was ever measured: the folder's bytes off a slow disk."""
-        return max(1.0, sum(f.stat().st_size for f in self.files) / SLOW_DISK)
+        return self.folder.load_guess_s
 
 
 class Models:
@@ -99,17 +114,36 @@ class Models:
         """The model a caller means.
 
         A `:provider` suffix is dropped. `dummy`, a URL or nothing mean the model of the path, else the only
-        one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`.
+        one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`, and
+        `invalid_request` where the name and the path mean different models.
         """
-        named = name if name and name != "dummy" and "://" not in name else path_id
-        if named is None and len(self.rows) == 1:
+        named = name if name and name != "dummy" and "://" not in name else None
+        if path_id is None:
+            return self._only() if named is None else self._named(named)
+        model = self._named(path_id)
+        if named is not None and self._find(named) is not model:
+            message = f"`model` names another model than the path, which means {model.id}; leave it out."
+            raise CallerError("invalid_request", message, param="model")
+        return model
+
+    def _only(self) -> Model:
+        if len(self.rows) == 1:
             return self.rows[0]
-        for candidate in (named, (named or "").partition(":")[0]):
-            if candidate and candidate in self._by_id:
-                return self._by_id[candidate]
+        names = ", ".join(m.id for m in self.rows[:LISTED]) + (", …" if len(self.rows) > LISTED else "")
         raise CallerError(
-            "model_not_found", f"The model {(named or '')[:200]!r} is not served here.", param="model"
+            "model_not_found", f"Several models are served; name one of: {names}.", param="model"
         )
+
+    def _named(self, name: str) -> Model:
+        model = self._find(name)
+        if model is None:
+            raise CallerError(
+                "model_not_found", f"The model {name[:200]!r} is not served here.", param="model"
+            )
+        return model
+
+    def _find(self, name: str) -> Model | None:
+        return self._by_id.get(name) or self._by_id.get(name.partition(":")[0])
 
 
 def load_models(path: Path) -> Models:
@@ -121,7 +155,10 @@ def load_models(path: Path) -> Models:
     rows = table.get("models", [])
     if not rows or set(table) != {"models"}:
         raise SettingsError(f"models file {path}: expected one or more [[models]] tables and nothing else")
-    return Models(tuple(_row(path, number, row) for number, row in enumerate(rows, 1)))
+    models = Models(tuple(_row(path, number, row) for number, row in enumerate(rows, 1)))
+    for model in models.rows:
+        _ = model.folder
+    return models
 
 
 def _row(path: Path, number: int, row: dict[str, Any]) -> Model:

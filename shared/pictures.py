@@ -7,7 +7,8 @@ refused where its structure shows it; bytes behind a picture's end are common an
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Literal
 
 from shared.errors import CallerError
@@ -30,12 +31,16 @@ MAX_GIF_BLOCKS = 200_000
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """Size in pixels as stored: an EXIF orientation may still swap width and height."""
+    """Size in pixels as stored: an EXIF orientation may still swap width and height.
+
+    `param` names where in the request the picture stood.
+    """
 
     format: PictureFormat
     width: int
     height: int
     scans: int = 1
+    param: str | None = field(default=None, compare=False)
 
     @property
     def pixels(self) -> int:
@@ -60,21 +65,25 @@ def inspect(data: bytes, limits: PictureSettings, param: str | None) -> PictureI
         _check(info, limits)
     except MalformedError as error:
         raise CallerError("invalid_image", f"The picture cannot be used: {error}.", param=param) from None
-    return info
+    return replace(info, param=param)
 
 
 def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None:
-    """Refuse pictures that are each acceptable but together too much. Raises CallerError `invalid_image`."""
+    """Refuse pictures that are each acceptable but together too much.
+
+    Raises CallerError `invalid_image` naming the first picture that is one too many.
+    """
     if len(infos) > limits.max_count:
         message = f"The request has {len(infos)} pictures; at most {limits.max_count} are accepted."
-        raise CallerError("invalid_image", message)
-    megapixels = sum(info.pixels for info in infos) / 1e6
-    if megapixels > limits.max_megapixels_request:
-        message = (
-            f"The request's pictures have {megapixels:.1f} megapixels together; "
-            f"at most {limits.max_megapixels_request:g} are accepted."
-        )
-        raise CallerError("invalid_image", message)
+        raise CallerError("invalid_image", message, param=infos[limits.max_count].param)
+    sums = [pixels / 1e6 for pixels in accumulate(info.pixels for info in infos)]
+    for info, megapixels in zip(infos, sums, strict=True):
+        if megapixels > limits.max_megapixels_request:
+            message = (
+                f"The request's pictures have {sums[-1]:.1f} megapixels together; "
+                f"at most {limits.max_megapixels_request:g} are accepted."
+            )
+            raise CallerError("invalid_image", message, param=info.param)
 
 
 def _read(data: bytes) -> PictureInfo:

@@ -61,19 +61,24 @@ class Parameters(Frozen):
     stop: tuple[str, ...] = ()
 
     def samples(self, model_default: bool) -> bool:
-        """Whether tokens are drawn at random; `model_default` is the generation config's do_sample."""
+        """Whether tokens are drawn at random; `model_default` is the generation config's do_sample.
+
+        top_p and top_k alone do not turn a greedy model into one that draws.
+        """
         if self.do_sample is not None:
             return self.do_sample and self.temperature != 0
         if self.temperature is not None:
             return self.temperature > 0
-        return model_default or self.top_p is not None or self.top_k is not None
+        return model_default
 
 
 class Request(Frozen):
     """A question about zero or more pictures, addressed to one model.
 
     `raw` sends the text to the model without its chat template (models that have none).
-    `continue_final` extends the final assistant message instead of answering it.
+    `continue_final` extends the final assistant message instead of answering it. `named` says where in the
+    caller's body `messages` and the parameters stood, where not under these names ("" for the body itself); it
+    is never serialised.
     """
 
     model: str
@@ -81,6 +86,7 @@ class Request(Frozen):
     parameters: Parameters = Parameters()
     continue_final: bool = False
     raw: bool = False
+    named: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @property
     def images(self) -> tuple[Image, ...]:

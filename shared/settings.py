@@ -1,17 +1,29 @@
-"""Every setting, declared once. Nothing else in the project reads the environment.
+"""Every setting, declared once: nothing else takes a setting from the environment.
 
 Names are `SIGHTLINE_<GROUP>__<NAME>`; units are in the names (`_s` seconds, `_mb` MiB).
 Unknown names stop the start: a typing error must not silently fall back to a default.
 """
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.addresses import may_exempt
 
 PREFIX = "SIGHTLINE_"
 
@@ -21,7 +33,8 @@ class SettingsError(Exception):
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An input may be a URL with a password in it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class RedisSettings(Group):
@@ -30,7 +43,25 @@ class RedisSettings(Group):
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 7.0 or Valkey, with AOF on."
     )
-    broker_db: int = Field(1, ge=0, description="Database number of the Celery broker on the same server.")
+    broker_db: int | None = Field(
+        None,
+        ge=0,
+        description="Database number of the Celery broker on the same server; by default the one after the "
+        "records' own.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _known_form(cls, value: SecretStr) -> SecretStr:
+        _split(value)
+        return value
+
+    @field_validator("broker_db")
+    @classmethod
+    def _not_the_records(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and "url" in info.data and value == _records_db(_split(info.data["url"])):
+            raise ValueError(f"the records are in database {value} already; the broker needs another")
+        return value
 
 
 class ApiSettings(Group):
@@ -56,7 +87,9 @@ class QueueSettings(Group):
     lease_s: float = Field(
         10, gt=0, description="A claim not renewed for this long is given to another worker."
     )
-    renew_s: float = Field(1, gt=0, description="Pause between renewals; at most a third of lease_s.")
+    renew_s: float = Field(
+        1, gt=0, validate_default=True, description="Pause between renewals; at most a third of lease_s."
+    )
     rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
     stall_s: float = Field(
         30, gt=0, description="A worker whose engine makes no progress for this long gives up."
@@ -70,6 +103,14 @@ class QueueSettings(Group):
         20, ge=0, description="Grace time of a stopping worker before it gives its runs back."
     )
     worker_ttl_s: float = Field(15, gt=0, description="A worker unheard of for this long counts as gone.")
+
+    @field_validator("renew_s")
+    @classmethod
+    def _in_time(cls, value: float, info: ValidationInfo) -> float:
+        """Two renewals may get lost before a claim does."""
+        if "lease_s" in info.data and 3 * value > info.data["lease_s"]:
+            raise ValueError(f"should be at most a third of lease_s, which is {info.data['lease_s']:g}")
+        return value
 
 
 class RetentionSettings(Group):
@@ -122,6 +163,14 @@ class FetchSettings(Group):
     def _split(cls, value: Any) -> Any:
         return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
 
+    @field_validator("allow")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not may_exempt(entry):
+                raise ValueError(f"{entry!r} is neither a host name (ASCII, no port) nor an IP network")
+        return value
+
 
 class WorkerSettings(Group):
     """What one worker process serves."""
@@ -140,12 +189,12 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         frozen=True,
         extra="forbid",
-        nested_model_default_partial_update=True,
+        hide_input_in_errors=True,
     )
 
     models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error."
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="What processes log: debug, info, warning or error."
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
@@ -159,27 +208,31 @@ class Settings(BaseSettings):
 
 def known_names() -> set[str]:
     """Every environment name that means something to us."""
-    names = set()
+    return {name for name, _ in fields()}
+
+
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting under its environment name, in the order of declaration."""
     for name, field in Settings.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Group):
-            names |= {f"{PREFIX}{name}__{inner}".upper() for inner in kind.model_fields}
+            yield from ((f"{PREFIX}{name}__{inner}".upper(), f) for inner, f in kind.model_fields.items())
         else:
-            names.add(f"{PREFIX}{name}".upper())
-    return names
+            yield f"{PREFIX}{name}".upper(), field
 
 
 def load_settings() -> Settings:
-    """Read the environment. Raises SettingsError naming the variable."""
+    """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url."""
     unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known_names())
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting. Known: {', '.join(sorted(known_names()))}")
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = PREFIX + "__".join(str(p) for p in first["loc"]).upper()
-        raise SettingsError(f"{name}: {first['msg']}") from None
+        first = error.errors(include_input=False)[0]
+        # Group and name; what follows is a place inside the value.
+        name = PREFIX + "__".join(str(p) for p in first["loc"][:2]).upper()
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 @cache
@@ -190,5 +243,25 @@ def settings() -> Settings:
 
 def broker_url(redis: RedisSettings) -> str:
     """The Celery broker's URL: the records' server, another database."""
-    parts = urlsplit(redis.url.get_secret_value())
-    return urlunsplit(parts._replace(path=f"/{redis.broker_db}"))
+    parts = _split(redis.url)
+    number = _records_db(parts) + 1 if redis.broker_db is None else redis.broker_db
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "db"])
+    return urlunsplit(parts._replace(path=f"/{number}", query=query))
+
+
+def _split(url: SecretStr) -> SplitResult:
+    """Raises ValueError, whose text never holds the URL."""
+    try:
+        parts = urlsplit(url.get_secret_value())
+        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        if known and _records_db(parts) >= 0:
+            return parts
+    except ValueError:
+        # Its text may quote the password.
+        pass
+    raise ValueError("should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE")
+
+
+def _records_db(parts: SplitResult) -> int:
+    """As redis-py reads it: `?db=` comes before the path."""
+    return int(parse_qs(parts.query).get("db", [parts.path.strip("/") or "0"])[0])

@@ -19,8 +19,8 @@ examples:
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
 
-`sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables; the models
-are listed in models.toml.
+`sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
+in docs/settings.md; the models are listed in models.toml.
 """
 
 
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="sightline",
         description="Ask vision-language models about pictures, through a job queue.",
-        epilog=f"{EXAMPLES}\nexit codes:\n{codes}",
+        epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 where one is not 0):\n{codes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -34,8 +34,8 @@ class Plan:
 
     def api(self) -> Command:
         argv = ("uvicorn", "--factory", "api.app:create_app", "--host", "127.0.0.1", "--port", str(self.port))
-        quiet = ("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5")
-        return self._python("api", (*argv, *quiet), grace_s=10)
+        logs = ("--no-access-log", "--log-level", self.settings.log_level)
+        return self._python("api", (*argv, *logs, "--timeout-graceful-shutdown", "5"), grace_s=10)
 
     def worker(self, model: Model) -> Command:
         return self._celery(
@@ -68,7 +68,7 @@ class Plan:
             "-n",
             f"{node}@%h",
         )
-        quiet = ("--without-gossip", "--without-mingle", "--loglevel=WARNING")
+        quiet = ("--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}")
         return self._python(name, (*argv, *quiet), grace_s=self.settings.queue.drain_s + 5, env=env)
 
     def _python(

@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 
 import httpx
+from pydantic import SecretStr
 
 from shared.errors import Unavailable
 from shared.models import Models, load_models
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import RedisSettings, Settings, SettingsError, broker_url, load_settings
+from shared.store.script import connect
 from shared.store.server import Server, probe
+from shared.store.workers import forget
 from sightline.exits import CommandError, Exit
 from sightline.folder import DataFolder, shown
 from sightline.memory import check_memory
@@ -30,8 +33,9 @@ WORDS = {"no_worker": "its worker starts", "loading": "loading", "failed": "cann
 
 
 def say(line: str) -> None:
-    """One progress line, at once also where the output is a file."""
-    print(line, flush=True)
+    """One progress line, at once also where the output is a file; a reader who left misses it."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
 
 
 def run(port: int, data: Path) -> Exit:
@@ -88,10 +92,13 @@ class Runner:
         self._data = data
         self._port = port
         self._lock_fd = lock_fd
+        self._own_server = "url" not in settings.redis.model_fields_set
 
     async def serve(self, supervisor: Supervisor) -> None:
         """Start everything and keep it; never ends by itself. Raises CommandError."""
-        plan = Plan(self._settings, self._data, self._port, await self._records(supervisor))
+        url = await self._records(supervisor)
+        await asyncio.to_thread(self._forget, url)
+        plan = Plan(self._settings, self._data, self._port, url)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
         for model in self._models.rows:
@@ -110,18 +117,20 @@ class Runner:
             finally:
                 keeping.cancel()
 
+    def _forget(self, url: str) -> None:
+        """What an earlier start said of its workers is no news of ours."""
+        store = connect(RedisSettings(url=SecretStr(url)))
+        for model in self._models.rows:
+            forget(store, model.lane, presence=self._own_server)
+
     async def _records(self, supervisor: Supervisor) -> str:
         """The URL of a record server that answers: the one given, else one of our own."""
         redis = self._settings.redis
-        if "url" in redis.model_fields_set:
+        if not self._own_server:
             url = redis.url.get_secret_value()
-            try:
-                server = await asyncio.to_thread(probe, url)
-            except Unavailable as error:
-                raise CommandError(
-                    Exit.REDIS, f"The server named by SIGHTLINE_REDIS__URL does not answer ({error.message})."
-                ) from None
+            server = await asyncio.to_thread(_given, url, "The server named by SIGHTLINE_REDIS__URL")
             check_server(server)
+            await asyncio.to_thread(_given, broker_url(redis), "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return url
         binary = find_binary()
@@ -165,6 +174,13 @@ class Runner:
                     f"No model can be loaded; see {shown(self._data.logs)}/worker-*.log for the reason.",
                 )
             await asyncio.sleep(POLL_S)
+
+
+def _given(url: str, what: str) -> Server:
+    try:
+        return probe(url)
+    except Unavailable as error:
+        raise CommandError(Exit.REDIS, f"{what} does not answer ({error.message}).") from None
 
 
 async def readiness(client: httpx.AsyncClient) -> tuple[bool, dict[str, str]]:

@@ -11,9 +11,7 @@ Every way out of the middle becomes one of four outcomes in one place (`_outcome
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from PIL.Image import Image as Picture
 
@@ -24,15 +22,13 @@ from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
 from shared.store.claims import Claim, give_back, published, settle
 from shared.store.nudges import Nudger
-from shared.store.script import Call, Store
+from shared.store.script import Store
 from worker.engines.base import Cancelled, Engine, Row
 from worker.images import Decoder
-from worker.lease import Lease, Leases
+from worker.lease import Lease, Leases, insist
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-SETTLE_RETRY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -134,14 +130,3 @@ def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
         lane = insist(bench.store.run, give_back(bench.settings, claim, reason=reason, error=error), lease)
         if lane:
             bench.nudger.send(lane)
-
-
-def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
-    """Run a call until the store takes it; None where the claim is known to be lost meanwhile."""
-    while lease.reason != "lost":
-        try:
-            return run(call)
-        except Unavailable:
-            log.warning("the store is out of reach; %s waits to be written", lease.claim.id)
-            time.sleep(SETTLE_RETRY_S)
-    return None

@@ -5,6 +5,7 @@ The same claim, lease and rescue as a run's attempt; the work is a job that has 
 
 import json
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,14 +18,13 @@ from shared.pictures import check_request, inspect
 from shared.request import Image, Request
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store.admission import Placing, admit, touch
+from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.attempt import insist
 from worker.fetch import fetch
-from worker.lease import Lease, Leases
+from worker.lease import Lease, Leases, insist
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,8 @@ class Intake:
         return request.with_images(tuple(_held(image, names) for image in request.images))
 
     def _store_pictures(self, job: str, names: dict[str, str], data: dict[str, bytes]) -> None:
-        self.store.run(touch(tuple(names.values()), job))
+        while self.store.run(touch(tuple(names.values()), job)):
+            time.sleep(DELETION_POLL_S)
         for url, name in names.items():
             self.blobs.write(name, data[url])
 

@@ -4,13 +4,21 @@ A lease does not fence: a worker that was paused may hold one that ran out witho
 the token in every write; what is known here only stops useless work early.
 """
 
+import logging
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
+from shared.errors import Unavailable
 from shared.store.claims import Claim
+from shared.store.script import Call
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+RETRY_S = 1.0
 
 Reason = Literal["", "lost", "draining"]
 
@@ -51,3 +59,14 @@ class Leases:
     def all(self) -> list[Lease]:
         with self._lock:
             return list(self._held.values())
+
+
+def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
+    """Run a call until the store takes it; None where the claim is known to be lost meanwhile."""
+    while lease.reason != "lost":
+        try:
+            return run(call)
+        except Unavailable:
+            log.warning("the store is out of reach; %s waits to be written", lease.claim.id)
+            time.sleep(RETRY_S)
+    return None

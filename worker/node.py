@@ -104,7 +104,8 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
     except Exception as error:
         # The outermost frame of loading: whatever transformers raises, callers must learn of it.
         log.exception("the model %s cannot be loaded", model.id)
-        heartbeat.stop({"failed": f"{type(error).__name__}: {error}"[:500]})
+        reason = f"{type(error).__name__}: {error}"[:500]
+        heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(EXIT_MODEL_FAILED)
     facts = engine.facts
     heartbeat.ready(
@@ -114,7 +115,6 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
             "load_ms": str(int((time.time() - started) * 1000)),
             "rows": str(engine.rows),
             "samples": "1" if facts.samples else "0",
-            "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",
         },
         engine,

@@ -12,6 +12,7 @@
 A body of picture bytes is image-to-text. Answers are in `hf_answers`.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ CAPTION = "Describe the image."
 
 # How the base64 of a PNG, JPEG, GIF or WebP file begins.
 _PICTURE_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+# How any JSON value begins, a mistaken one too; no picture does.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
@@ -157,7 +160,7 @@ def from_bytes(body: bytes, content_type: str | None, model: str) -> HfCall:
     if kind.startswith("image/"):
         return from_picture(body, model)
     textual = kind.endswith("json") or kind.startswith("text/")
-    if textual or body[:64].lstrip()[:1] in (b"", b"{", b"[", b'"'):
+    if textual or _JSON.match(body[:64]):
         return from_hf(parse(body), model)
     return from_picture(body, model)
 
@@ -167,7 +170,7 @@ def from_picture(data: bytes, model: str) -> HfCall:
     if not data:
         raise CallerError("invalid_image", "The body is empty; send the picture's bytes.")
     message = Message(role="user", parts=(Image(data=data), Text(text=CAPTION)))
-    return HfCall(Request(model=model, messages=(message,)), "image-to-text")
+    return HfCall(Request(model=model, messages=(message,), named={"messages": ""}), "image-to-text")
 
 
 def from_hf(body: Any, model: str) -> HfCall:
@@ -176,12 +179,14 @@ def from_hf(body: Any, model: str) -> HfCall:
     task, messages = _conversation(call)
     given = call.parameters or HfParameters()
     options = call.options or Options()
+    parameters, named = _parameters(given, task)
     return HfCall(
         request=Request(
             model=model,
             messages=messages,
-            parameters=_parameters(given, task),
+            parameters=parameters,
             continue_final=messages[-1].role == "assistant",
+            named={**named, "messages": "inputs" if call.question is None else "question"},
         ),
         task=task,
         stream=bool(call.stream),
@@ -255,7 +260,7 @@ def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
     return (Message(role="user", parts=(*pictures, Text(text=text))),)
 
 
-def _parameters(given: HfParameters, task: Task) -> Parameters:
+def _parameters(given: HfParameters, task: Task) -> tuple[Parameters, dict[str, str]]:
     refuse_unsupported(given, HARMLESS | HARMLESS_TO_DOCUMENTS, "parameters")
     # For a question, top_k is the number of answers wanted.
     own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given

@@ -13,7 +13,10 @@ from shared.job import Event, JobView
 from shared.request import Request, Text
 from shared.result import JobError
 
-_HUGGINGFACE_JS = "@huggingface/inference/"
+
+def is_huggingface_js(user_agent: str | None) -> bool:
+    """In some places it needs another answer than huggingface_hub."""
+    return "@huggingface/inference/" in (user_agent or "")
 
 
 def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
@@ -28,7 +31,7 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
         return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
     full = {"input_text": input_text(call.request)} if call.return_full_text else {}
     answers = [full | {"generated_text": c.text} for c in choices]
-    if call.task == "image-to-text" and (user_agent or "").startswith(_HUGGINGFACE_JS):
+    if call.task == "image-to-text" and is_huggingface_js(user_agent):
         return answers[0]
     return answers
 

@@ -9,10 +9,9 @@ import binascii
 import re
 from urllib.parse import unquote
 
+from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
 from shared.request import Image, Part, Text
-
-MAX_URL = 8192
 
 # RFC 2397, base64 only.
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
@@ -29,15 +28,15 @@ def image(value: str, param: str, *, bare_base64: bool) -> Image:
     value = value.strip()
     head = value[:8].lower()
     if head.startswith(("http://", "https://")):
-        if len(value) > MAX_URL:
-            raise _refusal(param, f"is longer than {MAX_URL} characters")
+        if len(value) > MAX_URL_CHARS:
+            raise _refusal(param, f"is longer than {MAX_URL_CHARS} characters", bare_base64)
         return Image(url=value, param=param)
     if head.startswith("data:"):
-        return Image(data=_from_data_uri(value, param), param=param)
+        return Image(data=_from_data_uri(value, param, bare_base64), param=param)
     # A JPEG's base64 starts with /9j/; anything else that starts with a slash is a path.
     if bare_base64 and (head.startswith("/9j/") or not head.startswith("/")):
-        return Image(data=_from_base64(value, param), param=param)
-    raise _refusal(param, f"is not {_expected(bare_base64)}")
+        return Image(data=_from_base64(value, param, bare_base64), param=param)
+    raise _refusal(param, "is no picture's address", bare_base64)
 
 
 def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
@@ -55,23 +54,23 @@ def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
     return tuple(parts) or (Text(text=""),)
 
 
-def _from_data_uri(value: str, param: str) -> bytes:
+def _from_data_uri(value: str, param: str, bare_base64: bool) -> bytes:
     prefix = _DATA_URI.match(value[:400])
     if prefix is None:
-        raise _refusal(param, "is not a data:image/…;base64,… URI")
+        raise _refusal(param, "is not a data:image/…;base64,… URI", bare_base64)
     payload = value[prefix.end() :]
-    return _from_base64(unquote(payload) if "%" in payload else payload, param)
+    return _from_base64(unquote(payload) if "%" in payload else payload, param, bare_base64)
 
 
-def _from_base64(text: str, param: str) -> bytes:
+def _from_base64(text: str, param: str, bare_base64: bool) -> bytes:
     """Clients send the URL-safe alphabet, line breaks and no padding; all of it is meant."""
     try:
         raw = text.encode("ascii").translate(_TO_STANDARD, b" \t\r\n").rstrip(b"=")
         data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
-        raise _refusal(param, "is not valid base64, an http(s) URL or a data: URI") from None
+        raise _refusal(param, "is neither a URL nor valid base64", bare_base64) from None
     if not data:
-        raise _refusal(param, "holds no picture")
+        raise _refusal(param, "holds no picture", bare_base64)
     return data
 
 
@@ -79,9 +78,6 @@ def _expected(bare_base64: bool) -> str:
     return "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
 
 
-def _refusal(param: str, reason: str) -> CallerError:
-    return CallerError(
-        "invalid_image_url",
-        f"`{param}` {reason}. Send an http(s) URL, or the picture's bytes in base64.",
-        param=param,
-    )
+def _refusal(param: str, reason: str, bare_base64: bool) -> CallerError:
+    message = f"`{param}` {reason}. Send {_expected(bare_base64)}."
+    return CallerError("invalid_image_url", message, param=param)

@@ -8,19 +8,16 @@ from typing import Any
 
 from api.dialects.media import image
 from api.dialects.messages import to_messages
+from api.dialects.metadata import to_metadata
 from api.dialects.openai_chat import continues
 from api.dialects.openai_errors import readiness, status_of
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
-from api.strict_json import Wire, read, render
+from api.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
 from shared.request import Message, Request, Text
 from shared.result import JobError, Result
-
-MAX_METADATA = 16
-MAX_KEY = 64
-MAX_VALUE = 512
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "webhook": (),
@@ -60,30 +57,34 @@ class JobBody(Wire):
 
 
 @dataclass(frozen=True)
-class Terms:
+class Envelope:
     """What a caller says about a job beside the question."""
 
     metadata: dict[str, str]
     priority: Priority
 
 
-def from_job(body: Any) -> tuple[Request, Terms]:
+def from_job(body: Any) -> tuple[Request, Envelope]:
     """Raises CallerError naming the field."""
     job = read(JobBody, body)
     refuse_unsupported(job, HARMLESS)
     messages = _messages(job)
+    parameters, named = to_parameters((job.parameters or JobParameters(), "parameters"))
+    if job.input is not None:
+        named["messages"] = "input.prompt"
     request = Request(
         model=job.model or "",
         messages=messages,
-        parameters=to_parameters((job.parameters or JobParameters(), "parameters")),
+        parameters=parameters,
         continue_final=continues(job.continue_final_message, messages[-1].role),
+        named=named,
     )
-    return request, Terms(metadata=_metadata(job.metadata or {}), priority=job.priority or "normal")
+    return request, Envelope(metadata=to_metadata(job.metadata), priority=job.priority or "normal")
 
 
-def to_job(view: JobView, base_path: str = "/v1/jobs") -> dict[str, Any]:
+def to_job(view: JobView) -> dict[str, Any]:
     """The job object; what is not known or does not apply at this status is left out."""
-    url = f"{base_path}/{view.id}"
+    url = f"/v1/jobs/{view.id}"
     result = None if view.result is None else _result(view.result)
     known = {
         "waiting_reason": view.waiting_reason,
@@ -159,16 +160,6 @@ def _question(asked: JobInput) -> Message:
         named = [(asked.image, "input.image")]
     pictures = [image(value, param, bare_base64=True) for value, param in named]
     return Message(role="user", parts=(*pictures, Text(text=asked.prompt)))
-
-
-def _metadata(pairs: dict[str, str]) -> dict[str, str]:
-    if len(pairs) > MAX_METADATA:
-        raise invalid("metadata", f"takes up to {MAX_METADATA} pairs")
-    for key, value in pairs.items():
-        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
-            limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
-            raise invalid(render([key], "metadata"), limits)
-    return pairs
 
 
 def _result(result: Result) -> dict[str, Any]:

@@ -4,18 +4,17 @@ Parameters of OpenAI's reference and of Hugging Face's chat-completion page are 
 would change the answer and are not implemented are refused, never ignored.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from api.dialects.messages import to_messages
+from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
 from api.strict_json import Wire, read
 from shared.job import JobView
 from shared.request import Request
 from shared.result import Choice, FinishReason, Result, Usage
-
-DONE = "[DONE]"
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -35,6 +34,7 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
+    "store": (True,),
 }
 
 
@@ -89,6 +89,7 @@ class Chat:
     request: Request
     stream: bool
     include_usage: bool
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,16 @@ def from_chat(body: Any) -> Chat:
     continued = continues(chat.continue_final_message, messages[-1].role)
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
         raise unsupported("add_generation_prompt")
+    parameters, named = to_parameters((chat, ""))
     request = Request(
         model=chat.model or "",
         messages=messages,
-        parameters=to_parameters((chat, "")),
+        parameters=parameters,
         continue_final=continued,
+        named=named,
     )
     usage = bool(chat.stream_options and chat.stream_options.include_usage)
-    return Chat(request, stream=bool(chat.stream), include_usage=usage)
+    return Chat(request, bool(chat.stream), usage, to_metadata(chat.metadata))
 
 
 def continues(flag: bool | None, last_role: str) -> bool:

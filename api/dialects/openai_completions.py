@@ -50,7 +50,13 @@ def from_completion(body: Any) -> Chat:
     if len(prompts) != 1:
         raise CallerError("unsupported_parameter", "`prompt` takes one string per request.", param="prompt")
     message = Message(role="user", parts=(Text(text=prompts[0]),))
-    request = Request(model=call.model or "", messages=(message,), parameters=to_parameters((call, "")))
+    parameters, named = to_parameters((call, ""))
+    request = Request(
+        model=call.model or "",
+        messages=(message,),
+        parameters=parameters,
+        named={**named, "messages": "prompt"},
+    )
     usage = bool(call.stream_options and call.stream_options.include_usage)
     return Chat(request, stream=bool(call.stream), include_usage=usage)
 

@@ -5,8 +5,6 @@ from typing import Any
 from shared.errors import CODES, ServiceError, Unavailable
 from shared.result import JobError
 
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-
 
 def status_of(code: str) -> int:
     """A code from a worker of another release may be unknown here."""
@@ -16,7 +14,7 @@ def status_of(code: str) -> int:
 def to_error(error: ServiceError | JobError) -> dict[str, Any]:
     """The body of a failed call; `estimated_time` (s) where the model is not ready yet."""
     status = status_of(error.code)
-    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {
         "error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     }

@@ -45,10 +45,11 @@ class Sampling(Wire):
     stop: str | list[str] | None = None
 
 
-def to_parameters(*sources: tuple[Wire, str]) -> Parameters:
-    """Collect what the sources (a body and its path) say; one parameter under two spellings must agree.
+def to_parameters(*sources: tuple[Wire, str]) -> tuple[Parameters, dict[str, str]]:
+    """Collect what the sources (a body and its path) say, and the path of each that was spelled otherwise.
 
-    Raises CallerError naming the field as the caller spelled it.
+    One parameter under two spellings must agree. Raises CallerError naming the field as the caller spelled
+    it.
     """
     given: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
@@ -63,8 +64,9 @@ def to_parameters(*sources: tuple[Wire, str]) -> Parameters:
             first, known = given.setdefault(name, (param, value))
             if known != value:
                 raise invalid(param, f"contradicts `{first}`; send one of them")
+    named = {name: param for name, (param, _) in given.items() if name != param}
     try:
-        return Parameters(**{name: value for name, (_, value) in given.items()})
+        return Parameters(**{name: value for name, (_, value) in given.items()}), named
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise caller_error(error, {}, given[name][0]) from None

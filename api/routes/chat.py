@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from api.completions import CHAT, TEXT, complete
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
-from api.openapi import CHAT_EXAMPLE, SYNCHRONOUS, answers, describe
+from api.openapi import CHAT_EXAMPLE, PROMPT_EXAMPLE, SYNCHRONOUS, answers, describe
 from api.plain_route import PlainRoute
 
 router = APIRouter(
@@ -27,7 +27,7 @@ async def chat_completions(request: Request) -> Response:
 @router.post(
     "/v1/completions",
     summary="Continue a text.",
-    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example={"prompt": "A cat is"}),
+    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=PROMPT_EXAMPLE),
 )
 async def completions(request: Request) -> Response:
     return await complete(request, TEXT)

@@ -10,13 +10,14 @@ from pydantic_core import to_json
 
 from api.answering import answer, may_leave, result_of, submit
 from api.body import read_body, translated
-from api.completions import CHAT, complete
+from api.completions import CHAT, TEXT, complete
 from api.context import ProcessContext, context_of
 from api.dialects.hf import HfBody, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
+from api.dialects.openai_completions import CompletionBody
 from api.following import follow
-from api.openapi import CHAT_EXAMPLE, PREFER, SYNCHRONOUS, answers, describe
+from api.openapi import CHAT_EXAMPLE, PREFER, PROMPT_EXAMPLE, SYNCHRONOUS, answers, describe
 from api.plain_route import PlainRoute
 from api.preferences import preferences, waits_for_model
 from api.preferences import terms as terms_of
@@ -37,9 +38,8 @@ router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSW
 root_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSWERS)
 
 
-# Ids hold slashes: the longer paths stand first, or the id would swallow their ends.
 @router.post(
-    "/models/{id:path}/v1/chat/completions",
+    "/models/{id:model}/v1/chat/completions",
     summary="Chat with the model of the path.",
     openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=CHAT_EXAMPLE),
 )
@@ -48,7 +48,17 @@ async def model_chat(request: Request, id: str) -> Response:
 
 
 @router.post(
-    "/models/{id:path}",
+    "/models/{id:model}/v1/completions",
+    summary="Continue a text with the model of the path.",
+    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=PROMPT_EXAMPLE),
+)
+async def model_completions(request: Request, id: str) -> Response:
+    return await complete(request, TEXT, path_id=id)
+
+
+@router.post("/models/{id:model}/v1", include_in_schema=False)
+@router.post(
+    "/models/{id:model}",
     summary="Ask the model: JSON in any of its task's forms, or a picture's bytes.",
     openapi_extra=ASKED,
 )
@@ -59,7 +69,6 @@ async def ask_model(request: Request, id: str) -> Response:
 # huggingface_hub posts to its base URL as it was given.
 @root_router.post("/", summary="Ask the default model.", openapi_extra=ASKED)
 @root_router.post("/v1", include_in_schema=False)
-@root_router.post("/v1/", include_in_schema=False)
 async def ask_default_model(request: Request) -> Response:
     return await _ask(request, context_of(request).models.rows[0].id)
 
@@ -71,22 +80,23 @@ async def _ask(request: Request, path_id: str) -> Response:
     kind = request.headers.get("content-type")
     call = await translated(body, lambda raw: from_bytes(raw, kind, model.id))
     said = terms_of(request, body)
-    terms = replace(said, hf=True, use_cache=said.use_cache and call.use_cache is not False)
+    terms = replace(said, hf=True, prompt=True, use_cache=said.use_cache and call.use_cache is not False)
     if preferences(request).respond_async:
         return accepted(await submit(request, context, call.request, terms))
     waits = waits_for_model(request) or call.wait_for_model
     view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits))
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        return EventStream(_blocks(context, view), head_start_s=context.settings.api.head_start_s, left=left)
+        blocks = _blocks(request, context, view)
+        return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
     return Response(to_json(to_answer(ended, call, said_by)), media_type="application/json")
 
 
-async def _blocks(context: ProcessContext, view: JobView) -> AsyncGenerator[bytes]:
+async def _blocks(request: Request, context: ProcessContext, view: JobView) -> AsyncGenerator[bytes]:
     index = 1
-    async with aclosing(follow(context, view)) as events:
+    async with aclosing(follow(request, context, view)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)

@@ -16,7 +16,7 @@ router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=answ
 _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
 
 
-@router.get("/models/{id:path}/health", summary="200 when the model is loaded.")
+@router.get("/models/{id:model}/health", summary="200 when the model is loaded.")
 async def model_health(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     if state.state != "ready":
@@ -24,12 +24,16 @@ async def model_health(request: Request, id: str) -> Response:
     return Response(to_json({"status": "ready"}), media_type="application/json")
 
 
-# Decorators apply from below: the longer path must stand first, or the id would swallow its end.
-@router.get("/models/{id:path}", summary="What the model is and how it stands.")
-@router.get("/models/{id:path}/info", summary="What the model is and how it stands.")
+@router.get("/models/{id:model}", summary="What the model is and how it stands.")
+@router.get("/models/{id:model}/info", summary="What the model is and how it stands.")
 async def model_info(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     return Response(to_json(to_info(model, state)), media_type="application/json")
+
+
+@router.get("/info", summary="What the default model is and how it stands.")
+async def default_info(request: Request) -> Response:
+    return await model_info(request, context_of(request).models.rows[0].id)
 
 
 @router.get("/status/{id:path}", summary="Whether the model is loaded, in the words of the former HF API.")

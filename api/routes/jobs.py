@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api import strict_json
-from api.answering import note, submit
+from api.answering import note, note_times, submit
 from api.body import read_body, translated
 from api.callers import caller_of
 from api.context import ProcessContext, context_of
@@ -50,7 +50,9 @@ async def submit_job(request: Request) -> Response:
     wait_s = preferences(request).wait_s
     if wait_s:
         view = await context.waiting.until_ended(view, min(wait_s, context.settings.api.sync_limit_s))
+        note(request, view)
         if view.ended:
+            note_times(request, view)
             return _json(native.to_job(view))
     return accepted(view)
 
@@ -119,10 +121,8 @@ async def job_events(request: Request, id: str) -> Response:
     context = context_of(request)
     after = _after(request)
     view = await context.jobs.get(caller_of(), id)
-    if after > view.last_event + view.ended:
-        raise CallerError("stream_rewound", "This job has no event with that id.", param="Last-Event-ID")
     note(request, view)
-    return EventStream(_blocks(context, view, after), head_start_s=context.settings.api.head_start_s)
+    return EventStream(_blocks(request, context, view, after), head_start_s=context.settings.api.head_start_s)
 
 
 def accepted(view: JobView) -> Response:
@@ -131,8 +131,10 @@ def accepted(view: JobView) -> Response:
     return _json(native.to_job(view), 202, headers)
 
 
-async def _blocks(context: ProcessContext, view: JobView, after: int) -> AsyncGenerator[bytes]:
-    async with aclosing(follow(context, view, after)) as events:
+async def _blocks(
+    request: Request, context: ProcessContext, view: JobView, after: int
+) -> AsyncGenerator[bytes]:
+    async with aclosing(follow(request, context, view, after)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)

@@ -13,7 +13,7 @@ from shared.models import Model
 router = APIRouter(route_class=PlainRoute, tags=["models"], responses=answers("OpenAIError"))
 
 
-@router.get("/v1/models", summary="List the models served; the first is the default.")
+@router.get("/v1/models", summary="List the models served, in the models file's order.")
 async def list_models(request: Request) -> Response:
     rows = [to_model(model) for model in context_of(request).models.rows]
     return Response(to_json({"object": "list", "data": rows}), media_type="application/json")

@@ -10,7 +10,7 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.script import Call, Script
 
-SUBMIT, ADMIT, TOUCH = Script("submit"), Script("admit"), Script("touch")
+SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
 
 Word = Literal["queued", "intake", "known", "mismatch", "purged", "unready", "slow", "full", "pictures"]
 
@@ -65,6 +65,7 @@ def submit(
     settings: Settings,
     *,
     metadata: dict[str, str],
+    paths: dict[str, str] | None = None,
     pending_terms: str | None = None,
     idempotency: str | None = None,
     body_digest: str = "",
@@ -73,11 +74,13 @@ def submit(
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
+    `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
     `pending_terms` (JSON the courier reads back) = inputs must be fetched first. `uploaded` = its pictures
     are written and held (`touch`); without it the answer may be `pictures`: upload those, submit again.
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),
+        "paths": json.dumps(paths, separators=(",", ":")) if paths else None,
         "pending": pending_terms is not None or None,
         "terms": pending_terms,
         "idempotency": idempotency,
@@ -103,10 +106,22 @@ def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["
     return Call(ADMIT, placing.arguments(settings) | {"token": token}, lambda reply: reply, placing.request)
 
 
+def guess(lane: str, load_s: float) -> Call[str]:
+    """Say how long a model's first load may take, until a worker knows better."""
+    return Call(GUESS, {"lane": lane, "load_ms": round(load_s * 1000)}, str)
+
+
+DELETION_POLL_S = 0.02
+"""Pause before touching again a picture that is being deleted."""
 HOLD_S = 3600
 """How long an upload is safe from collection before its request is admitted."""
 
 
-def touch(digests: Sequence[str], job: str) -> Call[str]:
-    """Hold pictures for a job's admission, before they are written."""
-    return Call(TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, str)
+def touch(digests: Sequence[str], job: str) -> Call[list[str]]:
+    """Hold pictures for a job's admission, before they are written.
+
+    Answers those that a purge is just deleting: touch again, and write only when there are none.
+    """
+    return Call(
+        TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, lambda reply: reply
+    )

@@ -1,5 +1,6 @@
 """A caller's transitions and reads: view, list, follow, cancel, purge."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.estimate import Lane
@@ -9,7 +10,7 @@ from shared.store import views
 from shared.store.script import Call, Script
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
-CANCEL, PURGE, LANE = Script("cancel"), Script("purge"), Script("lane")
+CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
 CHAPTER_LIMIT = 512
 
 
@@ -46,6 +47,11 @@ def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
 def purge(settings: Settings, caller: str, job: str) -> Call[list[str] | None]:
     """Cancel if need be and forget; the digests of pictures nobody holds any more."""
     return Call(PURGE, _job(settings, caller, job), lambda reply: reply)
+
+
+def deleted(digests: Sequence[str]) -> Call[str]:
+    """The pictures that a purge answered are deleted."""
+    return Call(DELETED, {"digests": list(digests)}, str)
 
 
 def lane(settings: Settings, name: str) -> Call[Lane]:

@@ -1,9 +1,11 @@
 """Nudges: permits to claim, sent as Celery messages straight onto the broker's list.
 
 A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
-finds nothing. The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for
-Redis; it is rendered once by Celery and kombu themselves and only its ids are replaced, because sending each
-through a producer costs ten times the processor time of the rest of a submission.
+finds nothing. One is sent for each run; for long lines maintenance keeps the list filled.
+
+The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis; it is rendered
+once by Celery and kombu themselves and only its ids are replaced, because sending each through a producer costs
+ten times the processor time of the rest of a submission.
 """
 
 import json
@@ -24,6 +26,9 @@ from shared.store.script import CONNECTION
 
 TASK = "sightline.claim"
 """The Celery task every nudge names; its one argument is the lane."""
+
+MOST = 1000
+"""Nudges listed for one lane: runs that came and went while nobody worked must not fill the broker."""
 
 _ID = "00000000-0000-4000-8000-000000000000"
 
@@ -48,6 +53,12 @@ def envelope(lane: str) -> str:
     return _template(lane).replace(_ID, str(uuid.uuid4()))
 
 
+def _push(pipeline: Any, lane: str, count: int) -> Any:
+    """Workers take from the other end; nudges are alike, so the oldest can go."""
+    pipeline.lpush(lane, *(envelope(lane) for _ in range(count)))
+    return pipeline.ltrim(lane, 0, MOST - 1)
+
+
 class Nudger:
     """Sends nudges from threads. Maintenance makes good a lost one, so the broker's errors are not raised."""
 
@@ -56,7 +67,7 @@ class Nudger:
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
-            self._client.lpush(lane, *(envelope(lane) for _ in range(count)))
+            _push(self._client.pipeline(transaction=False), lane, count).execute()
         except RedisError:
             return False
         return True
@@ -78,9 +89,11 @@ class AsyncNudger:
 
     async def _exchange(self, asked: Sequence[Sequence[str]]) -> Sequence[bool]:
         lanes = [lane for each in asked for lane in each]
+        pipeline = self._client.pipeline(transaction=False)
+        for lane in set(lanes):
+            _push(pipeline, lane, lanes.count(lane))
         try:
-            for lane in set(lanes):
-                await self._client.lpush(lane, *(envelope(lane) for _ in range(lanes.count(lane))))
+            await pipeline.execute()
         except RedisError:
             return [False] * len(asked)
         return [True] * len(asked)

@@ -4,6 +4,7 @@ from asyncio alike.
 Every script is safe to repeat, because replies get lost: the clients retry on a broken connection.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,12 @@ from shared.store.keys import PREFIX
 T = TypeVar("T")
 FOLDER = Path(__file__).parent / "scripts"
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
+
+# What a server says that cannot save, has too few replicas, is busy or has no master; redis-py has no class
+# of its own for these.
+NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN")
+LONGEST_CALL_S = 6.0
+"""A caller is told that the store hangs after this, whatever the client's own retries are about."""
 
 
 class Script:
@@ -80,8 +87,7 @@ def reaching() -> Iterator[None]:
     except LOST as error:
         raise _unreachable(error) from error
     except ResponseError as error:
-        # The server refuses writes while it cannot save them; redis-py has no class of its own for that.
-        if "MISCONF" in str(error):
+        if any(word in str(error) for word in NOT_NOW):
             raise _unreachable(error) from error
         raise
 
@@ -113,7 +119,11 @@ class AsyncStore:
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
         with reaching():
-            reply = await self._gathering.ask(call)
+            try:
+                async with asyncio.timeout(LONGEST_CALL_S):
+                    reply = await self._gathering.ask(call)
+            except TimeoutError:
+                raise RedisTimeoutError("the record store hangs") from None
         return call.parse(reply)
 
     async def _exchange(self, calls: Sequence[Call[Any]]) -> Sequence[Any]:

@@ -30,8 +30,9 @@ def lane(flat: list[Any]) -> Lane:
         load_guess_ms=_number(facts, "load_guess_ms"),
         load_basis=facts.get("load_basis", ""),
         failed=facts.get("failed"),
+        failed_ms=_number(facts, "failed_ms") or 0.0,
         samples=facts["samples"] == "1" if "samples" in facts else None,
-        context_length=_number(facts, "context_length"),
+        has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
         ahead=int(facts.get("ahead", -1)),
     )
 
@@ -75,7 +76,7 @@ def _view(
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
         result=Result.model_validate_json(result) if result else None,
-        error=JobError.model_validate_json(job["error"]) if "error" in job else None,
+        error=_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
@@ -86,6 +87,13 @@ def _status(job: dict[str, str], run: dict[str, str]) -> Status:
     if "status" in job:
         return job["status"]  # type: ignore[return-value]
     return "running" if "started" in run else "queued"
+
+
+def _error(job: dict[str, str]) -> JobError:
+    """With the caller's own path: the run, which says where it found the error, may be shared."""
+    error = JobError.model_validate_json(job["error"])
+    paths: dict[str, str] = json.loads(job.get("paths", "{}"))
+    return error.model_copy(update={"param": paths.get(error.param or "", error.param) or None})
 
 
 def _attempt(row: str) -> Attempt:
@@ -108,22 +116,29 @@ def _until(ended: int | None, attempts: list[Attempt]) -> tuple[Attempt, ...]:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A stretch of a job's event stream; `run_id` is None while its inputs are fetched."""
+    """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
+
+    `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
+    where the stream does not hold it.
+    """
 
     events: tuple[Event, ...] = field(default=())
     run_id: str | None = None
     ended: bool = False
+    newest: int = 0
+    seen: Event | None = None
 
 
 def chapter(reply: list[Any] | None) -> Chapter | None:
     """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
     if not reply:
         return None
-    status, closing, last, failure, run, ended, entries = reply
+    status, closing, newest, failure, run, ended, seen, entries = reply
     events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
     if closing:
-        events.append(Event(int(last) + 1, status, json.loads(failure or "{}"), int(ended)))
-    return Chapter(tuple(events), run or None, bool(status))
+        events.append(Event(int(newest), status, json.loads(failure or "{}"), int(ended)))
+    known = [_event(entry_id, pairs(fields)) for entry_id, fields in seen]
+    return Chapter(tuple(events), run or None, bool(status), int(newest), known[0] if known else None)
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:

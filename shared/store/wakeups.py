@@ -7,6 +7,7 @@ after a reconnect everybody is woken once.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -15,6 +16,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from shared.settings import RedisSettings
@@ -23,6 +25,8 @@ from shared.store.script import CONNECTION
 
 log = logging.getLogger(__name__)
 RECONNECT_S = 0.5
+PING_S = 5.0
+"""A connection silent for this long is asked whether it lives, and given up after twice that."""
 CONFIRM_S = 2.0
 """A subscription not confirmed by then is left to the caller's own polling."""
 NOBODY = channel("nobody")
@@ -151,8 +155,16 @@ class Wakeups:
             for found in wanted.values():
                 found.sent = True
             self._pubsub = pubsub
-        async for message in pubsub.listen():
-            self._deliver(message)
+        heard = time.monotonic()
+        while time.monotonic() - heard < 2 * PING_S:
+            message = await pubsub.get_message(timeout=PING_S)
+            if message is None:
+                async with self._sending:
+                    await pubsub.ping()
+            else:
+                heard = time.monotonic()
+                self._deliver(message)
+        raise RedisConnectionError("the subscription connection is silent")
 
     def _deliver(self, message: dict[str, Any]) -> None:
         found = self._channels.get(message["channel"])

@@ -42,3 +42,14 @@ def backlog(store: Store) -> dict[str, int]:
     with reaching():
         lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
         return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
+
+
+def forget(store: Store, lane: str, *, presence: bool) -> None:
+    """Before a lane's workers are started anew: forget that a load failed, and with `presence` who was there.
+
+    Only whoever knows that no other worker lives may forget presence.
+    """
+    with reaching():
+        store.client.hdel(f"{PREFIX}lane:{lane}", "failed", "failed_ms")
+        if presence:
+            store.client.delete(f"{PREFIX}ready:{lane}", f"{PREFIX}loading:{lane}")

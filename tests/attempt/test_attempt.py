@@ -207,7 +207,7 @@ def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) ->
 def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, losses: dict[str, int]
 ) -> None:
-    monkeypatch.setattr("worker.attempt.SETTLE_RETRY_S", 0.01)
+    monkeypatch.setattr("worker.lease.RETRY_S", 0.01)
     job = desk.ask("one two")
     attempt(replace(desk.bench, store=Unsteady(desk.store, **losses)), desk.claim())
     assert desk.job(job).status == "succeeded"

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from shared.store.script import Store
 from tests.support.workbench import Unsteady, Workbench
 from worker.engines.base import Piece
@@ -43,23 +45,10 @@ def test_a_flushed_stream_is_with_its_readers(desk: Workbench) -> None:
         assert published_ids(desk, job) == [0, 1, 2, 3]
 
 
-def test_a_write_whose_reply_was_lost_is_not_read_twice(desk: Workbench) -> None:
+@pytest.mark.parametrize("lost", ["calls", "replies"])
+def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(desk: Workbench, lost: str) -> None:
     job = desk.ask("x")
-    store = Unsteady(desk.store, replies=2)
-    with stream(desk, store) as channel:
-        first, *rest = pieces("one", " two", " three")
-        channel.emit(first)
-        assert store.lost.wait(30)
-        for piece in rest:
-            channel.emit(piece)
-        channel.flush()
-    assert desk.text(job) == "one two three"
-    assert published_ids(desk, job) == [0, 1, 2]
-
-
-def test_what_the_store_did_not_take_is_sent_again(desk: Workbench) -> None:
-    job = desk.ask("x")
-    store = Unsteady(desk.store, calls=2)
+    store = Unsteady(desk.store, **{lost: 2})
     with stream(desk, store) as channel:
         first, *rest = pieces("one", " two", " three")
         channel.emit(first)

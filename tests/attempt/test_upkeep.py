@@ -1,13 +1,14 @@
 """What died or got lost is repaired without anybody asking."""
 
 from shared.settings import QueueSettings
+from shared.store.nudges import MOST
 from shared.store.workers import lead
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench, workbench
 from worker.maintenance.upkeep import Upkeep
 
-SHORT = QueueSettings(lease_s=0.001, rescue_s=0.02)
+SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
 
 def upkeep(desk: Workbench, courier: str = "worker_courier") -> Upkeep:
@@ -23,6 +24,12 @@ def test_a_nudge_that_got_lost_is_sent_again(desk: Workbench) -> None:
     assert upkeep(desk).run_once()["nudged"] == 0, "nudges pile up"
 
 
+def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(desk: Workbench) -> None:
+    desk.nudger.send(MODEL.lane, MOST)
+    desk.nudger.send(MODEL.lane, 5)
+    assert desk.nudger.listed(MODEL.lane) == MOST
+
+
 def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
@@ -30,7 +37,7 @@ def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
 
 
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
-    with workbench(redis, lease_s=0.001) as desk:
+    with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
         job = desk.ask("x")
         desk.claim()
         until(lambda: upkeep(desk).run_once()["rescued"])
@@ -41,7 +48,7 @@ def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> No
 
 
 def test_after_a_restart_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
-    with workbench(redis, lease_s=0.001) as dead, workbench(redis, lease_s=3600) as desk:
+    with workbench(redis, lease_s=0.003, renew_s=0.001) as dead, workbench(redis, lease_s=3600) as desk:
         dead.ask("x")
         dead.claim()
         assert upkeep(desk).run_once()["rescued"] == 0

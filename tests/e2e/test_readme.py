@@ -45,4 +45,5 @@ def test_what_a_page_tells_people_to_type_works(kind: str, code: str, shipped: S
     argv = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
-    assert not re.search(r"error|traceback", done.stdout, re.IGNORECASE)
+    assert done.stdout.strip()
+    assert not re.search(r"error|traceback|\bNone\b", done.stdout, re.IGNORECASE)

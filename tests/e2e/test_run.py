@@ -4,7 +4,6 @@ import base64
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,16 +11,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import psutil
 import pytest
+from redis import Redis
+
+from tests.support.clients import until
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 
 ROOT = Path(__file__).parents[2]
 READY_S = 90
 STOP_S = 60
 
 pytestmark = pytest.mark.timeout(4 * READY_S)
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
 
 
 @dataclass
@@ -34,30 +45,26 @@ class Service:
 
     def wait_for(self, line: str) -> str:
         """Everything said so far, as soon as it holds `line`."""
-        deadline = time.monotonic() + READY_S
-        while line not in (said := self.output.read_text()):
-            assert self.process.poll() is None, f"ended early:\n{said}"
-            assert time.monotonic() < deadline, f"never said {line!r}:\n{said}"
-            time.sleep(0.05)
-        return said
+
+        def heard() -> str | Literal[False]:
+            said = self.output.read_text()
+            assert line in said or self.process.poll() is None, f"ended early:\n{said}"
+            return line in said and said
+
+        return until(heard, READY_S)
 
     def family(self) -> list[psutil.Process]:
         """Every process it has started, the watchdog too."""
         return list(psutil.Process(self.process.pid).children(recursive=True))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    return int(port)
-
-
 @contextmanager
-def service(data: Path) -> Iterator[Service]:
+def service(data: Path, **settings: str) -> Iterator[Service]:
     """Started, and at the end of the test killed with all its processes where it has not ended by itself."""
     port, output = free_port(), data.with_suffix(f".{time.monotonic_ns()}.out")
     argv = [sys.executable, "-m", "sightline", "run", "--port", str(port), "--data", str(data)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+    env |= {f"SIGHTLINE_{name}": value for name, value in settings.items()}
     with (
         output.open("wb") as out,
         subprocess.Popen(argv, cwd=ROOT, env=env, stdout=out, stderr=out) as process,
@@ -82,6 +89,21 @@ def stop(running: Service) -> None:
     assert psutil.wait_procs(family, timeout=STOP_S)[1] == []
 
 
+def printed_commands(said: str, url: str) -> list[str]:
+    """The commands of the first start, each on a line of its own."""
+    found = [
+        line for line in said.partition("\nTry, ")[2].splitlines() if url in line and "serving" not in line
+    ]
+    assert len(found) == 3, said
+    return found
+
+
+def shell(command: str) -> str:
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=READY_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path: Path) -> None:
     picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
     job = {"model": "sightline/tiny", "input": {"prompt": "Where is the circle?", "image": picture}}
@@ -89,7 +111,8 @@ def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path
     with service(tmp_path / "data") as first:
         said = first.wait_for("serving on")
         assert re.search(r"answer +.*red circle", said)
-        assert f"curl {first.url}/models/sightline/tiny" in said
+        for command in printed_commands(said, first.url):
+            assert "red circle" in shell(command)
         asked = httpx.post(
             f"{first.url}/models/sightline/tiny",
             json={"inputs": {"image": picture, "text": "What color is the circle?"}},
@@ -105,6 +128,17 @@ def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path
         view = httpx.get(f"{second.url}/v1/jobs/{accepted.json()['id']}?wait=30", timeout=60).json()
         assert (view["status"], "left" in view["result"]["text"].lower()) == ("succeeded", True)
         stop(second)
+
+
+def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: RedisServer) -> None:
+    with service(tmp_path / "data", REDIS__URL=redis.url(2)) as running:
+        said = running.wait_for("serving on")
+        assert "(given by SIGHTLINE_REDIS__URL)" in said
+        assert not any("valkey-server" in (p.name(), *p.cmdline()[:1]) for p in running.family())
+        stop(running)
+
+    with Redis(port=redis.port) as client:
+        assert client.info("keyspace").keys() == {"db2", "db3"}
 
 
 def test_worker_that_dies_while_serving_comes_back(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from shared.errors import (
     CODES,
     CallerError,
     ModelFailed,
-    QuotaExceeded,
     ServiceError,
     Unavailable,
 )
@@ -113,18 +112,18 @@ ERRORS = [
         id="loading-hf",
     ),
     pytest.param(
-        QuotaExceeded("rate_limited", "Too many.", retry_after=0),
+        Unavailable("queue_full", "Too many.", retry_after=0),
         "openai",
         {
             "error": {
                 "message": "Too many.",
-                "type": "rate_limit_error",
+                "type": "server_error",
                 "param": None,
-                "code": "rate_limited",
+                "code": "queue_full",
             }
         },
         {"retry-after": "1"},
-        id="quota-openai",
+        id="full-openai",
     ),
     pytest.param(
         ModelFailed("No weights."),

@@ -7,6 +7,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.clients import until_async
 from tests.support.exchange import data, posted
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
@@ -191,11 +192,12 @@ async def _ended(stage: Stage, status: str) -> None:
 
 async def _listed(stage: Stage, status: str, count: int) -> None:
     async with client_of(stage.app) as client:
-        for _ in range(1000):
-            listed = (await client.get("/v1/jobs", params={"status": status})).json()["data"]
-            if len(listed) >= count:
-                return
-    raise AssertionError(f"never {count} {status}")
+
+        async def listed() -> bool:
+            found = (await client.get("/v1/jobs", params={"status": status})).json()["data"]
+            return len(found) >= count
+
+        await until_async(listed)
 
 
 @pytest.mark.parametrize(

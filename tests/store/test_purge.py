@@ -3,6 +3,8 @@
 import pytest
 
 from shared.job import JobView
+from shared.store.admission import touch
+from shared.store.jobs import deleted
 from tests.support.store import Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -114,3 +116,14 @@ def test_a_picture_of_an_expired_hold_is_given_up(records: Records) -> None:
     records.upload(records.placing(blobs=(PICTURE,)))
     records.wait(3601)
     assert records.purge(job) == [PICTURE]
+
+
+def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(records: Records) -> None:
+    orphans = records.purge(records.submit(blobs=(PICTURE,)).id)
+    assert orphans == [PICTURE]
+    again = records.placing(blobs=(PICTURE,))
+    assert records.post(again).word == "pictures"
+    assert records.run(touch((PICTURE,), again.job)) == [PICTURE]
+    records.run(deleted(orphans))
+    assert records.run(touch((PICTURE,), again.job)) == []
+    assert records.post(again, uploaded=True).word == "queued"

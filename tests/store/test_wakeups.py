@@ -1,6 +1,7 @@
 """Wake-ups: whoever waits hears of a change, through lost connections and others' comings and goings."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from shared.settings import RedisSettings
 from shared.store import wakeups as module
 from shared.store.keys import channel
 from shared.store.wakeups import Listener, Wakeups
+from tests.support.clients import until_async
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
@@ -42,9 +44,11 @@ async def heard(*listeners: Listener) -> None:
 
 async def until_subscribed(client: Any, names: set[str]) -> None:
     """The server's own list of channels is exactly these."""
-    async with asyncio.timeout(LIMIT_S):
-        while set(await client.pubsub_channels()) != {channel(n) for n in names | {"nobody"}}:
-            await asyncio.sleep(0.005)
+
+    async def subscribed() -> bool:
+        return set(await client.pubsub_channels()) == {channel(n) for n in names | {"nobody"}}
+
+    await until_async(subscribed)
 
 
 async def test_a_change_between_the_read_and_the_wait_is_heard(wakeups: Wakeups, client: Any) -> None:
@@ -185,3 +189,20 @@ async def test_a_process_started_before_its_store_hears_once_the_store_is_there(
                 server.stop()
     finally:
         await waiting.aclose()
+
+
+async def test_a_connection_that_went_silent_is_given_up(
+    server: RedisServer, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "PING_S", 0.05)
+
+    async def noticed() -> bool:
+        return "wake-ups wait" in caplog.text
+
+    async with wakeups.listen("run_1") as listener:
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            await until_async(noticed)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        await heard(listener)

@@ -1,8 +1,9 @@
 """Waiting for what another process does, and reading what the service tells."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import httpx
@@ -21,6 +22,14 @@ def until(look: Callable[[], T | Literal[False]], deadline_s: float = PATIENCE_S
         if time.monotonic() > end:
             raise AssertionError(f"{getattr(look, '__qualname__', look)} was not true within {deadline_s} s")
         pause.wait(PAUSE_S)
+    return seen
+
+
+async def until_async(look: Callable[[], Awaitable[T | Literal[False]]], deadline_s: float = PATIENCE_S) -> T:
+    """As `until`, while the event loop goes on."""
+    async with asyncio.timeout(deadline_s):
+        while not (seen := await look()):
+            await asyncio.sleep(PAUSE_S)
     return seen
 
 

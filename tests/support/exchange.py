@@ -19,13 +19,14 @@ class Exchange:
         *,
         headers: dict[str, str] | None = None,
         chunks: tuple[bytes, ...] = (),
+        http_version: str = "1.1",
     ) -> None:
         self._app = app
         target, _, query = path.partition("?")
         self._scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
+            "http_version": http_version,
             "method": method,
             "scheme": "http",
             "path": target,

@@ -56,6 +56,9 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
         return
     expected = f"sl1:queue:{record['lane']}" if record["state"] == "queued" else "sl1:lease"
+    claimed = run in dump.get(f"sl1:running:{record['lane']}", set())
+    if claimed != (record["state"] == "running"):
+        yield f"{run} is {record['state']} but counted otherwise"
     if where != [expected]:
         yield f"{run} is {record['state']} and stands in {where}"
     if ("token" in record) != (record["state"] == "running"):

@@ -2,7 +2,8 @@ import base64
 
 import pytest
 
-from api.dialects.media import MAX_URL, image, prompt_parts
+from api.dialects.media import image, prompt_parts
+from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
 from shared.request import Image, Text
 
@@ -52,7 +53,7 @@ def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
         "",
         "  ",
         "/etc/passwd",
-        "/work/picture",
+        "/pictures/cat.png",
         "file:///etc/passwd",
         "FILE:/etc/passwd",
         "C:\\Users\\me\\cat.png",
@@ -78,7 +79,7 @@ def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
         "data:" + "x" * 1000,
         "ä",
         "a",
-        "https://example.org/" + "x" * MAX_URL,
+        "https://example.org/" + "x" * MAX_URL_CHARS,
     ],
 )
 def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool) -> None:

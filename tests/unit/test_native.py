@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.native import Terms, from_job, to_event, to_job, to_list, to_problem
+from api.dialects.native import Envelope, from_job, to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.job import Event
 from shared.request import Image, Message, Parameters, Request, Text
@@ -47,7 +47,7 @@ CHAT: dict[str, Any] = {
 
 def test_job_with_an_input_asks_pictures_first() -> None:
     request, terms = from_job(FULL)
-    assert terms == Terms(metadata={"shop": "7"}, priority="batch")
+    assert terms == Envelope(metadata={"shop": "7"}, priority="batch")
     assert request == Request(
         model="org/model",
         messages=(
@@ -79,7 +79,7 @@ def test_job_with_messages_may_continue_the_last() -> None:
     request, terms = from_job(CHAT)
     assert request.continue_final
     assert request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
-    assert terms == Terms(metadata={}, priority="normal")
+    assert terms == Envelope(metadata={}, priority="normal")
 
 
 def test_one_picture_needs_no_list() -> None:
@@ -152,7 +152,7 @@ def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
 
 
 def test_job_object_at_every_status() -> None:
-    assert_golden("jobs", [to_job(QUEUED), to_job(succeeded()), to_job(failed(), base_path="/v2/jobs")])
+    assert_golden("jobs", [to_job(QUEUED), to_job(succeeded()), to_job(failed())])
 
 
 def test_list_always_says_whether_it_goes_on() -> None:

@@ -12,7 +12,7 @@ from api.dialects.openai_chat import (
     usage_chunk,
 )
 from api.dialects.openai_errors import to_error, to_stream_error
-from shared.errors import CODES, CallerError, QuotaExceeded, ServiceError, Unavailable
+from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError, Usage
 from tests.support.golden import assert_golden
@@ -270,9 +270,7 @@ def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:
     ("error", "kind"),
     [
         (CallerError("invalid_image", "m", param="p"), "invalid_request_error"),
-        (CallerError("unauthorized", "m", param="p"), "authentication_error"),
         (CallerError("model_not_found", "m", param="p"), "invalid_request_error"),
-        (QuotaExceeded("rate_limited", "m", param="p"), "rate_limit_error"),
         (ServiceError("internal_error", "m", param="p"), "server_error"),
         (JobError(code="attempts_exhausted", message="m", param="p"), "server_error"),
         (JobError(code="code_of_a_later_release", message="m", param="p"), "server_error"),

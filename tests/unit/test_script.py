@@ -12,6 +12,7 @@ from shared.store import admission, claims, jobs, workers
 from shared.store.admission import Placing
 from shared.store.claims import Claim
 from shared.store.script import FOLDER, Call, Script, Store, T
+from tests.support.store import answer
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
@@ -49,7 +50,7 @@ def calls() -> Iterator[Call]:
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
     yield claims.renew(SETTINGS, [("run_1", "t")])
     yield claims.append(CLAIM, start=0, text="x", ids=(1,))
-    yield claims.settle(SETTINGS, CLAIM, ERROR, fingerprint="f")
+    yield claims.settle(SETTINGS, CLAIM, answer(), fingerprint="f")
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR)
     yield claims.rescue(SETTINGS)
@@ -58,6 +59,7 @@ def calls() -> Iterator[Call]:
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1")
+    yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")
     yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
     taken = Taken()
@@ -114,7 +116,7 @@ def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> Non
 def test_a_script_is_given_what_it_reads(call: Call) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
-    never_refused = {"must_be_ready", "max_queued", "pending"} if call.script.name == "admit" else set()
+    never_refused = {"must_be_ready", "patience_ms", "max_queued", "pending"} if call.script.name == "admit" else set()
     assert used(call.script.source) - never_refused - given == set()
 
 

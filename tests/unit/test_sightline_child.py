@@ -5,11 +5,13 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
 
 from sightline.child import Child, Command, backoff_s
+from tests.support.clients import until_async
 
 DEADLINE_S = 20
 
@@ -18,7 +20,7 @@ IGNORES_SIGTERM = (
 )
 WITH_GRANDCHILD = """
 import subprocess, sys
-print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid, flush=True)
+print(subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]).pid, flush=True)
 """
 
 
@@ -36,10 +38,11 @@ def start(tmp_path: Path) -> Callable[..., Child]:
 
 async def printed(child: Child) -> str:
     """The first line of its log, as soon as it is there."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not (text := child.command.log.read_text()).endswith("\n"):
-            await asyncio.sleep(0.01)
-    return text.strip()
+    async def line() -> str | Literal[False]:
+        text = child.command.log.read_text()
+        return text.endswith("\n") and text.strip()
+
+    return await until_async(line)
 
 
 def test_pauses_between_restarts_double_up_to_half_a_minute() -> None:
@@ -71,9 +74,12 @@ async def test_dead_process_leaves_no_grandchild_behind(start: Callable[..., Chi
 
     grandchild = int(await printed(child))
 
-    async with asyncio.timeout(DEADLINE_S):
-        while psutil.pid_exists(grandchild) and psutil.Process(grandchild).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)
+    async def ended() -> bool:
+        return (
+            not psutil.pid_exists(grandchild) or psutil.Process(grandchild).status() == psutil.STATUS_ZOMBIE
+        )
+
+    await until_async(ended)
 
 
 async def test_secret_reaches_the_child_by_its_standard_input(start: Callable[..., Child]) -> None:

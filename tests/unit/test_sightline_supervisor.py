@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sightline import supervisor as module
-from sightline.child import Command
+from sightline.child import Child, Command
 from sightline.exits import CommandError, Exit
 from sightline.supervisor import Supervisor
+from tests.support.clients import until_async
 
 DEADLINE_S = 20
 SLEEPS = "import signal; signal.pause()"
@@ -17,6 +19,10 @@ SLEEPS = "import signal; signal.pause()"
 
 def command(tmp_path: Path, name: str, code: str) -> Command:
     return Command(name, (sys.executable, "-c", code), {}, tmp_path, tmp_path / f"{name}.log", DEADLINE_S)
+
+
+async def said_up(child: Child) -> bool:
+    return "up" in child.command.log.read_text()
 
 
 async def test_death_before_ready_names_the_process_its_code_and_its_last_words(tmp_path: Path) -> None:
@@ -85,9 +91,7 @@ async def test_record_server_is_stopped_after_those_who_write_to_it(tmp_path: Pa
         for name in ("redis", "api", "worker"):
             code = last_words.format(order=str(order), name=name)
             child = supervisor.start(command(tmp_path, name, code))
-            async with asyncio.timeout(DEADLINE_S):
-                while "up" not in child.command.log.read_text():
-                    await asyncio.sleep(0.01)
+            await until_async(partial(said_up, child))
 
     assert sorted(order.read_text().split()[:2]) == ["api", "worker"]
     assert order.read_text().split()[2:] == ["redis"]

@@ -80,7 +80,6 @@ class ModelFacts:
     context_length: int
     samples: bool
     has_chat_template: bool
-    max_new_tokens: int
 
 
 class Engine(ABC):

@@ -67,7 +67,6 @@ class EchoEngine(Engine):
             context_length=self._context_length,
             samples=False,
             has_chat_template=True,
-            max_new_tokens=self._model.max_new_tokens,
         )
 
     @property

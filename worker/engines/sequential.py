@@ -148,7 +148,6 @@ class SequentialEngine(Engine):
             context_length=self._model.context_length or min(lengths),
             samples=bool(self._network.generation_config.do_sample),
             has_chat_template=bool(self._renderer.template),
-            max_new_tokens=self._model.max_new_tokens,
         )
 
     def _read_fingerprint(self, folder: Path) -> str:

@@ -3,6 +3,7 @@
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> hash
 --   returns OK
 -- @include base
+-- @include lane
 
 dirty_first()
 local old = now - a.ttl_s * 1000
@@ -26,7 +27,7 @@ for name, value in pairs(a.facts) do
   if value == '' then
     redis.call('HDEL', P .. 'lane:' .. a.lane, name)
   else
-    redis.call('HSET', P .. 'lane:' .. a.lane, name, value)
+    note(a.lane, name, value)
   end
 end
 return 'OK'

@@ -1,7 +1,8 @@
 -- Reads a job's events behind one id.
 --   a       job, caller, after, limit
---   returns {status or '', closing (1 = the job's own last event comes behind these), last, error, run or '',
---           ended, {{id, {field, value, …}}, …}}, nil where the caller has no such job
+--   returns {status or '', closing (1 = the job's own last event comes behind these), newest id, error,
+--           run or '', ended, seen, {event, …}}, nil where the caller has no such job; an event is
+--           {id, {field, value, …}}, seen holds the run's event `after` where there is one
 -- @include base
 
 local key = P .. a.job
@@ -10,10 +11,17 @@ if not owned(a.job, a.caller) then
 end
 local status, own, last, failure, run, ended =
   unpack(redis.call('HMGET', key, 'status', 'own', 'last', 'error', 'run', 'ended'))
-local entries = {}
-if run then
-  local to = status and last .. '-0' or '+'
-  entries = redis.call('XRANGE', P .. run .. ':events', string.format('(%.0f-0', a.after), to, 'COUNT', a.limit)
+if not status then
+  last = run and redis.call('HGET', P .. run, 'seq')
 end
-local closing = own == '1' and #entries < a.limit and a.after <= tonumber(last)
-return { status or '', closing and 1 or 0, last or '0', failure or '', run or '', ended or '0', entries }
+last = tonumber(last or 0)
+local entries, seen = {}, {}
+if run then
+  local stream = P .. run .. ':events'
+  local after = string.format('%.0f-0', a.after)
+  entries = redis.call('XRANGE', stream, '(' .. after, status and last .. '-0' or '+', 'COUNT', a.limit)
+  seen = redis.call('XRANGE', stream, after, after)
+end
+local closing = own == '1' and #entries < a.limit and a.after <= last
+local newest = own == '1' and last + 1 or last
+return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries }

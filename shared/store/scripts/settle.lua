@@ -9,6 +9,7 @@
 -- @include blobs
 -- @include events
 -- @include ending
+-- @include lane
 
 local key = P .. a.id
 local token, by, lane, join, mixed =
@@ -33,6 +34,6 @@ if join and not mixed then
   redis.call('HSET', key, 'entry', entry)
 end
 local old = redis.call('HGET', P .. 'lane:' .. lane, 'service_ms')
-redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', old and 0.8 * old + 0.2 * a.took_ms or a.took_ms)
+note(lane, 'service_ms', old and 0.8 * old + 0.2 * a.took_ms or a.took_ms)
 end_run(a.id, 'succeeded', nil)
 return 'settled'

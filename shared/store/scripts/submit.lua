@@ -1,5 +1,6 @@
 -- The one door: admits a request, or says in one word why not.
---   a      job, caller, model, lane (model's), priority, metadata (JSON text), hash, run, key, blobs,
+--   a      job, caller, model, lane (model's), priority, metadata (JSON text), paths (JSON text, the
+--          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
 --          held), must_be_ready, patience_ms, max_queued, worker_ttl_s, result_s, job_s, idempotency_s
@@ -48,6 +49,9 @@ end
 
 redis.call('HSET', P .. a.job, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
   'priority', a.priority, 'metadata', a.metadata, 'created', now)
+if a.paths then
+  redis.call('HSET', P .. a.job, 'paths', a.paths)
+end
 local list = P .. 'jobs:' .. a.caller
 local life = a.job_s + LONGEST_WAIT_S
 redis.call('ZADD', list, now, a.job)

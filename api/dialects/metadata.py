@@ -1,0 +1,21 @@
+"""Pairs that a caller keeps with a job, under the limits of OpenAI's `metadata`."""
+
+from api.dialects.refusals import invalid
+from api.strict_json import render
+
+MAX_PAIRS = 16
+MAX_KEY = 64
+MAX_VALUE = 512
+
+
+def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
+    """Raises CallerError naming the pair."""
+    if pairs is None:
+        return {}
+    if len(pairs) > MAX_PAIRS:
+        raise invalid("metadata", f"takes up to {MAX_PAIRS} pairs")
+    for key, value in pairs.items():
+        if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
+            limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
+            raise invalid(render([key], "metadata"), limits)
+    return pairs

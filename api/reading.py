@@ -1,0 +1,43 @@
+"""One reader's place in a job's stream."""
+
+from shared.errors import CallerError
+from shared.job import Event, JobView
+from shared.store import jobs
+from shared.store.script import AsyncStore
+
+
+class Reading:
+    """Reads on behind the last event read.
+
+    `source` is the id under which more is announced: the job's while its inputs are fetched, then its run's.
+    `over` says that nothing more will come.
+    """
+
+    def __init__(self, store: AsyncStore, view: JobView, after: int) -> None:
+        self._store = store
+        self._view = view
+        self._after = after
+        self._seen: Event | None = None
+        self.source = view.run_id or view.id
+        self.over = False
+
+    def waits_for(self, source: str) -> bool:
+        return not self.over and self.source == source
+
+    async def more(self) -> tuple[Event, ...]:
+        """What the stream holds by now, in stretches; nothing where nothing is new.
+
+        Raises CallerError `job_not_found` where the job was purged meanwhile, and `stream_rewound` where the
+        store forgot what was read: the answer may have gone on in other words since.
+        """
+        chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
+        if chapter is None:
+            raise CallerError("job_not_found", "The job was deleted.")
+        if chapter.newest < self._after or (self._seen is not None and chapter.seen != self._seen):
+            raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
+        if chapter.events:
+            self._seen = chapter.events[-1]
+            self._after = self._seen.id
+        self.over = chapter.events[-1].last if chapter.events else chapter.ended
+        self.source = chapter.run_id or self.source
+        return chapter.events

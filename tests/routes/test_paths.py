@@ -1,0 +1,185 @@
+"""Which path means what: a model's id and what follows it, slashes, methods, and the model a caller means."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.app import application, client_of, serving
+from tests.support.desk import Desk, answering, failing
+from tests.support.exchange import Exchange
+
+FIRST = "job_00000000000000000000000000000001"
+TINY = "/models/sightline/tiny"
+CHAT = {"messages": [{"role": "user", "content": "What is this?"}]}
+PROMPT = {"prompt": "A cat is"}
+INPUTS = {"inputs": "What is this?"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/hf-inference"])
+@pytest.mark.parametrize(
+    ("tail", "body", "member"),
+    [
+        ("/v1/chat/completions", CHAT, "choices"),
+        ("/v1/completions", PROMPT, "choices"),
+        ("/v1", INPUTS, "generated_text"),
+        ("", INPUTS, "generated_text"),
+    ],
+)
+async def test_a_models_url_is_an_endpoint_for_every_client(
+    prefix: str, tail: str, body: dict[str, Any], member: str
+) -> None:
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        response = await client.post(f"{prefix}/models/org/other{tail}", json=body)
+
+    assert (response.status_code, member in response.text) == (200, True)
+    assert [request.model for request, _ in desk.asked] == ["org/other"]
+
+
+@pytest.mark.parametrize("name", [None, "dummy", "http://here/models/org/other", "org/other", "org/other:novita"])
+async def test_a_body_may_leave_the_model_to_the_path(name: str | None) -> None:
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        response = await client.post("/models/org/other/v1/chat/completions", json={**CHAT, "model": name})
+
+    assert (response.status_code, response.json()["model"]) == (200, "org/other")
+
+
+@pytest.mark.parametrize("name", ["sightline/tiny", "sightline/tiny:novita", "nobody/none"])
+async def test_a_body_that_names_another_model_than_the_path_is_never_answered_by_either(name: str) -> None:
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        response = await client.post("/models/org/other/v1/chat/completions", json={**CHAT, "model": name})
+
+    assert (response.status_code, response.json()["error_type"]) == (400, "invalid_request")
+    assert "`model` names another model than the path" in response.json()["error"]
+    assert desk.asked == []
+
+
+async def test_the_model_of_the_path_must_exist_whatever_the_body_names() -> None:
+    async with serving(answering("A cat.")) as client:
+        response = await client.post(
+            "/models/nobody/none/v1/chat/completions", json={**CHAT, "model": "sightline/tiny"}
+        )
+
+    assert (response.status_code, response.json()["error_type"]) == (404, "model_not_found")
+
+
+async def test_a_caller_who_names_no_model_where_several_are_served_reads_their_names() -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/chat/completions", json=CHAT)
+
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+    assert error["message"] == "Several models are served; name one of: sightline/tiny, org/other."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("POST", f"{TINY}/health", 405, "GET, HEAD"),
+        ("POST", f"{TINY}/info", 405, "GET, HEAD"),
+        ("GET", f"{TINY}/v1", 405, "POST"),
+        ("GET", f"{TINY}/v1/chat/completions", 405, "POST"),
+        ("GET", f"{TINY}/v1/completions", 405, "POST"),
+        ("PUT", f"/hf-inference{TINY}/health", 405, "GET, HEAD"),
+        ("DELETE", TINY, 405, "GET, HEAD, POST"),
+        ("GET", f"{TINY}/v1/embeddings", 404, None),
+        ("POST", f"{TINY}/v1/embeddings", 404, None),
+    ],
+)
+async def test_what_follows_a_model_is_never_taken_for_its_id(
+    method: str, path: str, status: int, allow: str | None
+) -> None:
+    async with serving(Desk()) as client:
+        response = await client.request(method, path)
+
+    kind = "not_found" if allow is None else "method_not_allowed"
+    assert (response.status_code, response.json()["error_type"]) == (status, kind)
+    assert response.headers.get("allow") == allow
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/v1/chat/completions/", {**CHAT, "model": "org/other"}),
+        ("POST", "/models/org/other/", INPUTS),
+        ("POST", "/models/org/other/v1/", INPUTS),
+        ("POST", "/v1/jobs/", {**CHAT, "model": "org/other"}),
+        ("GET", "/v1/models/", None),
+        ("GET", "/v1/models/org/other/", None),
+        ("GET", "/health/", None),
+    ],
+)
+async def test_a_slash_at_the_end_means_nothing(method: str, path: str, body: Any) -> None:
+    async with serving(answering("A cat.")) as client:
+        response = await client.request(method, path, json=body)
+
+    assert response.status_code in (200, 202)
+
+
+async def test_two_slashes_at_the_end_are_another_path() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/v1/jobs//")
+
+    assert (response.status_code, response.headers["content-type"]) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/health", "/ready", "/info", "/v1/models", "/v1/jobs", f"/v1/jobs/{FIRST}", TINY, f"{TINY}/health"]
+    + [f"/hf-inference{TINY}", "/status/sightline/tiny", "/models/nobody/none", "/openapi.json"],
+)
+async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
+    desk = Desk()
+    async with application(desk) as app, client_of(app) as client:
+        await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
+        whole = await client.get(path, headers={"x-request-id": "r1"})
+        head = await client.head(path, headers={"x-request-id": "r1"})
+
+    assert (head.status_code, dict(head.headers), head.content) == (
+        whole.status_code,
+        dict(whole.headers),
+        b"",
+    )
+
+
+async def test_a_stream_has_no_head() -> None:
+    async with serving(answering("A cat.")) as client:
+        await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
+        response = await client.head(f"/v1/jobs/{FIRST}/events")
+
+    assert (response.status_code, response.headers["allow"], response.content) == (405, "GET", b"")
+
+
+async def test_the_root_has_the_information_of_the_first_model() -> None:
+    async with serving(Desk()) as client:
+        root, first = await client.get("/info"), await client.get(f"{TINY}/info")
+
+    assert (root.status_code, root.json()) == (200, first.json())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_of_http_1_0_is_sent_the_whole_with_its_length(stream: bool) -> None:
+    body = {**INPUTS, "stream": stream}
+    async with application(answering("A ", "cat.")) as app:
+        async with client_of(app) as client:
+            streamed = (await client.post(TINY, json=body)).content
+        call = Exchange(app, "POST", TINY, chunks=(_bytes(body),), http_version="1.0").start()
+        await call.finish()
+
+    assert (call.status, call.body) == (200, streamed)
+    assert call.headers["content-length"] == str(len(streamed))
+
+
+async def test_a_failure_is_a_status_to_a_client_of_http_1_0() -> None:
+    async with application(failing("A ")) as app:
+        call = Exchange(app, "POST", TINY, chunks=(_bytes({**INPUTS, "stream": True}),), http_version="1.0")
+        await call.start().finish()
+
+    assert (call.status, call.headers["content-type"]) == (500, "application/json")
+
+
+def _bytes(body: dict[str, Any]) -> bytes:
+    return json.dumps(body).encode()
