@@ -49,7 +49,7 @@ async def answer(request: Request, context: ProcessContext, view: JobView, terms
     Raises the job's own error, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
     """
     if not view.ended:
-        view = await _attend(request, context, view, leaves=may_leave(terms))
+        view = await attend(request, context, view, context.settings.api.sync_limit_s, leaves=may_leave(terms))
     note(request, view)
     if not view.ended:
         limit_s = context.settings.api.sync_limit_s
@@ -75,9 +75,14 @@ def result_of(view: JobView) -> Result:
     raise InternalError
 
 
-async def _attend(request: Request, context: ProcessContext, view: JobView, *, leaves: bool) -> JobView:
-    """Wait for the end or the caller's hanging up, whichever is first."""
-    waiting = asyncio.ensure_future(context.waiting.until_ended(view, context.settings.api.sync_limit_s))
+async def attend(
+    request: Request, context: ProcessContext, view: JobView, limit_s: float, *, leaves: bool
+) -> JobView:
+    """The newest view: at the job's end, or after `limit_s`.
+
+    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then left too.
+    """
+    waiting = asyncio.ensure_future(context.waiting.until_ended(view, limit_s))
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,102 +1,30 @@
 """The published description of the API, at /openapi.json.
 
-Handlers read bodies by hand, through the strict parser, so FastAPI cannot see what they take: each route
-names its wire model, its headers and its answers here.
+Handlers read bodies by hand, through the strict parser, and answer with bytes, so FastAPI sees neither: each
+route names its wire model, its parameters and its answers here.
 """
 
 from typing import Any
 
 from fastapi import FastAPI
 
-from api.dialects.hf import HfBody
-from api.dialects.messages import WireMessage, WirePart
-from api.dialects.native import JobBody
-from api.dialects.openai_chat import ChatBody
-from api.dialects.openai_completions import CompletionBody
+from api.description import service_shapes, shapes
+from api.description.bodies import body_schemas
+from api.description.examples import MODEL, QUEUED
+from api.description.parameters import Parameter
+from api.description.responses import EXAMPLES, HEADERS, REF
+from api.description.shapes import Shape
 from api.strict_json import Wire
-
-REF = "#/components/schemas/"
-BODIES: tuple[type[Wire], ...] = (JobBody, ChatBody, CompletionBody, HfBody, WireMessage, WirePart)
-
-_TEXT = {"type": "string"}
-_NUMBER = {"type": "number"}
-_ERRORS: dict[str, dict[str, Any]] = {
-    "Problem": {
-        "type": "object",
-        "description": "RFC 9457 problem details.",
-        "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
-        "properties": {
-            "type": _TEXT,
-            "title": _TEXT,
-            "status": {"type": "integer"},
-            "detail": _TEXT,
-            "code": _TEXT,
-            "param": _TEXT,
-            "retryable": {"type": "boolean"},
-            "request_id": _TEXT,
-            "estimated_time": _NUMBER,
-            "basis": _TEXT,
-        },
-    },
-    "OpenAIError": {
-        "type": "object",
-        "required": ["error"],
-        "properties": {
-            "error": {
-                "type": "object",
-                "properties": {
-                    "message": _TEXT,
-                    "type": _TEXT,
-                    "param": {"type": ["string", "null"]},
-                    "code": _TEXT,
-                },
-            },
-            "estimated_time": _NUMBER,
-        },
-    },
-    "HuggingFaceError": {
-        "type": "object",
-        "required": ["error", "error_type"],
-        "properties": {"error": _TEXT, "error_type": _TEXT, "estimated_time": _NUMBER},
-    },
-}
-
-PREFER = (
-    "header",
-    "Prefer",
-    "`wait=N` waits up to N seconds for the end; `respond-async` answers with a job.",
-)
-KEY = ("header", "Idempotency-Key", "The same key and body again is the same job; at most 255 characters.")
-USE_CACHE = ("header", "x-use-cache", "`false`, `False` or `0`: a new computation.")
-WAIT_FOR_MODEL = ("header", "x-wait-for-model", "`true`: wait while the model loads instead of 503.")
-CHAT_EXAMPLE = {
-    "messages": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": "https://example.com/cat.png"}},
-            ],
-        }
-    ]
-}
-PROMPT_EXAMPLE = {"prompt": "A cat is"}
-SYNCHRONOUS = (KEY, USE_CACHE, WAIT_FOR_MODEL)
 
 
 def describe(
     body: type[Wire] | None = None,
-    *parameters: tuple[str, str, str],
+    *parameters: Parameter,
     example: dict[str, Any] | None = None,
     picture: bool = False,
 ) -> dict[str, Any]:
     """What `openapi_extra` adds to a route; `picture` where a body may be a picture's bytes."""
-    extra: dict[str, Any] = {}
-    if parameters:
-        extra["parameters"] = [
-            {"in": place, "name": name, "description": text, "schema": _TEXT}
-            for place, name, text in parameters
-        ]
+    extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
         content: dict[str, Any] = {
             "application/json": {"schema": {"$ref": REF + body.__name__}, "example": example}
@@ -107,15 +35,8 @@ def describe(
     return extra
 
 
-def answers(error: str, **named: str) -> dict[int | str, dict[str, Any]]:
-    """Descriptions by status (`_200="…"`), and the shape of every error of the route."""
-    media = "application/problem+json" if error == "Problem" else "application/json"
-    fault = {"description": "Any error.", "content": {media: {"schema": {"$ref": REF + error}}}}
-    return {"default": fault, **{int(status[1:]): {"description": text} for status, text in named.items()}}
-
-
 def install_schema(app: FastAPI) -> None:
-    """Let `app` describe the bodies it really reads."""
+    """Let `app` describe what it really reads and answers."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -127,22 +48,29 @@ def install_schema(app: FastAPI) -> None:
 
 
 def _completed(schema: dict[str, Any]) -> dict[str, Any]:
-    for path in schema["paths"].values():
-        for operation in path.values():
-            # FastAPI's own validation never answers: paths take any string, the rest is read by hand.
-            operation["responses"].pop("422", None)
-    schema["components"] = {"schemas": {**_bodies(), **_ERRORS}}
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["in"] == "path":
+                    parameter["example"] = QUEUED.id if path.startswith("/v1/jobs") else MODEL
+    schemas = _without_null_defaults(body_schemas() | _shapes())
+    schema["components"] = {"schemas": schemas, "headers": HEADERS, "examples": EXAMPLES}
     return schema
 
 
-def _bodies() -> dict[str, Any]:
-    schemas: dict[str, Any] = {}
-    for body in BODIES:
-        own = body.model_json_schema(ref_template=REF + "{model}")
-        schemas |= own.pop("$defs", {}) | {body.__name__: own}
-    turns = {"type": "array", "items": {"$ref": REF + "WireMessage"}}
-    for name in ("JobBody", "ChatBody"):
-        schemas[name]["properties"]["messages"] = turns
-    parts = {"type": "array", "items": {"$ref": REF + "WirePart"}}
-    schemas["WireMessage"]["properties"]["content"] = {"anyOf": [_TEXT, parts, {"type": "null"}]}
-    return schemas
+def _shapes() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for module in (shapes, service_shapes):
+        for shape in vars(module).values():
+            if isinstance(shape, type) and issubclass(shape, Shape) and shape is not Shape:
+                own = shape.model_json_schema(ref_template=REF + "{model}")
+                found |= own.pop("$defs", {}) | {shape.__name__: own}
+    return found
+
+
+def _without_null_defaults(value: Any) -> Any:
+    """Null is how the models say that a field may be left out."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not (k == "default" and v is None)}
+        return {k: _without_null_defaults(v) for k, v in kept.items()}
+    return [_without_null_defaults(v) for v in value] if isinstance(value, list) else value

@@ -26,8 +26,8 @@ class PlainRoute(APIRoute):
     """Hands the request and the path's parameters, as text, to the handler, which answers with a response.
 
     FastAPI would look for dependencies and validate parameters on every call, a tenth of a cache hit's time;
-    here are none. HEAD is answered as GET would be (RFC 9110, section 9.1), except by a stream; `methods` does
-    not name it, because each method would be described as one more operation.
+    here are none. HEAD is answered as GET would be (RFC 9110, section 9.1), except by a stream; `methods`
+    does not name it, because each method would be described as one more operation.
     """
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:

@@ -13,8 +13,8 @@ from shared.errors import CallerError
 _FALSE = frozenset({"false", "False", "0"})
 _TRUE = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,9})\"?)?")
-_INTEGER = re.compile(r"\d{1,15}")
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,9})\"?)?")
+_INTEGER = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,15 @@ def model_state(model: Model, lane: Lane) -> ModelState:
     return ModelState(lane.state, workers, lane.queued, round(seconds, 3), basis, lane.failed)
 
 
+def model_failed(model: str, reason: str | None) -> ModelFailed:
+    """Waiting does not help before its operator has mended it."""
+    return ModelFailed(f"The model {model} cannot be loaded: {reason}")
+
+
 def not_ready(model: Model, state: ModelState) -> ServiceError:
     """The 503 of a model that no worker serves now, or the 500 of one that none will."""
     if state.state == "failed":
-        return ModelFailed(f"The model {model.id} cannot be loaded: {state.reason}")
+        return model_failed(model.id, state.reason)
     loading = state.state == "loading"
     return Unavailable(
         "model_loading" if loading else "no_worker",

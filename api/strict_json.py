@@ -22,7 +22,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Runs to the end of the body where a quote is never closed: a second try from the next quote would make
 # the scan quadratic.
-_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.?)*+(?:"|\Z)', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*+(?:"|\Z)')
 
 
 class Wire(BaseModel):
@@ -82,12 +82,24 @@ def render(path: Sequence[str | int], at: str = "") -> str:
 
 
 def _elements(body: bytes) -> int:
-    count = _structural(body)
-    return count if count <= MAX_ELEMENTS else _structural(_STRINGS.sub(b"", body))
+    """Objects, lists and commas outside strings, counted until they are too many, and so are strings.
+
+    An object's member has two strings and one comma at most, so more of them alone are too many values.
+    """
+    if _structural(body, 0, len(body)) <= MAX_ELEMENTS:
+        return 0
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"") if b"\\" in body else body
+    count = at = 0
+    for number, string in enumerate(_STRING.finditer(plain)):
+        count += _structural(plain, at, string.start())
+        at = string.end()
+        if count > MAX_ELEMENTS or number > 2 * MAX_ELEMENTS:
+            return MAX_ELEMENTS + 1
+    return count + _structural(plain, at, len(plain))
 
 
-def _structural(body: bytes) -> int:
-    return body.count(b"{") + body.count(b"[") + body.count(b",")
+def _structural(body: bytes, start: int, end: int) -> int:
+    return sum(body.count(sign, start, end) for sign in (b"{", b"[", b","))
 
 
 def _check_depth_and_numbers(value: Any) -> None:

@@ -15,6 +15,7 @@ from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.estimate import Lane
 from shared.hashing import request_hash
 from shared.job import JobView, Priority
+from shared.length import check_answer, check_text
 from shared.models import Model, Models
 from shared.pictures import check_request, inspect
 from shared.request import Image, Request
@@ -70,8 +71,8 @@ class Submission:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
-        `idempotency_mismatch`, `job_purged`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
-        `queue_full`, `store_unavailable`).
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`), ModelFailed, Unavailable
+        (`model_loading`, `no_worker`, `queue_full`, `store_unavailable`).
         """
         model = self._models.resolve(request.model)
         lane = await self._lane(model)
@@ -81,6 +82,8 @@ class Submission:
             request = request.model_copy(update={"model": model.id})
         request, paths = _rendered(request, terms, model, lane), _paths(request)
         request, data = await self._checked(request)
+        check_text(request, self._settings.api.text_limit_kb)
+        check_answer(request, model.context_length or lane.context_length)
         pending = any(image.url for image in request.images)
         samples = model.samples if lane.samples is None else lane.samples
         reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)

@@ -4,7 +4,7 @@ Reading alone would be correct; being woken is quick.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from api.reading import Reading
 from shared.errors import CallerError
@@ -18,6 +18,13 @@ POLL_S = 2.0
 """A lost wake-up costs at most this much."""
 
 
+Over = Callable[[JobView], bool]
+
+
+def _ended(view: JobView) -> bool:
+    return view.ended
+
+
 class Waiting:
     """Lets many callers of one process wait on one subscription."""
 
@@ -26,15 +33,18 @@ class Waiting:
         self._store = store
         self._wakeups = wakeups
 
-    async def until_ended(self, view: JobView, timeout_s: float) -> JobView:
-        """The newest view; not ended where the time was over first. Raises CallerError `job_not_found`."""
+    async def until_ended(self, view: JobView, timeout_s: float, over: Over = _ended) -> JobView:
+        """The newest view; not ended where the time was over first, or `over` says that it is enough.
+
+        Raises CallerError `job_not_found`.
+        """
         deadline = time.monotonic() + timeout_s
-        while not view.ended and time.monotonic() < deadline:
+        while not over(view) and time.monotonic() < deadline:
             name = view.run_id or view.id
             async with self._wakeups.listen(name) as listener:
                 listener.ignore_text()
                 view = await self._read(view)
-                while not view.ended and (view.run_id or view.id) == name:
+                while not over(view) and (view.run_id or view.id) == name:
                     left = deadline - time.monotonic()
                     if left <= 0:
                         return view

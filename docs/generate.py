@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/errors.md from the classes that they describe: `python -m docs.generate`."""
+"""Writes docs/settings.md and docs/errors.md from what they describe: `python -m docs.generate`."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,16 +14,17 @@ HERE = Path(__file__).parent
 SETTINGS = """\
 # Settings
 
-Environment variables, read once at the start of each process. The unit is in the name: `_S` seconds, `_MB` MiB.
-An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start with a sentence that names it.
+Environment variables, read once at the start of each process. The unit is in the name: `_S` seconds, `_MB`
+MiB. An unknown name that begins with `SIGHTLINE_`, or a wrong value, stops the start with a sentence that
+names it.
 """
 
 ERRORS = """\
 # Errors
 
-Every error carries one of these codes: under `/v1/jobs` as `code` (problem details, RFC 9457), on the other `/v1`
-routes as `error.code`, on Hugging Face's routes as `error_type`. Codes are never renamed. *Repeat* says whether the
-same request may succeed later; `Retry-After` then says when.
+Every error carries one of these codes: under `/v1/jobs` as `code` (problem details, RFC 9457), on the other
+`/v1` routes as `error.code`, on Hugging Face's routes as `error_type`. Codes are never renamed. *Repeat* says
+whether the same request may succeed later; `Retry-After` then says when.
 """
 
 

@@ -20,8 +20,9 @@ class Lane:
 
     `running` counts claimed runs: a worker claims a few more than it has rows, to prepare the next pictures.
 
-    `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples` is whether the
-    model's own generation config draws at random, None before any worker said so.
+    `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
+    is whether the model's own generation config draws at random; like `has_chat_template` it is None before
+    any worker said so.
     """
 
     ready: int
@@ -39,6 +40,7 @@ class Lane:
     failed_ms: float = 0.0
     samples: bool | None = None
     has_chat_template: bool | None = None
+    context_length: int | None = None
     ahead: int = -1
 
     @property

@@ -45,7 +45,8 @@ class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
-    id of the newest event its stream holds. `priority` and `metadata` are the caller's own.
+    id of the newest event its stream holds. `model_failed` is why no worker can load the model it waits for;
+    it is kept until one can. `priority` and `metadata` are the caller's own.
     """
 
     id: str
@@ -57,6 +58,7 @@ class JobView:
     started_ms: int | None = None
     ended_ms: int | None = None
     waiting_reason: WaitingReason | None = None
+    model_failed: str | None = None
     ahead: int | None = None
     estimate: Estimate | None = None
     attempts: tuple[Attempt, ...] = ()

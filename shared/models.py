@@ -13,7 +13,6 @@ from shared.model_folder import ModelFolder, read_folder
 from shared.request import Frozen
 from shared.settings import SettingsError
 
-
 LISTED = 10
 """Models that an error message names."""
 

@@ -26,6 +26,9 @@ JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_GAP = 65_536
 MAX_PNG_CHUNKS = 100_000
+# PNG (third edition), table 12: the bit depths of each colour type.
+PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+PNG_PALETTE = 3
 MAX_GIF_BLOCKS = 200_000
 
 
@@ -157,12 +160,13 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 def _read_png(data: bytes) -> PictureInfo:
     """PNG (third edition), section 5; an APNG's further frames have chunks of their own."""
     at = len(PNG_SIGNATURE)
-    has_pixels = False
+    depth, colour = data[24], data[25]
+    seen: set[bytes] = set()
     for number in range(MAX_PNG_CHUNKS):
         length, kind = _number(data, at, 4, "big"), data[at + 4 : at + 8]
         if (kind == b"IHDR") != (number == 0):
             raise MalformedError("its header chunk is missing or repeated")
-        has_pixels = has_pixels or kind == b"IDAT"
+        seen.add(kind)
         at += 12 + length
         if at > len(data):
             raise MalformedError("it is cut short")
@@ -170,7 +174,11 @@ def _read_png(data: bytes) -> PictureInfo:
             break
     else:
         raise MalformedError("it has too many chunks")
-    if not has_pixels:
+    if depth not in PNG_DEPTHS.get(colour, ()):
+        raise MalformedError("its header names a colour format that PNG does not have")
+    if colour == PNG_PALETTE and b"PLTE" not in seen:
+        raise MalformedError("its palette is missing")
+    if b"IDAT" not in seen:
         raise MalformedError("it holds no picture data")
     return PictureInfo("PNG", _number(data, 16, 4, "big"), _number(data, 20, 4, "big"))
 
@@ -192,7 +200,7 @@ def _read_webp(data: bytes) -> PictureInfo:
 
 
 def _read_gif(data: bytes) -> PictureInfo:
-    """GIF89a specification, section 17 on; stops behind the first frame, a missing trailer is tolerated."""
+    """GIF89a specification, section 17 on; only the first frame is measured."""
     width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
     at = 13 + _gif_palette(data[10])
     budget = iter(range(MAX_GIF_BLOCKS))
@@ -202,7 +210,9 @@ def _read_gif(data: bytes) -> PictureInfo:
             raise MalformedError("it holds no picture data")
         if block == 0x2C:
             x, y, across, down = (_number(data, at + offset, 2, "little") for offset in (1, 3, 5, 7))
-            _skip_gif_blocks(data, at + 11 + _gif_palette(data[at + 9]), budget)
+            at = _skip_gif_blocks(data, at + 11 + _gif_palette(data[at + 9]), budget)
+            if data.find(b";", at) < 0:
+                raise MalformedError("it is cut short")
             return PictureInfo("GIF", max(width, x + across), max(height, y + down))
         at = _skip_gif_blocks(data, at + 2, budget) if block == 0x21 else at + 1
     raise MalformedError("it has too many blocks")

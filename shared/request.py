@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_PICTURES = 256
+"""No installation's `pictures.max_count` is higher, so no dialect reads on behind as many."""
+
 
 class Frozen(BaseModel):
     """A value: immutable, unknown fields refused."""
@@ -54,7 +57,7 @@ class Parameters(Frozen):
     temperature: float | None = Field(default=None, ge=0, le=100)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
@@ -77,8 +80,8 @@ class Request(Frozen):
 
     `raw` sends the text to the model without its chat template (models that have none).
     `continue_final` extends the final assistant message instead of answering it. `named` says where in the
-    caller's body `messages` and the parameters stood, where not under these names ("" for the body itself); it
-    is never serialised.
+    caller's body `messages` and the parameters stood, where not under these names ("" for the body itself);
+    it is never serialised.
     """
 
     model: str

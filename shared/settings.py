@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import may_exempt
+from shared.request import MOST_PICTURES
 
 PREFIX = "SIGHTLINE_"
 
@@ -78,6 +79,9 @@ class ApiSettings(Group):
     keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
     head_start_s: float = Field(
         5, gt=0, description="A stream's headers leave with its first event or after this."
+    )
+    text_limit_kb: int = Field(
+        256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
     )
 
 
@@ -135,7 +139,13 @@ class PictureSettings(Group):
     max_mb: float = Field(20, gt=0, description="Largest picture file in MiB.")
     max_megapixels: float = Field(40, gt=0, description="Largest picture in millions of pixels.")
     max_megapixels_request: float = Field(80, gt=0, description="All pictures of one request together.")
-    max_count: int = Field(32, ge=1, description="Pictures in one request.")
+    max_mb_request: float = Field(
+        50, gt=0, description="Largest sum of the picture files that one request has fetched, in MiB."
+    )
+    max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
+    max_side: int = Field(
+        4096, ge=64, description="Pictures are shrunk to this many pixels on their longer side."
+    )
     max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
     max_jpeg_scans: int = Field(
         200, ge=1, description="Scans in one JPEG (progressive files have about ten)."
@@ -151,7 +161,9 @@ class PictureSettings(Group):
 class FetchSettings(Group):
     """Fetching remote pictures; done by the courier only."""
 
-    limit_s: float = Field(5, gt=0, description="DNS, headers, redirects and body together.")
+    limit_s: float = Field(
+        5, gt=0, description="DNS, headers, redirects and bodies of all pictures of one job together."
+    )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

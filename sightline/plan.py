@@ -17,6 +17,8 @@ from sightline.server import Binary, configuration
 COURIER_THREADS = 4
 # Beyond a model's rows, so that the next pictures are prepared while every row is busy.
 SPARE_THREADS = 2
+# Of one API process: how long and how slow a request's head may be, and its connections.
+LIMITS = ("--http", "api.protocol:LimitedProtocol", "--limit-concurrency", "2000")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Plan:
     def api(self) -> Command:
         argv = ("uvicorn", "--factory", "api.app:create_app", "--host", "127.0.0.1", "--port", str(self.port))
         logs = ("--no-access-log", "--log-level", self.settings.log_level)
-        return self._python("api", (*argv, *logs, "--timeout-graceful-shutdown", "5"), grace_s=10)
+        return self._python("api", (*argv, *logs, *LIMITS, "--timeout-graceful-shutdown", "5"), grace_s=10)
 
     def worker(self, model: Model) -> Command:
         return self._celery(

@@ -1,7 +1,7 @@
 """Causal attention in blocks of queries, each over the keys before it: for training on a CPU.
 
-Half of the full square is never computed, and what is stays in the cache: a fifth to a quarter of the time of a
-step at 300 tokens. torch's own fused attention is slower still, its backward pass above all.
+Half of the full square is never computed, and the rest stays in the cache: a step of 300 tokens takes a fifth
+less. torch's own fused attention is slower, its backward pass above all.
 """
 
 from typing import Any

@@ -33,7 +33,7 @@ ONE = {
     "vague": 0.4,
     "outside": 0.4,
 }
-TWO = {"which": 0.9, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+TWO = {"which": 1.1, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
 KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.30, "empty": 0.03}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 

@@ -1,7 +1,7 @@
 """The second phase: eye, projector and speaker learn to answer together.
 
-The loss is taken on the answers only. The eye rests at first and learns more slowly afterwards, and the probe's
-loss stays beside the answers' for most of the way: both keep what the first phase taught.
+The loss is taken on the answers only. The eye rests at first and learns more slowly afterwards, and the
+probe's loss stays beside it for most of the way: both keep what the first phase taught.
 """
 
 import random

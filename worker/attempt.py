@@ -10,8 +10,10 @@ Every way out of the middle becomes one of four outcomes in one place (`_outcome
 """
 
 import logging
+import threading
 import time
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 from PIL.Image import Image as Picture
 
@@ -23,12 +25,14 @@ from shared.settings import Settings
 from shared.store.claims import Claim, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.engines.base import Cancelled, Engine, Row
+from worker.engines.base import Cancelled, Engine, Prompt, Row
 from worker.images import Decoder
 from worker.lease import Lease, Leases, insist
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
+PREPARED_AT_ONCE = 2
+"""Requests with pictures whose pixels are in memory at the same time; a picture is up to 50 MB of them."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Bench:
     engine: Engine
     publisher: Publisher
     leases: Leases
+    preparing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PREPARED_AT_ONCE))
 
 
 def attempt(bench: Bench, claim: Claim) -> None:
@@ -89,7 +94,6 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
 
 
 def _compute(bench: Bench, lease: Lease) -> Result | JobError:
-    started = time.monotonic()
     claim = lease.claim
     text, tokens = published(bench.store, claim.id) if claim.published else ("", ())
     if claim.mixed:
@@ -97,10 +101,11 @@ def _compute(bench: Bench, lease: Lease) -> Result | JobError:
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
         )
     request = Request.model_validate_json(claim.request)
-    pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
-    prompt = bench.engine.prepare(request, pictures)
+    with bench.preparing if request.images else nullcontext():
+        started = time.monotonic()
+        prompt = _prepared(bench, request)
+        prepared_s = time.monotonic() - started
     channel = bench.publisher.channel(lease)
-    prepared_s = time.monotonic() - started
     row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text)
     finish = bench.engine.generate(row)
     channel.flush()
@@ -112,6 +117,12 @@ def _compute(bench: Bench, lease: Lease) -> Result | JobError:
         fingerprint=bench.engine.fingerprint,
         compute_s=round(prepared_s + finish.compute_s, 6),
     )
+
+
+def _prepared(bench: Bench, request: Request) -> Prompt:
+    """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
+    pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
+    return bench.engine.prepare(request, pictures)
 
 
 def _decoded(bench: Bench, image: Image, place: int) -> Picture:

@@ -39,18 +39,31 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Deadline:
-    """The time left for everything together."""
+class Allowance:
+    """The time and bytes left for everything together; threads that fetch for the same job share one.
 
-    def __init__(self, limit_s: float) -> None:
+    It is used up at once when `cancel` is set.
+    """
+
+    def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event) -> None:
         self._end = time.monotonic() + limit_s
+        self._max_bytes = self._left = max_bytes
+        self._cancel = cancel
+        self._lock = threading.Lock()
 
     def left(self) -> float:
         """Seconds left. Raises TimeoutError where there are none."""
         left = self._end - time.monotonic()
-        if left <= 0:
+        if left <= 0 or self._cancel.is_set():
             raise TimeoutError
         return left
+
+    def take(self, count: int) -> None:
+        """Count received bytes. Raises OriginError where they are too many."""
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise OriginError(f"the request's pictures are larger than {self._max_bytes} bytes together")
 
 
 def resolve(host: str, port: int) -> list[IPAddress]:
@@ -61,20 +74,24 @@ def resolve(host: str, port: int) -> list[IPAddress]:
 
 
 def fetch(
-    url: str, settings: FetchSettings, max_bytes: int, param: str | None, resolver: Resolver = resolve
+    url: str,
+    settings: FetchSettings,
+    max_bytes: int,
+    param: str | None,
+    allowance: Allowance,
+    resolver: Resolver = resolve,
 ) -> bytes:
     """The bytes behind `url`, redirects followed, each checked as the first URL was.
 
     Raises CallerError: `invalid_image_url` where the guard refuses, `fetch_failed` for anything the origin
-    does, slowness included. Never takes longer than `settings.limit_s`.
+    does, slowness included. Never takes longer than the allowance.
     """
-    deadline = Deadline(settings.limit_s)
     try:
         for _ in range(settings.max_redirects + 1):
             target = check_url(url, settings.allow, param)
-            addresses = _checked_addresses(target, settings.allow, resolver, deadline, param)
-            with _connect(target, addresses, deadline) as connection:
-                answer = _exchange(connection, target, max_bytes, deadline)
+            addresses = _checked_addresses(target, settings.allow, resolver, allowance, param)
+            with _connect(target, addresses, allowance) as connection:
+                answer = _exchange(connection, target, max_bytes, allowance)
             if answer.location is None:
                 return answer.body
             url = _redirected(url, answer.location)
@@ -93,9 +110,9 @@ def fetch(
 
 
 def _checked_addresses(
-    target: Target, allow: tuple[str, ...], resolver: Resolver, deadline: Deadline, param: str | None
+    target: Target, allow: tuple[str, ...], resolver: Resolver, allowance: Allowance, param: str | None
 ) -> list[IPAddress]:
-    addresses = [target.address] if target.address else _resolve_within(target, resolver, deadline)
+    addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
     # One bad answer condemns all: a name that mixes them is a rebinding attempt, not a picture host.
     if not all(may_connect(ip, target.host, allow) for ip in addresses):
         message = "The URL's host has an address that is not public."
@@ -103,7 +120,7 @@ def _checked_addresses(
     return addresses
 
 
-def _resolve_within(target: Target, resolver: Resolver, deadline: Deadline) -> list[IPAddress]:
+def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
     """Resolve in a thread of its own: getaddrinfo knows no time limit and may outlive this call."""
     found: list[IPAddress] = []
     failed: list[OSError | UnicodeError] = []
@@ -116,7 +133,7 @@ def _resolve_within(target: Target, resolver: Resolver, deadline: Deadline) -> l
 
     thread = threading.Thread(target=look_up, name="resolve", daemon=True)
     thread.start()
-    thread.join(deadline.left())
+    thread.join(allowance.left())
     if thread.is_alive():
         raise TimeoutError
     if failed or not found:
@@ -124,11 +141,11 @@ def _resolve_within(target: Target, resolver: Resolver, deadline: Deadline) -> l
     return found
 
 
-def _connect(target: Target, addresses: list[IPAddress], deadline: Deadline) -> socket.socket:
+def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -> socket.socket:
     """A connection to the first address that takes it, TLS included. Raises OSError."""
     for rest, ip in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
-            connection = socket.create_connection((str(ip), target.port), timeout=deadline.left() / rest)
+            connection = socket.create_connection((str(ip), target.port), timeout=allowance.left() / rest)
             break
         except OSError:
             if rest == 1:
@@ -136,7 +153,7 @@ def _connect(target: Target, addresses: list[IPAddress], deadline: Deadline) -> 
     if target.scheme == "http":
         return connection
     try:
-        connection.settimeout(deadline.left())
+        connection.settimeout(allowance.left())
         return _tls().wrap_socket(connection, server_hostname=target.host)
     except OSError:
         connection.close()
@@ -148,11 +165,11 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _exchange(connection: socket.socket, target: Target, max_bytes: int, deadline: Deadline) -> Answer:
+def _exchange(connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance) -> Answer:
     http = h11.Connection(h11.CLIENT)
-    connection.settimeout(deadline.left())
+    connection.settimeout(allowance.left())
     connection.sendall(_request(http, target))
-    response = _read_head(http, connection, deadline)
+    response = _read_head(http, connection, allowance)
     if response.status_code in REDIRECTS:
         return Answer(_header(response, b"location"), b"")
     if not 200 <= response.status_code < 300:
@@ -162,7 +179,7 @@ def _exchange(connection: socket.socket, target: Target, max_bytes: int, deadlin
     length = _header(response, b"content-length")
     if length and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return Answer(None, _read_body(http, connection, max_bytes, deadline))
+    return Answer(None, _read_body(http, connection, max_bytes, allowance))
 
 
 def _request(http: h11.Connection, target: Target) -> bytes:
@@ -177,7 +194,7 @@ def _request(http: h11.Connection, target: Target) -> bytes:
     return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
 
 
-def _read_head(http: h11.Connection, connection: socket.socket, deadline: Deadline) -> h11.Response:
+def _read_head(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> h11.Response:
     """The final response's head; informational ones are skipped, but count against the limit on heads."""
     received = 0
     while True:
@@ -185,29 +202,30 @@ def _read_head(http: h11.Connection, connection: socket.socket, deadline: Deadli
         if isinstance(event, h11.Response):
             return event
         if event is h11.NEED_DATA:
-            chunk = _receive(connection, deadline)
+            chunk = _receive(connection, allowance)
             received += len(chunk)
             if received > HEAD_LIMIT:
                 raise OriginError("the origin's headers do not end")
             http.receive_data(chunk)
 
 
-def _read_body(http: h11.Connection, connection: socket.socket, max_bytes: int, deadline: Deadline) -> bytes:
+def _read_body(http: h11.Connection, connection: socket.socket, max_bytes: int, allowance: Allowance) -> bytes:
     body = bytearray()
     while True:
         event = http.next_event()
         if isinstance(event, h11.EndOfMessage):
             return bytes(body)
         if event is h11.NEED_DATA:
-            http.receive_data(_receive(connection, deadline))
+            http.receive_data(_receive(connection, allowance))
         elif isinstance(event, h11.Data):
             body += event.data
+            allowance.take(len(event.data))
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
 
 
-def _receive(connection: socket.socket, deadline: Deadline) -> bytes:
-    connection.settimeout(deadline.left())
+def _receive(connection: socket.socket, allowance: Allowance) -> bytes:
+    connection.settimeout(allowance.left())
     return connection.recv(CHUNK)
 
 

@@ -36,7 +36,8 @@ class Child:
 
     def __init__(self, limits: PictureSettings) -> None:
         self._limit_s = limits.decode_limit_s
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb, int(limits.max_megapixels * 1e6))
+        most_pixels = int(limits.max_megapixels * 1e6)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels, limits.max_side)
         self._channel, theirs = socket.socketpair()
         with theirs:
             # An empty environment: no secret of ours is in reach of a decoder that a stranger may subvert.
@@ -126,7 +127,10 @@ class Decoder:
             self._places.put(None)
 
     def decode(self, data: bytes, param: str | None) -> Picture:
-        """The picture in RGB, loaded. Raises CallerError (`invalid_image`, `payload_too_large`)."""
+        """The picture in RGB, loaded, its longer side at most `max_side` pixels.
+
+        Raises CallerError (`invalid_image`, `payload_too_large`).
+        """
         info = inspect(data, self._limits, param)
         with self._borrowed_child() as child:
             try:

@@ -7,14 +7,16 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from shared import ids
 from shared.blobs import Blobs, digest
 from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
 from shared.models import Models
-from shared.pictures import check_request, inspect
+from shared.pictures import PictureInfo, check_request, inspect
 from shared.request import Image, Request
 from shared.result import JobError
 from shared.settings import Settings
@@ -23,10 +25,12 @@ from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.fetch import fetch
+from worker.fetch import Allowance, fetch
 from worker.lease import Lease, Leases, insist
 
 log = logging.getLogger(__name__)
+AT_ONCE = 8
+"""Pictures of one job that are fetched at the same time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Intake:
     def _take_in(self, lease: Lease) -> None:
         claimed = lease.claim
         try:
-            placing = self._placing(claimed, self._fetched(claimed))
+            placing = self._placing(claimed, self._fetched(lease))
         except CallerError as error:
             failure = JobError(code=error.code, message=error.message, param=error.param)
             insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
@@ -75,27 +79,35 @@ class Intake:
         if insist(self.store.run, give_back(self.settings, lease.claim, reason=reason, error=error), lease):
             self.nudger.send(INTAKE)
 
-    def _fetched(self, claimed: Claim) -> Request:
-        request = Request.model_validate_json(claimed.request)
-        limits = self.settings.pictures
-        data: dict[str, bytes] = {}
-        infos = []
+    def _fetched(self, lease: Lease) -> Request:
+        """The claim's request with all its pictures in the blob store; they are fetched at the same time."""
+        request, limits = Request.model_validate_json(lease.claim.request), self.settings.pictures
+        places: dict[str, str] = {}
         for place, image in enumerate(request.images):
-            if image.url and image.url not in data:
-                param = f"images[{place}]"
-                body = fetch(image.url, self.settings.fetch, int(limits.max_mb * 2**20), param)
-                infos.append(inspect(body, limits, param))
-                data[image.url] = body
-        check_request(infos, limits)
-        names = {url: digest(body) for url, body in data.items()}
-        self._store_pictures(claimed.id, names, data)
-        return request.with_images(tuple(_held(image, names) for image in request.images))
+            if image.url:
+                places.setdefault(image.url, f"images[{place}]")
+        allowance = Allowance(self.settings.fetch.limit_s, int(limits.max_mb_request * 2**20), lease.cancel)
+        pool = ThreadPoolExecutor(AT_ONCE, "fetch")
+        try:
+            found = list(pool.map(partial(self._held, lease.claim.id, allowance), places, places.values()))
+        finally:
+            # Not waited for: after one picture's failure the others end with the allowance.
+            pool.shutdown(wait=False, cancel_futures=True)
+        check_request([info for _, info in found], limits)
+        names = {url: name for url, (name, _) in zip(places, found, strict=True)}
+        return request.with_images(
+            tuple(Image(digest=names[i.url]) if i.url else i for i in request.images)
+        )
 
-    def _store_pictures(self, job: str, names: dict[str, str], data: dict[str, bytes]) -> None:
-        while self.store.run(touch(tuple(names.values()), job)):
+    def _held(self, job: str, allowance: Allowance, url: str, param: str) -> tuple[str, PictureInfo]:
+        """Fetch one picture into the blob store; its digest and size."""
+        limits = self.settings.pictures
+        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance)
+        info, name = inspect(body, limits, param), digest(body)
+        while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
-        for url, name in names.items():
-            self.blobs.write(name, data[url])
+        self.blobs.write(name, body)
+        return name, info
 
     def _placing(self, claimed: Claim, request: Request) -> Placing:
         model = self.models.resolve(request.model)
@@ -113,10 +125,6 @@ class Intake:
             blobs=_digests(request.images),
             request=request.model_dump_json(exclude_none=True),
         )
-
-
-def _held(image: Image, names: dict[str, str]) -> Image:
-    return Image(digest=names[image.url]) if image.url else image
 
 
 def _digests(images: Sequence[Image]) -> tuple[str, ...]:

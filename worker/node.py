@@ -115,6 +115,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
             "load_ms": str(int((time.time() - started) * 1000)),
             "rows": str(engine.rows),
             "samples": "1" if facts.samples else "0",
+            "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",
         },
         engine,

@@ -1,8 +1,8 @@
 """The child process that decodes: a stranger's bytes in on one socket, RGB pixels out.
 
-Run as `python -m worker.pixels <limit_s> <memory_mb> <max_pixels>` with a socket as standard input, by
-`worker.images`. It holds no secrets, may be killed at any moment, and ends when its parent's end of the
-socket closes. It imports nothing of the project, so it starts in about a tenth of a second.
+Run as `python -m worker.pixels <limit_s> <memory_mb> <max_pixels> <max_side>` with a socket as standard
+input, by `worker.images`. It holds no secrets, may be killed at any moment, and ends when its parent's end of
+the socket closes. It imports nothing of the project, so it starts in about a tenth of a second.
 """
 
 import io
@@ -35,6 +35,8 @@ REQUEST = struct.Struct("!4sIII")
 # Width and height, then width * height * 3 bytes; 0 and 0: it could not be decoded.
 REPLY = struct.Struct("!II")
 
+# Fast steps first, down to this many times the wanted size; more cannot be told from none (Pillow's manual).
+REDUCING_GAP = 3.0
 ORIENTATION = 0x0112
 TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -117,15 +119,21 @@ def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image:
     return turned or colour
 
 
-def decode(kind: str, width: int, height: int, data: bytes) -> Image.Image:
-    """Decode bytes whose headers announced `width` x `height`. Raises whatever Pillow raises."""
+def decode(kind: str, width: int, height: int, data: bytes, max_side: int) -> Image.Image:
+    """Decode bytes whose headers announced `width` x `height`, and shrink what is longer than `max_side`.
+
+    An image processor may pad a picture to a square or scale its shorter side, in floating point: of a file
+    of a few kilobytes, 40000 x 800, that makes 16 GB. Raises whatever Pillow raises.
+    """
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.width > width or image.height > height:
             raise ValueError("the decoder sees a larger picture than the headers announced")
-        return to_rgb(image)
+        picture = to_rgb(image)
+    picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    return picture
 
 
-def serve(channel: socket.socket, limit_s: float) -> None:
+def serve(channel: socket.socket, limit_s: float, max_side: int) -> None:
     """Answer requests until the parent is gone, which shows as an end of input or a ConnectionError.
 
     The alarm ends a decode that no parent watches any more.
@@ -137,7 +145,7 @@ def serve(channel: socket.socket, limit_s: float) -> None:
         data = reader.read(length)
         signal.setitimer(signal.ITIMER_REAL, limit_s + 1)
         try:
-            picture = decode(kind.rstrip(b"\0").decode(), width, height, data)
+            picture = decode(kind.rstrip(b"\0").decode(), width, height, data, max_side)
             reply = REPLY.pack(*picture.size), picture.tobytes()
         except Exception:  # The loop's outermost frame: Pillow raises any type, and none may end the child.
             reply = REPLY.pack(0, 0), b""
@@ -156,11 +164,11 @@ def limit_memory(growth_mb: int) -> None:
 
 
 def main() -> None:
-    limit_s, memory_mb, max_pixels = float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    limit_s, (memory_mb, max_pixels, max_side) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
     limit_memory(memory_mb)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
-        serve(channel, limit_s)
+        serve(channel, limit_s, max_side)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.dialects.media import image, prompt_parts
-from api.dialects.messages import Slots, to_messages
+from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
 from api.strict_json import Wire, parse, read
@@ -25,8 +25,6 @@ from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
-
-CAPTION = "Describe the image."
 
 # How the base64 of a PNG, JPEG, GIF or WebP file begins.
 _PICTURE_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
@@ -208,7 +206,7 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs, "inputs")
-    return "image-text-to-text", (Message(role="user", parts=parts),)
+    return "image-text-to-text", (asked(Message(role="user", parts=parts)),)
 
 
 def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:

@@ -7,16 +7,18 @@ hold and where a URL leads is judged later.
 import base64
 import binascii
 import re
-from urllib.parse import unquote
 
 from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
-from shared.request import Image, Part, Text
+from shared.request import MOST_PICTURES, Image, Part, Text
 
 # RFC 2397, base64 only.
 _DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
-# The alternative text may not hold `[`, so every start is scanned once; the target may hold one level of ().
-_MARKDOWN = re.compile(r"!\[[^\[\]]*\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)")
+# The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
+# pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
+_MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\(([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
+# All that encodeURIComponent escapes in base64 and its line breaks. A general unquote costs gigabytes.
+_ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -42,15 +44,17 @@ def image(value: str, param: str, *, bare_base64: bool) -> Image:
 def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
     """Split a prompt at its markdown pictures, `![](url)`, keeping the order.
 
-    Raises CallerError `invalid_image_url`.
+    Stops behind the first that is too many for any installation. Raises CallerError `invalid_image_url`.
     """
-    pieces = _MARKDOWN.split(prompt)
     parts: list[Part] = []
-    for number, piece in enumerate(pieces):
+    for number, piece in enumerate(_MARKDOWN.split(prompt, MOST_PICTURES + 1)):
         if number % 2:
             parts.append(image(piece, param, bare_base64=False))
-        elif piece:
-            parts.append(Text(text=piece))
+            continue
+        # `![](url) What?` asks the same as the picture and the text sent apart.
+        leads = number and not any(isinstance(part, Text) for part in parts)
+        if text := piece[1:] if leads and piece[:1].isspace() else piece:
+            parts.append(Text(text=text))
     return tuple(parts) or (Text(text=""),)
 
 
@@ -59,7 +63,9 @@ def _from_data_uri(value: str, param: str, bare_base64: bool) -> bytes:
     if prefix is None:
         raise _refusal(param, "is not a data:image/…;base64,… URI", bare_base64)
     payload = value[prefix.end() :]
-    return _from_base64(unquote(payload) if "%" in payload else payload, param, bare_base64)
+    for escape, character in _ESCAPES.items():
+        payload = payload.replace(escape, character).replace(escape.upper(), character)
+    return _from_base64(payload, param, bare_base64)
 
 
 def _from_base64(text: str, param: str, bare_base64: bool) -> bytes:

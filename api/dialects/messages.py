@@ -9,6 +9,8 @@ from api.strict_json import Wire, read
 from shared.errors import CallerError
 from shared.request import Image, Message, Part, Role, Text
 
+CAPTION = "Describe the image."
+
 PART_FIELDS = {
     "text": ("text",),
     "input_text": ("text",),
@@ -83,7 +85,15 @@ def to_messages(
     """Read a list of turns. Raises CallerError naming the field."""
     if not values:
         raise invalid(at, "is empty; send at least one message")
-    return tuple(_message(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(values))
+    *turns, last = (_message(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(values))
+    return (*turns, asked(last))
+
+
+def asked(last: Message) -> Message:
+    """The final turn; where a user only shows pictures, with the question every family asks then."""
+    if last.role != "user" or any(isinstance(part, Text) for part in last.parts):
+        return last
+    return last.model_copy(update={"parts": (*last.parts, Text(text=CAPTION))})
 
 
 def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Message:

@@ -3,22 +3,27 @@
 from fastapi import APIRouter, Request, Response
 
 from api.completions import CHAT, TEXT, complete
+from api.description import examples
+from api.description.answers import CHAT_ANSWER, TEXT_ANSWER
+from api.description.parameters import SYNCHRONOUS
+from api.description.responses import refusals
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
-from api.openapi import CHAT_EXAMPLE, PROMPT_EXAMPLE, SYNCHRONOUS, answers, describe
+from api.openapi import describe
 from api.plain_route import PlainRoute
 
 router = APIRouter(
     route_class=PlainRoute,
     tags=["openai"],
-    responses=answers("OpenAIError", _200="The answer, whole or a stream."),
+    responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 500, 503, 504),
 )
 
 
 @router.post(
     "/v1/chat/completions",
     summary="Ask about pictures; the answer is whole or a stream.",
-    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=CHAT_EXAMPLE),
+    responses={200: CHAT_ANSWER},
+    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=examples.CHAT),
 )
 async def chat_completions(request: Request) -> Response:
     return await complete(request, CHAT)
@@ -27,7 +32,8 @@ async def chat_completions(request: Request) -> Response:
 @router.post(
     "/v1/completions",
     summary="Continue a text.",
-    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=PROMPT_EXAMPLE),
+    responses={200: TEXT_ANSWER},
+    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=examples.COMPLETION),
 )
 async def completions(request: Request) -> Response:
     return await complete(request, TEXT)

@@ -6,23 +6,31 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import ProcessContext, context_of
+from api.description.answers import HEALTH, NOT_READY, READY
+from api.description.responses import refusals
 from api.plain_route import PlainRoute
 from api.problems import retry_after
 from shared.errors import Unavailable
 
-router = APIRouter(route_class=PlainRoute, tags=["health"])
+router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
 
 _STORE_LIMIT_S = 1.0
 
 
-@router.get("/health", summary="200 while this process serves, whatever else is broken.")
+@router.get(
+    "/health",
+    summary="200 while this process serves, whatever else is broken.",
+    responses={200: HEALTH},
+)
 async def health(request: Request) -> Response:
     reachable = await _store_reachable(context_of(request))
     body = {"status": "ok", "store": "reachable" if reachable else "unreachable"}
     return Response(to_json(body), media_type="application/json")
 
 
-@router.get("/ready", summary="200 when some model is loaded, else 503.")
+@router.get(
+    "/ready", summary="200 when some model is loaded, else 503.", responses={200: READY, 503: NOT_READY}
+)
 async def ready(request: Request) -> Response:
     context = context_of(request)
     states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}

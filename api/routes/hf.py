@@ -12,12 +12,16 @@ from api.answering import answer, may_leave, result_of, submit
 from api.body import read_body, translated
 from api.completions import CHAT, TEXT, complete
 from api.context import ProcessContext, context_of
+from api.description import examples
+from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANSWER
+from api.description.parameters import PREFER, SYNCHRONOUS
+from api.description.responses import Responses, refusals
 from api.dialects.hf import HfBody, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.following import follow
-from api.openapi import CHAT_EXAMPLE, PREFER, PROMPT_EXAMPLE, SYNCHRONOUS, answers, describe
+from api.openapi import describe
 from api.plain_route import PlainRoute
 from api.preferences import preferences, waits_for_model
 from api.preferences import terms as terms_of
@@ -25,23 +29,25 @@ from api.routes.jobs import accepted
 from api.sse import EventStream, block, comment
 from shared.job import JobView
 
-ANSWERS = answers("HuggingFaceError", _200="The answer of the task.", _202="Asked for by Prefer: the job.")
+REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 500, 503, 504)
+ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED}
 ASKED = describe(
     HfBody,
     PREFER,
     *SYNCHRONOUS,
-    example={"inputs": {"image": "https://example.com/cat.png", "text": "What is this?"}},
+    example=examples.HF,
     picture=True,
 )
 
-router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSWERS)
-root_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=ANSWERS)
+router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=REFUSALS)
+root_router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=REFUSALS | ANSWERS)
 
 
 @router.post(
     "/models/{id:model}/v1/chat/completions",
     summary="Chat with the model of the path.",
-    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=CHAT_EXAMPLE),
+    responses={200: CHAT_ANSWER},
+    openapi_extra=describe(ChatBody, *SYNCHRONOUS, example=examples.MESSAGES),
 )
 async def model_chat(request: Request, id: str) -> Response:
     return await complete(request, CHAT, path_id=id)
@@ -50,7 +56,8 @@ async def model_chat(request: Request, id: str) -> Response:
 @router.post(
     "/models/{id:model}/v1/completions",
     summary="Continue a text with the model of the path.",
-    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=PROMPT_EXAMPLE),
+    responses={200: TEXT_ANSWER},
+    openapi_extra=describe(CompletionBody, *SYNCHRONOUS, example=examples.PROMPT),
 )
 async def model_completions(request: Request, id: str) -> Response:
     return await complete(request, TEXT, path_id=id)
@@ -60,6 +67,7 @@ async def model_completions(request: Request, id: str) -> Response:
 @router.post(
     "/models/{id:model}",
     summary="Ask the model: JSON in any of its task's forms, or a picture's bytes.",
+    responses=ANSWERS,
     openapi_extra=ASKED,
 )
 async def ask_model(request: Request, id: str) -> Response:

@@ -6,17 +6,24 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import context_of
-from api.openapi import answers
+from api.description.answers import MODEL_HEALTH, MODEL_INFO, MODEL_STATUS
+from api.description.responses import refusals
 from api.plain_route import PlainRoute
 from api.readiness import ModelState, not_ready
 from shared.models import Model
 
-router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=answers("HuggingFaceError"))
+REFUSALS = refusals("HuggingFaceError", 404, 503)
+
+router = APIRouter(route_class=PlainRoute, tags=["hugging face"], responses=REFUSALS)
 
 _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "failed": "error"}
 
 
-@router.get("/models/{id:model}/health", summary="200 when the model is loaded.")
+@router.get(
+    "/models/{id:model}/health",
+    summary="200 when the model is loaded.",
+    responses=refusals("HuggingFaceError", 500) | {200: MODEL_HEALTH},
+)
 async def model_health(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     if state.state != "ready":
@@ -24,19 +31,25 @@ async def model_health(request: Request, id: str) -> Response:
     return Response(to_json({"status": "ready"}), media_type="application/json")
 
 
-@router.get("/models/{id:model}", summary="What the model is and how it stands.")
-@router.get("/models/{id:model}/info", summary="What the model is and how it stands.")
+@router.get("/models/{id:model}", summary="What the model is and how it stands.", responses={200: MODEL_INFO})
+@router.get(
+    "/models/{id:model}/info", summary="What the model is and how it stands.", responses={200: MODEL_INFO}
+)
 async def model_info(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     return Response(to_json(to_info(model, state)), media_type="application/json")
 
 
-@router.get("/info", summary="What the default model is and how it stands.")
+@router.get("/info", summary="What the first model is and how it stands.", responses={200: MODEL_INFO})
 async def default_info(request: Request) -> Response:
     return await model_info(request, context_of(request).models.rows[0].id)
 
 
-@router.get("/status/{id:path}", summary="Whether the model is loaded, in the words of the former HF API.")
+@router.get(
+    "/status/{id:path}",
+    summary="Whether the model is loaded, in the words of the former HF API.",
+    responses={200: MODEL_STATUS},
+)
 async def model_status(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     return Response(to_json(to_status(model, state)), media_type="application/json")

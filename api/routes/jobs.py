@@ -10,13 +10,17 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api import strict_json
-from api.answering import note, note_times, submit
+from api.answering import attend, note, note_times, submit
 from api.body import read_body, translated
 from api.callers import caller_of
 from api.context import ProcessContext, context_of
+from api.description import examples
+from api.description.answers import ACCEPTED, JOB, JOB_ENDED, JOB_EVENTS, JOB_GONE, JOB_LIST
+from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
+from api.description.responses import refusals
 from api.dialects import native
 from api.following import follow
-from api.openapi import KEY, PREFER, USE_CACHE, answers, describe
+from api.openapi import describe
 from api.plain_route import PlainRoute
 from api.preferences import integer, preferences
 from api.preferences import terms as terms_of
@@ -25,11 +29,12 @@ from api.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
 
-router = APIRouter(route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=answers("Problem"))
+router = APIRouter(
+    route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
+)
 
 LONG_POLL_LIMIT_S = 60
 PAGE_LIMIT = 100
-_EXAMPLE = {"input": {"prompt": "What is this?", "image": "https://example.com/cat.png"}}
 _STATUSES = ("queued", "running", *sorted(ENDED))
 
 
@@ -37,8 +42,8 @@ _STATUSES = ("queued", "running", *sorted(ENDED))
     "",
     status_code=202,
     summary="Submit a job.",
-    responses=answers("Problem", _200="Waited for: the ended job.", _202="Accepted: the job."),
-    openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=_EXAMPLE),
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 500) | {200: JOB_ENDED, 202: ACCEPTED},
+    openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
 )
 async def submit_job(request: Request) -> Response:
     context = context_of(request)
@@ -49,7 +54,8 @@ async def submit_job(request: Request) -> Response:
     view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
     wait_s = preferences(request).wait_s
     if wait_s:
-        view = await context.waiting.until_ended(view, min(wait_s, context.settings.api.sync_limit_s))
+        limit_s = min(wait_s, context.settings.api.sync_limit_s)
+        view = await attend(request, context, view, limit_s, leaves=False)
         note(request, view)
         if view.ended:
             note_times(request, view)
@@ -60,13 +66,8 @@ async def submit_job(request: Request) -> Response:
 @router.get(
     "",
     summary="List jobs, newest first.",
-    openapi_extra=describe(
-        None,
-        ("query", "limit", "1 to 100, 20 by default."),
-        ("query", "after", "The last id of the page before."),
-        ("query", "status", "One of the five."),
-        ("query", "model", "A model's id."),
-    ),
+    responses=refusals("Problem", 400, 404) | {200: JOB_LIST},
+    openapi_extra=describe(None, *PAGE),
 )
 async def list_jobs(request: Request) -> Response:
     query = request.query_params
@@ -83,26 +84,36 @@ async def list_jobs(request: Request) -> Response:
 @router.get(
     "/{id}",
     summary="One job; with ?wait=N as soon as it ends, or after N seconds.",
-    openapi_extra=describe(None, ("query", "wait", "Seconds, at most 60.")),
+    responses=refusals("Problem", 400, 404, 410) | {200: JOB},
+    openapi_extra=describe(None, WAIT),
 )
 async def get_job(request: Request, id: str) -> Response:
     context = context_of(request)
     wait_s = integer("wait", request.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
     view = await context.jobs.get(caller_of(), id)
     if wait_s and not view.ended:
-        view = await context.waiting.until_ended(view, wait_s)
+        view = await attend(request, context, view, wait_s, leaves=False)
     note(request, view)
     return _json(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
 
 
-@router.post("/{id}/cancel", summary="Cancel a job; harmless twice and after its end.")
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a job; harmless twice and after its end.",
+    responses=refusals("Problem", 404) | {200: JOB},
+)
 async def cancel_job(request: Request, id: str) -> Response:
     view = await context_of(request).jobs.cancel(caller_of(), id)
     note(request, view)
     return _json(native.to_job(view))
 
 
-@router.delete("/{id}", status_code=204, summary="Cancel a job if need be and forget it.")
+@router.delete(
+    "/{id}",
+    status_code=204,
+    summary="Cancel a job if need be and forget it.",
+    responses=refusals("Problem", 404) | {204: JOB_GONE},
+)
 async def delete_job(request: Request, id: str) -> Response:
     await context_of(request).jobs.purge(caller_of(), id)
     return Response(status_code=204)
@@ -111,11 +122,10 @@ async def delete_job(request: Request, id: str) -> Response:
 @router.get(
     "/{id}/events",
     summary="Follow a job by server-sent events, from any event on.",
-    openapi_extra=describe(
-        None,
-        ("header", "Last-Event-ID", "Go on behind this event."),
-        ("query", "after", "The same, where a header cannot be sent."),
-    ),
+    status_code=200,
+    response_class=EventStream,
+    responses=refusals("Problem", 400, 404, 410) | {200: JOB_EVENTS},
+    openapi_extra=describe(None, *PLACE),
 )
 async def job_events(request: Request, id: str) -> Response:
     context = context_of(request)

@@ -6,21 +6,30 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.context import context_of
-from api.openapi import answers
+from api.description.answers import MODEL, MODEL_LIST
+from api.description.responses import refusals
 from api.plain_route import PlainRoute
 from shared.models import Model
 
-router = APIRouter(route_class=PlainRoute, tags=["models"], responses=answers("OpenAIError"))
+router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("OpenAIError"))
 
 
-@router.get("/v1/models", summary="List the models served, in the models file's order.")
+@router.get(
+    "/v1/models",
+    summary="List the models served, in the models file's order.",
+    responses={200: MODEL_LIST},
+)
 async def list_models(request: Request) -> Response:
     rows = [to_model(model) for model in context_of(request).models.rows]
     return Response(to_json({"object": "list", "data": rows}), media_type="application/json")
 
 
 # Clients do not encode the slash of an id.
-@router.get("/v1/models/{id:path}", summary="One model.")
+@router.get(
+    "/v1/models/{id:path}",
+    summary="One model.",
+    responses=refusals("OpenAIError", 404) | {200: MODEL},
+)
 async def get_model(request: Request, id: str) -> Response:
     return Response(to_json(to_model(context_of(request).models.resolve(id))), media_type="application/json")
 

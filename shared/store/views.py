@@ -33,6 +33,7 @@ def lane(flat: list[Any]) -> Lane:
         failed_ms=_number(facts, "failed_ms") or 0.0,
         samples=facts["samples"] == "1" if "samples" in facts else None,
         has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
+        context_length=int(facts["context_length"]) if "context_length" in facts else None,
         ahead=int(facts.get("ahead", -1)),
     )
 
@@ -70,6 +71,7 @@ def _view(
         started_ms=max(tries[0].started_ms, created) if tries else None,
         ended_ms=ended,
         waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
+        model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
         ahead=facts.served_first if facts and waits else None,
         estimate=estimate(facts) if facts else None,
         attempts=tries,

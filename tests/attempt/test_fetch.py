@@ -1,3 +1,4 @@
+import socket
 import ssl
 import threading
 from ipaddress import ip_address
@@ -10,7 +11,7 @@ from shared.errors import CallerError
 from shared.settings import FetchSettings
 from tests.support.pictures import Origin, Serve, answering, dripping, origin
 from worker import fetch as fetching
-from worker.fetch import fetch
+from worker.fetch import Allowance, fetch
 
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
@@ -22,13 +23,17 @@ CERTIFICATE = Path(__file__).parents[1] / "data" / "origin.pem"
 pytestmark = pytest.mark.timeout(30)
 
 
+def alone(settings: FetchSettings) -> Allowance:
+    return Allowance(settings.limit_s, LIMIT, threading.Event())
+
+
 def fetched(server: Origin, settings: FetchSettings = LOOPBACK) -> bytes:
-    return fetch(server.url, settings, LIMIT, "image")
+    return fetch(server.url, settings, LIMIT, "image", alone(settings))
 
 
 def refused(url: str, settings: FetchSettings = LOOPBACK, **options: object) -> CallerError:
     with pytest.raises(CallerError) as caught:
-        fetch(url, settings, LIMIT, "image", **options)  # type: ignore[arg-type]
+        fetch(url, settings, LIMIT, "image", alone(settings), **options)  # type: ignore[arg-type]
     assert caught.value.param == "image"
     return caught.value
 
@@ -190,7 +195,7 @@ def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() ->
     calls: list[str] = []
     with origin(answering(OK, b"\r\npicture")) as server:
         url = f"http://pictures.example:{server.port}/"
-        body = fetch(url, NAMED, LIMIT, "image", resolving_to("127.0.0.1", calls=calls))
+        body = fetch(url, NAMED, LIMIT, "image", alone(NAMED), resolving_to("127.0.0.1", calls=calls))
     assert body == b"picture"
     assert calls == [f"pictures.example:{server.port}"]
     assert f"\r\nHost: pictures.example:{server.port}\r\n".encode() in server.requests[0]
@@ -199,7 +204,7 @@ def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() ->
 def test_an_address_that_refuses_gives_way_to_the_next() -> None:
     with origin(answering(OK, b"\r\npicture")) as server:
         url = f"http://pictures.example:{server.port}/"
-        assert fetch(url, NAMED, LIMIT, None, resolving_to("::1", "127.0.0.1")) == b"picture"
+        assert fetch(url, NAMED, LIMIT, None, alone(NAMED), resolving_to("::1", "127.0.0.1")) == b"picture"
 
 
 def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
@@ -228,7 +233,7 @@ def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.Mon
     settings = FetchSettings(allow=("pictures.example", "other.example"))
     with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
         urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]
-        assert fetch(urls[0], settings, LIMIT, "image", resolving_to("127.0.0.1")) == b"picture"
+        assert fetch(urls[0], settings, LIMIT, "image", alone(settings), resolving_to("127.0.0.1")) == b"picture"
         assert "TLS" in refused(urls[1], settings, resolver=resolving_to("127.0.0.1")).message
 
 
@@ -237,3 +242,24 @@ def test_an_untrusted_certificate_is_refused() -> None:
         url = f"https://pictures.example:{server.port}/"
         assert "TLS" in refused(url, NAMED, resolver=resolving_to("127.0.0.1")).message
     assert server.requests == []
+
+
+def test_pictures_fetched_together_share_their_bytes() -> None:
+    allowance = Allowance(LOOPBACK.limit_s, 10, threading.Event())
+    with origin(answering(OK, b"Content-Length: 7\r\n\r\npicture")) as server:
+        assert fetch(server.url, LOOPBACK, LIMIT, "image", allowance) == b"picture"
+        with pytest.raises(CallerError, match="larger than 10 bytes together") as refused:
+            fetch(server.url, LOOPBACK, LIMIT, "image", allowance)
+    assert refused.value.code == "fetch_failed"
+
+
+def test_fetching_ends_when_nobody_waits_for_it_any_more() -> None:
+    cancel = threading.Event()
+
+    def serve(connection: socket.socket, stop: threading.Event) -> None:
+        cancel.set()
+        dripping(OK + b"\r\n", b"x", 0.01)(connection, stop)
+
+    settings = LOOPBACK.model_copy(update={"limit_s": 600})
+    with origin(serve) as server, pytest.raises(CallerError):
+        fetch(server.url, settings, 10**9, "image", Allowance(600, 10**9, cancel))

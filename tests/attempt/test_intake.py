@@ -9,18 +9,18 @@ from typing import TypeVar
 
 import pytest
 
-from shared import ids
 from shared.blobs import digest
 from shared.errors import Unavailable
 from shared.models import Model, Models
-from shared.request import Image, Message, Request, Text
-from shared.settings import FetchSettings
-from shared.store.admission import Placing, submit
+from shared.request import Image
+from shared.settings import FetchSettings, PictureSettings
+from shared.store.admission import submit
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, MODEL, Workbench, workbench
+from tests.support.workbench import MODEL, Workbench, workbench
+from worker.fetch import Allowance
 from worker.intake import Intake
 
 T = TypeVar("T")
@@ -45,20 +45,7 @@ def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
 
 def ask(desk: Workbench, *urls: str) -> str:
     """A job whose pictures are elsewhere."""
-    parts = (Text(text="look"), *(Image(url=url) for url in urls))
-    question = Request(model=MODEL.id, messages=(Message(role="user", parts=parts),))
-    placing = Placing(
-        job=ids.job_id(),
-        run=ids.run_id(),
-        caller=CALLER,
-        model=MODEL.id,
-        lane=MODEL.lane,
-        priority="normal",
-        hash="",
-        key=None,
-        blobs=(),
-        request=question.model_dump_json(exclude_none=True),
-    )
+    placing = desk.placing("look", tuple(Image(url=url) for url in urls))
     terms = json.dumps({"reuse": True, "priority": "normal"})
     assert desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms)).word == "intake"
     return placing.job
@@ -180,3 +167,47 @@ def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(
     assert desk.blobs.read(digest(PICTURE)) == PICTURE
     desk.attempt()
     assert desk.job(job).status == "succeeded"
+
+
+def test_the_pictures_of_a_job_are_fetched_at_the_same_time(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    both = threading.Barrier(2)
+
+    def serve(connection: socket.socket, _: threading.Event) -> None:
+        both.wait(30)
+        connection.sendall(HEAD % len(PICTURE) + PICTURE)
+
+    with origin(serve) as one, origin(serve) as other:
+        job = ask(desk, one.url, other.url)
+        courier.work()
+    desk.attempt()
+    assert desk.text(job) == "look [64x48] [64x48]"
+
+
+def test_the_pictures_of_a_job_are_limited_together(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    limits = PictureSettings(max_mb_request=1.5 * len(PICTURE) / 2**20)
+    with origin(serving(PICTURE)) as one, origin(serving(PICTURE)) as other:
+        job = ask(desk, one.url, other.url)
+        replace(courier, settings=desk.settings.model_copy(update={"pictures": limits})).work()
+    error = desk.job(job).error
+    assert error is not None
+    assert error.code == "fetch_failed"
+    assert "together" in error.message
+
+
+def test_a_job_s_pictures_share_one_deadline(
+    intake: tuple[Workbench, Intake], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, courier = intake
+    given: list[Allowance] = []
+
+    def fetch(url: str, settings: FetchSettings, limit: int, param: str, allowance: Allowance) -> bytes:
+        given.append(allowance)
+        return PICTURE
+
+    monkeypatch.setattr("worker.intake.fetch", fetch)
+    ask(desk, *(f"http://127.0.0.1:{port}/" for port in range(9001, 9020)))
+    courier.work()
+    assert len(given) == 19
+    assert len(set(map(id, given))) == 1

@@ -99,7 +99,9 @@ def printed_commands(said: str, url: str) -> list[str]:
 
 
 def shell(command: str) -> str:
-    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=READY_S)
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=READY_S
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -11,13 +11,14 @@ from PIL import ImageDraw
 from PIL.Image import Image as Picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from shared.errors import ModelFailed
+from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from shared.request import Image, Message, Request, Text
 from shared.settings import SettingsError
 from tests.engines import suite
 from worker.engines.base import Piece, Row
 from worker.engines.registry import create
+from worker.engines.sampling import Confidence, LogitsError
 from worker.engines.sequential import SequentialEngine
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -203,6 +204,22 @@ def test_a_changed_file_changes_the_fingerprint(harness: suite.Harness, tmp_path
     assert changed.fingerprint != harness.engine.fingerprint
 
 
+def test_a_model_without_a_chat_template_continues_a_raw_prompt_about_a_picture(tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(TINY, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
+    model = tiny(bare)
+    engine = create(model)
+    engine.load()
+    asked = suite.question("The circle is", 1, max_new_tokens=8)
+    with pytest.raises(CallerError) as refused:
+        engine.prepare(asked, [suite.picture()])
+    assert refused.value.code == "no_chat_template"
+    prompt = engine.prepare(asked.model_copy(update={"raw": True}), [suite.picture()])
+    finish = engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+    assert (prompt.image_tokens, bool(finish.ids)) == (64, True)
+    assert (model.has_chat_template, engine.facts.has_chat_template) == (False, False)
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFailed, match=r"test/tiny.*gone"):
         create(tiny(tmp_path / "gone")).load()
@@ -220,3 +237,26 @@ def test_a_load_time_is_guessed_from_the_rate_at_which_the_weights_are_read(tmp_
 def test_an_option_in_error_is_refused() -> None:
     with pytest.raises(SettingsError, match="no options"):
         create(tiny(options={"rows": 3}))
+
+
+def test_a_text_no_model_takes_is_refused_before_it_is_rendered(harness: suite.Harness) -> None:
+    asked = Request(model="m", messages=(Message(role="user", parts=(Text(text="<image>" * 40_000),)),))
+    with pytest.raises(CallerError) as refused:
+        harness.engine.prepare(asked, ())
+    assert refused.value.code == "context_length_exceeded"
+
+
+@pytest.mark.parametrize(("parameters", "error"), [({}, LogitsError), ({"temperature": 0.5}, CallerError)])
+def test_parameters_that_break_the_numbers_are_the_callers_error_and_not_the_models(
+    harness: suite.Harness,
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, float],
+    error: type[Exception],
+) -> None:
+    def broken(*_: object) -> None:
+        raise LogitsError
+
+    monkeypatch.setattr(Confidence, "__call__", broken)
+    with pytest.raises(error) as raised:
+        harness.ask("hi", **parameters)
+    assert getattr(raised.value, "param", None) == next(iter(parameters), None)

@@ -1,5 +1,6 @@
 """The application over a real record store, with a worker in the test's hand."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from shared.models import load_models
-from shared.settings import ApiSettings, BlobSettings, RedisSettings, Settings
+from shared.settings import ApiSettings, BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store.script import connect
 from tests.support.hand import Hand
 from tests.support.redis_server import RedisServer, redis_server
@@ -19,12 +20,23 @@ MODELS = """
 [[models]]
 id = "sightline/tiny"
 engine = "echo"
+
+[[models]]
+id = "org/bare"
+source = "bare"
+engine = "sequential"
 """
+TINY = Path(__file__).parents[2] / "models" / "tiny"
+BARE_BYTES = 500_000_000
+PLACES_IN_LINE = 3
 
 
 @dataclass
 class Stage:
-    """A started application, the store under it and a worker."""
+    """A started application, the store under it and a worker.
+
+    Besides the worker's model it serves org/bare, which has no chat template and was never loaded.
+    """
 
     app: Any
     server: RedisServer
@@ -37,17 +49,27 @@ def _server() -> Iterator[RedisServer]:
         yield server
 
 
+def _make_bare(folder: Path) -> None:
+    """The shipped model without its chat template, as far as the front end looks; its weights are a hole."""
+    without = shutil.ignore_patterns("chat_template.jinja", "model.safetensors")
+    shutil.copytree(TINY, folder, ignore=without)
+    with (folder / "model.safetensors").open("wb") as weights:
+        weights.truncate(BARE_BYTES)
+
+
 @pytest.fixture
 async def stage(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Stage]:
     """An empty store; the model has no worker until the hand's first beat."""
     _server.empty()
     models_file = tmp_path / "models.toml"
     models_file.write_text(MODELS, encoding="utf-8")
+    _make_bare(tmp_path / "bare")
     settings = Settings(
         models_file=models_file,
         redis=RedisSettings(url=_server.url()),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
-        api=ApiSettings(leave_grace_s=0, keepalive_s=0.05),
+        queue=QueueSettings(max_queued=PLACES_IN_LINE),
+        api=ApiSettings(leave_grace_s=0),
     )
     store = connect(settings.redis)
     hand = Hand(settings, store, load_models(models_file).rows[0])

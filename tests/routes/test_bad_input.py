@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.app import JSON, serving
-from tests.support.desk import Desk
+from tests.support.desk import Desk, answering
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,27 @@ async def test_bad_input_is_a_named_error_of_the_caller(path: str, body: bytes, 
         (b"", "application/json", "invalid_json"),
         (b'{"inputs": 3}', "application/json", "invalid_request"),
         (b"[" * 100_000, "application/json", "invalid_json"),
+        (b"null", None, "invalid_request"),
+        (b"true", None, "invalid_request"),
+        (b"-1.5", None, "invalid_request"),
+        (b" nul", None, "invalid_json"),
+        (b"What is this?", "text/plain", "invalid_json"),
     ],
 )
-async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str, code: str) -> None:
+async def test_bad_input_on_a_models_url_is_json_too(body: bytes, kind: str | None, code: str) -> None:
+    headers = {"content-type": kind} if kind else {}
     async with serving(Desk()) as client:
-        response = await client.post("/models/sightline/tiny", content=body, headers={"content-type": kind})
+        response = await client.post("/models/sightline/tiny", content=body, headers=headers)
 
     assert (response.status_code, response.json()["error_type"]) == (400, code)
+
+
+@pytest.mark.parametrize("kind", [None, "application/json"])
+async def test_a_byte_order_mark_is_no_part_of_the_question(kind: str | None) -> None:
+    headers = {"content-type": kind} if kind else {}
+    body = b'\xef\xbb\xbf{"inputs": "What is this?"}'
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        response = await client.post("/models/sightline/tiny", content=body, headers=headers)
+
+    assert (response.status_code, response.json()) == (200, [{"generated_text": "A cat."}])

@@ -42,7 +42,7 @@ async def test_a_chat_answer_carries_its_job_and_its_times() -> None:
 
     assert (response.status_code, response.json()) == (200, WHOLE)
     named = {n: response.headers[n] for n in ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")}
-    assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "0.500"}
+    assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "1.250"}
 
 
 async def test_a_text_completion_is_answered_in_its_own_form() -> None:
@@ -77,12 +77,34 @@ async def test_a_model_is_found_by_every_name_that_clients_send(
     assert [request.model for request, _ in desk.asked] == [meant]
 
 
+@pytest.mark.parametrize(
+    ("path", "hf"),
+    [("/v1/chat/completions", False), ("/models/org/other/v1/chat/completions", True)],
+)
+async def test_under_a_models_own_url_a_chat_is_hugging_faces_and_may_be_cached(path: str, hf: bool) -> None:
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        await client.post(path, json={**CHAT, "model": "org/other"})
+
+    assert [(terms.hf, terms.prompt) for _, terms in desk.asked] == [(hf, False)]
+
+
 async def test_no_name_is_not_enough_where_several_models_are_served() -> None:
     assert len(MODELS.rows) == 2
     async with serving(answering("A cat.")) as client:
         response = await client.post("/v1/chat/completions", json={"messages": TURNS})
 
     assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+    told = "Several models are served; name one of: sightline/tiny, org/other."
+    assert response.json()["error"]["message"] == told
+
+
+async def test_the_metadata_of_a_chat_is_found_on_its_job() -> None:
+    async with serving(answering("A cat.")) as client:
+        chat = await client.post("/v1/chat/completions", json={**CHAT, "metadata": {"shop": "7"}})
+        job = await client.get(f"/v1/jobs/{chat.headers['x-job-id']}")
+
+    assert job.json()["metadata"] == {"shop": "7"}
 
 
 @pytest.mark.parametrize(

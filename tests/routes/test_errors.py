@@ -212,9 +212,9 @@ async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("PUT", "/v1/jobs", "GET, POST"),
-        ("PATCH", "/v1/jobs/job_1", "DELETE, GET"),
-        ("DELETE", "/models/sightline/tiny", "GET, POST"),
+        ("PUT", "/v1/jobs", "GET, HEAD, POST"),
+        ("PATCH", "/v1/jobs/job_1", "DELETE, GET, HEAD"),
+        ("DELETE", "/models/sightline/tiny", "GET, HEAD, POST"),
         ("GET", "/v1/chat/completions", "POST"),
     ],
 )

@@ -26,7 +26,7 @@ async def test_a_question_is_answered_at_every_url_that_means_the_model(path: st
     assert (response.status_code, response.json()) == (200, [{"generated_text": "A cat."}])
     assert [request.model for request, _ in desk.asked] == ["sightline/tiny"]
     named = {n: response.headers[n] for n in ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")}
-    assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "0.500"}
+    assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "1.250"}
 
 
 @pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", None])

@@ -74,15 +74,6 @@ async def test_a_bad_event_id_is_refused(query: str, headers: dict[str, str], pa
     assert (response.status_code, response.json()["param"]) == (400, param)
 
 
-async def test_a_reader_who_knows_more_than_the_store_is_told_so() -> None:
-    desk = Desk()
-    async with serving(desk) as client:
-        await client.post("/v1/jobs", json=QUESTION)
-        response = await client.get(f"/v1/jobs/{FIRST}/events?after=9")
-
-    assert (response.status_code, response.json()["code"]) == (410, "stream_rewound")
-
-
 async def test_an_idle_event_stream_says_where_the_job_stands_in_comments() -> None:
     desk = Desk()
     async with application(desk, keepalive_s=0.01) as app:

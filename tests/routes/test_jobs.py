@@ -37,12 +37,16 @@ async def test_a_cache_hit_is_accepted_already_answered() -> None:
     assert response.headers["x-cache"] == "HIT"
 
 
-@pytest.mark.parametrize("prefer", ["wait=10", "wait", "respond-async, wait=10", 'wait="10"', "WAIT = 10"])
+@pytest.mark.parametrize(
+    "prefer", ["wait=10", "wait", "respond-async, wait=10", "wait=10; a=b, c", 'wait="10"', "WAIT = 10"]
+)
 async def test_a_caller_who_waits_gets_the_ended_job(prefer: str) -> None:
     async with serving(at_once(Desk())) as client:
         response = await client.post("/v1/jobs", json=QUESTION, headers={"prefer": prefer})
 
     assert (response.status_code, response.json()) == (200, SUCCEEDED)
+    named = {n: response.headers[n] for n in ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")}
+    assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "1.250"}
 
 
 async def test_a_wait_that_ends_first_leaves_the_job_accepted() -> None:

@@ -1,81 +1,272 @@
-"""What a client generator reads."""
+"""What a client generator reads, and whether it is true."""
 
+import json
+import re
 from typing import Any
 
-from tests.support.app import serving
-from tests.support.desk import Desk
+import pytest
+from jsonschema import Draft202012Validator
+
+from api.app import create_app
+from api.description import examples
+from shared.models import Model
+from shared.settings import Settings
+from tests.routes.conftest import Stage
+from tests.support.app import client_of, serving
+from tests.support.desk import Desk, answering, failing
+from tests.support.exchange import data, posted
+from tests.support.golden import DATA
+
+SCHEMA: dict[str, Any] = create_app(Settings()).openapi()
+HF = "/models/{id}"
+CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+SYNCHRONOUS = [
+    ("/v1/chat/completions", "ChatBody", "OpenAIError"),
+    ("/v1/completions", "CompletionBody", "OpenAIError"),
+    (HF, "HfBody", "HuggingFaceError"),
+    (f"{HF}/v1/chat/completions", "ChatBody", "HuggingFaceError"),
+    (f"{HF}/v1/completions", "CompletionBody", "HuggingFaceError"),
+    ("/", "HfBody", "HuggingFaceError"),
+]
+JSON, SSE, PROBLEM = "application/json", "text/event-stream", "application/problem+json"
 
 
-async def _schema() -> dict[str, Any]:
-    async with serving(Desk()) as client:
-        response = await client.get("/openapi.json")
-    assert response.status_code == 200
-    schema: dict[str, Any] = response.json()
-    return schema
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    return [(m, path, operation) for path, found in SCHEMA["paths"].items() for m, operation in found.items()]
 
 
-def _references(value: Any) -> set[str]:
+def closed(value: Any) -> Any:
+    """The schema with every object's fields taken for all there are, so that one not described is found."""
+    if isinstance(value, dict):
+        own = {k: closed(v) for k, v in value.items()}
+        return {"additionalProperties": False, **own} if "properties" in own else own
+    return [closed(v) for v in value] if isinstance(value, list) else value
+
+
+def check(schema: dict[str, Any], value: Any) -> None:
+    """The value is of the schema, down to its last field."""
+    whole = {**closed(schema), "components": closed(SCHEMA["components"])}
+    Draft202012Validator(whole).validate(json.loads(json.dumps(value)))
+
+
+def accepts(schema: dict[str, Any], value: Any) -> bool:
+    return bool(Draft202012Validator({**schema, "components": SCHEMA["components"]}).is_valid(value))
+
+
+def item_of(event: dict[str, Any]) -> dict[str, Any]:
+    """What the data of an event holds."""
+    written = event["properties"]["data"]
+    found: dict[str, Any] = written.get("contentSchema") or written["anyOf"][1]["contentSchema"]
+    return found
+
+
+def shape(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def references(value: Any) -> set[str]:
     if isinstance(value, dict):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*(_references(v) for v in value.values()))
-    return set().union(*(_references(v) for v in value)) if isinstance(value, list) else set()
+        return own.union(*(references(v) for v in value.values()))
+    return set().union(*(references(v) for v in value)) if isinstance(value, list) else set()
 
 
-async def test_every_reference_of_the_schema_leads_somewhere() -> None:
-    schema = await _schema()
-
-    known = {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
-    assert _references(schema) - known == set()
+def test_every_reference_of_the_schema_leads_somewhere() -> None:
+    known = {f"#/components/{kind}/{name}" for kind, found in SCHEMA["components"].items() for name in found}
+    assert references(SCHEMA) - known == set()
 
 
-async def test_every_door_is_described_with_its_body_and_errors() -> None:
-    schema = await _schema()
+def test_every_schema_is_one() -> None:
+    for found in SCHEMA["components"]["schemas"].values():
+        Draft202012Validator.check_schema(found)
 
-    doors = {
-        "/v1/jobs": ("JobBody", "Problem"),
-        "/v1/chat/completions": ("ChatBody", "OpenAIError"),
-        "/v1/completions": ("CompletionBody", "OpenAIError"),
-        "/models/{id}": ("HfBody", "HuggingFaceError"),
-        "/models/{id}/v1/chat/completions": ("ChatBody", "HuggingFaceError"),
-        "/": ("HfBody", "HuggingFaceError"),
+
+async def test_the_description_is_served() -> None:
+    async with serving(Desk()) as client:
+        response = await client.get("/openapi.json")
+
+    assert (response.status_code, response.json()) == (200, json.loads(json.dumps(SCHEMA)))
+
+
+@pytest.mark.parametrize(("path", "body", "error"), [*SYNCHRONOUS, ("/v1/jobs", "JobBody", "Problem")])
+def test_every_door_is_described_with_its_body_and_errors(path: str, body: str, error: str) -> None:
+    operation = SCHEMA["paths"][path]["post"]
+    content = operation["requestBody"]["content"][JSON]
+
+    assert content["schema"] == shape(body)
+    assert accepts(content["schema"], content["example"])
+    for status in ("400", "404", "408", "413", "422", "503", "default"):
+        (fault,) = operation["responses"][status]["content"].values()
+        assert fault["schema"] == shape(error)
+
+
+def test_streams_are_described_as_streams() -> None:
+    streams = {
+        (m, path): set(operation["responses"]["200"]["content"])
+        for m, path, operation in operations()
+        if SSE in operation["responses"].get("200", {}).get("content", {})
     }
-    for path, (body, error) in doors.items():
-        operation = schema["paths"][path]["post"]
-        content = operation["requestBody"]["content"]["application/json"]
-        assert content["schema"] == {"$ref": f"#/components/schemas/{body}"}
-        assert content["example"]
-        (fault,) = operation["responses"]["default"]["content"].values()
-        assert fault["schema"] == {"$ref": f"#/components/schemas/{error}"}
-        assert "422" not in operation["responses"]
+    expected = {("post", path): {JSON, SSE} for path, _, _ in SYNCHRONOUS}
+    assert streams == {**expected, ("get", "/v1/jobs/{id}/events"): {SSE}}
 
 
-async def test_the_examples_are_accepted() -> None:
-    schema = await _schema()
+def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
+    accepting = {path for m, path, operation in operations() if "202" in operation["responses"]}
+    assert accepting == {"/v1/jobs", HF, "/"}
 
-    desk = Desk()
-    desk.script = lambda job: desk.succeed(job, "A cat.")
+
+def test_the_service_that_is_not_ready_is_described() -> None:
+    content = SCHEMA["paths"]["/ready"]["get"]["responses"]["503"]["content"][JSON]
+    assert content["schema"]["anyOf"] == [shape("Readiness"), shape("HuggingFaceError")]
+    assert set(SCHEMA["paths"]["/health"]["get"]["responses"]) == {"200", "default"}
+
+
+def test_every_answer_names_its_headers() -> None:
+    for m, path, operation in operations():
+        for status, response in operation["responses"].items():
+            assert status == "default" or "x-request-id" in response["headers"], (m, path, status)
+    jobs = SCHEMA["paths"]["/v1/jobs"]["post"]["responses"]
+    assert {"location", "retry-after", "x-job-id", "x-cache"} <= set(jobs["202"]["headers"])
+    chat = SCHEMA["paths"]["/v1/chat/completions"]["post"]["responses"]
+    assert {"x-job-id", "x-cache", "x-compute-time", "x-queue-time"} <= set(chat["200"]["headers"])
+    assert {"retry-after"} <= set(chat["503"]["headers"])
+
+
+def test_every_example_of_an_answer_is_of_its_schema() -> None:
+    checked = 0
+    for _, _, operation in operations():
+        for response in operation["responses"].values():
+            for media, content in response.get("content", {}).items():
+                shown = [
+                    SCHEMA["components"]["examples"][name]["value"] for name in content.get("examples", ())
+                ]
+                for value in shown if media != SSE else data(content["example"].encode()):
+                    item = content["schema"] if media != SSE else item_of(content["schema"])
+                    if value != "[DONE]":
+                        check(item, value)
+                        checked += 1
+    assert checked > 50
+
+
+@pytest.mark.parametrize(
+    ("golden", "name"),
+    [
+        ("jobs", "Job"),
+        ("chat_completion", "ChatCompletion"),
+        ("chat_chunks", "ChatCompletionChunk"),
+        ("text_completion", "TextCompletion"),
+        ("hf_stream", "TokenChunk"),
+    ],
+)
+def test_the_recorded_wire_is_of_the_schemas(golden: str, name: str) -> None:
+    recorded = json.loads((DATA / f"{golden}.json").read_text(encoding="utf-8"))
+    for value in recorded if isinstance(recorded, list) else [recorded]:
+        check(shape(name), value)
+
+
+async def test_real_answers_are_of_their_schemas() -> None:
+    asked: list[tuple[str, str, Any]] = [
+        ("post", "/v1/jobs", CHAT),
+        ("post", "/v1/chat/completions", CHAT),
+        ("post", "/v1/completions", {"model": "sightline/tiny", "prompt": "A cat is"}),
+        ("post", HF, {"inputs": "What is this?", "parameters": {"return_full_text": True}}),
+        ("post", HF, {"inputs": {"question": "What?", "image": examples.PICTURE}}),
+        ("post", "/v1/chat/completions", {}),
+        ("post", HF, {}),
+        ("post", "/v1/jobs", {}),
+    ]
+    asked += [("get", path, None) for path, found in SCHEMA["paths"].items() if "get" in found]
+    async with serving(answering("A ", "cat.")) as client:
+        for method, path, body in asked:
+            name = "job_" + "1".zfill(32) if path.startswith("/v1/jobs") else "sightline/tiny"
+            response = await client.request(method, path.replace("{id}", name), json=body)
+            _check_response(method, path, response)
+
+
+async def test_the_answers_of_a_service_in_trouble_are_of_their_schemas() -> None:
+    desk = failing(code="invalid_image")
+    desk.states.clear()
     async with serving(desk) as client:
-        for path in ("/v1/jobs", "/v1/chat/completions", "/v1/completions", "/models/{id}"):
-            content = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]
-            body = content["example"] | ({} if "{id}" in path else {"model": "sightline/tiny"})
-            response = await client.post(path.replace("{id}", "sightline/tiny"), json=body)
-            assert response.status_code in (200, 202), response.text
+        for method, path, body in [
+            ("get", "/ready", None),
+            ("get", f"{HF}/health", None),
+            ("post", "/v1/jobs", CHAT),
+            ("get", "/v1/jobs/{id}", None),
+            ("get", "/v1/jobs/{id}/events", None),
+            ("get", "/v1/jobs", None),
+            ("post", "/v1/chat/completions", CHAT),
+        ]:
+            name = "job_" + "1".zfill(32) if path.startswith("/v1/jobs") else "sightline/tiny"
+            response = await client.request(method, path.replace("{id}", name), json=body)
+            _check_response(method, path, response)
 
 
-async def test_the_parameters_read_by_hand_are_described() -> None:
-    schema = await _schema()
+def _check_response(method: str, path: str, response: Any) -> None:
+    described = SCHEMA["paths"][path][method]["responses"][str(response.status_code)]
+    media = response.headers["content-type"].partition(";")[0]
+    content = described["content"][media]
+    if media == SSE:
+        for value in data(response.content):
+            check(item_of(content["schema"]), value)
+    else:
+        check(content["schema"], response.json())
 
-    def named(path: str, method: str) -> set[str]:
-        return {p["name"] for p in schema["paths"][path][method].get("parameters", [])}
 
-    assert named("/v1/jobs", "post") == {"Prefer", "Idempotency-Key", "x-use-cache"}
-    assert named("/v1/jobs", "get") == {"limit", "after", "status", "model"}
-    assert named("/v1/jobs/{id}", "get") == {"id", "wait"}
-    assert named("/v1/jobs/{id}/events", "get") == {"id", "Last-Event-ID", "after"}
-    assert named("/models/{id}", "post") == {
-        "id",
-        "Prefer",
-        "Idempotency-Key",
-        "x-use-cache",
-        "x-wait-for-model",
-    }
+@pytest.mark.parametrize("path", [path for path, _, _ in SYNCHRONOUS])
+async def test_the_example_of_a_question_is_answered_as_it_is(stage: Stage, path: str) -> None:
+    stage.hand.beat()
+    example = SCHEMA["paths"][path]["post"]["requestBody"]["content"][JSON]["example"]
+    call = posted(stage.app, example, path.replace("{id}", "sightline/tiny"))
+    async with client_of(stage.app) as client:
+        while not (await client.get("/v1/jobs", params={"status": "queued"})).json()["data"]:
+            assert call.status == 0, call.body
+    stage.hand.succeed(stage.hand.take(), "A red disc.")
+    await call.finish()
+
+    assert call.status == 200, call.body
+
+
+async def test_the_example_of_a_job_is_accepted_as_it_is(stage: Stage) -> None:
+    example = SCHEMA["paths"]["/v1/jobs"]["post"]["requestBody"]["content"][JSON]["example"]
+    async with client_of(stage.app) as client:
+        response = await client.post("/v1/jobs", json=example)
+
+    assert (response.status_code, response.json()["waiting_reason"]) == (202, "no_worker")
+
+
+def test_the_parameters_read_by_hand_are_described() -> None:
+    def named(path: str, method: str) -> dict[str, Any]:
+        return {p["name"]: p["schema"] for p in SCHEMA["paths"][path][method].get("parameters", [])}
+
+    assert set(named("/v1/jobs", "post")) == {"Prefer", "Idempotency-Key", "x-use-cache"}
+    assert set(named("/v1/jobs/{id}", "get")) == {"id", "wait"}
+    assert set(named("/v1/jobs/{id}/events", "get")) == {"id", "Last-Event-ID", "after"}
+    asking = {"Prefer", "Idempotency-Key", "x-use-cache", "x-wait-for-model"}
+    assert set(named(HF, "post")) == {"id", *asking}
+    page = named("/v1/jobs", "get")
+    assert set(page) == {"limit", "after", "status", "model"}
+    assert page["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
+    assert page["status"]["enum"] == ["queued", "running", "succeeded", "failed", "cancelled"]
+    assert named("/v1/jobs/{id}/events", "get")["Last-Event-ID"]["type"] == "integer"
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("ChatBody", {"messages": []}),
+        ("ChatBody", {**CHAT, "temperature": 101}),
+        ("ChatBody", {**CHAT, "store": False}),
+        ("ChatBody", {**CHAT, "stop": [""]}),
+        ("JobBody", {}),
+        ("JobBody", {**CHAT, "input": {"prompt": "x"}}),
+        ("JobBody", {**CHAT, "metadata": {"k": "v" * 513}}),
+        ("HfBody", {"inputs": "x", "parameters": {"num_beams": 2}}),
+        ("HfBody", {"inputs": "x", "parameters": {"generate_kwargs": {"top_p": 0}}}),
+    ],
+)
+def test_the_schemas_refuse_what_the_service_refuses(name: str, body: Any) -> None:
+    assert not accepts(shape(name), body)
+
+
+def test_the_documented_model_is_one_that_can_be_served() -> None:
+    assert re.fullmatch(r"[a-z]+/[a-z]+", Model(id=examples.MODEL).id)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.routes.conftest import Stage
+from tests.routes.conftest import PLACES_IN_LINE, Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.exchange import data, posted
@@ -163,6 +163,36 @@ async def test_the_story_of_a_job_cancelled_by_itself_can_be_read_again_to_its_e
     assert stories == ["\n\n".join(whole[seen:]) for seen in range(len(whole))]
 
 
+async def test_a_full_line_refuses_at_every_door_and_says_when_to_come_back(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for number in range(PLACES_IN_LINE):
+            asked = {"model": JOB["model"], "input": {"prompt": f"Question {number}"}}
+            assert (await client.post("/v1/jobs", json=asked)).status_code == 202
+        job = await client.post("/v1/jobs", json=JOB)
+        chat = await client.post(CHATS, json=CHAT)
+        raw = await client.post(HF, json=INPUTS)
+        joined = await client.post("/v1/jobs", json=asked)
+
+    assert [r.status_code for r in (job, chat, raw, joined)] == [503, 503, 503, 202]
+    assert job.json()["code"] == chat.json()["error"]["code"] == raw.json()["error_type"] == "queue_full"
+    assert all(1 <= int(r.headers["retry-after"]) <= 60 for r in (job, chat, raw))
+
+
+async def test_a_result_that_is_no_longer_kept_is_410_not_an_empty_answer(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        # As at the end of `retention.result_s`.
+        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl1:run_*"))
+        late = await client.get(job["urls"]["self"])
+        again = await client.post("/v1/jobs", json=JOB)
+
+    assert (late.status_code, late.json()["code"], late.json()["retryable"]) == (410, "result_expired", False)
+    assert (again.status_code, again.headers["x-cache"]) == (202, "MISS")
+
+
 async def test_without_its_store_the_service_says_so_and_lives(stage: Stage) -> None:
     async with client_of(stage.app) as client:
         stage.server.kill()
@@ -217,3 +247,25 @@ async def test_a_jobs_path_reaches_no_other_record(stage: Stage, name: str) -> N
         ]
 
     assert [(a.status_code, a.json()["code"]) for a in answers] == [(404, "job_not_found")] * 5
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        (CHATS, {**CHAT, "messages": [{"role": "user", "content": "x" * 300_000}]}, "messages"),
+        (HF, {"inputs": "x" * 300_000}, "inputs"),
+        (CHATS, {**CHAT, "max_tokens": 4096}, "max_tokens"),
+        (HF, {**INPUTS, "parameters": {"max_new_tokens": 4096}}, "parameters.max_new_tokens"),
+    ],
+)
+async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
+    stage: Stage, path: str, body: dict[str, Any], param: str
+) -> None:
+    stage.hand.beat(context_length="4096")
+    async with client_of(stage.app) as client:
+        response = await client.post(path, json=body)
+        jobs = (await client.get("/v1/jobs")).json()["data"]
+
+    assert (response.status_code, jobs) == (400, [])
+    assert "context_length_exceeded" in response.text
+    assert param in response.text

@@ -37,7 +37,9 @@ async def test_a_models_url_is_an_endpoint_for_every_client(
     assert [request.model for request, _ in desk.asked] == ["org/other"]
 
 
-@pytest.mark.parametrize("name", [None, "dummy", "http://here/models/org/other", "org/other", "org/other:novita"])
+@pytest.mark.parametrize(
+    "name", [None, "dummy", "http://here/models/org/other", "org/other", "org/other:novita"]
+)
 async def test_a_body_may_leave_the_model_to_the_path(name: str | None) -> None:
     desk = answering("A cat.")
     async with serving(desk) as client:
@@ -64,15 +66,6 @@ async def test_the_model_of_the_path_must_exist_whatever_the_body_names() -> Non
         )
 
     assert (response.status_code, response.json()["error_type"]) == (404, "model_not_found")
-
-
-async def test_a_caller_who_names_no_model_where_several_are_served_reads_their_names() -> None:
-    async with serving(Desk()) as client:
-        response = await client.post("/v1/chat/completions", json=CHAT)
-
-    error = response.json()["error"]
-    assert (response.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
-    assert error["message"] == "Several models are served; name one of: sightline/tiny, org/other."
 
 
 @pytest.mark.parametrize(
@@ -128,8 +121,20 @@ async def test_two_slashes_at_the_end_are_another_path() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/health", "/ready", "/info", "/v1/models", "/v1/jobs", f"/v1/jobs/{FIRST}", TINY, f"{TINY}/health"]
-    + [f"/hf-inference{TINY}", "/status/sightline/tiny", "/models/nobody/none", "/openapi.json"],
+    [
+        "/health",
+        "/ready",
+        "/info",
+        "/v1/models",
+        "/v1/jobs",
+        f"/v1/jobs/{FIRST}",
+        TINY,
+        f"{TINY}/health",
+        f"/hf-inference{TINY}",
+        "/status/sightline/tiny",
+        "/models/nobody/none",
+        "/openapi.json",
+    ],
 )
 async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
     desk = Desk()

@@ -34,6 +34,22 @@ def test_a_reader_far_ahead_of_the_end_gets_nothing(records: Records) -> None:
     assert records.events(told(records), after=2**53) == []
 
 
+def test_a_reader_learns_how_far_the_stream_goes_and_what_stands_where_it_was(records: Records) -> None:
+    job, left = records.submit("q").id, records.submit("q").id
+    records.append(records.claim(), 0, "one")
+    records.cancel(left)
+    whole = records.events(job)
+    for event in whole:
+        chapter = records.run(jobs.follow("anyone", job, event.id))
+        assert chapter is not None
+        assert (chapter.newest, chapter.seen) == (3, event)
+    beyond, ended = (records.run(jobs.follow("anyone", j, 4)) for j in (job, left))
+    assert beyond is not None
+    assert (beyond.newest, beyond.seen) == (3, None)
+    assert ended is not None
+    assert (ended.newest, ended.seen, ended.events) == (4, None, ())
+
+
 def test_what_a_reader_sees_early_is_what_it_sees_late(records: Records) -> None:
     job = records.submit().id
     claim = records.claim()
@@ -97,3 +113,13 @@ def test_a_job_whose_pictures_cannot_be_had_tells_why_and_ends(records: Records)
     assert chapter is not None
     assert [(e.id, e.type, e.data) for e in chapter.events] == [(1, "failed", BROKEN.model_dump())]
     assert chapter.ended
+
+
+def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) -> None:
+    job = records.submit()
+    records.settle(records.claim(), BROKEN)
+    records.client.delete(f"sl1:{job.run_id}:events")
+    assert records.story(job.id) == ["failed"]
+    last = records.events(job.id)[-1]
+    assert (last.id, last.data["code"]) == (records.view(job.id).last_event, BROKEN.code)
+    assert records.events(job.id, after=last.id) == []

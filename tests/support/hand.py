@@ -7,6 +7,8 @@ from shared.models import Model
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
 from shared.store import claims, workers
+from shared.store.admission import Placing, admit
+from shared.store.keys import INTAKE
 from shared.store.script import Store
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
@@ -47,6 +49,25 @@ class Hand:
         assert claimed is not None
         return claimed
 
+    def take_in(self) -> str:
+        """As a courier: admit the job whose pictures are to be fetched, without fetching any."""
+        call = claims.claim(self.settings, lane=INTAKE, worker=self.name, token=ids.token(), fingerprint="")
+        claimed = self.store.run(call)
+        assert claimed is not None
+        placing = Placing(
+            job=claimed.id,
+            run=ids.run_id(),
+            caller=claimed.caller,
+            model=self.model.id,
+            lane=self.model.lane,
+            priority="normal",
+            hash="fetched",
+            key=f"{claimed.caller}:fetched",
+            blobs=(),
+            request=claimed.request,
+        )
+        return self.store.run(admit(placing, self.settings, token=claimed.token))
+
     def idle(self) -> bool:
         """Whether nothing waits in the line."""
         return workers.backlog(self.store).get(self.model.lane, 0) == 0
@@ -63,6 +84,6 @@ class Hand:
         )
         return self.store.run(claims.settle(self.settings, claim, result, fingerprint=FINGERPRINT))
 
-    def fail(self, claim: claims.Claim, code: str, message: str) -> str:
-        error = JobError(code=code, message=message)
+    def fail(self, claim: claims.Claim, code: str, message: str, param: str | None = None) -> str:
+        error = JobError(code=code, message=message, param=param)
         return self.store.run(claims.settle(self.settings, claim, error, fingerprint=FINGERPRINT))

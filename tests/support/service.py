@@ -95,6 +95,8 @@ class Service:
             "--port",
             str(self._ports[name]),
             "--no-access-log",
+            "--http",
+            "api.protocol:LimitedProtocol",
         )
         return self._python(name, argv, {})
 

@@ -106,14 +106,28 @@ class Workbench:
         names = tuple(digest(p) for p in pictures)
         for name, data in zip(names, pictures, strict=True):
             self.blobs.write(name, data)
-        parts = (Text(text=text), *(Image(digest=name) for name in names))
+        images = tuple(Image(digest=name) for name in names)
+        placing = self.placing(text, images, blobs=names, parameters=Parameters(**parameters))
+        assert self.store.run(submit(placing, self.settings, metadata={}, uploaded=True)).word == "queued"
+        return placing.job
+
+    def placing(
+        self,
+        text: str,
+        images: tuple[Image, ...],
+        *,
+        blobs: tuple[str, ...] = (),
+        parameters: Parameters | None = None,
+    ) -> Placing:
+        """A question as the door hands it to the store."""
         question = Request(
             model=MODEL.id,
-            messages=(Message(role="user", parts=parts),),
-            parameters=Parameters(**parameters),
+            messages=(Message(role="user", parts=(Text(text=text), *images)),),
+            parameters=parameters or Parameters(),
         )
-        hashed = request_hash(question, MODEL.revision)
-        placing = Placing(
+        pending = any(image.url for image in images)
+        hashed = "" if pending else request_hash(question, MODEL.revision)
+        return Placing(
             job=ids.job_id(),
             run=ids.run_id(),
             caller=CALLER,
@@ -121,12 +135,10 @@ class Workbench:
             lane=MODEL.lane,
             priority="normal",
             hash=hashed,
-            key=f"{CALLER}:{hashed}",
-            blobs=names,
+            key=None if pending else f"{CALLER}:{hashed}",
+            blobs=blobs,
             request=question.model_dump_json(exclude_none=True),
         )
-        assert self.store.run(submit(placing, self.settings, metadata={}, uploaded=True)).word == "queued"
-        return placing.job
 
     def claim(self, fingerprint: str | None = None) -> Claim:
         """The next waiting run."""

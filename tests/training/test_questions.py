@@ -43,12 +43,15 @@ def answers(kind: str, shown: Scene) -> set[str]:
         (scene(), "An empty white background."),
         (scene(RED_CIRCLE), "A red circle on a white background."),
         (scene(BLUE_SQUARE, RED_CIRCLE), "A red circle and a blue square on a white background."),
-        (scene(RED_CIRCLE, BLUE_SQUARE, RED_SQUARE), "A red circle, a red square and a blue square on a white background."),
+        (
+            scene(RED_CIRCLE, BLUE_SQUARE, RED_SQUARE),
+            "A red circle, a red square and a blue square on a white background.",
+        ),
         (scene(RED_CIRCLE, RED_CIRCLE, RED_CIRCLE), "Three red circles on a white background."),
         (scene(RED_CIRCLE, RED_CIRCLE, RED_SQUARE, BLUE_SQUARE), "Four shapes on a white background."),
         (scene(text="HI"), "The text HI in green on a white background."),
     ],
-)  # fmt: skip
+)
 def test_a_description_names_what_is_there_from_left_to_right(shown: Scene, sentence: str) -> None:
     assert describe(shown) == sentence
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import CAPTION, HfCall, from_bytes, from_hf, from_picture
+from api.dialects.hf import HfCall, from_bytes, from_hf, from_picture
+from api.dialects.messages import CAPTION
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.support.mutations import refusals
@@ -73,6 +74,18 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
                 frequency_penalty=0.1,
             ),
             continue_final=True,
+            named={
+                "messages": "inputs",
+                "max_new_tokens": "parameters.max_new_tokens",
+                "temperature": "parameters.temperature",
+                "top_p": "parameters.top_p",
+                "top_k": "parameters.top_k",
+                "do_sample": "parameters.do_sample",
+                "seed": "parameters.seed",
+                "stop": "parameters.stop",
+                "repetition_penalty": "parameters.repetition_penalty",
+                "frequency_penalty": "parameters.frequency_penalty",
+            },
         ),
         task="image-text-to-text",
         stream=True,
@@ -140,14 +153,15 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
         (
             {"inputs": [{"role": "user", "content": [{"type": "image", "image": B64}]}]},
             "image-text-to-text",
-            asked(Image(data=PNG, param="inputs[0].content[0].image")),
+            asked(Image(data=PNG, param="inputs[0].content[0].image"), Text(text=CAPTION)),
         ),
     ],
 )
 def test_every_form_that_clients_send_is_read(body: Any, task: str, messages: tuple[Message, ...]) -> None:
     call = from_hf(body, "org/model")
     assert call.task == task
-    assert call.request == Request(model="org/model", messages=messages)
+    asked_in = "question" if "question" in body else "inputs"
+    assert call.request == Request(model="org/model", messages=messages, named={"messages": asked_in})
 
 
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:

@@ -5,7 +5,7 @@ import pytest
 from api.dialects.media import image, prompt_parts
 from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
-from shared.request import Image, Text
+from shared.request import MOST_PICTURES, Image, Text
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xfb\xff\xfe~ picture"
 B64 = base64.b64encode(PNG).decode()
@@ -37,7 +37,7 @@ def test_data_uris_are_read_as_real_clients_write_them(value: str) -> None:
 @pytest.mark.parametrize("value", [B64, URL_SAFE, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}"])
 def test_bare_base64_is_read_where_the_family_sends_it(value: str) -> None:
     assert image(value, "p", bare_base64=True).data == PNG
-    with pytest.raises(CallerError, match=r"`p` is not an http\(s\) URL or a data: URI"):
+    with pytest.raises(CallerError, match=r"`p` is no picture's address. Send an http\(s\) URL or a data: URI"):
         image(value, "p", bare_base64=False)
 
 
@@ -76,6 +76,7 @@ def test_base64_of_a_jpeg_is_not_taken_for_a_path() -> None:
         "data:image/png;base64,not base64!",
         "data:image/png;base64,äöü",
         "data:image/png;base64,%ff",
+        "data:image/png;base64," + "%41" * 1000,
         "data:" + "x" * 1000,
         "ä",
         "a",
@@ -88,6 +89,8 @@ def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool
     assert refused.value.code == "invalid_image_url"
     assert refused.value.param == "messages[0].content[1].image_url.url"
     assert len(refused.value.message) < 250
+    expected = "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
+    assert refused.value.message.endswith(f" Send {expected}.")
 
 
 def test_markdown_pictures_split_the_prompt_in_order() -> None:
@@ -120,3 +123,24 @@ def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
 def test_a_prompt_of_half_written_pictures_is_read_in_linear_time(unit: str) -> None:
     prompt = unit * 100_000
     assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
+
+
+def test_a_target_of_endless_parentheses_is_text() -> None:
+    prompt = "![](" + "a()" * 1_000_000 + ")"
+    assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
+
+
+def test_no_more_pictures_are_read_than_any_installation_takes() -> None:
+    parts = prompt_parts("![](http://e.org/a)" * 100_000, "inputs")
+    assert sum(isinstance(part, Image) for part in parts) == MOST_PICTURES + 1
+    assert len(parts) == MOST_PICTURES + 2
+
+
+@pytest.mark.parametrize("between", ["", " ", "\n"])
+def test_a_question_behind_its_pictures_is_the_same_as_one_sent_apart(between: str) -> None:
+    url = "https://e.org/a.png"
+    assert prompt_parts(f"![]({url}){between}![]({url}){between}What?", "inputs") == (
+        Image(url=url, param="inputs"),
+        Image(url=url, param="inputs"),
+        Text(text="What?"),
+    )

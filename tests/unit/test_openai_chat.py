@@ -71,7 +71,7 @@ FULL: dict[str, Any] = {
     "modalities": ["text"],
     "user": "u",
     "metadata": {"a": "b"},
-    "store": False,
+    "store": True,
     "service_tier": "auto",
     "safety_identifier": "s",
     "parallel_tool_calls": True,
@@ -115,7 +115,16 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
             presence_penalty=-0.5,
             repetition_penalty=1.1,
         ),
+        named={"max_new_tokens": "max_tokens"},
     )
+
+
+def test_the_metadata_of_a_chat_is_its_jobs_under_the_same_limits() -> None:
+    assert from_chat(FULL).metadata == {"a": "b"}
+    assert from_chat({"messages": ASK}).metadata == {}
+    with pytest.raises(CallerError) as refused:
+        from_chat({"messages": ASK, "metadata": {"a": "x" * 513}})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "metadata.a")
 
 
 def test_what_is_left_out_is_left_to_the_model() -> None:
@@ -160,6 +169,7 @@ def test_stop_is_a_string_or_a_list(stop: Any) -> None:
         ({"web_search_options": {}}, "web_search_options"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"verbosity": "low"}, "verbosity"),
+        ({"store": False}, "store"),
         ({"add_generation_prompt": False}, "add_generation_prompt"),
         ({"messages": [{"role": "tool", "content": "x", "tool_call_id": "1"}]}, "messages[0].role"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls"),

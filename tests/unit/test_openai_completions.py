@@ -43,6 +43,7 @@ def test_prompt_is_a_question_in_text(prompt: Any) -> None:
         model="org/model",
         messages=(Message(role="user", parts=(Text(text="Once"),)),),
         parameters=Parameters(max_new_tokens=8, temperature=0.5, do_sample=True, stop=("END",)),
+        named={"messages": "prompt", "max_new_tokens": "max_tokens", "stop": "stop_sequences"},
     )
 
 

@@ -72,6 +72,10 @@ HOSTILE = {
     "png without pixels": (make.PNG_SIGNATURE + IHDR + make.png_chunk(b"IEND", b""), "no picture data"),
     "two png headers": (make.png((5, 5), bytes(80), extra=(IHDR,)), "header chunk"),
     "png chunks": (make.PNG_SIGNATURE + IHDR + make.png_chunk(b"tEXt", b"") * 100_001, "chunks"),
+    "png of 3 bits": (make.png((8, 8), bytes(200), depth=3), "colour format"),
+    "png of unknown colours": (make.png((8, 8), bytes(200), colour=9), "colour format"),
+    "png of 16-bit palette": (make.png((8, 8), bytes(200), depth=16, colour=make.PALETTE), "colour format"),
+    "png without its palette": (make.png((8, 8), bytes(72), colour=make.PALETTE), "palette is missing"),
     "damaged webp": (b"RIFF\x20\0\0\0WEBPVP8 " + bytes(32), "damaged"),
     "gif without frame": (GIF_SCREEN + b";", "no picture data"),
     "gif comments": (GIF_SCREEN + b"!\xfe\x01a\x00" * 150_000, "blocks"),
@@ -98,8 +102,7 @@ def test_a_picture_cut_short_is_refused_at_the_door(kind: str, kept: float) -> N
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_no_prefix_of_a_picture_breaks_the_parser(kind: str) -> None:
     data = make.picture(kind)
-    whole = 2 if kind == "GIF" else 1  # a GIF may lack its trailer
-    for length in range(len(data) - whole + 1):
+    for length in range(len(data)):
         with pytest.raises(CallerError):
             inspect(data[:length], LIMITS, None)
 
@@ -117,9 +120,15 @@ def test_a_frame_larger_than_its_gif_screen_counts_in_full() -> None:
 
 
 def test_pictures_that_are_fine_alone_may_be_too_much_together() -> None:
-    six = PictureInfo("PNG", 6000, 6000)
-    check_request([six, six], LIMITS)
-    with pytest.raises(CallerError, match=r"108\.0 megapixels together"):
-        check_request([six, six, six], LIMITS)
-    with pytest.raises(CallerError, match="33 pictures"):
-        check_request([PictureInfo("PNG", 1, 1)] * 33, LIMITS)
+    six = [PictureInfo("PNG", 6000, 6000, param=f"images[{at}]") for at in range(4)]
+    check_request(six[:2], LIMITS)
+    with pytest.raises(CallerError, match=r"144\.0 megapixels together") as refused:
+        check_request(six, LIMITS)
+    assert refused.value.param == "images[2]"
+    with pytest.raises(CallerError, match="33 pictures") as refused:
+        check_request([PictureInfo("PNG", 1, 1, param=f"images[{at}]") for at in range(33)], LIMITS)
+    assert refused.value.param == "images[32]"
+
+
+def test_a_picture_is_remembered_by_the_name_its_caller_gave_it() -> None:
+    assert inspect(make.picture(), LIMITS, "inputs.image").param == "inputs.image"

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoProcessor
 from shared.errors import CallerError
 from shared.request import Image, Message, Part, Request, Role, Text
 from worker.engines.base import Prompt
-from worker.prompt import Renderer
+from worker.engines.prompt import Renderer
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 PICTURE = Pictures.new("RGB", (40, 30), "red")
@@ -156,5 +156,19 @@ def test_what_a_template_refuses_is_the_callers_error(processor: Any) -> None:
 def test_a_picture_the_template_drops_is_the_callers_error(renderer: Renderer) -> None:
     with pytest.raises(CallerError) as refused:
         build(renderer, message("system", Image()), message("user", "hi"))
-    assert refused.value.status == 400
-    assert len(refused.value.message) <= 200
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
+    assert "system message" in refused.value.message
+
+
+def test_what_a_processor_says_stays_in_the_log(
+    processor: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("/srv/models/secret.py met 'the whole prompt'")
+
+    renderer = renderer_with(processor)
+    monkeypatch.setattr(renderer, "_apply", refuse)
+    with pytest.raises(CallerError) as refused:
+        build(renderer, message("user", "hi"))
+    assert "secret" not in refused.value.message
+    assert "secret" in caplog.text

@@ -39,6 +39,7 @@ def calls() -> Iterator[Call]:
         PLACING,
         SETTINGS,
         metadata={},
+        paths={"messages": "inputs"},
         pending_terms="{}",
         idempotency="i",
         body_digest="b",
@@ -47,6 +48,7 @@ def calls() -> Iterator[Call]:
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.touch(("d",), "job_1")
+    yield admission.guess("model.m", 1.0)
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
     yield claims.renew(SETTINGS, [("run_1", "t")])
     yield claims.append(CLAIM, start=0, text="x", ids=(1,))

@@ -38,6 +38,7 @@ def start(tmp_path: Path) -> Callable[..., Child]:
 
 async def printed(child: Child) -> str:
     """The first line of its log, as soon as it is there."""
+
     async def line() -> str | Literal[False]:
         text = child.command.log.read_text()
         return text.endswith("\n") and text.strip()

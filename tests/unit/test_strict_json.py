@@ -1,7 +1,10 @@
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from api import strict_json
 from api.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, parse, read
 from shared.errors import CallerError
 
@@ -56,10 +59,34 @@ def test_nul_characters_and_emoji_are_text() -> None:
     assert parse(b'{"a": "\\u0000 \\ud83d\\ude00"}') == {"a": "\x00 \U0001f600"}
 
 
-def test_a_flood_of_empty_objects_is_refused_before_it_is_parsed() -> None:
+@pytest.mark.parametrize("value", [b"{}", b"0", b'""', b'"\\\\"', b'{"a":1}'])
+def test_a_flood_of_values_is_refused_before_it_is_parsed(value: bytes) -> None:
     with pytest.raises(CallerError) as refused:
-        parse(b"[" + b"{}," * MAX_ELEMENTS + b"{}]")
+        parse(b"[" + (value + b",") * MAX_ELEMENTS + value + b"]")
     assert refused.value.code == "payload_too_large"
+
+
+def test_counting_a_flood_stops_where_it_is_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[re.Match[bytes]] = []
+
+    class Counted:
+        def finditer(self, body: bytes) -> Iterator[re.Match[bytes]]:
+            for match in re.finditer(rb'"[^"]*"', body):
+                taken.append(match)
+                yield match
+
+    monkeypatch.setattr(strict_json, "_STRING", Counted())
+    for flood in (b'"",' * 1_000_000, b'"" ' * 1_000_000 + b"," * 200_000):
+        with pytest.raises(CallerError, match="JSON values"):
+            parse(b"[" + flood + b'""]')
+    assert len(taken) <= 3 * MAX_ELEMENTS + 10
+
+
+@pytest.mark.parametrize("escapes", [r"\\", r"\"", r"\\\"", r"\\\\"])
+def test_escapes_do_not_hide_where_a_string_ends(escapes: str) -> None:
+    texts = [escapes + "," * 60_000, "," * 60_000 + escapes]
+    body = "[" + ",".join(f'"{text}"' for text in texts) + "]"
+    assert [len(text) for text in parse(body.encode())] == [60_000 + len(escapes) // 2] * 2
 
 
 def test_long_text_full_of_commas_and_brackets_is_read() -> None:

@@ -104,8 +104,11 @@ class Engine(ABC):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """Known after `load`: 32 hex digits over everything that changes answers (weights, processor,
-        template, generation config, dtype, quantization, attention, engine)."""
+        """Known after `load`: 32 hex digits over everything that changes answers.
+
+        Weights, processor, template, generation config, dtype, quantization, attention, engine, and the size
+        pictures are shrunk to.
+        """
 
     @abstractmethod
     def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
@@ -116,7 +119,10 @@ class Engine(ABC):
 
     @abstractmethod
     def generate(self, row: Row) -> Finish:
-        """Generate to the end, blocking the calling thread. Raises Cancelled."""
+        """Generate to the end, blocking the calling thread.
+
+        Raises Cancelled, CallerError `invalid_request` for parameters that this model cannot be run with.
+        """
 
     @abstractmethod
     def idle_s(self) -> float:

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from shared.models import Model
 from shared.request import Frozen, Message, Request, Text
-from shared.settings import SettingsError
+from shared.settings import SettingsError, settings
 from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import fingerprint
@@ -75,6 +75,7 @@ class EchoEngine(Engine):
             engine=self.name,
             context_length=self._context_length,
             max_new_tokens=self._model.max_new_tokens,
+            max_side=settings().pictures.max_side,
             **self._options.model_dump(),
         )
 

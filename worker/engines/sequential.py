@@ -11,7 +11,8 @@ import torch
 import transformers
 from PIL.Image import Image as Picture
 
-from shared.errors import ModelFailed
+from shared.errors import CallerError, ModelFailed
+from shared.length import check_text
 from shared.models import Model
 from shared.request import Request
 from shared.settings import SettingsError, settings
@@ -19,15 +20,17 @@ from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import digest_folder, fingerprint
 from worker.engines.gate import Gate
-from worker.engines.sampling import Confidence, Penalties, Replay, Steps, generation_config
+from worker.engines.prompt import Renderer
+from worker.engines.sampling import Confidence, LogitsError, Penalties, Replay, Steps, generation_config
 from worker.engines.transcript import Transcript
 from worker.engines.weights import load_guess, model_folder
-from worker.prompt import Renderer
 
 # Tokenizers without a limit of their own say 1e30.
 SANE_LENGTH = 10**8
 # Cleaning up spaces rewrites at most the four characters of " n't".
 CLEAN_UP_REACH = 4
+# What a caller may bend the model's logits with.
+LOGITS = ("repetition_penalty", "temperature", "frequency_penalty", "presence_penalty")
 
 
 class SequentialEngine(Engine):
@@ -77,14 +80,22 @@ class SequentialEngine(Engine):
         return self._fingerprint
 
     def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        check_text(request, settings().api.text_limit_kb)
         prompt = self._renderer.prompt(request, pictures)
         self._budget(prompt, request.parameters.max_new_tokens)
         return prompt
 
     def generate(self, row: Row) -> Finish:
-        """Raises Cancelled, and LogitsError where the model computes nonsense."""
+        """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""
         with self._gate.enter(row.cancel), torch.inference_mode():
-            return self._generate(row)
+            try:
+                return self._generate(row)
+            except LogitsError:
+                name = next((n for n in LOGITS if getattr(row.parameters, n) is not None), None)
+                if name is None:
+                    raise
+                message = f"With this {name} the model's probabilities are no numbers any more."
+                raise CallerError("invalid_request", message, param=name) from None
 
     def idle_s(self) -> float:
         return self._gate.idle_s()
@@ -159,6 +170,7 @@ class SequentialEngine(Engine):
             device=self._network.device.type,
             context_length=self._facts.context_length,
             max_new_tokens=self._model.max_new_tokens,
+            max_side=settings().pictures.max_side,
             torch=torch.__version__,
             transformers=transformers.__version__,
         )

@@ -22,6 +22,8 @@ if run then
   entries = redis.call('XRANGE', stream, '(' .. after, status and last .. '-0' or '+', 'COUNT', a.limit)
   seen = redis.call('XRANGE', stream, after, after)
 end
-local closing = own == '1' and #entries < a.limit and a.after <= last
 local newest = own == '1' and last + 1 or last
+-- A job outlives its run's events: its end is then told from its own record.
+local untold = own == '1' or status and #entries == 0
+local closing = untold and #entries < a.limit and a.after < newest
 return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries }

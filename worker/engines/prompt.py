@@ -5,6 +5,7 @@ paths and fetches URLs it is handed. Text that callers typed stays text: a speci
 a turn of the conversation or claim a picture that is not there.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from jinja2 import TemplateError
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Message, Request, Text
+from shared.request import Image, Message, Request, Text
 from worker.engines.base import Prompt
 
+log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
-# A processor's message may quote the whole prompt.
+# A template's or processor's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
 
@@ -67,13 +69,13 @@ class Renderer:
             raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
         conversation = self._conversation(request, pictures)
         self._refuse_forged(request, conversation)
-        with _refusals(pictures):
+        with _refusals(request):
             return self._apply(request, conversation, tokenize=True, return_dict=True, return_tensors="pt")
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> Any:
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         text = self._mark * len(pictures) + self._reserved.escape(typed)
-        with _refusals(pictures):
+        with _refusals(request):
             return self._processor(
                 text=[text], images=[list(pictures)] if pictures else None, return_tensors="pt"
             )
@@ -112,25 +114,36 @@ class Renderer:
             )
 
     def _count_reserved(self, request: Request, conversation: list[dict[str, Any]]) -> int:
-        with _refusals(()):
+        with _refusals(request):
             text = self._apply(request, conversation, tokenize=False)
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return sum(token in self._reserved.ids for token in ids)
 
 
 @contextmanager
-def _refusals(pictures: Sequence[Picture]) -> Iterator[None]:
-    """What templates and processors refuse is the caller's error: they know nothing but the request."""
+def _refusals(request: Request) -> Iterator[None]:
+    """What templates and processors refuse is the caller's error: they know nothing but the request.
+
+    A template's own words are meant for its callers; a processor's may quote the prompt or name our files.
+    """
     try:
         yield
     except TemplateError as error:
-        reason = f"The model's chat template refuses these messages: {error}"
+        reason = f"The model's chat template refuses these messages: {error}"[:REASON_LIMIT]
+        raise CallerError("invalid_request", reason, param="messages") from None
     except ValueError as error:
-        reason = f"The model's processor refuses this request: {error}"
-    else:
-        return
-    code = "invalid_image" if pictures else "invalid_request"
-    raise CallerError(code, reason[:REASON_LIMIT], param="messages")
+        log.warning("the processor refuses a request: %s", str(error)[:REASON_LIMIT])
+        raise _refusal(request) from None
+
+
+def _refusal(request: Request) -> CallerError:
+    if any(m.role == "system" and any(isinstance(p, Image) for p in m.parts) for m in request.messages):
+        message = "This model takes no pictures in a system message; put them into a user's."
+        return CallerError("invalid_request", message, param="messages")
+    if request.images:
+        message = "The model's processor cannot use these pictures with these messages."
+        return CallerError("invalid_image", message, param="messages")
+    return CallerError("invalid_request", "The model's processor cannot use these messages.", param="messages")
 
 
 def _harmless(part: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""Examples that work as they are, and answers as the dialects really write them."""
+
+from dataclasses import replace
+from typing import Any
+
+from pydantic_core import to_json
+
+from api.dialects import hf_answers, native, openai_chat, openai_completions
+from api.dialects.hf import from_hf
+from api.dialects.openai_chat import ChunkHead
+from api.sse import DONE, block
+from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from shared.job import Attempt, Estimate, Event, JobView
+from shared.result import Choice, Result, Usage
+
+MODEL = "sightline/tiny"
+PICTURE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAABlBMVEX////cFBTlJRwCAAAARElEQVR42n3NsRGA"
+    "IBTA0Me3cAzZRDZzNUZhBAfwwIKzxBS5dOGf/cbxCDmEkmyqFIkSEEGetVSnzRpUroGzC61/jwUvM1QM6BMEposAAAAASUVORK5CYII="
+)
+"""A red disc on white."""
+
+QUESTION = "What is this?"
+JOB = {"model": MODEL, "input": {"prompt": QUESTION, "image": PICTURE}}
+MESSAGES = {
+    "messages": [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": QUESTION},
+                {"type": "image_url", "image_url": {"url": PICTURE}},
+            ],
+        }
+    ]
+}
+CHAT = {"model": MODEL, **MESSAGES}
+PROMPT = {"prompt": "A cat is"}
+COMPLETION = {"model": MODEL, **PROMPT}
+HF = {"inputs": {"image": PICTURE, "text": QUESTION}}
+_VQA = {"inputs": {"image": PICTURE, "question": QUESTION}}
+
+QUEUED = JobView(
+    id="job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2",
+    caller="",
+    model=MODEL,
+    status="queued",
+    created_ms=1_760_000_000_000,
+    waiting_reason="busy",
+    ahead=3,
+    estimate=Estimate(p50=1.5, p90=2.25, basis="measured"),
+    cache="MISS",
+    last_event=1,
+)
+SUCCEEDED = replace(
+    QUEUED,
+    status="succeeded",
+    started_ms=1_760_000_000_250,
+    ended_ms=1_760_000_000_750,
+    waiting_reason=None,
+    ahead=None,
+    estimate=None,
+    attempts=(Attempt(1, "worker_0c1d2e3f40516273", 1_760_000_000_250, 1_760_000_000_750, "succeeded"),),
+    result=Result(
+        choices=(Choice(text="A red disc.", finish_reason="stop", score=0.98),),
+        usage=Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64),
+        fingerprint="0123456789abcdef0123456789abcdef",
+        compute_s=0.5,
+    ),
+    last_event=4,
+)
+_TOLD = (
+    Event(1, "queued", {}, 1_760_000_000_000),
+    Event(2, "running", {"attempt": 1}, 1_760_000_000_250),
+    Event(3, "text", {"start": 0, "text": "A red disc.", "ids": [34, 8, 21]}, 1_760_000_000_700),
+    Event(4, "succeeded", {}, 1_760_000_000_750),
+)
+
+_HEAD = ChunkHead(openai_chat.completion_id(SUCCEEDED), MODEL, 1_760_000_000)
+_CHAT_CHUNKS = (
+    openai_chat.first_chunk(_HEAD),
+    openai_chat.delta_chunk(_HEAD, "A red disc."),
+    openai_chat.finish_chunk(_HEAD, "stop"),
+)
+_TEXT_CHUNKS = (
+    openai_completions.text_chunk(_HEAD, "A red disc."),
+    openai_completions.text_chunk(_HEAD, "", "stop"),
+)
+_TOKENS = (hf_answers.token_chunk(_TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2))
+
+CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
+TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
+HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
+_JOB_EVENTS = tuple(native.to_event(event, SUCCEEDED) for event in _TOLD)
+JOB_STREAM = b"".join(block(to_json(data), event=name, id=int(at)) for name, at, data in _JOB_EVENTS)
+
+_MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sightline"}
+_WAITING = {"workers": 1, "queued": 0, "estimated_time": 0.0, "basis": "measured"}
+ANSWERS: dict[str, Any] = {
+    "job-queued": native.to_job(QUEUED),
+    "job-succeeded": native.to_job(SUCCEEDED),
+    "jobs": native.to_list([SUCCEEDED], has_more=False),
+    "chat": openai_chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
+    "text": openai_completions.to_text_completion(SUCCEEDED, MODEL, 1_760_000_000),
+    "generated-text": hf_answers.to_answer(SUCCEEDED, from_hf(HF, MODEL), None),
+    "scored-answer": hf_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
+    "model": _MODEL,
+    "models": {"object": "list", "data": [_MODEL]},
+    "model-info": {
+        "model_id": MODEL,
+        "model_sha": "main",
+        "model_dtype": "float32",
+        "model_device_type": "auto",
+        "state": "ready",
+        **_WAITING,
+    },
+    "model-status": {
+        "loaded": True,
+        "state": "Loaded",
+        "compute_type": "auto",
+        "framework": "transformers",
+        **_WAITING,
+        "reason": None,
+    },
+    "model-health": {"status": "ready"},
+    "health": {"status": "ok", "store": "reachable"},
+    "ready": {"status": "ready", "models": {MODEL: "ready"}},
+    "not-ready": {"status": "not_ready", "models": {MODEL: "loading"}},
+}
+"""Answers by name."""
+
+ERRORS: dict[int, ServiceError] = {
+    400: CallerError("invalid_request", "`messages` is required.", param="messages"),
+    404: CallerError("model_not_found", "The model 'org/other' is not served here.", param="model"),
+    408: CallerError("upload_timeout", "The body did not arrive within 60 s."),
+    409: ServiceError("job_cancelled", "The job was cancelled before it ended."),
+    410: CallerError("result_expired", "The result of this job is no longer kept."),
+    413: CallerError("payload_too_large", "The body is larger than 26214400 bytes."),
+    422: CallerError("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    500: InternalError(),
+    503: Unavailable(
+        "model_loading", f"Model {MODEL} is loading.", retry_after=4, estimated_time=3.5, basis="measured"
+    ),
+    504: Unavailable("wait_exceeded", f"No answer within 120 s; /v1/jobs/{QUEUED.id} goes on."),
+}
+"""One error by status."""

@@ -1,0 +1,195 @@
+"""The shapes of the answers, as a client generator reads them.
+
+The dialects build their answers as plain dictionaries; the tests hold real ones against these.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from shared.job import CacheWord, Estimate, Priority, Status, WaitingReason
+from shared.result import Choice, FinishReason, JobError
+
+# A field that an answer may lack; it is never sent as null.
+MAY_LACK: Any = None
+
+
+class Shape(BaseModel):
+    """An object; fields may be added in later releases."""
+
+
+class JobUrls(Shape):
+    self: str
+    cancel: str
+    events: str
+
+
+class JobAttempt(Shape):
+    number: int
+    worker: str
+    started_at: float
+    ended_at: float | None
+    outcome: str | None
+
+
+class JobUsage(Shape):
+    prompt_tokens: int
+    completion_tokens: int
+    image_tokens: int
+    total_tokens: int
+
+
+class JobResult(Shape):
+    text: str
+    choices: list[Choice]
+    usage: JobUsage
+    fingerprint: str
+    compute_s: float
+
+
+class Job(Shape):
+    """Times are Unix seconds, paths in `urls` are relative to the service."""
+
+    id: str
+    object: Literal["job"]
+    status: Status
+    model: str
+    priority: Priority
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempts: list[JobAttempt]
+    cache: CacheWord | None
+    metadata: dict[str, str]
+    urls: JobUrls
+    waiting_reason: WaitingReason = Field(MAY_LACK, description="While it waits.")
+    ahead: int = Field(MAY_LACK, description="Runs that will be begun before this one.")
+    estimate: Estimate = Field(MAY_LACK, description="Seconds until the end.")
+    result: JobResult = Field(MAY_LACK, description="Of a job that succeeded.")
+    error: JobError = Field(MAY_LACK, description="Of a job that failed.")
+
+
+class JobList(Shape):
+    object: Literal["list"]
+    data: list[Job]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class JobEvent(Shape):
+    """The data of an event; `succeeded`, `failed` and `cancelled` are last and hold the job."""
+
+    at: float
+    job_id: str = MAY_LACK
+    attempt: int = Field(MAY_LACK, description="running")
+    reason: str = Field(MAY_LACK, description="requeued")
+    start: int = Field(MAY_LACK, description="text: where it begins, in code points")
+    text: str = Field(MAY_LACK, description="text")
+    ids: list[int] = Field(MAY_LACK, description="text: its tokens")
+    job: Job = Field(MAY_LACK, description="The job as it ended.")
+
+
+class TokenDetails(Shape):
+    image_tokens: int
+
+
+class TokenUsage(Shape):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: TokenDetails
+
+
+class ChatMessage(Shape):
+    role: Literal["assistant"]
+    content: str
+    refusal: None
+
+
+class ChatChoice(Shape):
+    index: int
+    message: ChatMessage
+    logprobs: None
+    finish_reason: FinishReason
+
+
+class ChatCompletion(Shape):
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: TokenUsage
+    system_fingerprint: str
+
+
+class ChatDelta(Shape):
+    content: str
+    role: Literal["assistant"] = Field(MAY_LACK, description="In the first chunk.")
+
+
+class ChatChunkChoice(Shape):
+    index: int
+    delta: ChatDelta
+    logprobs: None
+    finish_reason: FinishReason | None
+
+
+class ChatCompletionChunk(Shape):
+    """`usage` is there where stream_options.include_usage was sent: null, and numbers in the last chunk."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[ChatChunkChoice]
+    usage: TokenUsage | None = MAY_LACK
+
+
+class TextChoice(Shape):
+    index: int
+    text: str
+    logprobs: None
+    finish_reason: FinishReason | None
+
+
+class TextCompletion(Shape):
+    """Whole, or one chunk of a stream."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[TextChoice]
+    usage: TokenUsage | None = MAY_LACK
+
+
+class GeneratedText(Shape):
+    generated_text: str
+    input_text: str = Field(MAY_LACK, description="With return_full_text.")
+
+
+class ScoredAnswer(Shape):
+    """Of a question about a picture."""
+
+    answer: str
+    score: float
+
+
+class Token(Shape):
+    id: int
+    text: str
+    special: bool
+    logprob: None
+
+
+class TokenChunk(Shape):
+    """The last one holds the whole `generated_text`."""
+
+    index: int
+    token: Token
+    generated_text: str | None
+    details: None

@@ -1,0 +1,24 @@
+"""What is too long for certain, told before anything is stored, rendered or counted in tokens.
+
+How many tokens a prompt has only its model's worker knows; long texts cost it minutes to find out.
+"""
+
+from shared.errors import CallerError
+from shared.request import Request, Text
+
+
+def check_text(request: Request, limit_kb: int) -> None:
+    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together."""
+    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, Text))
+    if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
+        message = f"The request's texts are longer than {limit_kb} KiB together."
+        raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
+
+
+def check_answer(request: Request, context_length: int | None) -> None:
+    """Raises CallerError `context_length_exceeded` where the wanted answer leaves no room for a prompt."""
+    wanted = request.parameters.max_new_tokens
+    if wanted is not None and context_length is not None and wanted >= context_length:
+        message = f"{wanted} new tokens are wanted, but this model takes {context_length} with its prompt."
+        param = request.named.get("max_new_tokens", "max_new_tokens")
+        raise CallerError("context_length_exceeded", message, param=param)

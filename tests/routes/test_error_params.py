@@ -1,0 +1,111 @@
+"""An error found behind the door names the field as its caller wrote it, also where callers share a run."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.clients import until_async
+from tests.support.exchange import Exchange, posted
+from tests.support.pictures import picture, webp_lossless_header
+
+B64 = base64.b64encode(picture()).decode()
+URI = f"data:image/png;base64,{B64}"
+TINY = "sightline/tiny"
+HF = f"/models/{TINY}"
+CHATS = "/v1/chat/completions"
+PARTS = [{"type": "image_url", "image_url": {"url": URI}}, {"type": "text", "text": "What?"}]
+
+
+def _chat(**fields: Any) -> dict[str, Any]:
+    return {"model": TINY, "messages": [{"role": "user", "content": PARTS}], **fields}
+
+
+def _job(**parameters: Any) -> dict[str, Any]:
+    return {"model": TINY, "input": {"prompt": "What?", "image": B64}, "parameters": parameters}
+
+
+def _hf(**parameters: Any) -> dict[str, Any]:
+    return {"inputs": {"image": B64, "text": "What?"}, "parameters": parameters}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "found", "told"),
+    [
+        (CHATS, _chat(), "images[0]", "messages[0].content[0].image_url.url"),
+        ("/v1/jobs", _job(), "images[0]", "input.image"),
+        (HF, _hf(), "images[0]", "inputs.image"),
+        (CHATS, _chat(max_tokens=9999), "max_new_tokens", "max_tokens"),
+        ("/v1/jobs", _job(max_completion_tokens=9999), "max_new_tokens", "parameters.max_completion_tokens"),
+        (HF, _hf(max_new_tokens=9999), "max_new_tokens", "parameters.max_new_tokens"),
+        (
+            HF,
+            _hf(generate_kwargs={"temperature": 0}),
+            "temperature",
+            "parameters.generate_kwargs.temperature",
+        ),
+        (CHATS, _chat(), "messages", "messages"),
+        ("/v1/jobs", _job(), "messages", "input.prompt"),
+        (HF, _hf(), "messages", "inputs"),
+        ("/v1/completions", {"model": TINY, "prompt": "What?"}, "messages", "prompt"),
+    ],
+)
+async def test_a_workers_error_names_the_callers_own_field(
+    stage: Stage, path: str, body: dict[str, Any], found: str, told: str
+) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, body, path, prefer="wait=30")
+    await _fail(stage, found)
+    await call.finish()
+
+    assert told in call.body.decode()
+    assert (await _error(stage, call.headers["x-job-id"]))["param"] == told
+
+
+async def test_a_body_that_is_the_picture_has_no_path(stage: Stage) -> None:
+    stage.hand.beat()
+    body = Exchange(stage.app, "POST", HF, headers={"content-type": "image/png"}, chunks=(picture(),)).start()
+    await _fail(stage, "images[0]")
+    await body.finish()
+
+    assert (await _error(stage, body.headers["x-job-id"]))["param"] is None
+
+
+async def test_callers_who_share_a_run_are_each_told_their_own_path(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        mine = await client.post("/v1/jobs", json=_job(seed=1))
+        theirs = await client.post("/v1/jobs", json=_chat() | {"parameters": {"seed": 1}})
+        await _fail(stage, "images[0]")
+        params = [
+            (await client.get(j.json()["urls"]["self"])).json()["error"]["param"] for j in (mine, theirs)
+        ]
+
+    assert theirs.headers["x-cache"] == "COALESCED"
+    assert params == ["input.image", "messages[0].content[0].image_url.url"]
+
+
+async def test_pictures_too_large_together_name_the_first_that_is_too_much(stage: Stage) -> None:
+    large = base64.b64encode(webp_lossless_header(6000, 6000)).decode()
+    async with client_of(stage.app) as client:
+        refused = await client.post(HF, json={"inputs": {"images": [large] * 3, "text": "What?"}})
+
+    assert (refused.status_code, refused.json()["error_type"]) == (400, "invalid_image")
+    assert refused.json()["error"].startswith("`inputs.images[2]`: ")
+
+
+async def _fail(stage: Stage, found: str) -> None:
+    """As a worker that names what it found in the request's own terms."""
+
+    async def queued() -> bool:
+        return not stage.hand.idle()
+
+    await until_async(queued)
+    stage.hand.fail(stage.hand.take(), "invalid_request", "It cannot be used.", found)
+
+
+async def _error(stage: Stage, job: str) -> dict[str, Any]:
+    async with client_of(stage.app) as client:
+        return dict((await client.get(f"/v1/jobs/{job}")).json()["error"])

@@ -1,0 +1,30 @@
+"""The front end's own log lines are written, at the level that was asked for."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from asgi_lifespan import LifespanManager
+
+from api.app import create_app
+from shared.settings import Settings
+from tests.routes.conftest import Stage
+
+
+async def test_what_the_front_end_logs_is_written_at_the_level_asked_for(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    before = logging.root.level
+    # pytest's own handlers would keep ours away.
+    monkeypatch.setattr(logging.root, "handlers", [])
+    settings = Settings(
+        log_level="info", redis=stage.hand.settings.redis, models_file=tmp_path / "models.toml"
+    )
+    try:
+        async with LifespanManager(create_app(settings)):
+            logging.getLogger("api.edge").debug("too much")
+            logging.getLogger("api.edge").info("just enough")
+    finally:
+        logging.root.setLevel(before)
+
+    assert capfd.readouterr().err.rstrip().endswith("INFO api.edge: just enough")

@@ -1,0 +1,171 @@
+"""Heads that never end, come too slowly or are no HTTP, over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from api import protocol
+from api.protocol import HEAD_LIMIT, LimitedProtocol
+from shared.settings import Settings
+from sightline.folder import DataFolder
+from sightline.plan import Plan
+
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+LIMIT_S = 10
+
+Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answers once the body is in."""
+    if scope["type"] != "http":
+        return
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@asynccontextmanager
+async def served(**options: Any) -> AsyncIterator[Connect]:
+    config = uvicorn.Config(
+        application, port=0, lifespan="off", http="api.protocol:LimitedProtocol", log_config=None, **options
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    opened: list[asyncio.StreamWriter] = []
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        opened.append(writer)
+        return reader, writer
+
+    try:
+        yield connect
+    finally:
+        for writer in opened:
+            writer.close()
+        await server.shutdown()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    """The one answer before the server closes."""
+    raw = await asyncio.wait_for(reader.read(), LIMIT_S)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+async def asked(sent: bytes, **options: Any) -> tuple[int, dict[str, str], bytes]:
+    async with served(**options) as connect:
+        reader, writer = await connect()
+        writer.write(sent)
+        return await answer(reader)
+
+
+def code_of(status: int, headers: dict[str, str], body: bytes) -> tuple[int, str]:
+    assert headers["content-type"] == "application/json"
+    assert headers["connection"] == "close"
+    return status, json.loads(body)["error"]["code"]
+
+
+ENDLESS = {
+    "one header": GET + b"X-A: " + b"a" * (HEAD_LIMIT + 1),
+    "a header sent at once": GET + b"X-A: " + b"a" * HEAD_LIMIT + b"\r\n\r\n",
+    "many headers": GET + b"X-A: a\r\n" * (HEAD_LIMIT // 4),
+    "the URL": b"GET /" + b"a" * (HEAD_LIMIT + 100),
+    "blank lines": b"\r\n" * HEAD_LIMIT,
+}
+
+
+@pytest.mark.parametrize("sent", ENDLESS.values(), ids=ENDLESS.keys())
+async def test_a_head_that_does_not_end_is_431(sent: bytes) -> None:
+    assert code_of(*await asked(sent)) == (431, "headers_too_large")
+
+
+async def test_a_trailer_that_does_not_end_is_cut_off() -> None:
+    async with served() as connect:
+        reader, writer = await connect()
+        writer.write(POST + b"1\r\na\r\n0\r\nX-A: ")
+        await writer.drain()
+        writer.write(b"a" * 64 * HEAD_LIMIT)
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(b"a" * HEAD_LIMIT)
+                await asyncio.wait_for(writer.drain(), LIMIT_S)
+
+
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00\x01\x00", b"HELO\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+async def test_what_is_no_http_is_told_so_in_json(sent: bytes) -> None:
+    assert code_of(*await asked(sent)) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"])
+async def test_a_head_that_comes_too_slowly_is_408(monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
+    async with served() as connect:
+        reader, writer = await connect()
+        if before:
+            writer.write(before)
+            assert await reader.readuntil(b"ok")
+        writer.write(GET)
+        assert code_of(*await answer(reader)) == (408, "upload_timeout")
+
+
+async def test_a_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
+    async with served() as connect:
+        reader, _ = await connect()
+        assert await asyncio.wait_for(reader.read(), LIMIT_S) == b""
+
+
+async def test_a_slow_body_is_not_the_heads_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
+    async with served() as connect:
+        reader, writer = await connect()
+        writer.write(POST)
+        await writer.drain()
+        silent, _ = await connect()
+        assert await asyncio.wait_for(silent.read(), LIMIT_S) == b""
+        writer.write(b"2\r\nhi\r\n0\r\n\r\n")
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+
+
+async def test_large_bodies_and_many_requests_on_one_connection_are_no_heads() -> None:
+    async with served() as connect:
+        reader, writer = await connect()
+        for _ in range(3):
+            writer.write(POST + b"%x\r\n" % (4 * HEAD_LIMIT) + b"a" * 4 * HEAD_LIMIT + b"\r\n0\r\n\r\n")
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        requests = 2 * HEAD_LIMIT // len(GET)
+        writer.write((GET + b"\r\n") * requests)
+        for _ in range(requests):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+
+
+async def test_one_connection_too_many_is_told_to_come_back() -> None:
+    async with served(limit_concurrency=1) as connect:
+        first, _ = await connect()
+        reader, writer = await connect()
+        writer.write(GET + b"\r\n")
+        status, headers, body = await answer(reader)
+        assert code_of(status, headers, body) == (503, "queue_full")
+        assert headers["retry-after"] == "1"
+        assert not first.at_eof()
+
+
+def test_the_service_is_started_with_these_limits(tmp_path: Path) -> None:
+    plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    argv = plan.api().argv
+    assert argv[argv.index("--http") + 1] == f"{LimitedProtocol.__module__}:{LimitedProtocol.__name__}"
+    assert int(argv[argv.index("--limit-concurrency") + 1]) >= 1000

@@ -1,0 +1,30 @@
+import pytest
+
+from shared.errors import CallerError
+from shared.length import check_answer, check_text
+from shared.request import Message, Parameters, Request, Text
+
+
+def request(*texts: str, **fields: object) -> Request:
+    messages = tuple(Message(role="user", parts=(Text(text=text),)) for text in texts)
+    return Request(model="m", messages=messages, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("texts", [("a" * 1024,), ("é" * 256, "b" * 512), ("\N{BALLOON}" * 256,)])
+def test_texts_are_measured_together_in_bytes(texts: tuple[str, ...]) -> None:
+    check_text(request(*texts), 1)
+    with pytest.raises(CallerError, match="1 KiB") as refused:
+        check_text(request(*texts, "x", named={"messages": "prompt"}), 1)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "prompt")
+
+
+@pytest.mark.parametrize(("wanted", "context"), [(None, 10), (9, 10), (10**9, None)])
+def test_an_answer_that_may_fit_is_left_to_the_worker(wanted: int | None, context: int | None) -> None:
+    check_answer(request("x", parameters=Parameters(max_new_tokens=wanted)), context)
+
+
+def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused_under_the_callers_name() -> None:
+    asked = request("x", parameters=Parameters(max_new_tokens=10), named={"max_new_tokens": "max_tokens"})
+    with pytest.raises(CallerError) as refused:
+        check_answer(asked, 10)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")

@@ -1,0 +1,81 @@
+"""What the API knows of a model before any worker has loaded it, without going to the disk for it again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from shared.errors import CallerError
+from shared.models import Model, Models, load_models
+
+ROW = '[[models]]\nid = "org/m"\nsource = "m"\n'
+
+
+def model(tmp_path: Path, **files: object) -> Model:
+    """A model read from a models file, its folder holding these JSON files."""
+    (tmp_path / "m").mkdir()
+    for name, content in files.items():
+        (tmp_path / "m" / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "models.toml").write_text(ROW, encoding="utf-8")
+    return load_models(tmp_path / "models.toml").rows[0]
+
+
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        ({"tokenizer_config": {"chat_template": "{{ messages }}"}}, True),
+        ({"tokenizer_config": {}, "chat_template": {"chat_template": "{{ messages }}"}}, True),
+        ({"tokenizer_config": {}, "processor_config": {"chat_template": "{{ messages }}"}}, True),
+        ({"tokenizer_config": {}}, False),
+        ({"tokenizer_config": []}, None),
+        ({}, None),
+    ],
+)
+def test_whether_chats_can_be_asked_is_read_from_the_folder(
+    tmp_path: Path, files: dict[str, object], known: bool | None
+) -> None:
+    assert model(tmp_path, **files).has_chat_template is known
+
+
+def test_a_template_in_a_file_of_its_own_is_seen() -> None:
+    assert load_models(Path("models.toml")).rows[0].has_chat_template is True
+
+
+def test_the_folder_is_read_once_so_that_no_request_waits_for_a_disk(tmp_path: Path) -> None:
+    weights = {"generation_config": {"do_sample": True}, "tokenizer_config": {"chat_template": "x"}}
+    known = model(tmp_path, **weights)
+    shutil.rmtree(tmp_path / "m")
+
+    assert (known.samples, known.has_chat_template) == (True, True)
+    assert (len(known.files), known.load_guess_s) == (2, 1)
+
+
+def test_nothing_is_claimed_of_a_model_that_is_not_on_this_machine() -> None:
+    elsewhere = Model(id="org/m", source="org/m")
+    assert (elsewhere.samples, elsewhere.has_chat_template, elsewhere.files) == (None, None, ())
+
+
+def test_the_echo_engine_needs_no_folder() -> None:
+    assert (Model(id="e", engine="echo").samples, Model(id="e", engine="echo").has_chat_template) == (
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize("name", ["org/v1", "org/m/health", "org/m/info", "org/v1/m", "org/m/"])
+def test_an_id_that_its_own_paths_would_hide_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="an id holds none of"):
+        Model(id=name)
+
+
+@pytest.mark.parametrize("name", ["v1", "info/m", "org/v1-vl", "org/health.m"])
+def test_an_id_may_resemble_a_path(name: str) -> None:
+    assert Model(id=name).id == name
+
+
+def test_a_long_list_of_models_is_cut_in_the_error() -> None:
+    models = Models(tuple(Model(id=f"m{number}") for number in range(12)))
+    with pytest.raises(CallerError, match="name one of: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, …\\.$"):
+        models.resolve("dummy")

@@ -1,0 +1,94 @@
+"""A wrong setting stops the start with a sentence that names it, and never repeats a password."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.models import Model
+from shared.settings import RedisSettings, Settings, SettingsError, broker_url, load_settings
+from sightline.cli import main
+from sightline.exits import Exit
+from sightline.folder import DataFolder
+from sightline.plan import Plan
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("REDIS__URL", "nonsense", "should be redis://"),
+        ("REDIS__URL", "http://127.0.0.1/0", "should be redis://"),
+        ("REDIS__URL", "redis://127.0.0.1/zero", "should be redis://"),
+        ("REDIS__URL", "redis://127.0.0.1:99999/0", "should be redis://"),
+        ("REDIS__URL", "redis:///0", "should be redis://"),
+        ("REDIS__BROKER_DB", "0", "the records are in database 0"),
+        ("REDIS__BROKER_DB", "-1", "greater than or equal to 0"),
+        ("QUEUE__RENEW_S", "4", "at most a third of lease_s, which is 10"),
+        ("QUEUE__LEASE_S", "soon", "valid number"),
+        ("FETCH__ALLOW", "example.com,http://other.example", "'http://other.example' is neither"),
+        ("FETCH__ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither"),
+        ("FETCH__ALLOW", "10.0.0.300", "'10.0.0.300' is neither"),
+        ("FETCH__ALLOW", "example.com:8000", "'example.com:8000' is neither"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_that_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(f"SIGHTLINE_{name}", value)
+
+    assert main(["run"]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith(f"sightline: SIGHTLINE_{name}: ")
+    assert reason in said
+    assert said.count("\n") == 1
+
+
+def test_a_lease_too_short_for_its_renewals_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_QUEUE__LEASE_S", "2")
+    with pytest.raises(SettingsError, match=r"SIGHTLINE_QUEUE__RENEW_S: .*lease_s, which is 2"):
+        load_settings()
+
+
+@pytest.mark.parametrize("url", ["redis://:hidden@h:99999/0", "redis://:hid/hidden@h:1/0", "hidden"])
+def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("SIGHTLINE_REDIS__URL", url)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "hidden" not in str(refused.value)
+    with pytest.raises(ValueError, match="should be") as wrong:
+        RedisSettings.model_validate({"url": url})
+    assert "hidden" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "broker"),
+    [
+        ("redis://:s@h:7000/0", "redis://:s@h:7000/1"),
+        ("redis://h", "redis://h/1"),
+        ("rediss://u:s@h/4?ssl_cert_reqs=none", "rediss://u:s@h/5?ssl_cert_reqs=none"),
+        ("redis://h/1?db=3", "redis://h/4"),
+    ],
+)
+def test_the_broker_has_the_database_behind_the_records(url: str, broker: str) -> None:
+    assert broker_url(RedisSettings.model_validate({"url": url})) == broker
+
+
+def test_the_broker_goes_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_REDIS__BROKER_DB", "7")
+    redis = load_settings().redis
+    assert broker_url(redis) == "redis://127.0.0.1:6379/7"
+    assert "url" not in redis.model_fields_set, "`sightline run` would look for a server nobody has named"
+
+
+def test_hosts_and_networks_may_be_exempted(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = ("Pictures.example", "localhost", "10.0.0.0/8", "192.168.1.7", "fd00::/8", "host_1")
+    monkeypatch.setenv("SIGHTLINE_FETCH__ALLOW", ", ".join(entries) + ",")
+    assert load_settings().fetch.allow == entries
+
+
+def test_every_process_logs_at_the_level_that_was_asked_for(tmp_path: Path) -> None:
+    plan = Plan(Settings(log_level="debug"), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    api = plan.api().argv
+    assert api[api.index("--log-level") + 1] == "debug"
+    for command in (plan.worker(Model(id="org/m", engine="echo")), plan.courier()):
+        assert "--loglevel=debug" in command.argv
