@@ -8,8 +8,10 @@ from starlette.requests import ClientDisconnect
 from api.context import ProcessContext
 from api.edge import disconnected
 from api.problems import from_job
+from api.readiness import model_failed
 from api.reply import reply_of
 from api.submission import Terms
+from api.waiting import Over, ended
 from shared.errors import InternalError, ServiceError, Unavailable
 from shared.job import JobView
 from shared.request import Request as Question
@@ -46,17 +48,36 @@ def note_times(request: Request, view: JobView) -> None:
 async def answer(request: Request, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
     """The job as it succeeded.
 
-    Raises the job's own error, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
+    Raises the job's own error, ModelFailed, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
     """
+    limit_s = context.settings.api.sync_limit_s
     if not view.ended:
-        view = await attend(request, context, view, context.settings.api.sync_limit_s, leaves=may_leave(terms))
+        view = await attend(
+            request, context, view, limit_s, leaves=may_leave(terms), over=lambda v: v.ended or hopeless(v)
+        )
     note(request, view)
+    check_hope(context, view, terms)
     if not view.ended:
-        limit_s = context.settings.api.sync_limit_s
-        raise Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{view.id} goes on.")
+        raise wait_exceeded(view, limit_s)
     result_of(view)
     note_times(request, view)
     return view
+
+
+def hopeless(view: JobView) -> bool:
+    return view.model_failed is not None
+
+
+def check_hope(context: ProcessContext, view: JobView, terms: Terms) -> None:
+    """Raises ModelFailed where waiting for the job's model does not help; the job is left if it may be."""
+    if hopeless(view):
+        if may_leave(terms):
+            context.leaving.left(view)
+        raise model_failed(view.model, view.model_failed)
+
+
+def wait_exceeded(view: JobView, limit_s: float) -> Unavailable:
+    return Unavailable("wait_exceeded", f"No answer within {limit_s:g} s; /v1/jobs/{view.id} goes on.")
 
 
 def may_leave(terms: Terms) -> bool:
@@ -76,13 +97,19 @@ def result_of(view: JobView) -> Result:
 
 
 async def attend(
-    request: Request, context: ProcessContext, view: JobView, limit_s: float, *, leaves: bool
+    request: Request,
+    context: ProcessContext,
+    view: JobView,
+    limit_s: float,
+    *,
+    leaves: bool,
+    over: Over = ended,
 ) -> JobView:
-    """The newest view: at the job's end, or after `limit_s`.
+    """The newest view: at the job's end or where `over` says that it is enough, or after `limit_s`.
 
     Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then left too.
     """
-    waiting = asyncio.ensure_future(context.waiting.until_ended(view, limit_s))
+    waiting = asyncio.ensure_future(context.waiting.until_ended(view, limit_s, over))
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)

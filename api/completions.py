@@ -15,10 +15,11 @@ from api.body import read_body, translated
 from api.context import ProcessContext, context_of
 from api.dialects import openai_chat, openai_completions
 from api.dialects.openai_chat import Chat, ChunkHead
-from api.following import follow
+from api.following import follow_answer
 from api.preferences import terms as terms_of
 from api.preferences import waits_for_model
 from api.sse import DONE, EventStream, block, comment
+from api.submission import Terms
 from shared.job import JobView
 from shared.result import FinishReason, Usage
 
@@ -74,7 +75,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     view = await submit(request, context, question, terms)
     if asked.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, context, view, form, include_usage=asked.include_usage)
+        blocks = _blocks(request, context, view, terms, form, include_usage=asked.include_usage)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer(request, context, view, terms)
     return Response(
@@ -83,12 +84,12 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
 
 
 async def _blocks(
-    request: Request, context: ProcessContext, view: JobView, form: Form, *, include_usage: bool
+    request: Request, context: ProcessContext, view: JobView, terms: Terms, form: Form, *, include_usage: bool
 ) -> AsyncGenerator[bytes]:
     head = ChunkHead(form.id(view), view.model, view.created_ms // 1000, include_usage)
     # Held back until there is something to say: until then an error has its own status.
     opening = b"".join(_data(chunk) for chunk in form.opening(head))
-    async with aclosing(follow(request, context, view)) as events:
+    async with aclosing(follow_answer(request, context, view, terms)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)

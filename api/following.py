@@ -1,12 +1,15 @@
 """A job's story as it is told, with a line of comfort where it pauses."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from fastapi import Request
 
-from api.answering import note
+from api.answering import check_hope, note, wait_exceeded
 from api.context import ProcessContext
+from api.submission import Terms
+from api.waiting import POLL_S
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 
@@ -16,14 +19,51 @@ async def follow(
 ) -> AsyncGenerator[Event | str]:
     """Events behind id `after`, to the terminal one; a string says where the job stands while nothing comes.
 
-    Headers that have not left by then tell what became of a job whose pictures had to be fetched. Close it
-    (`aclosing`) to stop listening. Raises ServiceError, also where the story breaks off.
+    Close it (`aclosing`) to stop listening. Raises ServiceError, also where the story breaks off.
+    """
+    keepalive_s = context.settings.api.keepalive_s
+    async with aclosing(_story(request, context, view, after, keepalive_s)) as story:
+        async for found in story:
+            yield standing(found) if isinstance(found, JobView) else found
+
+
+async def follow_answer(
+    request: Request, context: ProcessContext, view: JobView, terms: Terms
+) -> AsyncGenerator[Event | str]:
+    """As `follow`, for a caller whose answer is the stream, who is not kept waiting in vain.
+
+    Raises ModelFailed, and Unavailable `wait_exceeded` where nothing has begun within `sync_limit_s`.
+    """
+    api = context.settings.api
+    began = told = time.monotonic()
+    look_s = min(api.keepalive_s, POLL_S, api.sync_limit_s)
+    async with aclosing(_story(request, context, view, 0, look_s)) as story:
+        async for found in story:
+            now = time.monotonic()
+            if isinstance(found, Event):
+                told = now
+                yield found
+                continue
+            check_hope(context, found, terms)
+            if found.status == "queued" and now - began >= api.sync_limit_s:
+                raise wait_exceeded(found, api.sync_limit_s)
+            if now - told >= api.keepalive_s:
+                told = now
+                yield standing(found)
+
+
+async def _story(
+    request: Request, context: ProcessContext, view: JobView, after: int, pause_s: float
+) -> AsyncGenerator[Event | JobView]:
+    """Events, and the job as it stands wherever nothing came for `pause_s`.
+
+    Headers that have not left by then tell what became of a job whose pictures had to be fetched.
     """
     placing = view.cache is None
-    async with aclosing(context.waiting.events(view, after, context.settings.api.keepalive_s)) as events:
+    async with aclosing(context.waiting.events(view, after, pause_s)) as events:
         async for event in events:
             if event is None:
-                yield standing(await context.jobs.get(view.caller, view.id))
+                yield await context.jobs.get(view.caller, view.id)
             else:
                 if placing:
                     note(request, await context.jobs.get(view.caller, view.id))

@@ -1,4 +1,4 @@
-"""One HTTP connection with the limits that uvicorn's own lacks: `uvicorn --http api.protocol:LimitedProtocol`.
+"""One HTTP connection with the limits that uvicorn's lacks: `uvicorn --http api.protocol:LimitedProtocol`.
 
 Its parser keeps a request's head until it is complete, however long it grows and however slowly it comes, and
 answers what it cannot parse in plain text. Bodies are limited where they are read (`api.body`).
@@ -42,7 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """What takes the parser no step further is kept by it: a head, but also a chunk's or body's trailer."""
+        """What takes the parser no step further is kept by it: a head, but also a body's trailer."""
         if self._refused:
             return
         steps = self._steps

@@ -21,7 +21,7 @@ POLL_S = 2.0
 Over = Callable[[JobView], bool]
 
 
-def _ended(view: JobView) -> bool:
+def ended(view: JobView) -> bool:
     return view.ended
 
 
@@ -33,7 +33,7 @@ class Waiting:
         self._store = store
         self._wakeups = wakeups
 
-    async def until_ended(self, view: JobView, timeout_s: float, over: Over = _ended) -> JobView:
+    async def until_ended(self, view: JobView, timeout_s: float, over: Over = ended) -> JobView:
         """The newest view; not ended where the time was over first, or `over` says that it is enough.
 
         Raises CallerError `job_not_found`.

@@ -47,7 +47,9 @@ CODES: dict[str, Code] = {
     "payload_too_large": Code(413, False, "Send a smaller body."),
     "idempotency_mismatch": Code(422, False, "Use a new Idempotency-Key for a different request."),
     "image_count_mismatch": Code(422, False, "Send as many pictures as the messages have image slots."),
-    "headers_too_large": Code(431, False, "Send fewer or shorter headers, or a shorter URL (64 KiB together)."),
+    "headers_too_large": Code(
+        431, False, "Send fewer or shorter headers, or a shorter URL (64 KiB together)."
+    ),
     "model_loading": Code(
         503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shared.job import Estimate, WaitingReason
 
 FAILURE_LIFE_MS = 120_000
-"""Longer than a supervisor's pause before it starts a failed worker again; later, nobody is trying any more."""
+"""Longer than a supervisor's pause before it starts a failed worker again; later, nobody is trying."""
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 
@@ -110,7 +110,7 @@ def estimate(lane: Lane) -> Estimate:
 
 
 def _turns_before(lane: Lane) -> float:
-    """Service times until a place is free; what is being computed is taken to be half done (submit.lua too)."""
+    """Service times until a place is free; what is being computed counts as half done (submit.lua too)."""
     computed = min(lane.running, lane.places)
     over = lane.served_first - (lane.places - computed)
     return (over + (0.5 if computed else 1.0)) / lane.places if over >= 0 else 0.0

@@ -45,8 +45,8 @@ class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
-    id of the newest event its stream holds. `model_failed` is why no worker can load the model it waits for;
-    it is kept until one can. `priority` and `metadata` are the caller's own.
+    id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
+    loaded, while that is so. `priority` and `metadata` are the caller's own.
     """
 
     id: str

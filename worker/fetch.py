@@ -209,7 +209,7 @@ def _read_head(http: h11.Connection, connection: socket.socket, allowance: Allow
             http.receive_data(chunk)
 
 
-def _read_body(http: h11.Connection, connection: socket.socket, max_bytes: int, allowance: Allowance) -> bytes:
+def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allowance: Allowance) -> bytes:
     body = bytearray()
     while True:
         event = http.next_event()
@@ -220,8 +220,8 @@ def _read_body(http: h11.Connection, connection: socket.socket, max_bytes: int, 
         elif isinstance(event, h11.Data):
             body += event.data
             allowance.take(len(event.data))
-            if len(body) > max_bytes:
-                raise _too_large(max_bytes)
+            if len(body) > limit:
+                raise _too_large(limit)
 
 
 def _receive(connection: socket.socket, allowance: Allowance) -> bytes:

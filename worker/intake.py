@@ -95,9 +95,7 @@ class Intake:
             pool.shutdown(wait=False, cancel_futures=True)
         check_request([info for _, info in found], limits)
         names = {url: name for url, (name, _) in zip(places, found, strict=True)}
-        return request.with_images(
-            tuple(Image(digest=names[i.url]) if i.url else i for i in request.images)
-        )
+        return request.with_images(tuple(Image(digest=names[i.url]) if i.url else i for i in request.images))
 
     def _held(self, job: str, allowance: Allowance, url: str, param: str) -> tuple[str, PictureInfo]:
         """Fetch one picture into the blob store; its digest and size."""

@@ -63,7 +63,7 @@ def _from_data_uri(value: str, param: str, bare_base64: bool) -> bytes:
     if prefix is None:
         raise _refusal(param, "is not a data:image/…;base64,… URI", bare_base64)
     payload = value[prefix.end() :]
-    for escape, character in _ESCAPES.items():
+    for escape, character in _ESCAPES.items() if "%" in payload else ():
         payload = payload.replace(escape, character).replace(escape.upper(), character)
     return _from_base64(payload, param, bare_base64)
 

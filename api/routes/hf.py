@@ -20,13 +20,14 @@ from api.dialects.hf import HfBody, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
-from api.following import follow
+from api.following import follow_answer
 from api.openapi import describe
 from api.plain_route import PlainRoute
 from api.preferences import preferences, waits_for_model
 from api.preferences import terms as terms_of
 from api.routes.jobs import accepted
 from api.sse import EventStream, block, comment
+from api.submission import Terms
 from shared.job import JobView
 
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 500, 503, 504)
@@ -95,16 +96,18 @@ async def _ask(request: Request, path_id: str) -> Response:
     view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits))
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, context, view)
+        blocks = _blocks(request, context, view, terms)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
     return Response(to_json(to_answer(ended, call, said_by)), media_type="application/json")
 
 
-async def _blocks(request: Request, context: ProcessContext, view: JobView) -> AsyncGenerator[bytes]:
+async def _blocks(
+    request: Request, context: ProcessContext, view: JobView, terms: Terms
+) -> AsyncGenerator[bytes]:
     index = 1
-    async with aclosing(follow(request, context, view)) as events:
+    async with aclosing(follow_answer(request, context, view, terms)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)

@@ -3,9 +3,9 @@
 A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
 finds nothing. One is sent for each run; for long lines maintenance keeps the list filled.
 
-The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis; it is rendered
-once by Celery and kombu themselves and only its ids are replaced, because sending each through a producer costs
-ten times the processor time of the rest of a submission.
+The envelope is Celery's message protocol 2 inside kombu's virtual-transport envelope for Redis. Celery and
+kombu render it once and only its ids are replaced, because sending each through a producer costs ten times
+the processor time of the rest of a submission.
 """
 
 import json

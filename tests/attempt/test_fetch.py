@@ -233,7 +233,9 @@ def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.Mon
     settings = FetchSettings(allow=("pictures.example", "other.example"))
     with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
         urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]
-        assert fetch(urls[0], settings, LIMIT, "image", alone(settings), resolving_to("127.0.0.1")) == b"picture"
+        assert (
+            fetch(urls[0], settings, LIMIT, "image", alone(settings), resolving_to("127.0.0.1")) == b"picture"
+        )
         assert "TLS" in refused(urls[1], settings, resolver=resolving_to("127.0.0.1")).message
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.models import Model
-from shared.settings import SettingsError
+from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import suite
 from worker.engines.base import Cancelled, Piece, Row
 from worker.engines.registry import create
@@ -111,6 +111,13 @@ def test_another_configuration_never_shares_the_cache() -> None:
     assert harness().engine.fingerprint == harness().engine.fingerprint
     assert harness().engine.fingerprint != harness(fail_on="x").engine.fingerprint
     assert len(harness().engine.fingerprint) == 32
+
+
+def test_pictures_shrunk_to_another_size_never_share_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = harness().engine.fingerprint
+    small = Settings(pictures=PictureSettings(max_side=512))
+    monkeypatch.setattr("worker.engines.echo.settings", lambda: small)
+    assert harness().engine.fingerprint != usual
 
 
 def test_echo_runs_where_torch_is_not_installed() -> None:

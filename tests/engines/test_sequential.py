@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
 from shared.request import Image, Message, Request, Text
-from shared.settings import SettingsError
+from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import suite
 from worker.engines.base import Piece, Row
 from worker.engines.registry import create
@@ -204,6 +204,16 @@ def test_a_changed_file_changes_the_fingerprint(harness: suite.Harness, tmp_path
     assert changed.fingerprint != harness.engine.fingerprint
 
 
+def test_pictures_shrunk_to_another_size_never_share_the_cache(
+    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = Settings(pictures=PictureSettings(max_side=512))
+    monkeypatch.setattr("worker.engines.sequential.settings", lambda: small)
+    other = create(tiny())
+    other.load()
+    assert other.fingerprint != harness.engine.fingerprint
+
+
 def test_a_model_without_a_chat_template_continues_a_raw_prompt_about_a_picture(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(TINY, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
@@ -250,7 +260,7 @@ def test_a_text_no_model_takes_is_refused_before_it_is_rendered(harness: suite.H
 def test_parameters_that_break_the_numbers_are_the_callers_error_and_not_the_models(
     harness: suite.Harness,
     monkeypatch: pytest.MonkeyPatch,
-    parameters: dict[str, float],
+    parameters: dict[str, Any],
     error: type[Exception],
 ) -> None:
     def broken(*_: object) -> None:

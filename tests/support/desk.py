@@ -12,7 +12,7 @@ from typing import Any
 from api.jobs import Jobs
 from api.readiness import ModelState
 from api.submission import Submission, Terms
-from api.waiting import Waiting
+from api.waiting import Over, Waiting, ended
 from shared.errors import CallerError
 from shared.job import CacheWord, Event, JobView
 from shared.models import Model
@@ -64,6 +64,11 @@ class Desk(Submission, Jobs, Waiting):
         error = JobError(code=code, message=message, param="messages.0")
         self._end(job, "failed", error=error)
 
+    def lose_model(self, job: str, reason: str) -> None:
+        """No worker can load the model; the job stays in the line."""
+        self._set(job, model_failed=reason)
+        self._wake()
+
     def _end(self, job: str, status: Any, **fields: Any) -> None:
         self._set(job, status=status, ended_ms=CREATED_MS + 1500, waiting_reason=None, ahead=None, **fields)
         error = fields.get("error")
@@ -76,6 +81,9 @@ class Desk(Submission, Jobs, Waiting):
         story = self.stories[job]
         story.append(Event(len(story) + 1, kind, data, CREATED_MS + 1000))
         self._set(job, last_event=len(story))
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -136,10 +144,10 @@ class Desk(Submission, Jobs, Waiting):
             raise self.refusal
         return self.states.get(model.id, NO_WORKER)
 
-    async def until_ended(self, view: JobView, timeout_s: float) -> JobView:
+    async def until_ended(self, view: JobView, timeout_s: float, over: Over = ended) -> JobView:
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.views[view.id].ended:
+                while not over(self.views[view.id]):
                     await self._changed.wait()
         except TimeoutError:
             pass

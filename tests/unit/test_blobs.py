@@ -1,4 +1,4 @@
-"""Pictures under their digest: what is there is read back, what is not is told apart from every other failure."""
+"""Pictures under their digest: what is there is read back, what is not is told apart from other failures."""
 
 from pathlib import Path
 

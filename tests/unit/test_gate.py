@@ -18,11 +18,10 @@ def test_rows_get_in_by_the_order_in_which_they_came() -> None:
         with gate.enter(cancel):
             order.append(number)
 
-    with ThreadPoolExecutor(5) as pool:
-        with gate.enter(cancel):
-            for number in range(5):
-                pool.submit(enter, number)
-                until(lambda number=number: gate.waiting == number + 1)  # type: ignore[misc]
+    with ThreadPoolExecutor(5) as pool, gate.enter(cancel):
+        for number in range(5):
+            pool.submit(enter, number)
+            until(lambda number=number: gate.waiting == number + 1)  # type: ignore[misc]
     assert order == [0, 1, 2, 3, 4]
 
 

@@ -7,7 +7,7 @@ from shared.request import Message, Parameters, Request, Text
 
 def request(*texts: str, **fields: object) -> Request:
     messages = tuple(Message(role="user", parts=(Text(text=text),)) for text in texts)
-    return Request(model="m", messages=messages, **fields)  # type: ignore[arg-type]
+    return Request(model="m", messages=messages, **fields)
 
 
 @pytest.mark.parametrize("texts", [("a" * 1024,), ("é" * 256, "b" * 512), ("\N{BALLOON}" * 256,)])

@@ -37,7 +37,7 @@ def test_data_uris_are_read_as_real_clients_write_them(value: str) -> None:
 @pytest.mark.parametrize("value", [B64, URL_SAFE, B64.rstrip("="), f"{B64[:8]}\n{B64[8:]}"])
 def test_bare_base64_is_read_where_the_family_sends_it(value: str) -> None:
     assert image(value, "p", bare_base64=True).data == PNG
-    with pytest.raises(CallerError, match=r"`p` is no picture's address. Send an http\(s\) URL or a data: URI"):
+    with pytest.raises(CallerError, match="`p` is no picture's address"):
         image(value, "p", bare_base64=False)
 
 

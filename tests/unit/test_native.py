@@ -138,6 +138,16 @@ def test_what_a_later_release_brings_is_refused_not_ignored(change: dict[str, An
         (SHORT | {"parameters": {"n": 2}}, "unknown_field", "parameters.n"),
         (SHORT | {"parameters": {"max_tokens": 0}}, "invalid_request", "parameters.max_tokens"),
         (
+            SHORT | {"parameters": {"repetition_penalty": 1e-30}},
+            "invalid_request",
+            "parameters.repetition_penalty",
+        ),
+        (
+            SHORT | {"parameters": {"repetition_penalty": 1e30}},
+            "invalid_request",
+            "parameters.repetition_penalty",
+        ),
+        (
             SHORT | {"parameters": {"max_tokens": 1, "max_new_tokens": 2}},
             "invalid_request",
             "parameters.max_tokens",

@@ -143,7 +143,9 @@ def _refusal(request: Request) -> CallerError:
     if request.images:
         message = "The model's processor cannot use these pictures with these messages."
         return CallerError("invalid_image", message, param="messages")
-    return CallerError("invalid_request", "The model's processor cannot use these messages.", param="messages")
+    return CallerError(
+        "invalid_request", "The model's processor cannot use these messages.", param="messages"
+    )
 
 
 def _harmless(part: dict[str, Any]) -> dict[str, Any]:

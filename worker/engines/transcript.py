@@ -8,7 +8,10 @@ from worker.engines.detokenizer import Decode, Detokenizer
 
 
 class Transcript:
-    """Feeds a row's `emit`; made when the row's first step begins. Every token of the answer is added, published ones too; those emit nothing."""
+    """Feeds a row's `emit`; made when the row's first step begins.
+
+    Every token of the answer is added, published ones too; those emit nothing.
+    """
 
     def __init__(self, row: Row, decode: Decode, *, unsettled: int = 0) -> None:
         self.ids: list[int] = []

@@ -1,0 +1,132 @@
+"""Callers who wait for a model that cannot be loaded, or for a turn that does not come."""
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import application, client_of, serving
+from tests.support.desk import Desk
+from tests.support.exchange import Exchange, data, posted
+
+FIRST = "job_00000000000000000000000000000001"
+REASON = "The model sightline/tiny cannot be loaded: out of memory"
+CHATS, HF = "/v1/chat/completions", "/models/sightline/tiny"
+CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What?"}]}
+INPUTS: dict[str, Any] = {"inputs": "What?"}
+DOORS = [
+    pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
+    for path, body in ((CHATS, CHAT), (HF, INPUTS))
+    for stream in (False, True)
+]
+
+
+def said(call: Exchange) -> str:
+    body = json.loads(call.body)
+    return str(body["error"]["message"] if isinstance(body["error"], dict) else body["error"])
+
+
+@pytest.mark.parametrize(("path", "body"), DOORS)
+async def test_a_caller_who_waits_for_a_model_hears_that_it_cannot_be_loaded(
+    path: str, body: dict[str, Any]
+) -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, body, path, x_wait_for_model="true")
+        await desk.submitted.wait()
+        desk.lose_model(FIRST, "out of memory")
+        await call.finish()
+        await desk.cancelled.wait()
+
+    assert (call.status, said(call), call.headers["x-should-retry"]) == (500, REASON, "false")
+
+
+@pytest.mark.parametrize(("path", "body"), DOORS)
+async def test_a_caller_who_means_to_come_back_keeps_its_place_while_the_model_is_mended(
+    path: str, body: dict[str, Any]
+) -> None:
+    desk = Desk()
+    async with application(desk) as app:
+        call = posted(app, body, path, x_wait_for_model="true", idempotency_key="k")
+        await desk.submitted.wait()
+        desk.lose_model(FIRST, "out of memory")
+        await call.finish()
+
+    assert (call.status, desk.views[FIRST].status) == (500, "queued")
+
+
+@pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
+async def test_a_stream_that_has_opened_ends_with_the_error(path: str, body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk, head_start_s=0.001) as app:
+        call = posted(app, {**body, "stream": True}, path, x_wait_for_model="true")
+        await call.until(lambda e: e.status == 200)
+        desk.lose_model(FIRST, "out of memory")
+        await call.finish()
+
+    assert data(call.body)[-1]["error"]["code"] == "model_failed"
+
+
+async def test_an_accepted_job_waits_for_the_model_to_be_mended() -> None:
+    desk = Desk()
+    async with serving(desk) as client:
+        await client.post("/v1/jobs", json=CHAT)
+        desk.lose_model(FIRST, "out of memory")
+        waited = await client.get(f"/v1/jobs/{FIRST}?wait=1")
+        desk.succeed(FIRST, "A cat.")
+        mended = await client.get(f"/v1/jobs/{FIRST}")
+
+    assert (waited.status_code, waited.json()["status"]) == (200, "queued")
+    assert mended.json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(("path", "body"), [(CHATS, CHAT), (HF, INPUTS)])
+async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: dict[str, Any]) -> None:
+    desk = Desk()
+    async with application(desk, sync_limit_s=0.01) as app:
+        call = posted(app, {**body, "stream": True}, path)
+        await call.finish()
+
+    assert (call.status, call.headers["retry-after"]) == (504, "1")
+    assert said(call) == f"No answer within 0.01 s; /v1/jobs/{FIRST} goes on."
+    assert desk.views[FIRST].status == "queued"
+
+
+async def test_a_stream_that_has_opened_and_never_begins_says_so() -> None:
+    async with application(Desk(), sync_limit_s=0.01, head_start_s=0.001) as app:
+        call = posted(app, {**CHAT, "stream": True})
+        await call.finish()
+
+    assert (call.status, data(call.body)[-1]["error"]["code"]) == (200, "wait_exceeded")
+
+
+async def test_a_stream_that_has_begun_takes_its_time() -> None:
+    desk = Desk()
+    desk.script = desk.run
+    async with application(desk, sync_limit_s=0.001, keepalive_s=0.001) as app:
+        call = posted(app, {**CHAT, "stream": True})
+        await call.until(lambda e: e.body.count(b": running") > 2)
+        desk.succeed(FIRST, "A cat.")
+        await call.finish()
+
+    assert (call.status, data(call.body)[-1]) == (200, "[DONE]")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_store_tells_who_waits_that_the_load_failed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    monkeypatch.setattr("api.waiting.POLL_S", 0.01)
+    stage.hand.beat("loading")
+    call = posted(stage.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
+    async with client_of(stage.app) as client:
+        while not (queued := (await client.get("/v1/jobs")).json()["data"]):
+            assert call.status == 0, call.body
+        stage.hand.beat("gone", failed="out of memory", failed_ms=str(int(time.time() * 1000)))
+        await call.finish()
+        job = await client.get(queued[0]["urls"]["self"] + "?wait=5")
+
+    assert (call.status, said(call)) == (500, REASON)
+    assert job.json()["status"] == "cancelled"
