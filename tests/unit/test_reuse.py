@@ -41,7 +41,7 @@ def test_hugging_face_routes_keep_the_documented_cache(
         (SEEDED, None, True),
         (Parameters(do_sample=False), None, True),
         (Parameters(do_sample=True), False, False),
-        (Parameters(top_p=0.5), False, False),
+        (Parameters(top_p=0.5), False, True),
     ],
 )
 def test_sampling_without_a_seed_is_a_new_draw(

@@ -118,7 +118,9 @@ def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> Non
 def test_a_script_is_given_what_it_reads(call: Call) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
-    never_refused = {"must_be_ready", "patience_ms", "max_queued", "pending"} if call.script.name == "admit" else set()
+    never_refused = (
+        {"must_be_ready", "patience_ms", "max_queued", "pending"} if call.script.name == "admit" else set()
+    )
     assert used(call.script.source) - never_refused - given == set()
 
 
