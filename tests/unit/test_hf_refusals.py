@@ -1,0 +1,146 @@
+"""Hugging Face bodies that are wrong: which field, never the value, never a server error."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from api.dialects.hf import from_bytes, from_hf
+from shared.errors import CallerError
+from tests.support.mutations import refusals
+
+PNG = b"\x89PNG\r\n\x1a\n picture"
+B64 = base64.b64encode(PNG).decode()
+URL = "https://example.org/a.png"
+TURNS = [
+    {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "A?"}, {"type": "image"}]},
+    {"role": "assistant", "content": "It is"},
+]
+FULL: dict[str, Any] = {
+    "inputs": {"text": TURNS, "images": [URL, B64]},
+    "parameters": {
+        "max_new_tokens": 5,
+        "temperature": 0.5,
+        "top_p": 0.5,
+        "top_k": 3,
+        "do_sample": True,
+        "seed": 7,
+        "stop": ["END"],
+        "stop_sequences": ["END"],
+        "repetition_penalty": 1.1,
+        "frequency_penalty": 0.1,
+        "return_full_text": True,
+        "details": False,
+        "watermark": False,
+        "typical_p": 1.0,
+        "num_beams": 1,
+        "use_cache": True,
+        "generate_kwargs": {"max_new_tokens": 5, "do_sample": True},
+    },
+    "options": {"use_cache": False, "wait_for_model": True},
+    "stream": True,
+}
+
+
+@pytest.mark.parametrize("images", [[], [URL], [URL, URL, URL]])
+def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_hf({"inputs": {"text": TURNS, "images": images}}, "m")
+    assert (refused.value.code, refused.value.status) == ("image_count_mismatch", 422)
+    assert refused.value.param == "inputs.images"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        ({}, "invalid_request", "inputs"),
+        ({"inputs": None}, "invalid_request", "inputs"),
+        ({"inputs": 5}, "invalid_request", "inputs"),
+        ({"inputs": {}}, "invalid_request", "inputs"),
+        ({"inputs": []}, "invalid_request", "inputs"),
+        ({"inputs": ["Hi"]}, "invalid_request", "inputs[0]"),
+        ({"inputs": "Hi", "more": 1}, "unknown_field", "more"),
+        ({"inputs": {"text": "Hi", "more": 1}}, "unknown_field", "inputs.more"),
+        ({"inputs": {"text": "Hi", "question": "Hi"}}, "invalid_request", "inputs.question"),
+        ({"inputs": {"text": "Hi", "image": URL, "images": [URL]}}, "invalid_request", "inputs.images"),
+        ({"inputs": {"question": "Hi"}}, "invalid_request", "inputs.image"),
+        ({"inputs": {"text": ["Hi"]}}, "invalid_request", "inputs.text[0]"),
+        ({"inputs": {"image": "/etc/passwd", "text": "Hi"}}, "invalid_image_url", "inputs.image"),
+        ({"inputs": {"images": [URL, "file:///x"], "text": "Hi"}}, "invalid_image_url", "inputs.images[1]"),
+        ({"inputs": "![](/etc/passwd)"}, "invalid_image_url", "inputs"),
+        ({"inputs": B64, "image": B64}, "invalid_request", "question"),
+        ({"inputs": B64, "image": URL, "question": "?"}, "invalid_request", "image"),
+        ({"inputs": {}, "question": "?"}, "invalid_request", "inputs"),
+        ({"inputs": "Hi", "parameters": []}, "invalid_request", "parameters"),
+        ({"inputs": "Hi", "parameters": {"min_p": 1}}, "unknown_field", "parameters.min_p"),
+        (
+            {"inputs": "Hi", "parameters": {"max_new_tokens": 0}},
+            "invalid_request",
+            "parameters.max_new_tokens",
+        ),
+        (
+            {"inputs": "Hi", "parameters": {"max_length": 20}},
+            "unsupported_parameter",
+            "parameters.max_length",
+        ),
+        ({"inputs": "Hi", "parameters": {"num_beams": 4}}, "unsupported_parameter", "parameters.num_beams"),
+        ({"inputs": "Hi", "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
+        ({"inputs": "Hi", "parameters": {"lang": "de"}}, "unsupported_parameter", "parameters.lang"),
+        (
+            {"inputs": "Hi", "parameters": {"stop": ["a"], "stop_sequences": ["b"]}},
+            "invalid_request",
+            "parameters.stop_sequences",
+        ),
+        (
+            {"inputs": "Hi", "parameters": {"generate_kwargs": {"top_p": 2}}},
+            "invalid_request",
+            "parameters.generate_kwargs.top_p",
+        ),
+        (
+            {"inputs": "Hi", "parameters": {"generate_kwargs": {"num_beams": 2}}},
+            "unsupported_parameter",
+            "parameters.generate_kwargs.num_beams",
+        ),
+        (
+            {"inputs": "Hi", "parameters": {"seed": 1, "generate_kwargs": {"seed": 2}}},
+            "invalid_request",
+            "parameters.generate_kwargs.seed",
+        ),
+        (
+            {"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 0}},
+            "invalid_request",
+            "parameters.top_k",
+        ),
+        ({"inputs": "Hi", "options": {"use_cache": "no"}}, "invalid_request", "options.use_cache"),
+        ({"inputs": "Hi", "options": {"use_gpu": True}}, "unknown_field", "options.use_gpu"),
+    ],
+)
+def test_wrong_field_is_named(body: Any, code: str, param: str | None) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_hf(body, "m")
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        FULL,
+        {"inputs": {"image": B64, "question": "?"}, "parameters": {"top_k": 1}},
+        {"inputs": B64, "question": "?", "image": B64},
+        {"inputs": f"a ![]({URL}) b"},
+        {"inputs": TURNS[1:]},
+    ],
+)
+def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
+    found = refusals(lambda broken: from_hf(broken, "m"), body)
+    assert len(found) > 20
+    assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+
+
+def test_picture_data_never_stands_in_an_error() -> None:
+    secret = "QUJD" * 1000
+    for body in ({"inputs": {"image": secret + "!", "text": "?"}}, {"inputs": {"images": [secret, 5]}}):
+        with pytest.raises(CallerError) as refused:
+            from_bytes(json.dumps(body).encode(), None, "m")
+        assert "QUJD" not in refused.value.message
