@@ -11,10 +11,9 @@ from api.dialects.openai_chat import (
     to_completion,
     usage_chunk,
 )
-from api.dialects.openai_errors import to_error, to_stream_error
-from shared.errors import CODES, CallerError, ServiceError, Unavailable
+from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
-from shared.result import JobError, Usage
+from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.views import QUEUED, succeeded
@@ -274,31 +273,3 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
 def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:
     with pytest.raises(ValueError, match="has no result"):
         to_completion(QUEUED, "org/model", 0)
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (CallerError("invalid_image", "m", param="p"), "invalid_request_error"),
-        (CallerError("model_not_found", "m", param="p"), "invalid_request_error"),
-        (ServiceError("internal_error", "m", param="p"), "server_error"),
-        (JobError(code="attempts_exhausted", message="m", param="p"), "server_error"),
-        (JobError(code="code_of_a_later_release", message="m", param="p"), "server_error"),
-    ],
-)
-def test_error_type_follows_its_status(error: ServiceError | JobError, kind: str) -> None:
-    inner = {"message": "m", "type": kind, "param": "p", "code": error.code}
-    assert to_error(error) == {"error": inner}
-    assert to_stream_error(error) == {"error": inner, "error_type": "generation"}
-
-
-def test_every_code_has_an_openai_form() -> None:
-    for code in CODES:
-        assert to_error(ServiceError(code, "m"))["error"]["code"] == code
-
-
-def test_loading_model_says_when_to_come_back() -> None:
-    error = Unavailable("no_worker", "m", retry_after=5, estimated_time=12.5, basis="no_worker")
-    body = to_error(error)
-    assert body["estimated_time"] == 12.5
-    assert body["basis"] == "no_worker"
