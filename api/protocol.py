@@ -99,11 +99,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refused = True
         self._stop_timer()
         if self.cycle is not None and not self.cycle.response_complete:
-            self.transport.close()
-            return
+            if not self._is_own():
+                self.transport.close()
+                return
+            # The handler waits for a body that will not come.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.write(_answer(error))
         self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _is_own(self) -> bool:
+        """Whether what is refused belongs to the request being read, whose answer has not begun."""
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
 
 def _answer(error: ServiceError) -> bytes:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from shared.job import Estimate, WaitingReason
 
-FAILURE_LIFE_MS = 120_000
-"""Longer than a supervisor's pause before it starts a failed worker again; later, nobody is trying."""
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 
@@ -58,12 +56,9 @@ class Lane:
         """ready, failed, loading or no_worker."""
         if self.ready:
             return "ready"
-        since_failure = self.now_ms - self.failed_ms
-        if self.loading and (self.load_started_ms or 0) > self.failed_ms:
+        if self.loading and (self.failed is None or (self.load_started_ms or 0) > self.failed_ms):
             return "loading"
-        if self.failed is not None and since_failure < FAILURE_LIFE_MS:
-            return "failed"
-        return "loading" if self.loading else "no_worker"
+        return "no_worker" if self.failed is None else "failed"
 
 
 def waiting_reason(lane: Lane, *, placed: bool) -> WaitingReason:

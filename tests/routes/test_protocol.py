@@ -114,6 +114,11 @@ async def test_what_is_no_http_is_told_so_in_json(sent: bytes) -> None:
     assert code_of(*await asked(sent)) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("chunk", [b"ZZ\r\n", b"2\r\nok\r\nZZ\r\n"])
+async def test_a_body_whose_framing_is_broken_is_told_so_in_json(chunk: bytes) -> None:
+    assert code_of(*await asked(POST + chunk)) == (400, "invalid_request")
+
+
 @pytest.mark.parametrize("before", [b"", GET + b"\r\n"])
 async def test_a_head_that_comes_too_slowly_is_408(monkeypatch: pytest.MonkeyPatch, before: bytes) -> None:
     monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)

@@ -32,7 +32,6 @@ READY = {"ready": 1, "service_ms": 2000.0}
             "loading",
             "model_loading",
         ),
-        ({"failed": "no memory", "failed_ms": -90_000}, "no_worker", "no_worker"),
     ],
 )
 def test_a_caller_learns_why_it_waits(facts: dict[str, object], state: str, reason: str) -> None:

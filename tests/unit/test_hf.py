@@ -41,8 +41,17 @@ FULL: dict[str, Any] = {
 }
 
 
-NAMED = ("max_new_tokens", "temperature", "top_p", "top_k", "do_sample", "seed", "stop")
-NAMED += ("repetition_penalty", "frequency_penalty")
+NAMED = [
+    "max_new_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "do_sample",
+    "seed",
+    "stop",
+    "repetition_penalty",
+    "frequency_penalty",
+]
 
 
 def asked(*parts: Text | Image) -> tuple[Message, ...]:
