@@ -2,9 +2,9 @@ import socket
 import ssl
 import threading
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
+import trustme
 
 from shared.addresses import IPAddress
 from shared.errors import CallerError
@@ -18,7 +18,7 @@ HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
 NAMED = FetchSettings(allow=("pictures.example",))
 LIMIT = 100_000
 OK = b"HTTP/1.1 200 OK\r\n"
-CERTIFICATE = Path(__file__).parents[1] / "data" / "origin.pem"
+AUTHORITY = trustme.CA()
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -220,12 +220,14 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
 
 def served_tls() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
+    AUTHORITY.issue_cert("pictures.example").configure_cert(context)
     return context
 
 
 def trusting() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(CERTIFICATE))
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    return context
 
 
 def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
