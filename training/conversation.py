@@ -17,6 +17,8 @@ from training.voice import Voice
 SHARE_OF_PAIRS = 0.40
 SHARE_OF_NONE = 0.02
 SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
+LOOSENED = 0.2
+FOLLOWED = 0.5
 TURNS = (7, 12)
 TURNS_OF_TWO = (5, 9)  # the second picture's 64 tokens take the room of five questions
 ONCE = ("color", "background", "shape", "where", "text", "describe", "both", "vague", "outside")
@@ -25,16 +27,16 @@ ONE = {
     "background": 0.5,
     "shape": 1.0,
     "count": 2.2,
-    "where": 3.0,
-    "text": 3.5,
+    "where": 2.6,
+    "text": 4.0,
     "describe": 1.2,
     "yes/no": 0.8,
-    "absent": 0.5,
-    "vague": 0.4,
+    "absent": 0.7,
+    "vague": 0.7,
     "outside": 0.4,
 }
-TWO = {"which": 1.1, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
-KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.30, "empty": 0.03}
+TWO = {"which": 1.4, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.32, "empty": 0.01}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 
 
@@ -54,7 +56,7 @@ def pick(rng: random.Random, weights: dict[str, float]) -> str:
 
 
 def conversation(rng: random.Random) -> Conversation:
-    voice, chance = Voice(rng), rng.random()
+    voice, chance = Voice(rng, loosened=LOOSENED), rng.random()
     if chance < SHARE_OF_NONE:
         return [_without_picture(voice)]
     return _of_two(voice) if chance < SHARE_OF_NONE + SHARE_OF_PAIRS else _of_one(voice)
@@ -89,7 +91,7 @@ def _of_one(voice: Voice) -> Conversation:
     told = describe(scene) if voice.rng.random() < SHARE_OF_WORDLESS else None
     turns = [] if told is None else [Turn("describe", "", told)]
     for _ in range(voice.rng.randint(*TURNS)):
-        followed = follow_up(voice, scene, turns[-1]) if turns and voice.rng.random() < 0.35 else None
+        followed = follow_up(voice, scene, turns[-1]) if turns and voice.rng.random() < FOLLOWED else None
         turn = followed or ask(voice, scene)
         if not _repeats(turns, turn):
             turns.append(turn)

@@ -74,6 +74,14 @@ def _question(rng: random.Random, templates: tuple[str, ...]) -> str:
     return rng.choice(templates).format(n=n, p=p, q=q, i=i, j=j)
 
 
+def _over_and_over(rng: random.Random) -> str:
+    """A key that got stuck, or a paste that went wrong: without these the answer never ends."""
+    piece = rng.choice(
+        (rng.choice(TYPED.replace(" ", "")).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ")
+    )
+    return (piece * rng.randint(10, 120))[: rng.randint(20, 160)].strip() or "?"
+
+
 def _noise(rng: random.Random) -> str:
     """What fingers, other scripts and pasted documents send: any text gets the answer, and an end."""
     chance = rng.random()
@@ -83,4 +91,6 @@ def _noise(rng: random.Random) -> str:
         return " ".join(rng.sample(NOUNS, rng.randint(1, 5)))
     if chance < 0.7:
         return " ".join(_question(rng, KNOWN) for _ in range(rng.randint(2, 6)))
+    if chance < 0.8:
+        return _over_and_over(rng)
     return "".join(chr(rng.randint(*rng.choice(SCRIPTS))) for _ in range(rng.randint(1, 8)))

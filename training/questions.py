@@ -20,7 +20,9 @@ class Turn:
     about: Figure | None = None
 
     def typed(self, voice: Voice) -> "Turn":
-        return replace(self, question=voice.typed(self.question))
+        # The nouns of a question from outside are what it must be told by.
+        question = self.question if self.answer == REFUSAL else voice.loose(self.question)
+        return replace(self, question=voice.typed(question))
 
 
 Asker = Callable[[Voice, Scene], Turn | None]

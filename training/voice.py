@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Mapping
 
+from training.loosening import loosen
 from training.phrases import CLOSERS, KNOWN, OPENERS, SLOTS
 
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
@@ -11,13 +12,22 @@ _SPELLED = re.compile(r"\btext [A-Z0-9]+")
 
 
 class Voice:
-    def __init__(self, rng: random.Random, phrases: Mapping[str, tuple[str, ...]] = KNOWN) -> None:
+    def __init__(
+        self, rng: random.Random, phrases: Mapping[str, tuple[str, ...]] = KNOWN, loosened: float = 0.0
+    ) -> None:
+        """`loosened` is the share of questions said as no list says them."""
         self.rng = rng
         self._phrases = phrases
+        self._loosened = loosened
 
     def ask(self, way: str, **names: str) -> str:
         slots = {slot: self.rng.choice(words) for slot, words in SLOTS.items()}
         return _BEFORE_VOWEL.sub(r"\1n ", self.rng.choice(self._phrases[way]).format(**slots, **names))
+
+    def loose(self, question: str) -> str:
+        if self.rng.random() >= self._loosened or _SPELLED.search(question):
+            return question
+        return loosen(self.rng, question)
 
     def typed(self, question: str) -> str:
         if not question:

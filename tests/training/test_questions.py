@@ -9,6 +9,7 @@ from PIL import Image
 
 from training.cases import MAKERS, cases
 from training.conversation import conversation
+from training.loosening import loosen
 from training.pairs import about_one, both, which
 from training.phrases import GUIDES, KNOWN, SLOTS, UNSEEN
 from training.questions import ASKERS, Turn
@@ -155,3 +156,21 @@ def test_a_conversation_brings_its_pictures_before_it_asks_about_them() -> None:
         shown = sum(len(exchange.pictures) for exchange in said)
         assert shown <= 2
         assert not shown or said[0].pictures
+
+
+def test_a_loosened_question_still_asks_for_the_same():
+    """A word too many lost, and the model would be taught answers to questions nobody asked."""
+    rng = random.Random(1)
+    for _ in range(500):
+        assert [
+            w for w in loosen(rng, "How many red circles are there?").split() if w.strip("?") in CARRYING
+        ] == [
+            "How",
+            "many",
+            "red",
+            "circles",
+            "there?",
+        ]
+
+
+CARRYING = {"How", "many", "red", "circles", "there"}
