@@ -12,7 +12,7 @@ from api import problems
 from api.context import ProcessContext
 from api.edge import Edge
 from api.openapi import install_schema
-from api.routes import chat, health, hf, hf_info, jobs, models
+from api.routes import admin, chat, health, hf, hf_info, jobs, models
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -52,6 +52,7 @@ def create_app(
         hf_info.router,
         models.router,
         health.router,
+        admin.router,
         hf.root_router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.

@@ -8,6 +8,7 @@ from shared.models import Model
 from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store.script import AsyncStore
+from shared.store.upkeep import pause
 
 
 class Jobs:
@@ -45,6 +46,21 @@ class Jobs:
     async def cancel(self, caller: str, job_id: str) -> JobView:
         """Harmless twice and after the end. Raises CallerError `job_not_found`."""
         return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
+
+    async def question(self, caller: str, job_id: str) -> transitions.Asked:
+        """What an ended job asked. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
+        asked = await self._store.run(transitions.asked(caller, job_id))
+        if asked is None:
+            raise CallerError("job_not_found", "There is no such job.")
+        if asked.status is None:
+            raise CallerError("job_not_ended", "The job has not ended yet.")
+        if asked.request is None:
+            raise CallerError("result_expired", "What this job asked is no longer kept.")
+        return asked
+
+    async def pause(self, model: Model, *, paused: bool) -> None:
+        """Stop the beginning of a model's jobs, or let it go on."""
+        await self._store.run(pause(model.lane, paused=paused))
 
     async def purge(self, caller: str, job_id: str) -> None:
         """Raises CallerError `job_not_found`."""

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from shared.errors import ModelFailed, ServiceError, Unavailable
-from shared.estimate import Lane, loading_time
+from shared.estimate import Calibration, Lane, loading_time
 from shared.models import Model
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready."""
+    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready.
+
+    `engine` and `engine_reason`: what computes the answers and why, as the last worker to load the model
+    said. `calibration` is how the promises to waiting callers did.
+    """
 
     state: str
     workers: int
@@ -17,12 +21,27 @@ class ModelState:
     estimated_time: float
     basis: str
     reason: str | None = None
+    engine: str | None = None
+    engine_reason: str | None = None
+    paused: bool = False
+    calibration: Calibration | None = None
 
 
 def model_state(model: Model, lane: Lane) -> ModelState:
     seconds, basis = loading_time(lane, model.load_guess_s)
     workers = lane.ready + lane.loading
-    return ModelState(lane.state, workers, lane.queued, round(seconds, 3), basis, lane.failed)
+    return ModelState(
+        lane.state,
+        workers,
+        lane.queued,
+        round(seconds, 3),
+        basis,
+        lane.failed,
+        lane.engine,
+        lane.engine_reason,
+        lane.paused,
+        lane.calibration,
+    )
 
 
 def model_failed(model: str, reason: str | None) -> ModelFailed:

@@ -11,6 +11,7 @@ from api.readiness import model_state, not_ready
 from shared import ids
 from shared.addresses import check_url
 from shared.blobs import Blobs, digest
+from shared.cost import cost
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.estimate import Lane
 from shared.hashing import request_hash
@@ -22,10 +23,12 @@ from shared.request import Image, Request
 from shared.reuse import reusable
 from shared.settings import PictureSettings, Settings
 from shared.store import jobs
-from shared.store.admission import DELETION_POLL_S, Placing, Submitted, guess, submit, touch
+from shared.store.admission import DELETION_POLL_S, NOW, Placing, Submitted, guess, submit, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
+from shared.store.room import Room
 from shared.store.script import AsyncStore
+from shared.times import Times
 
 SMALL = 64 * 2**10
 """Bytes of pictures that are read at once: handing them to a thread costs more than reading them."""
@@ -51,6 +54,8 @@ class Terms:
     body_digest: str = ""
     metadata: dict[str, str] = field(default_factory=dict)
     priority: Priority = "normal"
+    times: Times = NOW
+    retry_of: str | None = None
     must_be_ready: bool = False
 
 
@@ -65,16 +70,19 @@ class Submission:
         self._store = store
         self._nudger = nudger
         self._blobs = blobs
+        self._room = Room(store, settings.redis.full_at)
         self._facts: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms) -> JobView:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
-        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`), ModelFailed, Unavailable
-        (`model_loading`, `no_worker`, `queue_full`, `store_unavailable`).
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `result_expired` where the pictures of a
+        retry are gone), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `queue_full`,
+        `caller_queue_full`, `store_unavailable`).
         """
         model = self._models.resolve(request.model)
+        await self._room.check()
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
@@ -84,7 +92,8 @@ class Submission:
         request, data = await self._checked(request)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
-        pending = any(image.url for image in request.images)
+        terms.times.check(time.time_ns() // 10**6)
+        pending = any(image.url for image in request.images) or terms.times.schedule_at is not None
         samples = model.samples if lane.samples is None else lane.samples
         reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)
         placing = _placing(request, terms, model, reuse=reuse, pending=pending)
@@ -98,9 +107,13 @@ class Submission:
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
             must_be_ready=terms.must_be_ready,
+            times=terms.times,
+            retry_of=terms.retry_of,
         )
         answer = await self._store.run(ask())
         if answer.word == "pictures":
+            if not data.keys() >= set(answer.missing):
+                raise CallerError("result_expired", "The pictures of this job are no longer kept.")
             await self._upload(placing.job, {name: data[name] for name in answer.missing})
             answer = await self._store.run(ask(uploaded=True))
         return await self._admitted(answer, model)
@@ -130,14 +143,11 @@ class Submission:
                 "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
             )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        if word in ("slow", "full"):
-            wait = (lane.service_ms or 1000) / 1000 * lane.queued / lane.places
-            limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
-            return Unavailable(
-                "queue_full",
-                f"{lane.queued} requests wait for {model.id} already{limit}.",
-                retry_after=min(max(wait, 1), 60),
-            )
+        if word in ("slow", "full", "crowded"):
+            wait_s = (lane.service_ms or 1000) / 1000 * lane.queued / lane.places
+            return _line_full(word, model, lane.queued, wait_s)
+        if word == "paused":
+            return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=60)
         if word == "unready":
             return not_ready(model, model_state(model, lane))
         return InternalError()
@@ -178,6 +188,16 @@ class Submission:
         return lane
 
 
+def _line_full(word: str, model: Model, queued: int, wait_s: float) -> Unavailable:
+    retry_after = min(max(wait_s, 1), 60)
+    if word == "crowded":
+        message = f"Too many of your requests wait for {model.id} already."
+        return Unavailable("caller_queue_full", message, retry_after=retry_after)
+    limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
+    message = f"{queued} requests wait for {model.id} already{limit}."
+    return Unavailable("queue_full", message, retry_after=retry_after)
+
+
 def _rendered(request: Request, terms: Terms, model: Model, lane: Lane) -> Request:
     """A model without a chat template is sent the prompt as it stands.
 
@@ -215,5 +235,6 @@ def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pendi
         hash=hashed,
         key=f"{terms.caller}:{hashed}" if reuse and not pending else None,
         blobs=tuple(dict.fromkeys(i.digest for i in request.images if i.digest)),
+        cost=cost(request, model),
         request=request.model_dump_json(exclude_none=True),
     )

@@ -1,6 +1,8 @@
-"""Writes docs/settings.md and docs/errors.md from what they describe: `python -m docs.generate`."""
+"""Writes settings.md, errors.md and transitions.md from what they describe: `python -m docs.generate`."""
 
+import re
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -8,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from shared.errors import CODES
 from shared.settings import fields
+from shared.store.script import FOLDER
 
 HERE = Path(__file__).parent
 
@@ -28,9 +31,22 @@ whether the same request may succeed later; `Retry-After` then says when.
 """
 
 
+TRANSITIONS = """\
+# Transitions
+
+Records change by the Lua scripts in `shared/store/scripts/`, one for each transition, which Redis runs with
+nothing in between; a script's header names its arguments and keys. Each is safe to repeat, because replies
+get lost. *Tells* are the events that readers of a job's stream get.
+"""
+
+
 def pages() -> dict[Path, str]:
     """Each generated page's text."""
-    return {HERE / "settings.md": _settings(), HERE / "errors.md": _errors()}
+    return {
+        HERE / "settings.md": _settings(),
+        HERE / "errors.md": _errors(),
+        HERE / "transitions.md": _transitions(),
+    }
 
 
 def _settings() -> str:
@@ -45,6 +61,20 @@ def _errors() -> str:
         for name, code in ranked
     ]
     return ERRORS + _table(("code", "status", "repeat", "what to do"), rows)
+
+
+def _transitions() -> str:
+    rows = [(f"`{path.stem}`", *_header(path)) for path in sorted(FOLDER.glob("*.lua"))]
+    return TRANSITIONS + _table(("script", "what it does", "answers", "tells"), rows)
+
+
+def _header(path: Path) -> tuple[str, str, str]:
+    """A script's purpose, replies and events, from the comment it begins with."""
+    written = path.read_text(encoding="utf-8").splitlines()
+    lines = takewhile(lambda line: line.startswith("--") and "@include" not in line, written)
+    purpose, *named = re.split(r"\n {3}(?=\w)", "\n".join(line.removeprefix("--") for line in lines))
+    said = {name: " ".join(text.split()) for name, _, text in (entry.partition(" ") for entry in named)}
+    return " ".join(purpose.split()), said.get("returns", ""), said.get("events", "")
 
 
 def _default(field: FieldInfo) -> str:

@@ -4,7 +4,9 @@ Digests are internal: callers never see or send one. Writing the same bytes twic
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -47,6 +49,18 @@ class Blobs:
 
     async def write_async(self, name: str, data: bytes) -> None:
         await obstore.put_async(self._store, _path(name), data)
+
+    def older(self, age_s: float, count: int) -> Iterator[list[str]]:
+        """The names of what was written that long ago, out of `count` at a time."""
+        for chunk in obstore.list(self._store, chunk_size=count):
+            before = datetime.now(UTC) - timedelta(seconds=age_s)
+            yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Deletes what is there; what is gone already is no error."""
+        for name in names:
+            with suppress(*GONE):
+                obstore.delete(self._store, _path(name))
 
     async def delete_async(self, names: list[str]) -> None:
         """Deletes what is there; what is gone already is no error."""

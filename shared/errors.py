@@ -2,7 +2,7 @@
 
     ServiceError                 carries code, message, param; its row in CODES gives status and retryable
     ├── CallerError        4xx   the request must change before it is sent again
-    ├── Unavailable        5xx   the service cannot take or finish it now
+    ├── Unavailable   429, 5xx   the service cannot take or finish it now
     ├── ModelFailed        500   this model cannot load; waiting does not help
     └── InternalError      500   our fault
 
@@ -54,10 +54,14 @@ CODES: dict[str, Code] = {
         503, True, "Wait for estimated_time, send x-wait-for-model: true, or submit a job."
     ),
     "no_worker": Code(503, True, "Start a worker for this model, or submit a job that waits for one."),
+    "model_paused": Code(503, True, "Submit a job, which waits, or ask the operator to resume the model."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
+    "caller_queue_full": Code(429, True, "Wait for Retry-After seconds; too much of yours waits already."),
     "store_unavailable": Code(503, True, "Wait for Retry-After seconds; the record store is out of reach."),
+    "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
+    "job_not_ended": Code(409, False, "Wait for the job's end, or cancel it, before retrying it."),
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
     "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),

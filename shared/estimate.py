@@ -1,26 +1,44 @@
-"""When a waiting job will end, from what was measured; never a constant.
+"""When a waiting job will begin, from what was measured; never a constant.
 
 Loading: the model's last measured load time less what has passed. Never loaded: the weights' bytes over the
-measured read rate. Queued: what is ahead over the rows that serve, at the measured service time.
+measured read rate. Queued: what is ahead over the rows that serve, at the measured service time, times two
+factors (for p50 and p90) that the store learns by holding what was promised against what came
+(`scripts/includes/outlook.lua`, which reckons alike).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shared.job import Estimate, WaitingReason
 
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
+FREE_MS = 3.0
+"""What a claim takes where a row is free; the factors learn the true value."""
+KINDS = ("free", "busy")
+"""Whether a row is free for the next run. The two are learnt apart."""
+FIRST_FACTORS = (1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the model's promises did: the share of its last thousand or so runs that began in time."""
+
+    scored: int
+    within_p50: float
+    within_p90: float
 
 
 @dataclass(frozen=True)
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 
-    `running` counts claimed runs: a worker claims a few more than it has rows, to prepare the next pictures.
+    `running` counts claimed runs: a worker claims up to `slots`, a few more than it has rows, to prepare the
+    next pictures.
 
     `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
     is whether the model's own generation config draws at random; like `has_chat_template` it is None before
-    any worker said so.
+    any worker said so. `factors` are those of p50 and p90 by kind.
     """
 
     ready: int
@@ -29,6 +47,7 @@ class Lane:
     running: int
     now_ms: int
     rows: int = 1
+    slots: int = 1
     service_ms: float | None = None
     load_started_ms: float | None = None
     load_ms: float | None = None
@@ -39,6 +58,11 @@ class Lane:
     samples: bool | None = None
     has_chat_template: bool | None = None
     context_length: int | None = None
+    engine: str | None = None
+    engine_reason: str | None = None
+    paused: bool = False
+    factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: Calibration | None = None
     ahead: int = -1
 
     @property
@@ -61,10 +85,14 @@ class Lane:
         return "no_worker" if self.failed is None else "failed"
 
 
-def waiting_reason(lane: Lane, *, placed: bool) -> WaitingReason:
-    """Why a queued job waits."""
+def waiting_reason(lane: Lane, *, placed: bool, state: str | None) -> WaitingReason:
+    """Why a job waits; `placed` = it has a run, `state` is that of the run or of the job itself."""
+    if state in ("scheduled", "retrying"):
+        return "scheduled" if state == "scheduled" else "retrying"
     if not placed:
         return "fetching_inputs"
+    if lane.paused:
+        return "paused"
     if lane.ready:
         return "busy"
     return "model_loading" if lane.loading else "no_worker"
@@ -93,19 +121,21 @@ def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:
 
 
 def estimate(lane: Lane) -> Estimate:
-    """Until a job at `lane.ahead` ends, in seconds."""
-    service = lane.service_ms or FIRST_SERVICE_MS
-    turns = 1 + (_turns_before(lane) if lane.ahead >= 0 else 0.0)
+    """Until a job at `lane.ahead` begins, in seconds."""
+    service = (lane.service_ms or FIRST_SERVICE_MS) / 1000
+    wait, kind = _reckoned(lane)
+    half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS))
     load, basis = loading_time(lane)
-    p50 = load + turns * service / 1000
     if not lane.ready:
-        return Estimate(round(p50, 3), round(2 * p50, 3), basis)
+        return Estimate(round(load + half, 3), round(2 * load + most, 3), round(service, 3), basis)
     basis = "measured" if lane.service_ms is not None else "guess"
-    return Estimate(round(p50, 3), round(1.5 * p50, 3), basis)
+    return Estimate(round(half, 3), round(max(half, most), 3), round(service, 3), basis)
 
 
-def _turns_before(lane: Lane) -> float:
-    """Service times until a place is free; what is being computed counts as half done (submit.lua too)."""
-    computed = min(lane.running, lane.places)
-    over = lane.served_first - (lane.places - computed)
-    return (over + (0.5 if computed else 1.0)) / lane.places if over >= 0 else 0.0
+def _reckoned(lane: Lane) -> tuple[float, str]:
+    """Seconds until a row is free; what is being computed counts as half done."""
+    over = max(lane.ahead, 0) + lane.running - max(lane.ready, 1) * lane.slots
+    if over < 0:
+        return FREE_MS / 1000, "free"
+    turns = (over + (0.5 if lane.running else 1)) / lane.places
+    return turns * (lane.service_ms or FIRST_SERVICE_MS) / 1000, "busy"

@@ -14,7 +14,9 @@ from typing import Any, Literal
 from shared.result import JobError, Result
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-WaitingReason = Literal["fetching_inputs", "model_loading", "no_worker", "busy"]
+WaitingReason = Literal[
+    "fetching_inputs", "model_loading", "no_worker", "busy", "paused", "scheduled", "retrying"
+]
 CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
 Priority = Literal["interactive", "normal", "batch"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
@@ -22,10 +24,14 @@ ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds until the job ends, half and nine tenths of the time; `basis` says what it rests on."""
+    """Seconds until the job begins, half and nine tenths of the time, and how long it then takes.
+
+    `basis` says what they rest on.
+    """
 
     p50: float
     p90: float
+    service_s: float
     basis: str
 
 
@@ -46,7 +52,8 @@ class JobView:
 
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
-    loaded, while that is so. `priority` and `metadata` are the caller's own.
+    loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
+    one tries again.
     """
 
     id: str
@@ -68,6 +75,10 @@ class JobView:
     error: JobError | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     priority: Priority = "normal"
+    start_by_ms: int | None = None
+    finish_by_ms: int | None = None
+    schedule_at_ms: int | None = None
+    retry_of: str | None = None
     last_event: int = 0
 
     @property

@@ -30,7 +30,7 @@ class Model(Frozen):
     )
     source: str = Field("", description="Hub id or folder; relative folders are relative to the models file.")
     revision: str = Field("main", description="Hub revision; part of the request hash.")
-    engine: Literal["auto", "echo", "sequential"] = Field(
+    engine: Literal["auto", "continuous", "echo", "sequential"] = Field(
         "auto", description="auto = the best that fits the model."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")

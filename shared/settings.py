@@ -51,6 +51,14 @@ class RedisSettings(Group):
         "records' own.",
     )
 
+    full_at: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Share of the server's maxmemory at which new work is refused with 503, so that accepted work "
+        "has room to end. Without a maxmemory nothing is refused.",
+    )
+
     @field_validator("url")
     @classmethod
     def _known_form(cls, value: SecretStr) -> SecretStr:
@@ -99,9 +107,22 @@ class QueueSettings(Group):
         30, gt=0, description="A worker whose engine makes no progress for this long gives up."
     )
     max_failures: int = Field(3, ge=1, description="Attempts that may report a failure before the run fails.")
-    max_deaths: int = Field(3, ge=1, description="Workers that may die on a run before it is poison.")
+    backoff_s: float = Field(
+        1, ge=0, description="Pause after a run's first failed attempt; doubled by each further one."
+    )
+    max_deaths: int = Field(
+        3, ge=1, description="Workers that may die on a run while it is their only one before it is poison."
+    )
     max_queued: int = Field(
-        10_000, ge=1, description="Runs that may wait for one model before 503 queue_full."
+        20_000, ge=1, description="Runs that may wait for one model before 503 queue_full."
+    )
+    max_queued_caller: int = Field(
+        10_000,
+        ge=1,
+        description="Runs of one caller that may wait for one model before 429 caller_queue_full.",
+    )
+    start_by_s: float = Field(
+        86_400, gt=0, description="Longest that a job without start_by waits in line before it fails."
     )
     drain_s: float = Field(
         20, ge=0, description="Grace time of a stopping worker before it gives its runs back."
@@ -207,6 +228,10 @@ class Settings(BaseSettings):
     models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="What processes log: debug, info, warning or error."
+    )
+    heartbeat_file: Path | None = Field(
+        None,
+        description="File that a worker or courier touches at every beat, for the health check of a container.",
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()

@@ -11,6 +11,7 @@ import httpx
 
 from sightline.ask import SILENCE_S, Question, ask
 from sightline.exits import MEANINGS, CommandError, Exit
+from sightline.processes import become_api, become_courier, become_worker
 from sightline.run import run
 
 EXAMPLES = """\
@@ -48,6 +49,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="start the whole service on this machine", description=RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
+    _add_api(commands.add_parser("api", help="be one API process", description=API))
+    for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
+        command = commands.add_parser(name, help=f"be one {name} process", description=text)
+        command.set_defaults(command=lambda _, become=become: become())
     return top
 
 
@@ -57,6 +62,9 @@ RUN = (
     "next start."
 )
 ASK = "Sends one question and a picture, and prints the answer while it is made."
+API = "One API process in the foreground, for containers and supervisors of your own."
+WORKER = "The worker of one model, named by SIGHTLINE_WORKER__MODEL; the first of models.toml by default."
+COURIER = "One courier: fetches remote pictures and, one courier at a time, repairs the queue."
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
@@ -70,6 +78,12 @@ def _add_run(command: argparse.ArgumentParser) -> None:
         help="folder of jobs, pictures and logs (default: %(default)s)",
     )
     command.set_defaults(command=_run)
+
+
+def _add_api(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument("--port", type=_port, default=8000, help="port to listen on (default: %(default)s)")
+    command.set_defaults(command=lambda arguments: become_api(arguments.host, arguments.port))
 
 
 def _add_ask(command: argparse.ArgumentParser) -> None:

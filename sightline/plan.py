@@ -4,21 +4,16 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.models import Model
 from shared.settings import Settings
+from sightline import processes
 from sightline.child import Command
 from sightline.folder import DataFolder
+from sightline.processes import Process
 from sightline.server import Binary, configuration
-
-COURIER_THREADS = 4
-# Beyond a model's rows, so that the next pictures are prepared while every row is busy.
-SPARE_THREADS = 2
-# Of one API process: how long and how slow a request's head may be, and its connections.
-LIMITS = ("--http", "api.protocol:LimitedProtocol", "--limit-concurrency", "2000")
 
 
 @dataclass(frozen=True)
@@ -35,47 +30,15 @@ class Plan:
         return f"http://127.0.0.1:{self.port}"
 
     def api(self) -> Command:
-        argv = ("uvicorn", "--factory", "api.app:create_app", "--host", "127.0.0.1", "--port", str(self.port))
-        logs = ("--no-access-log", "--log-level", self.settings.log_level)
-        return self._python("api", (*argv, *logs, *LIMITS, "--timeout-graceful-shutdown", "5"), grace_s=10)
+        return self._command(processes.api(self.settings, "127.0.0.1", self.port))
 
     def worker(self, model: Model) -> Command:
-        return self._celery(
-            f"worker-{model.slug}",
-            app="worker.app",
-            node=model.slug,
-            lane=model.lane,
-            threads=model.rows + SPARE_THREADS,
-            env={"SIGHTLINE_WORKER__MODEL": model.id, "OMP_NUM_THREADS": str(self.settings.worker.threads)},
-        )
+        return self._command(processes.worker(self.settings, model))
 
     def courier(self) -> Command:
-        return self._celery(
-            "courier", app="worker.courier", node="courier", lane="intake", threads=COURIER_THREADS, env={}
-        )
+        return self._command(processes.courier(self.settings))
 
-    def _celery(
-        self, name: str, *, app: str, node: str, lane: str, threads: int, env: Mapping[str, str]
-    ) -> Command:
-        argv = (
-            "celery",
-            "-A",
-            app,
-            "worker",
-            "--pool=threads",
-            "-c",
-            str(threads),
-            "-Q",
-            lane,
-            "-n",
-            f"{node}@%h",
-        )
-        quiet = ("--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}")
-        return self._python(name, (*argv, *quiet), grace_s=self.settings.queue.drain_s + 5, env=env)
-
-    def _python(
-        self, name: str, argv: tuple[str, ...], *, grace_s: float, env: Mapping[str, str] | None = None
-    ) -> Command:
+    def _command(self, process: Process) -> Command:
         shared_env = {
             "SIGHTLINE_REDIS__URL": self.redis_url,
             "SIGHTLINE_MODELS_FILE": str(self.settings.models_file.resolve()),
@@ -83,12 +46,12 @@ class Plan:
             "PYTHONUNBUFFERED": "1",
         }
         return Command(
-            name=name,
-            argv=(sys.executable, "-m", *argv),
-            env=dict(os.environ) | shared_env | dict(env or {}),
+            name=process.name,
+            argv=(sys.executable, "-m", *process.argv),
+            env=dict(os.environ) | shared_env | dict(process.env),
             cwd=Path.cwd(),
-            log=self.data.logs / f"{name}.log",
-            grace_s=grace_s,
+            log=self.data.logs / f"{process.name}.log",
+            grace_s=process.grace_s,
         )
 
     def _blobs(self) -> str:

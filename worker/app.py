@@ -21,10 +21,10 @@ def work(lane: str) -> None:
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
-def _open(**_: Any) -> None:
+def _open(sender: Any, **_: Any) -> None:
     models = load_models(settings().models_file)
     name = settings().worker.model
-    _node.append(open_node(settings(), models.resolve(name) if name else models.rows[0]))
+    _node.append(open_node(settings(), models.resolve(name) if name else models.rows[0], sender.concurrency))
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

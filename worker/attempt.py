@@ -5,8 +5,8 @@ Every way out of the middle becomes one of four outcomes in one place (`_outcome
     Result            settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)
     Retry             give back, a failure is counted; the budget's last failure ends the run
-    GiveBack | None   a draining worker, or one cut off from the store, gives the claim back; a lost claim
-                      writes nothing
+    GiveBack | None   a draining worker, one cut off from the store, or one whose device broke gives the claim
+                      back; a lost claim writes nothing
 """
 
 import logging
@@ -25,7 +25,7 @@ from shared.settings import Settings
 from shared.store.claims import Claim, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.engines.base import Cancelled, Engine, Prompt, Row
+from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt, Row
 from worker.images import Decoder
 from worker.lease import Lease, Leases, insist
 from worker.stream import Publisher
@@ -81,6 +81,9 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return GiveBack("worker_draining") if lease.reason == "draining" else None
     except Unavailable as error:
         return GiveBack(error.code)
+    except DeviceBroken:
+        log.error("run %s: the device broke; another worker may answer it", lease.claim.id)
+        return GiveBack("device_broken")
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError:

@@ -1,7 +1,7 @@
 """The Celery application of workers and couriers: every setting that the queue rests on, and why.
 
 Celery starts, stops and supervises threads and hands out nudges. It carries no work and gives no guarantee:
-the records do (docs/decisions.md).
+the records do (docs/decisions/record-beside-celery.md).
 """
 
 import logging

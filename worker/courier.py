@@ -16,6 +16,7 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
 from worker.celery_app import make_app
+from worker.consumer import Consumer
 from worker.heartbeat import Heartbeat
 from worker.intake import Intake
 from worker.lease import Leases
@@ -27,18 +28,19 @@ app = make_app("sightline-courier", settings().redis)
 class Courier:
     """What the process holds for as long as it lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
         config = settings()
         store, nudger, leases = connect(config.redis), Nudger(config.redis), Leases()
         worker = ids.worker_id()
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
-        self.intake = Intake(
-            config, load_models(config.models_file), store, nudger, Blobs(config.blobs), leases, worker
-        )
-        self.upkeep = Upkeep(config, store, nudger, worker)
+        blobs = Blobs(config.blobs)
+        self.intake = Intake(config, load_models(config.models_file), store, nudger, blobs, leases, worker)
+        self.consumer = Consumer(nudger, leases, lane=INTAKE, slots=slots)
+        self.upkeep = Upkeep(config, store, nudger, blobs, worker)
 
     def open(self) -> None:
         self.heartbeat.start({})
+        self.heartbeat.watch(self.consumer)
         self.upkeep.start()
 
     def close(self) -> None:
@@ -52,13 +54,20 @@ _courier: list[Courier] = []
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(_lane: str) -> None:
     """One nudge, one job's inputs."""
+    _courier[0].consumer.nudged()
     _courier[0].intake.work()
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
-def _open(**_: Any) -> None:
-    _courier.append(Courier())
+def _open(sender: Any, **_: Any) -> None:
+    _courier.append(Courier(sender.concurrency))
     _courier[0].open()
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _drain(**_: Any) -> None:
+    if _courier:
+        _courier[0].heartbeat.drain()
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]

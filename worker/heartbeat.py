@@ -15,10 +15,12 @@ from shared.store.claims import renew
 from shared.store.script import Store
 from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
+from worker.consumer import Consumer
 from worker.lease import Leases
 
 log = logging.getLogger(__name__)
 EXIT_STALLED = 70
+EXIT_DEVICE_BROKEN = 72
 PATIENCE = 10
 """Times the longest step so far: a slow engine is not a hung one."""
 
@@ -30,6 +32,9 @@ class Progress(Protocol):
 
     @property
     def longest_step_s(self) -> float: ...
+
+    @property
+    def broken(self) -> bool: ...
 
 
 class Heartbeat:
@@ -44,6 +49,7 @@ class Heartbeat:
         self._state: State = "loading"
         self._fingerprint = ""
         self._progress: Progress | None = None
+        self._consumer: Consumer | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -57,6 +63,10 @@ class Heartbeat:
         self._fingerprint, self._progress, self._state = fingerprint, progress, "ready"
         self._say(facts)
 
+    def watch(self, consumer: Consumer) -> None:
+        """From now on nudges are expected to arrive."""
+        self._consumer = consumer
+
     def stop(self, facts: dict[str, str]) -> None:
         """Say that the worker is gone."""
         self._stopping.set()
@@ -67,7 +77,7 @@ class Heartbeat:
 
     def drain(self) -> None:
         """Stop counting as a worker that takes new work, while claims are still renewed."""
-        self._state = "gone"
+        self._state, self._consumer = "gone", None
 
     def _beat_on(self) -> None:
         wakeup = WorkerWakeup(self._settings.redis, self._worker)
@@ -76,10 +86,13 @@ class Heartbeat:
             try:
                 self._renew()
                 self._say({})
+                self._leave_mark()
             except Exception:
                 # The outermost frame of this thread: without it every claim of this worker would run out.
                 log.exception("a beat failed")
             self._check_engine()
+            if self._consumer is not None:
+                self._consumer.check()
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)
 
@@ -106,11 +119,25 @@ class Heartbeat:
                 )
             )
 
+    def _leave_mark(self) -> None:
+        """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""
+        if self._settings.heartbeat_file is not None:
+            self._settings.heartbeat_file.touch()
+
     def _check_engine(self) -> None:
         if self._progress is None:
             return
+        if self._progress.broken:
+            self._leave_broken()
         idle = self._progress.idle_s()
         if idle > max(self._settings.queue.stall_s, PATIENCE * self._progress.longest_step_s):
             # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
             os._exit(EXIT_STALLED)
+
+    def _leave_broken(self) -> None:
+        """Only a new process can use the device again; this one goes once its runs are given back."""
+        self.drain()
+        if not self._leases.all():
+            log.critical("the device is broken; this worker gives up")
+            os._exit(EXIT_DEVICE_BROKEN)

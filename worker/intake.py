@@ -13,6 +13,7 @@ from functools import partial
 
 from shared import ids
 from shared.blobs import Blobs, digest
+from shared.cost import cost
 from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
 from shared.models import Models
@@ -121,6 +122,7 @@ class Intake:
             hash=hashed,
             key=f"{claimed.caller}:{hashed}" if terms["reuse"] else None,
             blobs=_digests(request.images),
+            cost=cost(request, model),
             request=request.model_dump_json(exclude_none=True),
         )
 

@@ -14,6 +14,7 @@ from shared.store.claims import claim
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
 from worker.attempt import Bench, attempt
+from worker.consumer import Consumer
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.heartbeat import Heartbeat
@@ -23,6 +24,8 @@ from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
 EXIT_MODEL_FAILED = 71
+REASON = 500
+"""Characters of a reason that the records keep."""
 
 
 @dataclass
@@ -36,12 +39,16 @@ class Node:
     nudger: Nudger
     heartbeat: Heartbeat
     bench: Bench
+    consumer: Consumer
     draining: threading.Event
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it; a stale nudge finds nothing."""
+        self.consumer.nudged()
         if self.draining.is_set():
             self.nudger.send(lane)
+            return
+        if self.bench.engine.broken:
             return
         taken = self.store.run(
             claim(
@@ -73,23 +80,25 @@ class Node:
             lease.stop("draining")
 
 
-def open_node(settings: Settings, model: Model) -> Node:
-    """Load the model, telling the store so from the first moment.
+def open_node(settings: Settings, model: Model, slots: int) -> Node:
+    """Load the model, telling the store so from the first moment. `slots` runs are claimed at once.
 
     Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
     """
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane)
-    engine = _loaded(create(model), model, heartbeat)
+    engine = _loaded(create(model), model, heartbeat, slots)
     publisher = Publisher(store)
     publisher.start()
     decoder = Decoder(settings.pictures)
     bench = Bench(settings, store, nudger, Blobs(settings.blobs), decoder, engine, publisher, leases)
-    return Node(settings, model, worker, store, nudger, heartbeat, bench, threading.Event())
+    consumer = Consumer(nudger, leases, lane=model.lane, slots=slots)
+    heartbeat.watch(consumer)
+    return Node(settings, model, worker, store, nudger, heartbeat, bench, consumer, threading.Event())
 
 
-def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
+def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> Engine:
     started = time.time()
     guess, basis = engine.load_guess()
     heartbeat.start(
@@ -104,7 +113,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
     except Exception as error:
         # The outermost frame of loading: whatever transformers raises, callers must learn of it.
         log.exception("the model %s cannot be loaded", model.id)
-        reason = f"{type(error).__name__}: {error}"[:500]
+        reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(EXIT_MODEL_FAILED)
     facts = engine.facts
@@ -114,6 +123,9 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat) -> Engine:
             "failed": "",
             "load_ms": str(int((time.time() - started) * 1000)),
             "rows": str(engine.rows),
+            "engine": engine.name,
+            "engine_reason": engine.reason[:REASON],
+            "slots": str(slots),
             "samples": "1" if facts.samples else "0",
             "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",

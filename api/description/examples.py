@@ -47,7 +47,7 @@ QUEUED = JobView(
     created_ms=1_760_000_000_000,
     waiting_reason="busy",
     ahead=3,
-    estimate=Estimate(p50=1.5, p90=2.25, basis="measured"),
+    estimate=Estimate(p50=1.5, p90=2.25, service_s=0.5, basis="measured"),
     cache="MISS",
     last_event=1,
 )
@@ -120,6 +120,10 @@ ANSWERS: dict[str, Any] = {
         "framework": "transformers",
         **_WAITING,
         "reason": None,
+        "engine": "sequential",
+        "engine_reason": None,
+        "paused": False,
+        "calibration": {"scored": 812, "within_p50": 0.52, "within_p90": 0.91},
     },
     "model-health": {"status": "ready"},
     "health": {"status": "ok", "store": "reachable"},
@@ -136,6 +140,9 @@ ERRORS: dict[int, ServiceError] = {
     410: CallerError("result_expired", "The result of this job is no longer kept."),
     413: CallerError("payload_too_large", "The body is larger than 26214400 bytes."),
     422: CallerError("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    429: Unavailable(
+        "caller_queue_full", f"Too many of your requests wait for {MODEL} already.", retry_after=4
+    ),
     500: InternalError(),
     503: Unavailable(
         "model_loading", f"Model {MODEL} is loading.", retry_after=4, estimated_time=3.5, basis="measured"

@@ -35,6 +35,14 @@ class ModelInfo(Shape):
     basis: str
 
 
+class Calibration(Shape):
+    """Of the model's last thousand or so runs: the share that began within the p50, and the p90, it was told."""
+
+    scored: int
+    within_p50: float
+    within_p90: float
+
+
 class ModelStatus(Shape):
     loaded: bool
     state: Literal["Loaded", "Loadable", "error"]
@@ -45,6 +53,10 @@ class ModelStatus(Shape):
     estimated_time: float
     basis: str
     reason: str | None
+    engine: str | None
+    engine_reason: str | None
+    paused: bool
+    calibration: Calibration | None
 
 
 class ModelHealth(Shape):

@@ -21,6 +21,7 @@ class Shape(BaseModel):
 class JobUrls(Shape):
     self: str
     cancel: str
+    retry: str
     events: str
 
 
@@ -64,9 +65,13 @@ class Job(Shape):
     urls: JobUrls
     waiting_reason: WaitingReason = Field(MAY_LACK, description="While it waits.")
     ahead: int = Field(MAY_LACK, description="Runs that will be begun before this one.")
-    estimate: Estimate = Field(MAY_LACK, description="Seconds until the end.")
+    estimate: Estimate = Field(MAY_LACK, description="While it waits in line.")
     result: JobResult = Field(MAY_LACK, description="Of a job that succeeded.")
     error: JobError = Field(MAY_LACK, description="Of a job that failed.")
+    start_by: float = MAY_LACK
+    finish_by: float = MAY_LACK
+    schedule_at: float = MAY_LACK
+    retry_of: str = Field(MAY_LACK, description="The job that this one tries again.")
 
 
 class JobList(Shape):

@@ -13,17 +13,16 @@ from api.dialects.openai_chat import continues
 from api.dialects.openai_errors import readiness, status_of
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.times import Moment, to_times
 from api.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
 from shared.request import Message, Request, Text
 from shared.result import JobError, Result
+from shared.times import Times
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "webhook": (),
-    "start_by": (),
-    "finish_by": (),
-    "schedule_at": (),
     "store": (True,),
 }
 
@@ -50,9 +49,9 @@ class JobBody(Wire):
     metadata: dict[str, str] | None = None
     priority: Priority | None = None
     webhook: str | dict[str, Any] | None = None
-    start_by: Any = None
-    finish_by: Any = None
-    schedule_at: Any = None
+    start_by: Moment | None = None
+    finish_by: Moment | None = None
+    schedule_at: Moment | None = None
     store: bool | None = None
 
 
@@ -62,6 +61,7 @@ class Envelope:
 
     metadata: dict[str, str]
     priority: Priority
+    times: Times
 
 
 def from_job(body: Any) -> tuple[Request, Envelope]:
@@ -79,7 +79,11 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
         continue_final=continues(job.continue_final_message, messages[-1].role),
         named=named,
     )
-    return request, Envelope(metadata=to_metadata(job.metadata), priority=job.priority or "normal")
+    return request, Envelope(
+        metadata=to_metadata(job.metadata),
+        priority=job.priority or "normal",
+        times=to_times(job.schedule_at, job.start_by, job.finish_by),
+    )
 
 
 def to_job(view: JobView) -> dict[str, Any]:
@@ -92,6 +96,10 @@ def to_job(view: JobView) -> dict[str, Any]:
         "estimate": None if view.estimate is None else asdict(view.estimate),
         "result": result,
         "error": None if view.error is None else view.error.model_dump(),
+        "start_by": _seconds(view.start_by_ms),
+        "finish_by": _seconds(view.finish_by_ms),
+        "schedule_at": _seconds(view.schedule_at_ms),
+        "retry_of": view.retry_of,
     }
     return {
         "id": view.id,
@@ -105,7 +113,12 @@ def to_job(view: JobView) -> dict[str, Any]:
         "attempts": [_attempt(a) for a in view.attempts],
         "cache": view.cache,
         "metadata": view.metadata,
-        "urls": {"self": url, "cancel": f"{url}/cancel", "events": f"{url}/events"},
+        "urls": {
+            "self": url,
+            "cancel": f"{url}/cancel",
+            "retry": f"{url}/retry",
+            "events": f"{url}/events",
+        },
     } | {name: value for name, value in known.items() if value is not None}
 
 

@@ -13,8 +13,7 @@ def status_of(code: str) -> int:
 
 def to_error(error: ServiceError | JobError) -> dict[str, Any]:
     """The body of a failed call; `estimated_time` (s) where the model is not ready yet."""
-    status = status_of(error.code)
-    kind = "invalid_request_error" if status < 500 else "server_error"
+    kind = _kind(status_of(error.code))
     body: dict[str, Any] = {
         "error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}
     }
@@ -28,6 +27,12 @@ def to_stream_error(error: ServiceError | JobError) -> dict[str, Any]:
     client takes the end of the transfer alone for a failure.
     """
     return {"error": to_error(error)["error"], "error_type": "generation"}
+
+
+def _kind(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def readiness(error: ServiceError | JobError) -> dict[str, Any]:

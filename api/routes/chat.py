@@ -15,7 +15,7 @@ from api.plain_route import PlainRoute
 router = APIRouter(
     route_class=PlainRoute,
     tags=["openai"],
-    responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 500, 503, 504),
+    responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504),
 )
 
 

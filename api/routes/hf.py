@@ -30,7 +30,7 @@ from api.sse import EventStream, block, comment
 from api.submission import Terms
 from shared.job import JobView
 
-REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 500, 503, 504)
+REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED}
 ASKED = describe(
     HfBody,

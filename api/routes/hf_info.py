@@ -1,5 +1,6 @@
 """What Hugging Face's clients ask about a model before they ask it a question."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -81,6 +82,10 @@ def to_status(model: Model, state: ModelState) -> dict[str, Any]:
         "estimated_time": state.estimated_time,
         "basis": state.basis,
         "reason": state.reason,
+        "engine": state.engine,
+        "engine_reason": state.engine_reason,
+        "paused": state.paused,
+        "calibration": None if state.calibration is None else asdict(state.calibration),
     }
 
 

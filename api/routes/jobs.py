@@ -1,6 +1,7 @@
 """Our own wire: submit a job, ask for it, follow it, cancel it, delete it."""
 
 import math
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -28,6 +29,7 @@ from api.problems import retry_after
 from api.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
+from shared.request import Request as Question
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
@@ -35,6 +37,8 @@ router = APIRouter(
 
 LONG_POLL_LIMIT_S = 60
 PAGE_LIMIT = 100
+PAUSED_S = 60
+"""Nobody knows when a paused model goes on: asking again sooner is in vain, mostly."""
 _STATUSES = ("queued", "running", *sorted(ENDED))
 
 
@@ -42,7 +46,7 @@ _STATUSES = ("queued", "running", *sorted(ENDED))
     "",
     status_code=202,
     summary="Submit a job.",
-    responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 500) | {200: JOB_ENDED, 202: ACCEPTED},
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500) | {200: JOB_ENDED, 202: ACCEPTED},
     openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
 )
 async def submit_job(request: Request) -> Response:
@@ -50,7 +54,7 @@ async def submit_job(request: Request) -> Response:
     body = await read_body(request, context.settings.api)
     question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
     model = context.models.resolve(question.model)
-    terms = replace(terms_of(request, body), metadata=said.metadata, priority=said.priority)
+    terms = replace(terms_of(request, body), metadata=said.metadata, priority=said.priority, times=said.times)
     view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
     wait_s = preferences(request).wait_s
     if wait_s:
@@ -106,6 +110,21 @@ async def cancel_job(request: Request, id: str) -> Response:
     view = await context_of(request).jobs.cancel(caller_of(), id)
     note(request, view)
     return _json(native.to_job(view))
+
+
+@router.post(
+    "/{id}/retry",
+    status_code=202,
+    summary="Ask again what an ended job asked: a new job, named after the old one in `retry_of`.",
+    responses=refusals("Problem", 400, 404, 409, 410, 422, 429, 500) | {202: ACCEPTED},
+    openapi_extra=describe(None, KEY, USE_CACHE),
+)
+async def retry_job(request: Request, id: str) -> Response:
+    context = context_of(request)
+    asked = await context.jobs.question(caller_of(), id)
+    question = Question.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
+    terms = replace(terms_of(request, b""), metadata=asked.metadata, priority=asked.priority, retry_of=id)
+    return accepted(await submit(request, context, question, terms))
 
 
 @router.delete(
@@ -164,7 +183,13 @@ def _after(request: Request) -> int:
 
 
 def _poll_after(view: JobView) -> str:
-    return retry_after(math.ceil(view.estimate.p50) if view.estimate and not view.ended else 1)
+    if view.waiting_reason == "scheduled":
+        return retry_after((view.schedule_at_ms or 0) / 1000 - time.time())
+    if view.waiting_reason == "paused":
+        return retry_after(PAUSED_S)
+    if view.estimate is None or view.ended:
+        return retry_after(1)
+    return retry_after(math.ceil(view.estimate.p50 + view.estimate.service_s))
 
 
 def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -2,17 +2,32 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 from shared.job import JobView, Priority
 from shared.settings import Settings
 from shared.store import views
 from shared.store.script import Call, Script
+from shared.times import Times
 
 SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
 
-Word = Literal["queued", "intake", "known", "mismatch", "purged", "unready", "slow", "full", "pictures"]
+NOW = Times()
+
+Word = Literal[
+    "queued",
+    "intake",
+    "known",
+    "mismatch",
+    "purged",
+    "unready",
+    "paused",
+    "slow",
+    "full",
+    "crowded",
+    "pictures",
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,8 @@ class Placing:
     """What decides where an admitted job's request goes.
 
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
-    join), `blobs` the digests of its pictures, `request` its JSON.
+    join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/cost.py),
+    `request` its JSON.
     """
 
     job: str
@@ -32,6 +48,7 @@ class Placing:
     hash: str
     key: str | None
     blobs: Sequence[str]
+    cost: int
     request: str
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
@@ -45,6 +62,7 @@ class Placing:
             "hash": self.hash,
             "key": self.key,
             "blobs": list(self.blobs),
+            "cost": self.cost,
             "worker_ttl_s": settings.queue.worker_ttl_s,
             "result_s": settings.retention.result_s,
             "job_s": settings.retention.job_s,
@@ -71,12 +89,15 @@ def submit(
     body_digest: str = "",
     must_be_ready: bool = False,
     uploaded: bool = False,
+    times: Times = NOW,
+    retry_of: str | None = None,
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
-    `pending_terms` (JSON the courier reads back) = inputs must be fetched first. `uploaded` = its pictures
-    are written and held (`touch`); without it the answer may be `pictures`: upload those, submit again.
+    `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come.
+    `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
+    those, submit again. `retry_of` names the job that this one tries again.
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),
@@ -90,6 +111,10 @@ def submit(
         "must_be_ready": must_be_ready or None,
         "patience_ms": settings.api.sync_limit_s * 1000,
         "max_queued": settings.queue.max_queued,
+        "max_queued_caller": settings.queue.max_queued_caller,
+        "wait_ms": settings.queue.start_by_s * 1000,
+        "retry_of": retry_of,
+        **asdict(times),
     }
     return Call(SUBMIT, arguments, _submitted, placing.request)
 

@@ -17,6 +17,10 @@ from shared.store.script import Call, Script, Store, reaching
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
 RESCUE_LIMIT = 100
+GAP_ROUNDS = 3
+"""Rounds of maintenance that got no answer, after which workers are taken to have got none either."""
+GRACE_ROUNDS = 4
+"""Renewals that workers get time for after such a gap."""
 
 Held = Literal["ok", "lost"]
 Settled = Literal["settled", "lost"]
@@ -48,6 +52,7 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
         "token": token,
         "print": fingerprint,
         "lease_ms": settings.queue.lease_s * 1000,
+        **_lives(settings),
     }
 
     def parse(reply: list[Any] | None) -> Claim | None:
@@ -95,7 +100,7 @@ def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settl
 def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError | None) -> Call[str | None]:
     """Put claimed work back in line; with an error a failure is counted, and the budget may be spent.
 
-    Answers the lane to nudge, or None where the work ended or is no longer ours.
+    Answers the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
     arguments = _lives(settings) | {
         "id": claim.id,
@@ -104,6 +109,7 @@ def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError 
         "spend": error is not None or None,
         "failure": error.model_dump_json() if error else None,
         "max_failures": settings.queue.max_failures,
+        "backoff_ms": settings.queue.backoff_s * 1000,
     }
     return Call(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
 
@@ -111,11 +117,13 @@ def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError 
 def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
     """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
     failure = JobError(
-        code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request."
+        code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request alone."
     )
     arguments = _lives(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
+        "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
+        "grace_ms": GRACE_ROUNDS * settings.queue.renew_s * 1000,
         "failure": failure.model_dump_json(),
     }
     return Call(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])

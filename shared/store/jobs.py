@@ -1,16 +1,19 @@
 """A caller's transitions and reads: view, list, follow, cancel, purge."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from shared.estimate import Lane
-from shared.job import JobView
+from shared.job import JobView, Priority, Status
 from shared.settings import Settings
 from shared.store import views
 from shared.store.script import Call, Script
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
 CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
+ASKED = Script("asked")
 CHAPTER_LIMIT = 512
 
 
@@ -47,6 +50,31 @@ def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
 def purge(settings: Settings, caller: str, job: str) -> Call[list[str] | None]:
     """Cancel if need be and forget; the digests of pictures nobody holds any more."""
     return Call(PURGE, _job(settings, caller, job), lambda reply: reply)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until its end."""
+
+    status: Status | None
+    request: str | None
+    metadata: dict[str, str]
+    priority: Priority
+    paths: dict[str, str]
+
+
+def asked(caller: str, job: str) -> Call[Asked | None]:
+    """What a job asked; None where the caller has no such job."""
+
+    def parse(reply: list[Any] | None) -> Asked | None:
+        if not reply:
+            return None
+        status, request, metadata, priority, paths = reply
+        return Asked(
+            status or None, request or None, json.loads(metadata), priority, json.loads(paths or "{}")
+        )
+
+    return Call(ASKED, {"caller": caller, "job": job}, parse)
 
 
 def deleted(digests: Sequence[str]) -> Call[str]:

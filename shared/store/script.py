@@ -43,17 +43,20 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = _assembled(FOLDER / f"{name}.lua")
+        self.source = _assembled(FOLDER / f"{name}.lua", set())
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _assembled(path: Path) -> str:
+def _assembled(path: Path, seen: set[str]) -> str:
+    """The file with each include in place where it is first asked for."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("-- @include "):
-            lines.append(_assembled(FOLDER / "includes" / f"{line.removeprefix('-- @include ')}.lua"))
-        else:
+        name = line.removeprefix("-- @include ")
+        if name == line:
             lines.append(line)
+        elif name not in seen:
+            seen.add(name)
+            lines.append(_assembled(FOLDER / "includes" / f"{name}.lua", seen))
     return "\n".join(lines)
 
 

@@ -4,9 +4,12 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared.estimate import Lane, estimate, waiting_reason
+from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, estimate, waiting_reason
 from shared.job import Attempt, Event, JobView, Status
 from shared.result import JobError, Result
+
+UNFORESEEN = ("paused", "scheduled", "retrying")
+"""What a job waits for then is no line, and nothing was measured of it."""
 
 
 def pairs(flat: list[Any]) -> dict[str, str]:
@@ -24,6 +27,7 @@ def lane(flat: list[Any]) -> Lane:
         running=int(facts["running"]),
         now_ms=int(facts["now"]),
         rows=int(facts.get("rows", 1)),
+        slots=int(facts.get("slots", 1)),
         service_ms=_number(facts, "service_ms"),
         load_started_ms=_number(facts, "load_started_ms"),
         load_ms=_number(facts, "load_ms"),
@@ -34,7 +38,27 @@ def lane(flat: list[Any]) -> Lane:
         samples=facts["samples"] == "1" if "samples" in facts else None,
         has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
         context_length=int(facts["context_length"]) if "context_length" in facts else None,
+        engine=facts.get("engine"),
+        engine_reason=facts.get("engine_reason"),
+        paused=int(facts["paused"]) == 1,
+        factors={kind: _factors(facts, kind) for kind in KINDS},
+        calibration=_calibration(facts),
         ahead=int(facts.get("ahead", -1)),
+    )
+
+
+def _factors(facts: dict[str, str], kind: str) -> tuple[float, float]:
+    first = zip(("p50", "p90"), FIRST_FACTORS, strict=True)
+    half, most = (float(facts.get(f"{kind}_{share}", factor)) for share, factor in first)
+    return half, most
+
+
+def _calibration(facts: dict[str, str]) -> Calibration | None:
+    scored = _number(facts, "scored")
+    if not scored:
+        return None
+    return Calibration(
+        round(scored), float(facts["within_p50"]) / scored, float(facts["within_p90"]) / scored
     )
 
 
@@ -59,7 +83,9 @@ def _view(
     created = int(job["created"])
     ended = int(job["ended"]) if "ended" in job else None
     tries = _until(ended, [_attempt(a) for a in attempts])
-    waits = status == "queued" or run.get("state") == "queued"
+    state = run.get("state") if "run" in job else job.get("state")
+    waits = status == "queued" or state in ("queued", "retrying")
+    reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
     result = run.get("result") if status == "succeeded" else None
     return JobView(
         id=job_id,
@@ -70,10 +96,10 @@ def _view(
         run_id=job.get("run"),
         started_ms=max(tries[0].started_ms, created) if tries else None,
         ended_ms=ended,
-        waiting_reason=waiting_reason(facts, placed="run" in job) if facts and waits else None,
+        waiting_reason=reason,
         model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
         ahead=facts.served_first if facts and waits else None,
-        estimate=estimate(facts) if facts else None,
+        estimate=estimate(facts) if facts and waits and reason not in UNFORESEEN else None,
         attempts=tries,
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
@@ -81,6 +107,10 @@ def _view(
         error=_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
+        start_by_ms=int(job["start_by"]) if "start_by" in job else None,
+        finish_by_ms=int(job["finish_by"]) if "finish_by" in job else None,
+        schedule_at_ms=int(job["schedule_at"]) if "schedule_at" in job else None,
+        retry_of=job.get("retry_of"),
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
     )
 

@@ -19,7 +19,7 @@ from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import FAIL, MODEL, STALL, Unsteady, Workbench
 from worker.attempt import attempt
-from worker.engines.base import Finish, Prompt, Row
+from worker.engines.base import DeviceBroken, Finish, Prompt, Row
 from worker.engines.echo import EchoEngine
 from worker.stream import Publisher
 
@@ -159,6 +159,20 @@ def test_a_draining_worker_gives_back_and_spends_no_budget(desk: Workbench) -> N
     assert desk.job(job).status == "running"
     assert {a.outcome for a in desk.job(job).attempts} == {"worker_draining"}
     assert desk.nudger.listed(MODEL.lane) > 0
+
+
+def test_a_broken_device_costs_the_run_no_budget(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise DeviceBroken("unspecified launch failure")
+
+    job = desk.ask("innocent")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(desk.bench.engine), "generate", broken)
+        for _ in range(desk.settings.queue.max_failures + desk.settings.queue.max_deaths):
+            desk.attempt()
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+    assert [a.outcome for a in desk.job(job).attempts][-2:] == ["device_broken", "succeeded"]
 
 
 def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(desk: Workbench) -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -18,7 +19,7 @@ from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
 from tests.support.workbench import MODEL, STALL, Workbench, workbench
-from worker.heartbeat import EXIT_STALLED, Heartbeat
+from worker.heartbeat import EXIT_DEVICE_BROKEN, EXIT_STALLED, Heartbeat
 from worker.lease import Lease
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
     heartbeat.stop({})
 
 
-HUNG = """
+LOST = """
 import sys, threading
 from types import SimpleNamespace
 from shared.settings import settings
@@ -141,14 +142,53 @@ from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
 heartbeat.start({})
-heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: 3.0, longest_step_s=float(sys.argv[1])))
+idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
+heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: idle, longest_step_s=0.1, broken=broken))
 threading.Event().wait(60)
 """
 
 
-def test_a_worker_whose_engine_hangs_ends_so_that_another_may_start(redis: RedisServer) -> None:
+@pytest.mark.parametrize(
+    ("engine", "code"), [(("3.0", "whole"), EXIT_STALLED), (("0.0", "broken"), EXIT_DEVICE_BROKEN)]
+)
+def test_a_worker_whose_engine_is_lost_ends_so_that_another_may_start(
+    redis: RedisServer, engine: tuple[str, str], code: int
+) -> None:
     env = dict(os.environ, SIGHTLINE_REDIS__URL=redis.url(), SIGHTLINE_QUEUE__STALL_S="2")
     ended = subprocess.run(
-        [sys.executable, "-c", HUNG, "0.1"], env=env, cwd=ROOT, capture_output=True, check=False
+        [sys.executable, "-c", LOST, *engine], env=env, cwd=ROOT, capture_output=True, check=False
     )
-    assert ended.returncode == EXIT_STALLED, ended.stderr.decode()
+    assert ended.returncode == code, ended.stderr.decode()
+
+
+def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+    monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
+    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+    desk.ask("long")
+    with beating(desk) as heartbeat:
+        with desk.leases.hold(desk.claim()) as lease:
+            heartbeat.ready("f" * 32, {}, desk.bench.engine)
+            first = lease_end(desk, lease)
+            until(lambda: lease_end(desk, lease) > first + 300)
+            assert not left.is_set()
+        assert left.wait(30)
+
+
+def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_does_not(
+    redis: RedisServer, desk: Workbench, tmp_path: Path
+) -> None:
+    mark = tmp_path / "heartbeat"
+    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
+    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.start({})
+    try:
+        until(mark.exists)
+        redis.kill()
+        mark.unlink()
+        until(mark.exists)
+    finally:
+        redis.start()
+        heartbeat.stop({})

@@ -12,7 +12,7 @@ SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
 
 def upkeep(desk: Workbench, courier: str = "worker_courier") -> Upkeep:
-    return Upkeep(desk.settings, desk.store, desk.nudger, courier)
+    return Upkeep(desk.settings, desk.store, desk.nudger, desk.blobs, courier)
 
 
 def test_a_nudge_that_got_lost_is_sent_again(desk: Workbench) -> None:
@@ -33,7 +33,9 @@ def test_runs_that_come_and_go_while_nobody_works_do_not_fill_the_broker(desk: W
 def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
-    assert upkeep(desk).run_once() == {"rescued": 0, "nudged": 0}
+    assert upkeep(desk).run_once() == dict.fromkeys(
+        ("rescued", "due", "late", "mended", "collected", "nudged"), 0
+    )
 
 
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:

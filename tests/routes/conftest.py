@@ -58,9 +58,13 @@ def _make_bare(folder: Path) -> None:
 
 
 @pytest.fixture
-async def stage(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Stage]:
-    """An empty store; the model has no worker until the hand's first beat."""
+async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+    """An empty store; the model has no worker until the hand's first beat.
+
+    Parametrized indirectly it takes settings by group, `api` and `queue`.
+    """
     _server.empty()
+    said: dict[str, dict[str, Any]] = getattr(request, "param", {})
     models_file = tmp_path / "models.toml"
     models_file.write_text(MODELS, encoding="utf-8")
     _make_bare(tmp_path / "bare")
@@ -68,8 +72,8 @@ async def stage(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Stage]:
         models_file=models_file,
         redis=RedisSettings(url=_server.url()),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
-        queue=QueueSettings(max_queued=PLACES_IN_LINE),
-        api=ApiSettings(leave_grace_s=0),
+        queue=QueueSettings(**{"max_queued": PLACES_IN_LINE, **said.get("queue", {})}),
+        api=ApiSettings(**{"leave_grace_s": 0, **said.get("api", {})}),
     )
     store = connect(settings.redis)
     hand = Hand(settings, store, load_models(models_file).rows[0])

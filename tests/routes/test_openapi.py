@@ -95,7 +95,7 @@ def test_every_door_is_described_with_its_body_and_errors(path: str, body: str, 
 
     assert content["schema"] == shape(body)
     assert accepts(content["schema"], content["example"])
-    for status in ("400", "404", "408", "413", "422", "503", "default"):
+    for status in ("400", "404", "408", "413", "422", "429", "503", "default"):
         (fault,) = operation["responses"][status]["content"].values()
         assert fault["schema"] == shape(error)
 
@@ -112,7 +112,7 @@ def test_streams_are_described_as_streams() -> None:
 
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
     accepting = {path for m, path, operation in operations() if "202" in operation["responses"]}
-    assert accepting == {"/v1/jobs", HF, "/"}
+    assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", HF, "/"}
 
 
 def test_the_service_that_is_not_ready_is_described() -> None:

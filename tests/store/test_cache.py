@@ -148,3 +148,27 @@ def test_a_hit_waits_for_no_worker(store: Store) -> None:
     records.settle(records.claim())
     records.wait(SETTINGS.queue.worker_ttl_s + 1)
     assert records.post(records.placing("q"), must_be_ready=True).word == "known"
+
+
+def test_what_was_answered_while_it_waited_is_not_computed_again(records: Records) -> None:
+    """257 ask the same: two runs, one computation, and every caller has the whole text."""
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    first = records.claim()
+    records.append(first, 0, "A red ", (1, 2))
+    records.append(first, 6, "square.", (3,))
+    records.settle(first)
+    assert records.try_claim() is None
+    last = records.view(views[-1].id)
+    assert last.run_id != views[0].run_id
+    assert last.result is not None
+    assert (last.status, last.result.text, last.cache) == ("succeeded", "A red square.", "HIT")
+    assert records.story(last.id) == ["queued", "text", "text", "succeeded"]
+
+
+def test_an_answer_of_other_weights_is_computed_anew(records: Records) -> None:
+    records.beat()
+    for _ in range(257):
+        records.submit("q")
+    records.settle(records.claim())
+    assert records.try_claim(fingerprint=OTHER_PRINT) is not None

@@ -165,6 +165,7 @@ def test_no_history_breaks_the_records(records: Records, seed: int) -> None:
         if number % LOOK_EVERY == 0:
             broken = watch.broken()
             assert broken == [], f"after {moves}"
+            assert records.audit() == {}, f"after {moves}"
     for job, caller in walk.jobs.items():
         records.cancel(job, caller)
     assert watch.broken() == []

@@ -76,3 +76,20 @@ def test_an_urgent_caller_of_a_running_run_counts_when_it_must_wait_again(record
     records.submit("q", priority="interactive")
     records.give_back(claim)
     assert records.claim().id == slow.run_id
+
+
+def test_a_run_is_as_urgent_as_those_who_still_wait_for_it(records: Records) -> None:
+    records.submit("slow", priority="batch")
+    hurried = records.submit("slow", priority="interactive")
+    normal = records.submit()
+    records.cancel(hurried.id)
+    assert records.claim().id == normal.run_id
+
+
+def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(records: Records) -> None:
+    records.submit("slow", priority="batch")
+    hurried = records.submit("slow", priority="interactive")
+    claim = records.claim()
+    records.cancel(hurried.id)
+    records.give_back(claim)
+    assert records.client.exists(f"sl1:line:{records.placing().lane}:batch:anyone")

@@ -2,6 +2,7 @@
 
 from shared.job import Attempt
 from shared.store.claims import published
+from tests.support.clients import until
 from tests.support.store import BROKEN, FAILURE, LANE, PRINT, Records, answer
 
 
@@ -61,11 +62,10 @@ def test_rescued_work_returns_to_its_old_place(records: Records) -> None:
     first, second, urgent = records.submit(), records.submit(), records.submit(priority="interactive")
     assert records.claim().id == urgent.run_id
     assert records.claim().id == first.run_id
-    records.submit(priority="interactive")
+    later = records.submit(priority="interactive")
     records.lose_worker()
     order = [records.claim().id for _ in range(4)]
-    assert order[0] == urgent.run_id
-    assert order[2:] == [first.run_id, second.run_id]
+    assert order == [v.run_id for v in (urgent, first, later, second)]
 
 
 def test_a_lost_worker_that_comes_back_writes_nothing(records: Records) -> None:
@@ -159,3 +159,27 @@ def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> Non
     assert records.append(second, 6, " more", (10,)) == "ok"
     texts = [e.data["text"] for e in records.events(job) if e.type == "text"]
     assert "".join(texts) == "Grün🖼! more"
+
+
+def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
+    """Nobody could renew while the store hung: every lease has run out, and every worker lives."""
+    records.submit()
+    records.rescue()
+    claim = records.claim()
+    records.wait(60)
+    assert records.rescue() == []
+    records.wait(3)
+    assert records.renew(claim) == []
+    records.client.pexpire("sl1:spared", 1)
+    until(lambda: not records.client.exists("sl1:spared"))
+    assert records.rescue() == []
+
+
+def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records) -> None:
+    records.submit()
+    records.rescue()
+    claim = records.claim()
+    records.wait(60)
+    assert records.rescue() == []
+    records.client.delete("sl1:spared")
+    assert records.rescue() == [(claim.id, LANE)]

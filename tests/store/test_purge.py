@@ -74,8 +74,8 @@ def test_purging_one_of_two_callers_leaves_the_run_going(records: Records) -> No
 def test_the_newer_entry_of_the_same_question_survives_the_older_one_s_purge(records: Records) -> None:
     records.beat()
     views = [records.submit("q") for _ in range(257)]
-    for _ in range(2):
-        records.settle(records.claim())
+    for claim in [records.claim(), records.claim()]:
+        records.settle(claim)
     for view in views[:256]:
         records.purge(view.id)
     assert records.submit("q").cache == "HIT"

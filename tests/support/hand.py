@@ -1,12 +1,12 @@
 """A worker driven by the test: it claims from the real store and says what the test says."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shared import ids
 from shared.models import Model
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
-from shared.store import claims, workers
+from shared.store import claims, upkeep, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
@@ -64,6 +64,7 @@ class Hand:
             hash="fetched",
             key=f"{claimed.caller}:fetched",
             blobs=(),
+            cost=1,
             request=claimed.request,
         )
         return self.store.run(admit(placing, self.settings, token=claimed.token))
@@ -83,6 +84,15 @@ class Hand:
             compute_s=0.25,
         )
         return self.store.run(claims.settle(self.settings, claim, result, fingerprint=FINGERPRINT))
+
+    def give_back(self, claim: claims.Claim, reason: str, error: JobError | None = None) -> str | None:
+        return self.store.run(claims.give_back(self.settings, claim, reason=reason, error=error))
+
+    def let_pass(self, seconds: float) -> None:
+        """As maintenance, so much later: what was to begin begins, and what is late ends."""
+        later = self.store.client.time()[0] * 1000 + round(seconds * 1000)
+        for call in (upkeep.due(), upkeep.expire(self.settings)):
+            self.store.run(replace(call, arguments={**call.arguments, "now": later}))
 
     def fail(self, claim: claims.Claim, code: str, message: str, param: str | None = None) -> str:
         error = JobError(code=code, message=message, param=param)

@@ -21,7 +21,7 @@ class Watch:
     def broken(self) -> list[str]:
         """The rules that do not hold now."""
         dump = self._records.dump()
-        return [*_misplaced(dump), *self._restless(dump)]
+        return [*_misplaced(dump), *_out_of_line(dump), *self._restless(dump)]
 
     def _restless(self, dump: dict[str, Any]) -> Iterator[str]:
         for key, record in dump.items():
@@ -38,7 +38,7 @@ class Watch:
 def _misplaced(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {}
     for key, entries in dump.items():
-        if key == "sl1:lease" or key.startswith("sl1:queue:"):
+        if key in ("sl1:lease", "sl1:schedule") or key.startswith("sl1:queue:"):
             for work, _ in entries:
                 places.setdefault(work, []).append(key)
     for key, record in dump.items():
@@ -55,7 +55,9 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
         if where or live or "token" in record:
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
         return
-    expected = f"sl1:queue:{record['lane']}" if record["state"] == "queued" else "sl1:lease"
+    expected = {"queued": f"sl1:queue:{record['lane']}", "retrying": "sl1:schedule"}.get(
+        record["state"], "sl1:lease"
+    )
     claimed = run in dump.get(f"sl1:running:{record['lane']}", set())
     if claimed != (record["state"] == "running"):
         yield f"{run} is {record['state']} but counted otherwise"
@@ -77,6 +79,26 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
         yield f"{job} stands in {where}: {record}"
     if "run" in record and "status" not in record and job not in dump.get(f"sl1:{record['run']}:live", set()):
         yield f"{job} has not ended but its run does not know it"
+
+
+def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
+    """What waits stands besides in its caller's line or among the suspects; every line has its turn."""
+    lines, turns, waiting = list[str](), set[str](), set[str]()
+    for key, entries in dump.items():
+        kind, _, rest = key.removeprefix("sl1:").partition(":")
+        if kind == "queue":
+            waiting |= {f"{rest} {work}" for work, _ in entries}
+        elif kind == "turns":
+            turns |= {f"{rest}:{caller}" for caller, _ in entries}
+        elif kind == "suspects":
+            lines += [f"{rest} {work}" for work, _ in entries]
+        elif kind == "line":
+            lines += [f"{rest.rsplit(':', 2)[0]} {work}" for work, _ in entries]
+            if rest not in turns and f"sl1:turns:{rest.rsplit(':', 1)[0]}" not in dump:
+                yield f"the line {rest} has no turn"
+    if sorted(lines) != sorted(waiting):
+        yield f"{waiting} wait, in line stand {lines}"
+    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl1:line:{turn}" not in dump)
 
 
 def _untold(view: JobView, events: list[Event]) -> Iterator[str]:

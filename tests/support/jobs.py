@@ -5,6 +5,7 @@ FIRST = "job_00000000000000000000000000000001"
 URLS = {
     "self": f"/v1/jobs/{FIRST}",
     "cancel": f"/v1/jobs/{FIRST}/cancel",
+    "retry": f"/v1/jobs/{FIRST}/retry",
     "events": f"/v1/jobs/{FIRST}/events",
 }
 QUEUED = {

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from shared.job import Event, JobView
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
-from shared.store import admission, claims, jobs, workers
+from shared.store import admission, audit, claims, jobs, upkeep, workers
 from shared.store.admission import Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
@@ -29,7 +29,9 @@ PRINT, OTHER_PRINT = "a" * 32, "b" * 32
 BROKEN = JobError(code="invalid_image", message="The picture is broken.", param="images[0]")
 FAILURE = JobError(code="attempts_exhausted", message="It failed three times.", retryable=True)
 SETTINGS = Settings(
-    queue=QueueSettings(lease_s=10, worker_ttl_s=15, max_failures=3, max_deaths=3, max_queued=1000),
+    queue=QueueSettings(
+        lease_s=10, worker_ttl_s=15, max_failures=3, backoff_s=0, max_deaths=3, max_queued=1000
+    ),
     retention=RetentionSettings(result_s=100, job_s=1000, idempotency_s=300),
 )
 
@@ -76,6 +78,7 @@ class Records:
             hash=hashed,
             key=None,
             blobs=(),
+            cost=1,
             request=f'{{"ask":"{hashed}"}}',
         )
         placing = replace(plain, **changes)
@@ -103,17 +106,15 @@ class Records:
     def upload(self, placing: Placing) -> None:
         self.run(admission.touch(tuple(placing.blobs), placing.job))
 
-    def claim(self, *, lane: str = LANE, token: str = "", fingerprint: str = PRINT) -> Claim:
+    def claim(self, **how: Any) -> Claim:
         """Claim and expect work."""
-        claim = self.try_claim(lane=lane, token=token, fingerprint=fingerprint)
+        claim = self.try_claim(**how)
         assert claim is not None
         return claim
 
-    def try_claim(self, *, lane: str = LANE, token: str = "", fingerprint: str = PRINT) -> Claim | None:
-        token = token or self.token()
-        return self.run(
-            claims.claim(self.settings, lane=lane, worker="worker_01", token=token, fingerprint=fingerprint)
-        )
+    def try_claim(self, **how: Any) -> Claim | None:
+        said = {"lane": LANE, "worker": "worker_01", "token": self.token(), "fingerprint": PRINT, **how}
+        return self.run(claims.claim(self.settings, **said))
 
     def claim_pending(self) -> Claim:
         return self.claim(lane=INTAKE, fingerprint="")
@@ -146,10 +147,28 @@ class Records:
     def rescue(self) -> list[tuple[str, str]]:
         return self.run(claims.rescue(self.settings))
 
+    def due(self) -> list[str]:
+        return self.run(upkeep.due())
+
+    def audit(self) -> dict[str, int]:
+        """One walk over every key."""
+        names = sorted(key.removeprefix("sl1:") for key in self.key_names())
+        return self.run(audit.audit(self.settings, names))
+
+    def expire(self) -> list[str]:
+        return self.run(upkeep.expire(self.settings))
+
+    def pause(self, *, paused: bool = True) -> None:
+        self.run(upkeep.pause(LANE, paused=paused))
+
     def lose_worker(self) -> list[tuple[str, str]]:
         """Every lease runs out, and maintenance notices."""
-        self.wait(self.settings.queue.lease_s + 1)
-        return self.rescue()
+        for _ in range(round(self.settings.queue.lease_s) + 1):
+            self.wait(1)
+            rescued = self.rescue()
+            if rescued:
+                return rescued
+        return []
 
     def beat(self, *, worker: str = "worker_01", state: workers.State = "ready", **changes: Any) -> None:
         said = {"lane": LANE, "fingerprint": PRINT, "facts": {}, **changes}

@@ -14,7 +14,7 @@ QUEUED = JobView(
     created_ms=1_700_000_000_125,
     waiting_reason="busy",
     ahead=3,
-    estimate=Estimate(p50=1.5, p90=4.0, basis="measured"),
+    estimate=Estimate(p50=1.5, p90=4.0, service_s=0.5, basis="measured"),
     metadata={"shop": "7"},
 )
 

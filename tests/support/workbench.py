@@ -76,7 +76,7 @@ class Workbench:
             redis=RedisSettings(url=redis.url()),
             blobs=BlobSettings(url=str(folder)),
             fetch=fetch,
-            queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, **queue}),
+            queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, "backoff_s": 0, **queue}),
         )
         self.worker = ids.worker_id()
         self.store = connect(self.settings.redis)
@@ -137,6 +137,7 @@ class Workbench:
             hash=hashed,
             key=None if pending else f"{CALLER}:{hashed}",
             blobs=blobs,
+            cost=1,
             request=question.model_dump_json(exclude_none=True),
         )
 

@@ -158,7 +158,7 @@ def test_a_conversation_brings_its_pictures_before_it_asks_about_them() -> None:
         assert not shown or said[0].pictures
 
 
-def test_a_loosened_question_still_asks_for_the_same():
+def test_a_loosened_question_still_asks_for_the_same() -> None:
     """A word too many lost, and the model would be taught answers to questions nobody asked."""
     rng = random.Random(1)
     for _ in range(500):

@@ -1,14 +1,117 @@
-"""The reference pages tell the truth about the settings and errors of this release."""
+"""The pages tell the truth about this tree: what is generated is up to date, what is named is there."""
 
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from docs.generate import pages
+from docs.generate import pages as generated
+from shared.settings import known_names
+from shared.store.script import FOLDER
+from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
 
-PAGES = pages()
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+GENERATED = generated()
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+EDGE = re.compile(r"^    \S+ --> \S+: (.+)$", re.MULTILINE)
+MODULE = re.compile(r"\.venv/bin/python -m ([\w.]+)")
+PROGRAM = re.compile(r"\.venv/bin/([\w-]+)")
+SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+FILE = re.compile(r"[a-z][\w.-]*/[\w./-]+\.(?:py|lua|toml|json|svg|png|txt)")
+VARIABLE = re.compile(r"SIGHTLINE_[A-Z_]+")
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+FENCE_LINE = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
+BIN = Path(sys.executable).parent
+# What puts work into another state, in the scripts' own lines.
+TRANSITION = re.compile(
+    r"\b(?:open_run|enqueue|requeue|postpone|stand|end_run|fail_work|leave)\(|'state', 'running'"
+)
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: path.name)
 def test_a_generated_page_is_up_to_date(path: Path) -> None:
-    assert path.read_text(encoding="utf-8") == PAGES[path], "run: python -m docs.generate"
+    assert path.read_text(encoding="utf-8") == GENERATED[path], "run: python -m docs.generate"
+
+
+@pytest.mark.parametrize("snippet", list(snippets()), ids=str)
+def test_every_block_of_a_page_is_checked_in_some_way(snippet: Snippet) -> None:
+    assert snippet.kind in KINDS, f"```{snippet.kind}: one of {', '.join(KINDS)}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_no_block_of_a_page_is_overlooked(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(FENCE_LINE.findall(text)) == 2 * len(FENCE.findall(text)), "fences stand at the line's start"
+
+
+@pytest.mark.parametrize("snippet", list(snippets(*BY_HAND, "sh")), ids=str)
+def test_what_a_page_tells_people_to_type_exists(snippet: Snippet) -> None:
+    code = "\n".join(snippet.commands)
+    _succeeds("bash", "-n", "-c", code)
+    for command in (c for c in snippet.commands if c.startswith("make ")):
+        _succeeds("make", "-n", *shlex.split(command, comments=True)[1:])
+    for module in MODULE.findall(code):
+        assert importlib.util.find_spec(module)
+    for program in PROGRAM.findall(code):
+        assert (BIN / program).exists()
+
+
+@pytest.mark.parametrize("snippet", list(snippets(*DATA)), ids=str)
+def test_a_file_that_a_page_shows_can_be_read(snippet: Snippet) -> None:
+    if snippet.kind == "toml":
+        assert tomllib.loads(snippet.code)
+    elif snippet.kind == "json":
+        assert json.loads(snippet.code)
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_what_a_page_names_in_passing_is_there(page: Path) -> None:
+    spans = SPAN.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    targets = {span.split()[1] for span in spans if span.startswith("make ")}
+    files = [span for span in spans if FILE.fullmatch(span)]
+
+    assert targets <= set(TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
+    assert [f for f in files if not (ROOT / f).exists() and not (page.parent / f).exists()] == []
+    assert {span for span in spans if VARIABLE.fullmatch(span)} <= known_names()
+
+
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    inner = [link for link in links if "://" not in link]
+    assert [link for link in inner if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("index", [ROOT / "docs/README.md", ROOT / "docs/decisions/README.md"], ids=str)
+def test_an_index_names_every_page_of_its_folder(index: Path) -> None:
+    named = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
+    assert set(index.parent.glob("*.md")) - {index} - named == set()
+
+
+def test_the_pictures_of_a_life_name_every_script_that_moves_work() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = {name for edge in EDGE.findall(text) for name in edge.split(", ")}
+    moving = {path.stem for path in FOLDER.glob("*.lua") if TRANSITION.search(_code(path))}
+
+    assert drawn == moving
+
+
+def _succeeds(program: str, *arguments: str) -> None:
+    argv = [str(shutil.which(program)), *arguments]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _code(path: Path) -> str:
+    return "\n".join(line.split("--")[0] for line in path.read_text(encoding="utf-8").splitlines())

@@ -35,11 +35,12 @@ READY = {"ready": 1, "service_ms": 2000.0}
     ],
 )
 def test_a_caller_learns_why_it_waits(facts: dict[str, object], state: str, reason: str) -> None:
-    assert (lane(**facts).state, waiting_reason(lane(**facts), placed=True)) == (state, reason)
+    facts_now = lane(**facts)
+    assert (facts_now.state, waiting_reason(facts_now, placed=True, state="queued")) == (state, reason)
 
 
 def test_a_job_whose_pictures_are_fetched_says_so_whatever_its_model_does() -> None:
-    assert waiting_reason(lane(ready=1), placed=False) == "fetching_inputs"
+    assert waiting_reason(lane(ready=1), placed=False, state="queued") == "fetching_inputs"
 
 
 @pytest.mark.parametrize(
@@ -66,31 +67,40 @@ def test_loading_takes_what_it_took_less_what_has_passed(
 
 
 @pytest.mark.parametrize(
-    ("facts", "expected"),
+    ("state", "reason"), [("scheduled", "scheduled"), ("retrying", "retrying"), ("queued", "paused")]
+)
+def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> None:
+    assert waiting_reason(lane(ready=1, paused=True), placed=state != "scheduled", state=state) == reason
+
+
+@pytest.mark.parametrize(
+    ("facts", "p50", "basis"),
     [
-        ({**READY, "ahead": 0}, Estimate(2.0, 3.0, "measured")),
-        ({**READY, "ahead": 0, "running": 1}, Estimate(3.0, 4.5, "measured")),
-        ({**READY, "ahead": 0, "running": 3}, Estimate(7.0, 10.5, "measured")),
-        ({**READY, "ahead": 3, "running": 1}, Estimate(9.0, 13.5, "measured")),
-        ({**READY, "ahead": 0, "running": 1, "ready": 2}, Estimate(2.0, 3.0, "measured")),
-        ({**READY, "ahead": 3, "running": 2, "ready": 2}, Estimate(5.5, 8.25, "measured")),
-        ({**READY, "ahead": 6, "running": 8, "ready": 2, "rows": 3}, Estimate(4.833, 7.25, "measured")),
-        ({"ready": 1, "ahead": 0}, Estimate(1.0, 1.5, "guess")),
-        (
-            {"loading": 1, "load_ms": 9000.0, "service_ms": 500.0, "ahead": 1},
-            Estimate(10.0, 20.0, "measured"),
-        ),
-        ({"load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, Estimate(10.0, 20.0, "no_worker")),
+        ({**READY, "ahead": 0}, 0.003, "measured"),
+        ({**READY, "ahead": 0, "running": 1}, 1.0, "measured"),
+        ({**READY, "ahead": 0, "running": 3}, 5.0, "measured"),
+        ({**READY, "ahead": 3, "running": 1}, 7.0, "measured"),
+        ({**READY, "ahead": 3}, 6.0, "measured"),
+        ({**READY, "ahead": 0, "running": 1, "ready": 2}, 0.003, "measured"),
+        ({**READY, "ahead": 0, "running": 2, "slots": 3}, 0.003, "measured"),
+        ({**READY, "ahead": 1, "running": 3, "slots": 3}, 3.0, "measured"),
+        ({**READY, "ahead": 6, "running": 8, "ready": 2, "rows": 3, "slots": 3}, 2.833, "measured"),
+        ({"ready": 1, "ahead": 1}, 1.0, "guess"),
+        ({"loading": 1, "load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, 9.5, "measured"),
+        ({"load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, 9.5, "no_worker"),
     ],
 )
 def test_the_wait_is_loading_and_turns_at_the_measured_pace(
-    facts: dict[str, object], expected: Estimate
+    facts: dict[str, object], p50: float, basis: str
 ) -> None:
-    assert estimate(lane(**facts)) == expected
+    told = estimate(lane(**facts))
+    assert (told.p50, told.basis) == (p50, basis)
+    assert told.p90 >= told.p50
 
 
-def test_a_running_job_is_one_turn_from_its_end() -> None:
-    assert estimate(lane(**READY, queued=50)) == Estimate(2.0, 3.0, "measured")
+def test_what_was_learnt_of_earlier_waits_is_applied() -> None:
+    told = estimate(lane(**READY, ahead=1, running=1, factors={"busy": (0.5, 1.5)}))
+    assert told == Estimate(p50=1.5, p90=4.5, service_s=2.0, basis="measured")
 
 
 def test_claimed_runs_that_wait_for_a_row_are_served_first() -> None:

@@ -8,6 +8,7 @@ from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.job import Event
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError
+from shared.times import Times
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.views import QUEUED, failed, succeeded
@@ -47,7 +48,7 @@ CHAT: dict[str, Any] = {
 
 def test_job_with_an_input_asks_pictures_first() -> None:
     request, terms = from_job(FULL)
-    assert terms == Envelope(metadata={"shop": "7"}, priority="batch")
+    assert terms == Envelope(metadata={"shop": "7"}, priority="batch", times=Times())
     assert request == Request(
         model="org/model",
         messages=(
@@ -92,7 +93,7 @@ def test_job_with_messages_may_continue_the_last() -> None:
     request, terms = from_job(CHAT)
     assert request.continue_final
     assert request.images == (Image(data=PNG, param="messages[0].content[0].image"),)
-    assert terms == Envelope(metadata={}, priority="normal")
+    assert terms == Envelope(metadata={}, priority="normal", times=Times())
 
 
 def test_one_picture_needs_no_list() -> None:
@@ -106,13 +107,34 @@ def test_explicit_nulls_are_the_same_as_left_out() -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "ms"),
+    [
+        (1_900_000_000, 1_900_000_000_000),
+        (1_900_000_000.5, 1_900_000_000_500),
+        ("2030-03-17T17:46:40Z", 1_900_000_000_000),
+        ("2030-03-17T18:46:40+01:00", 1_900_000_000_000),
+    ],
+)
+def test_a_time_may_be_written_as_a_number_or_as_a_date(written: float | str, ms: int) -> None:
+    _, terms = from_job(SHORT | {"schedule_at": written, "start_by": written, "finish_by": written})
+    assert terms.times == Times(ms, ms, ms)
+
+
+@pytest.mark.parametrize(
+    "written", ["tomorrow", "2030-03-17T17:46:40", "", -1, 1_900_000_000_000, True, [5], "1900000000"]
+)
+@pytest.mark.parametrize("name", ["schedule_at", "start_by", "finish_by"])
+def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_job(SHORT | {name: written})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", name)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"webhook": "https://example.org"},
         {"webhook": {"url": "https://example.org"}},
-        {"start_by": 5},
-        {"finish_by": "2030-01-01T00:00:00Z"},
-        {"schedule_at": 1.5},
         {"store": False},
     ],
 )

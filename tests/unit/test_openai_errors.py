@@ -12,6 +12,7 @@ from shared.result import JobError
     [
         (CallerError("invalid_image", "m", param="p"), "invalid_request_error"),
         (CallerError("model_not_found", "m", param="p"), "invalid_request_error"),
+        (ServiceError("caller_queue_full", "m", param="p"), "rate_limit_error"),
         (ServiceError("internal_error", "m", param="p"), "server_error"),
         (JobError(code="attempts_exhausted", message="m", param="p"), "server_error"),
         (JobError(code="code_of_a_later_release", message="m", param="p"), "server_error"),

@@ -8,16 +8,17 @@ import pytest
 
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store import admission, claims, jobs, workers
+from shared.store import admission, audit, claims, jobs, upkeep, workers
 from shared.store.admission import Placing
 from shared.store.claims import Claim
 from shared.store.script import FOLDER, Call, Script, Store, T
+from shared.times import Times
 from tests.support.store import answer
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
 SETTINGS = Settings()
-PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), "{}")
+PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}")
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 ERROR = JobError(code="poison", message="m")
 
@@ -45,6 +46,8 @@ def calls() -> Iterator[Call]:
         body_digest="b",
         must_be_ready=True,
         uploaded=True,
+        times=Times(1, 2, 3),
+        retry_of="job_0",
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.touch(("d",), "job_1")
@@ -56,11 +59,17 @@ def calls() -> Iterator[Call]:
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR)
     yield claims.rescue(SETTINGS)
+    yield audit.audit(SETTINGS, ["run_1"])
+    yield audit.doom(["d"])
+    yield upkeep.due()
+    yield upkeep.expire(SETTINGS)
+    yield upkeep.pause("model.m", paused=True)
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1)
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1")
+    yield jobs.asked("anyone", "job_1")
     yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")
     yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
@@ -119,7 +128,9 @@ def test_a_script_is_given_what_it_reads(call: Call) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
     never_refused = (
-        {"must_be_ready", "patience_ms", "max_queued", "pending"} if call.script.name == "admit" else set()
+        {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}
+        if call.script.name == "admit"
+        else set()
     )
     assert used(call.script.source) - never_refused - given == set()
 

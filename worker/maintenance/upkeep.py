@@ -6,13 +6,17 @@ Nothing here goes through the broker: what it repairs must not depend on what ma
 import logging
 import threading
 
+from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
+from worker.maintenance.audit import Audit
+from worker.maintenance.collect import Collection
 from worker.maintenance.renudge import send_missing
 from worker.maintenance.rescue import rescue_lost
+from worker.maintenance.timing import end_late, start_due
 
 log = logging.getLogger(__name__)
 HOLD_MS = 3000
@@ -21,11 +25,13 @@ HOLD_MS = 3000
 class Upkeep:
     """Runs the passes every `rescue_s` while this courier leads."""
 
-    def __init__(self, settings: Settings, store: Store, nudger: Nudger, courier: str) -> None:
+    def __init__(self, settings: Settings, store: Store, nudger: Nudger, blobs: Blobs, courier: str) -> None:
         self._settings = settings
         self._store = store
         self._nudger = nudger
         self._courier = courier
+        self._audit = Audit(settings, store)
+        self._collection = Collection(store, blobs)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
@@ -40,6 +46,10 @@ class Upkeep:
         """One round of every pass; how much each repaired."""
         return {
             "rescued": rescue_lost(self._settings, self._store, self._nudger),
+            "due": start_due(self._store, self._nudger),
+            "late": end_late(self._settings, self._store),
+            "mended": self._audit.walk(),
+            "collected": self._collection.collect(),
             "nudged": send_missing(self._store, self._nudger),
         }
 

@@ -1,14 +1,11 @@
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
---   a      job, token (of the intake claim), and the placing spec of submit.lua
+--   a      job, token (of the intake claim), and the placing spec of placing.lua
 --   text   the request with its pictures' digests
 --   writes as submit.lua; takes the job out of lease
 --   returns queued (a new run waits) | placed (hit or joined) | lost (the claim is another's)
 --   repeat with the same token after success: placed
+--   events queued, where a new run waits
 -- @include base
--- @include blobs
--- @include events
--- @include ending
--- @include queue
 -- @include placing
 
 local key = P .. a.job
@@ -22,7 +19,7 @@ unlease(a.job, 'intake')
 for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
   release(digest, a.job)
 end
-redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'score', 'terms', 'blobs')
+redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs')
 redis.call('HSET', key, 'admitted', a.token, 'lane', a.lane)
 redis.call('DEL', key .. ':attempts')
 

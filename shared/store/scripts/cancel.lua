@@ -5,8 +5,6 @@
 --   repeat harmless; a job that has ended stays as it ended
 --   events cancelled (the job's own)
 -- @include base
--- @include blobs
--- @include events
 -- @include ending
 -- @include viewing
 

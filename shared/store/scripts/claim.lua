@@ -1,12 +1,14 @@
 -- Takes the best waiting work of one lane under a lease.
---   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms
---   writes queue:<lane> zset, lease zset, running:<lane> set, <work> hash, <work>:attempts list, claim:<token> string
+--   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms, result_s, job_s
+--   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
+--          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
---           mixed (1 = text was published under another fingerprint)} or nil when nothing waits
+--           mixed (1 = text was published under another fingerprint)} or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
---   events running {attempt}
+--   events running {attempt} | text …, succeeded (an answer that was cached meanwhile)
 -- @include base
--- @include events
+-- @include ending
+-- @include outlook
 
 local function claimed(id)
   local request, terms, attempt, chars, caller, mixed =
@@ -18,29 +20,124 @@ local again = redis.call('GET', P .. 'claim:' .. a.token)
 if again then
   return redis.call('HGET', P .. again, 'token') == a.token and claimed(again) or nil
 end
+if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 then
+  return nil
+end
+dirty_first()
+
+local HELD = P .. 'held:' .. a.worker
+local EMPTYING = P .. 'emptying:' .. a.lane
+-- A worker that was to make itself empty and is not heard of again is not waited for longer.
+local EMPTYING_MS = 60000
+
+-- Whether this worker may take a suspect: 'take' where it holds nothing, 'wait' where it has to become empty for
+-- one first, 'no' where another does or none waits.
+local function turn_of_suspect(suspect, held)
+  if not suspect then
+    return 'no'
+  end
+  if held == 0 then
+    return 'take'
+  end
+  local waited = now - (redis.call('HGET', P .. suspect, 'queued_at') or now)
+  if waited > a.lease_ms then
+    redis.call('SET', EMPTYING, a.worker, 'NX', 'PX', EMPTYING_MS)
+  end
+  return redis.call('GET', EMPTYING) == a.worker and 'wait' or 'no'
+end
+
+-- The next piece of work, taken out of the line; nil where there is none for this worker.
+local function next_piece()
+  local held = redis.call('SCARD', HELD)
+  -- A suspect is alone with its worker.
+  if held == 1 and is_suspect(redis.call('SRANDMEMBER', HELD)) then
+    return nil
+  end
+  local suspect = first_of(P .. 'suspects:' .. a.lane)
+  local word = turn_of_suspect(suspect, held)
+  if word == 'wait' then
+    return nil
+  end
+  if word == 'take' then
+    redis.call('DEL', EMPTYING)
+    return suspect
+  end
+  local turn = next_turn(a.lane)
+  return turn and turn.id, turn
+end
+
+local function take(id, turn)
+  if turn then
+    take_turn(a.lane, turn)
+    redis.call('ZREM', P .. 'queue:' .. a.lane, id)
+    if redis.call('EXISTS', P .. 'queue:' .. a.lane) == 0 then
+      forget_turns(a.lane)
+    end
+  else
+    withdraw(id, a.lane)
+  end
+end
+
+-- The run that meanwhile answered the same request under this worker's fingerprint.
+local function answered(id)
+  local join, chars = unpack(redis.call('HMGET', P .. id, 'join', 'chars'))
+  local run = join and chars == '0' and redis.call('GET', P .. 'cache:' .. join .. ':' .. a.print)
+  return run and redis.call('HGET', P .. run, 'state') == 'succeeded' and run or nil
+end
+
+-- Ends a run with what another one answered.
+local function copy(id, from)
+  redis.call('HSET', P .. id, 'result', redis.call('HGET', P .. from, 'result'), 'print', a.print)
+  for _, entry in ipairs(redis.call('XRANGE', P .. from .. ':events', '-', '+')) do
+    local fields = entry[2]
+    if fields[2] == 'text' then
+      emit(id, 'text', fields[4])
+    end
+  end
+  for _, job in ipairs(redis.call('SMEMBERS', P .. id .. ':live')) do
+    redis.call('HSET', P .. job, 'cache', 'HIT')
+  end
+  end_run(id, 'succeeded', nil)
+end
+
+local function lease(id)
+  local key = P .. id
+  local attempt = redis.call('HINCRBY', key, 'attempt', 1)
+  if attempt == 1 then
+    score(id, a.lane)
+  end
+  redis.call('HSET', key, 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1)
+  redis.call('HSETNX', key, 'started', now)
+  redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
+  redis.call('SADD', P .. 'running:' .. a.lane, id)
+  redis.call('SADD', HELD, id)
+  redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
+  open_attempt(id, attempt, a.worker)
+  if is_run(id) then
+    local print = redis.call('HGET', key, 'print')
+    if print and print ~= a.print and redis.call('HGET', key, 'chars') ~= '0' then
+      redis.call('HSET', key, 'mixed', 1)
+    end
+    redis.call('HSET', key, 'print', a.print)
+    emit(id, 'running', cjson.encode({ attempt = attempt }))
+  end
+  return claimed(id)
+end
 
 while true do
-  local id = redis.call('ZPOPMIN', P .. 'queue:' .. a.lane)[1]
+  local id, turn = next_piece()
   if not id then
     return nil
   end
-  local key = P .. id
-  if redis.call('HGET', key, 'state') == 'queued' then
-    local attempt = redis.call('HINCRBY', key, 'attempt', 1)
-    redis.call('HSET', key, 'state', 'running', 'token', a.token, 'worker', a.worker)
-    redis.call('HSETNX', key, 'started', now)
-    redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
-    redis.call('SADD', P .. 'running:' .. a.lane, id)
-    redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
-    redis.call('RPUSH', key .. ':attempts', cjson.encode({ number = attempt, worker = a.worker, started = now }))
-    if is_run(id) then
-      local print = redis.call('HGET', key, 'print')
-      if print and print ~= a.print and redis.call('HGET', key, 'chars') ~= '0' then
-        redis.call('HSET', key, 'mixed', 1)
-      end
-      redis.call('HSET', key, 'print', a.print)
-      emit(id, 'running', cjson.encode({ attempt = attempt }))
-    end
-    return claimed(id)
+  local state, version = unpack(redis.call('HMGET', P .. id, 'state', 'v'))
+  if state == 'queued' and tonumber(version or 1) > VERSION then
+    return nil
+  end
+  take(id, turn)
+  local earlier = state == 'queued' and is_run(id) and answered(id)
+  if earlier then
+    copy(id, earlier)
+  elseif state == 'queued' then
+    return lease(id)
   end
 end

@@ -3,8 +3,6 @@
 --   writes <job> hash, lease zset
 --   returns settled | lost
 -- @include base
--- @include blobs
--- @include events
 -- @include ending
 
 local key = P .. a.id

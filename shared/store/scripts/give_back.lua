@@ -1,20 +1,26 @@
 -- Puts claimed work back in line, or ends it where its budget of failures is spent.
---   a      id, token, reason, spend (true = count a failure), max_failures, failure (JSON), result_s, job_s
---   writes <work> hash, lease zset, queue:<lane> zset
---   returns {queued, lane} | {failed} | {lost}
+--   a      id, token, reason, spend (true = count a failure), max_failures, backoff_ms (after the first failure,
+--          doubled by each), failure (JSON), result_s, job_s
+--   writes <work> hash, lease zset, queue:<lane> zset and its lines, schedule zset
+--   returns {queued, lane} | {postponed} | {failed} | {lost}
 --   events requeued {reason} | failed
 -- @include base
--- @include blobs
--- @include events
 -- @include ending
--- @include queue
+
+local LONGEST_BACKOFF_MS = 60000
 
 if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return { 'lost' }
 end
 dirty_first()
-if a.spend and redis.call('HINCRBY', P .. a.id, 'failures', 1) >= a.max_failures then
+local failures = a.spend and redis.call('HINCRBY', P .. a.id, 'failures', 1) or 0
+if a.spend and failures >= a.max_failures then
   fail_work(a.id, a.failure)
   return { 'failed' }
+end
+if a.spend and a.backoff_ms > 0 then
+  leave_lease(a.id, redis.call('HGET', P .. a.id, 'lane'), a.reason)
+  postpone(a.id, 'retrying', now + math.min(a.backoff_ms * 2 ^ (failures - 1), LONGEST_BACKOFF_MS))
+  return { 'postponed' }
 end
 return { 'queued', requeue(a.id, a.reason) }

@@ -5,8 +5,6 @@
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
 --           them, then run deleted.lua
 -- @include base
--- @include blobs
--- @include events
 -- @include ending
 
 local key = P .. a.job
@@ -16,7 +14,7 @@ end
 dirty_first()
 leave(a.job, 'cancelled', nil)
 local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
-redis.call('DEL', key, key .. ':attempts')
+redis.call('DEL', key, key .. ':attempts', key .. ':asked')
 redis.call('ZREM', P .. 'jobs:' .. a.caller, a.job)
 
 local holder = a.job
@@ -35,14 +33,10 @@ if run then
     redis.call('DEL', P .. run .. suffix)
   end
 end
--- While a picture is being deleted its upload has to wait; a deleter that died is not waited for longer.
-local DELETION_MS = 10000
 local orphans = {}
 for digest in string.gmatch(names or '', '%S+') do
   release(digest, holder)
-  if redis.call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') == 0 then
-    redis.call('DEL', P .. 'blob:' .. digest)
-    redis.call('SET', P .. 'doomed:' .. digest, 1, 'PX', DELETION_MS)
+  if doom(digest) then
     table.insert(orphans, digest)
   end
 end

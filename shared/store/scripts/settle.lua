@@ -6,8 +6,6 @@
 --   repeat by the same claim answers settled
 --   events succeeded | failed
 -- @include base
--- @include blobs
--- @include events
 -- @include ending
 -- @include lane
 

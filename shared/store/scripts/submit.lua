@@ -3,24 +3,23 @@
 --          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), must_be_ready, patience_ms, max_queued, worker_ttl_s, result_s, job_s, idempotency_s
+--          held), start_by, finish_by and schedule_at (Unix ms), retry_of, cost, must_be_ready, patience_ms,
+--          max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, idempotency_s
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
---          jobs:<caller> zset, blob:<digest> zset
---   returns {word} for mismatch | purged | unready | slow | full, {pictures, digests to upload first},
+--          jobs:<caller> zset, blob:<digest> zset, deadlines and schedule zsets
+--   returns {word} for mismatch | purged | unready | paused | slow | full | crowded, {pictures, digests to upload first},
 --           else {queued | intake | known, view}
 --   repeat the same job id answers `known`
+--   events queued, where a new run waits
 -- @include base
--- @include blobs
--- @include events
--- @include ending
--- @include queue
 -- @include placing
 -- @include viewing
+-- @include deadlines
 
 -- A job's record outlives its end by job_s; before that it can wait and run for so long.
-local LONGEST_WAIT_S = 172800
+local LONGEST_WAIT_S = 2764800
 
 if redis.call('EXISTS', P .. a.job) == 1 then
   return { 'known', view(a.job) }
@@ -47,10 +46,12 @@ if #missing > 0 then
   return { 'pictures', missing }
 end
 
-redis.call('HSET', P .. a.job, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
+redis.call('HSET', P .. a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
   'priority', a.priority, 'metadata', a.metadata, 'created', now)
-if a.paths then
-  redis.call('HSET', P .. a.job, 'paths', a.paths)
+for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of' }) do
+  if a[name] then
+    redis.call('HSET', P .. a.job, name, a[name])
+  end
 end
 local list = P .. 'jobs:' .. a.caller
 local life = a.job_s + LONGEST_WAIT_S
@@ -70,10 +71,17 @@ elseif a.pending then
   redis.call('HSET', P .. a.job, 'lane', 'intake', 'request', ARGV[2], 'terms', a.terms,
     'blobs', table.concat(a.blobs, ' '), 'failures', 0, 'deaths', 0)
   take_over(a.blobs, a.job, a.job)
-  enqueue(a.job, 'intake', a.priority)
-  return { 'intake', view(a.job) }
+  if a.schedule_at and a.schedule_at > now then
+    postpone(a.job, 'scheduled', a.schedule_at)
+  else
+    enqueue(a.job, 'intake')
+    word = 'intake'
+  end
 else
   open_run(a.job, a, ARGV[2])
-  return { 'queued', view(a.job) }
+  word = 'queued'
 end
-return { 'known', view(a.job) }
+if not hit then
+  look_later(a.job)
+end
+return { word or 'known', view(a.job) }

@@ -12,6 +12,10 @@ end
 
 local now = a.now or clock()
 
+-- Of the records. It rises with every change that an older release cannot read: that release leaves such work to
+-- workers who can.
+local VERSION = 1
+
 local function is_run(id)
   return string.sub(id, 1, 4) == 'run_'
 end
@@ -28,6 +32,10 @@ end
 
 -- Work leaves its lease, however the attempt went.
 local function unlease(id, lane)
+  local worker = redis.call('HGET', P .. id, 'worker')
+  if worker then
+    redis.call('SREM', P .. 'held:' .. worker, id)
+  end
   redis.call('ZREM', P .. 'lease', id)
   redis.call('SREM', P .. 'running:' .. lane, id)
 end

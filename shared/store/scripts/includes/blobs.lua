@@ -22,3 +22,16 @@ local function release(digest, holder)
   redis.call('ZREM', key, holder)
   outlive_holders(key)
 end
+
+-- While a picture is being deleted its upload has to wait; a deleter that died is not waited for longer.
+local DELETION_MS = 10000
+
+-- Marks a picture that nobody holds; false where somebody does.
+local function doom(digest)
+  if redis.call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') > 0 then
+    return false
+  end
+  redis.call('DEL', P .. 'blob:' .. digest)
+  redis.call('SET', P .. 'doomed:' .. digest, 1, 'PX', DELETION_MS)
+  return true
+end

@@ -1,4 +1,7 @@
 -- A job ends once, by its run's end or by its own; a run ends once.
+-- @include blobs
+-- @include events
+-- @include queue
 
 -- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
 -- its stream gets one more event behind `last`.
@@ -12,21 +15,8 @@ local function end_job(job, status, last, own, failure)
     redis.call('HSET', key, 'error', failure)
   end
   redis.call('EXPIRE', key, a.job_s)
+  redis.call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
-end
-
-local function close_attempt(id, outcome)
-  local key = P .. id .. ':attempts'
-  local row = redis.call('LINDEX', key, -1)
-  if not row then
-    return
-  end
-  local attempt = cjson.decode(row)
-  if not attempt.ended then
-    attempt.ended = now
-    attempt.outcome = outcome
-    redis.call('LSET', key, -1, cjson.encode(attempt))
-  end
 end
 
 -- Keeps everything of an ended run for result_s, and its pictures no longer than that.
@@ -44,7 +34,8 @@ local function end_run(run, status, failure)
   local key = P .. run
   local lane, join, worker = unpack(redis.call('HMGET', key, 'lane', 'join', 'worker'))
   unlease(run, lane)
-  redis.call('ZREM', P .. 'queue:' .. lane, run)
+  withdraw(run, lane)
+  redis.call('ZREM', P .. 'schedule', run)
   redis.call('HDEL', key, 'token', 'worker')
   redis.call('HSET', key, 'state', status, 'ended', now)
   if join and redis.call('GET', P .. 'join:' .. join) == run then
@@ -62,13 +53,20 @@ local function end_run(run, status, failure)
   end
 end
 
--- Takes a job out of the fetching of its inputs, and lets go of what it held for that.
+-- Takes a job out of the fetching of its inputs, or out of the wait for its time, and lets go of what it held.
 local function leave_intake(job)
   local key = P .. job
-  redis.call('ZREM', P .. 'queue:intake', job)
+  withdraw(job, 'intake')
+  redis.call('ZREM', P .. 'schedule', job)
   unlease(job, 'intake')
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
     release(digest, job)
+  end
+  local request, terms = unpack(redis.call('HMGET', key, 'request', 'terms'))
+  if request then
+    -- For a retry.
+    redis.call('HSET', key .. ':asked', 'request', request, 'terms', terms)
+    redis.call('EXPIRE', key .. ':asked', a.result_s)
   end
   redis.call('HDEL', key, 'token', 'worker', 'request', 'terms')
   redis.call('EXPIRE', key .. ':attempts', a.job_s)
@@ -82,6 +80,22 @@ local function fail_work(id, failure)
   else
     leave_intake(id)
     end_job(id, 'failed', 0, true, failure)
+  end
+end
+
+-- A run is as urgent as the most urgent job that still waits for it.
+local function ease(run, left)
+  local lane, class = unpack(redis.call('HMGET', P .. run, 'lane', 'priority'))
+  if left ~= class then
+    return
+  end
+  local highest = 'batch'
+  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
+    local other = redis.call('HGET', P .. job, 'priority')
+    highest = rank(other) < rank(highest) and other or highest
+  end
+  if highest ~= class then
+    reclass(run, lane, highest)
   end
 end
 
@@ -102,6 +116,8 @@ local function leave(job, status, failure)
   wake(run, 'state')
   if redis.call('SCARD', P .. run .. ':live') == 0 then
     end_run(run, 'cancelled', nil)
+  else
+    ease(run, redis.call('HGET', key, 'priority'))
   end
   return true
 end

@@ -1,6 +1,9 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), must_be_ready, max_queued, worker_ttl_s, result_s, job_s. Text: the request.
+-- blobs (digests), cost, must_be_ready, patience_ms, max_queued, max_queued_caller, worker_ttl_s, result_s, job_s.
+-- Text: the request.
+-- @include ending
+-- @include outlook
 
 -- At most so many jobs share a run; the next identical request opens a new one.
 local SHARE_LIMIT = 256
@@ -47,7 +50,7 @@ local function joinable(p)
   local run = redis.call('GET', P .. 'join:' .. p.key)
   if run and redis.call('SCARD', P .. run .. ':live') < SHARE_LIMIT then
     local state = redis.call('HGET', P .. run, 'state')
-    if state == 'queued' or state == 'running' then
+    if state == 'queued' or state == 'running' or state == 'retrying' then
       return run
     end
   end
@@ -58,14 +61,8 @@ local function join(job, run, p)
   redis.call('SADD', P .. run .. ':live', job)
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED')
-  local state, priority, score = unpack(redis.call('HMGET', P .. run, 'state', 'priority', 'score'))
-  if rank(p.priority) < rank(priority) then
-    redis.call('HSET', P .. run, 'priority', p.priority)
-    if state == 'queued' then
-      enqueue(run, p.lane, p.priority)
-    else
-      redis.call('HSET', P .. run, 'score', promoted(score, p.priority))
-    end
+  if rank(p.priority) < rank(redis.call('HGET', P .. run, 'priority')) then
+    reclass(run, p.lane, p.priority)
   end
 end
 
@@ -77,9 +74,27 @@ local function take_over(digests, job, holder)
   end
 end
 
+local function ready_workers(lane)
+  return redis.call('ZCOUNT', P .. 'ready:' .. lane, now - a.worker_ttl_s * 1000, '+inf')
+end
+
+-- Writes down when a new run will begin, so that its beginning can be held against it. Nothing is foretold where
+-- no worker serves.
+local function promise(run, lane)
+  local ready = ready_workers(lane)
+  if ready == 0 or redis.call('SISMEMBER', P .. 'paused', lane) == 1 then
+    return
+  end
+  local class, caller = unpack(redis.call('HMGET', P .. run, 'priority', 'caller'))
+  local own = redis.call('ZRANK', line_key(lane, class, caller), run)
+  local wait, kind = reckoned(lane, ready, served_first(lane, class, caller, own), 'slots')
+  redis.call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', wait * factor(lane, kind, 'p50'),
+    'p90', wait * factor(lane, kind, 'p90'))
+end
+
 local function open_run(job, p, request)
-  redis.call('HSET', P .. p.run, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
-    'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now,
+  redis.call('HSET', P .. p.run, 'v', VERSION, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
+    'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
     'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0)
   if p.key then
     redis.call('HSET', P .. p.run, 'join', p.key)
@@ -89,7 +104,8 @@ local function open_run(job, p, request)
   redis.call('SADD', P .. p.run .. ':live', job)
   redis.call('SADD', P .. p.run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
-  enqueue(p.run, p.lane, p.priority)
+  enqueue(p.run, p.lane)
+  promise(p.run, p.lane)
   emit(p.run, 'queued', '{}')
 end
 
@@ -110,33 +126,36 @@ local function unwritten(digests)
   return missing
 end
 
--- Milliseconds until a new run of a lane would end, at the service time measured; 0 before any was. The same
--- reckoning as shared/estimate.py.
-local function predicted(lane, ready)
-  local rows, service = unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'rows', 'service_ms'))
-  local places = ready * tonumber(rows or 1)
-  local running = redis.call('SCARD', P .. 'running:' .. lane)
-  local computed = math.min(running, places)
-  local over = redis.call('ZCARD', P .. 'queue:' .. lane) + running - places
-  local turns = over >= 0 and (over + (computed > 0 and 0.5 or 1)) / places or 0
-  return tonumber(service or 0) * (1 + turns)
+-- What of a caller's waits in a lane already.
+local function waiting_of(lane, caller)
+  local count = 0
+  for _, class in ipairs(CLASSES) do
+    count = count + redis.call('ZCARD', line_key(lane, class, caller))
+  end
+  return count
 end
 
--- Why a request cannot be taken now: nil, unready, slow (a caller who waits would not live to see the answer)
--- or full.
+-- Why a request cannot be taken now: nil, unready, paused, slow (a caller who waits would not live to see the
+-- answer), full or crowded (by this caller's own).
 local function refusal(p, joined)
   if p.must_be_ready then
-    local ready = redis.call('ZCOUNT', P .. 'ready:' .. p.lane, now - p.worker_ttl_s * 1000, '+inf')
+    local ready = ready_workers(p.lane)
     if ready == 0 then
       return 'unready'
     end
-    if not joined and predicted(p.lane, ready) > p.patience_ms then
+    if redis.call('SISMEMBER', P .. 'paused', p.lane) == 1 then
+      return 'paused'
+    end
+    if not joined and answer_ms(p.lane, p.priority, p.caller, ready) > p.patience_ms then
       return 'slow'
     end
   end
   for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
     if redis.call('ZCARD', P .. 'queue:' .. line) >= p.max_queued then
       return 'full'
+    end
+    if waiting_of(line, p.caller) >= p.max_queued_caller then
+      return 'crowded'
     end
   end
 end

@@ -1,31 +1,84 @@
--- The waiting line of one lane: a sorted set, class first, then order of arrival.
+-- What waits in one lane. Each piece of work stands in queue:<lane> (class first, then arrival: what is counted
+-- and found), and besides in its caller's line (turns.lua) or, after deaths, among the suspects:<lane>, which one
+-- worker at a time takes alone.
+-- @include attempts
+-- @include events
+-- @include turns
+
+-- After so many workers died on it, whoever else was there, a piece of work is tried alone.
+local SUSPECT_DEATHS = 2
 
 local function rank(priority)
   return priority == 'interactive' and 0 or priority == 'batch' and 2 or 1
 end
 
--- The place in line of work that is running when its class rises: should it wait again, it keeps its arrival.
-local function promoted(score, priority)
-  return string.format('%.0f', rank(priority) * 1e14 + score % 1e14)
+local function is_suspect(id)
+  return tonumber(redis.call('HGET', P .. id, 'deaths') or 0) >= SUSPECT_DEATHS
 end
 
-local function enqueue(id, lane, priority)
-  local score = rank(priority) * 1e14 + redis.call('INCR', P .. 'arrivals')
-  redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now, 'score', string.format('%.0f', score))
-  redis.call('ZADD', P .. 'queue:' .. lane, score, id)
+local function stand(id, lane)
+  local class, caller, arrival = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'arrival'))
+  redis.call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', rank(class) * 1e14 + arrival), id)
   redis.call('SADD', P .. 'lanes', lane)
+  if is_suspect(id) then
+    redis.call('ZADD', P .. 'suspects:' .. lane, arrival, id)
+  else
+    join_line(id, lane, class, caller, arrival)
+  end
 end
 
--- Puts leased work back at its old place in the line.
-local function requeue(id, reason)
-  local lane, score = unpack(redis.call('HMGET', P .. id, 'lane', 'score'))
+local function withdraw(id, lane)
+  local waited = redis.call('ZREM', P .. 'queue:' .. lane, id) == 1
+  if redis.call('ZREM', P .. 'suspects:' .. lane, id) == 0 and waited then
+    local class, caller = unpack(redis.call('HMGET', P .. id, 'priority', 'caller'))
+    -- A record that is gone names no line; claim drops what it leaves there.
+    if class then
+      quit_line(id, lane, class, caller)
+    end
+  end
+  if redis.call('EXISTS', P .. 'queue:' .. lane) == 0 then
+    forget_turns(lane)
+  end
+end
+
+local function enqueue(id, lane)
+  local arrival = redis.call('INCR', P .. 'arrivals')
+  redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now, 'arrival', arrival)
+  stand(id, lane)
+end
+
+-- The class of work that may be waiting changes; it keeps its arrival.
+local function reclass(id, lane, priority)
+  local waiting = redis.call('ZSCORE', P .. 'queue:' .. lane, id)
+  if waiting then
+    withdraw(id, lane)
+  end
+  redis.call('HSET', P .. id, 'priority', priority)
+  if waiting then
+    stand(id, lane)
+  end
+end
+
+local function leave_lease(id, lane, reason)
   unlease(id, lane)
   redis.call('HDEL', P .. id, 'token', 'worker')
-  redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
-  redis.call('ZADD', P .. 'queue:' .. lane, score, id)
   close_attempt(id, reason)
   if is_run(id) then
     emit(id, 'requeued', cjson.encode({ reason = reason }))
   end
+end
+
+-- Puts leased work back at its old place in the line.
+local function requeue(id, reason)
+  local lane = redis.call('HGET', P .. id, 'lane')
+  leave_lease(id, lane, reason)
+  redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
+  stand(id, lane)
   return lane
+end
+
+-- Keeps work out of the line until `due` (Unix ms).
+local function postpone(id, state, due)
+  redis.call('HSET', P .. id, 'state', state, 'queued_at', now)
+  redis.call('ZADD', P .. 'schedule', due, id)
 end

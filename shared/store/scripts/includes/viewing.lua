@@ -1,6 +1,7 @@
 -- One consistent read of a job, its run and its lane, as three flat lists; nil where there is no such job.
+-- @include outlook
 
-local RUN_FIELDS = { 'state', 'started', 'ended', 'result', 'error', 'seq', 'hash', 'queued_at', 'score' }
+local RUN_FIELDS = { 'state', 'started', 'ended', 'result', 'error', 'seq', 'hash', 'queued_at' }
 
 local function lane_view(lane)
   local fresh = now - a.worker_ttl_s * 1000
@@ -13,9 +14,21 @@ local function lane_view(lane)
   table.insert(facts, redis.call('ZCARD', P .. 'queue:' .. lane))
   table.insert(facts, 'running')
   table.insert(facts, redis.call('SCARD', P .. 'running:' .. lane))
+  table.insert(facts, 'paused')
+  table.insert(facts, redis.call('SISMEMBER', P .. 'paused', lane))
   table.insert(facts, 'now')
   table.insert(facts, now)
   return facts
+end
+
+-- How many pieces are begun before this one; -1 where it does not stand in this line.
+local function ahead_of(id, lane)
+  if not redis.call('ZSCORE', P .. 'queue:' .. lane, id) then
+    return -1
+  end
+  local class, caller = unpack(redis.call('HMGET', P .. id, 'priority', 'caller'))
+  local own = redis.call('ZRANK', line_key(lane, class, caller), id)
+  return own and served_first(lane, class, caller, own) or redis.call('ZRANK', P .. 'suspects:' .. lane, id)
 end
 
 local function view(job)
@@ -41,8 +54,7 @@ local function view(job)
   if not fields.status then
     lane = lane_view(fields.model_lane)
     table.insert(lane, 'ahead')
-    local place = redis.call('ZRANK', P .. 'queue:' .. fields.model_lane, fields.run or job)
-    table.insert(lane, place or -1)
+    table.insert(lane, ahead_of(fields.run or job, fields.model_lane))
   end
   return { job, record, run, lane, attempts }
 end

@@ -1,0 +1,69 @@
+# Three images from one file: `api` and `courier` are a few hundred MB, `worker` has PyTorch as well.
+#   docker build --target api .        docker build --target worker .        see docs/containers.md
+
+FROM python:3.11-slim AS base
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+
+# Packages come before the project's own code, so that a change of the code installs nothing.
+FROM base AS service-packages
+WORKDIR /build
+RUN python -m venv /opt/venv
+COPY pyproject.toml constraints.txt ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > service.txt \
+ && pip install -c constraints.txt -r service.txt
+
+FROM service-packages AS worker-packages
+# cpu, or a CUDA build such as cu130; empty is what the package index gives, on Linux x86-64 a CUDA build.
+ARG TORCH_BUILD=cpu
+# Where pip finds such builds besides the package index.
+ARG PIP_EXTRA_INDEX_URL=""
+# The local version (`+cpu`) admits no other build: where the index has none, pip ends here and fetches nothing.
+RUN pip install -c constraints.txt "$(grep '^torch==' constraints.txt)${TORCH_BUILD:++$TORCH_BUILD}" \
+ || { echo "No PyTorch '$TORCH_BUILD' build: name its index in PIP_EXTRA_INDEX_URL (docs/containers.md)." >&2; exit 1; }
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['worker'], sep='\n')" > worker.txt \
+ && pip install -c constraints.txt -r worker.txt
+
+# The user, its folders and the code; what differs below is packages and command.
+FROM base AS runtime
+RUN useradd --uid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin sightline \
+ && install -d -o sightline -g sightline /var/lib/sightline/blobs /var/lib/sightline/huggingface
+WORKDIR /opt/sightline
+COPY api api
+COPY shared shared
+COPY sightline sightline
+COPY worker worker
+COPY models/tiny models/tiny
+COPY models.toml ./
+# Whatever the umask of the checkout was, the user below can read it.
+RUN chmod -R a+rX . && python -m compileall -q .
+ENV HOME=/tmp \
+    SIGHTLINE_MODELS_FILE=/opt/sightline/models.toml \
+    SIGHTLINE_BLOBS__URL=/var/lib/sightline/blobs
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "sightline"]
+
+FROM runtime AS service
+COPY --from=service-packages /opt/venv /opt/venv
+
+FROM service AS api
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+CMD ["api", "--host", "0.0.0.0"]
+
+FROM service AS courier
+ENV SIGHTLINE_HEARTBEAT_FILE=/tmp/heartbeat
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["sh", "-c", "find /tmp/heartbeat -mmin -1 | grep -q ."]
+CMD ["courier"]
+
+FROM runtime AS worker
+COPY --from=worker-packages /opt/venv /opt/venv
+ENV HF_HOME=/var/lib/sightline/huggingface \
+    SIGHTLINE_HEARTBEAT_FILE=/tmp/heartbeat
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["sh", "-c", "find /tmp/heartbeat -mmin -1 | grep -q ."]
+CMD ["worker"]

@@ -1,0 +1,20 @@
+"""What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
+
+Decoding one token takes about as long as reading ten of a prompt, a picture reads as some hundred tokens, and
+an answer is taken to be as long as its caller allows. Only ratios matter.
+"""
+
+from shared.models import Model
+from shared.request import Request, Text
+
+BYTES_PER_TOKEN = 4
+TOKENS_PER_PICTURE = 256
+READ_PER_DECODED = 10
+
+
+def cost(request: Request, model: Model) -> int:
+    """At least 1."""
+    text = sum(len(p.text.encode()) for m in request.messages for p in m.parts if isinstance(p, Text))
+    read = text / BYTES_PER_TOKEN + TOKENS_PER_PICTURE * len(request.images)
+    answer = request.parameters.max_new_tokens or model.max_new_tokens
+    return max(1, round(read / READ_PER_DECODED) + answer)

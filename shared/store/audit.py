@@ -1,0 +1,37 @@
+"""The audit's reads and transitions: a walk over every key of ours, a few at a time."""
+
+from collections.abc import Sequence
+
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store.keys import PREFIX
+from shared.store.script import Call, Script, Store, reaching
+from shared.store.views import pairs
+
+AUDIT, DOOM = Script("audit"), Script("doom")
+LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
+
+
+def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
+    """The next cursor (0 = once around) and the names of about `count` keys. Raises Unavailable."""
+    with reaching():
+        following, keys = store.client.scan(cursor, match=f"{PREFIX}*", count=count)
+    return int(following), [key.removeprefix(PREFIX) for key in keys]
+
+
+def audit(settings: Settings, names: Sequence[str]) -> Call[dict[str, int]]:
+    """Mend what no history should leave behind these keys; how much of what was found."""
+    arguments = {
+        "names": list(names),
+        "lease_ms": settings.queue.lease_s * 1000,
+        "wait_ms": settings.queue.start_by_s * 1000,
+        "failure": LOST.model_dump_json(),
+        "result_s": settings.retention.result_s,
+        "job_s": settings.retention.job_s,
+    }
+    return Call(AUDIT, arguments, lambda reply: {what: int(n) for what, n in pairs(reply).items()})
+
+
+def doom(digests: Sequence[str]) -> Call[list[str]]:
+    """Those of some pictures that nobody needs: delete them, then say so (`jobs.deleted`)."""
+    return Call(DOOM, {"digests": list(digests)}, lambda reply: reply)

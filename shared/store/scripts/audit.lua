@@ -1,0 +1,196 @@
+-- Looks at some keys for what no history should leave, and mends it: work that stands nowhere or is wanted by
+-- nobody, pointers to what is gone, keys without an owner or an end.
+--   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s
+--   writes whatever it mends
+--   returns a flat list: finding, count, …
+--   events as the endings it makes up for
+-- @include base
+-- @include ending
+-- @include deadlines
+
+-- Of a long list only the oldest entries are looked at: strays come to stand there.
+local OLDEST = 100
+
+local findings = {}
+local function found(what)
+  findings[what] = (findings[what] or 0) + 1
+end
+
+local function gone(id)
+  return redis.call('EXISTS', P .. id) == 0
+end
+
+local function ended(id)
+  local status, state = unpack(redis.call('HMGET', P .. id, 'status', 'state'))
+  return status or state == 'succeeded' or state == 'failed' or state == 'cancelled'
+end
+
+-- Whether work stands where its state says, and in a line besides where it waits.
+local function stands(id, lane, state)
+  if state == 'running' then
+    return redis.call('ZSCORE', P .. 'lease', id)
+  end
+  if state == 'retrying' or state == 'scheduled' then
+    return redis.call('ZSCORE', P .. 'schedule', id)
+  end
+  local class, caller = unpack(redis.call('HMGET', P .. id, 'priority', 'caller'))
+  return redis.call('ZSCORE', P .. 'queue:' .. lane, id)
+    and (redis.call('ZSCORE', line_key(lane, class, caller), id) or redis.call('ZSCORE', P .. 'suspects:' .. lane, id))
+end
+
+local function put_back(id)
+  local lane, state = unpack(redis.call('HMGET', P .. id, 'lane', 'state'))
+  if stands(id, lane, state) then
+    return
+  end
+  found('work_nowhere')
+  if state == 'running' then
+    -- A worker that has it goes on renewing; otherwise rescue takes it.
+    redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
+  elseif state == 'queued' then
+    withdraw(id, lane)
+    stand(id, lane)
+  else
+    redis.call('ZADD', P .. 'schedule', now, id)
+  end
+end
+
+local function look_at_run(run)
+  if ended(run) then
+    if redis.call('TTL', P .. run) == -1 then
+      found('undying_run')
+      expire_run(run)
+    end
+  elseif redis.call('SCARD', P .. run .. ':live') == 0 then
+    found('run_for_nobody')
+    end_run(run, 'cancelled', nil)
+  else
+    put_back(run)
+  end
+end
+
+-- A job whose run is gone or has ended without it.
+local function rejoin(job, run)
+  if gone(run) then
+    found('job_without_run')
+    end_job(job, 'failed', 0, true, a.failure)
+  elseif ended(run) then
+    found('job_outlived_run')
+    local state, seq, failure = unpack(redis.call('HMGET', P .. run, 'state', 'seq', 'error'))
+    end_job(job, state, tonumber(seq), false, failure)
+  elseif redis.call('SADD', P .. run .. ':live', job) == 1 then
+    found('job_unknown_to_run')
+  end
+end
+
+local function look_at_job(job)
+  if ended(job) then
+    if redis.call('TTL', P .. job) == -1 then
+      found('undying_job')
+      redis.call('EXPIRE', P .. job, a.job_s)
+    end
+    return
+  end
+  local run = redis.call('HGET', P .. job, 'run')
+  if run then
+    rejoin(job, run)
+  else
+    put_back(job)
+  end
+  if not ended(job) and not redis.call('ZSCORE', P .. 'deadlines', job) then
+    found('job_without_deadline')
+    look_later(job)
+  end
+end
+
+-- The lists and streams beside a record go when it goes.
+local function look_beside(name, owner)
+  if gone(owner) then
+    found('key_without_owner')
+    redis.call('DEL', P .. name)
+  elseif redis.call('TTL', P .. name) == -1 and redis.call('TTL', P .. owner) ~= -1 then
+    found('undying_key')
+    redis.call('PEXPIRE', P .. name, redis.call('PTTL', P .. owner))
+  end
+end
+
+local function look_at_pointer(name)
+  local run = redis.call('GET', P .. name)
+  if run and gone(run) or string.sub(name, 1, 5) == 'join:' and ended(run) then
+    found('pointer_to_nothing')
+    redis.call('DEL', P .. name)
+  end
+end
+
+local function look_at_blob(digest)
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '+inf')) do
+    if gone(holder) or ended(holder) then
+      found('blob_held_by_nobody')
+      release(digest, holder)
+    end
+  end
+end
+
+-- Members of a set of claimed work that no lease covers.
+local function look_at_claimed(name)
+  for _, id in ipairs(redis.call('SMEMBERS', P .. name)) do
+    if not redis.call('ZSCORE', P .. 'lease', id) then
+      found('claimed_without_lease')
+      redis.call('SREM', P .. name, id)
+    end
+  end
+end
+
+local function look_at_line(lane)
+  for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:' .. lane, 0, OLDEST - 1)) do
+    if redis.call('HGET', P .. id, 'state') ~= 'queued' then
+      found('stray_in_line')
+      withdraw(id, lane)
+    end
+  end
+end
+
+-- A caller's list names jobs for as long as their records may live; the list of one whose records went is cut.
+local function look_at_list(name)
+  for _, job in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+    if gone(job) then
+      redis.call('ZREM', P .. name, job)
+    end
+  end
+end
+
+local function look(name)
+  local kind, rest = string.match(name, '^(%l+):(.+)$')
+  local id, beside = string.match(name, '^(%l+_%x+):(%l+)$')
+  if beside then
+    look_beside(name, id)
+  elseif string.find(name, '^run_%x+$') then
+    look_at_run(name)
+  elseif string.find(name, '^job_%x+$') then
+    look_at_job(name)
+  elseif kind == 'join' or kind == 'cache' then
+    look_at_pointer(name)
+  elseif kind == 'blob' then
+    look_at_blob(rest)
+  elseif kind == 'running' or kind == 'held' then
+    look_at_claimed(name)
+  elseif kind == 'queue' then
+    look_at_line(rest)
+  elseif kind == 'jobs' then
+    look_at_list(name)
+  end
+end
+
+dirty_first()
+for _, name in ipairs(a.names) do
+  if not gone(name) then
+    look(name)
+  end
+end
+local flat = {}
+for what, count in pairs(findings) do
+  redis.call('HINCRBY', P .. 'audit', what, count)
+  table.insert(flat, what)
+  table.insert(flat, count)
+end
+return flat

@@ -1,0 +1,91 @@
+-- When work of a lane will begin, by what was measured; shared/estimate.py reckons alike.
+-- @include lane
+-- @include turns
+
+-- Before a lane has scored itself: the median of a wait is what was reckoned, and nine in ten take thrice as long.
+local FIRST_GUESS = { p50 = 1, p90 = 3 }
+-- How fast the two factors follow what is seen.
+local STEP = 0.1
+-- What a claim takes where a row is free; the factors learn the true value.
+local FREE_MS = 3
+local FIRST_SERVICE_MS = 1000
+-- Of the callers in a class so many are looked at.
+local LOOKED_AT = 64
+
+-- How many pieces of other callers of its class are served before the piece at `own` of a caller's line.
+local function others_first(lane, class, caller, own)
+  local count, seen = 0, 0
+  for _, other in ipairs(redis.call('ZRANGE', turns_key(lane, class), 0, LOOKED_AT - 1)) do
+    if other ~= caller then
+      seen = seen + 1
+      count = count + math.min(redis.call('ZCARD', line_key(lane, class, other)), own + 1)
+    end
+  end
+  local all = redis.call('ZCARD', turns_key(lane, class))
+  return seen == 0 and 0 or math.floor(count * math.max(all - 1, seen) / seen)
+end
+
+-- How many pieces of a lane will be begun before the one at `own` of a caller's line: every caller at this one's
+-- pace, every class at its own.
+local function served_first(lane, class, caller, own)
+  local count = own + others_first(lane, class, caller, own)
+  local mine = count + 1
+  for at, other in ipairs(CLASSES) do
+    if other ~= class then
+      local low, high = (at - 1) * 1e14, at * 1e14
+      local waiting = redis.call('ZCOUNT', P .. 'queue:' .. lane, low, '(' .. string.format('%.0f', high))
+      count = count + math.min(waiting, math.floor(mine * PACE[class] / PACE[other]))
+    end
+  end
+  return count
+end
+
+-- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is now.
+-- Workers claim a few more than they have rows: `slots` (begun) and `rows` (computed) are asked for apart.
+local function reckoned(lane, ready, first, places)
+  local rows, slots, service = unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'rows', 'slots', 'service_ms'))
+  rows = ready * tonumber(rows or 1)
+  local running = redis.call('SCARD', P .. 'running:' .. lane)
+  local over = first + running - (places == 'slots' and ready * tonumber(slots or 1) or rows)
+  if over < 0 then
+    return FREE_MS, 'free'
+  end
+  -- What is being computed counts as half done.
+  return (over + (running > 0 and 0.5 or 1)) / rows * tonumber(service or FIRST_SERVICE_MS), 'busy'
+end
+
+local function factor(lane, kind, share)
+  return tonumber(redis.call('HGET', P .. 'lane:' .. lane, kind .. '_' .. share) or FIRST_GUESS[share])
+end
+
+-- Milliseconds until a new run of a caller would have ended, as a caller who waits has to reckon.
+local function answer_ms(lane, class, caller, ready)
+  local own = redis.call('ZCARD', line_key(lane, class, caller))
+  local wait = reckoned(lane, ready, served_first(lane, class, caller, own), 'rows')
+  return wait + tonumber(redis.call('HGET', P .. 'lane:' .. lane, 'service_ms') or 0)
+end
+
+-- A factor moves up or down so that in the long run a share q of the ratios lies below it (Robbins and Monro 1951).
+local function moved(value, ratio, q)
+  local step = ratio <= value and STEP * (q - 1) or STEP * q
+  return math.min(math.max(value * math.exp(step), 0.01), 1000)
+end
+
+-- Holds a run that begins for the first time against what was promised, and learns from it.
+local function score(run, lane)
+  local wait, kind, p50, p90, since = unpack(redis.call('HMGET', P .. run, 'reckoned', 'kind', 'p50', 'p90',
+    'queued_at'))
+  if not wait then
+    return
+  end
+  local took = now - since
+  local ratio = took / wait
+  local scored, within_p50, within_p90 =
+    unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'scored', 'within_p50', 'within_p90'))
+  -- The last thousand or so count.
+  note(lane, kind .. '_p50', moved(factor(lane, kind, 'p50'), ratio, 0.5),
+    kind .. '_p90', moved(factor(lane, kind, 'p90'), ratio, 0.9),
+    'scored', 0.999 * tonumber(scored or 0) + 1,
+    'within_p50', 0.999 * tonumber(within_p50 or 0) + (took <= tonumber(p50) and 1 or 0),
+    'within_p90', 0.999 * tonumber(within_p90 or 0) + (took <= tonumber(p90) and 1 or 0))
+end

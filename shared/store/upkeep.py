@@ -1,0 +1,38 @@
+"""Maintenance's transitions beside rescue: what is due goes into line, what is late ends; and pausing."""
+
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store.script import Call, Script
+
+EXPIRE, DUE, PAUSE = Script("expire"), Script("due"), Script("pause")
+AT_ONCE = 100
+"""Jobs or runs that one round moves."""
+
+
+def due() -> Call[list[str]]:
+    """Put in line what waited for its time; the lanes to nudge."""
+    return Call(DUE, {"limit": AT_ONCE}, lambda reply: reply)
+
+
+def expire(settings: Settings) -> Call[list[str]]:
+    """End the jobs whose deadline has passed; their ids."""
+    arguments = {
+        "limit": AT_ONCE,
+        "wait_ms": settings.queue.start_by_s * 1000,
+        "failures": {name: _too_late(name).model_dump_json() for name in ("start_by", "finish_by")},
+        "result_s": settings.retention.result_s,
+        "job_s": settings.retention.job_s,
+    }
+    return Call(EXPIRE, arguments, lambda reply: reply)
+
+
+def _too_late(limit: str) -> JobError:
+    what = "begun" if limit == "start_by" else "ended"
+    return JobError(
+        code="deadline_exceeded", message=f"The job had not {what} in time.", param=limit, retryable=True
+    )
+
+
+def pause(lane: str, *, paused: bool) -> Call[str]:
+    """Stop the claiming of one model's work, or let it go on. What runs finishes."""
+    return Call(PAUSE, {"lane": lane, "paused": paused}, str)

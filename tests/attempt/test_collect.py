@@ -1,0 +1,31 @@
+"""Pictures nobody needs are deleted; those that somebody uploads or holds are not."""
+
+import os
+import time
+from pathlib import Path
+
+from shared.blobs import digest
+from shared.store.admission import HOLD_S
+from tests.support.workbench import Workbench
+from worker.maintenance.collect import Collection
+
+KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
+
+
+def written(desk: Workbench, data: bytes, *, age_s: float = 0) -> Path:
+    name = digest(data)
+    desk.blobs.write(name, data)
+    path = Path(desk.settings.blobs.url) / name[:2] / name
+    at = time.time() - age_s
+    os.utime(path, (at, at))
+    return path
+
+
+def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -> None:
+    old = HOLD_S + 60
+    kept, lost, fresh = written(desk, KEPT, age_s=old), written(desk, LOST, age_s=old), written(desk, FRESH)
+    desk.ask("What is it?", KEPT)
+    os.utime(kept, (time.time() - old, time.time() - old))
+    collection = Collection(desk.store, desk.blobs)
+    assert [collection.collect() for _ in range(3)] == [0, 1, 0]
+    assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)

@@ -1,0 +1,99 @@
+"""The tables of docs/behaviour.md, walked call by call: what the page promises is what a caller gets."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.errors import CODES
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.behaviour import Row, rows
+from tests.support.redis_server import RedisServer
+from tests.support.situations import ANSWER, WHEN, Scene
+
+ROWS = rows()
+SETTINGS = {
+    "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
+    "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},
+    "the caller's own line is full": {"queue": {"max_queued_caller": 1}},
+}
+SAMPLE = Path(__file__).parents[2] / "examples" / "sample.png"
+
+
+@pytest.mark.parametrize(
+    ("row", "stage"),
+    [pytest.param(row, SETTINGS.get(row.when, {}), id=str(row)) for row in ROWS],
+    indirect=["stage"],
+)
+async def test_a_call_is_answered_as_the_page_says(row: Row, stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        scene = Scene(client, stage.hand, row, SAMPLE.read_bytes())
+        try:
+            await WHEN[row.when](scene)
+            with _reach(stage.server, row):
+                response = await scene.send()
+        finally:
+            await scene.end()
+
+    assert response.status_code == row.status, response.text
+    _body_is(row, response, scene.known)
+    for name, value in row.headers:
+        assert name in response.headers, response.headers
+        assert value in (None, response.headers[name])
+    if "retry-after" in response.headers:
+        assert 1 <= int(response.headers["retry-after"]) <= 60
+
+
+async def test_every_route_stands_in_the_tables(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        described = (await client.get("/openapi.json")).json()["paths"]
+    routes = {(method.upper(), path) for path, methods in described.items() for method in methods}
+
+    assert routes - {(row.method, row.path) for row in ROWS} == set()
+
+
+def test_no_situation_is_kept_that_the_page_does_not_use() -> None:
+    assert set(WHEN) == {row.when for row in ROWS}
+
+
+@contextmanager
+def _reach(server: RedisServer, row: Row) -> Iterator[None]:
+    if row.when != "the store is out of reach":
+        yield
+        return
+    server.kill()
+    try:
+        yield
+    finally:
+        server.start()
+
+
+def _body_is(row: Row, response: httpx.Response, known: str) -> None:
+    if "same job" in row.body:
+        assert response.headers["x-job-id"] == known
+    match row.body:
+        case "nothing":
+            assert response.content == b""
+        case "a stream":
+            assert response.text.startswith(row.more or "")
+            assert ANSWER in response.text
+        case "the job" | "the same job":
+            assert response.json()["object"] == "job"
+            assert response.json()["status"] in (row.more or response.json()["status"])
+            assert all(f'"{word}"' in response.text for word in row.more)
+        case "the answer" | "the answer of the same job":
+            assert ANSWER in response.text
+        case "a list":
+            assert response.json()["object"] == "list"
+            assert response.json()["data"]
+        case "the model":
+            assert response.json()["object"] == "model"
+        case "what is known":
+            assert all(f'"{word}"' in response.text for word in row.more)
+        case code:
+            assert f'"{code}"' in response.text
+            assert code in CODES
+            assert all(f'"{word}"' in response.text for word in row.more)

@@ -1,0 +1,43 @@
+"""Before its memory is full the record store takes no new work, so that accepted work can end."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store.room import Room
+from shared.store.script import AsyncStore, connect_async
+
+
+@pytest.fixture
+async def store(redis_settings: RedisSettings) -> AsyncIterator[AsyncStore]:
+    opened = connect_async(redis_settings)
+    yield opened
+    await opened.client.config_set("maxmemory", 0)
+    await opened.client.aclose()
+
+
+async def test_a_nearly_full_store_refuses_new_work(store: AsyncStore) -> None:
+    used = int((await store.client.info("memory"))["used_memory"])
+    await store.client.config_set("maxmemory", int(used * 1.05))
+    with pytest.raises(Unavailable) as refused:
+        await Room(store, 0.9).check()
+    assert (refused.value.code, refused.value.retry_after) == ("store_unavailable", 30)
+
+
+async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
+    used = int((await store.client.info("memory"))["used_memory"])
+    await store.client.config_set("maxmemory", used * 4)
+    await Room(store, 0.9).check()
+
+
+async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:
+    await Room(store, 0.9).check()
+
+
+async def test_the_store_is_not_asked_at_every_submission(store: AsyncStore) -> None:
+    room = Room(store, 0.9)
+    await room.check()
+    await store.client.config_set("maxmemory", 1)
+    await room.check()

@@ -1,0 +1,106 @@
+"""Work that workers die on is found by trying it alone; its neighbours are not blamed."""
+
+from shared.store.claims import Claim
+from tests.support.store import LANE, Records
+
+
+def die(records: Records, *held: Claim) -> None:
+    """The workers of these claims are lost; the others go on."""
+    others = [c for c in records_leased(records) if c not in {h.id for h in held}]
+    tokens = {work: records.client.hget(f"sl1:{work}", "token") for work in others}
+    for _ in range(12):
+        records.wait(1)
+        for work, token in tokens.items():
+            records.client.zadd("sl1:lease", {work: records.now + 10_000})
+            assert token
+        records.rescue()
+
+
+def records_leased(records: Records) -> list[str]:
+    return list(records.client.zrange("sl1:lease", 0, -1))
+
+
+def shared_deaths(records: Records, times: int) -> tuple[str, list[str]]:
+    """A killer and its neighbours after some deaths of the worker that held them all: jobs' ids."""
+    jobs = [records.submit().id for _ in range(3)]
+    for at in range(times):
+        held = [records.claim(worker=f"worker_{at}") for _ in jobs]
+        die(records, *held)
+    return jobs[0], jobs[1:]
+
+
+def test_what_killed_two_workers_is_tried_alone(records: Records) -> None:
+    shared_deaths(records, 2)
+    first = records.try_claim(worker="worker_a")
+    assert first is not None
+    assert records.try_claim(worker="worker_a") is None, "a suspect is alone with its worker"
+    assert records.try_claim(worker="worker_b") is not None
+
+
+def test_neighbours_of_a_killer_are_answered(records: Records) -> None:
+    killer, neighbours = shared_deaths(records, 2)
+    for at in range(20):
+        claim = records.try_claim(worker=f"lone_{at}")
+        if claim is None:
+            break
+        if claim.id == records.view(killer).run_id:
+            die(records, claim)
+        else:
+            records.settle(claim)
+    assert [records.view(job).status for job in neighbours] == ["succeeded"] * 2
+    view = records.view(killer)
+    assert (view.status, view.error and view.error.code) == ("failed", "poison")
+    assert len(view.attempts) == 2 + records.settings.queue.max_deaths
+
+
+def test_deaths_in_company_alone_never_make_poison(records: Records) -> None:
+    """Whoever restarts a fleet over and over loses no work to it."""
+    job, _ = shared_deaths(records, 2)
+    for at in range(2):
+        die(records, records.claim(worker=f"again_{at}"))
+    claims = [records.claim(worker=f"last_{at}") for at in range(3)]
+    for claim in claims:
+        records.settle(claim)
+    assert records.view(job).status == "succeeded"
+
+
+def test_fresh_work_goes_on_beside_a_suspect_that_waits(records: Records) -> None:
+    busy = records.submit()
+    assert records.claim(worker="worker_a").id == busy.run_id
+    shared_deaths_of_others(records)
+    fresh = records.submit()
+    assert records.claim(worker="worker_a").id == fresh.run_id
+
+
+def shared_deaths_of_others(records: Records) -> list[str]:
+    jobs = [records.submit().id for _ in range(2)]
+    for at in range(2):
+        die(records, *[records.claim(worker=f"gone_{at}") for _ in jobs])
+    return jobs
+
+
+def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> None:
+    for name in ("worker_a", "worker_b"):
+        records.submit()
+        records.claim(worker=name)
+    suspects = {records.view(job).run_id for job in shared_deaths_of_others(records)}
+    records.wait(11)
+    for _ in range(2):
+        records.submit()
+    assert records.try_claim(worker="worker_a") is None, "it makes itself empty"
+    other = records.claim(worker="worker_b")
+    assert other.id not in suspects
+    for work in records_leased(records):
+        if records.client.hget(f"sl1:{work}", "worker") == "worker_a":
+            token = records.client.hget(f"sl1:{work}", "token")
+            records.give_back(Claim(work, token, "", "", 1, 0, "anyone", False))
+    assert records.claim(worker="worker_a").id in suspects
+
+
+def test_a_suspect_can_be_cancelled(records: Records) -> None:
+    jobs = shared_deaths_of_others(records)
+    for job in jobs:
+        records.cancel(job)
+    assert records.try_claim() is None
+    assert records.client.zcard(f"sl1:queue:{LANE}") == 0
+    assert not records.client.exists(f"sl1:suspects:{LANE}")

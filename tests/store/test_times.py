@@ -1,0 +1,177 @@
+"""A job's times: begun not before, begun by, ended by; and the pause between two attempts."""
+
+from typing import Any
+
+import pytest
+
+from shared.settings import QueueSettings
+from shared.store.keys import INTAKE
+from shared.times import Times
+from tests.support.store import FAILURE, LANE, SETTINGS, Records
+
+
+def timed(records: Records, question: str = "", *, pending: bool = False, **times: float) -> str:
+    """A job with times given in seconds from now."""
+    at = Times(**{name: records.now + round(s * 1000) for name, s in times.items()})
+    changes: dict[str, Any] = {"key": None} if pending else {}
+    terms = {"pending_terms": "{}"} if pending else {}
+    placing = records.placing(question, **changes)
+    assert records.post(placing, times=at, **terms).view is not None
+    return placing.job
+
+
+def ended(records: Records, job: str) -> tuple[str, str | None, str | None]:
+    view = records.view(job)
+    error = view.error
+    return view.status, error.code if error else None, error.param if error else None
+
+
+def test_a_job_that_has_not_begun_in_time_ends_and_says_which_time(records: Records) -> None:
+    job = timed(records, start_by=5)
+    records.wait(4)
+    assert records.expire() == []
+    records.wait(1)
+    assert records.expire() == [job]
+    assert ended(records, job) == ("failed", "deadline_exceeded", "start_by")
+    assert records.story(job)[-1] == "failed"
+    assert records.try_claim() is None
+
+
+def test_a_job_that_has_begun_in_time_is_not_ended_by_that_time(records: Records) -> None:
+    job = timed(records, start_by=5)
+    claim = records.claim()
+    records.wait(6)
+    assert records.expire() == []
+    assert records.settle(claim) == "settled"
+    assert records.view(job).status == "succeeded"
+
+
+def test_a_running_job_ends_at_its_last_moment_and_its_worker_hears_of_it(records: Records) -> None:
+    job = timed(records, finish_by=5)
+    claim = records.claim()
+    records.wait(5)
+    assert records.expire() == [job]
+    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
+    assert records.renew(claim) == [claim.token]
+    assert records.settle(claim) == "lost"
+
+
+def test_only_the_job_whose_time_is_up_leaves_a_shared_run(records: Records) -> None:
+    hurried, patient = timed(records, "q", finish_by=5), timed(records, "q")
+    claim = records.claim()
+    records.wait(5)
+    assert records.expire() == [hurried]
+    assert records.settle(claim) == "settled"
+    assert records.view(patient).status == "succeeded"
+    assert records.view(hurried).status == "failed"
+
+
+def test_nothing_waits_in_line_for_ever(records: Records) -> None:
+    job = timed(records)
+    records.wait(SETTINGS.queue.start_by_s - 1)
+    assert records.expire() == []
+    claim = records.claim()
+    records.wait(5)
+    records.give_back(claim)
+    records.wait(SETTINGS.queue.start_by_s - 1)
+    assert records.expire() == [], "the wait counts from the last time it was queued"
+    records.wait(1)
+    assert records.expire() == [job]
+    assert ended(records, job)[:2] == ("failed", "deadline_exceeded")
+
+
+def test_a_job_s_own_time_may_be_longer_than_the_usual_wait(records: Records) -> None:
+    job = timed(records, start_by=SETTINGS.queue.start_by_s + 100)
+    records.wait(SETTINGS.queue.start_by_s + 50)
+    assert records.expire() == []
+    records.wait(50)
+    assert records.expire() == [job]
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
+    job = timed(records, pending=pending, start_by=5)
+    records.cancel(job)
+    assert records.client.zcard("sl1:deadlines") == 0
+
+
+def test_a_scheduled_job_waits_for_its_time_and_then_for_its_turn(records: Records) -> None:
+    job = timed(records, pending=True, schedule_at=60)
+    view = records.view(job)
+    assert (view.status, view.waiting_reason) == ("queued", "scheduled")
+    assert records.try_claim(lane=INTAKE, fingerprint="") is None
+    assert records.due() == []
+    records.wait(60)
+    assert records.due() == [INTAKE]
+    assert records.view(job).waiting_reason == "fetching_inputs"
+    assert records.admit(records.claim_pending()) == "queued"
+    records.settle(records.claim())
+    assert records.view(job).status == "succeeded"
+
+
+def test_a_time_that_has_passed_means_now(records: Records) -> None:
+    timed(records, pending=True, schedule_at=-5)
+    records.claim_pending()
+
+
+def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
+    cancelled, purged = (timed(records, pending=True, schedule_at=60) for _ in range(2))
+    records.cancel(cancelled)
+    records.purge(purged)
+    records.wait(61)
+    assert records.due() == []
+    assert records.view(cancelled).status == "cancelled"
+    assert records.client.zcard("sl1:schedule") == 0
+
+
+def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:
+    job = timed(records, pending=True, schedule_at=2 * SETTINGS.queue.start_by_s)
+    records.wait(2 * SETTINGS.queue.start_by_s)
+    assert records.expire() == []
+    records.due()
+    records.wait(SETTINGS.queue.start_by_s)
+    assert records.expire() == [job]
+
+
+@pytest.fixture
+def patient(records: Records) -> Records:
+    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "backoff_s": 2})
+    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    return records
+
+
+def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
+    job = patient.submit().id
+    for pause in (2, 4):
+        assert patient.give_back(patient.claim(), FAILURE) is None
+        assert patient.view(job).waiting_reason == "retrying"
+        assert patient.view(job).status == "running"
+        patient.wait(pause - 0.1)
+        assert patient.due() == []
+        patient.wait(0.1)
+        assert patient.due() == [LANE]
+    patient.give_back(patient.claim(), FAILURE)
+    assert patient.view(job).error == FAILURE
+
+
+def test_who_asks_the_same_meanwhile_joins(patient: Records) -> None:
+    first = patient.submit("q")
+    patient.give_back(patient.claim(), FAILURE)
+    assert patient.submit("q").run_id == first.run_id
+
+
+def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
+    job = timed(patient, finish_by=1)
+    patient.give_back(patient.claim(), FAILURE)
+    patient.wait(1)
+    assert patient.expire() == [job]
+    patient.wait(5)
+    assert patient.due() == []
+
+
+def test_work_that_failed_keeps_its_place_in_line(patient: Records) -> None:
+    first, second = patient.submit(), patient.submit()
+    patient.give_back(patient.claim(), FAILURE)
+    patient.wait(2)
+    patient.due()
+    assert [patient.claim().id for _ in range(2)] == [first.run_id, second.run_id]

@@ -1,0 +1,145 @@
+"""Whose turn it is: fair between callers by cost, weighted between classes, nobody starved."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from shared.job import Priority
+from shared.settings import QueueSettings
+from shared.store.claims import Claim
+from tests.support.store import SETTINGS, Records
+
+
+def served(records: Records, count: int) -> list[Claim]:
+    return [records.claim() for _ in range(count)]
+
+
+def callers(records: Records, count: int) -> list[str]:
+    return [claim.caller for claim in served(records, count)]
+
+
+def test_one_caller_s_flood_does_not_hold_up_another(records: Records) -> None:
+    for _ in range(50):
+        records.submit(caller="flood")
+    for _ in range(3):
+        records.submit(caller="late")
+    assert callers(records, 7).count("late") == 3
+
+
+def test_a_caller_who_comes_later_owes_nothing_for_the_time_before(records: Records) -> None:
+    for _ in range(30):
+        records.submit(caller="early")
+    callers(records, 20)
+    for _ in range(10):
+        records.submit(caller="late")
+    assert Counter(callers(records, 20)) == {"early": 10, "late": 10}
+
+
+def test_callers_share_by_cost_and_not_by_number(records: Records) -> None:
+    for _ in range(60):
+        records.submit(caller="short", cost=10)
+        records.submit(caller="long", cost=50)
+    taken = Counter(callers(records, 36))
+    assert abs(taken["short"] - 5 * taken["long"]) <= 5
+
+
+def test_who_returns_at_once_is_charged_for_what_it_just_had(records: Records) -> None:
+    """With one costly run at a time, and always back before the next claim, a caller gets its share."""
+    for _ in range(100):
+        records.submit(caller="steady", cost=1)
+    taken = Counter[str]()
+    for _ in range(60):
+        if not records.client.exists(f"sl1:line:{records.placing().lane}:normal:greedy"):
+            records.submit(caller="greedy", cost=10)
+        taken[records.claim().caller] += 1
+    assert taken["greedy"] <= 7
+
+
+def test_classes_are_served_sixteen_to_four_to_one(records: Records) -> None:
+    classes: tuple[Priority, ...] = ("interactive", "normal", "batch")
+    job_classes = {records.submit(priority=p).run_id: p for _ in range(64) for p in classes}
+    taken = Counter(job_classes[claim.id] for claim in served(records, 42))
+    assert abs(taken["interactive"] - 32) <= 2
+    assert abs(taken["normal"] - 8) <= 2
+    assert 1 <= taken["batch"] <= 3
+
+
+def test_urgent_work_passes_patient_work_that_waits_already(records: Records) -> None:
+    for _ in range(20):
+        records.submit(priority="batch")
+    records.claim()
+    urgent = [records.submit(priority="interactive").run_id for _ in range(5)]
+    assert {claim.id for claim in served(records, 6)} >= set(urgent)
+
+
+def test_a_class_alone_has_everything(records: Records) -> None:
+    views = [records.submit(priority="batch") for _ in range(5)]
+    assert [claim.id for claim in served(records, 5)] == [v.run_id for v in views]
+
+
+def test_a_cancelled_head_of_a_line_costs_its_caller_nothing(records: Records) -> None:
+    head, following = records.submit(caller="one", cost=100), records.submit(caller="one", cost=1)
+    other = records.submit(caller="two", cost=50)
+    records.cancel(head.id, "one")
+    assert [claim.id for claim in served(records, 2)] == [following.run_id, other.run_id]
+
+
+def test_what_was_begun_once_is_not_charged_for_again(records: Records) -> None:
+    first = records.submit(caller="one", cost=100)
+    records.submit(caller="one", cost=100)
+    for _ in range(5):
+        records.submit(caller="two", cost=100)
+    claim = records.claim()
+    assert claim.id == first.run_id
+    records.give_back(claim)
+    assert records.claim().id == first.run_id
+    assert Counter(callers(records, 2)) == {"one": 1, "two": 1}
+
+
+def test_a_run_stays_in_its_creator_s_line_after_the_creator_left(records: Records) -> None:
+    """All of one caller's jobs share runs; the run goes on for whoever is left, at its creator's cost."""
+    created = records.submit("q", caller="one")
+    joined = records.submit("q", caller="one")
+    records.cancel(created.id, "one")
+    assert records.claim().id == joined.run_id
+
+
+def test_an_empty_lane_remembers_no_turns(records: Records) -> None:
+    job = records.submit(caller="one").id
+    records.submit(caller="two", priority="batch")
+    records.claim()
+    records.cancel(job, "one")
+    records.claim()
+    kinds = {name.split(":")[1] for name in records.key_names()}
+    assert not kinds & {"clock", "turns", "spent", "line", "suspects"}
+
+
+def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
+    records.beat(facts={"rows": "1", "slots": "1"})
+    for _ in range(40):
+        records.submit(caller="flood")
+    view = records.submit(caller="late")
+    assert view.ahead == 1
+    deep = [records.submit(caller="late") for _ in range(5)][-1]
+    assert deep.ahead is not None
+    assert 10 <= deep.ahead <= 12
+    assert records.submit(caller="third", priority="batch").ahead == 4, "a batch gets a quarter of the turns"
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_caller_with_too_much_in_line_is_told_so_and_others_are_not(
+    records: Records, pending: bool
+) -> None:
+    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 5})
+    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    terms = {"pending_terms": "{}"} if pending else {}
+
+    def word(caller: str) -> str:
+        placing = records.placing(caller=caller)
+        return records.post(replace(placing, key=None) if pending else placing, **terms).word
+
+    first = [word("one") for _ in range(3)]
+    assert first == [("intake" if pending else "queued")] * 2 + ["crowded"]
+    assert [word("two") for _ in range(3)][-1] == "crowded"
+    assert [word("three") for _ in range(2)][-1] == "full"

@@ -1,0 +1,118 @@
+"""Requests that join and leave a batch while others compute, and faults to plant into it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any
+
+import torch
+
+from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
+from worker.engines.base import Cancelled, Engine, Piece, Row
+
+ROWS = 4
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True)
+class Member:
+    """One request of the crowd; a leaver's caller goes away after its first piece of text."""
+
+    conversation: Conversation
+    parameters: dict[str, Any]
+    leaves: bool = False
+
+
+def members(subject: Subject) -> list[Member]:
+    """Of many lengths, so that rows leave from every place; two draw their tokens."""
+    fitting = [c for c in CONVERSATIONS if c.fits(subject.family)]
+    drawn = {"temperature": 1.2, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
+    asked = [fitting[number % len(fitting)] for number in range(7)]
+    settings: list[dict[str, Any]] = [
+        {"max_new_tokens": 14},
+        {"max_new_tokens": 6},
+        {"max_new_tokens": 20, "seed": 3, **drawn},
+        {"max_new_tokens": 30},
+        {"max_new_tokens": 9},
+        {"max_new_tokens": 12, "seed": 8, **drawn},
+        {"max_new_tokens": 11},
+    ]
+    return [Member(c, s, leaves=s["max_new_tokens"] == 30) for c, s in zip(asked, settings, strict=True)]
+
+
+@dataclass
+class Crowd:
+    """Each member joins as soon as the one before it has text, or is through."""
+
+    engine: Engine
+    subject: Subject
+    started: list[threading.Event] = field(default_factory=list)
+
+    def ask(self, crowd: list[Member]) -> list[tuple[int, ...] | None]:
+        """The ids of every member; None of one that left."""
+        self.started = [threading.Event() for _ in crowd]
+        rows = [self.subject.row(self.engine, member.conversation, **member.parameters) for member in crowd]
+        with ThreadPoolExecutor(len(crowd)) as pool:
+            return list(pool.map(self._member, range(len(crowd)), crowd, rows))
+
+    def _member(self, number: int, member: Member, row: Row) -> tuple[int, ...] | None:
+        if number:
+            assert self.started[number - 1].wait(PATIENCE_S)
+
+        def emit(_: Piece) -> None:
+            self.started[number].set()
+            if member.leaves:
+                row.cancel.set()
+
+        try:
+            return self.engine.generate(replace(row, emit=emit)).ids
+        except Cancelled:
+            return None
+        finally:
+            self.started[number].set()
+
+
+Forward = Callable[..., Any]
+Fault = Callable[[dict[str, Any]], None]
+
+
+def off_by_one(inputs: dict[str, Any]) -> None:
+    """The last row's position."""
+    inputs["position_ids"] = inputs["position_ids"].clone()
+    inputs["position_ids"][..., -1, :] += 1
+
+
+def leaking(inputs: dict[str, Any]) -> None:
+    """Rows see the columns of longer neighbours."""
+    inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
+
+
+def flat(inputs: dict[str, Any]) -> None:
+    """Positions count tokens, as if pictures had no height and width."""
+    lengths = inputs["attention_mask"].sum(-1, keepdim=True) - 1
+    inputs["position_ids"] = lengths.expand_as(inputs["position_ids"])
+
+
+@contextmanager
+def forwards(subject: Subject, change: Fault | None = None) -> Iterator[list[int]]:
+    """Rows of every decoding step of the family's networks; `change` bends those of more than one row."""
+    network, seen = type(subject.network), list[int]()
+    original: Forward = network.forward
+
+    @wraps(original)
+    def forward(self: Any, *args: Any, **inputs: Any) -> Any:
+        ids = inputs.get("input_ids")
+        if ids is not None and ids.shape[-1] == 1:
+            seen.append(len(ids))
+            if change is not None and len(ids) > 1:
+                change(inputs)
+        return original(self, *args, **inputs)
+
+    network.forward = forward
+    try:
+        yield seen
+    finally:
+        network.forward = original

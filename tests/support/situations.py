@@ -1,0 +1,316 @@
+"""How things may stand when a call comes, by the words of docs/behaviour.md."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from shared.store.claims import Claim
+from tests.support.behaviour import Row
+from tests.support.clients import until_async
+from tests.support.hand import Hand
+
+MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
+NOBODY = "job_" + "0" * 32
+
+
+@dataclass
+class Scene:
+    """A client of the started service, the worker in the test's hand, and the row that is being walked.
+
+    `during` goes on while the row's call is made. `known` is the job that the row is about.
+    """
+
+    client: httpx.AsyncClient
+    hand: Hand
+    row: Row
+    picture: bytes
+    known: str = NOBODY
+    during: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def send(self, text: str = QUESTION) -> httpx.Response:
+        """Make the row's call; `text` is what it asks."""
+        row = self.row
+        path = row.path.replace("{id}", self.known if row.path.startswith("/v1/jobs") else MODEL) + row.query
+        headers = {"content-type": "application/json"} | row.request_headers
+        content = json.dumps(question(row.path, text) | row.members).encode()
+        if headers["content-type"].startswith("image/"):
+            content = self.picture
+        return await self.client.request(
+            row.method, path, headers=headers, content=content if row.method == "POST" else None
+        )
+
+    def send_first(self) -> "asyncio.Task[httpx.Response]":
+        """Another caller asks the same, with nothing around it."""
+        bare = replace(self, row=replace(self.row, said=()))
+        return asyncio.create_task(bare.send())
+
+    async def submit(self) -> None:
+        """A job of the row's question, named `known`."""
+        reply = await self.client.post("/v1/jobs", json=question("/v1/jobs"))
+        self.known = reply.json()["id"]
+
+    def meanwhile(self, work: Callable[["Scene"], Coroutine[Any, Any, None]]) -> None:
+        self.during.append(asyncio.create_task(work(self)))
+
+    async def taken(self) -> Claim:
+        """What comes to the line, claimed by the worker."""
+
+        async def waiting() -> bool:
+            return not self.hand.idle()
+
+        await until_async(waiting)
+        return self.hand.take()
+
+    def finish(self, claim: Claim) -> None:
+        self.hand.say(claim, ANSWER)
+        self.hand.succeed(claim, ANSWER)
+
+    async def end(self) -> None:
+        for task in self.during:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def question(path: str, text: str = QUESTION) -> dict[str, Any]:
+    """A question in the words of a door."""
+    named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
+    if path == "/v1/jobs" or path.endswith("/chat/completions"):
+        return named | {"messages": [{"role": "user", "content": text}]}
+    return named | ({"prompt": text} if path.endswith("/completions") else {"inputs": text})
+
+
+async def _serve(scene: Scene) -> None:
+    while True:
+        scene.finish(await scene.taken())
+
+
+async def no_worker(_: Scene) -> None:
+    """As it stands."""
+
+
+async def ready(scene: Scene) -> None:
+    scene.hand.beat()
+
+
+async def loading(scene: Scene) -> None:
+    scene.hand.beat("loading")
+
+
+async def broken(scene: Scene) -> None:
+    scene.hand.beat("gone", failed="out of memory", failed_ms=str(int(time.time() * 1000)))
+
+
+async def answers(scene: Scene) -> None:
+    await ready(scene)
+    scene.meanwhile(_serve)
+
+
+async def becomes_ready(scene: Scene) -> None:
+    await loading(scene)
+
+    async def load(scene: Scene) -> None:
+        claim = await scene.taken()
+        await ready(scene)
+        scene.finish(claim)
+
+    scene.meanwhile(load)
+
+
+async def full(scene: Scene) -> None:
+    await ready(scene)
+    for place in range(scene.hand.settings.queue.max_queued):
+        reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
+        assert reply.status_code == 202
+
+
+async def callers_line_full(scene: Scene) -> None:
+    await ready(scene)
+    for place in range(scene.hand.settings.queue.max_queued_caller):
+        reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs", str(place)))
+        assert reply.status_code == 202
+
+
+async def paused(scene: Scene) -> None:
+    await ready(scene)
+    reply = await scene.client.post(f"/v1/admin/models/{MODEL}/pause")
+    assert reply.status_code == 204
+
+
+async def resumed(scene: Scene) -> None:
+    await paused(scene)
+
+    async def resume(scene: Scene) -> None:
+        async def waiting() -> bool:
+            return not scene.hand.idle()
+
+        await until_async(waiting)
+        await scene.client.post(f"/v1/admin/models/{MODEL}/resume")
+        await _serve(scene)
+
+    scene.meanwhile(resume)
+
+
+async def answered(scene: Scene) -> None:
+    await ready(scene)
+    first = scene.send_first()
+    scene.finish(await scene.taken())
+    await first
+
+
+async def answered_and_gone(scene: Scene) -> None:
+    await answered(scene)
+    scene.hand.beat("gone")
+
+
+async def computing(scene: Scene) -> None:
+    await ready(scene)
+    first = scene.send_first()
+    claim = await scene.taken()
+
+    async def both_are_here() -> bool:
+        return len((await scene.client.get("/v1/jobs")).json()["data"]) == 2
+
+    async def compute(scene: Scene) -> None:
+        await until_async(both_are_here)
+        scene.finish(claim)
+        await first
+        await _serve(scene)
+
+    scene.meanwhile(compute)
+
+
+async def same_call(scene: Scene) -> None:
+    await answers(scene)
+    scene.known = (await scene.send()).headers["x-job-id"]
+
+
+async def other_body(scene: Scene) -> None:
+    await answers(scene)
+    await scene.send("What else?")
+
+
+async def deleted(scene: Scene) -> None:
+    await same_call(scene)
+    await scene.client.delete(f"/v1/jobs/{scene.known}")
+
+
+async def refuses(scene: Scene) -> None:
+    await ready(scene)
+
+    async def refuse(scene: Scene) -> None:
+        scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
+
+    scene.meanwhile(refuse)
+
+
+async def cancelled_meanwhile(scene: Scene) -> None:
+    await ready(scene)
+
+    async def cancel(scene: Scene) -> None:
+        await scene.taken()
+        (job,) = (await scene.client.get("/v1/jobs")).json()["data"]
+        await scene.client.post(job["urls"]["cancel"])
+
+    scene.meanwhile(cancel)
+
+
+async def nothing_begins(scene: Scene) -> None:
+    scene.hand.beat(service_ms="1")
+
+
+async def waits(scene: Scene) -> None:
+    await ready(scene)
+    await scene.submit()
+
+
+async def runs(scene: Scene) -> None:
+    await waits(scene)
+    await scene.taken()
+
+
+async def ends(scene: Scene) -> None:
+    await waits(scene)
+    scene.meanwhile(_serve)
+
+
+async def succeeded(scene: Scene) -> None:
+    await waits(scene)
+    scene.finish(await scene.taken())
+
+
+async def failed(scene: Scene) -> None:
+    await waits(scene)
+    scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
+
+
+async def cancelled(scene: Scene) -> None:
+    await waits(scene)
+    await scene.client.post(f"/v1/jobs/{scene.known}/cancel")
+
+
+async def too_late(scene: Scene) -> None:
+    await ready(scene)
+    late = question("/v1/jobs") | {"start_by": time.time() + 60}
+    scene.known = (await scene.client.post("/v1/jobs", json=late)).json()["id"]
+    scene.hand.let_pass(61)
+
+
+async def gets_too_late(scene: Scene) -> None:
+    await ready(scene)
+
+    async def pass_by(scene: Scene) -> None:
+        async def waiting() -> bool:
+            return not scene.hand.idle()
+
+        await until_async(waiting)
+        scene.hand.let_pass(2 * 86_400)
+
+    scene.meanwhile(pass_by)
+
+
+async def expired(scene: Scene) -> None:
+    await succeeded(scene)
+    # As at the end of `retention.result_s`.
+    scene.hand.store.client.delete(*scene.hand.store.client.keys("sl1:run_*"))
+
+
+WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "no worker lives": no_worker,
+    "there is no such job": no_worker,
+    "the store is out of reach": no_worker,
+    "a worker is ready": ready,
+    "a worker answers": answers,
+    "the model is loading": loading,
+    "the model becomes ready meanwhile": becomes_ready,
+    "the model cannot be loaded": broken,
+    "the line is full": full,
+    "the caller's own line is full": callers_line_full,
+    "the model is paused": paused,
+    "the model is resumed meanwhile": resumed,
+    "the same was answered before": answered,
+    "the same was answered, and the worker has gone": answered_and_gone,
+    "the same is being computed": computing,
+    "the same call was made before": same_call,
+    "the key was used for another body": other_body,
+    "the job of the key was deleted": deleted,
+    "the worker refuses the picture": refuses,
+    "the job is cancelled meanwhile": cancelled_meanwhile,
+    "nothing begins within the limit": nothing_begins,
+    "the answer would come after the limit": ready,
+    "the job waits": waits,
+    "the job runs": runs,
+    "the job ends meanwhile": ends,
+    "the job has succeeded": succeeded,
+    "the job has failed": failed,
+    "the job was cancelled": cancelled,
+    "its start_by passed while it waited": too_late,
+    "it may not wait in line any longer": gets_too_late,
+    "the result is no longer kept": expired,
+}

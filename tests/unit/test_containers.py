@@ -1,0 +1,217 @@
+"""The services start as `docker-compose.yml` and its page say: read without Docker, which no test needs."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from shared.settings import Settings, load_settings
+from sightline import processes
+from tests.support.containers import Dockerfile, VariableMissingError, compose
+from tests.support.service import ROOT
+
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
+PAGE = (ROOT / "docs/containers.md").read_text(encoding="utf-8")
+PASSWORD = "0123abcd" * 8
+SERVICES: dict[str, Any] = compose(COMPOSE, {"REDIS_PASSWORD": PASSWORD})["services"]
+OURS = sorted(set(SERVICES) - {"redis"})
+COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
+docker_compose = shutil.which("docker-compose")
+
+
+def target(service: str) -> str:
+    return str(SERVICES[service]["build"]["target"])
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+def make_env(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command that `.env.example` and the page tell people to type."""
+    shutil.copy(ROOT / ".env.example", folder)
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", COMMANDS[0]],  # noqa: S607
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+
+
+def variables(path: Path) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_environment_of_a_container_is_one_the_settings_accept(
+    service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = DOCKERFILE.env(target(service)) | SERVICES[service]["environment"]
+    for name, value in env.items():
+        if name.startswith("SIGHTLINE_"):
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.redis.url.get_secret_value() == f"redis://:{PASSWORD}@redis:6379/0"
+    mounts = [mount.split(":")[1] for mount in SERVICES[service]["volumes"]]
+    assert {str(settings.models_file), settings.blobs.url} <= set(mounts)
+    assert target(service) == "api" or str(settings.heartbeat_file).startswith("/tmp/")  # noqa: S108
+
+
+def test_nothing_starts_without_a_password_of_its_own() -> None:
+    with pytest.raises(VariableMissingError, match="REDIS_PASSWORD"):
+        compose(COMPOSE, {"REDIS_PASSWORD": ""})
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="the command makes its password with openssl")
+def test_the_command_for_the_password_writes_it_once_and_for_its_owner_only(tmp_path: Path) -> None:
+    first = make_env(tmp_path)
+    assert first.returncode == 0, first.stderr
+    made = tmp_path / ".env"
+    assert made.stat().st_mode & 0o777 == 0o600
+    password = variables(made)["REDIS_PASSWORD"]
+    assert re.fullmatch(r"[0-9a-f]{64}", password)
+    assert make_env(tmp_path).returncode != 0
+    assert variables(made)["REDIS_PASSWORD"] == password
+    assert f"#   {COMMANDS[0]}\n" in (tmp_path / ".env.example").read_text(encoding="utf-8")
+
+
+def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_other() -> None:
+    named = re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8"))
+    assert set(named) == set(variables(ROOT / ".env.example"))
+
+
+def test_an_untouched_example_changes_no_default_but_asks_for_a_password() -> None:
+    example = {name: value for name, value in variables(ROOT / ".env.example").items() if value}
+    given = compose(COMPOSE, example | {"REDIS_PASSWORD": PASSWORD})
+    assert given["services"] == SERVICES
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_container_may_write_to_its_volumes_only_and_is_never_root(service: str) -> None:
+    row = SERVICES[service]
+    assert row["read_only"] is True
+    assert row["cap_drop"] == ["ALL"]
+    assert row["security_opt"] == ["no-new-privileges:true"]
+    assert row["restart"] == "unless-stopped"
+    user = row["user"] if service == "redis" else DOCKERFILE.last(target(service), "USER")
+    assert user not in ("", "root", "0", "0:0")
+    binds = [mount for mount in row["volumes"] if mount.startswith(".")]
+    assert all(mount.endswith(":ro") for mount in binds)
+
+
+def test_strangers_reach_neither_the_record_store_nor_the_api_of_an_untouched_installation() -> None:
+    published = {name: row["ports"] for name, row in SERVICES.items() if "ports" in row}
+    assert published == {"api": ["127.0.0.1:8000:8000"]}
+    networks = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))["networks"]
+    assert SERVICES["redis"]["networks"] == ["records"]
+    assert networks["records"] == {"internal": True}
+
+
+def test_the_record_store_keeps_accepted_jobs_and_no_command_line_shows_its_password() -> None:
+    (script,) = SERVICES["redis"]["command"]
+    for line in ("appendonly yes", "maxmemory-policy noeviction", "maxmemory 1gb", "dir /data"):
+        assert f"{line}\n" in script
+    assert "requirepass $REDISCLI_AUTH\n" in script
+    for row in SERVICES.values():
+        spoken = [row.get("command"), row.get("entrypoint"), row.get("healthcheck"), row.get("build")]
+        assert PASSWORD not in json.dumps(spoken)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_stopped_container_has_time_to_give_its_work_back(service: str) -> None:
+    roles = {"api": processes.api(Settings(), "127.0.0.1", 8000), "courier": processes.courier(Settings())}
+    grace = roles[service].grace_s if service in roles else Settings().queue.drain_s + 5
+    assert seconds(SERVICES[service]["stop_grace_period"]) > grace
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_nothing_of_ours_starts_before_the_record_store_answers(service: str) -> None:
+    assert SERVICES[service]["depends_on"] == {"redis": {"condition": "service_healthy"}}
+    assert SERVICES["redis"]["healthcheck"]["test"][-1].startswith("valkey-cli ping")
+
+
+@pytest.mark.parametrize("service", ["worker", "worker-gpu", "courier"])
+def test_a_service_can_have_replicas(service: str) -> None:
+    assert not {"container_name", "ports", "hostname"} & set(SERVICES[service])
+
+
+def test_the_gpu_is_asked_for_by_its_profile_only() -> None:
+    asking = {name for name, row in SERVICES.items() if "reservations" in json.dumps(row)}
+    assert asking == {"worker-gpu"}
+    assert [name for name, row in SERVICES.items() if "profiles" in row] == ["worker-gpu"]
+    assert SERVICES["worker"]["build"]["args"]["TORCH_BUILD"] == "cpu"
+
+
+def with_second_worker(folder: Path) -> Path:
+    """The compose file after the addition that the page tells people to make."""
+    (addition,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    path = folder / COMPOSE.name
+    path.write_text(COMPOSE.read_text(encoding="utf-8").replace("\nnetworks:", f"\n{addition}\nnetworks:"))
+    return path
+
+
+def test_a_second_model_gets_a_worker_like_the_first(tmp_path: Path) -> None:
+    services = compose(with_second_worker(tmp_path), {"REDIS_PASSWORD": PASSWORD})["services"]
+    second, first = services["worker-second"], services["worker"]
+    assert second["environment"] == {
+        **{name: first["environment"][name] for name in ("SIGHTLINE_REDIS__URL", "SIGHTLINE_LOG_LEVEL")},
+        "SIGHTLINE_WORKER__MODEL": "your/model",
+    }
+    assert {name for name in first if second.get(name) != first[name]} == {"build", "environment"}
+
+
+@pytest.mark.skipif(docker_compose is None, reason="no docker-compose command here")
+@pytest.mark.parametrize("profile", [(), ("--profile", "gpu")], ids=["cpu", "gpu"])
+def test_compose_itself_accepts_the_file(profile: tuple[str, ...], tmp_path: Path) -> None:
+    path = with_second_worker(tmp_path)
+    (tmp_path / ".env").write_text(f"REDIS_PASSWORD={PASSWORD}\n", encoding="utf-8")
+    argv = [str(docker_compose), *profile, "config"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "read.yml").write_text(done.stdout, encoding="utf-8")
+    theirs = compose(tmp_path / "read.yml", {})["services"]
+    ours = compose(path, {"REDIS_PASSWORD": PASSWORD})["services"]
+    assert {n: row.get("environment") for n, row in theirs.items()} == {
+        n: ours[n].get("environment") for n in theirs
+    }
+    assert set(ours) - set(theirs) <= {"worker-gpu"}
+
+
+@pytest.mark.skipif(docker_compose is None, reason="no docker-compose command here")
+def test_compose_itself_refuses_to_start_without_a_password(tmp_path: Path) -> None:
+    shutil.copy(COMPOSE, tmp_path)
+    shutil.copy(ROOT / ".env.example", tmp_path / ".env")
+    argv = [str(docker_compose), "config", "-q"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert ".env.example says how to make one" in done.stderr
+
+
+KNOWN: dict[str, set[str]] = {"build": set(), "up": {"-d", "--wait", "--scale"}, "ps": set()}
+
+
+@pytest.mark.parametrize("command", COMMANDS[1:])
+def test_a_command_of_the_page_names_services_and_options_that_are_there(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "curl":
+        assert words[1:] == ["http://127.0.0.1:8000/ready"]
+        return
+    assert words[:2] == ["docker", "compose"]
+    rest = words[2:]
+    if rest[0] == "--profile":
+        assert rest[1] in {profile for row in SERVICES.values() for profile in row.get("profiles", [])}
+        rest = rest[2:]
+    verb, arguments = rest[0], rest[1:]
+    for word in arguments:
+        name, _, count = word.partition("=")
+        assert name in SERVICES or name in KNOWN[verb]
+        assert not count or ("--scale" in arguments and count.isdigit())

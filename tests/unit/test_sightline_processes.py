@@ -1,0 +1,100 @@
+"""`sightline api`, `worker` and `courier` become the process they name, or say in one sentence why not."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from sightline.cli import main
+from sightline.exits import Exit
+
+MODELS = """
+[[models]]
+id = "org/first"
+engine = "echo"
+rows = 3
+
+[[models]]
+id = "org/second"
+engine = "echo"
+"""
+
+
+class BecameError(Exception):
+    """Stands for the process that is no more."""
+
+    def __init__(self, program: str, argv: tuple[str, ...], env: Mapping[str, str]) -> None:
+        super().__init__(argv)
+        self.program, self.argv, self.env = program, argv, env
+
+
+@pytest.fixture(autouse=True)
+def _no_exec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def execve(*given: Any) -> NoReturn:
+        raise BecameError(*given)
+
+    monkeypatch.setattr(os, "execve", execve)
+    models = tmp_path / "models.toml"
+    models.write_text(MODELS, encoding="utf-8")
+    monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
+
+
+def became(*argv: str) -> BecameError:
+    with pytest.raises(BecameError) as caught:
+        main(argv)
+    assert caught.value.program == sys.executable
+    assert caught.value.argv[:2] == (sys.executable, "-m")
+    return caught.value
+
+
+def test_an_api_listens_where_it_is_told() -> None:
+    argv = became("api", "--host", "::", "--port", "8080").argv
+    assert argv[2:5] == ("uvicorn", "--factory", "api.app:create_app")
+    assert argv[argv.index("--host") + 1 : argv.index("--port") + 2] == ("::", "--port", "8080")
+
+
+def test_a_worker_takes_the_line_of_the_first_model_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_WORKER__THREADS", "4")
+    process = became("worker")
+    assert process.argv[process.argv.index("-Q") + 1] == "model.org--first"
+    assert process.argv[process.argv.index("-c") + 1] == "5"
+    assert process.env["SIGHTLINE_WORKER__MODEL"] == "org/first"
+    assert process.env["OMP_NUM_THREADS"] == "4"
+
+
+def test_a_worker_takes_the_line_of_the_model_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_WORKER__MODEL", "org/second")
+    argv = became("worker").argv
+    assert argv[argv.index("-Q") + 1] == "model.org--second"
+
+
+def test_a_courier_takes_the_line_of_remote_pictures() -> None:
+    argv = became("courier").argv
+    assert argv[argv.index("-A") + 1] == "worker.courier"
+    assert argv[argv.index("-Q") + 1] == "intake"
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value"),
+    [
+        ("worker", "WORKER__MODEL", "org/third"),
+        ("worker", "MODELS_FILE", "/no/models.toml"),
+        ("api", "REDIS__URL", "nonsense"),
+        ("courier", "LOG_LEVEL", "loud"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    command: str,
+    name: str,
+    value: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(f"SIGHTLINE_{name}", value)
+    assert main([command]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert said.startswith("sightline: ")
+    assert said.count("\n") == 1

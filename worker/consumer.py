@@ -1,0 +1,51 @@
+"""Notices that Celery no longer hands out nudges although the process lives.
+
+Its consumer may end silently: at a full broker, or at an error of its transport. The heartbeat would go on,
+and a worker that never takes work again would look healthy for ever.
+"""
+
+import logging
+import os
+import time
+
+from redis.exceptions import RedisError
+
+from shared.store.nudges import Nudger
+from worker.lease import Leases
+
+log = logging.getLogger(__name__)
+EXIT_DEAF = 73
+PATIENCE_S = 15.0
+"""Longer than any pause of the consumer between two tries to reach the broker."""
+
+
+class Consumer:
+    """What this process knows of its Celery consumer: nudges it was handed, and whether more are listed."""
+
+    def __init__(self, nudger: Nudger, leases: Leases, *, lane: str, slots: int) -> None:
+        self._nudger = nudger
+        self._leases = leases
+        self._lane = lane
+        self._slots = slots
+        self._well = time.monotonic()
+
+    def nudged(self) -> None:
+        """A nudge arrived."""
+        self._well = time.monotonic()
+
+    def check(self) -> None:
+        """Ends the process once nudges have waited for a free thread too long, and no claim is left."""
+        if not self._ignored():
+            self._well = time.monotonic()
+        elif time.monotonic() - self._well > PATIENCE_S and not self._leases.all():
+            log.critical("nudges are listed and none arrives; this worker starts anew")
+            os._exit(EXIT_DEAF)
+
+    def _ignored(self) -> bool:
+        """Whether nudges are listed that a thread here could take."""
+        if len(self._leases.all()) >= self._slots:
+            return False
+        try:
+            return self._nudger.listed(self._lane) > 0
+        except RedisError:
+            return False
