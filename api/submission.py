@@ -77,9 +77,9 @@ class Submission:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
-        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `result_expired` where the pictures of a
-        retry are gone), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `queue_full`,
-        `caller_queue_full`, `store_unavailable`).
+        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `result_expired`), ModelFailed,
+        Unavailable (`model_loading`, `no_worker`, `model_paused`, `queue_full`, `caller_queue_full`,
+        `store_unavailable`).
         """
         model = self._models.resolve(request.model)
         await self._room.check()

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import (
     BaseModel,
@@ -23,6 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared import redis_url
 from shared.addresses import may_exempt
 from shared.request import MOST_PICTURES
 
@@ -62,15 +62,26 @@ class RedisSettings(Group):
     @field_validator("url")
     @classmethod
     def _known_form(cls, value: SecretStr) -> SecretStr:
-        _split(value)
+        redis_url.split(value)
         return value
 
     @field_validator("broker_db")
     @classmethod
     def _not_the_records(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value is not None and "url" in info.data and value == _records_db(_split(info.data["url"])):
+        if (
+            value is not None
+            and "url" in info.data
+            and value == redis_url.database(redis_url.split(info.data["url"]))
+        ):
             raise ValueError(f"the records are in database {value} already; the broker needs another")
         return value
+
+    @property
+    def broker_url(self) -> str:
+        """The Celery broker's URL: the records' server, another database."""
+        parts = redis_url.split(self.url)
+        number = redis_url.database(parts) + 1 if self.broker_db is None else self.broker_db
+        return redis_url.with_database(parts, number)
 
 
 class ApiSettings(Group):
@@ -276,29 +287,3 @@ def load_settings() -> Settings:
 def settings() -> Settings:
     """The process's settings, read once."""
     return load_settings()
-
-
-def broker_url(redis: RedisSettings) -> str:
-    """The Celery broker's URL: the records' server, another database."""
-    parts = _split(redis.url)
-    number = _records_db(parts) + 1 if redis.broker_db is None else redis.broker_db
-    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "db"])
-    return urlunsplit(parts._replace(path=f"/{number}", query=query))
-
-
-def _split(url: SecretStr) -> SplitResult:
-    """Raises ValueError, whose text never holds the URL."""
-    try:
-        parts = urlsplit(url.get_secret_value())
-        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-        if known and _records_db(parts) >= 0:
-            return parts
-    except ValueError:
-        # Its text may quote the password.
-        pass
-    raise ValueError("should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE")
-
-
-def _records_db(parts: SplitResult) -> int:
-    """As redis-py reads it: `?db=` comes before the path."""
-    return int(parse_qs(parts.query).get("db", [parts.path.strip("/") or "0"])[0])

@@ -11,9 +11,7 @@ from typing import Any
 import httpx
 
 from sightline.exits import CommandError, Exit
-
-# The service sends a comment line at least every ten seconds while it waits.
-SILENCE_S = 60.0
+from sightline.service import check, parsed, reason, speaking
 
 
 @dataclass(frozen=True)
@@ -38,28 +36,21 @@ class Answer:
 
 def ask(client: httpx.Client, question: Question, emit: Callable[[str], object]) -> Answer:
     """Ask and call `emit` with each piece of the answer. Raises CommandError."""
-    try:
+    with speaking(client):
         model = question.model or _first_model(client)
         body = {"model": model, "stream": True, "messages": [_message(question)]}
         # A person who asks waits for a model that is still loading.
         headers = {"x-wait-for-model": "true"}
         with client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as reply:
-            _check(reply)
-            text, reason = _read(reply, emit)
-            return Answer(model, text, reason, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
-    except httpx.InvalidURL as error:
-        raise CommandError(Exit.USAGE, f"--url {client.base_url} is not a URL: {error}.") from None
-    except httpx.TransportError as error:
-        raise CommandError(
-            Exit.UNREACHABLE,
-            f"No answer from {client.base_url} ({error or type(error).__name__}): is it running?",
-        ) from None
+            check(reply)
+            text, finish = _read(reply, emit)
+            return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
 
 
 def _first_model(client: httpx.Client) -> str:
     reply = client.get("/v1/models")
-    _check(reply)
-    return str(_json(reply)["data"][0]["id"])
+    check(reply)
+    return str(parsed(reply)["data"][0]["id"])
 
 
 def _message(question: Question) -> dict[str, Any]:
@@ -78,41 +69,19 @@ def _picture_url(picture: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _check(reply: httpx.Response) -> None:
-    if not reply.is_success:
-        reply.read()
-        raise CommandError(Exit.REFUSED, f"The service refused ({reply.status_code}): {_reason(reply.text)}")
-
-
-def _reason(body: str) -> str:
-    """The message inside an error body, whichever family it is of; else the body's beginning."""
-    try:
-        error = json.loads(body)["error"]
-        return str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, LookupError, TypeError):
-        return body[:200] or "no reason given"
-
-
-def _json(reply: httpx.Response) -> Any:
-    try:
-        return reply.json()
-    except ValueError:
-        raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.") from None
-
-
 def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, str | None]:
     """The text and why it ended. Only `[DONE]` is a clean end: a broken answer never looks whole."""
     pieces: list[str] = []
-    reason = None
+    finish = None
     for data in _events(reply):
         if data == "[DONE]":
-            return "".join(pieces), reason
+            return "".join(pieces), finish
         chunk = json.loads(data)
         if "error" in chunk:
-            raise CommandError(Exit.REFUSED, f"The answer broke off: {_reason(data)}")
+            raise CommandError(Exit.REFUSED, f"The answer broke off: {reason(data)}")
         for choice in chunk["choices"]:
             piece = choice["delta"].get("content") or ""
-            reason = choice.get("finish_reason") or reason
+            finish = choice.get("finish_reason") or finish
             pieces.append(piece)
             emit(piece)
     raise CommandError(Exit.UNREACHABLE, "The answer broke off: the connection ended before it was complete.")

@@ -2,23 +2,27 @@
 
 import argparse
 import dataclasses
-import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import httpx
-
-from sightline.ask import SILENCE_S, Question, ask
+from sightline import remote
+from sightline.ask import Question, ask
 from sightline.exits import MEANINGS, CommandError, Exit
+from sightline.printing import show_json, show_piece
 from sightline.processes import become_api, become_courier, become_worker
 from sightline.run import run
+from sightline.service import client_of
 
 EXAMPLES = """\
 examples:
   sightline run                                    start everything, ask a first question, serve on port 8000
   sightline ask "How many shapes are there?" --picture examples/sample.png
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
+  sightline jobs list --status failed              what became of the last jobs
+  sightline jobs follow job_5f0c…                  print a job's answer while it is made
+  sightline models pause sightline/tiny            begin none of a model's jobs for a while
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
 in docs/settings.md; the models are listed in models.toml.
@@ -29,12 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console script's entry."""
     arguments = parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
+        code = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return code
     except CommandError as failure:
         print(f"sightline: {failure}", file=sys.stderr)
         return int(failure.code)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Who read it (head, less) has left; what is buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="start the whole service on this machine", description=RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
+    remote.add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
+    remote.add_models(commands.add_parser("models", help="pause and resume the models of a running service"))
     _add_api(commands.add_parser("api", help="be one API process", description=API))
     for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
         command = commands.add_parser(name, help=f"be one {name} process", description=text)
@@ -90,10 +102,7 @@ def _add_ask(command: argparse.ArgumentParser) -> None:
     command.add_argument("question", help="what to ask")
     command.add_argument("--picture", required=True, metavar="FILE|URL", help="the picture it is about")
     command.add_argument("--model", help="id of the model (default: the first one served)")
-    command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
-    command.add_argument(
-        "--json", action="store_true", help="print one JSON object when the answer is complete"
-    )
+    remote.add_service(command)
     command.set_defaults(command=_ask)
 
 
@@ -109,12 +118,11 @@ def _run(arguments: argparse.Namespace) -> Exit:
 
 def _ask(arguments: argparse.Namespace) -> Exit:
     question = Question(arguments.question, arguments.picture, arguments.model)
-    emit: Callable[[str], object] = (lambda _: None) if arguments.json else _print_piece
-    with httpx.Client(base_url=arguments.url, timeout=httpx.Timeout(10, read=SILENCE_S)) as client:
+    emit: Callable[[str], object] = (lambda _: None) if arguments.json else show_piece
+    with client_of(arguments.url) as client:
         answer = ask(client, question, emit)
-    print(json.dumps(dataclasses.asdict(answer), ensure_ascii=False) if arguments.json else "")
+    if arguments.json:
+        show_json(dataclasses.asdict(answer))
+    else:
+        print()
     return Exit.OK
-
-
-def _print_piece(piece: str) -> None:
-    print(piece, end="", flush=True)

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     MEMORY = 6
     CHILD = 7
     UNREACHABLE = 8
+    JOB = 9
 
 
 MEANINGS: dict[Exit, str] = {
@@ -27,6 +28,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process of the service died, or a model failed, before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
+    Exit.JOB: "the job that was followed failed or was cancelled",
 }
 
 

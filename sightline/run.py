@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import Unavailable
 from shared.models import Models, load_models
-from shared.settings import RedisSettings, Settings, SettingsError, broker_url, load_settings
+from shared.settings import RedisSettings, Settings, SettingsError, load_settings
 from shared.store.script import connect
 from shared.store.server import Server, probe
 from shared.store.workers import forget
@@ -130,7 +130,7 @@ class Runner:
             url = redis.url.get_secret_value()
             server = await asyncio.to_thread(_given, url, "The server named by SIGHTLINE_REDIS__URL")
             check_server(server)
-            await asyncio.to_thread(_given, broker_url(redis), "The broker's database on that server")
+            await asyncio.to_thread(_given, redis.broker_url, "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
             return url
         binary = find_binary()

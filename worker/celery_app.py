@@ -11,7 +11,7 @@ from celery import Celery
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-from shared.settings import RedisSettings, broker_url
+from shared.settings import RedisSettings
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 2.0
@@ -43,7 +43,7 @@ def _report(error: Exception, pause_s: float) -> None:
 
 def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
-    app = Celery(name, broker=broker_url(redis), set_as_current=True)
+    app = Celery(name, broker=redis.broker_url, set_as_current=True)
     app.conf.update(
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.

@@ -8,8 +8,7 @@ import logging
 import os
 import time
 
-from redis.exceptions import RedisError
-
+from shared.errors import Unavailable
 from shared.store.nudges import Nudger
 from worker.lease import Leases
 
@@ -47,5 +46,5 @@ class Consumer:
             return False
         try:
             return self._nudger.listed(self._lane) > 0
-        except RedisError:
+        except Unavailable:
             return False

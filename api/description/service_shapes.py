@@ -36,7 +36,7 @@ class ModelInfo(Shape):
 
 
 class Calibration(Shape):
-    """Of the model's last thousand or so runs: the share that began within the p50, and the p90, it was told."""
+    """Of the model's last thousand or so runs: the share that began within the p50 and p90 told."""
 
     scored: int
     within_p50: float

@@ -30,6 +30,7 @@ from api.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
 from shared.request import Request as Question
+from shared.store.jobs import Asked
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
@@ -122,8 +123,14 @@ async def cancel_job(request: Request, id: str) -> Response:
 async def retry_job(request: Request, id: str) -> Response:
     context = context_of(request)
     asked = await context.jobs.question(caller_of(), id)
-    question = Question.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
-    terms = replace(terms_of(request, b""), metadata=asked.metadata, priority=asked.priority, retry_of=id)
+    question = _question(asked)
+    terms = replace(
+        terms_of(request, b""),
+        metadata=asked.metadata,
+        priority=asked.priority,
+        prompt=question.raw,
+        retry_of=id,
+    )
     return accepted(await submit(request, context, question, terms))
 
 
@@ -158,6 +165,16 @@ def accepted(view: JobView) -> Response:
     """202: the job is kept; where to look and when."""
     headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
     return _json(native.to_job(view), 202, headers)
+
+
+def _question(asked: Asked) -> Question:
+    """With the names that its fields had in the first caller's body, which its record does not hold."""
+    question = Question.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
+    named = (
+        image.model_copy(update={"param": asked.paths.get(f"images[{at}]", "")})
+        for at, image in enumerate(question.images)
+    )
+    return question.with_images(tuple(named))
 
 
 async def _blocks(

@@ -20,9 +20,9 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
-from shared.settings import RedisSettings, broker_url
+from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
-from shared.store.script import CONNECTION
+from shared.store.script import CONNECTION, reaching
 
 TASK = "sightline.claim"
 """The Celery task every nudge names; its one argument is the lane."""
@@ -63,7 +63,7 @@ class Nudger:
     """Sends nudges from threads. Maintenance makes good a lost one, so the broker's errors are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._client: Any = Redis.from_url(broker_url(redis), **CONNECTION)
+        self._client: Any = Redis.from_url(redis.broker_url, **CONNECTION)
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
@@ -73,15 +73,16 @@ class Nudger:
         return True
 
     def listed(self, lane: str) -> int:
-        """Nudges of a lane that no worker has taken."""
-        return int(self._client.llen(lane))
+        """Nudges of a lane that no worker has taken. Raises Unavailable."""
+        with reaching():
+            return int(self._client.llen(lane))
 
 
 class AsyncNudger:
     """Sends nudges from asyncio. Maintenance makes good a lost one, so the broker's errors are not raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        self._client: Any = AsyncRedis.from_url(broker_url(redis), **CONNECTION)
+        self._client: Any = AsyncRedis.from_url(redis.broker_url, **CONNECTION)
         self._gathering: Gathering[Sequence[str], bool] = Gathering(self._exchange)
 
     async def send(self, lanes: Sequence[str]) -> bool:

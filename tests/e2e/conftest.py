@@ -15,7 +15,8 @@ MODELS = f"""
 [[models]]
 id = "{TINY}"
 source = "{ROOT / "models/tiny"}"
-engine = "sequential"
+engine = "continuous"
+rows = 4
 max_new_tokens = 48
 
 [[models]]

@@ -21,6 +21,8 @@ BIN = Path(sys.executable).parent
 # A target is looked up in the Makefile (tests/unit/test_docs.py); a container needs an engine that is not
 # everywhere (tests/unit/test_containers.py).
 ELSEWHERE = ("make ", "docker ")
+# What speaks with the service at its usual address.
+ASKING = re.compile(r"\.venv/bin/sightline (?:ask|(?:jobs|models) \w+)")
 MODEL = f"""
 [[models]]
 id = "sightline/tiny"
@@ -47,7 +49,7 @@ def test_what_a_page_tells_people_to_type_works(snippet: Snippet, shipped: Servi
     if snippet.kind == "sh":
         code = "\n".join(c for c in snippet.commands if not c.startswith(ELSEWHERE))
     code = code.replace("http://127.0.0.1:8000", shipped.url())
-    code = code.replace(".venv/bin/sightline ask", f".venv/bin/sightline ask --url {shipped.url()}")
+    code = ASKING.sub(rf"\g<0> --url {shipped.url()}", code)
     code = code.replace(".venv/bin", str(BIN))
     shell = ["bash", "-euo", "pipefail", "-c", code]
     done = _finished([sys.executable, "-c", code] if snippet.kind == "python" else shell, shipped)

@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from shared.blobs import digest
-from shared.settings import RedisSettings, broker_url
+from shared.settings import RedisSettings
 from tests.support.clients import Api
 from tests.support.pictures import RGB, png
 from tests.support.service import COURIER, ROOT, Service
@@ -49,7 +49,7 @@ def test_a_large_picture_weighs_nothing_on_the_broker_nor_in_the_records(service
         job = api.submit(model=UNSERVED, input={"prompt": "x", "image": picture})
         assert records.info("memory")["used_memory"] - before < len(noise) / 2
     lane = service.models.resolve(UNSERVED).lane
-    with Redis.from_url(broker_url(RedisSettings(url=service.redis.url()))) as broker:
+    with Redis.from_url(RedisSettings(url=service.redis.url()).broker_url) as broker:
         nudges = broker.lrange(lane, 0, -1)
     assert len(nudges) >= 1
     assert max(map(len, nudges)) <= 2048

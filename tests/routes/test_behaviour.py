@@ -12,7 +12,8 @@ from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.behaviour import Row, rows
 from tests.support.redis_server import RedisServer
-from tests.support.situations import ANSWER, WHEN, Scene
+from tests.support.scene import ANSWER, Scene
+from tests.support.situations import WHEN
 
 ROWS = rows()
 SETTINGS = {

@@ -3,6 +3,7 @@
 from shared.job import Attempt
 from shared.store.claims import published
 from tests.support.clients import until
+from tests.support.clock import Clock
 from tests.support.store import BROKEN, FAILURE, LANE, PRINT, Records, answer
 
 
@@ -173,6 +174,15 @@ def test_after_an_outage_workers_have_time_to_renew(records: Records) -> None:
     records.client.pexpire("sl1:spared", 1)
     until(lambda: not records.client.exists("sl1:spared"))
     assert records.rescue() == []
+
+
+def test_an_outage_of_hours_is_an_outage_too(records: Records) -> None:
+    records.submit()
+    records.rescue()
+    claim = records.claim()
+    Clock(records).advance(6 * 3_600_000)
+    assert records.rescue() == []
+    assert records.renew(claim) == []
 
 
 def test_after_an_outage_the_work_of_who_died_in_it_is_returned(records: Records) -> None:

@@ -48,6 +48,16 @@ def test_forgotten_jobs_leave_no_holes_in_a_page(records: Records) -> None:
     assert records.client.zcard("sl1:jobs:anyone") == 3
 
 
+def test_a_caller_s_list_does_not_grow_by_jobs_whose_records_ran_out(records: Records) -> None:
+    for _ in range(6):
+        records.wait(1)
+        records.client.delete(f"sl1:{records.submit().id}")
+    for _ in range(6):
+        records.wait(1)
+        records.submit()
+    assert records.client.zcard("sl1:jobs:anyone") == 6
+
+
 def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> None:
     job = records.submit(caller="someone").id
     assert records.page(job) is None

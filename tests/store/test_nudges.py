@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from shared.settings import RedisSettings, broker_url
+from shared.settings import RedisSettings
 from shared.store.nudges import TASK, AsyncNudger, Nudger, envelope
 from tests.support.ports import free_port
 
@@ -19,12 +19,12 @@ OWN_HEADERS = {"id", "root_id", "origin"}
 
 @pytest.fixture
 def broker(redis_settings: RedisSettings) -> Iterator[Any]:
-    with Redis.from_url(broker_url(redis_settings), decode_responses=True) as client:
+    with Redis.from_url(redis_settings.broker_url, decode_responses=True) as client:
         yield client
 
 
 def published_by_celery(redis: RedisSettings, broker: Any) -> dict[str, Any]:
-    app = Celery(broker=broker_url(redis), set_as_current=False)
+    app = Celery(broker=redis.broker_url, set_as_current=False)
     with app.connection_for_write() as connection:
         app.send_task(TASK, args=(LANE,), queue=LANE, connection=connection)
     app.close()

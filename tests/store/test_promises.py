@@ -1,10 +1,13 @@
 """What a caller is told of its wait is held against what comes, and learnt from."""
 
 import random
+from dataclasses import replace
+
+import pytest
 
 from shared.job import JobView
 from shared.store import jobs
-from tests.support.store import LANE, Records
+from tests.support.store import LANE, Records, answer
 
 
 def lane(records: Records):  # type: ignore[no-untyped-def]
@@ -61,3 +64,31 @@ def test_a_second_attempt_is_not_scored(records: Records) -> None:
     records.wait(50)
     records.claim()
     assert lane(records).calibration.scored == 1
+
+
+def busy_lane(records: Records, dice: random.Random) -> None:
+    """Some work of some callers waits and runs, after some was served and learnt from."""
+    facts = {"rows": str(dice.randrange(1, 5)), "slots": str(dice.randrange(4, 9))}
+    for _ in range(dice.randrange(40)):
+        records.beat(facts=facts)
+        caller, priority = dice.choice("abc"), dice.choice(("interactive", "normal", "batch"))
+        records.submit(caller=caller, priority=priority, cost=dice.randrange(1, 200))
+        records.wait(dice.random())
+        claim = records.try_claim() if dice.random() < 0.4 else None
+        if claim and dice.random() < 0.7:
+            records.settle(claim, answer().model_copy(update={"compute_s": dice.uniform(0.1, 5)}))
+    for worker in range(dice.randrange(1, 4)):
+        records.beat(worker=f"worker_{worker}", facts=facts)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_caller_is_told_is_what_is_held_against_the_wait(records: Records, seed: int) -> None:
+    busy_lane(records, random.Random(seed))  # noqa: S311
+    for priority in ("interactive", "normal", "batch"):
+        placing = replace(records.placing(), priority=priority, caller=f"new-{priority}")
+        view = records.post(placing).view
+        assert view is not None
+        assert view.estimate is not None
+        told = view.estimate
+        kept = records.client.hmget(f"sl1:{placing.run}", "p50", "p90")
+        assert [told.p50, told.p90] == pytest.approx([float(ms) / 1000 for ms in kept], abs=0.001)

@@ -21,7 +21,7 @@ class Watch:
     def broken(self) -> list[str]:
         """The rules that do not hold now."""
         dump = self._records.dump()
-        return [*_misplaced(dump), *_out_of_line(dump), *self._restless(dump)]
+        return [*misplaced(dump), *self._restless(dump)]
 
     def _restless(self, dump: dict[str, Any]) -> Iterator[str]:
         for key, record in dump.items():
@@ -35,7 +35,13 @@ class Watch:
                 self._seen[job] = (view, events)
 
 
-def _misplaced(dump: dict[str, Any]) -> Iterator[str]:
+def misplaced(dump: dict[str, Any]) -> Iterator[str]:
+    """Work that stands nowhere, or not where its state says; each piece is one line."""
+    yield from _nowhere(dump)
+    yield from _out_of_line(dump)
+
+
+def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {}
     for key, entries in dump.items():
         if key in ("sl1:lease", "sl1:schedule") or key.startswith("sl1:queue:"):

@@ -1,89 +1,10 @@
 """How things may stand when a call comes, by the words of docs/behaviour.md."""
 
-import asyncio
-import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-import httpx
-
-from shared.store.claims import Claim
-from tests.support.behaviour import Row
 from tests.support.clients import until_async
-from tests.support.hand import Hand
-
-MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
-NOBODY = "job_" + "0" * 32
-
-
-@dataclass
-class Scene:
-    """A client of the started service, the worker in the test's hand, and the row that is being walked.
-
-    `during` goes on while the row's call is made. `known` is the job that the row is about.
-    """
-
-    client: httpx.AsyncClient
-    hand: Hand
-    row: Row
-    picture: bytes
-    known: str = NOBODY
-    during: list["asyncio.Task[None]"] = field(default_factory=list)
-
-    async def send(self, text: str = QUESTION) -> httpx.Response:
-        """Make the row's call; `text` is what it asks."""
-        row = self.row
-        path = row.path.replace("{id}", self.known if row.path.startswith("/v1/jobs") else MODEL) + row.query
-        headers = {"content-type": "application/json"} | row.request_headers
-        content = json.dumps(question(row.path, text) | row.members).encode()
-        if headers["content-type"].startswith("image/"):
-            content = self.picture
-        return await self.client.request(
-            row.method, path, headers=headers, content=content if row.method == "POST" else None
-        )
-
-    def send_first(self) -> "asyncio.Task[httpx.Response]":
-        """Another caller asks the same, with nothing around it."""
-        bare = replace(self, row=replace(self.row, said=()))
-        return asyncio.create_task(bare.send())
-
-    async def submit(self) -> None:
-        """A job of the row's question, named `known`."""
-        reply = await self.client.post("/v1/jobs", json=question("/v1/jobs"))
-        self.known = reply.json()["id"]
-
-    def meanwhile(self, work: Callable[["Scene"], Coroutine[Any, Any, None]]) -> None:
-        self.during.append(asyncio.create_task(work(self)))
-
-    async def taken(self) -> Claim:
-        """What comes to the line, claimed by the worker."""
-
-        async def waiting() -> bool:
-            return not self.hand.idle()
-
-        await until_async(waiting)
-        return self.hand.take()
-
-    def finish(self, claim: Claim) -> None:
-        self.hand.say(claim, ANSWER)
-        self.hand.succeed(claim, ANSWER)
-
-    async def end(self) -> None:
-        for task in self.during:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-
-def question(path: str, text: str = QUESTION) -> dict[str, Any]:
-    """A question in the words of a door."""
-    named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
-    if path == "/v1/jobs" or path.endswith("/chat/completions"):
-        return named | {"messages": [{"role": "user", "content": text}]}
-    return named | ({"prompt": text} if path.endswith("/completions") else {"inputs": text})
+from tests.support.scene import MODEL, Scene, question
 
 
 async def _serve(scene: Scene) -> None:
@@ -147,10 +68,7 @@ async def resumed(scene: Scene) -> None:
     await paused(scene)
 
     async def resume(scene: Scene) -> None:
-        async def waiting() -> bool:
-            return not scene.hand.idle()
-
-        await until_async(waiting)
+        await scene.waiting()
         await scene.client.post(f"/v1/admin/models/{MODEL}/resume")
         await _serve(scene)
 
@@ -266,10 +184,7 @@ async def gets_too_late(scene: Scene) -> None:
     await ready(scene)
 
     async def pass_by(scene: Scene) -> None:
-        async def waiting() -> bool:
-            return not scene.hand.idle()
-
-        await until_async(waiting)
+        await scene.waiting()
         scene.hand.let_pass(2 * 86_400)
 
     scene.meanwhile(pass_by)

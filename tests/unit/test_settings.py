@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from shared.models import Model
-from shared.settings import RedisSettings, Settings, SettingsError, broker_url, load_settings
+from shared.settings import RedisSettings, Settings, SettingsError, load_settings
 from sightline.cli import main
 from sightline.exits import Exit
 from sightline.folder import DataFolder
@@ -70,13 +70,13 @@ def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.Monk
     ],
 )
 def test_the_broker_has_the_database_behind_the_records(url: str, broker: str) -> None:
-    assert broker_url(RedisSettings.model_validate({"url": url})) == broker
+    assert RedisSettings.model_validate({"url": url}).broker_url == broker
 
 
 def test_the_broker_goes_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTLINE_REDIS__BROKER_DB", "7")
     redis = load_settings().redis
-    assert broker_url(redis) == "redis://127.0.0.1:6379/7"
+    assert redis.broker_url == "redis://127.0.0.1:6379/7"
     assert "url" not in redis.model_fields_set, "`sightline run` would look for a server nobody has named"
 
 

@@ -7,9 +7,11 @@
 -- @include ending
 
 dirty_first()
--- Where nobody could look for gap_ms, workers could not renew either: they get grace_ms to do so.
+-- Where nobody could look for gap_ms, workers could not renew either: they get grace_ms to do so. What was last
+-- looked at is remembered for longer than any outage.
+local MEMORY_S = 2592000
 local last = redis.call('GET', P .. 'watched')
-redis.call('SET', P .. 'watched', now, 'PX', 3600000)
+redis.call('SET', P .. 'watched', now, 'EX', MEMORY_S)
 if last and now - last > a.gap_ms then
   redis.call('SET', P .. 'spared', 1, 'PX', a.grace_ms)
 end

@@ -57,6 +57,12 @@ local list = P .. 'jobs:' .. a.caller
 local life = a.job_s + LONGEST_WAIT_S
 redis.call('ZADD', list, now, a.job)
 redis.call('ZREMRANGEBYSCORE', list, '-inf', now - life * 1000)
+-- Two for each that comes, so that a list does not grow by jobs whose records are gone.
+for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
+  if redis.call('EXISTS', P .. oldest) == 0 then
+    redis.call('ZREM', list, oldest)
+  end
+end
 redis.call('EXPIRE', list, life)
 if idem then
   redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)

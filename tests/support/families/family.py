@@ -66,6 +66,11 @@ class Family:
         return folder
 
 
+def called(value: object) -> str | None:
+    """A family's name in the names of tests."""
+    return value.name if isinstance(value, Family) else None
+
+
 @cache
 def _saved(family: Family, folder: Path) -> Path:
     return family.save(folder)

@@ -88,8 +88,9 @@ local function promise(run, lane)
   local class, caller = unpack(redis.call('HMGET', P .. run, 'priority', 'caller'))
   local own = redis.call('ZRANK', line_key(lane, class, caller), run)
   local wait, kind = reckoned(lane, ready, served_first(lane, class, caller, own), 'slots')
-  redis.call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', wait * factor(lane, kind, 'p50'),
-    'p90', wait * factor(lane, kind, 'p90'))
+  local half = wait * factor(lane, kind, 'p50')
+  redis.call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', half,
+    'p90', math.max(half, wait * factor(lane, kind, 'p90')))
 end
 
 local function open_run(job, p, request)

@@ -1,0 +1,35 @@
+"""Server-sent events as this service sends them, read line by line (HTML standard, section 9.2)."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+ENDS = frozenset({"succeeded", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One event; an `error`, which tells that the stream cannot go on, has no id."""
+
+    id: int
+    name: str
+    data: dict[str, Any]
+
+    @property
+    def last(self) -> bool:
+        return self.name in ENDS
+
+
+def sent(lines: Iterable[str]) -> Iterator[Sent | str]:
+    """Whole events, and comments as text. What breaks off in the middle of an event is none."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line.startswith(":"):
+            yield line[1:].strip()
+        elif line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+        elif "data" in fields:
+            yield Sent(int(fields.get("id", 0)), fields.get("event", ""), json.loads(fields["data"]))
+            fields = {}

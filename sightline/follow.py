@@ -1,0 +1,103 @@
+"""`sightline jobs follow`: a job's events as they happen, over every lost connection, to the job's end."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import httpx
+
+from sightline.events import Sent, sent
+from sightline.exits import CommandError, Exit
+from sightline.jobs import Job, path_of
+from sightline.service import check, unreachable
+
+MOST_MISSES = 8
+"""Connections in a row without a sign of life, after which it gives up: about a minute."""
+LONGEST_PAUSE_S = 10.0
+
+
+class ConnectionOverError(Exception):
+    """This connection is over and the job is not; the next one may bring the rest."""
+
+
+@dataclass
+class Reader:
+    """Of one job's events. `seen` is the last one that came, where the next connection goes on."""
+
+    client: httpx.Client
+    job: str
+    pause: Callable[[float], object] = time.sleep
+    seen: int = 0
+    misses: int = 0
+    met: bool = False
+
+    def events(self) -> Iterator[Sent | str]:
+        """Each event once and in order, the terminal one last; comments as text.
+
+        Raises CommandError where there is no such job, and where no service answers: the first time at once,
+        later after MOST_MISSES tries.
+        """
+        while True:
+            try:
+                for found in self._connection():
+                    yield found
+                    if isinstance(found, Sent) and found.last:
+                        return
+                raise ConnectionOverError("the connection ended")
+            except httpx.InvalidURL as error:
+                raise CommandError(Exit.USAGE, f"{self.client.base_url} is not a URL: {error}.") from None
+            except httpx.TransportError as error:
+                self._miss(unreachable(self.client, error))
+            except ConnectionOverError as over:
+                self._miss(f"The events of {self.job} broke off: {over}.")
+
+    def _connection(self) -> Iterator[Sent | str]:
+        headers = {"last-event-id": str(self.seen)}
+        with self.client.stream("GET", f"{path_of(self.job)}/events", headers=headers) as reply:
+            if reply.is_server_error and self.met:
+                raise ConnectionOverError(f"the service answered {reply.status_code}")
+            check(reply)
+            if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+                raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.")
+            self.met = True
+            for found in sent(reply.iter_lines()):
+                if isinstance(found, Sent):
+                    if found.name == "error":
+                        raise ConnectionOverError(_reason(found))
+                    self.seen = found.id
+                self.misses = 0
+                yield found
+
+    def _miss(self, sentence: str) -> None:
+        self.misses += 1
+        if not self.met or self.misses > MOST_MISSES:
+            raise CommandError(Exit.UNREACHABLE, sentence)
+        self.pause(min(2.0 ** (self.misses - 1), LONGEST_PAUSE_S))
+
+
+def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], object]) -> Job:
+    """The job as it ended; its text is emitted piece by piece, and noted is what else becomes of it.
+
+    Raises CommandError as `Reader.events`.
+    """
+    said, standing = 0, ""
+    job: Job = {}
+    for found in reader.events():
+        if isinstance(found, str):
+            if found != standing:
+                note(found)
+            standing = found
+        elif found.name == "text":
+            emit(found.data["text"])
+            said += len(found.data["text"])
+        elif found.name == "requeued":
+            note(f"waits for its next attempt: {found.data['reason']}")
+        elif found.last:
+            job = found.data["job"]
+    # An answer may end without having been told in pieces.
+    emit(job["result"]["text"][said:] if "result" in job else "")
+    return job
+
+
+def _reason(event: Sent) -> str:
+    return str(event.data.get("error", {}).get("message", "no reason given"))

@@ -1,0 +1,207 @@
+"""The commands that look after a running service, `jobs` and `models`: arguments, and what they print."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import httpx
+
+from sightline import jobs, models
+from sightline.exits import CommandError, Exit
+from sightline.follow import Reader, follow
+from sightline.printing import card, detail, failure, plain, show_json, show_piece, table
+from sightline.service import client_of
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+JOBS = """\
+examples:
+  sightline jobs list --status failed --limit 50
+  sightline jobs list --after job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2     the page behind that job
+  sightline jobs show job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
+  sightline jobs follow job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2 && echo done
+  sightline jobs list --status failed --json | jq -r '.data[].id' | xargs -n 1 sightline jobs retry
+
+`sightline jobs ACTION --help` explains one action; exit codes are listed by `sightline --help`.
+"""
+MODELS = """\
+examples:
+  sightline models pause Qwen/Qwen3-VL-4B-Instruct
+  sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
+
+A paused model takes jobs and begins none; what runs finishes, and callers who wait for an answer get 503
+model_paused. A pause outlives every restart.
+"""
+FOLLOW = """\
+Prints the job's text as it is made, and goes on where it was when the connection is lost. What else becomes
+of the job is said on standard error. Exits with 0 only where the job succeeded, with 9 where it failed or was
+cancelled, with 8 where the service cannot be reached for about a minute. Ctrl-C ends the reading, not the
+job.
+"""
+RETRY = """\
+Submits again what an ended job asked, as a new job, and prints the new job's id. A job that has not ended is
+refused.
+"""
+Action = Callable[[httpx.Client, argparse.Namespace], Exit]
+
+
+def add_service(command: argparse.ArgumentParser) -> None:
+    """Where the service is, and how to print: the same for every command that speaks with it."""
+    command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="print JSON, one value a line")
+
+
+def add_jobs(command: argparse.ArgumentParser) -> None:
+    actions = _actions(command, "Lists, shows, cancels, retries and follows jobs.", JOBS)
+    _add_list(actions.add_parser("list", help="list jobs, newest first"))
+    for name, act, text, description in (
+        ("show", _show, "show one job: how it stands, its attempts, its answer", None),
+        ("cancel", _cancel, "cancel a job; harmless twice and after its end", None),
+        ("retry", _retry, "ask again what an ended job asked", RETRY),
+        ("follow", _follow, "print a job's answer while it is made", FOLLOW),
+    ):
+        action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
+        action.add_argument("job", metavar="JOB", help="the job's id")
+        _act(action, act)
+
+
+def add_models(command: argparse.ArgumentParser) -> None:
+    actions = _actions(command, "Pauses and resumes models.", MODELS)
+    for name, text in (
+        ("pause", "begin none of a model's jobs; what runs finishes"),
+        ("resume", "begin a paused model's jobs again"),
+    ):
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        action.add_argument("model", metavar="MODEL", help="the model's id")
+        _act(action, _pause if name == "pause" else _resume)
+
+
+def _actions(
+    command: argparse.ArgumentParser, description: str, examples: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    command.description = description
+    command.epilog = examples
+    command.formatter_class = argparse.RawDescriptionHelpFormatter
+    return command.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+
+def _add_list(action: argparse.ArgumentParser) -> None:
+    action.description = (
+        "Lists jobs, newest first: id, status, model, age, and why a job waits or how it ended."
+    )
+    action.add_argument("--status", choices=STATUSES, help="only jobs of this status")
+    action.add_argument("--model", metavar="MODEL", help="only jobs of this model")
+    action.add_argument(
+        "--limit", type=_page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
+    )
+    action.add_argument(
+        "--after", metavar="JOB", help="only jobs older than this one: the last of a page before"
+    )
+    _act(action, _list)
+
+
+def _act(action: argparse.ArgumentParser, act: Action) -> None:
+    add_service(action)
+
+    def command(arguments: argparse.Namespace) -> Exit:
+        with client_of(arguments.url) as client:
+            return act(client, arguments)
+
+    action.set_defaults(command=command)
+
+
+def _page_size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
+    return int(text)
+
+
+def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    page = jobs.page(
+        client,
+        status=arguments.status,
+        model=arguments.model,
+        limit=arguments.limit,
+        after=arguments.after,
+    )
+    if arguments.json:
+        show_json(page)
+        return Exit.OK
+    print("\n".join(table(page["data"], time.time())))
+    if page["has_more"]:
+        _note(f"there are more: --after {page['last_id']}")
+    return Exit.OK
+
+
+def _show(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    job = jobs.show(client, arguments.job)
+    if arguments.json:
+        show_json(job)
+    else:
+        print("\n".join(card(job, time.time())))
+    return Exit.OK
+
+
+def _cancel(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    return _stands(jobs.cancel(client, arguments.job), arguments)
+
+
+def _retry(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    return _stands(jobs.retry(client, arguments.job), arguments)
+
+
+def _stands(job: jobs.Job, arguments: argparse.Namespace) -> Exit:
+    if arguments.json:
+        show_json(job)
+    else:
+        print(plain(f"{job['id']} {job['status']} ({detail(job)})"))
+    return Exit.OK
+
+
+def _follow(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    reader = Reader(client, arguments.job)
+    if arguments.json:
+        job = _relay(reader)
+    else:
+        job = follow(reader, show_piece, _note)
+        print()
+    _check_success(job)
+    return Exit.OK
+
+
+def _relay(reader: Reader) -> jobs.Job:
+    """Each event as a line of JSON; the job as it ended."""
+    job: jobs.Job = {}
+    for event in reader.events():
+        if not isinstance(event, str):
+            show_json({"id": event.id, "event": event.name, "data": event.data})
+            job = event.data.get("job", {})
+    return job
+
+
+def _check_success(job: jobs.Job) -> None:
+    if job["status"] == "cancelled":
+        raise CommandError(Exit.JOB, "The job was cancelled.")
+    if job["status"] == "failed":
+        raise CommandError(Exit.JOB, plain(f"The job failed: {failure(job['error'])}"))
+
+
+def _pause(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    return _told(models.pause(client, arguments.model, paused=True), arguments)
+
+
+def _resume(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    return _told(models.pause(client, arguments.model, paused=False), arguments)
+
+
+def _told(status: dict[str, object], arguments: argparse.Namespace) -> Exit:
+    if arguments.json:
+        show_json(status)
+    else:
+        word = "paused" if status["paused"] else "not paused"
+        print(f"{arguments.model} is {word}; waiting: {status['queued']}")
+    return Exit.OK
+
+
+def _note(text: str) -> None:
+    print(f"sightline: {plain(text)}", file=sys.stderr, flush=True)

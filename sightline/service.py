@@ -1,0 +1,74 @@
+"""Speaking with a running service: what a client of it has to know, and each failure as one sentence."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from sightline.exits import CommandError, Exit
+
+SILENCE_S = 60.0
+"""The service sends a comment line at least every ten seconds while it waits."""
+
+
+def client_of(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=SILENCE_S))
+
+
+@contextmanager
+def speaking(client: httpx.Client) -> Iterator[None]:
+    """Raises CommandError in place of what httpx raises."""
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        raise CommandError(Exit.USAGE, f"--url {client.base_url} is not a URL: {error}.") from None
+    except httpx.TransportError as error:
+        raise CommandError(Exit.UNREACHABLE, unreachable(client, error)) from None
+
+
+def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
+    return f"No answer from {client.base_url} ({error or type(error).__name__}): is it running?"
+
+
+def fetched(client: httpx.Client, method: str, path: str, **params: str | int | None) -> Any:
+    """The JSON that a call answers, None where it answers nothing. Raises CommandError."""
+    given = {name: value for name, value in params.items() if value is not None}
+    with speaking(client):
+        reply = client.request(method, path, params=given)
+    check(reply)
+    return parsed(reply) if reply.content else None
+
+
+def segment(name: str, *, safe: str = "") -> str:
+    """A name as it may stand in a path, whatever was typed."""
+    return quote(name, safe=safe)
+
+
+def check(reply: httpx.Response) -> None:
+    """Raises CommandError with the service's own words where it refused."""
+    if not reply.is_success:
+        reply.read()
+        raise CommandError(Exit.REFUSED, f"The service refused ({reply.status_code}): {reason(reply.text)}")
+
+
+def reason(body: str) -> str:
+    """The message inside an error body, whichever family it is of; else the body's beginning."""
+    try:
+        found = json.loads(body)
+        if "detail" in found:
+            return str(found["detail"])
+        error = found["error"]
+        return str(error["message"] if isinstance(error, dict) else error)
+    except (ValueError, LookupError, TypeError):
+        return body[:200] or "no reason given"
+
+
+def parsed(reply: httpx.Response) -> Any:
+    """Raises CommandError where something else listens at the address."""
+    try:
+        return reply.json()
+    except ValueError:
+        raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.") from None

@@ -1,0 +1,157 @@
+"""POST /v1/jobs/{id}/retry over the real store: the same question again, whatever became of the first try."""
+
+import pytest
+
+from api.description.examples import PICTURE
+from shared.result import JobError
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+
+ABOUT_PICTURE = {
+    "model": "sightline/tiny",
+    "input": {"prompt": "What is this?", "image": PICTURE},
+    "metadata": {"album": "7"},
+    "priority": "batch",
+}
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+BARE = "/models/org/bare"
+
+
+async def test_a_retry_asks_the_same_of_the_same_pictures_and_keeps_what_was_said_around_it(
+    stage: Stage,
+) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
+        claim = stage.hand.take()
+        stage.hand.fail(claim, "attempts_exhausted", "It failed three times.")
+        again = (await client.post(first["urls"]["retry"])).json()
+        second = stage.hand.take()
+
+    assert second.request == claim.request
+    assert (again["retry_of"], again["metadata"], again["priority"]) == (first["id"], {"album": "7"}, "batch")
+    assert again["id"] != first["id"]
+
+
+async def test_a_retry_s_error_names_the_field_of_the_first_body(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        url = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()["urls"]["self"]
+        for _ in range(2):
+            stage.hand.fail(stage.hand.take(), "invalid_image", "It is broken.", param="images[0]")
+            ended = (await client.get(url)).json()
+            assert ended["error"]["param"] == "input.image"
+            url = (await client.post(ended["urls"]["retry"])).json()["urls"]["self"]
+
+
+async def test_a_retry_joins_the_run_that_goes_on_for_others(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        mine = (await client.post("/v1/jobs", json=JOB)).json()
+        await client.post("/v1/jobs", json=JOB)
+        claim = stage.hand.take()
+        await client.post(mine["urls"]["cancel"])
+        again = await client.post(mine["urls"]["retry"])
+        stage.hand.succeed(claim, "A cat.")
+        done = (await client.get(again.headers["location"])).json()
+
+    assert (again.status_code, again.headers["x-cache"]) == (202, "COALESCED")
+    assert (done["status"], done["result"]["text"]) == ("succeeded", "A cat.")
+
+
+async def test_a_retry_that_is_sent_twice_under_one_key_is_one_job(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=JOB)).json()
+        await client.post(first["urls"]["cancel"])
+        sent = [
+            await client.post(first["urls"]["retry"], headers={"idempotency-key": "again"}) for _ in range(2)
+        ]
+
+    assert [reply.status_code for reply in sent] == [202, 202]
+    assert sent[0].json()["id"] == sent[1].json()["id"] != first["id"]
+
+
+async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(stage: Stage) -> None:
+    stage.hand.beat()
+    body = {
+        "model": "sightline/tiny",
+        "input": {"prompt": "What is this?", "image": "https://example.com/a.png"},
+    }
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=body)).json()
+        await client.post(first["urls"]["cancel"])
+        again = (await client.post(first["urls"]["retry"])).json()
+        stage.hand.take_in()
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        done = (await client.get(again["urls"]["self"])).json()
+
+    assert (again["waiting_reason"], again["retry_of"]) == ("fetching_inputs", first["id"])
+    assert done["status"] == "succeeded"
+
+
+async def test_a_scheduled_job_that_was_cancelled_begins_at_once_when_retried(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        body = JOB | {"schedule_at": "2100-01-01T00:00:00Z"}
+        assert (await client.post("/v1/jobs", json=body)).status_code == 400
+        soon = _in(stage, 3600)
+        first = (
+            await client.post("/v1/jobs", json=JOB | {"schedule_at": soon, "finish_by": soon + 9})
+        ).json()
+        await client.post(first["urls"]["cancel"])
+        again = (await client.post(first["urls"]["retry"])).json()
+
+    assert again["waiting_reason"] == "busy"
+    assert not {"schedule_at", "finish_by"} & again.keys()
+    stage.hand.take()
+
+
+async def test_a_question_to_a_model_without_a_chat_template_can_be_retried(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        asked = await client.post(BARE, json={"inputs": "A cat is"}, headers={"prefer": "respond-async"})
+        await client.post(asked.json()["urls"]["cancel"])
+        again = await client.post(asked.json()["urls"]["retry"])
+
+    assert (asked.status_code, again.status_code) == (202, 202), again.text
+
+
+@pytest.mark.parametrize("gone", ["run", "blob"])
+async def test_a_retry_whose_question_is_no_longer_kept_is_410(stage: Stage, gone: str) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=ABOUT_PICTURE)).json()
+        stage.hand.fail(stage.hand.take(), "invalid_image", "It is broken.")
+        # As at the end of `retention.result_s`.
+        stage.hand.store.client.delete(*stage.hand.store.client.keys(f"sl1:{gone}*"))
+        again = await client.post(first["urls"]["retry"])
+
+    assert (again.status_code, again.json()["code"]) == (410, "result_expired")
+
+
+async def test_the_record_says_how_each_attempt_went(stage: Stage) -> None:
+    stage.hand.beat()
+    error = JobError(code="attempts_exhausted", message="It failed.", retryable=True)
+    async with client_of(stage.app) as client:
+        url = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["self"]
+        stage.hand.give_back(stage.hand.take(), "worker_draining")
+        stage.hand.give_back(stage.hand.take(), "attempt_failed", error)
+        retrying = (await client.get(url)).json()
+        stage.hand.let_pass(2)
+        claim = stage.hand.take()
+        running = (await client.get(url)).json()
+        stage.hand.succeed(claim, "A cat.")
+        done = (await client.get(url)).json()
+
+    assert (retrying["status"], retrying["waiting_reason"]) == ("running", "retrying")
+    assert "estimate" not in retrying
+    assert [a["outcome"] for a in running["attempts"]] == ["worker_draining", "attempt_failed", None]
+    assert [a["outcome"] for a in done["attempts"]] == ["worker_draining", "attempt_failed", "succeeded"]
+    assert [a["number"] for a in done["attempts"]] == [1, 2, 3]
+    assert {a["worker"] for a in done["attempts"]} == {stage.hand.name}
+    assert all(a["started_at"] <= a["ended_at"] for a in done["attempts"])
+
+
+def _in(stage: Stage, seconds: int) -> int:
+    """Unix seconds by the store's clock."""
+    return int(stage.hand.store.client.time()[0]) + seconds

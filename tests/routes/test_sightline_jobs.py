@@ -1,0 +1,229 @@
+"""`sightline jobs` and `sightline models` against the service on a socket, over the real store."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from sightline.cli import main
+from sightline.exits import Exit
+from tests.routes.conftest import Stage
+
+MODEL = "sightline/tiny"
+
+
+@dataclass
+class Terminal:
+    """Where the commands are typed, and what they print."""
+
+    stage: Stage
+    url: str
+    capsys: pytest.CaptureFixture[str]
+
+    async def type(self, *argv: str) -> tuple[int, str, str]:
+        """Exit code, output, errors."""
+        code = await asyncio.to_thread(main, [*argv, "--url", self.url])
+        printed = self.capsys.readouterr()
+        return code, printed.out, printed.err
+
+    async def submit(self, prompt: str = "What is this?", **body: Any) -> str:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            reply = await client.post("/v1/jobs", json={"model": MODEL, "input": {"prompt": prompt}, **body})
+        assert reply.status_code == 202, reply.text
+        return str(reply.json()["id"])
+
+    async def job(self, job: str) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=self.url) as client:
+            return dict((await client.get(f"/v1/jobs/{job}")).json())
+
+
+@pytest.fixture
+async def terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
+    config = uvicorn.Config(stage.app, port=0, lifespan="off", log_config=None)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    stage.hand.beat()
+    yield Terminal(stage, f"http://127.0.0.1:{port}", capsys)
+    await server.shutdown()
+
+
+async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: Terminal) -> None:
+    hand = terminal.stage.hand
+    done = await terminal.submit("First?")
+    hand.fail(hand.take(), "invalid_image", "The picture is broken.")
+    waiting = await terminal.submit("Second?")
+    code, out, err = await terminal.type("jobs", "list")
+    lines = out.splitlines()
+
+    assert (code, err) == (Exit.OK, "")
+    assert lines[0].split() == ["ID", "STATUS", "MODEL", "AGE", "DETAIL"]
+    assert [line.split()[0] for line in lines[1:]] == [waiting, done]
+    assert "busy, 0 ahead" in lines[1]
+    assert lines[2].endswith("invalid_image")
+
+
+async def test_a_page_ends_with_how_to_ask_for_the_next(terminal: Terminal) -> None:
+    older, newer = await terminal.submit("First?"), await terminal.submit("Second?")
+    _, out, err = await terminal.type("jobs", "list", "--limit", "1")
+    _, rest, none = await terminal.type("jobs", "list", "--after", newer)
+
+    assert (newer in out, older in out) == (True, False)
+    assert err == f"sightline: there are more: --after {newer}\n"
+    assert (newer in rest, older in rest, none) == (False, True, "")
+
+
+async def test_a_list_can_be_narrowed_and_read_by_a_script(terminal: Terminal) -> None:
+    cancelled = await terminal.submit("First?")
+    await terminal.submit("Second?")
+    await terminal.type("jobs", "cancel", cancelled)
+    _, out, _ = await terminal.type("jobs", "list", "--status", "cancelled", "--model", MODEL, "--json")
+    _, none, _ = await terminal.type("jobs", "list", "--model", "org/bare", "--json")
+
+    assert [job["id"] for job in json.loads(out)["data"]] == [cancelled]
+    assert json.loads(none)["data"] == []
+
+
+async def test_a_job_is_shown_with_its_attempts_and_its_answer(terminal: Terminal) -> None:
+    hand = terminal.stage.hand
+    job = await terminal.submit(metadata={"album": "7"})
+    hand.give_back(hand.take(), "worker_draining")
+    hand.succeed(hand.take(), "A cat.")
+    code, out, _ = await terminal.type("jobs", "show", job)
+    _, raw, _ = await terminal.type("jobs", "show", job, "--json")
+
+    assert code == Exit.OK
+    for words in (job, "succeeded", "album=7", "worker_draining", f"2 by {hand.name}", "\n\nA cat.\n"):
+        assert words in out
+    assert json.loads(raw) == await terminal.job(job)
+
+
+async def test_a_job_is_cancelled_and_asked_again(terminal: Terminal) -> None:
+    job = await terminal.submit()
+    cancelled = await terminal.type("jobs", "cancel", job)
+    code, out, _ = await terminal.type("jobs", "retry", job, "--json")
+    again = json.loads(out)
+    refused, _, why = await terminal.type("jobs", "retry", again["id"])
+
+    assert cancelled[0] == Exit.OK
+    assert cancelled[1].startswith(f"{job} cancelled (after ")
+    assert (code, again["retry_of"], again["status"]) == (Exit.OK, job, "queued")
+    assert (refused, why) == (
+        Exit.REFUSED,
+        "sightline: The service refused (409): The job has not ended yet.\n",
+    )
+
+
+async def test_a_followed_job_is_printed_while_it_is_made(terminal: Terminal) -> None:
+    hand = terminal.stage.hand
+    job = await terminal.submit()
+    following = asyncio.create_task(terminal.type("jobs", "follow", job))
+    claim = hand.take()
+    hand.say(claim, "A ")
+    hand.say(claim, "cat.", start=2)
+    hand.succeed(claim, "A cat.")
+
+    assert (await following)[:2] == (Exit.OK, "A cat.\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [("fail", "The job failed: invalid_image: It is broken."), ("cancel", "The job was cancelled.")],
+)
+async def test_a_script_sees_that_a_followed_job_did_not_succeed(
+    terminal: Terminal, end: str, why: str
+) -> None:
+    hand = terminal.stage.hand
+    job = await terminal.submit()
+    if end == "fail":
+        hand.fail(hand.take(), "invalid_image", "It is broken.")
+    else:
+        await terminal.type("jobs", "cancel", job)
+    code, _, err = await terminal.type("jobs", "follow", job)
+    same, out, _ = await terminal.type("jobs", "follow", job, "--json")
+
+    assert (code, err.splitlines()[-1]) == (Exit.JOB, f"sightline: {why}")
+    assert same == Exit.JOB
+    assert json.loads(out.splitlines()[-1])["data"]["job"]["id"] == job
+
+
+async def test_each_event_is_a_line_for_a_script(terminal: Terminal) -> None:
+    hand = terminal.stage.hand
+    job = await terminal.submit()
+    claim = hand.take()
+    hand.say(claim, "A cat.")
+    hand.succeed(claim, "A cat.")
+    code, out, _ = await terminal.type("jobs", "follow", job, "--json")
+    events = [json.loads(line) for line in out.splitlines()]
+
+    assert code == Exit.OK
+    assert [e["id"] for e in events] == [1, 2, 3, 4]
+    assert [e["event"] for e in events] == ["queued", "running", "text", "succeeded"]
+    assert events[-1]["data"]["job"] == await terminal.job(job)
+
+
+async def test_a_model_is_paused_and_resumed(terminal: Terminal) -> None:
+    paused = await terminal.type("models", "pause", MODEL)
+    job = await terminal.submit()
+    waits = (await terminal.job(job))["waiting_reason"]
+    code, out, _ = await terminal.type("models", "resume", MODEL, "--json")
+
+    assert paused[:2] == (Exit.OK, f"{MODEL} is paused; waiting: 0\n")
+    assert waits == "paused"
+    assert (code, json.loads(out)["paused"], json.loads(out)["queued"]) == (Exit.OK, False, 1)
+    terminal.stage.hand.take()
+
+
+async def test_a_reader_who_leaves_early_sees_no_traceback(terminal: Terminal) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    argv = (sys.executable, "-m", "sightline", "jobs", "list", "--url", terminal.url)
+    process = await asyncio.create_subprocess_exec(*argv, stdout=write, stderr=asyncio.subprocess.PIPE)
+    os.close(write)
+    _, err = await process.communicate()
+
+    assert (process.returncode, err) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("jobs", "show", "job_" + "0" * 32),
+        ("jobs", "cancel", "../../health"),
+        ("jobs", "follow", "a b/c?d=e#f"),
+        ("jobs", "list", "--after", "job_0"),
+        ("models", "pause", "nobody/none"),
+        ("models", "resume", "no?body/none"),
+    ],
+)
+async def test_what_is_not_there_is_one_sentence_and_a_code(
+    terminal: Terminal, argv: tuple[str, ...]
+) -> None:
+    code, out, err = await terminal.type(*argv)
+
+    assert (code, out) == (Exit.REFUSED, "")
+    assert err.startswith("sightline: The service refused (404): ")
+    assert err.count("\n") == 1
+
+
+def test_a_service_out_of_reach_is_one_sentence_and_another_code(capsys: Any) -> None:
+    for argv in (["jobs", "list"], ["jobs", "follow", "job_1"], ["models", "pause", MODEL]):
+        assert main([*argv, "--url", "http://127.0.0.1:9"]) == Exit.UNREACHABLE
+        assert "is it running?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["list", "--limit", "0"], ["list", "--status", "late"], ["show"], []])
+def test_wrong_arguments_are_code_2_before_anything_is_asked(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["jobs", *argv])
+
+    assert stopped.value.code == Exit.USAGE
