@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from typing import Protocol
 
 from shared.errors import Unavailable
 from shared.settings import Settings
@@ -17,24 +16,11 @@ from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.consumer import Consumer
 from worker.lease import Leases
+from worker.stall import Progress, Stall
 
 log = logging.getLogger(__name__)
 EXIT_STALLED = 70
 EXIT_DEVICE_BROKEN = 72
-PATIENCE = 10
-"""Times the longest step so far: a slow engine is not a hung one."""
-
-
-class Progress(Protocol):
-    """An engine's own account of its progress; see `worker.engines.base.Engine`."""
-
-    def idle_s(self) -> float: ...
-
-    @property
-    def longest_step_s(self) -> float: ...
-
-    @property
-    def broken(self) -> bool: ...
 
 
 class Heartbeat:
@@ -49,6 +35,7 @@ class Heartbeat:
         self._state: State = "loading"
         self._fingerprint = ""
         self._progress: Progress | None = None
+        self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
         self._consumer: Consumer | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
@@ -129,8 +116,8 @@ class Heartbeat:
             return
         if self._progress.broken:
             self._leave_broken()
-        idle = self._progress.idle_s()
-        if idle > max(self._settings.queue.stall_s, PATIENCE * self._progress.longest_step_s):
+        idle = self._stall.hung_s(self._progress)
+        if idle is not None:
             # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
             os._exit(EXIT_STALLED)

@@ -60,6 +60,24 @@ def test_the_model_route_names_the_colour_of_a_circle_and_answers_again_from_the
     assert again.headers["x-job-id"] != first.headers["x-job-id"]
 
 
+def test_the_model_is_batched_and_many_callers_at_once_read_their_own_answers(api: Api) -> None:
+    status = api.get(f"/status/{TINY}").json()
+    assert (status["engine"], status["engine_reason"][:11]) == ("continuous", "certified: ")
+    asked = [
+        (("red", RED), ("blue", BLUE), ("green", GREEN))[number % 3] + (30 + 8 * number,)
+        for number in range(12)
+    ]
+
+    def ask(colour: Colour, at: int) -> str:
+        image = base64.b64encode(circle(colour, at=at)).decode()
+        reply = api.post(f"/models/{TINY}", json={"inputs": {"image": image, "text": COLOUR}})
+        return str(reply.json()[0]["generated_text"]).lower()
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda one: ask(*one[1:]), asked))
+    assert [word in answer for (word, *_), answer in zip(asked, answers, strict=True)] == [True] * len(asked)
+
+
 def test_two_callers_with_one_question_at_once_share_one_computation(api: Api) -> None:
     body = {"inputs": "one two three four five six seven eight nine ten", "parameters": {"seed": 1}}
     with ThreadPoolExecutor(2) as pool:

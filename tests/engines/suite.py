@@ -190,6 +190,8 @@ def concurrent_callers_get_their_own_answers(harness: Harness) -> None:
     with ThreadPoolExecutor(len(questions)) as pool:
         together = list(pool.map(lambda q: harness.ask(q, [picture()]), questions))
     assert together == alone
+    scores = [[finish.score for finish, _ in answers] for answers in (together, alone)]
+    assert scores[0] == pytest.approx(scores[1])
 
 
 def a_prompt_that_does_not_fit_is_refused(harness: Harness) -> None:

@@ -114,8 +114,8 @@ def test_streams_of_random_bytes_hold_no_broken_character(
 def test_a_picture_placeholder_is_never_generated() -> None:
     engine: Any = create(tiny())
     engine.load()
-    placeholder = engine._network.config.image_token_id
-    engine._network.lm_head.register_forward_hook(
+    placeholder = engine._loaded.network.config.image_token_id
+    engine._loaded.network.lm_head.register_forward_hook(
         lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder]), 1e4)
     )
     finish, _ = suite.Harness(engine).ask("Hello", [suite.picture()])
@@ -208,7 +208,7 @@ def test_pictures_shrunk_to_another_size_never_share_the_cache(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Settings(pictures=PictureSettings(max_side=512))
-    monkeypatch.setattr("worker.engines.sequential.settings", lambda: small)
+    monkeypatch.setattr("worker.engines.loaded.settings", lambda: small)
     other = create(tiny())
     other.load()
     assert other.fingerprint != harness.engine.fingerprint

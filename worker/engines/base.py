@@ -20,6 +20,10 @@ class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
     """The row was stopped because its `Row.cancel` was set."""
 
 
+class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of the request
+    """The device computes nothing more for this process: its work is given back, and the worker exits."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A request made ready for one engine: token counts, and `inputs` only that engine understands."""
@@ -46,6 +50,8 @@ class Piece:
 class Finish:
     """How a row ended. `ids` and `text` cover the whole answer, a resumed part included.
 
+    The last digits of `score` may depend on what else was computed.
+
     `compute_s` is the time from the row's first step on; its wait for a place in the engine is not in it.
     """
 
@@ -53,7 +59,7 @@ class Finish:
     text: str
     ids: tuple[int, ...]
     compute_s: float = field(compare=False)
-    score: float | None = None
+    score: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,8 @@ class Engine(ABC):
 
     name: str
     rows: int
+    reason: str = ""
+    """Why this engine serves the model, or why no better one does; known after `load`."""
 
     @abstractmethod
     def load(self) -> None:
@@ -121,7 +129,8 @@ class Engine(ABC):
     def generate(self, row: Row) -> Finish:
         """Generate to the end, blocking the calling thread.
 
-        Raises Cancelled, CallerError `invalid_request` for parameters that this model cannot be run with.
+        Raises Cancelled, DeviceBroken, CallerError `invalid_request` for parameters that this model cannot be
+        run with.
         """
 
     @abstractmethod
@@ -132,3 +141,8 @@ class Engine(ABC):
     @abstractmethod
     def longest_step_s(self) -> float:
         """The longest that any progress has taken so far; 0 before the first."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the device is lost, so that only a new process can go on; see DeviceBroken."""
+        return False

@@ -1,12 +1,12 @@
 """Who may generate now, and whether those inside make progress."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.engines.base import Cancelled
+from worker.engines.pulse import Pulse
 
 # How late a row that still waits outside notices that it was cancelled.
 CANCEL_POLL_S = 0.05
@@ -20,8 +20,7 @@ class Gate:
         self._lock = threading.Lock()
         self._waiting: deque[threading.Event] = deque()
         self._inside = 0
-        self._ticked = 0.0
-        self._longest = 0.0
+        self._pulse = Pulse()
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:
@@ -42,7 +41,7 @@ class Gate:
     def _admit(self) -> None:
         while self._waiting and self._inside < self._rows:
             if not self._inside:
-                self._ticked = time.monotonic()
+                self._pulse.start()
             self._inside += 1
             self._waiting.popleft().set()
 
@@ -52,13 +51,13 @@ class Gate:
                 self._inside -= 1
             else:
                 self._waiting.remove(turn)
+            if not self._inside:
+                self._pulse.rest()
             self._admit()
 
     def tick(self) -> None:
         """Someone inside made progress."""
-        now = time.monotonic()
-        self._longest = max(self._longest, now - self._ticked)
-        self._ticked = now
+        self._pulse.tick()
 
     @property
     def waiting(self) -> int:
@@ -68,9 +67,8 @@ class Gate:
     @property
     def longest_s(self) -> float:
         """The longest pause between two ticks so far."""
-        return self._longest
+        return self._pulse.longest_s
 
     def idle_s(self) -> float:
         """Seconds since the last tick; 0 while nobody is inside."""
-        with self._lock:
-            return time.monotonic() - self._ticked if self._inside else 0.0
+        return self._pulse.idle_s()

@@ -46,11 +46,12 @@ class Renderer:
     def __init__(self, processor: Any, config: Any) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
-        self.template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
+        template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
+        self.template = template if _takes_parts(processor, template) else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self._image_id = _image_id(processor, config)
-        # Gemma 3 and its like want a marker of their own in the text where others want the placeholder.
-        self._mark = getattr(processor, "boi_token", None) or getattr(processor, "image_token", None) or ""
+        # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
+        self._mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         self._reserved = _reserved(processor, str(self.template or ""), self.placeholder_ids)
         # The first call may reset padding and truncation, which a tokenizer in use by a thread cannot bear.
         self._tokenizer("x")
@@ -58,6 +59,8 @@ class Renderer:
     def prompt(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
         """Raises CallerError `no_chat_template`, `invalid_request`, `invalid_image`."""
         inputs = self._raw(request, pictures) if request.raw else self._chat(request, pictures)
+        # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
+        inputs.pop("labels", None)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise CallerError("invalid_request", "The prompt is empty.", param="messages")
@@ -95,7 +98,7 @@ class Renderer:
         continues = request.continue_final and request.messages[-1].role == "assistant"
         return self._processor.apply_chat_template(
             conversation,
-            chat_template=self.template if isinstance(self.template, str) else None,
+            chat_template=_own(self.template),
             add_generation_prompt=not continues,
             continue_final_message=continues,
             **how,
@@ -146,6 +149,28 @@ def _refusal(request: Request) -> CallerError:
     return CallerError(
         "invalid_request", "The model's processor cannot use these messages.", param="messages"
     )
+
+
+def _takes_parts(processor: Any, template: Any) -> bool:
+    """Whether it writes a part's text; one for plain texts fails, or writes the list as Python does."""
+    part = {"type": "text", "text": "x"}
+    try:
+        text = processor.apply_chat_template(
+            [{"role": "user", "content": [part]}], chat_template=_own(template), tokenize=False
+        )
+    except TypeError:
+        text = str(part)
+    except (TemplateError, ValueError):
+        return True  # for a reason of its own, which callers will read
+    if str(part) not in text:
+        return True
+    log.warning("the model's chat template takes plain texts only, so chats are refused")
+    return False
+
+
+def _own(template: Any) -> str | None:
+    """Where there are several by name, the processor chooses."""
+    return template if isinstance(template, str) else None
 
 
 def _harmless(part: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,15 @@ def create(model: Model) -> Engine:
             from worker.engines.echo import EchoEngine
 
             return EchoEngine(model)
-        case "auto" | "sequential":
+        case "sequential":
             from worker.engines.sequential import SequentialEngine
 
             return SequentialEngine(model)
+        case "continuous":
+            from worker.engines.continuous.engine import ContinuousEngine
+
+            return ContinuousEngine(model)
+        case "auto":
+            from worker.engines.auto import AutoEngine
+
+            return AutoEngine(model)

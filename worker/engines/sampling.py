@@ -1,20 +1,37 @@
 """What one row adds to a `generate()` call of transformers: penalties, replay, its score and its end."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
+from shared.errors import CallerError
 from shared.request import Parameters
 from worker.engines.base import Cancelled, Row
 from worker.engines.transcript import Transcript
 
 # Below this the distribution is one token anyway, and float32 logits overflow.
 MIN_TEMPERATURE = 1e-4
+# What a caller may bend the model's logits with.
+LOGITS = ("repetition_penalty", "temperature", "frequency_penalty", "presence_penalty")
 
 
 class LogitsError(ArithmeticError):
     """The model computed NaN or infinite logits: its weights, number format or device are broken."""
+
+
+@contextmanager
+def blame_parameters(parameters: Parameters) -> Iterator[None]:
+    """A LogitsError is the caller's where they bent the logits. Raises CallerError `invalid_request`."""
+    try:
+        yield
+    except LogitsError:
+        name = next((n for n in LOGITS if getattr(parameters, n) is not None), None)
+        if name is None:
+            raise
+        message = f"With this {name} the model's probabilities are no numbers any more."
+        raise CallerError("invalid_request", message, param=name) from None
 
 
 class Confidence(LogitsProcessor):
@@ -36,7 +53,10 @@ class Confidence(LogitsProcessor):
         return scores
 
     def chose(self, token: int) -> None:
-        self._sum += float(self._scores[token].exp())
+        self.add(float(self._scores[token].exp()))
+
+    def add(self, probability: float) -> None:
+        self._sum += probability
         self._steps += 1
 
     @property

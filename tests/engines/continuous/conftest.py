@@ -1,0 +1,106 @@
+"""The shipped model behind the engine that batches, and beside it the one that does not, as the measure."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.models import Model
+from tests.engines import suite
+from worker.engines.base import Finish
+from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.registry import create
+
+TINY = Path(__file__).parents[3] / "models" / "tiny"
+ROWS = 4
+LONG: dict[str, Any] = {"temperature": 4.0, "max_new_tokens": 24}
+"""The shipped model answers in a few words; drawn at random it says more."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one caller asks; answers of very different length come of it."""
+
+    number: int
+    parameters: dict[str, Any]
+
+    @property
+    def text(self) -> str:
+        return "What do we see in this image? " * (self.number % 3) + f"Tell {self.number}."
+
+    @property
+    def pictures(self) -> list[Any]:
+        return [suite.picture(colour) for colour in ("red", "blue")[: self.number % 3]]
+
+    def ask(self, engine: suite.Harness, **more: Any) -> Finish:
+        return engine.ask(self.text, self.pictures, **{**self.parameters, **more})[0]
+
+
+QUESTIONS = tuple(
+    Question(
+        number,
+        {
+            "seed": number,
+            "temperature": (0.0, 1.5, 4.0)[number % 3],
+            "top_p": (None, 0.95)[number % 2],
+            "top_k": (None, 40, 0)[number % 3],
+            "repetition_penalty": (None, 1.3)[number % 2],
+            "frequency_penalty": (None, None, 0.7)[number % 3],
+            "presence_penalty": (None, 0.4)[number % 2],
+            "max_new_tokens": 3 + 5 * (number % 5),
+        },
+    )
+    for number in range(12)
+)
+
+
+def tiny(**fields: Any) -> Model:
+    given = {"engine": "continuous", "rows": ROWS, "max_new_tokens": 48, **fields}
+    return Model(id="test/tiny", source=str(TINY), **given)
+
+
+def loaded(**fields: Any) -> suite.Harness:
+    engine = create(tiny(**fields))
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.fixture(scope="session")
+def alone() -> suite.Harness:
+    return loaded(engine="sequential", rows=1)
+
+
+@pytest.fixture(scope="session")
+def answers(alone: suite.Harness) -> list[Finish]:
+    """What each question is answered by itself."""
+    return [question.ask(alone) for question in QUESTIONS]
+
+
+@pytest.fixture(scope="session")
+def harness() -> suite.Harness:
+    return loaded()
+
+
+@pytest.fixture
+def fresh() -> suite.Harness:
+    """An engine that a test may break."""
+    return loaded()
+
+
+def engine_of(harness: suite.Harness) -> ContinuousEngine:
+    assert isinstance(harness.engine, ContinuousEngine)
+    return harness.engine
+
+
+def crowd(asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
+    """All at once, each from a thread of its own; ended when this returns."""
+    with ThreadPoolExecutor(len(asks)) as pool:
+        return [pool.submit(ask) for ask in asks]
+
+
+def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -> list[Finish]:
+    asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in questions]  # type: ignore[misc]
+    return [future.result() for future in crowd(asks)]

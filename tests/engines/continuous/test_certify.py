@@ -1,0 +1,174 @@
+"""A model that would answer otherwise beside others is found out at load; each flaw here would let one."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from shared.errors import ModelFailed
+from shared.models import Model
+from tests.engines import suite
+from tests.engines.continuous.conftest import QUESTIONS, crowded, tiny
+from tests.support.families import FAMILIES
+from worker.engines.auto import AutoEngine
+from worker.engines.base import Finish
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.certify import certify
+from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.prefill import Seams
+from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.window import Window
+from worker.engines.loaded import LoadedModel
+from worker.engines.registry import create
+
+Plant = Callable[[LoadedModel, pytest.MonkeyPatch], None]
+
+
+def none(_: LoadedModel, __: pytest.MonkeyPatch) -> None:
+    """The control of the controls."""
+
+
+def neighbours_leak_into_logits(model: LoadedModel, _: pytest.MonkeyPatch) -> None:
+    """As one scale of activations for the whole batch does (int8)."""
+    model.network.lm_head.register_forward_hook(
+        lambda _layer, _inputs, logits: logits + 0.02 * logits.mean(dim=0) * (logits.shape[0] > 1)
+    )
+
+
+def padding_is_seen(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+    mask = Window.mask
+    patch.setattr(Window, "mask", lambda self, device: torch.ones_like(mask(self, device)))
+
+
+def positions_stand_still(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+    step = Batch.step
+
+    def stuck(self: Batch, tokens: list[int]) -> torch.Tensor:
+        before = self._positions
+        logits = step(self, tokens)
+        self._positions = before
+        return logits
+
+    patch.setattr(Batch, "step", stuck)
+
+
+def a_row_that_leaves_leaves_its_past(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AlignedLayer, "drop", lambda *_: None)
+
+
+def columns_are_lost_when_the_cache_moves(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+    roomy = AlignedLayer._roomy
+
+    def forgetful(self: AlignedLayer, *how: Any) -> torch.Tensor:
+        made = roomy(self, *how)
+        return made.roll(1, dims=2) if self._window.rows else made
+
+    patch.setattr(AlignedLayer, "_roomy", forgetful)
+
+
+def a_row_reads_its_neighbours_numbers(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
+    step = Batch.step
+    patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).flip(0))
+
+
+FLAWS: tuple[Plant, ...] = (
+    neighbours_leak_into_logits,
+    padding_is_seen,
+    positions_stand_still,
+    a_row_that_leaves_leaves_its_past,
+    columns_are_lost_when_the_cache_moves,
+    a_row_reads_its_neighbours_numbers,
+)
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_a_flaw_is_found_out(flaw: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LoadedModel(tiny())
+    certify(model)
+    flaw(model, monkeypatch)
+    with pytest.raises(Refusal):
+        certify(model)
+
+
+def test_a_model_refused_by_name_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    padding_is_seen(None, monkeypatch)  # type: ignore[arg-type]
+    with pytest.raises(ModelFailed, match=r"test/tiny: the engine continuous .* beside 1 others"):
+        create(tiny()).load()
+
+
+def test_a_model_that_cannot_be_batched_is_served_one_by_one_and_says_why(
+    answers: list[Finish], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = create(tiny(engine="auto", options={"stall_steps": 3}))
+    assert isinstance(engine, AutoEngine)
+    padding_is_seen(None, monkeypatch)  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING):
+        engine.load()
+    assert (engine.name, engine.rows) == ("sequential", 1)
+    assert engine.reason.startswith("not continuous: beside")
+    assert "served one request at a time: beside" in caplog.text
+    assert crowded(suite.Harness(engine), QUESTIONS[:4]) == answers[:4]
+
+
+def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
+    engine = create(tiny(engine="auto"))
+    engine.load()
+    named = create(tiny())
+    named.load()
+    assert (engine.name, engine.rows, engine.facts) == ("continuous", 4, named.facts)
+    assert engine.fingerprint == named.fingerprint
+    assert engine.reason.startswith("certified: ")
+    assert crowded(suite.Harness(engine)) == answers
+
+
+def family(name: str, folder: Any, **fields: Any) -> LoadedModel:
+    found = next(family for family in FAMILIES if family.name == name)
+    return LoadedModel(Model(id=f"tiny/{name}", source=str(found.folder(folder)), **fields))
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "seams"),
+    [("llava", Seams.ANYWHERE), ("gemma3", Seams.AROUND_PICTURES), ("paligemma", Seams.NOWHERE)],
+)
+def test_prompts_are_cut_only_where_the_model_does_not_notice(
+    name: str, seams: Seams, dtype: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Gemma 3 attends both ways inside a picture, PaliGemma in the whole prompt."""
+    assert certify(family(name, tmp_path_factory.getbasetemp(), dtype=dtype)).seams is seams
+
+
+def test_a_model_with_cross_attention_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.raises(Refusal):
+        certify(family("mllama", tmp_path_factory.getbasetemp()))
+
+
+@pytest.mark.parametrize("context_length", [64, 65])
+def test_positions_that_depend_on_the_longest_row_are_refused_where_they_can(context_length: int) -> None:
+    model = LoadedModel(tiny(context_length=context_length))
+    rope = model.network.config.get_text_config().rope_parameters
+    rope.update(rope_type="longrope", original_max_position_embeddings=64)
+    if context_length == 64:
+        certify(model)
+        return
+    with pytest.raises(Refusal, match="64 tokens"):
+        certify(model)
+
+
+def test_a_model_with_stop_strings_of_its_own_is_refused() -> None:
+    model = LoadedModel(tiny())
+    model.network.generation_config.stop_strings = ["END"]
+    with pytest.raises(Refusal, match="stop strings"):
+        certify(model)
+
+
+def test_a_model_without_memory_for_its_proof_is_not_called_flawed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Batch, "step", scarce)
+    with pytest.raises(torch.OutOfMemoryError):
+        certify(LoadedModel(tiny()))

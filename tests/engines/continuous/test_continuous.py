@@ -1,0 +1,227 @@
+"""Whoever asks in a crowd gets what they would get alone."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from shared.errors import CallerError, ModelFailed
+from shared.settings import SettingsError
+from tests.engines import suite
+from tests.engines.continuous.conftest import (
+    LONG,
+    QUESTIONS,
+    ROWS,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+    tiny,
+)
+from tests.support.clients import until
+from worker.engines.base import Cancelled, Finish, Piece, Row
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.pace import Pace
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.registry import create
+
+
+@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+def test_continuous_keeps_the_contract(
+    check: Callable[[suite.Harness], None], harness: suite.Harness
+) -> None:
+    check(harness)
+
+
+def test_a_crowd_gets_the_answers_of_the_sequential_engine(
+    harness: suite.Harness, answers: list[Finish]
+) -> None:
+    assert crowded(harness) == answers
+    assert crowded(harness, QUESTIONS[::-1])[::-1] == answers
+
+
+def test_rows_that_join_between_any_two_tokens_change_nobodys_answer(
+    harness: suite.Harness, answers: list[Finish]
+) -> None:
+    """Each caller comes when the one before has read one more piece than that one waited for."""
+    turns = [threading.Event() for _ in QUESTIONS]
+    turns[0].set()
+
+    def ask(number: int) -> Finish:
+        question, read = QUESTIONS[number], 0
+        following = turns[number + 1] if number + 1 < len(turns) else threading.Event()
+
+        def emit(_: Piece) -> None:
+            nonlocal read
+            read += 1
+            if read > number % 4:
+                following.set()
+
+        assert turns[number].wait(suite.PATIENCE_S)
+        row = harness.row(question.text, question.pictures, emit=emit, **question.parameters)
+        finish = harness.engine.generate(row)
+        following.set()
+        return finish
+
+    with ThreadPoolExecutor(len(QUESTIONS)) as pool:
+        assert list(pool.map(ask, range(len(QUESTIONS)))) == answers
+
+
+def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite.Harness) -> None:
+    question = Question(7, {**LONG, "seed": 5, "repetition_penalty": 1.3, "presence_penalty": 0.5})
+    whole, pieces = harness.ask(question.text, question.pictures, **question.parameters)
+
+    def resume(count: int) -> Finish:
+        published_text = suite._text_behind(pieces, count)
+        return question.ask(harness, published=whole.ids[:count], published_text=published_text)
+
+    resumed = crowd([lambda n=n: resume(n) for n in range(len(whole.ids) + 1)])  # type: ignore[misc]
+    assert {future.result() for future in resumed} == {whole}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50])
+def test_prompts_in_pieces_are_understood_as_in_one_go(
+    harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(Pace, "chunk", chunk)
+    assert crowded(harness) == answers
+
+
+def test_nobody_waits_for_more_than_one_piece_of_a_new_prompt(
+    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    advance, step = Prefill.advance, Batch.step
+
+    def logged_advance(self: Prefill, tokens: int | None = None) -> Any:
+        done.append("piece" if tokens else "whole")
+        return advance(self, tokens)
+
+    def logged_step(self: Batch, tokens: list[int]) -> Any:
+        done.append("step")
+        return step(self, tokens)
+
+    monkeypatch.setattr(Pace, "chunk", 8)
+    monkeypatch.setattr(Prefill, "advance", logged_advance)
+    monkeypatch.setattr(Batch, "step", logged_step)
+    crowded(harness, [Question(n, {**LONG, "seed": n}) for n in range(6)])
+    assert done.count("piece") > 20
+    assert ("piece", "piece") not in set(pairwise(done))
+
+
+def test_who_comes_first_is_answered_first(harness: suite.Harness) -> None:
+    order: list[int] = []
+    all_here = threading.Event()
+
+    def row(number: int) -> Row:
+        def emit(_: Piece) -> None:
+            if number not in order:
+                order.append(number)
+            assert all_here.wait(suite.PATIENCE_S)
+
+        return harness.row("Hello", emit=emit, seed=number, **LONG)
+
+    line = engine_of(harness)._loop._line
+    with ThreadPoolExecutor(3 * ROWS) as pool:
+        futures = [pool.submit(harness.engine.generate, row(0))]
+        until(lambda: order)
+        for number in range(1, 3 * ROWS):
+            futures.append(pool.submit(harness.engine.generate, row(number)))
+            until(lambda: len(line._waiting) == len(futures) - 1)
+        all_here.set()
+        assert all(future.result().ids for future in futures)
+    assert order == sorted(order)
+
+
+def test_a_cancelled_row_computes_nothing_more_and_leaves_its_place(
+    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed: list[int] = []
+    step = Batch.step
+
+    def counted(self: Batch, tokens: list[int]) -> Any:
+        fed.append(len(tokens))
+        return step(self, tokens)
+
+    monkeypatch.setattr(Batch, "step", counted)
+    rows = [harness.row("Hello", seed=n, temperature=4.0, max_new_tokens=500) for n in range(ROWS)]
+    pieces: list[Piece] = []
+
+    def emit(piece: Piece) -> None:
+        pieces.append(piece)
+        if len(pieces) == 3:
+            for row in rows:
+                row.cancel.set()
+
+    last = harness.row("Hello", emit=emit, seed=9, temperature=4.0, max_new_tokens=30)
+    rows.pop()
+    futures = crowd([lambda row=row: harness.engine.generate(row) for row in [*rows, last]])  # type: ignore[misc]
+    assert [type(future.exception()) for future in futures] == [Cancelled] * (ROWS - 1) + [type(None)]
+    assert max(fed) > 1
+    assert fed[-1] == 1
+
+
+def test_a_caller_who_leaves_the_line_is_let_go_while_others_are_answered(harness: suite.Harness) -> None:
+    waiting = harness.row("Hello", seed=1, **LONG)
+    read = threading.Event()
+
+    def emit(_: Piece) -> None:
+        waiting.cancel.set()
+        read.set()
+
+    busy = [harness.row("Hello", emit=emit, seed=n, temperature=4.0, max_new_tokens=60) for n in range(ROWS)]
+    with ThreadPoolExecutor(ROWS + 1) as pool:
+        futures = [pool.submit(harness.engine.generate, row) for row in busy]
+        assert read.wait(suite.PATIENCE_S)
+        with pytest.raises(Cancelled):
+            harness.engine.generate(waiting)
+        assert all(future.result().ids for future in futures)
+
+
+def test_sampling_without_a_seed_differs_from_row_to_row(harness: suite.Harness) -> None:
+    question = Question(0, {"temperature": 6.0, "max_new_tokens": 20})
+    assert len({finish.ids for finish in crowded(harness, [question] * 3)}) == 3
+
+
+def test_memory_for_the_cache_limits_a_request_before_it_is_computed() -> None:
+    small = loaded(options={"cache_mb": 1})
+    limit = small.engine.facts.context_length
+    assert 64 < limit < 2048
+    with pytest.raises(CallerError, match=str(limit)) as refused:
+        small.engine.prepare(suite.question("word " * limit), [])
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_rows_wait_where_the_cache_is_small_and_are_answered_as_alone(answers: list[Finish]) -> None:
+    small = loaded(options={"cache_mb": 1})
+    assert crowded(small) == answers
+
+
+def test_an_option_in_error_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"options\.cache.*stall_steps"):
+        create(tiny(options={"cache": 3}))
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(ModelFailed, match=r"test/tiny.*gone"):
+        create(tiny().model_copy(update={"source": "/gone"})).load()
+
+
+def test_an_engine_nobody_holds_any_more_gives_its_thread_and_model_back() -> None:
+    unheld = loaded()
+    thread, network = engine_of(unheld)._loop._thread, weakref.ref(engine_of(unheld)._loaded.network)
+    assert unheld.ask("Hello")[0].ids
+    del unheld
+    gc.collect()
+    assert not thread.is_alive()
+    assert network() is None
+
+
+def test_the_two_engines_do_not_share_cached_answers(harness: suite.Harness, alone: suite.Harness) -> None:
+    assert harness.engine.fingerprint != alone.engine.fingerprint

@@ -1,0 +1,77 @@
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from worker.engines.continuous import ration
+from worker.engines.continuous.pace import FIRST, SMALLEST, Pace
+from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
+from worker.engines.pulse import Pulse
+
+CPU: Any = SimpleNamespace(device=torch.device("cpu"))
+
+
+def test_rows_and_their_longest_answer_bound_the_cache() -> None:
+    small = Ration(rows=3, tokens=1000)
+    assert small.admits([2000]), "alone it was admitted when it was prepared"
+    assert small.admits([500, 10])
+    assert not small.admits([501, 10]), "all rows are as wide as the widest"
+    assert not small.admits([10] * 4)
+
+
+def test_a_ration_shrinks_to_one_row_and_never_grows() -> None:
+    shrunk = Ration(rows=4, tokens=1000)
+    for rows, left in ((2, 2), (3, 2), (0, 1)):
+        shrunk.shrink(rows)
+        assert shrunk.rows == left
+
+
+def test_the_cache_leaves_room_for_growing() -> None:
+    assert cache_tokens(100, 15_000) == 100
+
+
+def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 8000 kB\nMemAvailable:    4000 kB\n")
+    monkeypatch.setattr(ration, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(ration, "CGROUP", tmp_path)
+    assert cache_budget(CPU) == 2000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    assert cache_budget(CPU) == 2000 * 1024
+    (tmp_path / "memory.max").write_text("3000\n")
+    (tmp_path / "memory.current").write_text("1900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\nactive_file 300\ninactive_file 600\n")
+    assert cache_budget(CPU) == 1000
+
+
+def test_a_system_that_tells_nothing_gets_a_modest_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ration, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(ration, "CGROUP", tmp_path)
+    assert cache_budget(CPU) == 2**30
+
+
+def test_a_piece_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
+    pace = Pace(2)
+    assert pace.chunk == FIRST
+    pace.stepped(0.1)
+    pace.prefilled(100, 0.2)
+    assert pace.chunk == 100
+    for _ in range(100):
+        pace.stepped(0.001)
+    assert pace.chunk == SMALLEST
+
+
+def test_an_engine_at_rest_is_not_idle() -> None:
+    pulse = Pulse()
+    assert (pulse.idle_s(), pulse.longest_s) == (0, 0)
+    pulse.start()
+    assert pulse.idle_s() > 0
+    pulse.tick()
+    assert pulse.longest_s > 0
+    pulse.rest()
+    assert pulse.idle_s() == 0

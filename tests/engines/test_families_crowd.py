@@ -1,0 +1,71 @@
+"""Beside others, requests of every family get the answers they get alone, token for token, in float32."""
+
+import pytest
+
+from shared.errors import ModelFailed
+from tests.support.families import FAMILIES
+from tests.support.families.asking import Subject
+from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
+from tests.support.families.family import Family, called
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+BATCHED = [family for family in FAMILIES if family.name != "mllama"]
+NAMED = {family.name: family for family in FAMILIES}
+
+
+@pytest.fixture(scope="module", params=BATCHED, ids=called)
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    family: Family = request.param
+    return Subject(family, family.folder(tmp_path_factory.getbasetemp()))
+
+
+def beside_others(
+    subject: Subject, name: str = "continuous", fault: Fault | None = None
+) -> tuple[list[int], int]:
+    """Which members of the crowd got another answer than alone, and the most rows that computed at once."""
+    crowd, alone = members(subject), subject.engine()
+    expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
+    engine = subject.engine(name, rows=ROWS)
+    with forwards(subject, fault) as rows:
+        answers = Crowd(engine, subject).ask(crowd)
+    assert [m.leaves for m in crowd] == [got is None for got in answers]
+    pairs = enumerate(zip(answers, expected, strict=True))
+    return [number for number, (got, want) in pairs if got not in (None, want)], max(rows)
+
+
+def test_a_crowd_changes_no_answer(subject: Subject) -> None:
+    changed, together = beside_others(subject)
+    assert changed == []
+    assert together >= 3
+
+
+@pytest.mark.parametrize(
+    ("subject", "fault"),
+    [
+        (NAMED["llava"], leaking),
+        (NAMED["llava"], off_by_one),
+        (NAMED["gemma3"], leaking),
+        (NAMED["qwen2.5-vl"], flat),
+        (NAMED["qwen3.5"], off_by_one),
+    ],
+    indirect=["subject"],
+    ids=called,
+)
+def test_a_fault_in_the_batch_would_be_noticed(subject: Subject, fault: Fault) -> None:
+    assert beside_others(subject, fault=fault)[0]
+
+
+@pytest.mark.parametrize("subject", [NAMED["mllama"]], indirect=True, ids=called)
+def test_a_model_that_cannot_be_batched_is_served_alone_and_says_why(subject: Subject) -> None:
+    engine = subject.engine("auto", rows=ROWS)
+    assert (engine.name, engine.rows) == ("sequential", 1)
+    assert "not continuous: " in engine.reason
+    assert beside_others(subject, "auto") == ([], 1)
+    with pytest.raises(ModelFailed, match="tiny/mllama"):
+        subject.engine("continuous")
+
+
+@pytest.mark.parametrize("subject", [NAMED["qwen2.5-vl"]], indirect=True, ids=called)
+def test_a_model_that_can_be_batched_is(subject: Subject) -> None:
+    engine = subject.engine("auto", rows=ROWS)
+    assert (engine.name, engine.rows) == ("continuous", ROWS)

@@ -1,0 +1,67 @@
+"""The best engine that a model can be trusted to: which one is known once it is in memory."""
+
+import logging
+from collections.abc import Sequence
+
+from PIL.Image import Image as Picture
+
+from shared.models import Model
+from shared.request import Request
+from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.continuous.refusal import Refusal
+from worker.engines.loaded import LoadedModel
+from worker.engines.sequential import SequentialEngine
+from worker.engines.weights import load_guess
+
+log = logging.getLogger(__name__)
+
+
+class AutoEngine(Engine):
+    """Continuous where it certifies the model, else sequential; loads the weights once."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._continuous = ContinuousEngine(model)
+
+    def load(self) -> None:
+        """Raises ModelFailed."""
+        loaded = LoadedModel(self._model)
+        self._engine: ContinuousEngine | SequentialEngine = self._continuous
+        try:
+            self._continuous.start(loaded)
+            self.reason = self._continuous.reason
+        except Refusal as refusal:
+            self.reason = f"not continuous: {refusal}"
+            log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
+            self._engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
+            self._engine.start(loaded)
+        self.name, self.rows = self._engine.name, self._engine.rows
+
+    def load_guess(self) -> tuple[float, str]:
+        return load_guess(self._model)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._engine.facts
+
+    @property
+    def fingerprint(self) -> str:
+        return self._engine.fingerprint
+
+    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        return self._engine.prepare(request, pictures)
+
+    def generate(self, row: Row) -> Finish:
+        return self._engine.generate(row)
+
+    def idle_s(self) -> float:
+        return self._engine.idle_s()
+
+    @property
+    def longest_step_s(self) -> float:
+        return self._engine.longest_step_s
+
+    @property
+    def broken(self) -> bool:
+        return self._engine.broken

@@ -1,0 +1,113 @@
+"""The rows that decode together: one forward pass gives each its next logits.
+
+Knows nothing of requests; `worker.engines.continuous.certify` runs it bare.
+"""
+
+from typing import Any
+
+import torch
+
+from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.prefill import Prefilled
+from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.window import COLUMNS
+
+
+class Batch:
+    """Rows join behind the last one; the last takes the place of one that leaves.
+
+    Everything here runs under `torch.inference_mode`: its tensors are written from step to step.
+    """
+
+    _positions: torch.Tensor
+    _extras: dict[str, Any]
+
+    def __init__(self, network: Any, columns: int = COLUMNS, limit: int = 2**10) -> None:
+        """At most `limit` rows are given memory ahead of their coming."""
+        self.rows = 0
+        self._limit = limit
+        self._network = network
+        self._columns = columns
+        # Made anew for the first row of each batch.
+        self._cache: BatchCache | None = None
+
+    def join(self, prefilled: Prefilled) -> None:
+        """Raises Refusal; whatever else it raises, the rows are lost where the batch is `torn` then."""
+        cache = self._cache or BatchCache(prefilled.cache, self._columns)
+        if self.rows and prefilled.extras.keys() != self._extras.keys():
+            raise Refusal("its prompts need different inputs while decoding")
+        positions, extras = prefilled.positions, dict(prefilled.extras)
+        if self.rows:
+            positions = torch.cat([self._positions, positions], dim=-2)
+            extras = {k: _joined(v, extras[k]) for k, v in self._extras.items()}
+        cache.join(prefilled.cache, prefilled.length, self._limit)
+        self._cache, self._positions, self._extras = cache, positions, extras
+        self.rows += 1
+
+    def leave(self, row: int) -> None:
+        if self.rows == 1:
+            self.clear()
+            return
+        self._full.leave(row)
+        self.rows -= 1
+        order = list(range(self.rows))
+        if row != self.rows:
+            order[row] = self.rows
+        self._positions = self._positions[..., order, :]
+        self._extras = {k: v[order] if torch.is_tensor(v) else v for k, v in self._extras.items()}
+
+    def clear(self) -> None:
+        """Everybody leaves, and the memory is given back."""
+        self._cache = None
+        self.rows = 0
+
+    def trim(self) -> None:
+        """Give back the memory of rows that have left."""
+        if self._cache is not None:
+            self._cache.trim()
+
+    def step(self, tokens: list[int]) -> torch.Tensor:
+        """Feed each row its token; float32 logits, [rows, vocabulary].
+
+        A step that raises has changed nothing, unless the batch is `recurrent` or `torn` then.
+        """
+        cache = self._full
+        cache.before_step()
+        device = self._positions.device
+        outputs = self._network(
+            input_ids=torch.tensor(tokens, device=device)[:, None],
+            position_ids=self._positions,
+            attention_mask=cache.window.mask(device),
+            past_key_values=cache,
+            return_dict=True,
+            **self._extras,
+        )
+        cache.window.advance()
+        self._positions = self._positions + 1
+        logits: torch.Tensor = outputs.logits[:, -1]
+        return logits.to(torch.float32)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a step that raises leaves the rows in an unknown state."""
+        return self._cache is not None and self._cache.recurrent
+
+    @property
+    def torn(self) -> bool:
+        """Whether the rows are lost to an exception in the midst of a change."""
+        return self._cache is not None and self._cache.torn
+
+    @property
+    def column_bytes(self) -> int:
+        """Memory of one token of one row; known while there are rows."""
+        return self._full.column_bytes
+
+    @property
+    def _full(self) -> BatchCache:
+        if self._cache is None:
+            raise RuntimeError("the batch is empty")
+        return self._cache
+
+
+def _joined(mine: Any, theirs: Any) -> Any:
+    return torch.cat([mine, theirs]) if torch.is_tensor(mine) else mine

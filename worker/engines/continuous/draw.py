@@ -1,0 +1,65 @@
+"""How one row's next token is chosen: with the processors `generate()` makes for it, as `generate()` does."""
+
+import math
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, SuppressTokensLogitsProcessor
+
+from worker.engines.base import Row
+from worker.engines.continuous.greedy import Choice
+from worker.engines.sampling import Confidence, LogitsError, Penalties, Replay
+
+PLAIN = (Confidence, SuppressTokensLogitsProcessor)
+
+
+class Draw:
+    """Random draws come from a generator of the row's own, so that neighbours do not change them."""
+
+    _ids: Any
+    _processors: LogitsProcessorList
+
+    def __init__(self, row: Row, config: GenerationConfig, device: torch.device) -> None:
+        parameters = row.parameters
+        self._confidence = Confidence()
+        self._dice: torch.Generator | None = None
+        if config.do_sample:
+            self._dice = torch.Generator(device)
+            self._dice.seed() if parameters.seed is None else self._dice.manual_seed(parameters.seed)
+        self.own: list[LogitsProcessor] = [self._confidence]
+        if parameters.frequency_penalty or parameters.presence_penalty:
+            self.own.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
+        if row.published:
+            self.own.append(Replay(row.published))
+
+    def prepare(self, prompt: torch.Tensor, answer: list[int], processors: LogitsProcessorList) -> None:
+        """`processors` are those of `generate()`, the own ones among them."""
+        self._ids = torch.cat([prompt, prompt.new_tensor([answer])], dim=-1) if answer else prompt
+        self._processors = processors
+
+    @property
+    def plain(self) -> bool:
+        """Whether the row takes what `greedy` says, without more ado."""
+        return self._dice is None and all(type(processor) in PLAIN for processor in self._processors)
+
+    def next(self, logits: Any) -> int:
+        """From [1, vocabulary]. Raises LogitsError."""
+        scores: Any = self._processors(self._ids, logits)
+        if self._dice is None:
+            token = int(scores.argmax(dim=-1))
+        else:
+            token = int(torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=self._dice))
+        self._ids = torch.cat([self._ids, self._ids.new_tensor([[token]])], dim=-1)
+        self._confidence.chose(token)
+        return token
+
+    def accept(self, choice: Choice) -> int:
+        """The token of a plain row. Raises LogitsError."""
+        if not math.isfinite(choice.probability):
+            raise LogitsError("the model computed NaN or infinite logits")
+        self._confidence.add(choice.probability)
+        return choice.token
+
+    @property
+    def score(self) -> float | None:
+        return self._confidence.score

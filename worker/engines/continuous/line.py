@@ -1,0 +1,58 @@
+"""The answers that wait for a place in the batch."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from worker.engines.continuous.answer import Answer
+
+
+class Line:
+    """First come, first served; those that were put back stand in front. Any thread may join it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Answer] = deque()
+        self._closed = False
+
+    def join(self, answer: Answer) -> None:
+        with self._changed:
+            self._waiting.append(answer)
+            self._changed.notify()
+
+    def put_back(self, answers: Iterable[Answer]) -> None:
+        """In their order, before everybody else."""
+        with self._changed:
+            self._waiting.extendleft(reversed(list(answers)))
+
+    def head(self) -> Answer | None:
+        with self._changed:
+            return self._waiting[0] if self._waiting else None
+
+    def take(self) -> Answer:
+        with self._changed:
+            return self._waiting.popleft()
+
+    def take_cancelled(self) -> list[Answer]:
+        with self._changed:
+            gone = [answer for answer in self._waiting if answer.cancelled]
+            if gone:
+                self._waiting = deque(answer for answer in self._waiting if answer not in gone)
+            return gone
+
+    def take_all(self) -> list[Answer]:
+        with self._changed:
+            answers = list(self._waiting)
+            self._waiting.clear()
+            return answers
+
+    def wait(self) -> bool:
+        """Until someone waits here; False once the line is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            return not self._closed
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify()

@@ -1,0 +1,229 @@
+"""The engine's thread: who joins the batch when, who leaves, and what is done when something breaks.
+
+One turn is: let go of cancelled rows, compute at most one chunk of one waiting prompt, decode one step for
+all rows. Nobody decodes any slower for a long prompt than `Pace` allows.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.line import Line
+from worker.engines.continuous.pace import Pace
+from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
+from worker.engines.continuous.ration import Ration
+from worker.engines.continuous.running import Running
+from worker.engines.pulse import Pulse
+
+log = logging.getLogger(__name__)
+# How long a process that ends waits for the last step.
+STOP_S = 5
+
+
+class Loop:
+    """Owns the batch; everything but `submit` and `stop` happens on its own thread."""
+
+    def __init__(self, running: Running, seams: Seams, ration: Ration, pace: Pace) -> None:
+        self.pulse = Pulse()
+        self.broken = ""
+        self._running = running
+        self._seams = seams
+        self._ration = ration
+        self._pace = pace
+        self._line = Line()
+        self._joining: tuple[Answer, Prefill] | None = None
+        self._lock = threading.Lock()
+        self._open = 0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread once nobody is left. An interpreter that ends under a thread of torch's aborts."""
+        self._line.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join(STOP_S)
+
+    def submit(self, answer: Answer) -> Finish:
+        """Wait for the answer's end. Raises what ended it, and DeviceBroken."""
+        if self.broken:
+            raise DeviceBroken(self.broken)
+        with self._lock:
+            if not self._open:
+                self.pulse.start()
+            self._open += 1
+        self._line.join(answer)
+        return answer.future.result()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        while self._joining or self._running.answers or self._line.wait():
+            try:
+                self._turn()
+            except Exception as error:
+                # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
+                log.exception("a turn of the engine failed")
+                self._fail_all(error)
+
+    def _turn(self) -> None:
+        self._let_go()
+        if self._joining is None:
+            self._begin()
+        if self._joining is not None:
+            self._prefill(*self._joining)
+        if self._running.answers:
+            self._step()
+
+    def _let_go(self) -> None:
+        """Cancelled rows leave before anything more is computed for them."""
+        held = [*self._running.answers, *([self._joining[0]] if self._joining else [])]
+        for answer in self._line.take_cancelled() + [answer for answer in held if answer.cancelled]:
+            self._fail(answer, Cancelled())
+
+    def _begin(self) -> None:
+        """The first in line, and nobody else, so that a long prompt is not overtaken for ever."""
+        head = self._line.head()
+        if head is None or not self._admits(head):
+            return
+        answer = self._line.take()
+        with self._blames(answer):
+            self._joining = (answer, answer.prefill(self._seams))
+
+    def _admits(self, answer: Answer) -> bool:
+        running = self._running.answers
+        if any(other.alone for other in running) or (answer.alone and running):
+            return False
+        return self._ration.admits([other.length for other in [*running, answer]])
+
+    def _prefill(self, answer: Answer, prefill: Prefill) -> None:
+        before, started = prefill.done, time.perf_counter()
+        with self._blames(answer):
+            prefilled = prefill.advance(self._pace.chunk if self._running.answers else None)
+            self._pace.prefilled(prefill.done - before, time.perf_counter() - started)
+            self.pulse.tick()
+            if prefilled is not None:
+                self._joining = None
+                self._join(answer, prefilled)
+
+    def _join(self, answer: Answer, prefilled: Prefilled) -> None:
+        if not answer.catches_up:
+            answer.take(prefilled.logits)
+        if answer.over:
+            self._finish(answer)
+        else:
+            self._running.enter(answer, prefilled)
+
+    def _step(self) -> None:
+        started = time.perf_counter()
+        try:
+            drawn = self._running.step()
+        except Exception as error:
+            # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
+            self._step_failed(error)
+            return
+        self.pulse.tick()
+        for answer, logits, choice in drawn:
+            answer.alone = answer.alone and answer.failed_steps > 1
+            with self._blames(answer):
+                answer.take(logits, choice)
+                if answer.over:
+                    self._finish(answer)
+        self._pace.stepped(time.perf_counter() - started)
+
+    def _step_failed(self, error: Exception) -> None:
+        """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
+
+        Whoever fails by itself is to blame. A row innocent of two failed steps stays by itself to its end.
+        """
+        rows = self._running.answers
+        if len(rows) == 1:
+            self._blame(rows[0], error)
+            return
+        if device_broken(error):
+            self.broken = str(error)
+            raise DeviceBroken(self.broken) from error
+        log.warning("a step of %d rows failed: %s", len(rows), error)
+        if out_of_memory(error):
+            self._ration.shrink(len(rows) - 1)
+            lost = self._running.recurrent or self._running.torn
+            back = self._running.clear() if lost else [self._running.youngest]
+        else:
+            back = self._running.clear()
+            for answer in back:
+                answer.alone, answer.failed_steps = True, answer.failed_steps + 1
+        self._put_back(back)
+
+    @contextmanager
+    def _blames(self, answer: Answer) -> Iterator[None]:
+        """The outermost frame of work for one answer: what it raises ends that answer, and no other."""
+        try:
+            yield
+        except Exception as error:
+            self._blame(answer, error)
+
+    def _blame(self, answer: Answer, error: Exception) -> None:
+        """End the answer, or let it wait where others took the memory. Raises DeviceBroken."""
+        if device_broken(error):
+            self.broken = str(error)
+            self._fail(answer, error)
+            raise DeviceBroken(self.broken) from error
+        others = [other for other in self._running.answers if other is not answer]
+        if out_of_memory(error) and others:
+            log.warning("no memory for one row beside %d others", len(others))
+            self._ration.shrink(len(others))
+            self._put_back([answer])
+        else:
+            self._fail(answer, error)
+        if self._running.torn:
+            self._put_back(self._running.clear())
+
+    def _put_back(self, answers: list[Answer]) -> None:
+        """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
+        for answer in answers:
+            self._remove(answer)
+        self._line.put_back(answers)
+        if self._running.torn:
+            return
+        try:
+            self._running.give_back_memory()
+        except (RuntimeError, MemoryError) as error:
+            log.warning("no memory to give memory back: %s", error)
+            self._line.put_back(self._running.clear())
+
+    def _finish(self, answer: Answer) -> None:
+        finish = answer.finish()
+        self._remove(answer)
+        self._close()
+        answer.future.set_result(finish)
+
+    def _fail(self, answer: Answer, error: Exception) -> None:
+        self._remove(answer)
+        self._close()
+        answer.future.set_exception(error)
+
+    def _fail_all(self, error: Exception) -> None:
+        joining = [self._joining[0]] if self._joining else []
+        self._joining = None
+        for answer in [*self._running.clear(), *joining, *self._line.take_all()]:
+            self._close()
+            answer.future.set_exception(error)
+
+    def _remove(self, answer: Answer) -> None:
+        self._running.leave(answer)
+        if self._joining and self._joining[0] is answer:
+            self._joining = None
+
+    def _close(self) -> None:
+        """Before the answer is handed over: its reader may look at the pulse then."""
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self.pulse.rest()

@@ -1,0 +1,189 @@
+"""A prompt on its way into the batch, some tokens at a time.
+
+transformers' own `generate()` prepares it (positions, cache, pictures, logits processors, as the model's
+family wants them) and hands over to `_capture` where it would begin to decode. Everything that touches the
+insides of `generate()` is in this file; written for transformers 5.23.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.utils import (
+    MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL,
+    _slice_mm_encoder_output,
+)
+
+from worker.engines.continuous.refusal import Refusal
+
+# What generate() hands to a decoding method and no forward pass takes.
+MODE = ("tokenizer", "streamer", "synced_gpus", "assistant_model")
+TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+# Not needed to decode once the positions are given.
+GIVEN = {
+    *("input_ids", "inputs_embeds", "past_key_values", "position_ids", "attention_mask"),
+    *("image_grid_thw", "video_grid_thw", "second_per_grid_ts"),
+}
+
+
+class Seams(Enum):
+    """Where a model's prompts may be cut without changing what it computes."""
+
+    ANYWHERE = "anywhere"
+    AROUND_PICTURES = "around pictures"
+    NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """A prompt whose every token is in its own cache, ready to join a batch of decoding rows.
+
+    `positions` and `extras` are the inputs of the row's next token; positions may have axes before the row's
+    (three-dimensional ones of pictures).
+    """
+
+    logits: torch.Tensor
+    cache: Any
+    length: int
+    positions: torch.Tensor
+    extras: dict[str, Any]
+
+
+class Prefill:
+    """One prompt; `advance` until it returns. Each call is one forward pass."""
+
+    def __init__(
+        self,
+        network: Any,
+        inputs: dict[str, Any],
+        config: GenerationConfig,
+        processors: Iterable[LogitsProcessor] = (),
+        seams: Seams = Seams.ANYWHERE,
+    ) -> None:
+        """Encodes the prompt's pictures. Raises Refusal."""
+        self._network = network
+        captured = network.generate(
+            **inputs,
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+            custom_generate=_capture,
+        )
+        self.ids: torch.Tensor = captured[0]
+        self.processors: LogitsProcessorList = captured[1]
+        self._config: GenerationConfig = captured[2]
+        self._given: dict[str, Any] = captured[3]
+        self._cuts = _cuts(network, self.ids, self._given, seams)
+        self._done = 0
+
+    def advance(self, tokens: int | None = None) -> Prefilled | None:
+        """Compute about `tokens` more (all by default); None while some are left. Raises Refusal."""
+        end = self._end(tokens)
+        if self._done == 0 and end == self.length:
+            outputs = self._network._prefill(self.ids, self._config, self._given, is_first_iteration=True)
+        else:
+            outputs = self._chunk(end)
+        self._done = end
+        return self._packed(outputs) if end == self.length else None
+
+    @property
+    def length(self) -> int:
+        return self.ids.shape[1]
+
+    @property
+    def done(self) -> int:
+        """Tokens computed so far."""
+        return self._done
+
+    def _end(self, tokens: int | None) -> int:
+        """The first possible cut that is not nearer than `tokens`."""
+        if tokens is None:
+            return self.length
+        wanted = self._done + max(1, tokens)
+        return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
+
+    def _chunk(self, end: int) -> Any:
+        """As the chunked branch of `GenerationMixin._prefill`, which computes all chunks in one call."""
+        start, given = self._done, dict(self._given)
+        features = given.pop("mm_encoder_outputs", None) or {}
+        given["attention_mask"] = None
+        given["position_ids"] = self._given["position_ids"][..., start:end]
+        given.update({name: given[name][..., :end] for name in TYPES if given.get(name) is not None})
+        inputs = self._network.prepare_inputs_for_generation(
+            self.ids[:, start:end], is_first_iteration=True, **given
+        )
+        seen = {
+            kind: _features(output, self.ids == getattr(self._network.config, f"{kind}_token_id"), start, end)
+            for kind, output in features.items()
+        }
+        if any(output is not None for output in seen.values()):
+            inputs["mm_encoder_outputs"] = {kind: o for kind, o in seen.items() if o is not None}
+        outputs = self._network(**inputs, return_dict=True)
+        self._given["past_key_values"] = outputs.past_key_values
+        return outputs
+
+    def _packed(self, outputs: Any) -> Prefilled:
+        given = self._network._update_model_kwargs_for_generation(
+            outputs, self._given, is_encoder_decoder=False
+        )
+        # A probe of shapes: which token comes next is not known yet and does not matter here.
+        longer = torch.cat([self.ids, self.ids[:, -1:]], dim=-1)
+        inputs = self._network.prepare_inputs_for_generation(
+            longer, next_sequence_length=1, is_first_iteration=False, **given
+        )
+        if inputs.get("position_ids") is None:
+            raise Refusal("it takes no position_ids")
+        extras = {k: _one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
+        return Prefilled(
+            logits=outputs.logits[:, -1].to(copy=True, dtype=torch.float32),
+            cache=outputs.past_key_values,
+            length=self.length,
+            positions=inputs["position_ids"],
+            extras=extras,
+        )
+
+
+def _capture(
+    network: Any,  # noqa: ARG001
+    input_ids: torch.Tensor,
+    logits_processor: Any = None,
+    stopping_criteria: Any = None,  # noqa: ARG001
+    generation_config: Any = None,
+    **given: Any,
+) -> tuple[torch.Tensor, Any, Any, dict[str, Any]]:
+    if input_ids.shape[0] != 1 or generation_config.num_beams > 1 or not generation_config.use_cache:
+        raise Refusal("its generation config asks for beams or for no cache")
+    if given.get("encoder_outputs") is not None:
+        raise Refusal("it is an encoder-decoder")
+    return input_ids, logits_processor, generation_config, {k: v for k, v in given.items() if k not in MODE}
+
+
+def _cuts(network: Any, ids: torch.Tensor, given: dict[str, Any], seams: Seams) -> list[bool]:
+    """For each token whether a chunk may begin with it."""
+    features = given.get("mm_encoder_outputs") or {}
+    raw = [k for k in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL if k != "mm_encoder_outputs" and k in given]
+    whole = raw or any("pooler_output" not in output for output in features.values())
+    if whole or seams is Seams.NOWHERE or given.get("position_ids") is None:
+        return [False] * ids.shape[1]
+    if seams is Seams.ANYWHERE:
+        return [True] * ids.shape[1]
+    kinds = [getattr(network.config, f"{kind}_token_id") for kind in features]
+    inside = torch.isin(ids[0], torch.tensor(kinds, dtype=ids.dtype, device=ids.device)).tolist()
+    return [not (here and before) for here, before in zip(inside, [False, *inside], strict=False)]
+
+
+def _features(output: Any, places: torch.Tensor, start: int, end: int) -> Any:
+    """The part of the encoded pictures whose placeholders lie between `start` and `end`."""
+    here = places[:, start:end]
+    if not here.any():
+        return None
+    rows: Any = places.flatten().cumsum(0).view_as(places) - 1
+    return _slice_mm_encoder_output(output, rows[:, start:end][here])
+
+
+def _one_row(name: str, value: Any) -> Any:
+    if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
+        raise Refusal(f"its input {name} has no row of its own while decoding")
+    return value

@@ -1,0 +1,62 @@
+"""How many rows may be in the batch, and how long."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# The cache takes this part of the memory that is free once the model is loaded, unless told otherwise.
+SHARE = 0.5
+# The window makes a quarter more columns than are in use, and both exist while a layer grows.
+SLACK = 1.5
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
+# Where the system tells nothing.
+MODEST = 2 * 2**30
+
+
+class Ration:
+    """`rows` at once, and `tokens` of cache: all rows take as many as the longest may come to need."""
+
+    def __init__(self, rows: int, tokens: int) -> None:
+        self.rows = rows
+        self.tokens = tokens
+
+    def admits(self, lengths: list[int]) -> bool:
+        """Whether rows that may become this long fit beside each other; one alone always does."""
+        if len(lengths) == 1:
+            return True
+        return len(lengths) <= self.rows and len(lengths) * max(lengths) <= self.tokens
+
+    def shrink(self, rows: int) -> None:
+        self.rows = max(1, min(self.rows, rows))
+
+
+def cache_tokens(column_bytes: int, budget: int) -> int:
+    """Tokens of cache that `budget` bytes hold."""
+    return int(budget / SLACK) // max(1, column_bytes)
+
+
+def cache_budget(network: Any) -> int:
+    """Bytes for the cache, of what is free now."""
+    if network.device.type == "cuda":
+        return int(SHARE * torch.cuda.mem_get_info(network.device)[0])
+    return int(SHARE * min(_available(), _cgroup_left()))
+
+
+def _available() -> int:
+    if not MEMINFO.exists():
+        return MODEST
+    line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) * 1024
+
+
+def _cgroup_left() -> int:
+    """What a container's limit leaves, the page cache it counts included; no limit is a huge number."""
+    limit = CGROUP / "memory.max"
+    if not limit.exists() or limit.read_text().strip() == "max":
+        return 2**63
+    counted = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    used = int((CGROUP / "memory.current").read_text())
+    pages = int(counted["active_file"]) + int(counted["inactive_file"])
+    return max(0, int(limit.read_text()) - used + pages)

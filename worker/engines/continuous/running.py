@@ -1,0 +1,76 @@
+"""The answers that decode, each with its row of the batch."""
+
+from collections.abc import Iterable
+from itertools import count
+
+import torch
+
+from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.greedy import Choice, greedy
+from worker.engines.continuous.prefill import Prefilled
+
+
+class Running:
+    """Keeps the order of answers and of the batch's rows the same."""
+
+    def __init__(self, batch: Batch, suppressed: Iterable[int]) -> None:
+        """`suppressed` tokens are in no answer."""
+        self.answers: list[Answer] = []
+        self._batch = batch
+        self._suppressed = suppressed
+        self._arrivals = count()
+        self._arrived: dict[Answer, int] = {}
+
+    def enter(self, answer: Answer, prefilled: Prefilled) -> None:
+        """Raises Refusal."""
+        self._batch.join(prefilled)
+        self.answers.append(answer)
+        self._arrived[answer] = next(self._arrivals)
+
+    def leave(self, answer: Answer) -> None:
+        if answer not in self._arrived:
+            return
+        row = self.answers.index(answer)
+        self._batch.leave(row)
+        last = self.answers.pop()
+        if last is not answer:
+            self.answers[row] = last
+        del self._arrived[answer]
+
+    def step(self) -> list[tuple[Answer, torch.Tensor, Choice | None]]:
+        """Every answer that needs a new token, with its logits; a plain one with the token itself."""
+        logits = self._batch.step([answer.feed() for answer in self.answers])
+        for answer in self.answers:
+            answer.fed()
+        plain = [answer.plain for answer in self.answers]
+        choices = greedy(logits, self._suppressed) if any(plain) else [None] * len(plain)
+        return [
+            (answer, logits[row : row + 1], choices[row] if plain[row] else None)
+            for row, answer in enumerate(self.answers)
+            if not answer.catches_up
+        ]
+
+    def clear(self) -> list[Answer]:
+        """Everybody leaves, oldest first."""
+        answers = sorted(self.answers, key=lambda answer: self._arrived[answer])
+        self.answers, self._arrived = [], {}
+        self._batch.clear()
+        return answers
+
+    def give_back_memory(self) -> None:
+        self._batch.trim()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    @property
+    def youngest(self) -> Answer:
+        return max(self.answers, key=lambda answer: self._arrived[answer])
+
+    @property
+    def torn(self) -> bool:
+        return self._batch.torn
+
+    @property
+    def recurrent(self) -> bool:
+        return self._batch.recurrent

@@ -1,0 +1,65 @@
+"""Which columns of the cache belong to which row.
+
+All rows end at the same column, like a left-padded batch, so a step writes one column for everybody:
+
+    column   0   1   2   3   4   5   6   7
+    row 0            p   p   p   p   a   .      p: prompt, a: answer, .: the next step
+    row 1                    p   a   a   .
+    row 2        p   p   p   p   p   p   .
+                 first               end
+"""
+
+import torch
+
+# Columns are made in multiples of this, so that short answers need no growing.
+COLUMNS = 64
+
+
+class Window:
+    """The columns in use, `first` to `end`; the longest row fills them all."""
+
+    def __init__(self, columns: int = COLUMNS) -> None:
+        self.first = 0
+        self.end = 0
+        self.lengths: list[int] = []
+        self._columns = columns
+
+    @property
+    def rows(self) -> int:
+        return len(self.lengths)
+
+    def shift_for(self, length: int) -> int:
+        """Columns that all rows must move right before one of `length` can end beside them."""
+        return max(0, length - self.end)
+
+    def move(self, shift: int) -> None:
+        self.first += shift
+        self.end += shift
+
+    def enter(self, length: int) -> None:
+        self.lengths.append(length)
+        self._fit()
+
+    def leave(self, index: int) -> None:
+        """The last row takes the place of the one that goes."""
+        last = self.lengths.pop()
+        if index < self.rows:
+            self.lengths[index] = last
+        self._fit()
+
+    def advance(self) -> None:
+        self.lengths = [length + 1 for length in self.lengths]
+        self.end += 1
+
+    def room(self, columns: int) -> int:
+        """Columns to make for `columns` in use: a quarter more, so that few steps copy everything."""
+        return -(-(columns + columns // 4) // self._columns) * self._columns
+
+    def mask(self, device: torch.device) -> torch.Tensor:
+        """Ones where a row, its coming token included, has a column; the model makes its own masks of it."""
+        columns = torch.arange(self.end - self.first + 1, device=device)
+        lengths = torch.tensor(self.lengths, device=device)
+        return (columns[None] >= (self.end - self.first - lengths)[:, None]).long()
+
+    def _fit(self) -> None:
+        self.first = self.end - max(self.lengths, default=0)
