@@ -12,7 +12,7 @@ INPUTS := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check format train-tiny clean
+.PHONY: help run setup test check format chaos train-tiny clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -22,6 +22,7 @@ help:
 	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
 	@echo '  make check          format, lint, types, import rules'
 	@echo '  make format         rewrite the code in the project format'
+	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes and more)'
 	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (under 2 h, one core; goes on after a kill)'
 	@echo '  make setup          only make .venv with everything to develop'
 	@echo '  make clean          remove .venv and caches; data/ (jobs, pictures) stays'
@@ -62,6 +63,9 @@ format: $(DEV_STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+chaos: $(DEV_STAMP)
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
 # One thread: with more threads than free cores a step takes many times as long. The MALLOC settings keep glibc
 # from handing memory back between steps (a tenth of the time); other C libraries ignore them.
 train-tiny: $(DEV_STAMP)
@@ -69,5 +73,5 @@ train-tiny: $(DEV_STAMP)
 	  $(BIN)/python -m training.train --name tiny --seed 1 $(ARGS)
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
-	@find api shared sightline worker tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find api benchmarks docs shared sightline tests training worker -name __pycache__ -type d -prune -exec rm -rf {} +

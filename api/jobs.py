@@ -1,7 +1,11 @@
 """What a caller can read and change of jobs that were admitted."""
 
+import asyncio
+from contextlib import suppress
+from typing import TypeVar
+
 from api.readiness import ModelState, model_state
-from shared.blobs import Blobs
+from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError
 from shared.job import JobView
 from shared.models import Model
@@ -9,6 +13,8 @@ from shared.settings import Settings
 from shared.store import jobs as transitions
 from shared.store.script import AsyncStore
 from shared.store.upkeep import pause
+
+T = TypeVar("T")
 
 
 class Jobs:
@@ -21,7 +27,10 @@ class Jobs:
 
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
-        return _readable(await self._store.run(transitions.view(self._settings, caller, job_id)))
+        view = _found(await self._store.run(transitions.view(self._settings, caller, job_id)))
+        if view.status == "succeeded" and view.result is None:
+            raise CallerError("result_expired", "The result of this job is no longer kept.")
+        return view
 
     async def list(
         self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
@@ -49,9 +58,7 @@ class Jobs:
 
     async def question(self, caller: str, job_id: str) -> transitions.Asked:
         """What an ended job asked. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
-        asked = await self._store.run(transitions.asked(caller, job_id))
-        if asked is None:
-            raise CallerError("job_not_found", "There is no such job.")
+        asked = _found(await self._store.run(transitions.asked(caller, job_id)))
         if asked.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
         if asked.request is None:
@@ -64,24 +71,23 @@ class Jobs:
 
     async def purge(self, caller: str, job_id: str) -> None:
         """Raises CallerError `job_not_found`."""
-        orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
-        if orphans is None:
-            raise CallerError("job_not_found", "There is no such job.")
-        if orphans:
-            await self._blobs.delete_async(orphans)
-            await self._store.run(transitions.deleted(orphans))
+        orphans = _found(await self._store.run(transitions.purge(self._settings, caller, job_id)))
+        for name in orphans:
+            await self._forget(name)
+
+    async def _forget(self, name: str) -> None:
+        """Delete a picture, or write it again where that took so long that somebody relies on it by now."""
+        with suppress(BlobMissingError):
+            data = await asyncio.to_thread(self._blobs.read, name)
+            await asyncio.to_thread(self._blobs.delete, name)
+            if await self._store.run(transitions.deleted([name])):
+                await self._blobs.write_async(name, data)
 
     async def model_state(self, model: Model) -> ModelState:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
 
 
-def _found(view: JobView | None) -> JobView:
-    if view is None:
+def _found(reply: T | None) -> T:
+    if reply is None:
         raise CallerError("job_not_found", "There is no such job.")
-    return view
-
-
-def _readable(view: JobView | None) -> JobView:
-    if _found(view).status == "succeeded" and _found(view).result is None:
-        raise CallerError("result_expired", "The result of this job is no longer kept.")
-    return _found(view)
+    return reply

@@ -28,7 +28,7 @@ class ModelState:
 
 
 def model_state(model: Model, lane: Lane) -> ModelState:
-    seconds, basis = loading_time(lane, model.load_guess_s)
+    seconds, basis = loading_time(lane, model.folder.load_guess_s)
     workers = lane.ready + lane.loading
     return ModelState(
         lane.state,

@@ -13,7 +13,7 @@ from shared.addresses import check_url
 from shared.blobs import Blobs, digest
 from shared.cost import cost
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.estimate import Lane
+from shared.estimate import FIRST_SERVICE_MS, Lane
 from shared.hashing import request_hash
 from shared.job import JobView, Priority
 from shared.length import check_answer, check_text
@@ -23,7 +23,7 @@ from shared.request import Image, Request
 from shared.reuse import reusable
 from shared.settings import PictureSettings, Settings
 from shared.store import jobs
-from shared.store.admission import DELETION_POLL_S, NOW, Placing, Submitted, guess, submit, touch
+from shared.store.admission import DELETION_POLL_S, NOW, Placing, Submitted, guess, known, submit, touch
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
@@ -82,6 +82,9 @@ class Submission:
         `store_unavailable`).
         """
         model = self._models.resolve(request.model)
+        earlier = await self._earlier(terms)
+        if earlier is not None:
+            return await self._admitted(earlier, model)
         await self._room.check()
         lane = await self._lane(model)
         if lane.state == "failed":
@@ -118,6 +121,13 @@ class Submission:
             answer = await self._store.run(ask(uploaded=True))
         return await self._admitted(answer, model)
 
+    async def _earlier(self, terms: Terms) -> Submitted | None:
+        """What this Idempotency-Key was answered: a repeat is asked for nothing that has changed since."""
+        if terms.idempotency_key is None:
+            return None
+        key = digest(terms.idempotency_key.encode())
+        return await self._store.run(known(self._settings, terms.caller, key, terms.body_digest))
+
     async def _upload(self, job: str, pictures: dict[str, bytes]) -> None:
         while await self._store.run(touch(tuple(pictures), job)):  # noqa: ASYNC110 - another process deletes
             await asyncio.sleep(DELETION_POLL_S)
@@ -144,7 +154,7 @@ class Submission:
             )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         if word in ("slow", "full", "crowded"):
-            wait_s = (lane.service_ms or 1000) / 1000 * lane.queued / lane.places
+            wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
             return _line_full(word, model, lane.queued, wait_s)
         if word == "paused":
             return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=60)
@@ -183,7 +193,7 @@ class Submission:
         if lane is None or time.monotonic() - at > LANE_FACTS_S:
             lane = await self._store.run(jobs.lane(self._settings, model.lane))
             if lane.load_guess_ms is None:
-                await self._store.run(guess(model.lane, model.load_guess_s))
+                await self._store.run(guess(model.lane, model.folder.load_guess_s))
             self._facts[model.lane] = (time.monotonic(), lane)
         return lane
 
@@ -234,7 +244,7 @@ def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pendi
         priority=terms.priority,
         hash=hashed,
         key=f"{terms.caller}:{hashed}" if reuse and not pending else None,
-        blobs=tuple(dict.fromkeys(i.digest for i in request.images if i.digest)),
+        blobs=request.digests,
         cost=cost(request, model),
         request=request.model_dump_json(exclude_none=True),
     )

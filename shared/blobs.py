@@ -1,10 +1,10 @@
-"""Where pictures lie: under their sha256, in a folder or an object store.
+"""Where pictures lie: under their sha256, in a folder.
 
 Digests are internal: callers never see or send one. Writing the same bytes twice is harmless.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -56,17 +56,10 @@ class Blobs:
             before = datetime.now(UTC) - timedelta(seconds=age_s)
             yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
 
-    def delete(self, names: Sequence[str]) -> None:
-        """Deletes what is there; what is gone already is no error."""
-        for name in names:
-            with suppress(*GONE):
-                obstore.delete(self._store, _path(name))
-
-    async def delete_async(self, names: list[str]) -> None:
-        """Deletes what is there; what is gone already is no error."""
-        for name in names:
-            with suppress(*GONE):
-                await obstore.delete_async(self._store, _path(name))
+    def delete(self, name: str) -> None:
+        """What is gone already is no error."""
+        with suppress(*GONE):
+            obstore.delete(self._store, _path(name))
 
 
 def _path(name: str) -> str:

@@ -6,7 +6,7 @@
     ├── ModelFailed        500   this model cannot load; waiting does not help
     └── InternalError      500   our fault
 
-Workers add one more family that never reaches a caller as it is: see `worker.attempt`.
+What ends an attempt and never reaches a caller as it is, is in `worker.engines.base` and `worker.attempt`.
 Codes are snake_case and are never renamed.
 """
 

@@ -1,4 +1,4 @@
-"""Which requests ask for the same computation, and which bodies are the same body.
+"""Which requests ask for the same computation.
 
 The hash is one line over a string that can be read by eye: two requests differ if and only if their
 canonical strings do.
@@ -31,15 +31,6 @@ def canonical(request: Request, revision: str) -> str:
 def request_hash(request: Request, revision: str) -> str:
     """Raises ValueError for a picture without a digest."""
     return hashlib.sha256(canonical(request, revision).encode("ascii")).hexdigest()
-
-
-def digest(*parts: bytes) -> str:
-    """One digest of several byte strings, each bounded by its length: ("ab", "c") is not ("a", "bc")."""
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(len(part).to_bytes(8, "big"))
-        whole.update(part)
-    return whole.hexdigest()
 
 
 def _message(message: Message) -> dict[str, Any]:

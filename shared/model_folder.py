@@ -14,7 +14,10 @@ TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_co
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """`samples` and `has_chat_template` are None where the folder does not say."""
+    """`samples` and `has_chat_template` are None where the folder does not say.
+
+    `load_guess_s` is what a first load may take where nothing was ever measured: its bytes off a slow disk.
+    """
 
     files: tuple[Path, ...] = ()
     load_guess_s: float = 1.0

@@ -87,16 +87,6 @@ class Model(Frozen):
         """Whether chats can be rendered for the model, as far as its folder says."""
         return True if self.engine == "echo" else self.folder.has_chat_template
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What lies in the model's folder; nothing where it is not on this machine."""
-        return self.folder.files
-
-    @property
-    def load_guess_s(self) -> float:
-        """Seconds a first load may take, where nothing was ever measured: the folder's bytes off a slow disk."""
-        return self.folder.load_guess_s
-
 
 class Models:
     """The registry: ids to models, in the file's order."""
@@ -124,6 +114,10 @@ class Models:
             message = f"`model` names another model than the path, which means {model.id}; leave it out."
             raise CallerError("invalid_request", message, param="model")
         return model
+
+    def chosen(self, name: str) -> Model:
+        """The model a worker serves, by its setting; the first where that is empty. Raises as `resolve`."""
+        return self.resolve(name) if name else self.rows[0]
 
     def _only(self) -> Model:
         if len(self.rows) == 1:

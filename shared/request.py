@@ -96,6 +96,11 @@ class Request(Frozen):
         """Every picture in reading order."""
         return tuple(p for m in self.messages for p in m.parts if isinstance(p, Image))
 
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """The pictures that are in the blob store, each once."""
+        return tuple(dict.fromkeys(i.digest for i in self.images if i.digest))
+
     def with_images(self, images: tuple[Image, ...]) -> "Request":
         """The same request with its pictures replaced, in reading order (same count)."""
         left = iter(images)

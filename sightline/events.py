@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-ENDS = frozenset({"succeeded", "failed", "cancelled"})
+from shared.job import ENDED
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Sent:
 
     @property
     def last(self) -> bool:
-        return self.name in ENDS
+        return self.name in ENDED
 
 
 def sent(lines: Iterable[str]) -> Iterator[Sent | str]:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from shared.errors import CallerError
 from shared.models import Model, load_models
 from shared.settings import Settings, SettingsError, load_settings
+from shared.store.keys import INTAKE
 from sightline.exits import CommandError, Exit
 
 COURIER_THREADS = 4
@@ -48,7 +49,7 @@ def worker(settings: Settings, model: Model) -> Process:
 
 
 def courier(settings: Settings) -> Process:
-    argv = _celery(settings, "worker.courier", "courier", "intake", COURIER_THREADS)
+    argv = _celery(settings, "worker.courier", "courier", INTAKE, COURIER_THREADS)
     return Process("courier", argv, grace_s=settings.queue.drain_s + 5)
 
 
@@ -66,10 +67,8 @@ def become_api(host: str, port: int) -> NoReturn:
 def become_worker() -> NoReturn:
     """The worker of the model that the settings name. Raises CommandError where there is none."""
     settings = _settings()
-    name = settings.worker.model
     try:
-        models = load_models(settings.models_file)
-        model = models.resolve(name) if name else models.rows[0]
+        model = load_models(settings.models_file).chosen(settings.worker.model)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except CallerError as error:

@@ -4,16 +4,18 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import httpx
 
+from shared.job import Status
 from sightline import jobs, models
 from sightline.exits import CommandError, Exit
 from sightline.follow import Reader, follow
 from sightline.printing import card, detail, failure, plain, show_json, show_piece, table
 from sightline.service import client_of
 
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+STATUSES = get_args(Status)
 JOBS = """\
 examples:
   sightline jobs list --status failed --limit 50

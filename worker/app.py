@@ -7,7 +7,7 @@ from celery import signals
 from shared.models import load_models
 from shared.settings import settings
 from shared.store.nudges import TASK
-from worker.celery_app import make_app
+from worker.celery_app import make_app, opening
 from worker.node import Node, open_node
 
 app = make_app("sightline-worker", settings().redis)
@@ -16,15 +16,17 @@ _node: list[Node] = []
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(lane: str) -> None:
-    """One nudge, one attempt."""
+    """One nudge: runs are attempted while any waits."""
     _node[0].work(lane)
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(sender: Any, **_: Any) -> None:
-    models = load_models(settings().models_file)
-    name = settings().worker.model
-    _node.append(open_node(settings(), models.resolve(name) if name else models.rows[0], sender.concurrency))
+    def start() -> None:
+        model = load_models(settings().models_file).chosen(settings().worker.model)
+        _node.append(open_node(settings(), model, sender.concurrency))
+
+    opening(start)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -44,9 +44,14 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The attempt ends through no fault of its run; no budget is spent."""
+    """The attempt ends through no fault of its run that is known.
+
+    `died` = its worker ends of it too: that counts as a death, and what ends one worker after the other
+    is found.
+    """
 
     reason: str
+    died: bool = False
 
 
 Outcome = Result | JobError | Retry | GiveBack | None
@@ -83,7 +88,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return GiveBack(error.code)
     except DeviceBroken:
         log.error("run %s: the device broke; another worker may answer it", lease.claim.id)
-        return GiveBack("device_broken")
+        return GiveBack("device_broken", died=True)
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError:
@@ -141,6 +146,8 @@ def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
     elif isinstance(outcome, Retry | GiveBack):
         error = outcome.error if isinstance(outcome, Retry) else None
         reason = outcome.reason if isinstance(outcome, GiveBack) else "attempt_failed"
-        lane = insist(bench.store.run, give_back(bench.settings, claim, reason=reason, error=error), lease)
+        died = isinstance(outcome, GiveBack) and outcome.died
+        back = give_back(bench.settings, claim, reason=reason, error=error, died=died)
+        lane = insist(bench.store.run, back, lease)
         if lane:
             bench.nudger.send(lane)

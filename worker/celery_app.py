@@ -5,6 +5,8 @@ the records do (docs/decisions/record-beside-celery.md).
 """
 
 import logging
+import os
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
@@ -12,6 +14,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 from shared.settings import RedisSettings
+from worker.exits import Exit
 
 log = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 2.0
@@ -39,6 +42,20 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
 
 def _report(error: Exception, pause_s: float) -> None:
     log.warning("the broker is out of reach (%s); next try in %.1f s", error, pause_s)
+
+
+def opening(start: Callable[[], None]) -> None:
+    """Run what a process needs before it consumes; ends the process where that fails.
+
+    Celery swallows what its signals' receivers raise, and would go on to consume nudges for nothing.
+    """
+    try:
+        start()
+    except Exception:
+        # The outermost frame of the start.
+        log.exception("this process cannot begin")
+        logging.shutdown()
+        os._exit(Exit.NOT_OPENED)
 
 
 def make_app(name: str, redis: RedisSettings) -> Celery:

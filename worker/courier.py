@@ -15,8 +15,8 @@ from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
-from worker.celery_app import make_app
-from worker.consumer import Consumer
+from worker.celery_app import make_app, opening
+from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.intake import Intake
 from worker.lease import Leases
@@ -35,12 +35,12 @@ class Courier:
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
         self.intake = Intake(config, load_models(config.models_file), store, nudger, blobs, leases, worker)
-        self.consumer = Consumer(nudger, leases, lane=INTAKE, slots=slots)
+        self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
 
     def open(self) -> None:
         self.heartbeat.start({})
-        self.heartbeat.watch(self.consumer)
+        self.heartbeat.watch(self.hearing)
         self.upkeep.start()
 
     def close(self) -> None:
@@ -54,14 +54,17 @@ _courier: list[Courier] = []
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(_lane: str) -> None:
     """One nudge, one job's inputs."""
-    _courier[0].consumer.nudged()
+    _courier[0].hearing.nudged()
     _courier[0].intake.work()
 
 
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(sender: Any, **_: Any) -> None:
-    _courier.append(Courier(sender.concurrency))
-    _courier[0].open()
+    def start() -> None:
+        _courier.append(Courier(sender.concurrency))
+        _courier[0].open()
+
+    opening(start)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

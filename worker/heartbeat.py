@@ -14,13 +14,12 @@ from shared.store.claims import renew
 from shared.store.script import Store
 from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
-from worker.consumer import Consumer
+from worker.exits import Exit
+from worker.hearing import Hearing
 from worker.lease import Leases
 from worker.stall import Progress, Stall
 
 log = logging.getLogger(__name__)
-EXIT_STALLED = 70
-EXIT_DEVICE_BROKEN = 72
 
 
 class Heartbeat:
@@ -36,7 +35,7 @@ class Heartbeat:
         self._fingerprint = ""
         self._progress: Progress | None = None
         self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
-        self._consumer: Consumer | None = None
+        self._hearing: Hearing | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
@@ -50,9 +49,9 @@ class Heartbeat:
         self._fingerprint, self._progress, self._state = fingerprint, progress, "ready"
         self._say(facts)
 
-    def watch(self, consumer: Consumer) -> None:
+    def watch(self, hearing: Hearing) -> None:
         """From now on nudges are expected to arrive."""
-        self._consumer = consumer
+        self._hearing = hearing
 
     def stop(self, facts: dict[str, str]) -> None:
         """Say that the worker is gone."""
@@ -64,7 +63,7 @@ class Heartbeat:
 
     def drain(self) -> None:
         """Stop counting as a worker that takes new work, while claims are still renewed."""
-        self._state, self._consumer = "gone", None
+        self._state, self._hearing = "gone", None
 
     def _beat_on(self) -> None:
         wakeup = WorkerWakeup(self._settings.redis, self._worker)
@@ -74,21 +73,19 @@ class Heartbeat:
                 self._renew()
                 self._say({})
                 self._leave_mark()
+                self._check_engine()
+                self._check_hearing()
             except Exception:
                 # The outermost frame of this thread: without it every claim of this worker would run out.
                 log.exception("a beat failed")
-            self._check_engine()
-            if self._consumer is not None:
-                self._consumer.check()
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)
 
     def _renew(self) -> None:
         held = self._leases.all()
-        if not held:
-            return
+        claims = [(x.claim.id, x.claim.token) for x in held]
         with suppress(Unavailable):
-            gone = self._store.run(renew(self._settings, [(x.claim.id, x.claim.token) for x in held]))
+            gone = self._store.run(renew(self._settings, self._worker, claims))
             for lease in held:
                 if lease.claim.token in gone:
                     lease.stop("lost")
@@ -111,6 +108,11 @@ class Heartbeat:
         if self._settings.heartbeat_file is not None:
             self._settings.heartbeat_file.touch()
 
+    def _check_hearing(self) -> None:
+        hearing = self._hearing
+        if hearing is not None:
+            hearing.check()
+
     def _check_engine(self) -> None:
         if self._progress is None:
             return
@@ -120,11 +122,11 @@ class Heartbeat:
         if idle is not None:
             # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
-            os._exit(EXIT_STALLED)
+            os._exit(Exit.STALLED)
 
     def _leave_broken(self) -> None:
         """Only a new process can use the device again; this one goes once its runs are given back."""
         self.drain()
         if not self._leases.all():
             log.critical("the device is broken; this worker gives up")
-            os._exit(EXIT_DEVICE_BROKEN)
+            os._exit(Exit.DEVICE_BROKEN)

@@ -53,10 +53,6 @@ class Child:
         self._await_ready()
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 

@@ -6,7 +6,6 @@ The same claim, lease and rescue as a run's attempt; the work is a job that has 
 import json
 import logging
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -121,11 +120,7 @@ class Intake:
             priority=terms["priority"],
             hash=hashed,
             key=f"{claimed.caller}:{hashed}" if terms["reuse"] else None,
-            blobs=_digests(request.images),
+            blobs=request.digests,
             cost=cost(request, model),
             request=request.model_dump_json(exclude_none=True),
         )
-
-
-def _digests(images: Sequence[Image]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(i.digest for i in images if i.digest))

@@ -10,20 +10,20 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.models import Model
 from shared.settings import Settings
-from shared.store.claims import claim
+from shared.store.claims import Claim, claim
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
 from worker.attempt import Bench, attempt
-from worker.consumer import Consumer
 from worker.engines.base import Engine
 from worker.engines.registry import create
+from worker.exits import Exit
+from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.images import Decoder
 from worker.lease import Leases
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
-EXIT_MODEL_FAILED = 71
 REASON = 500
 """Characters of a reason that the records keep."""
 
@@ -39,18 +39,25 @@ class Node:
     nudger: Nudger
     heartbeat: Heartbeat
     bench: Bench
-    consumer: Consumer
+    hearing: Hearing
     draining: threading.Event
 
     def work(self, lane: str) -> None:
-        """Answer one nudge: claim the best waiting run and attempt it; a stale nudge finds nothing."""
-        self.consumer.nudged()
+        """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
+
+        A task for each run would cost a short one as much again as all the rest. A stale nudge finds nothing.
+        """
+        self.hearing.nudged()
         if self.draining.is_set():
             self.nudger.send(lane)
-            return
-        if self.bench.engine.broken:
-            return
-        taken = self.store.run(
+        while taken := self._claimed(lane):
+            attempt(self.bench, taken)
+            self.hearing.nudged()
+
+    def _claimed(self, lane: str) -> Claim | None:
+        if self.draining.is_set() or self.bench.engine.broken:
+            return None
+        return self.store.run(
             claim(
                 self.settings,
                 lane=lane,
@@ -59,8 +66,6 @@ class Node:
                 fingerprint=self.bench.engine.fingerprint,
             )
         )
-        if taken:
-            attempt(self.bench, taken)
 
     def drain(self) -> None:
         """Claim no more; give back after the grace time what has not ended by then."""
@@ -93,9 +98,9 @@ def open_node(settings: Settings, model: Model, slots: int) -> Node:
     publisher.start()
     decoder = Decoder(settings.pictures)
     bench = Bench(settings, store, nudger, Blobs(settings.blobs), decoder, engine, publisher, leases)
-    consumer = Consumer(nudger, leases, lane=model.lane, slots=slots)
-    heartbeat.watch(consumer)
-    return Node(settings, model, worker, store, nudger, heartbeat, bench, consumer, threading.Event())
+    hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
+    heartbeat.watch(hearing)
+    return Node(settings, model, worker, store, nudger, heartbeat, bench, hearing, threading.Event())
 
 
 def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> Engine:
@@ -115,7 +120,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
         log.exception("the model %s cannot be loaded", model.id)
         reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
-        os._exit(EXIT_MODEL_FAILED)
+        os._exit(Exit.MODEL_FAILED)
     facts = engine.facts
     heartbeat.ready(
         engine.fingerprint,

@@ -32,7 +32,7 @@ JOB = answer(
 )
 JOB_LIST = answer("A page of jobs.", ref(shapes.JobList), "jobs")
 JOB_GONE = answer("The job is forgotten.")
-DONE = answer("It is so from now on.")
+CHANGED = answer("It is so from now on.")
 JOB_EVENTS = streamed(
     answer("The events, up to the last.", headers=JOB_HEADERS), shapes.JobEvent, examples.JOB_STREAM
 )

@@ -91,7 +91,7 @@ CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
 TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
 _JOB_EVENTS = tuple(native.to_event(event, SUCCEEDED) for event in _TOLD)
-JOB_STREAM = b"".join(block(to_json(data), event=name, id=int(at)) for name, at, data in _JOB_EVENTS)
+JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
 
 _MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sightline"}
 _WAITING = {"workers": 1, "queued": 0, "estimated_time": 0.0, "basis": "measured"}

@@ -29,17 +29,11 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
     if call.task == "visual-question-answering":
         # huggingface.js refuses an answer without a number.
         return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
-    full = {"input_text": input_text(call.request)} if call.return_full_text else {}
+    full = {"input_text": _input_text(call.request)} if call.return_full_text else {}
     answers = [full | {"generated_text": c.text} for c in choices]
     if call.task == "image-to-text" and is_huggingface_js(user_agent):
         return answers[0]
     return answers
-
-
-def input_text(request: Request) -> str:
-    """The text of the question, pictures left out, one line per turn."""
-    turns = ["".join(p.text for p in m.parts if isinstance(p, Text)) for m in request.messages]
-    return "\n".join(turns)
 
 
 def token_chunk(event: Event, index: int) -> dict[str, Any]:
@@ -58,6 +52,12 @@ def to_error(error: ServiceError | JobError) -> dict[str, Any]:
     named = error.param is None or error.param in error.message
     text = error.message if named else f"`{error.param}`: {error.message}"
     return {"error": text, "error_type": error.code, **readiness(error)}
+
+
+def _input_text(request: Request) -> str:
+    """The text of the question, pictures left out, one line per turn."""
+    turns = ["".join(p.text for p in m.parts if isinstance(p, Text)) for m in request.messages]
+    return "\n".join(turns)
 
 
 def _chunk(index: int, token: dict[str, Any], generated_text: str | None) -> dict[str, Any]:

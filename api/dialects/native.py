@@ -133,11 +133,11 @@ def to_list(views: list[JobView], has_more: bool) -> dict[str, Any]:
     }
 
 
-def to_event(event: Event, view: JobView) -> tuple[str, str, dict[str, Any]]:
+def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
     """Name, id and data of one server-sent event; the last one carries the job as it ended."""
     if event.last:
-        return event.type, str(event.id), {"job": to_job(view), "at": event.at_ms / 1000}
-    return event.type, str(event.id), {"job_id": view.id, "at": event.at_ms / 1000, **event.data}
+        return event.type, event.id, {"job": to_job(view), "at": event.at_ms / 1000}
+    return event.type, event.id, {"job_id": view.id, "at": event.at_ms / 1000, **event.data}
 
 
 def to_problem(error: ServiceError | JobError, request_id: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from api.context import context_of
-from api.description.answers import DONE
+from api.description.answers import CHANGED
 from api.description.responses import refusals
 from api.plain_route import PlainRoute
 
@@ -11,7 +11,7 @@ router = APIRouter(
     route_class=PlainRoute,
     prefix="/v1/admin",
     tags=["admin"],
-    responses=refusals("OpenAIError", 404, 503) | {204: DONE},
+    responses=refusals("OpenAIError", 404, 503) | {204: CHANGED},
 )
 
 

@@ -188,7 +188,7 @@ async def _blocks(
             if event.last:
                 view = await context.jobs.get(view.caller, view.id)
             name, number, data = native.to_event(event, view)
-            yield block(to_json(data), event=name, id=int(number))
+            yield block(to_json(data), event=name, id=number)
 
 
 def _after(request: Request) -> int:

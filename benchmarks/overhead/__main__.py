@@ -8,17 +8,31 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.overhead import footprint, latency, report, site, throughput
+from benchmarks import findings
+from benchmarks.overhead import (
+    cancelling,
+    draining,
+    footprint,
+    latency,
+    report,
+    site,
+    throughput,
+    waiters,
+)
 
-FOLDER = Path(__file__).parents[1] / "results"
 SAMPLES = 300
 ROUNDS = 5
 ROUND_S = 2.5
+DRAINED, WAITERS, CANCELLED = 3000, 2000, 100
 CLAIM_LIMIT_MS = 4
+DRAIN_PER_S = 500
+CONNECTIONS_LIMIT = 3
+CANCEL_LIMIT_MS = 500
 MESSAGE_LIMIT = 2048
 RSS_LIMIT_MB = 120
 
@@ -29,7 +43,8 @@ def main() -> int:
     say = _sayer()
     with site.opened() as opened:
         say("everything serves")
-        measured = {"machine": report.machine(), "versions": report.versions(_valkey(opened))}
+        with opened.redis(0) as client:
+            measured = findings.origin(client)
         ours, bare = latency.measure(opened, arguments.samples)
         measured["latency_ms"] = _latencies(ours, bare)
         say(f"latency: {arguments.samples} samples of each side")
@@ -42,6 +57,7 @@ def main() -> int:
             "api_rss_mb": round(footprint.rss_mb(opened), 1),
             "api_imported": footprint.imported(opened),
         }
+        measured |= _at_large(opened, say)
     ratios, bounds = _latency_ratios(ours, bare) + _rate_ratios(laps), _bounds(measured)
     print(report.table(ratios, bounds))
     for path in report.write(arguments.out, measured, ratios, bounds):
@@ -51,7 +67,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__)
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder of the results")
+    parser.add_argument("--out", type=Path, default=findings.FOLDER, help="folder of the results")
     parser.add_argument("--samples", type=int, default=SAMPLES, help="latency samples of each side")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each request rate")
     parser.add_argument("--seconds", type=float, default=ROUND_S, help="length of one turn")
@@ -63,12 +79,6 @@ def _sayer() -> Callable[[str], None]:
     return lambda text: print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
 
 
-def _valkey(opened: site.Site) -> str:
-    with opened.redis(0) as client:
-        info: Any = client.info("server")
-    return str(info.get("valkey_version", info["redis_version"]))
-
-
 def _latencies(ours: latency.Latencies, bare: latency.Latencies) -> dict[str, dict[str, float]]:
     return {
         "admit_reply_to_claim": report.summary(ours.after),
@@ -78,6 +88,25 @@ def _latencies(ours: latency.Latencies, bare: latency.Latencies) -> dict[str, di
         "bare_send_to_body": report.summary(bare.whole),
         "bare_sent_to_message": report.summary(bare.check),
     }
+
+
+def _at_large(opened: site.Site, say: Callable[[str], None]) -> dict[str, Any]:
+    """Many jobs, many waiting callers, cancelled jobs: each with a worker of its own."""
+    site.start_worker(opened, site.WIDE)
+    drained = draining.measure(opened, DRAINED)
+    say(f"one worker process: {drained.per_s:,.0f} jobs/s")
+    opened.stop(site.WIDE.name)
+    waited = waiters.measure(opened, WAITERS)
+    say(f"{WAITERS:,} wait on {waited.connections} connections")
+    site.start_worker(opened, site.TINY)
+    taken = cancelling.measure(opened, CANCELLED)
+    say(f"{CANCELLED} jobs of the tiny model cancelled")
+    cancelled = {name: report.summary(values) for name, values in asdict(taken).items()}
+    return {"drain": _rounded(drained), "waiting": _rounded(waited), "cancel_ms": cancelled}
+
+
+def _rounded(figures: draining.Drained | waiters.Waited) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in asdict(figures).items()}
 
 
 def _throughput(
@@ -132,16 +161,24 @@ def _rate_ratios(laps: list[throughput.Lap]) -> list[report.Ratio]:
     ]
 
 
-def _bounds(measured: dict[str, Any]) -> list[report.Bound]:
+def _bounds(measured: dict[str, Any]) -> list[findings.Bound]:
     footprints = measured["footprint"]
     claim = measured["latency_ms"]["admit_reply_to_claim"]["p50"]
     return [
-        report.Bound("admit_reply_to_claim p50", claim, CLAIM_LIMIT_MS, "ms"),
-        report.Bound(
+        findings.Bound("admit_reply_to_claim p50", claim, CLAIM_LIMIT_MS, "ms"),
+        findings.Bound(
             "broker message, 10 MB picture", footprints["broker_message_bytes"], MESSAGE_LIMIT, "bytes"
         ),
-        report.Bound("API process after the load", footprints["api_rss_mb"], RSS_LIMIT_MB, "MB"),
-        report.Bound("imports of torch and the like", len(footprints["api_imported"]), 0, "packages"),
+        findings.Bound("API process after the load", footprints["api_rss_mb"], RSS_LIMIT_MB, "MB"),
+        findings.Bound("imports of torch and the like", len(footprints["api_imported"]), 0, "packages"),
+        findings.Bound("one worker process, echo", measured["drain"]["per_s"], DRAIN_PER_S, "jobs/s", True),
+        findings.Bound(
+            f"connections for {WAITERS:,} who wait", measured["waiting"]["most"], CONNECTIONS_LIMIT, ""
+        ),
+        *(
+            findings.Bound(f"cancel to {name.replace('_', ' ')} p99", row["p99"], CANCEL_LIMIT_MS, "ms")
+            for name, row in measured["cancel_ms"].items()
+        ),
     ]
 
 

@@ -39,16 +39,16 @@ def chat_question() -> bytes:
     return json.dumps({"model": MODEL, "messages": [{"role": "user", "content": ASKED}]}).encode()
 
 
-def job(question: str, image: bytes | None = None) -> bytes:
+def job(question: str, image: bytes | None = None, model: str = MODEL) -> bytes:
     asked: dict[str, Any] = {"prompt": question}
     if image is not None:
         asked["image"] = "data:image/png;base64," + base64.b64encode(image).decode()
-    return json.dumps({"model": MODEL, "input": asked}).encode()
+    return json.dumps({"model": model, "input": asked}).encode()
 
 
-def distinct_jobs(image: bytes | None = None) -> Callable[[], bytes]:
+def distinct_jobs(image: bytes | None = None, model: str = MODEL) -> Callable[[], bytes]:
     """Messages that submit a question never asked before, about the same picture or none."""
-    before, _, after = post("/v1/jobs", job(f"{'0' * 12} {ASKED}", image)).partition(b"0" * 12)
+    before, _, after = post("/v1/jobs", job(f"{'0' * 12} {ASKED}", image, model)).partition(b"0" * 12)
     return lambda: b"%s%012d%s" % (before, next(_numbers), after)
 
 

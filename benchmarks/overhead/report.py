@@ -1,19 +1,15 @@
-"""What was measured, as JSON, as a table, and as a picture."""
+"""What was measured, as a table and as a picture."""
 
-import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
-PACKAGES = ("celery", "kombu", "fastapi", "uvicorn", "uvloop", "httptools", "redis", "hiredis")
+from benchmarks import findings
 
 
 @dataclass(frozen=True)
@@ -27,34 +23,6 @@ class Ratio:
     high: float
     at_least: float | None = None
     met: bool | None = None
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A figure that must stay under a limit."""
-
-    name: str
-    value: float
-    limit: float
-    unit: str
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.limit
-
-
-def machine() -> dict[str, Any]:
-    """Where the figures come from; `load` is what else ran when the run began."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-        "load": [round(x, 2) for x in os.getloadavg()],
-    }
-
-
-def versions(valkey: str) -> dict[str, str]:
-    return {"python": platform.python_version(), "valkey": valkey} | {p: version(p) for p in PACKAGES}
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -79,35 +47,26 @@ def ratio(
     return Ratio(name, baseline, round(value, 4), round(min(rounds), 4), round(max(rounds), 4), at_least, met)
 
 
-def table(ratios: Sequence[Ratio], bounds: Sequence[Bound]) -> str:
+def table(ratios: Sequence[Ratio], bounds: Sequence[findings.Bound]) -> str:
     """What a person reads first."""
     lines = [f"{'ours over baseline':38}{'baseline':30}{'median':>8}{'low':>8}{'high':>8}  target"]
     for r in ratios:
-        verdict = "" if r.met is None else f">= {r.at_least}  {_word(r.met)}"
+        verdict = "" if r.met is None else f">= {r.at_least}  {findings.word(r.met)}"
         lines.append(f"{r.name:38}{r.baseline:30}{r.value:8.3f}{r.low:8.3f}{r.high:8.3f}  {verdict}")
-    lines += ["", f"{'limit':38}{'value':>14}{'at most':>14}"]
-    lines += [f"{b.name:38}{b.value:14,.2f}{b.limit:14,.0f} {b.unit}  {_word(b.met)}" for b in bounds]
+    lines += ["", findings.table(bounds)]
     return "\n".join(lines)
 
 
 def write(
-    folder: Path, measured: dict[str, Any], ratios: Sequence[Ratio], bounds: Sequence[Bound]
+    folder: Path, measured: dict[str, Any], ratios: Sequence[Ratio], bounds: Sequence[findings.Bound]
 ) -> tuple[Path, Path]:
     """overhead.json and overhead.svg."""
-    data, picture = folder / "overhead.json", folder / "overhead.svg"
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **measured,
-        "ratios": [asdict(r) for r in ratios],
-        "limits": [asdict(b) | {"met": b.met} for b in bounds],
-    }
-    data.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    _draw(picture, measured["latency_ms"], [r for r in ratios if r.name in measured["throughput"]])
-    return data, picture
+    whole = measured | {"ratios": [asdict(r) for r in ratios], "limits": findings.listed(bounds)}
+    shown = [r for r in ratios if r.name in measured["throughput"]]
+    return findings.write(folder, "overhead", whole, _drawn(measured["latency_ms"], shown))
 
 
-def _draw(path: Path, latency: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> None:
+def _drawn(latency: dict[str, dict[str, Any]], ratios: Sequence[Ratio]) -> Figure:
     pyplot.switch_backend("svg")
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4), width_ratios=(2, 3))
     names = list(latency)
@@ -128,18 +87,4 @@ def _draw(path: Path, latency: dict[str, dict[str, Any]], ratios: Sequence[Ratio
         right.axvline(target, linestyle="--", color="black", linewidth=1)
     right.set_xlabel("requests/s, ours over the baseline (dashed: target)")
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    pyplot.close(figure)
-
-
-def _word(met: bool) -> str:
-    return "met" if met else "MISSED"
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return figure

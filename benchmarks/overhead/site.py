@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,17 +10,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
 from redis import Redis
 
+from benchmarks import server
 from benchmarks.overhead.questions import LANE, MODEL
-from sightline.server import configuration, find_binary
+from benchmarks.server import START_LIMIT_S, NotStartedError, free_port
 
 ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 60
 STOP_LIMIT_S = 30
 ROWS = 2
 SERVE = (
@@ -35,19 +34,30 @@ SERVE = (
     "--http",
     "httptools",
 )
-CELERY = (
-    "worker",
-    "--pool=threads",
-    "-c",
-    str(ROWS + 2),
-    "--without-gossip",
-    "--without-mingle",
-    "--loglevel=WARNING",
-)
+CELERY = ("worker", "--pool=threads", "--without-gossip", "--without-mingle", "--loglevel=WARNING")
 
 
-class NotStartedError(Exception):
-    """A process under measurement did not come up; the message holds the end of its log."""
+@dataclass(frozen=True)
+class Served:
+    """A model of the benchmarks; `terms` are the other lines of its row."""
+
+    id: str
+    rows: int
+    terms: str
+
+    @property
+    def name(self) -> str:
+        return self.id.rpartition("/")[2]
+
+    @property
+    def lane(self) -> str:
+        return f"model.{self.id.replace('/', '--')}"
+
+
+ECHO = Served(MODEL, ROWS, 'engine = "echo"')
+WIDE = Served("bench/wide", 16, 'engine = "echo"')
+PACED = Served("bench/paced", 2, 'engine = "echo"\noptions = { step_s = 0.01 }')
+TINY = Served("sightline/tiny", 1, f'source = "{ROOT / "models" / "tiny"}"\ndtype = "float32"')
 
 
 @dataclass
@@ -71,12 +81,10 @@ class Site:
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def start(self, name: str, *argv: str, env: Mapping[str, str], stdin: bytes = b"") -> None:
-        with self.log(name).open("wb") as log, TemporaryFile() as given:
-            given.write(stdin)
-            given.seek(0)
+    def start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
+        with self.log(name).open("wb") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603
-                argv, env=dict(os.environ) | dict(env), cwd=ROOT, stdin=given, stdout=log, stderr=log
+                argv, env=dict(os.environ) | dict(env), cwd=ROOT, stdout=log, stderr=log
             )
 
     def stop(self, name: str) -> None:
@@ -111,9 +119,9 @@ class Site:
 def opened() -> Iterator[Site]:
     """Start everything, hand it over when it serves, and end it whatever happens."""
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
-        site = Site(Path(folder), _port(), secrets.token_hex(8), _port(), _port())
+        site = Site(Path(folder), free_port(), secrets.token_hex(8), free_port(), free_port())
         try:
-            _start_redis(site)
+            site.processes["redis"] = server.start(site.folder, site.redis_port, site.password)
             _start_ours(site)
             _start_baselines(site)
             site.wait_until("api", f"http://127.0.0.1:{site.api_port}/ready")
@@ -124,32 +132,30 @@ def opened() -> Iterator[Site]:
                 site.stop(name)
 
 
-def _start_redis(site: Site) -> None:
-    """The server as `make run` configures it."""
-    config = f"{configuration(site.redis_port, site.password)}dir {site.folder}\n"
-    site.start("redis", str(find_binary().path), "-", env={}, stdin=config.encode())
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", site.redis_port)) == 0:
-                return
-        time.sleep(0.05)
-    raise NotStartedError(site.log("redis").read_text(errors="replace"))
+def start_worker(site: Site, served: Served) -> None:
+    """A worker for another model, named after it, once it is ready. Raises NotStartedError."""
+    env = _environment(site) | {"SIGHTLINE_WORKER__MODEL": served.id}
+    _start_celery(site, served.name, "worker.app", "-Q", served.lane, env=env, rows=served.rows)
+    site.wait_until(served.name, f"http://127.0.0.1:{site.api_port}/models/{served.id}/health")
 
 
-def _start_ours(site: Site) -> None:
-    models = site.folder / "models.toml"
-    models.write_text(f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {ROWS}\n')
-    env = {
+def _environment(site: Site) -> dict[str, str]:
+    return {
         "SIGHTLINE_REDIS__URL": site.redis_url(0),
-        "SIGHTLINE_MODELS_FILE": str(models),
+        "SIGHTLINE_MODELS_FILE": str(site.folder / "models.toml"),
         "SIGHTLINE_BLOBS__URL": str(site.folder / "blobs"),
         # Submits are measured with nobody consuming them.
         "SIGHTLINE_QUEUE__MAX_QUEUED": "10000000",
+        "SIGHTLINE_QUEUE__MAX_QUEUED_CALLER": "10000000",
     }
-    celery = (sys.executable, "-m", "celery", "-A")
-    site.start("worker", *celery, "worker.app", *CELERY, "-Q", LANE, "-n", "worker@%h", env=env)
-    site.start("courier", *celery, "worker.courier", *CELERY, "-Q", "intake", "-n", "courier@%h", env=env)
+
+
+def _start_ours(site: Site) -> None:
+    rows = (f'[[models]]\nid = "{m.id}"\nrows = {m.rows}\n{m.terms}\n' for m in (ECHO, WIDE, PACED, TINY))
+    (site.folder / "models.toml").write_text("".join(rows))
+    env = _environment(site)
+    _start_celery(site, "worker", "worker.app", "-Q", LANE, env=env)
+    _start_celery(site, "courier", "worker.courier", "-Q", "intake", env=env)
     # Every import of the process is written to its log: see `footprint.imported`.
     _start_web(
         site,
@@ -163,15 +169,16 @@ def _start_ours(site: Site) -> None:
 
 def _start_baselines(site: Site) -> None:
     env = {"BENCH_REDIS": site.redis_url(2), "BENCH_BROKER": site.redis_url(1)}
-    app = "benchmarks.overhead.bare_celery"
-    site.start("bare_celery", sys.executable, "-m", "celery", "-A", app, *CELERY, "-n", "bare@%h", env=env)
+    _start_celery(site, "bare_celery", "benchmarks.overhead.bare_celery", env=env)
     _start_web(site, "bare_web", "benchmarks.overhead.bare_web:app", port=site.bare_port, env=env)
+
+
+def _start_celery(
+    site: Site, name: str, app: str, *queue: str, env: Mapping[str, str], rows: int = ROWS
+) -> None:
+    options = (*CELERY, "-c", str(rows + 2), "-n", f"{name}@%h", *queue)
+    site.start(name, sys.executable, "-m", "celery", "-A", app, *options, env=env)
 
 
 def _start_web(site: Site, name: str, *app: str, port: int, env: Mapping[str, str]) -> None:
     site.start(name, sys.executable, "-m", "uvicorn", *app, "--port", str(port), *SERVE, env=env)
-
-
-def _port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

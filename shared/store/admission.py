@@ -12,6 +12,7 @@ from shared.store.script import Call, Script
 from shared.times import Times
 
 SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
+KNOWN = Script("known")
 
 NOW = Times()
 
@@ -117,6 +118,17 @@ def submit(
         **asdict(times),
     }
     return Call(SUBMIT, arguments, _submitted, placing.request)
+
+
+def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:
+    """What an idempotency key was answered; None where it is new."""
+    arguments = {
+        "caller": caller,
+        "idempotency": idempotency,
+        "digest": body_digest,
+        "worker_ttl_s": settings.queue.worker_ttl_s,
+    }
+    return Call(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None)
 
 
 def _submitted(reply: list[Any]) -> Submitted:

@@ -11,16 +11,15 @@ from typing import Any, Literal
 
 from shared.result import JobError, Result
 from shared.settings import Settings
+from shared.store.deadlines import failures
 from shared.store.keys import PREFIX
 from shared.store.script import Call, Script, Store, reaching
+from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
 GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("fail_intake")
 RESCUE_LIMIT = 100
-GAP_ROUNDS = 3
-"""Rounds of maintenance that got no answer, after which workers are taken to have got none either."""
-GRACE_ROUNDS = 4
-"""Renewals that workers get time for after such a gap."""
+
 
 Held = Literal["ok", "lost"]
 Settled = Literal["settled", "lost"]
@@ -52,6 +51,7 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
         "token": token,
         "print": fingerprint,
         "lease_ms": settings.queue.lease_s * 1000,
+        "failures": failures(),
         **_lives(settings),
     }
 
@@ -64,10 +64,17 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
     return Call(CLAIM, arguments, parse)
 
 
-def renew(settings: Settings, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
-    """Renew the leases of (id, token) pairs; the tokens that are no longer good."""
-    arguments = {"claims": [list(pair) for pair in held], "lease_ms": settings.queue.lease_s * 1000}
-    return Call(RENEW, arguments, lambda reply: reply)
+def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
+    """Renew the leases of (id, token) pairs; the tokens that are no longer good.
+
+    What the worker was given without hearing of it goes back in line.
+    """
+    arguments = {
+        "worker": worker,
+        "claims": [list(pair) for pair in held],
+        "lease_ms": settings.queue.lease_s * 1000,
+    }
+    return Call(RENEW, arguments | _lives(settings), lambda reply: reply)
 
 
 def append(claim: Claim, *, start: int, text: str, ids: Sequence[int]) -> Call[Held]:
@@ -87,6 +94,7 @@ def settle(
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
         "took_ms": outcome.compute_s * 1000 if isinstance(outcome, Result) else None,
+        "failures": failures(),
     }
     return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
 
@@ -97,10 +105,13 @@ def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settl
     return Call(FAIL_INTAKE, arguments | _lives(settings), lambda reply: reply)
 
 
-def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError | None) -> Call[str | None]:
+def give_back(
+    settings: Settings, claim: Claim, *, reason: str, error: JobError | None, died: bool = False
+) -> Call[str | None]:
     """Put claimed work back in line; with an error a failure is counted, and the budget may be spent.
 
-    Answers the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
+    `died` = the worker ends because of this attempt or of one beside it, which counts as its death. Answers
+    the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
     arguments = _lives(settings) | {
         "id": claim.id,
@@ -110,23 +121,30 @@ def give_back(settings: Settings, claim: Claim, *, reason: str, error: JobError 
         "failure": error.model_dump_json() if error else None,
         "max_failures": settings.queue.max_failures,
         "backoff_ms": settings.queue.backoff_s * 1000,
+        "died": died or None,
+        "max_deaths": settings.queue.max_deaths,
+        "poison": _poison(settings),
     }
     return Call(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
 
 
 def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
     """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
-    failure = JobError(
-        code="poison", message=f"{settings.queue.max_deaths} workers were lost on this request alone."
-    )
     arguments = _lives(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
-        "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
-        "grace_ms": GRACE_ROUNDS * settings.queue.renew_s * 1000,
-        "failure": failure.model_dump_json(),
+        "lease_ms": settings.queue.lease_s * 1000,
+        "failure": _poison(settings),
+        **watching(settings),
     }
     return Call(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])
+
+
+def _poison(settings: Settings) -> str:
+    lost = settings.queue.max_deaths
+    return JobError(
+        code="poison", message=f"{lost} workers were lost on this request alone."
+    ).model_dump_json()
 
 
 def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:

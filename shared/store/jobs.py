@@ -77,9 +77,9 @@ def asked(caller: str, job: str) -> Call[Asked | None]:
     return Call(ASKED, {"caller": caller, "job": job}, parse)
 
 
-def deleted(digests: Sequence[str]) -> Call[str]:
-    """The pictures that a purge answered are deleted."""
-    return Call(DELETED, {"digests": list(digests)}, str)
+def deleted(digests: Sequence[str]) -> Call[list[str]]:
+    """Doomed pictures are deleted; those that somebody came to need meanwhile, to be written again."""
+    return Call(DELETED, {"digests": list(digests)}, lambda reply: reply)
 
 
 def lane(settings: Settings, name: str) -> Call[Lane]:

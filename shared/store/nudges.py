@@ -1,4 +1,4 @@
-"""Nudges: permits to claim, sent as Celery messages straight onto the broker's list.
+"""Nudges: "look at this lane", sent as Celery messages straight onto the broker's list.
 
 A nudge carries no work and may be lost, doubled or late: maintenance sends missing ones again, a stale one
 finds nothing. One is sent for each run; for long lines maintenance keeps the list filled.

@@ -3,10 +3,16 @@
 import time
 
 from shared.errors import Unavailable
-from shared.store.script import AsyncStore, reaching
+from shared.store.script import AsyncStore, Call, Script
 
+MEMORY = Script("memory")
 LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""
+
+
+def memory() -> Call[float]:
+    """The share of the server's memory limit that is used; 0 where it has none."""
+    return Call(MEMORY, {}, lambda reply: reply[0] / reply[1] if reply[1] else 0.0)
 
 
 class Room:
@@ -22,13 +28,7 @@ class Room:
         """Raises Unavailable `store_unavailable` where what is accepted needs the room that is left."""
         if time.monotonic() - self._looked >= LOOKED_AT_S:
             self._looked = time.monotonic()
-            self._share = await self._measured()
+            self._share = await self._store.run(memory())
         if self._share >= self._full_at:
             message = "The record store is nearly full; what was accepted goes on. Try again later."
             raise Unavailable("store_unavailable", message, retry_after=30)
-
-    async def _measured(self) -> float:
-        with reaching():
-            memory = await self._store.client.info("memory")
-        limit = int(memory.get("maxmemory", 0))
-        return int(memory["used_memory"]) / limit if limit else 0.0

@@ -1,7 +1,7 @@
 """Maintenance's transitions beside rescue: what is due goes into line, what is late ends; and pausing."""
 
-from shared.result import JobError
 from shared.settings import Settings
+from shared.store.deadlines import failures
 from shared.store.script import Call, Script
 
 EXPIRE, DUE, PAUSE = Script("expire"), Script("due"), Script("pause")
@@ -19,18 +19,11 @@ def expire(settings: Settings) -> Call[list[str]]:
     arguments = {
         "limit": AT_ONCE,
         "wait_ms": settings.queue.start_by_s * 1000,
-        "failures": {name: _too_late(name).model_dump_json() for name in ("start_by", "finish_by")},
+        "failures": failures(),
         "result_s": settings.retention.result_s,
         "job_s": settings.retention.job_s,
     }
     return Call(EXPIRE, arguments, lambda reply: reply)
-
-
-def _too_late(limit: str) -> JobError:
-    what = "begun" if limit == "start_by" else "ended"
-    return JobError(
-        code="deadline_exceeded", message=f"The job had not {what} in time.", param=limit, retryable=True
-    )
 
 
 def pause(lane: str, *, paused: bool) -> Call[str]:

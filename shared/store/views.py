@@ -94,7 +94,7 @@ def _view(
         status=status,
         created_ms=created,
         run_id=job.get("run"),
-        started_ms=max(tries[0].started_ms, created) if tries else None,
+        started_ms=max(tries[0].started_ms, created) if tries and "run" in job else None,
         ended_ms=ended,
         waiting_reason=reason,
         model_failed=facts.failed if facts and waits and facts.state == "failed" else None,

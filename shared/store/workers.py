@@ -1,6 +1,6 @@
 """What workers say of themselves, and who leads the maintenance."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from shared.settings import Settings
 from shared.store.keys import PREFIX
@@ -8,6 +8,20 @@ from shared.store.script import Call, Script, Store, reaching
 
 BEAT, LEAD = Script("beat"), Script("lead")
 State = Literal["loading", "ready", "gone"]
+
+
+GAP_ROUNDS = 3
+"""Rounds of maintenance in which nobody wrote, after which workers are taken to have been cut off too."""
+GRACE_ROUNDS = 4
+"""Renewals that workers get time for after such a gap."""
+
+
+def watching(settings: Settings) -> dict[str, Any]:
+    """The arguments that `includes/watch.lua` reads."""
+    return {
+        "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
+        "grace_ms": GRACE_ROUNDS * settings.queue.renew_s * 1000,
+    }
 
 
 def beat(
@@ -21,6 +35,7 @@ def beat(
         "print": fingerprint,
         "ttl_s": settings.queue.worker_ttl_s,
         "facts": facts,
+        **watching(settings),
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.
     return Call(BEAT, arguments, str)
@@ -31,16 +46,10 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
     return store.run(Call(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool))
 
 
-def uptime_s(store: Store) -> int:
-    """Seconds since the record store started. Raises Unavailable."""
-    with reaching():
-        return int(store.client.info("server")["uptime_in_seconds"])
-
-
 def backlog(store: Store) -> dict[str, int]:
-    """How much waits, by lane. Raises Unavailable."""
+    """How much waits to be taken, by lane; nothing of a paused lane. Raises Unavailable."""
     with reaching():
-        lanes = sorted(store.client.smembers(f"{PREFIX}lanes"))
+        lanes = sorted(store.client.sdiff(f"{PREFIX}lanes", f"{PREFIX}paused"))
         return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
 
 

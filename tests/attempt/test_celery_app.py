@@ -1,15 +1,23 @@
 """Celery hands out nudges over every outage of the broker."""
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.settings import RedisSettings
 from shared.store.nudges import Nudger
 from tests.support.redis_server import RedisServer
 from worker.celery_app import QuickConsumer, make_app
+from worker.exits import Exit
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_broker_lost_before_a_nudge_was_acknowledged_does_not_end_the_worker(redis: RedisServer) -> None:
@@ -36,3 +44,13 @@ def lost(channel: Any) -> None:
     """Reading what a channel waits for, when the broker is gone."""
     channel._in_poll = None
     raise RedisConnectionError
+
+
+@pytest.mark.parametrize("app", ["worker.app", "worker.courier"])
+def test_a_process_that_cannot_begin_says_why_and_ends(app: str, tmp_path: Path) -> None:
+    """Celery swallows the error, and the process would eat nudges for ever."""
+    env = os.environ | {"SIGHTLINE_MODELS_FILE": str(tmp_path / "none.toml")}
+    argv = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool=threads", "-c", "1", "-Q", "none"]
+    ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == Exit.NOT_OPENED
+    assert "none.toml" in ended.stderr

@@ -19,7 +19,8 @@ from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
 from tests.support.workbench import MODEL, STALL, Workbench, workbench
-from worker.heartbeat import EXIT_DEVICE_BROKEN, EXIT_STALLED, Heartbeat
+from worker.exits import Exit
+from worker.heartbeat import Heartbeat
 from worker.lease import Lease
 
 T = TypeVar("T")
@@ -149,7 +150,7 @@ threading.Event().wait(60)
 
 
 @pytest.mark.parametrize(
-    ("engine", "code"), [(("3.0", "whole"), EXIT_STALLED), (("0.0", "broken"), EXIT_DEVICE_BROKEN)]
+    ("engine", "code"), [(("3.0", "whole"), Exit.STALLED), (("0.0", "broken"), Exit.DEVICE_BROKEN)]
 )
 def test_a_worker_whose_engine_is_lost_ends_so_that_another_may_start(
     redis: RedisServer, engine: tuple[str, str], code: int

@@ -23,7 +23,7 @@ class PowerLoss:
     def __init__(self, stage: Stage, claim: Claim) -> None:
         self._client = stage.hand.store.client
         self._claim = claim
-        self._run = f"sl1:{claim.id}"
+        self._run = f"sl2:{claim.id}"
         self._record = self._client.hgetall(self._run)
         self._events = self._client.xrange(f"{self._run}:events")
 
@@ -33,7 +33,7 @@ class PowerLoss:
         for name, fields in self._events:
             self._client.xadd(f"{self._run}:events", fields, id=name)
         # As everybody is woken when the connection is there again.
-        self._client.publish(f"sl1:wake:{self._claim.id}", "state")
+        self._client.publish(f"sl2:wake:{self._claim.id}", "state")
 
 
 @asynccontextmanager

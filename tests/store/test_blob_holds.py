@@ -3,7 +3,7 @@
 from tests.support.store import SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
-KEY = f"sl1:blob:{PICTURE}"
+KEY = f"sl2:blob:{PICTURE}"
 
 
 def test_a_picture_nobody_holds_must_be_uploaded_first(records: Records) -> None:
@@ -82,10 +82,11 @@ def test_an_upload_nobody_admits_is_forgotten(records: Records) -> None:
     assert records.client.ttl(KEY) == 3600
 
 
-def test_a_failed_intake_lets_go_of_its_pictures(records: Records) -> None:
-    records.submit_pending(blobs=(PICTURE,))
+def test_a_failed_intake_keeps_its_pictures_for_a_retry_and_no_longer(records: Records) -> None:
+    job = records.submit_pending(blobs=(PICTURE,)).id
     records.fail_intake(records.claim_pending())
-    assert records.client.exists(KEY) == 0
+    till = records.client.zscore(KEY, job)
+    assert till == records.now + SETTINGS.retention.result_s * 1000
 
 
 def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(records: Records) -> None:

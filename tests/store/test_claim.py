@@ -68,10 +68,10 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
     view = records.submit()
     claim = records.claim()
     lane = records.placing().lane
-    records.client.zadd(f"sl1:queue:{lane}", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl1:line:{lane}:normal:anyone", {"run_gone": 1, claim.id: 2})
-    records.client.zadd(f"sl1:turns:{lane}:normal", {"anyone": 0})
-    records.client.zadd(f"sl1:suspects:{lane}", {"run_lost": 1})
+    records.client.zadd(f"sl2:queue:{lane}", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl2:line:{lane}:normal:anyone", {"run_gone": 1, claim.id: 2})
+    records.client.zadd(f"sl2:turns:{lane}:normal", {"anyone": 0})
+    records.client.zadd(f"sl2:suspects:{lane}", {"run_lost": 1})
     other = records.submit()
     assert records.claim().id == other.run_id
     assert records.view(view.id).status == "running"
@@ -80,13 +80,14 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
 def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
     records.submit()
     claim = records.claim()
-    assert 0 < records.client.pttl(f"sl1:claim:{claim.token}") <= 60_000
-    assert records.client.zscore("sl1:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
+    assert 0 < records.client.pttl(f"sl2:claim:{claim.token}") <= 60_000
+    assert records.client.zscore("sl2:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
 
 
 def test_work_of_a_newer_release_is_left_to_workers_who_can_read_it(records: Records) -> None:
-    view = records.submit()
-    records.client.hset(f"sl1:{view.run_id}", "v", 99)
+    newer, older = records.submit(), records.submit()
+    records.client.hset(f"sl2:{newer.run_id}", "v", 99)
+    assert records.claim().id == older.run_id
     assert records.try_claim() is None
-    records.client.hset(f"sl1:{view.run_id}", "v", 1)
-    assert records.claim().id == view.run_id
+    records.client.hset(f"sl2:{newer.run_id}", "v", 1)
+    assert records.claim().id == newer.run_id

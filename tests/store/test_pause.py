@@ -27,7 +27,7 @@ def test_other_models_go_on(records: Records) -> None:
     records.pause()
     records.submit(lane="model.other")
     assert records.try_claim(lane="model.other") is not None
-    assert LANE in records.client.smembers("sl1:paused")
+    assert LANE in records.client.smembers("sl2:paused")
 
 
 def test_a_worker_s_claim_whose_reply_was_lost_survives_the_pause(records: Records) -> None:
@@ -36,3 +36,12 @@ def test_a_worker_s_claim_whose_reply_was_lost_survives_the_pause(records: Recor
     claim = records.claim(token=token)
     records.pause()
     assert records.try_claim(token=token) == claim
+
+
+def test_a_pause_said_twice_is_one_pause(records: Records) -> None:
+    """What was promised since it was lifted is held against what comes."""
+    for paused in (True, False):
+        records.pause(paused=paused)
+        before = records.dump()
+        records.pause(paused=paused)
+        assert records.dump() == before

@@ -50,7 +50,6 @@ def nowhere() -> Store:
         lambda store: store.run(jobs.lane(SETTINGS, "model.m")),
         lambda store: workers.lead(store, "courier_1", 1000),
         workers.backlog,
-        workers.uptime_s,
         lambda store: published(store, "run_1"),
     ],
 )

@@ -69,15 +69,15 @@ def test_the_end_is_kept_for_its_time_and_no_longer(records: Records) -> None:
     view = records.submit()
     records.settle(records.claim())
     ttl = records.client.ttl
-    assert ttl(f"sl1:{view.id}") == SETTINGS.retention.job_s
-    kept = [ttl(f"sl1:{view.run_id}{suffix}") for suffix in ("", ":events", ":attempts", ":holders")]
+    assert ttl(f"sl2:{view.id}") == SETTINGS.retention.job_s
+    kept = [ttl(f"sl2:{view.run_id}{suffix}") for suffix in ("", ":events", ":attempts", ":holders")]
     assert kept == [SETTINGS.retention.result_s] * 4
 
 
 def test_a_job_outlives_its_result(records: Records) -> None:
     view = records.submit()
     records.settle(records.claim())
-    for key in records.client.keys(f"sl1:{view.run_id}*"):
+    for key in records.client.keys(f"sl2:{view.run_id}*"):
         records.client.delete(key)
     ended = records.view(view.id)
     assert (ended.status, ended.result) == ("succeeded", None)
@@ -91,4 +91,4 @@ def test_how_long_answers_take_is_measured(records: Records) -> None:
         # It waited for a row longer than it was computed.
         records.wait(60)
         records.settle(claim, answer().model_copy(update={"compute_s": float(seconds)}))
-    assert float(records.client.hget(f"sl1:lane:{LANE}", "service_ms")) == 0.8 * 2000 + 0.2 * 4000
+    assert float(records.client.hget(f"sl2:lane:{LANE}", "service_ms")) == 0.8 * 2000 + 0.2 * 4000

@@ -1,23 +1,23 @@
 """Work that workers die on is found by trying it alone; its neighbours are not blamed."""
 
-from shared.store.claims import Claim
+from shared.store.claims import Claim, give_back
 from tests.support.store import LANE, Records
 
 
 def die(records: Records, *held: Claim) -> None:
     """The workers of these claims are lost; the others go on."""
     others = [c for c in records_leased(records) if c not in {h.id for h in held}]
-    tokens = {work: records.client.hget(f"sl1:{work}", "token") for work in others}
+    tokens = {work: records.client.hget(f"sl2:{work}", "token") for work in others}
     for _ in range(12):
         records.wait(1)
         for work, token in tokens.items():
-            records.client.zadd("sl1:lease", {work: records.now + 10_000})
+            records.client.zadd("sl2:lease", {work: records.now + 10_000})
             assert token
         records.rescue()
 
 
 def records_leased(records: Records) -> list[str]:
-    return list(records.client.zrange("sl1:lease", 0, -1))
+    return list(records.client.zrange("sl2:lease", 0, -1))
 
 
 def shared_deaths(records: Records, times: int) -> tuple[str, list[str]]:
@@ -64,6 +64,47 @@ def test_deaths_in_company_alone_never_make_poison(records: Records) -> None:
     assert records.view(job).status == "succeeded"
 
 
+def test_who_died_with_others_is_not_blamed_for_the_order_in_which_they_are_found(records: Records) -> None:
+    early, late = records.submit(), records.submit()
+    records.claim()
+    records.wait(0.9)
+    records.claim()
+    records.wait(9.2)
+    assert [work for work, _ in records.rescue()] == [early.run_id]
+    records.wait(0.9)
+    assert [work for work, _ in records.rescue()] == [late.run_id]
+    assert {records.client.hget(f"sl2:{v.run_id}", "deaths_alone") for v in (early, late)} == {"0"}
+
+
+def test_what_breaks_one_device_after_the_other_is_found(records: Records) -> None:
+    job = records.submit().id
+    for _ in range(records.settings.queue.max_deaths):
+        records.run(
+            give_back(records.settings, records.claim(), reason="device_broken", error=None, died=True)
+        )
+    view = records.view(job)
+    assert (view.status, view.error and view.error.code) == ("failed", "poison")
+
+
+def test_a_worker_that_becomes_empty_for_a_suspect_goes_on_doing_so(records: Records) -> None:
+    for name in ("worker_a", "worker_b"):
+        records.submit()
+        records.claim(worker=name)
+    shared_deaths_of_others(records)
+    records.wait(11)
+    records.submit()
+    assert records.try_claim(worker="worker_a") is None
+    records.client.pexpire(f"sl2:emptying:{LANE}", 5_000)
+    assert records.try_claim(worker="worker_a") is None
+    assert records.client.pttl(f"sl2:emptying:{LANE}") > 50_000
+
+
+def test_more_urgent_work_passes_a_suspect_that_has_not_waited_long(records: Records) -> None:
+    shared_deaths_of_others(records)
+    urgent = records.submit(priority="interactive")
+    assert records.claim(worker="idle").id == urgent.run_id
+
+
 def test_fresh_work_goes_on_beside_a_suspect_that_waits(records: Records) -> None:
     busy = records.submit()
     assert records.claim(worker="worker_a").id == busy.run_id
@@ -91,8 +132,8 @@ def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> N
     other = records.claim(worker="worker_b")
     assert other.id not in suspects
     for work in records_leased(records):
-        if records.client.hget(f"sl1:{work}", "worker") == "worker_a":
-            token = records.client.hget(f"sl1:{work}", "token")
+        if records.client.hget(f"sl2:{work}", "worker") == "worker_a":
+            token = records.client.hget(f"sl2:{work}", "token")
             records.give_back(Claim(work, token, "", "", 1, 0, "anyone", False))
     assert records.claim(worker="worker_a").id in suspects
 
@@ -102,5 +143,5 @@ def test_a_suspect_can_be_cancelled(records: Records) -> None:
     for job in jobs:
         records.cancel(job)
     assert records.try_claim() is None
-    assert records.client.zcard(f"sl1:queue:{LANE}") == 0
-    assert not records.client.exists(f"sl1:suspects:{LANE}")
+    assert records.client.zcard(f"sl2:queue:{LANE}") == 0
+    assert not records.client.exists(f"sl2:suspects:{LANE}")

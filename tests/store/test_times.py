@@ -92,7 +92,7 @@ def test_a_job_s_own_time_may_be_longer_than_the_usual_wait(records: Records) ->
 def test_an_ended_job_is_not_watched_any_more(records: Records, pending: bool) -> None:
     job = timed(records, pending=pending, start_by=5)
     records.cancel(job)
-    assert records.client.zcard("sl1:deadlines") == 0
+    assert records.client.zcard("sl2:deadlines") == 0
 
 
 def test_a_scheduled_job_waits_for_its_time_and_then_for_its_turn(records: Records) -> None:
@@ -121,7 +121,7 @@ def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
     records.wait(61)
     assert records.due() == []
     assert records.view(cancelled).status == "cancelled"
-    assert records.client.zcard("sl1:schedule") == 0
+    assert records.client.zcard("sl2:schedule") == 0
 
 
 def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:
@@ -175,3 +175,43 @@ def test_work_that_failed_keeps_its_place_in_line(patient: Records) -> None:
     patient.wait(2)
     patient.due()
     assert [patient.claim().id for _ in range(2)] == [first.run_id, second.run_id]
+
+
+def test_what_is_too_late_is_not_begun_although_nobody_had_ended_it(records: Records) -> None:
+    job = timed(records, start_by=1)
+    other = records.submit()
+    records.wait(5)
+    assert records.claim().id == other.run_id
+    assert ended(records, job) == ("failed", "deadline_exceeded", "start_by")
+
+
+def test_an_answer_that_comes_too_late_is_not_given(records: Records) -> None:
+    job, patient = timed(records, "q", finish_by=1), timed(records, "q")
+    claim = records.claim()
+    records.wait(5)
+    assert records.settle(claim) == "settled"
+    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
+    assert records.view(patient).status == "succeeded"
+
+
+def test_scheduled_jobs_count_as_waiting(records: Records) -> None:
+    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "max_queued_caller": 2, "max_queued": 3})
+    records.settings = SETTINGS.model_copy(update={"queue": queue})
+    at = Times(schedule_at=records.now + 60_000)
+
+    def word(caller: str) -> str:
+        placing = records.placing(caller=caller, key=None)
+        return records.post(placing, times=at, pending_terms="{}").word
+
+    assert [word("one") for _ in range(3)] == ["known", "known", "crowded"]
+    assert [word("two") for _ in range(2)] == ["known", "full"]
+    records.wait(60)
+    records.due()
+    assert not records.client.exists(f"sl2:later:{LANE}")
+
+
+def test_the_attempts_to_fetch_a_job_s_pictures_are_on_its_record(records: Records) -> None:
+    job = records.submit_pending().id
+    records.fail_intake(records.claim_pending())
+    assert [(a.number, a.outcome) for a in records.view(job).attempts] == [(1, "failed")]
+    assert records.view(job).started_ms is None

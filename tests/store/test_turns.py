@@ -50,7 +50,7 @@ def test_who_returns_at_once_is_charged_for_what_it_just_had(records: Records) -
         records.submit(caller="steady", cost=1)
     taken = Counter[str]()
     for _ in range(60):
-        if not records.client.exists(f"sl1:line:{records.placing().lane}:normal:greedy"):
+        if not records.client.exists(f"sl2:line:{records.placing().lane}:normal:greedy"):
             records.submit(caller="greedy", cost=10)
         taken[records.claim().caller] += 1
     assert taken["greedy"] <= 7

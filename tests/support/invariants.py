@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.job import ENDED, Event, JobView
 
-RUN, JOB = re.compile(r"^sl1:(run_[0-9a-f]+)$"), re.compile(r"^sl1:(job_[0-9a-f]+)$")
+RUN, JOB = re.compile(r"^sl2:(run_[0-9a-f]+)$"), re.compile(r"^sl2:(job_[0-9a-f]+)$")
 RANK = {"queued": 0, "running": 1, "succeeded": 2, "failed": 2, "cancelled": 2}
 
 
@@ -24,9 +24,8 @@ class Watch:
         if RANK[view.status] < RANK[old.status]:
             yield f"{view.id} went back from {old.status} to {view.status}"
         # Of an ended job what its run said goes first.
-        gone = replace(
-            old, attempts=view.attempts, result=None, request_hash=None, last_event=view.last_event
-        )
+        gone = replace(old, started_ms=None, attempts=(), result=None, request_hash=None)
+        gone = replace(gone, last_event=view.last_event)
         if old.ended and view not in (old, gone):
             yield f"{view.id} changed after its end: {old} to {view}"
 
@@ -40,7 +39,7 @@ def misplaced(dump: dict[str, Any]) -> Iterator[str]:
 def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
     places: dict[str, list[str]] = {}
     for key, entries in dump.items():
-        if key in ("sl1:lease", "sl1:schedule") or key.startswith("sl1:queue:"):
+        if key in ("sl2:lease", "sl2:schedule") or key.startswith("sl2:queue:"):
             for work, _ in entries:
                 places.setdefault(work, []).append(key)
     for key, record in dump.items():
@@ -52,15 +51,15 @@ def _nowhere(dump: dict[str, Any]) -> Iterator[str]:
 
 
 def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dict[str, Any]) -> Iterator[str]:
-    live = dump.get(f"sl1:{run}:live", set())
+    live = dump.get(f"sl2:{run}:live", set())
     if record["state"] in ENDED:
         if where or live or "token" in record:
             yield f"{run} has ended but stands in {where}, with subscribers {live}"
         return
-    expected = {"queued": f"sl1:queue:{record['lane']}", "retrying": "sl1:schedule"}.get(
-        record["state"], "sl1:lease"
+    expected = {"queued": f"sl2:queue:{record['lane']}", "retrying": "sl2:schedule"}.get(
+        record["state"], "sl2:lease"
     )
-    claimed = run in dump.get(f"sl1:running:{record['lane']}", set())
+    claimed = run in dump.get(f"sl2:running:{record['lane']}", set())
     if claimed != (record["state"] == "running"):
         yield f"{run} is {record['state']} but counted otherwise"
     if where != [expected]:
@@ -70,7 +69,7 @@ def _misplaced_run(run: str, record: dict[str, str], where: list[str], dump: dic
     if not live:
         yield f"{run} is {record['state']} for nobody"
     for job in live:
-        subscriber = dump.get(f"sl1:{job}", {})
+        subscriber = dump.get(f"sl2:{job}", {})
         if "status" in subscriber or subscriber.get("run") != run:
             yield f"{run} has the subscriber {job}, which is {subscriber}"
 
@@ -79,7 +78,7 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
     waits_for_pictures = "run" not in record and "status" not in record
     if len(where) != int(waits_for_pictures):
         yield f"{job} stands in {where}: {record}"
-    if "run" in record and "status" not in record and job not in dump.get(f"sl1:{record['run']}:live", set()):
+    if "run" in record and "status" not in record and job not in dump.get(f"sl2:{record['run']}:live", set()):
         yield f"{job} has not ended but its run does not know it"
 
 
@@ -87,7 +86,7 @@ def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
     """What waits stands besides in its caller's line or among the suspects; every line has its turn."""
     lines, turns, waiting = list[str](), set[str](), set[str]()
     for key, entries in dump.items():
-        kind, _, rest = key.removeprefix("sl1:").partition(":")
+        kind, _, rest = key.removeprefix("sl2:").partition(":")
         if kind == "queue":
             waiting |= {f"{rest} {work}" for work, _ in entries}
         elif kind == "turns":
@@ -96,11 +95,11 @@ def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
             lines += [f"{rest} {work}" for work, _ in entries]
         elif kind == "line":
             lines += [f"{rest.rsplit(':', 2)[0]} {work}" for work, _ in entries]
-            if rest not in turns and f"sl1:turns:{rest.rsplit(':', 1)[0]}" not in dump:
+            if rest not in turns and f"sl2:turns:{rest.rsplit(':', 1)[0]}" not in dump:
                 yield f"the line {rest} has no turn"
     if sorted(lines) != sorted(waiting):
         yield f"{waiting} wait, in line stand {lines}"
-    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl1:line:{turn}" not in dump)
+    yield from (f"{turn} has a turn and no line" for turn in turns if f"sl2:line:{turn}" not in dump)
 
 
 def untold(view: JobView, events: list[Event]) -> Iterator[str]:

@@ -142,7 +142,7 @@ class Records:
         return self.run(claims.give_back(self.settings, claim, reason=reason, error=error))
 
     def renew(self, *held: Claim) -> list[str]:
-        return self.run(claims.renew(self.settings, [(c.id, c.token) for c in held]))
+        return self.run(claims.renew(self.settings, "worker_01", [(c.id, c.token) for c in held]))
 
     def rescue(self) -> list[tuple[str, str]]:
         return self.run(claims.rescue(self.settings))
@@ -152,7 +152,7 @@ class Records:
 
     def audit(self) -> dict[str, int]:
         """One walk over every key."""
-        names = sorted(key.removeprefix("sl1:") for key in self.key_names())
+        names = sorted(key.removeprefix("sl2:") for key in self.key_names())
         return self.run(audit.audit(self.settings, names))
 
     def expire(self) -> list[str]:
@@ -206,7 +206,7 @@ class Records:
         return [e.type for e in self.events(job)]
 
     def key_names(self) -> set[str]:
-        return set(self.client.keys("sl1:*"))
+        return set(self.client.keys("sl2:*"))
 
     def dump(self) -> dict[str, Any]:
         """Everything in the store, to see that nothing changed."""

@@ -28,6 +28,7 @@ def test_a_picture_that_is_gone_says_so(blobs: Blobs) -> None:
 async def test_deleting_what_is_gone_already_is_no_error(blobs: Blobs) -> None:
     name = digest(b"picture")
     await blobs.write_async(name, b"picture")
-    await blobs.delete_async([name, name])
+    blobs.delete(name)
+    blobs.delete(name)
     with pytest.raises(BlobMissingError):
         blobs.read(name)

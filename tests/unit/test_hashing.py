@@ -6,7 +6,7 @@ import pytest
 from api.dialects.hf import from_bytes, from_hf
 from api.dialects.native import from_job
 from api.dialects.openai_chat import from_chat
-from shared.hashing import canonical, digest, request_hash
+from shared.hashing import canonical, request_hash
 from shared.request import Image, Message, Parameters, Request, Text
 
 A, B = Image(digest="a" * 64), Image(digest="b" * 64)
@@ -129,8 +129,3 @@ def test_a_continued_answer_by_every_wire_shares_a_hash() -> None:
         from_bytes(b'{"inputs": ' + str(turns).replace("'", '"').encode() + b"}", None, "").request,
     ]
     assert len({request_hash(r, "main") for r in requests}) == 1
-
-
-def test_digest_keeps_its_parts_apart() -> None:
-    assert digest(b"POST", b"/v1/jobs", b"{}") == digest(b"POST", b"/v1/jobs", b"{}")
-    assert len({digest(b"ab", b"c"), digest(b"a", b"bc"), digest(b"abc"), digest(b"abc", b"")}) == 4

@@ -221,7 +221,7 @@ def test_text_event_carries_its_offset_and_ids() -> None:
     event = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_125)
     assert to_event(event, QUEUED) == (
         "text",
-        "2",
+        2,
         {"job_id": QUEUED.id, "at": 1_700_000_000.125, "start": 0, "text": "A red", "ids": [5, 6]},
     )
 
@@ -229,7 +229,7 @@ def test_text_event_carries_its_offset_and_ids() -> None:
 def test_last_event_carries_the_job() -> None:
     view = succeeded()
     event = Event(3, "succeeded", {}, 1_700_000_000_750)
-    assert to_event(event, view) == ("succeeded", "3", {"at": 1_700_000_000.75, "job": to_job(view)})
+    assert to_event(event, view) == ("succeeded", 3, {"at": 1_700_000_000.75, "job": to_job(view)})
 
 
 def test_problem_names_field_request_and_whether_to_try_again() -> None:

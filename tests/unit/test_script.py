@@ -8,7 +8,7 @@ import pytest
 
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store import admission, audit, claims, jobs, upkeep, workers
+from shared.store import admission, audit, claims, jobs, room, upkeep, workers
 from shared.store.admission import Placing
 from shared.store.claims import Claim
 from shared.store.script import FOLDER, Call, Script, Store, T
@@ -50,17 +50,19 @@ def calls() -> Iterator[Call]:
         retry_of="job_0",
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
+    yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.touch(("d",), "job_1")
     yield admission.guess("model.m", 1.0)
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
-    yield claims.renew(SETTINGS, [("run_1", "t")])
+    yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, start=0, text="x", ids=(1,))
     yield claims.settle(SETTINGS, CLAIM, answer(), fingerprint="f")
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
-    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR)
+    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
     yield claims.rescue(SETTINGS)
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
+    yield room.memory()
     yield upkeep.due()
     yield upkeep.expire(SETTINGS)
     yield upkeep.pause("model.m", paused=True)

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL.Image import Image as Picture
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shared.models import Model
 from shared.request import Frozen, Message, Request, Text
-from shared.settings import SettingsError, settings
+from shared.settings import settings
 from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import Gate
+from worker.engines.options import read_options
 from worker.engines.transcript import Transcript
 
 CONTEXT_LENGTH = 4096
@@ -49,7 +50,7 @@ class EchoEngine(Engine):
     def __init__(self, model: Model) -> None:
         self.rows = model.rows
         self._model = model
-        self._options = _options(model)
+        self._options = read_options(model, EchoOptions, self.name)
         self._gate = Gate(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
 
@@ -124,18 +125,6 @@ class EchoEngine(Engine):
             prompt_tokens=prompt.tokens,
             context_length=self._context_length,
         )
-
-
-def _options(model: Model) -> EchoOptions:
-    try:
-        return EchoOptions.model_validate(model.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(EchoOptions.model_fields)
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"model {model.id}: options.{where}: {first['msg']} (the echo engine knows {known})"
-        ) from None
 
 
 def _last_user(request: Request) -> Message:

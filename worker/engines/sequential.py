@@ -3,22 +3,18 @@
 No code here knows a model family. Prompts are prepared by the calling threads meanwhile.
 """
 
-from collections.abc import Sequence
-
 import torch
-from PIL.Image import Image as Picture
 
 from shared.models import Model
-from shared.request import Request
 from shared.settings import SettingsError
-from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.base import Finish, Row
 from worker.engines.gate import Gate
 from worker.engines.loaded import LoadedModel
+from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.sampling import Confidence, Penalties, Replay, Steps, blame_parameters
-from worker.engines.weights import load_guess
 
 
-class SequentialEngine(Engine):
+class SequentialEngine(LoadedEngine):
     """`generate()` behind a lock.
 
     Seeds use torch's process-wide generator, as `generate()` does: one such engine per process.
@@ -30,7 +26,7 @@ class SequentialEngine(Engine):
     def __init__(self, model: Model) -> None:
         if model.options:
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
-        self._model = model
+        super().__init__(model)
         self._gate = Gate(self.rows)
 
     def load(self) -> None:
@@ -38,22 +34,7 @@ class SequentialEngine(Engine):
         self.start(LoadedModel(self._model))
 
     def start(self, loaded: LoadedModel) -> None:
-        """Take over a model that is in memory."""
         self._loaded = loaded
-
-    def load_guess(self) -> tuple[float, str]:
-        return load_guess(self._model)
-
-    @property
-    def facts(self) -> ModelFacts:
-        return self._loaded.facts
-
-    @property
-    def fingerprint(self) -> str:
-        return self._loaded.fingerprint(self.name)
-
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
-        return self._loaded.prompt(request, pictures)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""

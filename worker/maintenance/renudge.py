@@ -3,7 +3,7 @@
 A spare nudge costs a worker one look at an empty line; a missing one would leave work waiting for ever.
 """
 
-from shared.store.nudges import MOST, Nudger
+from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import backlog
 
@@ -16,7 +16,7 @@ def send_missing(store: Store, nudger: Nudger) -> int:
     for lane, waiting in backlog(store).items():
         listed = nudger.listed(lane) if waiting else 0
         if listed < min(waiting, FEW):
-            count = min(waiting, MOST) - listed
+            count = min(waiting, FEW) - listed
             nudger.send(lane, count)
             sent += count
     return sent

@@ -1,17 +1,35 @@
 """The passes that watch the clock: what is due goes into line, what is too late ends."""
 
+import time
+from collections.abc import Callable
+
 from shared.settings import Settings
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from shared.store.upkeep import due, expire
+from shared.store.upkeep import AT_ONCE, due, expire
+
+LONGEST_S = 0.25
+"""A round goes on for so long where more is due than one call moves."""
 
 
 def start_due(store: Store, nudger: Nudger) -> int:
-    lanes = store.run(due())
-    for lane in lanes:
-        nudger.send(lane)
-    return len(lanes)
+    def move() -> int:
+        lanes = store.run(due())
+        for lane in lanes:
+            nudger.send(lane)
+        return len(lanes)
+
+    return _until_done(move)
 
 
 def end_late(settings: Settings, store: Store) -> int:
-    return len(store.run(expire(settings)))
+    return _until_done(lambda: len(store.run(expire(settings))))
+
+
+def _until_done(move: Callable[[], int]) -> int:
+    end, moved = time.monotonic() + LONGEST_S, move()
+    total = moved
+    while moved == AT_ONCE and time.monotonic() < end:
+        moved = move()
+        total += moved
+    return total

@@ -5,6 +5,7 @@ Nothing here goes through the broker: what it repairs must not depend on what ma
 
 import logging
 import threading
+from collections.abc import Callable
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
@@ -19,7 +20,7 @@ from worker.maintenance.rescue import rescue_lost
 from worker.maintenance.timing import end_late, start_due
 
 log = logging.getLogger(__name__)
-HOLD_MS = 3000
+HOLD_MS = 2000
 
 
 class Upkeep:
@@ -43,25 +44,31 @@ class Upkeep:
         self._thread.join()
 
     def run_once(self) -> dict[str, int]:
-        """One round of every pass; how much each repaired."""
-        return {
-            "rescued": rescue_lost(self._settings, self._store, self._nudger),
-            "due": start_due(self._store, self._nudger),
-            "late": end_late(self._settings, self._store),
-            "mended": self._audit.walk(),
-            "collected": self._collection.collect(),
-            "nudged": send_missing(self._store, self._nudger),
+        """One round of every pass; how much each did. One that fails does not keep the others from theirs."""
+        passes: dict[str, Callable[[], int]] = {
+            "rescued": lambda: rescue_lost(self._settings, self._store, self._nudger),
+            "due": lambda: start_due(self._store, self._nudger),
+            "late": lambda: end_late(self._settings, self._store),
+            "mended": self._audit.walk,
+            "collected": self._collection.collect,
+            "nudged": lambda: send_missing(self._store, self._nudger),
         }
+        return {name: _done(name, run) for name, run in passes.items()}
 
     def _keep_up(self) -> None:
         while not self._stopping.wait(self._settings.queue.rescue_s):
-            try:
-                if lead(self._store, self._courier, HOLD_MS):
-                    done = {name: count for name, count in self.run_once().items() if count}
-                    if done:
-                        log.info("maintenance: %s", done)
-            except Unavailable:
-                log.warning("maintenance waits: the store is out of reach")
-            except Exception:
-                # The outermost frame of this thread: one bad pass must not end all upkeep.
-                log.exception("a maintenance pass failed")
+            if _done("lead", lambda: lead(self._store, self._courier, HOLD_MS)):
+                done = {name: count for name, count in self.run_once().items() if count}
+                if done:
+                    log.info("maintenance: %s", done)
+
+
+def _done(name: str, run: Callable[[], int]) -> int:
+    try:
+        return run()
+    except Unavailable:
+        log.warning("maintenance (%s) waits: the store is out of reach", name)
+    except Exception:
+        # The outermost frame of a pass: a bad record must not end all upkeep.
+        log.exception("the maintenance pass %s failed", name)
+    return 0

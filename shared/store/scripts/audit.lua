@@ -34,8 +34,10 @@ local function stands(id, lane, state)
     return redis.call('ZSCORE', P .. 'schedule', id)
   end
   local class, caller = unpack(redis.call('HMGET', P .. id, 'priority', 'caller'))
+  local in_line = redis.call('ZSCORE', line_key(lane, class, caller), id)
+    and redis.call('ZSCORE', turns_key(lane, class), caller)
   return redis.call('ZSCORE', P .. 'queue:' .. lane, id)
-    and (redis.call('ZSCORE', line_key(lane, class, caller), id) or redis.call('ZSCORE', P .. 'suspects:' .. lane, id))
+    and (in_line or redis.call('ZSCORE', P .. 'suspects:' .. lane, id))
 end
 
 local function put_back(id)
@@ -55,7 +57,17 @@ local function put_back(id)
   end
 end
 
+-- Jobs whose records are gone wait for nothing.
+local function drop_gone(run)
+  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
+    if gone(job) then
+      redis.call('SREM', P .. run .. ':live', job)
+    end
+  end
+end
+
 local function look_at_run(run)
+  drop_gone(run)
   if ended(run) then
     if redis.call('TTL', P .. run) == -1 then
       found('undying_run')
@@ -150,6 +162,33 @@ local function look_at_line(lane)
   end
 end
 
+-- A line or the suspects of a lane: what is not waiting there goes.
+local function look_at_entries(name)
+  for _, id in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+    if redis.call('HGET', P .. id, 'state') ~= 'queued' then
+      found('stray_in_line')
+      redis.call('ZREM', P .. name, id)
+    end
+  end
+end
+
+local function look_at_turns(name, lane, class)
+  for _, caller in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+    if redis.call('EXISTS', line_key(lane, class, caller)) == 0 then
+      found('turn_without_line')
+      redis.call('ZREM', P .. name, caller)
+    end
+  end
+end
+
+-- What is remembered of turns, where nobody waits.
+local function look_at_memory(name, lane)
+  if redis.call('EXISTS', P .. 'queue:' .. lane) == 0 then
+    found('key_without_owner')
+    redis.call('DEL', P .. name)
+  end
+end
+
 -- A caller's list names jobs for as long as their records may live; the list of one whose records went is cut.
 local function look_at_list(name)
   for _, job in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
@@ -159,8 +198,14 @@ local function look_at_list(name)
   end
 end
 
+-- Keys of these kinds have a time to live, or are one and for ever.
+local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
+  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, leader = 1, lease = 1, schedule = 1,
+  deadlines = 1, watched = 1, spared = 1, outages = 1, audit = 1, dirty = 1 }
+
 local function look(name)
   local kind, rest = string.match(name, '^(%l+):(.+)$')
+  local lane, class = string.match(rest or '', '^([^:]+):?(%l*)')
   local id, beside = string.match(name, '^(%l+_%x+):(%l+)$')
   if beside then
     look_beside(name, id)
@@ -176,8 +221,16 @@ local function look(name)
     look_at_claimed(name)
   elseif kind == 'queue' then
     look_at_line(rest)
+  elseif kind == 'line' or kind == 'suspects' then
+    look_at_entries(name)
+  elseif kind == 'turns' then
+    look_at_turns(name, lane, class)
+  elseif kind == 'spent' or kind == 'clock' then
+    look_at_memory(name, lane)
   elseif kind == 'jobs' then
     look_at_list(name)
+  elseif not LASTING[kind or name] then
+    found('unknown_key')
   end
 end
 

@@ -1,21 +1,37 @@
 -- A worker says that it lives.
---   a      worker, lane, state (loading | ready | gone), print, ttl_s, facts (flat map kept on the lane)
---   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> hash
+--   a      worker, lane, state (loading | ready | gone), print, ttl_s, gap_ms, grace_ms, facts (flat map kept on
+--          the lane)
+--   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> hash, watched and spared strings
 --   returns OK
 -- @include base
 -- @include lane
+-- @include watch
 
 dirty_first()
+watch()
 local old = now - a.ttl_s * 1000
+-- A clock that was set back.
+local ahead = '(' .. now
+local was_ready = redis.call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
+local ready_before = redis.call('ZCOUNT', P .. 'ready:' .. a.lane, old, '+inf')
 for _, state in ipairs({ 'ready', 'loading' }) do
   local key = P .. state .. ':' .. a.lane
   redis.call('ZREMRANGEBYSCORE', key, '-inf', old)
+  redis.call('ZREMRANGEBYSCORE', key, ahead, '+inf')
   if state == a.state then
     redis.call('ZADD', key, now, a.worker)
     redis.call('PEXPIRE', key, math.ceil(a.ttl_s * 1000))
   else
     redis.call('ZREM', key, a.worker)
   end
+end
+-- What waited while nobody served tells nothing of how promises are kept.
+if a.state == 'ready' and ready_before == 0 then
+  begin_epoch(a.lane)
+end
+if was_ready and a.state ~= 'ready' and a.print ~= '' then
+  -- Its answers are no longer read from the cache, unless another worker of this fingerprint says that it lives.
+  redis.call('ZADD', P .. 'prints:' .. a.lane, old - 1, a.print)
 end
 if a.state == 'ready' then
   local key = P .. 'prints:' .. a.lane

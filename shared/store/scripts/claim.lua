@@ -1,5 +1,6 @@
 -- Takes the best waiting work of one lane under a lease.
---   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms, result_s, job_s
+--   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms, failures (see
+--          late.lua), result_s, job_s
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
@@ -9,6 +10,7 @@
 -- @include base
 -- @include ending
 -- @include outlook
+-- @include late
 
 local function claimed(id)
   local request, terms, attempt, chars, caller, mixed =
@@ -30,20 +32,30 @@ local EMPTYING = P .. 'emptying:' .. a.lane
 -- A worker that was to make itself empty and is not heard of again is not waited for longer.
 local EMPTYING_MS = 60000
 
--- Whether this worker may take a suspect: 'take' where it holds nothing, 'wait' where it has to become empty for
--- one first, 'no' where another does or none waits.
+-- Whether this worker may take a suspect: 'take' where it holds nothing and nothing more urgent waits, or the suspect
+-- has waited for a lease; 'wait' where it has to become empty for it first; 'no' where another does or none waits.
 local function turn_of_suspect(suspect, held)
   if not suspect then
     return 'no'
   end
-  if held == 0 then
-    return 'take'
+  local class, since = unpack(redis.call('HMGET', P .. suspect, 'priority', 'queued_at'))
+  if not class then
+    withdraw(suspect, a.lane)
+    return 'no'
   end
-  local waited = now - (redis.call('HGET', P .. suspect, 'queued_at') or now)
-  if waited > a.lease_ms then
+  local patient = now - (since or 0) <= a.lease_ms
+  if held == 0 then
+    local turn = patient and next_turn(a.lane)
+    return turn and rank(turn.class) < rank(class) and 'no' or 'take'
+  end
+  if not patient then
     redis.call('SET', EMPTYING, a.worker, 'NX', 'PX', EMPTYING_MS)
   end
-  return redis.call('GET', EMPTYING) == a.worker and 'wait' or 'no'
+  if redis.call('GET', EMPTYING) ~= a.worker then
+    return 'no'
+  end
+  redis.call('PEXPIRE', EMPTYING, EMPTYING_MS)
+  return 'wait'
 end
 
 -- The next piece of work, taken out of the line; nil where there is none for this worker.
@@ -85,14 +97,30 @@ local function answered(id)
   return run and redis.call('HGET', P .. run, 'state') == 'succeeded' and run or nil
 end
 
+-- The text of an ended run as one event's data; nil where there is none. An empty list would become {} in cjson.
+local function whole_text(run)
+  local texts, ids = {}, {}
+  for _, entry in ipairs(redis.call('XRANGE', P .. run .. ':events', '-', '+')) do
+    local fields = entry[2]
+    if fields[2] == 'text' then
+      local data = cjson.decode(fields[4])
+      table.insert(texts, data.text)
+      for _, id in ipairs(data.ids) do
+        table.insert(ids, string.format('%.0f', id))
+      end
+    end
+  end
+  local text = table.concat(texts)
+  return text ~= ''
+    and '{"start":0,"text":' .. cjson.encode(text) .. ',"ids":[' .. table.concat(ids, ',') .. ']}' or nil
+end
+
 -- Ends a run with what another one answered.
 local function copy(id, from)
   redis.call('HSET', P .. id, 'result', redis.call('HGET', P .. from, 'result'), 'print', a.print)
-  for _, entry in ipairs(redis.call('XRANGE', P .. from .. ':events', '-', '+')) do
-    local fields = entry[2]
-    if fields[2] == 'text' then
-      emit(id, 'text', fields[4])
-    end
+  local data = whole_text(from)
+  if data then
+    emit(id, 'text', data)
   end
   for _, job in ipairs(redis.call('SMEMBERS', P .. id .. ':live')) do
     redis.call('HSET', P .. job, 'cache', 'HIT')
@@ -110,6 +138,10 @@ local function lease(id)
   redis.call('HSETNX', key, 'started', now)
   redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
   redis.call('SADD', P .. 'running:' .. a.lane, id)
+  for _, other in ipairs(redis.call('SMEMBERS', HELD)) do
+    redis.call('HSET', P .. other, 'company', 1)
+    redis.call('HSET', key, 'company', 1)
+  end
   redis.call('SADD', HELD, id)
   redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
   open_attempt(id, attempt, a.worker)
@@ -124,20 +156,35 @@ local function lease(id)
   return claimed(id)
 end
 
-while true do
+-- So many answers are copied at once: each may end 256 jobs.
+local COPIES = 4
+-- So many pieces of a newer release are stepped over.
+local STEPS = 100
+
+local newer, copies, taken = {}, 0, nil
+while not taken and copies < COPIES and #newer < STEPS do
   local id, turn = next_piece()
   if not id then
-    return nil
+    break
   end
-  local state, version = unpack(redis.call('HMGET', P .. id, 'state', 'v'))
-  if state == 'queued' and tonumber(version or 1) > VERSION then
-    return nil
-  end
-  take(id, turn)
-  local earlier = state == 'queued' and is_run(id) and answered(id)
-  if earlier then
-    copy(id, earlier)
-  elseif state == 'queued' then
-    return lease(id)
+  local state = redis.call('HGET', P .. id, 'state')
+  if state == 'queued' and is_newer(id) then
+    withdraw(id, a.lane)
+    table.insert(newer, id)
+  else
+    take(id, turn)
+    if state == 'queued' and leave_late(id, 'start_by') then
+      local earlier = is_run(id) and answered(id)
+      if earlier then
+        copy(id, earlier)
+        copies = copies + 1
+      else
+        taken = lease(id)
+      end
+    end
   end
 end
+for _, id in ipairs(newer) do
+  stand(id, a.lane)
+end
+return taken

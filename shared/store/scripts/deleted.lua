@@ -1,10 +1,15 @@
--- The pictures that a purge handed over have been deleted: who waits to upload them again may go on.
+-- Pictures that were doomed have been deleted: who waits to upload them again may go on.
 --   a      digests
 --   writes doomed:<digest> string
---   returns OK
+--   returns those that somebody has come to need meanwhile, where the deletion took longer than its mark: write
+--           them again
 -- @include base
 
+local wanted = {}
 for _, digest in ipairs(a.digests) do
   redis.call('DEL', P .. 'doomed:' .. digest)
+  if redis.call('ZCOUNT', P .. 'blob:' .. digest, '(' .. now, '+inf') > 0 then
+    table.insert(wanted, digest)
+  end
 end
-return 'OK'
+return wanted

@@ -11,7 +11,7 @@ dirty_first()
 local ended = {}
 for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 'LIMIT', 0, a.limit)) do
   local known, status = redis.call('EXISTS', P .. job) == 1, redis.call('HGET', P .. job, 'status')
-  local which = known and not status and passed(job)
+  local which = known and not status and not is_newer(job) and passed(job)
   if which then
     leave(job, 'failed', a.failures[which])
     table.insert(ended, job)

@@ -1,11 +1,13 @@
 -- Puts claimed work back in line, or ends it where its budget of failures is spent.
 --   a      id, token, reason, spend (true = count a failure), max_failures, backoff_ms (after the first failure,
---          doubled by each), failure (JSON), result_s, job_s
+--          doubled by each), failure (JSON), died (true = the worker ends because of this attempt, or one beside
+--          it), max_deaths, poison (JSON), result_s, job_s
 --   writes <work> hash, lease zset, queue:<lane> zset and its lines, schedule zset
 --   returns {queued, lane} | {postponed} | {failed} | {lost}
 --   events requeued {reason} | failed
 -- @include base
 -- @include ending
+-- @include deaths
 
 local LONGEST_BACKOFF_MS = 60000
 
@@ -13,6 +15,10 @@ if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return { 'lost' }
 end
 dirty_first()
+if a.died and count_death(a.id) then
+  fail_work(a.id, a.poison)
+  return { 'failed' }
+end
 local failures = a.spend and redis.call('HINCRBY', P .. a.id, 'failures', 1) or 0
 if a.spend and failures >= a.max_failures then
   fail_work(a.id, a.failure)

@@ -1,5 +1,5 @@
 -- Reads a page of a caller's jobs, newest first.
---   a       caller, after (job id, absent = from the newest), limit, worker_ttl_s, job_s
+--   a       caller, after (job id, absent = from the newest), limit, worker_ttl_s
 --   writes  jobs:<caller> zset (forgets jobs whose record is gone)
 --   returns {view, …}, or nil where `after` is not one of the caller's jobs
 -- @include base

@@ -2,14 +2,19 @@
 --   a      job, caller, result_s, job_s
 --   writes <job> hash, <run> and all its keys, cache entry, jobs:<caller> zset, blob:<digest> zset,
 --          doomed:<digest> string
+--   repeat within a minute answers the same
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
 --           them, then run deleted.lua
 -- @include base
 -- @include ending
 
-local key = P .. a.job
+-- A repeat whose first reply was lost is answered alike.
+local REPEAT_MS = 60000
+
+local key, told = P .. a.job, P .. 'purged:' .. a.caller .. ':' .. a.job
 if not owned(a.job, a.caller) then
-  return nil
+  local before = redis.call('GET', told)
+  return before and cjson.decode(before) or nil
 end
 dirty_first()
 leave(a.job, 'cancelled', nil)
@@ -21,6 +26,7 @@ local holder = a.job
 if run then
   redis.call('SREM', P .. run .. ':holders', a.job)
   if redis.call('SCARD', P .. run .. ':holders') > 0 then
+    redis.call('SET', told, '[]', 'PX', REPEAT_MS)
     return {}
   end
   holder = run
@@ -40,4 +46,5 @@ for digest in string.gmatch(names or '', '%S+') do
     table.insert(orphans, digest)
   end
 end
+redis.call('SET', told, #orphans > 0 and cjson.encode(orphans) or '[]', 'PX', REPEAT_MS)
 return orphans

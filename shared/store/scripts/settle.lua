@@ -1,5 +1,6 @@
 -- Ends a run with the outcome of its attempt; only the holder of the claim can.
---   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), result_s, job_s
+--   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), failures (see
+--          late.lua), result_s, job_s
 --   text   result or error, as JSON
 --   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
 --   returns settled | lost
@@ -7,6 +8,7 @@
 --   events succeeded | failed
 -- @include base
 -- @include ending
+-- @include late
 -- @include lane
 
 local key = P .. a.id
@@ -19,6 +21,9 @@ if token ~= a.token then
   return 'lost'
 end
 dirty_first()
+if not leave_late(a.id, 'finish_by') then
+  return 'lost'
+end
 if a.status == 'failed' then
   redis.call('HSET', key, 'settled_by', a.token)
   fail_work(a.id, ARGV[2])

@@ -15,7 +15,7 @@
 --   events queued, where a new run waits
 -- @include base
 -- @include placing
--- @include viewing
+-- @include idempotency
 -- @include deadlines
 
 -- A job's record outlives its end by job_s; before that it can wait and run for so long.
@@ -25,14 +25,9 @@ if redis.call('EXISTS', P .. a.job) == 1 then
   return { 'known', view(a.job) }
 end
 
-local idem = a.idempotency and P .. 'idem:' .. a.caller .. ':' .. a.idempotency
-if idem and redis.call('EXISTS', idem) == 1 then
-  local digest, job = unpack(redis.call('HMGET', idem, 'digest', 'job'))
-  if digest ~= a.digest then
-    return { 'mismatch' }
-  end
-  local known = view(job)
-  return known and { 'known', known } or { 'purged' }
+local earlier = known()
+if earlier then
+  return earlier
 end
 
 local hit = a.key and not a.pending and cached(a)
@@ -64,7 +59,8 @@ for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
   end
 end
 redis.call('EXPIRE', list, life)
-if idem then
+if a.idempotency then
+  local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
   redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)
   redis.call('EXPIRE', idem, a.idempotency_s)
 end
@@ -79,6 +75,7 @@ elseif a.pending then
   take_over(a.blobs, a.job, a.job)
   if a.schedule_at and a.schedule_at > now then
     postpone(a.job, 'scheduled', a.schedule_at)
+    count_later(a.job, 1)
   else
     enqueue(a.job, 'intake')
     word = 'intake'

@@ -6,18 +6,15 @@ else beside others.
 
 import logging
 import weakref
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from PIL.Image import Image as Picture
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shared.errors import ModelFailed
 from shared.models import Model
-from shared.request import Frozen, Request
-from shared.settings import SettingsError
-from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
+from shared.request import Frozen
+from worker.engines.base import Finish, ModelFacts, Row
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
@@ -27,8 +24,9 @@ from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.running import Running
 from worker.engines.loaded import LoadedModel
+from worker.engines.loaded_engine import LoadedEngine
+from worker.engines.options import read_options
 from worker.engines.sampling import blame_parameters
-from worker.engines.weights import load_guess
 
 log = logging.getLogger(__name__)
 # A limit that follows from free memory is rounded down to this, so that workers agree on it.
@@ -46,15 +44,15 @@ class ContinuousOptions(Frozen):
     )
 
 
-class ContinuousEngine(Engine):
+class ContinuousEngine(LoadedEngine):
     """One thread of its own runs the model; task threads prepare, submit and wait."""
 
     name = "continuous"
 
     def __init__(self, model: Model) -> None:
+        super().__init__(model)
         self.rows = model.rows
-        self._model = model
-        self._options = _options(model)
+        self._options = read_options(model, ContinuousOptions, self.name)
 
     def load(self) -> None:
         """Raises ModelFailed, also where the model cannot be batched."""
@@ -67,7 +65,7 @@ class ContinuousEngine(Engine):
             ) from None
 
     def start(self, loaded: LoadedModel) -> None:
-        """Take over a model that is in memory. Raises Refusal."""
+        """Raises Refusal."""
         certificate = certify(loaded)
         budget = self._options.cache_mb
         tokens = cache_tokens(
@@ -82,20 +80,6 @@ class ContinuousEngine(Engine):
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
-
-    def load_guess(self) -> tuple[float, str]:
-        return load_guess(self._model)
-
-    @property
-    def facts(self) -> ModelFacts:
-        return self._loaded.facts
-
-    @property
-    def fingerprint(self) -> str:
-        return self._loaded.fingerprint(self.name)
-
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
-        return self._loaded.prompt(request, pictures)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""
@@ -112,18 +96,6 @@ class ContinuousEngine(Engine):
     @property
     def broken(self) -> bool:
         return bool(self._loop.broken)
-
-
-def _options(model: Model) -> ContinuousOptions:
-    try:
-        return ContinuousOptions.model_validate(model.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(ContinuousOptions.model_fields)
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(
-            f"model {model.id}: options.{where}: {first['msg']} (the engine continuous knows {known})"
-        ) from None
 
 
 def _within(facts: ModelFacts, tokens: int) -> ModelFacts:

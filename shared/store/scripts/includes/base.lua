@@ -13,8 +13,12 @@ end
 local now = a.now or clock()
 
 -- Of the records. It rises with every change that an older release cannot read: that release leaves such work to
--- workers who can.
+-- those who can.
 local VERSION = 1
+
+local function is_newer(id)
+  return tonumber(redis.call('HGET', P .. id, 'v') or 1) > VERSION
+end
 
 local function is_run(id)
   return string.sub(id, 1, 4) == 'run_'

@@ -54,17 +54,21 @@ local function end_run(run, status, failure)
 end
 
 -- Takes a job out of the fetching of its inputs, or out of the wait for its time, and lets go of what it held.
-local function leave_intake(job)
+local function leave_intake(job, outcome)
   local key = P .. job
+  if redis.call('HGET', key, 'state') == 'scheduled' then
+    count_later(job, -1)
+  end
   withdraw(job, 'intake')
   redis.call('ZREM', P .. 'schedule', job)
   unlease(job, 'intake')
+  close_attempt(job, outcome)
+  -- For a retry, like the question below.
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
-    release(digest, job)
+    hold(digest, job, now + a.result_s * 1000)
   end
   local request, terms = unpack(redis.call('HMGET', key, 'request', 'terms'))
   if request then
-    -- For a retry.
     redis.call('HSET', key .. ':asked', 'request', request, 'terms', terms)
     redis.call('EXPIRE', key .. ':asked', a.result_s)
   end
@@ -78,7 +82,7 @@ local function fail_work(id, failure)
     redis.call('HSET', P .. id, 'error', failure)
     end_run(id, 'failed', failure)
   else
-    leave_intake(id)
+    leave_intake(id, 'failed')
     end_job(id, 'failed', 0, true, failure)
   end
 end
@@ -99,17 +103,17 @@ local function ease(run, left)
   end
 end
 
--- A job leaves its run; the last one to leave ends it. Returns false where the job had ended before.
+-- A job leaves its run, and the last one to leave ends it; one that has ended stays as it ended.
 local function leave(job, status, failure)
   local key = P .. job
   if redis.call('HEXISTS', key, 'status') == 1 then
-    return false
+    return
   end
   local run = redis.call('HGET', key, 'run')
   if not run then
-    leave_intake(job)
+    leave_intake(job, status)
     end_job(job, status, 0, true, failure)
-    return true
+    return
   end
   end_job(job, status, tonumber(redis.call('HGET', P .. run, 'seq')), true, failure)
   redis.call('SREM', P .. run .. ':live', job)
@@ -119,5 +123,4 @@ local function leave(job, status, failure)
   else
     ease(run, redis.call('HGET', key, 'priority'))
   end
-  return true
 end

@@ -65,6 +65,13 @@ local function answer_ms(lane, class, caller, ready)
   return wait + tonumber(redis.call('HGET', P .. 'lane:' .. lane, 'service_ms') or 0)
 end
 
+-- Changes when something came between a promise and its keeping that no reckoning knows: a pause, an outage, the
+-- first worker of a lane.
+local function epoch(lane)
+  local own = redis.call('HGET', P .. 'lane:' .. lane, 'epoch')
+  return (own or '0') .. ' ' .. (redis.call('GET', P .. 'outages') or '0')
+end
+
 -- A factor moves up or down so that in the long run a share q of the ratios lies below it (Robbins and Monro 1951).
 local function moved(value, ratio, q)
   local step = ratio <= value and STEP * (q - 1) or STEP * q
@@ -73,9 +80,9 @@ end
 
 -- Holds a run that begins for the first time against what was promised, and learns from it.
 local function score(run, lane)
-  local wait, kind, p50, p90, since = unpack(redis.call('HMGET', P .. run, 'reckoned', 'kind', 'p50', 'p90',
-    'queued_at'))
-  if not wait then
+  local wait, kind, p50, p90, since, promised_in = unpack(redis.call('HMGET', P .. run, 'reckoned', 'kind', 'p50',
+    'p90', 'queued_at', 'epoch'))
+  if not wait or promised_in ~= epoch(lane) then
     return
   end
   local took = now - since

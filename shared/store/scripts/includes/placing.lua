@@ -90,7 +90,7 @@ local function promise(run, lane)
   local wait, kind = reckoned(lane, ready, served_first(lane, class, caller, own), 'slots')
   local half = wait * factor(lane, kind, 'p50')
   redis.call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', half,
-    'p90', math.max(half, wait * factor(lane, kind, 'p90')))
+    'p90', math.max(half, wait * factor(lane, kind, 'p90')), 'epoch', epoch(lane))
 end
 
 local function open_run(job, p, request)
@@ -127,9 +127,9 @@ local function unwritten(digests)
   return missing
 end
 
--- What of a caller's waits in a lane already.
+-- What of a caller's waits in a lane already, or will.
 local function waiting_of(lane, caller)
-  local count = 0
+  local count = tonumber(redis.call('HGET', P .. 'later:' .. lane, caller) or 0)
   for _, class in ipairs(CLASSES) do
     count = count + redis.call('ZCARD', line_key(lane, class, caller))
   end
@@ -152,7 +152,8 @@ local function refusal(p, joined)
     end
   end
   for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
-    if redis.call('ZCARD', P .. 'queue:' .. line) >= p.max_queued then
+    local later = tonumber(redis.call('HGET', P .. 'later:' .. line, '') or 0)
+    if redis.call('ZCARD', P .. 'queue:' .. line) + later >= p.max_queued then
       return 'full'
     end
     if waiting_of(line, p.caller) >= p.max_queued_caller then

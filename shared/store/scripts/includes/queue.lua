@@ -61,7 +61,7 @@ end
 
 local function leave_lease(id, lane, reason)
   unlease(id, lane)
-  redis.call('HDEL', P .. id, 'token', 'worker')
+  redis.call('HDEL', P .. id, 'token', 'worker', 'company')
   close_attempt(id, reason)
   if is_run(id) then
     emit(id, 'requeued', cjson.encode({ reason = reason }))
@@ -81,4 +81,14 @@ end
 local function postpone(id, state, due)
   redis.call('HSET', P .. id, 'state', state, 'queued_at', now)
   redis.call('ZADD', P .. 'schedule', due, id)
+end
+
+-- Scheduled jobs count for their model and caller as if they waited: later:<lane> hash, '' is the sum.
+local function count_later(job, step)
+  local lane, caller = unpack(redis.call('HMGET', P .. job, 'model_lane', 'caller'))
+  for _, field in ipairs({ '', caller }) do
+    if redis.call('HINCRBY', P .. 'later:' .. lane, field, step) <= 0 then
+      redis.call('HDEL', P .. 'later:' .. lane, field)
+    end
+  end
 end

@@ -52,8 +52,8 @@ end
 local function join_line(id, lane, class, caller, arrival)
   local line, turns = line_key(lane, class, caller), turns_key(lane, class)
   local before = first_of(line)
-  local start = before and tonumber(redis.call('ZSCORE', turns, caller)) - cost_of(before)
-    or fresh_start(lane, class, caller)
+  local known = before and redis.call('ZSCORE', turns, caller)
+  local start = known and tonumber(known) - cost_of(before) or fresh_start(lane, class, caller)
   redis.call('ZADD', line, arrival, id)
   redis.call('ZADD', turns, tag(start + cost_of(first_of(line))), caller)
 end
@@ -71,9 +71,9 @@ end
 
 local function quit_line(id, lane, class, caller)
   local line = line_key(lane, class, caller)
-  local was_first = first_of(line) == id
-  if redis.call('ZREM', line, id) == 1 and was_first then
-    go_on(lane, class, caller, tonumber(redis.call('ZSCORE', turns_key(lane, class), caller)) - cost_of(id))
+  local known = first_of(line) == id and redis.call('ZSCORE', turns_key(lane, class), caller)
+  if redis.call('ZREM', line, id) == 1 and known then
+    go_on(lane, class, caller, tonumber(known) - cost_of(id))
   end
 end
 

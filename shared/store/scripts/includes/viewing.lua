@@ -1,7 +1,7 @@
 -- One consistent read of a job, its run and its lane, as three flat lists; nil where there is no such job.
 -- @include outlook
 
-local RUN_FIELDS = { 'state', 'started', 'ended', 'result', 'error', 'seq', 'hash', 'queued_at' }
+local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash' }
 
 local function lane_view(lane)
   local fresh = now - a.worker_ttl_s * 1000
@@ -50,6 +50,8 @@ local function view(job)
       end
     end
     attempts = redis.call('LRANGE', P .. fields.run .. ':attempts', 0, -1)
+  elseif fields.status then
+    attempts = redis.call('LRANGE', P .. job .. ':attempts', 0, -1)
   end
   if not fields.status then
     lane = lane_view(fields.model_lane)

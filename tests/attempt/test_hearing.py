@@ -3,41 +3,42 @@
 import pytest
 
 from tests.support.workbench import MODEL, Workbench
-from worker.consumer import EXIT_DEAF, Consumer
+from worker.exits import Exit
+from worker.hearing import Hearing
 
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     codes: list[int] = []
-    monkeypatch.setattr("worker.consumer.os._exit", codes.append)
-    monkeypatch.setattr("worker.consumer.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.hearing.os._exit", codes.append)
+    monkeypatch.setattr("worker.hearing.PATIENCE_S", 0.0)
     return codes
 
 
-def consumer(desk: Workbench, slots: int = 1) -> Consumer:
-    return Consumer(desk.nudger, desk.leases, lane=MODEL.lane, slots=slots)
+def hearing(desk: Workbench, slots: int = 1) -> Hearing:
+    return Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=slots)
 
 
 def test_a_worker_that_no_nudge_reaches_starts_anew(desk: Workbench, left: list[int]) -> None:
-    deaf = consumer(desk)
+    deaf = hearing(desk)
     desk.nudger.send(MODEL.lane)
     deaf.check()
-    assert left == [EXIT_DEAF]
+    assert left == [Exit.DEAF]
 
 
 def test_it_finishes_what_it_has_first(desk: Workbench, left: list[int]) -> None:
-    deaf = consumer(desk, slots=2)
+    deaf = hearing(desk, slots=2)
     desk.nudger.send(MODEL.lane)
     desk.ask("x")
     with desk.leases.hold(desk.claim()):
         deaf.check()
         assert left == []
     deaf.check()
-    assert left == [EXIT_DEAF]
+    assert left == [Exit.DEAF]
 
 
 def test_a_worker_without_a_free_thread_is_not_deaf(desk: Workbench, left: list[int]) -> None:
-    busy = consumer(desk)
+    busy = hearing(desk)
     desk.nudger.send(MODEL.lane)
     desk.ask("x")
     with desk.leases.hold(desk.claim()):
@@ -46,12 +47,12 @@ def test_a_worker_without_a_free_thread_is_not_deaf(desk: Workbench, left: list[
 
 
 def test_an_idle_worker_is_not_deaf(desk: Workbench, left: list[int]) -> None:
-    consumer(desk).check()
+    hearing(desk).check()
     assert left == []
 
 
 def test_a_worker_whose_broker_is_away_is_not_deaf(desk: Workbench, left: list[int]) -> None:
-    idle = consumer(desk)
+    idle = hearing(desk)
     desk.nudger.send(MODEL.lane)
     desk.redis.kill()
     try:
@@ -64,9 +65,9 @@ def test_a_worker_whose_broker_is_away_is_not_deaf(desk: Workbench, left: list[i
 def test_a_nudge_that_arrives_shows_that_all_is_well(
     desk: Workbench, left: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.consumer.PATIENCE_S", 60.0)
-    hearing = consumer(desk)
+    monkeypatch.setattr("worker.hearing.PATIENCE_S", 60.0)
+    well = hearing(desk)
     desk.nudger.send(MODEL.lane)
-    hearing.nudged()
-    hearing.check()
+    well.nudged()
+    well.check()
     assert left == []

@@ -10,16 +10,16 @@ import time
 
 from shared.errors import Unavailable
 from shared.store.nudges import Nudger
+from worker.exits import Exit
 from worker.lease import Leases
 
 log = logging.getLogger(__name__)
-EXIT_DEAF = 73
 PATIENCE_S = 15.0
-"""Longer than any pause of the consumer between two tries to reach the broker."""
+"""Longer than any pause of Celery's consumer between two tries to reach the broker."""
 
 
-class Consumer:
-    """What this process knows of its Celery consumer: nudges it was handed, and whether more are listed."""
+class Hearing:
+    """Whether nudges still reach this process: those it was handed, and whether more are listed."""
 
     def __init__(self, nudger: Nudger, leases: Leases, *, lane: str, slots: int) -> None:
         self._nudger = nudger
@@ -38,7 +38,7 @@ class Consumer:
             self._well = time.monotonic()
         elif time.monotonic() - self._well > PATIENCE_S and not self._leases.all():
             log.critical("nudges are listed and none arrives; this worker starts anew")
-            os._exit(EXIT_DEAF)
+            os._exit(Exit.DEAF)
 
     def _ignored(self) -> bool:
         """Whether nudges are listed that a thread here could take."""

@@ -1,0 +1,215 @@
+"""The service under fire: a record server, two API processes, three workers behind proxies, two couriers."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+from PIL import Image
+from redis import Redis
+from redis.exceptions import RedisError
+
+from benchmarks.chaos.questions import PICTURE_SIZE
+from benchmarks.chaos.supervised import Supervised
+from benchmarks.server import NotStartedError, free_port, start
+from shared.models import load_models
+from shared.settings import Settings
+from sightline import processes
+
+ROOT = Path(__file__).parents[2]
+MODEL = "chaos/echo"
+WORKERS, APIS, COURIERS = 3, 2, 2
+ROWS = 16
+STEP_S = 0.02
+PICTURE = "picture.png"
+START_LIMIT_S = 90.0
+QUEUE = {"lease_s": 5.0, "renew_s": 0.5, "rescue_s": 0.2, "stall_s": 1.5, "drain_s": 1.0, "worker_ttl_s": 5.0}
+"""Shorter than the defaults, so that many recoveries fit into a run; the rest is as shipped."""
+MODELS = f"""
+[[models]]
+id = "{MODEL}"
+engine = "echo"
+rows = {ROWS}
+options = {{ step_s = {STEP_S} }}
+"""
+
+
+class Site:
+    """Every process by name: `api-1`, `worker-1`, `courier-1` and so on; the record server is apart."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._redis_port, self._password = free_port(), secrets.token_hex(8)
+        self._redis: subprocess.Popen[bytes] | None = None
+        self._proxy: subprocess.Popen[bytes] | None = None
+        self._proxy_ports = [free_port() for _ in range(WORKERS)]
+        self._web: subprocess.Popen[bytes] | None = None
+        self._web_port = free_port()
+        self._api_ports = [free_port() for _ in range(APIS)]
+        (folder / "models.toml").write_text(MODELS)
+        self.apis = [self._api(number) for number in range(APIS)]
+        self.workers = [self._worker(number) for number in range(WORKERS)]
+        self.couriers = [self._courier(number) for number in range(COURIERS)]
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self._api_ports]
+
+    @property
+    def picture(self) -> str:
+        """The address of the only picture there is."""
+        return f"http://127.0.0.1:{self._web_port}/{PICTURE}"
+
+    @property
+    def processes(self) -> list[Supervised]:
+        return [*self.apis, *self.workers, *self.couriers]
+
+    @property
+    def redis_pid(self) -> int:
+        if self._redis is None:
+            raise NotStartedError("the record server was never started")
+        return self._redis.pid
+
+    def redis(self) -> Any:
+        """A client of the harness's own; redis-py types every reply as "sync or async"."""
+        return Redis.from_url(self._redis_url(self._redis_port), socket_timeout=2)
+
+    async def start_redis(self) -> None:
+        """Until it answers, with everything that its file holds."""
+        self._redis = await asyncio.to_thread(start, self.folder, self._redis_port, self._password)
+        with self.redis() as client:
+            while True:
+                with contextlib.suppress(RedisError):
+                    await asyncio.to_thread(client.ping)
+                    return
+                await asyncio.sleep(0.01)
+
+    def end_redis(self) -> None:
+        """As a crash would."""
+        if self._redis is not None:
+            self._redis.kill()
+            self._redis.wait()
+
+    def start_proxy(self) -> None:
+        ports = map(str, (self._redis_port, *self._proxy_ports))
+        self._proxy = subprocess.Popen(  # noqa: S603
+            (sys.executable, "-m", "benchmarks.chaos.proxy", *ports),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def start_web(self) -> None:
+        """What the couriers fetch from; a process of its own, since slowness would fail a job."""
+        web = self.folder / "web"
+        web.mkdir()
+        Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)
+        argv = ("http.server", str(self._web_port), "--bind", "127.0.0.1", "--directory", str(web))
+        self._web = subprocess.Popen(  # noqa: S603
+            (sys.executable, "-m", *argv),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end_helpers(self) -> None:
+        for process in (self._proxy, self._web):
+            if process is not None:
+                process.kill()
+                # Closes the pipe too.
+                process.communicate()
+
+    def cut_off(self, worker: int) -> None:
+        """Its connections to the record server carry nothing any more and stay open."""
+        if self._proxy is None or self._proxy.stdin is None:
+            raise NotStartedError("the proxy was never started")
+        self._proxy.stdin.write(f"{worker}\n".encode())
+        self._proxy.stdin.flush()
+
+    async def until_ready(self) -> None:
+        """Until all workers are seen at every API. Raises NotStartedError."""
+        deadline = time.monotonic() + START_LIMIT_S
+        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+            for url in self.urls:
+                while not await _serves(client, url):
+                    if time.monotonic() > deadline:
+                        raise NotStartedError("\n".join(self._last_lines()))
+                    await asyncio.sleep(0.1)
+
+    def _last_lines(self) -> list[str]:
+        return [f"{process.name}: {line}" for process in self.processes for line in process.lines()[-5:]]
+
+    def _redis_url(self, port: int) -> str:
+        return f"redis://:{self._password}@127.0.0.1:{port}/0"
+
+    def _settings(self) -> Settings:
+        return Settings(log_level="warning")
+
+    def _api(self, number: int) -> Supervised:
+        argv = processes.api(self._settings(), "127.0.0.1", self._api_ports[number]).argv
+        return self._service(f"api-{number + 1}", argv, {})
+
+    def _worker(self, number: int) -> Supervised:
+        model = load_models(self.folder / "models.toml").rows[0]
+        process = processes.worker(self._settings(), model)
+        name = f"worker-{number + 1}"
+        argv = tuple("benchmarks.chaos.worker" if part == "worker.app" else part for part in process.argv)
+        env = {**process.env, "SIGHTLINE_REDIS__URL": self._redis_url(self._proxy_ports[number])}
+        return self._service(name, (*argv, "-n", f"{name}@%h"), env)
+
+    def _courier(self, number: int) -> Supervised:
+        name = f"courier-{number + 1}"
+        return self._service(name, (*processes.courier(self._settings()).argv, "-n", f"{name}@%h"), {})
+
+    def _service(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Supervised:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
+        given = {
+            "PYTHONPATH": str(ROOT),
+            "SIGHTLINE_REDIS__URL": self._redis_url(self._redis_port),
+            "SIGHTLINE_BLOBS__URL": str(self.folder / "blobs"),
+            "SIGHTLINE_MODELS_FILE": str(self.folder / "models.toml"),
+            "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+            **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
+        }
+        command = (sys.executable, "-m", *argv)
+        return Supervised(name, command, inherited | given | env, self.folder / f"{name}.log")
+
+
+async def _serves(client: httpx.AsyncClient, url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        reply = await client.get(f"{url}/status/{MODEL}")
+        return reply.status_code == 200 and reply.json().get("workers") == WORKERS
+    return False
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Site]:
+    """Everything started and serving; all of it ends with the block."""
+    with TemporaryDirectory(prefix="sightline-chaos-") as folder:
+        site = Site(Path(folder))
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            await site.start_redis()
+            site.start_proxy()
+            site.start_web()
+            keepers += [asyncio.create_task(process.keep()) for process in site.processes]
+            await site.until_ready()
+            yield site
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            site.end_helpers()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(site.redis_pid, signal.SIGCONT)
+            site.end_redis()

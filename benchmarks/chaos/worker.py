@@ -1,0 +1,66 @@
+"""The model worker as it is, with two things more: its engine hangs when told to, and what the store refuses
+of it is written down. Started as `celery -A benchmarks.chaos.worker worker …`.
+
+SIGUSR2 hangs the engine: no row makes another step, as where a device does not answer.
+"""
+
+import os
+import signal
+import sys
+import threading
+from typing import Any, TypeVar
+
+from celery import signals
+
+from shared.settings import RedisSettings
+from shared.store.script import Call, Store, connect
+from worker import app as product
+from worker import node
+from worker.engines import echo
+from worker.engines.gate import Gate
+
+T = TypeVar("T")
+HANG = signal.SIGUSR2
+LATE = ("settle", "append")
+"""Writes that name a claim; the store refuses them of a worker that has lost it."""
+app = product.app
+_hung = threading.Event()
+
+
+class HangingGate(Gate):
+    """Every row ticks at each of its steps; after the signal none comes back."""
+
+    def tick(self) -> None:
+        if _hung.is_set():
+            threading.Event().wait()
+        super().tick()
+
+
+class TellingStore(Store):
+    """Writes a line for every late write that was refused."""
+
+    def run(self, call: Call[T]) -> T:
+        reply = super().run(call)
+        if call.script.name in LATE and reply == "lost":
+            tell(f"refused {call.script.name} {call.arguments['id']}")
+        return reply
+
+
+def tell(line: str) -> None:
+    """A line that the benchmark reads in this process's log. Celery redirects what is printed otherwise."""
+    print(f"\nchaos: {line}", file=sys.__stderr__, flush=True)
+
+
+def _connect(redis: RedisSettings) -> Store:
+    return TellingStore(connect(redis).client)
+
+
+@signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _introduce(**_: Any) -> None:
+    """Which process the attempts of a worker were made in."""
+    tell(f"worker {product._node[0].worker} {os.getpid()}")
+
+
+echo.Gate = HangingGate  # type: ignore[attr-defined]
+node.connect = _connect  # type: ignore[attr-defined]
+signal.signal(HANG, lambda *_: _hung.set())

@@ -1,0 +1,1 @@
+"""Whether jobs begin when their callers were told: `python -m benchmarks.eta`."""

@@ -1,0 +1,188 @@
+"""The chaos benchmark's own judgement: a checker that finds nothing proves nothing."""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.chaos.checker import judge
+from benchmarks.chaos.faults import Landed
+from benchmarks.chaos.history import Attempt, End, History, Story
+from benchmarks.chaos.plan import DECK, plan
+from benchmarks.chaos.questions import Question
+from benchmarks.chaos.recovery import Recovery, recoveries
+from benchmarks.chaos.streams import DONE, Chat, Events, SentEvent
+
+QUESTION = Question(1, "follow", "one two three", picture=False)
+LEASE_S = 3.0
+
+
+def right() -> Story:
+    """A job that was accepted, ended once, and answered rightly."""
+    done = Attempt(1, "w", 1.0, 2.0, "succeeded")
+    end = End("succeeded", "one two three")
+    return Story(QUESTION, ids={"job_1"}, accepted_at=0.5, ended_at=2.0, ends={end}, attempts=(done,))
+
+
+def counts(story: Story, listed: set[str] | None = None) -> dict[str, int]:
+    verdict = judge(History([story], listed if listed is not None else {"job_1"}))
+    return {name: count for name, count in verdict.counts.items() if count and name != "jobs"}
+
+
+def test_a_right_history_is_clean() -> None:
+    assert counts(right()) == {}
+
+
+def test_a_job_that_nobody_knows_any_more_is_lost() -> None:
+    story = right()
+    story.missing = True
+    assert counts(story) == {"lost": 1}
+
+
+@pytest.mark.parametrize("end", [End("failed", ""), End("cancelled", ""), End("succeeded", "one two")])
+def test_a_job_that_ends_otherwise_than_it_should_is_lost(end: End) -> None:
+    story = right()
+    story.ends = {end}
+    assert counts(story) == {"lost": 1}
+
+
+def test_two_ends_of_one_job_are_seen() -> None:
+    story = right()
+    story.ends.add(End("failed", ""))
+    assert counts(story) == {"lost": 1, "doubled": 1}
+
+
+def test_two_jobs_for_one_key_are_seen() -> None:
+    story = right()
+    story.ids.add("job_2")
+    assert counts(story, {"job_1", "job_2"}) == {"doubled": 1}
+
+
+def test_a_job_that_no_client_was_told_of_is_seen() -> None:
+    assert counts(right(), {"job_1", "job_9"}) == {"doubled": 1}
+
+
+def test_the_job_of_a_client_who_got_no_answer_is_stuck_and_not_doubled() -> None:
+    assert counts(Story(QUESTION), {"job_1"}) == {"stuck": 1}
+
+
+def test_a_run_computed_to_its_end_twice_is_seen() -> None:
+    story = right()
+    story.attempts += (Attempt(2, "v", 2.0, 3.0, "succeeded"),)
+    assert counts(story) == {"doubled": 1}
+
+
+def test_a_job_without_an_end_is_stuck() -> None:
+    story = right()
+    story.ends = set()
+    assert counts(story) == {"stuck": 1}
+
+
+def test_a_question_that_was_never_accepted_is_stuck() -> None:
+    assert counts(Story(QUESTION), set()) == {"stuck": 1}
+
+
+def text(number: int, start: int, piece: str) -> SentEvent:
+    return SentEvent(number, "text", {"start": start, "text": piece})
+
+
+def end(number: int, answer: str) -> SentEvent:
+    return SentEvent(number, "succeeded", {"job": {"status": "succeeded", "result": {"text": answer}}})
+
+
+async def sent(events: Iterable[SentEvent]) -> AsyncIterator[SentEvent]:
+    for event in events:
+        yield event
+
+
+WHOLE = [text(1, 0, "one two"), text(2, 7, " three"), end(3, "one two three")]
+
+
+async def test_a_stream_read_in_two_parts_is_one_text() -> None:
+    story = right()
+    events = Events(story)
+    await events.read(sent([WHOLE[0], SentEvent(0, "error", {})]))
+    await events.read(sent(WHOLE[1:]))
+    assert (events.over, events.text, story.flaws) == (True, "one two three", [])
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param([WHOLE[0], WHOLE[2]], id="an event is left out"),
+        pytest.param([WHOLE[0], WHOLE[0], *WHOLE[1:]], id="an event comes twice"),
+        pytest.param([WHOLE[0], text(2, 6, "o three"), end(3, "one two three")], id="a piece is repeated"),
+        pytest.param([WHOLE[0], text(2, 8, "three"), end(3, "one two three")], id="a piece is left out"),
+        pytest.param([WHOLE[0], end(2, "one two three")], id="the text is shorter than the answer"),
+        pytest.param(WHOLE[:2], id="it ends cleanly before the end"),
+    ],
+)
+async def test_a_torn_stream_is_seen(events: list[SentEvent]) -> None:
+    story = right()
+    await Events(story).read(sent(events))
+    assert counts(story)["torn"] == 1
+
+
+def chunk(piece: str) -> SentEvent:
+    return SentEvent(0, "", {"choices": [{"delta": {"content": piece}}]})
+
+
+async def test_an_unfinished_chat_answer_that_ends_cleanly_is_seen() -> None:
+    story = right()
+    await Chat(story).read(sent([chunk("one two")]))
+    assert counts(story) == {"torn": 1}
+
+
+async def test_a_broken_chat_answer_with_another_text_is_seen() -> None:
+    story = right()
+    await Chat(story).read(sent([chunk("one one"), SentEvent(0, "error", {})]))
+    assert counts(story) == {"torn": 1}
+
+
+async def test_a_finished_chat_answer_is_clean() -> None:
+    story = right()
+    chat = Chat(story)
+    await chat.read(sent([chunk("one two"), chunk(" three"), SentEvent(0, "", DONE)]))
+    assert (chat.over, story.flaws) == (True, [])
+
+
+LOST = Attempt(1, "w", 10.0, 14.0, "worker_lost")
+AGAIN = Attempt(2, "v", 14.5, 15.0, "succeeded")
+KILLED = Landed("worker_killed", "worker-1", 7, 11.0, 11.0)
+
+
+def interrupted(*landed: Landed) -> tuple[Recovery, ...]:
+    story = right()
+    story.attempts = (LOST, AGAIN)
+    return recoveries([story], landed, {"w": 7, "v": 8}, LEASE_S).all
+
+
+def test_recovery_is_the_time_from_the_fault_to_the_next_claim() -> None:
+    assert interrupted(KILLED) == (Recovery("worker_killed", 3.5, after_restart=False, in_line_s=3.0),)
+
+
+def test_recovery_begins_when_the_record_store_is_back() -> None:
+    paused = Landed("redis_paused", "redis", None, 11.5, 13.0)
+    assert set(interrupted(paused, KILLED)) == {
+        Recovery("worker_killed", 1.5, after_restart=False, in_line_s=1.0),
+        Recovery("redis_paused", 1.5, after_restart=False),
+    }
+
+
+def test_recovery_behind_a_restart_is_counted_apart() -> None:
+    restarted = Landed("redis_killed", "redis", None, 8.0, 9.0)
+    assert Recovery("worker_killed", 3.5, after_restart=True, in_line_s=3.0) in interrupted(restarted, KILLED)
+
+
+def test_an_attempt_given_up_without_a_fault_is_counted() -> None:
+    story = right()
+    story.attempts = (LOST, AGAIN)
+    other = replace(KILLED, pid=8)
+    assert recoveries([story], [other], {"w": 7, "v": 8}, LEASE_S).unexplained == 1
+
+
+def test_a_seed_makes_the_same_plan_again_and_every_kind_is_in_it() -> None:
+    faults = plan(5, sum(DECK.values()), LEASE_S)
+    assert faults == plan(5, sum(DECK.values()), LEASE_S)
+    assert {fault.kind for fault in faults} == set(DECK)
+    assert all(fault.for_s > LEASE_S for fault in faults if fault.kind == "worker_paused")

@@ -1,0 +1,39 @@
+"""What every engine on transformers does alike, with the model that it has in memory."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from PIL.Image import Image as Picture
+
+from shared.models import Model
+from shared.request import Request
+from worker.engines.base import Engine, ModelFacts, Prompt
+from worker.engines.loaded import LoadedModel
+from worker.engines.weights import load_guess
+
+
+class LoadedEngine(Engine):
+    """Loads a model by itself (`load`), or takes over one that another engine has loaded (`start`)."""
+
+    _loaded: LoadedModel
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @abstractmethod
+    def start(self, loaded: LoadedModel) -> None:
+        """Take over a model that is in memory."""
+
+    def load_guess(self) -> tuple[float, str]:
+        return load_guess(self._model)
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._loaded.facts
+
+    @property
+    def fingerprint(self) -> str:
+        return self._loaded.fingerprint(self.name)
+
+    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        return self._loaded.prompt(request, pictures)

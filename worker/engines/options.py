@@ -1,0 +1,24 @@
+"""The `options` of a model's row, as the engine that it names reads them."""
+
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from shared.models import Model
+from shared.request import Frozen
+from shared.settings import SettingsError
+
+Options = TypeVar("Options", bound=Frozen)
+
+
+def read_options(model: Model, kind: type[Options], engine: str) -> Options:
+    """Raises SettingsError naming the option, and those that the engine knows."""
+    try:
+        return kind.model_validate(model.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(kind.model_fields)
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"model {model.id}: options.{where}: {first['msg']} (the engine {engine} knows {known})"
+        ) from None
