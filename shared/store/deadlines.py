@@ -2,7 +2,6 @@
 
 from shared.result import JobError
 
-
 FAILURES = ("start_by", "finish_by")
 
 

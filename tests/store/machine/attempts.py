@@ -1,0 +1,131 @@
+"""What becomes of claimed work, in plain Python."""
+
+from collections.abc import Sequence
+
+from shared.job import Attempt
+from shared.result import JobError, Result
+from shared.store.claims import Claim
+from tests.store.machine.model import Model
+from tests.store.machine.work import Work
+
+LONGEST_BACKOFF_MS = 60_000
+UNHEARD_MS = 3000
+POISON = JobError(code="poison", message="3 workers were lost on this request alone.")
+
+
+def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str) -> Claim:
+    """What the worker is handed."""
+    number = len(work.attempts) + 1
+    work.attempts.append(Attempt(number, worker, model.now))
+    work.state, work.worker, work.token, work.charged = "running", worker, token, True
+    work.expires = model.now + round(model.settings.queue.lease_s * 1000)
+    others = [w for w in model.held(worker) if w is not work]
+    for one in (work, *others) if others else ():
+        one.company = True
+    if work.is_run:
+        work.mixed = work.mixed or (bool(work.text) and work.fingerprint != fingerprint)
+        work.fingerprint = fingerprint
+        work.tell("running", attempt=number)
+    return Claim(work.id, token, work.request, work.terms, number, len(work.text), work.caller, work.mixed)
+
+
+def answerable(model: Model, work: Work, fingerprint: str) -> Work | None:
+    """The run that answered the same already, under this fingerprint."""
+    return model.entry(work.key, fingerprint) if work.key and not work.text else None
+
+
+def copy(model: Model, work: Work, source: Work, fingerprint: str) -> None:
+    work.result, work.fingerprint = source.result, fingerprint
+    told = [data for kind, data in source.events if kind == "text"]
+    if told:
+        text, ids = "".join(data["text"] for data in told), [i for data in told for i in data["ids"]]
+        work.tell("text", start=0, text=text, ids=ids)
+    for job in work.live:
+        job.cache = "HIT"
+    model.end_run(work, "succeeded")
+
+
+def append(model: Model, claim: Claim, start: int, text: str) -> str:
+    run = model.holder_of(claim.id, claim.token)
+    if run is None or (start + len(text) > len(run.text) and start != len(run.text)):
+        return "lost"
+    if start == len(run.text):
+        run.text += text
+        run.tell("text", start=start, text=text, ids=[1])
+    return "ok"
+
+
+def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: str) -> str:
+    known = model.runs.get(claim.id)
+    if known and known.settled_by == claim.token:
+        return "settled"
+    run = model.holder_of(claim.id, claim.token)
+    if run is None:
+        return "lost"
+    if not model.leave_late(run, "finish_by"):
+        return "lost"
+    run.settled_by = claim.token
+    if isinstance(outcome, JobError):
+        model.end_run(run, "failed", outcome)
+        return "settled"
+    run.result = outcome
+    if run.key and not run.mixed:
+        model.entries[run.key, fingerprint] = (run, model.now + model.result_ms)
+    model.end_run(run, "succeeded")
+    return "settled"
+
+
+def fail_intake(model: Model, claim: Claim, error: JobError) -> str:
+    job = model.jobs.get(claim.id)
+    if job and job.settled_by == claim.token:
+        return "settled"
+    work = model.holder_of(claim.id, claim.token)
+    if work is None or job is None:
+        return "lost"
+    job.settled_by = claim.token
+    model.fail(work, error)
+    return "settled"
+
+
+def count_death(model: Model, work: Work) -> bool:
+    """Whether it was once too often."""
+    work.deaths += 1
+    work.deaths_alone += not work.company
+    return work.deaths_alone >= model.settings.queue.max_deaths
+
+
+def give_back(model: Model, claim: Claim, error: JobError | None, reason: str, died: bool) -> str | None:
+    """The lane to nudge."""
+    work = model.holder_of(claim.id, claim.token)
+    if work is None:
+        return None
+    if died and count_death(model, work):
+        model.fail(work, POISON)
+        return None
+    if error is None:
+        model.requeue(work, reason)
+        return work.lane
+    work.failures += 1
+    if work.failures >= model.settings.queue.max_failures:
+        model.fail(work, error)
+        return None
+    model.leave_lease(work, reason)
+    pause = round(model.settings.queue.backoff_s * 1000) * 2 ** (work.failures - 1)
+    work.state, work.queued_at, work.due = "retrying", model.now, model.now + min(pause, LONGEST_BACKOFF_MS)
+    return None
+
+
+def renew(model: Model, worker: str, claims: Sequence[Claim]) -> list[str]:
+    """The tokens that are no longer good. What the worker never heard of goes back."""
+    lost, lease_ms = [], round(model.settings.queue.lease_s * 1000)
+    for claim in claims:
+        work = model.holder_of(claim.id, claim.token)
+        if work is None:
+            lost.append(claim.token)
+        else:
+            work.expires = model.now + lease_ms
+    for work in model.held(worker):
+        claimed = work.expires - lease_ms
+        if work.id not in {claim.id for claim in claims} and model.now - claimed > UNHEARD_MS:
+            model.requeue(work, "claim_lost")
+    return lost

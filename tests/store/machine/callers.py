@@ -1,0 +1,106 @@
+"""What callers do."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from shared.job import Priority
+from shared.store.admission import touch
+from shared.store.jobs import deleted
+from shared.times import Times
+from tests.store.machine.base import COSTS, again, pick
+from tests.store.machine.checks import misread
+from tests.store.machine.door import Terms
+from tests.store.machine.moves import PICTURES, Moves
+from tests.store.machine.work import CLASSES
+
+questions = st.sampled_from(("a", "a", "b", ""))
+people = st.sampled_from(("anne", "anne", "bob", "cem"))
+classes = st.sampled_from(CLASSES)
+costs = st.sampled_from(COSTS)
+seconds = st.sampled_from((*[None] * 5, 10, 300, 3000))
+requests = st.fixed_dictionaries(
+    {
+        "caller": people,
+        "priority": classes,
+        "cost": costs,
+        "blobs": st.sampled_from(((), (), PICTURES[:1], PICTURES[1:])),
+    }
+)
+terms = st.sampled_from(
+    (
+        *[Terms()] * 4,
+        Terms(must_be_ready=True),
+        *[Terms(idempotency="x", body="one")] * 2,
+        Terms(idempotency="x", body="other"),
+    )
+)
+
+
+class Callers(Moves):
+    """The door, a caller's reads, cancel and purge."""
+
+    @rule(question=questions, how=requests, terms=terms, start=seconds, finish=seconds, again=again)
+    def ask(self, question: str, how: Any, terms: Terms, start: Any, finish: Any, again: bool) -> None:
+        terms = replace(terms, times=self._times(start_by=start, finish_by=finish))
+        self.submit(self.placing(question, **how), terms, again=again)
+
+    @rule(how=requests, at=seconds, start=seconds, finish=seconds, again=again)
+    def ask_with_inputs_to_fetch(self, how: Any, at: Any, start: Any, finish: Any, again: bool) -> None:
+        times = self._times(schedule_at=at, start_by=start, finish_by=finish)
+        self.submit(self.placing(key=None, **how), Terms(pending=True, times=times), again=again)
+
+    @rule(one=requests, other=requests, key=st.sampled_from(("everybody:a", "everybody:a", None)))
+    def ask_the_same(self, one: Any, other: Any, key: str | None) -> None:
+        """And share the answer, where both may."""
+        for how in (one, other):
+            self.submit(self.placing(**{**how, "key": key}), Terms())
+
+    @rule(caller=people, priority=classes, cost=costs, start=seconds, finish=seconds)
+    def ask_a_lot(self, caller: str, priority: Priority, cost: int, start: Any, finish: Any) -> None:
+        terms = Terms(times=self._times(start_by=start, finish_by=finish))
+        for _ in range(4):
+            self.submit(self.placing(caller=caller, priority=priority, cost=cost), terms)
+
+    def _times(self, **given: int | None) -> Times:
+        """Given in seconds from now."""
+        return Times(**{n: self.model.now + s * 1000 for n, s in given.items() if s is not None})
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(at=pick, again=again)
+    def cancel(self, at: int, again: bool) -> None:
+        job = self.some(list(self.model.jobs.values()), at)
+        self.leave(job, again=again)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(at=pick, meets_an_upload=st.booleans(), again=again)
+    def purge(self, at: int, meets_an_upload: bool, again: bool) -> None:
+        job = self.some(list(self.model.jobs.values()), at)
+        orphans: list[str] = []
+
+        def purge() -> set[str] | None:
+            found = self.records.purge(job.id, job.caller)
+            orphans.extend(found or ())
+            return None if found is None else set(found)
+
+        self.do(purge, lambda: self.model.purge(job), again=again)
+        if orphans and meets_an_upload:
+            self.upload_meanwhile(orphans)
+        self.records.run(deleted(orphans))
+
+    def upload_meanwhile(self, orphans: list[str]) -> None:
+        placing = self.placing(blobs=orphans)
+        assert self.records.run(touch(orphans, placing.job)) == orphans, "it has to wait for the deletion"
+        self.model.upload(placing)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(at=pick)
+    def read(self, at: int) -> None:
+        """Its own caller; another one sees nothing of it and can do nothing to it."""
+        job = self.some(list(self.model.jobs.values()), at)
+        assert misread(self.records, self.model, job) == []
+        assert self.records.try_view(job.id, "mallory") is None
+        assert self.records.cancel(job.id, "mallory") is None
+        assert self.records.purge(job.id, "mallory") is None

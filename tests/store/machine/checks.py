@@ -1,0 +1,161 @@
+"""Whether the store says what the model says; each difference is one line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.job import Attempt, JobView
+from shared.store import jobs
+from tests.store.machine.model import Model
+from tests.store.machine.work import Job, Work
+from tests.support.invariants import Watch, misplaced, untold
+from tests.support.store import Records
+
+LASTING = {"sl2:arrivals", "sl2:lanes", "sl2:watched", "sl2:outages"}
+
+
+def differences(records: Records, model: Model, watch: Watch) -> list[str]:
+    """After any step."""
+    dump = records.dump()
+    return [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
+
+
+def misread(records: Records, model: Model, job: Job) -> list[str]:
+    """Where a job's stream is another than that of its run, and of its own end."""
+    events = records.events(job.id, caller=job.caller)
+    told, expected = [(e.id, e.type, e.data) for e in events], model.story(job)
+    wrong = [] if told == expected else [f"{job.id} told {told}, not {expected}"]
+    if job.run is None or job.run.id in model.runs:
+        wrong += untold(records.view(job.id, job.caller), events)
+    return wrong
+
+
+def lasting(records: Records) -> list[str]:
+    """What stays for ever and should not, once everything has ended."""
+    stays = {key for key in records.key_names() if records.client.ttl(key) == -1}
+    return [f"{key} stays for ever" for key in stays - LASTING]
+
+
+def _runs(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    found = {key.removeprefix("sl2:") for key in dump if key.startswith("sl2:run_") and key.count(":") == 1}
+    if found != set(model.runs):
+        yield f"there are the runs {found}, not {set(model.runs)}"
+    for run in model.runs.values():
+        record = dump.get(f"sl2:{run.id}", {})
+        yield from _unlike(run.id, _of_run(record), _expected_of(run))
+        told = [(fields["type"], fields["at"]) for _, fields in dump.get(f"sl2:{run.id}:events", [])]
+        if [kind for kind, _ in told] != [kind for kind, _ in run.events]:
+            yield f"{run.id} told {told}, not {run.events}"
+    entries = {key: run for key, run in dump.items() if key.startswith("sl2:cache:")}
+    expected = {f"sl2:cache:{key}:{by}": run.id for (key, by), (run, _) in model.entries.items()}
+    yield from _unlike("the cache", entries, expected)
+
+
+def _of_run(record: dict[str, str]) -> dict[str, Any]:
+    shown = {
+        name: record.get(name, "") for name in ("state", "token", "worker", "caller", "chars", "failures")
+    }
+    return shown | {"deaths": record.get("deaths"), "priority": record.get("priority")}
+
+
+def _expected_of(run: Work) -> dict[str, Any]:
+    """A run that has ended is nobody's any more, and keeps the class it had."""
+    return {
+        "state": run.state,
+        "token": run.token,
+        "worker": run.worker,
+        "caller": run.caller,
+        "chars": str(len(run.text)),
+        "failures": str(run.failures),
+        "deaths": str(run.deaths),
+        "priority": run.priority if run.live else ...,
+    }
+
+
+def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    found: dict[str, set[str]] = {}
+    for key, entries in dump.items():
+        if key.startswith("sl2:blob:"):
+            holders = {holder for holder, till in entries if till > model.now}
+            found |= {key.removeprefix("sl2:blob:"): holders} if holders else {}
+    yield from _unlike("the holders of pictures", found, model.holds())
+
+
+def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:
+    callers = {job.caller for job in model.jobs.values()}
+    for caller in callers:
+        views = records.run(jobs.jobs(records.settings, caller, after=None, limit=200)) or []
+        own = sorted((j for j in model.jobs.values() if j.caller == caller), key=lambda j: -j.created)
+        if [v.id for v in views] != [j.id for j in own]:
+            yield f"{caller} has {[v.id for v in views]}, not {[j.id for j in own]}"
+        for view, job in zip(views, own, strict=False):
+            yield from _unlike(job.id, _of_view(view), _expected_view(model, job))
+            yield from _odd(view)
+            yield from watch.changed(view)
+
+
+def _of_view(view: JobView) -> dict[str, Any]:
+    names = ("status", "run_id", "cache", "attempts", "error", "result", "waiting_reason", "last_event")
+    return {name: getattr(view, name) for name in (*names, "priority", "created_ms", "ended_ms")}
+
+
+def _expected_view(model: Model, job: Job) -> dict[str, Any]:
+    kept = job.run if job.run and job.run.id in model.runs else None
+    return {
+        "status": job.status or ("running" if kept and kept.started else "queued"),
+        "run_id": job.run.id if job.run else None,
+        "cache": job.cache,
+        "attempts": tuple(_seen_attempts(_attempts(kept, job), job)),
+        "error": job.error,
+        "result": kept.result if kept and job.status == "succeeded" else None,
+        "waiting_reason": _waiting_reason(model, job),
+        "last_event": job.last + job.own if job.status else len(kept.events) if kept else 0,
+        "priority": job.priority,
+        "created_ms": job.created,
+        "ended_ms": job.ended if job.status else None,
+    }
+
+
+def _attempts(kept: Work | None, job: Job) -> list[Attempt]:
+    if job.run is None:
+        return job.fetches
+    return kept.attempts if kept else []
+
+
+def _seen_attempts(attempts: list[Attempt], job: Job) -> Iterator[Attempt]:
+    """What comes after a job's own end is no longer its affair."""
+    for attempt in attempts:
+        if not job.status or (attempt.ended_ms is not None and attempt.ended_ms <= job.ended):
+            yield attempt
+        elif attempt.started_ms <= job.ended:
+            yield Attempt(attempt.number, attempt.worker, attempt.started_ms)
+
+
+def _waiting_reason(model: Model, job: Job) -> str | None:
+    work = job.work
+    if job.status or work is None or (job.run and work.state == "running"):
+        return None
+    if work.state in ("scheduled", "retrying"):
+        return work.state
+    if job.run is None:
+        return "fetching_inputs"
+    if model.paused:
+        return "paused"
+    if any(beaten >= model.fresh for beaten in model.ready.values()):
+        return "busy"
+    return "model_loading" if any(b >= model.fresh for b in model.loading.values()) else "no_worker"
+
+
+def _odd(view: JobView) -> Iterator[str]:
+    """What is foretold is not held against the model, but it has to make sense."""
+    if (view.ahead is None) != (view.waiting_reason is None):
+        yield f"{view.id} waits because {view.waiting_reason} and is told {view.ahead}"
+    if view.estimate and view.waiting_reason is None:
+        yield f"{view.id} does not wait and is told {view.estimate}"
+    if view.estimate and not 0 <= view.estimate.p50 <= view.estimate.p90:
+        yield f"{view.id} is told {view.estimate}"
+
+
+def _unlike(what: str, found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    for name in sorted(found.keys() | expected.keys()):
+        if expected.get(name) is not ... and found.get(name) != expected.get(name):
+            yield f"{what}: {name} is {found.get(name)}, should be {expected.get(name)}"

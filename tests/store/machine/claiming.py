@@ -1,0 +1,88 @@
+"""Which work a worker may be handed: any head of a caller's line, and of suspects the first, alone."""
+
+from shared.store.claims import Claim
+from tests.store.machine import attempts
+from tests.store.machine.model import Model
+from tests.store.machine.turns import Ledger
+from tests.store.machine.work import CLASSES, Work
+
+EMPTYING_MS = 60_000
+COPIES = 4
+
+
+def expected_claim(
+    model: Model,
+    ledger: Ledger,
+    got: str | None,
+    ended: set[str],
+    *,
+    lane: str,
+    worker: str,
+    token: str,
+    fingerprint: str,
+) -> Claim | None:
+    """What is right, where the work `got` was handed out, and `ended` came to its turn and ended by that.
+
+    Whose turn it was is not looked at here.
+    """
+    left, copies, heads = set(ended), 0, list[Work]()
+    while copies < COPIES and not (model.paused and lane != "intake"):
+        heads = _offered(model, lane, worker)
+        passed = next((work for work in heads if work.id in left), None)
+        if passed is None:
+            break
+        left.discard(passed.id)
+        _take(model, ledger, passed)
+        if model.leave_late(passed, "start_by"):
+            source = attempts.answerable(model, passed, fingerprint)
+            assert source is not None, f"{passed.id} was dropped"
+            attempts.copy(model, passed, source, fingerprint)
+            copies, heads = copies + 1, []
+    assert not left, f"{left} ended out of turn"
+    if got is None:
+        assert not heads, f"nothing was handed out, though {[work.id for work in heads]} wait"
+        return None
+    taken = next((work for work in heads if work.id == got), None)
+    assert taken, f"{got} was handed out, though only {[work.id for work in heads]} may be"
+    _take(model, ledger, taken)
+    assert model.leave_late(taken, "start_by"), f"{got} was too late to begin"
+    assert not attempts.answerable(model, taken, fingerprint), f"{got} has been answered already"
+    return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
+
+
+def _take(model: Model, ledger: Ledger, work: Work) -> None:
+    ledger.serve(model, work)
+    if work.suspect:
+        model.emptying.pop(work.lane, None)
+
+
+def _offered(model: Model, lane: str, worker: str) -> list[Work]:
+    """What may be next for this worker."""
+    held, waiting = model.held(worker), [w for w in model.waiting(lane) if not w.newer]
+    if len(held) == 1 and held[0].suspect:
+        return []
+    lines: dict[tuple[str, str], Work] = {}
+    for work in waiting:
+        if not work.suspect:
+            lines.setdefault((work.priority, work.caller), work)
+    heads = list(lines.values())
+    suspect = next((work for work in waiting if work.suspect), None)
+    if suspect is None:
+        return heads
+    patient = model.now - suspect.queued_at <= model.settings.queue.lease_s * 1000
+    if not held:
+        own = CLASSES.index(suspect.priority)
+        urgent = [w for w in heads if patient and CLASSES.index(w.priority) < own]
+        return urgent if urgent and len(urgent) == len(heads) else [suspect, *urgent]
+    return [] if _empties(model, lane, worker, patient) else heads
+
+
+def _empties(model: Model, lane: str, worker: str, patient: bool) -> bool:
+    """Whether this worker takes nothing more, to become empty for a suspect."""
+    mark = (worker, model.now + EMPTYING_MS)
+    if not patient:
+        model.emptying.setdefault(lane, mark)
+    if model.emptying.get(lane, ("", 0))[0] != worker:
+        return False
+    model.emptying[lane] = mark
+    return True

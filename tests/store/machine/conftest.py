@@ -1,0 +1,14 @@
+"""How long the machine runs: the same little each time, or long and random for who asks for it."""
+
+from hypothesis import HealthCheck, Phase, settings
+
+COMMON = settings(
+    deadline=None,
+    report_multiple_bugs=False,
+    phases=(Phase.reuse, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+settings.register_profile("quick", COMMON, derandomize=True, max_examples=16, stateful_step_count=60)
+settings.register_profile("nightly", COMMON, max_examples=2000, stateful_step_count=100, print_blob=True)
+settings.load_profile("quick")

@@ -1,0 +1,140 @@
+"""How the door answers, in plain Python: known, refused, a hit, a join, a wait for inputs, a new run."""
+
+from dataclasses import dataclass
+
+from shared.store.admission import NOW, Placing
+from shared.store.keys import INTAKE
+from shared.times import Times
+from tests.store.machine.model import Model
+from tests.store.machine.work import Job, Work
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a request is posted, beside what it asks."""
+
+    pending: bool = False
+    idempotency: str | None = None
+    body: str = ""
+    must_be_ready: bool = False
+    times: Times = NOW
+
+
+def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> str:
+    """The word that the door says; it has happened then."""
+    if placing.job in model.jobs:
+        return "known"
+    name = (placing.caller, terms.idempotency or "")
+    if terms.idempotency and name in model.named:
+        body, job_id, _ = model.named[name]
+        if body != terms.body:
+            return "mismatch"
+        return "known" if job_id in model.jobs else "purged"
+    hit = None if terms.pending else _cached(model, placing)
+    run = None if terms.pending or hit else _joinable(model, placing)
+    if word := None if hit else _refusal(model, placing, terms, joins=run is not None):
+        return word
+    if not (hit or run or uploaded) and _missing(model, placing):
+        return "pictures"
+    job = Job(
+        placing.job,
+        placing.caller,
+        placing.priority,
+        model.now,
+        start_by=terms.times.start_by,
+        finish_by=terms.times.finish_by,
+    )
+    model.jobs[job.id] = job
+    if terms.idempotency:
+        model.named[name] = (
+            terms.body,
+            job.id,
+            model.now + round(model.settings.retention.idempotency_s * 1000),
+        )
+    if terms.pending:
+        return _take_in(model, job, placing, terms.times.schedule_at)
+    return _place(model, job, placing, hit, run)
+
+
+def admit(model: Model, placing: Placing, token: str) -> str:
+    """What the courier hears."""
+    job = model.jobs.get(placing.job)
+    if job and job.admitted_by == token:
+        return "placed"
+    if job is None or job.intake is None or job.intake.token != token:
+        return "lost"
+    job.intake, job.admitted_by, job.blobs = None, token, ()
+    hit = _cached(model, placing)
+    run = None if hit else _joinable(model, placing)
+    return "placed" if _place(model, job, placing, hit, run) == "known" else "queued"
+
+
+def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work | None) -> str:
+    blobs = tuple(placing.blobs)
+    model.drop_uploads(job.id, blobs)
+    if hit:
+        job.run, job.cache = hit, "HIT"
+        hit.holders.add(job.id)
+        hit.kept = max(hit.kept, model.now + model.result_ms)
+        model.end_job(job, "succeeded", len(hit.events), None, own=False)
+        return "known"
+    job.cache = "COALESCED" if run else "MISS" if placing.key else "BYPASS"
+    if run is None:
+        job.run = Work(placing.run, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
+        job.run.key = placing.key
+        model.runs[job.run.id] = job.run
+        model.enqueue(job.run)
+        job.run.tell("queued")
+    else:
+        job.run = run
+    job.run.live.append(job)
+    job.run.holders.add(job.id)
+    return "known" if run else "queued"
+
+
+def _take_in(model: Model, job: Job, placing: Placing, schedule_at: int | None) -> str:
+    blobs = tuple(placing.blobs)
+    model.drop_uploads(job.id, blobs)
+    job.blobs = blobs
+    job.intake = Work(job.id, INTAKE, job.caller, blobs, placing.request, terms="{}", live=[job])
+    if schedule_at and schedule_at > model.now:
+        job.intake.state, job.intake.due, job.intake.queued_at = "scheduled", schedule_at, model.now
+        return "known"
+    model.enqueue(job.intake)
+    return "intake"
+
+
+def _cached(model: Model, placing: Placing) -> Work | None:
+    if placing.key is None:
+        return None
+    found = (model.entry(placing.key, fingerprint) for fingerprint in model.live_prints())
+    return next((run for run in found if run), None)
+
+
+def _joinable(model: Model, placing: Placing) -> Work | None:
+    same = [r for r in model.runs.values() if placing.key and r.key == placing.key and not r.over]
+    assert len(same) < 2, "two runs in flight do the same"
+    return same[0] if same else None
+
+
+def _refusal(model: Model, placing: Placing, terms: Terms, *, joins: bool) -> str | None:
+    if terms.must_be_ready and not any(beaten >= model.fresh for beaten in model.ready.values()):
+        return "unready"
+    if terms.must_be_ready and model.paused:
+        return "paused"
+    for lane in [] if joins else [placing.lane, INTAKE][: 1 + terms.pending]:
+        waiting = model.waiting(lane)
+        later = [w for w in model.all_work() if w.state == "scheduled"] if lane == placing.lane else []
+        if len(waiting) + len(later) >= model.settings.queue.max_queued:
+            return "full"
+        own = [w for w in (*waiting, *later) if w.caller == placing.caller and not w.suspect]
+        if len(own) >= model.settings.queue.max_queued_caller:
+            return "crowded"
+    return None
+
+
+def _missing(model: Model, placing: Placing) -> bool:
+    holds = model.holds()
+    return any(
+        all(holder.startswith("upload:") for holder in holds.get(digest, ())) for digest in placing.blobs
+    )

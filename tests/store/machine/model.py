@@ -1,0 +1,217 @@
+"""What the records should say, in plain Python: who waits where, who holds what, what has ended how.
+
+It says nothing of who is next: that is left open, and held against the rules of the line (turns.py).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store.admission import HOLD_S, Placing
+from tests.store.machine.work import Job, Work
+
+LAST_PRINT_MS = 86_400_000
+
+
+def too_late(name: str) -> JobError:
+    what = {"start_by": "begun", "finish_by": "ended"}[name]
+    message = f"The job had not {what} in time."
+    return JobError(code="deadline_exceeded", message=message, param=name, retryable=True)
+
+
+class Model:
+    """The state, and the few moves that the transitions share."""
+
+    def __init__(self, settings: Settings, now: int) -> None:
+        self.settings = settings
+        self.now = now
+        self.jobs: dict[str, Job] = {}
+        self.runs: dict[str, Work] = {}
+        self.entries: dict[tuple[str, str], tuple[Work, int]] = {}
+        self.named: dict[tuple[str, str], tuple[str, str, int]] = {}
+        self.uploads: dict[tuple[str, str], int] = {}
+        self.prints: dict[str, int] = {}
+        self.ready: dict[str, int] = {}
+        self.loading: dict[str, int] = {}
+        self.paused = False
+        self.told: dict[str, set[str]] = {}
+        self.watched: int | None = None
+        self.spared = 0
+        self.emptying: dict[str, tuple[str, int]] = {}
+        self._arrivals = 0
+
+    @property
+    def result_ms(self) -> int:
+        return round(self.settings.retention.result_s * 1000)
+
+    @property
+    def fresh(self) -> int:
+        """Workers heard of since then live."""
+        return self.now - round(self.settings.queue.worker_ttl_s * 1000)
+
+    def forget(self) -> None:
+        """What was kept for a time is gone after it."""
+        job_ms = self.settings.retention.job_s * 1000
+        self.jobs = {i: j for i, j in self.jobs.items() if not j.status or j.ended + job_ms > self.now}
+        self.runs = {i: r for i, r in self.runs.items() if not r.over or r.kept > self.now}
+        self.entries = {k: e for k, e in self.entries.items() if e[1] > self.now}
+        self.named = {k: n for k, n in self.named.items() if n[2] > self.now}
+        self.uploads = {k: till for k, till in self.uploads.items() if till > self.now}
+        self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
+
+    def all_work(self) -> Iterator[Work]:
+        yield from (run for run in self.runs.values() if not run.over)
+        yield from (job.intake for job in self.jobs.values() if job.intake)
+
+    def waiting(self, lane: str) -> list[Work]:
+        """In the order in which it came."""
+        return sorted(
+            (w for w in self.all_work() if w.lane == lane and w.state == "queued"), key=lambda w: w.arrival
+        )
+
+    def held(self, worker: str) -> list[Work]:
+        return [w for w in self.all_work() if w.worker == worker]
+
+    def find(self, claim_id: str) -> Work | None:
+        job = self.jobs.get(claim_id)
+        return self.runs.get(claim_id) or (job.intake if job else None)
+
+    def holder_of(self, claim_id: str, token: str) -> Work | None:
+        """The work, where the claim is still good."""
+        work = self.find(claim_id)
+        return work if work and not work.over and work.token == token else None
+
+    def live_prints(self) -> list[str]:
+        known = sorted(self.prints, key=lambda p: (self.prints[p], p))
+        live = [p for p in known if self.prints[p] >= self.fresh]
+        return live or [p for p in known if self.prints[p] >= self.now - LAST_PRINT_MS][-1:]
+
+    def entry(self, key: str, fingerprint: str) -> Work | None:
+        run = self.entries.get((key, fingerprint), (None, 0))[0]
+        return run if run and run.id in self.runs else None
+
+    def upload(self, placing: Placing) -> None:
+        for digest in placing.blobs:
+            self.uploads[digest, placing.job] = self.now + HOLD_S * 1000
+
+    def drop_uploads(self, job: str, blobs: tuple[str, ...]) -> None:
+        for digest in blobs:
+            self.uploads.pop((digest, job), None)
+
+    def holds(self) -> dict[str, set[str]]:
+        """Who holds each picture now."""
+        found: dict[str, set[str]] = {}
+        for work in (*self.all_work(), *(r for r in self.runs.values() if r.over)):
+            if not work.over or work.ended + self.result_ms > self.now:
+                for digest in work.blobs:
+                    found.setdefault(digest, set()).add(work.id)
+        for job in self.jobs.values():
+            if job.status and job.run is None and job.ended + self.result_ms > self.now:
+                for digest in job.blobs:
+                    found.setdefault(digest, set()).add(job.id)
+        for digest, uploader in self.uploads:
+            found.setdefault(digest, set()).add(f"upload:{uploader}")
+        return found
+
+    def enqueue(self, work: Work) -> None:
+        self._arrivals += 1
+        work.state, work.queued_at, work.arrival = "queued", self.now, self._arrivals
+
+    def leave_lease(self, work: Work, reason: str) -> None:
+        work.token = work.worker = ""
+        work.company = False
+        work.close_attempt(reason, self.now)
+        work.tell("requeued", reason=reason)
+
+    def requeue(self, work: Work, reason: str) -> None:
+        self.leave_lease(work, reason)
+        work.state, work.queued_at = "queued", self.now
+
+    def end_job(self, job: Job, status: str, last: int, error: JobError | None, *, own: bool) -> None:
+        job.status, job.ended, job.last, job.error, job.own = status, self.now, last, error, own
+
+    def end_run(self, run: Work, status: str, error: JobError | None = None) -> None:
+        run.token = run.worker = ""
+        run.state, run.ended, run.kept = status, self.now, self.now + self.result_ms
+        run.close_attempt(status, self.now)
+        run.tell(status, **(error.model_dump() if error else {}))
+        for job in run.live:
+            self.end_job(job, status, len(run.events), error, own=False)
+        run.live = []
+
+    def _end_intake(self, job: Job, status: str, error: JobError | None) -> None:
+        assert job.intake is not None
+        job.intake.close_attempt(status, self.now)
+        job.fetches, job.intake = job.intake.attempts, None
+        self.end_job(job, status, 0, error, own=True)
+
+    def fail(self, work: Work, error: JobError) -> None:
+        if work.is_run:
+            self.end_run(work, "failed", error)
+            return
+        self._end_intake(self.jobs[work.id], "failed", error)
+
+    def leave(self, job: Job, status: str, error: JobError | None = None) -> str:
+        """A job ends by itself; the last one to leave a run ends it. Answers how it ended."""
+        if job.status:
+            return job.status
+        if job.run is None:
+            self._end_intake(job, status, error)
+            return status
+        self.end_job(job, status, len(job.run.events), error, own=True)
+        job.run.live.remove(job)
+        if not job.run.live:
+            self.end_run(job.run, "cancelled")
+        return status
+
+    def purge(self, job: Job) -> set[str] | None:
+        """The pictures that nobody holds any more; said again to who asks again."""
+        if job.id in self.jobs:
+            self.told[job.id] = self._purge(job)
+        return self.told.get(job.id)
+
+    def _purge(self, job: Job) -> set[str]:
+        self.leave(job, "cancelled")
+        del self.jobs[job.id]
+        names = job.blobs
+        if job.run is not None:
+            job.run.holders.discard(job.id)
+            if job.run.holders or self.runs.pop(job.run.id, None) is None:
+                return set()
+            self.entries = {k: e for k, e in self.entries.items() if e[0] is not job.run}
+            names = job.run.blobs
+        return set(names) - self.holds().keys()
+
+    def leave_late(self, work: Work, name: str) -> bool:
+        """Lets the late jobs go; whether anybody is left. What has begun has met its start_by."""
+        if name == "start_by" and work.attempts:
+            return True
+        for job in list(work.live):
+            limit = getattr(job, name)
+            if limit is not None and self.now >= limit:
+                self.leave(job, "failed", too_late(name))
+        return not work.over and not any(job.status for job in work.live)
+
+    def late(self, job: Job) -> str | None:
+        """Which of a job's times has passed."""
+        work = job.work
+        assert work is not None
+        if job.finish_by is not None and self.now >= job.finish_by:
+            return "finish_by"
+        until = self.now + 1
+        if job.start_by is not None and not work.started:
+            until = job.start_by
+        elif work.state == "queued":
+            until = work.queued_at + round(self.settings.queue.start_by_s * 1000)
+        return "start_by" if self.now >= until else None
+
+    def story(self, job: Job) -> list[tuple[int, str, dict[str, Any]]]:
+        """The events its caller reads: number, kind, what is said."""
+        kept = job.run if job.run and job.run.id in self.runs else None
+        events = kept.events[: job.last] if kept and job.status else kept.events if kept else []
+        told = [(at, kind, data) for at, (kind, data) in enumerate(events, 1)]
+        if job.status and (job.own or not told):
+            error = job.error.model_dump() if job.error else {}
+            told.append((job.last + job.own, job.status, error))
+        return told

@@ -1,0 +1,68 @@
+"""What maintenance does and workers say of themselves, in plain Python."""
+
+from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS, State
+from tests.store.machine.attempts import POISON, count_death
+from tests.store.machine.model import Model, too_late
+
+
+def watch(model: Model) -> bool:
+    """Whether workers are given time to renew: nobody could write for long."""
+    queue, last = model.settings.queue, model.watched
+    model.watched = model.now
+    if last is not None and model.now - last > (GAP_ROUNDS * queue.rescue_s + 1) * 1000:
+        model.spared = model.now + round(GRACE_ROUNDS * queue.renew_s * 1000)
+    return model.spared > model.now
+
+
+def rescue(model: Model) -> dict[str, str]:
+    """The lane of each piece that was taken from its worker; empty where that was the end of it."""
+    if watch(model):
+        return {}
+    late = [w for w in model.all_work() if w.state == "running" and w.expires <= model.now]
+    rescued = {}
+    for work in late:
+        if count_death(model, work):
+            work.close_attempt("worker_lost", model.now)
+            model.fail(work, POISON)
+            rescued[work.id] = ""
+        else:
+            model.requeue(work, "worker_lost")
+            rescued[work.id] = work.lane
+    return rescued
+
+
+def due(model: Model) -> list[str]:
+    """The lanes of what may go into line again."""
+    waited = [w for w in model.all_work() if w.state in ("scheduled", "retrying") and w.due <= model.now]
+    for work in sorted(waited, key=lambda w: (w.due, w.id)):
+        if work.state == "scheduled":
+            model.enqueue(work)
+        else:
+            work.state, work.queued_at = "queued", model.now
+    return sorted(work.lane for work in waited)
+
+
+def expire(model: Model) -> set[str]:
+    """The jobs that end because one of their times has passed."""
+    late = {job.id: which for job in model.jobs.values() if not job.status and (which := model.late(job))}
+    for job, which in late.items():
+        model.leave(model.jobs[job], "failed", too_late(which))
+    return set(late)
+
+
+def beat(model: Model, worker: str, state: State, fingerprint: str) -> None:
+    """Who stops being ready is no longer read the cache for."""
+    watch(model)
+    # The whole list goes where nobody spoke up for so long.
+    if all(beaten <= model.fresh for beaten in model.ready.values()):
+        model.ready = {}
+    was_ready = worker in model.ready
+    for known, word in ((model.ready, "ready"), (model.loading, "loading")):
+        for name in [n for n, beaten in known.items() if n == worker or beaten <= model.fresh]:
+            del known[name]
+        if state == word:
+            known[worker] = model.now
+    if state == "ready":
+        model.prints[fingerprint] = model.now
+    elif was_ready:
+        model.prints[fingerprint] = model.fresh - 1

@@ -1,0 +1,114 @@
+"""Jobs and the work done for them, as plain values."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shared.job import Attempt, CacheWord, Priority
+from shared.result import JobError, Result
+
+CLASSES: tuple[Priority, ...] = ("interactive", "normal", "batch")
+SUSPECT_DEATHS = 2
+
+
+@dataclass(eq=False)
+class Work:
+    """What waits in a lane and is leased: a run, or a job whose inputs are fetched.
+
+    `live` are the jobs that wait for it, `holders` the ids of all that may read it; `kept` is until when its
+    record stays after its end.
+    """
+
+    id: str
+    lane: str
+    caller: str
+    blobs: tuple[str, ...]
+    request: str
+    terms: str = ""
+    cost: int = 1
+    key: str | None = None
+    live: list["Job"] = field(default_factory=list)
+    holders: set[str] = field(default_factory=set)
+    state: str = "queued"
+    arrival: int = 0
+    queued_at: int = 0
+    due: int = 0
+    token: str = ""
+    settled_by: str = ""
+    worker: str = ""
+    expires: int = 0
+    failures: int = 0
+    deaths: int = 0
+    deaths_alone: int = 0
+    charged: bool = False
+    company: bool = False
+    newer: bool = False
+    attempts: list[Attempt] = field(default_factory=list)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    text: str = ""
+    fingerprint: str | None = None
+    mixed: bool = False
+    result: Result | None = None
+    ended: int = 0
+    kept: int = 0
+
+    @property
+    def is_run(self) -> bool:
+        return self.id.startswith("run_")
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("succeeded", "failed", "cancelled")
+
+    @property
+    def priority(self) -> Priority:
+        """The highest of the jobs that still wait."""
+        return min((job.priority for job in self.live), key=CLASSES.index)
+
+    @property
+    def suspect(self) -> bool:
+        return self.deaths >= SUSPECT_DEATHS
+
+    @property
+    def started(self) -> bool:
+        return self.is_run and bool(self.attempts)
+
+    def tell(self, kind: str, **data: Any) -> None:
+        if self.is_run:
+            self.events.append((kind, data))
+
+    def close_attempt(self, outcome: str, now: int) -> None:
+        if self.attempts and self.attempts[-1].ended_ms is None:
+            self.attempts[-1] = replace(self.attempts[-1], ended_ms=now, outcome=outcome)
+
+
+@dataclass(eq=False)
+class Job:
+    """`intake` while it has no run, `blobs` what it held then; `status` is empty until its end.
+
+    `fetches` are the attempts at its inputs, where it ended without them.
+
+    `last` is the newest run event that its stream replays.
+    """
+
+    id: str
+    caller: str
+    priority: Priority
+    created: int
+    blobs: tuple[str, ...] = ()
+    start_by: int | None = None
+    finish_by: int | None = None
+    intake: Work | None = None
+    fetches: list[Attempt] = field(default_factory=list)
+    run: Work | None = None
+    admitted_by: str = ""
+    settled_by: str = ""
+    cache: CacheWord | None = None
+    status: str = ""
+    ended: int = 0
+    last: int = 0
+    own: bool = False
+    error: JobError | None = None
+
+    @property
+    def work(self) -> Work | None:
+        return self.run or self.intake
