@@ -112,3 +112,10 @@ def test_the_backlog_counts_every_lane(records: Records) -> None:
     assert backlog(records.store) == {INTAKE: 1, LANE: 2}
     records.claim()
     assert backlog(records.store) == {INTAKE: 1, LANE: 1}
+
+
+def test_nobody_is_sent_to_the_line_of_a_paused_model(records: Records) -> None:
+    """Workers would look again and again, and slow down what they still compute."""
+    records.submit()
+    records.pause()
+    assert backlog(records.store) == {}

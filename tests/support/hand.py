@@ -6,7 +6,7 @@ from shared import ids
 from shared.models import Model
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
-from shared.store import claims, upkeep, workers
+from shared.store import claims, jobs, upkeep, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
@@ -71,7 +71,7 @@ class Hand:
 
     def idle(self) -> bool:
         """Whether nothing waits in the line."""
-        return workers.backlog(self.store).get(self.model.lane, 0) == 0
+        return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
 
     def say(self, claim: claims.Claim, text: str, start: int = 0) -> str:
         return self.store.run(claims.append(claim, start=start, text=text, ids=[7]))
