@@ -96,9 +96,22 @@ class Submission:
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         terms.times.check(time.time_ns() // 10**6)
-        pending = any(image.url for image in request.images) or terms.times.schedule_at is not None
         samples = model.samples if lane.samples is None else lane.samples
         reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)
+        return await self._admitted(await self._ask(request, terms, model, paths, data, reuse=reuse), model)
+
+    async def _ask(
+        self,
+        request: Request,
+        terms: Terms,
+        model: Model,
+        paths: dict[str, str],
+        data: dict[str, bytes],
+        *,
+        reuse: bool,
+    ) -> Submitted:
+        """What the store says, after uploading the pictures that it asks for."""
+        pending = any(image.url for image in request.images) or terms.times.schedule_at is not None
         placing = _placing(request, terms, model, reuse=reuse, pending=pending)
         ask = partial(
             submit,
@@ -119,7 +132,7 @@ class Submission:
                 raise CallerError("result_expired", "The pictures of this job are no longer kept.")
             await self._upload(placing.job, {name: data[name] for name in answer.missing})
             answer = await self._store.run(ask(uploaded=True))
-        return await self._admitted(answer, model)
+        return answer
 
     async def _earlier(self, terms: Terms) -> Submitted | None:
         """What this Idempotency-Key was answered: a repeat is asked for nothing that has changed since."""

@@ -76,9 +76,8 @@ def _question(rng: random.Random, templates: tuple[str, ...]) -> str:
 
 def _over_and_over(rng: random.Random) -> str:
     """A key that got stuck, or a paste that went wrong: without these the answer never ends."""
-    piece = rng.choice(
-        (rng.choice(TYPED.replace(" ", "")).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ")
-    )
+    foreign = chr(rng.randint(*rng.choice(SCRIPTS)))
+    piece = rng.choice((rng.choice(TYPED).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ", foreign))
     return (piece * rng.randint(10, 120))[: rng.randint(20, 160)].strip() or "?"
 
 
