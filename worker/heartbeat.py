@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from shared.errors import Unavailable
 from shared.settings import Settings
-from shared.store.claims import renew
+from shared.store.claims import give_back, renew
 from shared.store.script import Store
 from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
@@ -120,9 +120,16 @@ class Heartbeat:
             self._leave_broken()
         idle = self._stall.hung_s(self._progress)
         if idle is not None:
-            # A hung device cannot be stopped from inside: the leases run out and the supervisor starts anew.
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
-            os._exit(Exit.STALLED)
+            self._leave_hung()
+
+    def _leave_hung(self) -> None:
+        """A hung device cannot be stopped from inside: its runs go on elsewhere, a supervisor starts anew."""
+        for lease in self._leases.all():
+            with suppress(Unavailable):
+                back = give_back(self._settings, lease.claim, reason="engine_stalled", error=None, died=True)
+                self._store.run(back)
+        os._exit(Exit.STALLED)
 
     def _leave_broken(self) -> None:
         """Only a new process can use the device again; this one goes once its runs are given back."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from benchmarks.chaos.faults import Landed
 from benchmarks.chaos.history import Attempt, Story
 
-GIVEN_UP = ("worker_lost", "worker_draining", "store_unavailable")
+GIVEN_UP = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
 """Outcomes of attempts that say nothing about the run: another attempt follows."""
 SLACK_S = 0.1
 """Between the harness's clock reading and the record server's."""

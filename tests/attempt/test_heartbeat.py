@@ -162,6 +162,20 @@ def test_a_worker_whose_engine_is_lost_ends_so_that_another_may_start(
     assert ended.returncode == code, ended.stderr.decode()
 
 
+def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+    monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
+    monkeypatch.setattr("worker.stall.Stall.hung_s", lambda _stall, _engine: 31.0)
+    job = desk.ask("long")
+    with desk.leases.hold(desk.claim()), beating(desk) as heartbeat:
+        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        assert left.wait(30)
+        assert [a.outcome for a in desk.job(job).attempts] == ["engine_stalled"]
+        assert desk.claim().attempt == 2
+
+
 def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
