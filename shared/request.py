@@ -53,6 +53,7 @@ class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides."""
 
     max_new_tokens: int | None = Field(default=None, ge=1)
+    min_new_tokens: int | None = Field(default=None, ge=0)
     do_sample: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=100)
     top_p: float | None = Field(default=None, gt=0, le=1)

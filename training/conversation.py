@@ -35,7 +35,7 @@ ONE = {
     "vague": 0.7,
     "outside": 1.0,
 }
-TWO = {"which": 2.2, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+TWO = {"which": 3.0, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
 KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.32, "empty": 0.01}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 
@@ -93,7 +93,8 @@ def _of_one(voice: Voice) -> Conversation:
     for _ in range(voice.rng.randint(*TURNS)):
         followed = follow_up(voice, scene, turns[-1]) if turns and voice.rng.random() < FOLLOWED else None
         turn = followed or ask(voice, scene)
-        if not _repeats(turns, turn):
+        # "What shape is it?" may ask again what was just said: that, too, is keeping the thread.
+        if followed or not _repeats(turns, turn):
             turns.append(turn)
     first, *rest = (turn.typed(voice) for turn in turns)
     return [Exchange(first, (scene,)), *map(Exchange, rest)]

@@ -41,6 +41,8 @@ KNOWN = (
     "Which image has the {n}?", "What is the {n} wearing?", "Can you drive a {n}?", "Write an essay on {p}.",
     "Which day is it?", "How many days are in a year?", "Who won the {n} in {p}?", "Where can I buy a {n}?",
     "Give me a list of {n}s.", "Would you eat a {n}?", "Does a {n} need water?", "What language do they speak in {p}?",
+    "What is the {n} doing?", "What is the {n} thinking about?", "What is the {n} waiting for?", "Can I drink this {n}?",
+    "What is the {n} pointing to?", "Can we sell this {n}?", "What is the {n} standing on?", "What is the {n} good for?",
 )  # fmt: skip
 
 UNSEEN = (

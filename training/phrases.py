@@ -87,14 +87,16 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "What is the number of {thing}s?", "How many {thing}s can you see?", "How many are there?",
         "Tell me how many {thing}s there are.", "How many {thing}s does the {image} show?", "Number of {thing}s?",
         "Could you count the {thing}s?", "How many {thing}s can you count?", "Give the number of {thing}s.",
-        "How many {thing}s could you find?", "What's the number of {thing}s?",
+        "How many {thing}s could you find?", "What's the number of {thing}s?", "Say the number of {thing}s in this {image}.",
+        "What is the total number of {thing}s in this {image}?", "What's the count of {thing}s in the {image}?",
     ),
     "count called": (
         "How many {o}s are there?", "How many {o}s are in the {image}?", "How many {o}s do you see?",
         "Count the {o}s.", "How many {o}s can you see in the {image}?", "What is the number of {o}s?",
         "Tell me how many {o}s there are.", "Number of {o}s?", "Count the {o}s in the {image}.",
         "Could you count the {o}s?", "How many {o}s can you count?", "Give the number of {o}s.",
-        "How many {o}s could you find?", "What's the number of {o}s?",
+        "How many {o}s could you find?", "What's the number of {o}s?", "Say the number of {o}s in this {image}.",
+        "What is the total number of {o}s in this {image}?", "What's the count of {o}s in the {image}?",
     ),
     "place of it": (
         "Where is it?", "And where is it?", "Where is it in the {image}?", "In which part is it?",

@@ -146,6 +146,7 @@ def generation_config(
     }
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=budget,
+        min_new_tokens=parameters.min_new_tokens and min(parameters.min_new_tokens, budget),
         do_sample=samples,
         num_beams=1,
         num_return_sequences=1,

@@ -1,7 +1,8 @@
 """The shipped model behind the engine that batches, and beside it the one that does not, as the measure."""
 
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from shared.models import Model
 from tests.engines import suite
 from worker.engines.base import Finish
+from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
 ROWS = 4
-LONG: dict[str, Any] = {"temperature": 4.0, "max_new_tokens": 24}
-"""The shipped model answers in a few words; drawn at random it says more."""
+LONG: dict[str, Any] = {"temperature": 4.0, "max_new_tokens": 40, "min_new_tokens": 40}
+"""The shipped model answers in a few words; it is made to say more."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ QUESTIONS = tuple(
             "repetition_penalty": (None, 1.3)[number % 2],
             "frequency_penalty": (None, None, 0.7)[number % 3],
             "presence_penalty": (None, 0.4)[number % 2],
-            "max_new_tokens": 3 + 5 * (number % 5),
+            "min_new_tokens": (None, 24)[number % 2],
+            "max_new_tokens": 8 + 6 * (number % 5),
         },
     )
     for number in range(12)
@@ -95,12 +98,23 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
     return harness.engine
 
 
-def crowd(asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
-    """All at once, each from a thread of its own; ended when this returns."""
-    with ThreadPoolExecutor(len(asks)) as pool:
-        return [pool.submit(ask) for ask in asks]
+def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
+    """All at once, each from a thread of its own; ended when this returns. None begins before all came."""
+    line = engine_of(harness)._loop._line
+    head, futures, complete = line.head, list[Future[Finish]](), threading.Event()
+
+    def head_of_all() -> Answer | None:
+        if len(line._waiting) + sum(future.done() for future in futures) >= len(asks):
+            complete.set()
+        return head() if complete.is_set() else None
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asks)) as pool:
+        patch.setattr(line, "head", head_of_all)
+        futures += [pool.submit(ask) for ask in asks]
+        wait(futures)
+    return futures
 
 
 def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -> list[Finish]:
     asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in questions]  # type: ignore[misc]
-    return [future.result() for future in crowd(asks)]
+    return [future.result() for future in crowd(harness, asks)]

@@ -10,7 +10,7 @@ import torch
 from shared.errors import ModelFailed
 from shared.models import Model
 from tests.engines import suite
-from tests.engines.continuous.conftest import QUESTIONS, crowded, tiny
+from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
 from worker.engines.auto import AutoEngine
 from worker.engines.base import Finish
@@ -109,7 +109,7 @@ def test_a_model_that_cannot_be_batched_is_served_one_by_one_and_says_why(
     assert (engine.name, engine.rows) == ("sequential", 1)
     assert engine.reason.startswith("not continuous: beside")
     assert "served one request at a time: beside" in caplog.text
-    assert crowded(suite.Harness(engine), QUESTIONS[:4]) == answers[:4]
+    assert [question.ask(suite.Harness(engine)) for question in QUESTIONS[:4]] == answers[:4]
 
 
 def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
@@ -120,7 +120,7 @@ def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
     assert (engine.name, engine.rows, engine.facts) == ("continuous", 4, named.facts)
     assert engine.fingerprint == named.fingerprint
     assert engine.reason.startswith("certified: ")
-    assert crowded(suite.Harness(engine)) == answers
+    assert [question.ask(suite.Harness(engine)) for question in QUESTIONS] == answers
 
 
 def family(name: str, folder: Any, **fields: Any) -> LoadedModel:

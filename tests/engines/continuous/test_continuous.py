@@ -81,7 +81,7 @@ def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite
         published_text = suite._text_behind(pieces, count)
         return question.ask(harness, published=whole.ids[:count], published_text=published_text)
 
-    resumed = crowd([lambda n=n: resume(n) for n in range(len(whole.ids) + 1)])  # type: ignore[misc]
+    resumed = crowd(harness, [lambda n=n: resume(n) for n in range(len(whole.ids) + 1)])  # type: ignore[misc]
     assert {future.result() for future in resumed} == {whole}
 
 
@@ -161,7 +161,7 @@ def test_a_cancelled_row_computes_nothing_more_and_leaves_its_place(
 
     last = harness.row("Hello", emit=emit, seed=9, temperature=4.0, max_new_tokens=30)
     rows.pop()
-    futures = crowd([lambda row=row: harness.engine.generate(row) for row in [*rows, last]])  # type: ignore[misc]
+    futures = crowd(harness, [lambda row=row: harness.engine.generate(row) for row in [*rows, last]])  # type: ignore[misc]
     assert [type(future.exception()) for future in futures] == [Cancelled] * (ROWS - 1) + [type(None)]
     assert max(fed) > 1
     assert fed[-1] == 1

@@ -29,7 +29,7 @@ def poisoned(harness: suite.Harness, answers: list[Finish], error: type[Exceptio
     """One poisoned caller among the others fails; the others do not notice."""
     asks = [lambda q=question: q.ask(harness) for question in QUESTIONS]
     poison = Question(5, {**LONG, "seed": POISON, **more})
-    futures = crowd([*asks[:3], lambda: poison.ask(harness), *asks[3:]])
+    futures = crowd(harness, [*asks[:3], lambda: poison.ask(harness), *asks[3:]])
     assert isinstance(futures.pop(3).exception(), error)
     assert [future.result() for future in futures] == answers
     assert crowded(harness) == answers
@@ -92,7 +92,7 @@ def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answe
 
     asks = [lambda q=question: q.ask(harness) for question in QUESTIONS]
     row = harness.row("Hello", emit=fail, **LONG)
-    futures = crowd([lambda: harness.engine.generate(row), *asks])
+    futures = crowd(harness, [lambda: harness.engine.generate(row), *asks])
     assert isinstance(futures.pop(0).exception(), ConnectionError)
     assert [future.result() for future in futures] == answers
 
@@ -188,7 +188,7 @@ def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
     monkeypatch.setattr(Running, "step", lambda self: broken() if len(self.answers) > 1 else step(self))
     assert not fresh.engine.broken
     questions = [Question(n, {**LONG, "seed": n}) for n in range(4)]
-    futures = crowd([lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
+    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
     assert {type(future.exception()) for future in futures} == {DeviceBroken}
     assert fresh.engine.broken
     assert fresh.engine.idle_s() == 0
