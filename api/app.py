@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from api import problems
 from api.context import ProcessContext
 from api.edge import Edge
+from api.gate import Gate
 from api.openapi import install_schema
-from api.routes import admin, chat, health, hf, hf_info, jobs, models
+from api.routes import admin, chat, health, hf, hf_info, jobs, keys, models
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -42,6 +43,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.add_middleware(Gate)
     app.add_middleware(Edge)
     problems.install(app)
     # Routes are tried one after the other: the busiest stand first.
@@ -53,6 +55,7 @@ def create_app(
         models.router,
         health.router,
         admin.router,
+        keys.router,
         hf.root_router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.

@@ -1,12 +1,20 @@
-"""Who is calling.
+"""Who is calling, as the handlers ask; `api.gate` found out."""
 
-No key is configured, so every token is accepted, as `Bearer X` and as the Hugging Face page's `Bearer: X`,
-and all callers are one. Jobs, cache scope and idempotency keys are kept by caller all the same.
-"""
+from dataclasses import dataclass
+from typing import cast
 
-LOCAL = "local"
+from fastapi import Request
+
+KEY = "sightline.caller"
 
 
-def caller_of() -> str:
-    """The tenant whose jobs a request sees."""
-    return LOCAL
+@dataclass(frozen=True)
+class Caller:
+    """The tenant whose jobs a request sees; `max_queued` is what its key says of its own line, if it does."""
+
+    id: str
+    max_queued: int | None = None
+
+
+def caller_of(request: Request) -> Caller:
+    return cast(Caller, request.scope[KEY])

@@ -21,6 +21,7 @@ from api.preferences import waits_for_model
 from api.sse import DONE, EventStream, block, comment
 from api.submission import Terms
 from shared.job import JobView
+from shared.logprobs import Logprobs, logprobs_of
 from shared.result import FinishReason, Usage
 
 
@@ -32,7 +33,7 @@ class Form:
     id: Callable[[JobView], str]
     whole: Callable[[JobView, str, int], dict[str, Any]]
     opening: Callable[[ChunkHead], tuple[dict[str, Any], ...]]
-    piece: Callable[[ChunkHead, str], dict[str, Any]]
+    piece: Callable[[ChunkHead, str, Logprobs | None], dict[str, Any]]
     finish: Callable[[ChunkHead, FinishReason], dict[str, Any]]
     usage: Callable[[ChunkHead, Usage], dict[str, Any]]
 
@@ -52,7 +53,7 @@ TEXT = Form(
     whole=openai_completions.to_text_completion,
     opening=lambda _: (),
     piece=openai_completions.text_chunk,
-    finish=lambda head, reason: openai_completions.text_chunk(head, "", reason),
+    finish=openai_completions.text_finish_chunk,
     usage=openai_completions.text_usage_chunk,
 )
 
@@ -94,7 +95,7 @@ async def _blocks(
             if isinstance(event, str):
                 yield comment(event)
             elif event.type == "text":
-                yield opening + _data(form.piece(head, event.data["text"]))
+                yield opening + _data(form.piece(head, event.data["text"], logprobs_of(event.data)))
                 opening = b""
             elif event.last:
                 result = result_of(await context.jobs.get(view.caller, view.id))

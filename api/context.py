@@ -6,6 +6,7 @@ from typing import Protocol, cast
 from fastapi import Request
 
 from api.jobs import Jobs
+from api.keyring import Keyring
 from api.leaving import Leaving
 from api.submission import Submission
 from api.waiting import Waiting
@@ -29,6 +30,7 @@ class ProcessContext:
     jobs: Jobs
     waiting: Waiting
     leaving: Leaving
+    keyring: Keyring
     redis: Connection
 
     async def aclose(self) -> None:

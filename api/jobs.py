@@ -10,6 +10,7 @@ from shared.errors import CallerError
 from shared.job import JobView
 from shared.models import Model
 from shared.settings import Settings
+from shared.store import hooks
 from shared.store import jobs as transitions
 from shared.store.script import AsyncStore
 from shared.store.upkeep import pause
@@ -64,6 +65,21 @@ class Jobs:
         if asked.request is None:
             raise CallerError("result_expired", "What this job asked is no longer kept.")
         return asked
+
+    async def replay(self, caller: str, job_id: str) -> JobView:
+        """Tell a job's webhook its end again.
+
+        Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where it
+        has none.
+        """
+        word, view = _found(await self._store.run(hooks.replay(self._settings, caller, job_id)))
+        if view is not None:
+            return view
+        if word == "unended":
+            raise CallerError("job_not_ended", "The job has not ended yet.")
+        if word == "expired":
+            raise CallerError("result_expired", "The result of this job is no longer kept.")
+        raise CallerError("invalid_request", "The job has no webhook.")
 
     async def pause(self, model: Model, *, paused: bool) -> None:
         """Stop the beginning of a model's jobs, or let it go on."""

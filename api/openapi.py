@@ -10,11 +10,16 @@ from fastapi import FastAPI
 
 from api.description import service_shapes, shapes
 from api.description.bodies import body_schemas
-from api.description.examples import MODEL, QUEUED
+from api.description.examples import KEY_ID, MODEL, QUEUED
 from api.description.parameters import Parameter
-from api.description.responses import EXAMPLES, HEADERS, REF
+from api.description.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.description.shapes import Shape
+from api.gate import OPEN
+from api.problems import family_of
 from api.strict_json import Wire
+
+SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
+"""Of the errors of `api.problems`' families."""
 
 
 def describe(
@@ -50,12 +55,34 @@ def install_schema(app: FastAPI) -> None:
 def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     for path, operations in schema["paths"].items():
         for operation in operations.values():
+            if path not in OPEN:
+                operation["responses"] = _at_the_gate(path) | operation["responses"]
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
-                    parameter["example"] = QUEUED.id if path.startswith("/v1/jobs") else MODEL
+                    parameter["example"] = _named(path)
     schemas = _without_null_defaults(body_schemas() | _shapes())
-    schema["components"] = {"schemas": schemas, "headers": HEADERS, "examples": EXAMPLES}
+    schema["components"] = {
+        "schemas": schemas,
+        "headers": HEADERS,
+        "examples": EXAMPLES,
+        "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+    }
+    # One or the other: whether keys are asked for is the operator's setting.
+    schema["security"] = [{"key": []}, {}]
     return schema
+
+
+def _named(path: str) -> str:
+    """What the id in a path may be."""
+    if path.startswith("/v1/admin/keys"):
+        return KEY_ID
+    return QUEUED.id if path.startswith("/v1/jobs") else MODEL
+
+
+def _at_the_gate(path: str) -> dict[str, Any]:
+    """What `api.gate` answers to any call of this path that it does not let in."""
+    found = refusals(SHAPES[family_of(path)], 401, 403, 429)
+    return {str(status): response for status, response in found.items()}
 
 
 def _shapes() -> dict[str, Any]:

@@ -43,8 +43,10 @@ def terms(request: Request, body: bytes) -> Terms:
     if key and len(key) > _KEY_LIMIT:
         message = f"The key is longer than {_KEY_LIMIT} characters."
         raise CallerError("invalid_request", message, param="Idempotency-Key")
+    caller = caller_of(request)
     return Terms(
-        caller=caller_of(),
+        caller=caller.id,
+        max_queued=caller.max_queued,
         use_cache=request.headers.get("x-use-cache") not in _FALSE,
         idempotency_key=key,
         body_digest=_digest(request, body) if key else "",

@@ -103,6 +103,8 @@ def _methods(request: Request) -> list[str]:
 
 def _headers(error: ServiceError) -> dict[str, str]:
     headers = {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
     if error.retryable:
         headers["retry-after"] = retry_after(error.retry_after)
     elif error.status == 409 or error.status >= 500:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shared.errors import ModelFailed, ServiceError, Unavailable
-from shared.estimate import Calibration, Lane, loading_time
+from shared.estimate import Calibration, Lane, Reused, loading_time
 from shared.models import Model
 
 
@@ -12,7 +12,8 @@ class ModelState:
     """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready.
 
     `engine` and `engine_reason`: what computes the answers and why, as the last worker to load the model
-    said. `calibration` is how the promises to waiting callers did.
+    said. `reused` is what a worker knew of its requests already, as the last to beat said. `calibration` is
+    how the promises to waiting callers did.
     """
 
     state: str
@@ -23,6 +24,7 @@ class ModelState:
     reason: str | None = None
     engine: str | None = None
     engine_reason: str | None = None
+    reused: Reused | None = None
     paused: bool = False
     calibration: Calibration | None = None
 
@@ -39,6 +41,7 @@ def model_state(model: Model, lane: Lane) -> ModelState:
         lane.failed,
         lane.engine,
         lane.engine_reason,
+        lane.reused,
         lane.paused,
         lane.calibration,
     )

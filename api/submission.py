@@ -4,10 +4,11 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from api.readiness import model_state, not_ready
+from api.registration import registered
 from shared import ids
 from shared.addresses import check_url
 from shared.blobs import Blobs, digest
@@ -20,7 +21,7 @@ from shared.length import check_answer, check_text
 from shared.models import Model, Models
 from shared.pictures import check_request, inspect
 from shared.request import Image, Request
-from shared.reuse import reusable
+from shared.reuse import reusable, reuse_scope
 from shared.settings import PictureSettings, Settings
 from shared.store import jobs
 from shared.store.admission import DELETION_POLL_S, NOW, Placing, Submitted, guess, known, submit, touch
@@ -29,6 +30,7 @@ from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
 from shared.store.script import AsyncStore
 from shared.times import Times
+from shared.webhooks import Webhook
 
 SMALL = 64 * 2**10
 """Bytes of pictures that are read at once: handing them to a thread costs more than reading them."""
@@ -43,7 +45,8 @@ class Terms:
 
     `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too; `prompt` the raw
     one, where a model without a chat template answers a single turn. `body_digest` covers method, path and
-    body as received. `must_be_ready` refuses with 503 while no worker serves.
+    body as received. `must_be_ready` refuses with 503 while no worker serves. `max_queued` is what
+    the caller's key says of its own line, if it does.
     """
 
     caller: str
@@ -57,6 +60,8 @@ class Terms:
     times: Times = NOW
     retry_of: str | None = None
     must_be_ready: bool = False
+    max_queued: int | None = None
+    webhook: Webhook | None = None
 
 
 class Submission:
@@ -77,9 +82,9 @@ class Submission:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
-        `context_length_exceeded`, `idempotency_mismatch`, `job_purged`, `result_expired`), ModelFailed,
-        Unavailable (`model_loading`, `no_worker`, `model_paused`, `queue_full`, `caller_queue_full`,
-        `store_unavailable`).
+        `invalid_webhook_url`, `context_length_exceeded`, `idempotency_mismatch`, `job_purged`,
+        `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
+        `queue_full`, `caller_queue_full`, `store_unavailable`).
         """
         model = self._models.resolve(request.model)
         earlier = await self._earlier(terms)
@@ -96,6 +101,8 @@ class Submission:
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         terms.times.check(time.time_ns() // 10**6)
+        if terms.webhook is not None:
+            terms = replace(terms, webhook=registered(terms.webhook, terms.caller, self._settings))
         samples = model.samples if lane.samples is None else lane.samples
         reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)
         return await self._admitted(await self._ask(request, terms, model, paths, data, reuse=reuse), model)
@@ -112,7 +119,8 @@ class Submission:
     ) -> Submitted:
         """What the store says, after uploading the pictures that it asks for."""
         pending = any(image.url for image in request.images) or terms.times.schedule_at is not None
-        placing = _placing(request, terms, model, reuse=reuse, pending=pending)
+        scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
+        placing = _placing(request, terms, model, scope, pending=pending)
         ask = partial(
             submit,
             placing,
@@ -123,8 +131,10 @@ class Submission:
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
             must_be_ready=terms.must_be_ready,
+            max_queued_caller=terms.max_queued,
             times=terms.times,
             retry_of=terms.retry_of,
+            webhook=terms.webhook,
         )
         answer = await self._store.run(ask())
         if answer.word == "pictures":
@@ -246,7 +256,8 @@ def _digests(images: Sequence[Image], limits: PictureSettings) -> list[str]:
     return [digest(i.data or b"") for i in images]
 
 
-def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pending: bool) -> Placing:
+def _placing(request: Request, terms: Terms, model: Model, scope: str | None, *, pending: bool) -> Placing:
+    """`scope` says with whom the answer may be shared; None = with nobody."""
     hashed = "" if pending else request_hash(request, model.revision)
     return Placing(
         job=ids.job_id(),
@@ -256,7 +267,7 @@ def _placing(request: Request, terms: Terms, model: Model, *, reuse: bool, pendi
         lane=model.lane,
         priority=terms.priority,
         hash=hashed,
-        key=f"{terms.caller}:{hashed}" if reuse and not pending else None,
+        key=f"{scope}:{hashed}" if scope and not pending else None,
         blobs=request.digests,
         cost=cost(request, model),
         request=request.model_dump_json(exclude_none=True),

@@ -4,6 +4,7 @@ import logging
 
 from api.context import ProcessContext
 from api.jobs import Jobs
+from api.keyring import Keyring
 from api.leaving import Leaving
 from api.submission import Submission
 from api.waiting import Waiting
@@ -48,5 +49,6 @@ async def open_context(settings: Settings) -> ProcessContext:
         jobs=jobs,
         waiting=Waiting(settings, store, wakeups),
         leaving=Leaving(jobs, settings.api.leave_grace_s),
+        keyring=Keyring(settings.api, store),
         redis=Connections(store, nudger, wakeups),
     )

@@ -1,13 +1,14 @@
-"""Writes settings.md, errors.md and transitions.md from what they describe: `python -m docs.generate`."""
+"""Writes the pages that describe code or measurements from these: `python -m docs.generate`."""
 
 import re
-from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from docs import measured
+from docs.tables import rows_of
 from shared.errors import CODES
 from shared.settings import fields
 from shared.store.script import FOLDER
@@ -46,12 +47,13 @@ def pages() -> dict[Path, str]:
         HERE / "settings.md": _settings(),
         HERE / "errors.md": _errors(),
         HERE / "transitions.md": _transitions(),
+        HERE / "benchmarks.md": measured.page(),
     }
 
 
 def _settings() -> str:
     rows = [(f"`{name}`", _default(field), field.description or "") for name, field in fields()]
-    return SETTINGS + _table(("variable", "default", "meaning"), rows)
+    return SETTINGS + rows_of(("variable", "default", "meaning"), rows)
 
 
 def _errors() -> str:
@@ -60,12 +62,12 @@ def _errors() -> str:
         (f"`{name}`", str(code.status), "yes" if code.retryable else "no", code.remedy)
         for name, code in ranked
     ]
-    return ERRORS + _table(("code", "status", "repeat", "what to do"), rows)
+    return ERRORS + rows_of(("code", "status", "repeat", "what to do"), rows)
 
 
 def _transitions() -> str:
     rows = [(f"`{path.stem}`", *_header(path)) for path in sorted(FOLDER.glob("*.lua"))]
-    return TRANSITIONS + _table(("script", "what it does", "answers", "tells"), rows)
+    return TRANSITIONS + rows_of(("script", "what it does", "answers", "tells"), rows)
 
 
 def _header(path: Path) -> tuple[str, str, str]:
@@ -79,14 +81,11 @@ def _header(path: Path) -> tuple[str, str, str]:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
+    if isinstance(value, tuple):
+        value = ",".join(str(part) for part in value)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     return "" if value in (None, "", ()) else f"`{value}`"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n" + "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

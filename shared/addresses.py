@@ -132,7 +132,7 @@ def _split(url: str, param: str | None) -> SplitResult:
     except ValueError:
         raise _refusal("The URL cannot be parsed.", param) from None
     if parts.scheme not in DEFAULT_PORTS:
-        raise _refusal("Only http and https URLs are fetched.", param)
+        raise _refusal("Only http and https URLs are allowed.", param)
     if "@" in parts.netloc:
         raise _refusal("The URL holds credentials.", param)
     return parts

@@ -16,5 +16,6 @@ def cost(request: Request, model: Model) -> int:
     """At least 1."""
     text = sum(len(p.text.encode()) for m in request.messages for p in m.parts if isinstance(p, Text))
     read = text / BYTES_PER_TOKEN + TOKENS_PER_PICTURE * len(request.images)
-    answer = request.parameters.max_new_tokens or model.max_new_tokens
+    wanted = request.parameters
+    answer = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
     return max(1, round(read / READ_PER_DECODED) + answer)

@@ -34,12 +34,26 @@ CODES: dict[str, Code] = {
     "invalid_image_url": Code(
         400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."
     ),
+    "invalid_webhook_url": Code(
+        400, False, "Send an http(s) URL of a public host, without credentials, on a port like 443 or 8443."
+    ),
     "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
+    "invalid_api_key": Code(
+        401, False, "Send a key that is in force as `Authorization: Bearer sl_…`; ask the operator for one."
+    ),
+    "insufficient_scope": Code(403, False, "Use a key with the scope that the message names."),
+    "local_only": Code(
+        403, False, "Call from the service's own machine, or ask the operator to turn API keys on."
+    ),
+    "keys_off": Code(403, False, "Set SIGHTLINE_API__ADMIN_KEY and start the API again; then make keys."),
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
+    "key_not_found": Code(
+        404, False, "Use an id listed by GET /v1/admin/keys; a key that has ended stays so."
+    ),
     "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
     "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
     "job_purged": Code(410, False, "The job was deleted; submit under a new Idempotency-Key."),
@@ -57,6 +71,9 @@ CODES: dict[str, Code] = {
     "model_paused": Code(503, True, "Submit a job, which waits, or ask the operator to resume the model."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
     "caller_queue_full": Code(429, True, "Wait for Retry-After seconds; too much of yours waits already."),
+    "rate_limited": Code(
+        429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
+    ),
     "store_unavailable": Code(503, True, "Wait for Retry-After seconds; the record store is out of reach."),
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),

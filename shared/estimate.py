@@ -30,6 +30,19 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Reused:
+    """What one worker's engine has reused of earlier requests since it was loaded, and what it keeps now.
+
+    `hits` are prompts of which a part was known, `cached_tokens` those parts.
+    """
+
+    prompts: int
+    hits: int
+    cached_tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 
@@ -60,6 +73,7 @@ class Lane:
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None
+    reused: Reused | None = None
     paused: bool = False
     factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     calibration: Calibration | None = None

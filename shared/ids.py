@@ -19,6 +19,10 @@ def worker_id() -> str:
     return f"worker_{secrets.token_hex(8)}"
 
 
+def key_id() -> str:
+    return f"key_{secrets.token_hex(8)}"
+
+
 def token() -> str:
     """A claim's fence: made by the claimer, so a repeated claim call is recognised."""
     return secrets.token_hex(16)

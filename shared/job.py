@@ -46,6 +46,42 @@ class Attempt:
     outcome: str | None = None
 
 
+GONE = 410
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One try at calling a webhook, begun at `at_ms`.
+
+    `status` is None where no answer came, `error` says why it did not count.
+    """
+
+    event: str
+    at_ms: int
+    took_ms: int
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def taken(self) -> bool:
+        return self.error is None
+
+    @property
+    def gone(self) -> bool:
+        """Whether the receiver wants no more calls."""
+        return self.status == GONE
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A job's webhook as its caller sees it, without its secret; `delivered_ms` is when the end was taken."""
+
+    url: str
+    events: tuple[str, ...]
+    deliveries: tuple[Delivery, ...] = ()
+    delivered_ms: int | None = None
+
+
 @dataclass(frozen=True)
 class JobView:
     """One consistent read of a job and its run; times in Unix ms.
@@ -80,6 +116,7 @@ class JobView:
     schedule_at_ms: int | None = None
     retry_of: str | None = None
     last_event: int = 0
+    hook: Hook | None = None
 
     @property
     def ended(self) -> bool:
@@ -90,9 +127,10 @@ class JobView:
 class Event:
     """One entry of a job's stream. Ids increase by one from 1 and never repeat.
 
-    `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`; `queued`,
-    `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run stands; the last event is
-    `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
+    `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, and `logprobs`
+    (see `shared.logprobs`) where they were asked for; `queued`, `running` `{"attempt": n}` and `requeued`
+    `{"reason": str}` say where the run stands; the last event is `succeeded`, `failed`
+    `{"code", "message", ...}` or `cancelled`.
     """
 
     id: int

@@ -17,8 +17,10 @@ def check_text(request: Request, limit_kb: int) -> None:
 
 def check_answer(request: Request, context_length: int | None) -> None:
     """Raises CallerError `context_length_exceeded` where the wanted answer leaves no room for a prompt."""
-    wanted = request.parameters.max_new_tokens
-    if wanted is not None and context_length is not None and wanted >= context_length:
-        message = f"{wanted} new tokens are wanted, but this model takes {context_length} with its prompt."
-        param = request.named.get("max_new_tokens", "max_new_tokens")
-        raise CallerError("context_length_exceeded", message, param=param)
+    for name in ("max_new_tokens", "min_new_tokens"):
+        wanted = getattr(request.parameters, name)
+        if wanted is not None and context_length is not None and wanted >= context_length:
+            message = (
+                f"{wanted} new tokens are wanted, but this model takes {context_length} with its prompt."
+            )
+            raise CallerError("context_length_exceeded", message, param=request.named.get(name, name))

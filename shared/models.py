@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from shared.errors import CallerError
 from shared.model_folder import ModelFolder, read_folder
@@ -37,8 +37,20 @@ class Model(Frozen):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32", description="Number format of weights."
     )
+    quantization_config: dict[str, Any] | None = Field(
+        None, description="Handed to transformers; needs accelerate and the method's package."
+    )
+    packed: bool | None = Field(
+        None, description="Linear layers laid out for the CPU; by default those that gain by it."
+    )
     attention: str = Field("sdpa", description="Attention implementation of transformers.")
+    cache: Literal["dynamic", "static"] = Field(
+        "dynamic", description="static = of one size, made for one request at a time."
+    )
     device: str = Field("auto", description="auto = cuda where there is one, else cpu.")
+    device_map: str | dict[str, str | int] | None = Field(
+        None, description="Handed to transformers in place of device; needs accelerate."
+    )
     rows: int = Field(1, ge=1, le=1024, description="Requests in flight at once, where the engine can.")
     context_length: int | None = Field(
         None, ge=1, description="Tokens of prompt and answer; the model's own by default."
@@ -60,6 +72,20 @@ class Model(Frozen):
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
         if any(isinstance(v, dict | list) for v in value.values()):
             raise ValueError("engine options are plain values")
+        return value
+
+    @field_validator("attention")
+    @classmethod
+    def _in_its_format(cls, value: str, info: ValidationInfo) -> str:
+        if value.startswith("flash_") and info.data.get("dtype") == "float32":
+            raise ValueError(f"{value} computes in bfloat16 and float16 only; set dtype")
+        return value
+
+    @field_validator("device_map")
+    @classmethod
+    def _placed_once(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and info.data.get("device") != "auto":
+            raise ValueError("device is set as well; leave one of them out")
         return value
 
     @property

@@ -6,10 +6,12 @@ one request hash (`shared.hashing`).
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_PICTURES = 256
 """No installation's `pictures.max_count` is higher, so no dialect reads on behind as many."""
+MAX_BIASES = 300
+MAX_STOP_IDS = 64
 
 
 class Frozen(BaseModel):
@@ -49,8 +51,36 @@ class Message(Frozen):
     parts: tuple[Part, ...]
 
 
+def _by_id(biases: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+    return tuple(sorted(biases))
+
+
+def _each_once(ids: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(ids)))
+
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
+Biases = Annotated[tuple[tuple[TokenId, Bias], ...], Field(max_length=MAX_BIASES), AfterValidator(_by_id)]
+StopIds = Annotated[tuple[TokenId, ...], Field(max_length=MAX_STOP_IDS), AfterValidator(_each_once)]
+
+
+class Format(Frozen):
+    """What an answer must be, as text: equal wishes are equal here, whatever wire they came by.
+
+    `content` is a JSON Schema with its keys in the caller's order, which answers follow; a regular expression
+    for the whole answer; or a sorted JSON list of texts to choose from.
+    """
+
+    kind: Literal["json", "regex", "choice"]
+    content: str
+
+
 class Parameters(Frozen):
-    """What changes the answer. None = left out: the model's own generation config decides."""
+    """What changes the answer. None = left out: the model's own generation config decides.
+
+    `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none.
+    """
 
     max_new_tokens: int | None = Field(default=None, ge=1)
     min_new_tokens: int | None = Field(default=None, ge=0)
@@ -58,11 +88,16 @@ class Parameters(Frozen):
     temperature: float | None = Field(default=None, ge=0, le=100)
     top_p: float | None = Field(default=None, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
+    min_p: float | None = Field(default=None, ge=0, le=1)
     repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    logit_bias: Biases | None = None
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: tuple[str, ...] = ()
+    stop_token_ids: StopIds | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=20)
+    format: Format | None = None
 
     def samples(self, model_default: bool) -> bool:
         """Whether tokens are drawn at random; `model_default` is the generation config's do_sample.

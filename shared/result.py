@@ -2,25 +2,33 @@
 
 from typing import Literal
 
+from pydantic import Field
+
+from shared.logprobs import Logprobs
 from shared.request import Frozen
 
 FinishReason = Literal["stop", "length"]
 
 
 class Choice(Frozen):
-    """One answer. `score` is the mean probability of its tokens, 0..1 (None where an engine has none)."""
+    """One answer. `score` is the mean probability of its tokens, 0..1 (None where an engine has none).
+
+    `logprobs` is None, and in no record, where nobody asked for them.
+    """
 
     text: str
     finish_reason: FinishReason
     score: float | None = None
+    logprobs: Logprobs | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
 class Usage(Frozen):
-    """Token counts; `image_tokens` are part of `prompt_tokens`."""
+    """Token counts. Among `prompt_tokens` are `image_tokens`, and `cached_tokens` that were known already."""
 
     prompt_tokens: int
     completion_tokens: int
     image_tokens: int = 0
+    cached_tokens: int = 0
 
 
 class Result(Frozen):

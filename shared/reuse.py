@@ -2,6 +2,14 @@
 
 from shared.request import Request
 
+EVERYBODY = "*"
+"""No caller's id."""
+
+
+def reuse_scope(caller: str, *, shared: bool) -> str:
+    """Whose cached answers and runs in flight a caller may get: the caller's own, or everybody's."""
+    return EVERYBODY if shared else caller
+
 
 def reusable(request: Request, *, use_cache: bool, samples_default: bool | None, hf: bool) -> bool:
     """Whether an identical request may get the same answer; where False, `x-cache` is BYPASS.

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -24,18 +22,18 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared import redis_url
 from shared.addresses import may_exempt
+from shared.api_settings import ApiSettings as ApiSettings
+from shared.api_settings import Group
 from shared.request import MOST_PICTURES
+from shared.webhook_settings import WebhookSettings as WebhookSettings
 
 PREFIX = "SIGHTLINE_"
+CLIENT_KEY = "SIGHTLINE_API_KEY"
+"""No setting: the API key that the command line sends."""
 
 
 class SettingsError(Exception):
     """A setting is wrong; the message names the variable and what was expected."""
-
-
-class Group(BaseModel):
-    # An input may be a URL with a password in it.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class RedisSettings(Group):
@@ -84,26 +82,6 @@ class RedisSettings(Group):
         return redis_url.with_database(parts, number)
 
 
-class ApiSettings(Group):
-    """The HTTP front end."""
-
-    sync_limit_s: float = Field(
-        120, gt=0, description="Longest a synchronous call waits before 504 wait_exceeded."
-    )
-    leave_grace_s: float = Field(
-        2, ge=0, description="How long a run goes on after its last synchronous caller left."
-    )
-    body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
-    upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
-    keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
-    head_start_s: float = Field(
-        5, gt=0, description="A stream's headers leave with its first event or after this."
-    )
-    text_limit_kb: int = Field(
-        256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
-    )
-
-
 class QueueSettings(Group):
     """Leases, budgets and limits of the queue."""
 
@@ -130,7 +108,13 @@ class QueueSettings(Group):
     max_queued_caller: int = Field(
         10_000,
         ge=1,
-        description="Runs of one caller that may wait for one model before 429 caller_queue_full.",
+        description="Runs of one caller that may wait for one model before 429 caller_queue_full, where the caller's "
+        "key says nothing else.",
+    )
+    share_answers: bool = Field(
+        False,
+        description="true: callers share cached answers and computations in flight, and by an answer's speed can "
+        "tell what others asked. By default each has its own.",
     )
     start_by_s: float = Field(
         86_400, gt=0, description="Longest that a job without start_by waits in line before it fails."
@@ -222,7 +206,12 @@ class WorkerSettings(Group):
     model: str = Field(
         "", description="Id of the model this worker serves; empty = the first of the models file."
     )
-    threads: int = Field(1, ge=1, description="CPU threads torch may use.")
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads torch may use, never more than the processors of this process. Do not count "
+        "those that other work keeps busy: a step waits for the slowest of its threads.",
+    )
 
 
 class Settings(BaseSettings):
@@ -251,6 +240,7 @@ class Settings(BaseSettings):
     blobs: BlobSettings = BlobSettings()
     pictures: PictureSettings = PictureSettings()
     fetch: FetchSettings = FetchSettings()
+    webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
 
 
@@ -270,8 +260,9 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 
 
 def load_settings() -> Settings:
-    """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url."""
-    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known_names())
+    """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
+    known = known_names() | {CLIENT_KEY}
+    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
     if unknown:
         raise SettingsError(f"{unknown[0]} is not a setting. Known: {', '.join(sorted(known_names()))}")
     try:

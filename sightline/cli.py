@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sightline import remote
+from sightline import keys, remote
 from sightline.ask import Question, ask
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.printing import show_json, show_piece
@@ -23,9 +23,11 @@ examples:
   sightline jobs list --status failed              what became of the last jobs
   sightline jobs follow job_5f0c…                  print a job's answer while it is made
   sightline models pause sightline/tiny            begin none of a model's jobs for a while
+  sightline keys create --name "Example Ltd"       a key for a customer, shown once
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
-in docs/settings.md; the models are listed in models.toml.
+in docs/settings.md; the models are listed in models.toml. Where the service asks for API keys, commands send
+the one in SIGHTLINE_API_KEY.
 """
 
 
@@ -61,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
     remote.add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
     remote.add_models(commands.add_parser("models", help="pause and resume the models of a running service"))
+    keys.add_keys(
+        commands.add_parser("keys", help="make, list, rotate and revoke the keys of those who call")
+    )
     _add_api(commands.add_parser("api", help="be one API process", description=API))
     for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
         command = commands.add_parser(name, help=f"be one {name} process", description=text)

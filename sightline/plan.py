@@ -15,6 +15,8 @@ from sightline.folder import DataFolder
 from sightline.processes import Process
 from sightline.server import Binary, configuration
 
+ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -30,15 +32,15 @@ class Plan:
         return f"http://127.0.0.1:{self.port}"
 
     def api(self) -> Command:
-        return self._command(processes.api(self.settings, "127.0.0.1", self.port))
+        return self._command(processes.api(self.settings, "127.0.0.1", self.port), dict(os.environ))
 
     def worker(self, model: Model) -> Command:
-        return self._command(processes.worker(self.settings, model))
+        return self._command(processes.worker(self.settings, model), _without_keys())
 
     def courier(self) -> Command:
-        return self._command(processes.courier(self.settings))
+        return self._command(processes.courier(self.settings), _without_keys())
 
-    def _command(self, process: Process) -> Command:
+    def _command(self, process: Process, inherited: dict[str, str]) -> Command:
         shared_env = {
             "SIGHTLINE_REDIS__URL": self.redis_url,
             "SIGHTLINE_MODELS_FILE": str(self.settings.models_file.resolve()),
@@ -48,7 +50,7 @@ class Plan:
         return Command(
             name=process.name,
             argv=(sys.executable, "-m", *process.argv),
-            env=dict(os.environ) | shared_env | dict(process.env),
+            env=inherited | shared_env | dict(process.env),
             cwd=Path.cwd(),
             log=self.data.logs / f"{process.name}.log",
             grace_s=process.grace_s,
@@ -57,6 +59,11 @@ class Plan:
     def _blobs(self) -> str:
         given = self.settings.blobs.model_fields_set
         return self.settings.blobs.url if "url" in given else str(self.data.blobs)
+
+
+def _without_keys() -> dict[str, str]:
+    """Our environment for who lets nobody in: a worker may run a model's own code."""
+    return {name: value for name, value in os.environ.items() if name.upper() != ADMIN_KEY}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,8 +32,12 @@ def show_piece(piece: str) -> None:
 
 def table(jobs: list[Job], now: float) -> list[str]:
     """A line for each job under a head, in columns."""
-    rows = [COLUMNS, *(_row(job, now) for job in jobs)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
+    return columns([COLUMNS, *(_row(job, now) for job in jobs)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of as many cells each, the cells below one another."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
@@ -112,4 +117,8 @@ def _attempt(attempt: dict[str, Any]) -> str:
 
 
 def _moment(unix_s: float | None) -> str | None:
-    return None if unix_s is None else datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return None if unix_s is None else moment(unix_s)
+
+
+def moment(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -54,7 +54,7 @@ def add_service(command: argparse.ArgumentParser) -> None:
 
 
 def add_jobs(command: argparse.ArgumentParser) -> None:
-    actions = _actions(command, "Lists, shows, cancels, retries and follows jobs.", JOBS)
+    actions = add_actions(command, "Lists, shows, cancels, retries and follows jobs.", JOBS)
     _add_list(actions.add_parser("list", help="list jobs, newest first"))
     for name, act, text, description in (
         ("show", _show, "show one job: how it stands, its attempts, its answer", None),
@@ -64,21 +64,21 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
         action.add_argument("job", metavar="JOB", help="the job's id")
-        _act(action, act)
+        set_action(action, act)
 
 
 def add_models(command: argparse.ArgumentParser) -> None:
-    actions = _actions(command, "Pauses and resumes models.", MODELS)
+    actions = add_actions(command, "Pauses and resumes models.", MODELS)
     for name, text in (
         ("pause", "begin none of a model's jobs; what runs finishes"),
         ("resume", "begin a paused model's jobs again"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
         action.add_argument("model", metavar="MODEL", help="the model's id")
-        _act(action, _pause if name == "pause" else _resume)
+        set_action(action, _pause if name == "pause" else _resume)
 
 
-def _actions(
+def add_actions(
     command: argparse.ArgumentParser, description: str, examples: str
 ) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
     command.description = description
@@ -99,10 +99,10 @@ def _add_list(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--after", metavar="JOB", help="only jobs older than this one: the last of a page before"
     )
-    _act(action, _list)
+    set_action(action, _list)
 
 
-def _act(action: argparse.ArgumentParser, act: Action) -> None:
+def set_action(action: argparse.ArgumentParser, act: Action) -> None:
     add_service(action)
 
     def command(arguments: argparse.Namespace) -> Exit:

@@ -23,6 +23,7 @@ from sightline.memory import check_memory
 from sightline.plan import Plan, own_server
 from sightline.sample import Sample
 from sightline.server import FLOOR, find_binary
+from sightline.service import bearer
 from sightline.supervisor import Supervisor
 
 POLL_S = 0.2
@@ -107,7 +108,11 @@ class Runner:
         supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
         keeping: asyncio.Task[None] | None = None
-        async with httpx.AsyncClient(base_url=plan.url, timeout=10, trust_env=False) as client:
+        key = self._settings.api.admin_key
+        headers = bearer(None if key is None else key.get_secret_value())
+        async with httpx.AsyncClient(
+            base_url=plan.url, timeout=10, trust_env=False, headers=headers
+        ) as client:
             await self._ready(supervisor, client)
             keeping = asyncio.create_task(supervisor.keep())
             try:

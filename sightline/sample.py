@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from shared.models import Model
+from shared.settings import CLIENT_KEY
 from sightline.folder import shown
 
 QUESTION = "What is in this picture?"
@@ -30,8 +31,10 @@ class Sample:
             return
         picture = shown(self._picture)
         say(f"\nquestion  {QUESTION}\npicture   {picture}\nanswer    {await self._answer(client)}")
-        tries = commands(url, self._model.id, str(Path(picture).parent))
-        say("\nTry, in another terminal:\n\n" + "\n\n".join(tries) + "\n")
+        keyed = "authorization" in client.headers
+        tries = commands(url, self._model.id, str(Path(picture).parent), keyed=keyed)
+        where = f" ({CLIENT_KEY} holds a key there)" if keyed else ""
+        say(f"\nTry, in another terminal{where}:\n\n" + "\n\n".join(tries) + "\n")
 
     async def _answer(self, client: httpx.AsyncClient) -> str:
         image = base64.b64encode(await asyncio.to_thread(self._picture.read_bytes)).decode()
@@ -44,14 +47,18 @@ class Sample:
             return f"none: {type(error).__name__} {error}"
 
 
-def commands(url: str, model: str, examples: str) -> tuple[str, str, str]:
-    """The Hugging Face route with curl, the OpenAI client, and our own command, ready to paste."""
+def commands(url: str, model: str, examples: str, *, keyed: bool = False) -> tuple[str, str, str]:
+    """The Hugging Face route with curl, the OpenAI client, and our own command, ready to paste.
+
+    Where keys are asked for they take one from the environment; none is ever printed.
+    """
+    key = f' -H "authorization: Bearer ${CLIENT_KEY}"' if keyed else ""
     file, script = (shlex.quote(f"{examples}/{name}") for name in (PICTURE.name, "openai_chat.py"))
     body = f"""'{{"inputs":{{"image":"'"$(base64 < {file} | tr -d '\\n')"'","text":"{QUESTION}"}}}}'"""
     python = shlex.quote(_short(sys.executable))
     command = shlex.quote(_short(str(Path(sys.executable).with_name("sightline"))))
     return (
-        f"curl {url}/models/{model} -H 'content-type: application/json' -d {body}",
+        f"curl {url}/models/{model} -H 'content-type: application/json'{key} -d {body}",
         f"{python} -m pip install -q openai && {python} {script} {url}",
         f"{command} ask '{QUESTION}' --picture {file} --url {url}",
     )

@@ -1,6 +1,7 @@
 """Speaking with a running service: what a client of it has to know, and each failure as one sentence."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from shared.settings import CLIENT_KEY
 from sightline.exits import CommandError, Exit
 
 SILENCE_S = 60.0
@@ -15,7 +17,18 @@ SILENCE_S = 60.0
 
 
 def client_of(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=SILENCE_S))
+    """It sends the key of SIGHTLINE_API_KEY, if any; an argument would stand in every process list."""
+    key = os.environ.get(CLIENT_KEY)
+    return httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=SILENCE_S), headers=bearer(key))
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that says who calls. Raises CommandError for what no header can hold."""
+    if not key:
+        return {}
+    if not (key.isascii() and key.isprintable()):
+        raise CommandError(Exit.USAGE, f"{CLIENT_KEY} holds more than visible ASCII characters.")
+    return {"authorization": f"Bearer {key}"}
 
 
 @contextmanager
@@ -33,11 +46,18 @@ def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
     return f"No answer from {client.base_url} ({error or type(error).__name__}): is it running?"
 
 
-def fetched(client: httpx.Client, method: str, path: str, **params: str | int | None) -> Any:
+def fetched(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    *,
+    body: dict[str, Any] | None = None,
+    **params: str | int | None,
+) -> Any:
     """The JSON that a call answers, None where it answers nothing. Raises CommandError."""
     given = {name: value for name, value in params.items() if value is not None}
     with speaking(client):
-        reply = client.request(method, path, params=given)
+        reply = client.request(method, path, params=given, json=body)
     check(reply)
     return parsed(reply) if reply.content else None
 

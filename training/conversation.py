@@ -35,7 +35,7 @@ ONE = {
     "vague": 0.7,
     "outside": 1.0,
 }
-TWO = {"which": 3.0, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+TWO = {"which": 3.6, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
 KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.32, "empty": 0.01}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 

@@ -43,6 +43,7 @@ KNOWN = (
     "Give me a list of {n}s.", "Would you eat a {n}?", "Does a {n} need water?", "What language do they speak in {p}?",
     "What is the {n} doing?", "What is the {n} thinking about?", "What is the {n} waiting for?", "Can I drink this {n}?",
     "What is the {n} pointing to?", "Can we sell this {n}?", "What is the {n} standing on?", "What is the {n} good for?",
+    "What is the {n} looking for?", "Who is looking at the {n}?", "Why is the {n} looking away?",
 )  # fmt: skip
 
 UNSEEN = (

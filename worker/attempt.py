@@ -2,7 +2,7 @@
 
 Every way out of the middle becomes one of four outcomes in one place (`_outcome`), and one place writes it:
 
-    Result            settle succeeded
+    Answer            settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)
     Retry             give back, a failure is counted; the budget's last failure ends the run
     GiveBack | None   a draining worker, one cut off from the store, or one whose device broke gives the claim
@@ -19,8 +19,10 @@ from PIL.Image import Image as Picture
 
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
+from shared.piece import Piece
 from shared.request import Image, Request
 from shared.result import Choice, JobError, Result, Usage
+from shared.reuse import reuse_scope
 from shared.settings import Settings
 from shared.store.claims import Claim, give_back, published, settle
 from shared.store.nudges import Nudger
@@ -54,7 +56,15 @@ class GiveBack:
     died: bool = False
 
 
-Outcome = Result | JobError | Retry | GiveBack | None
+@dataclass(frozen=True)
+class Answer:
+    """A result, and what readers of the stream have not been given of it."""
+
+    result: Result
+    rest: Piece | None
+
+
+Outcome = Answer | JobError | Retry | GiveBack | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
 
 
-def _compute(bench: Bench, lease: Lease) -> Result | JobError:
+def _compute(bench: Bench, lease: Lease) -> Answer | JobError:
     claim = lease.claim
     text, tokens = published(bench.store, claim.id) if claim.published else ("", ())
     if claim.mixed:
@@ -109,28 +119,36 @@ def _compute(bench: Bench, lease: Lease) -> Result | JobError:
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
         )
     request = Request.model_validate_json(claim.request)
+    grammar = bench.engine.grammar(request)
     with bench.preparing if request.images else nullcontext():
         started = time.monotonic()
-        prompt = _prepared(bench, request)
+        prompt = _prepared(bench, request, claim.caller)
         prepared_s = time.monotonic() - started
     channel = bench.publisher.channel(lease)
-    row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text)
+    row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text, grammar)
     finish = bench.engine.generate(row)
-    channel.flush()
-    return Result(
-        choices=(Choice(text=finish.text, finish_reason=finish.reason, score=finish.score),),
+    choice = Choice(
+        text=finish.text, finish_reason=finish.reason, score=finish.score, logprobs=finish.logprobs
+    )
+    result = Result(
+        choices=(choice,),
         usage=Usage(
-            prompt_tokens=prompt.tokens, completion_tokens=len(finish.ids), image_tokens=prompt.image_tokens
+            prompt_tokens=prompt.tokens,
+            completion_tokens=len(finish.ids),
+            image_tokens=prompt.image_tokens,
+            cached_tokens=finish.cached_tokens,
         ),
         fingerprint=bench.engine.fingerprint,
         compute_s=round(prepared_s + finish.compute_s, 6),
     )
+    return Answer(result, channel.rest())
 
 
-def _prepared(bench: Bench, request: Request) -> Prompt:
+def _prepared(bench: Bench, request: Request, caller: str) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
     pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
-    return bench.engine.prepare(request, pictures)
+    scope = reuse_scope(caller, shared=bench.settings.queue.share_answers)
+    return bench.engine.prepare(request, pictures, scope)
 
 
 def _decoded(bench: Bench, image: Image, place: int) -> Picture:
@@ -140,8 +158,9 @@ def _decoded(bench: Bench, image: Image, place: int) -> Picture:
 def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
-    if isinstance(outcome, Result | JobError):
-        call = settle(bench.settings, claim, outcome, fingerprint=bench.engine.fingerprint)
+    if isinstance(outcome, Answer | JobError):
+        ended, rest = (outcome.result, outcome.rest) if isinstance(outcome, Answer) else (outcome, None)
+        call = settle(bench.settings, claim, ended, fingerprint=bench.engine.fingerprint, rest=rest)
         insist(bench.store.run, call, lease)
     elif isinstance(outcome, Retry | GiveBack):
         error = outcome.error if isinstance(outcome, Retry) else None

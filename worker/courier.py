@@ -1,7 +1,7 @@
 """The courier: `celery -A worker.courier worker --pool=threads -c 4 -Q intake`.
 
-Fetches remote pictures, so that model workers need no way out to the internet, and keeps the maintenance
-thread.
+Fetches remote pictures and calls webhooks, so that model workers need no way out to the internet, and keeps
+the maintenance thread.
 """
 
 from typing import Any
@@ -21,6 +21,7 @@ from worker.heartbeat import Heartbeat
 from worker.intake import Intake
 from worker.lease import Leases
 from worker.maintenance.upkeep import Upkeep
+from worker.webhooks.postman import Postman
 
 app = make_app("sightline-courier", settings().redis)
 
@@ -37,13 +38,16 @@ class Courier:
         self.intake = Intake(config, load_models(config.models_file), store, nudger, blobs, leases, worker)
         self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
+        self.postman = Postman(config, store)
 
     def open(self) -> None:
         self.heartbeat.start({})
         self.heartbeat.watch(self.hearing)
         self.upkeep.start()
+        self.postman.start()
 
     def close(self) -> None:
+        self.postman.stop()
         self.upkeep.stop()
         self.heartbeat.stop({})
 

@@ -3,12 +3,16 @@
 It wakes every `renew_s`, or at once when the store says that something of this worker's changed.
 """
 
+import json
 import logging
 import os
 import threading
 from contextlib import suppress
+from dataclasses import asdict
+from typing import Protocol
 
 from shared.errors import Unavailable
+from shared.estimate import Reused
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
 from shared.store.script import Store
@@ -22,6 +26,13 @@ from worker.stall import Progress, Stall
 log = logging.getLogger(__name__)
 
 
+class Watched(Progress, Protocol):
+    """An engine, as far as a beat looks at it."""
+
+    @property
+    def reused(self) -> Reused | None: ...
+
+
 class Heartbeat:
     """Beats for one worker from `start` until `stop`."""
 
@@ -33,7 +44,7 @@ class Heartbeat:
         self._lane = lane
         self._state: State = "loading"
         self._fingerprint = ""
-        self._progress: Progress | None = None
+        self._engine: Watched | None = None
         self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
         self._hearing: Hearing | None = None
         self._stopping = threading.Event()
@@ -44,9 +55,9 @@ class Heartbeat:
         self._say(facts)
         self._thread.start()
 
-    def ready(self, fingerprint: str, facts: dict[str, str], progress: Progress) -> None:
+    def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
         """The model is loaded; from now on its engine is watched."""
-        self._fingerprint, self._progress, self._state = fingerprint, progress, "ready"
+        self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
         self._say(facts)
 
     def watch(self, hearing: Hearing) -> None:
@@ -71,7 +82,7 @@ class Heartbeat:
         while not self._stopping.is_set():
             try:
                 self._renew()
-                self._say({})
+                self._say(self._counts())
                 self._leave_mark()
                 self._check_engine()
                 self._check_hearing()
@@ -89,6 +100,10 @@ class Heartbeat:
             for lease in held:
                 if lease.claim.token in gone:
                     lease.stop("lost")
+
+    def _counts(self) -> dict[str, str]:
+        reused = None if self._engine is None else self._engine.reused
+        return {} if reused is None else {"reused": json.dumps(asdict(reused))}
 
     def _say(self, facts: dict[str, str]) -> None:
         with suppress(Unavailable):
@@ -114,11 +129,11 @@ class Heartbeat:
             hearing.check()
 
     def _check_engine(self) -> None:
-        if self._progress is None:
+        if self._engine is None:
             return
-        if self._progress.broken:
+        if self._engine.broken:
             self._leave_broken()
-        idle = self._stall.hung_s(self._progress)
+        idle = self._stall.hung_s(self._engine)
         if idle is not None:
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
             self._leave_hung()

@@ -19,14 +19,16 @@ from shared.models import Models
 from shared.pictures import PictureInfo, check_request, inspect
 from shared.request import Image, Request
 from shared.result import JobError
+from shared.reuse import reuse_scope
 from shared.settings import Settings
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.fetch import Allowance, fetch
+from worker.fetch import fetch
 from worker.lease import Lease, Leases, insist
+from worker.outbound import Allowance
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8
@@ -111,6 +113,7 @@ class Intake:
         model = self.models.resolve(request.model)
         hashed = request_hash(request, model.revision)
         terms = json.loads(claimed.terms)
+        scope = reuse_scope(claimed.caller, shared=self.settings.queue.share_answers)
         return Placing(
             job=claimed.id,
             run=ids.run_id(),
@@ -119,7 +122,7 @@ class Intake:
             lane=model.lane,
             priority=terms["priority"],
             hash=hashed,
-            key=f"{claimed.caller}:{hashed}" if terms["reuse"] else None,
+            key=f"{scope}:{hashed}" if terms["reuse"] else None,
             blobs=request.digests,
             cost=cost(request, model),
             request=request.model_dump_json(exclude_none=True),

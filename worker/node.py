@@ -121,15 +121,17 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
         reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(Exit.MODEL_FAILED)
-    facts = engine.facts
+    facts, took_s = engine.facts, time.time() - started
+    log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     heartbeat.ready(
         engine.fingerprint,
         {
             "failed": "",
-            "load_ms": str(int((time.time() - started) * 1000)),
+            "load_ms": str(int(took_s * 1000)),
             "rows": str(engine.rows),
             "engine": engine.name,
             "engine_reason": engine.reason[:REASON],
+            "reused": "",
             "slots": str(slots),
             "samples": "1" if facts.samples else "0",
             "context_length": str(facts.context_length),

@@ -1,22 +1,23 @@
 """Publishes what rows generate, from one thread per worker, so that an engine's step never waits for Redis.
 
-What comes while a write is under way is joined into the next one: events become larger, not later.
+A run's first piece is written at once, what follows at most ten times a second; what is left at its end
+travels with the settling. Readers hardly see a difference, and the store has a tenth of the work.
 """
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 from shared.errors import Unavailable
+from shared.piece import Piece, joined
 from shared.store.claims import append
 from shared.store.script import Store
-from worker.engines.base import Piece
 from worker.lease import Lease
 
 log = logging.getLogger(__name__)
-GAP_S = 0.01
-"""Least pause between two rounds of writes."""
+SPACING_S = 0.1
+"""Least time between two writes of one run."""
 RETRY_S = 0.5
 
 
@@ -27,7 +28,8 @@ class Channel:
         self.lease = lease
         self.pending: list[Piece] = []
         self.attempting = 0
-        self._held: tuple[int, ...] = ()
+        self.due = 0.0
+        self._held: list[Piece] = []
         self._publisher = publisher
 
     def emit(self, piece: Piece) -> None:
@@ -36,15 +38,14 @@ class Channel:
         Ids without text (an end token) travel with the next text or not at all: the place of a piece in the
         stream is its text's offset, and an attempt that goes on generates them again.
         """
-        if not piece.text:
-            self._held += piece.ids
-            return
-        self._publisher.put(self, replace(piece, ids=self._held + piece.ids))
-        self._held = ()
+        self._held.append(piece)
+        if piece.text and (whole := joined(self._held)):
+            self._publisher.put(self, whole)
+            self._held = []
 
-    def flush(self) -> None:
-        """Until everything is published, or the claim is lost or stopped."""
-        self._publisher.wait_for(self)
+    def rest(self) -> Piece | None:
+        """What is not published yet, for the settling to publish; waits for a write that is under way."""
+        return joined(self._publisher.withdraw(self))
 
 
 class Publisher:
@@ -76,23 +77,33 @@ class Publisher:
                 self._busy.append(channel)
             self._changed.notify_all()
 
-    def wait_for(self, channel: Channel) -> None:
+    def withdraw(self, channel: Channel) -> list[Piece]:
         with self._changed:
-            self._changed.wait_for(
-                lambda: not channel.pending or channel.lease.reason == "lost" or self._stopping.is_set()
-            )
+            self._changed.wait_for(lambda: not channel.attempting or channel.lease.reason == "lost")
+            if channel.attempting:
+                # Nothing of a lost claim is settled; the write under way comes back to what it left.
+                return []
+            pieces, channel.pending = channel.pending, []
+            if channel in self._busy:
+                self._busy.remove(channel)
+            return pieces
 
     def _publish(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._busy or self._stopping.is_set())
-                if self._stopping.is_set() and not self._busy:
-                    return
-                work = [(channel, self._batch(channel)) for channel in self._busy]
+        while (work := self._due()) is not None:
             for channel, pieces in work:
                 if not self._write(channel, pieces):
                     self._stopping.wait(RETRY_S)
-            self._stopping.wait(GAP_S)
+
+    def _due(self) -> list[tuple[Channel, Sequence[Piece]]] | None:
+        """What is to be written now, which is waited for; None at the end."""
+        with self._changed:
+            while not self._stopping.is_set() or self._busy:
+                now = time.monotonic()
+                due = [c for c in self._busy if c.due <= now or self._stopping.is_set()]
+                if due:
+                    return [(channel, self._batch(channel)) for channel in due]
+                self._changed.wait(min(c.due for c in self._busy) - now if self._busy else None)
+        return None
 
     def _batch(self, channel: Channel) -> Sequence[Piece]:
         """The pieces of the next write.
@@ -105,10 +116,11 @@ class Publisher:
 
     def _write(self, channel: Channel, pieces: Sequence[Piece]) -> bool:
         """Whether the pieces are dealt with; False = the store is out of reach, they stay."""
-        text = "".join(p.text for p in pieces)
-        tokens = [i for p in pieces for i in p.ids]
+        piece = joined(pieces)
+        if piece is None:
+            return True
         try:
-            held = self._store.run(append(channel.lease.claim, start=pieces[0].start, text=text, ids=tokens))
+            held = self._store.run(append(channel.lease.claim, piece))
         except Unavailable:
             held = None
         except Exception:
@@ -125,6 +137,7 @@ class Publisher:
         with self._changed:
             del channel.pending[:count]
             channel.attempting = 0
+            channel.due = time.monotonic() + SPACING_S
             if not channel.pending:
                 self._busy.remove(channel)
             self._changed.notify_all()

@@ -30,6 +30,7 @@ JOB = answer(
     "job-queued",
     headers=("retry-after", *JOB_HEADERS),
 )
+REPLAYED = answer("The job; its webhook is called.", ref(shapes.Job), "job-succeeded", headers=JOB_HEADERS)
 JOB_LIST = answer("A page of jobs.", ref(shapes.JobList), "jobs")
 JOB_GONE = answer("The job is forgotten.")
 CHANGED = answer("It is so from now on.")
@@ -81,3 +82,6 @@ NOT_READY = answer(
     "not-ready",
     headers=("retry-after",),
 )
+KEY = answer("The key.", ref(service_shapes.ApiKey), "key")
+KEY_LIST = answer("The keys.", ref(service_shapes.ApiKeyList), "keys")
+NEW_KEY = answer("The key with its secret.", ref(service_shapes.NewApiKey), "new-key")

@@ -6,6 +6,7 @@ from typing import Any
 from api.description.responses import REF
 from api.dialects import hf, native, openai_chat, openai_completions
 from api.dialects.hf import Generation, HfBody, HfInputs
+from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
 from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.native import JobBody
@@ -13,7 +14,7 @@ from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
 from api.strict_json import Wire
-from shared.request import Parameters
+from shared.request import MAX_BIASES, Parameters
 
 BODIES: tuple[type[Wire], ...] = (
     JobBody,
@@ -24,12 +25,20 @@ BODIES: tuple[type[Wire], ...] = (
     Generation,
     WireMessage,
     WirePart,
+    KeyBody,
+    RotationBody,
 )
 Schema = dict[str, Any]
 
 _NULL: Schema = {"type": "null"}
 _STOP: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
 _STOPS: Schema = {"type": "array", "items": _STOP, "maxItems": MAX_STOPS}
+_BIASES: Schema = {
+    "type": "object",
+    "maxProperties": MAX_BIASES,
+    "propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"},
+    "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+}
 _METADATA: Schema = {
     "type": "object",
     "maxProperties": MAX_PAIRS,
@@ -63,9 +72,13 @@ def _limit(properties: dict[str, Schema]) -> None:
     """Ranges are checked on the canonical parameter, whatever its spelling."""
     limits = Parameters.model_json_schema()["properties"]
     for name in properties.keys() & SPELLINGS.keys():
+        if SPELLINGS[name] == "format":
+            continue
         if SPELLINGS[name] == "stop":
             single = [] if name == "stop_sequences" else [_STOP]
             properties[name] = {"anyOf": [*single, _STOPS, _NULL]}
+        elif name == "logit_bias":
+            properties[name] = {"anyOf": [_BIASES, {"type": "array", "maxItems": 0}, _NULL]}
         else:
             properties[name] = {"anyOf": limits[SPELLINGS[name]]["anyOf"]}
     if "metadata" in properties:

@@ -7,6 +7,7 @@ from pydantic_core import to_json
 
 from api.dialects import hf_answers, native, openai_chat, openai_completions
 from api.dialects.hf import from_hf
+from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
 from api.sse import DONE, block
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
@@ -38,6 +39,11 @@ PROMPT = {"prompt": "A cat is"}
 COMPLETION = {"model": MODEL, **PROMPT}
 HF = {"inputs": {"image": PICTURE, "text": QUESTION}}
 _VQA = {"inputs": {"image": PICTURE, "question": QUESTION}}
+
+KEY = {"name": "Example Ltd, production", "caller": "example-ltd", "requests_per_minute": 600}
+ROTATION = {"grace_s": 3600}
+KEY_ID = "key_0c1d2e3f40516273"
+_KEY = from_key(KEY, KEY_ID, 1_760_000_000_000)
 
 QUEUED = JobView(
     id="job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2",
@@ -83,7 +89,7 @@ _CHAT_CHUNKS = (
 )
 _TEXT_CHUNKS = (
     openai_completions.text_chunk(_HEAD, "A red disc."),
-    openai_completions.text_chunk(_HEAD, "", "stop"),
+    openai_completions.text_finish_chunk(_HEAD, "stop"),
 )
 _TOKENS = (hf_answers.token_chunk(_TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2))
 
@@ -103,6 +109,9 @@ ANSWERS: dict[str, Any] = {
     "text": openai_completions.to_text_completion(SUCCEEDED, MODEL, 1_760_000_000),
     "generated-text": hf_answers.to_answer(SUCCEEDED, from_hf(HF, MODEL), None),
     "scored-answer": hf_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
+    "key": to_key(_KEY),
+    "new-key": to_key(_KEY, "sl_" + "0123456789" * 4),
+    "keys": {"object": "list", "data": [to_key(_KEY)], "has_more": False},
     "model": _MODEL,
     "models": {"object": "list", "data": [_MODEL]},
     "model-info": {
@@ -122,6 +131,7 @@ ANSWERS: dict[str, Any] = {
         "reason": None,
         "engine": "sequential",
         "engine_reason": None,
+        "reused": None,
         "paused": False,
         "calibration": {"scored": 812, "within_p50": 0.52, "within_p90": 0.91},
     },
@@ -134,6 +144,8 @@ ANSWERS: dict[str, Any] = {
 
 ERRORS: dict[int, ServiceError] = {
     400: CallerError("invalid_request", "`messages` is required.", param="messages"),
+    401: CallerError("invalid_api_key", "This API key is wrong, revoked or expired."),
+    403: CallerError("insufficient_scope", "This API key lacks the scope `admin`."),
     404: CallerError("model_not_found", "The model 'org/other' is not served here.", param="model"),
     408: CallerError("upload_timeout", "The body did not arrive within 60 s."),
     409: ServiceError("job_cancelled", "The job was cancelled before it ended."),

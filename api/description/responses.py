@@ -48,6 +48,15 @@ HEADERS: dict[str, dict[str, Any]] = {
         "description": "`false` where a repeat cannot help.",
         "schema": {"enum": ["false"]},
     },
+    "www-authenticate": {"description": "How to say who calls.", "schema": {"const": "Bearer"}},
+    "ratelimit-policy": {
+        "description": "Requests that the key may make, and in how many seconds.",
+        "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
+    },
+    "ratelimit": {
+        "description": "How many are left, and in how many seconds the first of those made no longer counts.",
+        "schema": {"type": "string", "examples": ['"requests";r=412;t=37']},
+    },
     "x-error-message": {"description": "The error's text in one line.", "schema": {"type": "string"}},
 }
 
@@ -104,6 +113,8 @@ def _refusal(family: Family, status: int) -> dict[str, Any]:
     headers = ["x-request-id"]
     headers += ["retry-after"] if any(code.retryable for code in codes.values()) else []
     headers += ["x-should-retry"] if status == 409 or status == 500 else []
+    headers += ["www-authenticate"] if status == 401 else []
+    headers += ["ratelimit-policy", "ratelimit"] if status == 429 else []
     headers += ["x-error-message"] if family == "HuggingFaceError" else []
     description = "`" + "`, `".join(codes) + "`"
     return {"description": description, "headers": _headers(*headers), **_fault(family, status)}

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from api.description.shapes import MAY_LACK, Shape
+from shared.apikey import Scope
 
 State = Literal["ready", "loading", "no_worker", "failed"]
 
@@ -43,6 +44,15 @@ class Calibration(Shape):
     within_p90: float
 
 
+class Reused(Shape):
+    """What the worker that spoke last knew already: of so many `prompts` a part of `hits`."""
+
+    prompts: int
+    hits: int
+    cached_tokens: int
+    bytes: int
+
+
 class ModelStatus(Shape):
     loaded: bool
     state: Literal["Loaded", "Loadable", "error"]
@@ -55,6 +65,7 @@ class ModelStatus(Shape):
     reason: str | None
     engine: str | None
     engine_reason: str | None
+    reused: Reused | None
     paused: bool
     calibration: Calibration | None
 
@@ -71,6 +82,32 @@ class Health(Shape):
 class Readiness(Shape):
     status: Literal["ready", "not_ready"]
     models: dict[str, State]
+
+
+class ApiKey(Shape):
+    """Times are Unix seconds; null is what does not apply."""
+
+    id: str
+    object: Literal["api_key"]
+    name: str
+    caller: str
+    scopes: list[Scope]
+    created_at: float
+    expires_at: float | None
+    revoked_at: float | None
+    former_until: float | None = Field(description="How long the secret before the last rotation goes on.")
+    requests_per_minute: int | None
+    max_queued: int | None
+
+
+class NewApiKey(ApiKey):
+    secret: str = Field(description="Shown now and never again.")
+
+
+class ApiKeyList(Shape):
+    object: Literal["list"]
+    data: list[ApiKey]
+    has_more: Literal[False]
 
 
 class Problem(Shape):

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from api.dialects.webhook import WebhookEvent
 from shared.job import CacheWord, Estimate, Priority, Status, WaitingReason
-from shared.result import Choice, FinishReason, JobError
+from shared.result import FinishReason, JobError
 
 # A field that an answer may lack; it is never sent as null.
 MAY_LACK: Any = None
@@ -34,18 +35,57 @@ class JobAttempt(Shape):
 
 
 class JobUsage(Shape):
+    """Part of `prompt_tokens` are `image_tokens`, and `cached_tokens`, which were known already."""
+
     prompt_tokens: int
     completion_tokens: int
     image_tokens: int
+    cached_tokens: int
     total_tokens: int
+
+
+class TopLogprob(Shape):
+    """`bytes` is null for a token that makes no text."""
+
+    token: str
+    logprob: float
+    bytes: list[int] | None
+
+
+class ChatTokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+
+class JobChoice(Shape):
+    text: str
+    finish_reason: FinishReason
+    score: float | None
+    logprobs: list[ChatTokenLogprob] = Field(MAY_LACK, description="With logprobs.")
 
 
 class JobResult(Shape):
     text: str
-    choices: list[Choice]
+    choices: list[JobChoice]
     usage: JobUsage
     fingerprint: str
     compute_s: float
+
+
+class WebhookDelivery(Shape):
+    """One call; `status` is null where no answer came, `error` where the receiver took it."""
+
+    event: WebhookEvent
+    at: float
+    ms: int
+    status: int | None
+    error: str | None
+
+
+class WebhookState(Shape):
+    url: str
+    events: list[WebhookEvent]
+    deliveries: list[WebhookDelivery]
+    delivered_at: float | None
 
 
 class Job(Shape):
@@ -72,6 +112,7 @@ class Job(Shape):
     finish_by: float = MAY_LACK
     schedule_at: float = MAY_LACK
     retry_of: str = Field(MAY_LACK, description="The job that this one tries again.")
+    webhook: WebhookState = Field(MAY_LACK, description="Where it has one.")
 
 
 class JobList(Shape):
@@ -92,10 +133,12 @@ class JobEvent(Shape):
     start: int = Field(MAY_LACK, description="text: where it begins, in code points")
     text: str = Field(MAY_LACK, description="text")
     ids: list[int] = Field(MAY_LACK, description="text: its tokens")
+    logprobs: list[ChatTokenLogprob] = Field(MAY_LACK, description="text, with logprobs")
     job: Job = Field(MAY_LACK, description="The job as it ended.")
 
 
 class TokenDetails(Shape):
+    cached_tokens: int
     image_tokens: int
 
 
@@ -112,10 +155,15 @@ class ChatMessage(Shape):
     refusal: None
 
 
+class ChatLogprobs(Shape):
+    content: list[ChatTokenLogprob]
+    refusal: None
+
+
 class ChatChoice(Shape):
     index: int
     message: ChatMessage
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: FinishReason
 
 
@@ -137,7 +185,7 @@ class ChatDelta(Shape):
 class ChatChunkChoice(Shape):
     index: int
     delta: ChatDelta
-    logprobs: None
+    logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
 
 
@@ -153,10 +201,19 @@ class ChatCompletionChunk(Shape):
     usage: TokenUsage | None = MAY_LACK
 
 
+class TextLogprobs(Shape):
+    """`text_offset` counts code points from the beginning of the answer."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int]
+
+
 class TextChoice(Shape):
     index: int
     text: str
-    logprobs: None
+    logprobs: TextLogprobs | None
     finish_reason: FinishReason | None
 
 

@@ -16,6 +16,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from api.dialects.formats import Grammar
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid
@@ -39,11 +40,9 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "early_stopping": (False,),
     "epsilon_cutoff": (0.0,),
     "eta_cutoff": (0.0,),
-    "grammar": (),
     "max_length": (),
     "max_time": (),
     "min_length": (0,),
-    "min_new_tokens": (0,),
     "num_beam_groups": (1,),
     "num_beams": (1,),
     "num_return_sequences": (1,),
@@ -72,8 +71,10 @@ class Generation(Sampling):
     """
 
     max_new_tokens: Count | None = None
+    min_new_tokens: Count | None = None
     do_sample: bool | None = None
     stop_sequences: list[str] | None = None
+    grammar: Grammar | None = None
     use_cache: bool | None = None
     best_of: int | None = None
     clean_up_tokenization_spaces: bool | None = None
@@ -82,11 +83,9 @@ class Generation(Sampling):
     early_stopping: bool | str | None = None
     epsilon_cutoff: float | None = None
     eta_cutoff: float | None = None
-    grammar: dict[str, Any] | None = None
     max_length: int | None = None
     max_time: float | None = None
     min_length: int | None = None
-    min_new_tokens: int | None = None
     num_beam_groups: int | None = None
     num_beams: int | None = None
     num_return_sequences: int | None = None

@@ -6,23 +6,26 @@ Errors are problem details (RFC 9457).
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from api.dialects.logprobs import to_content, wanted
 from api.dialects.media import image
 from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
-from api.dialects.openai_chat import continues
+from api.dialects.openai_chat import TopLogprobs, continues
 from api.dialects.openai_errors import readiness, status_of
 from api.dialects.refusals import invalid
-from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.dialects.times import Moment, to_times
+from api.dialects.webhook import JobWebhook, to_hook, to_webhook
 from api.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
+from shared.logprobs import Logprobs, logprobs_of
 from shared.request import Message, Request, Text
-from shared.result import JobError, Result
+from shared.result import Choice, JobError, Result
 from shared.times import Times
+from shared.webhooks import Webhook
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
-    "webhook": (),
     "store": (True,),
 }
 
@@ -33,11 +36,14 @@ class JobInput(Wire):
     images: list[str] | None = None
 
 
-class JobParameters(Sampling):
+class JobParameters(TokenSampling):
     max_new_tokens: Count | None = None
     max_tokens: Count | None = None
     max_completion_tokens: Count | None = None
+    min_new_tokens: Count | None = None
     do_sample: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
 
 
 class JobBody(Wire):
@@ -48,7 +54,7 @@ class JobBody(Wire):
     continue_final_message: bool | None = None
     metadata: dict[str, str] | None = None
     priority: Priority | None = None
-    webhook: str | dict[str, Any] | None = None
+    webhook: str | JobWebhook | None = None
     start_by: Moment | None = None
     finish_by: Moment | None = None
     schedule_at: Moment | None = None
@@ -62,6 +68,7 @@ class Envelope:
     metadata: dict[str, str]
     priority: Priority
     times: Times
+    webhook: Webhook | None = None
 
 
 def from_job(body: Any) -> tuple[Request, Envelope]:
@@ -69,7 +76,9 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
     job = read(JobBody, body)
     refuse_unsupported(job, HARMLESS)
     messages = _messages(job)
-    parameters, named = to_parameters((job.parameters or JobParameters(), "parameters"))
+    given = job.parameters or JobParameters()
+    logprobs = wanted(given.logprobs, given.top_logprobs, "parameters")
+    parameters, named = to_parameters((given, "parameters"), logprobs=logprobs)
     if job.input is not None:
         named["messages"] = "input.prompt"
     request = Request(
@@ -83,6 +92,7 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
         metadata=to_metadata(job.metadata),
         priority=job.priority or "normal",
         times=to_times(job.schedule_at, job.start_by, job.finish_by),
+        webhook=to_webhook(job.webhook),
     )
 
 
@@ -100,6 +110,7 @@ def to_job(view: JobView) -> dict[str, Any]:
         "finish_by": _seconds(view.finish_by_ms),
         "schedule_at": _seconds(view.schedule_at_ms),
         "retry_of": view.retry_of,
+        "webhook": None if view.hook is None else to_hook(view.hook),
     }
     return {
         "id": view.id,
@@ -137,7 +148,8 @@ def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
     """Name, id and data of one server-sent event; the last one carries the job as it ended."""
     if event.last:
         return event.type, event.id, {"job": to_job(view), "at": event.at_ms / 1000}
-    return event.type, event.id, {"job_id": view.id, "at": event.at_ms / 1000, **event.data}
+    said = event.data | _told(logprobs_of(event.data))
+    return event.type, event.id, {"job_id": view.id, "at": event.at_ms / 1000, **said}
 
 
 def to_problem(error: ServiceError | JobError, request_id: str) -> dict[str, Any]:
@@ -179,11 +191,19 @@ def _result(result: Result) -> dict[str, Any]:
     usage = result.usage
     return {
         "text": result.text,
-        "choices": [c.model_dump() for c in result.choices],
+        "choices": [_choice(c) for c in result.choices],
         "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return choice.model_dump(exclude={"logprobs"}) | _told(choice.logprobs)
+
+
+def _told(told: Logprobs | None) -> dict[str, Any]:
+    return {} if told is None else {"logprobs": to_content(told)}
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -5,28 +5,28 @@ would change the answer and are not implemented are refused, never ignored.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from api.dialects.logprobs import to_chat_logprobs, wanted
 from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
-from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.strict_json import Wire, read
 from shared.job import JobView
+from shared.logprobs import Logprobs
 from shared.request import Request
 from shared.result import Choice, FinishReason, Result, Usage
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({}, []),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "tool_prompt": (),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -38,12 +38,15 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
 }
 
 
+TopLogprobs = Annotated[int, Field(ge=0, le=20)]
+
+
 class StreamOptions(Wire):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
-class ChatBody(Sampling):
+class ChatBody(TokenSampling):
     """The body; fields after `add_generation_prompt` ask for nothing or are refused by HARMLESS."""
 
     model: str | None = None
@@ -53,17 +56,15 @@ class ChatBody(Sampling):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     continue_final_message: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
     add_generation_prompt: bool | None = None
     n: int | None = None
-    logprobs: bool | None = None
-    top_logprobs: int | None = None
-    logit_bias: dict[str, float] | list[float] | None = None
     tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
     tool_prompt: str | None = None
     functions: list[Any] | None = None
     function_call: str | dict[str, Any] | None = None
-    response_format: dict[str, Any] | None = None
     modalities: list[str] | None = None
     audio: dict[str, Any] | None = None
     prediction: dict[str, Any] | None = None
@@ -111,7 +112,8 @@ def from_chat(body: Any) -> Chat:
     continued = continues(chat.continue_final_message, messages[-1].role)
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
         raise unsupported("add_generation_prompt")
-    parameters, named = to_parameters((chat, ""))
+    logprobs = wanted(chat.logprobs, chat.top_logprobs)
+    parameters, named = to_parameters((chat, ""), logprobs=logprobs)
     request = Request(
         model=chat.model or "",
         messages=messages,
@@ -149,8 +151,8 @@ def first_chunk(head: ChunkHead) -> dict[str, Any]:
     return _chunk(head, {"role": "assistant", "content": ""}, None)
 
 
-def delta_chunk(head: ChunkHead, text: str) -> dict[str, Any]:
-    return _chunk(head, {"content": text}, None)
+def delta_chunk(head: ChunkHead, text: str, told: Logprobs | None = None) -> dict[str, Any]:
+    return _chunk(head, {"content": text}, None, told)
 
 
 def finish_chunk(head: ChunkHead, reason: FinishReason) -> dict[str, Any]:
@@ -168,7 +170,10 @@ def to_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-        "prompt_tokens_details": {"image_tokens": usage.image_tokens},
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "image_tokens": usage.image_tokens,
+        },
     }
 
 
@@ -187,13 +192,15 @@ def _choice(index: int, choice: Choice) -> dict[str, Any]:
     return {
         "index": index,
         "message": {"role": "assistant", "content": choice.text, "refusal": None},
-        "logprobs": None,
+        "logprobs": to_chat_logprobs(choice.logprobs),
         "finish_reason": choice.finish_reason,
     }
 
 
-def _chunk(head: ChunkHead, delta: dict[str, str], reason: FinishReason | None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+def _chunk(
+    head: ChunkHead, delta: dict[str, str], reason: FinishReason | None, told: Logprobs | None = None
+) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "logprobs": to_chat_logprobs(told), "finish_reason": reason}
     usage = {"usage": None} if head.include_usage else {}
     return _envelope(head) | {"choices": [choice]} | usage
 

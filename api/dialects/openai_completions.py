@@ -1,12 +1,17 @@
 """POST /v1/completions: a prompt without pictures, as huggingface.js `textGeneration` sends it."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from api.dialects.formats import Grammar
+from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
-from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.strict_json import read
 from shared.errors import CallerError
 from shared.job import JobView
+from shared.logprobs import Logprobs
 from shared.request import Message, Request, Text
 from shared.result import FinishReason, Usage
 
@@ -14,14 +19,12 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "best_of": (1,),
     "echo": (False,),
-    "logprobs": (),
-    "logit_bias": ({},),
     "suffix": ("",),
     "return_full_text": (False,),
 }
 
 
-class CompletionBody(Sampling):
+class CompletionBody(TokenSampling):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
     model: str | None = None
@@ -30,13 +33,13 @@ class CompletionBody(Sampling):
     max_new_tokens: Count | None = None
     do_sample: bool | None = None
     stop_sequences: list[str] | None = None
+    grammar: Grammar | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     n: int | None = None
     best_of: int | None = None
     echo: bool | None = None
-    logprobs: int | None = None
-    logit_bias: dict[str, float] | None = None
     suffix: str | None = None
     return_full_text: bool | None = None
     user: str | None = None
@@ -50,7 +53,7 @@ def from_completion(body: Any) -> Chat:
     if len(prompts) != 1:
         raise CallerError("unsupported_parameter", "`prompt` takes one string per request.", param="prompt")
     message = Message(role="user", parts=(Text(text=prompts[0]),))
-    parameters, named = to_parameters((call, ""))
+    parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
     request = Request(
         model=call.model or "",
         messages=(message,),
@@ -65,14 +68,19 @@ def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any
     """The answer of a job that succeeded; `model` is the id as served."""
     result = result_of(view)
     head = ChunkHead(text_completion_id(view), model, created, fingerprint=result.fingerprint)
-    choices = [_choice(i, choice.text, choice.finish_reason) for i, choice in enumerate(result.choices)]
+    choices = [
+        _choice(i, choice.text, choice.finish_reason, choice.logprobs)
+        for i, choice in enumerate(result.choices)
+    ]
     return _envelope(head) | {"choices": choices, "usage": to_usage(result.usage)}
 
 
-def text_chunk(head: ChunkHead, text: str, reason: FinishReason | None = None) -> dict[str, Any]:
-    """One piece; the last one holds an empty text and the reason."""
-    usage = {"usage": None} if head.include_usage else {}
-    return _envelope(head) | {"choices": [_choice(0, text, reason)]} | usage
+def text_chunk(head: ChunkHead, text: str, told: Logprobs | None = None) -> dict[str, Any]:
+    return _chunk(head, _choice(0, text, None, told))
+
+
+def text_finish_chunk(head: ChunkHead, reason: FinishReason) -> dict[str, Any]:
+    return _chunk(head, _choice(0, "", reason, None))
 
 
 def text_usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
@@ -84,8 +92,13 @@ def text_completion_id(view: JobView) -> str:
     return f"cmpl-{view.id.removeprefix('job_')}"
 
 
-def _choice(index: int, text: str, reason: FinishReason | None) -> dict[str, Any]:
-    return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+def _choice(index: int, text: str, reason: FinishReason | None, told: Logprobs | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": to_text_logprobs(told), "finish_reason": reason}
+
+
+def _chunk(head: ChunkHead, choice: dict[str, Any]) -> dict[str, Any]:
+    usage = {"usage": None} if head.include_usage else {}
+    return _envelope(head) | {"choices": [choice]} | usage
 
 
 def _envelope(head: ChunkHead) -> dict[str, Any]:

@@ -30,8 +30,9 @@ def to_stream_error(error: ServiceError | JobError) -> dict[str, Any]:
 
 
 def _kind(status: int) -> str:
-    if status == 429:
-        return "rate_limit_error"
+    named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    if status in named:
+        return named[status]
     return "invalid_request_error" if status < 500 else "server_error"
 
 

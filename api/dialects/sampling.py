@@ -1,16 +1,20 @@
 """Generation parameters under every spelling that clients use, read into one `Parameters`."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
 from api.dialects.refusals import invalid, unsupported
 from api.strict_json import Wire, caller_error, render
 from shared.request import Parameters
 
 MAX_STOPS = 4
 MAX_STOP_LENGTH = 256
+# One spelling for each id, so that none stands there twice.
+_TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 # Counts that no model reaches, kept within what tensors and Lua can hold.
 Count = Annotated[int, Field(lt=2**31)]
@@ -19,16 +23,24 @@ SPELLINGS = {
     "max_new_tokens": "max_new_tokens",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
+    "min_new_tokens": "min_new_tokens",
+    "min_tokens": "min_new_tokens",
     "do_sample": "do_sample",
     "temperature": "temperature",
     "top_p": "top_p",
     "top_k": "top_k",
+    "min_p": "min_p",
     "repetition_penalty": "repetition_penalty",
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",
+    "logit_bias": "logit_bias",
     "seed": "seed",
     "stop": "stop",
     "stop_sequences": "stop",
+    "stop_token_ids": "stop_token_ids",
+    "response_format": "format",
+    "structured_outputs": "format",
+    "grammar": "format",
 }
 
 
@@ -38,6 +50,7 @@ class Sampling(Wire):
     temperature: float | None = None
     top_p: float | None = None
     top_k: Count | None = None
+    min_p: float | None = None
     repetition_penalty: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
@@ -45,7 +58,19 @@ class Sampling(Wire):
     stop: str | list[str] | None = None
 
 
-def to_parameters(*sources: tuple[Wire, str]) -> tuple[Parameters, dict[str, str]]:
+class TokenSampling(Sampling):
+    """What OpenAI's routes and jobs take beside it; all but two have vLLM's names."""
+
+    min_tokens: Count | None = None
+    logit_bias: dict[str, float] | list[float] | None = None
+    stop_token_ids: list[int] | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+
+def to_parameters(
+    *sources: tuple[Wire, str], logprobs: int | None = None
+) -> tuple[Parameters, dict[str, str]]:
     """Collect what the sources (a body and its path) say, and the path of each that was spelled otherwise.
 
     One parameter under two spellings must agree. Raises CallerError naming the field as the caller spelled
@@ -54,19 +79,18 @@ def to_parameters(*sources: tuple[Wire, str]) -> tuple[Parameters, dict[str, str
     given: dict[str, tuple[str, Any]] = {}
     for body, at in sources:
         for spelled in (name for name in SPELLINGS if name in body.model_fields_set):
-            value = getattr(body, spelled)
+            name, param = SPELLINGS[spelled], render([spelled], at)
+            value = _read(name, getattr(body, spelled), param)
             if value is None:
                 continue
-            name = SPELLINGS[spelled]
-            param = render([spelled], at)
-            if name == "stop":
-                value = _stops(value, param)
             first, known = given.setdefault(name, (param, value))
             if known != value:
                 raise invalid(param, f"contradicts `{first}`; send one of them")
     named = {name: param for name, (param, _) in given.items() if name != param}
+    _check_lengths(given)
     try:
-        return Parameters(**{name: value for name, (_, value) in given.items()}), named
+        read = Parameters(**{name: value for name, (_, value) in given.items()}, logprobs=logprobs)
+        return read, named
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise caller_error(error, {}, given[name][0]) from None
@@ -83,8 +107,41 @@ def refuse_unsupported(body: Wire, harmless: Mapping[str, tuple[Any, ...]], at: 
             raise unsupported(render([name], at))
 
 
+def _read(name: str, value: Any, param: str) -> Any:
+    """As `Parameters` holds it; None where it asks for nothing."""
+    if value is None:
+        return None
+    if name == "stop":
+        return _stops(value, param)
+    if name == "logit_bias":
+        return _biases(value, param)
+    if name == "format":
+        return to_format(value, param)
+    return value or None if name == "stop_token_ids" else value
+
+
 def _stops(value: str | list[str], param: str) -> tuple[str, ...]:
     stops = (value,) if isinstance(value, str) else tuple(value)
     if len(stops) > MAX_STOPS or not all(1 <= len(s) <= MAX_STOP_LENGTH for s in stops):
         raise invalid(param, f"takes up to {MAX_STOPS} strings of 1 to {MAX_STOP_LENGTH} characters")
     return stops
+
+
+def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:
+    """A list is what Hugging Face's page describes; only an empty one has a meaning."""
+    if isinstance(value, list):
+        if value:
+            raise unsupported(param)
+        return None
+    wrong = next((key for key in value if not _TOKEN_ID.fullmatch(key)), None)
+    if wrong is not None:
+        raise invalid(render([wrong], param), "is not a token id; write it in decimal digits")
+    return tuple((int(key), bias) for key, bias in value.items() if bias) or None
+
+
+def _check_lengths(given: dict[str, tuple[str, Any]]) -> None:
+    (least_at, least), (most_at, most) = (
+        given.get(n, ("", None)) for n in ("min_new_tokens", "max_new_tokens")
+    )
+    if least is not None and most is not None and least > most:
+        raise invalid(least_at, f"is more than `{most_at}`")

@@ -16,13 +16,13 @@ LATEST_S = 253_402_300_799
 def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:
     """Raises CallerError naming the field."""
     return Times(
-        schedule_at=_ms("schedule_at", schedule_at),
-        start_by=_ms("start_by", start_by),
-        finish_by=_ms("finish_by", finish_by),
+        schedule_at=to_ms("schedule_at", schedule_at),
+        start_by=to_ms("start_by", start_by),
+        finish_by=to_ms("finish_by", finish_by),
     )
 
 
-def _ms(name: str, value: Moment | None) -> int | None:
+def to_ms(name: str, value: Moment | None) -> int | None:
     if value is None:
         return None
     seconds = value if isinstance(value, float | int) else _parsed(name, value)

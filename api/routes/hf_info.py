@@ -84,6 +84,7 @@ def to_status(model: Model, state: ModelState) -> dict[str, Any]:
         "reason": state.reason,
         "engine": state.engine,
         "engine_reason": state.engine_reason,
+        "reused": None if state.reused is None else asdict(state.reused),
         "paused": state.paused,
         "calibration": None if state.calibration is None else asdict(state.calibration),
     }

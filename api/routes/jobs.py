@@ -16,7 +16,7 @@ from api.body import read_body, translated
 from api.callers import caller_of
 from api.context import ProcessContext, context_of
 from api.description import examples
-from api.description.answers import ACCEPTED, JOB, JOB_ENDED, JOB_EVENTS, JOB_GONE, JOB_LIST
+from api.description.answers import ACCEPTED, JOB, JOB_ENDED, JOB_EVENTS, JOB_GONE, JOB_LIST, REPLAYED
 from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
 from api.dialects import native
@@ -55,7 +55,13 @@ async def submit_job(request: Request) -> Response:
     body = await read_body(request, context.settings.api)
     question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
     model = context.models.resolve(question.model)
-    terms = replace(terms_of(request, body), metadata=said.metadata, priority=said.priority, times=said.times)
+    terms = replace(
+        terms_of(request, body),
+        metadata=said.metadata,
+        priority=said.priority,
+        times=said.times,
+        webhook=said.webhook,
+    )
     view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
     wait_s = preferences(request).wait_s
     if wait_s:
@@ -81,7 +87,11 @@ async def list_jobs(request: Request) -> Response:
         raise CallerError("invalid_request", f"status is one of {', '.join(_STATUSES)}.", param="status")
     limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
     views, has_more = await context_of(request).jobs.list(
-        caller_of(), limit=max(limit, 1), after=query.get("after"), status=status, model=query.get("model")
+        caller_of(request).id,
+        limit=max(limit, 1),
+        after=query.get("after"),
+        status=status,
+        model=query.get("model"),
     )
     return _json(native.to_list(views, has_more))
 
@@ -95,7 +105,7 @@ async def list_jobs(request: Request) -> Response:
 async def get_job(request: Request, id: str) -> Response:
     context = context_of(request)
     wait_s = integer("wait", request.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
-    view = await context.jobs.get(caller_of(), id)
+    view = await context.jobs.get(caller_of(request).id, id)
     if wait_s and not view.ended:
         view = await attend(request, context, view, wait_s, leaves=False)
     note(request, view)
@@ -108,7 +118,7 @@ async def get_job(request: Request, id: str) -> Response:
     responses=refusals("Problem", 404) | {200: JOB},
 )
 async def cancel_job(request: Request, id: str) -> Response:
-    view = await context_of(request).jobs.cancel(caller_of(), id)
+    view = await context_of(request).jobs.cancel(caller_of(request).id, id)
     note(request, view)
     return _json(native.to_job(view))
 
@@ -122,7 +132,7 @@ async def cancel_job(request: Request, id: str) -> Response:
 )
 async def retry_job(request: Request, id: str) -> Response:
     context = context_of(request)
-    asked = await context.jobs.question(caller_of(), id)
+    asked = await context.jobs.question(caller_of(request).id, id)
     question = _question(asked)
     terms = replace(
         terms_of(request, b""),
@@ -134,6 +144,18 @@ async def retry_job(request: Request, id: str) -> Response:
     return accepted(await submit(request, context, question, terms))
 
 
+@router.post(
+    "/{id}/webhook/replay",
+    status_code=202,
+    summary="Tell a job's webhook its end again.",
+    responses=refusals("Problem", 400, 404, 409, 410) | {202: REPLAYED},
+)
+async def replay_job(request: Request, id: str) -> Response:
+    view = await context_of(request).jobs.replay(caller_of(request).id, id)
+    note(request, view)
+    return _json(native.to_job(view), 202)
+
+
 @router.delete(
     "/{id}",
     status_code=204,
@@ -141,7 +163,7 @@ async def retry_job(request: Request, id: str) -> Response:
     responses=refusals("Problem", 404) | {204: JOB_GONE},
 )
 async def delete_job(request: Request, id: str) -> Response:
-    await context_of(request).jobs.purge(caller_of(), id)
+    await context_of(request).jobs.purge(caller_of(request).id, id)
     return Response(status_code=204)
 
 
@@ -156,7 +178,7 @@ async def delete_job(request: Request, id: str) -> Response:
 async def job_events(request: Request, id: str) -> Response:
     context = context_of(request)
     after = _after(request)
-    view = await context.jobs.get(caller_of(), id)
+    view = await context.jobs.get(caller_of(request).id, id)
     note(request, view)
     return EventStream(_blocks(request, context, view, after), head_start_s=context.settings.api.head_start_s)
 

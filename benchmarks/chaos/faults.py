@@ -12,9 +12,9 @@ from benchmarks.chaos.plan import Fault
 from benchmarks.chaos.site import Site
 from benchmarks.chaos.supervised import Supervised
 
-HANG = signal.SIGUSR2
+HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
 """See `benchmarks.chaos.worker`."""
-AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off")
+AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 SUPERVISOR_S = 0.5
 """The record server is started again so long after it was killed, and what the plan adds."""
 
@@ -42,10 +42,14 @@ class Saboteur:
             "worker_killed": lambda fault: self._signal(fault, site.workers, signal.SIGKILL),
             "worker_drained": lambda fault: self._signal(fault, site.workers, signal.SIGTERM),
             "worker_hung": lambda fault: self._signal(fault, site.workers, HANG),
-            "worker_paused": self._pause_worker,
-            "worker_cut_off": self._cut_off,
+            "worker_deaf": lambda fault: self._signal(fault, site.workers, DEAF),
+            "worker_paused": lambda fault: self._pause(fault, site.workers),
+            "worker_cut_off": lambda fault: self._strike_lines(fault, "cut"),
+            "replies_lost": lambda fault: self._strike_lines(fault, "lose"),
             "courier_killed": lambda fault: self._signal(fault, site.couriers, signal.SIGKILL),
+            "courier_paused": lambda fault: self._pause(fault, site.couriers),
             "api_killed": lambda fault: self._signal(fault, site.apis, signal.SIGKILL),
+            "api_paused": lambda fault: self._pause(fault, site.apis),
             "redis_killed": lambda fault: self._hit_store(fault, self._kill_store),
             "redis_paused": lambda fault: self._hit_store(fault, self._pause_store),
             "redis_full": lambda fault: self._hit_store(fault, self._fill_store),
@@ -83,8 +87,8 @@ class Saboteur:
             victim.send(number)
             self._note(fault, victim.name, pid, at)
 
-    async def _pause_worker(self, fault: Fault) -> None:
-        if victim := self._victim(fault, self._site.workers):
+    async def _pause(self, fault: Fault, among: list[Supervised]) -> None:
+        if victim := self._victim(fault, among):
             at, pid = time.time(), victim.pid
             victim.send(signal.SIGSTOP)
             await asyncio.sleep(fault.for_s)
@@ -92,10 +96,10 @@ class Saboteur:
                 victim.send(signal.SIGCONT)
             self._note(fault, victim.name, pid, at)
 
-    async def _cut_off(self, fault: Fault) -> None:
+    async def _strike_lines(self, fault: Fault, how: str) -> None:
         if victim := self._victim(fault, self._site.workers):
             at, pid = time.time(), victim.pid
-            self._site.cut_off(self._site.workers.index(victim))
+            self._site.strike(self._site.workers.index(victim), how)
             self._note(fault, victim.name, pid, at)
 
     async def _hit_store(self, fault: Fault, strike: Callable[[Fault], Awaitable[None]]) -> None:

@@ -11,15 +11,21 @@ DECK = {
     "worker_drained": 4,
     "worker_hung": 4,
     "worker_cut_off": 4,
+    "worker_deaf": 1,
+    "replies_lost": 4,
     "courier_killed": 5,
+    "courier_paused": 2,
     "api_killed": 7,
+    "api_paused": 2,
     "redis_killed": 1,
     "redis_paused": 1,
     "redis_full": 1,
 }
-"""One round: every forty faults hold each kind so many times, in an order that is drawn."""
+"""One round: every forty-nine faults hold each kind so many times, in an order that is drawn."""
 LASTING = {
     "worker_paused": (1.2, 2.0),
+    "courier_paused": (1.0, 6.0),
+    "api_paused": (0.5, 3.0),
     "redis_killed": (0.0, 1.5),
     "redis_paused": (1.0, 6.0),
     "redis_full": (1.5, 3.5),

@@ -1,15 +1,24 @@
 """Stands between each worker and the record store, and can go deaf: `python -m benchmarks.chaos.proxy`.
 
-The first argument is the record store's port, the others are ports to listen on. A number on standard input
-is the place of such a port: its present connections stay open from then on and carry nothing any more, as
-after a firewall forgot them. New ones work.
+The first argument is the record store's port, the others are ports to listen on. A line on standard input is
+a word and the place of such a port. `cut 0`: its present connections stay open from then on and carry nothing
+any more, as after a firewall forgot them. `lose 0`: each of them breaks at its next reply, which is lost.
+New ones work.
 """
 
 import asyncio
 import contextlib
 import sys
+from dataclasses import dataclass
 
 CHUNK = 65536
+
+
+@dataclass(eq=False)
+class Line:
+    """One connection; `state` is what was done to it: nothing, cut or lose."""
+
+    state: str = ""
 
 
 class Gate:
@@ -17,19 +26,19 @@ class Gate:
 
     def __init__(self, target: int) -> None:
         self._target = target
-        self._deaf: list[asyncio.Event] = []
+        self._lines: list[Line] = []
 
-    def cut(self) -> None:
-        """Present connections carry nothing any more."""
-        for deaf in self._deaf:
-            deaf.set()
+    def strike(self, state: str) -> None:
+        """Present connections are cut, or lose their next reply."""
+        for line in self._lines:
+            line.state = state
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        deaf = asyncio.Event()
-        self._deaf.append(deaf)
+        line = Line()
+        self._lines.append(line)
         with contextlib.suppress(OSError):
             behind = await asyncio.open_connection("127.0.0.1", self._target)
-            pumps = [_pump(reader, behind[1], deaf), _pump(behind[0], writer, deaf)]
+            pumps = [_pump(reader, behind[1], line), _pump(behind[0], writer, line, replies=True)]
             _, going = await asyncio.wait(
                 [asyncio.ensure_future(pump) for pump in pumps], return_when=asyncio.FIRST_COMPLETED
             )
@@ -38,14 +47,18 @@ class Gate:
             await asyncio.gather(*going, return_exceptions=True)
             behind[1].close()
         writer.close()
-        self._deaf.remove(deaf)
+        self._lines.remove(line)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, deaf: asyncio.Event) -> None:
-    """Until either side has closed. A deaf connection still notices that, and says nothing of it."""
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line, *, replies: bool = False
+) -> None:
+    """Until either side has closed. A cut connection still notices that, and says nothing of it."""
     with contextlib.suppress(OSError):
         while data := await reader.read(CHUNK):
-            if not deaf.is_set():
+            if line.state == "lose" and replies:
+                return
+            if line.state != "cut":
                 writer.write(data)
                 await writer.drain()
 
@@ -59,7 +72,8 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
-        gates[int(line)].cut()
+        state, place = line.decode().split()
+        gates[int(place)].strike(state)
 
 
 if __name__ == "__main__":

@@ -129,11 +129,11 @@ class Site:
                 # Closes the pipe too.
                 process.communicate()
 
-    def cut_off(self, worker: int) -> None:
-        """Its connections to the record server carry nothing any more and stay open."""
+    def strike(self, worker: int, how: str) -> None:
+        """Its connections to the record server are cut, or lose a reply: see `benchmarks.chaos.proxy`."""
         if self._proxy is None or self._proxy.stdin is None:
             raise NotStartedError("the proxy was never started")
-        self._proxy.stdin.write(f"{worker}\n".encode())
+        self._proxy.stdin.write(f"{how} {worker}\n".encode())
         self._proxy.stdin.flush()
 
     async def until_ready(self) -> None:

@@ -1,7 +1,8 @@
-"""The model worker as it is, with two things more: its engine hangs when told to, and what the store refuses
-of it is written down. Started as `celery -A benchmarks.chaos.worker worker …`.
+"""The model worker as it is, with three things more: its engine hangs and its consumer goes deaf when told
+to, and what the store refuses of it is written down. Started as `celery -A benchmarks.chaos.worker worker …`.
 
-SIGUSR2 hangs the engine: no row makes another step, as where a device does not answer.
+SIGUSR2 hangs the engine: no row makes another step, as where a device does not answer. SIGUSR1 makes Celery
+hear no more nudges, as after an error of its transport that nobody noticed.
 """
 
 import os
@@ -20,7 +21,7 @@ from worker.engines import echo
 from worker.engines.gate import Gate
 
 T = TypeVar("T")
-HANG = signal.SIGUSR2
+HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
 LATE = ("settle", "append")
 """Writes that name a claim; the store refuses them of a worker that has lost it."""
 app = product.app
@@ -59,6 +60,11 @@ def _connect(redis: RedisSettings) -> Store:
 def _introduce(**_: Any) -> None:
     """Which process the attempts of a worker were made in."""
     tell(f"worker {product._node[0].worker} {os.getpid()}")
+
+
+@signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+def _listen(sender: Any, **_: Any) -> None:
+    signal.signal(DEAF, lambda *_: sender.task_consumer.cancel())
 
 
 echo.Gate = HangingGate  # type: ignore[attr-defined]

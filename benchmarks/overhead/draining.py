@@ -37,8 +37,7 @@ class Drained:
 def measure(site: Site, jobs: int) -> Drained:
     """Jobs a second from the first claim until the line is empty and nothing runs.
 
-    They are submitted while the model is paused, so that the worker has the machine nearly for itself. It has
-    many rows: an attempt waits some milliseconds for its text to be published, and few rows would only wait.
+    They are submitted while the model is paused, so that the worker has the machine nearly for itself.
     """
     redis = RedisSettings.model_validate({"url": site.redis_url(0)})
     store, settings, worker = connect(redis), Settings(), psutil.Process(site.processes[WIDE.name].pid)

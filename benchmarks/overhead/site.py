@@ -1,27 +1,21 @@
 """The processes under measurement, all on loopback: one record server, ours and the baselines' beside it."""
 
-import os
 import secrets
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import urlopen
 
 from redis import Redis
 
 from benchmarks import server
 from benchmarks.overhead.questions import LANE, MODEL
-from benchmarks.server import START_LIMIT_S, NotStartedError, free_port
+from benchmarks.processes import ROOT, Processes
+from benchmarks.server import free_port
 
-ROOT = Path(__file__).parents[2]
-STOP_LIMIT_S = 30
 ROWS = 2
 SERVE = (
     "--host",
@@ -61,15 +55,13 @@ TINY = Served("sightline/tiny", 1, f'source = "{ROOT / "models" / "tiny"}"\ndtyp
 
 
 @dataclass
-class Site:
-    """Everything started, by name, and where it listens."""
+class Site(Processes):
+    """Everything started, and where it listens."""
 
-    folder: Path
     redis_port: int
     password: str
     api_port: int
     bare_port: int
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def redis_url(self, database: int) -> str:
         return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/{database}"
@@ -77,42 +69,6 @@ class Site:
     def redis(self, database: int) -> Any:
         """A client; redis-py types every reply as "sync or async"."""
         return Redis.from_url(self.redis_url(database))
-
-    def log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
-
-    def start(self, name: str, *argv: str, env: Mapping[str, str]) -> None:
-        with self.log(name).open("wb") as log:
-            self.processes[name] = subprocess.Popen(  # noqa: S603
-                argv, env=dict(os.environ) | dict(env), cwd=ROOT, stdout=log, stderr=log
-            )
-
-    def stop(self, name: str) -> None:
-        process = self.processes.pop(name)
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def wait_until(self, name: str, url: str) -> None:
-        """Until `url` answers 200. Raises NotStartedError."""
-        deadline = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < deadline and not self._dead():
-            try:
-                with urlopen(url, timeout=2):  # noqa: S310
-                    return
-            except OSError:
-                time.sleep(0.1)
-        guilty = self._dead() or name
-        raise NotStartedError(
-            f"{guilty} did not start:\n{self.log(guilty).read_text(errors='replace')[-2000:]}"
-        )
-
-    def _dead(self) -> str:
-        """The first process that ended by itself."""
-        return next((name for name, process in self.processes.items() if process.poll() is not None), "")
 
 
 @contextmanager
@@ -128,8 +84,7 @@ def opened() -> Iterator[Site]:
             site.wait_until("bare_web", f"http://127.0.0.1:{site.bare_port}/openapi.json")
             yield site
         finally:
-            for name in reversed(list(site.processes)):
-                site.stop(name)
+            site.stop_all()
 
 
 def start_worker(site: Site, served: Served) -> None:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
 from shared.store import admission, claims, jobs, workers
@@ -144,7 +145,7 @@ class Traffic:
         """As attempts end: mostly well."""
         how = self._dice.choices(("succeeds", "failed", "again", "drained"), (90, 3, 4, 3))[0]
         if how == "succeeds":
-            self._run(claims.append(claim, start=claim.published, text="A red", ids=(1, 2)))
+            self._run(claims.append(claim, Piece(claim.published, "A red", (1, 2))))
             self._run(claims.settle(self._settings, claim, ANSWER, fingerprint=PRINT))
         elif how == "failed":
             self._run(claims.settle(self._settings, claim, BROKEN, fingerprint=PRINT))

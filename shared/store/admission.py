@@ -10,6 +10,7 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.script import Call, Script
 from shared.times import Times
+from shared.webhooks import Webhook
 
 SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
 KNOWN = Script("known")
@@ -89,16 +90,19 @@ def submit(
     idempotency: str | None = None,
     body_digest: str = "",
     must_be_ready: bool = False,
+    max_queued_caller: int | None = None,
     uploaded: bool = False,
     times: Times = NOW,
     retry_of: str | None = None,
+    webhook: Webhook | None = None,
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
     `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come.
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. `retry_of` names the job that this one tries again.
+    those, submit again. `retry_of` names the job that this one tries again. `max_queued_caller` comes
+    before the setting of that name. `webhook` has its host from the address guard.
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),
@@ -112,12 +116,18 @@ def submit(
         "must_be_ready": must_be_ready or None,
         "patience_ms": settings.api.sync_limit_s * 1000,
         "max_queued": settings.queue.max_queued,
-        "max_queued_caller": settings.queue.max_queued_caller,
+        "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
         "wait_ms": settings.queue.start_by_s * 1000,
         "retry_of": retry_of,
+        "hook": _hook(webhook) if webhook else None,
         **asdict(times),
     }
     return Call(SUBMIT, arguments, _submitted, placing.request)
+
+
+def _hook(webhook: Webhook) -> dict[str, str]:
+    said = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
+    return said | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
 
 
 def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from shared.piece import Piece
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.deadlines import failures
@@ -77,23 +78,28 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> C
     return Call(RENEW, arguments | _lives(settings), lambda reply: reply)
 
 
-def append(claim: Claim, *, start: int, text: str, ids: Sequence[int]) -> Call[Held]:
+def append(claim: Claim, piece: Piece) -> Call[Held]:
     """Publish the next piece of text."""
-    data = json.dumps({"start": start, "text": text, "ids": list(ids)}, separators=(",", ":"))
-    arguments = {"id": claim.id, "token": claim.token, "start": start, "size": len(text)}
-    return Call(APPEND, arguments, lambda reply: reply, data)
+    arguments = {"id": claim.id, "token": claim.token, "start": piece.start, "size": len(piece.text)}
+    return Call(APPEND, arguments, lambda reply: reply, _data(piece))
 
 
 def settle(
-    settings: Settings, claim: Claim, outcome: Result | JobError, *, fingerprint: str
+    settings: Settings,
+    claim: Claim,
+    outcome: Result | JobError,
+    *,
+    fingerprint: str,
+    rest: Piece | None = None,
 ) -> Call[Settled]:
-    """End the run with a result or an error."""
+    """Publish what is left of the text, and end the run with a result or an error."""
     arguments = _lives(settings) | {
         "id": claim.id,
         "token": claim.token,
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
         "took_ms": outcome.compute_s * 1000 if isinstance(outcome, Result) else None,
+        "rest": rest and {"start": rest.start, "size": len(rest.text), "data": _data(rest)},
         "failures": failures(),
     }
     return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
@@ -158,6 +164,13 @@ def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:
             text += piece["text"]
             ids += piece["ids"]
     return text, tuple(ids)
+
+
+def _data(piece: Piece) -> str:
+    """`logprobs` last: claim.lua looks for them there."""
+    data: dict[str, Any] = {"start": piece.start, "text": piece.text, "ids": piece.ids}
+    told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
+    return json.dumps(data | told, separators=(",", ":"))
 
 
 def _lives(settings: Settings) -> dict[str, Any]:

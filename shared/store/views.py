@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, estimate, waiting_reason
-from shared.job import Attempt, Event, JobView, Status
+from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
+from shared.job import Attempt, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Result
 
 UNFORESEEN = ("paused", "scheduled", "retrying")
@@ -40,6 +40,7 @@ def lane(flat: list[Any]) -> Lane:
         context_length=int(facts["context_length"]) if "context_length" in facts else None,
         engine=facts.get("engine"),
         engine_reason=facts.get("engine_reason"),
+        reused=Reused(**json.loads(facts["reused"])) if "reused" in facts else None,
         paused=int(facts["paused"]) == 1,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
@@ -70,10 +71,10 @@ def job(reply: list[Any] | None) -> JobView | None:
     """The reply of view.lua."""
     if not reply:
         return None
-    job_id, record, run_fields, lane_fields, attempts = reply
-    return _view(
-        job_id, pairs(record), pairs(run_fields), lane(lane_fields) if lane_fields else None, attempts
-    )
+    job_id, record, run_fields, lane_fields, attempts, hook, deliveries = reply
+    facts = lane(lane_fields) if lane_fields else None
+    seen = _view(job_id, pairs(record), pairs(run_fields), facts, attempts)
+    return replace(seen, hook=_hook(pairs(hook), deliveries)) if hook else seen
 
 
 def _view(
@@ -133,6 +134,16 @@ def _attempt(row: str) -> Attempt:
     return Attempt(
         int(raw["number"]), raw["worker"], int(raw["started"]), raw.get("ended"), raw.get("outcome")
     )
+
+
+def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
+    delivered = int(hook["delivered"]) if "delivered" in hook else None
+    return Hook(hook["url"], tuple(hook["events"].split()), tuple(map(_delivery, deliveries)), delivered)
+
+
+def _delivery(row: str) -> Delivery:
+    raw = json.loads(row)
+    return Delivery(raw["event"], int(raw["at"]), int(raw["ms"]), raw.get("status"), raw.get("error"))
 
 
 def _until(ended: int | None, attempts: list[Attempt]) -> tuple[Attempt, ...]:

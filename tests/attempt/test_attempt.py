@@ -11,13 +11,16 @@ from PIL.Image import Image as Picture
 
 from shared.blobs import digest
 from shared.errors import Unavailable
+from shared.logprobs import Candidate, TokenLogprob, logprobs_of
+from shared.piece import Piece
 from shared.request import Request
+from shared.reuse import EVERYBODY
 from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.clients import until
 from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import FAIL, MODEL, STALL, Unsteady, Workbench
+from tests.support.workbench import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench
 from worker.attempt import attempt
 from worker.engines.base import DeviceBroken, Finish, Prompt, Row
 from worker.engines.echo import EchoEngine
@@ -72,6 +75,29 @@ def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> Non
     assert (view.result.usage.prompt_tokens, view.result.usage.image_tokens) == (4, 1)
     assert [(a.worker, a.outcome) for a in view.attempts] == [(desk.worker, "succeeded")]
     assert desk.story(job) == ["queued", "running", "succeeded"]
+
+
+@pytest.mark.parametrize(("shared", "expected"), [(False, CALLER), (True, EVERYBODY)])
+def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
+    desk: Workbench, shared: bool, expected: str
+) -> None:
+    scopes: list[str] = []
+
+    class Keeping(EchoEngine):
+        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+            scopes.append(scope)
+            return super().prepare(request, pictures, scope)
+
+        def generate(self, row: Row) -> Finish:
+            return replace(super().generate(row), cached_tokens=2)
+
+    queue = desk.settings.queue.model_copy(update={"share_answers": shared})
+    desk.bench = replace(desk.bench, settings=desk.settings.model_copy(update={"queue": queue}))
+    job = desk.ask("how big is")
+    desk.attempt(Keeping(MODEL))
+    result = desk.job(job).result
+    assert result is not None
+    assert (scopes, result.usage.cached_tokens) == ([expected], 2)
 
 
 def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(desk: Workbench) -> None:
@@ -134,7 +160,7 @@ def test_a_cancelled_run_stops_and_writes_nothing_more(desk: Workbench) -> None:
             lease.stop("lost")
     assert desk.job(job).status == "cancelled"
     assert desk.story(job) == ["queued", "running", "cancelled"]
-    assert desk.store.run(append(taken, start=0, text="late", ids=[1])) == "lost"
+    assert desk.store.run(append(taken, Piece(0, "late", (1,)))) == "lost"
 
 
 def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(desk: Workbench) -> None:
@@ -190,7 +216,7 @@ def test_a_worker_that_was_lost_on_a_run_often_is_not_given_it_for_ever(desk: Wo
 def test_the_next_attempt_goes_on_behind_what_readers_have(desk: Workbench) -> None:
     job = desk.ask("one two three four")
     dead = desk.claim()
-    desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
+    desk.store.run(append(dead, Piece(0, "one two", (0, 1))))
     desk.give_up()
     desk.attempt()
     view = desk.job(job)
@@ -200,10 +226,32 @@ def test_the_next_attempt_goes_on_behind_what_readers_have(desk: Workbench) -> N
     assert view.result.usage.completion_tokens == 4
 
 
+def test_the_next_attempt_tells_the_logprobs_of_the_whole_answer(desk: Workbench) -> None:
+    job = desk.ask("one two three four", logprobs=1)
+    dead, told = desk.claim(), TokenLogprob(0, Candidate("one two", 0.0), ())
+    desk.store.run(append(dead, Piece(0, "one two", (0, 1), (told,))))
+    desk.give_up()
+    desk.attempt()
+    view = desk.job(job)
+    assert view.result is not None
+    kept = view.result.choices[0].logprobs
+    assert kept is not None
+    assert [t.chosen.token for t in kept] == ["one", " two", " three", " four"]
+    streamed = [t for e in desk.events(job) for t in logprobs_of(e.data) or ()]
+    assert streamed == [told, *kept[2:]]
+
+
+def test_what_nobody_asked_for_is_not_kept(desk: Workbench) -> None:
+    job = desk.ask("one two")
+    desk.attempt()
+    records = desk.store.client.hgetall(f"sl2:{desk.job(job).run_id}")
+    assert "logprobs" not in str((records, [e.data for e in desk.events(job)]))
+
+
 def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbench) -> None:
     job = desk.ask("one two three four")
     dead = desk.claim(fingerprint="a" * 32)
-    desk.store.run(append(dead, start=0, text="one two", ids=[0, 1]))
+    desk.store.run(append(dead, Piece(0, "one two", (0, 1))))
     desk.give_up()
     desk.attempt()
     error = desk.job(job).error
@@ -232,7 +280,7 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
 
 def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
     class Away(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:  # noqa: ARG002
+        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
             raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
 
     job = desk.ask("one two")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -90,7 +91,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
     most, now, lock = [0], [0], threading.Lock()
 
     class Slow(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
@@ -98,7 +99,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             assert go_on.wait(30)
             with lock:
                 now[0] -= 1
-            return super().prepare(request, pictures)
+            return super().prepare(request, pictures, scope)
 
     with workbench(redis) as desk, ThreadPoolExecutor(4) as threads:
         desk.bench = replace(desk.bench, engine=Slow(MODEL))
@@ -111,3 +112,32 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             attempt.result(30)
         assert [desk.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
     assert most[0] <= PREPARED_AT_ONCE
+
+
+def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: RedisServer) -> None:
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    class Trying(EchoEngine):
+        def grammar(self, request: Request) -> Any:
+            if "held" in str(request.messages):
+                inside.release()
+                assert go_on.wait(30)
+            return super().grammar(request)
+
+    with workbench(redis) as desk, ThreadPoolExecutor(PREPARED_AT_ONCE) as threads:
+        desk.bench = replace(desk.bench, engine=Trying(MODEL))
+        for n in range(PREPARED_AT_ONCE):
+            desk.ask(f"held {n}", make.picture(size=(64, 48)))
+        attempts = [threads.submit(desk.attempt) for _ in range(PREPARED_AT_ONCE)]
+        for _ in attempts:
+            assert inside.acquire(timeout=30)
+        job = desk.ask("free", make.picture(size=(64, 48)))
+        with ThreadPoolExecutor(1) as another:
+            free = another.submit(desk.attempt)
+            try:
+                free.result(30)
+            finally:
+                go_on.set()
+        for attempt in attempts:
+            attempt.result(30)
+        assert desk.text(job) == "free [64x48]"

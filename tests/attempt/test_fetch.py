@@ -10,8 +10,9 @@ from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from tests.support.pictures import Origin, Serve, answering, dripping, origin
-from worker import fetch as fetching
-from worker.fetch import Allowance, fetch
+from worker import outbound
+from worker.fetch import fetch
+from worker.outbound import Allowance
 
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
@@ -38,7 +39,7 @@ def refused(url: str, settings: FetchSettings = LOOPBACK, **options: object) -> 
     return caught.value
 
 
-def resolving_to(*addresses: str, calls: list[str] | None = None) -> fetching.Resolver:
+def resolving_to(*addresses: str, calls: list[str] | None = None) -> outbound.Resolver:
     def resolver(host: str, port: int) -> list[IPAddress]:
         if calls is not None:
             calls.append(f"{host}:{port}")
@@ -231,7 +232,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "_tls", trusting)
+    monkeypatch.setattr(outbound, "_tls", trusting)
     settings = FetchSettings(allow=("pictures.example", "other.example"))
     with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
         urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]

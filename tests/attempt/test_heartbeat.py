@@ -12,6 +12,7 @@ from typing import TypeVar
 import pytest
 from redis.exceptions import ResponseError
 
+from shared.estimate import Reused
 from shared.store import jobs
 from shared.store.keys import PREFIX, channel
 from shared.store.script import Call, Store
@@ -19,6 +20,7 @@ from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
 from tests.support.workbench import MODEL, STALL, Workbench, workbench
+from worker.engines.echo import EchoEngine
 from worker.exits import Exit
 from worker.heartbeat import Heartbeat
 from worker.lease import Lease
@@ -134,6 +136,20 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
     heartbeat.stop({})
 
 
+def test_what_an_engine_reused_is_read_from_its_models_status(desk: Workbench) -> None:
+    class Reusing(EchoEngine):
+        reused = Reused(prompts=3, hits=2, cached_tokens=70, bytes=4096)
+
+    def seen() -> Reused | None:
+        return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).reused
+
+    with beating(desk) as heartbeat:
+        heartbeat.ready("f" * 32, {"reused": ""}, EchoEngine(MODEL))
+        assert seen() is None
+        heartbeat.ready("f" * 32, {"reused": ""}, Reusing(MODEL))
+        until(lambda: seen() == Reusing.reused)
+
+
 LOST = """
 import sys, threading
 from types import SimpleNamespace
@@ -144,7 +160,7 @@ from worker.lease import Leases
 heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
 heartbeat.start({})
 idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
-heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: idle, longest_step_s=0.1, broken=broken))
+heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None))
 threading.Event().wait(60)
 """
 

@@ -14,14 +14,15 @@ from shared.errors import Unavailable
 from shared.models import Model, Models
 from shared.request import Image
 from shared.settings import FetchSettings, PictureSettings
+from shared.store import jobs
 from shared.store.admission import submit
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench, workbench
-from worker.fetch import Allowance
 from worker.intake import Intake
+from worker.outbound import Allowance
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
@@ -62,6 +63,28 @@ def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[Wor
     desk.attempt()
     assert desk.text(job) == "look [64x48] [64x48]"
     assert desk.job(job).cache == "MISS"
+
+
+@pytest.mark.parametrize(("shared", "cache"), [(True, "HIT"), (False, "MISS")])
+def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_say_so(
+    redis: RedisServer, shared: bool, cache: str
+) -> None:
+    with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",)), share_answers=shared) as desk:
+        courier = Intake(
+            desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
+        )
+        desk.beat()
+        with origin(serving(PICTURE)) as there:
+            ask(desk, there.url)
+            courier.work()
+            desk.attempt()
+            placing = replace(desk.placing("look", (Image(url=there.url),)), caller="another")
+            terms = json.dumps({"reuse": True, "priority": "normal"})
+            desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms))
+            courier.work()
+        view = desk.store.run(jobs.view(desk.settings, "another", placing.job))
+    assert view is not None
+    assert view.cache == cache
 
 
 def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[Workbench, Intake]) -> None:

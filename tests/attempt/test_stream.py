@@ -5,9 +5,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from shared.logprobs import Candidate, TokenLogprob, logprobs_of
+from shared.piece import Piece
+from shared.result import Choice, JobError, Result, Usage
+from shared.store.claims import append, settle
+from shared.store.keys import PREFIX
 from shared.store.script import Store
+from tests.support.clients import until
 from tests.support.workbench import Unsteady, Workbench
-from worker.engines.base import Piece
+from worker import stream as stream_of_workers
 from worker.lease import Lease
 from worker.stream import Channel, Publisher
 
@@ -31,16 +37,35 @@ def pieces(*texts: str) -> Iterator[Piece]:
         start += len(text)
 
 
+def settled(desk: Workbench, channel: Channel) -> str:
+    """The end of an attempt that went well."""
+    answered = Result(
+        choices=(Choice(text="", finish_reason="stop"),),
+        usage=Usage(prompt_tokens=1, completion_tokens=1, image_tokens=0),
+        fingerprint="f" * 32,
+        compute_s=0.1,
+    )
+    claim, rest = channel.lease.claim, channel.rest()
+    return desk.store.run(settle(desk.settings, claim, answered, fingerprint="f" * 32, rest=rest))
+
+
+def another_is_published(desk: Workbench, channel: Channel) -> None:
+    """The same publisher has looked at everything it was given before, and writes for others."""
+    job = desk.ask("another")
+    channel._publisher.channel(Lease(desk.claim())).emit(Piece(0, "text", (0,)))
+    until(lambda: desk.text(job) == "text")
+
+
 def published_ids(desk: Workbench, job: str) -> list[int]:
     return [i for e in desk.events(job) if e.type == "text" for i in e.data["ids"]]
 
 
-def test_a_flushed_stream_is_with_its_readers(desk: Workbench) -> None:
+def test_a_settled_run_has_its_whole_text(desk: Workbench) -> None:
     job = desk.ask("x")
     with stream(desk, desk.store) as channel:
         for piece in pieces("a red", " circle", " 🎈 on", " white"):
             channel.emit(piece)
-        channel.flush()
+        assert settled(desk, channel) == "settled"
         assert desk.text(job) == "a red circle 🎈 on white"
         assert published_ids(desk, job) == [0, 1, 2, 3]
 
@@ -55,7 +80,7 @@ def test_what_was_lost_between_here_and_the_store_is_read_exactly_once(desk: Wor
         assert store.lost.wait(30)
         for piece in rest:
             channel.emit(piece)
-        channel.flush()
+        settled(desk, channel)
     assert desk.text(job) == "one two three"
     assert published_ids(desk, job) == [0, 1, 2]
 
@@ -68,7 +93,7 @@ def test_pieces_that_come_while_the_store_is_slow_are_joined(desk: Workbench) ->
         for piece in pieces(*(f"{n} " for n in range(100))):
             channel.emit(piece)
         store.on.set()
-        channel.flush()
+        settled(desk, channel)
     assert desk.text(job) == "".join(f"{n} " for n in range(100))
     assert len([e for e in desk.events(job) if e.type == "text"]) <= 2
 
@@ -84,9 +109,20 @@ def test_ids_without_text_travel_with_the_next_text(desk: Workbench) -> None:
             Piece(2, "", (6,)),
         ):
             channel.emit(piece)
-        channel.flush()
+        settled(desk, channel)
     assert desk.text(job) == "é!"
     assert published_ids(desk, job) == [1, 2, 3, 4, 5]
+
+
+def test_logprobs_reach_readers_with_the_text_of_their_tokens(desk: Workbench) -> None:
+    told = tuple(TokenLogprob(at, Candidate(f"t{at}", -0.5), ()) for at in range(4))
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        channel.emit(Piece(0, "", (1,), told[:1]))
+        channel.emit(Piece(0, "ab", (2, 3), told[1:3]))
+        channel.emit(Piece(2, "", (4,), told[3:]))
+        settled(desk, channel)
+    assert [logprobs_of(e.data) for e in desk.events(job) if e.type == "text"] == [told[:3]]
 
 
 def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbench) -> None:
@@ -98,9 +134,51 @@ def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbe
     channels = publisher.channel(lost), publisher.channel(kept)
     for channel in channels:
         channel.emit(Piece(0, "text", (0,)))
-        channel.flush()
+    assert lost.cancel.wait(30)
+    until(lambda: desk.text(job) == "text")
     publisher.stop()
     assert (lost.reason, lost.cancel.is_set()) == ("lost", True)
     assert (kept.reason, kept.cancel.is_set()) == ("", False)
-    assert desk.text(job) == "text"
     assert desk.text(lost_job) == ""
+
+
+def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between them, a run that speaks fast does not keep the store busy."""
+    monkeypatch.setattr(stream_of_workers, "SPACING_S", 3600)
+    job = desk.ask("x")
+    with stream(desk, desk.store) as channel:
+        first, *rest = pieces("one", " two", " three")
+        channel.emit(first)
+        until(lambda: desk.text(job) == "one")
+        for piece in rest:
+            channel.emit(piece)
+        another_is_published(desk, channel)
+        assert desk.text(job) == "one"
+        assert settled(desk, channel) == "settled"
+    assert [e.data.get("text") for e in desk.events(job)] == [None, None, "one", " two three", None]
+
+
+def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:
+    desk.ask("x")
+    store = Unsteady(desk.store)
+    store.on.clear()
+    with stream(desk, store) as channel:
+        channel.emit(Piece(0, "one", (0,)))
+        until(lambda: channel.attempting)
+        channel.lease.stop("lost")
+        assert channel.rest() is None
+        store.on.set()
+        another_is_published(desk, channel)
+
+
+def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Workbench) -> None:
+    job = desk.ask("x")
+    claim = desk.claim()
+    assert desk.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
+    desk.store.client.hset(f"{PREFIX}{claim.id}", "chars", 0)
+    answered = JobError(code="internal_error", message="x")
+    rest = Piece(3, " two", (1,))
+    assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
+    assert desk.job(job).status == "running"

@@ -1,6 +1,9 @@
 """What died or got lost is repaired without anybody asking."""
 
+import time
+
 from shared.settings import QueueSettings
+from shared.store.keys import PREFIX
 from shared.store.nudges import MOST
 from shared.store.workers import lead
 from tests.support.clients import until
@@ -49,11 +52,15 @@ def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> No
         assert [a.outcome for a in desk.job(job).attempts] == ["worker_lost", "succeeded"]
 
 
-def test_after_a_restart_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
-    with workbench(redis, lease_s=0.003, renew_s=0.001) as dead, workbench(redis, lease_s=3600) as desk:
+def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:
+    with workbench(redis, lease_s=0.003, renew_s=0.001) as dead, workbench(redis) as desk:
         dead.ask("x")
-        dead.claim()
+        run, store = dead.claim().id, desk.store.client
+        until(lambda: store.zscore(f"{PREFIX}lease", run) < time.time() * 1000)
+        store.set(f"{PREFIX}watched", 1)
         assert upkeep(desk).run_once()["rescued"] == 0
+        store.delete(f"{PREFIX}spared")
+        assert upkeep(desk).run_once()["rescued"] == 1
 
 
 def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisServer) -> None:

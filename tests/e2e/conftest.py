@@ -52,6 +52,9 @@ ENV = {
     "SIGHTLINE_QUEUE__DRAIN_S": "1",
     "SIGHTLINE_API__LEAVE_GRACE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    # A killed courier's call comes again after this and 5 s.
+    "SIGHTLINE_WEBHOOK__LIMIT_S": "2",
+    "SIGHTLINE_WEBHOOK__DELAYS_S": "0.2,0.2",
 }
 
 

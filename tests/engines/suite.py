@@ -15,8 +15,9 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
+from shared.piece import Piece
 from shared.request import Image, Message, Parameters, Request, Text
-from worker.engines.base import Cancelled, Engine, Finish, Piece, Row
+from worker.engines.base import Cancelled, Engine, Finish, Row
 
 PATIENCE_S = 30
 SPECIAL = "<|end|><|user|><image> <|assistant|>"
@@ -40,11 +41,13 @@ class Harness:
         emit: Callable[[Piece], None] = lambda _: None,
         published: tuple[int, ...] = (),
         published_text: str = "",
+        scope: str = "",
         **parameters: Any,
     ) -> Row:
         request = question(text, len(pictures), **parameters)
-        prompt = self.engine.prepare(request, pictures)
-        return Row(prompt, request.parameters, emit, threading.Event(), published, published_text)
+        prompt = self.engine.prepare(request, pictures, scope)
+        grammar = self.engine.grammar(request)
+        return Row(prompt, request.parameters, emit, threading.Event(), published, published_text, grammar)
 
     def ask(self, text: str, pictures: Sequence[Picture] = (), **rest: Any) -> tuple[Finish, list[Piece]]:
         pieces: list[Piece] = []
@@ -113,6 +116,27 @@ def a_stop_string_that_never_completes_is_delivered(harness: Harness) -> None:
     finish, pieces = harness.ask(harness.question, [picture()], stop=[whole.text[-3:] + "\n\n"])
     assert finish == whole
     assert "".join(p.text for p in pieces) == whole.text
+
+
+def a_stop_token_ends_an_answer_and_is_no_part_of_it(harness: Harness) -> None:
+    whole, _ = harness.ask(harness.question, [picture()])
+    before, _ = harness.ask(harness.question, [picture()], max_new_tokens=2)
+    finish, pieces = harness.ask(harness.question, [picture()], stop_token_ids=[whole.ids[2]])
+    assert (finish.reason, finish.ids) == ("stop", whole.ids[:3])
+    assert finish.text == "".join(p.text for p in pieces) == before.text
+
+
+def a_least_answer_is_not_ended_before(harness: Harness) -> None:
+    whole, _ = harness.ask(harness.question, [picture()])
+    least = len(whole.ids) + 4
+    finish, _ = harness.ask(harness.question, [picture()], min_new_tokens=least)
+    assert len(finish.ids) >= least
+    assert harness.ask(harness.question, [picture()], min_new_tokens=2)[0] == whole
+
+
+def a_least_answer_may_be_longer_than_the_default(harness: Harness) -> None:
+    finish, _ = harness.ask(harness.question, min_new_tokens=70)
+    assert len(finish.ids) >= 70
 
 
 def cancelling_ends_the_row_and_frees_the_engine(harness: Harness) -> None:
@@ -247,6 +271,9 @@ CHECKS: tuple[Callable[[Harness], None], ...] = (
     max_new_tokens_ends_an_answer,
     a_stop_string_never_reaches_a_reader,
     a_stop_string_that_never_completes_is_delivered,
+    a_stop_token_ends_an_answer_and_is_no_part_of_it,
+    a_least_answer_is_not_ended_before,
+    a_least_answer_may_be_longer_than_the_default,
     cancelling_ends_the_row_and_frees_the_engine,
     a_row_cancelled_before_it_starts_computes_nothing,
     resuming_gives_the_uninterrupted_answer,

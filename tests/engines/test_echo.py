@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.errors import CallerError
 from shared.models import Model
+from shared.piece import Piece
+from shared.request import Format
 from shared.settings import PictureSettings, Settings, SettingsError
-from tests.engines import suite
-from worker.engines.base import Cancelled, Piece, Row
+from tests.engines import suite, telling
+from worker.engines.base import Cancelled, Row
 from worker.engines.registry import create
 
 
@@ -18,7 +21,7 @@ def harness(rows: int = 1, **options: object) -> suite.Harness:
     return suite.Harness(engine)
 
 
-@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
 def test_echo_keeps_the_contract(check: Callable[[suite.Harness], None]) -> None:
     check(harness())
 
@@ -105,6 +108,12 @@ def test_a_model_that_is_told_not_to_load_says_why() -> None:
 def test_an_option_in_error_is_named_before_anything_loads(options: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(options))):
         create(Model(id="test/echo", engine="echo", options=options))
+
+
+def test_an_answer_that_cannot_be_held_to_a_format_is_not_given_as_if_it_were() -> None:
+    with pytest.raises(CallerError) as refused:
+        harness().ask("red or green?", format=Format(kind="choice", content='["red","green"]'))
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "format")
 
 
 def test_another_configuration_never_shares_the_cache() -> None:

@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
+from shared.errors import CallerError
 from shared.request import Parameters
-from worker.engines.sampling import Confidence, LogitsError, Penalties, generation_config
+from worker.engines.sampling import Bias, Confidence, LogitsError, Penalties, Replay, generation_config
 
 
 def ids(*tokens: int) -> torch.Tensor:
@@ -15,6 +16,13 @@ def test_penalties_count_generated_tokens_and_not_the_prompt() -> None:
     zeros = torch.zeros(1, 4)
     assert penalties(ids(1, 1, 2), zeros).tolist() == [[0, 0, 0, 0]]  # type: ignore[arg-type]
     assert penalties(ids(1, 1, 2, 3, 3, 0), zeros).tolist() == [[-1.5, 0, 0, -2.0]]  # type: ignore[arg-type]
+
+
+def test_a_step_that_is_computed_again_replays_the_token_of_its_place() -> None:
+    replay, zeros = Replay([2, 3]), torch.zeros(1, 4)
+    steps = [ids(1, 1), ids(1, 1), ids(1, 1, 2), ids(1, 1, 2)]
+    assert [int(replay(step, zeros).argmax()) for step in steps] == [2, 2, 3, 3]  # type: ignore[arg-type]
+    assert replay(ids(1, 1, 2, 3), zeros) is zeros  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -40,3 +48,24 @@ def test_what_a_caller_leaves_out_comes_from_the_model() -> None:
     assert (config.do_sample, config.temperature, config.top_k) == (True, None, 5)
     greedy = generation_config(Parameters(temperature=0, top_k=5), budget=5, suppress=(), defaults=defaults)
     assert (greedy.do_sample, greedy.top_k) == (False, None)
+
+
+def test_a_ban_holds_at_every_temperature_and_no_bias_frees_what_is_suppressed() -> None:
+    scores = torch.tensor([[0.0, float("-inf"), 900.0, 1.0]])
+    bent = Bias([(1, 100.0), (2, -100.0), (3, 2.5)])(ids(1), scores)  # type: ignore[arg-type]
+    assert bent.tolist() == [[0.0, float("-inf"), float("-inf"), 3.5]]
+    assert scores[0, 2] == 900
+
+
+def test_banning_every_token_that_is_left_is_the_callers_error_and_nothing_is_drawn() -> None:
+    with pytest.raises(CallerError) as refused:
+        Bias([(0, -100.0), (2, -100.0)])(ids(1), torch.tensor([[0.0, float("-inf"), 1.0]]))  # type: ignore[arg-type]
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "logit_bias")
+
+
+def test_the_models_own_end_stays_one_beside_the_callers() -> None:
+    for own, ends in ((1, [1, 7]), ([1, 2], [1, 2, 7]), (None, [7])):
+        defaults = GenerationConfig(eos_token_id=own)  # type: ignore[no-untyped-call]
+        given = Parameters(stop_token_ids=(7,))
+        assert generation_config(given, budget=5, suppress=(), defaults=defaults).eos_token_id == ends
+        assert generation_config(Parameters(), budget=5, suppress=(), defaults=defaults).eos_token_id is None

@@ -13,10 +13,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
+from shared.piece import Piece
 from shared.request import Image, Message, Request, Text
 from shared.settings import PictureSettings, Settings, SettingsError
-from tests.engines import suite
-from worker.engines.base import Piece, Row
+from tests.engines import suite, telling
+from worker.engines.base import Row
 from worker.engines.registry import create
 from worker.engines.sampling import Confidence, LogitsError
 from worker.engines.sequential import SequentialEngine
@@ -67,7 +68,7 @@ def shape(kind: str, colour: str) -> Picture:
     return image
 
 
-@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
 def test_sequential_keeps_the_contract(
     check: Callable[[suite.Harness], None], harness: suite.Harness
 ) -> None:

@@ -4,10 +4,12 @@ from itertools import pairwise
 
 import pytest
 
+from shared.logprobs import Candidate, TokenLogprob
+from shared.piece import Piece
 from shared.request import Parameters
-from worker.engines.base import Finish, Piece, Prompt, Row
+from worker.engines.base import Finish, Prompt, Row
 from worker.engines.detokenizer import Detokenizer
-from worker.engines.transcript import Transcript
+from worker.engines.transcript import Likelihood, Transcript
 
 MIXED = "caf\u00e9 \u65e5\u672c \U0001f600! " * 30
 
@@ -20,16 +22,24 @@ def cleaned(ids: Sequence[int]) -> str:
     return from_bytes(ids).replace(" n't", "n't").replace(" .", ".")
 
 
-def write(text: str, stop: Sequence[str] = (), **row: object) -> tuple[Finish, list[Piece]]:
+def name(token: int) -> tuple[str, bytes]:
+    octets = bytes([token])
+    return octets.decode(errors="backslashreplace"), octets
+
+
+def write(
+    text: str, stop: Sequence[str] = (), parameters: Parameters | None = None, **row: object
+) -> tuple[Finish, list[Piece]]:
     pieces: list[Piece] = []
     prompt = Prompt(tokens=0, image_tokens=0, inputs=None)
-    parameters = Parameters(stop=tuple(stop))
+    given = parameters or Parameters(stop=tuple(stop))
     transcript = Transcript(
-        Row(prompt, parameters, pieces.append, threading.Event(), **row),  # type: ignore[arg-type]
+        Row(prompt, given, pieces.append, threading.Event(), **row),  # type: ignore[arg-type]
         from_bytes,
+        name,
     )
     for token in text.encode():
-        if transcript.add(token):
+        if transcript.add(token, Likelihood(-0.5, ((token, -0.5), (33, -1.0))[: given.logprobs])):
             break
     return transcript.finish("length"), pieces
 
@@ -114,3 +124,50 @@ def test_a_resumed_row_delivers_text_that_was_held_back() -> None:
     finish, pieces = write("abEcd", ["END"], published=tuple(b"abE"), published_text="ab")
     assert (pieces[0].start, pieces[0].text) == (2, "Ec")
     assert finish.text == "abEcd"
+
+
+def test_logprobs_travel_with_the_text_that_their_tokens_make() -> None:
+    finish, pieces = write("a\u00e9!", parameters=Parameters(logprobs=1))
+    assert [(p.text, [t.start for t in p.logprobs or ()]) for p in pieces] == [
+        ("a", [0]),
+        ("\u00e9", [1, 1]),
+        ("!", [2]),
+    ]
+    assert finish.logprobs == tuple(told for p in pieces for told in p.logprobs or ())
+    first, *_ = finish.logprobs
+    assert first == TokenLogprob(0, Candidate("a", -0.5), (Candidate("a", -0.5),))
+    assert finish.logprobs[1].chosen == Candidate("\\xc3", -0.5, (0xC3,))
+
+
+def test_tokens_behind_the_end_have_no_logprobs() -> None:
+    finish, pieces = write("ab END", parameters=Parameters(stop=("END",), logprobs=0))
+    assert [t.chosen.token for t in finish.logprobs or ()] == ["a", "b", " "]
+    assert [t for p in pieces for t in p.logprobs or ()] == list(finish.logprobs or ())
+    finish, _ = write("ab!c", parameters=Parameters(stop_token_ids=(ord("!"),), logprobs=0))
+    assert (finish.text, finish.reason, bytes(finish.ids)) == ("ab", "stop", b"ab!")
+    assert [t.chosen.token for t in finish.logprobs or ()] == ["a", "b"]
+
+
+def test_a_resumed_row_tells_all_in_the_end_and_streams_only_what_readers_do_not_have() -> None:
+    finish, pieces = write(
+        "abcd", parameters=Parameters(logprobs=0), published=tuple(b"ab"), published_text="ab"
+    )
+    assert [t.start for t in finish.logprobs or ()] == [0, 1, 2, 3]
+    assert [[t.start for t in p.logprobs or ()] for p in pieces] == [[2], [3]]
+
+
+def test_logprobs_of_what_a_stop_text_may_cut_off_stay_until_it_is_decided() -> None:
+    given = Parameters(stop=("aab",), logprobs=0)
+    finish, pieces = write("aaab", parameters=given)
+    assert finish.text == "a"
+    assert [[t.start for t in p.logprobs or ()] for p in pieces] == [[0], []]
+    assert finish.logprobs == tuple(told for p in pieces for told in p.logprobs or ())
+
+
+def test_an_answer_that_goes_on_tells_the_logprobs_that_were_held_back_and_no_other_again() -> None:
+    given = Parameters(stop=("bcd",), logprobs=0)
+    whole, pieces = write("abcx", parameters=given)
+    assert [[t.start for t in p.logprobs or ()] for p in pieces] == [[0], [1, 2, 3]]
+    rest, more = write("abcx", parameters=given, published=tuple(b"ab"), published_text="a")
+    assert rest.logprobs == whole.logprobs
+    assert [[t.start for t in p.logprobs or ()] for p in more] == [[1, 2, 3]]

@@ -13,6 +13,7 @@ from api.app import create_app
 from shared.models import load_models
 from shared.settings import ApiSettings, BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store.script import connect
+from shared.webhook_settings import WebhookSettings
 from tests.support.hand import Hand
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -61,7 +62,7 @@ def _make_bare(folder: Path) -> None:
 async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """An empty store; the model has no worker until the hand's first beat.
 
-    Parametrized indirectly it takes settings by group, `api` and `queue`.
+    Parametrized indirectly it takes settings by group, `api`, `queue` and `webhook`.
     """
     _server.empty()
     said: dict[str, dict[str, Any]] = getattr(request, "param", {})
@@ -74,6 +75,7 @@ async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureReq
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
         queue=QueueSettings(**{"max_queued": PLACES_IN_LINE, **said.get("queue", {})}),
         api=ApiSettings(**{"leave_grace_s": 0, **said.get("api", {})}),
+        webhook=WebhookSettings(**said.get("webhook", {})),
     )
     store = connect(settings.redis)
     hand = Hand(settings, store, load_models(models_file).rows[0])

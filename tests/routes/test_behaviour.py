@@ -11,6 +11,7 @@ from shared.errors import CODES
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.behaviour import Row, rows
+from tests.support.keys import KEYED
 from tests.support.redis_server import RedisServer
 from tests.support.scene import ANSWER, Scene
 from tests.support.situations import WHEN
@@ -20,6 +21,9 @@ SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
     "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},
     "the caller's own line is full": {"queue": {"max_queued_caller": 1}},
+    "keys are asked for": KEYED,
+    "the job is another caller's": KEYED,
+    "the key's requests are used up": KEYED,
 }
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample.png"
 

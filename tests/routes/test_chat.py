@@ -30,7 +30,7 @@ WHOLE = {
         "prompt_tokens": 9,
         "completion_tokens": 3,
         "total_tokens": 12,
-        "prompt_tokens_details": {"image_tokens": 4},
+        "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 4},
     },
     "system_fingerprint": "f" * 32,
 }

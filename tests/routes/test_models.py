@@ -1,9 +1,12 @@
 """Which models there are and how they stand."""
 
+from dataclasses import replace
+
 import pytest
 
 from api.readiness import ModelState
 from shared.errors import Unavailable
+from shared.estimate import Reused
 from tests.support.app import serving
 from tests.support.desk import NO_WORKER, Desk
 
@@ -68,6 +71,15 @@ async def test_the_status_of_a_model_is_in_the_words_of_the_former_api(
         response = await client.get(f"/status/{name}")
 
     assert (response.status_code, response.json()["loaded"], response.json()["state"]) == (200, loaded, state)
+
+
+async def test_the_status_of_a_model_says_what_its_requests_had_in_common() -> None:
+    desk = Desk()
+    reused = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
+    desk.states["sightline/tiny"] = replace(LOADING, reused=Reused(**reused))
+    async with serving(desk) as client:
+        assert (await client.get("/status/sightline/tiny")).json()["reused"] == reused
+        assert (await client.get("/status/org/other")).json()["reused"] is None
 
 
 @pytest.mark.parametrize(

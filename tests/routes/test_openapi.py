@@ -112,7 +112,7 @@ def test_streams_are_described_as_streams() -> None:
 
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
     accepting = {path for m, path, operation in operations() if "202" in operation["responses"]}
-    assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", HF, "/"}
+    assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/webhook/replay", HF, "/"}
 
 
 def test_the_service_that_is_not_ready_is_described() -> None:
@@ -153,6 +153,8 @@ def test_every_example_of_an_answer_is_of_its_schema() -> None:
     [
         ("jobs", "Job"),
         ("chat_completion", "ChatCompletion"),
+        ("chat_logprobs", "ChatLogprobs"),
+        ("text_logprobs", "TextLogprobs"),
         ("chat_chunks", "ChatCompletionChunk"),
         ("text_completion", "TextCompletion"),
         ("hf_stream", "TokenChunk"),
@@ -257,6 +259,15 @@ def test_the_parameters_read_by_hand_are_described() -> None:
         ("ChatBody", {**CHAT, "temperature": 101}),
         ("ChatBody", {**CHAT, "store": False}),
         ("ChatBody", {**CHAT, "stop": [""]}),
+        ("ChatBody", {**CHAT, "logit_bias": {"red": 1}}),
+        ("ChatBody", {**CHAT, "logit_bias": {"5": 101}}),
+        ("ChatBody", {**CHAT, "logit_bias": [1]}),
+        ("ChatBody", {**CHAT, "top_logprobs": 21}),
+        ("ChatBody", {**CHAT, "stop_token_ids": [-1]}),
+        ("ChatBody", {**CHAT, "response_format": {"type": "xml"}}),
+        ("ChatBody", {**CHAT, "structured_outputs": {"choice": [5]}}),
+        ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "regex"}}}),
+        ("CompletionBody", {"prompt": "x", "logprobs": 6}),
         ("JobBody", {}),
         ("JobBody", {**CHAT, "input": {"prompt": "x"}}),
         ("JobBody", {**CHAT, "metadata": {"k": "v" * 513}}),
@@ -266,6 +277,22 @@ def test_the_parameters_read_by_hand_are_described() -> None:
 )
 def test_the_schemas_refuse_what_the_service_refuses(name: str, body: Any) -> None:
     assert not accepts(shape(name), body)
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("ChatBody", {**CHAT, "logit_bias": {"5": -100, "70": 0.5}, "logprobs": True, "top_logprobs": 20}),
+        ("ChatBody", {**CHAT, "logit_bias": [], "min_tokens": 5, "min_p": 0.1, "stop_token_ids": [5]}),
+        ("ChatBody", {**CHAT, "response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}),
+        ("ChatBody", {**CHAT, "structured_outputs": {"json": {"type": "object"}}}),
+        ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "json", "value": {"a": 1}}}}),
+        ("CompletionBody", {"prompt": "x", "logprobs": 5, "logit_bias": None}),
+        ("HfBody", {"inputs": "x", "parameters": {"min_new_tokens": 5, "min_p": 0.1}}),
+    ],
+)
+def test_the_schemas_take_what_the_service_takes(name: str, body: Any) -> None:
+    assert accepts(shape(name), body)
 
 
 def test_the_documented_model_is_one_that_can_be_served() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
+from tests.support.listening import listening
 
 MODEL = "sightline/tiny"
 
@@ -46,15 +46,9 @@ class Terminal:
 
 @pytest.fixture
 async def terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
-    config = uvicorn.Config(stage.app, port=0, lifespan="off", log_config=None)
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    port = server.servers[0].sockets[0].getsockname()[1]
     stage.hand.beat()
-    yield Terminal(stage, f"http://127.0.0.1:{port}", capsys)
-    await server.shutdown()
+    async with listening(stage.app) as url:
+        yield Terminal(stage, url, capsys)
 
 
 async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: Terminal) -> None:

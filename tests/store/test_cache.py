@@ -2,8 +2,18 @@
 
 import pytest
 
+from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
+from shared.piece import Piece
+from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, SETTINGS, Records
+
+RED, END = Candidate('"red",\n', -0.123456), Candidate("<|end|>", -9999.0, ())
+TOLD: Logprobs = (
+    TokenLogprob(0, RED, (RED, END)),
+    TokenLogprob(18, Candidate("\\xc3", -2.0, (0xC3,)), ()),
+    TokenLogprob(19, RED, ()),
+)
 
 
 @pytest.fixture
@@ -164,6 +174,20 @@ def test_what_was_answered_while_it_waited_is_not_computed_again(records: Record
     assert last.result is not None
     assert (last.status, last.result.text, last.cache) == ("succeeded", "A red square.", "HIT")
     assert records.story(last.id) == ["queued", "text", "succeeded"]
+
+
+@pytest.mark.parametrize("told", [TOLD, ()])
+def test_an_answer_copied_from_another_run_keeps_its_logprobs(records: Records, told: Logprobs) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    first = records.claim()
+    records.run(append(first, Piece(0, 'A ,"logprobs":[1]}', (1,), told[:1])))
+    records.run(append(first, Piece(18, " red", (2, 3), told[1:])))
+    records.settle(first)
+    assert records.try_claim() is None
+    (text,) = (e for e in records.events(views[-1].id) if e.type == "text")
+    assert (text.data["text"], text.data["ids"]) == ('A ,"logprobs":[1]} red', [1, 2, 3])
+    assert logprobs_of(text.data) == told
 
 
 def test_an_answer_of_other_weights_is_computed_anew(records: Records) -> None:

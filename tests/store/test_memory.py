@@ -7,9 +7,11 @@ import pytest
 
 from shared.errors import Unavailable
 from shared.job import JobView
+from shared.store import hooks
 from shared.store.claims import Claim
 from shared.store.script import Store
 from shared.store.workers import lead
+from shared.webhooks import EVENTS, Webhook
 from tests.support.store import FAILURE, LANE, SETTINGS, Records
 
 
@@ -108,3 +110,16 @@ def test_workers_and_the_maintenance_leader_stay_known(records: Records) -> None
         assert lead(records.store, "courier_1", 60_000)
     records.wait(SETTINGS.queue.worker_ttl_s - 1)
     assert records.post(records.placing(), must_be_ready=True).word == "queued"
+
+
+def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None:
+    webhook = Webhook("https://example.com/", EVENTS, host="example.com")
+    records.post(records.placing(), webhook=webhook)
+    with full_memory(records):
+        records.settle(records.claim())
+        told = [records.errand(), records.errand()]
+        assert [e and e.event for e in told] == ["job.running", "job.succeeded"]
+        for errand in told:
+            assert errand is not None
+            assert records.run(hooks.kept(errand, "{}")) == "kept"
+            assert records.tell(errand) == "written"

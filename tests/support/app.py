@@ -9,9 +9,11 @@ from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from api.context import ProcessContext
+from api.keyring import Keyring
 from api.leaving import Leaving
 from shared.models import Model, Models
 from shared.settings import ApiSettings, Settings
+from shared.store.script import connect_async
 from tests.support.desk import Desk
 
 ROOT = "http://sightline"
@@ -37,7 +39,9 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
 
     async def open_context(settings: Settings) -> ProcessContext:
         leaving = Leaving(desk, settings.api.leave_grace_s)
-        return ProcessContext(settings, MODELS, desk, desk, desk, leaving, NoConnection())
+        # No key is configured, so that the store is never asked.
+        keyring = Keyring(settings.api, connect_async(settings.redis))
+        return ProcessContext(settings, MODELS, desk, desk, desk, leaving, keyring, NoConnection())
 
     settings = Settings(api=ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, **api}))
     async with LifespanManager(create_app(settings, open_context)) as manager:

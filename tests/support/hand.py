@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from shared import ids
 from shared.models import Model
+from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
 from shared.store import claims, jobs, upkeep, workers
@@ -74,7 +75,7 @@ class Hand:
         return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
 
     def say(self, claim: claims.Claim, text: str, start: int = 0) -> str:
-        return self.store.run(claims.append(claim, start=start, text=text, ids=[7]))
+        return self.store.run(claims.append(claim, Piece(start, text, (7,))))
 
     def succeed(self, claim: claims.Claim, text: str) -> str:
         result = Result(

@@ -26,6 +26,8 @@ class Watch:
         # Of an ended job what its run said goes first.
         gone = replace(old, started_ms=None, attempts=(), result=None, request_hash=None)
         gone = replace(gone, last_event=view.last_event)
+        # And what its webhook was told comes behind its end.
+        old, gone = replace(old, hook=view.hook), replace(gone, hook=view.hook)
         if old.ended and view not in (old, gone):
             yield f"{view.id} changed after its end: {old} to {view}"
 

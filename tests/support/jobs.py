@@ -31,7 +31,13 @@ SUCCEEDED = {
     "result": {
         "text": "A cat.",
         "choices": [{"text": "A cat.", "finish_reason": "stop", "score": 0.5}],
-        "usage": {"prompt_tokens": 9, "completion_tokens": 3, "image_tokens": 4, "total_tokens": 12},
+        "usage": {
+            "prompt_tokens": 9,
+            "completion_tokens": 3,
+            "image_tokens": 4,
+            "cached_tokens": 0,
+            "total_tokens": 12,
+        },
         "fingerprint": "f" * 32,
         "compute_s": 0.25,
     },

@@ -22,7 +22,8 @@ NOBODY = "job_" + "0" * 32
 class Scene:
     """A client of the started service, the worker in the test's hand, and the row that is being walked.
 
-    `during` goes on while the row's call is made. `known` is the job that the row is about.
+    `during` goes on while the row's call is made. `known` is the job or API key that the row is about;
+    `secrets` are the API keys by the page's names for them.
     """
 
     client: httpx.AsyncClient
@@ -30,13 +31,17 @@ class Scene:
     row: Row
     picture: bytes
     known: str = NOBODY
+    secrets: dict[str, str] = field(default_factory=dict)
     during: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def send(self, text: str = QUESTION) -> httpx.Response:
         """Make the row's call; `text` is what it asks."""
         row = self.row
-        path = row.path.replace("{id}", self.known if row.path.startswith("/v1/jobs") else MODEL) + row.query
+        own = row.path.startswith(("/v1/jobs", "/v1/admin/keys"))
+        path = row.path.replace("{id}", self.known if own else MODEL) + row.query
         headers = {"content-type": "application/json"} | row.request_headers
+        for name, secret in self.secrets.items():
+            headers = {header: value.replace(name, secret) for header, value in headers.items()}
         content = json.dumps(question(row.path, text) | row.members).encode()
         if headers["content-type"].startswith("image/"):
             content = self.picture
@@ -83,6 +88,8 @@ class Scene:
 
 def question(path: str, text: str = QUESTION) -> dict[str, Any]:
     """A question in the words of a door."""
+    if path.startswith("/v1/admin/keys"):
+        return {} if path.endswith("/rotate") else {"name": "Example Ltd"}
     named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
     if path == "/v1/jobs" or path.endswith("/chat/completions"):
         return named | {"messages": [{"role": "user", "content": text}]}

@@ -4,6 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.support.clients import until_async
+from tests.support.keys import ADMIN, bearer
 from tests.support.scene import MODEL, Scene, question
 
 
@@ -163,6 +164,18 @@ async def succeeded(scene: Scene) -> None:
     scene.finish(await scene.taken())
 
 
+async def told_waits(scene: Scene) -> None:
+    await ready(scene)
+    hook = {"url": "https://example.com/", "secret": "a secret of sixteen bytes"}
+    reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs") | {"webhook": hook})
+    scene.known = reply.json()["id"]
+
+
+async def told_succeeded(scene: Scene) -> None:
+    await told_waits(scene)
+    scene.finish(await scene.taken())
+
+
 async def failed(scene: Scene) -> None:
     await waits(scene)
     scene.hand.fail(await scene.taken(), "invalid_image", "The picture is broken.")
@@ -194,6 +207,30 @@ async def expired(scene: Scene) -> None:
     await succeeded(scene)
     # As at the end of `retention.result_s`.
     scene.hand.store.client.delete(*scene.hand.store.client.keys("sl2:run_*"))
+
+
+async def keys_asked_for(scene: Scene) -> None:
+    await answers(scene)
+    await _make_key(scene)
+
+
+async def another_callers(scene: Scene) -> None:
+    await ready(scene)
+    await _make_key(scene)
+    reply = await scene.client.post("/v1/jobs", json=question("/v1/jobs"), headers=bearer(ADMIN))
+    scene.known = reply.json()["id"]
+
+
+async def used_up(scene: Scene) -> None:
+    await ready(scene)
+    await _make_key(scene, requests_per_minute=1)
+    await scene.client.get("/v1/models", headers=bearer(scene.secrets["KEY"]))
+
+
+async def _make_key(scene: Scene, **quota: int) -> None:
+    body = {"name": "Example Ltd", **quota}
+    key = (await scene.client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()
+    scene.known, scene.secrets = key["id"], {"ADMIN": ADMIN, "KEY": key["secret"]}
 
 
 WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
@@ -228,4 +265,9 @@ WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "its start_by passed while it waited": too_late,
     "it may not wait in line any longer": gets_too_late,
     "the result is no longer kept": expired,
+    "the job has a webhook and waits": told_waits,
+    "the job has a webhook and has succeeded": told_succeeded,
+    "keys are asked for": keys_asked_for,
+    "the job is another caller's": another_callers,
+    "the key's requests are used up": used_up,
 }

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from shared.job import Event, JobView
+from shared.job import Delivery, Event, JobView
+from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
-from shared.store import admission, audit, claims, jobs, upkeep, workers
+from shared.store import admission, audit, claims, hooks, jobs, upkeep, workers
 from shared.store.admission import Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
@@ -126,7 +127,7 @@ class Records:
         return self.run(admission.admit(placing, self.settings, token=claim.token))
 
     def append(self, claim: Claim, start: int, text: str, ids: Sequence[int] = (1,)) -> str:
-        return self.run(claims.append(claim, start=start, text=text, ids=ids))
+        return self.run(claims.append(claim, Piece(start, text, tuple(ids))))
 
     def settle(
         self, claim: Claim, outcome: Result | JobError | None = None, *, fingerprint: str = PRINT
@@ -157,6 +158,22 @@ class Records:
 
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))
+
+    def errand(self) -> hooks.Errand | None:
+        """The call of a webhook that a courier gets."""
+        return self.run(hooks.deliver(self.settings, self.token()))
+
+    def tell(
+        self,
+        errand: hooks.Errand,
+        status: int | None = 200,
+        *,
+        error: str | None = None,
+        delay_s: float | None = None,
+    ) -> str:
+        """How a call went; with an error it failed, and comes again after `delay_s` where that is given."""
+        tried = Delivery(errand.event, self.now, 7, status, error)
+        return self.run(hooks.told(self.settings, errand, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:
         self.run(upkeep.pause(LANE, paused=paused))

@@ -23,7 +23,7 @@ def succeeded(text: str = "A red square.", score: float | None = 0.75, **changes
     """A job after its run's end."""
     result = Result(
         choices=(Choice(text=text, finish_reason="stop", score=score),),
-        usage=Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64),
+        usage=Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64, cached_tokens=66),
         fingerprint="0123456789abcdef0123456789abcdef",
         compute_s=0.5,
     )

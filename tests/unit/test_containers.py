@@ -13,6 +13,7 @@ import yaml
 
 from shared.settings import Settings, load_settings
 from sightline import processes
+from sightline.cli import parser
 from tests.support.containers import Dockerfile, VariableMissingError, compose
 from tests.support.service import ROOT
 
@@ -20,7 +21,9 @@ COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
 PAGE = (ROOT / "docs/containers.md").read_text(encoding="utf-8")
 PASSWORD = "0123abcd" * 8
-SERVICES: dict[str, Any] = compose(COMPOSE, {"REDIS_PASSWORD": PASSWORD})["services"]
+ADMIN_KEY = "4567cdef" * 8
+SECRETS = {"REDIS_PASSWORD": PASSWORD, "ADMIN_KEY": ADMIN_KEY}
+SERVICES: dict[str, Any] = compose(COMPOSE, SECRETS)["services"]
 OURS = sorted(set(SERVICES) - {"redis"})
 COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
 docker_compose = shutil.which("docker-compose")
@@ -66,9 +69,16 @@ def test_the_environment_of_a_container_is_one_the_settings_accept(
     assert target(service) == "api" or str(settings.heartbeat_file).startswith("/tmp/")  # noqa: S108
 
 
-def test_nothing_starts_without_a_password_of_its_own() -> None:
-    with pytest.raises(VariableMissingError, match="REDIS_PASSWORD"):
-        compose(COMPOSE, {"REDIS_PASSWORD": ""})
+@pytest.mark.parametrize("name", SECRETS)
+def test_nothing_starts_without_secrets_of_its_own(name: str) -> None:
+    with pytest.raises(VariableMissingError, match=name):
+        compose(COMPOSE, SECRETS | {name: ""})
+
+
+def test_the_api_asks_for_keys_and_no_other_process_knows_the_first_one() -> None:
+    knowing = {name for name, row in SERVICES.items() if ADMIN_KEY in json.dumps(row)}
+    assert knowing == {"api"}
+    assert SERVICES["api"]["environment"]["SIGHTLINE_API__ADMIN_KEY"] == ADMIN_KEY
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="the command makes its password with openssl")
@@ -77,10 +87,11 @@ def test_the_command_for_the_password_writes_it_once_and_for_its_owner_only(tmp_
     assert first.returncode == 0, first.stderr
     made = tmp_path / ".env"
     assert made.stat().st_mode & 0o777 == 0o600
-    password = variables(made)["REDIS_PASSWORD"]
-    assert re.fullmatch(r"[0-9a-f]{64}", password)
+    made_up = [variables(made)[name] for name in SECRETS]
+    assert all(re.fullmatch(r"[0-9a-f]{64}", secret) for secret in made_up)
+    assert made_up[0] != made_up[1]
     assert make_env(tmp_path).returncode != 0
-    assert variables(made)["REDIS_PASSWORD"] == password
+    assert [variables(made)[name] for name in SECRETS] == made_up
     assert f"#   {COMMANDS[0]}\n" in (tmp_path / ".env.example").read_text(encoding="utf-8")
 
 
@@ -89,9 +100,9 @@ def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_o
     assert set(named) == set(variables(ROOT / ".env.example"))
 
 
-def test_an_untouched_example_changes_no_default_but_asks_for_a_password() -> None:
+def test_an_untouched_example_changes_no_default_but_asks_for_secrets() -> None:
     example = {name: value for name, value in variables(ROOT / ".env.example").items() if value}
-    given = compose(COMPOSE, example | {"REDIS_PASSWORD": PASSWORD})
+    given = compose(COMPOSE, example | SECRETS)
     assert given["services"] == SERVICES
 
 
@@ -123,7 +134,7 @@ def test_the_record_store_keeps_accepted_jobs_and_no_command_line_shows_its_pass
     assert "requirepass $REDISCLI_AUTH\n" in script
     for row in SERVICES.values():
         spoken = [row.get("command"), row.get("entrypoint"), row.get("healthcheck"), row.get("build")]
-        assert PASSWORD not in json.dumps(spoken)
+        assert not [secret for secret in SECRETS.values() if secret in json.dumps(spoken)]
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -160,7 +171,7 @@ def with_second_worker(folder: Path) -> Path:
 
 
 def test_a_second_model_gets_a_worker_like_the_first(tmp_path: Path) -> None:
-    services = compose(with_second_worker(tmp_path), {"REDIS_PASSWORD": PASSWORD})["services"]
+    services = compose(with_second_worker(tmp_path), SECRETS)["services"]
     second, first = services["worker-second"], services["worker"]
     assert second["environment"] == {
         **{name: first["environment"][name] for name in ("SIGHTLINE_REDIS__URL", "SIGHTLINE_LOG_LEVEL")},
@@ -173,13 +184,14 @@ def test_a_second_model_gets_a_worker_like_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("profile", [(), ("--profile", "gpu")], ids=["cpu", "gpu"])
 def test_compose_itself_accepts_the_file(profile: tuple[str, ...], tmp_path: Path) -> None:
     path = with_second_worker(tmp_path)
-    (tmp_path / ".env").write_text(f"REDIS_PASSWORD={PASSWORD}\n", encoding="utf-8")
+    lines = "".join(f"{name}={secret}\n" for name, secret in SECRETS.items())
+    (tmp_path / ".env").write_text(lines, encoding="utf-8")
     argv = [str(docker_compose), *profile, "config"]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (tmp_path / "read.yml").write_text(done.stdout, encoding="utf-8")
     theirs = compose(tmp_path / "read.yml", {})["services"]
-    ours = compose(path, {"REDIS_PASSWORD": PASSWORD})["services"]
+    ours = compose(path, SECRETS)["services"]
     assert {n: row.get("environment") for n, row in theirs.items()} == {
         n: ours[n].get("environment") for n in theirs
     }
@@ -211,6 +223,10 @@ def test_a_command_of_the_page_names_services_and_options_that_are_there(command
         assert rest[1] in {profile for row in SERVICES.values() for profile in row.get("profiles", [])}
         rest = rest[2:]
     verb, arguments = rest[0], rest[1:]
+    if verb == "exec":
+        assert arguments[0] in SERVICES
+        parser().parse_args(shlex.split(arguments[-1].partition("-m sightline ")[2]))
+        return
     for word in arguments:
         name, _, count = word.partition("=")
         assert name in SERVICES or name in KNOWN[verb]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from api.dialects.sampling import SPELLINGS
 from docs.generate import pages as generated
-from shared.settings import known_names
+from shared.settings import CLIENT_KEY, known_names
 from shared.store.script import FOLDER
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
 
@@ -83,7 +84,7 @@ def test_what_a_page_names_in_passing_is_there(page: Path) -> None:
 
     assert targets <= set(TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")))
     assert [f for f in files if not (ROOT / f).exists() and not (page.parent / f).exists()] == []
-    assert {span for span in spans if VARIABLE.fullmatch(span)} <= known_names()
+    assert {span for span in spans if VARIABLE.fullmatch(span)} <= known_names() | {CLIENT_KEY}
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)
@@ -91,6 +92,11 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
     inner = [link for link in links if "://" not in link]
     assert [link for link in inner if not (page.parent / link).exists()] == []
+
+
+def test_the_page_of_parameters_names_every_spelling() -> None:
+    named = set(SPAN.findall((ROOT / "docs/parameters.md").read_text(encoding="utf-8")))
+    assert SPELLINGS.keys() - named == set()
 
 
 @pytest.mark.parametrize("index", [ROOT / "docs/README.md", ROOT / "docs/decisions/README.md"], ids=str)

@@ -7,22 +7,28 @@ from api.dialects.hf import from_bytes, from_hf
 from api.dialects.native import from_job
 from api.dialects.openai_chat import from_chat
 from shared.hashing import canonical, request_hash
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Format, Image, Message, Parameters, Request, Text
 
 A, B = Image(digest="a" * 64), Image(digest="b" * 64)
 REQUEST = Request(model="org/model", messages=(Message(role="user", parts=(A, Text(text="What?"))),))
 
 CHANGES: dict[str, Any] = {
     "max_new_tokens": 5,
+    "min_new_tokens": 4,
     "do_sample": False,
     "temperature": 0.5,
     "top_p": 0.5,
     "top_k": 5,
+    "min_p": 0.5,
     "repetition_penalty": 1.5,
     "frequency_penalty": 0.5,
     "presence_penalty": 0.5,
+    "logit_bias": ((5, 0.5),),
     "seed": 5,
     "stop": ("END",),
+    "stop_token_ids": (5,),
+    "logprobs": 0,
+    "format": Format(kind="regex", content="a"),
 }
 
 
@@ -80,6 +86,8 @@ def test_left_out_is_not_the_same_as_zero() -> None:
         (Parameters(stop=("a", "b")), Parameters(stop=("b", "a", "a"))),
         (Parameters(temperature=0), Parameters(temperature=-0.0)),
         (Parameters(frequency_penalty=1), Parameters(frequency_penalty=1.0)),
+        (Parameters(logit_bias=((5, 1), (7, 2))), Parameters(logit_bias=((7, 2.0), (5, 1.0)))),
+        (Parameters(stop_token_ids=(5, 7)), Parameters(stop_token_ids=(7, 5, 7))),
     ],
 )
 def test_the_same_parameters_written_otherwise_share_a_hash(one: Parameters, other: Parameters) -> None:

@@ -41,7 +41,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": B64, "image": URL, "question": "?"}, "invalid_request", "image"),
         ({"inputs": {}, "question": "?"}, "invalid_request", "inputs"),
         ({"inputs": "Hi", "parameters": []}, "invalid_request", "parameters"),
-        ({"inputs": "Hi", "parameters": {"min_p": 1}}, "unknown_field", "parameters.min_p"),
+        ({"inputs": "Hi", "parameters": {"typical": 1}}, "unknown_field", "parameters.typical"),
         (
             {"inputs": "Hi", "parameters": {"max_new_tokens": 0}},
             "invalid_request",
@@ -52,6 +52,8 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
             "unsupported_parameter",
             "parameters.max_length",
         ),
+        ({"inputs": "Hi", "parameters": {"min_length": 5}}, "unsupported_parameter", "parameters.min_length"),
+        ({"inputs": "Hi", "parameters": {"logit_bias": {}}}, "unknown_field", "parameters.logit_bias"),
         ({"inputs": "Hi", "parameters": {"num_beams": 4}}, "unsupported_parameter", "parameters.num_beams"),
         ({"inputs": "Hi", "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
         ({"inputs": "Hi", "parameters": {"lang": "de"}}, "unsupported_parameter", "parameters.lang"),

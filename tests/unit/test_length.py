@@ -18,6 +18,13 @@ def test_texts_are_measured_together_in_bytes(texts: tuple[str, ...]) -> None:
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "prompt")
 
 
+def test_a_least_answer_that_leaves_no_room_is_refused_too() -> None:
+    asked = request("x", parameters=Parameters(min_new_tokens=10), named={"min_new_tokens": "min_tokens"})
+    with pytest.raises(CallerError) as refused:
+        check_answer(asked, 10)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "min_tokens")
+
+
 @pytest.mark.parametrize(("wanted", "context"), [(None, 10), (9, 10), (10**9, None)])
 def test_an_answer_that_may_fit_is_left_to_the_worker(wanted: int | None, context: int | None) -> None:
     check_answer(request("x", parameters=Parameters(max_new_tokens=wanted)), context)

@@ -133,8 +133,6 @@ def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"webhook": "https://example.org"},
-        {"webhook": {"url": "https://example.org"}},
         {"store": False},
     ],
 )

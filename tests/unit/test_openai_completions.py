@@ -6,6 +6,7 @@ from api.dialects.openai_chat import ChunkHead
 from api.dialects.openai_completions import (
     from_completion,
     text_chunk,
+    text_finish_chunk,
     text_usage_chunk,
     to_text_completion,
 )
@@ -56,7 +57,9 @@ def test_prompt_is_a_question_in_text(prompt: Any) -> None:
         ({"prompt": None}, "invalid_request", "prompt"),
         ({"echo": True}, "unsupported_parameter", "echo"),
         ({"best_of": 2}, "unsupported_parameter", "best_of"),
-        ({"logprobs": 1}, "unsupported_parameter", "logprobs"),
+        ({"logprobs": 6}, "invalid_request", "logprobs"),
+        ({"logprobs": True}, "invalid_request", "logprobs"),
+        ({"top_logprobs": 1}, "unknown_field", "top_logprobs"),
         ({"suffix": "end"}, "unsupported_parameter", "suffix"),
         ({"messages": []}, "unknown_field", "messages"),
     ],
@@ -76,5 +79,5 @@ def test_no_broken_body_is_answered_with_a_server_error() -> None:
 def test_answer_and_chunks_are_what_clients_read() -> None:
     head = ChunkHead("cmpl-1", "org/model", 1_700_000_000, include_usage=True)
     usage = Usage(prompt_tokens=3, completion_tokens=2)
-    chunks = [text_chunk(head, "upon"), text_chunk(head, "", "stop"), text_usage_chunk(head, usage)]
+    chunks = [text_chunk(head, "upon"), text_finish_chunk(head, "stop"), text_usage_chunk(head, usage)]
     assert_golden("text_completion", [to_text_completion(succeeded(), "org/model", 1_700_000_000), *chunks])

@@ -6,21 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.apikey import ApiKey
+from shared.job import Delivery
+from shared.piece import Piece
 from shared.result import JobError
 from shared.settings import Settings
-from shared.store import admission, audit, claims, jobs, room, upkeep, workers
+from shared.store import admission, audit, claims, hooks, jobs, keyring, room, upkeep, workers
 from shared.store.admission import Placing
 from shared.store.claims import Claim
+from shared.store.hooks import Errand
 from shared.store.script import FOLDER, Call, Script, Store, T
 from shared.times import Times
+from shared.webhooks import Webhook
 from tests.support.store import answer
+from tests.support.views import QUEUED
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
 SETTINGS = Settings()
 PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}")
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+ERRAND = Errand("job_1:ended", "t", "https://example.com/", "", "job.failed", 1, 0, None, QUEUED)
 ERROR = JobError(code="poison", message="m")
+KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4)
 
 
 class Taken(Store):
@@ -48,6 +56,7 @@ def calls() -> Iterator[Call]:
         uploaded=True,
         times=Times(1, 2, 3),
         retry_of="job_0",
+        webhook=Webhook("https://example.com/"),
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
@@ -55,8 +64,8 @@ def calls() -> Iterator[Call]:
     yield admission.guess("model.m", 1.0)
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
-    yield claims.append(CLAIM, start=0, text="x", ids=(1,))
-    yield claims.settle(SETTINGS, CLAIM, answer(), fingerprint="f")
+    yield claims.append(CLAIM, Piece(0, "x", (1,)))
+    yield claims.settle(SETTINGS, CLAIM, answer(), fingerprint="f", rest=Piece(0, "x", (1,)))
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
     yield claims.rescue(SETTINGS)
@@ -74,6 +83,15 @@ def calls() -> Iterator[Call]:
     yield jobs.asked("anyone", "job_1")
     yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")
+    yield hooks.deliver(SETTINGS, "t")
+    yield hooks.kept(ERRAND, "{}")
+    yield hooks.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
+    yield hooks.replay(SETTINGS, "anyone", "job_1")
+    yield keyring.create(KEY, "d")
+    yield keyring.use("d")
+    yield keyring.keys()
+    yield keyring.rotate("key_1", "d", 60)
+    yield keyring.revoke("key_1")
     yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
     taken = Taken()
     workers.lead(taken, "courier_1", 1000)

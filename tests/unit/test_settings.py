@@ -28,6 +28,9 @@ from sightline.plan import Plan
         ("FETCH__ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither"),
         ("FETCH__ALLOW", "10.0.0.300", "'10.0.0.300' is neither"),
         ("FETCH__ALLOW", "example.com:8000", "'example.com:8000' is neither"),
+        ("API__ADMIN_KEY", "short", "at least 32 visible ASCII characters"),
+        ("API__ADMIN_KEY", "a key with blanks, which no header can hold", "at least 32 visible"),
+        ("API__OPEN", "perhaps", "valid boolean"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -73,6 +76,25 @@ def test_the_broker_has_the_database_behind_the_records(url: str, broker: str) -
     assert RedisSettings.model_validate({"url": url}).broker_url == broker
 
 
+def test_no_message_repeats_a_wrong_admin_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API__ADMIN_KEY", "hidden")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_service_cannot_be_open_and_ask_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API__ADMIN_KEY", "k" * 32)
+    monkeypatch.setenv("SIGHTLINE_API__OPEN", "true")
+    with pytest.raises(SettingsError, match=r"SIGHTLINE_API__OPEN: .*SIGHTLINE_API__ADMIN_KEY is set"):
+        load_settings()
+
+
+def test_who_asks_with_a_key_can_also_start_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_API_KEY", "sl_" + "0" * 40)
+    assert load_settings().api.admin_key is None
+
+
 def test_the_broker_goes_where_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGHTLINE_REDIS__BROKER_DB", "7")
     redis = load_settings().redis
@@ -84,6 +106,15 @@ def test_hosts_and_networks_may_be_exempted(monkeypatch: pytest.MonkeyPatch) -> 
     entries = ("Pictures.example", "localhost", "10.0.0.0/8", "192.168.1.7", "fd00::/8", "host_1")
     monkeypatch.setenv("SIGHTLINE_FETCH__ALLOW", ", ".join(entries) + ",")
     assert load_settings().fetch.allow == entries
+
+
+def test_only_the_api_is_given_the_admin_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SIGHTLINE_API__ADMIN_KEY", "k" * 32)
+    plan = Plan(load_settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
+    assert plan.api().env["SIGHTLINE_API__ADMIN_KEY"] == "k" * 32
+    for command in (plan.api(), plan.worker(Model(id="org/m", engine="echo")), plan.courier()):
+        assert "k" * 32 not in " ".join(command.argv)
+        assert command.name == "api" or "SIGHTLINE_API__ADMIN_KEY" not in command.env
 
 
 def test_every_process_logs_at_the_level_that_was_asked_for(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from PIL.Image import Image as Picture
 
+from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Request
 from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
@@ -32,7 +34,7 @@ class AutoEngine(Engine):
             self._continuous.start(loaded)
             self.reason = self._continuous.reason
         except Refusal as refusal:
-            self.reason = f"not continuous: {refusal}"
+            self.reason = "; ".join(filter(None, (f"not continuous: {refusal}", loaded.packed)))
             log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
             self._engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
             self._engine.start(loaded)
@@ -49,8 +51,11 @@ class AutoEngine(Engine):
     def fingerprint(self) -> str:
         return self._engine.fingerprint
 
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
-        return self._engine.prepare(request, pictures)
+    def grammar(self, request: Request) -> Any:
+        return self._engine.grammar(request)
+
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+        return self._engine.prepare(request, pictures, scope)
 
     def generate(self, row: Row) -> Finish:
         return self._engine.generate(row)
@@ -61,6 +66,10 @@ class AutoEngine(Engine):
     @property
     def longest_step_s(self) -> float:
         return self._engine.longest_step_s
+
+    @property
+    def reused(self) -> Reused | None:
+        return self._engine.reused
 
     @property
     def broken(self) -> bool:

@@ -12,6 +12,10 @@ from typing import Any
 
 from PIL.Image import Image as Picture
 
+from shared.errors import CallerError
+from shared.estimate import Reused
+from shared.logprobs import Logprobs
+from shared.piece import Piece
 from shared.request import Parameters, Request
 from shared.result import FinishReason
 
@@ -34,25 +38,14 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Piece:
-    """What one or more steps added: whole characters only, with the token ids that made them.
-
-    `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
-    characters are complete, never dropped.
-    """
-
-    start: int
-    text: str
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Finish:
     """How a row ended. `ids` and `text` cover the whole answer, a resumed part included.
 
-    The last digits of `score` may depend on what else was computed.
+    The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None where
+    the request asks for none; tokens behind the text's end, such as the one that ends it, have none.
 
     `compute_s` is the time from the row's first step on; its wait for a place in the engine is not in it.
+    `cached_tokens` of the prompt were in memory from earlier requests and not computed.
     """
 
     reason: FinishReason
@@ -60,6 +53,8 @@ class Finish:
     ids: tuple[int, ...]
     compute_s: float = field(compare=False)
     score: float | None = field(default=None, compare=False)
+    logprobs: Logprobs | None = field(default=None, compare=False)
+    cached_tokens: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,7 +63,8 @@ class Row:
 
     `published` are token ids an earlier attempt already gave to readers, `published_text` what they read:
     generation goes on right behind them. `emit` is called with each new piece, in order, from any thread,
-    and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`.
+    and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`. `grammar` is what
+    `Engine.grammar` made of the request.
     """
 
     prompt: Prompt
@@ -77,6 +73,7 @@ class Row:
     cancel: threading.Event
     published: tuple[int, ...] = ()
     published_text: str = ""
+    grammar: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -118,9 +115,22 @@ class Engine(ABC):
         pictures are shrunk to.
         """
 
+    def grammar(self, request: Request) -> Any:
+        """What holds the answer to the wanted format, for this engine only; None where any text will do.
+
+        Apart from `prepare`: a format may take seconds, and nobody should hold pictures meanwhile.
+        Raises CallerError: `invalid_request`, `unsupported_parameter`.
+        """
+        if request.parameters.format is None:
+            return None
+        message = "This model's answers cannot be held to a format."
+        raise CallerError("unsupported_parameter", message, param="format")
+
     @abstractmethod
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
         """Turn a request and its decoded RGB pictures (reading order) into a prompt.
+
+        What it shows and says may be kept in memory, for other requests of the same `scope` only.
 
         Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`.
         """
@@ -141,6 +151,11 @@ class Engine(ABC):
     @abstractmethod
     def longest_step_s(self) -> float:
         """The longest that any progress has taken so far; 0 before the first."""
+
+    @property
+    def reused(self) -> Reused | None:
+        """What was known of its requests from earlier ones; None where the engine keeps nothing of them."""
+        return None
 
     @property
     def broken(self) -> bool:

@@ -19,6 +19,8 @@ class Detokenizer:
 
     def __init__(self, decode: Decode, *, unsettled: int = 0) -> None:
         self.settled = ""
+        self.reached = 0
+        """Characters that are whole, in code points, with those that may still change."""
         self._decode = decode
         self._unsettled = unsettled
         self._head = ""
@@ -29,6 +31,7 @@ class Detokenizer:
         self._window.append(token)
         text = self._decode(self._window)
         whole = text.rstrip(REPLACEMENT)
+        self.reached = len(self._head) + len(whole)
         candidate = self._head + whole[: max(0, len(whole) - self._unsettled)]
         if candidate.startswith(self.settled):
             self.settled = candidate

@@ -1,25 +1,26 @@
 """An engine without a model: answers with the question, for tests, load and trying out a deployment.
 
-It keeps the whole contract (streaming, stop strings, cancelling, resuming) at a chosen pace, and fails
-and hangs when told to.
+It keeps the whole contract (streaming, stops, least and longest answers, logprobs, cancelling, resuming) at a
+chosen pace, and fails and hangs when told to. What bends a distribution changes nothing: it has none.
 """
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from PIL.Image import Image as Picture
 from pydantic import Field
 
 from shared.models import Model
-from shared.request import Frozen, Message, Request, Text
+from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
 from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import Gate
 from worker.engines.options import read_options
-from worker.engines.transcript import Transcript
+from worker.engines.transcript import Likelihood, Transcript
 
 CONTEXT_LENGTH = 4096
 
@@ -80,14 +81,14 @@ class EchoEngine(Engine):
             **self._options.model_dump(),
         )
 
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
         question = _text(_last_user(request))
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
-        tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(words))
         count = sum(len(_text(m).split()) for m in request.messages) + len(pictures)
-        prompt = Prompt(tokens=count, image_tokens=len(pictures), inputs=Echo(question, tokens))
-        self._budget(prompt, request.parameters.max_new_tokens)
-        return prompt
+        self._budget(count, request.parameters)
+        said = islice(cycle(words), max(len(words), request.parameters.min_new_tokens or 0))
+        tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(said))
+        return Prompt(tokens=count, image_tokens=len(pictures), inputs=Echo(question, tokens))
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs
@@ -107,22 +108,24 @@ class EchoEngine(Engine):
         return self._gate.longest_s
 
     def _answer(self, row: Row, tokens: tuple[str, ...]) -> Finish:
-        budget = self._budget(row.prompt, row.parameters.max_new_tokens)
-        transcript = Transcript(row, lambda ids: "".join(tokens[i] for i in ids))
+        budget = self._budget(row.prompt.tokens, row.parameters)
+        transcript = Transcript(
+            row, lambda ids: "".join(tokens[i] for i in ids), lambda i: (tokens[i], tokens[i].encode())
+        )
         for token in range(min(len(tokens), budget)):
             # Published tokens cost no time: a real engine prefills them.
             if token >= len(row.published) and row.cancel.wait(self._options.step_s):
                 raise Cancelled
             self._gate.tick()
-            if transcript.add(token):
+            if transcript.add(token, Likelihood(0.0, ((token, 0.0),)[: row.parameters.logprobs])):
                 break
         return transcript.finish("length" if budget < len(tokens) else "stop", score=1.0)
 
-    def _budget(self, prompt: Prompt, wanted: int | None) -> int:
+    def _budget(self, prompt_tokens: int, parameters: Parameters) -> int:
         return answer_budget(
-            wanted,
+            parameters,
             default=self._model.max_new_tokens,
-            prompt_tokens=prompt.tokens,
+            prompt_tokens=prompt_tokens,
             context_length=self._context_length,
         )
 

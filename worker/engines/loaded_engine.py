@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from PIL.Image import Image as Picture
 
@@ -35,5 +36,8 @@ class LoadedEngine(Engine):
     def fingerprint(self) -> str:
         return self._loaded.fingerprint(self.name)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+    def grammar(self, request: Request) -> Any:
+        return self._loaded.grammar(request.parameters)
+
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
         return self._loaded.prompt(request, pictures)

@@ -3,25 +3,28 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
 from shared.errors import ModelFailed
 from shared.models import Model
 
+# What a row may wish for that this installation, or the model, may not have.
+WISHES = ("attention", "quantization_config", "device_map")
+
 
 def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     """Code in the folder runs only where the models file trusts it.
 
-    Raises ModelFailed where it is needed and not trusted, and whatever transformers raises.
+    Raises ModelFailed where it is needed and not trusted, or where a wish of the row's cannot be met, and
+    whatever else transformers raises.
     """
     auto: Any = transformers
     trust = {"trust_remote_code": model.trust_remote_code}
     try:
         processor = auto.AutoProcessor.from_pretrained(folder, **trust)
         config = auto.AutoConfig.from_pretrained(folder, **trust)
-        network = getattr(auto, _network_class(config)).from_pretrained(
-            folder, dtype=model.dtype, attn_implementation=model.attention, **trust
-        )
+        return processor, _network(model, folder, config)
     except ValueError as error:
         if model.trust_remote_code or "trust_remote_code" not in str(error):
             raise
@@ -29,7 +32,26 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
             f"model {model.id}: its folder brings code of its own, which runs only with "
             "trust_remote_code = true in the models file; read that code first."
         ) from None
-    return processor, network
+
+
+def _network(model: Model, folder: Path, config: Any) -> Any:
+    kind = getattr(transformers, _network_class(config))
+    given = {
+        "dtype": model.dtype,
+        "attn_implementation": model.attention,
+        "trust_remote_code": model.trust_remote_code,
+        "quantization_config": model.quantization_config and dict(model.quantization_config),
+        "device_map": _device_map(model, config),
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        network = kind.from_pretrained(folder, **given)
+    except (ImportError, ValueError) as error:
+        wishes = [f"{w} = {getattr(model, w)!r}" for w in WISHES if w in model.model_fields_set]
+        if not wishes or "trust_remote_code" in str(error):
+            raise
+        raise ModelFailed(f"model {model.id}, with {', '.join(wishes)}: {error}") from error
+    return network if "device_map" in given else network.to(_device(model.device))
 
 
 def _network_class(config: Any) -> str:
@@ -37,3 +59,17 @@ def _network_class(config: Any) -> str:
     named = getattr(config, "auto_map", None) or {}
     usual, older = "AutoModelForImageTextToText", "AutoModelForCausalLM"
     return older if older in named and usual not in named else usual
+
+
+def _device_map(model: Model, config: Any) -> Any:
+    """On a GPU weights are quantised where they will lie: some methods' cannot be moved afterwards."""
+    quantized = model.quantization_config or getattr(config, "quantization_config", None)
+    if model.device_map is None and quantized and _device(model.device) != "cpu":
+        return {"": _device(model.device)}
+    return model.device_map
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"

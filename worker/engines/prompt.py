@@ -49,7 +49,7 @@ class Renderer:
         template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
         self.template = template if _takes_parts(processor, template) else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
-        self._image_id = _image_id(processor, config)
+        self.image_id = _image_id(processor, config)
         # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
         self._mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         self._reserved = _reserved(processor, str(self.template or ""), self.placeholder_ids)
@@ -64,7 +64,7 @@ class Renderer:
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise CallerError("invalid_request", "The prompt is empty.", param="messages")
-        images = 0 if self._image_id is None else int((ids == self._image_id).sum())
+        images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         return Prompt(tokens=int(ids.shape[-1]), image_tokens=images, inputs=inputs)
 
     def _chat(self, request: Request, pictures: Sequence[Picture]) -> Any:

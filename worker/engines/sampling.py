@@ -9,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from shared.errors import CallerError
 from shared.request import Parameters
 from worker.engines.base import Cancelled, Row
-from worker.engines.transcript import Transcript
+from worker.engines.transcript import Likelihood, Transcript
 
 # Below this the distribution is one token anyway, and float32 logits overflow.
 MIN_TEMPERATURE = 1e-4
@@ -65,7 +65,19 @@ class Confidence(LogitsProcessor):
         return self._sum / self._steps if self._steps else None
 
 
-class Penalties(LogitsProcessor):
+class Following(LogitsProcessor):
+    """Knows the answer from the prompt, by length: a step that found no memory is computed again."""
+
+    _start: int | None = None
+
+    def drawn(self, input_ids: torch.LongTensor) -> torch.Tensor:
+        """The answer so far; the first call comes before there is any."""
+        if self._start is None:
+            self._start = input_ids.shape[1]
+        return input_ids[0, self._start :]
+
+
+class Penalties(Following):
     """OpenAI's frequency and presence penalty, over generated tokens only.
 
     Source: OpenAI API guide, "Frequency and presence penalties": logit -= count * f + (count > 0) * p.
@@ -74,17 +86,44 @@ class Penalties(LogitsProcessor):
     def __init__(self, frequency: float, presence: float) -> None:
         self._frequency = frequency
         self._presence = presence
-        self._start: int | None = None
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        if self._start is None:
-            self._start = input_ids.shape[1]
-        counts = torch.bincount(input_ids[0, self._start :], minlength=scores.shape[1])
+        counts = torch.bincount(self.drawn(input_ids), minlength=scores.shape[1])
         penalty = counts * self._frequency + (counts > 0) * self._presence
         return scores - penalty  # type: ignore[return-value]
 
 
-class Replay(LogitsProcessor):
+class Bias(LogitsProcessor):
+    """OpenAI's logit_bias. The last word but Replay's: what others forbid stays forbidden.
+
+    Source: OpenAI API reference, `logit_bias`: added to the logits; -100 bans a token.
+    """
+
+    def __init__(self, biases: Sequence[tuple[int, float]]) -> None:
+        self._ids = [token for token, _ in biases]
+        self._values = [-torch.inf if bias <= -100 else bias for _, bias in biases]
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+        bent = scores.clone()
+        bent[:, self._ids] += bent.new_tensor(self._values)
+        if not bool(torch.isfinite(bent.max())):
+            # To draw from nothing is an error of the device's.
+            message = "This logit_bias bans every token that could come next."
+            raise CallerError("invalid_request", message, param="logit_bias")
+        return bent  # type: ignore[return-value]
+
+
+def bending(parameters: Parameters) -> list[LogitsProcessor]:
+    """What a row asks for that `generate()` knows no name for."""
+    processors: list[LogitsProcessor] = []
+    if parameters.frequency_penalty or parameters.presence_penalty:
+        processors.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
+    if parameters.logit_bias:
+        processors.append(Bias(parameters.logit_bias))
+    return processors
+
+
+class Replay(Following):
     """Forces the tokens an earlier attempt published, one step each.
 
     The replayed steps are the very steps of the interrupted attempt: cache, penalties, random draws and
@@ -94,10 +133,9 @@ class Replay(LogitsProcessor):
 
     def __init__(self, published: Sequence[int]) -> None:
         self._published = published
-        self._step = 0
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
-        step, self._step = self._step, self._step + 1
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        step = len(self.drawn(input_ids))
         if step >= len(self._published):
             return scores
         forced = torch.full_like(scores, -torch.inf)
@@ -106,14 +144,23 @@ class Replay(LogitsProcessor):
 
 
 class Steps(StoppingCriteria):
-    """After each step: tick, write the token down, end the row where it is over. Raises Cancelled."""
+    """After each step: tick, write the token down, end the row where it is over. Raises Cancelled.
+
+    `likelihood` says how probable the token was, where the row tells it.
+    """
 
     def __init__(
-        self, row: Row, transcript: Transcript, confidence: Confidence, tick: Callable[[], None]
+        self,
+        row: Row,
+        transcript: Transcript,
+        confidence: Confidence,
+        likelihood: Callable[[int], Likelihood | None],
+        tick: Callable[[], None],
     ) -> None:
         self._row = row
         self._transcript = transcript
         self._confidence = confidence
+        self._likelihood = likelihood
         self._tick = tick
 
     def __call__(
@@ -127,7 +174,7 @@ class Steps(StoppingCriteria):
             raise Cancelled
         token = int(input_ids[0, -1])
         self._confidence.chose(token)
-        over = self._transcript.add(token)
+        over = self._transcript.add(token, self._likelihood(token))
         return torch.full((1,), over, device=input_ids.device)  # type: ignore[return-value]
 
 
@@ -143,10 +190,12 @@ def generation_config(
         "temperature": parameters.temperature and max(parameters.temperature, MIN_TEMPERATURE),
         "top_p": parameters.top_p,
         "top_k": parameters.top_k,
+        "min_p": parameters.min_p,
     }
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=budget,
-        min_new_tokens=parameters.min_new_tokens and min(parameters.min_new_tokens, budget),
+        min_new_tokens=parameters.min_new_tokens,
+        eos_token_id=_ends(parameters, defaults),
         do_sample=samples,
         num_beams=1,
         num_return_sequences=1,
@@ -154,3 +203,11 @@ def generation_config(
         suppress_tokens=sorted({*suppress, *(defaults.suppress_tokens or ())}) or None,
         **(hot if samples else {}),
     )
+
+
+def _ends(parameters: Parameters, defaults: GenerationConfig) -> list[int] | None:
+    """With the caller's own, so that none comes before the least answer is there."""
+    if parameters.stop_token_ids is None:
+        return None
+    own = defaults.eos_token_id
+    return [*(own if isinstance(own, list) else [] if own is None else [own]), *parameters.stop_token_ids]

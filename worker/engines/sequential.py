@@ -8,10 +8,12 @@ import torch
 from shared.models import Model
 from shared.settings import SettingsError
 from worker.engines.base import Finish, Row
+from worker.engines.distribution import Watch
 from worker.engines.gate import Gate
+from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
-from worker.engines.sampling import Confidence, Penalties, Replay, Steps, blame_parameters
+from worker.engines.sampling import Confidence, Replay, Steps, bending, blame_parameters
 
 
 class SequentialEngine(LoadedEngine):
@@ -35,6 +37,7 @@ class SequentialEngine(LoadedEngine):
 
     def start(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
+        self.reason = loaded.packed
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""
@@ -51,17 +54,18 @@ class SequentialEngine(LoadedEngine):
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters
         budget = loaded.budget(row.prompt, parameters)
-        transcript, confidence = loaded.transcript(row), Confidence()
+        transcript, confidence, watch = loaded.transcript(row), Confidence(), Watch(parameters.logprobs)
         config = loaded.config(parameters, budget)
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
-        penalties = Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0)
-        loaded.network.generate(
-            **loaded.inputs(row.prompt),
-            generation_config=config,
-            logits_processor=[confidence, penalties, Replay(row.published)],
-            stopping_criteria=[Steps(row, transcript, confidence, self._gate.tick)],
-            tokenizer=loaded.tokenizer,
-        )
+        processors = [confidence, *held(row), *bending(parameters), Replay(row.published)]
+        with loaded.network.register_forward_hook(watch.see):
+            loaded.network.generate(
+                **loaded.inputs(row.prompt),
+                generation_config=config,
+                logits_processor=processors,
+                stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._gate.tick)],
+                tokenizer=loaded.tokenizer,
+            )
         ended = len(transcript.ids) < budget or transcript.ids[-1] in loaded.end_ids
         return transcript.finish("stop" if ended else "length", confidence.score)

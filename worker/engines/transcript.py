@@ -1,32 +1,54 @@
 """One answer as it grows: ids in, pieces out, stop strings cut off before any reader sees them."""
 
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
+from shared.logprobs import Candidate, Logprobs, TokenLogprob
+from shared.piece import Piece
 from shared.result import FinishReason
-from worker.engines.base import Finish, Piece, Row
+from worker.engines.base import Finish, Row
 from worker.engines.detokenizer import Decode, Detokenizer
+
+Name = Callable[[int], tuple[str, bytes]]
+
+
+class Likelihood(NamedTuple):
+    """A token's logprob, and the likeliest ids at its place with theirs, the most probable first."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...]
 
 
 class Transcript:
     """Feeds a row's `emit`; made when the row's first step begins.
 
-    Every token of the answer is added, published ones too; those emit nothing.
+    Every token of the answer is added, published ones too; those emit nothing. `name` gives a token's text
+    and bytes, as `TokenNames`.
     """
 
-    def __init__(self, row: Row, decode: Decode, *, unsettled: int = 0) -> None:
+    def __init__(self, row: Row, decode: Decode, name: Name, *, unsettled: int = 0) -> None:
         self.ids: list[int] = []
         self._row = row
         self._started = time.monotonic()
         self._stop = tuple(s for s in row.parameters.stop if s)
+        self._stop_ids = frozenset(row.parameters.stop_token_ids or ())
+        self._name = name
+        self._told: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
         self._detokenizer = Detokenizer(decode, unsettled=unsettled)
         self._read = len(row.published_text)
         self._sent = len(row.published)
+        self._told_sent = 0
         self._end: int | None = None
 
-    def add(self, token: int) -> bool:
-        """Take the next token; True when a stop string is complete and the row is over."""
+    def add(self, token: int, likelihood: Likelihood | None = None) -> bool:
+        """Take the next token; True when it ends the row, or completes a stop string."""
         self.ids.append(token)
-        if self._end is not None:
+        if self._told is not None and likelihood is not None:
+            self._told.append(self._tell(token, likelihood))
+            if len(self.ids) == len(self._row.published):
+                self._told_sent = self._told_before(self._read)
+        if self._end is not None or token in self._stop_ids:
             return True
         text = self._detokenizer.push(token)
         self._end = self._first_stop(text)
@@ -42,16 +64,45 @@ class Transcript:
             self._end = self._first_stop(text)
         if self._end is not None:
             text, reason = text[: self._end], "stop"
+        elif self.ids and self.ids[-1] in self._stop_ids:
+            reason = "stop"
         rest = text[self._read :]
         if rest or len(self.ids) > self._sent:
             self._emit(rest)
-        compute_s = time.monotonic() - self._started
-        return Finish(reason=reason, text=text, ids=tuple(self.ids), compute_s=compute_s, score=score)
+        return Finish(
+            reason=reason,
+            text=text,
+            ids=tuple(self.ids),
+            compute_s=time.monotonic() - self._started,
+            score=score,
+            logprobs=None if self._told is None else tuple(self._told[: self._told_before(len(text))]),
+        )
 
     def _emit(self, text: str) -> None:
-        self._row.emit(Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :])))
+        told = self._tell_until(self._read + len(text))
+        self._row.emit(Piece(start=self._read, text=text, ids=tuple(self.ids[self._sent :]), logprobs=told))
         self._read += len(text)
         self._sent = len(self.ids)
+
+    def _tell_until(self, end: int) -> Logprobs | None:
+        """What no reader has of the tokens whose text begins before `end`."""
+        if self._told is None:
+            return None
+        since, self._told_sent = self._told_sent, self._told_before(end)
+        return tuple(self._told[since : self._told_sent])
+
+    def _told_before(self, end: int) -> int:
+        told = self._told or []
+        return next((n for n in range(self._told_sent, len(told)) if told[n].start >= end), len(told))
+
+    def _tell(self, token: int, likelihood: Likelihood) -> TokenLogprob:
+        chosen = self._candidate(token, likelihood.logprob)
+        top = tuple(self._candidate(*found) for found in likelihood.top)
+        return TokenLogprob(self._detokenizer.reached, chosen, top)
+
+    def _candidate(self, token: int, logprob: float) -> Candidate:
+        text, octets = self._name(token)
+        return Candidate(text, logprob, None if octets == text.encode() else tuple(octets))
 
     def _first_stop(self, text: str) -> int | None:
         """Where the earliest stop string begins; what readers have holds no beginning of one."""

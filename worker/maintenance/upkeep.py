@@ -20,7 +20,8 @@ from worker.maintenance.rescue import rescue_lost
 from worker.maintenance.timing import end_late, start_due
 
 log = logging.getLogger(__name__)
-HOLD_MS = 2000
+HOLD_ROUNDS = 3
+"""Rounds after which another courier leads where the leader is not heard of."""
 
 
 class Upkeep:
@@ -56,8 +57,10 @@ class Upkeep:
         return {name: _done(name, run) for name, run in passes.items()}
 
     def _keep_up(self) -> None:
-        while not self._stopping.wait(self._settings.queue.rescue_s):
-            if _done("lead", lambda: lead(self._store, self._courier, HOLD_MS)):
+        pause_s = self._settings.queue.rescue_s
+        hold_ms = int(HOLD_ROUNDS * pause_s * 1000)
+        while not self._stopping.wait(pause_s):
+            if _done("lead", lambda: lead(self._store, self._courier, hold_ms)):
                 done = {name: count for name, count in self.run_once().items() if count}
                 if done:
                     log.info("maintenance: %s", done)

@@ -5,21 +5,11 @@
 --   returns ok | lost (the claim is another's, the run has ended, or the store forgot text in a crash: what
 --           does not follow on the published text would splice the stream)
 --   repeat a piece that is published already answers ok and changes nothing
---   events text {start, text, ids}
+--   events text {start, text, ids, logprobs (where they are asked for)}
 -- @include base
--- @include events
+-- @include text
 
-local token, chars = unpack(redis.call('HMGET', P .. a.id, 'token', 'chars'))
-if token ~= a.token then
+if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return 'lost'
 end
-if a.start + a.size <= tonumber(chars) then
-  return 'ok'
-end
-if a.start ~= tonumber(chars) then
-  return 'lost'
-end
-dirty_first()
-redis.call('HINCRBY', P .. a.id, 'chars', a.size)
-emit(a.id, 'text', ARGV[2])
-return 'ok'
+return publish(a.id, a.start, a.size, ARGV[2]) and 'ok' or 'lost'

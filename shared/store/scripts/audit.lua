@@ -97,9 +97,9 @@ end
 
 local function look_at_job(job)
   if ended(job) then
-    if redis.call('TTL', P .. job) == -1 then
+    if redis.call('TTL', P .. job) == -1 and not untold(job) then
       found('undying_job')
-      redis.call('EXPIRE', P .. job, a.job_s)
+      expire_job(job)
     end
     return
   end
@@ -123,6 +123,33 @@ local function look_beside(name, owner)
   elseif redis.call('TTL', P .. name) == -1 and redis.call('TTL', P .. owner) ~= -1 then
     found('undying_key')
     redis.call('PEXPIRE', P .. name, redis.call('PTTL', P .. owner))
+  end
+end
+
+-- A webhook's call that waits for no courier would never be made.
+local function look_at_call(call)
+  local host = host_of(call)
+  if not host then
+    found('key_without_owner')
+    redis.call('DEL', P .. call)
+  elseif not redis.call('ZSCORE', P .. 'calls:' .. host, call)
+    and not redis.call('ZSCORE', P .. 'calling:' .. host, call) then
+    found('call_nowhere')
+    redis.call('ZADD', P .. 'calls:' .. host, now, call)
+    look_now(host)
+  end
+end
+
+local function look_at_calls(name, host)
+  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+    if gone(call) then
+      found('call_of_nobody')
+      redis.call('ZREM', P .. name, call)
+    end
+  end
+  if not gone(name) and not redis.call('ZSCORE', P .. 'hosts', host) then
+    found('host_without_turn')
+    look_now(host)
   end
 end
 
@@ -201,7 +228,8 @@ end
 -- Keys of these kinds have a time to live, or are one and for ever.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, leader = 1, lease = 1, schedule = 1,
-  deadlines = 1, watched = 1, spared = 1, outages = 1, audit = 1, dirty = 1 }
+  deadlines = 1, watched = 1, spared = 1, outages = 1, hosts = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
+  rate = 1 }
 
 local function look(name)
   local kind, rest = string.match(name, '^(%l+):(.+)$')
@@ -209,6 +237,9 @@ local function look(name)
   local id, beside = string.match(name, '^(%l+_%x+):(%l+)$')
   if beside then
     look_beside(name, id)
+    if (beside == 'began' or beside == 'ended') and not gone(name) then
+      look_at_call(name)
+    end
   elseif string.find(name, '^run_%x+$') then
     look_at_run(name)
   elseif string.find(name, '^job_%x+$') then
@@ -227,6 +258,8 @@ local function look(name)
     look_at_turns(name, lane, class)
   elseif kind == 'spent' or kind == 'clock' then
     look_at_memory(name, lane)
+  elseif kind == 'calls' or kind == 'calling' then
+    look_at_calls(name, rest)
   elseif kind == 'jobs' then
     look_at_list(name)
   elseif not LASTING[kind or name] then

@@ -99,7 +99,7 @@ end
 
 -- The text of an ended run as one event's data; nil where there is none. An empty list would become {} in cjson.
 local function whole_text(run)
-  local texts, ids = {}, {}
+  local texts, ids, told = {}, {}, nil
   for _, entry in ipairs(redis.call('XRANGE', P .. run .. ':events', '-', '+')) do
     local fields = entry[2]
     if fields[2] == 'text' then
@@ -108,11 +108,22 @@ local function whole_text(run)
       for _, id in ipairs(data.ids) do
         table.insert(ids, string.format('%.0f', id))
       end
+      -- As they are written: a quote inside a text has a backslash before it, so this is no text.
+      local rows = string.match(fields[4], ',"logprobs":%[(.*)%]}$')
+      if rows then
+        told = told or {}
+        if rows ~= '' then
+          table.insert(told, rows)
+        end
+      end
     end
   end
   local text = table.concat(texts)
-  return text ~= ''
-    and '{"start":0,"text":' .. cjson.encode(text) .. ',"ids":[' .. table.concat(ids, ',') .. ']}' or nil
+  if text == '' then
+    return nil
+  end
+  return '{"start":0,"text":' .. cjson.encode(text) .. ',"ids":[' .. table.concat(ids, ',') .. ']'
+    .. (told and ',"logprobs":[' .. table.concat(told, ',') .. ']' or '') .. '}'
 end
 
 -- Ends a run with what another one answered.
@@ -128,6 +139,24 @@ local function copy(id, from)
   end_run(id, 'succeeded', nil)
 end
 
+-- Marks who is not alone with this worker. Where two or more are held, they know already.
+local function keep_company(id)
+  local held = redis.call('SCARD', HELD)
+  if held == 1 then
+    redis.call('HSET', P .. redis.call('SRANDMEMBER', HELD), 'company', 1)
+  end
+  if held > 0 then
+    redis.call('HSET', P .. id, 'company', 1)
+  end
+  redis.call('SADD', HELD, id)
+end
+
+local function announce_beginning(run)
+  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
+    announce(job, 'began', 'running')
+  end
+end
+
 local function lease(id)
   local key = P .. id
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
@@ -138,11 +167,7 @@ local function lease(id)
   redis.call('HSETNX', key, 'started', now)
   redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
   redis.call('SADD', P .. 'running:' .. a.lane, id)
-  for _, other in ipairs(redis.call('SMEMBERS', HELD)) do
-    redis.call('HSET', P .. other, 'company', 1)
-    redis.call('HSET', key, 'company', 1)
-  end
-  redis.call('SADD', HELD, id)
+  keep_company(id)
   redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
   open_attempt(id, attempt, a.worker)
   if is_run(id) then
@@ -152,6 +177,9 @@ local function lease(id)
     end
     redis.call('HSET', key, 'print', a.print)
     emit(id, 'running', cjson.encode({ attempt = attempt }))
+    if attempt == 1 then
+      announce_beginning(id)
+    end
   end
   return claimed(id)
 end

@@ -1,6 +1,6 @@
--- Cancels a job if need be and forgets it; what no other job holds goes too.
+-- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
 --   a      job, caller, result_s, job_s
---   writes <job> hash, <run> and all its keys, cache entry, jobs:<caller> zset, blob:<digest> zset,
+--   writes <job> and <run> with all their keys, cache entry, jobs:<caller> zset, blob:<digest> zset,
 --          doomed:<digest> string
 --   repeat within a minute answers the same
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
@@ -19,7 +19,8 @@ end
 dirty_first()
 leave(a.job, 'cancelled', nil)
 local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
-redis.call('DEL', key, key .. ':attempts', key .. ':asked')
+drop_calls(a.job)
+redis.call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key .. ':deliveries')
 redis.call('ZREM', P .. 'jobs:' .. a.caller, a.job)
 
 local holder = a.job

@@ -1,15 +1,16 @@
 -- Ends a run with the outcome of its attempt; only the holder of the claim can.
 --   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), failures (see
---          late.lua), result_s, job_s
+--          late.lua), rest {start, size, data} (of the text, where some is not published yet), result_s, job_s
 --   text   result or error, as JSON
 --   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
---   returns settled | lost
+--   returns settled | lost (as append.lua)
 --   repeat by the same claim answers settled
 --   events succeeded | failed
 -- @include base
 -- @include ending
 -- @include late
 -- @include lane
+-- @include text
 
 local key = P .. a.id
 local token, by, lane, join, mixed =
@@ -24,6 +25,12 @@ dirty_first()
 if not leave_late(a.id, 'finish_by') then
   return 'lost'
 end
+if a.rest and not publish(a.id, a.rest.start, a.rest.size, a.rest.data) then
+  return 'lost'
+end
+-- The worker knows, and is not woken.
+unlease(a.id, lane)
+redis.call('HDEL', key, 'worker')
 if a.status == 'failed' then
   redis.call('HSET', key, 'settled_by', a.token)
   fail_work(a.id, ARGV[2])

@@ -3,12 +3,13 @@
 --          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), start_by, finish_by and schedule_at (Unix ms), retry_of, cost, must_be_ready, patience_ms,
---          max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, idempotency_s
+--          held), start_by, finish_by and schedule_at (Unix ms), retry_of, hook (its webhook
+--          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
+--          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, idempotency_s
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
---          jobs:<caller> zset, blob:<digest> zset, deadlines and schedule zsets
+--          <job>:hook hash, jobs:<caller> zset, blob:<digest> zset, deadlines and schedule zsets
 --   returns {word} for mismatch | purged | unready | paused | slow | full | crowded, {pictures, digests to upload first},
 --           else {queued | intake | known, view}
 --   repeat the same job id answers `known`
@@ -46,6 +47,13 @@ redis.call('HSET', P .. a.job, 'v', VERSION, 'caller', a.caller, 'model', a.mode
 for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of' }) do
   if a[name] then
     redis.call('HSET', P .. a.job, name, a[name])
+  end
+end
+local hook = a.hook or {}
+for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
+  local value = hook[name] or a.retry_of and redis.call('HGET', P .. a.retry_of .. ':hook', name)
+  if value then
+    redis.call('HSET', P .. a.job .. ':hook', name, value)
   end
 end
 local list = P .. 'jobs:' .. a.caller

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,24 @@ QUESTIONS = tuple(
             "repetition_penalty": (None, 1.3)[number % 2],
             "frequency_penalty": (None, None, 0.7)[number % 3],
             "presence_penalty": (None, 0.4)[number % 2],
-            "min_new_tokens": (None, 24)[number % 2],
+            "min_p": (None, None, None, 0.02)[number % 4],
+            "logit_bias": (None, ((74, 9.0), (411, -100.0)))[number // 3 % 2],
+            "stop_token_ids": (None, None, (22, 382))[number // 2 % 3],
+            "logprobs": (None, 3, 0)[(number + number // 3) % 3],
+            "min_new_tokens": (None, 8 + 6 * (number % 5))[number % 2],
             "max_new_tokens": 8 + 6 * (number % 5),
         },
     )
     for number in range(12)
 )
+
+
+def strangers(questions: Sequence[Question], name: str) -> list[Question]:
+    """The same questions, of callers who have nothing to do with each other, and so computed whole."""
+    return [
+        replace(question, parameters={**question.parameters, "scope": f"{name} {number}"})
+        for number, question in enumerate(questions)
+    ]
 
 
 def tiny(**fields: Any) -> Model:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from shared.errors import CallerError, ModelFailed
+from shared.piece import Piece
 from shared.settings import SettingsError
-from tests.engines import suite
+from tests.engines import suite, telling
 from tests.engines.continuous.conftest import (
     LONG,
     QUESTIONS,
@@ -22,17 +23,18 @@ from tests.engines.continuous.conftest import (
     crowded,
     engine_of,
     loaded,
+    strangers,
     tiny,
 )
 from tests.support.clients import until
-from worker.engines.base import Cancelled, Finish, Piece, Row
+from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
 
 
-@pytest.mark.parametrize("check", suite.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
 def test_continuous_keeps_the_contract(
     check: Callable[[suite.Harness], None], harness: suite.Harness
 ) -> None:
@@ -90,7 +92,7 @@ def test_prompts_in_pieces_are_understood_as_in_one_go(
     harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(Pace, "chunk", chunk)
-    assert crowded(harness) == answers
+    assert crowded(harness, strangers(QUESTIONS, f"pieces of {chunk}")) == answers
 
 
 def test_nobody_waits_for_more_than_one_piece_of_a_new_prompt(
@@ -110,7 +112,7 @@ def test_nobody_waits_for_more_than_one_piece_of_a_new_prompt(
     monkeypatch.setattr(Pace, "chunk", 8)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step", logged_step)
-    crowded(harness, [Question(n, {**LONG, "seed": n}) for n in range(6)])
+    crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))
     assert done.count("piece") > 20
     assert ("piece", "piece") not in set(pairwise(done))
 
@@ -199,7 +201,7 @@ def test_memory_for_the_cache_limits_a_request_before_it_is_computed() -> None:
 
 
 def test_rows_wait_where_the_cache_is_small_and_are_answered_as_alone(answers: list[Finish]) -> None:
-    small = loaded(options={"cache_mb": 1})
+    small = loaded(options={"cache_mb": 1, "reuse_mb": 0})
     assert crowded(small) == answers
 
 

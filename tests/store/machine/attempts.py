@@ -26,6 +26,8 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         work.mixed = work.mixed or (bool(work.text) and work.fingerprint != fingerprint)
         work.fingerprint = fingerprint
         work.tell("running", attempt=number)
+        for job in work.live if number == 1 else ():
+            model.announce(job, "began", "running")
     return Claim(work.id, token, work.request, work.terms, number, len(work.text), work.caller, work.mixed)
 
 

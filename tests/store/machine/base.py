@@ -117,6 +117,9 @@ class Base(RuleBasedStateMachine):
         assert not unfair, unfair
         self._sound = True
 
+    def hang_up(self) -> None:
+        """Whatever webhooks are still to be told is told."""
+
     def teardown(self) -> None:
         """Everything ends, is told, and then forgotten."""
         if not self._sound:
@@ -127,6 +130,7 @@ class Base(RuleBasedStateMachine):
             self.advance(1)
             self.records.cancel(job.id, job.caller)
             self.model.leave(job, "cancelled")
+        self.hang_up()
         self.compare()
         wrong = [line for job in self.model.jobs.values() for line in misread(self.records, self.model, job)]
         wrong += lasting(self.records)

@@ -21,6 +21,7 @@ people = st.sampled_from(("anne", "anne", "bob", "cem"))
 classes = st.sampled_from(CLASSES)
 costs = st.sampled_from(COSTS)
 seconds = st.sampled_from((*[None] * 5, 10, 300, 3000))
+hosts = st.sampled_from((None, None, "one.example", "other.example"))
 requests = st.fixed_dictionaries(
     {
         "caller": people,
@@ -42,15 +43,22 @@ terms = st.sampled_from(
 class Callers(Moves):
     """The door, a caller's reads, cancel and purge."""
 
-    @rule(question=questions, how=requests, terms=terms, start=seconds, finish=seconds, again=again)
-    def ask(self, question: str, how: Any, terms: Terms, start: Any, finish: Any, again: bool) -> None:
-        terms = replace(terms, times=self._times(start_by=start, finish_by=finish))
+    @rule(
+        question=questions, how=requests, terms=terms, hook=hosts, start=seconds, finish=seconds, again=again
+    )
+    def ask(
+        self, question: str, how: Any, terms: Terms, hook: str | None, start: Any, finish: Any, again: bool
+    ) -> None:
+        terms = replace(terms, hook=hook, times=self._times(start_by=start, finish_by=finish))
         self.submit(self.placing(question, **how), terms, again=again)
 
-    @rule(how=requests, at=seconds, start=seconds, finish=seconds, again=again)
-    def ask_with_inputs_to_fetch(self, how: Any, at: Any, start: Any, finish: Any, again: bool) -> None:
+    @rule(how=requests, hook=hosts, at=seconds, start=seconds, finish=seconds, again=again)
+    def ask_with_inputs_to_fetch(
+        self, how: Any, hook: str | None, at: Any, start: Any, finish: Any, again: bool
+    ) -> None:
         times = self._times(schedule_at=at, start_by=start, finish_by=finish)
-        self.submit(self.placing(key=None, **how), Terms(pending=True, times=times), again=again)
+        terms = Terms(pending=True, times=times, hook=hook)
+        self.submit(self.placing(key=None, **how), terms, again=again)
 
     @rule(one=requests, other=requests, key=st.sampled_from(("everybody:a", "everybody:a", None)))
     def ask_the_same(self, one: Any, other: Any, key: str | None) -> None:

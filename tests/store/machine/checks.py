@@ -16,7 +16,8 @@ LASTING = {"sl2:arrivals", "sl2:lanes", "sl2:watched", "sl2:outages"}
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
     """After any step."""
     dump = records.dump()
-    return [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
+    found = [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
+    return [*found, *_calls(dump, model)]
 
 
 def misread(records: Records, model: Model, job: Job) -> list[str]:
@@ -78,6 +79,30 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
             holders = {holder for holder, till in entries if till > model.now}
             found |= {key.removeprefix("sl2:blob:"): holders} if holders else {}
     yield from _unlike("the holders of pictures", found, model.holds())
+
+
+def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    """Each call of a webhook stands once in a line of its host, or is made."""
+    found = {
+        key.removeprefix("sl2:"): (call["type"], int(call["at"]), int(call["tries"]))
+        for key, call in dump.items()
+        if key.endswith((":began", ":ended"))
+    }
+    expected = {
+        f"{job.id}:{kind}": (f"job.{telling.status}", telling.at, telling.tries)
+        for job in model.jobs.values()
+        for kind, telling in job.telling.items()
+    }
+    yield from _unlike("the calls", found, expected)
+    places = [
+        (key.partition(":")[2].partition(":")[2], call)
+        for key, calls in dump.items()
+        if key.startswith(("sl2:calls:", "sl2:calling:"))
+        for call, _ in calls
+    ]
+    hosts = {f"{job.id}:{kind}": job.hook for job in model.jobs.values() for kind in job.telling}
+    if sorted(places) != sorted((host or "", call) for call, host in hosts.items()):
+        yield f"calls stand at {places}, not {hosts}"
 
 
 def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:

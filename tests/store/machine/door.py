@@ -18,6 +18,7 @@ class Terms:
     body: str = ""
     must_be_ready: bool = False
     times: Times = NOW
+    hook: str | None = None
 
 
 def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> str:
@@ -43,6 +44,7 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         model.now,
         start_by=terms.times.start_by,
         finish_by=terms.times.finish_by,
+        hook=terms.hook,
     )
     model.jobs[job.id] = job
     if terms.idempotency:
@@ -87,6 +89,8 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         job.run.tell("queued")
     else:
         job.run = run
+        if run.started:
+            model.announce(job, "began", "running")
     job.run.live.append(job)
     job.run.holders.add(job.id)
     return "known" if run else "queued"

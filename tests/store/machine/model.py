@@ -9,7 +9,7 @@ from typing import Any
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import HOLD_S, Placing
-from tests.store.machine.work import Job, Work
+from tests.store.machine.work import Job, Telling, Work
 
 LAST_PRINT_MS = 86_400_000
 
@@ -53,12 +53,19 @@ class Model:
     def forget(self) -> None:
         """What was kept for a time is gone after it."""
         job_ms = self.settings.retention.job_s * 1000
-        self.jobs = {i: j for i, j in self.jobs.items() if not j.status or j.ended + job_ms > self.now}
+        self.jobs = {i: j for i, j in self.jobs.items() if self._kept(j, job_ms)}
         self.runs = {i: r for i, r in self.runs.items() if not r.over or r.kept > self.now}
         self.entries = {k: e for k, e in self.entries.items() if e[1] > self.now}
         self.named = {k: n for k, n in self.named.items() if n[2] > self.now}
         self.uploads = {k: till for k, till in self.uploads.items() if till > self.now}
         self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
+
+    def _kept(self, job: Job, job_ms: int) -> bool:
+        return not job.status or bool(job.telling) or job.kept_from + job_ms > self.now
+
+    def announce(self, job: Job, kind: str, status: str) -> None:
+        if job.hook and not job.disabled:
+            job.telling[kind] = Telling(status, self.now, self.now)
 
     def all_work(self) -> Iterator[Work]:
         yield from (run for run in self.runs.values() if not run.over)
@@ -130,6 +137,8 @@ class Model:
 
     def end_job(self, job: Job, status: str, last: int, error: JobError | None, *, own: bool) -> None:
         job.status, job.ended, job.last, job.error, job.own = status, self.now, last, error, own
+        job.kept_from = self.now
+        self.announce(job, "ended", status)
 
     def end_run(self, run: Work, status: str, error: JobError | None = None) -> None:
         run.token = run.worker = ""

@@ -8,8 +8,10 @@ from shared.store import claims
 from shared.store.admission import Placing
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
+from shared.webhooks import EVENTS, Webhook
 from tests.store.machine import attempts, door, upkeep
-from tests.store.machine.base import SETTINGS, Base
+from tests.store.machine.base import SETTINGS
+from tests.store.machine.calls import Calls
 from tests.store.machine.claiming import expected_claim
 from tests.store.machine.door import Terms
 from tests.store.machine.work import Job
@@ -20,7 +22,7 @@ PLACES = {"one": PRINT, "two": PRINT, "three": OTHER_PRINT}
 """Of the model's workers, by their fingerprints; the courier has none."""
 
 
-class Moves(Base):
+class Moves(Calls):
     """Rules are made of these."""
 
     def placing(self, question: str = "", **how: Any) -> Placing:
@@ -36,6 +38,7 @@ class Moves(Base):
             "body_digest": terms.body,
             "must_be_ready": terms.must_be_ready,
             "times": terms.times,
+            "webhook": Webhook("https://example.com/", EVENTS, host=terms.hook) if terms.hook else None,
         }
 
         def post(uploaded: bool) -> str:

@@ -82,12 +82,25 @@ class Work:
 
 
 @dataclass(eq=False)
+class Telling:
+    """What a webhook is still to be told: from `due` on, or by the courier with `token` until `expires`."""
+
+    status: str
+    at: int
+    due: int
+    tries: int = 0
+    token: str = ""
+    expires: int = 0
+
+
+@dataclass(eq=False)
 class Job:
     """`intake` while it has no run, `blobs` what it held then; `status` is empty until its end.
 
     `fetches` are the attempts at its inputs, where it ended without them.
 
-    `last` is the newest run event that its stream replays.
+    `last` is the newest run event that its stream replays. `hook` is its webhook's host; what is to be told
+    is in `telling`, and its record is kept for a time from `kept_from` on.
     """
 
     id: str
@@ -108,6 +121,10 @@ class Job:
     last: int = 0
     own: bool = False
     error: JobError | None = None
+    hook: str | None = None
+    disabled: bool = False
+    telling: dict[str, Telling] = field(default_factory=dict)
+    kept_from: int = 0
 
     @property
     def work(self) -> Work | None:

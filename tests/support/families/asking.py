@@ -98,10 +98,10 @@ class Subject:
         """Loaded once for each way to load it."""
         return _engine(self.folder, name, **fields)
 
-    def row(self, engine: Engine, conversation: Conversation, **parameters: Any) -> Row:
+    def row(self, engine: Engine, conversation: Conversation, scope: str = "", /, **parameters: Any) -> Row:
         settings = {"max_new_tokens": ANSWER, **parameters}
         request = conversation.request(raw=self.family.raw, **settings)
-        prompt = engine.prepare(request, conversation.pictures)
+        prompt = engine.prepare(request, conversation.pictures, scope)
         return Row(prompt, request.parameters, lambda _: None, threading.Event())
 
     def generated(self, conversation: Conversation, **settings: Any) -> tuple[int, ...]:

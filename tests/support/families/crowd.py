@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from shared.piece import Piece
 from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
-from worker.engines.base import Cancelled, Engine, Piece, Row
+from worker.engines.base import Cancelled, Engine, Row
 
 ROWS = 4
 PATIENCE_S = 60

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import COLUMNS
@@ -55,6 +56,10 @@ class Batch:
             order[row] = self.rows
         self._positions = self._positions[..., order, :]
         self._extras = {k: v[order] if torch.is_tensor(v) else v for k, v in self._extras.items()}
+
+    def past(self, row: int) -> Past:
+        """See `BatchCache.past`."""
+        return self._full.past(row)
 
     def clear(self) -> None:
         """Everybody leaves, and the memory is given back."""

@@ -16,6 +16,7 @@ from transformers.cache_utils import (
 )
 
 from worker.engines.continuous.layers import AlignedLayer, StateLayer
+from worker.engines.continuous.past import Past, State
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import COLUMNS, Window
 
@@ -56,6 +57,13 @@ class BatchCache(Cache):
             elif isinstance(layer, StateLayer):
                 layer.drop(row, self.window.rows)
         self.window.leave(row)
+
+    def past(self, row: int) -> Past:
+        """All that a row has seen: a view of its columns, and a copy of its states."""
+        return Past(
+            tuple(layer.columns(row) for layer in self._aligned()),
+            tuple(State.of(layer, row) for layer in self.layers if isinstance(layer, StateLayer)),
+        )
 
     def before_step(self) -> None:
         """Make sure that the next column exists."""

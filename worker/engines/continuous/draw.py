@@ -1,6 +1,7 @@
 """How one row's next token is chosen: with the processors `generate()` makes for it, as `generate()` does."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from worker.engines.base import Row
 from worker.engines.continuous.greedy import Choice
-from worker.engines.sampling import Confidence, LogitsError, Penalties, Replay
+from worker.engines.sampling import Confidence, LogitsError, Replay, bending
 
 PLAIN = (Confidence, SuppressTokensLogitsProcessor)
 
@@ -19,16 +20,17 @@ class Draw:
     _ids: Any
     _processors: LogitsProcessorList
 
-    def __init__(self, row: Row, config: GenerationConfig, device: torch.device) -> None:
+    def __init__(
+        self, row: Row, config: GenerationConfig, device: torch.device, held: Sequence[LogitsProcessor] = ()
+    ) -> None:
+        """`held` forbid what the row's format does not go on with."""
         parameters = row.parameters
         self._confidence = Confidence()
         self._dice: torch.Generator | None = None
         if config.do_sample:
             self._dice = torch.Generator(device)
             self._dice.seed() if parameters.seed is None else self._dice.manual_seed(parameters.seed)
-        self.own: list[LogitsProcessor] = [self._confidence]
-        if parameters.frequency_penalty or parameters.presence_penalty:
-            self.own.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
+        self.own: list[LogitsProcessor] = [self._confidence, *held, *bending(parameters)]
         if row.published:
             self.own.append(Replay(row.published))
 

@@ -6,22 +6,27 @@ else beside others.
 
 import logging
 import weakref
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from PIL.Image import Image as Picture
 from pydantic import Field
 
 from shared.errors import ModelFailed
+from shared.estimate import Reused
 from shared.models import Model
-from shared.request import Frozen
-from worker.engines.base import Finish, ModelFacts, Row
+from shared.request import Frozen, Request
+from worker.engines.base import Finish, ModelFacts, Prompt, Row
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
+from worker.engines.continuous.content import Reader
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
@@ -31,6 +36,10 @@ from worker.engines.sampling import blame_parameters
 log = logging.getLogger(__name__)
 # A limit that follows from free memory is rounded down to this, so that workers agree on it.
 CONTEXT_STEP = 1024
+# This part of the cache's memory is for what later requests reuse, unless told otherwise.
+REUSED = 0.25
+# And no more of main memory: it fills up, and other processes want some too.
+MOST_REUSED = 2**30
 
 
 class ContinuousOptions(Frozen):
@@ -41,6 +50,12 @@ class ContinuousOptions(Frozen):
     )
     cache_mb: int | None = Field(
         None, ge=1, description="Memory for the cache in MiB; half of what is free by default."
+    )
+    reuse_mb: int | None = Field(
+        None,
+        ge=0,
+        description="Of that, for what later requests reuse; 0 = none, half at most. By default a quarter, "
+        "and no more than 1024 of main memory.",
     )
 
 
@@ -66,20 +81,25 @@ class ContinuousEngine(LoadedEngine):
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises Refusal."""
-        certificate = certify(loaded)
-        budget = self._options.cache_mb
-        tokens = cache_tokens(
-            certificate.column_bytes, cache_budget(loaded.network) if budget is None else budget * 2**20
-        )
+        certificate = certify(loaded, reuse=self._options.reuse_mb != 0)
+        budget = self._budget(loaded)
+        kept = self._kept(budget, loaded) if certificate.reusable.anything else 0
+        tokens = cache_tokens(certificate.column_bytes, budget - kept)
         loaded.facts = _within(loaded.facts, tokens)
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
         ration, pace = Ration(self.rows, tokens), Pace(self._options.stall_steps)
         running = Running(Batch(loaded.network, limit=self.rows), loaded.suppressed)
-        self._loop = Loop(running, certificate.seams, ration, pace)
+        self._reuse = Reuse(loaded.network, certificate.seams, kept, certificate.reusable)
+        self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
+        self._loop = Loop(running, self._reuse, ration, pace)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
+
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+        prompt = super().prepare(request, pictures)
+        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope))
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""
@@ -94,8 +114,25 @@ class ContinuousEngine(LoadedEngine):
         return self._loop.pulse.longest_s
 
     @property
+    def reused(self) -> Reused | None:
+        return self._reuse.counts
+
+    @property
     def broken(self) -> bool:
         return bool(self._loop.broken)
+
+    def _budget(self, loaded: LoadedModel) -> int:
+        """Bytes for the rows and for what is kept."""
+        megabytes = self._options.cache_mb
+        return cache_budget(loaded.network) if megabytes is None else megabytes * 2**20
+
+    def _kept(self, budget: int, loaded: LoadedModel) -> int:
+        """Bytes of these for what is kept."""
+        megabytes = self._options.reuse_mb
+        if megabytes is not None:
+            return min(megabytes * 2**20, budget // 2)
+        share = int(REUSED * budget)
+        return min(share, MOST_REUSED) if loaded.network.device.type == "cpu" else share
 
 
 def _within(facts: ModelFacts, tokens: int) -> ModelFacts:
@@ -112,7 +149,7 @@ def _within(facts: ModelFacts, tokens: int) -> ModelFacts:
 def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     dtype = str(loaded.network.dtype).removeprefix("torch.")
     found = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
+    if loaded.network.dtype is not torch.float32:
+        found += f", which in {dtype} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
-    if loaded.network.dtype is torch.float32:
-        return f"{found}; {cut}"
-    return f"{found}, which in {dtype} may change an answer; {cut}"
+    return "; ".join(filter(None, (found, cut, certificate.reusable.words, loaded.packed)))

@@ -60,8 +60,7 @@ class AlignedLayer(CacheLayerMixin):
 
     def check(self, source: Any, length: int) -> None:
         """Raises Refusal where a layer does not hold one column a token, as in cross attention."""
-        expected = length if self._sliding is None else min(length, self._sliding - 1)
-        if source.keys.shape[2] != expected:
+        if source.keys.shape[2] != length:
             raise Refusal(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
@@ -84,6 +83,11 @@ class AlignedLayer(CacheLayerMixin):
         if row != last:
             for kept in (self.keys, self.values):
                 kept[row, :, : self._window.end] = kept[last, :, : self._window.end]
+
+    def columns(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A view of one row's keys and values, [1, head, column, value]."""
+        first, end = self._window.end - self._window.lengths[row], self._window.end
+        return self.keys[row : row + 1, :, first:end], self.values[row : row + 1, :, first:end]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -17,8 +17,9 @@ from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.line import Line
 from worker.engines.continuous.pace import Pace
-from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
+from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.continuous.ration import Ration
+from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.pulse import Pulse
 
@@ -30,11 +31,11 @@ STOP_S = 5
 class Loop:
     """Owns the batch; everything but `submit` and `stop` happens on its own thread."""
 
-    def __init__(self, running: Running, seams: Seams, ration: Ration, pace: Pace) -> None:
+    def __init__(self, running: Running, reuse: Reuse, ration: Ration, pace: Pace) -> None:
         self.pulse = Pulse()
         self.broken = ""
         self._running = running
-        self._seams = seams
+        self._reuse = reuse
         self._ration = ration
         self._pace = pace
         self._line = Line()
@@ -95,7 +96,7 @@ class Loop:
             return
         answer = self._line.take()
         with self._blames(answer):
-            self._joining = (answer, answer.prefill(self._seams))
+            self._joining = (answer, answer.prefill(self._reuse))
 
     def _admits(self, answer: Answer) -> bool:
         running = self._running.answers
@@ -115,7 +116,9 @@ class Loop:
 
     def _join(self, answer: Answer, prefilled: Prefilled) -> None:
         if not answer.catches_up:
-            answer.take(prefilled.logits)
+            # Whoever draws may write into what is kept behind this.
+            answer.take(prefilled.logits.clone())
+        self._reuse.keep(answer.content, prefilled)
         if answer.over:
             self._finish(answer)
         else:
@@ -130,10 +133,10 @@ class Loop:
             self._step_failed(error)
             return
         self.pulse.tick()
-        for answer, logits, choice in drawn:
+        for answer, logits, choice, seen in drawn:
             answer.alone = answer.alone and answer.failed_steps > 1
             with self._blames(answer):
-                answer.take(logits, choice)
+                answer.take(logits, choice, seen)
                 if answer.over:
                     self._finish(answer)
         self._pace.stepped(time.perf_counter() - started)
@@ -141,7 +144,8 @@ class Loop:
     def _step_failed(self, error: Exception) -> None:
         """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
 
-        Whoever fails by itself is to blame. A row innocent of two failed steps stays by itself to its end.
+        What is kept for later requests makes room before any row does. Whoever fails by itself is to blame. A
+        row innocent of two failed steps stays by itself to its end.
         """
         rows = self._running.answers
         if len(rows) == 1:
@@ -152,9 +156,11 @@ class Loop:
             raise DeviceBroken(self.broken) from error
         log.warning("a step of %d rows failed: %s", len(rows), error)
         if out_of_memory(error):
-            self._ration.shrink(len(rows) - 1)
+            spared = self._reuse.give_back()
+            if not spared:
+                self._ration.shrink(len(rows) - 1)
             lost = self._running.recurrent or self._running.torn
-            back = self._running.clear() if lost else [self._running.youngest]
+            back = self._running.clear() if lost else [] if spared else [self._running.youngest]
         else:
             back = self._running.clear()
             for answer in back:
@@ -176,7 +182,10 @@ class Loop:
             self._fail(answer, error)
             raise DeviceBroken(self.broken) from error
         others = [other for other in self._running.answers if other is not answer]
-        if out_of_memory(error) and others:
+        if out_of_memory(error) and not answer.spared and self._reuse.give_back():
+            answer.spared = True
+            self._put_back([answer])
+        elif out_of_memory(error) and others:
             log.warning("no memory for one row beside %d others", len(others))
             self._ration.shrink(len(others))
             self._put_back([answer])
@@ -200,6 +209,7 @@ class Loop:
 
     def _finish(self, answer: Answer) -> None:
         finish = answer.finish()
+        self._reuse.keep_answer(answer.content, answer.ids_fed, lambda: self._running.past(answer))
         self._remove(answer)
         self._close()
         answer.future.set_result(finish)

@@ -20,6 +20,8 @@ class Pace:
         self._step_s = _mean(self._step_s, seconds)
 
     def prefilled(self, tokens: int, seconds: float) -> None:
+        if tokens < SMALLEST:
+            return  # the end of a prompt whose beginning was known tells little of a whole one
         self._token_s = _mean(self._token_s, seconds / tokens)
 
     @property

@@ -1,27 +1,32 @@
 """A prompt on its way into the batch, some tokens at a time.
 
 transformers' own `generate()` prepares it (positions, cache, pictures, logits processors, as the model's
-family wants them) and hands over to `_capture` where it would begin to decode. Everything that touches the
-insides of `generate()` is in this file; written for transformers 5.23.
+family wants them) and hands over to `_capture` where it would begin to decode. What is known of the prompt
+then takes the place of its first tokens in the cache. Everything that touches the insides of `generate()` is
+in this file and in `encoded.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.generation.utils import (
-    MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL,
-    _slice_mm_encoder_output,
-)
+from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from worker.engines.continuous.encoded import Encoded
+from worker.engines.continuous.head import Head
+from worker.engines.continuous.past import record
 from worker.engines.continuous.refusal import Refusal
 
 # What generate() hands to a decoding method and no forward pass takes.
 MODE = ("tokenizer", "streamer", "synced_gpus", "assistant_model")
 TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
+ENCODED = "mm_encoder_outputs"
+PIXELS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL) - {ENCODED}
 # Not needed to decode once the positions are given.
 GIVEN = {
     *("input_ids", "inputs_embeds", "past_key_values", "position_ids", "attention_mask"),
@@ -53,20 +58,23 @@ class Prefilled:
 
 
 class Prefill:
-    """One prompt; `advance` until it returns. Each call is one forward pass."""
+    """One prompt; `advance` until it returns. Each call is one forward pass, or none where all is known."""
 
     def __init__(
         self,
         network: Any,
-        inputs: dict[str, Any],
+        head: Head,
         config: GenerationConfig,
         processors: Iterable[LogitsProcessor] = (),
         seams: Seams = Seams.ANYWHERE,
     ) -> None:
-        """Encodes the prompt's pictures. Raises Refusal."""
+        """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
         self._network = network
+        # Positions are made for the whole prompt and without a cache: with one, some families count on from
+        # whatever request the model has seen last.
         captured = network.generate(
-            **inputs,
+            **head.inputs,
+            **({} if head.sight is None else {ENCODED: {"image": head.sight.output()}}),
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
             custom_generate=_capture,
@@ -75,13 +83,16 @@ class Prefill:
         self.processors: LogitsProcessorList = captured[1]
         self._config: GenerationConfig = captured[2]
         self._given: dict[str, Any] = captured[3]
-        self._cuts = _cuts(network, self.ids, self._given, seams)
-        self._done = 0
+        self._head = head
+        self._done = head.start
+        self._begin(seams)
 
     def advance(self, tokens: int | None = None) -> Prefilled | None:
         """Compute about `tokens` more (all by default); None while some are left. Raises Refusal."""
         end = self._end(tokens)
-        if self._done == 0 and end == self.length:
+        if self._done == end:
+            outputs = self._known()
+        elif self._done == 0 and end == self.length:
             outputs = self._network._prefill(self.ids, self._config, self._given, is_first_iteration=True)
         else:
             outputs = self._chunk(end)
@@ -94,8 +105,38 @@ class Prefill:
 
     @property
     def done(self) -> int:
-        """Tokens computed so far."""
+        """Tokens that are in the cache so far."""
         return self._done
+
+    def _begin(self, seams: Seams) -> None:
+        cache = self._given.get("past_key_values")
+        record(cache)
+        if self._head.past is not None:
+            self._head.past.fill(cache)
+        encoded = self._given.get(ENCODED) or {}
+        image = getattr(self._network.config, "image_token_id", None)
+        self._places = [id_ == image for id_ in self.ids[0].tolist()]
+        self._sight = self._head.sight or (Encoded.of(encoded["image"]) if "image" in encoded else None)
+        if not self._cuttable(encoded):
+            seams = Seams.NOWHERE
+        inside = [here and before for here, before in pairwise([False, *self._places])]
+        self._cuts = {
+            Seams.ANYWHERE: [True] * self.length,
+            Seams.AROUND_PICTURES: [not within for within in inside],
+            Seams.NOWHERE: [False] * self.length,
+        }[seams]
+
+    def _cuttable(self, encoded: dict[str, Any]) -> bool:
+        """Whether its pictures, if there are any, can be handed over in parts."""
+        if self._given.get("position_ids") is None or any(name in self._given for name in PIXELS):
+            return False
+        rows = 0 if self._sight is None else len(self._sight.rows)
+        return not encoded or (encoded.keys() == {"image"} and rows == sum(self._places) - self._head.skipped)
+
+    def _known(self) -> Any:
+        """As a forward pass over the whole prompt would return it."""
+        logits: Any = self._head.logits
+        return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=self._given["past_key_values"])
 
     def _end(self, tokens: int | None) -> int:
         """The first possible cut that is not nearer than `tokens`."""
@@ -107,19 +148,16 @@ class Prefill:
     def _chunk(self, end: int) -> Any:
         """As the chunked branch of `GenerationMixin._prefill`, which computes all chunks in one call."""
         start, given = self._done, dict(self._given)
-        features = given.pop("mm_encoder_outputs", None) or {}
+        given.pop(ENCODED, None)
         given["attention_mask"] = None
         given["position_ids"] = self._given["position_ids"][..., start:end]
         given.update({name: given[name][..., :end] for name in TYPES if given.get(name) is not None})
         inputs = self._network.prepare_inputs_for_generation(
             self.ids[:, start:end], is_first_iteration=True, **given
         )
-        seen = {
-            kind: _features(output, self.ids == getattr(self._network.config, f"{kind}_token_id"), start, end)
-            for kind, output in features.items()
-        }
-        if any(output is not None for output in seen.values()):
-            inputs["mm_encoder_outputs"] = {kind: o for kind, o in seen.items() if o is not None}
+        first, last = (sum(self._places[:at]) - self._head.skipped for at in (start, end))
+        if self._sight is not None and last > first:
+            inputs[ENCODED] = {"image": self._sight.part(first, last).output()}
         outputs = self._network(**inputs, return_dict=True)
         self._given["past_key_values"] = outputs.past_key_values
         return outputs
@@ -158,29 +196,6 @@ def _capture(
     if given.get("encoder_outputs") is not None:
         raise Refusal("it is an encoder-decoder")
     return input_ids, logits_processor, generation_config, {k: v for k, v in given.items() if k not in MODE}
-
-
-def _cuts(network: Any, ids: torch.Tensor, given: dict[str, Any], seams: Seams) -> list[bool]:
-    """For each token whether a chunk may begin with it."""
-    features = given.get("mm_encoder_outputs") or {}
-    raw = [k for k in MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL if k != "mm_encoder_outputs" and k in given]
-    whole = raw or any("pooler_output" not in output for output in features.values())
-    if whole or seams is Seams.NOWHERE or given.get("position_ids") is None:
-        return [False] * ids.shape[1]
-    if seams is Seams.ANYWHERE:
-        return [True] * ids.shape[1]
-    kinds = [getattr(network.config, f"{kind}_token_id") for kind in features]
-    inside = torch.isin(ids[0], torch.tensor(kinds, dtype=ids.dtype, device=ids.device)).tolist()
-    return [not (here and before) for here, before in zip(inside, [False, *inside], strict=False)]
-
-
-def _features(output: Any, places: torch.Tensor, start: int, end: int) -> Any:
-    """The part of the encoded pictures whose placeholders lie between `start` and `end`."""
-    here = places[:, start:end]
-    if not here.any():
-        return None
-    rows: Any = places.flatten().cumsum(0).view_as(places) - 1
-    return _slice_mm_encoder_output(output, rows[:, start:end][here])
 
 
 def _one_row(name: str, value: Any) -> Any:

@@ -8,7 +8,9 @@ import torch
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.greedy import Choice, greedy
+from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
+from worker.engines.distribution import Distribution, distributions
 
 
 class Running:
@@ -28,6 +30,10 @@ class Running:
         self.answers.append(answer)
         self._arrived[answer] = next(self._arrivals)
 
+    def past(self, answer: Answer) -> Past | None:
+        """What its row has seen, until somebody leaves; None where it has no row."""
+        return self._batch.past(self.answers.index(answer)) if answer in self._arrived else None
+
     def leave(self, answer: Answer) -> None:
         if answer not in self._arrived:
             return
@@ -38,18 +44,28 @@ class Running:
             self.answers[row] = last
         del self._arrived[answer]
 
-    def step(self) -> list[tuple[Answer, torch.Tensor, Choice | None]]:
-        """Every answer that needs a new token, with its logits; a plain one with the token itself."""
+    def step(self) -> list[tuple[Answer, torch.Tensor, Choice | None, Distribution | None]]:
+        """Every answer that needs a new token, with its logits.
+
+        A plain one comes with the token itself, one that tells logprobs with what they are made of.
+        """
         logits = self._batch.step([answer.feed() for answer in self.answers])
         for answer in self.answers:
             answer.fed()
         plain = [answer.plain for answer in self.answers]
         choices = greedy(logits, self._suppressed) if any(plain) else [None] * len(plain)
+        seen = self._seen(logits)
         return [
-            (answer, logits[row : row + 1], choices[row] if plain[row] else None)
+            (answer, logits[row : row + 1], choices[row] if plain[row] else None, seen.get(row))
             for row, answer in enumerate(self.answers)
             if not answer.catches_up
         ]
+
+    def _seen(self, logits: torch.Tensor) -> dict[int, Distribution]:
+        told = {row: answer.told for row, answer in enumerate(self.answers) if answer.told is not None}
+        if not told:
+            return {}
+        return dict(zip(told, distributions(logits[list(told)], list(told.values())), strict=True))
 
     def clear(self) -> list[Answer]:
         """Everybody leaves, oldest first."""

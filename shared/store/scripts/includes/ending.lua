@@ -1,6 +1,8 @@
 -- A job ends once, by its run's end or by its own; a run ends once.
 -- @include blobs
 -- @include events
+-- @include hooks
+-- @include keeping
 -- @include queue
 
 -- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
@@ -14,7 +16,8 @@ local function end_job(job, status, last, own, failure)
   if failure then
     redis.call('HSET', key, 'error', failure)
   end
-  redis.call('EXPIRE', key, a.job_s)
+  announce(job, 'ended', status)
+  expire_job(job)
   redis.call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
 end
@@ -73,7 +76,6 @@ local function leave_intake(job, outcome)
     redis.call('EXPIRE', key .. ':asked', a.result_s)
   end
   redis.call('HDEL', key, 'token', 'worker', 'request', 'terms')
-  redis.call('EXPIRE', key .. ':attempts', a.job_s)
 end
 
 -- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.

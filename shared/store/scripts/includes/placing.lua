@@ -64,6 +64,9 @@ local function join(job, run, p)
   if rank(p.priority) < rank(redis.call('HGET', P .. run, 'priority')) then
     reclass(run, p.lane, p.priority)
   end
+  if redis.call('HEXISTS', P .. run, 'started') == 1 then
+    announce(job, 'began', 'running')
+  end
 end
 
 -- A run, or a job whose inputs are fetched, takes over the pictures that were held for its upload.

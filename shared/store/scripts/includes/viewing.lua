@@ -1,6 +1,8 @@
--- One consistent read of a job, its run and its lane, as three flat lists; nil where there is no such job.
+-- One consistent read of a job, its run and its lane, as flat lists; nil where there is no such job.
 -- @include outlook
 
+-- Never its secret.
+local HOOK_FIELDS = { 'url', 'events', 'delivered' }
 local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash' }
 
 local function lane_view(lane)
@@ -31,6 +33,17 @@ local function ahead_of(id, lane)
   return own and served_first(lane, class, caller, own) or redis.call('ZRANK', P .. 'suspects:' .. lane, id)
 end
 
+local function fields_of(key, names)
+  local values, found = redis.call('HMGET', key, unpack(names)), {}
+  for i, name in ipairs(names) do
+    if values[i] then
+      table.insert(found, name)
+      table.insert(found, values[i])
+    end
+  end
+  return found
+end
+
 local function view(job)
   local record = redis.call('HGETALL', P .. job)
   if #record == 0 then
@@ -42,13 +55,7 @@ local function view(job)
   end
   local run, lane, attempts = {}, {}, {}
   if fields.run then
-    local values = redis.call('HMGET', P .. fields.run, unpack(RUN_FIELDS))
-    for i, name in ipairs(RUN_FIELDS) do
-      if values[i] then
-        table.insert(run, name)
-        table.insert(run, values[i])
-      end
-    end
+    run = fields_of(P .. fields.run, RUN_FIELDS)
     attempts = redis.call('LRANGE', P .. fields.run .. ':attempts', 0, -1)
   elseif fields.status then
     attempts = redis.call('LRANGE', P .. job .. ':attempts', 0, -1)
@@ -58,5 +65,9 @@ local function view(job)
     table.insert(lane, 'ahead')
     table.insert(lane, ahead_of(fields.run or job, fields.model_lane))
   end
-  return { job, record, run, lane, attempts }
+  local hook, deliveries = fields_of(P .. job .. ':hook', HOOK_FIELDS), {}
+  if #hook > 0 then
+    deliveries = redis.call('LRANGE', P .. job .. ':deliveries', 0, -1)
+  end
+  return { job, record, run, lane, attempts, hook, deliveries }
 end

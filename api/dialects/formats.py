@@ -1,0 +1,144 @@
+"""What an answer must look like, under every spelling that clients use, read into one `Format`.
+
+    response_format     OpenAI: {"type": "text" | "json_object"}, {"type": "json_schema", "json_schema": …};
+                        Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours
+    grammar             Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …}
+    structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
+
+huggingface_hub sends a schema as {"type": "json_object", "value": …} where the model is a URL.
+"""
+
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
+from api.dialects.refusals import invalid
+from api.strict_json import Wire, parse, read, render
+from shared.errors import CallerError
+from shared.request import Format
+
+MAX_BYTES = 64 * 2**10
+MAX_CHOICES = 1000
+MAX_CHOICE = 256
+
+
+class JsonSchema(Wire):
+    """An answer is held to its schema whatever `strict` says; name and description are told to nobody."""
+
+    schema_: dict[str, Any] = Field(alias="schema")
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Wire):
+    type: Literal["text", "json_object", "json_schema", "json", "regex", "choice"]
+    json_schema: JsonSchema | None = None
+    value: str | dict[str, Any] | list[str] | None = None
+
+
+class Grammar(Wire):
+    type: Literal["json", "regex", "json_schema"]
+    value: str | dict[str, Any]
+
+
+class StructuredOutputs(Wire):
+    json_: str | dict[str, Any] | None = Field(default=None, alias="json")
+    regex: str | None = None
+    choice: list[str] | None = None
+    json_object: bool | None = None
+
+
+def to_format(value: ResponseFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
+    """None where any text will do. Raises CallerError naming the field."""
+    if isinstance(value, StructuredOutputs):
+        return _structured(value, param)
+    if isinstance(value, Grammar):
+        return _valued(value.type, value.value, param)
+    if value.type != "json_schema" and value.json_schema is not None:
+        raise invalid(render(["json_schema"], param), f"says nothing beside the type {value.type}")
+    if value.type in ("text", "json_schema") and value.value is not None:
+        raise invalid(render(["value"], param), f"says nothing beside the type {value.type}")
+    if value.type == "text":
+        return None
+    if value.type == "json_schema":
+        at = render(["json_schema"], param)
+        if value.json_schema is None:
+            raise invalid(at, "is required")
+        return _json(value.json_schema.schema_, render(["schema"], at))
+    if value.type == "json_object" and value.value is None:
+        return _json({"type": "object"}, param)
+    return _valued(value.type, value.value, param)
+
+
+def _structured(value: StructuredOutputs, param: str) -> Format | None:
+    given = {n: v for n, v in value.model_dump(by_alias=True, exclude_none=True).items() if v is not False}
+    if len(given) != 1:
+        raise invalid(param, "takes one of json, regex, choice and json_object")
+    [(name, said)] = given.items()
+    at = render([name], param)
+    return _json({"type": "object"}, at) if name == "json_object" else _read(name, said, at)
+
+
+def _valued(kind: str, value: Any, param: str) -> Format:
+    at = render(["value"], param)
+    if value is None:
+        raise invalid(at, "is required")
+    if kind == "json_schema":
+        return _json(read(JsonSchema, value, at).schema_, render(["schema"], at))
+    return _read("json" if kind == "json_object" else kind, value, at)
+
+
+def _read(kind: str, value: Any, param: str) -> Format:
+    if kind == "json":
+        return _json(value, param)
+    return _regex(value, param) if kind == "regex" else _choice(value, param)
+
+
+def _json(value: Any, param: str) -> Format:
+    """Hugging Face's page also sends a schema as text, and properties without the type that has them.
+
+    Keys keep their order: answers follow it.
+    """
+    schema = _parsed(value, param) if isinstance(value, str) else value
+    if not isinstance(schema, dict):
+        raise invalid(param, "should be a JSON Schema: an object")
+    if "properties" in schema and not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
+        schema = {"type": "object", **schema}
+    # Its size first: to walk through one that is too large would hold everybody up.
+    _written(schema, param)
+    check_schema(schema, param)
+    return Format(kind="json", content=_written(closed(schema), param))
+
+
+def _parsed(text: str, param: str) -> Any:
+    try:
+        return parse(text.encode())
+    except CallerError:
+        raise invalid(param, "should be a JSON Schema: an object, or its text") from None
+
+
+def _regex(value: Any, param: str) -> Format:
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_LITERAL:
+        raise invalid(param, f"should be a regular expression of 1 to {MAX_LITERAL} characters")
+    if not is_whole(value):
+        raise invalid(param, "ends in a backslash that escapes nothing")
+    return Format(kind="regex", content=value)
+
+
+def _choice(value: Any, param: str) -> Format:
+    """Sorted, since their order says nothing."""
+    fits = isinstance(value, list) and 1 <= len(value) <= MAX_CHOICES
+    if not fits or not all(isinstance(c, str) and 1 <= len(c) <= MAX_CHOICE for c in value):
+        words = f"should be a list of 1 to {MAX_CHOICES} texts of 1 to {MAX_CHOICE} characters"
+        raise invalid(param, words)
+    return Format(kind="choice", content=_written(sorted(set(value)), param))
+
+
+def _written(value: Any, param: str) -> str:
+    content = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    if len(content.encode()) > MAX_BYTES:
+        raise invalid(param, f"is longer than {MAX_BYTES // 1024} KiB")
+    return content

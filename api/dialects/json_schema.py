@@ -1,0 +1,225 @@
+"""A caller's JSON Schema, looked at before it is queued: its size, its keywords' form, what is not held.
+
+Draft 2020-12 and the older forms that generators still write. What only a compiler can tell (contradictions,
+references that lead nowhere, patterns) the worker finds. Keywords that are not named here mean nothing, as
+the specification says.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from api.dialects.refusals import invalid, unsupported
+from api.strict_json import render
+
+MAX_PROPERTIES = 1000
+MAX_NAME = 256
+# An answer costs each of its tokens the length of the literal or pattern it is in.
+MAX_LITERAL = 4096
+# Whole numbers beyond it come out as others: they are computed with as doubles.
+MAX_WHOLE = 2**53
+# The time to compile a factor grows with what is left of it without zeros at either end.
+MAX_FACTOR_DIGITS = 3
+
+# Those of texts that answers are held to, and OpenAPI's of numbers, which say nothing about their text.
+FORMATS = (
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
+    *("int32", "int64", "float", "double"),
+)
+TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+# Answers are not held to these, so a schema with them would promise what is not kept.
+NOT_HELD = frozenset(
+    {
+        *("not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems"),
+        *("dependentRequired", "dependentSchemas", "dependencies", "propertyNames", "unevaluatedItems"),
+        *("unevaluatedProperties", "$dynamicRef", "$recursiveRef"),
+    }
+)
+
+
+class Form(NamedTuple):
+    """What a keyword's value should be, in words and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _schema(value: Any) -> bool:
+    return isinstance(value, dict | bool)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bound(value: Any) -> bool:
+    return _number(value) and abs(value) <= MAX_WHOLE
+
+
+def _factor(value: Any) -> bool:
+    return _number(value) and value > 0 and len(_digits(value)) <= MAX_FACTOR_DIGITS
+
+
+def _digits(value: float) -> tuple[int, ...]:
+    return Decimal(str(value)).normalize().as_tuple().digits
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) and len(item) <= MAX_NAME for item in value)
+
+
+def _types(value: Any) -> bool:
+    return value in TYPES if isinstance(value, str) else _names(value) and set(value) <= set(TYPES)
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, dict) and all(len(k) <= MAX_NAME and _schema(v) for k, v in value.items())
+
+
+def _schemas(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_schema, value))
+
+
+def _patterned(value: Any) -> bool:
+    return _named(value) and all(map(is_whole, value))
+
+
+def is_whole(pattern: str) -> bool:
+    """Whether it ends where it says: its last backslash would change what the compiler puts behind it."""
+    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
+
+
+def _literal(value: Any) -> bool:
+    return len(json.dumps(value, ensure_ascii=False)) <= MAX_LITERAL
+
+
+SCHEMA = Form("a JSON Schema: an object, true or false", _schema)
+SCHEMAS = Form("a list of JSON Schemas", _schemas)
+NAMED = Form(f"an object of JSON Schemas, names of at most {MAX_NAME} characters", _named)
+PATTERNED = Form(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
+ITEMS = Form("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
+COUNT = Form("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
+NUMBER = Form(f"a number from -{MAX_WHOLE} to {MAX_WHOLE}", _bound)
+FACTOR = Form(f"a number above 0 of at most {MAX_FACTOR_DIGITS} digits beside zeros at its ends", _factor)
+LIMIT = Form(NUMBER.words, lambda v: _bound(v) or isinstance(v, bool))
+TEXT = Form("a text", lambda v: isinstance(v, str))
+
+KEYWORDS: dict[str, Form] = {
+    "type": Form(f"one of {', '.join(TYPES)}, or a list of them", _types),
+    "const": Form(f"a value of at most {MAX_LITERAL} characters", _literal),
+    "enum": Form(
+        f"a list with at least one value, each of at most {MAX_LITERAL} characters",
+        lambda v: isinstance(v, list) and bool(v) and all(map(_literal, v)),
+    ),
+    "properties": NAMED,
+    "patternProperties": PATTERNED,
+    "$defs": NAMED,
+    "definitions": NAMED,
+    "additionalProperties": SCHEMA,
+    "additionalItems": SCHEMA,
+    "items": ITEMS,
+    "prefixItems": SCHEMAS,
+    "anyOf": SCHEMAS,
+    "oneOf": SCHEMAS,
+    "allOf": SCHEMAS,
+    "required": Form(f"a list of names of at most {MAX_NAME} characters", _names),
+    "$ref": Form("a place in this schema, as in #/$defs/name", lambda v: TEXT.fits(v) and v.startswith("#")),
+    "pattern": Form(
+        f"a text of at most {MAX_LITERAL} characters that does not end in a single backslash",
+        lambda v: TEXT.fits(v) and _literal(v) and is_whole(v),
+    ),
+    "format": Form(f"one of {', '.join(FORMATS)}", lambda v: v in FORMATS),
+    "minimum": NUMBER,
+    "maximum": NUMBER,
+    "exclusiveMinimum": LIMIT,
+    "exclusiveMaximum": LIMIT,
+    "multipleOf": FACTOR,
+    **dict.fromkeys(
+        ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), COUNT
+    ),
+}
+
+
+def check_schema(schema: dict[str, Any], param: str) -> None:
+    """Raises CallerError (`invalid_request`, `unsupported_parameter`) naming the place in the schema."""
+    left: list[tuple[Any, str]] = [(schema, param)]
+    properties = 0
+    while left:
+        here, at = left.pop()
+        if isinstance(here, bool):
+            continue
+        for name, value in here.items():
+            _check_keyword(name, value, render([name], at))
+        if here.get("minProperties", 0) > len({*here.get("required", ())}):
+            # One name said twice counts as two.
+            raise unsupported(render(["minProperties"], at))
+        properties += len(here.get("properties", ()))
+        if properties > MAX_PROPERTIES:
+            raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
+        left.extend(_below(here, at))
+
+
+def closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without properties that it does not name, where it leaves that open.
+
+    What is of this schema is of the caller's. OpenAI has its callers say so, and the servers of Hugging Face
+    take it to be meant: who names properties wants these. A schema put together of parts stays as it is,
+    because each part would forbid the others'.
+    """
+    copy: dict[str, Any] = json.loads(json.dumps(schema))
+    nodes = list(_nodes(copy))
+    if any(map(_composed, nodes)):
+        return schema
+    for node in nodes:
+        if node.get("properties") and not node.keys() & {"additionalProperties", "patternProperties"}:
+            node["additionalProperties"] = False
+    return copy
+
+
+def _composed(node: dict[str, Any]) -> bool:
+    own = node.get("properties", {}).keys()
+    beside = node.keys() & {"$ref", "allOf", "anyOf", "oneOf"}
+    return len(node.get("allOf", ())) > 1 or bool(own and beside) or not own >= {*node.get("required", own)}
+
+
+def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    left: list[Any] = [schema]
+    while left:
+        here = left.pop()
+        if isinstance(here, dict):
+            yield here
+            left.extend(inner for inner, _ in _below(here, ""))
+
+
+def _check_keyword(name: str, value: Any, at: str) -> None:
+    if name in NOT_HELD:
+        raise unsupported(at)
+    form = KEYWORDS.get(name)
+    if form is not None and not form.fits(value):
+        raise invalid(at, f"should be {form.words}")
+    if name in ("const", "enum"):
+        _check_whole(value, at)
+
+
+def _check_whole(value: Any, at: str) -> None:
+    left = [(value, at)]
+    while left:
+        here, at = left.pop()
+        if isinstance(here, dict | list):
+            inside = here.items() if isinstance(here, dict) else enumerate(here)
+            left.extend((inner, render([place], at)) for place, inner in inside)
+        elif type(here) is int and abs(here) > MAX_WHOLE:
+            raise invalid(at, f"is a whole number beyond {MAX_WHOLE}; answers cannot be held to it")
+
+
+def _below(schema: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
+    """The schemas right inside this one, whose keywords have their form, with their paths."""
+    for name, value in schema.items():
+        form = KEYWORDS.get(name)
+        if form in (NAMED, PATTERNED):
+            yield from ((inner, render([name, key], at)) for key, inner in value.items())
+        elif form in (SCHEMAS, ITEMS) and isinstance(value, list):
+            yield from ((inner, render([name, place], at)) for place, inner in enumerate(value))
+        elif form in (SCHEMA, ITEMS):
+            yield value, render([name], at)

@@ -1,0 +1,81 @@
+"""/v1/admin/keys: the keys of those who call. Times are Unix seconds; a secret is shown once, when made."""
+
+from typing import Any
+
+from pydantic import Field
+
+from api.dialects.refusals import invalid
+from api.dialects.times import Moment, to_ms
+from api.strict_json import Wire, read
+from shared.apikey import CALLER, SCOPES, ApiKey, Scope
+
+MOST = 1_000_000
+LONGEST_GRACE_S = 30 * 86_400
+GRACE_S = 86_400
+"""How long the former secret goes on where a rotation says nothing."""
+
+
+class KeyBody(Wire):
+    """A key to be made. Without a `caller` its jobs are nobody else's."""
+
+    name: str = Field(min_length=1, max_length=64)
+    caller: str | None = None
+    scopes: list[Scope] | None = Field(None, min_length=1)
+    expires_at: Moment | None = None
+    requests_per_minute: int | None = Field(None, ge=1, le=MOST)
+    max_queued: int | None = Field(None, ge=1, le=MOST)
+
+
+class RotationBody(Wire):
+    grace_s: int | None = Field(None, ge=0, le=LONGEST_GRACE_S)
+
+
+def from_key(body: Any, id: str, now_ms: int) -> ApiKey:
+    """The key to be made under this id. Raises CallerError naming the field."""
+    said = read(KeyBody, body)
+    if not said.name.isprintable():
+        raise invalid("name", "should be one line of text")
+    caller = id if said.caller is None else said.caller
+    if not CALLER.fullmatch(caller):
+        raise invalid("caller", "takes 1 to 64 lower-case letters, digits, `.`, `_` and `-`")
+    expires_ms = to_ms("expires_at", said.expires_at)
+    if expires_ms is not None and expires_ms <= now_ms:
+        raise invalid("expires_at", "has passed already")
+    return ApiKey(
+        id=id,
+        name=said.name,
+        caller=caller,
+        scopes=tuple(scope for scope in SCOPES if scope in (said.scopes or ("submit", "read"))),
+        created_ms=now_ms,
+        expires_ms=expires_ms,
+        requests_per_minute=said.requests_per_minute,
+        max_queued=said.max_queued,
+    )
+
+
+def from_rotation(body: Any) -> int:
+    """The grace time in seconds. Raises CallerError naming the field."""
+    said = read(RotationBody, body)
+    return GRACE_S if said.grace_s is None else said.grace_s
+
+
+def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
+    """The key object; what does not apply is null, and the secret left out."""
+    shown = {
+        "id": key.id,
+        "object": "api_key",
+        "name": key.name,
+        "caller": key.caller,
+        "scopes": list(key.scopes),
+        "created_at": key.created_ms / 1000,
+        "expires_at": _seconds(key.expires_ms),
+        "revoked_at": _seconds(key.revoked_ms),
+        "former_until": _seconds(key.former_until_ms),
+        "requests_per_minute": key.requests_per_minute,
+        "max_queued": key.max_queued,
+    }
+    return shown if secret is None else shown | {"secret": secret}
+
+
+def _seconds(ms: int | None) -> float | None:
+    return None if ms is None else ms / 1000

@@ -1,0 +1,64 @@
+"""Token probabilities in OpenAI's two forms: a chat's, which jobs share, and a text completion's."""
+
+from typing import Any
+
+from api.dialects.refusals import invalid
+from api.strict_json import render
+from shared.logprobs import Candidate, Logprobs, TokenLogprob
+
+
+def wanted(logprobs: bool | None, top_logprobs: int | None, at: str = "") -> int | None:
+    """How many alternatives a chat or a job asks for; None for no probabilities at all.
+
+    Raises CallerError for alternatives to what was not asked for.
+    """
+    if logprobs:
+        return top_logprobs or 0
+    if top_logprobs:
+        raise invalid(render(["top_logprobs"], at), "needs `logprobs`: true")
+    return None
+
+
+def to_content(told: Logprobs) -> list[dict[str, Any]]:
+    """One entry a token of the text, as `choices[].logprobs.content` holds them."""
+    return [
+        _entry(token.chosen) | {"top_logprobs": [_entry(candidate) for candidate in token.top]}
+        for token in told
+    ]
+
+
+def to_chat_logprobs(told: Logprobs | None) -> dict[str, Any] | None:
+    return None if told is None else {"content": to_content(told), "refusal": None}
+
+
+def to_text_logprobs(told: Logprobs | None) -> dict[str, Any] | None:
+    """Four lists of one length; offsets count code points from the beginning of the answer.
+
+    As in OpenAI's answers the chosen token is among the likeliest, as one more where it is none of them.
+    """
+    if told is None:
+        return None
+    return {
+        "tokens": [_name(token.chosen) for token in told],
+        "token_logprobs": [token.chosen.logprob for token in told],
+        "top_logprobs": [_likeliest(token) for token in told] if any(token.top for token in told) else None,
+        "text_offset": [token.start for token in told],
+    }
+
+
+def _likeliest(token: TokenLogprob) -> dict[str, float]:
+    """Where two tokens are written alike the likelier stands for both."""
+    found: dict[str, float] = {}
+    for candidate in (*token.top, token.chosen):
+        found.setdefault(_name(candidate), candidate.logprob)
+    return found
+
+
+def _entry(candidate: Candidate) -> dict[str, Any]:
+    octets = candidate.token.encode() if candidate.bytes is None else candidate.bytes
+    return {"token": candidate.token, "logprob": candidate.logprob, "bytes": list(octets) or None}
+
+
+def _name(candidate: Candidate) -> str:
+    """What is no whole character is marked, so that it is not taken for the text it is written as."""
+    return f"bytes:{candidate.token}" if candidate.bytes else candidate.token

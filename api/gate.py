@@ -1,0 +1,105 @@
+"""Who may come in: with keys, whose key is in force, has the scope and has quota left; without keys, this
+machine alone, or everybody where the settings say so in words.
+
+Around all routes, so that one added tomorrow is guarded as well.
+"""
+
+import ipaddress
+import re
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api import callers, reply
+from api.callers import Caller
+from api.context import ProcessContext
+from api.keyring import LOCAL
+from api.pacing import pace
+from api.problems import render
+from shared.apikey import Scope as KeyScope
+from shared.errors import CallerError, ServiceError, Unavailable
+from shared.store.keyring import Use
+
+OPEN = frozenset({"/health", "/ready"})
+"""What orchestrators ask, who have no keys; says nothing of any caller."""
+
+ADMIN_PATHS = "/v1/admin/"
+POLICY = "requests"
+
+# The Hugging Face page spells it `Bearer: X`.
+_BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
+# What a proxy on this machine forwards does not come from this machine.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
+
+
+class Gate:
+    """Wraps the routes; `api.edge` wraps it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        try:
+            caller = await _admitted(scope["app"].state.context, scope, headers)
+        except ServiceError as error:
+            await pace(headers, error)
+            answer: reply.Reply = scope[reply.KEY]
+            answer.unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+            await render(error, scope["path"], answer.request_id)(scope, receive, send)
+            return
+        await self._app({**scope, callers.KEY: caller}, receive, send)
+
+
+async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> Caller:
+    """Raises CallerError (`local_only`, `invalid_api_key`, `insufficient_scope`), Unavailable."""
+    if not context.keyring.on:
+        if not (context.settings.api.open or _is_local(scope, headers)):
+            message = (
+                "This service has no API keys and answers its own machine only. Set SIGHTLINE_API__ADMIN_KEY "
+                "to turn keys on, or SIGHTLINE_API__OPEN=true to answer everybody."
+            )
+            raise CallerError("local_only", message)
+        return Caller(LOCAL)
+    match = _BEARER.fullmatch(headers.get("authorization", ""))
+    if match is None:
+        message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
+        raise CallerError("invalid_api_key", message)
+    use = await context.keyring.use(match[1])
+    _check_scope(use, scope)
+    _check_quota(use, scope[reply.KEY])
+    return Caller(use.key.caller, use.key.max_queued)
+
+
+def _check_scope(use: Use, scope: Scope) -> None:
+    needed: KeyScope = "read" if scope["method"] in ("GET", "HEAD") else "submit"
+    if scope["path"].startswith(ADMIN_PATHS):
+        needed = "admin"
+    if needed not in use.key.scopes:
+        raise CallerError("insufficient_scope", f"This API key lacks the scope `{needed}`.")
+
+
+def _check_quota(use: Use, answer: reply.Reply) -> None:
+    """The headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
+    quota = use.key.requests_per_minute
+    if quota is None:
+        return
+    answer.headers["ratelimit-policy"] = f'"{POLICY}";q={quota};w=60'
+    answer.headers["ratelimit"] = f'"{POLICY}";r={max(use.left, 0)};t={use.reset_s}'
+    if use.left < 0:
+        message = f"This API key may make {quota} requests a minute."
+        raise Unavailable("rate_limited", message, retry_after=use.reset_s)
+
+
+def _is_local(scope: Scope, headers: Headers) -> bool:
+    if scope.get("client") is None or any(name in headers for name in _FORWARDED):
+        return False
+    try:
+        peer = ipaddress.ip_address(scope["client"][0])
+    except ValueError:
+        return False
+    mapped = getattr(peer, "ipv4_mapped", None)
+    return (mapped or peer).is_loopback

@@ -1,0 +1,94 @@
+"""The API keys: whose a secret is, and making, listing, rotating and revoking them."""
+
+import hmac
+import time
+
+from shared.apikey import SCOPES, SECRET, ApiKey, digest_of, new_secret
+from shared.errors import CallerError
+from shared.settings import ApiSettings
+from shared.store import keyring
+from shared.store.keyring import Use
+from shared.store.script import AsyncStore
+
+LOCAL = "local"
+"""The one caller where no key is configured, and the admin key's: earlier jobs stay in its sight."""
+
+FRESH_S = 1.0
+"""How long a look-up is believed; a revoked key goes on for so long."""
+
+MOST_KNOWN = 10_000
+"""Look-ups remembered; what strangers make up must not fill the memory."""
+
+ADMIN = ApiKey(id="key_admin", name="admin", caller=LOCAL, scopes=SCOPES, created_ms=0)
+
+
+class Keyring:
+    """The keys as one API process knows them."""
+
+    def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
+        self._store = store
+        self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
+        self._known: dict[str, tuple[float, Use | None]] = {}
+
+    @property
+    def on(self) -> bool:
+        """Whether keys are asked for at all."""
+        return self._admin is not None
+
+    async def use(self, secret: str) -> Use:
+        """One request with this secret. Raises CallerError `invalid_api_key`, Unavailable.
+
+        A key with a quota is counted in the store each time; others are looked up once in FRESH_S.
+        """
+        digest = digest_of(secret)
+        if self._admin is not None and hmac.compare_digest(digest, self._admin):
+            return Use(ADMIN)
+        found = await self._looked_up(digest) if SECRET.fullmatch(secret) else None
+        if found is None:
+            raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
+        return found
+
+    async def _looked_up(self, digest: str) -> Use | None:
+        at, found = self._known.get(digest, (-FRESH_S, None))
+        if time.monotonic() - at < FRESH_S:
+            return found
+        found = await self._store.run(keyring.use(digest))
+        if found is None or found.key.requests_per_minute is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[digest] = (time.monotonic(), found)
+        return found
+
+    async def create(self, key: ApiKey) -> tuple[ApiKey, str]:
+        """The key and its secret, which nobody is told again. Raises CallerError `keys_off`."""
+        self._check_on()
+        secret = new_secret()
+        return await self._store.run(keyring.create(key, digest_of(secret))), secret
+
+    async def list(self) -> list[ApiKey]:
+        """Newest first. Raises CallerError `keys_off`."""
+        self._check_on()
+        return await self._store.run(keyring.keys())
+
+    async def rotate(self, id: str, grace_s: int) -> tuple[ApiKey, str]:
+        """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        secret = new_secret()
+        return _found(await self._store.run(keyring.rotate(id, digest_of(secret), grace_s))), secret
+
+    async def revoke(self, id: str) -> ApiKey:
+        """Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        return _found(await self._store.run(keyring.revoke(id)))
+
+    def _check_on(self) -> None:
+        """Who reaches a service without keys must not make one that is in force when they come."""
+        if not self.on:
+            message = "API keys are off: set SIGHTLINE_API__ADMIN_KEY and start the API again."
+            raise CallerError("keys_off", message)
+
+
+def _found(key: ApiKey | None) -> ApiKey:
+    if key is None:
+        raise CallerError("key_not_found", "There is no such key in force.")
+    return key

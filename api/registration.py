@@ -1,0 +1,28 @@
+"""What the door asks of a webhook before its job is kept: an address that may be called, and a secret."""
+
+from dataclasses import replace
+
+from api.keyring import LOCAL
+from shared.addresses import check_url
+from shared.errors import CallerError
+from shared.settings import Settings
+from shared.webhooks import Webhook
+
+
+def registered(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
+    """The webhook with its host. The courier asks again for what the name stands for then.
+
+    Raises CallerError `invalid_webhook_url`, or `invalid_request` where nothing would sign, or only what
+    signs for others as well.
+    """
+    try:
+        target = check_url(webhook.url, settings.fetch.allow, webhook.param)
+    except CallerError as refused:
+        raise CallerError("invalid_webhook_url", refused.message, param=refused.param) from None
+    if webhook.secret is None and settings.webhook.secret is None:
+        message = "A webhook needs a `secret`; this service has none of its own to sign with."
+        raise CallerError("invalid_request", message, param="webhook.secret")
+    if webhook.secret is None and settings.api.admin_key is not None and caller != LOCAL:
+        message = "With API keys each webhook needs a `secret` of its own: send one, `whsec_` and base64."
+        raise CallerError("invalid_request", message, param="webhook.secret")
+    return replace(webhook, host=target.authority)

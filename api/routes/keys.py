@@ -1,0 +1,69 @@
+"""The keys of those who call, for who has one with the scope `admin`."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api import strict_json
+from api.body import read_body
+from api.context import context_of
+from api.description import examples
+from api.description.answers import KEY, KEY_LIST, NEW_KEY
+from api.description.responses import refusals
+from api.dialects.keys import KeyBody, RotationBody, from_key, from_rotation, to_key
+from api.openapi import describe
+from api.plain_route import PlainRoute
+from shared import ids
+
+REFUSALS = refusals("OpenAIError", 503)
+
+router = APIRouter(route_class=PlainRoute, prefix="/v1/admin/keys", tags=["admin"], responses=REFUSALS)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a key; its secret is shown now and never again.",
+    responses=refusals("OpenAIError", 400) | {201: NEW_KEY},
+    openapi_extra=describe(KeyBody, example=examples.KEY),
+)
+async def create_key(request: Request) -> Response:
+    context = context_of(request)
+    body = strict_json.parse(await read_body(request, context.settings.api))
+    key, secret = await context.keyring.create(from_key(body, ids.key_id(), time.time_ns() // 10**6))
+    return _json(to_key(key, secret), 201)
+
+
+@router.get("", summary="List the keys, newest first.", responses={200: KEY_LIST})
+async def list_keys(request: Request) -> Response:
+    keys = await context_of(request).keyring.list()
+    return _json({"object": "list", "data": [to_key(key) for key in keys], "has_more": False})
+
+
+@router.post(
+    "/{id}/rotate",
+    summary="Give a key a new secret; the former one goes on for `grace_s`.",
+    responses=refusals("OpenAIError", 400, 404) | {200: NEW_KEY},
+    openapi_extra=describe(RotationBody, example=examples.ROTATION),
+)
+async def rotate_key(request: Request, id: str) -> Response:
+    context = context_of(request)
+    body = await read_body(request, context.settings.api)
+    key, secret = await context.keyring.rotate(id, from_rotation(strict_json.parse(body or b"{}")))
+    return _json(to_key(key, secret))
+
+
+@router.delete(
+    "/{id}",
+    summary="Revoke a key and its former secret; harmless twice.",
+    responses=refusals("OpenAIError", 404) | {200: KEY},
+)
+async def revoke_key(request: Request, id: str) -> Response:
+    return _json(to_key(await context_of(request).keyring.revoke(id)))
+
+
+def _json(body: dict[str, Any], status: int = 200) -> Response:
+    # A secret must not stay in anybody's cache.
+    return Response(to_json(body), status, {"cache-control": "no-store"}, "application/json")

@@ -1,0 +1,73 @@
+"""What is measured: which server with which model, in which number format, on how much of the machine."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+SYSTEMS = {
+    "continuous": "ours, engine `continuous`",
+    "sequential": "ours, engine `sequential`",
+    "serve": "`transformers serve`",
+    "vllm": "vLLM, CPU build",
+}
+OURS = ("continuous", "sequential")
+ONE_BY_ONE = ("sequential", "serve")
+"""These compute one answer after the other, so theirs may be cut off behind any of them."""
+MODELS = ("tiny", "mid")
+DTYPES = ("float32", "bfloat16")
+CLIENTS = (1, 4, 8, 16, 32)
+CROWDS = (16, 32)
+"""Clients of the whole machine: what it can do shows only with many."""
+CORES = (1, 2)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One server in one run. With two cores ours are two workers of one thread, others have two threads."""
+
+    system: str
+    model: str
+    dtype: str
+    cores: int
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.dtype} {self.cores} {self.system}"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How thoroughly: tokens of an answer, turns of a chat and so on.
+
+    A number of clients is measured until all is answered, or until the first answer that is complete after so
+    many seconds: `one_by_one_s` where answers are computed one after the other, else `together_s`.
+    """
+
+    one_by_one_s: float
+    together_s: float
+    clients: tuple[int, ...]
+    longest: int = 128
+    turns: int = 5
+    chats: int = 2
+    at_once: int = 16
+    decode_rows: int = 16
+    decode_tokens: int = 128
+
+    def seconds_of(self, part: Part) -> float:
+        return self.one_by_one_s if part.system in ONE_BY_ONE else self.together_s
+
+    def clients_of(self, part: Part) -> tuple[int, ...]:
+        if part.cores == 1:
+            return self.clients
+        return tuple(n for n in self.clients if n in CROWDS) or self.clients[-1:]
+
+
+FULL = Size(15, 60, CLIENTS)
+QUICK = Size(2, 10, (1, 4), longest=24, turns=2, chats=1, at_once=4, decode_rows=4, decode_tokens=48)
+
+
+def parts(systems: Sequence[str], models: Sequence[str], dtypes: Sequence[str]) -> Iterator[Part]:
+    """Those that are compared stand side by side in time, too."""
+    for model, dtype, cores, system in product(models, dtypes, CORES, systems):
+        # Its engine keeps both cores busy whatever it is bound to.
+        if system != "vllm" or cores == max(CORES):
+            yield Part(system, model, dtype, cores)

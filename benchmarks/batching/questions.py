@@ -1,0 +1,116 @@
+"""What is asked of every server: the same pictures and words under the same number, and none twice."""
+
+import base64
+import io
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from benchmarks.overhead.questions import post
+from benchmarks.processes import ROOT
+from training.cases import MAKERS
+from training.phrases import KNOWN
+from training.voice import Voice
+
+KINDS = ("background", "color", "count", "describe", "shape", "where", "yes/no")
+WORDS = ("bidu", "chimu", "kelo", "nola", "stara", "trize", "vao", "wheru")
+FEWEST, MOST = 6, 30
+SIDE, GRAINS = 224, 16
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A picture (PNG) and what is asked about it."""
+
+    picture: bytes
+    text: str
+
+    @property
+    def message(self) -> dict[str, Any]:
+        picture = "data:image/png;base64," + base64.b64encode(self.picture).decode()
+        return {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": picture}},
+                {"type": "text", "text": self.text},
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and what it is asked.
+
+    An answer has at most `longest` tokens, and exactly that many where it never `ends` by itself. `many`
+    requests are made for each client, `few` at least and `most` at most.
+    """
+
+    name: str
+    folder: Path
+    ask: Callable[[int], Asked]
+    longest: int
+    ends: bool
+    many: int
+    few: int
+    most: int
+
+    def requests(self, clients: int) -> int:
+        return min(max(self.many * clients, self.few), self.most)
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How one server is spoken to: the model's name there, and whether it counts tokens only when asked."""
+
+    model: str
+    counts_when_asked: bool
+
+    def post(self, messages: Sequence[dict[str, Any]], longest: int) -> bytes:
+        """A whole HTTP request for a streamed answer, drawn greedily."""
+        body = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": longest,
+            "temperature": 0,
+            "stream": True,
+        }
+        if self.counts_when_asked:
+            body["stream_options"] = {"include_usage": True}
+        return post("/v1/chat/completions", json.dumps(body).encode())
+
+    def ask(self, subject: Subject, numbers: Sequence[int], longest: int) -> Iterator[bytes]:
+        return iter([self.post([subject.ask(number).message], longest) for number in numbers])
+
+
+def _natural(number: int) -> Asked:
+    """A fresh scene, and a question about it as somebody would type it."""
+    voice = Voice(random.Random(f"batching {number}"), KNOWN)  # noqa: S311
+    while True:
+        case = MAKERS[voice.rng.choice(KINDS)](voice)
+        if case is not None:
+            return Asked(_png(case.pictures[0].image), f"{case.asked[0].question}")
+
+
+def _random(number: int) -> Asked:
+    """Coloured fog, and 6 to 30 made-up words."""
+    dice = random.Random(f"batching {number}")  # noqa: S311
+    grains = Image.frombytes("RGB", (GRAINS, GRAINS), dice.randbytes(3 * GRAINS * GRAINS))
+    words = dice.choices(WORDS, k=dice.randint(FEWEST, MOST))
+    return Asked(_png(grains.resize((SIDE, SIDE), Image.Resampling.BICUBIC)), " ".join(words))
+
+
+def _png(image: Image.Image) -> bytes:
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    return written.getvalue()
+
+
+SUBJECTS = {
+    "tiny": Subject("tiny", ROOT / "models" / "tiny", _natural, 48, ends=True, many=32, few=48, most=256),
+    "mid": Subject("mid", ROOT / "data" / "models" / "mid", _random, 128, ends=False, many=2, few=4, most=48),
+}

@@ -1,0 +1,51 @@
+"""API keys: what one allows and for whom, and how its secret is kept."""
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Literal
+
+Scope = Literal["submit", "read", "admin"]
+SCOPES: tuple[Scope, ...] = ("submit", "read", "admin")
+CALLER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""Callers stand in names of Redis keys, between colons; `*` and the empty text mean all of them there."""
+
+SECRET = re.compile(r"sl_[0-9a-f]{40}")
+"""What a secret looks like: people and scanners of leaked secrets know ours by its beginning."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key without its secret; times in Unix ms.
+
+    What is made with it belongs to `caller`, whom several keys may share. `requests_per_minute` and
+    `max_queued` are None where it has no quota of its own; `former_until_ms` says how long the secret before
+    the last rotation goes on; none from before goes on for longer.
+    """
+
+    id: str
+    name: str
+    caller: str
+    scopes: tuple[Scope, ...]
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+    former_until_ms: int | None = None
+    requests_per_minute: int | None = None
+    max_queued: int | None = None
+
+
+def new_secret() -> str:
+    """160 random bits."""
+    return f"sl_{secrets.token_hex(20)}"
+
+
+def digest_of(secret: str) -> str:
+    """What is kept in place of the secret.
+
+    SHA-256 without salt or stretching: those slow down the guessing of what people make up. Nobody tries
+    2^160 secrets, and one digest per request costs a microsecond. The store is asked for the digest and
+    compares no secret, so how long its look-up takes says nothing of one.
+    """
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,21 @@
+-- Ends an API key for good, its former secrets too.
+--   a      id, kept_s (how long it is still listed)
+--   writes key:<id> hash, keyof:<digest> string, rate:<id> hash
+--   returns the key's fields, a flat list; nil where there is no such key
+--   repeat harmless
+-- @include base
+-- @include keyring
+
+if not is_key(a.id) then
+  return nil
+end
+local key = key_key(a.id)
+dirty_first()
+for digest in pairs(formers(a.id)) do
+  redis.call('DEL', P .. 'keyof:' .. digest)
+end
+redis.call('DEL', P .. 'keyof:' .. redis.call('HGET', key, 'digest'), P .. 'rate:' .. a.id)
+if redis.call('HSETNX', key, 'revoked', now) == 1 then
+  redis.call('EXPIRE', key, a.kept_s)
+end
+return redis.call('HGETALL', key)

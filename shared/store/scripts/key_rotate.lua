@@ -1,0 +1,36 @@
+-- Gives an API key another secret; the former one goes on for a while, and those before it for no longer than they had.
+--   a      id, digest (of the new secret), grace_s
+--   writes key:<id> hash, keyof:<digest> string
+--   returns the key's fields, a flat list; nil where no such key is in force
+--   repeat the same digest changes nothing
+-- @include base
+-- @include keyring
+
+if not is_key(a.id) or not in_force(a.id) then
+  return nil
+end
+local key = key_key(a.id)
+local current, expires = unpack(redis.call('HMGET', key, 'digest', 'expires'))
+if current ~= a.digest then
+  local last = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge))
+  local ends = formers(a.id)
+  ends[current] = last
+  -- The deployed secret may be one before the former, whose rotation's answer was lost: a repeat is not to end it.
+  -- What leaked ends with a grace of 0, whichever it was.
+  for digest, at in pairs(ends) do
+    at = math.min(at, last)
+    if at > now then
+      redis.call('HSET', key, 'former:' .. digest, at)
+      redis.call('PEXPIRE', P .. 'keyof:' .. digest, at - now)
+    else
+      redis.call('HDEL', key, 'former:' .. digest)
+      redis.call('DEL', P .. 'keyof:' .. digest)
+    end
+  end
+  redis.call('SET', P .. 'keyof:' .. a.digest, a.id)
+  if expires then
+    redis.call('PEXPIRE', P .. 'keyof:' .. a.digest, math.max(expires - now, 1))
+  end
+  redis.call('HSET', key, 'digest', a.digest, 'former_until', last)
+end
+return redis.call('HGETALL', key)

@@ -1,0 +1,95 @@
+"""One call of a webhook: whatever its receiver does, it ends in time and goes nowhere it should not."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from shared.addresses import IPAddress
+from shared.settings import FetchSettings, Settings
+from shared.store.hooks import Errand
+from shared.webhook_settings import WebhookSettings
+from tests.support.pictures import Serve, answering, dripping, origin
+from tests.support.receiver import receiver
+from tests.support.views import succeeded
+from worker.webhooks.post import Outcome, post
+
+SECRET = "a secret of sixteen bytes"
+LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+SETTINGS = Settings(fetch=LOOPBACK)
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def errand(url: str, secret: str = SECRET) -> Errand:
+    return Errand("job_1:ended", "t", url, secret, "job.succeeded", 1_700_000_000_750, 0, None, succeeded())
+
+
+def called(url: str, settings: Settings = SETTINGS) -> Outcome:
+    return post(errand(url), "{}", settings)
+
+
+def hasty(limit_s: float = 0.4) -> Settings:
+    return Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=limit_s))
+
+
+def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with receiver() as there:
+        assert called(there.url).tried.taken
+
+
+BAD: dict[str, tuple[Serve, str]] = {
+    "silence": (dripping(b"", b"", 0.05), "longer than 0.4 s"),
+    "slow head": (dripping(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n", 0.05), "longer than 0.4 s"),
+    "early answers": (dripping(b"", b"HTTP/1.1 102 Wait\r\n\r\n", 0.05), "longer than 0.4 s"),
+    "no HTTP": (answering(b"SSH-2.0-secret\r\n"), "HTTP protocol"),
+    "hangs up": (answering(b""), "HTTP protocol"),
+    "endless head": (
+        answering(b"HTTP/1.1 200 OK\r\n" + b"X-Secret: a\r\n" * 50_000),
+        "HTTP protocol|do not end",
+    ),
+    "server error": (answering(b"HTTP/1.1 500 secret\r\n\r\nsecret"), "status 500"),
+    "redirect": (answering(b"HTTP/1.1 307 No\r\nLocation: http://127.0.0.1/\r\n\r\n"), "not followed"),
+}
+
+
+@pytest.mark.parametrize(("serve", "reason"), BAD.values(), ids=BAD.keys())
+def test_whatever_a_receiver_does_is_a_failed_call_in_our_own_words(serve: Serve, reason: str) -> None:
+    with origin(serve) as server:
+        tried = called(server.url, hasty()).tried
+    assert not tried.taken
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(tried.error)
+    assert "secret" not in (tried.error or "").lower()
+
+
+@pytest.mark.parametrize("body", [b"x" * 50_000, b"x"], ids=["long", "slow"])
+def test_an_answer_s_body_neither_counts_nor_is_read_to_its_end(body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n"
+    with origin(dripping(head, body, 0.02)) as server:
+        assert called(server.url, hasty()).tried.taken
+
+
+@pytest.mark.parametrize("addresses", [("10.0.0.1",), ("1.1.1.1", "127.0.0.1"), ("169.254.169.254",)])
+def test_a_name_that_now_stands_for_a_private_address_is_not_called(
+    addresses: tuple[str, ...],
+) -> None:
+    def resolver(_host: str, _port: int) -> list[IPAddress]:
+        return [ip_address(a) for a in addresses]
+
+    tried = post(errand("http://example.com/"), "{}", Settings(), resolver).tried
+    assert tried.status is None
+    assert "not public" in (tried.error or "")
+    assert not any(a in (tried.error or "") for a in addresses)
+
+
+def test_an_address_that_is_no_longer_allowed_is_not_called() -> None:
+    with receiver() as there:
+        assert "not public" in (called(there.url, Settings()).tried.error or "")
+        assert there.told == []
+
+
+def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
+    with receiver() as there:
+        assert "secret" in (post(errand(there.url, ""), "{}", SETTINGS).tried.error or "")
+        assert there.told == []

@@ -1,0 +1,226 @@
+"""The courier's calls of webhooks: what receivers get, and what their faults cost nobody else."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from pydantic import SecretStr
+
+from api.dialects.native import to_job
+from shared import ids
+from shared.errors import Unavailable
+from shared.job import Delivery
+from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
+from shared.store import hooks
+from shared.store.admission import submit
+from shared.store.hooks import PER_HOST, Errand
+from shared.store.jobs import purge
+from shared.webhook_settings import WebhookSettings
+from shared.webhooks import EVENTS, Webhook
+from tests.support.clients import until
+from tests.support.receiver import receiver
+from tests.support.redis_server import RedisServer
+from tests.support.workbench import CALLER, FAIL, Unsteady, Workbench
+from worker.webhooks import postman as posting
+from worker.webhooks.postman import Postman
+
+SECRET = "a secret of sixteen bytes"
+LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class Office:
+    """A postman over the workbench's store; `errand` is the next call that is due."""
+
+    def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
+        self.desk = desk
+        self.settings = Settings(
+            redis=RedisSettings(url=SecretStr(redis.url())),
+            fetch=LOOPBACK,
+            queue=QueueSettings(rescue_s=0.02),
+            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), **webhook}),
+        )
+        self.postman = Postman(self.settings, desk.store)
+
+    def ask(self, webhook: Webhook, text: str = "") -> str:
+        """A job with a webhook, not yet computed; its id."""
+        placing = self.desk.placing(text or ids.token(), ())
+        secret = webhook.secret or SecretStr(SECRET)
+        webhook = replace(webhook, secret=secret, host=webhook.url.split("/")[2])
+        self.desk.store.run(submit(placing, self.settings, metadata={"shop": "7"}, webhook=webhook))
+        return placing.job
+
+    def answered(self, webhook: Webhook, text: str = "") -> str:
+        job = self.ask(webhook, text)
+        self.desk.attempt()
+        return job
+
+    def errand(self) -> Errand:
+        taken = self.desk.store.run(hooks.deliver(self.settings, ids.token()))
+        assert taken is not None
+        return taken
+
+    def tries(self, job: str) -> tuple[Delivery, ...]:
+        hook = self.desk.job(job).hook
+        assert hook is not None
+        return hook.deliveries
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        self.postman.start()
+        try:
+            yield
+        finally:
+            self.postman.stop()
+
+
+@pytest.fixture
+def office(desk: Workbench, redis: RedisServer) -> Office:
+    return Office(desk, redis)
+
+
+def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_does(
+    office: Office,
+) -> None:
+    with receiver() as there:
+        job = office.answered(Webhook(there.url), "What is this?")
+        office.postman.deliver(office.errand())
+        (event,) = there.verified(SECRET.encode())
+        (told,) = there.told
+    seen = json.loads(json.dumps(to_job(office.desk.job(job))))
+    assert event["type"] == "job.succeeded"
+    assert event["timestamp"].startswith("20")
+    assert event["data"] == {name: seen[name] for name in event["data"]}
+    assert event["data"].keys() >= {"id", "status", "model", "metadata", "result", "ended_at"}
+    assert told.path == "/told?by=us"
+    assert told.headers["content-type"] == "application/json"
+    assert told.headers["webhook-id"].startswith("msg_")
+    assert SECRET not in told.body.decode() + json.dumps(told.headers)
+
+
+def test_each_kind_of_end_is_told_as_it_was(office: Office) -> None:
+    with receiver() as there:
+        failed = office.ask(Webhook(there.url, EVENTS), FAIL)
+        for _ in range(3):
+            office.desk.attempt()
+        cancelled = office.ask(Webhook(there.url, EVENTS))
+        office.desk.cancel(cancelled)
+        for _ in range(3):
+            office.postman.deliver(office.errand())
+        events = there.verified(SECRET.encode())
+    told = {(e["type"], e["data"]["id"]): e["data"] for e in events}
+    assert told.keys() == {
+        ("job.running", failed), ("job.failed", failed), ("job.cancelled", cancelled),
+    }  # fmt: skip
+    begun, ended = told["job.running", failed], told["job.failed", failed]
+    assert (begun["status"], begun["ended_at"], "error" in begun) == ("running", None, False)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "attempts_exhausted")
+
+
+def test_a_job_without_a_secret_is_signed_by_the_service_s_own(desk: Workbench, redis: RedisServer) -> None:
+    own = "whsec_" + "c2VjcmV0IG9mIHRoZSBzZXJ2aWNlIGl0c2VsZg=="
+    office = Office(desk, redis, secret=own)
+    with receiver() as there:
+        office.answered(Webhook(there.url))
+        office.postman.deliver(replace(office.errand(), secret=""))
+        assert there.verified(own)[0]["type"] == "job.succeeded"
+
+
+def test_a_repeat_has_the_same_id_and_the_same_bytes(office: Office) -> None:
+    with receiver((500, {}), (302, {"location": "http://127.0.0.1:1/"}), (204, {})) as there:
+        job = office.answered(Webhook(there.url))
+        with office.open():
+            until(lambda: len(office.tries(job)) == 3)
+        office.desk.store.client.delete(*office.desk.store.client.keys("sl2:run_*"))
+        assert len({(t.headers["webhook-id"], t.body) for t in there.told}) == 1
+    assert [(d.status, d.taken) for d in office.tries(job)] == [(500, False), (302, False), (204, True)]
+    hook = office.desk.job(job).hook
+    assert hook is not None
+    assert hook.delivered_ms is not None
+
+
+def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver(*[(500, {})] * 4) as there, caplog.at_level(logging.ERROR):
+        job = office.answered(Webhook(there.url))
+        with office.open():
+            until(lambda: len(office.tries(job)) == 4)
+        assert len(there.told) == 4
+    (record,) = caplog.records
+    assert job in record.getMessage()
+    assert "4 calls" in record.getMessage()
+    assert "by=us" not in caplog.text
+    assert SECRET not in caplog.text
+    assert office.desk.store.client.ttl(f"sl2:{job}") > 0
+
+
+def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
+    with receiver((410, {})) as there:
+        office.answered(Webhook(there.url))
+        office.postman.deliver(office.errand())
+        assert office.desk.store.run(hooks.deliver(office.settings, ids.token())) is None
+        assert len(there.told) == 1
+
+
+@pytest.mark.parametrize(("said", "least_s"), [("7", 7), ("Wed, 01 Jan 2098 00:00:00 GMT", 86_400)])
+def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: str, least_s: int) -> None:
+    with receiver((503, {"Retry-After": said})) as there:
+        office.answered(Webhook(there.url))
+        before = time.time()
+        office.postman.deliver(office.errand())
+    assert office.desk.store.run(hooks.deliver(office.settings, ids.token())) is None
+    ((_, due),) = office.desk.store.client.zrange("sl2:hosts", 0, -1, withscores=True)
+    assert due / 1000 >= before + least_s - 1
+
+
+def test_a_hanging_receiver_does_not_hold_up_the_others(office: Office) -> None:
+    with receiver() as hanging, receiver() as well:
+        hanging.open.clear()
+        jobs = [office.answered(Webhook(hanging.url)) for _ in range(2 * posting.AT_ONCE)]
+        other = office.answered(Webhook(well.url))
+        with office.open():
+            until(lambda: office.tries(other))
+            assert len(hanging.told) <= PER_HOST
+            hanging.open.set()
+            until(lambda: all(office.tries(job) for job in jobs))
+
+
+def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(office: Office) -> None:
+    with receiver() as there:
+        office.answered(Webhook(there.url))
+        first = replace(office.errand(), body="{}")
+        cut_off = Unsteady(office.desk.store, calls=1)
+        with pytest.raises(Unavailable):
+            Postman(office.settings, cut_off).deliver(first)
+        assert len(there.told) == 1
+    call = hooks.deliver(office.settings, ids.token())
+    later = office.desk.store.client.time()[0] * 1000 + 30_000
+    again = office.desk.store.run(replace(call, arguments={**call.arguments, "now": later}))
+    assert again is not None
+    assert again.message_id == first.message_id
+
+
+def test_a_job_that_was_deleted_is_not_told(office: Office) -> None:
+    with receiver() as there:
+        job = office.answered(Webhook(there.url))
+        taken = office.errand()
+        office.desk.store.run(purge(office.settings, CALLER, job))
+        assert office.postman.deliver(taken) is None
+        assert there.told == []
+
+
+def test_a_stopping_courier_finishes_its_calls(office: Office) -> None:
+    with receiver() as there:
+        there.open.clear()
+        job = office.answered(Webhook(there.url))
+        with office.open():
+            until(lambda: there.told)
+            threading.Timer(0.1, there.open.set).start()
+        assert [d.taken for d in office.tries(job)] == [True]

@@ -1,0 +1,38 @@
+"""`benchmarks.batching` in small: the real service under the real callers, and the page that comes of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import findings
+from benchmarks.batching import plan
+from benchmarks.batching.drawing import drawn
+from benchmarks.batching.measuring import FIRST, Measuring
+from benchmarks.batching.plan import Part
+from benchmarks.batching.results import Results
+from benchmarks.batching.servers import serving
+from docs import measured
+
+SIZE = replace(plan.QUICK, one_by_one_s=0.5, together_s=0.5, clients=(2,), at_once=2)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("system", plan.OURS)
+def test_the_service_is_measured_as_its_callers_see_it(system: str, tmp_path: Path) -> None:
+    part = Part(system, "tiny", "float32", 1)
+    with serving(part, Path()) as served:
+        found = Measuring(part, SIZE, served).all(print)
+        assert served.usage.rss_mb() > 100
+    point = found["points"]["2"]
+    assert len(set(found["answers"])) == FIRST
+    assert point["answered"] > 0
+    assert point["tokens_per_s"] > 0
+    assert point["tokens_per_cpu_s"] > 0
+    results = Results(tmp_path, findings.machine())
+    results.add(part, {"date": "2026-01-02", **found})
+    results.save(date="2026-01-02", limits=[])
+    findings.write(tmp_path, "batching", results.found, drawn(results.found["parts"]))
+    assert f"| float32 | 2 | {plan.SYSTEMS[system]} | {point['tokens_per_s']:,.1f} |" in measured.page(
+        tmp_path
+    )

@@ -1,0 +1,84 @@
+"""Whatever is known of a prompt already, its answer is the one it gets alone, token for token, in float32."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from tests.support.families import FAMILIES
+from tests.support.families import chatting as faults
+from tests.support.families.asking import CONVERSATIONS, Subject
+from tests.support.families.chatting import TURNS, Plant, answered
+from tests.support.families.family import Family, called
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+BATCHED = [family for family in FAMILIES if family.name != "mllama"]
+NAMED = {family.name: family for family in FAMILIES}
+# It cuts a picture otherwise where there are several.
+TOGETHER = ("llava-onevision",)
+
+
+@pytest.fixture(scope="module", params=BATCHED, ids=called)
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    family: Family = request.param
+    return Subject(family, family.folder(tmp_path_factory.getbasetemp()))
+
+
+def test_what_begins_alike_is_answered_as_alone_and_a_chat_goes_on_from_its_last_turn(
+    subject: Subject,
+) -> None:
+    asked = answered(subject, "alike")
+    assert [one.changed for one in asked] == [False] * len(asked)
+    assert any(one.finish.cached_tokens for one in asked)
+    chat = asked[: 0 if subject.family.raw else 2 if subject.family.name in TOGETHER else len(TURNS)]
+    assert all(later.finish.cached_tokens >= before.tokens for before, later in pairwise(chat))
+
+
+def test_a_prompt_that_is_known_is_not_computed(subject: Subject) -> None:
+    engine, about = subject.engine("continuous", rows=4), CONVERSATIONS[2]
+    for cached in (False, True):
+        row = subject.row(engine, about, "again")
+        assert engine.generate(row).cached_tokens == cached * row.prompt.tokens
+
+
+def test_tokens_drawn_at_random_do_not_depend_on_what_is_known(subject: Subject) -> None:
+    drawn = {"seed": 7, "temperature": 1.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    asked = answered(subject, "drawn", **drawn)
+    assert [one.changed for one in asked] == [False] * len(asked)
+
+
+def test_an_interrupted_answer_goes_on_though_its_prompt_is_known_now(subject: Subject) -> None:
+    engine, about = subject.engine("continuous", rows=4), CONVERSATIONS[1]
+    row = subject.row(engine, about, "interrupted")
+    whole = engine.generate(row)
+    resumed = engine.generate(replace(row, published=whole.ids[:7]))
+    assert (whole.cached_tokens, resumed.cached_tokens) == (0, row.prompt.tokens)
+    assert resumed.ids == whole.ids
+
+
+@pytest.mark.parametrize(
+    ("subject", "fault"),
+    [
+        (NAMED["llava"], faults.positions_begin_anew),
+        (NAMED["llava"], faults.columns_are_another_tokens),
+        (NAMED["llava"], faults.all_pictures_are_one),
+        (NAMED["llava"], faults.another_pictures_features),
+        (NAMED["gemma3"], faults.columns_are_another_tokens),
+        (NAMED["gemma3"], faults.all_pictures_are_one),
+        (NAMED["idefics2"], faults.columns_are_another_tokens),
+        (NAMED["qwen2.5-vl"], faults.positions_begin_anew),
+        (NAMED["qwen2.5-vl"], faults.positions_count_tokens),
+        (NAMED["qwen3-vl"], faults.another_pictures_features),
+        (NAMED["qwen3.5"], faults.states_begin_anew),
+        (NAMED["lfm2-vl"], faults.states_begin_anew),
+        (NAMED["paligemma"], faults.all_pictures_are_one),
+    ],
+    indirect=["subject"],
+    ids=lambda value: called(value) or getattr(value, "__name__", None),
+)
+def test_a_fault_in_what_is_kept_would_be_noticed(
+    subject: Subject, fault: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject.engine("continuous", rows=4)
+    fault(monkeypatch)
+    assert any(one.changed for one in answered(subject, fault.__name__))

@@ -1,0 +1,155 @@
+"""An answer is of the format that was asked for, whatever the model would rather say."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from shared.errors import CallerError
+from shared.models import Model
+from shared.request import Format
+from tests.engines import suite
+from tests.engines.continuous.conftest import TINY
+from worker.engines.registry import create
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "na\u00efve \u201cname\u201d": {"type": "string", "minLength": 2, "maxLength": 6},
+        "colour": {"enum": ["red", "gr\u00fcn \U0001f7e2", None, 1.5, ["x", {"y": True}]]},
+        "count": {"type": "integer", "minimum": -5, "maximum": 40},
+        "share": {"type": "number", "minimum": 0, "maximum": 1},
+        "code": {"type": "string", "pattern": "^[A-Z]{2}-\\d{3}$"},
+        "day": {"type": "string", "format": "date"},
+        "box": {"type": "array", "prefixItems": [{"type": "boolean"}], "items": False, "minItems": 1},
+        "tags": {"type": "array", "items": {"const": "a"}, "minItems": 1, "maxItems": 3},
+    },
+    "additionalProperties": False,
+}
+SCHEMA["required"] = list(SCHEMA["properties"])
+CHAIN: dict[str, Any] = {
+    "$defs": {
+        "link": {
+            "type": "object",
+            "properties": {"next": {"anyOf": [{"$ref": "#/$defs/link"}, {"enum": [0, 1, 2]}]}},
+            "required": ["next"],
+            "additionalProperties": False,
+        }
+    },
+    "$ref": "#/$defs/link",
+}
+WILD: dict[str, Any] = {"temperature": 4.0, "max_new_tokens": 400}
+
+
+def to_json(schema: Any) -> Format:
+    return Format(kind="json", content=json.dumps(schema, ensure_ascii=False))
+
+
+def regex(pattern: str) -> Format:
+    return Format(kind="regex", content=pattern)
+
+
+def choice(*choices: str) -> Format:
+    return Format(kind="choice", content=json.dumps(choices, ensure_ascii=False))
+
+
+NAMES = choice("cat", "catalogue", "chat no\u00efr \U0001f408\u200d\u2b1b", 'a "b"\\\n\t/', "<|end|>", "\x00")
+
+
+@pytest.fixture(scope="module", params=["sequential", "continuous"])
+def harness(request: pytest.FixtureRequest) -> suite.Harness:
+    rows = 1 if request.param == "sequential" else 4
+    model = Model(id="test/tiny", engine=request.param, source=str(TINY), rows=rows, max_new_tokens=48)
+    engine = create(model)
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_answer_is_json_of_the_schema(harness: suite.Harness, seed: int) -> None:
+    finish, pieces = harness.ask("Describe it.", format=to_json(SCHEMA), seed=seed, **WILD)
+    assert finish.reason == "stop"
+    answer = json.loads(finish.text)
+    Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer)
+    assert list(answer) == SCHEMA["required"]
+    assert "".join(piece.text for piece in pieces) == finish.text
+
+
+def test_an_answer_without_dice_is_json_too(harness: suite.Harness) -> None:
+    finish, _ = harness.ask(harness.question, [suite.picture()], format=to_json(SCHEMA), max_new_tokens=400)
+    Draft202012Validator(SCHEMA).validate(json.loads(finish.text))
+
+
+def test_a_schema_may_hold_itself(harness: suite.Harness) -> None:
+    """Dice may go on without end, which max_new_tokens cuts off."""
+    finishes = [harness.ask("Which?", format=to_json(CHAIN), seed=seed, **WILD)[0] for seed in range(6)]
+    answers = [json.loads(finish.text) for finish in finishes if finish.reason == "stop"]
+    for answer in answers:
+        Draft202012Validator(CHAIN).validate(answer)
+    assert any(isinstance(answer["next"], dict) for answer in answers)
+
+
+def test_any_object_is_json(harness: suite.Harness) -> None:
+    finish, _ = harness.ask(harness.question, [suite.picture()], format=to_json({"type": "object"}))
+    assert isinstance(json.loads(finish.text), dict)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\d{2,4}-[a-f]+\.", r"^(ja|nein), \w{3}/[^a-z\s]{2}$", "(?i)x\u00e9{2}\U0001f600?\n", r"(a|b)*c|\\"],
+)
+def test_an_answer_matches_the_whole_expression(harness: suite.Harness, pattern: str) -> None:
+    for seed in range(3):
+        finish, _ = harness.ask("Which?", format=regex(pattern), seed=seed, **WILD)
+        assert finish.reason == "length" or re.fullmatch(pattern, finish.text), finish.text
+
+
+def test_an_answer_is_one_of_the_choices(harness: suite.Harness) -> None:
+    chosen = {harness.ask("Which?", format=NAMES, seed=seed, **WILD)[0].text for seed in range(12)}
+    assert chosen <= set(json.loads(NAMES.content))
+    assert len(chosen) > 1
+
+
+def test_the_last_token_is_the_end_and_nothing_comes_behind_a_complete_answer(harness: suite.Harness) -> None:
+    finish, _ = harness.ask("Which?", format=choice("cat"))
+    assert (finish.text, finish.reason) == ("cat", "stop")
+    assert finish.ids[-1] == 1
+
+
+def test_an_answer_cut_off_by_max_tokens_says_so(harness: suite.Harness) -> None:
+    finish, _ = harness.ask("Which?", format=to_json(SCHEMA), max_new_tokens=5)
+    assert finish.reason == "length"
+    assert len(finish.ids) == 5
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(finish.text)
+
+
+@pytest.mark.parametrize("wanted", [to_json(SCHEMA), NAMES, regex(r"(\w+ ){5}\.")], ids=lambda f: f.kind)
+def test_an_answer_broken_off_anywhere_goes_on_in_its_format(harness: suite.Harness, wanted: Format) -> None:
+    suite._resumes_anywhere(
+        harness, format=wanted, seed=3, temperature=4.0, repetition_penalty=1.2, max_new_tokens=14
+    )
+
+
+def test_a_format_that_ends_before_the_least_answer_is_the_callers_error(harness: suite.Harness) -> None:
+    with pytest.raises(CallerError) as refused:
+        harness.ask("Which?", format=choice("cat"), min_new_tokens=30)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "min_new_tokens")
+    finish, _ = harness.ask("Which?", format=regex("(cat )+"), min_new_tokens=30, max_new_tokens=40)
+    assert len(finish.ids) >= 30
+
+
+def test_a_bias_that_bans_what_the_format_needs_is_the_one_to_blame(harness: suite.Harness) -> None:
+    needed = harness.ask("Which?", format=choice("cat"))[0].ids[0]
+    with pytest.raises(CallerError) as refused:
+        harness.ask("Which?", format=choice("cat"), logit_bias=((needed, -100.0),))
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "logit_bias")
+
+
+def test_a_format_is_part_of_what_two_workers_must_have_in_common(harness: suite.Harness) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        before = harness.engine.fingerprint
+        patch.setattr("worker.engines.loaded.llguidance.__version__", "0")
+        assert harness.engine.fingerprint != before

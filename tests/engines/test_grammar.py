@@ -1,0 +1,223 @@
+"""What strangers send as a format costs them their job, and the worker nothing."""
+
+import json
+import subprocess
+import threading
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from shared.errors import CallerError
+from shared.request import Format, Parameters
+from tests.engines.continuous.conftest import TINY
+from worker.engines import trial
+from worker.engines.base import Prompt, Row
+from worker.engines.grammar import Grammars
+from worker.engines.hold import Hold
+
+Schema = dict[str, Any]
+TEXTS = ['The cat sat on the mat. {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
+
+
+def nested(levels: int) -> Schema:
+    schema: Schema = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return schema
+
+
+def chained(links: int) -> Schema:
+    """Each link is all of the next."""
+    links_of = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}]} for n in range(links)}
+    return {"$ref": "#/$defs/d0", "$defs": {**links_of, f"d{links}": {"type": "string"}}}
+
+
+def products(factors: int, terms: int) -> Schema:
+    """All of some choices: every combination has to be looked at."""
+    choices = [
+        {
+            "anyOf": [
+                {"type": "object", "properties": {f"a{f}_{t}": {"type": "integer"}}} for t in range(terms)
+            ]
+        }
+        for f in range(factors)
+    ]
+    return {"allOf": choices}
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Grammars:
+    return Grammars(AutoTokenizer.from_pretrained(TINY), [1, None])
+
+
+HOSTILE: dict[str, Format | Schema] = {
+    "is busy for ever": {
+        "allOf": [{"type": "integer", "multipleOf": n} for n in (999983, 999979, 999961, 999959, 999953)]
+    },
+    "overflows the stack": chained(1200),
+    "has too many combinations": products(5, 5),
+    "has many more combinations": products(20, 3),
+    "is nested too deeply": nested(120),
+    "holds nothing but itself": {"$ref": "#"},
+    "leads nowhere": {"$ref": "#/$defs/none"},
+    "holds a ring": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    "contradicts itself": {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    "has overlapping branches": {"oneOf": [{"type": "string"}, {"type": "string", "maxLength": 3}]},
+    "has a pattern that is none": {"type": "string", "pattern": "("},
+    "looks behind": {"type": "string", "pattern": "(?<=a)b"},
+    "names numbers that are too large": {"type": "integer", "minimum": -(10**400)},
+    "counts too far": {"type": "string", "minLength": 10**18},
+    "is no expression": Format(kind="regex", content="a{2"),
+    "refers back": Format(kind="regex", content=r"(a)\1"),
+    "opens too many brackets": Format(kind="regex", content="(" * 2000 + "a" + ")" * 2000),
+    "repeats a word boundary": Format(kind="regex", content=r"(\bfoo\b)+"),
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_format_that_cannot_be_used_is_its_callers_error(
+    grammars: Grammars, hostile: Format | Schema
+) -> None:
+    wanted = hostile if isinstance(hostile, Format) else Format(kind="json", content=json.dumps(hostile))
+    for _ in range(2):
+        with pytest.raises(CallerError, match=r"The format cannot be used: .") as refused:
+            grammars.compile(wanted)
+        assert (refused.value.code, refused.value.param) == ("invalid_request", "format")
+        assert len(refused.value.message) < 260
+        assert not {"panic", "fuel", "lexer", "\n"} & {*refused.value.message.split(), *refused.value.message}
+    assert not grammars.compile(Format(kind="regex", content="ok")).is_error()
+
+
+def test_an_expression_that_explodes_on_its_way_ends_in_an_error_and_not_in_a_wait(
+    grammars: Grammars,
+) -> None:
+    matcher = grammars.compile(Format(kind="regex", content="x((a{1000}){1000}){1000}"))
+    for byte in b"xaaaa":
+        matcher.consume_token(bytes_of_tiny(byte))
+        matcher.compute_bitmask()
+    assert trial.reason(matcher) == "it is too complex"
+
+
+def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: Grammars) -> None:
+    row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
+    hold = Hold(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row)
+    forbidden = torch.zeros(1, 1024)
+    forbidden[0, 9:] = -torch.inf
+    with pytest.raises(CallerError, match="no token") as refused:
+        hold(torch.tensor([[5]]), forbidden)  # type: ignore[arg-type]
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "format")
+
+
+def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) -> None:
+    row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
+    hold = Hold(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row)
+    scores = torch.zeros(1, 1024)
+    ids = [5]
+    for _ in range(2):
+        hold(torch.tensor([ids]), scores)  # type: ignore[arg-type]
+        left = hold(torch.tensor([ids]), scores).isfinite()[0]  # type: ignore[arg-type]
+        ids.append(bytes_of_tiny(b"ab"[len(ids) - 1]))
+        assert bool(left[ids[-1]])
+    assert not bool(left[bytes_of_tiny(ord("a"))])
+
+
+def bytes_of_tiny(byte: int) -> int:
+    """Single letters stand behind the nine special tokens, from `!` on."""
+    return byte - ord("!") + 9
+
+
+def test_options_of_the_library_in_a_schema_mean_nothing(grammars: Grammars) -> None:
+    loose = {"type": "string", "not": {}, "x-guidance": {"lenient": True}}
+    with pytest.raises(CallerError, match="not"):
+        grammars.compile(Format(kind="json", content=json.dumps(loose)))
+
+
+def test_a_trial_that_did_not_take_place_says_nothing_about_the_format(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Format(kind="regex", content="never tried before")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.executable", "/bin/false")
+        with pytest.raises(trial.TrialError, match="exit code 1"):
+            grammars.compile(wanted)
+    assert not grammars.compile(wanted).is_error()
+
+
+def test_a_trial_that_somebody_killed_says_nothing_about_the_format(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Format(kind="regex", content="killed in its trial")
+    real = subprocess.run
+    killed = ["/bin/sh", "-c", "kill -KILL $$"]
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", lambda _, **how: real(killed, **how))
+        with pytest.raises(trial.TrialError, match="exit code -9"):
+            grammars.compile(wanted)
+    assert not grammars.compile(wanted).is_error()
+
+
+def test_what_was_tried_once_is_not_tried_again(grammars: Grammars, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = Format(kind="choice", content='["tried","once"]')
+    grammars.compile(wanted)
+    monkeypatch.setattr(subprocess, "run", None)
+    assert not grammars.compile(wanted).is_error()
+
+
+def llama_like() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=["<unk>", "</s>"], show_progress=False)
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    file = json.loads(tokenizer.to_str())
+    vocabulary = file["model"]["vocab"]
+    vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
+    return Tokenizer.from_str(json.dumps(file))
+
+
+def unigram() -> Tokenizer:
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=80, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "choices"),
+    [(llama_like(), ["the cat", "th\u00e9 \U0001f408"]), (unigram(), ["the cat", "the mat"])],
+    ids=["byte fallback", "unigram"],
+)
+def test_tokenizers_of_other_makes_are_walked_to_the_end(tokenizer: Tokenizer, choices: list[str]) -> None:
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")  # type: ignore[no-untyped-call]
+    wanted = {"type": "object", "properties": {"a b": {"enum": choices}}, "required": ["a b"]}
+    matcher = Grammars(fast, [1]).compile(
+        Format(kind="json", content=json.dumps({**wanted, "additionalProperties": False}))
+    )
+    ids: list[int] = []
+    while not matcher.is_stopped():
+        mask = int.from_bytes(matcher.compute_bitmask(), "little")
+        ids.append(mask.bit_length() - 1)
+        assert matcher.consume_token(ids[-1]), matcher.get_error()
+    assert json.loads(str(fast.decode(ids, skip_special_tokens=True)))["a b"] in choices
+
+
+@pytest.mark.parametrize("ends", [[1], [None]], ids=["of words", "without an end"])
+def test_a_tokenizer_that_cannot_be_read_serves_its_model_and_holds_no_formats(
+    ends: list[int | None],
+) -> None:
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "<end>": 1, "word": 2}, unk_token="<unk>"))
+    fast = PreTrainedTokenizerFast(tokenizer_object=words)  # type: ignore[no-untyped-call]
+    with pytest.raises(CallerError) as refused:
+        Grammars(fast, ends).compile(Format(kind="regex", content="a"))
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "format")

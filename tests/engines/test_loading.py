@@ -1,0 +1,203 @@
+"""What a row of the models file says about loading is done, or refused with the row's own words."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.errors import ModelFailed
+from shared.models import Model, load_models
+from shared.settings import SettingsError
+from tests.engines import suite
+from tests.engines.continuous.conftest import TINY, tiny
+from worker.engines import threads
+from worker.engines.base import Engine
+from worker.engines.loaded import LoadedModel
+from worker.engines.registry import create
+from worker.engines.weights import model_folder
+
+INT8 = {"quant_method": "quanto", "weights": "int8"}
+COLOUR = "What color is the shape?"
+
+
+def load(**fields: Any) -> Engine:
+    engine = create(tiny(**fields))
+    engine.load()
+    return engine
+
+
+def answer(engine: Engine) -> str:
+    return suite.Harness(engine).ask(COLOUR, [suite.picture()])[0].text
+
+
+def row(tmp_path: Path, line: str) -> Model:
+    path = tmp_path / "models.toml"
+    path.write_text(f'[[models]]\nid = "org/m"\nsource = "{TINY}"\n{line}\n', encoding="utf-8")
+    return load_models(path).rows[0]
+
+
+@pytest.fixture(scope="module")
+def usual() -> Engine:
+    return load()
+
+
+@pytest.mark.parametrize(
+    ("fields", "dtype"),
+    [
+        ({"attention": "eager"}, torch.float32),
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"dtype": "auto"}, torch.bfloat16),
+        ({"quantization_config": INT8}, torch.float32),
+    ],
+)
+def test_what_changes_numbers_is_certified_and_shares_no_cached_answer(
+    usual: Engine, fields: dict[str, Any], dtype: torch.dtype
+) -> None:
+    engine: Any = load(**fields)
+    assert engine._loaded.network.dtype is dtype
+    assert engine.reason.startswith("certified: ")
+    assert engine.fingerprint != usual.fingerprint
+    assert answer(engine) == answer(usual) == "Red"
+
+
+def test_a_quantised_model_holds_its_weights_in_8_bits() -> None:
+    engine: Any = load(quantization_config=INT8)
+    layers = engine._loaded.network.model.language_model.layers.modules()
+    weights: list[Any] = [layer.weight for layer in layers if isinstance(layer, torch.nn.Linear)]
+    assert {weight._data.dtype for weight in weights} == {torch.int8}
+
+
+@pytest.mark.parametrize("fields", [{"device_map": "auto"}, {"device_map": {"": "cpu"}}, {"packed": True}])
+def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str, Any]) -> None:
+    engine = load(**fields)
+    assert engine.fingerprint == usual.fingerprint
+    assert answer(engine) == "Red"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"attention": "flash_attention_2", "dtype": "bfloat16"},
+            "attention = 'flash_attention_2': .*installed",
+        ),
+        ({"attention": "telepathy"}, "attention = 'telepathy': .*sdpa"),
+        ({"quantization_config": {"quant_method": "magic"}}, "quantization_config = .*magic.*quanto"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config = .*quant_method"),
+        (
+            {"quantization_config": {"quant_method": "awq", "bits": 4}},
+            "quantization_config = .*pre-quantized",
+        ),
+        ({"device_map": "everywhere"}, "device_map = 'everywhere': .*balanced"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelFailed, match=f"model test/tiny, with {words}"):
+        LoadedModel(tiny(**fields))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('attention = "flash_attention_2"', "attention: .*bfloat16 and float16 only; set dtype"),
+        ('device = "cpu"\ndevice_map = "auto"', "device_map: .*device is set as well"),
+        ('quantization_config = "int8"', "quantization_config: .*dictionary"),
+        ('cache = "quantum"', "cache: .*'dynamic' or 'static'"),
+        ('packed = "yes please"', "packed: .*boolean"),
+    ],
+)
+def test_a_row_that_cannot_be_right_stops_the_start(tmp_path: Path, line: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=f"row 1, {words}"):
+        row(tmp_path, line)
+
+
+def test_a_row_may_say_all_of_it(tmp_path: Path) -> None:
+    lines = (
+        'dtype = "bfloat16"',
+        "quantization_config = { load_in_8bit = true, llm_int8_skip_modules = ['lm_head'] }",
+        'attention = "flash_attention_2"',
+        "device_map = { 'model.language_model' = 0, 'lm_head' = 'cpu' }",
+        'cache = "static"',
+        "packed = false",
+    )
+    model = row(tmp_path, "\n".join(lines))
+    assert model.quantization_config == {"load_in_8bit": True, "llm_int8_skip_modules": ["lm_head"]}
+    assert (model.device_map, model.packed) == ({"model.language_model": 0, "lm_head": "cpu"}, False)
+
+
+def test_a_static_cache_serves_one_request_at_a_time_says_so_and_answers_the_same(usual: Engine) -> None:
+    engine = load(engine="auto", cache="static", packed=False)
+    assert (engine.name, engine.rows) == ("sequential", 1)
+    assert engine.reason == "not continuous: a static cache is made for one request"
+    assert answer(engine) == answer(usual)
+    assert engine.fingerprint != load(engine="sequential").fingerprint
+
+
+def test_a_static_cache_is_really_used() -> None:
+    engine: Any = load(engine="sequential", cache="static")
+    seen: set[str] = set()
+    engine._loaded.network.register_forward_hook(
+        lambda _, __, inputs, ___: seen.add(type(inputs["past_key_values"]).__name__), with_kwargs=True
+    )
+    answer(engine)
+    assert seen == {"StaticCache"}
+
+
+def test_rows_beside_each_other_with_a_static_cache_are_refused_by_name() -> None:
+    with pytest.raises(ModelFailed, match=r"test/tiny: the engine continuous .* a static cache"):
+        load(cache="static")
+
+
+def test_a_hub_id_is_fetched_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def fetch(source: str, *, revision: str, **_: Any) -> str:
+        asked.append((source, revision))
+        return str(tmp_path)
+
+    monkeypatch.setattr("worker.engines.weights.snapshot_download", fetch)
+    assert model_folder(Model(id="m", source="org/m", revision="abc")) == tmp_path
+    assert asked == [("org/m", "abc")]
+
+
+def test_a_revision_that_the_hub_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(*_: Any, **__: Any) -> str:
+        raise OSError("no revision abc")
+
+    monkeypatch.setattr("worker.engines.weights.snapshot_download", fetch)
+    with pytest.raises(ModelFailed, match=r"'org/m' is not a folder .* no revision abc"):
+        model_folder(Model(id="m", source="org/m", revision="abc"))
+
+
+@pytest.fixture
+def torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """The numbers of threads torch was told, on a machine with four processors and no other limit."""
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(threads, "CPU_MAX", tmp_path / "cpu.max")
+    return told
+
+
+@pytest.mark.parametrize(
+    ("limit", "wanted", "used"),
+    [
+        (None, 1, 1),
+        (None, 4, 4),
+        (None, 8, 4),
+        ("max 100000", 8, 4),
+        ("250000 100000", 3, 2),
+        ("50000 100000", 2, 1),
+    ],
+)
+def test_no_more_threads_compute_than_there_are_processors(
+    torchs: list[int], limit: str | None, wanted: int, used: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    if limit:
+        threads.CPU_MAX.write_text(limit + "\n")
+    with caplog.at_level(logging.WARNING):
+        threads.use_threads(wanted)
+    assert torchs == [used]
+    assert (f"SIGHTLINE_WORKER__THREADS is {wanted}, but" in caplog.text) is (used < wanted)

@@ -1,0 +1,95 @@
+"""What a caller's parameters do to the shipped model's answers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shared.errors import CallerError
+from shared.models import Model
+from tests.engines import suite
+from worker.engines.registry import create
+
+TINY = Path(__file__).parents[2] / "models" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def harness() -> suite.Harness:
+    engine = create(Model(id="test/tiny", engine="sequential", source=str(TINY), max_new_tokens=48))
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.mark.parametrize(("name", "value"), [("logit_bias", [[1024, 1.0]]), ("stop_token_ids", [7, 2000])])
+def test_a_token_that_the_model_does_not_know_is_refused_by_name(
+    harness: suite.Harness, name: str, value: Any
+) -> None:
+    with pytest.raises(CallerError, match="0 to 1023") as refused:
+        harness.engine.prepare(suite.question("Hello", **{name: value}), ())
+    assert (refused.value.code, refused.value.param) == ("invalid_request", name)
+
+
+def test_a_banned_token_is_never_chosen_and_a_wanted_one_always(harness: suite.Harness) -> None:
+    whole, _ = harness.ask(harness.question, [suite.picture()])
+    banned = whole.ids[0]
+    hot: dict[str, Any] = {"temperature": 100.0, "top_k": 0, "max_new_tokens": 60, "min_new_tokens": 60}
+    assert banned not in harness.ask(harness.question, [suite.picture()], logit_bias=[[banned, -100]])[0].ids
+    for seed in range(3):
+        finish, _ = harness.ask("Hello", seed=seed, logit_bias=[[id_, -100] for id_ in range(9, 309)], **hot)
+        assert all(id_ < 9 or id_ >= 309 for id_ in finish.ids)
+    only, _ = harness.ask(harness.question, max_new_tokens=5, logit_bias=[[banned, 100]])
+    assert only.ids == (banned,) * 5
+
+
+def test_improbable_tokens_are_not_drawn_above_their_min_p(harness: suite.Harness) -> None:
+    greedy, _ = harness.ask("Hello", max_new_tokens=12)
+    hot: dict[str, Any] = {"temperature": 8.0, "top_k": 0, "seed": 5, "max_new_tokens": 12}
+    assert harness.ask("Hello", min_p=1.0, **hot)[0].ids == greedy.ids
+    assert harness.ask("Hello", min_p=0.0, **hot)[0].ids == harness.ask("Hello", **hot)[0].ids != greedy.ids
+
+
+def test_a_stop_token_waits_for_the_least_answer(harness: suite.Harness) -> None:
+    whole, _ = harness.ask(harness.question, [suite.picture()])
+    asked: dict[str, Any] = {"stop_token_ids": [whole.ids[2]], "min_new_tokens": 6}
+    finish, _ = harness.ask(harness.question, [suite.picture()], **asked)
+    assert len(finish.ids) >= 6
+    assert whole.ids[2] not in finish.ids[:6]
+
+
+def test_logprobs_are_the_models_own_whatever_bends_the_draw(harness: suite.Harness) -> None:
+    """By one forward pass of transformers over the whole answer."""
+    bent: dict[str, Any] = {
+        "temperature": 5.0,
+        "top_k": 7,
+        "repetition_penalty": 1.5,
+        "presence_penalty": 1.0,
+    }
+    finish, _ = harness.ask(
+        "Hello", logprobs=3, seed=1, max_new_tokens=8, min_new_tokens=8, logit_bias=[[74, 9.0]], **bent
+    )
+    prompt = harness.engine.prepare(suite.question("Hello"), ()).inputs
+    ids = torch.cat([prompt["input_ids"], torch.tensor([finish.ids])], dim=1)
+    with torch.inference_mode():
+        engine: Any = harness.engine
+        logits = engine._loaded.network(input_ids=ids).logits[0, prompt["input_ids"].shape[1] - 1 :].float()
+    expected = logits.log_softmax(dim=-1)
+    assert finish.logprobs
+    for token, told, row in zip(finish.ids, finish.logprobs, expected, strict=False):
+        assert told.chosen.logprob == pytest.approx(float(row[token]), abs=1e-4)
+        assert [c.logprob for c in told.top] == pytest.approx(row.topk(3).values.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bytes_that_are_no_whole_characters_are_told_as_they_are(harness: suite.Harness, seed: int) -> None:
+    finish, pieces = harness.ask(
+        "Hello", temperature=30.0, top_k=0, seed=seed, max_new_tokens=120, logprobs=1
+    )
+    assert finish.logprobs
+    octets = b"".join(
+        t.chosen.token.encode() if t.chosen.bytes is None else bytes(t.chosen.bytes) for t in finish.logprobs
+    )
+    assert octets.decode(errors="replace") == finish.text
+    assert any(t.chosen.bytes for t in finish.logprobs)
+    assert [t.start for t in finish.logprobs] == sorted(t.start for t in finish.logprobs)
+    assert tuple(t for p in pieces if p.text for t in p.logprobs or ()) == finish.logprobs

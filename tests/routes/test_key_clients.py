@@ -1,0 +1,143 @@
+"""Keys as people meet them: the OpenAI and Hugging Face clients' own exceptions, and `sightline keys`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from huggingface_hub import InferenceClient
+from huggingface_hub.errors import HfHubHTTPError
+
+from shared.settings import CLIENT_KEY
+from sightline.cli import main
+from sightline.exits import Exit
+from tests.routes.conftest import Stage
+from tests.support.keys import ADMIN, KEYED, made
+from tests.support.listening import listening
+
+MODEL = "sightline/tiny"
+MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
+pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+
+
+@pytest.fixture
+async def url(stage: Stage) -> AsyncIterator[str]:
+    stage.hand.beat()
+    async with listening(stage.app) as found:
+        yield found
+
+
+def ask_openai(url: str, key: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+        client.chat.completions.create(model=MODEL, messages=MESSAGES)
+
+
+def ask_hugging_face(url: str, key: str) -> None:
+    InferenceClient(base_url=url, token=key).chat_completion(MESSAGES)
+
+
+async def refusals(stage: Stage, url: str, ask: Callable[[str, str], None]) -> list[Exception]:
+    """What a client raises for a wrong key, one that may not ask, and one that has asked enough."""
+    reader = await made(stage.app, "one", scopes=["read"])
+    busy = await made(stage.app, "two", requests_per_minute=1)
+    async with httpx.AsyncClient(base_url=url) as client:
+        await client.get("/v1/models", headers={"authorization": f"Bearer {busy['secret']}"})
+    raised = []
+    for key in ("sl_wrong", reader["secret"], busy["secret"]):
+        with pytest.raises(Exception) as refusal:  # noqa: PT011
+            await asyncio.to_thread(ask, url, key)
+        raised.append(refusal.value)
+    return raised
+
+
+async def test_openais_client_raises_its_own_errors(stage: Stage, url: str) -> None:
+    wrong, forbidden, limited = await refusals(stage, url, ask_openai)
+
+    assert isinstance(wrong, openai.AuthenticationError)
+    assert (wrong.code, wrong.type) == ("invalid_api_key", "authentication_error")
+    assert isinstance(forbidden, openai.PermissionDeniedError)
+    assert forbidden.code == "insufficient_scope"
+    assert isinstance(limited, openai.RateLimitError)
+    assert limited.code == "rate_limited"
+    assert 1 <= int(limited.response.headers["retry-after"]) <= 60
+
+
+async def test_hugging_faces_client_raises_its_own_error_with_our_words(stage: Stage, url: str) -> None:
+    raised = await refusals(stage, url, ask_hugging_face)
+
+    for error, status, words in zip(
+        raised,
+        (401, 403, 429),
+        ("wrong, revoked or expired", "lacks the scope", "1 requests a minute"),
+        strict=True,
+    ):
+        assert type(error) is HfHubHTTPError, "taken for a missing repository"
+        assert error.response.status_code == status
+        assert words in str(error)
+
+
+@dataclass
+class Terminal:
+    """Where `sightline keys` is typed, by who has the key in the environment."""
+
+    url: str
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    async def type(self, key: str, *argv: str) -> tuple[int, str, str]:
+        """Exit code, output, errors."""
+        self.monkeypatch.setenv(CLIENT_KEY, key)
+        code = await asyncio.to_thread(main, [*argv, "--url", self.url])
+        printed = self.capsys.readouterr()
+        return code, printed.out, printed.err
+
+
+@pytest.fixture
+def terminal(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(url, monkeypatch, capsys)
+
+
+async def test_a_key_is_made_used_rotated_listed_and_revoked_from_a_terminal(terminal: Terminal) -> None:
+    asked = ("--name", "Example Ltd", "--caller", "example", "--days", "7", "--per-minute", "60")
+    code, secret, said = await terminal.type(ADMIN, "keys", "create", *asked)
+    assert (code, secret.count("\n")) == (Exit.OK, 1)
+    assert "once" in said
+    secret = secret.strip()
+    id = said.split()[1]
+
+    assert (await terminal.type(secret, "jobs", "list"))[0] == Exit.OK
+    code, rotated, _ = await terminal.type(ADMIN, "keys", "rotate", id, "--grace", "0")
+    assert code == Exit.OK
+    assert (await terminal.type(rotated.strip(), "jobs", "list"))[0] == Exit.OK
+    code, table, _ = await terminal.type(ADMIN, "keys", "list")
+    assert table.splitlines()[1].split()[:6] == [id, "Example", "Ltd", "example", "submit,read", "60"]
+    assert secret not in table
+    assert "until 20" in table
+    assert (await terminal.type(ADMIN, "keys", "revoke", id))[0] == Exit.OK
+    assert " revoked 20" in (await terminal.type(ADMIN, "keys", "list"))[1]
+    code, table, _ = await terminal.type(ADMIN, "keys", "list", "--json")
+    assert json.loads(table)["data"][0]["revoked_at"] is not None
+
+
+async def test_an_empty_caller_on_the_command_line_makes_no_key(terminal: Terminal) -> None:
+    code, out, said = await terminal.type(ADMIN, "keys", "create", "--name", "x", "--caller", "")
+    assert (code, out) == (Exit.REFUSED, "")
+    assert "`caller`" in said
+    assert len((await terminal.type(ADMIN, "keys", "list"))[1].splitlines()) == 1
+
+
+async def test_who_may_not_make_keys_reads_why_and_no_key_is_repeated(
+    stage: Stage, terminal: Terminal
+) -> None:
+    secret = (await made(stage.app, "one"))["secret"]
+    for key, words in ((secret, "scope `admin`"), ("", "asks for an API key"), ("sl_no", "wrong")):
+        code, out, said = await terminal.type(key, "keys", "list")
+        assert (code, out) == (Exit.REFUSED, "")
+        assert words in said
+        assert not key or key not in said
+    code, _, said = await terminal.type("schlüssel", "jobs", "list")
+    assert (code, "schlüssel" in said) == (Exit.USAGE, False)

@@ -1,0 +1,212 @@
+"""API keys at work: scopes, quotas, rotation, and when a key stops working."""
+
+import time
+from typing import Any
+
+import pytest
+
+from api.keyring import Keyring
+from shared.apikey import new_secret
+from shared.errors import CallerError
+from shared.settings import ApiSettings
+from shared.store.script import connect_async
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, calling, code_of, customer, made
+
+keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+MODEL = "sightline/tiny"
+JOB = {"model": MODEL, "input": {"prompt": "What is this?"}}
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the time that a look-up is believed had passed before each call."""
+    monkeypatch.setattr("api.keyring.FRESH_S", 0.0)
+
+
+@keyed
+@pytest.mark.parametrize("spelling", ["Bearer {}", "Bearer: {}", "bearer   {}"])
+async def test_a_key_is_understood_as_the_pages_spell_it(stage: Stage, spelling: str) -> None:
+    key = await made(stage.app, "one")
+    async with client_of(stage.app) as client:
+        reply = await client.get("/v1/models", headers={"authorization": spelling.format(key["secret"])})
+    assert reply.status_code == 200
+
+
+@keyed
+@pytest.mark.parametrize(
+    ("scopes", "statuses"),
+    [(["read"], [200, 403, 403]), (["submit"], [403, 202, 403]), (["admin"], [403, 403, 200])],
+)
+async def test_a_key_may_do_what_its_scopes_say_and_no_more(
+    stage: Stage, scopes: list[str], statuses: list[int]
+) -> None:
+    async with await customer(stage.app, "one", scopes=scopes) as one:
+        replies = [
+            await one.get("/v1/jobs"),
+            await one.post("/v1/jobs", json=JOB),
+            await one.get("/v1/admin/keys"),
+        ]
+    assert [reply.status_code for reply in replies] == statuses
+    assert all(code_of(r) == "insufficient_scope" for r in replies if r.status_code == 403)
+
+
+@keyed
+@pytest.mark.usefixtures("at_once")
+async def test_a_revoked_key_stops_working(stage: Stage) -> None:
+    key = await made(stage.app, "one")
+    async with calling(stage.app, key["secret"]) as one, calling(stage.app, ADMIN) as operator:
+        before = await one.get("/v1/jobs")
+        revoked = await operator.delete(f"/v1/admin/keys/{key['id']}")
+        after = await one.get("/v1/jobs")
+        again = await operator.delete(f"/v1/admin/keys/{key['id']}")
+        unknown = await operator.delete("/v1/admin/keys/key_00")
+
+    assert (before.status_code, after.status_code) == (200, 401)
+    assert revoked.json()["revoked_at"] is not None
+    assert again.json() == revoked.json()
+    assert (unknown.status_code, code_of(unknown)) == (404, "key_not_found")
+
+
+@keyed
+@pytest.mark.usefixtures("at_once")
+async def test_a_rotated_key_has_a_new_secret_and_the_former_one_for_the_grace_time(stage: Stage) -> None:
+    key = await made(stage.app, "one")
+    path = f"/v1/admin/keys/{key['id']}/rotate"
+    async with calling(stage.app, ADMIN) as operator:
+        kept = (await operator.post(path, json={"grace_s": 60})).json()
+        async with calling(stage.app, key["secret"]) as old, calling(stage.app, kept["secret"]) as new:
+            during = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
+            last = (await operator.post(path, json={"grace_s": 0})).json()
+            after = [(await client.get("/v1/jobs")).status_code for client in (old, new)]
+        async with calling(stage.app, last["secret"]) as newest:
+            works = await newest.get("/v1/jobs")
+
+    assert during == [200, 200]
+    assert after == [401, 401]
+    assert works.status_code == 200
+    assert len({key["secret"], kept["secret"], last["secret"]}) == 3
+    assert {k["id"] for k in (key, kept, last)} == {key["id"]}
+
+
+@keyed
+@pytest.mark.usefixtures("at_once")
+async def test_an_expired_key_stops_working(stage: Stage) -> None:
+    key = await made(stage.app, "one", expires_at=time.time() + 3600)
+    # As an hour later.
+    stage.hand.store.client.hset(f"sl2:key:{key['id']}", "expires", 1)
+    async with calling(stage.app, key["secret"]) as one:
+        assert (await one.get("/v1/jobs")).status_code == 401
+
+
+@keyed
+async def test_a_used_up_quota_is_429_in_each_familys_words_and_says_when_to_come_back(stage: Stage) -> None:
+    async with await customer(stage.app, "one", requests_per_minute=1) as one:
+        first = await one.get("/v1/models")
+        refused = [
+            await one.post("/v1/jobs", json=JOB),
+            await one.post("/v1/chat/completions", json=CHAT),
+            await one.post(f"/models/{MODEL}", json={"inputs": "What is this?"}),
+        ]
+    async with await customer(stage.app, "two") as two:
+        free = await two.get("/v1/models")
+
+    assert first.status_code == free.status_code == 200
+    assert first.headers["ratelimit-policy"] == '"requests";q=1;w=60'
+    assert first.headers["ratelimit"] == '"requests";r=0;t=60'
+    assert "ratelimit" not in free.headers
+    for reply in refused:
+        assert (reply.status_code, code_of(reply)) == (429, "rate_limited")
+        assert 1 <= int(reply.headers["retry-after"]) <= 60
+        assert reply.headers["ratelimit"].startswith('"requests";r=0;t=')
+    kinds = [reply.headers["content-type"] for reply in refused]
+    assert kinds == ["application/problem+json", "application/json", "application/json"]
+    assert isinstance(refused[2].json()["error"], str)
+
+
+@keyed
+async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "one", max_queued=1) as one:
+        first = await one.post("/v1/jobs", json=JOB)
+        second = await one.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
+    async with await customer(stage.app, "two") as two:
+        others = await two.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
+
+    assert [r.status_code for r in (first, second, others)] == [202, 429, 202]
+    assert code_of(second) == "caller_queue_full"
+
+
+@keyed
+async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_one_a_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.keyring.FRESH_S", 3600.0)
+    async with await customer(stage.app, "one") as one:
+        for _ in range(5):
+            assert (await one.get("/v1/models")).status_code == 200
+        # Nobody can look anything up now.
+        stage.server.kill()
+        try:
+            assert (await one.get("/v1/models")).status_code == 200
+        finally:
+            stage.server.start()
+
+
+async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.keyring.MOST_KNOWN", 3)
+    store = connect_async(stage.hand.settings.redis)
+    keyring = Keyring(ApiSettings.model_validate({"admin_key": ADMIN}), store)
+    for _ in range(10):
+        with pytest.raises(CallerError):
+            await keyring.use(new_secret())
+    assert len(keyring._known) <= 3
+    await store.client.aclose()
+
+
+@keyed
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": ""}, "name"),
+        ({"name": "x", "caller": ""}, "caller"),
+        ({"name": "x", "caller": "a:b"}, "caller"),
+        ({"name": "x", "caller": "*"}, "caller"),
+        ({"name": "x", "caller": "Ä"}, "caller"),
+        ({"name": "x", "scopes": []}, "scopes"),
+        ({"name": "x", "scopes": ["root"]}, "scopes[0]"),
+        ({"name": "x", "expires_at": 1}, "expires_at"),
+        ({"name": "x", "requests_per_minute": 0}, "requests_per_minute"),
+        ({"name": "x", "max_queued": -1}, "max_queued"),
+        ({"name": "x", "secret": "mine"}, "secret"),
+    ],
+)
+async def test_a_wrong_key_object_is_refused_by_its_field(
+    stage: Stage, body: dict[str, Any], param: str
+) -> None:
+    async with calling(stage.app, ADMIN) as operator:
+        reply = await operator.post("/v1/admin/keys", json=body)
+        assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+        assert (await operator.get("/v1/admin/keys")).json()["data"] == []
+
+
+async def test_without_the_admin_key_nobody_makes_keys_in_advance(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        replies = [
+            await client.post("/v1/admin/keys", json={"name": "mine", "scopes": ["admin"]}),
+            await client.get("/v1/admin/keys"),
+            await client.post("/v1/admin/keys/key_0/rotate"),
+            await client.delete("/v1/admin/keys/key_0"),
+        ]
+    assert [(r.status_code, code_of(r)) for r in replies] == [(403, "keys_off")] * 4
+
+
+@keyed
+async def test_jobs_from_before_the_keys_are_the_operators(stage: Stage) -> None:
+    stage.hand.store.client.flushall()
+    async with calling(stage.app, ADMIN) as operator:
+        job = (await operator.post("/v1/jobs", json=JOB)).json()
+    assert stage.hand.store.client.hget(f"sl2:{job['id']}", "caller") == "local"

@@ -1,0 +1,122 @@
+"""One customer's things are nobody else's: every route is tried with another caller's key."""
+
+import pytest
+
+from api.app import create_app
+from shared.apikey import new_secret
+from shared.settings import Settings
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, bearer, code_of, customer
+
+keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
+MODEL = "sightline/tiny"
+JOB = {"model": MODEL, "input": {"prompt": "What is this?"}}
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "What is this?"}]}
+OPEN = {"/health", "/ready"}
+ROUTES = [
+    (method.upper(), path)
+    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for method in operations
+] + [("GET", "/openapi.json"), ("GET", "/nothing/here"), ("POST", "/hf-inference/models/{id}")]
+
+
+@keyed
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_no_route_answers_without_a_key_in_force(stage: Stage, method: str, path: str) -> None:
+    said: list[dict[str, str]] = [
+        {},
+        bearer("hf_something"),
+        bearer(new_secret()),
+        {"authorization": f"Basic {ADMIN}"},
+        {"authorization": ADMIN},
+    ]
+    async with client_of(stage.app) as client:
+        replies = [await client.request(method, path.replace("{id}", MODEL), headers=h) for h in said]
+
+    for reply in replies:
+        if path in OPEN:
+            assert reply.status_code in (200, 503)
+        else:
+            assert (reply.status_code, code_of(reply)) == (401, "invalid_api_key")
+            assert reply.headers["www-authenticate"] == "Bearer"
+
+
+@keyed
+@pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] not in OPEN])
+async def test_no_route_shows_or_changes_what_another_caller_owns(
+    stage: Stage, method: str, path: str
+) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "owner") as owner, await customer(stage.app, "other") as other:
+        victim = (await owner.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()["id"]
+        if path.startswith("/v1/jobs/{id}"):
+            before = (await owner.get(f"/v1/jobs/{victim}")).json()
+            reply = await other.request(method, path.replace("{id}", victim))
+            after = (await owner.get(f"/v1/jobs/{victim}")).json()
+            assert (reply.status_code, reply.json()["code"]) == (404, "job_not_found")
+            for job in (before, after):
+                job.pop("estimate")
+            assert after == before
+        elif path.startswith("/v1/admin/"):
+            reply = await other.request(method, path.replace("{id}", MODEL))
+            assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
+        elif method == "GET":
+            reply = await other.get(path.replace("{id}", MODEL))
+            assert victim not in reply.text
+        else:
+            # Not valid for any door: it is refused before it would wait for an answer.
+            reply = await other.request(method, path.replace("{id}", MODEL), json={"victim": victim})
+            assert reply.status_code in (400, 404)
+            assert reply.headers.get("x-job-id") is None
+
+
+@keyed
+async def test_idempotency_keys_answers_and_lists_are_each_callers_own(stage: Stage) -> None:
+    stage.hand.beat()
+    key = {"idempotency-key": "k"}
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        first = await one.post("/v1/jobs", json=JOB, headers=key)
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        second = await two.post("/v1/jobs", json=JOB, headers=key)
+        again = await one.post("/v1/chat/completions", json=CHAT)
+        lists = [(await client.get("/v1/jobs")).json()["data"] for client in (one, two)]
+        after = await two.get("/v1/jobs", params={"after": first.json()["id"]})
+
+    assert first.json()["id"] != second.json()["id"]
+    assert second.headers["x-cache"] == "MISS"
+    assert again.headers["x-cache"] == "HIT"
+    assert [[job["id"] for job in jobs][-1] for jobs in lists] == [first.json()["id"], second.json()["id"]]
+    assert len(lists[1]) == 1
+    assert after.status_code == 404
+
+
+@pytest.mark.parametrize("stage", [KEYED | {"queue": {"share_answers": True}}], indirect=True)
+async def test_answers_are_shared_between_callers_where_the_operator_says_so(stage: Stage) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        first = await one.post("/v1/jobs", json=JOB)
+        joined = await two.post("/v1/jobs", json=JOB)
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        hit = await two.post("/v1/chat/completions", json=CHAT)
+        gone = await two.delete(f"/v1/jobs/{joined.json()['id']}")
+        kept = await one.get(f"/v1/jobs/{first.json()['id']}")
+        foreign = await two.get(f"/v1/jobs/{first.json()['id']}")
+
+    assert [r.headers["x-cache"] for r in (first, joined, hit)] == ["MISS", "COALESCED", "HIT"]
+    assert (gone.status_code, kept.json()["result"]["text"], foreign.status_code) == (204, "A cat.", 404)
+
+
+@keyed
+async def test_two_keys_of_one_caller_see_the_same_jobs(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as old, await customer(stage.app, "one") as new:
+        job = (await old.post("/v1/jobs", json=JOB)).json()
+        assert (await new.get(job["urls"]["self"])).json()["id"] == job["id"]
+
+
+@keyed
+async def test_the_run_of_a_job_is_its_callers_down_to_the_engine(stage: Stage) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "one") as one:
+        await one.post("/v1/jobs", json=JOB)
+    assert stage.hand.take().caller == "one", "what the engine keeps would serve others"

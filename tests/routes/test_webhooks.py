@@ -1,0 +1,161 @@
+"""Webhooks at the door, over the real store: asked for, shown without the secret, told again on demand."""
+
+import pytest
+from pydantic import SecretStr
+
+from shared import ids
+from shared.job import Delivery
+from shared.store import hooks
+from shared.store.hooks import Errand
+from shared.webhooks import ENDINGS
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, calling, customer
+
+URL, SECRET = "https://example.com/told?by=us", "a secret of sixteen bytes"
+ASKED = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
+
+
+def errand(stage: Stage) -> Errand | None:
+    return stage.hand.store.run(hooks.deliver(stage.hand.settings, ids.token()))
+
+
+def told(stage: Stage, status: int = 204) -> Errand:
+    """A courier makes the next call."""
+    taken = errand(stage)
+    assert taken is not None
+    tried = Delivery(taken.event, taken.at_ms + 10, 5, status)
+    stage.hand.store.run(hooks.told(stage.hand.settings, taken, tried, delay_s=None))
+    return taken
+
+
+async def test_a_job_shows_its_webhook_from_the_first_answer_to_the_last_and_never_the_secret(
+    stage: Stage,
+) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = await client.post("/v1/jobs", json=HOOKED)
+        path = first.headers["location"]
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        told(stage)
+        seen = [
+            first,
+            await client.get(path),
+            await client.get("/v1/jobs"),
+            await client.get(f"{path}/events"),
+        ]
+        seen += [await client.post(f"{path}/cancel"), await client.post(f"{path}/webhook/replay")]
+    hook = seen[1].json()["webhook"]
+    assert first.json()["webhook"] == {
+        "url": URL,
+        "events": list(ENDINGS),
+        "deliveries": [],
+        "delivered_at": None,
+    }
+    assert (hook["delivered_at"] > 0, [d["status"] for d in hook["deliveries"]]) == (True, [204])
+    assert not any(SECRET in reply.text for reply in seen)
+
+
+async def test_a_job_without_a_webhook_shows_none(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        assert "webhook" not in (await client.post("/v1/jobs", json=ASKED)).json()
+
+
+async def test_an_answer_from_the_cache_is_told(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=ASKED)
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        hit = await client.post("/v1/jobs", json=HOOKED)
+    call = told(stage)
+    assert hit.headers["x-cache"] == "HIT"
+    assert (call.job.id, call.job.result and call.job.result.text) == (hit.json()["id"], "A cat.")
+
+
+async def test_a_repeat_under_an_idempotency_key_is_told_once(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for _ in range(2):
+            await client.post("/v1/jobs", json=HOOKED, headers={"idempotency-key": "k"})
+    stage.hand.succeed(stage.hand.take(), "A cat.")
+    assert errand(stage) is not None
+    assert errand(stage) is None
+
+
+async def test_a_webhook_does_not_keep_questions_from_sharing_an_answer(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=ASKED)
+        assert (await client.post("/v1/jobs", json=HOOKED)).headers["x-cache"] == "COALESCED"
+
+
+async def test_a_retry_is_told_as_the_first_try_was(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
+        stage.hand.fail(stage.hand.take(), "attempts_exhausted", "It failed three times.")
+        told(stage)
+        again = (await client.post(f"{path}/retry")).json()
+    stage.hand.succeed(stage.hand.take(), "A cat.")
+    call = told(stage)
+    assert (call.job.id, call.url, call.secret) == (again["id"], URL, SECRET)
+
+
+async def test_a_deleted_job_is_not_told(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        path = (await client.post("/v1/jobs", json=HOOKED)).headers["location"]
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        await client.delete(path)
+    assert errand(stage) is None
+
+
+@pytest.mark.parametrize(
+    ("webhook", "code", "param"),
+    [
+        ("http://10.0.0.1/", "invalid_webhook_url", "webhook"),
+        ({"url": "https://me:pw@example.com/", "secret": SECRET}, "invalid_webhook_url", "webhook.url"),
+        (URL, "invalid_request", "webhook.secret"),
+        ({"url": URL, "secret": "short secret"}, "invalid_request", "webhook.secret"),
+        ({"url": URL, "secret": SECRET, "events": ["job.queued"]}, "invalid_request", "webhook.events[0]"),
+    ],
+)
+async def test_a_webhook_that_cannot_be_told_is_refused_before_anything_is_queued(
+    stage: Stage, webhook: object, code: str, param: str
+) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        refused = await client.post("/v1/jobs", json=ASKED | {"webhook": webhook})
+        listed = (await client.get("/v1/jobs")).json()["data"]
+    assert (refused.status_code, refused.json()["code"], refused.json()["param"]) == (400, code, param)
+    assert listed == []
+    assert "short secret" not in refused.text
+    assert SECRET not in refused.text
+
+
+@pytest.mark.parametrize("stage", [KEYED | {"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
+async def test_a_customer_s_calls_are_not_signed_with_what_signs_for_others(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as one:
+        refused = [
+            await one.post("/v1/jobs", json=ASKED | {"webhook": said})
+            for said in (URL, {"url": URL}, {"url": URL, "secret": None})
+        ]
+        listed = (await one.get("/v1/jobs")).json()["data"]
+        own = await one.post("/v1/jobs", json=HOOKED)
+    async with calling(stage.app, ADMIN) as operator:
+        operators = await operator.post("/v1/jobs", json=ASKED | {"webhook": URL})
+
+    for reply in refused:
+        assert (reply.status_code, reply.json()["param"]) == (400, "webhook.secret")
+        assert "`secret` of its own: send one" in reply.json()["detail"]
+    assert listed == []
+    assert (own.status_code, operators.status_code) == (202, 202)
+
+
+@pytest.mark.parametrize("stage", [{"webhook": {"secret": SecretStr(SECRET)}}], indirect=True)
+async def test_where_the_service_has_a_secret_an_address_is_enough(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        accepted = await client.post("/v1/jobs", json=ASKED | {"webhook": URL})
+    assert (accepted.status_code, accepted.json()["webhook"]["url"]) == (202, URL)
+    assert SECRET not in accepted.text

@@ -1,0 +1,107 @@
+"""However a job ends, the call of its webhook is in line."""
+
+from collections.abc import Callable
+
+import pytest
+
+from shared.job import JobView
+from tests.support.hooks import HOOK, SECRET, ended, submit, submit_pending, taken
+from tests.support.store import BROKEN, Records
+
+
+def succeeds(records: Records) -> JobView:
+    return ended(records)
+
+
+def fails(records: Records) -> JobView:
+    view = submit(records)
+    records.settle(records.claim(), BROKEN)
+    return view
+
+
+def is_cancelled(records: Records) -> JobView:
+    view = submit(records)
+    records.cancel(view.id)
+    return view
+
+
+def is_late(records: Records) -> JobView:
+    view = submit(records)
+    records.wait(2 * 86_400)
+    records.expire()
+    return view
+
+
+def is_poison(records: Records) -> JobView:
+    view = submit(records)
+    while records.view(view.id).status != "failed":
+        records.claim()
+        records.lose_worker()
+    return view
+
+
+def has_no_pictures(records: Records) -> JobView:
+    view = submit_pending(records)
+    records.fail_intake(records.claim_pending())
+    return view
+
+
+def is_answered_at_the_door(records: Records) -> JobView:
+    records.beat()
+    records.submit("q")
+    records.settle(records.claim())
+    return submit(records, "q")
+
+
+def is_answered_after_fetching(records: Records) -> JobView:
+    records.beat()
+    records.submit("q")
+    records.settle(records.claim())
+    view = submit_pending(records)
+    records.admit(records.claim_pending(), "q")
+    return view
+
+
+def is_answered_by_claim(records: Records) -> JobView:
+    first = records.submit("q")
+    claim = records.claim()
+    records.client.delete("sl2:join:anyone:q")
+    view = submit(records, "q")
+    records.settle(claim)
+    assert records.try_claim() is None
+    assert records.view(first.id).status == "succeeded"
+    return view
+
+
+def lost_its_run(records: Records) -> JobView:
+    view = submit(records)
+    records.client.delete(f"sl2:{view.run_id}")
+    records.audit()
+    return view
+
+
+ENDS: dict[Callable[[Records], JobView], str] = {
+    succeeds: "succeeded",
+    fails: "failed",
+    is_cancelled: "cancelled",
+    is_late: "failed",
+    is_poison: "failed",
+    has_no_pictures: "failed",
+    is_answered_at_the_door: "succeeded",
+    is_answered_after_fetching: "succeeded",
+    is_answered_by_claim: "succeeded",
+    lost_its_run: "failed",
+}
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_however_a_job_ends_its_webhook_is_told_once(
+    records: Records, end: Callable[[Records], JobView]
+) -> None:
+    view = end(records)
+    errand = taken(records)
+    assert (errand.job.id, errand.event, errand.at_ms) == (view.id, f"job.{ENDS[end]}", records.now)
+    assert (errand.url, errand.secret, errand.tries, errand.body) == (HOOK.url, SECRET, 0, None)
+    assert (errand.job.result is not None) == (ENDS[end] == "succeeded")
+    records.tell(errand)
+    assert records.errand() is None

@@ -1,0 +1,247 @@
+"""Webhooks in the store: nothing is told twice at once, nothing is lost, nothing stays behind."""
+
+import json
+
+from shared.store import hooks
+from shared.store.hooks import PER_HOST
+from shared.webhooks import Webhook
+from tests.support.hooks import ALL, HOOK, SECRET, ended, submit, taken
+from tests.support.store import START_MS, Records, answer
+
+
+def test_each_job_of_a_shared_run_has_its_own_call(records: Records) -> None:
+    jobs = {submit(records, "q").id for _ in range(3)}
+    records.submit("q")
+    records.settle(records.claim())
+    calls = [taken(records) for _ in jobs]
+    assert {c.job.id for c in calls} == jobs
+    assert len({c.message_id for c in calls}) == 3
+    assert records.errand() is None
+
+
+def test_what_was_not_asked_for_is_not_told(records: Records) -> None:
+    submit(records, webhook=Webhook(HOOK.url, ("job.failed",), host="example.com"))
+    records.settle(records.claim())
+    assert records.errand() is None
+
+
+def test_the_beginning_is_told_where_it_was_asked_for(records: Records) -> None:
+    first = submit(records, "q", ALL)
+    claim = records.claim()
+    second = submit(records, "q", ALL)
+    begun = [taken(records), taken(records)]
+    assert [(e.event, e.job.id) for e in begun] == [("job.running", first.id), ("job.running", second.id)]
+    records.give_back(claim)
+    records.settle(records.claim())
+    assert [taken(records).event for _ in range(2)] == ["job.succeeded"] * 2
+
+
+def test_a_call_whose_reply_was_lost_is_given_again_to_the_same_courier_alone(records: Records) -> None:
+    ended(records)
+    call = hooks.deliver(records.settings, "t")
+    first = records.run(call)
+    assert first is not None
+    assert records.run(call) == first
+    assert records.errand() is None
+
+
+def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records: Records) -> None:
+    ended(records)
+    first = taken(records)
+    assert records.run(hooks.kept(first, "the body")) == "kept"
+    records.wait(24)
+    assert records.errand() is None
+    records.wait(2)
+    second = taken(records)
+    assert (second.message_id, second.body, second.tries) == (first.message_id, "the body", 0)
+    assert records.tell(first) == "lost"
+    assert records.run(hooks.kept(first, "another")) == "lost"
+    assert records.tell(second) == "written"
+    assert records.tell(second) == "lost"
+    assert records.errand() is None
+
+
+def test_a_failed_call_comes_again_when_its_pause_is_over(records: Records) -> None:
+    view = ended(records)
+    records.tell(taken(records), 500, error="no", delay_s=5)
+    records.wait(4.9)
+    assert records.errand() is None
+    records.wait(0.1)
+    again = taken(records)
+    assert (again.tries, again.job.id) == (1, view.id)
+
+
+def test_the_job_tells_how_its_calls_went_and_never_the_secret(records: Records) -> None:
+    view = ended(records)
+    records.wait(1)
+    records.tell(taken(records), None, error="the receiver could not be reached", delay_s=1)
+    records.wait(1)
+    records.tell(taken(records))
+    hook = records.view(view.id).hook
+    assert hook is not None
+    assert (hook.url, hook.delivered_ms) == (HOOK.url, START_MS + 2000)
+    assert [(d.event, d.at_ms, d.status, d.taken) for d in hook.deliveries] == [
+        ("job.succeeded", START_MS + 1000, None, False),
+        ("job.succeeded", START_MS + 2000, 200, True),
+    ]
+    assert SECRET not in repr(records.view(view.id))
+
+
+def test_the_secret_is_in_nothing_that_is_printed(records: Records) -> None:
+    ended(records)
+    assert SECRET not in repr(taken(records)) + repr(HOOK)
+
+
+def test_a_receiver_that_is_gone_is_told_nothing_more_of_this_job(records: Records) -> None:
+    view = submit(records, webhook=ALL)
+    claim = records.claim()
+    records.tell(taken(records), 410, error="gone")
+    records.settle(claim)
+    assert records.errand() is None
+    assert records.client.ttl(f"sl2:{view.id}") > 0
+
+
+def test_a_hanging_host_holds_no_more_than_its_share(records: Records) -> None:
+    for _ in range(PER_HOST + 2):
+        ended(records)
+    other = submit(records, webhook=Webhook("https://other.example/", host="other.example"))
+    records.settle(records.claim())
+    calls = [taken(records) for _ in range(PER_HOST + 1)]
+    assert records.errand() is None
+    assert {c.job.id for c in calls if c.url != HOOK.url} == {other.id}
+    records.tell(next(c for c in calls if c.url == HOOK.url))
+    assert taken(records).url == HOOK.url
+    assert records.errand() is None
+
+
+def test_what_a_webhook_is_told_outlives_the_answer_s_record(records: Records) -> None:
+    view = ended(records)
+    records.client.delete(*[key for key in records.key_names() if "run_" in key or "cache:" in key])
+    errand = taken(records)
+    assert errand.job.result == answer()
+    assert records.client.ttl(f"sl2:{view.id}") == -1
+    assert records.audit() == {}
+    records.tell(errand)
+    assert 0 < records.client.ttl(f"sl2:{view.id}") <= 1000
+    assert 0 < records.client.ttl(f"sl2:{view.id}:hook") <= 1000
+    assert 0 < records.client.ttl(f"sl2:{view.id}:deliveries") <= 1000
+
+
+def test_a_purged_job_s_webhook_is_told_nothing(records: Records) -> None:
+    for job in (submit(records, webhook=ALL), submit(records, webhook=ALL)):
+        records.claim()
+        records.purge(job.id)
+    assert records.errand() is None
+    assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
+    assert not records.client.exists("sl2:calls:example.com", "sl2:calling:example.com", "sl2:hosts")
+
+
+def test_a_call_in_flight_of_a_purged_job_writes_nothing(records: Records) -> None:
+    view = ended(records)
+    errand = taken(records)
+    records.purge(view.id)
+    assert records.tell(errand) == "lost"
+    assert records.run(hooks.kept(errand, "{}")) == "lost"
+    assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
+    records.wait(60)
+    assert records.errand() is None
+
+
+def test_a_replay_tells_the_end_again_under_the_same_id(records: Records) -> None:
+    view = ended(records)
+    first = taken(records)
+    records.tell(first)
+    reply = records.run(hooks.replay(records.settings, "anyone", view.id))
+    assert reply is not None
+    assert reply[0] == "queued"
+    assert records.client.ttl(f"sl2:{view.id}") == -1
+    again = taken(records)
+    assert (again.message_id, again.at_ms, again.tries) == (first.message_id, first.at_ms, 0)
+
+
+def test_a_replay_of_what_waits_brings_it_forward(records: Records) -> None:
+    view = ended(records)
+    records.tell(taken(records), 500, error="no", delay_s=500)
+    records.run(hooks.replay(records.settings, "anyone", view.id))
+    assert taken(records).tries == 0
+    records.run(hooks.replay(records.settings, "anyone", view.id))
+    assert records.errand() is None, "a courier has it"
+
+
+def test_what_cannot_be_told_again_is_said(records: Records) -> None:
+    def word(job: str, caller: str = "anyone") -> str | None:
+        reply = records.run(hooks.replay(records.settings, caller, job))
+        return reply and reply[0]
+
+    unended = submit(records)
+    assert (word(unended.id), word(unended.id, "somebody"), word("job_0")) == ("unended", None, None)
+    records.settle(records.claim())
+    records.tell(taken(records))
+    records.client.delete(f"sl2:{unended.run_id}")
+    assert word(unended.id) == "expired"
+    assert word(records.submit().id) == "unhooked"
+
+
+def test_a_retry_keeps_the_webhook(records: Records) -> None:
+    first = ended(records)
+    records.tell(taken(records))
+    again = records.post(records.placing(), retry_of=first.id).view
+    assert again is not None
+    records.settle(records.claim())
+    errand = taken(records)
+    assert (errand.job.id, errand.url, errand.secret) == (again.id, HOOK.url, SECRET)
+
+
+def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) -> None:
+    for _ in range(3):
+        ended(records)
+    records.tell(taken(records), 500, error="no", delay_s=60)
+    assert records.errand() is not None
+    before = records.dump()
+    assert records.audit() == {}
+    assert records.dump() == before
+
+
+def test_the_audit_finds_calls_that_would_never_be_made(records: Records) -> None:
+    ended(records)
+    records.client.delete("sl2:calls:example.com")
+    assert records.audit() == {"call_nowhere": 1}
+    assert records.errand() is not None
+
+
+def test_the_audit_finds_hosts_that_nobody_looks_at(records: Records) -> None:
+    ended(records)
+    records.client.delete("sl2:hosts")
+    assert records.audit() == {"host_without_turn": 1}
+    assert records.errand() is not None
+
+
+def test_the_audit_drops_calls_of_nobody(records: Records) -> None:
+    records.client.zadd("sl2:calls:example.com", {"job_0:ended": 1})
+    records.client.zadd("sl2:hosts", {"example.com": 1})
+    assert records.audit() == {"call_of_nobody": 1}
+    assert records.errand() is None
+    assert not records.client.exists("sl2:hosts")
+
+
+def test_the_log_of_calls_is_bounded(records: Records) -> None:
+    view = ended(records)
+    for _ in range(60):
+        records.tell(taken(records), 500, error="no", delay_s=0)
+    rows = records.client.lrange(f"sl2:{view.id}:deliveries", 0, -1)
+    assert len(rows) == 50
+    assert json.loads(rows[0]) == {
+        "event": "job.succeeded",
+        "at": records.now,
+        "ms": 7,
+        "status": 500,
+        "error": "no",
+    }
+
+
+def test_a_receiver_that_is_gone_is_not_told_what_waits_for_it_already(records: Records) -> None:
+    submit(records, webhook=ALL)
+    records.settle(records.claim())
+    records.tell(taken(records), 410, error="gone")
+    assert records.errand() is None
+    assert not [key for key in records.key_names() if key.endswith((":began", ":ended"))]

@@ -1,0 +1,127 @@
+"""Chats of several turns and questions that begin alike, and faults to plant into what is kept of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.families.asking import BLUE, RED, WIDE, Conversation, Subject
+from worker.engines.base import Finish
+from worker.engines.continuous import content, past
+from worker.engines.continuous.encoded import Encoded
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.reuse import Reuse
+
+TURNS: tuple[tuple[Any, ...], ...] = (
+    (RED, "What is it that we see?"),
+    ("Are you sure?",),
+    ("And now this one", WIDE),
+    ("Compare them.",),
+    (BLUE, "And the last?"),
+)
+OTHERS = (
+    Conversation("", ((RED, "What is the colour of it?"),)),
+    Conversation("", ((BLUE, "What is it that we see?"),)),
+    Conversation("", ((RED, BLUE, "What is it that we see?"),)),
+    Conversation("", ((BLUE, RED, "What is it that we see?"),)),
+    Conversation("", ((RED, BLUE, "What is it that we see?"),)),
+    Conversation("", (("Tell me what we see there:", RED),)),
+)
+BARE = tuple(
+    Conversation("", ((*shown, text),))
+    for shown in ((RED,), (RED, WIDE))
+    for text in ("What", "What is", "What")
+)
+"""For a model without a template, whose prompts are one text."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What was answered to a prompt of so many tokens, and what it is answered alone."""
+
+    conversation: Conversation
+    tokens: int
+    finish: Finish
+    alone: Finish
+
+    @property
+    def changed(self) -> bool:
+        return self.finish.ids != self.alone.ids
+
+
+def answered(subject: Subject, scope: str, **parameters: Any) -> list[Answered]:
+    """A chat and more questions, one after the other; the chat goes on with what it is answered alone."""
+    alone, engine = subject.engine(), subject.engine("continuous", rows=4)
+    found: list[Answered] = []
+
+    def answer(conversation: Conversation) -> str:
+        row = subject.row(engine, conversation, scope, **parameters)
+        expected = alone.generate(subject.row(alone, conversation, **parameters))
+        found.append(Answered(conversation, row.prompt.tokens, engine.generate(row), expected))
+        return expected.text
+
+    if subject.family.raw:
+        turns: Sequence[Conversation] = BARE
+    else:
+        _chat(answer)
+        turns = OTHERS
+    for conversation in turns:
+        answer(conversation)
+    return found
+
+
+def _chat(answer: Callable[[Conversation], str]) -> None:
+    turns: tuple[tuple[Any, ...], ...] = ()
+    for turn in TURNS:
+        turns = (*turns, turn)
+        turns = (*turns, (answer(Conversation("", turns)) or "-",))
+
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def positions_begin_anew(patch: pytest.MonkeyPatch) -> None:
+    """Behind what is known, as if nothing were."""
+    _bent(patch, lambda positions, start: positions - start)
+
+
+def positions_count_tokens(patch: pytest.MonkeyPatch) -> None:
+    """As if the pictures before had no height and width."""
+    _bent(patch, lambda positions, _: torch.arange(positions.shape[-1]).expand_as(positions).clone())
+
+
+def columns_are_another_tokens(patch: pytest.MonkeyPatch) -> None:
+    cut = past.cut
+    rolled = "worker.engines.continuous.prefixes.cut"
+    patch.setattr(rolled, lambda *given: tuple((k.roll(1, 2), v.roll(1, 2)) for k, v in cut(*given)))
+
+
+def states_begin_anew(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(past.State, "fill", lambda *_: None)
+
+
+def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(content, "_digest", lambda _: "the same")
+
+
+def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
+    sight = Reuse._sight
+
+    def turned(*given: Any) -> Encoded | None:
+        found = sight(*given)
+        return found and Encoded(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
+
+    patch.setattr(Reuse, "_sight", turned)
+
+
+def _bent(patch: pytest.MonkeyPatch, bend: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+    begin = Prefill._begin
+
+    def bent(self: Prefill, *given: Any) -> None:
+        begin(self, *given)
+        if self._head.start:
+            self._given["position_ids"] = bend(self._given["position_ids"], self._head.start)
+
+    patch.setattr(Prefill, "_begin", bent)

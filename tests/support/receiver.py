@@ -1,0 +1,73 @@
+"""A receiver of webhooks on the loopback: keeps what it was told, and answers as the test says."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from pydantic_core import from_json
+from standardwebhooks.webhooks import Webhook
+
+OK: tuple[int, Mapping[str, str]] = (204, {})
+
+
+@dataclass
+class Told:
+    """One call as it arrived."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> Any:
+        return from_json(self.body)
+
+
+@dataclass
+class Receiver:
+    """`answers` are given one after the other, then OK; while `open` is not set, none is."""
+
+    url: str
+    told: list[Told] = field(default_factory=list)
+    answers: list[tuple[int, Mapping[str, str]]] = field(default_factory=list)
+    open: threading.Event = field(default_factory=threading.Event)
+
+    def verified(self, secret: str | bytes) -> list[Any]:
+        """Every call's event, its signature verified by Standard Webhooks' own library."""
+        return [Webhook(secret).verify(t.body, t.headers) for t in self.told]
+
+
+@contextmanager
+def receiver(*answers: tuple[int, Mapping[str, str]]) -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            kept.told.append(Told(self.path, headers, body))
+            if not kept.open.wait(30):
+                return
+            status, more = kept.answers.pop(0) if kept.answers else OK
+            self.send_response(status)
+            for name, value in more.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """The tests' output is not for this."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    kept = Receiver(f"http://127.0.0.1:{server.server_port}/told?by=us", answers=list(answers))
+    kept.open.set()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield kept
+    finally:
+        kept.open.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,118 @@
+"""Made-up requests, and what `generate()` alone answers them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image as Pictures
+from PIL.Image import Image as Picture
+from transformers import GenerationConfig
+
+from shared.errors import CallerError
+from shared.request import Image, Message, Request, Text
+from worker.engines.base import Prompt
+from worker.engines.continuous.refusal import Refusal
+from worker.engines.loaded import LoadedModel
+
+# Turn at which a request joins, its pictures, words and tokens: rows of all lengths leave from all places.
+PLAN = ((0, 1, 9, 9), (1, 0, 3, 5), (3, 2, 5, 8), (4, 1, 30, 3), (6, 0, 16, 6))
+
+Part = int | str
+"""A picture's number, or a text."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request made ready, and the pictures that it shows; `turns` are what it was made of."""
+
+    turns: Sequence[Sequence[Part]]
+    prompt: Prompt
+    pictures: Sequence[Picture]
+
+
+@dataclass(eq=False)
+class Case:
+    """One request, its answer alone, and how far the crowd is with it.
+
+    `middle` is the place in the prompt where a cut would do most harm: inside its pictures.
+    """
+
+    asked: Asked
+    turn: int
+    inputs: dict[str, Any]
+    config: GenerationConfig
+    tokens: list[int]
+    logits: list[torch.Tensor]
+    middle: int
+    fed: int = 0
+
+
+def cases(loaded: LoadedModel) -> list[Case]:
+    """Those of the plan that fit the model, two at least. Raises Refusal."""
+    found = []
+    for number, (turn, pictures, words, tokens) in enumerate(PLAN):
+        asked = _with_pictures(loaded, number, pictures, words)
+        if asked is not None and asked.prompt.tokens + tokens <= loaded.facts.context_length:
+            found.append(alone(loaded, asked, tokens, turn))
+    if len(found) < 2:
+        raise Refusal("no requests to try it with could be made")
+    return found
+
+
+def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> Asked:
+    """A chat, the caller's turn first; where a model has no template, one prompt. Raises CallerError."""
+    raw = not loaded.facts.has_chat_template
+    roles = ("user", "assistant")
+    messages = [Message(role=roles[at % 2], parts=tuple(map(_part, turn))) for at, turn in enumerate(turns)]
+    pictures = [_picture(part) for turn in turns for part in turn if isinstance(part, int)]
+    request = Request(model=loaded.model.id, messages=tuple(messages), raw=raw)
+    return Asked(turns, loaded.renderer.prompt(request, pictures), pictures)
+
+
+def words(number: int, count: int) -> str:
+    return " ".join(f"{number * 7 + word}" for word in range(count))
+
+
+def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case:
+    """By `generate()` itself, greedily, to the last token."""
+    ends = [id_ for id_ in loaded.end_ids if id_ is not None]
+    config = GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=tokens,
+        do_sample=False,
+        num_beams=1,
+        suppress_tokens=ends or None,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    inputs = loaded.inputs(asked.prompt)
+    answer = loaded.network.generate(**inputs, generation_config=config)
+    ids = answer.sequences[0, asked.prompt.tokens :].tolist()
+    logits = [logits[0] for logits in answer.logits]
+    return Case(asked, turn, inputs, config, ids, logits, _middle(loaded, inputs["input_ids"][0].tolist()))
+
+
+def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> Asked | None:
+    """Without pictures, or with fewer, where the model's processor wants it so."""
+    for shown in range(pictures, -1, -1):
+        try:
+            return ask(loaded, [*range(number, number + shown), words(number, count)])
+        except CallerError:
+            continue
+    return None
+
+
+def _part(part: Part) -> Image | Text:
+    return Image() if isinstance(part, int) else Text(text=part)
+
+
+def _picture(number: int) -> Picture:
+    picture = Pictures.linear_gradient("L").resize((96 + 32 * number, 96))
+    return Pictures.merge(
+        "RGB", (picture, picture.rotate(90 * number), picture.transpose(Pictures.Transpose.FLIP_LEFT_RIGHT))
+    )
+
+
+def _middle(loaded: LoadedModel, ids: list[int]) -> int:
+    pictures = [at for at, id_ in enumerate(ids) if id_ in loaded.renderer.placeholder_ids]
+    return max(1, pictures[len(pictures) // 2] if pictures else len(ids) // 2)

@@ -1,0 +1,128 @@
+"""Proof at load that no answer depends on whether a part of its prompt was known already.
+
+A made-up chat is held twice: each of its requests by `generate()` alone, and each on what the ones before it
+left in memory. The logits of the first two tokens are compared.
+"""
+
+import sys
+
+from shared.errors import CallerError
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.cases import Case, Part, alone, ask, words
+from worker.engines.continuous.content import Content, Reader
+from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.judge import Judge
+from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
+from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.reusable import Reusable
+from worker.engines.continuous.reuse import Reuse
+from worker.engines.loaded import LoadedModel
+
+TOKENS = 2
+# The first that holds is taken.
+WISHES = (
+    Reusable(beginnings=True, pictures=True, apart=True),
+    Reusable(beginnings=True, pictures=True),
+    Reusable(beginnings=True),
+    Reusable(pictures=True, apart=True),
+    Reusable(pictures=True),
+)
+
+
+def reusable(loaded: LoadedModel, seams: Seams, judge: Judge, first: Case) -> Reusable:
+    """`first` is what the chat begins with. The judge was sharpened."""
+    chat = _chat(loaded, first)
+    if chat is None:
+        return Reusable(flaw="no chat to try it with could be made")
+    flaw = ""
+    for wish in WISHES:
+        rehearsal = Rehearsal(loaded, seams, judge, wish)
+        found = _flaw(rehearsal, chat)
+        if not found:
+            told = rehearsal.told
+            return Reusable(wish.beginnings, wish.pictures and told > 0, wish.apart and told > 1, flaw)
+        flaw = flaw or found
+    return Reusable(flaw=flaw)
+
+
+class Rehearsal:
+    """The chat, held on a memory of its own. `told`: the most pictures of one prompt that were told apart."""
+
+    def __init__(self, loaded: LoadedModel, seams: Seams, judge: Judge, wish: Reusable) -> None:
+        self.told = 0
+        self._network = loaded.network
+        self._judge = judge
+        self._reuse = Reuse(loaded.network, seams, sys.maxsize, wish)
+        self._reader = Reader(loaded, wish, known=self._reuse.known)
+
+    def ask(self, case: Case) -> None:
+        """Raises Refusal where it is not answered as alone."""
+        content = self._content(case)
+        prefilled = self._prefilled(case, content)
+        self._reuse.keep(content, prefilled)
+        first, second = prefilled.logits, self._row(prefilled).step(case.tokens[:1])
+        if not (self._judge.same(first, case.logits[0]) and self._judge.same(second, case.logits[1])):
+            raise Refusal("a prompt that is known in part is answered otherwise")
+        self.told = max(self.told, len(content.shown))
+
+    def answer(self, case: Case, following: Case) -> None:
+        """As the turn that follows says it was answered, so that this turn begins with all of it."""
+        content = self._content(case)
+        length, row = len(content.marks), self._row(self._prefilled(case, content))
+        fed = following.inputs["input_ids"][0, length : length + TOKENS].tolist()
+        for token in fed:
+            row.step([token])
+        self._reuse.keep_answer(content, fed, lambda: row.past(0))
+
+    def _content(self, case: Case) -> Content:
+        return self._reader.content(case.asked.prompt, case.asked.pictures, "")
+
+    def _prefilled(self, case: Case, content: Content) -> Prefilled:
+        head = self._reuse.head(content)
+        if content.shown and not (head.start or head.sight):
+            raise Refusal("its pictures are not encoded by themselves")
+        prefill = Prefill(self._network, head, case.config, seams=self._reuse.seams)
+        while (prefilled := prefill.advance()) is None:
+            pass
+        return prefilled
+
+    def _row(self, prefilled: Prefilled) -> Batch:
+        batch = Batch(self._network)
+        batch.join(prefilled)
+        return batch
+
+
+def _chat(loaded: LoadedModel, first: Case) -> tuple[Case, Case, Case] | None:
+    """A question, another one about the same picture, and what follows upon the first."""
+    said = [*first.asked.turns[0]]
+    shown = [part for part in said if isinstance(part, int)]
+    for pictures in ([max(shown) + 1], []) if shown else ([],):
+        following: list[list[Part]] = [said, [words(2, 5)], [*pictures, words(3, 7)]]
+        if not loaded.facts.has_chat_template:
+            following = [[*said, *pictures, f" {words(3, 7)}"]]
+        try:
+            asked = [ask(loaded, [*shown, words(4, 8)]), ask(loaded, *following)]
+        except CallerError:
+            continue
+        if max(one.prompt.tokens for one in asked) + TOKENS <= loaded.facts.context_length:
+            other, last = (alone(loaded, each, TOKENS) for each in asked)
+            return first, other, last
+    return None
+
+
+def _flaw(rehearsal: Rehearsal, chat: tuple[Case, Case, Case]) -> str:
+    """Empty where all are answered as alone; each is asked twice, the second time all of it is known."""
+    first, other, last = chat
+    try:
+        for case in (first, first):
+            rehearsal.ask(case)
+        rehearsal.answer(first, last)
+        for case in (last, other, last, other):
+            rehearsal.ask(case)
+    except Refusal as refusal:
+        return str(refusal)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        if out_of_memory(error) or device_broken(error):
+            raise
+        return f"{type(error).__name__}: {error}"[:300]
+    return ""

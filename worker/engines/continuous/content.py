@@ -1,0 +1,128 @@
+"""What a prompt says and shows, token by token, so that two prompts can be compared."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from PIL.Image import Image as Picture
+
+from shared.errors import CallerError
+from shared.request import Image, Message, Request
+from worker.engines.base import Prompt
+from worker.engines.continuous.encoded import encoder_inputs
+from worker.engines.continuous.prefixes import Mark
+from worker.engines.continuous.reusable import Reusable
+from worker.engines.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture: how many placeholders it has, and what the processor made of it alone.
+
+    Without `inputs` it was encoded already when the prompt was made ready.
+    """
+
+    digest: str
+    tokens: int
+    inputs: Any
+
+
+@dataclass(frozen=True)
+class Content:
+    """A prompt as this engine takes it; `inputs` are the processor's, for all of it.
+
+    Without `marks` nothing of it is reused. Without `shown` its pictures cannot be told apart, and stand or
+    fall together.
+    """
+
+    inputs: Any
+    scope: str = ""
+    marks: tuple[Mark, ...] = ()
+    shown: tuple[Shown, ...] = ()
+
+    def behind(self, start: int) -> tuple[Sequence[Shown], int]:
+        """The pictures not wholly among the first `start` tokens, and the placeholders of the others."""
+        seen = sum(isinstance(mark, tuple) for mark in self.marks[:start])
+        skipped = 0
+        for number, picture in enumerate(self.shown):
+            if skipped + picture.tokens > seen:
+                return self.shown[number:], skipped
+            skipped += picture.tokens
+        return (), skipped
+
+
+class Reader:
+    """Safe to use from several threads."""
+
+    def __init__(self, loaded: LoadedModel, what: Reusable, known: Callable[[str, str], int | None]) -> None:
+        """`known` tells the placeholders of a scope's picture, by its digest, where it is kept."""
+        self._loaded = loaded
+        self._what = what
+        self._known = known
+        self._encodes = what.pictures and bool(encoder_inputs(loaded.network))
+
+    def content(self, prompt: Prompt, pictures: Sequence[Picture], scope: str) -> Content:
+        if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
+            # Or its pictures show in no token.
+            return Content(prompt.inputs, scope)
+        digests = [_digest(picture) for picture in pictures]
+        shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
+        owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
+        owners = owners or ["+".join(digests)] * prompt.image_tokens
+        ids, image = prompt.inputs["input_ids"][0].tolist(), self._loaded.renderer.image_id
+        return Content(prompt.inputs, scope, _marks(ids, image, owners), shown)
+
+    def _shown(
+        self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
+    ) -> tuple[Shown, ...]:
+        if not self._encodes or (len(pictures) > 1 and not self._what.apart):
+            return ()
+        if len(pictures) == 1:
+            return (Shown(pictures[0][0], prompt.image_tokens, prompt.inputs),)
+        try:
+            single = {
+                digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
+            }
+        except CallerError:
+            return ()  # it takes no picture without more ado
+        shown = tuple(single[digest] for digest, _ in pictures)
+        # Some processors cut a picture otherwise where there are others.
+        return shown if sum(one.tokens for one in shown) == prompt.image_tokens else ()
+
+    def _single(self, digest: str, picture: Picture, scope: str) -> Shown:
+        """Raises CallerError."""
+        tokens = self._known(scope, digest)
+        if tokens is not None:
+            return Shown(digest, tokens, None)
+        loaded = self._loaded
+        request = Request(
+            model=loaded.model.id,
+            messages=(Message(role="user", parts=(Image(),)),),
+            raw=not loaded.facts.has_chat_template,
+        )
+        prompt = loaded.renderer.prompt(request, [picture])
+        return Shown(digest, prompt.image_tokens, prompt.inputs)
+
+
+def _marks(ids: Sequence[int], image: int | None, owners: Sequence[str]) -> tuple[Mark, ...]:
+    """`owners` are the placeholders' pictures.
+
+    Placeholders that stand side by side are named after all of their pictures: a model that looks both ways
+    in one picture may look from one into the next.
+    """
+    marks, owner = list[Mark](), iter(owners)
+    for is_image, run in groupby(ids, lambda id_: id_ == image):
+        if not is_image:
+            marks += run
+            continue
+        shown = [next(owner) for _ in run]
+        name = " ".join(dict.fromkeys(shown))
+        marks += [(name, at) for at in range(len(shown))]
+    return tuple(marks)
+
+
+def _digest(picture: Picture) -> str:
+    """Of the pixels: what the file looked like does not matter."""
+    return hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()

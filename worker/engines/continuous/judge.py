@@ -1,0 +1,31 @@
+"""Whether logits are the same but for rounding."""
+
+import torch
+
+# Logits may differ by this part of the largest: rounding in another order, and no more.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+# A prompt in pieces is nearer to one in one go than that: a picture cut in two may show in few logits only.
+PIECES = 0.25
+
+
+class Judge:
+    """Compares logits, and remembers the largest difference."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.worst = 0.0
+        self._exact = dtype is torch.float32
+        self._tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
+
+    def sharpen(self) -> None:
+        """From now on allow little more than what was seen in the crowd."""
+        self._tolerance = max(PIECES * self._tolerance, 2 * self.worst)
+
+    def same(self, got: torch.Tensor, alone: torch.Tensor) -> bool:
+        got, alone = got.flatten(), alone.flatten()
+        seen = torch.isfinite(alone)
+        scale = max(float(alone[seen].abs().max()), 1e-9)
+        difference = float((got[seen] - alone[seen]).abs().max()) / scale
+        if not difference <= self._tolerance:
+            return False
+        self.worst = max(self.worst, difference)
+        return not self._exact or bool(got.argmax() == alone.argmax())

@@ -1,0 +1,122 @@
+"""What a model's cache keeps of one row: keys and values by token, and states of all tokens together.
+
+Views into the cache they were computed in, or copies of their own; nobody writes into either.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers.cache_utils import (
+    DummyLayer,
+    DynamicCache,
+    DynamicSlidingWindowLayer,
+    LinearAttentionLayer,
+)
+
+from worker.engines.continuous.layers import STATE_FACTS
+
+STATES = ("conv_states", "recurrent_states")
+
+Columns = tuple[torch.Tensor, torch.Tensor]
+"""One layer's keys and values, each [1, heads, tokens, width]."""
+
+
+@dataclass(frozen=True)
+class State:
+    """A copy of one layer's convolution and recurrent states, and of what the layer remembers about them."""
+
+    tensors: dict[str, dict[int, torch.Tensor]]
+    facts: dict[str, Any]
+    dtype: torch.dtype
+    device: torch.device
+
+    @classmethod
+    def of(cls, layer: Any, row: int = 0) -> "State":
+        tensors = {
+            name: {at: kept[row : row + 1].clone() for at, kept in states.items() if kept is not None}
+            for name, states in ((name, getattr(layer, name)) for name in STATES)
+        }
+        facts = {fact: dict(getattr(layer, fact)) for fact in STATE_FACTS}
+        return cls(tensors, facts, layer.dtype, layer.device)
+
+    def fill(self, layer: Any) -> None:
+        """Copied once more: a layer writes its states over at every step."""
+        for name, states in self.tensors.items():
+            getattr(layer, name).update({at: kept.clone() for at, kept in states.items()})
+        for fact, value in self.facts.items():
+            setattr(layer, fact, dict(value))
+        layer.dtype, layer.device = self.dtype, self.device
+
+    @property
+    def bytes(self) -> int:
+        return sum(kept.nbytes for states in self.tensors.values() for kept in states.values())
+
+
+@dataclass(frozen=True)
+class Past:
+    """Of a row's tokens from the first on: columns of the layers that have such, states of the others."""
+
+    columns: tuple[Columns, ...]
+    states: tuple[State, ...] = ()
+
+    @classmethod
+    def of(cls, cache: Any) -> "Past":
+        """Of the only row of a dynamic cache that `record` was told of."""
+        columns, states = list[Columns](), list[State]()
+        for layer in cache.layers:
+            if isinstance(layer, LinearAttentionLayer):
+                states.append(State.of(layer))
+            elif not isinstance(layer, DummyLayer):
+                columns.append((layer.keys, layer.values))
+        return cls(tuple(columns), tuple(states))
+
+    def fill(self, cache: Any) -> None:
+        """Put it into a dynamic cache that is still empty."""
+        if not cache.layers:
+            # Where a model tells nothing of its layers, they are made as their first tokens come.
+            for number, (keys, values) in enumerate(self.columns):
+                cache.update(keys, values, number)
+            return
+        columns, states = iter(self.columns), iter(self.states)
+        for layer in cache.layers:
+            if isinstance(layer, LinearAttentionLayer):
+                next(states).fill(layer)
+            elif not isinstance(layer, DummyLayer):
+                _fill(layer, *next(columns))
+
+
+def record(cache: Any) -> None:
+    """Let layers with a window keep what has left it: a later prompt may go on from further in front.
+
+    The batch has room for it anyway: a layer there is as wide as its longest row.
+    """
+    for layer in cache.layers if isinstance(cache, DynamicCache) else ():
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            layer.activate_past_recording()  # type: ignore[no-untyped-call]
+
+
+def cut(columns: Iterable[Columns], start: int, end: int) -> tuple[Columns, ...]:
+    """A copy of some tokens' columns."""
+    return tuple((keys[:, :, start:end].clone(), values[:, :, start:end].clone()) for keys, values in columns)
+
+
+def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
+    """The columns of pieces that follow each other, copied into one."""
+    return tuple(
+        (torch.cat([keys for keys, _ in layer], dim=2), torch.cat([values for _, values in layer], dim=2))
+        for layer in zip(*pieces, strict=True)
+    )
+
+
+def size(columns: Iterable[Columns]) -> int:
+    """Bytes."""
+    return sum(keys.nbytes + values.nbytes for keys, values in columns)
+
+
+def _fill(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> None:
+    layer.lazy_initialization(keys, values)
+    layer.keys, layer.values = keys, values
+    if isinstance(layer, DynamicSlidingWindowLayer):
+        layer.cumulative_length = keys.shape[2]

@@ -1,0 +1,164 @@
+"""The beginnings of prompts that are kept, as a tree: what several have in common is there once.
+
+A branch ends where prompts part. Keys and values serve up to any of their tokens. A recurrent state serves
+only where it was taken: models that have such go on from there or not at all.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+import torch
+
+from worker.engines.continuous.ledger import Ledger
+from worker.engines.continuous.past import Columns, Past, State, cut, joined, size
+
+Mark = int | tuple[str, int]
+"""A token of a prompt: its id, or of a placeholder its picture and its place there."""
+
+
+@dataclass(frozen=True)
+class End:
+    """Known behind a branch's last token: states, and of a whole prompt the next logits, [1, vocabulary]."""
+
+    states: tuple[State, ...]
+    logits: torch.Tensor | None
+
+    @property
+    def bytes(self) -> int:
+        own = 0 if self.logits is None else self.logits.nbytes
+        return own + sum(state.bytes for state in self.states)
+
+
+Branches = dict[Hashable, "Branch"]
+
+
+@dataclass(eq=False)
+class Branch:
+    """Tokens that follow each other, with their columns; `siblings` has it under `key`."""
+
+    siblings: Branches
+    key: Hashable
+    marks: tuple[Mark, ...]
+    columns: tuple[Columns, ...]
+    end: End | None = None
+    branches: Branches = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        return size(self.columns) + (self.end.bytes if self.end else 0)
+
+    def drop(self) -> None:
+        del self.siblings[self.key]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is kept of a prompt's first `tokens`; with logits where these are all."""
+
+    tokens: int
+    past: Past
+    logits: torch.Tensor | None = None
+
+
+class Prefixes:
+    """What is kept for one scope is never found for another."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        # By scope and first token.
+        self._roots: Branches = {}
+        self._stateful = False
+
+    def find(self, scope: Hashable, marks: Sequence[Mark], allows: Callable[[int], bool]) -> Found | None:
+        """The longest beginning, copied; `allows` says behind which token this prompt may be cut."""
+        path, matched = self._walk(scope, marks)
+        # A trunk is always used after its branches, so the ledger never drops one that has some left.
+        self._ledger.use(reversed(path))
+        end = path[-1].end if path and matched == _length(path) == len(marks) else None
+        if end and end.logits is not None:
+            return Found(matched, Past(_columns(path, matched), end.states), end.logits)
+        last = min(matched, len(marks) - 1)
+        if self._stateful:
+            return _at_an_end(path, last, allows)
+        tokens = next((at for at in range(last, 0, -1) if allows(at)), 0)
+        return Found(tokens, Past(_columns(path, tokens))) if tokens else None
+
+    def keep(
+        self, scope: Hashable, marks: Sequence[Mark], past: Past, logits: torch.Tensor | None = None
+    ) -> None:
+        """Copy what is not there yet, where there is room for it."""
+        self._stateful = bool(past.states)
+        path, matched = self._walk(scope, marks)
+        end = End(past.states, logits) if past.states or logits is not None else None
+        new = size(past.columns) * (len(marks) - matched) // len(marks) + (end.bytes if end else 0)
+        if matched < _length(path):
+            self._split(path, matched - _length(path[:-1]))
+        self._ledger.use(reversed(path))
+        if not self._ledger.room(new, path):
+            return
+        if matched < len(marks):
+            siblings = path[-1].branches if path else self._roots
+            key = marks[matched] if path else (scope, marks[0])
+            columns = cut(past.columns, matched, len(marks))
+            siblings[key] = Branch(siblings, key, tuple(marks[matched:]), columns)
+            path.append(siblings[key])
+        if end and (path[-1].end is None or path[-1].end.logits is None):
+            path[-1].end = end
+        self._ledger.use(reversed(path))
+
+    def _walk(self, scope: Hashable, marks: Sequence[Mark]) -> tuple[list[Branch], int]:
+        """The branches along `marks`, and how many of these they hold; the last may part from them midway."""
+        path, matched = list[Branch](), 0
+        branches: Branches = self._roots
+        key: Hashable = (scope, marks[0])
+        while branch := branches.get(key):
+            path.append(branch)
+            common = _common(branch.marks, marks[matched : matched + len(branch.marks)])
+            matched += common
+            if common < len(branch.marks) or matched == len(marks):
+                break
+            branches, key = branch.branches, marks[matched]
+        return path, matched
+
+    def _split(self, path: list[Branch], at: int) -> None:
+        """Let the path end behind the first `at` tokens of its last branch."""
+        rest = path.pop()
+        front = Branch(rest.siblings, rest.key, rest.marks[:at], cut(rest.columns, 0, at))
+        rest.columns = cut(rest.columns, at, len(rest.marks))
+        front.siblings[front.key] = front
+        rest.siblings, rest.key, rest.marks = front.branches, rest.marks[at], rest.marks[at:]
+        front.branches[rest.key] = rest
+        path.append(front)
+        self._ledger.weigh(rest)
+        self._ledger.use([front])
+
+
+def _at_an_end(path: Sequence[Branch], last: int, allows: Callable[[int], bool]) -> Found | None:
+    """The furthest end of a branch, not behind token `last`, at which states were taken."""
+    behind = list(accumulate(len(branch.marks) for branch in path))
+    for at, branch in reversed(list(zip(behind, path, strict=True))):
+        if at <= last and branch.end and branch.end.states and allows(at):
+            return Found(at, Past(_columns(path, at), branch.end.states))
+    return None
+
+
+def _length(path: Sequence[Branch]) -> int:
+    return sum(len(branch.marks) for branch in path)
+
+
+def _columns(path: Sequence[Branch], tokens: int) -> tuple[Columns, ...]:
+    pieces, left = [], tokens
+    for branch in path:
+        if left > 0:
+            pieces.append([(keys[:, :, :left], values[:, :, :left]) for keys, values in branch.columns])
+        left -= len(branch.marks)
+    return joined(pieces)
+
+
+def _common(mine: Sequence[Mark], theirs: Sequence[Mark]) -> int:
+    """How many of the first are the same."""
+    if mine == theirs:
+        return len(mine)
+    pairs = enumerate(zip(mine, theirs, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(mine), len(theirs)))

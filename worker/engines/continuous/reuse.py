@@ -1,0 +1,162 @@
+"""What earlier requests left in memory for later ones: beginnings of prompts, and encoded pictures.
+
+Nothing is shared between scopes, so that no caller can tell by the time of an answer what another one asked.
+All but `known` and the counts is for the engine's thread only.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import BatchFeature
+
+from shared.estimate import Reused
+from worker.engines.continuous.content import Content, Shown
+from worker.engines.continuous.encoded import Encoded, encode, merged
+from worker.engines.continuous.faults import out_of_memory
+from worker.engines.continuous.head import Head
+from worker.engines.continuous.ledger import Ledger
+from worker.engines.continuous.past import Past
+from worker.engines.continuous.prefill import PIXELS, Prefilled, Seams
+from worker.engines.continuous.prefixes import Found, Prefixes
+from worker.engines.continuous.reusable import Reusable
+
+Key = tuple[str, str]
+"""Scope and digest of a picture."""
+
+
+@dataclass(eq=False)
+class Sight:
+    """A picture that is kept encoded, in `pictures` under `key`."""
+
+    pictures: "dict[Key, Sight]"
+    key: Key
+    encoded: Encoded
+
+    @property
+    def bytes(self) -> int:
+        return self.encoded.bytes
+
+    def drop(self) -> None:
+        del self.pictures[self.key]
+
+
+class Reuse:
+    """At most `limit` bytes; what was not used for longest goes first."""
+
+    def __init__(self, network: Any, seams: Seams, limit: int, what: Reusable) -> None:
+        self.seams = seams
+        self._network = network
+        self._what = what
+        self._ledger = Ledger(limit)
+        self._prefixes = Prefixes(self._ledger)
+        self._pictures: dict[Key, Sight] = {}
+        self._prompts = self._hits = self._tokens = 0
+
+    @property
+    def counts(self) -> Reused | None:
+        """None where nothing is kept."""
+        if not self._what.anything:
+            return None
+        return Reused(self._prompts, self._hits, self._tokens, self._ledger.bytes)
+
+    def known(self, scope: str, digest: str) -> int | None:
+        """The placeholders of a picture that is kept; from any thread."""
+        kept = self._pictures.get((scope, digest))
+        return None if kept is None else len(kept.encoded.rows)
+
+    def head(self, content: Content) -> Head:
+        """What is kept of a prompt. The pictures behind it are encoded where they are not kept."""
+        found = self._found(content) if content.marks else None
+        shown, skipped = content.behind(found.tokens if found else 0)
+        sights = [self._sight(content.scope, picture) for picture in shown]
+        if None in sights or not (found or sights):
+            return Head(self._moved(content.inputs))
+        sight = merged([sight for sight in sights if sight]) if sights else None
+        rest = {name: value for name, value in content.inputs.items() if name not in PIXELS}
+        inputs = self._moved(BatchFeature(rest))
+        if found is None:
+            return Head(inputs, sight=sight)
+        return Head(inputs, found.tokens, found.past, found.logits, sight, skipped)
+
+    def keep(self, content: Content, prefilled: Prefilled) -> None:
+        """A whole prompt."""
+        with self._luxury():
+            if content.marks and self._what.beginnings:
+                past = Past.of(prefilled.cache)
+                self._prefixes.keep(self._scope(content), content.marks, past, prefilled.logits)
+
+    def keep_answer(self, content: Content, fed: Sequence[int], past: Callable[[], Past | None]) -> None:
+        """A prompt and the tokens of its answer that were fed: the next turn of a chat begins with them."""
+        with self._luxury():
+            cut = self._what.beginnings and self.seams is not Seams.NOWHERE
+            if content.marks and cut and (row := past()):
+                self._prefixes.keep(content.scope, (*content.marks, *fed), row)
+
+    def give_back(self) -> bool:
+        """Whether there was anything to give back; from now on at most half as much is kept."""
+        if not self._ledger.bytes:
+            return False
+        self._ledger.clear()
+        self._ledger.limit //= 2
+        return True
+
+    def _found(self, content: Content) -> Found | None:
+        self._prompts += 1
+        if not self._what.beginnings:
+            return None
+        found = self._prefixes.find(self._scope(content), content.marks, _cuts(content, self.seams))
+        if found:
+            self._hits += 1
+            self._tokens += found.tokens
+        return found
+
+    def _scope(self, content: Content) -> Hashable:
+        """Where a token may depend on all others, a prompt shares nothing with one that begins alike."""
+        return (content.scope, content.marks) if self.seams is Seams.NOWHERE else content.scope
+
+    @contextmanager
+    def _luxury(self) -> Iterator[None]:
+        """Where there is no memory for it, it is not kept, and neither is anything else."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            self.give_back()
+
+    def _sight(self, scope: str, picture: Shown) -> Encoded | None:
+        kept = self._pictures.get((scope, picture.digest))
+        if kept is None:
+            return self._encoded((scope, picture.digest), picture)
+        self._ledger.use([kept])
+        return kept.encoded
+
+    def _encoded(self, key: Key, picture: Shown) -> Encoded | None:
+        """None where it was dropped meanwhile, or its rows are not those of its placeholders."""
+        encoded = None if picture.inputs is None else encode(self._network, self._moved(picture.inputs))
+        if encoded is None or len(encoded.rows) != picture.tokens:
+            return None
+        if self._ledger.room(encoded.bytes):
+            self._pictures[key] = Sight(self._pictures, key, encoded)
+            self._ledger.use([self._pictures[key]])
+        return encoded
+
+    def _moved(self, inputs: Any) -> dict[str, Any]:
+        return dict(inputs.to(self._network.device, dtype=self._network.dtype))
+
+
+def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:
+    """Whether a prompt may be cut behind so many of its tokens."""
+    marks = content.marks
+    pictures = [isinstance(mark, tuple) for mark in marks]
+    # Pictures that cannot be told apart are not encoded in part.
+    first = 1 if content.shown or not any(pictures) else len(marks) - pictures[::-1].index(True)
+
+    def allows(at: int) -> bool:
+        if seams is Seams.NOWHERE or at < first:
+            return False
+        return seams is Seams.ANYWHERE or not (pictures[at] and pictures[at - 1])
+
+    return allows

@@ -1,0 +1,60 @@
+"""Keeps one row's draws inside its format."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from llguidance import LLMatcher
+from transformers import LogitsProcessor
+
+from shared.errors import CallerError
+from worker.engines.base import Row
+from worker.engines.sampling import Following
+from worker.engines.trial import reason
+
+
+def held(row: Row) -> list[LogitsProcessor]:
+    """What holds the row to its format, from its beginning on; nothing where any text will do."""
+    return [] if row.grammar is None else [Hold(row.grammar.deep_copy(), row)]
+
+
+class Hold(Following):
+    """Forbids every token that the format does not go on with.
+
+    Where it is complete only a token that ends the answer is left. It stands behind whatever forbids tokens
+    for the model's sake, so that the two together leave one, or are refused here; a caller's logit_bias comes
+    behind it. Replayed tokens are taken like drawn ones.
+    """
+
+    def __init__(self, matcher: LLMatcher, row: Row) -> None:
+        self._matcher = matcher
+        self._least = row.parameters.min_new_tokens or 0
+        self._taken = 0
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Raises CallerError `invalid_request` where the format cannot be kept up."""
+        drawn = self.drawn(input_ids)
+        for token in drawn[self._taken :].tolist():
+            self._matcher.consume_token(token)
+        self._taken = len(drawn)
+        held: Any = scores.masked_fill(self._forbidden(scores), -torch.inf)
+        if not bool(torch.isfinite(held.max())):
+            raise self._nothing_left()
+        return held  # type: ignore[no-any-return]
+
+    def _forbidden(self, scores: torch.Tensor) -> torch.Tensor:
+        """[1, vocabulary]; the model's may be wider than its tokenizer's."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        if wrong := reason(self._matcher):
+            raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param="format")
+        forbidden = np.ones((1, scores.shape[1]), dtype=np.bool_)
+        allowed = np.unpackbits(bits, bitorder="little")[: scores.shape[1]]
+        forbidden[0, : len(allowed)] = allowed == 0
+        return torch.from_numpy(forbidden).to(scores.device)
+
+    def _nothing_left(self) -> CallerError:
+        if self._matcher.is_stopped() and self._taken < self._least:
+            message = "An answer of this format is complete before min_new_tokens."
+            return CallerError("invalid_request", message, param="min_new_tokens")
+        message = "The format cannot be kept up: the model has no token that goes on with it."
+        return CallerError("invalid_request", message, param="format")

@@ -1,0 +1,120 @@
+"""Linear layers whose weights lie as oneDNN's products read them: faster on many processors, slower on some.
+
+A layer is packed where it was measured to gain. Both ways round differently, by about one part in a million
+in float32, as processors of different makes do; the fingerprint does not tell them apart.
+"""
+
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from shared.models import Model
+
+# The layout for 16 rows serves one row as well; the layout for one row serves 16 badly.
+LEAST_ROWS = 16
+# What gains less stays as it is, so that workers on equal machines choose alike.
+GAIN = 1.05
+# Each shape is tried this often at least, and for this long, with each number of rows.
+TRIES = 5
+TRYING_S = 0.01
+
+
+class PackedLinear(torch.nn.Linear):
+    """Holds its weight packed and no other; a weight that it shared with an embedding stays there."""
+
+    def __init__(self, plain: torch.nn.Linear, rows: int) -> None:
+        torch.nn.Module.__init__(self)
+        self.in_features, self.out_features, self.bias = plain.in_features, plain.out_features, plain.bias
+        weight = plain.weight.detach().contiguous()
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, max(rows, LEAST_ROWS))
+        # Models ask their layers for the weight's type and device. One that multiplied by it itself would
+        # read NaN, which no engine takes for an answer.
+        stub: Any = torch.full((), torch.nan, dtype=weight.dtype).expand(weight.shape)
+        self.weight = stub
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        op = torch.ops.mkldnn._linear_pointwise
+        out: torch.Tensor = op(input, self._packed, self.bias, "none", [], "")
+        return out
+
+
+class Choice:
+    """Which layers are packed: all that can be, or those whose shape gained when it was first met."""
+
+    def __init__(self, model: Model) -> None:
+        self._rows = 1 if model.engine == "sequential" or model.cache == "static" else model.rows
+        self._measured = model.packed is None
+        self._gains: dict[tuple[torch.Size, torch.dtype], bool] = {}
+
+    def of(self, plain: torch.nn.Linear) -> PackedLinear | None:
+        shape = (plain.weight.shape, plain.weight.dtype)
+        if not self._gains.get(shape, True):
+            return None
+        made = PackedLinear(plain, self._rows)
+        if self._measured and shape not in self._gains:
+            self._gains[shape] = _faster(made, plain, sorted({1, self._rows}))
+        return made if self._gains.get(shape, True) else None
+
+
+def pack(network: torch.nn.Module, model: Model) -> str:
+    """Packs linear layers on a CPU as the model's row says; what came of it in words, or nothing.
+
+    One after the other, so that no more than one weight is in memory twice.
+    """
+    # Nobody knows what code of the folder's own does with a layer's weight.
+    if model.packed is False or (model.packed is None and model.trust_remote_code):
+        return ""
+    places, choice, packed = _places(network), Choice(model), 0
+    total = len(places)
+    while places:
+        plain, found = places.popitem()
+        made = choice.of(plain)
+        if made is not None:
+            packed += 1
+            for parent, name in found:
+                setattr(parent, name, made)
+    return f"{packed} of {total} linear layers packed" if packed else ""
+
+
+def _places(network: torch.nn.Module) -> dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]]:
+    """Each layer that can be packed, with the modules that have it and their names for it."""
+    found: dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]] = {}
+    for parent in network.modules():
+        for name, child in parent._modules.items():
+            if type(child) is torch.nn.Linear and _possible(child):
+                found.setdefault(child, []).append((parent, name))
+    return found
+
+
+def _possible(plain: torch.nn.Linear) -> bool:
+    """Hooks, and a forward that another library has put in, belong to the module they were put on."""
+    there: Any = torch.backends.mkldnn
+    formats = {torch.float32} if there.is_available() else set()
+    if formats and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        formats.add(torch.bfloat16)
+    touched = "forward" in vars(plain) or plain._forward_hooks or plain._forward_pre_hooks
+    return plain.weight.device.type == "cpu" and plain.weight.dtype in formats and not touched
+
+
+@torch.inference_mode()
+def _faster(packed: PackedLinear, plain: torch.nn.Linear, rows: list[int]) -> bool:
+    """With each of these numbers of rows once, taken together."""
+    seconds = [0.0, 0.0]
+    for count in rows:
+        given = torch.ones(count, 1, plain.in_features, dtype=plain.weight.dtype)
+        for at, fastest in enumerate(_fastest((plain, packed), given)):
+            seconds[at] += fastest
+    return seconds[0] > GAIN * seconds[1]
+
+
+def _fastest(layers: tuple[torch.nn.Linear, ...], given: torch.Tensor) -> list[float]:
+    """Each layer's shortest time, by turns: what else the machine does can only add."""
+    fastest, tries, end = [float("inf") for _ in layers], 0, perf_counter() + TRYING_S * len(layers)
+    while tries < TRIES or perf_counter() < end:
+        for at, layer in enumerate(layers):
+            started = perf_counter()
+            layer(given)
+            fastest[at] = min(fastest[at], perf_counter() - started)
+        tries += 1
+    return fastest

@@ -1,0 +1,148 @@
+"""One guarded HTTP/1.1 exchange with a host that a stranger named.
+
+The name is resolved once, every answer is checked, and the connection goes to a checked address while Host
+and SNI keep the name, so a name that changes its mind between look and use (DNS rebinding) gains nothing.
+The socket is driven here rather than by a client library because their time limits restart with every read,
+and because they obey proxies of the environment.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from ipaddress import ip_address
+
+import h11
+
+from shared.addresses import IPAddress, Target, may_connect
+from shared.errors import CallerError
+
+CHUNK = 65_536
+HEAD_LIMIT = 131_072
+
+Resolver = Callable[[str, int], list[IPAddress]]
+
+
+class OriginError(Exception):
+    """The origin did not deliver; the message is fit for the caller."""
+
+
+class Allowance:
+    """The time and bytes left for everything together; threads that fetch for the same job share one.
+
+    It is used up at once when `cancel` is set.
+    """
+
+    def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event) -> None:
+        self._end = time.monotonic() + limit_s
+        self._max_bytes = self._left = max_bytes
+        self._cancel = cancel
+        self._lock = threading.Lock()
+
+    def left(self) -> float:
+        """Seconds left. Raises TimeoutError where there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0 or self._cancel.is_set():
+            raise TimeoutError
+        return left
+
+    def take(self, count: int) -> None:
+        """Count received bytes. Raises OriginError where they are too many."""
+        with self._lock:
+            self._left -= count
+            if self._left < 0:
+                raise OriginError(f"the request's pictures are larger than {self._max_bytes} bytes together")
+
+
+def resolve(host: str, port: int) -> list[IPAddress]:
+    """All addresses of a name, as the system resolves it. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # A scope id (fe80::1%eth0) is dropped: such an address is refused anyway.
+    return [ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in found]
+
+
+def connect(
+    target: Target, allow: tuple[str, ...], resolver: Resolver, allowance: Allowance, param: str | None
+) -> socket.socket:
+    """A connection to a checked address of `target`, TLS included.
+
+    Raises CallerError `invalid_image_url` where the guard refuses, OriginError, OSError.
+    """
+    addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
+    # One bad answer condemns all: a name that mixes them is a rebinding attempt, not an honest host.
+    if not all(may_connect(ip, target.host, allow) for ip in addresses):
+        message = "The URL's host has an address that is not public."
+        raise CallerError("invalid_image_url", message, param=param)
+    return _connect(target, addresses, allowance)
+
+
+def read_head(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> h11.Response:
+    """The final response's head; informational ones are skipped, but count against the limit on heads."""
+    received = 0
+    while True:
+        event = http.next_event()
+        if isinstance(event, h11.Response):
+            return event
+        if event is h11.NEED_DATA:
+            chunk = receive(connection, allowance)
+            received += len(chunk)
+            if received > HEAD_LIMIT:
+                raise OriginError("the origin's headers do not end")
+            http.receive_data(chunk)
+
+
+def receive(connection: socket.socket, allowance: Allowance) -> bytes:
+    connection.settimeout(allowance.left())
+    return connection.recv(CHUNK)
+
+
+def header(response: h11.Response, name: bytes) -> str:
+    found = [value for key, value in response.headers if key == name]
+    return found[0].decode("utf-8", "replace").strip() if found else ""
+
+
+def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
+    """Resolve in a thread of its own: getaddrinfo knows no time limit and may outlive this call."""
+    found: list[IPAddress] = []
+    failed: list[OSError | UnicodeError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(dict.fromkeys(resolver(target.host, target.port)))
+        except (OSError, UnicodeError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    thread.start()
+    thread.join(allowance.left())
+    if thread.is_alive():
+        raise TimeoutError
+    if failed or not found:
+        raise OriginError("its host name has no address")
+    return found
+
+
+def _connect(target: Target, addresses: list[IPAddress], allowance: Allowance) -> socket.socket:
+    """A connection to the first address that takes it, TLS included. Raises OSError."""
+    for rest, ip in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        try:
+            connection = socket.create_connection((str(ip), target.port), timeout=allowance.left() / rest)
+            break
+        except OSError:
+            if rest == 1:
+                raise
+    if target.scheme == "http":
+        return connection
+    try:
+        connection.settimeout(allowance.left())
+        return _tls().wrap_socket(connection, server_hostname=target.host)
+    except OSError:
+        connection.close()
+        raise
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

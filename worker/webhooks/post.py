@@ -1,0 +1,125 @@
+"""One call of a webhook: signed, guarded (`worker.outbound`), bounded in time, no redirect followed."""
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import h11
+
+from shared.addresses import Target, check_url
+from shared.errors import CallerError
+from shared.job import GONE, Delivery
+from shared.settings import Settings
+from shared.store.hooks import Errand
+from shared.webhooks import key_of, signature
+from worker.outbound import Allowance, OriginError, Resolver, connect, header, read_head, receive, resolve
+
+ANSWER_LIMIT = 4096
+"""Bytes of an answer's body that are read, out of politeness; nothing in them counts."""
+LONGEST_DELAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call went; `retry_after_s` is what the receiver asks for."""
+
+    tried: Delivery
+    retry_after_s: float = 0.0
+
+
+def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
+    """Call the webhook once. What goes wrong is in the outcome, in our own words and not in the answer's."""
+    began, at_ms = time.monotonic(), round(time.time() * 1000)
+    status, retry_after_s = None, 0.0
+    try:
+        response = _answer(errand, body.encode(), settings, resolver)
+        status, retry_after_s = response.status_code, _retry_after(header(response, b"retry-after"))
+        error = None if 200 <= status < 300 else _refused(status)
+    except (OriginError, CallerError) as reason:
+        error = str(reason)
+    except TimeoutError:
+        error = f"it took longer than {settings.webhook.limit_s:g} s"
+    except ssl.SSLError:
+        error = "no trusted TLS connection could be made"
+    except h11.RemoteProtocolError:
+        error = "the receiver broke the HTTP protocol"
+    except OSError:
+        error = "the receiver could not be reached"
+    took_ms = round((time.monotonic() - began) * 1000)
+    return Outcome(Delivery(errand.event, at_ms, took_ms, status, error), retry_after_s)
+
+
+def _refused(status: int) -> str:
+    if 300 <= status < 400:
+        return f"the receiver answered with status {status}; redirects are not followed"
+    return f"the receiver answered with status {status}" + (": no more calls" if status == GONE else "")
+
+
+def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
+    key = _key(errand, settings)
+    allow = settings.fetch.allow
+    allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
+    target = check_url(errand.url, allow, None)
+    with connect(target, allow, resolver, allowance, None) as connection:
+        http = h11.Connection(h11.CLIENT)
+        connection.settimeout(allowance.left())
+        connection.sendall(_request(http, target, errand, body, key))
+        response = read_head(http, connection, allowance)
+        # Whoever closes on an unread answer looks to the receiver as if it had hung up.
+        with suppress(OSError, OriginError, h11.RemoteProtocolError):
+            _skip_body(http, connection, allowance)
+        return response
+
+
+def _key(errand: Errand, settings: Settings) -> bytes:
+    default = settings.webhook.secret
+    if errand.secret:
+        return key_of(errand.secret)
+    if default is None:
+        raise OriginError("the service has no secret to sign it with")
+    return key_of(default.get_secret_value())
+
+
+def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, key: bytes) -> bytes:
+    timestamp = int(time.time())
+    headers = [
+        ("Host", target.authority),
+        ("User-Agent", "sightline"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(body))),
+        ("webhook-id", errand.message_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", signature(key, errand.message_id, timestamp, body)),
+        ("Connection", "close"),
+    ]
+    parts = (
+        h11.Request(method="POST", target=target.path, headers=headers),
+        h11.Data(data=body),
+        h11.EndOfMessage(),
+    )
+    return b"".join(http.send(part) or b"" for part in parts)
+
+
+def _skip_body(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> None:
+    while not isinstance(event := http.next_event(), h11.EndOfMessage):
+        if event is h11.NEED_DATA:
+            http.receive_data(receive(connection, allowance))
+        elif isinstance(event, h11.Data):
+            allowance.take(len(event.data))
+
+
+def _retry_after(text: str) -> float:
+    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 where it is neither."""
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), LONGEST_DELAY_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return 0.0
+    left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
+    return min(max(left.total_seconds(), 0.0), LONGEST_DELAY_S)
