@@ -54,9 +54,7 @@ def grammars() -> Grammars:
 
 
 HOSTILE: dict[str, Format | Schema] = {
-    "is busy for ever": {
-        "allOf": [{"type": "integer", "multipleOf": n} for n in (999983, 999979, 999961, 999959, 999953)]
-    },
+    "is busy for ever": {"allOf": [{"type": "integer", "multipleOf": n} for n in (997, 991, 983, 977, 971)]},
     "overflows the stack": chained(1200),
     "has too many combinations": products(5, 5),
     "has many more combinations": products(20, 3),
