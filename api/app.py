@@ -46,6 +46,12 @@ def create_app(
     app.add_middleware(Gate)
     app.add_middleware(Edge)
     problems.install(app)
+    _include_routes(app)
+    install_schema(app)
+    return app
+
+
+def _include_routes(app: FastAPI) -> None:
     # Routes are tried one after the other: the busiest stand first.
     for router in (
         hf.router,
@@ -62,5 +68,3 @@ def create_app(
         app.router.routes.extend(router.routes)
     for router in (hf.router, hf_info.router):
         app.include_router(router, prefix="/hf-inference", include_in_schema=False)
-    install_schema(app)
-    return app

@@ -111,18 +111,24 @@ def submit(
         "terms": pending_terms,
         "idempotency": idempotency,
         "digest": body_digest,
-        "idempotency_s": settings.retention.idempotency_s,
         "uploaded": uploaded or None,
         "must_be_ready": must_be_ready or None,
-        "patience_ms": settings.api.sync_limit_s * 1000,
-        "max_queued": settings.queue.max_queued,
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
-        "wait_ms": settings.queue.start_by_s * 1000,
         "retry_of": retry_of,
         "hook": _hook(webhook) if webhook else None,
+        **_limits(settings),
         **asdict(times),
     }
     return Call(SUBMIT, arguments, _submitted, placing.request)
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    return {
+        "idempotency_s": settings.retention.idempotency_s,
+        "patience_ms": settings.api.sync_limit_s * 1000,
+        "max_queued": settings.queue.max_queued,
+        "wait_ms": settings.queue.start_by_s * 1000,
+    }
 
 
 def _hook(webhook: Webhook) -> dict[str, str]:
