@@ -2,7 +2,7 @@
 
 Every way out of the middle becomes one of four outcomes in one place (`_outcome`), and one place writes it:
 
-    Answer            settle succeeded
+    Answered          settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)
     Retry             give back, a failure is counted; the budget's last failure ends the run
     GiveBack | None   a draining worker, one cut off from the store, or one whose device broke gives the claim
@@ -57,14 +57,14 @@ class GiveBack:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answered:
     """A result, and what readers of the stream have not been given of it."""
 
     result: Result
     rest: Piece | None
 
 
-Outcome = Answer | JobError | Retry | GiveBack | None
+Outcome = Answered | JobError | Retry | GiveBack | None
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
 
 
-def _compute(bench: Bench, lease: Lease) -> Answer | JobError:
+def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
     claim = lease.claim
     text, tokens = published(bench.store, claim.id) if claim.published else ("", ())
     if claim.mixed:
@@ -141,7 +141,7 @@ def _compute(bench: Bench, lease: Lease) -> Answer | JobError:
         fingerprint=bench.engine.fingerprint,
         compute_s=round(prepared_s + finish.compute_s, 6),
     )
-    return Answer(result, channel.rest())
+    return Answered(result, channel.rest())
 
 
 def _prepared(bench: Bench, request: Request, caller: str) -> Prompt:
@@ -158,8 +158,8 @@ def _decoded(bench: Bench, image: Image, place: int) -> Picture:
 def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
-    if isinstance(outcome, Answer | JobError):
-        ended, rest = (outcome.result, outcome.rest) if isinstance(outcome, Answer) else (outcome, None)
+    if isinstance(outcome, Answered | JobError):
+        ended, rest = (outcome.result, outcome.rest) if isinstance(outcome, Answered) else (outcome, None)
         call = settle(bench.settings, claim, ended, fingerprint=bench.engine.fingerprint, rest=rest)
         insist(bench.store.run, call, lease)
     elif isinstance(outcome, Retry | GiveBack):

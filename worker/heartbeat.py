@@ -140,8 +140,9 @@ class Heartbeat:
 
     def _leave_hung(self) -> None:
         """A hung device cannot be stopped from inside: its runs go on elsewhere, a supervisor starts anew."""
-        for lease in self._leases.all():
-            with suppress(Unavailable):
+        # Where the store is out of reach the leases run out anyway; to ask for each would take minutes.
+        with suppress(Unavailable):
+            for lease in self._leases.all():
                 back = give_back(self._settings, lease.claim, reason="engine_stalled", error=None, died=True)
                 self._store.run(back)
         os._exit(Exit.STALLED)

@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from redis.exceptions import ResponseError
 
+from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.store import jobs
 from shared.store.keys import PREFIX, channel
@@ -190,6 +192,26 @@ def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
         assert left.wait(30)
         assert [a.outcome for a in desk.job(job).attempts] == ["engine_stalled"]
         assert desk.claim().attempt == 2
+
+
+def test_a_hung_worker_leaves_at_once_where_the_store_is_out_of_reach_too(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call waits for a connection that does not come; a worker holds many runs."""
+    asked = count()
+
+    def away(_store: Store, _call: Any) -> None:
+        next(asked)
+        raise Unavailable("store_unavailable", "gone")
+
+    desk.ask("one")
+    desk.ask("two")
+    with desk.leases.hold(desk.claim()), desk.leases.hold(desk.claim()):
+        monkeypatch.setattr(Store, "run", away)
+        monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: None)
+        heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_1", lane=MODEL.lane)
+        heartbeat._leave_hung()
+    assert next(asked) == 1
 
 
 def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(

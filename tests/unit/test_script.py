@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 import pytest
 
@@ -44,6 +45,10 @@ class Taken(Store):
 
 def calls() -> Iterator[Call]:
     """Every transition the code can make, with every argument given."""
+    yield from chain(of_admission(), of_claims(), of_upkeep(), of_jobs(), of_hooks(), of_keys(), of_workers())
+
+
+def of_admission() -> Iterator[Call]:
     yield admission.submit(
         PLACING,
         SETTINGS,
@@ -62,6 +67,9 @@ def calls() -> Iterator[Call]:
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.touch(("d",), "job_1")
     yield admission.guess("model.m", 1.0)
+
+
+def of_claims() -> Iterator[Call]:
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,)))
@@ -69,12 +77,18 @@ def calls() -> Iterator[Call]:
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
     yield claims.rescue(SETTINGS)
+
+
+def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
     yield room.memory()
     yield upkeep.due()
     yield upkeep.expire(SETTINGS)
     yield upkeep.pause("model.m", paused=True)
+
+
+def of_jobs() -> Iterator[Call]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1)
     yield jobs.follow("anyone", "job_1", 0)
@@ -83,15 +97,24 @@ def calls() -> Iterator[Call]:
     yield jobs.asked("anyone", "job_1")
     yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")
+
+
+def of_hooks() -> Iterator[Call]:
     yield hooks.deliver(SETTINGS, "t")
     yield hooks.kept(ERRAND, "{}")
     yield hooks.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
     yield hooks.replay(SETTINGS, "anyone", "job_1")
+
+
+def of_keys() -> Iterator[Call]:
     yield keyring.create(KEY, "d")
     yield keyring.use("d")
     yield keyring.keys()
     yield keyring.rotate("key_1", "d", 60)
     yield keyring.revoke("key_1")
+
+
+def of_workers() -> Iterator[Call]:
     yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
     taken = Taken()
     workers.lead(taken, "courier_1", 1000)
