@@ -20,7 +20,7 @@ help:
 	@echo '  make run            install what is needed, start everything, ask a first question'
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
 	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
-	@echo '  make check          format, lint, types, import rules'
+	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
 	@echo '  make format         rewrite the code in the project format'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes and more)'
 	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (under 2 h, one core; goes on after a kill)'
@@ -58,6 +58,7 @@ check: $(DEV_STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.vulnerabilities
 
 format: $(DEV_STAMP)
 	@$(BIN)/ruff format .

@@ -1,11 +1,12 @@
 """A call whose answer is the result: submit, wait for the end, or say why there is none."""
 
 import asyncio
+from functools import partial
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from api.context import ProcessContext
+from api.context import ProcessContext, context_of
 from api.edge import disconnected
 from api.problems import from_job
 from api.readiness import model_failed
@@ -20,17 +21,30 @@ from shared.result import Result
 
 async def submit(request: Request, context: ProcessContext, question: Question, terms: Terms) -> JobView:
     """Admit a question and note its job on the answer, whatever the answer becomes."""
-    view = await context.submission.submit(question, terms)
+    try:
+        view = await context.submission.submit(question, terms)
+    finally:
+        await reply_of(request).luggage.leave()
     note(request, view)
     return view
 
 
 def note(request: Request, view: JobView) -> None:
-    """Name the job in the headers of whatever is answered, with what is known of it by now."""
-    headers = reply_of(request).headers
-    headers["x-job-id"] = view.id
+    """Name the job in the headers of whatever is answered, with what is known of it by now.
+
+    One that has ended and is not to be stored is forgotten behind that answer.
+    """
+    answer = reply_of(request)
+    answer.headers["x-job-id"] = view.id
     if view.cache is not None:
-        headers["x-cache"] = view.cache
+        answer.headers["x-cache"] = view.cache
+    forget_behind(request, view)
+
+
+def forget_behind(request: Request, view: JobView) -> None:
+    """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
+    if view.ended and not view.stored:
+        reply_of(request).afterwards = partial(context_of(request).jobs.forget, view)
 
 
 def note_times(request: Request, view: JobView) -> None:

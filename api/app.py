@@ -10,10 +10,26 @@ from fastapi import FastAPI
 
 from api import problems
 from api.context import ProcessContext
+from api.cors import Cors
 from api.edge import Edge
 from api.gate import Gate
 from api.openapi import install_schema
-from api.routes import admin, chat, health, hf, hf_info, jobs, keys, models
+from api.routes import (
+    admin,
+    batches,
+    chat,
+    files,
+    fleet,
+    health,
+    hf,
+    hf_info,
+    jobs,
+    keys,
+    models,
+    page,
+    responses,
+    webhooks,
+)
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -44,6 +60,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.add_middleware(Gate)
+    app.add_middleware(Cors)
     app.add_middleware(Edge)
     problems.install(app)
     _include_routes(app)
@@ -57,12 +74,18 @@ def _include_routes(app: FastAPI) -> None:
         hf.router,
         chat.router,
         jobs.router,
+        responses.router,
         hf_info.router,
         models.router,
         health.router,
         admin.router,
         keys.router,
+        webhooks.router,
+        files.router,
+        batches.router,
         hf.root_router,
+        fleet.router,
+        page.router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.
         app.router.routes.extend(router.routes)

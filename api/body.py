@@ -1,14 +1,16 @@
-"""Receiving a body: counted as it arrives, within a time, before anything reads it.
+"""Receiving a body: counted as it arrives, at a least pace and within a time, before anything reads it.
 
 A chunked body has no length to check beforehand, so received bytes are what counts.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
 
 from api.reply import reply_of
 from shared.errors import CallerError
@@ -17,24 +19,80 @@ from shared.settings import ApiSettings
 T = TypeVar("T")
 
 _SMALL = 64 * 2**10
+STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 6.0
+"""So many bytes of a body, or its end, have to come in that time; who is slower keeps a connection busy."""
+# One thread: reading takes several times the memory of a body, and two are no faster side by side.
+_READER = ThreadPoolExecutor(1, "reader")
 
 
 async def translated(body: bytes, read: Callable[[bytes], T]) -> T:
     """`read(body)`; a large one off the event loop, where it would hold up every stream."""
-    return read(body) if len(body) <= _SMALL else await asyncio.to_thread(read, body)
+    if len(body) <= _SMALL:
+        return read(body)
+    return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 async def read_body(request: Request, limits: ApiSettings) -> bytes:
-    """Raises CallerError (payload_too_large, upload_timeout, invalid_request), ClientDisconnect."""
-    limit = int(limits.body_limit_mb * 2**20)
-    reply_of(request).unread = True
-    _check_headers(request, limit)
+    """Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
+    ClientDisconnect.
+    """
+    chunks: list[bytes] = []
+    luggage = reply_of(request).luggage
     try:
         async with asyncio.timeout(limits.upload_limit_s):
-            return await _receive(request, limit)
+            async for chunk in arriving(request, int(limits.body_limit_mb * 2**20)):
+                await luggage.take(len(chunk))
+                chunks.append(chunk)
     except TimeoutError:
-        message = f"The body did not arrive within {limits.upload_limit_s:g} s."
-        raise CallerError("upload_timeout", message) from None
+        raise too_slow(limits.upload_limit_s) from None
+    return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+
+async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
+    """The pieces of a body, at least one, of at most `limit` bytes together.
+
+    Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
+    """
+    reply_of(request).unread = True
+    _check_headers(request, limit)
+    received, more, pace = 0, True, _Pace()
+    while more:
+        message = await pace.keep(request.receive, received)
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        more = message.get("more_body", False)
+        reply_of(request).unread = more
+        if received > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+class _Pace:
+    """How long is left of a stretch; while nobody asks for more of the body, the sender cannot be late."""
+
+    def __init__(self) -> None:
+        self._left_s = STRETCH_LIMIT_S
+        self._next = STRETCH
+
+    async def keep(self, receive: Receive, received: int) -> Message:
+        """The next message. Raises CallerError `upload_timeout`."""
+        if received >= self._next:
+            self._left_s, self._next = STRETCH_LIMIT_S, received + STRETCH
+        began = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self._left_s):
+                return await receive()
+        except TimeoutError:
+            message = f"Less than {STRETCH // 1024} KiB of the body arrived within {STRETCH_LIMIT_S:g} s."
+            raise CallerError("upload_timeout", message) from None
+        finally:
+            self._left_s -= asyncio.get_running_loop().time() - began
+
+
+def too_slow(limit_s: float) -> CallerError:
+    return CallerError("upload_timeout", f"The body did not arrive within {limit_s:g} s.")
 
 
 def _check_headers(request: Request, limit: int) -> None:
@@ -47,24 +105,6 @@ def _check_headers(request: Request, limit: int) -> None:
     length = request.headers.get("content-length", "").lstrip("0")
     if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
         raise _too_large(limit)
-
-
-async def _receive(request: Request, limit: int) -> bytes:
-    chunks = []
-    received = 0
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk = message.get("body", b"")
-        received += len(chunk)
-        more = message.get("more_body", False)
-        reply_of(request).unread = more
-        if received > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-        if not more:
-            return b"".join(chunks) if len(chunks) > 1 else chunk
 
 
 def _too_large(limit: int) -> CallerError:

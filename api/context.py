@@ -5,6 +5,10 @@ from typing import Protocol, cast
 
 from fastapi import Request
 
+from api.batches.counter import Batches
+from api.deeds import Deeds
+from api.endpoints import Endpoints
+from api.files import Files
 from api.jobs import Jobs
 from api.keyring import Keyring
 from api.leaving import Leaving
@@ -31,10 +35,15 @@ class ProcessContext:
     waiting: Waiting
     leaving: Leaving
     keyring: Keyring
+    deeds: Deeds
+    endpoints: Endpoints
+    files: Files
+    batches: Batches
     redis: Connection
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""
+        await self.batches.aclose()
         await self.leaving.aclose()
         await self.redis.aclose()
 

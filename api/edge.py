@@ -7,13 +7,15 @@ import asyncio
 import contextlib
 import logging
 import re
+from collections.abc import Sequence
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.luggage import Luggage, Rack
 from api.problems import render
-from api.reply import KEY, Reply
+from api.reply import GUARDS, KEY, Reply
 from shared import ids
 from shared.errors import InternalError
 
@@ -29,21 +31,23 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._rack = Rack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(_request_id(scope))
+        reply = Reply(_request_id(scope), Luggage(self._rack))
+        if scope["scheme"] == "https":
+            _demand_https(scope, reply)
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
-        started = False
+        started = ended = False
 
         async def respond(message: Message) -> None:
-            nonlocal started
+            nonlocal started, ended
             if message["type"] == "http.response.start":
                 started = True
-                closing = [(b"connection", b"close")] if reply.unread else []
-                message["headers"] = [*message.get("headers", ()), *reply.raw_headers, *closing]
+                message["headers"] = _headers(message.get("headers", ()), reply)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             elif reply.unread and not message.get("more_body", False):
@@ -51,6 +55,7 @@ class Edge:
                 await _linger(receive)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await self._app(scope, receive, respond)
@@ -63,6 +68,25 @@ class Edge:
             if not started:
                 response = render(InternalError(), scope["path"], reply.request_id)
                 await response(scope, receive, respond)
+        finally:
+            await reply.luggage.leave()
+        if ended and reply.afterwards and scope["method"] != "HEAD":
+            await reply.afterwards()
+
+
+def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[bytes, bytes]]:
+    """With what every answer has, where this one says nothing else."""
+    own = dict(said)
+    guards = [guard for guard in GUARDS if guard[0] not in own]
+    closing = [(b"connection", b"close")] if reply.unread else []
+    return [*said, *reply.raw_headers, *guards, *closing]
+
+
+def _demand_https(scope: Scope, reply: Reply) -> None:
+    """Browsers heed this over https only (RFC 6797, section 7.2)."""
+    seconds = scope["app"].state.context.settings.api.hsts_s
+    if seconds:
+        reply.headers["strict-transport-security"] = f"max-age={seconds}"
 
 
 def _without_slash(path: str) -> str:

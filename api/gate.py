@@ -1,10 +1,9 @@
 """Who may come in: with keys, whose key is in force, has the scope and has quota left; without keys, this
-machine alone, or everybody where the settings say so in words.
+machine alone (`api.locality`), or everybody where the settings say so in words.
 
 Around all routes, so that one added tomorrow is guarded as well.
 """
 
-import ipaddress
 import re
 
 from starlette.datastructures import Headers
@@ -14,6 +13,7 @@ from api import callers, reply
 from api.callers import Caller
 from api.context import ProcessContext
 from api.keyring import LOCAL
+from api.locality import check_local
 from api.pacing import pace
 from api.problems import render
 from shared.apikey import Scope as KeyScope
@@ -23,13 +23,15 @@ from shared.store.keyring import Use
 OPEN = frozenset({"/health", "/ready"})
 """What orchestrators ask, who have no keys; says nothing of any caller."""
 
+PAGE_PATHS = "/page/"
+"""The page's own files, which anybody may read: what it shows it asks for with the key typed into it."""
+
 ADMIN_PATHS = "/v1/admin/"
+TOLD_PATHS = "/v1/webhooks"
 POLICY = "requests"
 
 # The Hugging Face page spells it `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
-# What a proxy on this machine forwards does not come from this machine.
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 class Gate:
@@ -39,7 +41,7 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN:
+        if scope["type"] != "http" or _is_open(scope):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -54,32 +56,39 @@ class Gate:
         await self._app({**scope, callers.KEY: caller}, receive, send)
 
 
+def _is_open(scope: Scope) -> bool:
+    path = scope["path"]
+    return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
+
+
 async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> Caller:
-    """Raises CallerError (`local_only`, `invalid_api_key`, `insufficient_scope`), Unavailable."""
+    """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
     if not context.keyring.on:
-        if not (context.settings.api.open or _is_local(scope, headers)):
-            message = (
-                "This service has no API keys and answers its own machine only. Set SIGHTLINE_API__ADMIN_KEY "
-                "to turn keys on, or SIGHTLINE_API__OPEN=true to answer everybody."
-            )
-            raise CallerError("local_only", message)
+        api = context.settings.api
+        if not api.open:
+            check_local(scope, api.cors_origins)
         return Caller(LOCAL)
     match = _BEARER.fullmatch(headers.get("authorization", ""))
     if match is None:
         message = "This service asks for an API key: send `Authorization: Bearer YOUR_KEY`."
         raise CallerError("invalid_api_key", message)
-    use = await context.keyring.use(match[1])
+    client = scope.get("client")
+    use = await context.keyring.use(match[1], client[0] if client else "")
     _check_scope(use, scope)
     _check_quota(use, scope[reply.KEY])
-    return Caller(use.key.caller, use.key.max_queued)
+    return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
 
 
 def _check_scope(use: Use, scope: Scope) -> None:
-    needed: KeyScope = "read" if scope["method"] in ("GET", "HEAD") else "submit"
+    needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
     if scope["path"].startswith(ADMIN_PATHS):
-        needed = "admin"
-    if needed not in use.key.scopes:
-        raise CallerError("insufficient_scope", f"This API key lacks the scope `{needed}`.")
+        needed = ("admin",)
+    elif scope["path"].startswith(TOLD_PATHS):
+        # Whoever has all answers sent somewhere reads them.
+        needed = ("read", *needed)
+    for name in needed:
+        if name not in use.key.scopes:
+            raise CallerError("insufficient_scope", f"This API key lacks the scope `{name}`.")
 
 
 def _check_quota(use: Use, answer: reply.Reply) -> None:
@@ -92,14 +101,3 @@ def _check_quota(use: Use, answer: reply.Reply) -> None:
     if use.left < 0:
         message = f"This API key may make {quota} requests a minute."
         raise Unavailable("rate_limited", message, retry_after=use.reset_s)
-
-
-def _is_local(scope: Scope, headers: Headers) -> bool:
-    if scope.get("client") is None or any(name in headers for name in _FORWARDED):
-        return False
-    try:
-        peer = ipaddress.ip_address(scope["client"][0])
-    except ValueError:
-        return False
-    mapped = getattr(peer, "ipv4_mapped", None)
-    return (mapped or peer).is_loopback

@@ -1,21 +1,31 @@
 """What a caller can read and change of jobs that were admitted."""
 
 import asyncio
-from contextlib import suppress
+import base64
+import logging
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
+from api.deeds import Deeds
 from api.readiness import ModelState, model_state
+from api.storing import Storing
 from shared.blobs import BlobMissingError, Blobs
-from shared.errors import CallerError
+from shared.deed import Operator
+from shared.errors import CallerError, ServiceError
+from shared.fleet import Fleet
 from shared.job import JobView
 from shared.models import Model
+from shared.pictures import inspect
+from shared.request import Request
 from shared.settings import Settings
 from shared.store import hooks
 from shared.store import jobs as transitions
+from shared.store.fleet import fleet as fleet_of
 from shared.store.script import AsyncStore
 from shared.store.upkeep import pause
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Jobs:
@@ -25,6 +35,8 @@ class Jobs:
         self._settings = settings
         self._store = store
         self._blobs = blobs
+        self._storing = Storing(store, blobs)
+        self._deeds = Deeds(store)
 
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
@@ -66,6 +78,30 @@ class Jobs:
             raise CallerError("result_expired", "What this job asked is no longer kept.")
         return asked
 
+    async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
+        """A job that is one of OpenAI's responses. Raises CallerError `response_not_found` naming `param`."""
+        view = await self._store.run(transitions.view(self._settings, caller, job_id))
+        if view is None or view.response is None:
+            raise CallerError("response_not_found", "There is no such response.", param=param)
+        return view
+
+    async def question_of(self, view: JobView, param: str | None = None) -> Request:
+        """What a job asks, ended or not. Raises CallerError `result_expired` naming `param`."""
+        asked = await self._store.run(transitions.asked(view.caller, view.id))
+        expired = view.status == "succeeded" and view.result is None
+        if asked is None or asked.request is None or expired:
+            raise CallerError("result_expired", "This response is no longer kept.", param=param)
+        return Request.model_validate_json(asked.request)
+
+    async def picture(self, name: str) -> str:
+        """A kept picture as a data: URI. Raises CallerError `result_expired`."""
+        try:
+            data = await asyncio.to_thread(self._blobs.read, name)
+        except BlobMissingError:
+            raise CallerError("result_expired", "The pictures of this job are no longer kept.") from None
+        kind = inspect(data, self._settings.pictures, None).format.lower()
+        return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
     async def replay(self, caller: str, job_id: str) -> JobView:
         """Tell a job's webhook its end again.
 
@@ -81,23 +117,35 @@ class Jobs:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         raise CallerError("invalid_request", "The job has no webhook.")
 
-    async def pause(self, model: Model, *, paused: bool) -> None:
+    async def pause(self, operator: Operator, model: Model, *, paused: bool) -> None:
         """Stop the beginning of a model's jobs, or let it go on."""
-        await self._store.run(pause(model.lane, paused=paused))
+        action = "model.pause" if paused else "model.resume"
+        await self._deeds.do(operator, action, model.id, pause(model.lane, paused=paused))
+
+    async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
+        """What waits and who works, model by model."""
+        return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
     async def purge(self, caller: str, job_id: str) -> None:
         """Raises CallerError `job_not_found`."""
-        orphans = _found(await self._store.run(transitions.purge(self._settings, caller, job_id)))
-        for name in orphans:
-            await self._forget(name)
+        orphans = await self._store.run(transitions.purge(self._settings, caller, job_id))
+        await self._delete(_found(orphans))
 
-    async def _forget(self, name: str) -> None:
-        """Delete a picture, or write it again where that took so long that somebody relies on it by now."""
-        with suppress(BlobMissingError):
-            data = await asyncio.to_thread(self._blobs.read, name)
-            await asyncio.to_thread(self._blobs.delete, name)
-            if await self._store.run(transitions.deleted([name])):
-                await self._blobs.write_async(name, data)
+    async def forget(self, view: JobView) -> None:
+        """Forget a job that is not to be stored, behind the answer that told its caller how it ended.
+
+        Where that fails it is forgotten by itself, `retention.unstored_s` after its end.
+        """
+        told = transitions.purge(self._settings, view.caller, view.id, delivered=True)
+        try:
+            orphans = await self._store.run(told)
+            await self._delete(orphans or ())
+        except ServiceError as error:
+            log.warning("job %s was not forgotten at once: %s", view.id, error.code)
+
+    async def _delete(self, pictures: Iterable[str]) -> None:
+        for name in pictures:
+            await self._storing.forget(name)
 
     async def model_state(self, model: Model) -> ModelState:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))

@@ -3,7 +3,10 @@
 import hmac
 import time
 
+from api.deeds import Deeds
+from api.guesses import Guesses
 from shared.apikey import SCOPES, SECRET, ApiKey, digest_of, new_secret
+from shared.deed import Operator
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 from shared.store import keyring
@@ -16,6 +19,9 @@ LOCAL = "local"
 FRESH_S = 1.0
 """How long a look-up is believed; a revoked key goes on for so long."""
 
+GOOD_S = 600.0
+"""For how long a key that was good is not taken for a guess."""
+
 MOST_KNOWN = 10_000
 """Look-ups remembered; what strangers make up must not fill the memory."""
 
@@ -27,26 +33,39 @@ class Keyring:
 
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
         self._store = store
+        self._deeds = Deeds(store)
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
         self._known: dict[str, tuple[float, Use | None]] = {}
+        self._good: dict[str, float] = {}
+        self._guesses = Guesses()
 
     @property
     def on(self) -> bool:
         """Whether keys are asked for at all."""
         return self._admin is not None
 
-    async def use(self, secret: str) -> Use:
-        """One request with this secret. Raises CallerError `invalid_api_key`, Unavailable.
+    async def use(self, secret: str, address: str) -> Use:
+        """One request with this secret, from this address.
 
-        A key with a quota is counted in the store each time; others are looked up once in FRESH_S.
+        A key with a quota is counted in the store each time; others are looked up once in FRESH_S. Whoever
+        shares an address with one who guesses goes on with a key that was good lately.
+
+        Raises CallerError `invalid_api_key`, Unavailable (also for too many wrong keys from there).
         """
         digest = digest_of(secret)
+        if time.monotonic() - self._good.get(digest, -GOOD_S) >= GOOD_S:
+            self._guesses.check(address)
+        found = await self._found(secret, digest)
+        if found is None:
+            self._guesses.wrong(address)
+            raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
+        self._good[digest] = time.monotonic()
+        return found
+
+    async def _found(self, secret: str, digest: str) -> Use | None:
         if self._admin is not None and hmac.compare_digest(digest, self._admin):
             return Use(ADMIN)
-        found = await self._looked_up(digest) if SECRET.fullmatch(secret) else None
-        if found is None:
-            raise CallerError("invalid_api_key", "This API key is wrong, revoked or expired.")
-        return found
+        return await self._looked_up(digest) if SECRET.fullmatch(secret) else None
 
     async def _looked_up(self, digest: str) -> Use | None:
         at, found = self._known.get(digest, (-FRESH_S, None))
@@ -59,27 +78,29 @@ class Keyring:
             self._known[digest] = (time.monotonic(), found)
         return found
 
-    async def create(self, key: ApiKey) -> tuple[ApiKey, str]:
+    async def create(self, operator: Operator, key: ApiKey) -> tuple[ApiKey, str]:
         """The key and its secret, which nobody is told again. Raises CallerError `keys_off`."""
         self._check_on()
         secret = new_secret()
-        return await self._store.run(keyring.create(key, digest_of(secret))), secret
+        call = keyring.create(key, digest_of(secret))
+        return await self._deeds.do(operator, "key.create", key.id, call), secret
+
+    async def rotate(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
+        """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        secret = new_secret()
+        call = keyring.rotate(id, digest_of(secret), grace_s)
+        return _found(await self._deeds.do(operator, "key.rotate", id, call)), secret
+
+    async def revoke(self, operator: Operator, id: str) -> ApiKey:
+        """Raises CallerError `key_not_found`, `keys_off`."""
+        self._check_on()
+        return _found(await self._deeds.do(operator, "key.revoke", id, keyring.revoke(id)))
 
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""
         self._check_on()
         return await self._store.run(keyring.keys())
-
-    async def rotate(self, id: str, grace_s: int) -> tuple[ApiKey, str]:
-        """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
-        self._check_on()
-        secret = new_secret()
-        return _found(await self._store.run(keyring.rotate(id, digest_of(secret), grace_s))), secret
-
-    async def revoke(self, id: str) -> ApiKey:
-        """Raises CallerError `key_not_found`, `keys_off`."""
-        self._check_on()
-        return _found(await self._store.run(keyring.revoke(id)))
 
     def _check_on(self) -> None:
         """Who reaches a service without keys must not make one that is in force when they come."""

@@ -36,6 +36,9 @@ class Leaving:
     async def _leave(self, view: JobView) -> None:
         await asyncio.sleep(self._grace_s)
         try:
-            await self._jobs.cancel(view.caller, view.id)
+            if view.stored:
+                await self._jobs.cancel(view.caller, view.id)
+            else:
+                await self._jobs.purge(view.caller, view.id)
         except ServiceError as error:
             log.warning("job %s of a caller who left was not cancelled: %s", view.id, error.code)

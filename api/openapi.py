@@ -8,12 +8,15 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.description import service_shapes, shapes
+from api.description import batch_shapes, response_shapes, service_shapes, shapes, webhook_shapes
+from api.description.batch_examples import BATCH_ID, FILE_ID
 from api.description.bodies import body_schemas
 from api.description.examples import KEY_ID, MODEL, QUEUED
 from api.description.parameters import Parameter
+from api.description.response_examples import RESPONSE_ID
 from api.description.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.description.shapes import Shape
+from api.description.webhook_examples import ENDPOINT_ID, EVENT_ID
 from api.gate import OPEN
 from api.problems import family_of
 from api.strict_json import Wire
@@ -59,7 +62,7 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"] = _at_the_gate(path) | operation["responses"]
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
-                    parameter["example"] = _named(path)
+                    parameter["example"] = _named(path, parameter["name"])
     schemas = _without_null_defaults(body_schemas() | _shapes())
     schema["components"] = {
         "schemas": schemas,
@@ -72,10 +75,18 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _named(path: str) -> str:
-    """What the id in a path may be."""
+def _named(path: str, name: str) -> str:
+    """What an id in a path may be."""
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
+    if path.startswith("/v1/webhooks"):
+        return EVENT_ID if name == "event" else ENDPOINT_ID
+    if path.startswith("/v1/files"):
+        return FILE_ID
+    if path.startswith("/v1/batches"):
+        return BATCH_ID
+    if path.startswith("/v1/responses"):
+        return RESPONSE_ID
     return QUEUED.id if path.startswith("/v1/jobs") else MODEL
 
 
@@ -87,7 +98,7 @@ def _at_the_gate(path: str) -> dict[str, Any]:
 
 def _shapes() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in (shapes, service_shapes):
+    for module in (shapes, service_shapes, response_shapes, webhook_shapes, batch_shapes):
         for shape in vars(module).values():
             if isinstance(shape, type) and issubclass(shape, Shape) and shape is not Shape:
                 own = shape.model_json_schema(ref_template=REF + "{model}")

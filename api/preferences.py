@@ -47,6 +47,7 @@ def terms(request: Request, body: bytes) -> Terms:
     return Terms(
         caller=caller.id,
         max_queued=caller.max_queued,
+        retain_s=caller.retain_s,
         use_cache=request.headers.get("x-use-cache") not in _FALSE,
         idempotency_key=key,
         body_digest=_digest(request, body) if key else "",

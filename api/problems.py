@@ -1,6 +1,7 @@
 """One table of errors, three shapes.
 
-    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json
+    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/webhooks and
+             /v1/events too
     openai   the other /v1/**   {"error": {message, type, param, code}, "estimated_time"?}
     hf       everything else    {"error": text, "error_type", "estimated_time"?}
 
@@ -24,6 +25,9 @@ from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
 
+OWN = frozenset({"jobs", "webhooks", "events"})
+"""What is of no other service's wire, by the second part of its path."""
+
 _ERROR_MESSAGE_LIMIT = 300
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
@@ -36,7 +40,7 @@ def install(app: FastAPI) -> None:
 
 def family_of(path: str) -> Family:
     """Whose clients call this path, known or not."""
-    if path == "/v1/jobs" or path.startswith("/v1/jobs/"):
+    if path.startswith("/v1/") and path.split("/")[2] in OWN:
         return "jobs"
     return "openai" if path.startswith("/v1/") else "hf"
 

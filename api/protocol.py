@@ -15,7 +15,7 @@ from api.problems import retry_after
 from shared.errors import CallerError, ServiceError, Unavailable
 
 HEAD_LIMIT = 64 * 2**10
-HEAD_LIMIT_S = 10.0
+HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
 
 
@@ -106,7 +106,9 @@ class LimitedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.write(_answer(error))
-        self.transport.write_eof()
+        # TLS cannot end one direction alone.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _is_own(self) -> bool:

@@ -15,14 +15,19 @@ def registered(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
     Raises CallerError `invalid_webhook_url`, or `invalid_request` where nothing would sign, or only what
     signs for others as well.
     """
-    try:
-        target = check_url(webhook.url, settings.fetch.allow, webhook.param)
-    except CallerError as refused:
-        raise CallerError("invalid_webhook_url", refused.message, param=refused.param) from None
+    host = checked_host(webhook.url, settings, webhook.param)
     if webhook.secret is None and settings.webhook.secret is None:
         message = "A webhook needs a `secret`; this service has none of its own to sign with."
         raise CallerError("invalid_request", message, param="webhook.secret")
     if webhook.secret is None and settings.api.admin_key is not None and caller != LOCAL:
         message = "With API keys each webhook needs a `secret` of its own: send one, `whsec_` and base64."
         raise CallerError("invalid_request", message, param="webhook.secret")
-    return replace(webhook, host=target.authority)
+    return replace(webhook, host=host)
+
+
+def checked_host(url: str, settings: Settings, param: str) -> str:
+    """The host of a URL that may be called. Raises CallerError `invalid_webhook_url`."""
+    try:
+        return check_url(url, settings.fetch.reach, param).authority
+    except CallerError as refused:
+        raise CallerError("invalid_webhook_url", refused.message, param=refused.param) from None

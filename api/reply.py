@@ -1,11 +1,21 @@
-"""What is known about an answer before it exists: headers that also go on its error."""
+"""What is known about an answer before it exists: headers that also go on its error, what comes behind it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
 
+from api.luggage import Luggage
+
 KEY = "sightline.reply"
+
+GUARDS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""On every answer that says nothing else: browsers and proxies are to keep, guess and show nothing of it."""
 
 
 @dataclass
@@ -13,11 +23,15 @@ class Reply:
     """One per request, made by `api.edge`, which adds the headers when the answer starts.
 
     `unread` means that a part of the body was not received: `api.edge` then closes the connection, gently.
+    `luggage` is the memory that what the caller sends takes; `api.edge` takes it back at the end.
+    `afterwards` is called once the answer was sent to its end with its body.
     """
 
     request_id: str
+    luggage: Luggage
     headers: dict[str, str] = field(default_factory=dict)
     unread: bool = False
+    afterwards: Callable[[], Awaitable[None]] | None = None
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

@@ -18,7 +18,7 @@ from shared.errors import InternalError, ServiceError
 log = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
-_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_HEADERS = {"x-accel-buffering": "no"}
 
 
 def block(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:

@@ -1,17 +1,19 @@
 """The one door in: every dialect's request is admitted, joined, answered or refused here."""
 
-import asyncio
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from api.files import Files
+from api.pictures import checked
 from api.readiness import model_state, not_ready
 from api.registration import registered
+from api.storing import Storing
 from shared import ids
-from shared.addresses import check_url
+from shared.batch import Place
 from shared.blobs import Blobs, digest
+from shared.calls.place import check_calls
 from shared.cost import cost
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Lane
@@ -19,21 +21,17 @@ from shared.hashing import request_hash
 from shared.job import JobView, Priority
 from shared.length import check_answer, check_text
 from shared.models import Model, Models
-from shared.pictures import check_request, inspect
-from shared.request import Image, Request
+from shared.request import Request
 from shared.reuse import reusable, reuse_scope
-from shared.settings import PictureSettings, Settings
+from shared.settings import Settings
 from shared.store import jobs
-from shared.store.admission import DELETION_POLL_S, NOW, Placing, Submitted, guess, known, submit, touch
+from shared.store.admission import NOW, Placing, Submitted, guess, known, submit
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
 from shared.store.script import AsyncStore
 from shared.times import Times
 from shared.webhooks import Webhook
-
-SMALL = 64 * 2**10
-"""Bytes of pictures that are read at once: handing them to a thread costs more than reading them."""
 
 LANE_FACTS_S = 1.0
 """What a model's workers published is read again after this long."""
@@ -45,8 +43,12 @@ class Terms:
 
     `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too; `prompt` the raw
     one, where a model without a chat template answers a single turn. `body_digest` covers method, path and
-    body as received. `must_be_ready` refuses with 503 while no worker serves. `max_queued` is what
-    the caller's key says of its own line, if it does.
+    body as received. `response` is what the job tells as one of OpenAI's responses. `must_be_ready` refuses
+    with 503 while no worker serves. `max_queued` is what the caller's key says of its own line, if it does.
+    The end of what is `quiet` is told to no endpoint and in no log: whoever asked waits for the answer.
+    `line` is the line of a batch that the job answers. What is not `stored` is forgotten when its end was
+    told, and shares its answer with nobody; `retain_s` is what the caller's key says of how long its things
+    are kept.
     """
 
     caller: str
@@ -59,32 +61,50 @@ class Terms:
     priority: Priority = "normal"
     times: Times = NOW
     retry_of: str | None = None
+    response: str | None = None
     must_be_ready: bool = False
     max_queued: int | None = None
     webhook: Webhook | None = None
+    quiet: bool = False
+    stored: bool = True
+    retain_s: int | None = None
+    line: Place | None = None
+
+
+class LinePassedError(Exception):
+    """Another process has taken this line of a batch, or the batch takes no more."""
 
 
 class Submission:
     """Admits requests; knows nothing of HTTP."""
 
     def __init__(
-        self, settings: Settings, models: Models, store: AsyncStore, nudger: AsyncNudger, blobs: Blobs
+        self,
+        settings: Settings,
+        models: Models,
+        store: AsyncStore,
+        nudger: AsyncNudger,
+        blobs: Blobs,
+        files: Files,
     ) -> None:
         self._settings = settings
         self._models = models
         self._store = store
         self._nudger = nudger
         self._blobs = blobs
+        self._storing = Storing(store, blobs)
+        self._files = files
         self._room = Room(store, settings.redis.full_at)
         self._facts: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms) -> JobView:
         """Admit a request; answers the job, which may have ended already (a cache hit).
 
-        Raises CallerError (`model_not_found`, `no_chat_template`, `invalid_image`, `invalid_image_url`,
+        Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions where
+        the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
         `invalid_webhook_url`, `context_length_exceeded`, `idempotency_mismatch`, `job_purged`,
-        `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`,
-        `queue_full`, `caller_queue_full`, `store_unavailable`).
+        `file_not_found`, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
+        `model_paused`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
         model = self._models.resolve(request.model)
         earlier = await self._earlier(terms)
@@ -97,14 +117,17 @@ class Submission:
         if request.model != model.id:
             request = request.model_copy(update={"model": model.id})
         request, paths = _rendered(request, terms, model, lane), _paths(request)
-        request, data = await self._checked(request)
+        check_calls(request, model.tools if lane.tools is None else lane.tools)
+        request = await self._files.with_pictures(terms.caller, request)
+        request, data = await checked(request, self._settings, self._blobs)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         terms.times.check(time.time_ns() // 10**6)
         if terms.webhook is not None:
             terms = replace(terms, webhook=registered(terms.webhook, terms.caller, self._settings))
         samples = model.samples if lane.samples is None else lane.samples
-        reuse = reusable(request, use_cache=terms.use_cache, samples_default=samples, hf=terms.hf)
+        use_cache = terms.use_cache and terms.stored
+        reuse = reusable(request, use_cache=use_cache, samples_default=samples, hf=terms.hf)
         return await self._admitted(await self._ask(request, terms, model, paths, data, reuse=reuse), model)
 
     async def _ask(
@@ -134,15 +157,28 @@ class Submission:
             max_queued_caller=terms.max_queued,
             times=terms.times,
             retry_of=terms.retry_of,
+            response=terms.response,
             webhook=terms.webhook,
+            quiet=terms.quiet or terms.line is not None or not terms.stored,
+            line=terms.line,
+            stored=terms.stored,
+            retain_s=self._retain_s(terms),
         )
         answer = await self._store.run(ask())
         if answer.word == "pictures":
             if not data.keys() >= set(answer.missing):
                 raise CallerError("result_expired", "The pictures of this job are no longer kept.")
-            await self._upload(placing.job, {name: data[name] for name in answer.missing})
+            await self._storing.write(placing.job, {name: data[name] for name in answer.missing})
             answer = await self._store.run(ask(uploaded=True))
         return answer
+
+    def _retain_s(self, terms: Terms) -> int | None:
+        unstored_s = None if terms.stored else self._settings.retention.unstored_s
+        return min((s for s in (terms.retain_s, unstored_s) if s is not None), default=None)
+
+    async def repeats(self, terms: Terms) -> bool:
+        """Whether a call with this Idempotency-Key was admitted before."""
+        return await self._earlier(terms) is not None
 
     async def _earlier(self, terms: Terms) -> Submitted | None:
         """What this Idempotency-Key was answered: a repeat is asked for nothing that has changed since."""
@@ -150,12 +186,6 @@ class Submission:
             return None
         key = digest(terms.idempotency_key.encode())
         return await self._store.run(known(self._settings, terms.caller, key, terms.body_digest))
-
-    async def _upload(self, job: str, pictures: dict[str, bytes]) -> None:
-        while await self._store.run(touch(tuple(pictures), job)):  # noqa: ASYNC110 - another process deletes
-            await asyncio.sleep(DELETION_POLL_S)
-        for name, data in pictures.items():
-            await self._blobs.write_async(name, data)
 
     async def _admitted(self, answer: Submitted, model: Model) -> JobView:
         if answer.word in ("queued", "intake"):
@@ -171,6 +201,8 @@ class Submission:
                 "This Idempotency-Key was used for another request.",
                 param="Idempotency-Key",
             )
+        if word == "passed":
+            raise LinePassedError
         if word == "purged":
             return CallerError(
                 "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
@@ -184,32 +216,6 @@ class Submission:
         if word == "unready":
             return not_ready(model, model_state(model, lane))
         return InternalError()
-
-    async def _checked(self, request: Request) -> tuple[Request, dict[str, bytes]]:
-        """The request with digests for its inline pictures, and their bytes by digest.
-
-        Remote pictures are checked by their text alone.
-        """
-        images = request.images
-        limits = self._settings.pictures
-        if len(images) > limits.max_count:
-            where = images[limits.max_count].param
-            raise CallerError(
-                "invalid_image", f"At most {limits.max_count} pictures per request.", param=where
-            )
-        for image in images:
-            if image.url:
-                check_url(image.url, self._settings.fetch.allow, image.param)
-        inline = [i for i in images if i.data is not None]
-        if not inline:
-            return request, {}
-        few = sum(len(i.data or b"") for i in inline) <= SMALL
-        names = _digests(inline, limits) if few else await asyncio.to_thread(_digests, inline, limits)
-        left = iter(names)
-        request = request.with_images(
-            tuple(i if i.data is None else Image(digest=next(left)) for i in images)
-        )
-        return request, {n: i.data or b"" for n, i in zip(names, inline, strict=True)}
 
     async def _lane(self, model: Model) -> Lane:
         at, lane = self._facts.get(model.lane, (-1e9, None))
@@ -249,11 +255,6 @@ def _rendered(request: Request, terms: Terms, model: Model, lane: Lane) -> Reque
 def _paths(request: Request) -> dict[str, str]:
     """Where the caller wrote what a worker's error names by its place in the request."""
     return request.named | {f"images[{at}]": image.param for at, image in enumerate(request.images)}
-
-
-def _digests(images: Sequence[Image], limits: PictureSettings) -> list[str]:
-    check_request([inspect(i.data or b"", limits, i.param) for i in images], limits)
-    return [digest(i.data or b"") for i in images]
 
 
 def _placing(request: Request, terms: Terms, model: Model, scope: str | None, *, pending: bool) -> Placing:

@@ -2,10 +2,16 @@
 
 import logging
 
+from api.batches.bench import Bench
+from api.batches.counter import Batches
 from api.context import ProcessContext
+from api.deeds import Deeds
+from api.endpoints import Endpoints
+from api.files import Files
 from api.jobs import Jobs
 from api.keyring import Keyring
 from api.leaving import Leaving
+from api.storing import Storing
 from api.submission import Submission
 from api.waiting import Waiting
 from shared.blobs import Blobs
@@ -41,14 +47,21 @@ async def open_context(settings: Settings) -> ProcessContext:
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
     blobs = Blobs(settings.blobs)
-    jobs = Jobs(settings, store, blobs)
+    jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs)
+    submission = Submission(settings, models, store, nudger, blobs, files)
+    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission))
+    batches.open()
     return ProcessContext(
         settings=settings,
         models=models,
-        submission=Submission(settings, models, store, nudger, blobs),
+        submission=submission,
         jobs=jobs,
         waiting=Waiting(settings, store, wakeups),
         leaving=Leaving(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),
+        deeds=Deeds(store),
+        endpoints=Endpoints(settings, store),
+        files=files,
+        batches=batches,
         redis=Connections(store, nudger, wakeups),
     )

@@ -21,6 +21,7 @@ TOLD = {
     "batching": ("Many callers at once, beside other servers", "python -m benchmarks.batching"),
     "overhead": ("What the queue costs", "python -m benchmarks.overhead"),
     "chaos": ("What is lost when things die", "python -m benchmarks.chaos"),
+    "webhooks": ("Whether all webhooks are called", "python -m benchmarks.webhooks"),
     "fairness": ("Whether one caller's flood holds up the others", "python -m benchmarks.fairness"),
     "eta": ("Whether jobs begin when callers were told", "python -m benchmarks.eta"),
     "soak": ("Whether anything is left behind", "python -m benchmarks.soak"),

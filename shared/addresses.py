@@ -49,7 +49,12 @@ SIX_TO_FOUR = IPv6Network("2002::/16")
 NEVER: tuple[Network, ...] = (
     IPv4Network("169.254.0.0/16"),
     IPv6Network("fe80::/10"),
-    IPv6Network("fd00:ec2::254/128"),
+    IPv6Network("fd00:ec2::254/128"),  # Amazon
+    IPv6Network("fd20:ce::254/128"),  # Google
+    IPv6Network("fd00:42::42/128"),  # Scaleway
+    IPv4Network("100.100.100.200/32"),  # Alibaba
+    IPv4Network("192.0.0.192/32"),  # Oracle
+    IPv4Network("168.63.129.16/32"),  # Azure
 )
 PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
@@ -77,6 +82,25 @@ class Target(NamedTuple):
         return LOOPBACK if is_loopback else _literal(self.host)
 
 
+class Reach(NamedTuple):
+    """Hosts and networks that an operator exempts from the guard, and that nobody may contact.
+
+    A host in `deny` stands for all names below it too, and what is in both is denied.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def exempts(self, ip: IPAddress | None, host: str) -> bool:
+        return any(entry.lower() == host or _within(ip, entry) for entry in self.allow)
+
+    def refuses(self, ip: IPAddress | None, host: str) -> bool:
+        return any(
+            f".{host}".endswith(f".{entry.lower()}") or _within(ip, entry) or _within(_carried(ip), entry)
+            for entry in self.deny
+        )
+
+
 def is_public(ip: IPAddress) -> bool:
     """Whether a host of the public internet can live at `ip`; addresses that carry another one cannot."""
     if isinstance(ip, IPv4Address):
@@ -84,15 +108,15 @@ def is_public(ip: IPAddress) -> bool:
     return ip in GLOBAL_UNICAST_V6 and ip.is_global and not any(ip in net for net in NOT_PUBLIC_V6)
 
 
-def may_connect(ip: IPAddress, host: str, allow: tuple[str, ...]) -> bool:
-    """Whether `host` may be contacted at `ip`: public or exempted by `allow`, and never link-local."""
+def may_connect(ip: IPAddress, host: str, reach: Reach) -> bool:
+    """Whether `host` may be contacted at `ip`: public or exempted, and never denied or cloud metadata."""
     if any(form in net for form in (ip, _carried(ip)) if form is not None for net in NEVER):
         return False
-    return is_public(ip) or _exempt(ip, host, allow)
+    return not reach.refuses(ip, host) and (is_public(ip) or reach.exempts(ip, host))
 
 
-def may_exempt(entry: str) -> bool:
-    """Whether an `allow` entry can match anything: a network, or a host as `check_url` spells it."""
+def may_match(entry: str) -> bool:
+    """Whether an entry of `Reach` can match anything: a network, or a host as `check_url` spells it."""
     try:
         ipaddress.ip_network(entry, strict=False)
     except ValueError:
@@ -101,20 +125,22 @@ def may_exempt(entry: str) -> bool:
     return True
 
 
-def check_url(url: str, allow: tuple[str, ...], param: str | None) -> Target:
+def check_url(url: str, reach: Reach, param: str | None) -> Target:
     """Refuse a URL whose text alone shows that it must not be fetched.
 
-    `allow` (hosts or networks) exempts from the address and port rules, not from the rules on form. Spellings
-    of an address other than the canonical one are refused, exempt or not: nobody needs them, and libraries
-    read them differently. Raises CallerError `invalid_image_url`.
+    What `reach` allows is exempt from the address and port rules, not from the rules on form. Spellings of an
+    address other than the canonical one are refused, exempt or not: nobody needs them, and libraries read
+    them differently. Raises CallerError `invalid_image_url`.
     """
     parts = _split(url, param)
     host = _host(parts, param)
     target = Target(parts.scheme, host, _port(parts, param), _request_target(parts))
     ip = target.address
-    if ip is not None and not may_connect(ip, host, allow):
+    if reach.refuses(ip, host):
+        raise _refusal("This service does not contact the URL's host.", param)
+    if ip is not None and not may_connect(ip, host, reach):
         raise _refusal("The URL names an address that is not public.", param)
-    exempt = _exempt(ip, host, allow)
+    exempt = reach.exempts(ip, host)
     if host.endswith(PRIVATE_SUFFIXES) and not exempt:
         raise _refusal("The URL names a private host.", param)
     if target.port not in PORTS and not exempt:
@@ -176,26 +202,20 @@ def _literal(host: str) -> IPAddress | None:
         return None
 
 
-def _carried(ip: IPAddress) -> IPv4Address | None:
+def _carried(ip: IPAddress | None) -> IPv4Address | None:
     """The IPv4 address inside an IPv6 one."""
-    if isinstance(ip, IPv4Address):
+    if not isinstance(ip, IPv6Address):
         return None
     if ip in SIX_TO_FOUR:
         return ip.sixtofour
     return IPv4Address(int(ip) & 0xFFFFFFFF) if any(ip in net for net in CARRIES_V4) else None
 
 
-def _exempt(ip: IPAddress | None, host: str, allow: tuple[str, ...]) -> bool:
-    for entry in allow:
-        if entry.lower() == host:
-            return True
-        try:
-            network = ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            continue
-        if ip is not None and ip in network:
-            return True
-    return False
+def _within(ip: IPAddress | None, entry: str) -> bool:
+    try:
+        return ip is not None and ip in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False  # The entry is a host.
 
 
 def _refusal(message: str, param: str | None) -> CallerError:

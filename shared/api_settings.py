@@ -1,13 +1,26 @@
 """The front end's settings; see `settings`."""
 
 import re
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+# As browsers write it: no path, no credentials.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
 
 
 class Group(BaseModel):
     # An input may be a URL with a password in it.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
+    """A private key that belongs to a certificate, or neither. Raises ValueError."""
+    if (key is None) != (certificate is None):
+        raise ValueError("a certificate and its private key are set together or not at all")
+    return key
 
 
 class ApiSettings(Group):
@@ -21,6 +34,9 @@ class ApiSettings(Group):
     )
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
+    file_limit_mb: float = Field(
+        200, gt=0, description="Largest file in MiB; it may take as many times longer as it may be larger."
+    )
     keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
     head_start_s: float = Field(
         5, gt=0, description="A stream's headers leave with its first event or after this."
@@ -38,6 +54,25 @@ class ApiSettings(Group):
         validate_default=True,
         description="true: without API keys, answer everybody who reaches the port, not this machine alone.",
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of web pages that may call this service from a browser, comma separated, each "
+        "like `https://app.example.com`; `*` = every page, only with API keys or SIGHTLINE_API__OPEN.",
+    )
+    tls_cert: FilePath | None = Field(
+        None,
+        description="File with the certificate (PEM, with those that it rests on) under which the API speaks "
+        "https, and nothing else.",
+    )
+    tls_key: FilePath | None = Field(
+        None, validate_default=True, description="File with its private key, without a passphrase."
+    )
+    hsts_s: int = Field(
+        0,
+        ge=0,
+        description="Seconds for which a browser that came by https is told to come by nothing else "
+        "(Strict-Transport-Security); 0 = it is not told.",
+    )
 
     @field_validator("admin_key")
     @classmethod
@@ -52,3 +87,25 @@ class ApiSettings(Group):
         if value and info.data.get("admin_key") is not None:
             raise ValueError("says that no key is asked for, but SIGHTLINE_API__ADMIN_KEY is set")
         return value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        for entry in value:
+            if entry != "*" and not _ORIGIN.fullmatch(entry):
+                raise ValueError(f"{entry!r} is not an origin such as https://app.example.com")
+        if "*" in value and info.data.get("admin_key") is None and not info.data.get("open"):
+            raise ValueError("`*` without API keys lets every web page use this service")
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _with_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        return both_or_none(value, info.data.get("tls_cert"))

@@ -19,9 +19,9 @@ SECRET = re.compile(r"sl_[0-9a-f]{40}")
 class ApiKey:
     """A key without its secret; times in Unix ms.
 
-    What is made with it belongs to `caller`, whom several keys may share. `requests_per_minute` and
-    `max_queued` are None where it has no quota of its own; `former_until_ms` says how long the secret before
-    the last rotation goes on; none from before goes on for longer.
+    What is made with it belongs to `caller`, whom several keys may share. `requests_per_minute`, `max_queued`
+    and `retain_s` are None where it has no quota or retention of its own; `former_until_ms` says how long the
+    secret before the last rotation goes on; none from before goes on for longer.
     """
 
     id: str
@@ -34,6 +34,7 @@ class ApiKey:
     former_until_ms: int | None = None
     requests_per_minute: int | None = None
     max_queued: int | None = None
+    retain_s: int | None = None
 
 
 def new_secret() -> str:

@@ -1,13 +1,16 @@
-"""Where pictures lie: under their sha256, in a folder.
+"""Where pictures and files lie: under their sha256, in a folder.
 
 Digests are internal: callers never see or send one. Writing the same bytes twice is harmless.
 """
 
 import hashlib
-from collections.abc import Iterator
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import NotFoundError
@@ -26,16 +29,48 @@ GONE = (NotFoundError, FileNotFoundError)
 
 
 class BlobMissingError(Exception):
-    """A picture that a record names is not in the store."""
+    """What a record names is not in the store."""
+
+
+def unused_name() -> str:
+    """A name that no bytes have: what lies under one is collected some time, since nobody needs it."""
+    return secrets.token_hex(32)
+
+
+class Staged:
+    """A file that grows, and is hashed meanwhile; it gets its name at its end (`Blobs.adopt`)."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        self.path = path
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._file = path.open("wb")
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+        self.size += len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def discard(self) -> None:
+        self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Blobs:
-    """Reads and writes pictures by digest."""
+    """Reads and writes bytes by digest."""
 
     def __init__(self, settings: BlobSettings) -> None:
-        folder = Path(settings.url)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._store: ObjectStore = LocalStore(prefix=folder)
+        self._folder = Path(settings.url)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._store: ObjectStore = LocalStore(prefix=self._folder)
 
     def read(self, name: str) -> bytes:
         """Raises BlobMissingError."""
@@ -44,11 +79,53 @@ class Blobs:
         except GONE:
             raise BlobMissingError(name) from None
 
+    def open(self, name: str) -> BinaryIO:
+        """Goes on being readable when it is deleted. Raises BlobMissingError."""
+        try:
+            return (self._folder / _path(name)).open("rb")
+        except FileNotFoundError:
+            raise BlobMissingError(name) from None
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """The bytes in pieces of a megabyte. Raises BlobMissingError before the first."""
+        try:
+            found = await obstore.get_async(self._store, _path(name))
+        except GONE:
+            raise BlobMissingError(name) from None
+        return (bytes(piece) async for piece in found.stream(min_chunk_size=2**20))
+
+    def stage(self) -> Staged:
+        """A new file to write into. One that a dead process leaves is collected."""
+        return Staged(self._folder / _path(unused_name()))
+
+    def adopt(self, staged: Staged) -> None:
+        """Give what was staged the name of its bytes."""
+        staged.close()
+        self.rename(staged.path.name, staged.digest)
+
+    def rename(self, name: str, other: str) -> None:
+        """Raises BlobMissingError."""
+        try:
+            obstore.rename(self._store, _path(name), _path(other))
+        except GONE:
+            raise BlobMissingError(name) from None
+
     def write(self, name: str, data: bytes) -> None:
         obstore.put(self._store, _path(name), data)
 
     async def write_async(self, name: str, data: bytes) -> None:
         await obstore.put_async(self._store, _path(name), data)
+
+    def set_aside(self, name: str) -> str:
+        """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError.
+
+        They are as good as new under their name for the time being, so that nobody collects them meanwhile.
+        """
+        aside = unused_name()
+        with suppress(FileNotFoundError):
+            os.utime(self._folder / _path(name))
+        self.rename(name, aside)
+        return aside
 
     def older(self, age_s: float, count: int) -> Iterator[list[str]]:
         """The names of what was written that long ago, out of `count` at a time."""

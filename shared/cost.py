@@ -5,7 +5,7 @@ an answer is taken to be as long as its caller allows. Only ratios matter.
 """
 
 from shared.models import Model
-from shared.request import Request, Text
+from shared.request import Request
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 256
@@ -13,9 +13,9 @@ READ_PER_DECODED = 10
 
 
 def cost(request: Request, model: Model) -> int:
-    """At least 1."""
-    text = sum(len(p.text.encode()) for m in request.messages for p in m.parts if isinstance(p, Text))
+    """At least 1. The prompt is read once for all answers that are wanted."""
+    text = sum(len(text.encode()) for text in request.texts)
     read = text / BYTES_PER_TOKEN + TOKENS_PER_PICTURE * len(request.images)
     wanted = request.parameters
     answer = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
-    return max(1, round(read / READ_PER_DECODED) + answer)
+    return max(1, round(read / READ_PER_DECODED) + answer * (wanted.n or 1))

@@ -39,6 +39,11 @@ CODES: dict[str, Code] = {
     ),
     "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
+    "invalid_json_line": Code(400, False, "Write this line of the batch as one JSON object."),
+    "duplicate_custom_id": Code(400, False, "Give each line of a batch a `custom_id` of its own."),
+    "url_mismatch": Code(400, False, "Name the batch's `endpoint` as the `url` of each of its lines."),
+    "empty_file": Code(400, False, "Upload a file with a request in each line."),
+    "too_many_tasks": Code(400, False, "Split the batch: one takes up to 50,000 lines."),
     "no_chat_template": Code(400, False, "This model has no chat template: use POST /models/{id}."),
     "invalid_api_key": Code(
         401, False, "Send a key that is in force as `Authorization: Bearer sl_…`; ask the operator for one."
@@ -47,13 +52,28 @@ CODES: dict[str, Code] = {
     "local_only": Code(
         403, False, "Call from the service's own machine, or ask the operator to turn API keys on."
     ),
+    "foreign_host": Code(
+        403, False, "Call http://127.0.0.1 or http://localhost, or ask the operator to turn API keys on."
+    ),
+    "foreign_origin": Code(
+        403, False, "Name the page's origin in SIGHTLINE_API__CORS_ORIGINS, or turn API keys on."
+    ),
     "keys_off": Code(403, False, "Set SIGHTLINE_API__ADMIN_KEY and start the API again; then make keys."),
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
+    "response_not_found": Code(404, False, "Check the id; another caller's response is not visible to you."),
+    "file_not_found": Code(
+        404, False, "Check the id; a file may have expired, and another caller's is not visible to you."
+    ),
+    "batch_not_found": Code(404, False, "Check the id; another caller's batch is not visible to you."),
     "key_not_found": Code(
         404, False, "Use an id listed by GET /v1/admin/keys; a key that has ended stays so."
     ),
+    "webhook_not_found": Code(
+        404, False, "Use an id listed by GET /v1/webhooks; another caller's is not visible to you."
+    ),
+    "event_not_found": Code(404, False, "Use an id listed by GET /v1/events, or begin without `after`."),
     "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
     "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
     "job_purged": Code(410, False, "The job was deleted; submit under a new Idempotency-Key."),
@@ -78,7 +98,10 @@ CODES: dict[str, Code] = {
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),
+    "too_many_webhooks": Code(409, False, "Delete a webhook; a caller has 16 at most."),
     "job_not_ended": Code(409, False, "Wait for the job's end, or cancel it, before retrying it."),
+    "batch_cancelled": Code(409, False, "The batch was cancelled before this line was done; send it again."),
+    "batch_expired": Code(504, True, "Send this line again; the batch's completion window closed before it."),
     "job_cancelled": Code(409, False, "The job was cancelled; submit it again."),
     "poison": Code(500, False, "This request ended several workers; change it before sending it again."),
     "attempts_exhausted": Code(500, True, "Submit again; if it fails again, report the request id."),

@@ -9,6 +9,7 @@ factors (for p50 and p90) that the store learns by holding what was promised aga
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from shared.calls.syntax import Known
 from shared.job import Estimate, WaitingReason
 
 FIRST_SERVICE_MS = 1000.0
@@ -51,7 +52,8 @@ class Lane:
 
     `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
     is whether the model's own generation config draws at random; like `has_chat_template` it is None before
-    any worker said so. `factors` are those of p50 and p90 by kind.
+    any worker said so. `tools` is the form in which the model calls functions, "" where it takes none.
+    `factors` are those of p50 and p90 by kind.
     """
 
     ready: int
@@ -70,6 +72,7 @@ class Lane:
     failed_ms: float = 0.0
     samples: bool | None = None
     has_chat_template: bool | None = None
+    tools: Known | None = None
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None

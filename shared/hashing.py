@@ -8,6 +8,7 @@ import hashlib
 import json
 from typing import Any
 
+from shared.calls.numbers import numbers
 from shared.request import Message, Parameters, Request, Text
 
 HASH_VERSION = 1
@@ -15,25 +16,31 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=F
 
 
 def canonical(request: Request, revision: str) -> str:
-    """Everything that changes the answer, in one order. Raises ValueError for a picture without a digest."""
+    """Everything that changes the answer, in one order.
+
+    Raises ValueError for a picture without a digest, CallerError for a tool's answer to no call.
+    """
     fields = {
         "version": HASH_VERSION,
         "model": request.model,
         "revision": revision,
-        "messages": [_message(m) for m in request.messages],
+        "messages": [
+            _message(*turn) for turn in zip(request.messages, numbers(request.messages), strict=True)
+        ],
         "parameters": _parameters(request.parameters),
         "continue_final": request.continue_final,
         "raw": request.raw,
+        **({} if request.tools is None else {"tools": request.tools.model_dump(exclude_none=True)}),
     }
     return _CANONICAL.encode(fields)
 
 
 def request_hash(request: Request, revision: str) -> str:
-    """Raises ValueError for a picture without a digest."""
+    """Raises as `canonical`."""
     return hashlib.sha256(canonical(request, revision).encode("ascii")).hexdigest()
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
     parts = []
     for part in message.parts:
         if isinstance(part, Text):
@@ -42,7 +49,14 @@ def _message(message: Message) -> dict[str, Any]:
             parts.append({"image": part.digest})
         else:
             raise ValueError("a picture has no digest yet: its bytes are not in the blob store")
-    return {"role": message.role, "parts": parts}
+    return {"role": message.role, "parts": parts, **_calls(message, called)}
+
+
+def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
+    """By number, whatever their callers named them."""
+    if message.role == "tool":
+        return {"answers": called[0]}
+    return {"calls": [[call.name, call.arguments] for call in message.calls]} if message.calls else {}
 
 
 def _parameters(parameters: Parameters) -> dict[str, Any]:

@@ -23,6 +23,24 @@ def key_id() -> str:
     return f"key_{secrets.token_hex(8)}"
 
 
+def file_id() -> str:
+    """With a hyphen, as OpenAI's begin: some clients look for it."""
+    return f"file-{secrets.token_hex(16)}"
+
+
+def batch_id() -> str:
+    return f"batch_{secrets.token_hex(16)}"
+
+
+def endpoint_id() -> str:
+    return f"wh_{secrets.token_hex(16)}"
+
+
+def test_id() -> str:
+    """Of one test of an endpoint."""
+    return f"test_{secrets.token_hex(16)}"
+
+
 def token() -> str:
     """A claim's fence: made by the claimer, so a repeated claim call is recognised."""
     return secrets.token_hex(16)

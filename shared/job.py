@@ -89,7 +89,8 @@ class JobView:
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
-    one tries again.
+    one tries again, `response` (JSON) is what it tells as one of OpenAI's responses, None where it is none.
+    What is not `stored` is forgotten when its end was told.
     """
 
     id: str
@@ -115,6 +116,8 @@ class JobView:
     finish_by_ms: int | None = None
     schedule_at_ms: int | None = None
     retry_of: str | None = None
+    response: str | None = None
+    stored: bool = True
     last_event: int = 0
     hook: Hook | None = None
 
@@ -127,10 +130,10 @@ class JobView:
 class Event:
     """One entry of a job's stream. Ids increase by one from 1 and never repeat.
 
-    `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, and `logprobs`
-    (see `shared.logprobs`) where they were asked for; `queued`, `running` `{"attempt": n}` and `requeued`
-    `{"reason": str}` say where the run stands; the last event is `succeeded`, `failed`
-    `{"code", "message", ...}` or `cancelled`.
+    `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, `logprobs` (see
+    `shared.logprobs`) where they were asked for, and of several answers which `choice` it is; `queued`,
+    `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run stands; the last event is
+    `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
     """
 
     id: int

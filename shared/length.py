@@ -4,13 +4,12 @@ How many tokens a prompt has only its model's worker knows; long texts cost it m
 """
 
 from shared.errors import CallerError
-from shared.request import Request, Text
+from shared.request import Request
 
 
 def check_text(request: Request, limit_kb: int) -> None:
     """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together."""
-    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, Text))
-    if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
+    if sum(len(text.encode()) for text in request.texts) > limit_kb * 1024:
         message = f"The request's texts are longer than {limit_kb} KiB together."
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 

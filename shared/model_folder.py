@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.calls.syntax import Known, syntax_of
+
 SLOW_DISK = 100_000_000
 """Bytes a second; what a load really took replaces the guess."""
 
@@ -14,7 +16,7 @@ TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_co
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """`samples` and `has_chat_template` are None where the folder does not say.
+    """`samples`, `has_chat_template` and `tools` (see `Lane`) are None where the folder does not say.
 
     `load_guess_s` is what a first load may take where nothing was ever measured: its bytes off a slow disk.
     """
@@ -23,6 +25,7 @@ class ModelFolder:
     load_guess_s: float = 1.0
     samples: bool | None = None
     has_chat_template: bool | None = None
+    tools: Known | None = None
 
 
 def read_folder(source: str) -> ModelFolder:
@@ -32,21 +35,26 @@ def read_folder(source: str) -> ModelFolder:
         return ModelFolder()
     files = tuple(f for f in folder.rglob("*") if f.is_file())
     generation = _json(folder / "generation_config.json")
+    template = _template(folder)
     return ModelFolder(
         files=files,
         load_guess_s=max(1.0, sum(f.stat().st_size for f in files) / SLOW_DISK),
         samples=None if generation is None else bool(generation.get("do_sample", False)),
-        has_chat_template=_has_chat_template(folder),
+        has_chat_template=None if template is None else bool(template),
+        tools=None if template is None else syntax_of(template),
     )
 
 
-def _has_chat_template(folder: Path) -> bool | None:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    held = [_json(folder / name) for name in TEMPLATE_HOLDERS]
-    if any(config.get("chat_template") for config in held if config):
-        return True
-    return None if held[-1] is None else False
+def _template(folder: Path) -> str | None:
+    """The chat template, or several behind each other; "" for none, None where the folder does not say."""
+    try:
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        held = [_json(folder / name) for name in TEMPLATE_HOLDERS]
+    found = next((config["chat_template"] for config in held if config and config.get("chat_template")), None)
+    if found is None:
+        return None if held[-1] is None else ""
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

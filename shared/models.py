@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from shared.calls.syntax import Known
 from shared.errors import CallerError
 from shared.model_folder import ModelFolder, read_folder
 from shared.request import Frozen
@@ -30,8 +31,8 @@ class Model(Frozen):
     )
     source: str = Field("", description="Hub id or folder; relative folders are relative to the models file.")
     revision: str = Field("main", description="Hub revision; part of the request hash.")
-    engine: Literal["auto", "continuous", "echo", "sequential"] = Field(
-        "auto", description="auto = the best that fits the model."
+    engine: Literal["auto", "continuous", "echo", "sequential", "vllm"] = Field(
+        "auto", description="auto = the best of ours that fits the model."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -112,6 +113,11 @@ class Model(Frozen):
     def has_chat_template(self) -> bool | None:
         """Whether chats can be rendered for the model, as far as its folder says."""
         return True if self.engine == "echo" else self.folder.has_chat_template
+
+    @property
+    def tools(self) -> Known | None:
+        """The form in which the model calls functions, as far as its folder says; "" for none."""
+        return "hermes" if self.engine == "echo" else self.folder.tools
 
 
 class Models:

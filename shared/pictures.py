@@ -21,6 +21,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_BARE = frozenset({0x01, 0xD8})
+JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 # Far above what encoders write; a file beyond them was made to keep a parser busy.
 MAX_JPEG_SEGMENTS = 4_096
@@ -30,24 +31,43 @@ MAX_PNG_CHUNKS = 100_000
 PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 PNG_PALETTE = 3
 MAX_GIF_BLOCKS = 200_000
+# How often a decoder may go over the largest pictures; encoders write ten scans or so.
+LARGEST_SCANS = 20
+# What a decoder holds of each pixel: Pillow four bytes, as of all its pictures, and libwebp that many copies.
+PILLOW_BYTES, WEBP_BYTES = 4, 20
+# Of a decoder's memory, what is not pixels: the file and metadata.
+BESIDE_PIXELS_MB = 24
 
 
 @dataclass(frozen=True)
 class PictureInfo:
     """Size in pixels as stored: an EXIF orientation may still swap width and height.
 
-    `param` names where in the request the picture stood.
+    `coefficients` are bytes that a JPEG's decoder keeps of each pixel until the last scan; `param` names
+    where in the request the picture stood.
     """
 
     format: PictureFormat
     width: int
     height: int
     scans: int = 1
+    coefficients: float = 0.0
     param: str | None = field(default=None, compare=False)
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def work(self) -> int:
+        """Pixels that the decoder goes over."""
+        return self.pixels * self.scans
+
+    @property
+    def memory(self) -> int:
+        """Bytes that decoding it takes, about."""
+        each = WEBP_BYTES if self.format == "WEBP" else PILLOW_BYTES + self.coefficients
+        return int(self.pixels * each)
 
 
 class MalformedError(Exception):
@@ -80,12 +100,16 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
         message = f"The request has {len(infos)} pictures; at most {limits.max_count} are accepted."
         raise CallerError("invalid_image", message, param=infos[limits.max_count].param)
     sums = [pixels / 1e6 for pixels in accumulate(info.pixels for info in infos)]
-    for info, megapixels in zip(infos, sums, strict=True):
+    work = accumulate(info.work / 1e6 for info in infos)
+    for info, megapixels, passes in zip(infos, sums, work, strict=True):
         if megapixels > limits.max_megapixels_request:
             message = (
                 f"The request's pictures have {sums[-1]:.1f} megapixels together; "
                 f"at most {limits.max_megapixels_request:g} are accepted."
             )
+            raise CallerError("invalid_image", message, param=info.param)
+        if passes > limits.max_megapixels_request * LARGEST_SCANS:
+            message = "The request's pictures have too many scans for their size together."
             raise CallerError("invalid_image", message, param=info.param)
 
 
@@ -111,6 +135,11 @@ def _check(info: PictureInfo, limits: PictureSettings) -> None:
         raise MalformedError(f"it has {size}; one side may be at most {limits.max_ratio:g} times the other")
     if info.scans > limits.max_jpeg_scans:
         raise MalformedError(f"it has {info.scans} scans; at most {limits.max_jpeg_scans} are accepted")
+    if info.work > limits.max_megapixels * 1e6 * LARGEST_SCANS:
+        raise MalformedError(f"it has {info.scans} scans, too many for {size}")
+    if info.memory > (limits.decode_memory_mb - BESIDE_PIXELS_MB) * 2**20:
+        taken = f"{info.memory / 2**20:.0f} MiB, more than a decoder may have"
+        raise MalformedError(f"decoding {size} of this kind takes {taken}")
 
 
 def _number(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
@@ -121,18 +150,31 @@ def _number(data: bytes, at: int, length: int, order: Literal["big", "little"]) 
 
 def _read_jpeg(data: bytes) -> PictureInfo:
     """ITU-T T.81 annex B. Ends at the first end marker: an MPO's further pictures follow it."""
-    size: tuple[int, int] | None = None
+    frame: tuple[int, int] | None = None
     scans = 0
     for marker, body in _jpeg_segments(data):
         if marker == JPEG_SCAN:
             scans += 1
         elif marker in JPEG_FRAMES:
-            if size:
+            if frame:
                 raise MalformedError("it has two frame headers")
-            size = _number(data, body + 5, 2, "big"), _number(data, body + 3, 2, "big")
-    if not size or not scans:
+            frame = marker, body
+    if not frame or not scans:
         raise MalformedError("it holds no picture data")
-    return PictureInfo("JPEG", *size, scans)
+    marker, body = frame
+    width, height = _number(data, body + 5, 2, "big"), _number(data, body + 3, 2, "big")
+    held = 0.0 if marker in JPEG_SEQUENTIAL and scans == 1 else _jpeg_coefficients(data, body)
+    return PictureInfo("JPEG", width, height, scans, held)
+
+
+def _jpeg_coefficients(data: bytes, body: int) -> float:
+    """Bytes a pixel: two for each component, less where it has fewer samples than the picture has pixels."""
+    sampling = [data[body + 9 + 3 * number] for number in range(data[body + 7])]
+    across, down = [factor >> 4 for factor in sampling], [factor & 15 for factor in sampling]
+    most = max(across, default=0) * max(down, default=0)
+    if not most:
+        raise MalformedError("its frame header is damaged")
+    return 2 * sum(x * y for x, y in zip(across, down, strict=True)) / most
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from shared.calls.syntax import Syntax
 from shared.logprobs import Logprobs
 
 
@@ -13,19 +14,23 @@ class Piece:
 
     `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
     characters are complete, never dropped. `logprobs` are those of the tokens whose text begins in what is
-    out now and were not told before, None where nobody asked for them.
+    out now and were not told before, None where nobody asked for them. `choice` says which of several answers
+    it is part of, None where one was asked for; `syntax` in which form calls of functions may stand in it.
     """
 
     start: int
     text: str
     ids: tuple[int, ...]
     logprobs: Logprobs | None = None
+    choice: int | None = None
+    syntax: Syntax | None = None
 
 
 def joined(pieces: Sequence[Piece]) -> Piece | None:
-    """Pieces that follow one another as one; None for none."""
+    """Pieces of one answer that follow one another as one; None for none."""
     if not pieces:
         return None
     text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)
     told = [p.logprobs for p in pieces if p.logprobs is not None]
-    return Piece(pieces[0].start, text, ids, tuple(chain.from_iterable(told)) if told else None)
+    logprobs = tuple(chain.from_iterable(told)) if told else None
+    return Piece(pieces[0].start, text, ids, logprobs, pieces[0].choice, pieces[0].syntax)

@@ -1,5 +1,6 @@
 """The parts of a Redis URL. No error's text ever holds the URL: it may hold a password."""
 
+from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import SecretStr
@@ -23,7 +24,11 @@ def database(parts: SplitResult) -> int:
     return int(parse_qs(parts.query).get("db", [parts.path.strip("/") or "0"])[0])
 
 
-def with_database(parts: SplitResult, number: int) -> str:
-    """The same server, another database."""
-    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name != "db"])
-    return urlunsplit(parts._replace(path=f"/{number}", query=query))
+def to_connect(parts: SplitResult, number: int, tls: Mapping[str, str]) -> str:
+    """One database of the server, with what its clients are to know of TLS (`ssl_ca_certs`, …).
+
+    Whether the server's certificate is asked for stands there in any case: Celery speaks no TLS without.
+    """
+    said = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+    asked = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(asked | said | dict(tls))))

@@ -4,6 +4,8 @@ Two requests that ask for the same computation are equal here whatever wire they
 one request hash (`shared.hashing`).
 """
 
+import hashlib
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -12,6 +14,8 @@ MOST_PICTURES = 256
 """No installation's `pictures.max_count` is higher, so no dialect reads on behind as many."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
+MOST_CHOICES = 8
+MOST_FUNCTIONS = 128
 
 
 class Frozen(BaseModel):
@@ -28,7 +32,8 @@ class Text(Frozen):
 
 
 class Image(Frozen):
-    """A picture in one of three stages: bytes just received, a URL to fetch, or a digest in the blob store.
+    """A picture in one of four stages: bytes just received, the id of a file of the caller's, a URL to fetch,
+    or a digest in the blob store.
 
     Only url and digest are ever serialised; `param` names where in the caller's body the picture stood.
     """
@@ -37,18 +42,72 @@ class Image(Frozen):
     digest: str | None = None
     url: str | None = None
     data: bytes | None = Field(default=None, exclude=True, repr=False)
+    file: str | None = Field(default=None, exclude=True)
     param: str = Field(default="", exclude=True)
 
 
 Part = Annotated[Text | Image, Field(discriminator="type")]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class Call(Frozen):
+    """A function that an assistant called: `arguments` is a JSON object as text.
+
+    `id` is what its caller knows it by, which no model is shown.
+    """
+
+    id: str
+    name: str
+    arguments: str
 
 
 class Message(Frozen):
-    """One turn of the conversation."""
+    """One turn of the conversation. An assistant's may call functions.
+
+    `answers` is the id of the call whose result a tool's turn tells, `param` where in the caller's body that
+    stood.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    calls: tuple[Call, ...] = Field(default=(), exclude_if=lambda calls: not calls)
+    answers: str | None = None
+    param: str = Field(default="", exclude=True)
+
+
+class Function(Frozen):
+    """What a model may call. `parameters` is a JSON Schema as text, with its keys in the caller's order.
+
+    `held` is the schema that the arguments of a call are held to, None where the model writes what it likes.
+    """
+
+    name: str
+    description: str | None = None
+    parameters: str
+    held: str | None = None
+
+
+class Tools(Frozen):
+    """The functions that a model is shown. It calls some of them or answers in words.
+
+    With `required` it has to call one, the one that is `named` where one is; without `parallel` it calls one
+    at most.
+    """
+
+    functions: tuple[Function, ...] = Field(min_length=1, max_length=MOST_FUNCTIONS)
+    required: bool = False
+    named: str | None = None
+    parallel: bool = True
+
+    @property
+    def held(self) -> bool:
+        """Whether the answer has to be held to the form of a call."""
+        return self.required or not self.parallel or any(f.held is not None for f in self.functions)
+
+    @property
+    def callable(self) -> tuple[Function, ...]:
+        """Those that may be called."""
+        return tuple(f for f in self.functions if self.named in (None, f.name))
 
 
 def _by_id(biases: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
@@ -79,7 +138,8 @@ class Format(Frozen):
 class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides.
 
-    `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none.
+    `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
+    is how many answers are wanted; None for one.
     """
 
     max_new_tokens: int | None = Field(default=None, ge=1)
@@ -98,6 +158,14 @@ class Parameters(Frozen):
     stop_token_ids: StopIds | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20)
     format: Format | None = None
+    n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
+
+    def of_choice(self, number: int) -> "Parameters":
+        """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""
+        if self.seed is None or not number:
+            return self
+        dice = hashlib.sha256(f"{self.seed} {number}".encode("ascii")).digest()
+        return self.model_copy(update={"seed": int.from_bytes(dice[:8], signed=True)})
 
     def samples(self, model_default: bool) -> bool:
         """Whether tokens are drawn at random; `model_default` is the generation config's do_sample.
@@ -123,9 +191,19 @@ class Request(Frozen):
     model: str
     messages: tuple[Message, ...] = Field(min_length=1)
     parameters: Parameters = Parameters()
+    tools: Tools | None = None
     continue_final: bool = False
     raw: bool = False
     named: dict[str, str] = Field(default_factory=dict, exclude=True)
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """All that a model reads of it, pictures apart."""
+        for message in self.messages:
+            yield from (part.text for part in message.parts if isinstance(part, Text))
+            yield from (f"{call.name} {call.arguments}" for call in message.calls)
+        for shown in self.tools.functions if self.tools else ():
+            yield f"{shown.name} {shown.description or ''} {shown.parameters}"
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -136,6 +214,10 @@ class Request(Frozen):
     def digests(self) -> tuple[str, ...]:
         """The pictures that are in the blob store, each once."""
         return tuple(dict.fromkeys(i.digest for i in self.images if i.digest))
+
+    def without_bytes(self) -> "Request":
+        """The same request for whoever goes on with it once the bytes of its pictures are stored."""
+        return self.with_images(tuple(image.model_copy(update={"data": None}) for image in self.images))
 
     def with_images(self, images: tuple[Image, ...]) -> "Request":
         """The same request with its pictures replaced, in reading order (same count)."""

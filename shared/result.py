@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from shared.calls.syntax import Syntax
 from shared.logprobs import Logprobs
 from shared.request import Frozen
 
@@ -32,12 +33,16 @@ class Usage(Frozen):
 
 
 class Result(Frozen):
-    """The answer and where it came from; times in seconds."""
+    """The answer and where it came from; times in seconds.
+
+    `syntax` is the form in which its texts may hold calls of functions, where some were shown to the model.
+    """
 
     choices: tuple[Choice, ...]
     usage: Usage
     fingerprint: str
     compute_s: float
+    syntax: Syntax | None = Field(default=None, exclude_if=lambda syntax: syntax is None)
 
     @property
     def text(self) -> str:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -20,10 +19,10 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from shared import redis_url
-from shared.addresses import may_exempt
+from shared.addresses import Reach, may_match
 from shared.api_settings import ApiSettings as ApiSettings
 from shared.api_settings import Group
+from shared.redis_settings import RedisSettings as RedisSettings
 from shared.request import MOST_PICTURES
 from shared.webhook_settings import WebhookSettings as WebhookSettings
 
@@ -34,52 +33,6 @@ CLIENT_KEY = "SIGHTLINE_API_KEY"
 
 class SettingsError(Exception):
     """A setting is wrong; the message names the variable and what was expected."""
-
-
-class RedisSettings(Group):
-    """Where the records live; the Celery broker uses another database of the same server."""
-
-    url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis >= 7.0 or Valkey, with AOF on."
-    )
-    broker_db: int | None = Field(
-        None,
-        ge=0,
-        description="Database number of the Celery broker on the same server; by default the one after the "
-        "records' own.",
-    )
-
-    full_at: float = Field(
-        0.9,
-        gt=0,
-        le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503, so that accepted work "
-        "has room to end. Without a maxmemory nothing is refused.",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _known_form(cls, value: SecretStr) -> SecretStr:
-        redis_url.split(value)
-        return value
-
-    @field_validator("broker_db")
-    @classmethod
-    def _not_the_records(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if (
-            value is not None
-            and "url" in info.data
-            and value == redis_url.database(redis_url.split(info.data["url"]))
-        ):
-            raise ValueError(f"the records are in database {value} already; the broker needs another")
-        return value
-
-    @property
-    def broker_url(self) -> str:
-        """The Celery broker's URL: the records' server, another database."""
-        parts = redis_url.split(self.url)
-        number = redis_url.database(parts) + 1 if self.broker_db is None else self.broker_db
-        return redis_url.with_database(parts, number)
 
 
 class QueueSettings(Group):
@@ -140,7 +93,21 @@ class RetentionSettings(Group):
     job_s: int = Field(
         604_800, ge=1, description="A job's own record after its end (410 once its result is gone)."
     )
+    unstored_s: int = Field(
+        3600,
+        ge=1,
+        description="How long a job with `store: false` outlives its end where nobody is told of it.",
+    )
+    event_s: int = Field(
+        691_200, ge=1, description="What GET /v1/events lists, with its answers, after it happened."
+    )
+    max_events: int = Field(
+        10_000, ge=1, description="Events that GET /v1/events lists to one caller; the oldest go first."
+    )
     idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered.")
+    file_s: int = Field(
+        2_592_000, ge=1, description="Files, and what batches write, where `expires_after` says nothing else."
+    )
 
 
 class BlobSettings(Group):
@@ -156,7 +123,9 @@ class PictureSettings(Group):
     max_megapixels: float = Field(40, gt=0, description="Largest picture in millions of pixels.")
     max_megapixels_request: float = Field(80, gt=0, description="All pictures of one request together.")
     max_mb_request: float = Field(
-        50, gt=0, description="Largest sum of the picture files that one request has fetched, in MiB."
+        50,
+        gt=0,
+        description="Largest sum of the pictures that one request has fetched, or names as files, in MiB.",
     )
     max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
     max_side: int = Field(
@@ -170,7 +139,10 @@ class PictureSettings(Group):
         5, gt=0, description="Longest one picture may take to decode before its child is ended."
     )
     decode_memory_mb: int = Field(
-        2048, ge=256, description="Address space growth allowed to a decoding child."
+        300,
+        ge=64,
+        description="Memory that a decoding child may take, in MiB; raise it with max_megapixels. Of WebP a pixel takes "
+        "20 bytes, of a progressive JPEG 6 to 12, of all else 4.",
     )
 
 
@@ -185,17 +157,25 @@ class FetchSettings(Group):
         (),
         description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
     )
+    deny: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts (with all names below them) or networks that are never contacted, comma separated.",
+    )
 
-    @field_validator("allow", mode="before")
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.allow, self.deny)
+
+    @field_validator("allow", "deny", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
 
-    @field_validator("allow")
+    @field_validator("allow", "deny")
     @classmethod
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
-            if not may_exempt(entry):
+            if not may_match(entry):
                 raise ValueError(f"{entry!r} is neither a host name (ASCII, no port) nor an IP network")
         return value
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sightline import keys, remote
+from sightline import keys, remote, webhooks
 from sightline.ask import Question, ask
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.printing import show_json, show_piece
@@ -24,6 +24,7 @@ examples:
   sightline jobs follow job_5f0c…                  print a job's answer while it is made
   sightline models pause sightline/tiny            begin none of a model's jobs for a while
   sightline keys create --name "Example Ltd"       a key for a customer, shown once
+  sightline webhooks create https://shop.example/  tell a URL of all that ends
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
 in docs/settings.md; the models are listed in models.toml. Where the service asks for API keys, commands send
@@ -65,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
     remote.add_models(commands.add_parser("models", help="pause and resume the models of a running service"))
     keys.add_keys(
         commands.add_parser("keys", help="make, list, rotate and revoke the keys of those who call")
+    )
+    webhooks.add_webhooks(
+        commands.add_parser("webhooks", help="say which URLs are told of what ends, and how that went")
     )
     _add_api(commands.add_parser("api", help="be one API process", description=API))
     for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):

@@ -8,7 +8,7 @@ import httpx
 
 from sightline.events import Sent, sent
 from sightline.exits import CommandError, Exit
-from sightline.jobs import Job, path_of
+from sightline.jobs import Job, path_of, texts
 from sightline.service import check, unreachable
 
 MOST_MISSES = 8
@@ -78,6 +78,8 @@ class Reader:
 def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], object]) -> Job:
     """The job as it ended; its text is emitted piece by piece, and noted is what else becomes of it.
 
+    Of several answers the first is told as it is made, the others at the end: a terminal shows one text.
+
     Raises CommandError as `Reader.events`.
     """
     said, standing = 0, ""
@@ -87,7 +89,7 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
             if found != standing:
                 note(found)
             standing = found
-        elif found.name == "text":
+        elif found.name == "text" and not found.data.get("choice"):
             emit(found.data["text"])
             said += len(found.data["text"])
         elif found.name == "requeued":
@@ -95,7 +97,9 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
         elif found.last:
             job = found.data["job"]
     # An answer may end without having been told in pieces.
-    emit(job["result"]["text"][said:] if "result" in job else "")
+    if "result" in job:
+        first, *others = texts(job)
+        emit("".join([first[said:], *(f"\n\n{text}" for text in others)]))
     return job
 
 

@@ -14,6 +14,11 @@ def path_of(job: str) -> str:
     return f"{PATH}/{segment(job)}"
 
 
+def texts(job: Job) -> list[str]:
+    """The answers of a job that succeeded."""
+    return [choice["text"] for choice in job["result"]["choices"]]
+
+
 def page(
     client: httpx.Client, *, status: str | None, model: str | None, limit: int, after: str | None
 ) -> Job:

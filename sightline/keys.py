@@ -15,7 +15,7 @@ from sightline.service import fetched, segment
 
 PATH = "/v1/admin/keys"
 DAY_S = 86_400
-COLUMNS = ("ID", "NAME", "CALLER", "SCOPES", "PER MINUTE", "QUEUED", "STATE")
+COLUMNS = ("ID", "NAME", "CALLER", "SCOPES", "PER MINUTE", "QUEUED", "KEPT", "STATE")
 EXAMPLES = """\
 examples:
   sightline keys create --name "Example Ltd"
@@ -61,6 +61,12 @@ def _add_create(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--max-queued", type=int, metavar="N", help="jobs that may wait for one model (default: the setting)"
     )
+    action.add_argument(
+        "--retain",
+        type=int,
+        metavar="SECONDS",
+        help="how long its jobs and answers are kept after their end (default: the settings)",
+    )
     set_action(action, _create)
 
 
@@ -76,6 +82,7 @@ def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
         "expires_at": None if arguments.days is None else time.time() + arguments.days * DAY_S,
         "requests_per_minute": arguments.per_minute,
         "max_queued": arguments.max_queued,
+        "retain_s": arguments.retain,
     }
     return _shown_once(fetched(client, "POST", PATH, body=body), arguments)
 
@@ -114,6 +121,7 @@ def _row(key: dict[str, Any], now: float) -> tuple[str, ...]:
         ",".join(key["scopes"]),
         str(key["requests_per_minute"] or "-"),
         str(key["max_queued"] or "-"),
+        f"{key['retain_s']} s" if key["retain_s"] else "-",
         _state(key, now),
     )
 

@@ -29,7 +29,8 @@ class Plan:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "http" if self.settings.api.tls_cert is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def api(self) -> Command:
         return self._command(processes.api(self.settings, "127.0.0.1", self.port), dict(os.environ))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sightline.jobs import Job
+from sightline.jobs import Job, texts
 
 COLUMNS = ("ID", "STATUS", "MODEL", "AGE", "DETAIL")
 TIMES = ("started_at", "ended_at", "schedule_at", "start_by", "finish_by")
@@ -42,7 +42,7 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def card(job: Job, now: float) -> list[str]:
-    """Everything that is known of one job, a name and its value a line; the answer last."""
+    """Everything that is known of one job, a name and its value a line; the answers last."""
     facts = [
         ("id", job["id"]),
         ("status", f"{job['status']} ({detail(job)})"),
@@ -58,7 +58,8 @@ def card(job: Job, now: float) -> list[str]:
         ("error", failure(job["error"]) if "error" in job else None),
     ]
     lines = [f"{name:<10}{plain(value)}" for name, value in facts if value is not None]
-    return [*lines, "", plain(job["result"]["text"])] if "result" in job else lines
+    answers = texts(job) if "result" in job else []
+    return [*lines, *(line for text in answers for line in ("", plain(text)))]
 
 
 def detail(job: Job) -> str:

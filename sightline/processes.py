@@ -15,8 +15,10 @@ from shared.models import Model, load_models
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
 from sightline.exits import CommandError, Exit
+from sightline.tls import check_tls, flags
 
-COURIER_THREADS = 4
+# Each job with remote pictures has one while it is fetched, which a slow origin draws out to the limit.
+COURIER_THREADS = 16
 # Beyond a model's rows, so that the next pictures are prepared while every row is busy.
 SPARE_THREADS = 2
 # Of one API process: how long and how slow a request's head may be, and its connections.
@@ -36,7 +38,8 @@ class Process:
 def api(settings: Settings, host: str, port: int) -> Process:
     argv = ("uvicorn", "--factory", "api.app:create_app", "--host", host, "--port", str(port))
     logs = ("--no-access-log", "--log-level", settings.log_level)
-    return Process("api", (*argv, *logs, *LIMITS, "--timeout-graceful-shutdown", "5"), grace_s=10)
+    tls = flags(settings.api)
+    return Process("api", (*argv, *logs, *LIMITS, *tls, "--timeout-graceful-shutdown", "5"), grace_s=10)
 
 
 def worker(settings: Settings, model: Model) -> Process:
@@ -61,7 +64,9 @@ def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) ->
 
 def become_api(host: str, port: int) -> NoReturn:
     """Raises CommandError where a setting is wrong."""
-    _become(api(_settings(), host, port))
+    settings = _settings()
+    check_tls(settings.api)
+    _become(api(settings, host, port))
 
 
 def become_worker() -> NoReturn:

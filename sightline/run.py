@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import Unavailable
 from shared.models import Models, load_models
-from shared.settings import RedisSettings, Settings, SettingsError, load_settings
+from shared.settings import Settings, SettingsError, load_settings
 from shared.store.script import connect
 from shared.store.server import Server, probe
 from shared.store.workers import forget
@@ -25,6 +25,7 @@ from sightline.sample import Sample
 from sightline.server import FLOOR, find_binary
 from sightline.service import bearer
 from sightline.supervisor import Supervisor
+from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
 RECORD_SERVER_S = 60.0
@@ -46,6 +47,7 @@ def run(port: int, data: Path) -> Exit:
         models = load_models(settings.models_file)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
+    check_tls(settings.api)
     check_port(port)
     check_memory(models.rows)
     folder = DataFolder(data)
@@ -111,7 +113,11 @@ class Runner:
         key = self._settings.api.admin_key
         headers = bearer(None if key is None else key.get_secret_value())
         async with httpx.AsyncClient(
-            base_url=plan.url, timeout=10, trust_env=False, headers=headers
+            base_url=plan.url,
+            timeout=10,
+            trust_env=False,
+            headers=headers,
+            verify=trusting(self._settings.api),
         ) as client:
             await self._ready(supervisor, client)
             keeping = asyncio.create_task(supervisor.keep())
@@ -124,7 +130,7 @@ class Runner:
 
     def _forget(self, url: str) -> None:
         """What an earlier start said of its workers is no news of ours."""
-        store = connect(RedisSettings(url=SecretStr(url)))
+        store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         for model in self._models.rows:
             forget(store, model.lane, presence=self._own_server)
 
@@ -132,12 +138,13 @@ class Runner:
         """The URL of a record server that answers: the one given, else one of our own."""
         redis = self._settings.redis
         if not self._own_server:
-            url = redis.url.get_secret_value()
-            server = await asyncio.to_thread(_given, url, "The server named by SIGHTLINE_REDIS__URL")
+            server = await asyncio.to_thread(
+                _given, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
+            )
             check_server(server)
             await asyncio.to_thread(_given, redis.broker_url, "The broker's database on that server")
             say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
-            return url
+            return redis.url.get_secret_value()
         binary = find_binary()
         own = own_server(binary, self._data, self._lock_fd)
         supervisor.start(own.command)

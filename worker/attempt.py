@@ -15,26 +15,25 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 
-from PIL.Image import Image as Picture
-
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, Unavailable
 from shared.piece import Piece
-from shared.request import Image, Request
-from shared.result import Choice, JobError, Result, Usage
+from shared.request import Request
+from shared.result import JobError, Result
 from shared.reuse import reuse_scope
 from shared.settings import Settings
-from shared.store.claims import Claim, give_back, published, settle
+from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
-from shared.store.script import Store
-from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt, Row
+from shared.store.script import Call, Store
+from worker import choices
+from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.images import Decoder
 from worker.lease import Lease, Leases, insist
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
 PREPARED_AT_ONCE = 2
-"""Requests with pictures whose pixels are in memory at the same time; a picture is up to 50 MB of them."""
+"""Requests whose pictures are prepared at the same time."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,15 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class Answered:
-    """A result, and what readers of the stream have not been given of it."""
+    """A result, and what readers of the stream have not been given of it.
+
+    `work_s` is how long it took the engine's rows, all of them together, where `result.compute_s` is how long
+    the caller waited for them.
+    """
 
     result: Result
-    rest: Piece | None
+    rest: tuple[Piece, ...]
+    work_s: float
 
 
 Outcome = Answered | JobError | Retry | GiveBack | None
@@ -113,7 +117,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
 
 def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
     claim = lease.claim
-    text, tokens = published(bench.store, claim.id) if claim.published else ("", ())
+    said = published(bench.store, claim.id) if claim.published else {}
     if claim.mixed:
         return JobError(
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
@@ -122,46 +126,30 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
     grammar = bench.engine.grammar(request)
     with bench.preparing if request.images else nullcontext():
         started = time.monotonic()
-        prompt = _prepared(bench, request, claim.caller)
+        prompt = _prepared(bench, request, claim)
         prepared_s = time.monotonic() - started
-    channel = bench.publisher.channel(lease)
-    row = Row(prompt, request.parameters, channel.emit, lease.cancel, tokens, text, grammar)
-    finish = bench.engine.generate(row)
-    choice = Choice(
-        text=finish.text, finish_reason=finish.reason, score=finish.score, logprobs=finish.logprobs
-    )
-    result = Result(
-        choices=(choice,),
-        usage=Usage(
-            prompt_tokens=prompt.tokens,
-            completion_tokens=len(finish.ids),
-            image_tokens=prompt.image_tokens,
-            cached_tokens=finish.cached_tokens,
-        ),
-        fingerprint=bench.engine.fingerprint,
-        compute_s=round(prepared_s + finish.compute_s, 6),
-    )
-    return Answered(result, channel.rest())
+    channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax)
+    rows = choices.rows(prompt, request.parameters, grammar, channels, said)
+    finishes = choices.generated(bench.engine, rows)
+    result = choices.result(bench.engine, prompt, finishes, prepared_s)
+    rest = tuple(piece for channel in channels if (piece := channel.rest()))
+    return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
-def _prepared(bench: Bench, request: Request, caller: str) -> Prompt:
+def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
-    pictures = [_decoded(bench, image, place) for place, image in enumerate(request.images)]
-    scope = reuse_scope(caller, shared=bench.settings.queue.share_answers)
-    return bench.engine.prepare(request, pictures, scope)
-
-
-def _decoded(bench: Bench, image: Image, place: int) -> Picture:
-    return bench.decoder.decode(bench.blobs.read(image.digest or ""), f"images[{place}]")
+    files = [bench.blobs.read(image.digest or "") for image in request.images]
+    shared = bench.settings.queue.share_answers
+    scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
+    with bench.decoder.decoded(files) as pictures:
+        return bench.engine.prepare(request, pictures, scope)
 
 
 def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, Answered | JobError):
-        ended, rest = (outcome.result, outcome.rest) if isinstance(outcome, Answered) else (outcome, None)
-        call = settle(bench.settings, claim, ended, fingerprint=bench.engine.fingerprint, rest=rest)
-        insist(bench.store.run, call, lease)
+        insist(bench.store.run, _settling(bench, claim, outcome), lease)
     elif isinstance(outcome, Retry | GiveBack):
         error = outcome.error if isinstance(outcome, Retry) else None
         reason = outcome.reason if isinstance(outcome, GiveBack) else "attempt_failed"
@@ -170,3 +158,17 @@ def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
         lane = insist(bench.store.run, back, lease)
         if lane:
             bench.nudger.send(lane)
+
+
+def _settling(bench: Bench, claim: Claim, outcome: Answered | JobError) -> Call[Settled]:
+    print_ = bench.engine.fingerprint
+    if isinstance(outcome, JobError):
+        return settle(bench.settings, claim, outcome, fingerprint=print_)
+    return settle(
+        bench.settings,
+        claim,
+        outcome.result,
+        fingerprint=print_,
+        rest=outcome.rest,
+        work_s=outcome.work_s,
+    )

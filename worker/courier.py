@@ -1,4 +1,4 @@
-"""The courier: `celery -A worker.courier worker --pool=threads -c 4 -Q intake`.
+"""The courier: `celery -A worker.courier worker --pool=threads -c 16 -Q intake`.
 
 Fetches remote pictures and calls webhooks, so that model workers need no way out to the internet, and keeps
 the maintenance thread.
@@ -38,7 +38,7 @@ class Courier:
         self.intake = Intake(config, load_models(config.models_file), store, nudger, blobs, leases, worker)
         self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
-        self.postman = Postman(config, store)
+        self.postman = Postman(config, store, blobs)
 
     def open(self) -> None:
         self.heartbeat.start({})

@@ -11,8 +11,11 @@ from shared.addresses import Target, check_url
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from worker.outbound import Allowance, OriginError, Resolver, connect, header, read_head, receive, resolve
+from worker.turns import Turns
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HOSTS = Turns(8)
+"""Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
 
 
 class Answer(NamedTuple):
@@ -37,8 +40,11 @@ def fetch(
     """
     try:
         for _ in range(settings.max_redirects + 1):
-            target = check_url(url, settings.allow, param)
-            with connect(target, settings.allow, resolver, allowance, param) as connection:
+            target = check_url(url, settings.reach, param)
+            with (
+                HOSTS.at(target.host, allowance.left()),
+                connect(target, settings.reach, resolver, allowance, param) as connection,
+            ):
                 answer = _exchange(connection, target, max_bytes, allowance)
             if answer.location is None:
                 return answer.body

@@ -21,6 +21,7 @@ from shared.store.workers import State, beat
 from worker.exits import Exit
 from worker.hearing import Hearing
 from worker.lease import Leases
+from worker.record import Record
 from worker.stall import Progress, Stall
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 class Watched(Progress, Protocol):
     """An engine, as far as a beat looks at it."""
+
+    rows: int
 
     @property
     def reused(self) -> Reused | None: ...
@@ -44,6 +47,7 @@ class Heartbeat:
         self._lane = lane
         self._state: State = "loading"
         self._fingerprint = ""
+        self._record = Record(leases)
         self._engine: Watched | None = None
         self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
         self._hearing: Hearing | None = None
@@ -58,6 +62,7 @@ class Heartbeat:
     def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
         """The model is loaded; from now on its engine is watched."""
         self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
+        self._record.rows = engine.rows
         self._say(facts)
 
     def watch(self, hearing: Hearing) -> None:
@@ -115,6 +120,7 @@ class Heartbeat:
                     state=self._state,
                     fingerprint=self._fingerprint,
                     facts=facts,
+                    record=self._record.now(),
                 )
             )
 

@@ -2,16 +2,18 @@
 
 Neither bytes nor pixels bound the time a decoder takes, and a thread cannot be stopped, so each picture is
 decoded in a process of its own (`worker.pixels`), killed at its time limit and replaced: a hostile file costs
-one restart, never the worker with its model.
+one restart, never the worker with its model. Bounded as well is the memory of all children together, and how
+many pixels this process holds.
 """
 
+import math
 import queue
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,12 +21,16 @@ from PIL import Image
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError, InternalError
-from shared.pictures import PictureInfo, inspect
+from shared.pictures import PictureInfo, check_request, inspect
 from shared.settings import PictureSettings
 from worker.pixels import READY, REPLY, REQUEST
+from worker.room import Room
+from worker.shrinking import sizes
 
 CHILDREN = 4
 START_LIMIT_S = 60.0
+# Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
+CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 
 class UndecodableError(Exception):
@@ -37,17 +43,17 @@ class Child:
     def __init__(self, limits: PictureSettings) -> None:
         self._limit_s = limits.decode_limit_s
         most_pixels = int(limits.max_megapixels * 1e6)
-        arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels, limits.max_side)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels)
         self._channel, theirs = socket.socketpair()
         with theirs:
-            # An empty environment: no secret of ours is in reach of a decoder that a stranger may subvert.
+            # No environment of ours: no secret is in reach of a decoder that a stranger may subvert.
             # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
             self._process = subprocess.Popen(  # noqa: S603 - our own module, no caller's text
                 [sys.executable, "-W", "ignore", "-m", "worker.pixels", *map(str, arguments)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd=Path(__file__).parents[1],
-                env={},
+                env=CHILD_ENV,
                 start_new_session=True,
             )
         self._await_ready()
@@ -56,12 +62,13 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, info: PictureInfo, data: bytes) -> Picture:
-        """Decode within the time limit. Raises UndecodableError; the child may be dead then."""
+    def decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
+        """Shrunk to `size`, within the time limit. Raises UndecodableError; the child may be dead then."""
         self._end = time.monotonic() + self._limit_s
+        head = REQUEST.pack(info.format.encode(), info.width, info.height, *size, len(data))
         try:
             self._channel.settimeout(self._limit_s)
-            self._channel.sendall(REQUEST.pack(info.format.encode(), info.width, info.height, len(data)))
+            self._channel.sendall(head)
             self._channel.sendall(data)
             width, height = REPLY.unpack(self._receive(REPLY.size))
             pixels = self._receive(width * height * 3)
@@ -121,19 +128,28 @@ class Decoder:
         self._closed = threading.Event()
         for _ in range(CHILDREN):
             self._places.put(None)
+        self._memory = Room(limits.decode_memory_mb * 2**20)
+        self._pixels = Room(limits.max_side**2)
 
-    def decode(self, data: bytes, param: str | None) -> Picture:
-        """The picture in RGB, loaded, its longer side at most `max_side` pixels.
+    @contextmanager
+    def decoded(self, files: Sequence[bytes]) -> Iterator[list[Picture]]:
+        """A request's pictures in RGB, loaded and shrunk (`worker.shrinking`). Waits while others' are many.
 
-        Raises CallerError (`invalid_image`, `payload_too_large`).
+        Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
         """
-        info = inspect(data, self._limits, param)
-        with self._borrowed_child() as child:
+        infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
+        check_request(infos, self._limits)
+        wanted = sizes(infos, self._limits.max_side)
+        with self._pixels.taking(sum(map(math.prod, wanted))):
+            yield list(map(self._decode, infos, wanted, files))
+
+    def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
+        with self._memory.taking(info.memory), self._borrowed_child() as child:
             try:
-                return child.decode(info, data)
+                return child.decode(info, size, data)
             except UndecodableError as reason:
                 message = f"The picture could not be decoded: {reason}."
-                raise CallerError("invalid_image", message, param=param) from None
+                raise CallerError("invalid_image", message, param=info.param) from None
 
     def close(self) -> None:
         """End the children; nothing can be decoded afterwards."""

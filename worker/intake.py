@@ -5,9 +5,10 @@ The same claim, lease and rescue as a run's attempt; the work is a job that has 
 
 import json
 import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from shared import ids
@@ -27,8 +28,8 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from worker.fetch import fetch
+from worker.haul import LARGE_AT_ONCE, Haul
 from worker.lease import Lease, Leases, insist
-from worker.outbound import Allowance
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8
@@ -46,6 +47,7 @@ class Intake:
     blobs: Blobs
     leases: Leases
     worker: str
+    large: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(LARGE_AT_ONCE))
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -84,25 +86,29 @@ class Intake:
     def _fetched(self, lease: Lease) -> Request:
         """The claim's request with all its pictures in the blob store; they are fetched at the same time."""
         request, limits = Request.model_validate_json(lease.claim.request), self.settings.pictures
+        named = [(image.url, f"images[{place}]") for place, image in enumerate(request.images) if image.url]
         places: dict[str, str] = {}
-        for place, image in enumerate(request.images):
-            if image.url:
-                places.setdefault(image.url, f"images[{place}]")
-        allowance = Allowance(self.settings.fetch.limit_s, int(limits.max_mb_request * 2**20), lease.cancel)
+        for url, param in named:
+            places.setdefault(url, param)
+        most = int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-        try:
-            found = list(pool.map(partial(self._held, lease.claim.id, allowance), places, places.values()))
-        finally:
-            # Not waited for: after one picture's failure the others end with the allowance.
-            pool.shutdown(wait=False, cancel_futures=True)
-        check_request([info for _, info in found], limits)
-        names = {url: name for url, (name, _) in zip(places, found, strict=True)}
-        return request.with_images(tuple(Image(digest=names[i.url]) if i.url else i for i in request.images))
+        with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large) as haul:
+            try:
+                held = list(pool.map(partial(self._held, lease.claim.id, haul), places, places.values()))
+            finally:
+                # Not waited for: after one picture's failure the others end with the haul.
+                pool.shutdown(wait=False, cancel_futures=True)
+        found = dict(zip(places, held, strict=True))
+        # Each as often as it is shown: a model sees a picture that is named twice twice.
+        check_request([replace(found[url][1], param=param) for url, param in named], limits)
+        return request.with_images(
+            tuple(Image(digest=found[i.url][0]) if i.url else i for i in request.images)
+        )
 
-    def _held(self, job: str, allowance: Allowance, url: str, param: str) -> tuple[str, PictureInfo]:
+    def _held(self, job: str, haul: Haul, url: str, param: str) -> tuple[str, PictureInfo]:
         """Fetch one picture into the blob store; its digest and size."""
         limits = self.settings.pictures
-        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, allowance)
+        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
         info, name = inspect(body, limits, param), digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)

@@ -136,6 +136,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
             "samples": "1" if facts.samples else "0",
             "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",
+            "tools": facts.tools or "none",
         },
         engine,
     )

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 import h11
 
-from shared.addresses import IPAddress, Target, may_connect
+from shared.addresses import IPAddress, Reach, Target, may_connect
 from shared.errors import CallerError
 
 CHUNK = 65_536
@@ -64,7 +64,7 @@ def resolve(host: str, port: int) -> list[IPAddress]:
 
 
 def connect(
-    target: Target, allow: tuple[str, ...], resolver: Resolver, allowance: Allowance, param: str | None
+    target: Target, reach: Reach, resolver: Resolver, allowance: Allowance, param: str | None
 ) -> socket.socket:
     """A connection to a checked address of `target`, TLS included.
 
@@ -72,7 +72,7 @@ def connect(
     """
     addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
     # One bad answer condemns all: a name that mixes them is a rebinding attempt, not an honest host.
-    if not all(may_connect(ip, target.host, allow) for ip in addresses):
+    if not all(may_connect(ip, target.host, reach) for ip in addresses):
         message = "The URL's host has an address that is not public."
         raise CallerError("invalid_image_url", message, param=param)
     return _connect(target, addresses, allowance)
@@ -99,8 +99,9 @@ def receive(connection: socket.socket, allowance: Allowance) -> bytes:
 
 
 def header(response: h11.Response, name: bytes) -> str:
+    """All of its lines, as if they were one (RFC 9110, section 5.3)."""
     found = [value for key, value in response.headers if key == name]
-    return found[0].decode("utf-8", "replace").strip() if found else ""
+    return b", ".join(found).decode("utf-8", "replace").strip()
 
 
 def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:

@@ -1,18 +1,21 @@
 """The child process that decodes: a stranger's bytes in on one socket, RGB pixels out.
 
-Run as `python -m worker.pixels <limit_s> <memory_mb> <max_pixels> <max_side>` with a socket as standard
-input, by `worker.images`. It holds no secrets, may be killed at any moment, and ends when its parent's end of
-the socket closes. It imports nothing of the project, so it starts in about a tenth of a second.
+Run as `python -m worker.pixels <limit_s> <memory_mb> <max_pixels>` with a socket as standard input, by
+`worker.images`. It holds no secrets, may be killed at any moment, and ends when its parent's end of the
+socket closes. It imports nothing of the project, so it starts in about a tenth of a second.
 """
 
 import io
+import math
 import resource
 import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import (
     GifImagePlugin,
@@ -23,20 +26,22 @@ from PIL import (
     PngImagePlugin,
     WebPImagePlugin,
 )
-from PIL.Image import Transpose
+from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
 # Named so that Pillow needs to import no further format at the first picture, when memory is limited.
 PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 
 READY = b"R"
-# Format, announced width and height, bytes that follow.
-REQUEST = struct.Struct("!4sIII")
+# Format, announced width and height, wanted width and height, bytes that follow.
+REQUEST = struct.Struct("!4sIIIII")
 # Width and height, then width * height * 3 bytes; 0 and 0: it could not be decoded.
 REPLY = struct.Struct("!II")
 
-# Fast steps first, down to this many times the wanted size; more cannot be told from none (Pillow's manual).
-REDUCING_GAP = 3.0
+# Pixels whose colours are converted at a time: each step makes a copy of them.
+STRIP = 2**20
+# To each side of a pixel of the result, so many of its own widths does bicubic resampling look.
+REACH = 2
 ORIENTATION = 0x0112
 TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -51,20 +56,78 @@ TURNS = {
 KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "I;16B": 1 / 256, "RGB;16B": 1 / 256}
 
 
-def to_rgb(image: ImageFile) -> Image.Image:
-    """The first frame as a viewer shows it on white: upright, 8 bits, sRGB, opaque."""
+def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
+    """The first frame as a viewer shows it on white: 8 bits, sRGB, opaque, shrunk to `size`; not yet turned.
+
+    Strip by strip, so that beside the decoded picture there is only the result.
+    """
     _scale_key(image)
     image.load()
-    turn = _turn(image)
-    profile = image.info.get("icc_profile")
-    colour, alpha = _split(_eight_bits(image))
-    colour = _to_srgb(colour, profile) if profile else colour
-    rgb = colour.convert("RGB")
-    if alpha:
-        white = Image.new("RGB", rgb.size, "white")
-        white.paste(rgb, mask=alpha)
-        rgb = white
-    return rgb.transpose(turn) if turn is not None else rgb
+    colours = Colours(image.info.get("icc_profile"))
+    whole = Image.new("RGB", size)
+    for top, bottom in _strips(image, size[1]):
+        whole.paste(_strip(image, size, top, bottom, colours), (0, top))
+    return whole
+
+
+def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
+    """First row and row behind the last of each piece of the result."""
+    rows = max(1, STRIP // image.width * height // image.height)
+    return ((top, min(top + rows, height)) for top in range(0, height, rows))
+
+
+def _strip(
+    image: Image.Image, size: tuple[int, int], top: int, bottom: int, colours: "Colours"
+) -> Image.Image:
+    """Rows of the result, the same as if the whole picture had been resized."""
+    width, height = size
+    scale = image.height / height
+    reach = 0 if image.size == size else math.ceil(REACH * max(1.0, scale)) + 1
+    above = max(0, math.floor(top * scale) - reach)
+    below = min(image.height, math.ceil(bottom * scale) + reach)
+    colour, alpha = _split(_eight_bits(image.crop((0, above, image.width, below))))
+    if alpha is not None:
+        # What is transparent has colours too, which must not run into those beside it.
+        colour = _on_white(colours.to_srgb(colour), alpha)
+    # Rounding may put the end behind the last row, which Pillow refuses.
+    box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
+    rows = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
+    return rows if alpha is not None else colours.to_srgb(rows)
+
+
+def _on_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
+    white = Image.new("RGB", colour.size, "white")
+    white.paste(colour, mask=alpha)
+    return white
+
+
+class Colours:
+    """Colours of a mode that a profile can apply to (L, RGB, CMYK), to sRGB."""
+
+    def __init__(self, profile: bytes | None) -> None:
+        self._profile = profile
+        self._transform: ImageCms.ImageCmsTransform | None = None
+
+    def to_srgb(self, colour: Image.Image) -> Image.Image:
+        """By the embedded profile; one that is broken or for another mode is ignored, as browsers do."""
+        if self._profile is None:
+            return colour.convert("RGB")
+        try:
+            if self._transform is None:
+                self._transform = self._made(self._profile, colour.mode)
+            turned = None if self._transform is None else ImageCms.applyTransform(colour, self._transform)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+            turned = None
+        if turned is None:
+            self._profile = None
+        return (turned or colour).convert("RGB")
+
+    def _made(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+        """None where the picture is in sRGB already."""
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(source):
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
 
 
 def _scale_key(image: ImageFile) -> None:
@@ -96,7 +159,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in a mode a profile can apply to (L, RGB, CMYK), and transparency."""
+    """Colours in a mode that a profile can apply to, and transparency."""
     alpha = None
     if image.has_transparency_data:
         alpha = (image if "A" in image.getbands() else image.convert("RGBA")).getchannel("A")
@@ -107,51 +170,49 @@ def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), alpha
 
 
-def _to_srgb(colour: Image.Image, profile: bytes) -> Image.Image:
-    """Apply the embedded profile; one that is broken or meant for another mode is ignored, as browsers do."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return colour
-        turned = ImageCms.profileToProfile(colour, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return colour
-    return turned or colour
+def decode(kind: str, size: tuple[int, int], wanted: tuple[int, int], data: bytes) -> Image.Image:
+    """Decode bytes whose headers announced `size`, shrink them to `wanted` and turn them upright.
 
-
-def decode(kind: str, width: int, height: int, data: bytes, max_side: int) -> Image.Image:
-    """Decode bytes whose headers announced `width` x `height`, and shrink what is longer than `max_side`.
-
-    An image processor may pad a picture to a square or scale its shorter side, in floating point: of a file
-    of a few kilobytes, 40000 x 800, that makes 16 GB. Raises whatever Pillow raises.
+    Raises whatever Pillow raises.
     """
+    picture, turn = _opened(kind, size, wanted, data)
+    return picture.transpose(turn) if turn is not None else picture
+
+
+def _opened(
+    kind: str, size: tuple[int, int], wanted: tuple[int, int], data: bytes
+) -> tuple[Image.Image, Transpose | None]:
+    """Apart from turning, so that the decoder's memory is free by then."""
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
-        if image.width > width or image.height > height:
-            raise ValueError("the decoder sees a larger picture than the headers announced")
-        picture = to_rgb(image)
-    picture.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
-    return picture
+        if image.size != size:
+            raise ValueError("the decoder sees another picture than the headers announced")
+        return to_rgb(image, wanted), _turn(image)
 
 
-def serve(channel: socket.socket, limit_s: float, max_side: int) -> None:
-    """Answer requests until the parent is gone, which shows as an end of input or a ConnectionError.
-
-    The alarm ends a decode that no parent watches any more.
-    """
+def serve(channel: socket.socket, limit_s: float) -> None:
+    """Answer requests until the parent is gone, which shows as an end of input or a ConnectionError."""
     reader = channel.makefile("rb")
     channel.sendall(READY)
     while len(head := reader.read(REQUEST.size)) == REQUEST.size:
-        kind, width, height, length = REQUEST.unpack(head)
-        data = reader.read(length)
-        signal.setitimer(signal.ITIMER_REAL, limit_s + 1)
-        try:
-            picture = decode(kind.rstrip(b"\0").decode(), width, height, data, max_side)
-            reply = REPLY.pack(*picture.size), picture.tobytes()
-        except Exception:  # The loop's outermost frame: Pillow raises any type, and none may end the child.
-            reply = REPLY.pack(0, 0), b""
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for part in reply:
-            channel.sendall(part)
+        _answer(channel, reader, head, limit_s)
+
+
+def _answer(channel: socket.socket, reader: BinaryIO, head: bytes, limit_s: float) -> None:
+    """Apart from the loop, so that nothing of a picture is kept until the next one comes.
+
+    The alarm ends a decode that no parent watches any more.
+    """
+    kind, *sides, length = REQUEST.unpack(head)
+    data = reader.read(length)
+    signal.setitimer(signal.ITIMER_REAL, limit_s + 1)
+    try:
+        picture = decode(kind.rstrip(b"\0").decode(), (sides[0], sides[1]), (sides[2], sides[3]), data)
+        reply = REPLY.pack(*picture.size), picture.tobytes()
+    except Exception:  # The outermost frame of a picture: Pillow raises any type, and none may end the child.
+        reply = REPLY.pack(0, 0), b""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for part in reply:
+        channel.sendall(part)
 
 
 def limit_memory(growth_mb: int) -> None:
@@ -164,11 +225,11 @@ def limit_memory(growth_mb: int) -> None:
 
 
 def main() -> None:
-    limit_s, (memory_mb, max_pixels, max_side) = float(sys.argv[1]), map(int, sys.argv[2:])
+    limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
     limit_memory(memory_mb)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
-        serve(channel, limit_s, max_side)
+        serve(channel, limit_s)
 
 
 if __name__ == "__main__":

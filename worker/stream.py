@@ -1,6 +1,6 @@
 """Publishes what rows generate, from one thread per worker, so that an engine's step never waits for Redis.
 
-A run's first piece is written at once, what follows at most ten times a second; what is left at its end
+An answer's first piece is written at once, what follows at most ten times a second; what is left at its end
 travels with the settling. Readers hardly see a difference, and the store has a tenth of the work.
 """
 
@@ -8,7 +8,9 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
+from shared.calls.syntax import Syntax
 from shared.errors import Unavailable
 from shared.piece import Piece, joined
 from shared.store.claims import append
@@ -17,15 +19,19 @@ from worker.lease import Lease
 
 log = logging.getLogger(__name__)
 SPACING_S = 0.1
-"""Least time between two writes of one run."""
+"""Least time between two writes of one answer."""
 RETRY_S = 0.5
 
 
 class Channel:
-    """The stream of one attempt."""
+    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call."""
 
-    def __init__(self, publisher: "Publisher", lease: Lease) -> None:
+    def __init__(
+        self, publisher: "Publisher", lease: Lease, choice: int | None = None, syntax: Syntax | None = None
+    ) -> None:
         self.lease = lease
+        self.choice = choice
+        self._syntax = syntax
         self.pending: list[Piece] = []
         self.attempting = 0
         self.due = 0.0
@@ -40,7 +46,7 @@ class Channel:
         """
         self._held.append(piece)
         if piece.text and (whole := joined(self._held)):
-            self._publisher.put(self, whole)
+            self._publisher.put(self, replace(whole, choice=self.choice, syntax=self._syntax))
             self._held = []
 
     def rest(self) -> Piece | None:
@@ -67,15 +73,17 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join()
 
-    def channel(self, lease: Lease) -> Channel:
-        return Channel(self, lease)
+    def channels(self, lease: Lease, n: int | None = None, syntax: Syntax | None = None) -> list[Channel]:
+        """One for each of `n` answers; pieces of the only one are not numbered."""
+        return [Channel(self, lease, number, syntax) for number in ([None] if n is None else range(n))]
 
     def put(self, channel: Channel, piece: Piece) -> None:
         with self._changed:
             channel.pending.append(piece)
             if channel not in self._busy:
+                # One that is busy has its time to come: waking the thread at every token costs a step.
                 self._busy.append(channel)
-            self._changed.notify_all()
+                self._changed.notify_all()
 
     def withdraw(self, channel: Channel) -> list[Piece]:
         with self._changed:

@@ -1,6 +1,7 @@
 """The answers of the routes that are none of their errors."""
 
-from api.description import examples, service_shapes, shapes
+from api.description import batch_shapes, examples, response_shapes, service_shapes, shapes, webhook_shapes
+from api.description.response_examples import RESPONSE_STREAM
 from api.description.responses import (
     JOB_HEADERS,
     REF,
@@ -69,10 +70,22 @@ TASK_ANSWER = streamed(
     shapes.TokenChunk,
     examples.HF_STREAM,
 )
+RESPONSE = answer(
+    "The response.",
+    ref(response_shapes.Response),
+    "response",
+    "response-queued",
+    "response-cancelled",
+    headers=JOB_HEADERS,
+)
+RESPONSE_STREAMED = streamed(RESPONSE, response_shapes.ResponseEvent, RESPONSE_STREAM)
+RESPONSE_GONE = answer("The response is forgotten.", ref(response_shapes.ResponseDeleted), "response-deleted")
+RESPONSE_INPUT = answer("A page of its input.", ref(response_shapes.InputItemList), "response-input")
 MODEL = answer("The model.", ref(service_shapes.Model), "model")
 MODEL_LIST = answer("The models.", ref(service_shapes.ModelList), "models")
 MODEL_INFO = answer("The model and the line before it.", ref(service_shapes.ModelInfo), "model-info")
 MODEL_STATUS = answer("How the model stands.", ref(service_shapes.ModelStatus), "model-status")
+FLEET = answer("What waits and who works.", ref(service_shapes.Fleet), "fleet")
 MODEL_HEALTH = answer("It is loaded.", ref(service_shapes.ModelHealth), "model-health")
 HEALTH = answer("The process serves.", ref(service_shapes.Health), "health")
 READY = answer("Some model is loaded.", ref(service_shapes.Readiness), "ready")
@@ -82,6 +95,22 @@ NOT_READY = answer(
     "not-ready",
     headers=("retry-after",),
 )
+DEED_LIST = answer("A page of acts.", ref(service_shapes.DeedList), "deeds")
 KEY = answer("The key.", ref(service_shapes.ApiKey), "key")
 KEY_LIST = answer("The keys.", ref(service_shapes.ApiKeyList), "keys")
 NEW_KEY = answer("The key with its secret.", ref(service_shapes.NewApiKey), "new-key")
+ENDPOINT = answer("The webhook.", ref(webhook_shapes.Endpoint), "endpoint")
+NEW_ENDPOINT = answer("The webhook with its secret.", ref(webhook_shapes.NewEndpoint), "new-endpoint")
+ENDPOINT_LIST = answer("The webhooks.", ref(webhook_shapes.EndpointList), "endpoints")
+ENDPOINT_GONE = answer("The webhook is forgotten.")
+TRY_LIST = answer("The calls.", ref(webhook_shapes.EndpointTryList), "tries")
+SENT = answer("The event, which is sent.", ref(webhook_shapes.Event), "event", "test-event")
+EVENT_LIST = answer("A page of events.", ref(webhook_shapes.EventList), "events")
+FILE = answer("The file.", ref(batch_shapes.File), "file")
+FILE_LIST = answer("A page of files.", ref(batch_shapes.FileList), "files")
+FILE_GONE = answer("The file is forgotten.", ref(batch_shapes.FileDeleted), "file-deleted")
+FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+BATCH = answer("The batch.", ref(batch_shapes.Batch), "batch")
+BATCH_LIST = answer("A page of batches.", ref(batch_shapes.BatchList), "batches")

@@ -4,31 +4,77 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.description.responses import REF
-from api.dialects import hf, native, openai_chat, openai_completions
+from api.dialects import hf, openai_chat, openai_completions, openai_responses
+from api.dialects.calls import MOST_ID, CallBody
+from api.dialects.endpoints import EndpointBody, EndpointChange
 from api.dialects.hf import Generation, HfBody, HfInputs
 from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
 from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.native import JobBody
+from api.dialects.openai_batches import BatchBody, LineBody
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
+from api.dialects.openai_files import ANCHOR, LEAST_LIFE_S, LONGEST_LIFE_S, SECONDS, UPLOADED
+from api.dialects.openai_responses import ResponseBody
+from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
+from api.dialects.tools import CHOICES, OLDER, ChoiceBody, FlatChoice, FlatTool, ToolBody
 from api.strict_json import Wire
-from shared.request import MAX_BIASES, Parameters
+from shared.calls.called import NAME
+from shared.request import MAX_BIASES, MOST_FUNCTIONS, Parameters
 
 BODIES: tuple[type[Wire], ...] = (
     JobBody,
     ChatBody,
     CompletionBody,
+    ResponseBody,
+    WireItem,
+    OutputText,
     HfBody,
     HfInputs,
     Generation,
     WireMessage,
     WirePart,
+    CallBody,
+    WireCall,
+    WireOutput,
+    ToolBody,
+    ChoiceBody,
+    FlatTool,
+    FlatChoice,
     KeyBody,
     RotationBody,
+    EndpointBody,
+    EndpointChange,
+    BatchBody,
+    LineBody,
 )
 Schema = dict[str, Any]
+
+UPLOAD: Schema = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["file", "purpose"],
+                "additionalProperties": False,
+                "properties": {
+                    "file": {"type": "string", "format": "binary"},
+                    "purpose": {"enum": list(UPLOADED)},
+                    ANCHOR: {"const": "created_at"},
+                    SECONDS: {
+                        "type": "integer",
+                        "minimum": LEAST_LIFE_S,
+                        "maximum": LONGEST_LIFE_S,
+                    },
+                },
+            }
+        }
+    },
+}
+"""The body of an upload, the one that is a form."""
 
 _NULL: Schema = {"type": "null"}
 _STOP: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
@@ -47,9 +93,12 @@ _METADATA: Schema = {
 }
 _HF_PARAMETERS = hf.HARMLESS | hf.HARMLESS_TO_DOCUMENTS
 _REFUSED: dict[str, Mapping[str, tuple[Any, ...]]] = {
-    "JobBody": native.HARMLESS,
-    "ChatBody": openai_chat.HARMLESS,
+    "ChatBody": openai_chat.HARMLESS | OLDER,
     "CompletionBody": openai_completions.HARMLESS,
+    "ResponseBody": openai_responses.HARMLESS,
+    "TextConfig": openai_responses.HARMLESS_INSIDE["text"],
+    "Reasoning": openai_responses.HARMLESS_INSIDE["reasoning"],
+    "CacheOptions": openai_responses.HARMLESS_INSIDE["prompt_cache_options"],
     "HfParameters": _HF_PARAMETERS,
     "Generation": hf.HARMLESS,
 }
@@ -102,15 +151,46 @@ def _open(schemas: dict[str, Schema]) -> None:
         {"required": ["messages"], "properties": {"messages": turns, "input": _NULL}},
         {"required": ["input"], "properties": {"input": _ref("JobInput"), "messages": _NULL}},
     ]
-    roles = ["system", "developer", "user", "assistant"]
+    roles = ["system", "developer", "user", "assistant", "tool"]
     schemas["WireMessage"]["properties"]["role"] = {"type": "string", "enum": roles}
     single = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}
     schemas["CompletionBody"]["properties"]["prompt"] = {"anyOf": [{"type": "string"}, single]}
     schemas["WireMessage"]["properties"]["content"] = {"anyOf": [{"type": "string"}, parts, _NULL]}
+    item = {"anyOf": [_ref("WireItem"), _ref("WireCall"), _ref("WireOutput")]}
+    items = {"type": "array", "items": item, "minItems": 1}
+    schemas["ResponseBody"]["properties"]["input"] = {"anyOf": [{"type": "string"}, items]}
+    said = {"type": "array", "items": {"anyOf": [_ref("WirePart"), _ref("OutputText")]}, "minItems": 1}
+    schemas["WireItem"]["properties"]["content"] = {"anyOf": [{"type": "string"}, said]}
     schemas["HfBody"]["properties"]["inputs"] = {"anyOf": [{"type": "string"}, _ref("HfInputs"), turns]}
     schemas["HfInputs"]["properties"]["text"] = {"anyOf": [{"type": "string"}, turns, _NULL]}
     for name in ("generate_kwargs", "generation_parameters"):
         schemas["HfParameters"]["properties"][name] = {"anyOf": [_ref("Generation"), _NULL]}
+    _open_calls(schemas)
+
+
+def _open_calls(schemas: dict[str, Schema]) -> None:
+    """The functions that are shown, and calls of them that are sent back."""
+    for body, tool, choice in (
+        ("ChatBody", "ToolBody", "ChoiceBody"),
+        ("JobBody", "ToolBody", "ChoiceBody"),
+        ("ResponseBody", "FlatTool", "FlatChoice"),
+    ):
+        shown = {"type": "array", "items": _ref(tool), "maxItems": MOST_FUNCTIONS}
+        schemas[body]["properties"]["tools"] = {"anyOf": [shown, _NULL]}
+        named = {"anyOf": [{"enum": list(CHOICES)}, _ref(choice), _NULL]}
+        schemas[body]["properties"]["tool_choice"] = named
+    for name in ("ToolBody", "ChoiceBody", "FlatTool", "FlatChoice", "CallBody"):
+        schemas[name]["properties"]["type"] = {"enum": ["function", None]}
+    for name in ("FunctionBody", "FlatTool", "CalledBody", "WireCall"):
+        schemas[name]["properties"]["name"] = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+    called: Schema = {"type": "string", "minLength": 1, "maxLength": MOST_ID}
+    schemas["CallBody"]["properties"]["id"] = called
+    for name in ("WireCall", "WireOutput"):
+        schemas[name]["properties"]["call_id"] = called
+    turn = schemas["WireMessage"]["properties"]
+    turn["tool_call_id"] = {"anyOf": [called, _NULL]}
+    turn["tool_calls"] = {"anyOf": [{"type": "array", "items": _ref("CallBody")}, _NULL]}
+    schemas["WireOutput"]["properties"]["output"] = turn["content"]["anyOf"][0]
 
 
 def _ref(name: str) -> Schema:

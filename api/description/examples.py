@@ -6,10 +6,12 @@ from typing import Any
 from pydantic_core import to_json
 
 from api.dialects import hf_answers, native, openai_chat, openai_completions
+from api.dialects.deeds import to_deeds
 from api.dialects.hf import from_hf
 from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
 from api.sse import DONE, block
+from shared.deed import Deed, Operator
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import Attempt, Estimate, Event, JobView
 from shared.result import Choice, Result, Usage
@@ -44,6 +46,14 @@ KEY = {"name": "Example Ltd, production", "caller": "example-ltd", "requests_per
 ROTATION = {"grace_s": 3600}
 KEY_ID = "key_0c1d2e3f40516273"
 _KEY = from_key(KEY, KEY_ID, 1_760_000_000_000)
+_DEED = Deed(
+    id="1760000000000-0",
+    at_ms=1_760_000_000_000,
+    action="key.create",
+    subject=KEY_ID,
+    outcome="done",
+    operator=Operator("key_admin", "admin", "192.0.2.7", "req_0123456789abcdef0123456789abcdef"),
+)
 
 QUEUED = JobView(
     id="job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2",
@@ -74,7 +84,7 @@ SUCCEEDED = replace(
     ),
     last_event=4,
 )
-_TOLD = (
+TOLD = (
     Event(1, "queued", {}, 1_760_000_000_000),
     Event(2, "running", {"attempt": 1}, 1_760_000_000_250),
     Event(3, "text", {"start": 0, "text": "A red disc.", "ids": [34, 8, 21]}, 1_760_000_000_700),
@@ -91,12 +101,12 @@ _TEXT_CHUNKS = (
     openai_completions.text_chunk(_HEAD, "A red disc."),
     openai_completions.text_finish_chunk(_HEAD, "stop"),
 )
-_TOKENS = (hf_answers.token_chunk(_TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2))
+_TOKENS = (hf_answers.token_chunk(TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2))
 
 CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
 TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
 HF_STREAM = b"".join(block(to_json(chunk)) for chunk in _TOKENS)
-_JOB_EVENTS = tuple(native.to_event(event, SUCCEEDED) for event in _TOLD)
+_JOB_EVENTS = tuple(native.to_event(event, SUCCEEDED) for event in TOLD)
 JOB_STREAM = b"".join(block(to_json(data), event=name, id=number) for name, number, data in _JOB_EVENTS)
 
 _MODEL = {"id": MODEL, "object": "model", "created": 0, "owned_by": "sightline"}
@@ -111,6 +121,7 @@ ANSWERS: dict[str, Any] = {
     "scored-answer": hf_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
     "key": to_key(_KEY),
     "new-key": to_key(_KEY, "sl_" + "0123456789" * 4),
+    "deeds": to_deeds([_DEED], has_more=False),
     "keys": {"object": "list", "data": [to_key(_KEY)], "has_more": False},
     "model": _MODEL,
     "models": {"object": "list", "data": [_MODEL]},
@@ -134,6 +145,35 @@ ANSWERS: dict[str, Any] = {
         "reused": None,
         "paused": False,
         "calibration": {"scored": 812, "within_p50": 0.52, "within_p90": 0.91},
+    },
+    "fleet": {
+        "models": [
+            {
+                "model": MODEL,
+                "state": "ready",
+                "reason": None,
+                "paused": False,
+                "queued": {"interactive": 0, "normal": 3, "batch": 240},
+                "running": 16,
+                "backlog": 259,
+                "oldest_queued_s": 12.5,
+                "engine": "continuous",
+                "engine_reason": None,
+                "reused": None,
+                "workers": [
+                    {
+                        "id": "worker_b8f75edfc8c7def1",
+                        "state": "ready",
+                        "host": "gpu-3",
+                        "pid": 4711,
+                        "since": 1795200000.0,
+                        "rows": 16,
+                        "busy": 16,
+                        "memory": 2147483648,
+                    }
+                ],
+            }
+        ]
     },
     "model-health": {"status": "ready"},
     "health": {"status": "ok", "store": "reachable"},

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal, get_args
 
+from api.dialects.openai_responses import INCLUDABLE
+from shared.file import Purpose
 from shared.job import Status
 
 TEXT = {"type": "string"}
@@ -52,4 +54,67 @@ _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 PLACE = (
     parameter("header", "Last-Event-ID", "Go on behind this event.", _EVENT_ID),
     parameter("query", "after", "The same, where a header cannot be sent.", _EVENT_ID),
+)
+INCLUDE = parameter(
+    "query",
+    "include[]",
+    "What OpenAI's clients may ask for beside; here the pictures of an input are. `include` is the same.",
+    {"type": "array", "items": {"enum": list(INCLUDABLE)}},
+)
+RETRIEVAL = (
+    parameter("query", "stream", "`true`: the response's events instead.", {"type": "boolean"}),
+    parameter("query", "starting_after", "With stream: go on behind the event of this number.", _EVENT_ID),
+    parameter("query", "include_obfuscation", "Changes nothing.", {"type": "boolean"}),
+    INCLUDE,
+)
+INPUT_PAGE = (
+    parameter(
+        "query",
+        "limit",
+        "Items in a page; more than 100 is 100.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    ),
+    parameter("query", "order", "`asc`: the oldest first.", {"enum": ["asc", "desc"], "default": "desc"}),
+    parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1}),
+    INCLUDE,
+)
+LOG = (
+    parameter(
+        "query",
+        "limit",
+        "Events in a page; more than 100 is 100.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    ),
+    parameter("query", "after", "The last id that was read.", {"type": "string", "minLength": 1}),
+    parameter("query", "types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
+)
+_AFTER = parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1})
+FILE_PAGE = (
+    parameter(
+        "query",
+        "limit",
+        "Files in a page; more than 1000 is 1000.",
+        {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000},
+    ),
+    parameter("query", "order", "`asc`: the oldest first.", {"enum": ["asc", "desc"], "default": "desc"}),
+    parameter("query", "purpose", "Files of this purpose only.", {"enum": list(get_args(Purpose))}),
+    _AFTER,
+)
+DEED_PAGE = (
+    parameter(
+        "query",
+        "limit",
+        "Acts in a page; more than 100 is 100.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    ),
+    _AFTER,
+)
+BATCH_PAGE = (
+    parameter(
+        "query",
+        "limit",
+        "Batches in a page; more than 100 is 100.",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+    ),
+    _AFTER,
 )

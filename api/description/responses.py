@@ -5,7 +5,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from api.description.batch_examples import BATCHES
 from api.description.examples import ANSWERS, ERRORS
+from api.description.response_examples import RESPONSES
+from api.description.webhook_examples import WEBHOOKS
 from api.dialects import hf_answers, native, openai_errors
 from api.sse import DONE
 from shared.errors import CODES
@@ -21,7 +24,7 @@ _RENDER = {
 }
 
 # FastAPI drops what is null from the examples that it is given, so they are components, added behind it.
-EXAMPLES = {name: {"value": value} for name, value in ANSWERS.items()} | {
+EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEBHOOKS | BATCHES).items()} | {
     f"{family}-{status}": {"value": render(error)}
     for family, render in _RENDER.items()
     for status, error in ERRORS.items()

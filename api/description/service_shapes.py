@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from api.description.shapes import MAY_LACK, Shape
 from shared.apikey import Scope
+from shared.deed import Outcome
 
 State = Literal["ready", "loading", "no_worker", "failed"]
 
@@ -70,6 +71,46 @@ class ModelStatus(Shape):
     calibration: Calibration | None
 
 
+class Waiting(Shape):
+    interactive: int
+    normal: int
+    batch: int
+
+
+class Worker(Shape):
+    """`busy` of the runs it holds may exceed `rows`: their pictures are being prepared. `memory` in bytes."""
+
+    id: str
+    state: Literal["ready", "loading"]
+    host: str
+    pid: int
+    since: float
+    rows: int
+    busy: int
+    memory: int
+
+
+class ModelFleet(Shape):
+    """`backlog` is what waits and runs: the signal to scale workers by."""
+
+    model: str
+    state: State
+    reason: str | None
+    paused: bool
+    queued: Waiting
+    running: int
+    backlog: int
+    oldest_queued_s: float | None
+    engine: str | None
+    engine_reason: str | None
+    reused: Reused | None
+    workers: list[Worker]
+
+
+class Fleet(Shape):
+    models: list[ModelFleet]
+
+
 class ModelHealth(Shape):
     status: Literal["ready"]
 
@@ -98,6 +139,7 @@ class ApiKey(Shape):
     former_until: float | None = Field(description="How long the secret before the last rotation goes on.")
     requests_per_minute: int | None
     max_queued: int | None
+    retain_s: int | None = Field(description="How long what is made with it is kept after its end.")
 
 
 class NewApiKey(ApiKey):
@@ -108,6 +150,33 @@ class ApiKeyList(Shape):
     object: Literal["list"]
     data: list[ApiKey]
     has_more: Literal[False]
+
+
+class DeedKey(Shape):
+    id: str
+    name: str
+
+
+class Deed(Shape):
+    """What an operator did; `at` in Unix seconds."""
+
+    id: str
+    object: Literal["admin_action"]
+    at: float
+    action: Literal["key.create", "key.rotate", "key.revoke", "model.pause", "model.resume"]
+    subject: str = Field(description="The key or model.")
+    outcome: Outcome
+    key: DeedKey = Field(description="Who did it; `local` without keys.")
+    address: str = Field(description="From where.")
+    request_id: str
+
+
+class DeedList(Shape):
+    object: Literal["list"]
+    data: list[Deed]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
 
 
 class Problem(Shape):

@@ -11,6 +11,7 @@ from api.dialects.webhook import WebhookEvent
 from shared.job import CacheWord, Estimate, Priority, Status, WaitingReason
 from shared.result import FinishReason, JobError
 
+ChatFinish = FinishReason | Literal["tool_calls"]
 # A field that an answer may lack; it is never sent as null.
 MAY_LACK: Any = None
 
@@ -56,10 +57,27 @@ class ChatTokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
 
 
+class CalledFunction(Shape):
+    """`arguments` is a JSON object as text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Shape):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class JobChoice(Shape):
+    """`text` is all that the model wrote; `content` and `tool_calls` come where it calls functions."""
+
     text: str
-    finish_reason: FinishReason
+    finish_reason: ChatFinish
     score: float | None
+    content: str | None = Field(MAY_LACK, description="The words beside its calls.")
+    tool_calls: list[ToolCall] = MAY_LACK
     logprobs: list[ChatTokenLogprob] = Field(MAY_LACK, description="With logprobs.")
 
 
@@ -113,6 +131,7 @@ class Job(Shape):
     schedule_at: float = MAY_LACK
     retry_of: str = Field(MAY_LACK, description="The job that this one tries again.")
     webhook: WebhookState = Field(MAY_LACK, description="Where it has one.")
+    store: Literal[False] = Field(MAY_LACK, description="Where it is forgotten once its end was told.")
 
 
 class JobList(Shape):
@@ -130,7 +149,8 @@ class JobEvent(Shape):
     job_id: str = MAY_LACK
     attempt: int = Field(MAY_LACK, description="running")
     reason: str = Field(MAY_LACK, description="requeued")
-    start: int = Field(MAY_LACK, description="text: where it begins, in code points")
+    choice: int = Field(MAY_LACK, description="text, with n: its place in the result's choices")
+    start: int = Field(MAY_LACK, description="text: where it begins in its answer, in code points")
     text: str = Field(MAY_LACK, description="text")
     ids: list[int] = Field(MAY_LACK, description="text: its tokens")
     logprobs: list[ChatTokenLogprob] = Field(MAY_LACK, description="text, with logprobs")
@@ -150,9 +170,12 @@ class TokenUsage(Shape):
 
 
 class ChatMessage(Shape):
+    """`content` is null where it is nothing but calls."""
+
     role: Literal["assistant"]
-    content: str
+    content: str | None
     refusal: None
+    tool_calls: list[ToolCall] = Field(MAY_LACK, description="Where it calls functions.")
 
 
 class ChatLogprobs(Shape):
@@ -164,7 +187,7 @@ class ChatChoice(Shape):
     index: int
     message: ChatMessage
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason
+    finish_reason: ChatFinish
 
 
 class ChatCompletion(Shape):
@@ -177,16 +200,23 @@ class ChatCompletion(Shape):
     system_fingerprint: str
 
 
+class ToolCallDelta(ToolCall):
+    """A call is told whole; `index` is its place among those of its answer."""
+
+    index: int
+
+
 class ChatDelta(Shape):
-    content: str
+    content: str = Field(MAY_LACK, description="In every chunk but those of calls.")
     role: Literal["assistant"] = Field(MAY_LACK, description="In the first chunk.")
+    tool_calls: list[ToolCallDelta] = MAY_LACK
 
 
 class ChatChunkChoice(Shape):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: FinishReason | None
+    finish_reason: ChatFinish | None
 
 
 class ChatCompletionChunk(Shape):

@@ -4,6 +4,7 @@
                         Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours
     grammar             Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …}
     structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
+    text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
 
 huggingface_hub sends a schema as {"type": "json_object", "value": …} where the model is a URL.
 """
@@ -44,6 +45,16 @@ class Grammar(Wire):
     value: str | dict[str, Any]
 
 
+class TextFormat(Wire):
+    """A `ResponseFormat` whose schema stands beside its type."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    name: str | None = Field(default=None, max_length=64)
+    description: str | None = Field(default=None, max_length=1024)
+    strict: bool | None = None
+
+
 class StructuredOutputs(Wire):
     json_: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None
@@ -51,8 +62,10 @@ class StructuredOutputs(Wire):
     json_object: bool | None = None
 
 
-def to_format(value: ResponseFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
+def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
     """None where any text will do. Raises CallerError naming the field."""
+    if isinstance(value, TextFormat):
+        return _beside(value, param)
     if isinstance(value, StructuredOutputs):
         return _structured(value, param)
     if isinstance(value, Grammar):
@@ -71,6 +84,23 @@ def to_format(value: ResponseFormat | Grammar | StructuredOutputs, param: str) -
     if value.type == "json_object" and value.value is None:
         return _json({"type": "object"}, param)
     return _valued(value.type, value.value, param)
+
+
+def to_schema(value: dict[str, Any], param: str) -> str:
+    """A schema that something is held to, as text. Raises CallerError naming the field."""
+    return _json(value, param).content
+
+
+def _beside(value: TextFormat, param: str) -> Format | None:
+    if value.type == "json_schema":
+        at = render(["schema"], param)
+        if value.schema_ is None:
+            raise invalid(at, "is required")
+        return _json(value.schema_, at)
+    beside = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
+    if beside:
+        raise invalid(render(beside[:1], param), f"says nothing beside the type {value.type}")
+    return _json({"type": "object"}, param) if value.type == "json_object" else None
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from api.dialects.formats import Grammar
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
-from api.dialects.refusals import invalid
+from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
 from api.strict_json import Wire, parse, read
 from shared.errors import CallerError
@@ -45,7 +45,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "min_length": (0,),
     "num_beam_groups": (1,),
     "num_beams": (1,),
-    "num_return_sequences": (1,),
     "penalty_alpha": (0.0,),
     "top_n_tokens": (0,),
     "truncate": (),
@@ -73,6 +72,7 @@ class Generation(Sampling):
     max_new_tokens: Count | None = None
     min_new_tokens: Count | None = None
     do_sample: bool | None = None
+    num_return_sequences: Count | None = None
     stop_sequences: list[str] | None = None
     grammar: Grammar | None = None
     use_cache: bool | None = None
@@ -88,7 +88,6 @@ class Generation(Sampling):
     min_length: int | None = None
     num_beam_groups: int | None = None
     num_beams: int | None = None
-    num_return_sequences: int | None = None
     penalty_alpha: float | None = None
     top_n_tokens: int | None = None
     truncate: int | None = None
@@ -98,6 +97,7 @@ class Generation(Sampling):
 
 class HfParameters(Generation):
     return_full_text: bool | None = None
+    store: bool | None = None
     generate_kwargs: dict[str, Any] | None = None
     generation_parameters: dict[str, Any] | None = None
     adapter_id: str | None = None
@@ -122,6 +122,7 @@ class HfBody(Wire):
     parameters: HfParameters | None = None
     options: Options | None = None
     stream: bool | None = None
+    store: bool | None = None
 
 
 class HfInputs(Wire):
@@ -146,6 +147,7 @@ class HfCall:
     answers: int | None = None
     use_cache: bool | None = None
     wait_for_model: bool | None = None
+    stored: bool = True
 
 
 def from_bytes(body: bytes, content_type: str | None, model: str) -> HfCall:
@@ -177,6 +179,8 @@ def from_hf(body: Any, model: str) -> HfCall:
     given = call.parameters or HfParameters()
     options = call.options or Options()
     parameters, named = _parameters(given, task)
+    if call.stream and parameters.n:
+        raise unsupported(named["n"])
     return HfCall(
         request=Request(
             model=model,
@@ -191,6 +195,7 @@ def from_hf(body: Any, model: str) -> HfCall:
         answers=_answers(given) if task == "visual-question-answering" else None,
         use_cache=options.use_cache,
         wait_for_model=options.wait_for_model,
+        stored=False not in (call.store, given.store),
     )
 
 

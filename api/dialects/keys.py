@@ -11,6 +11,7 @@ from shared.apikey import CALLER, SCOPES, ApiKey, Scope
 
 MOST = 1_000_000
 LONGEST_GRACE_S = 30 * 86_400
+LONGEST_RETENTION_S = 366 * 86_400
 GRACE_S = 86_400
 """How long the former secret goes on where a rotation says nothing."""
 
@@ -24,6 +25,7 @@ class KeyBody(Wire):
     expires_at: Moment | None = None
     requests_per_minute: int | None = Field(None, ge=1, le=MOST)
     max_queued: int | None = Field(None, ge=1, le=MOST)
+    retain_s: int | None = Field(None, ge=60, le=LONGEST_RETENTION_S)
 
 
 class RotationBody(Wire):
@@ -50,6 +52,7 @@ def from_key(body: Any, id: str, now_ms: int) -> ApiKey:
         expires_ms=expires_ms,
         requests_per_minute=said.requests_per_minute,
         max_queued=said.max_queued,
+        retain_s=said.retain_s,
     )
 
 
@@ -73,6 +76,7 @@ def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
         "former_until": _seconds(key.former_until_ms),
         "requests_per_minute": key.requests_per_minute,
         "max_queued": key.max_queued,
+        "retain_s": key.retain_s,
     }
     return shown if secret is None else shown | {"secret": secret}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from api.dialects.calls import check_id, to_calls
 from api.dialects.media import image
 from api.dialects.refusals import invalid, unknown, unsupported
 from api.strict_json import Wire, read
@@ -16,14 +17,20 @@ PART_FIELDS = {
     "input_text": ("text",),
     "refusal": ("refusal",),
     "image_url": ("image_url",),
-    "input_image": ("image_url",),
-    "image": ("image", "url"),
+    "input_image": ("image_url", "file_id"),
+    "image_file": ("image_file",),
+    "image": ("image", "url", "file_id"),
 }
 UNSUPPORTED_PARTS = ("input_audio", "audio", "video", "video_url", "input_video", "file", "input_file")
 
 
 class ImageUrl(Wire):
     url: str
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+
+class ImageFile(Wire):
+    file_id: str
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
@@ -36,6 +43,8 @@ class WirePart(Wire):
     image_url: str | ImageUrl | None = None
     image: str | None = None
     url: str | None = None
+    image_file: ImageFile | None = None
+    file_id: str | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
@@ -98,14 +107,22 @@ def asked(last: Message) -> Message:
 
 def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Message:
     turn = read(WireMessage, value, at)
-    if turn.role == "tool" or turn.role == "function":
+    if turn.role == "function":
         raise unsupported(f"{at}.role")
-    for name in ("tool_calls", "function_call", "audio"):
+    for name in ("function_call", "audio"):
         if getattr(turn, name):
             raise unsupported(f"{at}.{name}")
     role: Role = "system" if turn.role == "developer" else turn.role
+    calls = to_calls(turn.tool_calls or [], f"{at}.tool_calls")
+    if calls and role != "assistant":
+        raise invalid(f"{at}.tool_calls", "belong to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
-    return Message(role=role, parts=_parts(content, f"{at}.content", bare_base64, slots))
+    bare = calls and content in (None, "", [])
+    parts = () if bare else _parts(content, f"{at}.content", bare_base64, slots)
+    if role != "tool":
+        return Message(role=role, parts=parts, calls=calls)
+    answered = f"{at}.tool_call_id"
+    return Message(role=role, parts=parts, answers=check_id(turn.tool_call_id, answered), param=answered)
 
 
 def _parts(content: Any, at: str, bare_base64: bool, slots: Slots | None) -> tuple[Part, ...]:
@@ -113,10 +130,11 @@ def _parts(content: Any, at: str, bare_base64: bool, slots: Slots | None) -> tup
         return (Text(text=content),)
     if not isinstance(content, list) or not content:
         raise invalid(at, "should be a string or a list of parts")
-    return tuple(_part(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(content))
+    return tuple(to_part(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(content))
 
 
-def _part(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Part:
+def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None = None) -> Part:
+    """One piece of a turn. Raises CallerError naming the field."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in UNSUPPORTED_PARTS:
         raise unsupported(f"{at}.type")
@@ -135,10 +153,15 @@ def _part(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Part:
         if slots is not None and part.type == "image":
             return slots.take()
         raise invalid(f"{at}.{PART_FIELDS[part.type][0]}", "is required")
-    return _piece(getattr(part, sources[0]), part.type, f"{at}.{sources[0]}", bare_base64)
+    return _piece(getattr(part, sources[0]), sources[0], f"{at}.{sources[0]}", bare_base64)
 
 
-def _piece(value: str | ImageUrl, kind: str, at: str, bare_base64: bool) -> Part:
+def _piece(value: str | ImageUrl | ImageFile, name: str, at: str, bare_base64: bool) -> Part:
+    """`name` is the field that holds it."""
+    if isinstance(value, ImageFile):
+        return Image(file=value.file_id, param=f"{at}.file_id")
     if isinstance(value, ImageUrl):
         return image(value.url, f"{at}.url", bare_base64=bare_base64)
-    return image(value, at, bare_base64=bare_base64) if "image" in kind else Text(text=value)
+    if name == "file_id":
+        return Image(file=value, param=at)
+    return Text(text=value) if name in ("text", "refusal") else image(value, at, bare_base64=bare_base64)

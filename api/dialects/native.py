@@ -6,6 +6,7 @@ Errors are problem details (RFC 9457).
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from api.dialects.calls import finish_of, to_tool_calls, told
 from api.dialects.logprobs import to_content, wanted
 from api.dialects.media import image
 from api.dialects.messages import to_messages
@@ -13,21 +14,18 @@ from api.dialects.metadata import to_metadata
 from api.dialects.openai_chat import TopLogprobs, continues
 from api.dialects.openai_errors import readiness, status_of
 from api.dialects.refusals import invalid
-from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, to_parameters
 from api.dialects.times import Moment, to_times
+from api.dialects.tools import to_tools
 from api.dialects.webhook import JobWebhook, to_hook, to_webhook
 from api.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
 from shared.logprobs import Logprobs, logprobs_of
 from shared.request import Message, Request, Text
-from shared.result import Choice, JobError, Result
+from shared.result import JobError, Result
 from shared.times import Times
 from shared.webhooks import Webhook
-
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "store": (True,),
-}
 
 
 class JobInput(Wire):
@@ -55,6 +53,9 @@ class JobBody(Wire):
     metadata: dict[str, str] | None = None
     priority: Priority | None = None
     webhook: str | JobWebhook | None = None
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     start_by: Moment | None = None
     finish_by: Moment | None = None
     schedule_at: Moment | None = None
@@ -69,12 +70,12 @@ class Envelope:
     priority: Priority
     times: Times
     webhook: Webhook | None = None
+    stored: bool = True
 
 
 def from_job(body: Any) -> tuple[Request, Envelope]:
     """Raises CallerError naming the field."""
     job = read(JobBody, body)
-    refuse_unsupported(job, HARMLESS)
     messages = _messages(job)
     given = job.parameters or JobParameters()
     logprobs = wanted(given.logprobs, given.top_logprobs, "parameters")
@@ -85,7 +86,8 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
         model=job.model or "",
         messages=messages,
         parameters=parameters,
-        continue_final=continues(job.continue_final_message, messages[-1].role),
+        tools=to_tools(job.tools, job.tool_choice, job.parallel_tool_calls),
+        continue_final=continues(job.continue_final_message, messages[-1]),
         named=named,
     )
     return request, Envelope(
@@ -93,13 +95,14 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
         priority=job.priority or "normal",
         times=to_times(job.schedule_at, job.start_by, job.finish_by),
         webhook=to_webhook(job.webhook),
+        stored=job.store is not False,
     )
 
 
 def to_job(view: JobView) -> dict[str, Any]:
     """The job object; what is not known or does not apply at this status is left out."""
     url = f"/v1/jobs/{view.id}"
-    result = None if view.result is None else _result(view.result)
+    result = None if view.result is None else _result(view.id, view.result)
     known = {
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
@@ -110,6 +113,7 @@ def to_job(view: JobView) -> dict[str, Any]:
         "finish_by": _seconds(view.finish_by_ms),
         "schedule_at": _seconds(view.schedule_at_ms),
         "retry_of": view.retry_of,
+        "store": None if view.stored else False,
         "webhook": None if view.hook is None else to_hook(view.hook),
     }
     return {
@@ -149,6 +153,7 @@ def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
     if event.last:
         return event.type, event.id, {"job": to_job(view), "at": event.at_ms / 1000}
     said = event.data | _told(logprobs_of(event.data))
+    said.pop("syntax", None)
     return event.type, event.id, {"job_id": view.id, "at": event.at_ms / 1000, **said}
 
 
@@ -187,19 +192,28 @@ def _question(asked: JobInput) -> Message:
     return Message(role="user", parts=(*pictures, Text(text=asked.prompt)))
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(job: str, result: Result) -> dict[str, Any]:
     usage = result.usage
     return {
         "text": result.text,
-        "choices": [_choice(c) for c in result.choices],
+        "choices": [_choice(job, result, number) for number in range(len(result.choices))],
         "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
 
 
-def _choice(choice: Choice) -> dict[str, Any]:
-    return choice.model_dump(exclude={"logprobs"}) | _told(choice.logprobs)
+def _choice(job: str, result: Result, number: int) -> dict[str, Any]:
+    """`text` is all that the model wrote; where it calls functions, `content` are the words beside."""
+    choice = result.choices[number]
+    said = told(choice.text, result.syntax)
+    called = {
+        "finish_reason": finish_of(choice.finish_reason, len(said.calls)),
+        "content": said.words,
+        "tool_calls": to_tool_calls(job, number, said.calls),
+    }
+    shown = choice.model_dump(exclude={"logprobs"}) | _told(choice.logprobs)
+    return shown | called if said.calls else shown
 
 
 def _told(told: Logprobs | None) -> dict[str, Any]:

@@ -9,24 +9,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from api.dialects.calls import finish_of, to_tool_call, to_tool_calls, told
 from api.dialects.logprobs import to_chat_logprobs, wanted
 from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.tools import refuse_functions, to_tools
 from api.strict_json import Wire, read
+from shared.calls.called import Called
 from shared.job import JobView
 from shared.logprobs import Logprobs
-from shared.request import Request
-from shared.result import Choice, FinishReason, Result, Usage
+from shared.request import Message, Request
+from shared.result import Result, Usage
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
     "tool_prompt": (),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
     "modalities": (["text"],),
     "audio": (),
     "prediction": (),
@@ -34,7 +32,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "web_search_options": (),
     "reasoning_effort": ("none",),
     "verbosity": ("medium",),
-    "store": (True,),
 }
 
 
@@ -47,7 +44,7 @@ class StreamOptions(Wire):
 
 
 class ChatBody(TokenSampling):
-    """The body; fields after `add_generation_prompt` ask for nothing or are refused by HARMLESS."""
+    """The body; fields after `add_generation_prompt` ask for nothing or are refused."""
 
     model: str | None = None
     messages: list[Any]
@@ -58,10 +55,11 @@ class ChatBody(TokenSampling):
     continue_final_message: bool | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
-    add_generation_prompt: bool | None = None
-    n: int | None = None
+    store: bool | None = None
     tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    add_generation_prompt: bool | None = None
     tool_prompt: str | None = None
     functions: list[Any] | None = None
     function_call: str | dict[str, Any] | None = None
@@ -74,10 +72,8 @@ class ChatBody(TokenSampling):
     verbosity: Literal["low", "medium", "high"] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
-    store: bool | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
-    parallel_tool_calls: bool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
@@ -91,6 +87,7 @@ class Chat:
     stream: bool
     include_usage: bool
     metadata: dict[str, str] = field(default_factory=dict)
+    stored: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,8 +105,9 @@ def from_chat(body: Any) -> Chat:
     """Raises CallerError naming the field."""
     chat = read(ChatBody, body)
     refuse_unsupported(chat, HARMLESS)
+    refuse_functions(functions=chat.functions, function_call=chat.function_call)
     messages = to_messages(chat.messages, "messages", bare_base64=False)
-    continued = continues(chat.continue_final_message, messages[-1].role)
+    continued = continues(chat.continue_final_message, messages[-1])
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
         raise unsupported("add_generation_prompt")
     logprobs = wanted(chat.logprobs, chat.top_logprobs)
@@ -118,16 +116,18 @@ def from_chat(body: Any) -> Chat:
         model=chat.model or "",
         messages=messages,
         parameters=parameters,
+        tools=to_tools(chat.tools, chat.tool_choice, chat.parallel_tool_calls),
         continue_final=continued,
         named=named,
     )
     usage = bool(chat.stream_options and chat.stream_options.include_usage)
-    return Chat(request, bool(chat.stream), usage, to_metadata(chat.metadata))
+    metadata = to_metadata(chat.metadata)
+    return Chat(request, bool(chat.stream), usage, metadata, stored=chat.store is not False)
 
 
-def continues(flag: bool | None, last_role: str) -> bool:
+def continues(flag: bool | None, last: Message) -> bool:
     """Whether the final assistant message is extended. Raises CallerError where there is none to extend."""
-    if flag and last_role != "assistant":
+    if flag and (last.role != "assistant" or last.calls):
         raise invalid("continue_final_message", "needs a final message of the assistant; add one")
     return bool(flag)
 
@@ -140,24 +140,32 @@ def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
         "object": "chat.completion",
         "created": created,
         "model": model,
-        "choices": [_choice(i, choice) for i, choice in enumerate(result.choices)],
+        "choices": [_choice(view.id, result, i) for i in range(len(result.choices))],
         "usage": to_usage(result.usage),
         "system_fingerprint": result.fingerprint,
     }
 
 
-def first_chunk(head: ChunkHead) -> dict[str, Any]:
+def first_chunk(head: ChunkHead, index: int = 0) -> dict[str, Any]:
     """Sent before the first text, so that a reader sees the stream has begun."""
-    return _chunk(head, {"role": "assistant", "content": ""}, None)
+    return _chunk(head, index, {"role": "assistant", "content": ""}, None)
 
 
-def delta_chunk(head: ChunkHead, text: str, told: Logprobs | None = None) -> dict[str, Any]:
-    return _chunk(head, {"content": text}, None, told)
+def delta_chunk(
+    head: ChunkHead, text: str, logprobs: Logprobs | None = None, index: int = 0
+) -> dict[str, Any]:
+    return _chunk(head, index, {"content": text}, None, logprobs)
 
 
-def finish_chunk(head: ChunkHead, reason: FinishReason) -> dict[str, Any]:
+def call_chunk(head: ChunkHead, number: int, called: Called, index: int = 0) -> dict[str, Any]:
+    """A call, whole; `number` counts those of its answer."""
+    call = {"index": number} | to_tool_call(head.id, index, number, called)
+    return _chunk(head, index, {"tool_calls": [call]}, None)
+
+
+def finish_chunk(head: ChunkHead, reason: str, index: int = 0) -> dict[str, Any]:
     """Its delta holds an empty text: published snippets read `delta.content` of every chunk."""
-    return _chunk(head, {"content": ""}, reason)
+    return _chunk(head, index, {"content": ""}, reason)
 
 
 def usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:
@@ -188,19 +196,26 @@ def result_of(view: JobView) -> Result:
     return view.result
 
 
-def _choice(index: int, choice: Choice) -> dict[str, Any]:
+def _choice(job: str, result: Result, index: int) -> dict[str, Any]:
+    choice = result.choices[index]
+    said = told(choice.text, result.syntax)
+    calls = {"tool_calls": to_tool_calls(job, index, said.calls)} if said.calls else {}
     return {
         "index": index,
-        "message": {"role": "assistant", "content": choice.text, "refusal": None},
+        "message": {"role": "assistant", "content": said.words, "refusal": None} | calls,
         "logprobs": to_chat_logprobs(choice.logprobs),
-        "finish_reason": choice.finish_reason,
+        "finish_reason": finish_of(choice.finish_reason, len(said.calls)),
     }
 
 
 def _chunk(
-    head: ChunkHead, delta: dict[str, str], reason: FinishReason | None, told: Logprobs | None = None
+    head: ChunkHead,
+    index: int,
+    delta: dict[str, Any],
+    reason: str | None,
+    logprobs: Logprobs | None = None,
 ) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "logprobs": to_chat_logprobs(told), "finish_reason": reason}
+    choice = {"index": index, "delta": delta, "logprobs": to_chat_logprobs(logprobs), "finish_reason": reason}
     usage = {"usage": None} if head.include_usage else {}
     return _envelope(head) | {"choices": [choice]} | usage
 

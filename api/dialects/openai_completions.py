@@ -16,7 +16,6 @@ from shared.request import Message, Request, Text
 from shared.result import FinishReason, Usage
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
     "best_of": (1,),
     "echo": (False,),
     "suffix": ("",),
@@ -37,7 +36,6 @@ class CompletionBody(TokenSampling):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    n: int | None = None
     best_of: int | None = None
     echo: bool | None = None
     suffix: str | None = None
@@ -75,12 +73,12 @@ def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any
     return _envelope(head) | {"choices": choices, "usage": to_usage(result.usage)}
 
 
-def text_chunk(head: ChunkHead, text: str, told: Logprobs | None = None) -> dict[str, Any]:
-    return _chunk(head, _choice(0, text, None, told))
+def text_chunk(head: ChunkHead, text: str, told: Logprobs | None = None, index: int = 0) -> dict[str, Any]:
+    return _chunk(head, _choice(index, text, None, told))
 
 
-def text_finish_chunk(head: ChunkHead, reason: FinishReason) -> dict[str, Any]:
-    return _chunk(head, _choice(0, "", reason, None))
+def text_finish_chunk(head: ChunkHead, reason: FinishReason, index: int = 0) -> dict[str, Any]:
+    return _chunk(head, _choice(index, "", reason, None))
 
 
 def text_usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:

@@ -23,6 +23,7 @@ SPELLINGS = {
     "max_new_tokens": "max_new_tokens",
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
+    "max_output_tokens": "max_new_tokens",
     "min_new_tokens": "min_new_tokens",
     "min_tokens": "min_new_tokens",
     "do_sample": "do_sample",
@@ -35,12 +36,15 @@ SPELLINGS = {
     "presence_penalty": "presence_penalty",
     "logit_bias": "logit_bias",
     "seed": "seed",
+    "n": "n",
+    "num_return_sequences": "n",
     "stop": "stop",
     "stop_sequences": "stop",
     "stop_token_ids": "stop_token_ids",
     "response_format": "format",
     "structured_outputs": "format",
     "grammar": "format",
+    "format": "format",
 }
 
 
@@ -59,8 +63,9 @@ class Sampling(Wire):
 
 
 class TokenSampling(Sampling):
-    """What OpenAI's routes and jobs take beside it; all but two have vLLM's names."""
+    """What OpenAI's routes and jobs take beside it; all but three have vLLM's names."""
 
+    n: Count | None = None
     min_tokens: Count | None = None
     logit_bias: dict[str, float] | list[float] | None = None
     stop_token_ids: list[int] | None = None
@@ -117,6 +122,8 @@ def _read(name: str, value: Any, param: str) -> Any:
         return _biases(value, param)
     if name == "format":
         return to_format(value, param)
+    if name == "n":
+        return None if value == 1 else value
     return value or None if name == "stop_token_ids" else value
 
 

@@ -1,11 +1,23 @@
 """What an operator does while the service runs."""
 
+import re
+
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 
 from api.context import context_of
-from api.description.answers import CHANGED
+from api.deeds import operator_of
+from api.description.answers import CHANGED, DEED_LIST
+from api.description.parameters import DEED_PAGE
 from api.description.responses import refusals
+from api.dialects.deeds import to_deeds
+from api.openapi import describe
 from api.plain_route import PlainRoute
+from api.preferences import integer
+from shared.errors import CallerError
+
+PAGE_LIMIT = 100
+_DEED = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 router = APIRouter(
     route_class=PlainRoute,
@@ -27,7 +39,24 @@ async def resume_model(request: Request, id: str) -> Response:
     return await _pause(request, id, paused=False)
 
 
+@router.get(
+    "/audit",
+    summary="What operators did, newest first: the last 10,000 acts.",
+    responses=refusals("OpenAIError", 400) | {200: DEED_LIST},
+    openapi_extra=describe(None, *DEED_PAGE),
+)
+async def list_deeds(request: Request) -> Response:
+    query = request.query_params
+    after = query.get("after")
+    if after is not None and not _DEED.fullmatch(after):
+        raise CallerError("invalid_request", "`after` is not the id of an act.", param="after")
+    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    found, has_more = await context_of(request).deeds.list(after, max(limit, 1))
+    return Response(to_json(to_deeds(found, has_more)), media_type="application/json")
+
+
 async def _pause(request: Request, name: str, *, paused: bool) -> Response:
     context = context_of(request)
-    await context.jobs.pause(context.models.resolve(name), paused=paused)
+    model = context.models.resolve(name)
+    await context.jobs.pause(operator_of(request), model, paused=paused)
     return Response(status_code=204)

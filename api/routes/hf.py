@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.answering import answer, may_leave, result_of, submit
+from api.answering import answer, forget_behind, may_leave, result_of, submit
 from api.body import read_body, translated
 from api.completions import CHAT, TEXT, complete
 from api.context import ProcessContext, context_of
@@ -89,11 +89,15 @@ async def _ask(request: Request, path_id: str) -> Response:
     kind = request.headers.get("content-type")
     call = await translated(body, lambda raw: from_bytes(raw, kind, model.id))
     said = terms_of(request, body)
-    terms = replace(said, hf=True, prompt=True, use_cache=said.use_cache and call.use_cache is not False)
+    use_cache = said.use_cache and call.use_cache is not False
+    terms = replace(said, hf=True, prompt=True, use_cache=use_cache, stored=call.stored)
     if preferences(request).respond_async:
         return accepted(await submit(request, context, call.request, terms))
     waits = waits_for_model(request) or call.wait_for_model
-    view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits))
+    view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits, quiet=True))
+    # The answer may take minutes.
+    del body
+    call = replace(call, request=call.request.without_bytes())
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
         blocks = _blocks(request, context, view, terms)
@@ -116,5 +120,6 @@ async def _blocks(
                 index += 1
             elif event.last:
                 ended = await context.jobs.get(view.caller, view.id)
+                forget_behind(request, ended)
                 result_of(ended)
                 yield block(to_json(last_chunk(ended, index)))

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api import strict_json
-from api.answering import attend, note, note_times, submit
+from api.answering import attend, forget_behind, note, note_times, submit
 from api.body import read_body, translated
 from api.callers import caller_of
 from api.context import ProcessContext, context_of
@@ -61,8 +61,11 @@ async def submit_job(request: Request) -> Response:
         priority=said.priority,
         times=said.times,
         webhook=said.webhook,
+        stored=said.stored,
     )
     view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
+    # The answer may take minutes.
+    del body, question
     wait_s = preferences(request).wait_s
     if wait_s:
         limit_s = min(wait_s, context.settings.api.sync_limit_s)
@@ -140,6 +143,7 @@ async def retry_job(request: Request, id: str) -> Response:
         priority=asked.priority,
         prompt=question.raw,
         retry_of=id,
+        stored=asked.stored,
     )
     return accepted(await submit(request, context, question, terms))
 
@@ -209,6 +213,7 @@ async def _blocks(
                 continue
             if event.last:
                 view = await context.jobs.get(view.caller, view.id)
+                forget_behind(request, view)
             name, number, data = native.to_event(event, view)
             yield block(to_json(data), event=name, id=number)
 

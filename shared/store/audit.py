@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.keys import PREFIX
+from shared.store.lifetimes import lifetimes
 from shared.store.script import Call, Script, Store, reaching
 from shared.store.views import pairs
 
@@ -26,8 +27,7 @@ def audit(settings: Settings, names: Sequence[str]) -> Call[dict[str, int]]:
         "lease_ms": settings.queue.lease_s * 1000,
         "wait_ms": settings.queue.start_by_s * 1000,
         "failure": LOST.model_dump_json(),
-        "result_s": settings.retention.result_s,
-        "job_s": settings.retention.job_s,
+        **lifetimes(settings),
     }
     return Call(AUDIT, arguments, lambda reply: {what: int(n) for what, n in pairs(reply).items()})
 

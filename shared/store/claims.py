@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from shared.piece import Piece
+from shared.piece import Piece, joined
 from shared.result import JobError, Result
 from shared.settings import Settings
 from shared.store.deadlines import failures
 from shared.store.keys import PREFIX
+from shared.store.lifetimes import lifetimes
 from shared.store.script import Call, Script, Store, reaching
 from shared.store.workers import watching
 
@@ -30,8 +31,8 @@ Settled = Literal["settled", "lost"]
 class Claim:
     """Work taken under a lease. `id` names a run, or a job whose inputs are to be fetched.
 
-    `published` counts the code points of text an earlier attempt gave to readers; `mixed` says that it
-    did so under another fingerprint.
+    `published` counts the code points of text an earlier attempt gave to readers, of all answers together;
+    `mixed` says that it did so under another fingerprint. Of what is not `stored` nothing is to be kept.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Claim:
     published: int
     caller: str
     mixed: bool
+    stored: bool = True
 
 
 def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str) -> Call[Claim | None]:
@@ -53,14 +55,14 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
         "print": fingerprint,
         "lease_ms": settings.queue.lease_s * 1000,
         "failures": failures(),
-        **_lives(settings),
+        **lifetimes(settings),
     }
 
     def parse(reply: list[Any] | None) -> Claim | None:
         if not reply:
             return None
-        work, request, terms, number, chars, caller, mixed = reply
-        return Claim(work, token, request, terms, int(number), int(chars), caller, bool(mixed))
+        work, request, terms, number, chars, caller, mixed, unstored = reply
+        return Claim(work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
 
     return Call(CLAIM, arguments, parse)
 
@@ -75,12 +77,12 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> C
         "claims": [list(pair) for pair in held],
         "lease_ms": settings.queue.lease_s * 1000,
     }
-    return Call(RENEW, arguments | _lives(settings), lambda reply: reply)
+    return Call(RENEW, arguments | lifetimes(settings), lambda reply: reply)
 
 
 def append(claim: Claim, piece: Piece) -> Call[Held]:
     """Publish the next piece of text."""
-    arguments = {"id": claim.id, "token": claim.token, "start": piece.start, "size": len(piece.text)}
+    arguments = {"id": claim.id, "token": claim.token, **_place(piece)}
     return Call(APPEND, arguments, lambda reply: reply, _data(piece))
 
 
@@ -90,25 +92,37 @@ def settle(
     outcome: Result | JobError,
     *,
     fingerprint: str,
-    rest: Piece | None = None,
+    rest: Sequence[Piece] = (),
+    work_s: float | None = None,
 ) -> Call[Settled]:
-    """Publish what is left of the text, and end the run with a result or an error."""
-    arguments = _lives(settings) | {
+    """Publish what is left of each text, and end the run with a result or an error.
+
+    `work_s` is how long an engine's rows were taken up, all of them together; left out, as long as it took.
+    """
+    arguments = lifetimes(settings) | {
         "id": claim.id,
         "token": claim.token,
         "status": "succeeded" if isinstance(outcome, Result) else "failed",
         "print": fingerprint,
-        "took_ms": outcome.compute_s * 1000 if isinstance(outcome, Result) else None,
-        "rest": rest and {"start": rest.start, "size": len(rest.text), "data": _data(rest)},
+        "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
+        "rest": [_place(piece) | {"data": _data(piece)} for piece in rest] or None,
+        "bare": _bare(outcome),
         "failures": failures(),
     }
     return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
 
 
+def _bare(outcome: Result | JobError) -> str | None:
+    """A result without its logprobs, which are many times the text; None where it has none."""
+    if isinstance(outcome, JobError) or all(choice.logprobs is None for choice in outcome.choices):
+        return None
+    return outcome.model_dump_json(exclude={"choices": {"__all__": {"logprobs"}}})
+
+
 def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settled]:
     """End a job whose inputs cannot be had."""
     arguments = {"id": claim.id, "token": claim.token, "failure": error.model_dump_json()}
-    return Call(FAIL_INTAKE, arguments | _lives(settings), lambda reply: reply)
+    return Call(FAIL_INTAKE, arguments | lifetimes(settings), lambda reply: reply)
 
 
 def give_back(
@@ -119,7 +133,7 @@ def give_back(
     `died` = the worker ends because of this attempt or of one beside it, which counts as its death. Answers
     the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
-    arguments = _lives(settings) | {
+    arguments = lifetimes(settings) | {
         "id": claim.id,
         "token": claim.token,
         "reason": reason,
@@ -136,7 +150,7 @@ def give_back(
 
 def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
     """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
-    arguments = _lives(settings) | {
+    arguments = lifetimes(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
         "lease_ms": settings.queue.lease_s * 1000,
@@ -153,25 +167,28 @@ def _poison(settings: Settings) -> str:
     ).model_dump_json()
 
 
-def published(store: Store, run: str) -> tuple[str, tuple[int, ...]]:
-    """The text readers of a run have, and its token ids. Raises Unavailable `store_unavailable`."""
-    text, ids = "", []
+def published(store: Store, run: str) -> dict[int, Piece]:
+    """What readers of a run have of its answers, by choice. Raises Unavailable `store_unavailable`."""
+    pieces: dict[int, list[Piece]] = {}
     with reaching():
         entries = store.client.xrange(f"{PREFIX}{run}:events")
     for _, fields in entries:
         if fields["type"] == "text":
-            piece = json.loads(fields["data"])
-            text += piece["text"]
-            ids += piece["ids"]
-    return text, tuple(ids)
+            data = json.loads(fields["data"])
+            piece = Piece(data["start"], data["text"], tuple(data["ids"]))
+            pieces.setdefault(data.get("choice", 0), []).append(piece)
+    return {choice: whole for choice, said in pieces.items() if (whole := joined(said))}
+
+
+def _place(piece: Piece) -> dict[str, int]:
+    choice = {} if piece.choice is None else {"choice": piece.choice}
+    return choice | {"start": piece.start, "size": len(piece.text)}
 
 
 def _data(piece: Piece) -> str:
     """`logprobs` last: claim.lua looks for them there."""
-    data: dict[str, Any] = {"start": piece.start, "text": piece.text, "ids": piece.ids}
+    choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
+    syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
     told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
-    return json.dumps(data | told, separators=(",", ":"))
-
-
-def _lives(settings: Settings) -> dict[str, Any]:
-    return {"result_s": settings.retention.result_s, "job_s": settings.retention.job_s}
+    data = choice | syntax | {"start": piece.start, "text": piece.text, "ids": piece.ids} | told
+    return json.dumps(data, separators=(",", ":"))

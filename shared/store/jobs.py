@@ -9,6 +9,7 @@ from shared.estimate import Lane
 from shared.job import JobView, Priority, Status
 from shared.settings import Settings
 from shared.store import views
+from shared.store.lifetimes import lifetimes
 from shared.store.script import Call, Script
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
@@ -47,20 +48,29 @@ def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
     return Call(CANCEL, _job(settings, caller, job), views.job)
 
 
-def purge(settings: Settings, caller: str, job: str) -> Call[list[str] | None]:
-    """Cancel if need be and forget; the digests of pictures nobody holds any more."""
-    return Call(PURGE, _job(settings, caller, job), lambda reply: reply)
+def purge(settings: Settings, caller: str, job: str, *, delivered: bool = False) -> Call[list[str] | None]:
+    """Cancel if need be and forget; the digests of pictures nobody holds any more.
+
+    `delivered` = the caller was told its end: only what is not to be stored is forgotten then, and only where
+    its webhook was told, too. None where there is nothing to forget.
+    """
+    arguments = _job(settings, caller, job) | {"delivered": delivered or None}
+    return Call(PURGE, arguments, lambda reply: reply)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until its end."""
+    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until its end.
+
+    `stored` is false where nothing of it is to be kept.
+    """
 
     status: Status | None
     request: str | None
     metadata: dict[str, str]
     priority: Priority
     paths: dict[str, str]
+    stored: bool = True
 
 
 def asked(caller: str, job: str) -> Call[Asked | None]:
@@ -69,9 +79,10 @@ def asked(caller: str, job: str) -> Call[Asked | None]:
     def parse(reply: list[Any] | None) -> Asked | None:
         if not reply:
             return None
-        status, request, metadata, priority, paths = reply
+        status, request, metadata, priority, paths, unstored = reply
+        named = json.loads(paths or "{}")
         return Asked(
-            status or None, request or None, json.loads(metadata), priority, json.loads(paths or "{}")
+            status or None, request or None, json.loads(metadata), priority, named, stored=not unstored
         )
 
     return Call(ASKED, {"caller": caller, "job": job}, parse)
@@ -92,6 +103,5 @@ def _job(settings: Settings, caller: str, job: str) -> dict[str, Any]:
         "caller": caller,
         "job": job,
         "worker_ttl_s": settings.queue.worker_ttl_s,
-        "result_s": settings.retention.result_s,
-        "job_s": settings.retention.job_s,
+        **lifetimes(settings),
     }

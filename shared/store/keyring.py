@@ -36,6 +36,7 @@ def create(key: ApiKey, digest: str) -> Call[ApiKey]:
         "expires": key.expires_ms,
         "rate": key.requests_per_minute,
         "max_queued": key.max_queued,
+        "retain_s": key.retain_s,
         "kept_s": KEPT_S,
     }
     return Call(CREATE, arguments, _key)
@@ -76,7 +77,7 @@ def _key(flat: list[Any]) -> ApiKey:
     fields = pairs(flat)
     numbers = {
         name: int(fields[name])
-        for name in ("expires", "revoked", "former_until", "rate", "max_queued")
+        for name in ("expires", "revoked", "former_until", "rate", "max_queued", "retain_s")
         if name in fields
     }
     return ApiKey(
@@ -90,4 +91,5 @@ def _key(flat: list[Any]) -> ApiKey:
         former_until_ms=numbers.get("former_until"),
         requests_per_minute=numbers.get("rate"),
         max_queued=numbers.get("max_queued"),
+        retain_s=numbers.get("retain_s"),
     )

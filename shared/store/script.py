@@ -157,11 +157,11 @@ CONNECTION: dict[str, Any] = {
 def connect(redis: RedisSettings) -> Store:
     """A client for threads. Scripts are safe to repeat, so a lost reply is asked for again."""
     retry = Retry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    return Store(Redis.from_url(redis.url.get_secret_value(), retry=retry, **CONNECTION))
+    return Store(Redis.from_url(redis.store_url, retry=retry, **CONNECTION))
 
 
 def connect_async(redis: RedisSettings) -> AsyncStore:
     """A client for asyncio. Scripts are safe to repeat, so a lost reply is asked for again."""
     retry = AsyncRetry(ExponentialBackoff(cap=0.5, base=0.05), 3)
-    client = AsyncRedis.from_url(redis.url.get_secret_value(), retry=retry, max_connections=512, **CONNECTION)
+    client = AsyncRedis.from_url(redis.store_url, retry=retry, max_connections=512, **CONNECTION)
     return AsyncStore(client)

@@ -2,6 +2,7 @@
 
 from shared.settings import Settings
 from shared.store.deadlines import failures
+from shared.store.lifetimes import lifetimes
 from shared.store.script import Call, Script
 
 EXPIRE, DUE, PAUSE = Script("expire"), Script("due"), Script("pause")
@@ -20,8 +21,7 @@ def expire(settings: Settings) -> Call[list[str]]:
         "limit": AT_ONCE,
         "wait_ms": settings.queue.start_by_s * 1000,
         "failures": failures(),
-        "result_s": settings.retention.result_s,
-        "job_s": settings.retention.job_s,
+        **lifetimes(settings),
     }
     return Call(EXPIRE, arguments, lambda reply: reply)
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shared.calls.syntax import read_syntax
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Result
@@ -37,6 +38,7 @@ def lane(flat: list[Any]) -> Lane:
         failed_ms=_number(facts, "failed_ms") or 0.0,
         samples=facts["samples"] == "1" if "samples" in facts else None,
         has_chat_template=facts["chat_template"] == "1" if "chat_template" in facts else None,
+        tools=read_syntax(facts["tools"]) if "tools" in facts else None,
         context_length=int(facts["context_length"]) if "context_length" in facts else None,
         engine=facts.get("engine"),
         engine_reason=facts.get("engine_reason"),
@@ -105,13 +107,15 @@ def _view(
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
         result=Result.model_validate_json(result) if result else None,
-        error=_error(job) if "error" in job else None,
+        error=job_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
         start_by_ms=int(job["start_by"]) if "start_by" in job else None,
         finish_by_ms=int(job["finish_by"]) if "finish_by" in job else None,
         schedule_at_ms=int(job["schedule_at"]) if "schedule_at" in job else None,
         retry_of=job.get("retry_of"),
+        response=job.get("response"),
+        stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
     )
 
@@ -122,7 +126,7 @@ def _status(job: dict[str, str], run: dict[str, str]) -> Status:
     return "running" if "started" in run else "queued"
 
 
-def _error(job: dict[str, str]) -> JobError:
+def job_error(job: dict[str, str]) -> JobError:
     """With the caller's own path: the run, which says where it found the error, may be shared."""
     error = JobError.model_validate_json(job["error"])
     paths: dict[str, str] = json.loads(job.get("paths", "{}"))
@@ -138,10 +142,10 @@ def _attempt(row: str) -> Attempt:
 
 def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
     delivered = int(hook["delivered"]) if "delivered" in hook else None
-    return Hook(hook["url"], tuple(hook["events"].split()), tuple(map(_delivery, deliveries)), delivered)
+    return Hook(hook["url"], tuple(hook["events"].split()), tuple(map(delivery, deliveries)), delivered)
 
 
-def _delivery(row: str) -> Delivery:
+def delivery(row: str) -> Delivery:
     raw = json.loads(row)
     return Delivery(raw["event"], int(raw["at"]), int(raw["ms"]), raw.get("status"), raw.get("error"))
 

@@ -78,7 +78,7 @@ class Wakeups:
             "socket_timeout": None,
             "retry": AsyncRetry(NoBackoff(), 0, supported_errors=()),
         }
-        self._client: Any = AsyncRedis.from_url(redis.url.get_secret_value(), **options)
+        self._client: Any = AsyncRedis.from_url(redis.store_url, **options)
         self._pubsub: PubSub | None = None
         self._channels: dict[str, _Channel] = {}
         # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.

@@ -15,7 +15,7 @@ class WorkerWakeup:
 
     def __init__(self, redis: RedisSettings, worker: str) -> None:
         self._address = channel(worker)
-        client: Any = Redis.from_url(redis.url.get_secret_value(), **CONNECTION)
+        client: Any = Redis.from_url(redis.store_url, **CONNECTION)
         self._pubsub = client.pubsub(ignore_subscribe_messages=True)
 
     def wait(self, timeout_s: float) -> bool:

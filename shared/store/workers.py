@@ -25,9 +25,16 @@ def watching(settings: Settings) -> dict[str, Any]:
 
 
 def beat(
-    settings: Settings, *, worker: str, lane: str, state: State, fingerprint: str = "", facts: dict[str, str]
+    settings: Settings,
+    *,
+    worker: str,
+    lane: str,
+    state: State,
+    fingerprint: str = "",
+    facts: dict[str, str],
+    record: dict[str, str] | None = None,
 ) -> Call[str]:
-    """Say that a worker lives; `facts` replace the lane's (an empty value forgets one)."""
+    """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own."""
     arguments = {
         "worker": worker,
         "lane": lane,
@@ -35,6 +42,7 @@ def beat(
         "print": fingerprint,
         "ttl_s": settings.queue.worker_ttl_s,
         "facts": facts,
+        "record": record or {},
         **watching(settings),
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.

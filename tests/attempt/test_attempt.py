@@ -80,10 +80,10 @@ def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> Non
 def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
     desk: Workbench, shared: bool, expected: str
 ) -> None:
-    scopes: list[str] = []
+    scopes: list[str | None] = []
 
     class Keeping(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
             scopes.append(scope)
             return super().prepare(request, pictures, scope)
 
@@ -225,7 +225,7 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
 
 def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
     class Away(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
+        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
             raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
 
     job = desk.ask("one two")

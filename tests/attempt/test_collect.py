@@ -4,8 +4,10 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from shared.blobs import digest
-from shared.store.admission import HOLD_S
+from shared.store.admission import HOLD_S, touch
 from tests.support.workbench import Workbench
 from worker.maintenance.collect import Collection
 
@@ -29,3 +31,26 @@ def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -
     collection = Collection(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(3)] == [0, 1, 0]
     assert (kept.exists(), lost.exists(), fresh.exists()) == (True, False, True)
+
+
+def test_what_a_dead_upload_left_goes(desk: Workbench) -> None:
+    staged, fresh = desk.blobs.stage(), desk.blobs.stage()
+    staged.write(b"half a file")
+    staged.close()
+    old = time.time() - HOLD_S - 60
+    os.utime(staged.path, (old, old))
+    collection = Collection(desk.store, desk.blobs)
+    assert [collection.collect() for _ in range(2)] == [0, 1]
+    assert (staged.path.exists(), fresh.path.exists()) == (False, True)
+    fresh.discard()
+
+
+def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(desk, LOST, age_s=HOLD_S + 60)
+    monkeypatch.setattr("worker.deleting.deleted", lambda names: touch(names, "job_1"))
+    # `touch` answers what is being deleted, as `deleted` answers what is wanted.
+    collection = Collection(desk.store, desk.blobs)
+    assert [collection.collect() for _ in range(2)] == [0, 0]
+    assert path.read_bytes() == LOST

@@ -1,6 +1,8 @@
 import socket
 import ssl
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from ipaddress import ip_address
 
 import pytest
@@ -11,7 +13,7 @@ from shared.errors import CallerError
 from shared.settings import FetchSettings
 from tests.support.pictures import Origin, Serve, answering, dripping, origin
 from worker import outbound
-from worker.fetch import fetch
+from worker.fetch import HOSTS, fetch
 from worker.outbound import Allowance
 
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
@@ -256,6 +258,39 @@ def test_pictures_fetched_together_share_their_bytes() -> None:
         with pytest.raises(CallerError, match="larger than 10 bytes together") as refused:
             fetch(server.url, LOOPBACK, LIMIT, "image", allowance)
     assert refused.value.code == "fetch_failed"
+
+
+def test_no_host_is_flooded() -> None:
+    most, inside, together, go_on = 8, threading.Semaphore(0), [0], threading.Event()
+    lock = threading.Lock()
+
+    def resolver(_host: str, _port: int) -> list[IPAddress]:
+        with lock:
+            together[0] += 1
+        inside.release()
+        go_on.wait(20)
+        return []
+
+    def asked(host: str) -> str:
+        return refused(f"http://{host}.example/", FetchSettings(limit_s=20), resolver=resolver).message
+
+    with ThreadPoolExecutor(most + 3) as threads:
+        crowd = [threads.submit(asked, "crowded") for _ in range(most + 2)]
+        for _ in range(most):
+            assert inside.acquire(timeout=20)
+        other = threads.submit(asked, "quiet")
+        assert inside.acquire(timeout=20), "another host's pictures had to wait"
+        assert not inside.acquire(timeout=0.1)
+        assert together[0] == most + 1
+        go_on.set()
+        assert all("no address" in future.result(20) for future in [*crowd, other])
+
+
+def test_who_waits_for_a_crowded_host_is_told_so_in_time() -> None:
+    with ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(HOSTS.at("pictures.example", 1))
+        assert "longer than 0.4 s" in refused("http://pictures.example/", HASTY).message
 
 
 def test_fetching_ends_when_nobody_waits_for_it_any_more() -> None:

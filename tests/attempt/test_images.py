@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from shared.errors import CallerError, InternalError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.pictures import decoded
 from worker.images import Decoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
@@ -38,7 +39,7 @@ def near(found: Any, wanted: tuple[int, int, int], by: int = 3) -> bool:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_pictures_arrive_as_rgb(decoder: Decoder, kind: str) -> None:
-    picture = decoder.decode(make.picture(kind, (9, 7)), "image")
+    picture = decoded(decoder, make.picture(kind, (9, 7)))
     assert (picture.mode, picture.size) == ("RGB", (9, 7))
     assert near(first_pixel(picture), (200, 30, 60))
 
@@ -76,7 +77,7 @@ KEYED = {
 def test_every_colour_model_keeps_its_colours_on_white(
     decoder: Decoder, data: bytes, colour: tuple[int, int, int]
 ) -> None:
-    assert near(first_pixel(decoder.decode(data, "image")), colour)
+    assert near(first_pixel(decoded(decoder, data)), colour)
 
 
 @pytest.mark.parametrize(("kind", "rows", "key"), KEYED.values(), ids=KEYED.keys())
@@ -85,12 +86,12 @@ def test_a_png_s_transparent_colour_becomes_white(
 ) -> None:
     palette = make.png_chunk(b"PLTE", b"\x0a\x0b\x0c") if kind["colour"] == make.PALETTE else b""
     data = make.png((1, 1), rows, extra=(palette, make.png_chunk(b"tRNS", key)), **kind)
-    assert first_pixel(decoder.decode(data, "image")) == (255, 255, 255)
+    assert first_pixel(decoded(decoder, data)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP"])
 def test_of_an_animation_the_first_frame_is_seen(decoder: Decoder, kind: str) -> None:
-    picture = decoder.decode(make.animation(kind, (RED, BLUE, (0, 255, 0))), "image")
+    picture = decoded(decoder, make.animation(kind, (RED, BLUE, (0, 255, 0))))
     assert near(first_pixel(picture), RED, by=6)
 
 
@@ -109,7 +110,7 @@ def test_a_phone_s_picture_stands_upright(
     stored.putpixel((0, 0), RED)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decoder.decode(make.encoded(stored, "PNG", exif=exif), "image")
+    picture = decoded(decoder, make.encoded(stored, "PNG", exif=exif))
     assert (picture.size, picture.getpixel(corner)) == (size, RED)
 
 
@@ -124,7 +125,7 @@ def profile_swapping_red_and_blue() -> bytes:
 def test_an_embedded_profile_is_converted_to_srgb(decoder: Decoder) -> None:
     red = Image.new("RGB", (4, 4), RED)
     data = make.encoded(red, "PNG", icc_profile=profile_swapping_red_and_blue())
-    assert near(first_pixel(decoder.decode(data, "image")), BLUE)
+    assert near(first_pixel(decoded(decoder, data)), BLUE)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -132,12 +133,12 @@ def test_an_embedded_profile_is_converted_to_srgb(decoder: Decoder) -> None:
 def test_a_broken_profile_does_not_cost_the_picture(decoder: Decoder, profile: bytes, mode: str) -> None:
     data = make.picture("PNG", mode=mode, icc_profile=profile)
     plain = make.picture("PNG", mode=mode)
-    assert decoder.decode(data, "image").tobytes() == decoder.decode(plain, "image").tobytes()
+    assert decoded(decoder, data).tobytes() == decoded(decoder, plain).tobytes()
 
 
 def test_broken_exif_does_not_cost_the_picture(decoder: Decoder) -> None:
     data = make.picture("JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
-    assert decoder.decode(data, "image").size == (8, 6)
+    assert decoded(decoder, data).size == (8, 6)
 
 
 TEXT_BOMB = make.png_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(3_000_000)))
@@ -159,8 +160,8 @@ def test_a_damaged_picture_is_the_caller_s_error_and_its_bytes_stay_out_of_the_m
     decoder: Decoder, data: bytes
 ) -> None:
     with pytest.raises(CallerError) as refused:
-        decoder.decode(data, "image")
-    assert (refused.value.code, refused.value.param) == ("invalid_image", "image")
+        decoded(decoder, data)
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[0]")
     assert refused.value.message == "The picture could not be decoded: the file is damaged."
 
 
@@ -175,7 +176,7 @@ def test_no_corruption_raises_anything_but_invalid_image(decoder: Decoder) -> No
             for _ in range(3):
                 data[noise.randrange(12, len(data))] = noise.randrange(256)
             try:
-                assert decoder.decode(bytes(data), "image").mode == "RGB"
+                assert decoded(decoder, bytes(data)).mode == "RGB"
             except CallerError as error:
                 codes.add(error.code)
     assert codes == {"invalid_image"}
@@ -183,36 +184,36 @@ def test_no_corruption_raises_anything_but_invalid_image(decoder: Decoder) -> No
 
 def test_what_the_door_would_refuse_never_reaches_a_decoder(decoder: Decoder) -> None:
     with pytest.raises(CallerError, match="megapixels"):
-        decoder.decode(make.webp_lossless_header(11_000, 11_000), "image")
+        decoded(decoder, make.webp_lossless_header(11_000, 11_000))
 
 
 def test_threads_get_their_own_pictures(decoder: Decoder) -> None:
     sizes = [(width, height) for width in range(1, 9) for height in range(1, 7)]
     with ThreadPoolExecutor(8) as pool:
-        pictures = list(pool.map(lambda size: decoder.decode(make.picture("PNG", size), None), sizes))
+        pictures = list(pool.map(lambda size: decoded(decoder, make.picture("PNG", size)), sizes))
     assert [picture.size for picture in pictures] == sizes
 
 
 @pytest.mark.timeout(40)
 def test_a_picture_that_decodes_for_seconds_costs_one_child_not_the_worker() -> None:
-    decoder = Decoder(PictureSettings(decode_limit_s=0.5, max_jpeg_scans=100_000))
+    limits = {"max_jpeg_scans": 100_000, "max_megapixels": 1000, "max_megapixels_request": 1000}
+    decoder = Decoder(PictureSettings(decode_limit_s=0.5, **limits))
     try:
         with pytest.raises(CallerError, match=r"longer than 0\.5 s") as refused:
-            decoder.decode(make.jpeg_of_scans((5000, 5000), 400), "image")
+            decoded(decoder, make.jpeg_of_scans((5000, 5000), 400))
         assert refused.value.code == "invalid_image"
-        assert decoder.decode(make.picture(), "image").size == (8, 6)
+        assert decoded(decoder, make.picture()).size == (8, 6)
     finally:
         decoder.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")
 def test_a_picture_that_needs_too_much_memory_is_refused() -> None:
-    decoder = Decoder(PictureSettings(decode_memory_mb=256))
-    rows = bytes(6000 * (1 + 6000 * 4))
+    decoder = Decoder(PictureSettings(decode_memory_mb=170))
     try:
         with pytest.raises(CallerError, match="could not be decoded"):
-            decoder.decode(make.png((6000, 6000), rows, colour=make.RGBA), "image")
-        assert decoder.decode(make.picture(), "image").size == (8, 6)
+            decoded(decoder, make.picture("PNG", (6000, 6000), "RGBA"))
+        assert decoded(decoder, make.picture()).size == (8, 6)
     finally:
         decoder.close()
 
@@ -225,11 +226,11 @@ def test_a_killed_child_is_replaced() -> None:
     decoder = Decoder(PictureSettings())
     before = {p.pid for p in children_of(psutil.Process().pid)}
     try:
-        decoder.decode(make.picture(), "image")
+        decoded(decoder, make.picture())
         (child,) = (p for p in children_of(psutil.Process().pid) if p.pid not in before)
         child.kill()
         child.wait(10)
-        assert decoder.decode(make.picture(), "image").size == (8, 6)
+        assert decoded(decoder, make.picture()).size == (8, 6)
     finally:
         decoder.close()
 
@@ -237,11 +238,11 @@ def test_a_killed_child_is_replaced() -> None:
 def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
     before = {p.pid for p in children_of(psutil.Process().pid)}
     decoder = Decoder(PictureSettings())
-    decoder.decode(make.picture(), "image")
+    decoded(decoder, make.picture())
     decoder.close()
     assert {p.pid for p in children_of(psutil.Process().pid)} == before
     with pytest.raises(InternalError):
-        decoder.decode(make.picture(), "image")
+        decoded(decoder, make.picture())
 
 
 ORPHANING = """
@@ -249,8 +250,8 @@ import sys
 from shared.settings import PictureSettings
 from worker.images import Decoder
 decoder = Decoder(PictureSettings())
-decoder.decode(sys.stdin.buffer.read(), None)
-print("decoded", flush=True)
+with decoder.decoded([sys.stdin.buffer.read()]):
+    print("decoded", flush=True)
 __import__("threading").Event().wait()
 """
 

@@ -219,6 +219,18 @@ def test_the_pictures_of_a_job_are_limited_together(intake: tuple[Workbench, Int
     assert "together" in error.message
 
 
+def test_a_picture_that_is_named_often_counts_as_often(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    limits = PictureSettings(max_megapixels_request=64 * 48 * 2.5 / 1e6)
+    with origin(serving(PICTURE)) as there:
+        job = ask(desk, *[there.url] * 3)
+        replace(courier, settings=desk.settings.model_copy(update={"pictures": limits})).work()
+        assert len(there.requests) == 1
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.param) == ("invalid_image", "images[2]")
+
+
 def test_a_job_s_pictures_share_one_deadline(
     intake: tuple[Workbench, Intake], monkeypatch: pytest.MonkeyPatch
 ) -> None:

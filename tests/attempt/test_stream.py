@@ -25,7 +25,8 @@ def stream(desk: Workbench, store: Store) -> Iterator[Channel]:
     publisher.start()
     try:
         with desk.leases.hold(desk.claim()) as lease:
-            yield publisher.channel(lease)
+            (channel,) = publisher.channels(lease)
+            yield channel
     finally:
         publisher.stop()
 
@@ -45,14 +46,15 @@ def settled(desk: Workbench, channel: Channel) -> str:
         fingerprint="f" * 32,
         compute_s=0.1,
     )
-    claim, rest = channel.lease.claim, channel.rest()
-    return desk.store.run(settle(desk.settings, claim, answered, fingerprint="f" * 32, rest=rest))
+    rest = [piece for piece in [channel.rest()] if piece]
+    call = settle(desk.settings, channel.lease.claim, answered, fingerprint="f" * 32, rest=rest)
+    return desk.store.run(call)
 
 
 def another_is_published(desk: Workbench, channel: Channel) -> None:
     """The same publisher has looked at everything it was given before, and writes for others."""
     job = desk.ask("another")
-    channel._publisher.channel(Lease(desk.claim())).emit(Piece(0, "text", (0,)))
+    channel._publisher.channels(Lease(desk.claim()))[0].emit(Piece(0, "text", (0,)))
     until(lambda: desk.text(job) == "text")
 
 
@@ -131,7 +133,7 @@ def test_a_lost_claim_stops_its_row_and_does_not_hold_up_the_others(desk: Workbe
     publisher.start()
     lost, kept = Lease(desk.claim()), Lease(desk.claim())
     desk.cancel(lost_job)
-    channels = publisher.channel(lost), publisher.channel(kept)
+    channels = publisher.channels(lost) + publisher.channels(kept)
     for channel in channels:
         channel.emit(Piece(0, "text", (0,)))
     assert lost.cancel.wait(30)
@@ -179,6 +181,6 @@ def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Work
     assert desk.store.run(append(claim, Piece(0, "one", (0,)))) == "ok"
     desk.store.client.hset(f"{PREFIX}{claim.id}", "chars", 0)
     answered = JobError(code="internal_error", message="x")
-    rest = Piece(3, " two", (1,))
+    rest = [Piece(3, " two", (1,))]
     assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
     assert desk.job(job).status == "running"

@@ -5,6 +5,7 @@ from ipaddress import ip_address
 import pytest
 
 from shared.addresses import IPAddress
+from shared.notice import Notice
 from shared.settings import FetchSettings, Settings
 from shared.store.hooks import Errand
 from shared.webhook_settings import WebhookSettings
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def errand(url: str, secret: str = SECRET) -> Errand:
-    return Errand("job_1:ended", "t", url, secret, "job.succeeded", 1_700_000_000_750, 0, None, succeeded())
+    notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
+    return Errand("job_1:ended:own", "t", url, (secret,) if secret else (), 0, notice)
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:

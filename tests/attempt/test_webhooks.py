@@ -4,80 +4,26 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from pydantic import SecretStr
 
 from api.dialects.native import to_job
 from shared import ids
 from shared.errors import Unavailable
-from shared.job import Delivery
-from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
 from shared.store import hooks
-from shared.store.admission import submit
-from shared.store.hooks import PER_HOST, Errand
+from shared.store.hooks import PER_HOST
 from shared.store.jobs import purge
-from shared.webhook_settings import WebhookSettings
 from shared.webhooks import EVENTS, Webhook
 from tests.support.clients import until
+from tests.support.office import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, FAIL, Unsteady, Workbench
 from worker.webhooks import postman as posting
 from worker.webhooks.postman import Postman
 
-SECRET = "a secret of sixteen bytes"
-LOOPBACK = FetchSettings(allow=("127.0.0.1",))
-
 pytestmark = pytest.mark.timeout(60)
-
-
-class Office:
-    """A postman over the workbench's store; `errand` is the next call that is due."""
-
-    def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
-        self.desk = desk
-        self.settings = Settings(
-            redis=RedisSettings(url=SecretStr(redis.url())),
-            fetch=LOOPBACK,
-            queue=QueueSettings(rescue_s=0.02),
-            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), **webhook}),
-        )
-        self.postman = Postman(self.settings, desk.store)
-
-    def ask(self, webhook: Webhook, text: str = "") -> str:
-        """A job with a webhook, not yet computed; its id."""
-        placing = self.desk.placing(text or ids.token(), ())
-        secret = webhook.secret or SecretStr(SECRET)
-        webhook = replace(webhook, secret=secret, host=webhook.url.split("/")[2])
-        self.desk.store.run(submit(placing, self.settings, metadata={"shop": "7"}, webhook=webhook))
-        return placing.job
-
-    def answered(self, webhook: Webhook, text: str = "") -> str:
-        job = self.ask(webhook, text)
-        self.desk.attempt()
-        return job
-
-    def errand(self) -> Errand:
-        taken = self.desk.store.run(hooks.deliver(self.settings, ids.token()))
-        assert taken is not None
-        return taken
-
-    def tries(self, job: str) -> tuple[Delivery, ...]:
-        hook = self.desk.job(job).hook
-        assert hook is not None
-        return hook.deliveries
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        self.postman.start()
-        try:
-            yield
-        finally:
-            self.postman.stop()
 
 
 @pytest.fixture
@@ -128,7 +74,7 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s_own(desk: Workbench, 
     office = Office(desk, redis, secret=own)
     with receiver() as there:
         office.answered(Webhook(there.url))
-        office.postman.deliver(replace(office.errand(), secret=""))
+        office.postman.deliver(replace(office.errand(), secrets=()))
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
 
@@ -165,7 +111,7 @@ def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
     with receiver((410, {})) as there:
         office.answered(Webhook(there.url))
         office.postman.deliver(office.errand())
-        assert office.desk.store.run(hooks.deliver(office.settings, ids.token())) is None
+        assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
         assert len(there.told) == 1
 
 
@@ -175,8 +121,8 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
         office.answered(Webhook(there.url))
         before = time.time()
         office.postman.deliver(office.errand())
-    assert office.desk.store.run(hooks.deliver(office.settings, ids.token())) is None
-    ((_, due),) = office.desk.store.client.zrange("sl2:hosts", 0, -1, withscores=True)
+    assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
+    ((_, due),) = office.desk.store.client.zrange("sl2:callers", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
 
 
@@ -195,16 +141,17 @@ def test_a_hanging_receiver_does_not_hold_up_the_others(office: Office) -> None:
 def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(office: Office) -> None:
     with receiver() as there:
         office.answered(Webhook(there.url))
-        first = replace(office.errand(), body="{}")
+        taken = office.errand()
+        first = replace(taken, notice=replace(taken.notice, body="{}"))
         cut_off = Unsteady(office.desk.store, calls=1)
         with pytest.raises(Unavailable):
-            Postman(office.settings, cut_off).deliver(first)
+            Postman(office.settings, cut_off, office.desk.bench.blobs).deliver(first)
         assert len(there.told) == 1
-    call = hooks.deliver(office.settings, ids.token())
+    call = hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)
     later = office.desk.store.client.time()[0] * 1000 + 30_000
     again = office.desk.store.run(replace(call, arguments={**call.arguments, "now": later}))
     assert again is not None
-    assert again.message_id == first.message_id
+    assert again.notice.id == first.notice.id
 
 
 def test_a_job_that_was_deleted_is_not_told(office: Office) -> None:

@@ -1,5 +1,6 @@
 """Webhooks of the whole service: told once by whoever lives, whatever dies."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from tests.e2e.conftest import ECHO, SLOW
@@ -52,3 +53,49 @@ def test_a_call_of_a_killed_courier_is_made_again_with_the_same_id_and_body(
         until(lambda: api.job(job)["webhook"]["delivered_at"])
         first, second = there.told
     assert (first.headers["webhook-id"], first.body) == (second.headers["webhook-id"], second.body)
+
+
+def plain(model: str, text: str) -> dict[str, Any]:
+    return {"model": model, "input": {"prompt": text}}
+
+
+def events(api: Api) -> Iterator[Any]:
+    """The whole log, page by page."""
+    page: Any = {"has_more": True, "last_id": None}
+    while page["has_more"]:
+        place = {"after": page["last_id"]} if page["last_id"] else {}
+        page = api.get("/v1/events", params={"limit": 100, **place}).json()
+        yield from page["data"]
+
+
+def test_an_endpoint_is_told_by_whichever_courier_lives_and_the_log_lists_the_same(
+    service: Service, api: Api
+) -> None:
+    with receiver() as there:
+        hook = api.post("/v1/webhooks", json={"url": there.url, "events": ["job.succeeded"]}).json()
+        jobs = [api.submit(**plain(ECHO, "told at once"))]
+        until(lambda: len(there.told) == 1)
+        service.kill(COURIER)
+        jobs.append(api.submit(**plain(ECHO, "told by the next")))
+        api.ended(jobs[1])
+        service.start(COURIER)
+        until(lambda: len(there.told) == 2)
+        api.delete(f"/v1/webhooks/{hook['id']}")
+        logged = {event["id"]: event for event in events(api)}
+        told = there.verified(hook["secret"])
+    assert [event["data"]["id"] for event in told] == jobs
+    for call, event in zip(there.told, told, strict=True):
+        assert logged[call.headers["webhook-id"]] == {"id": call.headers["webhook-id"], **event}
+
+
+def test_a_test_call_verifies_under_the_old_and_the_new_secret(api: Api) -> None:
+    with receiver() as there:
+        hook = api.post("/v1/webhooks", json={"url": there.url}).json()
+        path = f"/v1/webhooks/{hook['id']}"
+        new = api.post(f"{path}/rotate").json()
+        sent = api.post(f"{path}/test").json()
+        until(lambda: api.get(f"{path}/deliveries").json()["data"])
+        api.delete(path)
+        assert there.verified(hook["secret"]) == there.verified(new["secret"])
+        (told,) = there.told
+    assert {"id": told.headers["webhook-id"], **told.event} == sent

@@ -28,10 +28,11 @@ MANY_SCRIPTS = (
 
 @dataclass(frozen=True)
 class Harness:
-    """An engine under test; `question` is one it answers with at least four tokens."""
+    """An engine under test; `question` is one it answers with at least four tokens, `hot` draws others."""
 
     engine: Engine
     question: str = "What do we see in this image?"
+    hot: float = 6.0
 
     def row(
         self,
@@ -41,7 +42,7 @@ class Harness:
         emit: Callable[[Piece], None] = lambda _: None,
         published: tuple[int, ...] = (),
         published_text: str = "",
-        scope: str = "",
+        scope: str | None = "",
         **parameters: Any,
     ) -> Row:
         request = question(text, len(pictures), **parameters)
@@ -86,7 +87,7 @@ def the_same_question_gets_the_same_answer(harness: Harness) -> None:
 
 
 def a_seed_repeats_an_answer(harness: Harness) -> None:
-    drawn = {"temperature": 6.0, "max_new_tokens": 12}
+    drawn = {"temperature": harness.hot, "max_new_tokens": 12}
     first, _ = harness.ask(harness.question, [picture()], seed=11, **drawn)
     harness.ask(harness.question, [picture()], **drawn)
     assert harness.ask(harness.question, [picture()], seed=11, **drawn)[0].ids == first.ids
@@ -170,7 +171,7 @@ def resuming_continues_random_draws_and_penalties(harness: Harness) -> None:
     _resumes_anywhere(
         harness,
         seed=3,
-        temperature=6.0,
+        temperature=harness.hot,
         repetition_penalty=1.3,
         frequency_penalty=0.5,
         presence_penalty=0.5,

@@ -10,7 +10,7 @@ from shared.models import Model
 from shared.piece import Piece
 from shared.request import Format
 from shared.settings import PictureSettings, Settings, SettingsError
-from tests.engines import suite, telling
+from tests.engines import several, suite, telling
 from worker.engines.base import Cancelled, Row
 from worker.engines.registry import create
 
@@ -21,7 +21,9 @@ def harness(rows: int = 1, **options: object) -> suite.Harness:
     return suite.Harness(engine)
 
 
-@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [*suite.CHECKS, *telling.CHECKS, *several.CHECKS], ids=lambda check: check.__name__
+)
 def test_echo_keeps_the_contract(check: Callable[[suite.Harness], None]) -> None:
     check(harness())
 

@@ -1,10 +1,12 @@
 """Beside others, requests of every family get the answers they get alone, token for token, in float32."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.errors import ModelFailed
 from tests.support.families import FAMILIES
-from tests.support.families.asking import Subject
+from tests.support.families.asking import CONVERSATIONS, Subject
 from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
 from tests.support.families.family import Family, called
 
@@ -37,6 +39,17 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
     changed, together = beside_others(subject)
     assert changed == []
     assert together >= 3
+
+
+def test_several_answers_to_one_prompt_are_those_it_gets_one_by_one(subject: Subject) -> None:
+    drawn = {"seed": 3, "temperature": 1.2, "top_p": 0.9, "repetition_penalty": 1.1}
+    got = []
+    for engine in (subject.engine("continuous", rows=ROWS), subject.engine()):
+        row = subject.row(engine, CONVERSATIONS[1], **drawn)
+        rows = [replace(row, parameters=row.parameters.of_choice(number)) for number in range(3)]
+        got.append([finish.ids for finish in engine.generate_all(rows)])
+    assert got[0] == got[1]
+    assert len(set(got[0])) > 1
 
 
 @pytest.mark.parametrize(

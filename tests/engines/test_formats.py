@@ -2,6 +2,7 @@
 
 import json
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from shared.errors import CallerError
 from shared.models import Model
 from shared.request import Format
 from tests.engines import suite
-from tests.engines.continuous.conftest import TINY
+from tests.engines.conftest import TINY
 from worker.engines.registry import create
 
 SCHEMA: dict[str, Any] = {
@@ -40,7 +41,14 @@ CHAIN: dict[str, Any] = {
     },
     "$ref": "#/$defs/link",
 }
-WILD: dict[str, Any] = {"temperature": 4.0, "max_new_tokens": 400}
+VLLM = pytest.param(
+    "vllm",
+    marks=[
+        pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
+        pytest.mark.filterwarnings("ignore"),
+        pytest.mark.timeout(600),
+    ],
+)
 
 
 def to_json(schema: Any) -> Format:
@@ -58,8 +66,15 @@ def choice(*choices: str) -> Format:
 NAMES = choice("cat", "catalogue", "chat no\u00efr \U0001f408\u200d\u2b1b", 'a "b"\\\n\t/', "<|end|>", "\x00")
 
 
-@pytest.fixture(scope="module", params=["sequential", "continuous"])
+def wild(harness: suite.Harness, seed: int, longest: int = 400) -> dict[str, Any]:
+    return {"temperature": min(4.0, harness.hot), "seed": seed, "max_new_tokens": longest}
+
+
+@pytest.fixture(scope="module", params=["sequential", "continuous", VLLM])
 def harness(request: pytest.FixtureRequest) -> suite.Harness:
+    if request.param == "vllm":
+        started: suite.Harness = request.getfixturevalue("vllm")
+        return started
     rows = 1 if request.param == "sequential" else 4
     model = Model(id="test/tiny", engine=request.param, source=str(TINY), rows=rows, max_new_tokens=48)
     engine = create(model)
@@ -69,7 +84,7 @@ def harness(request: pytest.FixtureRequest) -> suite.Harness:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_an_answer_is_json_of_the_schema(harness: suite.Harness, seed: int) -> None:
-    finish, pieces = harness.ask("Describe it.", format=to_json(SCHEMA), seed=seed, **WILD)
+    finish, pieces = harness.ask("Describe it.", format=to_json(SCHEMA), **wild(harness, seed))
     assert finish.reason == "stop"
     answer = json.loads(finish.text)
     Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(answer)
@@ -84,7 +99,7 @@ def test_an_answer_without_dice_is_json_too(harness: suite.Harness) -> None:
 
 def test_a_schema_may_hold_itself(harness: suite.Harness) -> None:
     """Dice may go on without end, which max_new_tokens cuts off."""
-    finishes = [harness.ask("Which?", format=to_json(CHAIN), seed=seed, **WILD)[0] for seed in range(6)]
+    finishes = [harness.ask("Which?", format=to_json(CHAIN), **wild(harness, seed))[0] for seed in range(6)]
     answers = [json.loads(finish.text) for finish in finishes if finish.reason == "stop"]
     for answer in answers:
         Draft202012Validator(CHAIN).validate(answer)
@@ -102,12 +117,12 @@ def test_any_object_is_json(harness: suite.Harness) -> None:
 )
 def test_an_answer_matches_the_whole_expression(harness: suite.Harness, pattern: str) -> None:
     for seed in range(3):
-        finish, _ = harness.ask("Which?", format=regex(pattern), seed=seed, **WILD)
+        finish, _ = harness.ask("Which?", format=regex(pattern), **wild(harness, seed))
         assert finish.reason == "length" or re.fullmatch(pattern, finish.text), finish.text
 
 
 def test_an_answer_is_one_of_the_choices(harness: suite.Harness) -> None:
-    chosen = {harness.ask("Which?", format=NAMES, seed=seed, **WILD)[0].text for seed in range(12)}
+    chosen = {harness.ask("Which?", format=NAMES, **wild(harness, seed))[0].text for seed in range(12)}
     assert chosen <= set(json.loads(NAMES.content))
     assert len(chosen) > 1
 
@@ -129,7 +144,12 @@ def test_an_answer_cut_off_by_max_tokens_says_so(harness: suite.Harness) -> None
 @pytest.mark.parametrize("wanted", [to_json(SCHEMA), NAMES, regex(r"(\w+ ){5}\.")], ids=lambda f: f.kind)
 def test_an_answer_broken_off_anywhere_goes_on_in_its_format(harness: suite.Harness, wanted: Format) -> None:
     suite._resumes_anywhere(
-        harness, format=wanted, seed=3, temperature=4.0, repetition_penalty=1.2, max_new_tokens=14
+        harness,
+        format=wanted,
+        seed=3,
+        temperature=min(4.0, harness.hot),
+        repetition_penalty=1.2,
+        max_new_tokens=14,
     )
 
 
@@ -151,5 +171,5 @@ def test_a_bias_that_bans_what_the_format_needs_is_the_one_to_blame(harness: sui
 def test_a_format_is_part_of_what_two_workers_must_have_in_common(harness: suite.Harness) -> None:
     with pytest.MonkeyPatch.context() as patch:
         before = harness.engine.fingerprint
-        patch.setattr("worker.engines.loaded.llguidance.__version__", "0")
+        patch.setattr("worker.engines.language.llguidance.__version__", "0")
         assert harness.engine.fingerprint != before

@@ -16,7 +16,7 @@ from shared.models import Model
 from shared.piece import Piece
 from shared.request import Image, Message, Request, Text
 from shared.settings import PictureSettings, Settings, SettingsError
-from tests.engines import suite, telling
+from tests.engines import several, suite, telling
 from worker.engines.base import Row
 from worker.engines.registry import create
 from worker.engines.sampling import Confidence, LogitsError
@@ -68,7 +68,9 @@ def shape(kind: str, colour: str) -> Picture:
     return image
 
 
-@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [*suite.CHECKS, *telling.CHECKS, *several.CHECKS], ids=lambda check: check.__name__
+)
 def test_sequential_keeps_the_contract(
     check: Callable[[suite.Harness], None], harness: suite.Harness
 ) -> None:
@@ -215,7 +217,7 @@ def test_pictures_shrunk_to_another_size_never_share_the_cache(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = Settings(pictures=PictureSettings(max_side=512))
-    monkeypatch.setattr("worker.engines.loaded.settings", lambda: small)
+    monkeypatch.setattr("worker.engines.language.settings", lambda: small)
     other = create(tiny())
     other.load()
     assert other.fingerprint != harness.engine.fingerprint

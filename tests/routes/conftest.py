@@ -6,15 +6,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
 from shared.models import load_models
-from shared.settings import ApiSettings, BlobSettings, QueueSettings, RedisSettings, Settings
+from shared.settings import (
+    ApiSettings,
+    BlobSettings,
+    PictureSettings,
+    QueueSettings,
+    RedisSettings,
+    Settings,
+)
 from shared.store.script import connect
 from shared.webhook_settings import WebhookSettings
 from tests.support.hand import Hand
+from tests.support.listening import listening
 from tests.support.redis_server import RedisServer, redis_server
 
 MODELS = """
@@ -62,7 +71,7 @@ def _make_bare(folder: Path) -> None:
 async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
     """An empty store; the model has no worker until the hand's first beat.
 
-    Parametrized indirectly it takes settings by group, `api`, `queue` and `webhook`.
+    Parametrized indirectly it takes settings by group, `api`, `queue`, `webhook` and `pictures`.
     """
     _server.empty()
     said: dict[str, dict[str, Any]] = getattr(request, "param", {})
@@ -76,9 +85,27 @@ async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureReq
         queue=QueueSettings(**{"max_queued": PLACES_IN_LINE, **said.get("queue", {})}),
         api=ApiSettings(**{"leave_grace_s": 0, **said.get("api", {})}),
         webhook=WebhookSettings(**said.get("webhook", {})),
+        pictures=PictureSettings(**said.get("pictures", {})),
     )
     store = connect(settings.redis)
     hand = Hand(settings, store, load_models(models_file).rows[0])
     async with LifespanManager(create_app(settings)) as manager:
         yield Stage(manager.app, _server, hand)
     store.client.close()
+
+
+@pytest.fixture
+async def client(stage: Stage) -> AsyncIterator[openai.AsyncOpenAI]:
+    """OpenAI's, on a socket."""
+    async with (
+        listening(stage.app) as url,
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as found,
+    ):
+        yield found
+
+
+@pytest.fixture
+def quick_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The turns of a batch follow each other without a pause."""
+    monkeypatch.setattr("api.batches.work.BUSY_S", 0.0)
+    monkeypatch.setattr("api.batches.work.IDLE_S", 0.02)

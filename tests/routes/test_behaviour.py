@@ -10,19 +10,25 @@ import pytest
 from shared.errors import CODES
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.batch_situations import BATCHES
 from tests.support.behaviour import Row, rows
 from tests.support.keys import KEYED
 from tests.support.redis_server import RedisServer
+from tests.support.response_situations import RESPONSES
 from tests.support.scene import ANSWER, Scene
-from tests.support.situations import WHEN
+from tests.support.situations import WHEN as WHEN_ASKED
+from tests.support.webhook_situations import WEBHOOKS
 
 ROWS = rows()
+WHEN = WHEN_ASKED | RESPONSES | BATCHES | WEBHOOKS
 SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
     "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},
     "the caller's own line is full": {"queue": {"max_queued_caller": 1}},
     "keys are asked for": KEYED,
     "the job is another caller's": KEYED,
+    "the file is another caller's": KEYED,
+    "the webhook is another caller's": KEYED,
     "the key's requests are used up": KEYED,
 }
 SAMPLE = Path(__file__).parents[2] / "examples" / "sample.png"
@@ -91,9 +97,21 @@ def _body_is(row: Row, response: httpx.Response, known: str) -> None:
             assert all(f'"{word}"' in response.text for word in row.more)
         case "the answer" | "the answer of the same job":
             assert ANSWER in response.text
+        case "the response":
+            assert response.json()["object"] == "response"
+            assert all(f'"{word}"' in response.text for word in row.more)
         case "a list":
             assert response.json()["object"] == "list"
             assert response.json()["data"]
+        case "the file" | "the batch" as thing:
+            assert response.json()["object"] == thing.removeprefix("the ")
+            assert all(f'"{word}"' in response.text for word in row.more)
+        case "the webhook":
+            assert response.json()["object"] == "webhook"
+            assert all(f'"{word}"' in response.text for word in row.more)
+        case "the event":
+            assert response.json()["id"].startswith("msg_")
+            assert all(f'"{word}"' in response.text for word in row.more)
         case "the model":
             assert response.json()["object"] == "model"
         case "what is known":

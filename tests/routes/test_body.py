@@ -2,6 +2,7 @@
 
 import pytest
 
+from api import body
 from tests.support.app import JSON, application, client_of
 from tests.support.desk import Desk
 from tests.support.exchange import Exchange
@@ -71,6 +72,20 @@ async def test_a_body_that_never_arrives_ends_with_its_deadline() -> None:
         await exchange.finish()
 
         assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
+
+
+async def test_a_body_that_comes_too_slowly_is_cut_off_long_before_its_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.05)
+    async with application(Desk()) as app:
+        exchange = Exchange(app, "POST", "/v1/jobs").start()
+        await exchange.until(lambda e: bool(e.body))
+        exchange.hang_up()
+        await exchange.finish()
+
+        assert (exchange.status, exchange.headers["retry-after"]) == (408, "1")
+        assert b"64 KiB" in exchange.body
 
 
 async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:

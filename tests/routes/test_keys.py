@@ -140,6 +140,20 @@ async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
 
 
 @keyed
+async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage: Stage) -> None:
+    stage.hand.beat()
+    key = await made(stage.app, "one", retain_s=90)
+    async with calling(stage.app, key["secret"]) as one:
+        job = (await one.post("/v1/jobs", json=JOB)).json()["id"]
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        assert (await one.get(f"/v1/jobs/{job}")).json()["result"]["text"] == "A cat."
+    assert key["retain_s"] == 90
+    store = stage.hand.store.client
+    left = [store.ttl(f"sl2:{job}"), *(store.ttl(name) for name in store.keys("sl2:run_*"))]
+    assert [0 < seconds <= 90 for seconds in left] == [True] * 5
+
+
+@keyed
 async def test_a_key_without_a_quota_costs_the_store_one_look_up_a_second_not_one_a_request(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +175,7 @@ async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: py
     keyring = Keyring(ApiSettings.model_validate({"admin_key": ADMIN}), store)
     for _ in range(10):
         with pytest.raises(CallerError):
-            await keyring.use(new_secret())
+            await keyring.use(new_secret(), "192.0.2.7")
     assert len(keyring._known) <= 3
     await store.client.aclose()
 
@@ -181,6 +195,7 @@ async def test_made_up_keys_do_not_fill_the_memory(stage: Stage, monkeypatch: py
         ({"name": "x", "expires_at": 1}, "expires_at"),
         ({"name": "x", "requests_per_minute": 0}, "requests_per_minute"),
         ({"name": "x", "max_queued": -1}, "max_queued"),
+        ({"name": "x", "retain_s": 59}, "retain_s"),
         ({"name": "x", "secret": "mine"}, "secret"),
     ],
 )
@@ -210,3 +225,22 @@ async def test_jobs_from_before_the_keys_are_the_operators(stage: Stage) -> None
     async with calling(stage.app, ADMIN) as operator:
         job = (await operator.post("/v1/jobs", json=JOB)).json()
     assert stage.hand.store.client.hget(f"sl2:{job['id']}", "caller") == "local"
+
+
+@keyed
+@pytest.mark.usefixtures("at_once")
+async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.guesses.BURST", 3)
+    async with await customer(stage.app, "one") as one, calling(stage.app, ADMIN) as operator:
+        assert (await one.get("/v1/models")).status_code == 200
+        guesses = []
+        for _ in range(5):
+            async with calling(stage.app, new_secret()) as stranger:
+                guesses.append(await stranger.get("/v1/models"))
+        assert [r.status_code for r in guesses] == [401, 401, 401, 429, 429]
+        assert code_of(guesses[-1]) == "rate_limited"
+        assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60
+        assert (await one.get("/v1/models")).status_code == 200
+        assert (await operator.get("/v1/admin/keys")).status_code == 200

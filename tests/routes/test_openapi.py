@@ -7,61 +7,26 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from api.app import create_app
 from api.description import examples
 from shared.models import Model
-from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
 from tests.support.desk import Desk, answering, failing
 from tests.support.exchange import data, posted
 from tests.support.golden import DATA
+from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, operations, shape
 
-SCHEMA: dict[str, Any] = create_app(Settings()).openapi()
 HF = "/models/{id}"
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 SYNCHRONOUS = [
     ("/v1/chat/completions", "ChatBody", "OpenAIError"),
     ("/v1/completions", "CompletionBody", "OpenAIError"),
+    ("/v1/responses", "ResponseBody", "OpenAIError"),
     (HF, "HfBody", "HuggingFaceError"),
     (f"{HF}/v1/chat/completions", "ChatBody", "HuggingFaceError"),
     (f"{HF}/v1/completions", "CompletionBody", "HuggingFaceError"),
     ("/", "HfBody", "HuggingFaceError"),
 ]
-JSON, SSE, PROBLEM = "application/json", "text/event-stream", "application/problem+json"
-
-
-def operations() -> list[tuple[str, str, dict[str, Any]]]:
-    return [(m, path, operation) for path, found in SCHEMA["paths"].items() for m, operation in found.items()]
-
-
-def closed(value: Any) -> Any:
-    """The schema with every object's fields taken for all there are, so that one not described is found."""
-    if isinstance(value, dict):
-        own = {k: closed(v) for k, v in value.items()}
-        return {"additionalProperties": False, **own} if "properties" in own else own
-    return [closed(v) for v in value] if isinstance(value, list) else value
-
-
-def check(schema: dict[str, Any], value: Any) -> None:
-    """The value is of the schema, down to its last field."""
-    whole = {**closed(schema), "components": closed(SCHEMA["components"])}
-    Draft202012Validator(whole).validate(json.loads(json.dumps(value)))
-
-
-def accepts(schema: dict[str, Any], value: Any) -> bool:
-    return bool(Draft202012Validator({**schema, "components": SCHEMA["components"]}).is_valid(value))
-
-
-def item_of(event: dict[str, Any]) -> dict[str, Any]:
-    """What the data of an event holds."""
-    written = event["properties"]["data"]
-    found: dict[str, Any] = written.get("contentSchema") or written["anyOf"][1]["contentSchema"]
-    return found
-
-
-def shape(name: str) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def references(value: Any) -> set[str]:
@@ -107,11 +72,13 @@ def test_streams_are_described_as_streams() -> None:
         if SSE in operation["responses"].get("200", {}).get("content", {})
     }
     expected = {("post", path): {JSON, SSE} for path, _, _ in SYNCHRONOUS}
+    expected[("get", "/v1/responses/{id}")] = {JSON, SSE}
     assert streams == {**expected, ("get", "/v1/jobs/{id}/events"): {SSE}}
 
 
 def test_a_job_is_described_only_where_it_can_be_asked_for() -> None:
-    accepting = {path for m, path, operation in operations() if "202" in operation["responses"]}
+    answers = [(path, operation["responses"].get("202")) for m, path, operation in operations()]
+    accepting = {path for path, answer in answers if answer and "x-job-id" in answer["headers"]}
     assert accepting == {"/v1/jobs", "/v1/jobs/{id}/retry", "/v1/jobs/{id}/webhook/replay", HF, "/"}
 
 
@@ -158,6 +125,8 @@ def test_every_example_of_an_answer_is_of_its_schema() -> None:
         ("chat_chunks", "ChatCompletionChunk"),
         ("text_completion", "TextCompletion"),
         ("hf_stream", "TokenChunk"),
+        ("responses", "Response"),
+        ("response_events", "ResponseEvent"),
     ],
 )
 def test_the_recorded_wire_is_of_the_schemas(golden: str, name: str) -> None:
@@ -257,7 +226,7 @@ def test_the_parameters_read_by_hand_are_described() -> None:
     [
         ("ChatBody", {"messages": []}),
         ("ChatBody", {**CHAT, "temperature": 101}),
-        ("ChatBody", {**CHAT, "store": False}),
+        ("ChatBody", {**CHAT, "store": "no"}),
         ("ChatBody", {**CHAT, "stop": [""]}),
         ("ChatBody", {**CHAT, "logit_bias": {"red": 1}}),
         ("ChatBody", {**CHAT, "logit_bias": {"5": 101}}),

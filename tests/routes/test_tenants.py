@@ -1,5 +1,8 @@
 """One customer's things are nobody else's: every route is tried with another caller's key."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from api.app import create_app
@@ -7,6 +10,8 @@ from shared.apikey import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.batches import ENDPOINT, jsonl, line
+from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, bearer, code_of, customer
 
 keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
@@ -58,6 +63,32 @@ async def test_no_route_shows_or_changes_what_another_caller_owns(
             for job in (before, after):
                 job.pop("estimate")
             assert after == before
+        elif path.startswith("/v1/responses/{id}"):
+            said = {"model": MODEL, "input": "What is this?", "background": True}
+            theirs = (await owner.post("/v1/responses", json=said)).json()["id"]
+            own = f"/v1/responses/{theirs}"
+            reply = await other.request(method, path.replace("/v1/responses/{id}", own))
+            assert (reply.status_code, code_of(reply)) == (404, "response_not_found")
+            assert (await owner.get(own)).json()["status"] == "queued"
+            on = await other.post("/v1/responses", json=said | {"previous_response_id": theirs})
+            assert (on.status_code, code_of(on)) == (404, "response_not_found")
+        elif path.startswith("/v1/webhooks/{id}"):
+            hook = (await owner.post("/v1/webhooks", json={"url": "https://example.com/"})).json()
+            own = f"/v1/webhooks/{hook['id']}"
+            await owner.post(f"/v1/jobs/{victim}/cancel")
+            (event,) = (await owner.get("/v1/events")).json()["data"]
+            foreign = path.replace("/v1/webhooks/{id}", own).replace("{event}", event["id"])
+            before = stage.hand.store.client.dbsize(), (await owner.get(own)).json()
+            reply = await other.request(method, foreign, json={} if method == "PATCH" else None)
+            assert (reply.status_code, code_of(reply)) == (404, "webhook_not_found")
+            assert (stage.hand.store.client.dbsize(), (await owner.get(own)).json()) == before
+        elif path.startswith(("/v1/files/{id}", "/v1/batches/{id}")):
+            file, batch = await _uploaded(owner)
+            own, code = (batch, "batch_not_found") if "batches" in path else (file, "file_not_found")
+            before = (await owner.get(f"/v1/files/{file}")).json(), await _batch(owner, batch)
+            reply = await other.request(method, path.replace("{id}", own))
+            assert (reply.status_code, code_of(reply)) == (404, code)
+            assert ((await owner.get(f"/v1/files/{file}")).json(), await _batch(owner, batch)) == before
         elif path.startswith("/v1/admin/"):
             reply = await other.request(method, path.replace("{id}", MODEL))
             assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
@@ -69,6 +100,24 @@ async def test_no_route_shows_or_changes_what_another_caller_owns(
             reply = await other.request(method, path.replace("{id}", MODEL), json={"victim": victim})
             assert reply.status_code in (400, 404)
             assert reply.headers.get("x-job-id") is None
+
+
+async def _uploaded(owner: httpx.AsyncClient) -> tuple[str, str]:
+    """A file of a caller's and a batch over it."""
+    upload: dict[str, Any] = {"files": {"file": jsonl([line("1")])}, "data": {"purpose": "batch"}}
+    file = (await owner.post("/v1/files", **upload)).json()["id"]
+    body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
+    return file, (await owner.post("/v1/batches", json=body)).json()["id"]
+
+
+async def _batch(owner: httpx.AsyncClient, id: str) -> dict[str, Any]:
+    """What a batch shows once its line is on its way."""
+
+    async def begun() -> Any:
+        seen = (await owner.get(f"/v1/batches/{id}")).json()
+        return seen if seen["status"] != "validating" else False
+
+    return dict(await until_async(begun))
 
 
 @keyed

@@ -5,6 +5,7 @@ from pydantic import SecretStr
 
 from shared import ids
 from shared.job import Delivery
+from shared.notice import body_of
 from shared.store import hooks
 from shared.store.hooks import Errand
 from shared.webhooks import ENDINGS
@@ -18,14 +19,14 @@ HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
 def errand(stage: Stage) -> Errand | None:
-    return stage.hand.store.run(hooks.deliver(stage.hand.settings, ids.token()))
+    return stage.hand.store.run(hooks.deliver(stage.hand.settings, ids.token(), 16))
 
 
 def told(stage: Stage, status: int = 204) -> Errand:
     """A courier makes the next call."""
     taken = errand(stage)
     assert taken is not None
-    tried = Delivery(taken.event, taken.at_ms + 10, 5, status)
+    tried = Delivery(taken.notice.type, taken.notice.at_ms + 10, 5, status)
     stage.hand.store.run(hooks.told(stage.hand.settings, taken, tried, delay_s=None))
     return taken
 
@@ -70,7 +71,7 @@ async def test_an_answer_from_the_cache_is_told(stage: Stage) -> None:
         hit = await client.post("/v1/jobs", json=HOOKED)
     call = told(stage)
     assert hit.headers["x-cache"] == "HIT"
-    assert (call.job.id, call.job.result and call.job.result.text) == (hit.json()["id"], "A cat.")
+    assert (call.notice.subject, body_of(call.notice).count('"text":"A cat."')) == (hit.json()["id"], 2)
 
 
 async def test_a_repeat_under_an_idempotency_key_is_told_once(stage: Stage) -> None:
@@ -99,7 +100,7 @@ async def test_a_retry_is_told_as_the_first_try_was(stage: Stage) -> None:
         again = (await client.post(f"{path}/retry")).json()
     stage.hand.succeed(stage.hand.take(), "A cat.")
     call = told(stage)
-    assert (call.job.id, call.url, call.secret) == (again["id"], URL, SECRET)
+    assert (call.notice.subject, call.url, call.secrets) == (again["id"], URL, (SECRET,))
 
 
 async def test_a_deleted_job_is_not_told(stage: Stage) -> None:

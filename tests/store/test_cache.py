@@ -190,6 +190,18 @@ def test_an_answer_copied_from_another_run_keeps_its_logprobs(records: Records, 
     assert logprobs_of(text.data) == told
 
 
+def test_an_answer_copied_from_another_run_is_still_read_for_its_calls(records: Records) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    first = records.claim()
+    for start, text in ((0, "<tool_"), (6, "call>")):
+        records.run(append(first, Piece(start, text, (1,), choice=0, syntax="hermes")))
+    records.settle(first)
+    assert records.try_claim() is None
+    (text,) = (e for e in records.events(views[-1].id) if e.type == "text")
+    assert (text.data["text"], text.data["choice"], text.data["syntax"]) == ("<tool_call>", 0, "hermes")
+
+
 def test_an_answer_of_other_weights_is_computed_anew(records: Records) -> None:
     records.beat()
     for _ in range(257):

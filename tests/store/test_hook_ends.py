@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.job import JobView
-from tests.support.hooks import HOOK, SECRET, ended, submit, submit_pending, taken
+from tests.support.hooks import HOOK, SECRET, ended, job_of, submit, submit_pending, taken
 from tests.support.store import BROKEN, Records
 
 
@@ -100,8 +100,9 @@ def test_however_a_job_ends_its_webhook_is_told_once(
 ) -> None:
     view = end(records)
     errand = taken(records)
-    assert (errand.job.id, errand.event, errand.at_ms) == (view.id, f"job.{ENDS[end]}", records.now)
-    assert (errand.url, errand.secret, errand.tries, errand.body) == (HOOK.url, SECRET, 0, None)
-    assert (errand.job.result is not None) == (ENDS[end] == "succeeded")
+    told = errand.notice
+    assert (told.subject, told.type, told.at_ms) == (view.id, f"job.{ENDS[end]}", records.now)
+    assert (errand.url, errand.secrets, errand.tries, told.body) == (HOOK.url, (SECRET,), 0, None)
+    assert (job_of(errand).result is not None) == (ENDS[end] == "succeeded")
     records.tell(errand)
     assert records.errand() is None

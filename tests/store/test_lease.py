@@ -1,6 +1,7 @@
 """Leases: work of a lost worker goes on elsewhere, and the lost worker, back again, writes nothing."""
 
 from shared.job import Attempt
+from shared.piece import Piece
 from shared.store.claims import published
 from tests.support.clients import until
 from tests.support.clock import Clock
@@ -156,7 +157,7 @@ def test_the_next_attempt_goes_on_where_the_readers_are(records: Records) -> Non
     records.lose_worker()
     second = records.claim(fingerprint=PRINT)
     assert second.published == 6
-    assert published(records.store, second.id) == ("Grün🖼!", (7, 8, 9))
+    assert published(records.store, second.id) == {0: Piece(0, "Grün🖼!", (7, 8, 9))}
     assert records.append(second, 6, " more", (10,)) == "ok"
     texts = [e.data["text"] for e in records.events(job) if e.type == "text"]
     assert "".join(texts) == "Grün🖼! more"

@@ -118,8 +118,8 @@ def test_a_webhook_is_told_what_ended_on_a_full_memory(records: Records) -> None
     with full_memory(records):
         records.settle(records.claim())
         told = [records.errand(), records.errand()]
-        assert [e and e.event for e in told] == ["job.running", "job.succeeded"]
+        assert [e and e.notice.type for e in told] == ["job.running", "job.succeeded"]
         for errand in told:
             assert errand is not None
-            assert records.run(hooks.kept(errand, "{}")) == "kept"
+            assert records.run(hooks.kept(errand, "{}")) == "{}"
             assert records.tell(errand) == "written"

@@ -2,21 +2,29 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
+from api.batches.bench import Bench
+from api.batches.counter import Batches
 from api.context import ProcessContext
+from api.deeds import Deeds
+from api.endpoints import Endpoints
+from api.files import Files
 from api.keyring import Keyring
 from api.leaving import Leaving
+from api.storing import Storing
+from shared.blobs import Blobs
 from shared.models import Model, Models
-from shared.settings import ApiSettings, Settings
+from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.script import connect_async
 from tests.support.desk import Desk
 
-ROOT = "http://sightline"
+ROOT = "http://127.0.0.1"
 MODELS = Models((Model(id="sightline/tiny"), Model(id="org/other", revision="abc")))
 JSON = {"content-type": "application/json"}
 
@@ -40,12 +48,29 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
     async def open_context(settings: Settings) -> ProcessContext:
         leaving = Leaving(desk, settings.api.leave_grace_s)
         # No key is configured, so that the store is never asked.
-        keyring = Keyring(settings.api, connect_async(settings.redis))
-        return ProcessContext(settings, MODELS, desk, desk, desk, leaving, keyring, NoConnection())
+        store = connect_async(settings.redis)
+        blobs = Blobs(settings.blobs)
+        bench = Bench(settings, store, blobs, Storing(store, blobs), desk)
+        return ProcessContext(
+            settings=settings,
+            models=MODELS,
+            submission=desk,
+            jobs=desk,
+            waiting=desk,
+            leaving=leaving,
+            keyring=Keyring(settings.api, store),
+            deeds=Deeds(store),
+            endpoints=Endpoints(settings, store),
+            files=Files(settings, store, blobs),
+            batches=Batches(bench),
+            redis=NoConnection(),
+        )
 
-    settings = Settings(api=ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, **api}))
-    async with LifespanManager(create_app(settings, open_context)) as manager:
-        yield manager.app
+    said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, **api})
+    with TemporaryDirectory() as folder:
+        settings = Settings(api=said, blobs=BlobSettings(url=folder))
+        async with LifespanManager(create_app(settings, open_context)) as manager:
+            yield manager.app
 
 
 def client_of(app: Any) -> httpx.AsyncClient:

@@ -5,7 +5,7 @@ breaks. What it was asked lies in `asked`; `script` is called with each new job'
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,13 @@ from api.readiness import ModelState
 from api.submission import Submission, Terms
 from api.waiting import Over, Waiting, ended
 from shared.errors import CallerError
+from shared.estimate import Lane
+from shared.fleet import Fleet, Worker
 from shared.job import CacheWord, Event, JobView
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
+from shared.store.fleet import CLASSES
 
 CREATED_MS = 1_760_000_000_000
 READY = ModelState("ready", workers=1, queued=0, estimated_time=0.0, basis="measured")
@@ -103,6 +106,7 @@ class Desk(Submission, Jobs, Waiting):
             cache=self.cache,
             metadata=terms.metadata,
             priority=terms.priority,
+            response=terms.response,
         )
         self.stories[job] = []
         self._tell(job, "queued", {})
@@ -118,6 +122,15 @@ class Desk(Submission, Jobs, Waiting):
         if view is None or view.caller != caller:
             raise CallerError("job_not_found", "There is no such job.")
         return view
+
+    async def response(self, caller: str, job_id: str, param: str | None = None) -> JobView:
+        view = self.views.get(job_id)
+        if view is None or view.caller != caller or view.response is None:
+            raise CallerError("response_not_found", "There is no such response.", param=param)
+        return view
+
+    async def question_of(self, view: JobView, param: str | None = None) -> Request:  # noqa: ARG002
+        return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
 
     async def list(
         self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
@@ -143,6 +156,11 @@ class Desk(Submission, Jobs, Waiting):
         if self.refusal is not None:
             raise self.refusal
         return self.states.get(model.id, NO_WORKER)
+
+    async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
+        worker = Worker("worker_1", "ready", host="here", pid=1, since=1.0, rows=4)
+        lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")
+        return tuple(Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,)) for _ in models)
 
     async def until_ended(self, view: JobView, timeout_s: float, over: Over = ended) -> JobView:
         try:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from shared import ids
+from shared.calls.syntax import Syntax
 from shared.models import Model
 from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
@@ -74,15 +75,16 @@ class Hand:
         """Whether nothing waits in the line."""
         return self.store.run(jobs.lane(self.settings, self.model.lane)).queued == 0
 
-    def say(self, claim: claims.Claim, text: str, start: int = 0) -> str:
-        return self.store.run(claims.append(claim, Piece(start, text, (7,))))
+    def say(self, claim: claims.Claim, text: str, start: int = 0, *, syntax: Syntax | None = None) -> str:
+        return self.store.run(claims.append(claim, Piece(start, text, (7,), syntax=syntax)))
 
-    def succeed(self, claim: claims.Claim, text: str) -> str:
+    def succeed(self, claim: claims.Claim, text: str, *, syntax: Syntax | None = None) -> str:
         result = Result(
             choices=(Choice(text=text, finish_reason="stop", score=0.5),),
             usage=Usage(prompt_tokens=9, completion_tokens=3),
             fingerprint=FINGERPRINT,
             compute_s=0.25,
+            syntax=syntax,
         )
         return self.store.run(claims.settle(self.settings, claim, result, fingerprint=FINGERPRINT))
 

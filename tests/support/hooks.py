@@ -4,7 +4,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from shared import ids
+from shared.endpoint import Endpoint
 from shared.job import JobView
+from shared.store import endpoints, notices
 from shared.store.hooks import Errand
 from shared.webhooks import EVENTS, Webhook
 from tests.support.store import Records
@@ -34,3 +37,39 @@ def taken(records: Records) -> Errand:
     errand = records.errand()
     assert errand is not None
     return errand
+
+
+def job_of(errand: Errand) -> JobView:
+    """The job that a call tells of, as it then stood."""
+    assert errand.notice.job is not None
+    return errand.notice.job
+
+
+def endpoint(
+    records: Records, *events: str, url: str = "https://all.example/", caller: str = "anyone"
+) -> str:
+    """A caller's new endpoint; its id."""
+    made = Endpoint(ids.endpoint_id(), url, events or ("job.*", "batch.*"), "", 0)
+    assert records.run(endpoints.create(caller, made, url.split("/")[2], SECRET)) is not None
+    return made.id
+
+
+def told_to(records: Records) -> list[tuple[str, str, str]]:
+    """Every call that is due, made and taken: URL, type, subject."""
+    found = []
+    while errand := records.errand():
+        found.append((errand.url, errand.notice.type, errand.notice.subject))
+        records.tell(errand)
+    return found
+
+
+def log(records: Records, *types: str, caller: str = "anyone", after: str | None = None) -> list[str]:
+    """The types of the events in a caller's log, read in pages of two."""
+    found: list[str] = []
+    while True:
+        page = records.run(notices.page(caller, after=after, types=types, limit=2))
+        assert page is not None
+        found += [notice.type for notice in page.notices]
+        if page.next is None:
+            return found
+        after = page.next

@@ -12,6 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from worker.images import Decoder
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -26,6 +28,12 @@ def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB"
     """A plain good picture; noise-free, so that every format keeps it."""
     colour = {"RGB": (200, 30, 60), "RGBA": (200, 30, 60, 255), "CMYK": (10, 200, 150, 20), "LA": (90, 255)}
     return encoded(Image.new(mode, size, colour.get(mode, 90)), kind, **options)
+
+
+def decoded(decoder: Decoder, data: bytes) -> Image.Image:
+    """What the model would see of one picture."""
+    with decoder.decoded([data]) as (picture,):
+        return picture
 
 
 def png_chunk(kind: bytes, body: bytes) -> bytes:

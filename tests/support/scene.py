@@ -15,15 +15,18 @@ from tests.support.clients import until_async
 from tests.support.hand import Hand
 
 MODEL, QUESTION, ANSWER = "sightline/tiny", "What is this?", "A cat."
-NOBODY = "job_" + "0" * 32
+NOBODY, NO_EVENT = "job_" + "0" * 32, "msg_0_ended"
+OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", "/v1/admin/keys", "/v1/webhooks")
+BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 
 
 @dataclass
 class Scene:
     """A client of the started service, the worker in the test's hand, and the row that is being walked.
 
-    `during` goes on while the row's call is made. `known` is the job or API key that the row is about;
-    `secrets` are the API keys by the page's names for them.
+    `during` goes on while the row's call is made. `known` is the job, response, file, batch, webhook or API
+    key that the row is about, `event` an event that it names; `secrets` are the API keys by the page's names
+    for them.
     """
 
     client: httpx.AsyncClient
@@ -31,22 +34,31 @@ class Scene:
     row: Row
     picture: bytes
     known: str = NOBODY
+    event: str = NO_EVENT
     secrets: dict[str, str] = field(default_factory=dict)
     during: list["asyncio.Task[None]"] = field(default_factory=list)
 
     async def send(self, text: str = QUESTION) -> httpx.Response:
         """Make the row's call; `text` is what it asks."""
         row = self.row
-        own = row.path.startswith(("/v1/jobs", "/v1/admin/keys"))
-        path = row.path.replace("{id}", self.known if own else MODEL) + row.query
+        own = row.path.startswith(OWNED)
+        path = (
+            row.path.replace("{id}", self.known if own else MODEL).replace("{event}", self.event) + row.query
+        )
         headers = {"content-type": "application/json"} | row.request_headers
         for name, secret in self.secrets.items():
             headers = {header: value.replace(name, secret) for header, value in headers.items()}
         content = json.dumps(question(row.path, text) | row.members).encode()
         if headers["content-type"].startswith("image/"):
             content = self.picture
+        if (row.method, row.path) == ("POST", "/v1/files"):
+            return await self.client.post(
+                row.path, files={"file": b"{}"}, data={"purpose": "batch"} | row.members
+            )
+        if (row.method, row.path) == ("POST", "/v1/batches"):
+            content = json.dumps({"input_file_id": self.known} | BATCH | row.members).encode()
         return await self.client.request(
-            row.method, path, headers=headers, content=content if row.method == "POST" else None
+            row.method, path, headers=headers, content=content if row.method in ("POST", "PATCH") else None
         )
 
     def send_first(self) -> "asyncio.Task[httpx.Response]":
@@ -90,7 +102,11 @@ def question(path: str, text: str = QUESTION) -> dict[str, Any]:
     """A question in the words of a door."""
     if path.startswith("/v1/admin/keys"):
         return {} if path.endswith("/rotate") else {"name": "Example Ltd"}
+    if path.startswith("/v1/webhooks"):
+        return {"url": "https://example.com/told"} if path == "/v1/webhooks" else {}
     named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
+    if path.startswith("/v1/responses"):
+        return named | {"input": text}
     if path == "/v1/jobs" or path.endswith("/chat/completions"):
         return named | {"messages": [{"role": "user", "content": text}]}
     return named | ({"prompt": text} if path.endswith("/completions") else {"inputs": text})

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.models import Model, Models, load_models
-from tests.support.clients import Api, until
+from sightline.processes import COURIER_THREADS
+from tests.support.clients import PATIENCE_S, Api, until
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, redis_server
@@ -42,7 +43,7 @@ class Service:
         }
         self._ports = {name: free_port() for name in APIS}
         self.processes = {name: self._api(name) for name in APIS}
-        self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", 4, {})
+        self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", COURIER_THREADS, {})
         for model in self.models.rows:
             worker = {"SIGHTLINE_WORKER__MODEL": model.id}
             self.processes[model.id] = self._celery(
@@ -66,11 +67,11 @@ class Service:
     def kill(self, name: str) -> None:
         self.processes[name].kill()
 
-    def ready(self, *names: str) -> None:
+    def ready(self, *names: str, deadline_s: float = PATIENCE_S) -> None:
         """Start what is not running, and wait until all of it does its work."""
         self.start(*names)
         for name in names:
-            until(lambda name=name: self._serves(name))  # type: ignore[misc]
+            until(lambda name=name: self._serves(name), deadline_s)  # type: ignore[misc]
 
     def log(self, name: str) -> str:
         log = self.processes[name].log

@@ -159,9 +159,9 @@ class Records:
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))
 
-    def errand(self) -> hooks.Errand | None:
-        """The call of a webhook that a courier gets."""
-        return self.run(hooks.deliver(self.settings, self.token()))
+    def errand(self, room: int = 16) -> hooks.Errand | None:
+        """The call of a webhook that a courier gets which has so many threads free."""
+        return self.run(hooks.deliver(self.settings, self.token(), room))
 
     def tell(
         self,
@@ -172,7 +172,7 @@ class Records:
         delay_s: float | None = None,
     ) -> str:
         """How a call went; with an error it failed, and comes again after `delay_s` where that is given."""
-        tried = Delivery(errand.event, self.now, 7, status, error)
+        tried = Delivery(errand.notice.type, self.now, 7, status, error)
         return self.run(hooks.told(self.settings, errand, tried, delay_s=delay_s))
 
     def pause(self, *, paused: bool = True) -> None:

@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from shared.addresses import check_url, is_public, may_connect
+from shared.addresses import Reach, check_url, is_public, may_connect
 from shared.errors import CallerError
 
 # fmt: off
@@ -64,7 +64,7 @@ HOSTILE = [
 @pytest.mark.parametrize("url", HOSTILE, ids=ascii)
 def test_a_url_that_condemns_itself_is_refused_before_anything_is_queued(url: str) -> None:
     with pytest.raises(CallerError) as refused:
-        check_url(url, (), "image")
+        check_url(url, Reach(), "image")
     assert (refused.value.code, refused.value.status, refused.value.param) == (
         "invalid_image_url",
         400,
@@ -94,12 +94,12 @@ def test_public_addresses_are_not_locked_out(ip: str) -> None:
     ],
 )
 def test_ordinary_urls_keep_their_meaning(url: str, expected: tuple[str, str, int, str]) -> None:
-    assert tuple(check_url(url, (), None)) == expected
+    assert tuple(check_url(url, Reach(), None)) == expected
 
 
 def test_the_host_header_names_what_the_url_named() -> None:
     urls = ("http://a.example:80/", "http://a.example:443/", "https://[2606:4700::1]:8443/")
-    authorities = [check_url(url, (), None).authority for url in urls]
+    authorities = [check_url(url, Reach(), None).authority for url in urls]
     assert authorities == ["a.example", "a.example:443", "[2606:4700::1]:8443"]
 
 
@@ -115,20 +115,48 @@ def test_the_host_header_names_what_the_url_named() -> None:
     ],
 )
 def test_what_the_operator_allows_is_reachable_on_any_port(url: str, allow: tuple[str, ...]) -> None:
-    assert check_url(url, allow, None).port in (9, 9000)
+    assert check_url(url, Reach(allow), None).port in (9, 9000)
 
 
 @pytest.mark.parametrize(
     "ip", ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::", "fe80::1",
-           "fd00:ec2::254"],
+           "fd00:ec2::254", "fd20:ce::254", "fd00:42::42", "100.100.100.200", "192.0.0.192", "168.63.129.16"],
 )  # fmt: skip
 def test_no_setting_opens_cloud_metadata(ip: str) -> None:
     allow = ("0.0.0.0/0", "::/0", ip, "metadata.example")
-    assert not may_connect(ip_address(ip), "metadata.example", allow)
+    assert not may_connect(ip_address(ip), "metadata.example", Reach(allow))
     with pytest.raises(CallerError, match="not public"):
-        check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", allow, None)
+        check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", Reach(allow), None)
 
 
 def test_an_exemption_does_not_leak_to_other_hosts() -> None:
-    assert may_connect(ip_address("10.0.0.1"), "store.internal", ("store.internal",))
-    assert not may_connect(ip_address("10.0.0.1"), "evil.example", ("store.internal", "10.0.0.2"))
+    assert may_connect(ip_address("10.0.0.1"), "store.internal", Reach(("store.internal",)))
+    assert not may_connect(ip_address("10.0.0.1"), "evil.example", Reach(("store.internal", "10.0.0.2")))
+
+
+DENY = ("evil.example", "203.0.113.7", "1.1.1.0/24", "2606:4700::/32")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil.example/", "http://EVIL.example./", "https://www.evil.example/a.png", "http://1.1.1.9/",
+        "http://[2606:4700::1]/",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("allow", [(), ("evil.example", "www.evil.example", "0.0.0.0/0", "::/0")])
+def test_what_the_operator_denies_is_not_contacted_even_if_allowed(url: str, allow: tuple[str, ...]) -> None:
+    with pytest.raises(CallerError, match="does not contact") as refused:
+        check_url(url, Reach(allow, DENY), "image")
+    assert refused.value.code == "invalid_image_url"
+
+
+def test_a_denied_network_is_denied_to_every_name_for_it() -> None:
+    assert not may_connect(ip_address("1.1.1.9"), "innocent.example", Reach(deny=DENY))
+    assert may_connect(ip_address("1.1.2.9"), "notevil.example", Reach(deny=DENY))
+    assert check_url("http://notevil.example/", Reach(deny=DENY), None).host == "notevil.example"
+
+
+def test_a_denied_network_is_denied_inside_ipv6_too() -> None:
+    reach = Reach(("::/0",), ("10.0.0.0/8",))
+    assert not may_connect(ip_address("::ffff:10.0.0.1"), "a.example", reach)

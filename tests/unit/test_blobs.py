@@ -32,3 +32,48 @@ async def test_deleting_what_is_gone_already_is_no_error(blobs: Blobs) -> None:
     blobs.delete(name)
     with pytest.raises(BlobMissingError):
         blobs.read(name)
+
+
+async def test_a_staged_file_is_read_back_under_the_name_of_its_bytes(blobs: Blobs) -> None:
+    for _ in range(2):
+        staged = blobs.stage()
+        staged.write(b"one, ")
+        staged.write(b"two")
+        blobs.adopt(staged)
+        staged.discard()
+    assert (staged.digest, staged.size) == (digest(b"one, two"), 8)
+    assert blobs.read(staged.digest) == b"one, two"
+    assert b"".join([piece async for piece in await blobs.stream(staged.digest)]) == b"one, two"
+
+
+def test_a_discarded_file_leaves_nothing(blobs: Blobs) -> None:
+    staged = blobs.stage()
+    staged.write(b"half")
+    staged.discard()
+    assert not staged.path.exists()
+    with pytest.raises(BlobMissingError):
+        blobs.adopt(staged)
+
+
+def test_what_was_set_aside_can_be_put_back(blobs: Blobs) -> None:
+    name = digest(b"picture")
+    blobs.write(name, b"picture")
+    aside = blobs.set_aside(name)
+    with pytest.raises(BlobMissingError):
+        blobs.open(name)
+    blobs.rename(aside, name)
+    assert blobs.read(name) == b"picture"
+    with pytest.raises(BlobMissingError):
+        blobs.set_aside(aside)
+
+
+async def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(blobs: Blobs) -> None:
+    name = digest(b"picture")
+    blobs.write(name, b"picture")
+    pieces = await blobs.stream(name)
+    with blobs.open(name) as opened:
+        blobs.delete(name)
+        assert opened.read() == b"picture"
+    assert b"".join([piece async for piece in pieces]) == b"picture"
+    with pytest.raises(BlobMissingError):
+        await blobs.stream(name)

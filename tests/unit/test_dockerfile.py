@@ -38,7 +38,7 @@ def test_an_image_has_a_health_check_and_a_user(image: str) -> None:
     words = json.loads(command)
     if image == "api":
         compile(words[2], "health check", "exec")
-        assert "http://127.0.0.1:8000/health" in words[2]
+        assert "://127.0.0.1:8000/health" in words[2]
     else:
         assert f"find {DOCKERFILE.env(image)['SIGHTLINE_HEARTBEAT_FILE']} -mmin -1 " in words[2]
     assert DOCKERFILE.last(image, "USER") == "10001:10001"

@@ -29,6 +29,7 @@ CHANGES: dict[str, Any] = {
     "stop_token_ids": (5,),
     "logprobs": 0,
     "format": Format(kind="regex", content="a"),
+    "n": 2,
 }
 
 

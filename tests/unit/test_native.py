@@ -130,17 +130,10 @@ def test_a_time_that_is_none_is_refused(name: str, written: Any) -> None:
     assert (refused.value.code, refused.value.param) == ("invalid_request", name)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"store": False},
-    ],
-)
-def test_what_a_later_release_brings_is_refused_not_ignored(change: dict[str, Any]) -> None:
-    with pytest.raises(CallerError) as refused:
-        from_job(SHORT | change)
-    assert refused.value.code == "unsupported_parameter"
-    assert refused.value.param == next(iter(change))
+def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
+    asked: tuple[dict[str, Any], ...] = ({}, {"store": None}, {"store": True}, {"store": False})
+    said = [from_job(SHORT | more)[1].stored for more in asked]
+    assert said == [True, True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +148,7 @@ def test_what_a_later_release_brings_is_refused_not_ignored(change: dict[str, An
         ({"input": {"prompt": "Hi", "image": URL, "images": []}}, "invalid_request", "input.images"),
         ({"input": {"prompt": "Hi", "image": "/etc/passwd"}}, "invalid_image_url", "input.image"),
         ({"input": {"prompt": "Hi", "images": [URL, 5]}}, "invalid_request", "input.images[1]"),
-        (SHORT | {"parameters": {"n": 2}}, "unknown_field", "parameters.n"),
+        (SHORT | {"parameters": {"best_of": 2}}, "unknown_field", "parameters.best_of"),
         (SHORT | {"parameters": {"max_tokens": 0}}, "invalid_request", "parameters.max_tokens"),
         (
             SHORT | {"parameters": {"repetition_penalty": 1e-30}},

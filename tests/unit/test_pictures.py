@@ -1,3 +1,4 @@
+import re
 import struct
 from typing import Any
 
@@ -49,6 +50,16 @@ def test_a_progressive_jpeg_is_welcome() -> None:
     assert 1 < info.scans <= 20
 
 
+def grown(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG whose frame header says that it is larger."""
+    frame = re.search(rb"\xff[\xc0\xc2]..\x08(....)", data, re.DOTALL)
+    assert frame
+    return data[: frame.start(1)] + struct.pack(">HH", height, width) + data[frame.end(1) :]
+
+
+FINE = make.picture("JPEG", (8, 8), progressive=True, subsampling=0)
+COARSE = make.picture("JPEG", (8, 8), progressive=True)
+
 HOSTILE = {
     "nothing": (b"", "empty"),
     "text": (b"hello", "not a PNG"),
@@ -65,6 +76,16 @@ HOSTILE = {
     "only fill bytes": (b"\xff\xd8" + b"\xff" * 1_000_000, "cut short"),
     "jpeg segments": (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 5_000, "segments"),
     "jpeg without scan": (b"\xff\xd8\xff\xd9", "no picture data"),
+    "scans of a large jpeg": (
+        grown(make.jpeg_of_scans((16, 16), 40), 6000, 6000),
+        "too many for 6000 x 6000",
+    ),
+    "progressive without subsampling": (grown(FINE, 6000, 6000), "more than a decoder may have"),
+    "large webp": (make.webp_lossless_header(6000, 6000), "more than a decoder may have"),
+    "jpeg without sampling": (
+        FINE.replace(b"\x03\x01\x11", b"\x03\x01\0").replace(b"\x02\x11\1\x03\x11\1", b"\2\0\1\3\0\1"),
+        "frame header is damaged",
+    ),
     "two jpeg frames": (
         make.picture("JPEG").replace(b"\xff\xdb", make.jpeg_segment(0xC0, bytes(15)) + b"\xff\xdb", 1),
         "two frame headers",
@@ -107,6 +128,16 @@ def test_no_prefix_of_a_picture_breaks_the_parser(kind: str) -> None:
             inspect(data[:length], LIMITS, None)
 
 
+def test_a_large_progressive_photo_is_welcome() -> None:
+    info = inspect(grown(COARSE, 6000, 6000), LIMITS, None)
+    assert (info.pixels, info.memory) == (36_000_000, 7 * 36_000_000)
+
+
+def test_more_memory_is_allowed_by_its_setting() -> None:
+    limits = PictureSettings(decode_memory_mb=1000)
+    assert inspect(make.webp_lossless_header(6000, 6000), limits, None).memory == 20 * 36_000_000
+
+
 def test_a_file_that_is_too_large_is_413() -> None:
     with pytest.raises(CallerError, match="1 MiB") as refused:
         inspect(bytes(2**20 + 1), PictureSettings(max_mb=1), "image")
@@ -128,6 +159,14 @@ def test_pictures_that_are_fine_alone_may_be_too_much_together() -> None:
     with pytest.raises(CallerError, match="33 pictures") as refused:
         check_request([PictureInfo("PNG", 1, 1, param=f"images[{at}]") for at in range(33)], LIMITS)
     assert refused.value.param == "images[32]"
+
+
+def test_scans_that_are_fine_alone_may_be_too_many_together() -> None:
+    busy = [PictureInfo("JPEG", 2000, 1250, scans=200, param=f"images[{at}]") for at in range(32)]
+    check_request(busy[:3], LIMITS)
+    with pytest.raises(CallerError, match="too many scans") as refused:
+        check_request(busy, LIMITS)
+    assert refused.value.param == "images[3]"
 
 
 def test_a_picture_is_remembered_by_the_name_its_caller_gave_it() -> None:

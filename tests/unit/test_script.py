@@ -8,11 +8,33 @@ from itertools import chain
 import pytest
 
 from shared.apikey import ApiKey
+from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Wrote
+from shared.deed import Operator
+from shared.endpoint import Change, Endpoint
+from shared.file import Written
 from shared.job import Delivery
+from shared.logprobs import Candidate, TokenLogprob
+from shared.notice import Notice
 from shared.piece import Piece
-from shared.result import JobError
+from shared.result import Choice, JobError
 from shared.settings import Settings
-from shared.store import admission, audit, claims, hooks, jobs, keyring, room, upkeep, workers
+from shared.store import (
+    admission,
+    audit,
+    batches,
+    claims,
+    deeds,
+    endpoints,
+    files,
+    fleet,
+    hooks,
+    jobs,
+    keyring,
+    notices,
+    room,
+    upkeep,
+    workers,
+)
 from shared.store.admission import Placing
 from shared.store.claims import Claim
 from shared.store.hooks import Errand
@@ -27,9 +49,26 @@ INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
 SETTINGS = Settings()
 PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}")
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
-ERRAND = Errand("job_1:ended", "t", "https://example.com/", "", "job.failed", 1, 0, None, QUEUED)
+NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
+ERRAND = Errand("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
+LOGPROBS = answer().model_copy(
+    update={
+        "choices": (
+            Choice(text="x", finish_reason="stop", logprobs=(TokenLogprob(0, Candidate("x", -1), ()),)),
+        )
+    }
+)
+ENDPOINT = Endpoint("wh_1", "https://example.com/", ("job.*",), "", 1)
 ERROR = JobError(code="poison", message="m")
-KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4)
+WRITTEN = Written("file-1", "n", "batch", 1, "d", 1, "upload:1")
+PLACE = Place("batch_1", 1, 0, 9, "1")
+BATCH = Batch(
+    "batch_1", "anyone", "validating", "file-1", "d", "/", 1, 1, 1, {}, {}, max_queued=1, retain_s=1
+)
+TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1)
+PROBLEM = LineProblem("empty_file", "m", 1, "p")
+OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
+KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
 
 
 class Taken(Store):
@@ -46,6 +85,7 @@ class Taken(Store):
 def calls() -> Iterator[Call]:
     """Every transition the code can make, with every argument given."""
     yield from chain(of_admission(), of_claims(), of_upkeep(), of_jobs(), of_hooks(), of_keys(), of_workers())
+    yield from chain(of_endpoints(), of_files(), of_batches())
 
 
 def of_admission() -> Iterator[Call]:
@@ -61,7 +101,12 @@ def of_admission() -> Iterator[Call]:
         uploaded=True,
         times=Times(1, 2, 3),
         retry_of="job_0",
+        response="{}",
         webhook=Webhook("https://example.com/"),
+        quiet=True,
+        retain_s=1,
+        stored=False,
+        line=PLACE,
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
@@ -73,7 +118,7 @@ def of_claims() -> Iterator[Call]:
     yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,)))
-    yield claims.settle(SETTINGS, CLAIM, answer(), fingerprint="f", rest=Piece(0, "x", (1,)))
+    yield claims.settle(SETTINGS, CLAIM, LOGPROBS, fingerprint="f", rest=(Piece(0, "x", (1,)),))
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
     yield claims.rescue(SETTINGS)
@@ -85,7 +130,8 @@ def of_upkeep() -> Iterator[Call]:
     yield room.memory()
     yield upkeep.due()
     yield upkeep.expire(SETTINGS)
-    yield upkeep.pause("model.m", paused=True)
+    yield deeds.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
+    yield deeds.deeds("1-0", 1)
 
 
 def of_jobs() -> Iterator[Call]:
@@ -93,29 +139,63 @@ def of_jobs() -> Iterator[Call]:
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1)
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
-    yield jobs.purge(SETTINGS, "anyone", "job_1")
+    yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)
     yield jobs.asked("anyone", "job_1")
     yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")
 
 
 def of_hooks() -> Iterator[Call]:
-    yield hooks.deliver(SETTINGS, "t")
+    yield hooks.deliver(SETTINGS, "t", 1)
     yield hooks.kept(ERRAND, "{}")
     yield hooks.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
     yield hooks.replay(SETTINGS, "anyone", "job_1")
+    yield notices.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
+
+
+def of_endpoints() -> Iterator[Call]:
+    yield endpoints.create("anyone", ENDPOINT, "example.com", "s")
+    yield endpoints.endpoints("anyone")
+    yield endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
+    yield endpoints.rotate("anyone", "wh_1", "s", 60)
+    yield endpoints.delete("anyone", "wh_1")
+    yield endpoints.tries("anyone", "wh_1")
+    yield endpoints.send_test(SETTINGS, "anyone", "wh_1", "test_1", "{}")
+    yield endpoints.replay(SETTINGS, "anyone", "wh_1", "job_1:ended")
+
+
+def of_files() -> Iterator[Call]:
+    yield files.create(WRITTEN, "anyone")
+    yield files.file("anyone", "file-1")
+    yield files.files("anyone", after="file-1", limit=1, oldest_first=True)
+    yield files.delete("anyone", "file-1")
+
+
+def of_batches() -> Iterator[Call]:
+    yield batches.create(SETTINGS, BATCH)
+    yield batches.cancel("anyone", "batch_1")
+    yield batches.take(SETTINGS, "t")
+    yield batches.keep(TURN, 1, leave=True)
+    yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
+    yield batches.fail(SETTINGS, TURN, [PROBLEM])
+    yield batches.refuse(TURN, [(PLACE, "1", ERROR)])
+    yield batches.answered(TURN, 1)
+    yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), good="d", bad="d"))
+    yield batches.pieces(TURN)
+    yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
 
 
 def of_keys() -> Iterator[Call]:
-    yield keyring.create(KEY, "d")
+    yield deeds.by(OPERATOR, "key.create", "key_1", keyring.create(KEY, "d"))
     yield keyring.use("d")
     yield keyring.keys()
-    yield keyring.rotate("key_1", "d", 60)
-    yield keyring.revoke("key_1")
+    yield deeds.by(OPERATOR, "key.rotate", "key_1", keyring.rotate("key_1", "d", 60))
+    yield deeds.by(OPERATOR, "key.revoke", "key_1", keyring.revoke("key_1"))
 
 
 def of_workers() -> Iterator[Call]:
-    yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={})
+    yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={}, record={"host": "h"})
+    yield fleet.fleet(SETTINGS, ["model.m"])
     taken = Taken()
     workers.lead(taken, "courier_1", 1000)
     yield from taken.calls

@@ -31,6 +31,12 @@ from sightline.plan import Plan
         ("API__ADMIN_KEY", "short", "at least 32 visible ASCII characters"),
         ("API__ADMIN_KEY", "a key with blanks, which no header can hold", "at least 32 visible"),
         ("API__OPEN", "perhaps", "valid boolean"),
+        ("API__CORS_ORIGINS", "app.example.com", "'app.example.com' is not an origin such as https://"),
+        ("API__CORS_ORIGINS", "https://app.example.com/", "is not an origin such as https://"),
+        ("API__CORS_ORIGINS", "https://me:mine@app.example.com", "is not an origin such as https://"),
+        ("API__CORS_ORIGINS", "*", "lets every web page use this service"),
+        ("API__TLS_CERT", "no-such-file.pem", "does not point to a file"),
+        ("REDIS__TLS_CA", __file__, "SIGHTLINE_REDIS__URL should begin with rediss://"),
         ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -44,6 +50,17 @@ def test_a_wrong_value_is_one_sentence_that_names_its_variable(
     assert said.startswith(f"sightline: SIGHTLINE_{name}: ")
     assert reason in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("group", ["API", "REDIS"])
+@pytest.mark.parametrize("half", ["CERT", "KEY"])
+def test_half_a_certificate_is_refused_and_not_left_out(
+    monkeypatch: pytest.MonkeyPatch, group: str, half: str
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_REDIS__URL", "rediss://127.0.0.1/0")
+    monkeypatch.setenv(f"SIGHTLINE_{group}__TLS_{half}", __file__)
+    with pytest.raises(SettingsError, match=f"SIGHTLINE_{group}__TLS_KEY: a certificate and its private key"):
+        load_settings()
 
 
 def test_a_lease_too_short_for_its_renewals_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +85,7 @@ def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.Monk
     [
         ("redis://:s@h:7000/0", "redis://:s@h:7000/1"),
         ("redis://h", "redis://h/1"),
+        ("rediss://u:s@h/4", "rediss://u:s@h/5?ssl_cert_reqs=required"),
         ("rediss://u:s@h/4?ssl_cert_reqs=none", "rediss://u:s@h/5?ssl_cert_reqs=none"),
         ("redis://h/1?db=3", "redis://h/4"),
     ],

@@ -61,6 +61,20 @@ def following(handler: Handler) -> tuple[Any, str, list[str], list[float]]:
     return job, "".join(printed), noted, pauses
 
 
+def test_several_answers_are_told_one_after_the_other() -> None:
+    answers = [{"text": "A cat."}, {"text": "A dog."}]
+    job = {**ENDED, "result": {"choices": answers}}
+    pieces = [(0, 0, "A "), (1, 0, "A dog"), (0, 2, "cat.")]
+    story = [("text", {"choice": c, "start": at, "text": text}) for c, at, text in pieces]
+    body = "".join(
+        f"id: {n}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+        for n, (name, data) in enumerate([*story, ("succeeded", {"job": job})], start=1)
+    )
+    _, text, _, _ = following(lambda _: httpx.Response(200, headers=STREAM, text=body))
+
+    assert text == "A cat.\n\nA dog."
+
+
 def test_the_text_is_whole_and_the_job_is_returned() -> None:
     job, text, noted, _ = following(lambda r: httpx.Response(200, headers=STREAM, text=told(seen_by(r))))
 

@@ -54,11 +54,14 @@ class AutoEngine(Engine):
     def grammar(self, request: Request) -> Any:
         return self._engine.grammar(request)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
         return self._engine.prepare(request, pictures, scope)
 
     def generate(self, row: Row) -> Finish:
         return self._engine.generate(row)
+
+    def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
+        return self._engine.generate_all(rows)
 
     def idle_s(self) -> float:
         return self._engine.idle_s()

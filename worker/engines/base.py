@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL.Image import Image as Picture
 
+from shared.calls.syntax import Known, Syntax
 from shared.errors import CallerError
 from shared.estimate import Reused
 from shared.logprobs import Logprobs
@@ -30,11 +31,15 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request made ready for one engine: token counts, and `inputs` only that engine understands."""
+    """A request made ready for one engine: token counts, and `inputs` only that engine understands.
+
+    `syntax` is the form in which the answer may call functions, None where it shows none.
+    """
 
     tokens: int
     image_tokens: int
     inputs: Any = field(repr=False)
+    syntax: Syntax | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Finish:
     The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None where
     the request asks for none; tokens behind the text's end, such as the one that ends it, have none.
 
-    `compute_s` is the time from the row's first step on; its wait for a place in the engine is not in it.
+    `compute_s` is the time from the row's first step on, which was at `began` (s, monotonic); its wait for a
+    place in the engine is not in it.
     `cached_tokens` of the prompt were in memory from earlier requests and not computed.
     """
 
@@ -55,6 +61,7 @@ class Finish:
     score: float | None = field(default=None, compare=False)
     logprobs: Logprobs | None = field(default=None, compare=False)
     cached_tokens: int = field(default=0, compare=False)
+    began: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,17 @@ class Row:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a worker publishes about its loaded model."""
+    """What a worker publishes about its loaded model; `tools` is the form of its calls, "" for none."""
 
     context_length: int
     samples: bool
     has_chat_template: bool
+    tools: Known = ""
+
+
+def unheld(param: str, what: str) -> CallerError:
+    message = f"This model's answers cannot be held to {what}."
+    return CallerError("unsupported_parameter", message, param=param)
 
 
 class Engine(ABC):
@@ -116,23 +129,26 @@ class Engine(ABC):
         """
 
     def grammar(self, request: Request) -> Any:
-        """What holds the answer to the wanted format, for this engine only; None where any text will do.
+        """What holds the answer to the wanted format or to calls, for this engine only; None for any text.
 
         Apart from `prepare`: a format may take seconds, and nobody should hold pictures meanwhile.
         Raises CallerError: `invalid_request`, `unsupported_parameter`.
         """
-        if request.parameters.format is None:
-            return None
-        message = "This model's answers cannot be held to a format."
-        raise CallerError("unsupported_parameter", message, param="format")
+        if request.parameters.format is not None:
+            raise unheld("format", "a format")
+        if request.tools is not None and request.tools.held:
+            raise unheld("tools", "the form of a call")
+        return None
 
     @abstractmethod
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
         """Turn a request and its decoded RGB pictures (reading order) into a prompt.
 
-        What it shows and says may be kept in memory, for other requests of the same `scope` only.
+        What it shows and says may be kept in memory, for other requests of the same `scope` only; where that
+        is None nothing is.
 
-        Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`.
+        Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`,
+        `unsupported_parameter` for functions where the model takes none.
         """
 
     @abstractmethod
@@ -142,6 +158,14 @@ class Engine(ABC):
         Raises Cancelled, DeviceBroken, CallerError `invalid_request` for parameters that this model cannot be
         run with.
         """
+
+    def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
+        """Generate several answers to one prompt, whose rows differ in their seeds and in what was published.
+
+        As `generate`, one after the other. An engine that can compute the prompt once and the answers side by
+        side does so; where one of them fails the others are given up.
+        """
+        return [self.generate(row) for row in rows]
 
     @abstractmethod
     def idle_s(self) -> float:

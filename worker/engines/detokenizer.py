@@ -6,8 +6,8 @@ Decode = Callable[[Sequence[int]], str]
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Decoding everything again at each token would cost the square of the answer's length.
-WINDOW = 64
-OVERLAP = 16
+WINDOW = 24
+OVERLAP = 8
 
 
 class Detokenizer:

@@ -12,6 +12,7 @@ from itertools import cycle, islice
 from PIL.Image import Image as Picture
 from pydantic import Field
 
+from shared.calls.syntax import Syntax
 from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
@@ -44,7 +45,7 @@ class Echo:
 
 
 class EchoEngine(Engine):
-    """The last user message's words, then one word such as `[64x48]` for each picture of the request."""
+    """The last words of a user or a tool, then one such as `[64x48]` for each picture of the request."""
 
     name = "echo"
 
@@ -69,6 +70,7 @@ class EchoEngine(Engine):
             context_length=self._context_length,
             samples=False,
             has_chat_template=True,
+            tools="hermes",
         )
 
     @property
@@ -81,14 +83,15 @@ class EchoEngine(Engine):
             **self._options.model_dump(),
         )
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
-        question = _text(_last_user(request))
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
+        question = _text(_last(request))
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
         count = sum(len(_text(m).split()) for m in request.messages) + len(pictures)
         self._budget(count, request.parameters)
         said = islice(cycle(words), max(len(words), request.parameters.min_new_tokens or 0))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(said))
-        return Prompt(tokens=count, image_tokens=len(pictures), inputs=Echo(question, tokens))
+        syntax: Syntax | None = "hermes" if request.tools else None
+        return Prompt(count, len(pictures), Echo(question, tokens), syntax)
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs
@@ -130,8 +133,9 @@ class EchoEngine(Engine):
         )
 
 
-def _last_user(request: Request) -> Message:
-    return next((m for m in reversed(request.messages) if m.role == "user"), request.messages[-1])
+def _last(request: Request) -> Message:
+    asked = (m for m in reversed(request.messages) if m.role in ("user", "tool"))
+    return next(asked, request.messages[-1])
 
 
 def _text(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""Answers held to a format: JSON of a schema, a regular expression, one of several choices.
+"""Answers held to a format: JSON of a schema, a regular expression, one of several choices; or to calls.
 
 llguidance says before each token which may come next. It reads the model's own tokenizer, and builds its
 automata while they are walked, so that nothing is computed ahead for a vocabulary.
@@ -6,20 +6,20 @@ automata while they are walked, so that nothing is computed ahead for a vocabula
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from llguidance import LLMatcher, LLTokenizer, regex_to_lark
+from llguidance import LLMatcher, LLTokenizer
 
 from shared.errors import CallerError
 from shared.request import Format
+from worker.engines.calls import Calling
+from worker.engines.lark import Spacing, lark, quoted, schema
 from worker.engines.trial import begin, fault, reason
 
 log = logging.getLogger(__name__)
 # JSON allows any number of blanks and new lines, and a model that has lost its way would write nothing else.
-WHITESPACE = " "
-# What llguidance takes for its own in a schema; to a caller it is a key without meaning.
-OPTIONS = "x-guidance"
+SPACING: Spacing = {"whitespace_pattern": " "}
 
 
 class Grammars:
@@ -28,6 +28,7 @@ class Grammars:
     def __init__(self, tokenizer: Any, end_ids: Iterable[int | None]) -> None:
         """Takes a second for 150,000 tokens. A tokenizer that cannot be read is told of when it is needed."""
         self._tokenizer: LLTokenizer | None = None
+        self._added: dict[str, int] = tokenizer.get_added_vocab()
         ends = [id_ for id_ in end_ids if id_ is not None]
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None or not ends:
@@ -43,15 +44,28 @@ class Grammars:
         Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` where
         the model's tokenizer cannot be read.
         """
+        grammar = _grammar(wanted)
+        return self._compiled(grammar, grammar, _unusable)
+
+    def calls(self, wanted: Calling) -> LLMatcher:
+        """As `compile`, for calls of functions."""
+        # Who tries it knows none of the model's tokens.
+        tried = LLMatcher.grammar_from_lark(wanted.lark(quoted))
+        return self._compiled(tried, LLMatcher.grammar_from_lark(wanted.lark(self.mark)), _uncallable)
+
+    def mark(self, text: str) -> str:
+        """How a grammar names a mark that may be a token of its own."""
+        return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
+
+    def _compiled(self, tried: str, grammar: str, refusal: Callable[[str], CallerError]) -> LLMatcher:
         if self._tokenizer is None:
             message = "This model's answers cannot be held to a format: its tokenizer has no known form."
-            raise CallerError("unsupported_parameter", message, param="format")
-        grammar = _grammar(wanted)
-        if wrong := fault(grammar):
-            raise _unusable(wrong)
+            raise CallerError("unsupported_parameter", message, param=refusal("").param)
+        if wrong := fault(tried):
+            raise refusal(wrong)
         matcher = begin(self._tokenizer, grammar)
         if wrong := reason(matcher):
-            raise _unusable(wrong)
+            raise refusal(wrong)
         return matcher
 
 
@@ -75,18 +89,15 @@ def _unusable(why: str) -> CallerError:
     return CallerError("invalid_request", f"The format cannot be used: {why}.", param="format")
 
 
+def _uncallable(why: str) -> CallerError:
+    return CallerError("invalid_request", f"Calls cannot be held to these schemas: {why}.", param="tools")
+
+
 def _grammar(wanted: Format) -> str:
     """As llguidance reads it. Raises CallerError."""
     if wanted.kind == "json":
-        schema = json.loads(wanted.content)
-        schema.pop(OPTIONS, None)
-        options: Any = {"whitespace_pattern": WHITESPACE}
         try:
-            return LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=options)
+            return LLMatcher.grammar_from_json_schema(schema(wanted, SPACING))
         except ValueError as error:
             raise _unusable(str(error)) from None
-    if wanted.kind == "regex":
-        # Classes as JSON Schema's patterns have them: \d is [0-9].
-        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(wanted.content, 'dw')}/")
-    choices = " | ".join(json.dumps(choice) for choice in json.loads(wanted.content))
-    return LLMatcher.grammar_from_lark(f"start: CHOICE\nCHOICE: {choices}")
+    return LLMatcher.grammar_from_lark(lark(wanted))

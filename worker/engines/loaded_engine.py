@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from PIL.Image import Image as Picture
@@ -32,12 +33,12 @@ class LoadedEngine(Engine):
     def facts(self) -> ModelFacts:
         return self._loaded.facts
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return self._loaded.fingerprint(self.name)
 
     def grammar(self, request: Request) -> Any:
-        return self._loaded.grammar(request.parameters)
+        return self._loaded.grammar(request)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:  # noqa: ARG002
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
         return self._loaded.prompt(request, pictures)

@@ -1,10 +1,13 @@
-"""A model folder's processor and network, by transformers' Auto classes."""
+"""A model folder's processor, configs and network, by transformers' Auto classes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
 from shared.models import Model
@@ -14,17 +17,31 @@ WISHES = ("attention", "quantization_config", "device_map")
 
 
 def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
-    """Code in the folder runs only where the models file trusts it.
+    """The processor and the network. Code in the folder runs only where the models file trusts it.
 
     Raises ModelFailed where it is needed and not trusted, or where a wish of the row's cannot be met, and
     whatever else transformers raises.
     """
-    auto: Any = transformers
-    trust = {"trust_remote_code": model.trust_remote_code}
-    try:
-        processor = auto.AutoProcessor.from_pretrained(folder, **trust)
-        config = auto.AutoConfig.from_pretrained(folder, **trust)
+    with _only_trusted(model):
+        processor, config = _described(model, folder)
         return processor, _network(model, folder, config)
+
+
+def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
+    """The processor, config and generation config, without any weights. Raises as `pretrained`."""
+    with _only_trusted(model):
+        processor, config = _described(model, folder)
+    try:
+        return processor, config, GenerationConfig.from_pretrained(folder)
+    except OSError:
+        # The folder has none.
+        return processor, config, GenerationConfig.from_model_config(config)
+
+
+@contextmanager
+def _only_trusted(model: Model) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
         if model.trust_remote_code or "trust_remote_code" not in str(error):
             raise
@@ -32,6 +49,13 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
             f"model {model.id}: its folder brings code of its own, which runs only with "
             "trust_remote_code = true in the models file; read that code first."
         ) from None
+
+
+def _described(model: Model, folder: Path) -> tuple[Any, Any]:
+    auto: Any = transformers
+    trust = {"trust_remote_code": model.trust_remote_code}
+    processor = auto.AutoProcessor.from_pretrained(folder, **trust)
+    return processor, auto.AutoConfig.from_pretrained(folder, **trust)
 
 
 def _network(model: Model, folder: Path, config: Any) -> Any:

@@ -1,8 +1,7 @@
 """Requests to model inputs, for every model transformers' processors know.
 
-Content parts are built here from a closed set of keys and hold decoded pictures only: a processor opens
-paths and fetches URLs it is handed. Text that callers typed stays text: a special token in it would forge
-a turn of the conversation or claim a picture that is not there.
+Text that callers typed stays text: a special token in it would forge a turn of the conversation or claim a
+picture that is not there.
 """
 
 import logging
@@ -15,15 +14,20 @@ from typing import Any
 from jinja2 import TemplateError
 from PIL.Image import Image as Picture
 
+from shared.calls.place import check_calls
+from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
-from shared.request import Image, Message, Request, Text
+from shared.request import Image, Request, Text
 from worker.engines.base import Prompt
+from worker.engines.chat import Chat, Hand, chat
 
 log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
 # A template's or processor's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
+# What transformers names a template with a place for functions, where a model has several.
+NAMED = "tool_use"
 
 
 @dataclass(frozen=True)
@@ -57,74 +61,99 @@ class Renderer:
         self._tokenizer("x")
 
     def prompt(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
-        """Raises CallerError `no_chat_template`, `invalid_request`, `invalid_image`."""
+        """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         inputs = self._raw(request, pictures) if request.raw else self._chat(request, pictures)
         # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
         inputs.pop("labels", None)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
-            raise CallerError("invalid_request", "The prompt is empty.", param="messages")
+            raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
-        return Prompt(tokens=int(ids.shape[-1]), image_tokens=images, inputs=inputs)
+        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request))
+
+    @property
+    def syntax(self) -> Known:
+        """The form in which the model calls functions; "" where it takes none."""
+        return syntax_of(str(self.template or ""))
+
+    def syntax_of(self, request: Request) -> Syntax | None:
+        """The form in which the answer may call functions, None where it shows none."""
+        return (self.syntax or None) if request.tools else None
+
+    def ids(self, request: Request, pictures: Sequence[Picture]) -> list[int]:
+        """The same prompt's tokens, but with one mark for each picture: for who puts in the pictures himself.
+
+        Raises CallerError `no_chat_template`, `invalid_request`, `unsupported_parameter`.
+        """
+        if request.raw:
+            text = self._typed(request, pictures)
+        else:
+            conversation = self._conversation(request, pictures)
+            with refusals(request):
+                text = self._apply(request, conversation, tokenize=False)
+        # A template may write the first token itself.
+        begun = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not begun)["input_ids"]
+        if not ids:
+            raise _empty()
+        return ids
 
     def _chat(self, request: Request, pictures: Sequence[Picture]) -> Any:
-        if not self.template:
-            raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
         conversation = self._conversation(request, pictures)
-        self._refuse_forged(request, conversation)
-        with _refusals(request):
+        with refusals(request):
             return self._apply(request, conversation, tokenize=True, return_dict=True, return_tensors="pt")
 
     def _raw(self, request: Request, pictures: Sequence[Picture]) -> Any:
-        typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
-        text = self._mark * len(pictures) + self._reserved.escape(typed)
-        with _refusals(request):
+        with refusals(request):
             return self._processor(
-                text=[text], images=[list(pictures)] if pictures else None, return_tensors="pt"
+                text=[self._typed(request, pictures)],
+                images=[list(pictures)] if pictures else None,
+                return_tensors="pt",
             )
 
-    def _conversation(self, request: Request, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-        left = iter(pictures)
-        return [{"role": m.role, "content": list(self._content(m, left))} for m in request.messages]
+    def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
+        typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
+        return self._mark * len(pictures) + self._reserved.escape(typed)
 
-    def _content(self, message: Message, left: Iterator[Picture]) -> Iterator[dict[str, Any]]:
-        for part in message.parts:
-            if isinstance(part, Text):
-                yield {"type": "text", "text": self._reserved.escape(part.text)}
-            else:
-                yield {"type": "image", "image": next(left)}
+    def _conversation(self, request: Request, pictures: Sequence[Picture]) -> Chat:
+        """Raises CallerError where there is no template for it, or it forges a special token."""
+        if not self.template:
+            raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
+        check_calls(request, self.syntax)
+        conversation, harmless = (
+            chat(request, pictures, Hand(self._reserved.escape, harmless), self.syntax)
+            for harmless in (False, True)
+        )
+        # A template can join two innocent parts to one special token.
+        if self._count_reserved(request, conversation) > self._count_reserved(request, harmless):
+            message = "Texts of this request form a special token of the model."
+            raise CallerError("invalid_request", message, param="messages")
+        return conversation
 
-    def _apply(self, request: Request, conversation: list[dict[str, Any]], **how: Any) -> Any:
+    def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
         continues = request.continue_final and request.messages[-1].role == "assistant"
         return self._processor.apply_chat_template(
-            conversation,
-            chat_template=_own(self.template),
+            conversation.turns,
+            tools=conversation.tools,
+            chat_template=_own(self.template, shows=conversation.tools is not None),
             add_generation_prompt=not continues,
             continue_final_message=continues,
             **how,
         )
 
-    def _refuse_forged(self, request: Request, conversation: list[dict[str, Any]]) -> None:
-        """Compare with harmless text: a template can join two innocent parts to one special token."""
-        harmless = [
-            {**message, "content": list(map(_harmless, message["content"]))} for message in conversation
-        ]
-        if self._count_reserved(request, conversation) > self._count_reserved(request, harmless):
-            raise CallerError(
-                "invalid_request",
-                "Texts of this request form a special token of the model.",
-                param="messages",
-            )
-
-    def _count_reserved(self, request: Request, conversation: list[dict[str, Any]]) -> int:
-        with _refusals(request):
+    def _count_reserved(self, request: Request, conversation: Chat) -> int:
+        with refusals(request):
             text = self._apply(request, conversation, tokenize=False)
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return sum(token in self._reserved.ids for token in ids)
 
 
+def _empty() -> CallerError:
+    return CallerError("invalid_request", "The prompt is empty.", param="messages")
+
+
 @contextmanager
-def _refusals(request: Request) -> Iterator[None]:
+def refusals(request: Request) -> Iterator[None]:
     """What templates and processors refuse is the caller's error: they know nothing but the request.
 
     A template's own words are meant for its callers; a processor's may quote the prompt or name our files.
@@ -168,13 +197,11 @@ def _takes_parts(processor: Any, template: Any) -> bool:
     return False
 
 
-def _own(template: Any) -> str | None:
-    """Where there are several by name, the processor chooses."""
+def _own(template: Any, *, shows: bool = False) -> str | None:
+    """Where there are several by name, the processor chooses, but for the one that shows functions."""
+    if shows and isinstance(template, dict) and NAMED in template:
+        return NAMED
     return template if isinstance(template, str) else None
-
-
-def _harmless(part: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "text", "text": "x"} if part["type"] == "text" and part["text"].strip() else part
 
 
 def _reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:

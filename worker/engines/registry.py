@@ -19,6 +19,10 @@ def create(model: Model) -> Engine:
             from worker.engines.continuous.engine import ContinuousEngine
 
             return ContinuousEngine(model)
+        case "vllm":
+            from worker.engines.vllm.engine import VllmEngine
+
+            return VllmEngine(model)
         case "auto":
             from worker.engines.auto import AutoEngine
 

@@ -6,6 +6,7 @@ No code here knows a model family. Prompts are prepared by the calling threads m
 import torch
 
 from shared.models import Model
+from shared.request import Parameters
 from shared.settings import SettingsError
 from worker.engines.base import Finish, Row
 from worker.engines.distribution import Watch
@@ -14,6 +15,9 @@ from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.sampling import Confidence, Replay, Steps, bending, blame_parameters
+from worker.engines.tryout import try_out
+
+TRIED = Parameters(max_new_tokens=2)
 
 
 class SequentialEngine(LoadedEngine):
@@ -36,8 +40,11 @@ class SequentialEngine(LoadedEngine):
         self.start(LoadedModel(self._model))
 
     def start(self, loaded: LoadedModel) -> None:
+        """Raises what the model raises when it is asked a question."""
         self._loaded = loaded
         self.reason = loaded.packed
+        try_out(self, self._model.id, TRIED)
+        self._gate = Gate(self.rows)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""

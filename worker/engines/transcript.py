@@ -76,6 +76,7 @@ class Transcript:
             compute_s=time.monotonic() - self._started,
             score=score,
             logprobs=None if self._told is None else tuple(self._told[: self._told_before(len(text))]),
+            began=self._started,
         )
 
     def _emit(self, text: str) -> None:

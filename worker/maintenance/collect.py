@@ -1,22 +1,21 @@
-"""The pass that deletes pictures nobody needs any more."""
+"""The pass that deletes the bytes of pictures and files that nobody needs any more."""
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
-from shared.blobs import BlobMissingError, Blobs
+from shared.blobs import Blobs
 from shared.store.admission import HOLD_S
 from shared.store.audit import doom
-from shared.store.jobs import deleted
 from shared.store.script import Store
+from worker.deleting import delete
 
 PAUSE_S = 600.0
-"""Between two walks over all pictures."""
+"""Between two walks."""
 AT_ONCE = 200
 
 
 class Collection:
-    """One walk over the pictures after the other. Pictures younger than an upload's hold are left alone."""
+    """One walk over all of them after the other. What is younger than an upload's hold is left alone."""
 
     def __init__(self, store: Store, blobs: Blobs) -> None:
         self._store = store
@@ -25,7 +24,7 @@ class Collection:
         self._next = 0.0
 
     def collect(self) -> int:
-        """Look at the next pictures; how many were deleted."""
+        """Look at the next ones; how many were deleted."""
         names = next(self._walk, None)
         if names is None:
             if time.monotonic() < self._next:
@@ -37,13 +36,4 @@ class Collection:
 
     def _deleted(self, name: str) -> bool:
         """One at a time: a mark is short, so that an upload need not wait for long."""
-        if not self._store.run(doom([name])):
-            return False
-        with suppress(BlobMissingError):
-            data = self._blobs.read(name)
-            self._blobs.delete(name)
-            if self._store.run(deleted([name])):
-                # This process stood still for longer than the mark: somebody relies on the picture now.
-                self._blobs.write(name, data)
-                return False
-        return True
+        return bool(self._store.run(doom([name]))) and delete(self._store, self._blobs, name)

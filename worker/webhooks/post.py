@@ -51,7 +51,7 @@ def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = res
     except OSError:
         error = "the receiver could not be reached"
     took_ms = round((time.monotonic() - began) * 1000)
-    return Outcome(Delivery(errand.event, at_ms, took_ms, status, error), retry_after_s)
+    return Outcome(Delivery(errand.notice.type, at_ms, took_ms, status, error), retry_after_s)
 
 
 def _refused(status: int) -> str:
@@ -61,14 +61,14 @@ def _refused(status: int) -> str:
 
 
 def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
-    key = _key(errand, settings)
-    allow = settings.fetch.allow
+    keys = _keys(errand, settings)
+    reach = settings.fetch.reach
     allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
-    target = check_url(errand.url, allow, None)
-    with connect(target, allow, resolver, allowance, None) as connection:
+    target = check_url(errand.url, reach, None)
+    with connect(target, reach, resolver, allowance, None) as connection:
         http = h11.Connection(h11.CLIENT)
         connection.settimeout(allowance.left())
-        connection.sendall(_request(http, target, errand, body, key))
+        connection.sendall(_request(http, target, errand, body, keys))
         response = read_head(http, connection, allowance)
         # Whoever closes on an unread answer looks to the receiver as if it had hung up.
         with suppress(OSError, OriginError, h11.RemoteProtocolError):
@@ -76,25 +76,26 @@ def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver)
         return response
 
 
-def _key(errand: Errand, settings: Settings) -> bytes:
+def _keys(errand: Errand, settings: Settings) -> list[bytes]:
     default = settings.webhook.secret
-    if errand.secret:
-        return key_of(errand.secret)
+    if errand.secrets:
+        return [key_of(secret) for secret in errand.secrets]
     if default is None:
         raise OriginError("the service has no secret to sign it with")
-    return key_of(default.get_secret_value())
+    return [key_of(default.get_secret_value())]
 
 
-def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, key: bytes) -> bytes:
-    timestamp = int(time.time())
+def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> bytes:
+    id, timestamp = errand.notice.id, int(time.time())
+    signatures = [signature(key, id, timestamp, body) for key in keys]
     headers = [
         ("Host", target.authority),
         ("User-Agent", "sightline"),
         ("Content-Type", "application/json"),
         ("Content-Length", str(len(body))),
-        ("webhook-id", errand.message_id),
+        ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", signature(key, errand.message_id, timestamp, body)),
+        ("webhook-signature", " ".join(signatures)),
         ("Connection", "close"),
     ]
     parts = (

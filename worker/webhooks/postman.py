@@ -10,16 +10,19 @@ import threading
 from urllib.parse import urlsplit
 
 from shared import ids
+from shared.blobs import Blobs
 from shared.errors import Unavailable
+from shared.notice import body_of
 from shared.settings import Settings
 from shared.store.hooks import Errand, deliver, kept, told
+from shared.store.jobs import purge
 from shared.store.script import Store
-from worker.webhooks.body import render
+from worker.deleting import delete
 from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger(__name__)
 AT_ONCE = 16
-"""Calls at once. One host gets `shared.store.hooks.PER_HOST`, of all couriers together."""
+"""Calls at once. One host of a caller gets `shared.store.hooks.PER_HOST`, of all couriers together."""
 LEAVE_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 
@@ -27,10 +30,13 @@ LEAVE_S = 5.0
 class Postman:
     """Looks for due calls every `rescue_s`, and goes on while there are any."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, blobs: Blobs) -> None:
         self._settings = settings
         self._store = store
-        self._free = threading.BoundedSemaphore(AT_ONCE)
+        self._blobs = blobs
+        self._free = AT_ONCE
+        self._ended = 0
+        self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._go_round, name="postman", daemon=True)
 
@@ -40,31 +46,40 @@ class Postman:
     def stop(self) -> None:
         """What is not over by the end of `LEAVE_S` is another courier's."""
         self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
         self._thread.join()
-        for _ in range(AT_ONCE):
-            if not self._free.acquire(timeout=LEAVE_S):
-                break
+        with self._changed:
+            self._changed.wait_for(lambda: self._free == AT_ONCE, LEAVE_S)
 
     def deliver(self, errand: Errand) -> Outcome | None:
         """Make one call and write down how it went; None where the job was deleted meanwhile.
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
-        body = errand.body or render(errand)
-        if errand.body is None and self._store.run(kept(errand, body)) == "lost":
+        body = errand.notice.body or self._store.run(kept(errand, body_of(errand.notice)))
+        if body is None:
             return None
         outcome = post(errand, body, self._settings)
         delay_s = self._delay_s(errand, outcome)
         if not outcome.tried.taken and delay_s is None:
             log.error(
-                "job %s: its webhook at %s is given up after %d calls: %s",
-                errand.job.id,
+                "%s: the webhook at %s is given up after %d calls: %s",
+                errand.notice.subject,
                 urlsplit(errand.url).hostname,
                 errand.tries + 1,
                 outcome.tried.error,
             )
-        self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
+        word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
+        if word == "forget":
+            self._forget(errand)
         return outcome
+
+    def _forget(self, errand: Errand) -> None:
+        """Its job is not to be stored. Where this fails it is forgotten by itself after a while."""
+        told_all = purge(self._settings, errand.caller, errand.notice.subject, delivered=True)
+        for name in self._store.run(told_all) or ():
+            delete(self._store, self._blobs, name)
 
     def _delay_s(self, errand: Errand, outcome: Outcome) -> float | None:
         delays = self._settings.webhook.delays_s
@@ -77,18 +92,25 @@ class Postman:
     def _go_round(self) -> None:
         pause_s = self._settings.queue.rescue_s
         while not self._stopping.is_set():
-            if not self._free.acquire(timeout=pause_s):
-                continue
-            errand = self._taken()
+            with self._changed:
+                self._changed.wait_for(lambda: self._free or self._stopping.is_set(), pause_s)
+                room, ended = self._free, self._ended
+            errand = self._taken(room) if room else None
             if errand is None:
-                self._free.release()
-                self._stopping.wait(pause_s)
-            else:
-                threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True).start()
+                self._wait_for_an_end(ended, pause_s)
+                continue
+            with self._changed:
+                self._free -= 1
+            threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True).start()
 
-    def _taken(self) -> Errand | None:
+    def _wait_for_an_end(self, ended: int, pause_s: float) -> None:
+        """Until a call more than `ended` is over: its host may be called again."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended != ended or self._stopping.is_set(), pause_s)
+
+    def _taken(self, room: int) -> Errand | None:
         try:
-            return self._store.run(deliver(self._settings, ids.token()))
+            return self._store.run(deliver(self._settings, ids.token(), room))
         except Unavailable:
             log.warning("webhooks wait: the store is out of reach")
         except Exception:
@@ -101,10 +123,12 @@ class Postman:
             self.deliver(errand)
         except Unavailable:
             log.warning(
-                "job %s: its webhook's call could not be written down, and is made again", errand.job.id
+                "%s: a webhook's call could not be written down, and is made again", errand.notice.subject
             )
         except Exception:
             # The outermost frame of a call: its lease brings it again.
-            log.exception("job %s: its webhook could not be called", errand.job.id)
+            log.exception("%s: a webhook could not be called", errand.notice.subject)
         finally:
-            self._free.release()
+            with self._changed:
+                self._free, self._ended = self._free + 1, self._ended + 1
+                self._changed.notify_all()

@@ -1,11 +1,12 @@
 -- Looks at some keys for what no history should leave, and mends it: work that stands nowhere or is wanted by
 -- nobody, pointers to what is gone, keys without an owner or an end.
---   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s
+--   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s, event_s, max_events
 --   writes whatever it mends
 --   returns a flat list: finding, count, …
 --   events as the endings it makes up for
 -- @include base
 -- @include ending
+-- @include batch_audit
 -- @include deadlines
 
 -- Of a long list only the oldest entries are looked at: strays come to stand there.
@@ -126,30 +127,58 @@ local function look_beside(name, owner)
   end
 end
 
--- A webhook's call that waits for no courier would never be made.
-local function look_at_call(call)
-  local host = host_of(call)
-  if not host then
-    found('key_without_owner')
-    redis.call('DEL', P .. call)
-  elseif not redis.call('ZSCORE', P .. 'calls:' .. host, call)
-    and not redis.call('ZSCORE', P .. 'calling:' .. host, call) then
-    found('call_nowhere')
-    redis.call('ZADD', P .. 'calls:' .. host, now, call)
-    look_now(host)
+-- A notice lives as long as calls of it are to be made, or as the log.
+local function look_at_notice(notice)
+  if redis.call('TTL', P .. notice) == -1 and not has_calls(notice) then
+    found('undying_notice')
+    keep_notice(notice)
   end
 end
 
-local function look_at_calls(name, host)
+-- A webhook's call that waits for no courier would never be made.
+local function look_at_call(call, notice)
+  local caller, host = place_of(call)
+  if gone(notice) then
+    found('key_without_owner')
+    drop_call(call)
+  elseif not redis.call('ZSCORE', P .. 'calls:' .. caller .. ':' .. host, call)
+    and not redis.call('ZSCORE', P .. 'calling:' .. caller .. ':' .. host, call) then
+    found('call_nowhere')
+    redis.call('HDEL', P .. call, 'token')
+    redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+    look_now(caller, host)
+  end
+end
+
+-- A line of calls, or those that are made.
+local function look_at_calls(name, caller, host)
   for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
     if gone(call) then
       found('call_of_nobody')
       redis.call('ZREM', P .. name, call)
     end
   end
-  if not gone(name) and not redis.call('ZSCORE', P .. 'hosts', host) then
+  if not gone(name) and not (redis.call('ZSCORE', P .. 'hosts:' .. caller, host)
+    and redis.call('ZSCORE', P .. 'callers', caller)) then
     found('host_without_turn')
-    look_now(host)
+    look_now(caller, host)
+  end
+end
+
+local function look_at_busy(name)
+  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, -1)) do
+    if gone(call) then
+      found('call_of_nobody')
+      redis.call('ZREM', P .. name, call)
+    end
+  end
+end
+
+local function look_at_endpoint(id)
+  local caller, created = unpack(redis.call('HMGET', P .. id, 'caller', 'created'))
+  if not redis.call('ZSCORE', P .. 'endpoints:' .. caller, id) then
+    found('endpoint_nowhere')
+    redis.call('ZADD', P .. 'endpoints:' .. caller, created, id)
   end
 end
 
@@ -216,7 +245,7 @@ local function look_at_memory(name, lane)
   end
 end
 
--- A caller's list names jobs for as long as their records may live; the list of one whose records went is cut.
+-- A caller's list names records for as long as they may live; the list of one whose records went is cut.
 local function look_at_list(name)
   for _, job in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
     if gone(job) then
@@ -228,18 +257,25 @@ end
 -- Keys of these kinds have a time to live, or are one and for ever.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, leader = 1, lease = 1, schedule = 1,
-  deadlines = 1, watched = 1, spared = 1, outages = 1, hosts = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
-  rate = 1 }
+  deadlines = 1, watched = 1, spared = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
+  rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1,
+  deeds = 1 }
+
+local NOTICES = { began = 1, ended = 1, sent = 1 }
 
 local function look(name)
   local kind, rest = string.match(name, '^(%l+):(.+)$')
   local lane, class = string.match(rest or '', '^([^:]+):?(%l*)')
   local id, beside = string.match(name, '^(%l+_%x+):(%l+)$')
-  if beside then
+  local notice = string.match(name, '^(%l+_%x+:%l+):[%w_]+$')
+  if beside and NOTICES[beside] then
+    look_at_notice(name)
+  elseif beside then
     look_beside(name, id)
-    if (beside == 'began' or beside == 'ended') and not gone(name) then
-      look_at_call(name)
-    end
+  elseif notice then
+    look_at_call(name, notice)
+  elseif string.find(name, '^wh_%x+$') then
+    look_at_endpoint(name)
   elseif string.find(name, '^run_%x+$') then
     look_at_run(name)
   elseif string.find(name, '^job_%x+$') then
@@ -259,10 +295,14 @@ local function look(name)
   elseif kind == 'spent' or kind == 'clock' then
     look_at_memory(name, lane)
   elseif kind == 'calls' or kind == 'calling' then
-    look_at_calls(name, rest)
-  elseif kind == 'jobs' then
+    look_at_calls(name, string.match(rest, '^([^:]+):(.+)$'))
+  elseif kind == 'busy' then
+    look_at_busy(name)
+  elseif string.find(name, '^batch_%x+$') then
+    look_at_batch(name, found)
+  elseif kind == 'jobs' or kind == 'files' or kind == 'batches' then
     look_at_list(name)
-  elseif not LASTING[kind or name] then
+  elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')) then
     found('unknown_key')
   end
 end

@@ -1,7 +1,8 @@
 -- A worker says that it lives.
 --   a      worker, lane, state (loading | ready | gone), print, ttl_s, gap_ms, grace_ms, facts (flat map kept on
---          the lane)
---   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> hash, watched and spared strings
+--          the lane), record (flat map kept of the worker while it lives)
+--   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched and
+--          spared strings
 --   returns OK
 -- @include base
 -- @include lane
@@ -24,6 +25,15 @@ for _, state in ipairs({ 'ready', 'loading' }) do
   else
     redis.call('ZREM', key, a.worker)
   end
+end
+local record = P .. 'worker:' .. a.worker
+if a.state == 'gone' then
+  redis.call('DEL', record)
+else
+  for name, value in pairs(a.record) do
+    redis.call('HSET', record, name, value)
+  end
+  redis.call('PEXPIRE', record, math.ceil(a.ttl_s * 1000))
 end
 -- What waited while nobody served tells nothing of how promises are kept.
 if a.state == 'ready' and ready_before == 0 then

@@ -1,5 +1,5 @@
 -- A caller's job leaves its run; the last one to leave ends the run.
---   a      job, caller, result_s, job_s, worker_ttl_s
+--   a      job, caller, result_s, job_s, event_s, max_events, worker_ttl_s
 --   writes <job> hash, <run> hash, <run>:live set
 --   returns the view, or nil where the caller has no such job
 --   repeat harmless; a job that has ended stays as it ended

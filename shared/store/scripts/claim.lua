@@ -1,10 +1,11 @@
 -- Takes the best waiting work of one lane under a lease.
 --   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms, failures (see
---          late.lua), result_s, job_s
+--          late.lua), result_s, job_s, event_s, max_events
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
---           mixed (1 = text was published under another fingerprint)} or nil when nothing can be taken
+--           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept)}
+--           or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
 --   events running {attempt} | text …, succeeded (an answer that was cached meanwhile)
 -- @include base
@@ -13,9 +14,9 @@
 -- @include late
 
 local function claimed(id)
-  local request, terms, attempt, chars, caller, mixed =
-    unpack(redis.call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed'))
-  return { id, request, terms or '', attempt, chars or '0', caller, mixed or '' }
+  local request, terms, attempt, chars, caller, mixed, unstored =
+    unpack(redis.call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored'))
+  return { id, request, terms or '', attempt, chars or '0', caller, mixed or '', unstored or '' }
 end
 
 local again = redis.call('GET', P .. 'claim:' .. a.token)
@@ -97,40 +98,55 @@ local function answered(id)
   return run and redis.call('HGET', P .. run, 'state') == 'succeeded' and run or nil
 end
 
--- The text of an ended run as one event's data; nil where there is none. An empty list would become {} in cjson.
-local function whole_text(run)
-  local texts, ids, told = {}, {}, nil
+-- Takes the data of a text event to those of the same answer before it.
+local function add_piece(answer, data, written)
+  table.insert(answer.texts, data.text)
+  for _, id in ipairs(data.ids) do
+    table.insert(answer.ids, string.format('%.0f', id))
+  end
+  -- As they are written: a quote inside a text has a backslash before it, so this is no text.
+  local rows = string.match(written, ',"logprobs":%[(.*)%]}$')
+  if rows then
+    answer.told = answer.told or {}
+    if rows ~= '' then
+      table.insert(answer.told, rows)
+    end
+  end
+end
+
+-- The answers of an ended run, each as one event's data. An empty list would become {} in cjson.
+local function whole_texts(run)
+  local answers, order, whole = {}, {}, {}
   for _, entry in ipairs(redis.call('XRANGE', P .. run .. ':events', '-', '+')) do
     local fields = entry[2]
     if fields[2] == 'text' then
       local data = cjson.decode(fields[4])
-      table.insert(texts, data.text)
-      for _, id in ipairs(data.ids) do
-        table.insert(ids, string.format('%.0f', id))
+      local choice = data.choice and '"choice":' .. data.choice .. ',' or ''
+      choice = choice .. (data.syntax and '"syntax":"' .. data.syntax .. '",' or '')
+      if not answers[choice] then
+        answers[choice] = { texts = {}, ids = {} }
+        table.insert(order, choice)
       end
-      -- As they are written: a quote inside a text has a backslash before it, so this is no text.
-      local rows = string.match(fields[4], ',"logprobs":%[(.*)%]}$')
-      if rows then
-        told = told or {}
-        if rows ~= '' then
-          table.insert(told, rows)
-        end
-      end
+      add_piece(answers[choice], data, fields[4])
     end
   end
-  local text = table.concat(texts)
-  if text == '' then
-    return nil
+  for _, choice in ipairs(order) do
+    local answer = answers[choice]
+    local told = answer.told and ',"logprobs":[' .. table.concat(answer.told, ',') .. ']' or ''
+    table.insert(whole, '{' .. choice .. '"start":0,"text":' .. cjson.encode(table.concat(answer.texts))
+      .. ',"ids":[' .. table.concat(answer.ids, ',') .. ']' .. told .. '}')
   end
-  return '{"start":0,"text":' .. cjson.encode(text) .. ',"ids":[' .. table.concat(ids, ',') .. ']'
-    .. (told and ',"logprobs":[' .. table.concat(told, ',') .. ']' or '') .. '}'
+  return whole
 end
 
 -- Ends a run with what another one answered.
 local function copy(id, from)
-  redis.call('HSET', P .. id, 'result', redis.call('HGET', P .. from, 'result'), 'print', a.print)
-  local data = whole_text(from)
-  if data then
+  local result, bare = unpack(redis.call('HMGET', P .. from, 'result', 'bare'))
+  redis.call('HSET', P .. id, 'result', result, 'print', a.print)
+  if bare then
+    redis.call('HSET', P .. id, 'bare', bare)
+  end
+  for _, data in ipairs(whole_texts(from)) do
     emit(id, 'text', data)
   end
   for _, job in ipairs(redis.call('SMEMBERS', P .. id .. ':live')) do

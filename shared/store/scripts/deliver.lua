@@ -1,66 +1,139 @@
--- Takes the next call of a webhook that is due, under a lease; hosts that are called often enough are passed over.
---   a      token, lease_ms, per_host (calls of one host at once), worker_ttl_s
---   writes calls:<host>, calling:<host> and hosts zsets, <call> hash, claim:<token> string
---   returns {id, url, secret, type, at, tries, body, result, view}, nil where nothing is due; body is empty until
---           it was kept (kept.lua), result where there is none
+-- Takes the next call of a webhook that is due, under a lease: callers take turns, and so do the hosts of each.
+-- Passed over are hosts that are called often enough; and the last threads of a courier are for callers who have no
+-- call under way: whoever's receivers hang, others' calls are made.
+--   a      token, lease_ms, per_host (calls of one caller's host at once), room (threads of this courier that are free,
+--          this one included), reserved (threads for callers without a call), event_s, max_events
+--   writes calls:<caller>:<host>, calling:<caller>:<host>, busy:<caller>, hosts:<caller> and callers zsets, <call>
+--          hash, claim:<token> string; forgets calls of what is gone or disabled
+--   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due; all secrets sign, and where
+--           there is none the service's own
 --   repeat with the same token (a lost reply) answers the same call
 -- @include base
--- @include hooks
--- @include viewing
+-- @include notices
 
--- So many hosts, and strays of one, are looked at.
-local LIMIT = 100
+-- So many callers, hosts, and strays of one, are looked at. Callers who are passed over have calls under way, so that
+-- no more of them stand before the others than all couriers have threads.
+local LIMIT = 200
 local CLAIM_MS = 60000
 
+-- The notice and the target of a call.
+local function parts_of(call)
+  return string.match(call, '^(.+):([^:]+)$')
+end
+
+-- The job's own webhook, or the endpoint, as {url, secrets}; nil where it is gone, or disabled and not asked for.
+local function receiver_of(call)
+  local notice, target = parts_of(call)
+  if target == 'own' then
+    local url, secret = unpack(redis.call('HMGET', P .. string.match(notice, '^[^:]+') .. ':hook', 'url', 'secret'))
+    return url and { url, secret and { secret } or {} }
+  end
+  local url, secret, disabled = unpack(redis.call('HMGET', P .. target, 'url', 'secret', 'disabled'))
+  if not url or disabled and redis.call('HEXISTS', P .. call, 'asked') == 0 then
+    return nil
+  end
+  local secrets = { secret }
+  for former in pairs(formers_of(target)) do
+    table.insert(secrets, former)
+  end
+  return { url, secrets }
+end
+
 local function given(call)
-  local job = job_of(call)
-  local url, secret = unpack(redis.call('HMGET', P .. job .. ':hook', 'url', 'secret'))
-  local type, at, tries, body, result = unpack(redis.call('HMGET', P .. call, 'type', 'at', 'tries', 'body', 'result'))
-  return { call, url, secret or '', type, at, tries, body or '', result or '', view(job) }
+  local url, secrets = unpack(receiver_of(call) or {})
+  local tries, notice = redis.call('HGET', P .. call, 'tries'), parts_of(call)
+  return url and { call, url, secrets, tries, redis.call('HGETALL', P .. notice) } or nil
+end
+
+local function set_time(key, member, at)
+  if at == math.huge then
+    redis.call('ZREM', key, member)
+  else
+    redis.call('ZADD', key, string.format('%.0f', at), member)
+  end
+end
+
+-- The time of the first in a line.
+local function first_time(key)
+  return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or math.huge)
 end
 
 -- What a courier was given and did not come back with is another's.
-local function take_back(host)
-  for _, call in ipairs(redis.call('ZRANGEBYSCORE', P .. 'calling:' .. host, '-inf', now, 'LIMIT', 0, LIMIT)) do
-    redis.call('ZREM', P .. 'calling:' .. host, call)
-    if redis.call('EXISTS', P .. call) == 1 then
-      redis.call('HDEL', P .. call, 'token')
-      redis.call('ZADD', P .. 'calls:' .. host, now, call)
+local function take_back(caller)
+  for _, call in ipairs(redis.call('ZRANGEBYSCORE', P .. 'busy:' .. caller, '-inf', now, 'LIMIT', 0, LIMIT)) do
+    local _, host = place_of(call)
+    redis.call('ZREM', P .. 'busy:' .. caller, call)
+    if host then
+      hang_up(call, caller, host)
+      redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+      redis.call('ZADD', P .. 'hosts:' .. caller, 'LT', now, host)
     end
   end
 end
 
-local function first_due(host)
-  if redis.call('ZCARD', P .. 'calling:' .. host) >= a.per_host then
-    return nil
+-- The first call of a host that is due and still to be made; others are forgotten.
+local function first_due(caller, host)
+  local line = P .. 'calls:' .. caller .. ':' .. host
+  for _, call in ipairs(redis.call('ZRANGEBYSCORE', line, '-inf', now, 'LIMIT', 0, LIMIT)) do
+    local notice = parts_of(call)
+    redis.call('ZREM', line, call)
+    if redis.call('EXISTS', P .. call, P .. notice) == 2 and receiver_of(call) then
+      return call
+    end
+    redis.call('DEL', P .. call)
+    keep_notice(notice)
   end
-  for _, call in ipairs(redis.call('ZRANGEBYSCORE', P .. 'calls:' .. host, '-inf', now, 'LIMIT', 0, LIMIT)) do
-    redis.call('ZREM', P .. 'calls:' .. host, call)
-    if redis.call('EXISTS', P .. call, P .. job_of(call)) == 2 then
+end
+
+local function lease(call, caller, host)
+  redis.call('HSET', P .. call, 'token', a.token)
+  redis.call('ZADD', P .. 'calling:' .. caller .. ':' .. host, now + a.lease_ms, call)
+  redis.call('ZADD', P .. 'busy:' .. caller, now + a.lease_ms, call)
+  redis.call('SET', P .. 'claim:' .. a.token, call, 'PX', CLAIM_MS)
+end
+
+-- When something is to be done for a host again. One that had its turn stands behind those that wait for theirs.
+local function look_later_at(caller, host)
+  local calling = P .. 'calling:' .. caller .. ':' .. host
+  local at = first_time(calling)
+  if redis.call('ZCARD', calling) < a.per_host then
+    at = math.min(at, math.max(first_time(P .. 'calls:' .. caller .. ':' .. host), now))
+  end
+  set_time(P .. 'hosts:' .. caller, host, at)
+end
+
+-- The next call of a caller, under its lease.
+local function next_of(caller)
+  for _, host in ipairs(redis.call('ZRANGEBYSCORE', P .. 'hosts:' .. caller, '-inf', now, 'LIMIT', 0, LIMIT)) do
+    local full = redis.call('ZCARD', P .. 'calling:' .. caller .. ':' .. host) >= a.per_host
+    local call = not full and first_due(caller, host)
+    if call then
+      lease(call, caller, host)
+    end
+    look_later_at(caller, host)
+    if call then
       return call
     end
   end
 end
 
-local function lease(call, host)
-  redis.call('HSET', P .. call, 'token', a.token)
-  redis.call('ZADD', P .. 'calling:' .. host, now + a.lease_ms, call)
-  redis.call('SET', P .. 'claim:' .. a.token, call, 'PX', CLAIM_MS)
-end
-
--- When something is to be done for a host again.
-local function look_later_at(host)
-  local due = redis.call('ZRANGE', P .. 'calls:' .. host, 0, 0, 'WITHSCORES')[2]
-  local lease_end = redis.call('ZRANGE', P .. 'calling:' .. host, 0, 0, 'WITHSCORES')[2]
-  if redis.call('ZCARD', P .. 'calling:' .. host) >= a.per_host then
-    due = nil
+-- Callers for whom something may be done now: who has the fewest calls under way, then who had no turn for longest.
+local function callers_due()
+  local found, under_way, place = {}, {}, {}
+  for at, caller in ipairs(redis.call('ZRANGEBYSCORE', P .. 'callers', '-inf', now, 'LIMIT', 0, LIMIT)) do
+    under_way[caller] = redis.call('ZCOUNT', P .. 'busy:' .. caller, '(' .. now, '+inf')
+    place[caller] = at
+    if under_way[caller] == 0 or a.room > a.reserved then
+      table.insert(found, caller)
+    end
   end
-  local at = math.min(tonumber(due or math.huge), tonumber(lease_end or math.huge))
-  if at == math.huge then
-    redis.call('ZREM', P .. 'hosts', host)
-  else
-    redis.call('ZADD', P .. 'hosts', string.format('%.0f', at), host)
-  end
+  table.sort(found, function(one, other)
+    if under_way[one] ~= under_way[other] then
+      return under_way[one] < under_way[other]
+    end
+    return place[one] < place[other]
+  end)
+  return found
 end
 
 local again = redis.call('GET', P .. 'claim:' .. a.token)
@@ -68,13 +141,12 @@ if again then
   return redis.call('HGET', P .. again, 'token') == a.token and given(again) or nil
 end
 dirty_first()
-for _, host in ipairs(redis.call('ZRANGEBYSCORE', P .. 'hosts', '-inf', now, 'LIMIT', 0, LIMIT)) do
-  take_back(host)
-  local call = first_due(host)
-  if call then
-    lease(call, host)
-  end
-  look_later_at(host)
+for _, caller in ipairs(callers_due()) do
+  take_back(caller)
+  local call = next_of(caller)
+  -- A lease that runs out is looked for as well.
+  local at = math.min(first_time(P .. 'hosts:' .. caller), first_time(P .. 'busy:' .. caller))
+  set_time(P .. 'callers', caller, math.max(at, now))
   if call then
     return given(call)
   end

@@ -1,5 +1,6 @@
 -- Ends jobs whose deadline has passed, whatever their runs do.
---   a      limit, wait_ms, failures {start_by, finish_by} (JSON texts), result_s, job_s
+--   a      limit, wait_ms, failures {start_by, finish_by} (JSON texts), result_s, job_s, event_s,
+--          max_events
 --   writes deadlines zset, <job> hash, and what ending.lua writes
 --   returns the jobs that ended
 --   events failed (each job's own)

@@ -1,5 +1,5 @@
 -- Ends a job whose inputs cannot be had; only the holder of the intake claim can.
---   a      id, token, failure (JSON), result_s, job_s
+--   a      id, token, failure (JSON), result_s, job_s, event_s, max_events
 --   writes <job> hash, lease zset
 --   returns settled | lost
 -- @include base

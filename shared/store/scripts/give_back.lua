@@ -1,7 +1,7 @@
 -- Puts claimed work back in line, or ends it where its budget of failures is spent.
 --   a      id, token, reason, spend (true = count a failure), max_failures, backoff_ms (after the first failure,
 --          doubled by each), failure (JSON), died (true = the worker ends because of this attempt, or one beside
---          it), max_deaths, poison (JSON), result_s, job_s
+--          it), max_deaths, poison (JSON), result_s, job_s, event_s, max_events
 --   writes <work> hash, lease zset, queue:<lane> zset and its lines, schedule zset
 --   returns {queued, lane} | {postponed} | {failed} | {lost}
 --   events requeued {reason} | failed

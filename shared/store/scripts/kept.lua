@@ -1,14 +1,20 @@
--- Keeps the body of a webhook's call before it is sent: every try sends the same bytes.
---   a      id, token
+-- Keeps the body of a notice before it is first sent: every call of it sends the same bytes.
+--   a      id (of the call), notice, token
 --   text   the body
---   writes <call> hash
---   returns kept | lost (another courier's, or deleted meanwhile)
+--   writes <notice> hash
+--   returns the body to send, nil where the call is another courier's, or was deleted meanwhile
+--   repeat answers the same
 -- @include base
 
 if redis.call('HGET', P .. a.id, 'token') ~= a.token then
-  return 'lost'
+  return nil
+end
+local key = P .. a.notice
+local body = redis.call('HGET', key, 'body')
+if body then
+  return body
 end
 dirty_first()
-redis.call('HDEL', P .. a.id, 'result')
-redis.call('HSET', P .. a.id, 'body', ARGV[2])
-return 'kept'
+redis.call('HDEL', key, 'facts', 'result', 'data')
+redis.call('HSET', key, 'body', ARGV[2])
+return ARGV[2]

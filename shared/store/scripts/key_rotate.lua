@@ -1,12 +1,14 @@
 -- Gives an API key another secret; the former one goes on for a while, and those before it for no longer than they had.
---   a      id, digest (of the new secret), grace_s
---   writes key:<id> hash, keyof:<digest> string
+--   a      id, digest (of the new secret), grace_s, by and max_deeds (see deeds.lua)
+--   writes key:<id> hash, keyof:<digest> string, deeds stream
 --   returns the key's fields, a flat list; nil where no such key is in force
 --   repeat the same digest changes nothing
 -- @include base
+-- @include deeds
 -- @include keyring
 
 if not is_key(a.id) or not in_force(a.id) then
+  record('not_found')
   return nil
 end
 local key = key_key(a.id)
@@ -32,5 +34,6 @@ if current ~= a.digest then
     redis.call('PEXPIRE', P .. 'keyof:' .. a.digest, math.max(expires - now, 1))
   end
   redis.call('HSET', key, 'digest', a.digest, 'former_until', last)
+  record('done')
 end
 return redis.call('HGETALL', key)

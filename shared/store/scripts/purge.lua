@@ -1,5 +1,6 @@
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
---   a      job, caller, result_s, job_s
+--   a      job, caller, delivered (true = only where it is unstored, has ended and no webhook is still to be told),
+--          result_s, job_s, event_s, max_events
 --   writes <job> and <run> with all their keys, cache entry, jobs:<caller> zset, blob:<digest> zset,
 --          doomed:<digest> string
 --   repeat within a minute answers the same
@@ -16,10 +17,17 @@ if not owned(a.job, a.caller) then
   local before = redis.call('GET', told)
   return before and cjson.decode(before) or nil
 end
+local status, unstored, idem = unpack(redis.call('HMGET', key, 'status', 'unstored', 'idem'))
+if a.delivered and (not unstored or not status or untold(a.job)) then
+  return nil
+end
 dirty_first()
 leave(a.job, 'cancelled', nil)
+if idem then
+  redis.call('DEL', P .. 'idem:' .. a.caller .. ':' .. idem)
+end
 local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
-drop_calls(a.job)
+drop_notices(a.job)
 redis.call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key .. ':deliveries')
 redis.call('ZREM', P .. 'jobs:' .. a.caller, a.job)
 

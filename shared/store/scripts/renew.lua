@@ -1,6 +1,6 @@
 -- Renews every lease one worker holds, and puts back in line what it was given without hearing of it: a claim whose
 -- reply never came is nobody's death.
---   a      worker, claims {{id, token}, …}, lease_ms, result_s, job_s
+--   a      worker, claims {{id, token}, …}, lease_ms, result_s, job_s, event_s, max_events
 --   writes lease zset, and what queue.lua writes
 --   returns the tokens that are no longer good
 --   events requeued {reason = claim_lost}

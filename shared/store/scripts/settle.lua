@@ -1,6 +1,7 @@
 -- Ends a run with the outcome of its attempt; only the holder of the claim can.
 --   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), failures (see
---          late.lua), rest {start, size, data} (of the text, where some is not published yet), result_s, job_s
+--          late.lua), rest {{choice, start, size, data}, …} (of the text, where some is not published yet), result_s,
+--          job_s, event_s, max_events, bare (the result without its logprobs, where it has some)
 --   text   result or error, as JSON
 --   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
 --   returns settled | lost (as append.lua)
@@ -25,8 +26,10 @@ dirty_first()
 if not leave_late(a.id, 'finish_by') then
   return 'lost'
 end
-if a.rest and not publish(a.id, a.rest.start, a.rest.size, a.rest.data) then
-  return 'lost'
+for _, piece in ipairs(a.rest or {}) do
+  if not publish(a.id, piece, piece.data) then
+    return 'lost'
+  end
 end
 -- The worker knows, and is not woken.
 unlease(a.id, lane)
@@ -37,10 +40,14 @@ if a.status == 'failed' then
   return 'settled'
 end
 redis.call('HSET', key, 'settled_by', a.token, 'result', ARGV[2])
+if a.bare then
+  -- What webhooks are told.
+  redis.call('HSET', key, 'bare', a.bare)
+end
 -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
 if join and not mixed then
   local entry = P .. 'cache:' .. join .. ':' .. a.print
-  redis.call('SET', entry, a.id, 'EX', a.result_s)
+  redis.call('SET', entry, a.id, 'EX', retention(a.id, a.result_s))
   redis.call('HSET', key, 'entry', entry)
 end
 local old = redis.call('HGET', P .. 'lane:' .. lane, 'service_ms')

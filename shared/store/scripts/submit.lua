@@ -3,14 +3,18 @@
 --          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), start_by, finish_by and schedule_at (Unix ms), retry_of, hook (its webhook
+--          held), start_by, finish_by and schedule_at (Unix ms), retry_of, response (JSON text, what it tells as one
+--          of OpenAI's responses), hook (its webhook
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
---          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, idempotency_s
+--          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, event_s, max_events,
+--          idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
+--          told, and stands in no list), quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
+--          (of which it is the job)
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> zset, blob:<digest> zset, deadlines and schedule zsets
---   returns {word} for mismatch | purged | unready | paused | slow | full | crowded, {pictures, digests to upload first},
+--   returns {word} for mismatch | purged | passed (a line that another process took) | unready | paused | slow | full | crowded, {pictures, digests to upload first},
 --           else {queued | intake | known, view}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
@@ -31,6 +35,10 @@ if earlier then
   return earlier
 end
 
+if a.line and line_passed(a.line) then
+  return { 'passed' }
+end
+
 local hit = a.key and not a.pending and cached(a)
 local run = a.key and not a.pending and not hit and joinable(a)
 local word = not hit and refusal(a, run)
@@ -44,10 +52,16 @@ end
 
 redis.call('HSET', P .. a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
   'priority', a.priority, 'metadata', a.metadata, 'created', now)
-for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of' }) do
+for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of', 'response', 'retain_s', 'unstored' }) do
   if a[name] then
     redis.call('HSET', P .. a.job, name, a[name])
   end
+end
+if a.quiet then
+  redis.call('HSET', P .. a.job, 'quiet', 1)
+end
+if a.line then
+  take_line(a.line, a.job)
 end
 local hook = a.hook or {}
 for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
@@ -57,8 +71,10 @@ for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
   end
 end
 local list = P .. 'jobs:' .. a.caller
-local life = a.job_s + LONGEST_WAIT_S
-redis.call('ZADD', list, now, a.job)
+local life = math.max(a.job_s, a.retain_s or 0) + LONGEST_WAIT_S
+if not a.unstored then
+  redis.call('ZADD', list, now, a.job)
+end
 redis.call('ZREMRANGEBYSCORE', list, '-inf', now - life * 1000)
 -- Two for each that comes, so that a list does not grow by jobs whose records are gone.
 for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
@@ -71,6 +87,9 @@ if a.idempotency then
   local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
   redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)
   redis.call('EXPIRE', idem, a.idempotency_s)
+  if a.unstored then
+    redis.call('HSET', P .. a.job, 'idem', a.idempotency)
+  end
 end
 
 if hit then

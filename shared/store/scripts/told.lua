@@ -1,38 +1,69 @@
 -- Writes down how a try of a webhook's call went: it is over, or made again later.
---   a      id, token, row (JSON text {event, at, ms, status, error}), taken (true = the receiver has it),
---          gone (true = it wants no more of this job), delay_ms (until the next try; absent = there is none), job_s
---   writes <call> hash, <job>:hook hash, <job>:deliveries list, calls:<host>, calling:<host> and hosts zsets
---   returns written | lost (another courier's, or deleted meanwhile; a repeat)
+--   a      id, notice, target, token, row (JSON text {event, at, ms, status, error}; for an endpoint id as well),
+--          taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until the next try; absent =
+--          there is none), job_s, event_s, max_events
+--   writes <call> and <notice> hashes, the lines of calls.lua; <job>:hook hash and <job>:deliveries list, or the
+--          endpoint's hash and list
+--   returns written | forget (written, and its job is not to be stored: purge.lua) | lost (another courier's, or
+--           deleted meanwhile; a repeat)
 -- @include base
 -- @include hooks
 -- @include keeping
 
--- Rows that a job keeps: two calls of ten tries and some replays.
-local ROWS = 50
+-- Rows that a job keeps, two calls of ten tries and some replays, and an endpoint.
+local JOB_ROWS, ENDPOINT_ROWS = 50, 200
+
+local function log_row(owner, rows)
+  redis.call('RPUSH', P .. owner .. ':deliveries', a.row)
+  redis.call('LTRIM', P .. owner .. ':deliveries', -rows, -1)
+end
+
+local function tell_job(job)
+  log_row(job, JOB_ROWS)
+  if a.gone then
+    redis.call('HSET', P .. job .. ':hook', 'disabled', 1)
+    drop_call(job .. ':began:own')
+    drop_call(job .. ':ended:own')
+    keep_notice(job .. ':began')
+    keep_notice(job .. ':ended')
+  end
+  if a.taken and a.notice == job .. ':ended' then
+    redis.call('HSETNX', P .. job .. ':hook', 'delivered', now)
+  end
+end
+
+-- What waits for one that is disabled is forgotten when its turn comes.
+local function tell_endpoint(id)
+  if redis.call('EXISTS', P .. id) == 1 then
+    log_row(id, ENDPOINT_ROWS)
+    if a.gone then
+      disable_endpoint(id, 'gone')
+    end
+  end
+end
 
 if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return 'lost'
 end
 dirty_first()
-local job, host = job_of(a.id), host_of(a.id)
-redis.call('ZREM', P .. 'calling:' .. host, a.id)
-redis.call('HDEL', P .. a.id, 'token')
-redis.call('RPUSH', P .. job .. ':deliveries', a.row)
-redis.call('LTRIM', P .. job .. ':deliveries', -ROWS, -1)
-if a.gone then
-  redis.call('HSET', P .. job .. ':hook', 'disabled', 1)
-  drop_calls(job)
-elseif a.delay_ms then
+local caller, host = place_of(a.id)
+local job = a.target == 'own' and string.match(a.notice, '^[^:]+')
+hang_up(a.id, caller, host)
+if a.delay_ms and not a.gone then
   redis.call('HINCRBY', P .. a.id, 'tries', 1)
-  redis.call('ZADD', P .. 'calls:' .. host, now + a.delay_ms, a.id)
+  redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now + a.delay_ms, a.id)
 else
   redis.call('DEL', P .. a.id)
+  keep_notice(a.notice)
 end
-if a.taken and a.id == job .. ':ended' then
-  redis.call('HSETNX', P .. job .. ':hook', 'delivered', now)
+if job then
+  tell_job(job)
+else
+  tell_endpoint(a.target)
 end
-if redis.call('HEXISTS', P .. job, 'status') == 1 then
+look_now(caller, host)
+local status, unstored = unpack(job and redis.call('HMGET', P .. job, 'status', 'unstored') or {})
+if status then
   expire_job(job)
 end
-look_now(host)
-return 'written'
+return status and unstored and not untold(job) and 'forget' or 'written'

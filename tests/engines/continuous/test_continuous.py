@@ -13,7 +13,7 @@ import pytest
 from shared.errors import CallerError, ModelFailed
 from shared.piece import Piece
 from shared.settings import SettingsError
-from tests.engines import suite, telling
+from tests.engines import several, suite, telling
 from tests.engines.continuous.conftest import (
     LONG,
     QUESTIONS,
@@ -34,7 +34,9 @@ from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
 
 
-@pytest.mark.parametrize("check", [*suite.CHECKS, *telling.CHECKS], ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    "check", [*suite.CHECKS, *telling.CHECKS, *several.CHECKS], ids=lambda check: check.__name__
+)
 def test_continuous_keeps_the_contract(
     check: Callable[[suite.Harness], None], harness: suite.Harness
 ) -> None:

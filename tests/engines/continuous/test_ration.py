@@ -55,15 +55,59 @@ def test_a_system_that_tells_nothing_gets_a_modest_cache(
     assert cache_budget(CPU) == 2**30
 
 
+class Clock:
+    """Stands still until it is moved."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_a_piece_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
-    pace = Pace(2)
+    pace = Pace(2, clock := Clock())
     assert pace.chunk == FIRST
     pace.stepped(0.1)
     pace.prefilled(100, 0.2)
     assert pace.chunk == 100
-    for _ in range(100):
-        pace.stepped(0.001)
+    clock.now += 0.1
+    assert pace.chunk == 50
+    clock.now += 1
     assert pace.chunk == SMALLEST
+
+
+def test_readers_of_quick_steps_still_do_not_notice_a_whole_prompt() -> None:
+    pace = Pace(2, Clock())
+    pace.stepped(0.001)
+    pace.prefilled(100, 0.05)
+    assert pace.chunk == 100
+
+
+def test_what_a_pass_takes_whatever_it_computes_is_not_blamed_on_its_tokens() -> None:
+    pace = Pace(2, Clock())
+    pace.stepped(0.1)
+    for tokens in (100, 20) * 20:
+        pace.prefilled(tokens, 0.1 + 0.001 * tokens)
+    assert pace.chunk == 100
+    pace.stepped(0.0)
+    for _ in range(100):
+        pace.stepped(0.0)
+    # Smaller pieces would be nothing but overhead.
+    assert pace.chunk == 100
+
+
+def test_several_short_prompts_are_computed_between_two_steps_and_several_long_ones_are_not() -> None:
+    pace = Pace(2, clock := Clock())
+    pace.stepped(0.1)
+    pace.turn()
+    found = []
+    for _ in range(4):
+        clock.now += 0.06
+        found.append(pace.patient)
+    assert found == [True, True, False, False]
+    pace.turn()
+    clock.now += 0.15
+    assert not pace.patient
 
 
 def test_an_engine_at_rest_is_not_idle() -> None:

@@ -66,6 +66,15 @@ def test_another_caller_cannot_tell_what_was_asked(harness: suite.Harness, encod
     assert len(encodings) == 2, "the other caller's picture is encoded anew"
 
 
+def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(
+    fresh: suite.Harness, encodings: list[Any]
+) -> None:
+    assert [cached(fresh, scope=None) for _ in range(2)] == [0, 0]
+    assert reuse_of(fresh)._ledger.bytes == 0
+    assert [cached(fresh), cached(fresh, scope=None)] == [0, 0]
+    assert len(encodings) == 1, "of those that are kept"
+
+
 def test_what_one_caller_does_to_the_logits_stays_with_them(
     harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

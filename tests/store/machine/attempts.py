@@ -28,7 +28,17 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         work.tell("running", attempt=number)
         for job in work.live if number == 1 else ():
             model.announce(job, "began", "running")
-    return Claim(work.id, token, work.request, work.terms, number, len(work.text), work.caller, work.mixed)
+    return Claim(
+        work.id,
+        token,
+        work.request,
+        work.terms,
+        number,
+        len(work.text),
+        work.caller,
+        work.mixed,
+        work.stored,
+    )
 
 
 def answerable(model: Model, work: Work, fingerprint: str) -> Work | None:
@@ -72,7 +82,7 @@ def settle(model: Model, claim: Claim, outcome: Result | JobError, fingerprint: 
         return "settled"
     run.result = outcome
     if run.key and not run.mixed:
-        model.entries[run.key, fingerprint] = (run, model.now + model.result_ms)
+        model.entries[run.key, fingerprint] = (run, model.now + model.retention_ms(run))
     model.end_run(run, "succeeded")
     return "settled"
 

@@ -36,7 +36,9 @@ SETTINGS = Settings(
         max_queued_caller=10,
         start_by_s=20_000,
     ),
-    retention=RetentionSettings(result_s=10_028, job_s=50_068, idempotency_s=30_048),
+    retention=RetentionSettings(
+        result_s=10_028, job_s=50_068, idempotency_s=30_048, event_s=20_038, max_events=30
+    ),
 )
 
 # Shrinks to "the newest".
@@ -72,11 +74,20 @@ class Base(RuleBasedStateMachine):
         self.advance(1)
         reply = transition()
         self._same(reply, expected())
+        self._follow_order()
         if again:
             before = self._kept()
             self._same(transition(), expected())
             assert self._kept() == before, "once more changed something"
         return reply
+
+    def _follow_order(self) -> None:
+        """Which of the jobs that one step ended is told first is left to the store."""
+        for caller, log in self.model.book.logs.items():
+            if log.last_together():
+                kept = self.records.client.zrange(f"sl2:notices:{caller}", 0, -1)
+                if set(kept) == {key for _, key in log.entries}:
+                    log.entries = [(place, key) for (place, _), key in zip(log.entries, kept, strict=True)]
 
     def _kept(self) -> dict[str, Any]:
         """Without the holds of pictures that have run out: they go at any moment."""

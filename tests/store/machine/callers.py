@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from shared.job import Priority
+from shared.store import jobs
 from shared.store.admission import touch
 from shared.store.jobs import deleted
 from shared.times import Times
@@ -30,10 +31,17 @@ requests = st.fixed_dictionaries(
         "blobs": st.sampled_from(((), (), PICTURES[:1], PICTURES[1:])),
     }
 )
+SHORT_S, LONG_S = 7018, 15_033
+UNSTORED = Terms(unstored=True, quiet=True, retain_s=SHORT_S)
 terms = st.sampled_from(
     (
         *[Terms()] * 4,
         Terms(must_be_ready=True),
+        Terms(quiet=True),
+        Terms(retain_s=SHORT_S),
+        Terms(retain_s=LONG_S),
+        *[UNSTORED] * 2,
+        replace(UNSTORED, idempotency="y", body="one"),
         *[Terms(idempotency="x", body="one")] * 2,
         Terms(idempotency="x", body="other"),
     )
@@ -50,14 +58,25 @@ class Callers(Moves):
         self, question: str, how: Any, terms: Terms, hook: str | None, start: Any, finish: Any, again: bool
     ) -> None:
         terms = replace(terms, hook=hook, times=self._times(start_by=start, finish_by=finish))
+        if terms.unstored:
+            # It is asked under no key, and tests of its own tell its webhooks.
+            terms, how, question = replace(terms, hook=None), {**how, "key": None}, ""
         self.submit(self.placing(question, **how), terms, again=again)
 
-    @rule(how=requests, hook=hosts, at=seconds, start=seconds, finish=seconds, again=again)
+    @rule(
+        how=requests,
+        hook=hosts,
+        at=seconds,
+        start=seconds,
+        finish=seconds,
+        stored=st.sampled_from((True, True, False)),
+        again=again,
+    )
     def ask_with_inputs_to_fetch(
-        self, how: Any, hook: str | None, at: Any, start: Any, finish: Any, again: bool
+        self, how: Any, hook: str | None, at: Any, start: Any, finish: Any, stored: bool, again: bool
     ) -> None:
         times = self._times(schedule_at=at, start_by=start, finish_by=finish)
-        terms = Terms(pending=True, times=times, hook=hook)
+        terms = replace(Terms(hook=hook) if stored else UNSTORED, pending=True, times=times)
         self.submit(self.placing(key=None, **how), terms, again=again)
 
     @rule(one=requests, other=requests, key=st.sampled_from(("everybody:a", "everybody:a", None)))
@@ -96,6 +115,21 @@ class Callers(Moves):
         self.do(purge, lambda: self.model.purge(job), again=again)
         if orphans and meets_an_upload:
             self.upload_meanwhile(orphans)
+        self.records.run(deleted(orphans))
+
+    @precondition(lambda self: any(job.unstored for job in self.model.jobs.values()))
+    @rule(at=pick, again=again)
+    def forget(self, at: int, again: bool) -> None:
+        """Behind the answer that told its end, or before that."""
+        job = self.some([job for job in self.model.jobs.values() if job.unstored], at)
+        orphans: list[str] = []
+
+        def forget() -> set[str] | None:
+            found = self.records.run(jobs.purge(self.records.settings, job.caller, job.id, delivered=True))
+            orphans.extend(found or ())
+            return None if found is None else set(found)
+
+        self.do(forget, lambda: self.model.forget_told(job), again=again)
         self.records.run(deleted(orphans))
 
     def upload_meanwhile(self, orphans: list[str]) -> None:

@@ -3,62 +3,72 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from shared.store import hooks
-from shared.store.hooks import LEASE_SPARE_S, PER_HOST, Errand
+from shared.endpoint import Change, Endpoint
+from shared.store import endpoints, hooks, notices
+from shared.store.hooks import LEASE_SPARE_S, PER_HOST, RESERVED, Errand
+from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
 from tests.store.machine.model import Model
-from tests.store.machine.work import Job, Telling
+from tests.store.machine.telling import OWN
+from tests.store.machine.work import Job
 
 PAUSE_S = 60
 LEASE_MS = round((SETTINGS.webhook.limit_s + LEASE_SPARE_S) * 1000)
+ROOM = 16
+MOST = 4
 Seen = tuple[str, str, int, int]
 ways = st.sampled_from(("taken", "taken", "fails", "given up", "gone", "the courier dies"))
+filters = st.sampled_from((("job.*",), ("job.succeeded",), ("job.failed", "job.cancelled"), ("batch.*",)))
 
 
-def free(model: Model, telling: Telling) -> bool:
-    return telling.expires <= model.now if telling.token else telling.due <= model.now
-
-
-def making(model: Model, host: str | None) -> int:
-    """Calls of a host that couriers make now."""
-    tellings = [t for j in model.jobs.values() if j.hook == host for t in j.telling.values()]
-    return sum(1 for t in tellings if t.token and t.expires > model.now)
-
-
-def deliver(model: Model, token: str, got: str | None) -> Seen | None:
-    """What is right, where the call `got` was handed out; which host's turn it was is not looked at."""
-    open_to = {
-        f"{job.id}:{kind}": telling
-        for job in model.jobs.values()
-        if making(model, job.hook) < PER_HOST
-        for kind, telling in job.telling.items()
-        if free(model, telling)
-    }
+def deliver(model: Model, token: str, room: int, got: str | None) -> Seen | None:
+    """What is right, where the call `got` was handed out; whose turn it was is not looked at."""
+    book = model.book
+    open_to = [
+        name
+        for name, call in book.calls.items()
+        if book.is_free(call)
+        and not book.is_void(name)
+        and (room > RESERVED or not book.making(call.caller))
+        and book.making(call.caller, call.host) < PER_HOST
+    ]
     if got is None:
-        assert not open_to, f"no call was handed out, though {list(open_to)} are due"
+        assert not open_to, f"no call was handed out, though {open_to} are due"
         return None
-    assert got in open_to, f"{got} was handed out, though only {list(open_to)} may be"
-    telling = open_to[got]
-    telling.token, telling.expires = token, model.now + LEASE_MS
-    return got, f"job.{telling.status}", telling.at, telling.tries
+    assert got in open_to, f"{got} was handed out, though only {open_to} may be"
+    call, notice = book.calls[got], book.notices[got.rpartition(":")[0]]
+    call.token, call.expires = token, model.now + LEASE_MS
+    return got, notice.type, notice.at, call.tries
 
 
 def told(model: Model, errand: Errand, how: str) -> str:
-    job_id, _, kind = errand.id.partition(":")
-    job = model.jobs.get(job_id)
-    telling = job.telling.get(kind) if job else None
-    if job is None or telling is None or telling.token != errand.token:
+    book = model.book
+    call = book.calls.get(errand.id)
+    if call is None or call.token != errand.token:
         return "lost"
-    if how == "gone":
-        job.disabled = True
-        job.telling.clear()
-    elif how == "fails":
-        telling.tries, telling.due, telling.token = telling.tries + 1, model.now + PAUSE_S * 1000, ""
+    if how == "fails":
+        call.tries, call.due, call.token = call.tries + 1, model.now + PAUSE_S * 1000, ""
     else:
-        del job.telling[kind]
-    if job.status and not job.telling:
+        del book.calls[errand.id]
+        book.keep(errand.key)
+    if how == "gone":
+        _gone(model, errand)
+    job = model.jobs.get(errand.notice.subject)
+    if errand.target == OWN and job and job.status and not book.owes(job.id):
         job.kept_from = model.now
     return "written"
+
+
+def _gone(model: Model, errand: Errand) -> None:
+    if errand.target != OWN:
+        if errand.target in model.book.endpoints:
+            model.book.endpoints[errand.target].disabled = True
+        return
+    model.jobs[errand.notice.subject].disabled = True
+    for kind in ("began", "ended"):
+        key = f"{errand.notice.subject}:{kind}"
+        model.book.calls.pop(f"{key}:{OWN}", None)
+        model.book.keep(key)
 
 
 def replay(model: Model, job: Job) -> str:
@@ -66,34 +76,40 @@ def replay(model: Model, job: Job) -> str:
         return "unhooked"
     if not job.status:
         return "unended"
-    telling = job.telling.get("ended")
-    if telling is None:
+    key = f"{job.id}:ended"
+    if key not in model.book.notices:
         if job.status == "succeeded" and (job.run is None or job.run.id not in model.runs):
             return "expired"
-        job.telling["ended"] = Telling(job.status, job.ended, model.now)
-    elif not telling.token:
-        telling.tries, telling.due = 0, model.now
+        model.book.notices[key] = telling.Notice(f"job.{job.status}", job.caller, job.ended)
+    model.book.call_again(key, OWN, job.caller, job.hook, asked=False)
     job.disabled = False
     return "queued"
 
 
 class Calls(Base):
-    """Couriers that call."""
+    """Couriers that call, and callers who say whom."""
 
-    def take_call(self, *, again: bool = False) -> Errand | None:
+    def take_call(self, room: int = ROOM, *, again: bool = False) -> Errand | None:
         token, got = self.records.token(), list[Errand | None]()
 
         def take() -> Seen | None:
-            got.append(self.records.run(hooks.deliver(SETTINGS, token)))
+            got.append(self.records.run(hooks.deliver(SETTINGS, token, room)))
             return _seen(got[-1])
 
         def expected() -> Seen | None:
             if len(got) > 1:
                 return _seen(got[0])
-            return deliver(self.model, token, got[0].id if got[0] else None)
+            self._follow()
+            return deliver(self.model, token, room, got[0].id if got[0] else None)
 
         self.do(take, expected, again=again)
         return got[0]
+
+    def _follow(self) -> None:
+        """When calls that nobody waits for are forgotten is left to the store."""
+        book = self.model.book
+        void = [call for call in book.calls if book.is_void(call)]
+        book.lose([call for call in void if not self.records.client.exists(f"sl2:{call}")])
 
     def tell(self, errand: Errand, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
@@ -105,11 +121,13 @@ class Calls(Base):
             again=again,
         )
 
-    @precondition(lambda self: any(job.telling for job in self.model.jobs.values()))
-    @rule(how=ways, count=st.sampled_from((1, 1, 2, 6)), again=again)
-    def call(self, how: str, count: int, again: bool) -> None:
+    @precondition(lambda self: self.model.book.calls)
+    @rule(
+        how=ways, count=st.sampled_from((1, 1, 2, 6)), room=st.sampled_from((ROOM, ROOM, 1, 2)), again=again
+    )
+    def call(self, how: str, count: int, room: int, again: bool) -> None:
         """Several at once."""
-        errands = [self.take_call(again=again) for _ in range(count)]
+        errands = [self.take_call(room, again=again) for _ in range(count)]
         for errand in errands:
             if errand and how != "the courier dies":
                 self.tell(errand, how, again=again)
@@ -118,8 +136,7 @@ class Calls(Base):
     @rule(at=pick, again=again)
     def replay(self, at: int, again: bool) -> None:
         job = self.some(list(self.model.jobs.values()), at)
-        if any(t.token and t.expires <= self.model.now + 10 for t in job.telling.values()):
-            # Whether it still counts as being made depends on whether somebody looked.
+        if self._unsure(f"{job.id}:ended:{OWN}"):
             return
 
         def ask() -> str | None:
@@ -128,8 +145,86 @@ class Calls(Base):
 
         self.do(ask, lambda: replay(self.model, job), again=again)
 
+    def _unsure(self, name: str) -> bool:
+        """Whether a call still counts as being made depends on whether somebody looked."""
+        call = self.model.book.calls.get(name)
+        return bool(call and call.token and call.expires <= self.model.now + 10)
+
+    @precondition(lambda self: len(self.model.book.endpoints) < MOST)
+    @rule(
+        caller=st.sampled_from(("anne", "anne", "bob")),
+        host=st.sampled_from(("one.example", "all.example")),
+        events=filters,
+        again=again,
+    )
+    def open_endpoint(self, caller: str, host: str, events: tuple[str, ...], again: bool) -> None:
+        new = Endpoint(f"wh_{self.records.token()}", f"https://{host}/", events, "", 0)
+
+        def made() -> bool:
+            return self.records.run(endpoints.create(caller, new, host, "a secret of 16 bytes")) is not None
+
+        def expected() -> bool:
+            self.model.book.endpoints.setdefault(new.id, telling.Endpoint(caller, host, events))
+            return True
+
+        self.do(made, expected, again=again)
+
+    @precondition(lambda self: self.model.book.endpoints)
+    @rule(at=pick, again=again)
+    def turn_off_or_on(self, at: int, again: bool) -> None:
+        id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
+        enabled = endpoint.disabled
+        call = endpoints.change(endpoint.caller, id, Change(enabled=enabled))
+
+        def expected() -> bool:
+            endpoint.disabled = not enabled
+            return True
+
+        self.do(lambda: self.records.run(call) is not None, expected, again=again)
+
+    @precondition(lambda self: self.model.book.endpoints)
+    @rule(at=pick)
+    def close_endpoint(self, at: int) -> None:
+        id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
+        self.do(
+            lambda: self.records.run(endpoints.delete(endpoint.caller, id)),
+            lambda: self.model.book.endpoints.pop(id) and "deleted",
+        )
+
+    @precondition(lambda self: self.model.book.endpoints and self.model.book.notices)
+    @rule(at=pick, of=pick, again=again)
+    def replay_to_endpoint(self, at: int, of: int, again: bool) -> None:
+        id, endpoint = self.some(list(self.model.book.endpoints.items()), at)
+        key = self.some(list(self.model.book.notices), of)
+        if self._unsure(f"{key}:{id}"):
+            return
+
+        def expected() -> str:
+            notice = self.model.book.notices.get(key)
+            if notice is None or notice.caller != endpoint.caller:
+                return "expired"
+            self.model.book.call_again(key, id, endpoint.caller, endpoint.host, asked=True)
+            return "queued"
+
+        call = endpoints.replay(SETTINGS, endpoint.caller, id, key)
+        self.do(lambda: self.records.run(call)[0], expected, again=again)
+
+    @rule(caller=st.sampled_from(("anne", "bob", "cem")))
+    def read_events(self, caller: str) -> None:
+        """All that are kept, in pages."""
+        found, after = list[str](), None
+        while True:
+            page = self.records.run(notices.page(caller, after=after, types=(), limit=3))
+            assert page is not None
+            found += [notices.key_of(notice.id) or "" for notice in page.notices]
+            if (after := page.next) is None:
+                break
+        assert found == [key for key in self.model.book.listed(caller) if key in self.model.book.notices]
+
     def hang_up(self) -> None:
-        while any(job.telling for job in self.model.jobs.values()):
+        while self.model.book.endpoints:
+            self.close_endpoint(0)
+        while self.model.book.calls:
             errand = self.take_call()
             if errand is None:
                 self.advance(LEASE_MS + PAUSE_S * 1000)
@@ -141,4 +236,4 @@ class Calls(Base):
 
 
 def _seen(errand: Errand | None) -> Seen | None:
-    return (errand.id, errand.event, errand.at_ms, errand.tries) if errand else None
+    return (errand.id, errand.notice.type, errand.notice.at_ms, errand.tries) if errand else None

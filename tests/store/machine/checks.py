@@ -1,5 +1,6 @@
 """Whether the store says what the model says; each difference is one line."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from tests.store.machine.work import Job, Work
 from tests.support.invariants import Watch, misplaced, untold
 from tests.support.store import Records
 
+CALL, NOTICE = re.compile(r"^sl2:job_\w+:\w+:\w+$"), re.compile(r"^sl2:job_\w+:(began|ended)$")
 LASTING = {"sl2:arrivals", "sl2:lanes", "sl2:watched", "sl2:outages"}
 
 
@@ -17,7 +19,7 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
     """After any step."""
     dump = records.dump()
     found = [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
-    return [*found, *_calls(dump, model)]
+    return [*found, *_calls(dump, model), *_notices(dump, model)]
 
 
 def misread(records: Records, model: Model, job: Job) -> list[str]:
@@ -82,36 +84,57 @@ def _holds(dump: dict[str, Any], model: Model) -> Iterator[str]:
 
 
 def _calls(dump: dict[str, Any], model: Model) -> Iterator[str]:
-    """Each call of a webhook stands once in a line of its host, or is made."""
+    """Each call of a webhook stands once in a line of its caller's host, or is made."""
     found = {
-        key.removeprefix("sl2:"): (call["type"], int(call["at"]), int(call["tries"]))
+        key.removeprefix("sl2:"): (call["caller"], call["host"], int(call["tries"]), "asked" in call)
         for key, call in dump.items()
-        if key.endswith((":began", ":ended"))
+        if CALL.match(key)
     }
     expected = {
-        f"{job.id}:{kind}": (f"job.{telling.status}", telling.at, telling.tries)
-        for job in model.jobs.values()
-        for kind, telling in job.telling.items()
+        name: (call.caller, call.host, call.tries, call.asked) for name, call in model.book.calls.items()
     }
     yield from _unlike("the calls", found, expected)
-    places = [
-        (key.partition(":")[2].partition(":")[2], call)
-        for key, calls in dump.items()
-        if key.startswith(("sl2:calls:", "sl2:calling:"))
-        for call, _ in calls
-    ]
-    hosts = {f"{job.id}:{kind}": job.hook for job in model.jobs.values() for kind in job.telling}
-    if sorted(places) != sorted((host or "", call) for call, host in hosts.items()):
-        yield f"calls stand at {places}, not {hosts}"
+    kinds = {kind: sorted(_members(dump, f"sl2:{kind}:")) for kind in ("calls", "calling", "busy")}
+    places = [(f"{call.caller}:{call.host}", name) for name, call in model.book.calls.items()]
+    if sorted(kinds["calls"] + kinds["calling"]) != sorted(places):
+        yield f"calls stand at {kinds}, not {places}"
+    if sorted((place.split(":")[0], call) for place, call in kinds["calling"]) != kinds["busy"]:
+        yield f"calls are made at {kinds['calling']}, counted at {kinds['busy']}"
+
+
+def _notices(dump: dict[str, Any], model: Model) -> Iterator[str]:
+    """Each notice is there for as long as it is to be told or listed; each log has its order."""
+    found = {
+        key.removeprefix("sl2:"): (notice["type"], notice["caller"], int(notice["at"]))
+        for key, notice in dump.items()
+        if NOTICE.match(key)
+    }
+    expected = {key: (notice.type, notice.caller, notice.at) for key, notice in model.book.notices.items()}
+    yield from _unlike("the notices", found, expected)
+    logs = {
+        key.removeprefix("sl2:notices:"): [(int(place), key) for key, place in entries]
+        for key, entries in dump.items()
+        if key.startswith("sl2:notices:")
+    }
+    yield from _unlike("the logs", logs, {caller: log.entries for caller, log in model.book.logs.items()})
+
+
+def _members(dump: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, members in dump.items():
+        if key.startswith(prefix):
+            yield from ((key.removeprefix(prefix), member) for member, _ in members)
 
 
 def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:
     callers = {job.caller for job in model.jobs.values()}
     for caller in callers:
         views = records.run(jobs.jobs(records.settings, caller, after=None, limit=200)) or []
-        own = sorted((j for j in model.jobs.values() if j.caller == caller), key=lambda j: -j.created)
+        everything = [job for job in model.jobs.values() if job.caller == caller]
+        own = sorted((j for j in everything if not j.unstored), key=lambda j: -j.created)
         if [v.id for v in views] != [j.id for j in own]:
             yield f"{caller} has {[v.id for v in views]}, not {[j.id for j in own]}"
+        unlisted = [job for job in everything if job.unstored]
+        own, views = own + unlisted, views + [records.view(job.id, caller) for job in unlisted]
         for view, job in zip(views, own, strict=False):
             yield from _unlike(job.id, _of_view(view), _expected_view(model, job))
             yield from _odd(view)

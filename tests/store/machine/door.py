@@ -19,6 +19,9 @@ class Terms:
     must_be_ready: bool = False
     times: Times = NOW
     hook: str | None = None
+    quiet: bool = False
+    unstored: bool = False
+    retain_s: int | None = None
 
 
 def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> str:
@@ -45,6 +48,10 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         start_by=terms.times.start_by,
         finish_by=terms.times.finish_by,
         hook=terms.hook,
+        quiet=terms.quiet,
+        unstored=terms.unstored,
+        retain_ms=None if terms.retain_s is None else terms.retain_s * 1000,
+        idempotency=terms.idempotency,
     )
     model.jobs[job.id] = job
     if terms.idempotency:
@@ -77,18 +84,20 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
     if hit:
         job.run, job.cache = hit, "HIT"
         hit.holders.add(job.id)
-        hit.kept = max(hit.kept, model.now + model.result_ms)
+        hit.kept = max(hit.kept, model.now + model.retention_ms(job))
         model.end_job(job, "succeeded", len(hit.events), None, own=False)
         return "known"
     job.cache = "COALESCED" if run else "MISS" if placing.key else "BYPASS"
     if run is None:
         job.run = Work(placing.run, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
-        job.run.key = placing.key
+        job.run.key, job.run.retain_ms, job.run.stored = placing.key, job.retain_ms, not job.unstored
         model.runs[job.run.id] = job.run
         model.enqueue(job.run)
         job.run.tell("queued")
     else:
         job.run = run
+        if run.retain_ms != job.retain_ms:
+            run.retain_ms = max(model.retention_ms(run), model.retention_ms(job))
         if run.started:
             model.announce(job, "began", "running")
     job.run.live.append(job)
@@ -101,6 +110,7 @@ def _take_in(model: Model, job: Job, placing: Placing, schedule_at: int | None) 
     model.drop_uploads(job.id, blobs)
     job.blobs = blobs
     job.intake = Work(job.id, INTAKE, job.caller, blobs, placing.request, terms="{}", live=[job])
+    job.intake.stored = not job.unstored
     if schedule_at and schedule_at > model.now:
         job.intake.state, job.intake.due, job.intake.queued_at = "scheduled", schedule_at, model.now
         return "known"

@@ -9,7 +9,8 @@ from typing import Any
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import HOLD_S, Placing
-from tests.store.machine.work import Job, Telling, Work
+from tests.store.machine.telling import OWN, Book
+from tests.store.machine.work import Job, Work
 
 LAST_PRINT_MS = 86_400_000
 
@@ -39,6 +40,7 @@ class Model:
         self.watched: int | None = None
         self.spared = 0
         self.emptying: dict[str, tuple[str, int]] = {}
+        self.book = Book(settings, now)
         self._arrivals = 0
 
     @property
@@ -52,6 +54,8 @@ class Model:
 
     def forget(self) -> None:
         """What was kept for a time is gone after it."""
+        self.book.now = self.now
+        self.book.forget()
         job_ms = self.settings.retention.job_s * 1000
         self.jobs = {i: j for i, j in self.jobs.items() if self._kept(j, job_ms)}
         self.runs = {i: r for i, r in self.runs.items() if not r.over or r.kept > self.now}
@@ -61,11 +65,20 @@ class Model:
         self.emptying = {k: e for k, e in self.emptying.items() if e[1] > self.now}
 
     def _kept(self, job: Job, job_ms: int) -> bool:
-        return not job.status or bool(job.telling) or job.kept_from + job_ms > self.now
+        kept_ms = job_ms if job.retain_ms is None else job.retain_ms
+        return not job.status or self.book.owes(job.id) or job.kept_from + kept_ms > self.now
+
+    def retention_ms(self, of: Work | Job) -> int:
+        """How long an answer is kept after its end."""
+        return self.result_ms if of.retain_ms is None else of.retain_ms
 
     def announce(self, job: Job, kind: str, status: str) -> None:
+        type = f"job.{status}"
+        targets = {} if job.quiet else self.book.targets(job.caller, type)
         if job.hook and not job.disabled:
-            job.telling[kind] = Telling(status, self.now, self.now)
+            targets[OWN] = job.hook
+        logged = kind == "ended" and not job.quiet
+        self.book.give(f"{job.id}:{kind}", type, job.caller, targets, logged=logged)
 
     def all_work(self) -> Iterator[Work]:
         yield from (run for run in self.runs.values() if not run.over)
@@ -110,11 +123,11 @@ class Model:
         """Who holds each picture now."""
         found: dict[str, set[str]] = {}
         for work in (*self.all_work(), *(r for r in self.runs.values() if r.over)):
-            if not work.over or work.ended + self.result_ms > self.now:
+            if not work.over or work.ended + self.retention_ms(work) > self.now:
                 for digest in work.blobs:
                     found.setdefault(digest, set()).add(work.id)
         for job in self.jobs.values():
-            if job.status and job.run is None and job.ended + self.result_ms > self.now:
+            if job.status and job.run is None and job.ended + self.retention_ms(job) > self.now:
                 for digest in job.blobs:
                     found.setdefault(digest, set()).add(job.id)
         for digest, uploader in self.uploads:
@@ -138,11 +151,18 @@ class Model:
     def end_job(self, job: Job, status: str, last: int, error: JobError | None, *, own: bool) -> None:
         job.status, job.ended, job.last, job.error, job.own = status, self.now, last, error, own
         job.kept_from = self.now
+        if job.unstored and (job.caller, job.idempotency) in self.named:
+            body, id, till = self.named[job.caller, job.idempotency or ""]
+            self.named[job.caller, job.idempotency or ""] = (
+                body,
+                id,
+                min(till, self.now + (job.retain_ms or 0)),
+            )
         self.announce(job, "ended", status)
 
     def end_run(self, run: Work, status: str, error: JobError | None = None) -> None:
         run.token = run.worker = ""
-        run.state, run.ended, run.kept = status, self.now, self.now + self.result_ms
+        run.state, run.ended, run.kept = status, self.now, self.now + self.retention_ms(run)
         run.close_attempt(status, self.now)
         run.tell(status, **(error.model_dump() if error else {}))
         for job in run.live:
@@ -180,8 +200,18 @@ class Model:
             self.told[job.id] = self._purge(job)
         return self.told.get(job.id)
 
+    def forget_told(self, job: Job) -> set[str] | None:
+        """What is not to be stored, once its caller was told how it ended."""
+        if job.id in self.jobs and not (job.unstored and job.status):
+            return None
+        return self.purge(job)
+
     def _purge(self, job: Job) -> set[str]:
         self.leave(job, "cancelled")
+        if job.unstored:
+            self.named.pop((job.caller, job.idempotency or ""), None)
+        for kind in ("began", "ended"):
+            self.book.drop(f"{job.id}:{kind}")
         del self.jobs[job.id]
         names = job.blobs
         if job.run is not None:

@@ -38,6 +38,9 @@ class Moves(Calls):
             "body_digest": terms.body,
             "must_be_ready": terms.must_be_ready,
             "times": terms.times,
+            "quiet": terms.quiet,
+            "stored": not terms.unstored,
+            "retain_s": terms.retain_s,
             "webhook": Webhook("https://example.com/", EVENTS, host=terms.hook) if terms.hook else None,
         }
 

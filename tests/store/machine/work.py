@@ -50,6 +50,8 @@ class Work:
     result: Result | None = None
     ended: int = 0
     kept: int = 0
+    retain_ms: int | None = None
+    stored: bool = True
 
     @property
     def is_run(self) -> bool:
@@ -82,25 +84,14 @@ class Work:
 
 
 @dataclass(eq=False)
-class Telling:
-    """What a webhook is still to be told: from `due` on, or by the courier with `token` until `expires`."""
-
-    status: str
-    at: int
-    due: int
-    tries: int = 0
-    token: str = ""
-    expires: int = 0
-
-
-@dataclass(eq=False)
 class Job:
     """`intake` while it has no run, `blobs` what it held then; `status` is empty until its end.
 
     `fetches` are the attempts at its inputs, where it ended without them.
 
-    `last` is the newest run event that its stream replays. `hook` is its webhook's host; what is to be told
-    is in `telling`, and its record is kept for a time from `kept_from` on.
+    `last` is the newest run event that its stream replays. `hook` is its own webhook's host; what is `quiet`
+    is told to nobody else. Its record is kept for a time from `kept_from` on, `retain_ms` where it has a time
+    of its own. What is `unstored` stands in no list.
     """
 
     id: str
@@ -123,7 +114,10 @@ class Job:
     error: JobError | None = None
     hook: str | None = None
     disabled: bool = False
-    telling: dict[str, Telling] = field(default_factory=dict)
+    quiet: bool = False
+    unstored: bool = False
+    retain_ms: int | None = None
+    idempotency: str | None = None
     kept_from: int = 0
 
     @property

@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.content import Content
@@ -18,6 +18,12 @@ from worker.engines.loaded import LoadedModel
 from worker.engines.transcript import Transcript
 
 
+class Kin:
+    """The answers to one prompt that were asked for together. `failure` of one ends all."""
+
+    failure: Exception | None = None
+
+
 class Answer:
     """Written by the engine's thread; the task thread waits for `future`.
 
@@ -29,14 +35,16 @@ class Answer:
     _config: GenerationConfig
     _draw: Draw
 
-    def __init__(self, row: Row, loaded: LoadedModel) -> None:
+    def __init__(self, row: Row, loaded: LoadedModel, kin: Kin) -> None:
         """Raises CallerError `context_length_exceeded`."""
         self.row = row
+        self.kin = kin
         self.future: Future[Finish] = Future()
         self.budget = loaded.budget(row.prompt, row.parameters)
         self.alone = False
         self.failed_steps = 0
         self._loaded = loaded
+        self._ends = loaded.end_ids
         self._held = held(row)
         self.spared = False
         self._fed = 0
@@ -62,11 +70,11 @@ class Answer:
     @property
     def over(self) -> bool:
         ids = self._transcript.ids
-        return self._stopped or len(ids) == self.budget or ids[-1] in self._loaded.end_ids
+        return self._stopped or len(ids) == self.budget or ids[-1] in self._ends
 
     @property
     def cancelled(self) -> bool:
-        return self.row.cancel.is_set()
+        return self.kin.failure is not None or self.row.cancel.is_set()
 
     def prefill(self, reuse: Reuse) -> Prefill:
         """Start, or start again. Raises Refusal, and whatever the model raises on its pictures."""
@@ -76,9 +84,16 @@ class Answer:
         if self._cached is None:
             self._cached = head.start
         prefill = Prefill(self._loaded.network, head, self._config, self._draw.own, reuse.seams)
-        self._draw.prepare(prefill.ids, self._transcript.ids, prefill.processors)
-        self._fed = 0
+        self._ready(prefill, prefill.processors)
         return prefill
+
+    def fork(self, prefill: Prefill) -> None:
+        """As `prefill`, on what one of its kin has computed."""
+        if not self._begun:
+            self._begin()
+        if self._cached is None:
+            self._cached = prefill.length
+        self._ready(prefill, prefill.processors_of(self._draw.own))
 
     def feed(self) -> int:
         """The token for the next step."""
@@ -103,27 +118,39 @@ class Answer:
         """How many alternatives it tells beside each token; None where it tells no logprobs."""
         return self.row.parameters.logprobs
 
-    def take(
-        self, logits: torch.Tensor, choice: Choice | None = None, seen: Distribution | None = None
-    ) -> None:
-        """The next token, from [1, vocabulary] or as `greedy` found it.
+    def first(self, logits: torch.Tensor) -> None:
+        """The token behind the prompt, where it is not known yet. Raises as `take`."""
+        if not self.catches_up:
+            # Whoever draws may write into what others draw from, or what is kept.
+            self.take(logits.clone())
+
+    def take(self, found: torch.Tensor | Choice, seen: Distribution | None = None) -> None:
+        """The next token, from logits [1, vocabulary] or as `greedy` found it.
 
         `seen` is what was made of the logits already, where logprobs are told. Raises Cancelled, LogitsError,
         and what `emit` raises.
         """
         if self.cancelled:
             raise Cancelled
-        if seen is None and self.told is not None:
+        if seen is None and self.told is not None and isinstance(found, torch.Tensor):
             # Before the dice: where there is no memory for it, the token is drawn again.
-            [seen] = distributions(logits, [self.told])
-        token = self._draw.next(logits) if choice is None else self._draw.accept(choice)
+            [seen] = distributions(found, [self.told])
+        token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
         self._stopped = self._transcript.add(token, None if seen is None else seen.of(token))
 
     def finish(self) -> Finish:
         ids = self._transcript.ids
-        ended = len(ids) < self.budget or ids[-1] in self._loaded.end_ids
+        ended = len(ids) < self.budget or ids[-1] in self._ends
         finish = self._transcript.finish("stop" if ended else "length", self._draw.score)
         return replace(finish, cached_tokens=self._cached or 0)
+
+    def fail(self, error: Exception) -> None:
+        self.kin.failure = self.kin.failure or error
+        self.future.set_exception(self.kin.failure)
+
+    def _ready(self, prefill: Prefill, processors: LogitsProcessorList) -> None:
+        self._draw.prepare(prefill.ids, self._transcript.ids, processors)
+        self._fed = 0
 
     def _begin(self) -> None:
         self._begun = True

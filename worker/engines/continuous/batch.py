@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from worker.engines.continuous.attention import apart
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
@@ -23,9 +24,15 @@ class Batch:
     _positions: torch.Tensor
     _extras: dict[str, Any]
 
-    def __init__(self, network: Any, columns: int = COLUMNS, limit: int = 2**10) -> None:
-        """At most `limit` rows are given memory ahead of their coming."""
+    def __init__(
+        self, network: Any, columns: int = COLUMNS, limit: int = 2**10, waste: int | None = None
+    ) -> None:
+        """At most `limit` rows are given memory ahead of their coming.
+
+        Rows attend in groups, see `grouped`, or all together where there is no `waste`.
+        """
         self.rows = 0
+        self.waste = waste
         self._limit = limit
         self._network = network
         self._columns = columns
@@ -72,25 +79,26 @@ class Batch:
             self._cache.trim()
 
     def step(self, tokens: list[int]) -> torch.Tensor:
-        """Feed each row its token; float32 logits, [rows, vocabulary].
+        """Feed each row its token; logits in the model's number format, [rows, vocabulary].
 
         A step that raises has changed nothing, unless the batch is `recurrent` or `torn` then.
         """
         cache = self._full
         cache.before_step()
         device = self._positions.device
-        outputs = self._network(
-            input_ids=torch.tensor(tokens, device=device)[:, None],
-            position_ids=self._positions,
-            attention_mask=cache.window.mask(device),
-            past_key_values=cache,
-            return_dict=True,
-            **self._extras,
-        )
+        with apart(cache.window.groups(self.waste)):
+            outputs = self._network(
+                input_ids=torch.tensor(tokens, device=device)[:, None],
+                position_ids=self._positions,
+                attention_mask=cache.window.mask(device),
+                past_key_values=cache,
+                return_dict=True,
+                **self._extras,
+            )
         cache.window.advance()
         self._positions = self._positions + 1
         logits: torch.Tensor = outputs.logits[:, -1]
-        return logits.to(torch.float32)
+        return logits
 
     @property
     def recurrent(self) -> bool:

@@ -5,12 +5,14 @@ different steps; the crowd is fed the same tokens, and every logit is compared. 
 for the proof.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, cases
 from worker.engines.continuous.certify_reuse import reusable
@@ -22,8 +24,11 @@ from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.reusable import Reusable
 from worker.engines.loaded import LoadedModel
 
+log = logging.getLogger(__name__)
 # Few columns, so that the cache grows and moves in the little time there is.
 COLUMNS = 16
+# By turns: all rows attend together, almost each by itself, some together.
+WASTES = (None, 2, 40)
 # These choose their frequencies by the longest row of the batch (transformers 5.23, modeling_rope_utils.py).
 ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 
@@ -32,13 +37,14 @@ ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 class Certificate:
     """What the proof found out: where prompts may be cut, a token's memory, the largest difference seen.
 
-    And what of a request may serve later ones.
+    And what of a request may serve later ones, and whether rows may attend in groups.
     """
 
     seams: Seams
     column_bytes: int
     difference: float
     reusable: Reusable
+    groups: bool
 
 
 @torch.inference_mode()
@@ -48,7 +54,7 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     judge = Judge(loaded.network.dtype)
     try:
         made_up = cases(loaded)
-        column_bytes = _crowd(loaded.network, made_up, judge)
+        column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
         seams = _seams(loaded.network, made_up, judge)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
@@ -56,7 +62,7 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
             raise
         raise Refusal(f"it fails beside others: {type(error).__name__}: {error}"[:300]) from error
     found = reusable(loaded, seams, judge, made_up[0]) if reuse else Reusable()
-    return Certificate(seams, column_bytes, judge.worst, found)
+    return Certificate(seams, column_bytes, judge.worst, found, groups)
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:
@@ -76,16 +82,31 @@ def _refuse_by_config(loaded: LoadedModel) -> None:
             )
 
 
-def _crowd(network: Any, cases: Sequence[Case], judge: Judge) -> int:
+def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:
+    """The memory of one token, and whether rows may attend in groups. Raises Refusal."""
+    if divides(network):
+        try:
+            return _crowd(network, cases, judge, WASTES), True
+        except (Refusal, RuntimeError) as error:
+            if out_of_memory(error) or device_broken(error):
+                raise
+            log.warning("rows of this model cannot attend in groups: %s", error)
+    return _crowd(network, cases, judge, [None]), False
+
+
+def _crowd(network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[int | None]) -> int:
     """The memory of one token. Raises Refusal at the first difference."""
     batch, waiting, turn, column_bytes = Batch(network, COLUMNS), list(cases), 0, 0
     rows: list[Case] = []
+    for case in cases:
+        case.fed = 0
     while rows or waiting:
         for case in [case for case in waiting if case.turn <= turn]:
             waiting.remove(case)
             batch.join(_prefilled(network, case, judge, Seams.NOWHERE))
             rows.append(case)
         if rows:
+            batch.waste = wastes[turn % len(wastes)]
             _step(batch, rows, judge)
             column_bytes = max(column_bytes, batch.column_bytes)
             _leave(batch, rows)

@@ -63,7 +63,9 @@ class Reader:
         self._known = known
         self._encodes = what.pictures and bool(encoder_inputs(loaded.network))
 
-    def content(self, prompt: Prompt, pictures: Sequence[Picture], scope: str) -> Content:
+    def content(self, prompt: Prompt, pictures: Sequence[Picture], scope: str | None) -> Content:
+        if scope is None:
+            return Content(prompt.inputs)
         if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
             # Or its pictures show in no token.
             return Content(prompt.inputs, scope)

@@ -17,6 +17,8 @@ PLAIN = (Confidence, SuppressTokensLogitsProcessor)
 class Draw:
     """Random draws come from a generator of the row's own, so that neighbours do not change them."""
 
+    plain: bool
+    """Whether the row takes what `greedy` says, without more ado."""
     _ids: Any
     _processors: LogitsProcessorList
 
@@ -38,11 +40,7 @@ class Draw:
         """`processors` are those of `generate()`, the own ones among them."""
         self._ids = torch.cat([prompt, prompt.new_tensor([answer])], dim=-1) if answer else prompt
         self._processors = processors
-
-    @property
-    def plain(self) -> bool:
-        """Whether the row takes what `greedy` says, without more ado."""
-        return self._dice is None and all(type(processor) in PLAIN for processor in self._processors)
+        self.plain = self._dice is None and all(type(processor) in PLAIN for processor in processors)
 
     def next(self, logits: Any) -> int:
         """From [1, vocabulary]. Raises LogitsError."""

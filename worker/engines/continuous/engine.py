@@ -18,10 +18,11 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Finish, ModelFacts, Prompt, Row
-from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
 from worker.engines.continuous.content import Reader
+from worker.engines.continuous.groups import WASTE
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
@@ -89,7 +90,8 @@ class ContinuousEngine(LoadedEngine):
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
         ration, pace = Ration(self.rows, tokens), Pace(self._options.stall_steps)
-        running = Running(Batch(loaded.network, limit=self.rows), loaded.suppressed)
+        batch = Batch(loaded.network, limit=self.rows, waste=WASTE if certificate.groups else None)
+        running = Running(batch, loaded.suppressed)
         self._reuse = Reuse(loaded.network, certificate.seams, kept, certificate.reusable)
         self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
         self._loop = Loop(running, self._reuse, ration, pace)
@@ -97,14 +99,19 @@ class ContinuousEngine(LoadedEngine):
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str = "") -> Prompt:
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
         prompt = super().prepare(request, pictures)
         return replace(prompt, inputs=self._reader.content(prompt, pictures, scope))
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""
-        with blame_parameters(row.parameters):
-            return self._loop.submit(Answer(row, self._loaded))
+        return self.generate_all([row])[0]
+
+    def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
+        """As `generate`. The rows stand behind each other in line, and the first one's prompt serves all."""
+        kin = Kin()
+        with blame_parameters(rows[0].parameters):
+            return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
 
     def idle_s(self) -> float:
         return self._loop.pulse.idle_s()

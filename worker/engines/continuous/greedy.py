@@ -3,10 +3,13 @@
 Most callers ask for no other, and to draw each row's by itself takes a tenth of a step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
+
+# Logits worked on at once, where a CPU does it: half a MiB of them stays in a core's own cache.
+BLOCK = 2**17
 
 
 class Choice(NamedTuple):
@@ -17,9 +20,25 @@ class Choice(NamedTuple):
 
 
 def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
-    """What SuppressTokensLogitsProcessor of transformers and argmax give each row of [rows, vocabulary]."""
-    known = [token for token in suppressed if token < logits.shape[1]]
-    scores = logits.index_fill(1, torch.tensor(known, dtype=torch.long, device=logits.device), -torch.inf)
-    best = scores.argmax(dim=-1)
-    sure = (scores.gather(1, best[:, None])[:, 0] - scores.logsumexp(dim=-1)).exp()
-    return [Choice(*pair) for pair in zip(best.tolist(), sure.tolist(), strict=True)]
+    """What SuppressTokensLogitsProcessor of transformers and argmax give each row of [rows, vocabulary].
+
+    Writes over `logits` where they are float32: of a large vocabulary a copy takes as long as all the rest.
+    """
+    rows, vocabulary = logits.shape
+    known = [token for token in suppressed if token < vocabulary]
+    at_once = max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
+    return [choice for block in logits.split(at_once) for choice in _greedy(block.to(torch.float32), known)]
+
+
+def _greedy(scores: torch.Tensor, known: Sequence[int]) -> Iterable[Choice]:
+    scores.index_fill_(1, torch.tensor(known, dtype=torch.long, device=scores.device), -torch.inf)
+    best = _argmax(scores)[:, None]
+    sums = scores.sub_(scores.gather(1, best)).exp_().sum(dim=-1)
+    return map(Choice, best[:, 0].tolist(), sums.reciprocal().tolist())
+
+
+def _argmax(scores: torch.Tensor) -> torch.Tensor:
+    """On a CPU by NumPy, which takes a twentieth of the time that torch 2.13 does."""
+    if scores.device.type != "cpu":
+        return scores.argmax(dim=-1)
+    return torch.from_numpy(scores.numpy().argmax(axis=-1))

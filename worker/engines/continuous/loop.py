@@ -1,19 +1,20 @@
 """The engine's thread: who joins the batch when, who leaves, and what is done when something breaks.
 
-One turn is: let go of cancelled rows, compute at most one chunk of one waiting prompt, decode one step for
-all rows. Nobody decodes any slower for a long prompt than `Pace` allows.
+One turn is: let go of cancelled rows, compute pieces of waiting prompts, decode one step for all rows.
+Nobody decodes any slower for others' prompts than `Pace` allows.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.line import Line
 from worker.engines.continuous.pace import Pace
@@ -28,6 +29,15 @@ log = logging.getLogger(__name__)
 STOP_S = 5
 
 
+@dataclass(frozen=True)
+class Forked:
+    """A prompt that was computed for one of its rows, while others wait for room."""
+
+    kin: Kin
+    prefill: Prefill
+    prefilled: Prefilled
+
+
 class Loop:
     """Owns the batch; everything but `submit` and `stop` happens on its own thread."""
 
@@ -40,6 +50,7 @@ class Loop:
         self._pace = pace
         self._line = Line()
         self._joining: tuple[Answer, Prefill] | None = None
+        self._forked: Forked | None = None
         self._lock = threading.Lock()
         self._open = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -53,16 +64,16 @@ class Loop:
         if self._thread is not threading.current_thread():
             self._thread.join(STOP_S)
 
-    def submit(self, answer: Answer) -> Finish:
-        """Wait for the answer's end. Raises what ended it, and DeviceBroken."""
+    def submit(self, answers: Sequence[Answer]) -> list[Finish]:
+        """Wait for the end of all. Raises what ended the first that failed, and DeviceBroken."""
         if self.broken:
             raise DeviceBroken(self.broken)
         with self._lock:
             if not self._open:
                 self.pulse.start()
-            self._open += 1
-        self._line.join(answer)
-        return answer.future.result()
+            self._open += len(answers)
+        self._line.join(answers)
+        return [answer.future.result() for answer in answers]
 
     @torch.inference_mode()
     def _run(self) -> None:
@@ -76,12 +87,20 @@ class Loop:
 
     def _turn(self) -> None:
         self._let_go()
-        if self._joining is None:
-            self._begin()
-        if self._joining is not None:
-            self._prefill(*self._joining)
+        self._pace.turn()
+        while self._advance() and self._pace.patient:
+            pass
         if self._running.answers:
             self._step()
+
+    def _advance(self) -> bool:
+        """A piece of a prompt; whether there was any to compute."""
+        if self._joining is None:
+            self._begin()
+        if self._joining is None:
+            return False
+        self._prefill(*self._joining)
+        return True
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
@@ -90,13 +109,22 @@ class Loop:
             self._fail(answer, Cancelled())
 
     def _begin(self) -> None:
-        """The first in line, and nobody else, so that a long prompt is not overtaken for ever."""
-        head = self._line.head()
-        if head is None or not self._admits(head):
-            return
-        answer = self._line.take()
-        with self._blames(answer):
-            self._joining = (answer, answer.prefill(self._reuse))
+        """The first in line, and nobody else, so that a long prompt is not overtaken for ever.
+
+        Whose prompt has just been computed joins at once.
+        """
+        while self._joining is None and (head := self._line.head()) is not None and self._admits(head):
+            answer = self._line.take()
+            with self._blames(answer):
+                if self._forked is not None and self._forked.kin is answer.kin:
+                    self._fork(answer, self._forked)
+                else:
+                    self._joining = (answer, answer.prefill(self._reuse))
+
+    def _fork(self, answer: Answer, forked: Forked) -> None:
+        answer.fork(forked.prefill)
+        answer.first(forked.prefilled.logits)
+        self._enter(answer, forked)
 
     def _admits(self, answer: Answer) -> bool:
         running = self._running.answers
@@ -112,17 +140,17 @@ class Loop:
             self.pulse.tick()
             if prefilled is not None:
                 self._joining = None
-                self._join(answer, prefilled)
+                answer.first(prefilled.logits)
+                self._reuse.keep(answer.content, prefilled)
+                self._enter(answer, Forked(answer.kin, prefill, prefilled))
 
-    def _join(self, answer: Answer, prefilled: Prefilled) -> None:
-        if not answer.catches_up:
-            # Whoever draws may write into what is kept behind this.
-            answer.take(prefilled.logits.clone())
-        self._reuse.keep(answer.content, prefilled)
+    def _enter(self, answer: Answer, computed: Forked) -> None:
+        head = self._line.head()
+        self._forked = computed if head is not None and head.kin is answer.kin else None
         if answer.over:
             self._finish(answer)
         else:
-            self._running.enter(answer, prefilled)
+            self._running.enter(answer, computed.prefilled)
 
     def _step(self) -> None:
         started = time.perf_counter()
@@ -133,10 +161,10 @@ class Loop:
             self._step_failed(error)
             return
         self.pulse.tick()
-        for answer, logits, choice, seen in drawn:
+        for answer, found, seen in drawn:
             answer.alone = answer.alone and answer.failed_steps > 1
             with self._blames(answer):
-                answer.take(logits, choice, seen)
+                answer.take(found, seen)
                 if answer.over:
                     self._finish(answer)
         self._pace.stepped(time.perf_counter() - started)
@@ -156,7 +184,7 @@ class Loop:
             raise DeviceBroken(self.broken) from error
         log.warning("a step of %d rows failed: %s", len(rows), error)
         if out_of_memory(error):
-            spared = self._reuse.give_back()
+            spared = self._spare()
             if not spared:
                 self._ration.shrink(len(rows) - 1)
             lost = self._running.recurrent or self._running.torn
@@ -182,7 +210,7 @@ class Loop:
             self._fail(answer, error)
             raise DeviceBroken(self.broken) from error
         others = [other for other in self._running.answers if other is not answer]
-        if out_of_memory(error) and not answer.spared and self._reuse.give_back():
+        if out_of_memory(error) and not answer.spared and self._spare():
             answer.spared = True
             self._put_back([answer])
         elif out_of_memory(error) and others:
@@ -193,6 +221,11 @@ class Loop:
             self._fail(answer, error)
         if self._running.torn:
             self._put_back(self._running.clear())
+
+    def _spare(self) -> bool:
+        """Give back what is kept for others; whether there was anything."""
+        forked, self._forked = self._forked, None
+        return self._reuse.give_back() or forked is not None
 
     def _put_back(self, answers: list[Answer]) -> None:
         """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
@@ -217,14 +250,16 @@ class Loop:
     def _fail(self, answer: Answer, error: Exception) -> None:
         self._remove(answer)
         self._close()
-        answer.future.set_exception(error)
+        if self._forked is not None and self._forked.kin is answer.kin:
+            self._forked = None
+        answer.fail(error)
 
     def _fail_all(self, error: Exception) -> None:
         joining = [self._joining[0]] if self._joining else []
-        self._joining = None
+        self._joining = self._forked = None
         for answer in [*self._running.clear(), *joining, *self._line.take_all()]:
             self._close()
-            answer.future.set_exception(error)
+            answer.fail(error)
 
     def _remove(self, answer: Answer) -> None:
         self._running.leave(answer)

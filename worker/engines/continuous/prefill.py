@@ -87,6 +87,18 @@ class Prefill:
         self._done = head.start
         self._begin(seams)
 
+    def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
+        """Those of another row with the same prompt and config, as `generate()` would make them."""
+        made: LogitsProcessorList = self._network._get_logits_processor(
+            self._config,
+            input_ids_seq_length=self.length,
+            encoder_input_ids=self.ids,
+            logits_processor=LogitsProcessorList(own),
+            device=self.ids.device,
+            model_kwargs=self._given,
+        )
+        return made
+
     def advance(self, tokens: int | None = None) -> Prefilled | None:
         """Compute about `tokens` more (all by default); None while some are left. Raises Refusal."""
         end = self._end(tokens)

@@ -44,28 +44,32 @@ class Running:
             self.answers[row] = last
         del self._arrived[answer]
 
-    def step(self) -> list[tuple[Answer, torch.Tensor, Choice | None, Distribution | None]]:
-        """Every answer that needs a new token, with its logits.
+    def step(self) -> list[tuple[Answer, torch.Tensor | Choice, Distribution | None]]:
+        """Every answer that needs a new token.
 
-        A plain one comes with the token itself, one that tells logprobs with what they are made of.
+        A plain one comes with the token itself, another with its logits; one that tells logprobs also with
+        what they are made of.
         """
         logits = self._batch.step([answer.feed() for answer in self.answers])
         for answer in self.answers:
             answer.fed()
-        plain = [answer.plain for answer in self.answers]
-        choices = greedy(logits, self._suppressed) if any(plain) else [None] * len(plain)
-        seen = self._seen(logits)
+        drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
+        seen = self._seen(logits, drawing)
+        plain = [row for row, answer in drawing.items() if answer.plain]
+        # What others draw from must not be written over.
+        own = logits if len(plain) == len(logits) else logits[plain]
+        chosen = dict(zip(plain, greedy(own, self._suppressed), strict=True)) if plain else {}
         return [
-            (answer, logits[row : row + 1], choices[row] if plain[row] else None, seen.get(row))
-            for row, answer in enumerate(self.answers)
-            if not answer.catches_up
+            (answer, chosen.get(row) or logits[row : row + 1].to(torch.float32), seen.get(row))
+            for row, answer in drawing.items()
         ]
 
-    def _seen(self, logits: torch.Tensor) -> dict[int, Distribution]:
-        told = {row: answer.told for row, answer in enumerate(self.answers) if answer.told is not None}
+    def _seen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Distribution]:
+        told = {row: answer.told for row, answer in drawing.items() if answer.told is not None}
         if not told:
             return {}
-        return dict(zip(told, distributions(logits[list(told)], list(told.values())), strict=True))
+        some = logits[list(told)].to(torch.float32)
+        return dict(zip(told, distributions(some, list(told.values())), strict=True))
 
     def clear(self) -> list[Answer]:
         """Everybody leaves, oldest first."""

@@ -11,6 +11,8 @@ All rows end at the same column, like a left-padded batch, so a step writes one 
 
 import torch
 
+from worker.engines.continuous.groups import Group, grouped
+
 # Columns are made in multiples of this, so that short answers need no growing.
 COLUMNS = 64
 
@@ -23,6 +25,9 @@ class Window:
         self.end = 0
         self.lengths: list[int] = []
         self._columns = columns
+        # Both are good for many steps, until somebody comes or goes.
+        self._mask: torch.Tensor | None = None
+        self._grouped: tuple[int, list[Group]] | None = None
 
     @property
     def rows(self) -> int:
@@ -35,6 +40,7 @@ class Window:
     def move(self, shift: int) -> None:
         self.first += shift
         self.end += shift
+        self._forget()
 
     def enter(self, length: int) -> None:
         self.lengths.append(length)
@@ -57,9 +63,25 @@ class Window:
 
     def mask(self, device: torch.device) -> torch.Tensor:
         """Ones where a row, its coming token included, has a column; the model makes its own masks of it."""
-        columns = torch.arange(self.end - self.first + 1, device=device)
-        lengths = torch.tensor(self.lengths, device=device)
-        return (columns[None] >= (self.end - self.first - lengths)[:, None]).long()
+        if self._mask is None or self._mask.shape[1] <= self.end:
+            columns = torch.arange(self.end + self._columns, device=device)
+            starts = self.end - torch.tensor(self.lengths, device=device)
+            self._mask = (columns >= starts[:, None]).long()
+        return self._mask[:, self.first : self.end + 1]
+
+    def groups(self, waste: int | None) -> list[Group]:
+        """Rows that attend together, their coming token included; none where all do."""
+        if waste is None:
+            return []
+        if self._grouped is None:
+            self._grouped = (self.end, grouped(self.lengths, waste))
+        since, found = self._grouped
+        more = self.end + 1 - since
+        return [Group(start, end, length + more) for start, end, length in found] if len(found) > 1 else []
 
     def _fit(self) -> None:
         self.first = self.end - max(self.lengths, default=0)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._mask = self._grouped = None

@@ -3,6 +3,7 @@
 -- @include events
 -- @include hooks
 -- @include keeping
+-- @include lines
 -- @include queue
 
 -- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
@@ -17,18 +18,20 @@ local function end_job(job, status, last, own, failure)
     redis.call('HSET', key, 'error', failure)
   end
   announce(job, 'ended', status)
+  answer_line(job, status, failure)
   expire_job(job)
   redis.call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
 end
 
--- Keeps everything of an ended run for result_s, and its pictures no longer than that.
+-- Keeps everything of an ended run for result_s or its own time, and its pictures no longer than that.
 local function expire_run(run)
+  local seconds = retention(run, a.result_s)
   for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
-    redis.call('EXPIRE', P .. run .. suffix, a.result_s)
+    redis.call('EXPIRE', P .. run .. suffix, seconds)
   end
   for digest in string.gmatch(redis.call('HGET', P .. run, 'blobs') or '', '%S+') do
-    hold(digest, run, now + a.result_s * 1000)
+    hold(digest, run, now + seconds * 1000)
   end
 end
 
@@ -67,13 +70,14 @@ local function leave_intake(job, outcome)
   unlease(job, 'intake')
   close_attempt(job, outcome)
   -- For a retry, like the question below.
+  local seconds = retention(job, a.result_s)
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
-    hold(digest, job, now + a.result_s * 1000)
+    hold(digest, job, now + seconds * 1000)
   end
   local request, terms = unpack(redis.call('HMGET', key, 'request', 'terms'))
   if request then
     redis.call('HSET', key .. ':asked', 'request', request, 'terms', terms)
-    redis.call('EXPIRE', key .. ':asked', a.result_s)
+    redis.call('EXPIRE', key .. ':asked', seconds)
   end
   redis.call('HDEL', key, 'token', 'worker', 'request', 'terms')
 end

@@ -1,51 +1,47 @@
--- A job's webhook: <job>:hook hash (url, host, events, secret; delivered, disabled). What it is to be told are calls:
--- <job>:began and <job>:ended hashes (type, at, tries, result or body, token while a courier has it). A call stands in
--- calls:<host> by the Unix ms of its next try, or in calling:<host> by the end of a courier's lease. hosts has each
--- host by the time at which something is to be done there; early is harmless.
+-- What is told of a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
+-- unless it is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
+-- @include notices
 
-local function job_of(call)
-  return string.match(call, '^[^:]+')
-end
+-- What a job shows at its end and is told, too; `started` as its attempts say.
+local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
 
-local function host_of(call)
-  return redis.call('HGET', P .. job_of(call) .. ':hook', 'host')
-end
-
-local function look_now(host)
-  redis.call('ZADD', P .. 'hosts', 'LT', now, host)
-end
-
--- Puts a call in line. The answer lies beside it: it may be told long after the run is forgotten.
-local function call_out(job, kind, status, at)
-  local call, host = job .. ':' .. kind, redis.call('HGET', P .. job .. ':hook', 'host')
-  redis.call('HSET', P .. call, 'type', 'job.' .. status, 'at', at, 'tries', 0)
-  local run = status == 'succeeded' and redis.call('HGET', P .. job, 'run')
-  local result = run and redis.call('HGET', P .. run, 'result')
-  if result then
-    redis.call('HSET', P .. call, 'result', result)
+-- A job as it stands now, and its answer: the record of either may be gone when this is told.
+local function seen(job)
+  local values, facts = redis.call('HMGET', P .. job, unpack(SHOWN)), {}
+  for i, name in ipairs(SHOWN) do
+    facts[name] = values[i] or nil
   end
-  redis.call('ZADD', P .. 'calls:' .. host, now, call)
-  look_now(host)
+  local started, result, bare =
+    unpack(facts.run and redis.call('HMGET', P .. facts.run, 'started', 'result', 'bare') or {})
+  facts.started = started or nil
+  local fields = { 'facts', cjson.encode(facts) }
+  if facts.status == 'succeeded' and result then
+    table.insert(fields, 'result')
+    table.insert(fields, bare or result)
+  end
+  return fields
 end
 
--- Tells a job's webhook, where it has one that wants to know.
+-- Tells what has happened to a job to all who want to know.
 local function announce(job, kind, status)
-  local events, disabled = unpack(redis.call('HMGET', P .. job .. ':hook', 'events', 'disabled'))
-  if events and not disabled and string.find(' ' .. events .. ' ', ' job.' .. status .. ' ', 1, true) then
-    call_out(job, kind, status, now)
+  local type = 'job.' .. status
+  local caller, quiet, life_s = unpack(redis.call('HMGET', P .. job, 'caller', 'quiet', 'retain_s'))
+  if not caller then
+    -- A run may know of a job whose record is gone.
+    return
+  end
+  local host, events, disabled = unpack(redis.call('HMGET', P .. job .. ':hook', 'host', 'events', 'disabled'))
+  local targets = quiet and {} or targets_of(caller, type)
+  if host and not disabled and names(events, type) then
+    targets.own = host
+  end
+  local logged = kind == 'ended' and not quiet
+  if logged or next(targets) then
+    give_notice(job .. ':' .. kind, caller, type, seen(job), targets, logged, life_s)
   end
 end
 
-local function drop_call(call, host)
-  redis.call('DEL', P .. call)
-  redis.call('ZREM', P .. 'calls:' .. host, call)
-  redis.call('ZREM', P .. 'calling:' .. host, call)
-end
-
-local function drop_calls(job)
-  local host = redis.call('HGET', P .. job .. ':hook', 'host')
-  if host then
-    drop_call(job .. ':began', host)
-    drop_call(job .. ':ended', host)
-  end
+local function drop_notices(job)
+  drop_notice(job .. ':began')
+  drop_notice(job .. ':ended')
 end

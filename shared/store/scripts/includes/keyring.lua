@@ -1,7 +1,7 @@
 -- API keys. Their secrets are known by their digests only.
---   key:<id>        hash    id, name, caller, scopes, digest, created; expires, rate, max_queued, former_until
---                           (the last of them), revoked where it has them; former:<digest> = until when a secret
---                           from before a rotation goes on; times in Unix ms
+--   key:<id>        hash    id, name, caller, scopes, digest, created; expires, rate, max_queued, retain_s,
+--                           former_until (the last of them), revoked where it has them; former:<digest> = until
+--                           when a secret from before a rotation goes on; times in Unix ms
 --   keyof:<digest>  string  the id of the key in force with this secret
 --   keys            zset    ids, by creation
 --   rate:<id>       hash    requests of the last minute, by the second they came in

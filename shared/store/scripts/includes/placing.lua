@@ -39,7 +39,7 @@ end
 local function subscribe_ended(job, run)
   let_go(job)
   for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
-    redis.call('EXPIRE', P .. run .. suffix, a.result_s, 'GT')
+    redis.call('EXPIRE', P .. run .. suffix, retention(job, a.result_s), 'GT')
   end
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'HIT')
@@ -56,8 +56,17 @@ local function joinable(p)
   end
 end
 
+-- A run is kept for as long as each of its jobs asks.
+local function keep_for(run, job)
+  local own, other = redis.call('HGET', P .. run, 'retain_s'), redis.call('HGET', P .. job, 'retain_s')
+  if own ~= other then
+    redis.call('HSET', P .. run, 'retain_s', math.max(own or a.result_s, other or a.result_s))
+  end
+end
+
 local function join(job, run, p)
   let_go(job)
+  keep_for(run, job)
   redis.call('SADD', P .. run .. ':live', job)
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED')
@@ -100,6 +109,12 @@ local function open_run(job, p, request)
   redis.call('HSET', P .. p.run, 'v', VERSION, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
     'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0)
+  for _, name in ipairs({ 'retain_s', 'unstored' }) do
+    local said = redis.call('HGET', P .. job, name)
+    if said then
+      redis.call('HSET', P .. p.run, name, said)
+    end
+  end
   if p.key then
     redis.call('HSET', P .. p.run, 'join', p.key)
     redis.call('SET', P .. 'join:' .. p.key, p.run)

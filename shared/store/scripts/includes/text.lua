@@ -1,18 +1,23 @@
--- A run's published text.
+-- A run's published text: `chars` of its hash counts the code points of all its answers, and chars:<choice> those of
+-- one of several.
 -- @include events
 
--- Publishes a piece that begins at `start`; false where it does not follow on what is there: the store forgot text
--- in a crash, and the piece would splice the stream. One that is published already changes nothing.
-local function publish(run, start, size, data)
-  local chars = tonumber(redis.call('HGET', P .. run, 'chars'))
-  if start + size <= chars then
+-- Publishes a piece {start, size, choice (of several answers)}; false where it does not follow on what is there: the
+-- store forgot text in a crash, and the piece would splice the stream. One that is published already changes nothing.
+local function publish(run, piece, data)
+  local key, own = P .. run, piece.choice and 'chars:' .. piece.choice
+  local chars = tonumber(redis.call('HGET', key, own or 'chars') or 0)
+  if piece.start + piece.size <= chars then
     return true
   end
-  if start ~= chars then
+  if piece.start ~= chars then
     return false
   end
   dirty_first()
-  redis.call('HINCRBY', P .. run, 'chars', size)
+  redis.call('HINCRBY', key, 'chars', piece.size)
+  if own then
+    redis.call('HINCRBY', key, own, piece.size)
+  end
   emit(run, 'text', data)
   return true
 end

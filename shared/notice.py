@@ -1,32 +1,43 @@
-"""What a webhook is told: the job under the names of `GET /v1/jobs/{id}`, without what only that answers."""
+"""What a caller is told: the same to each webhook, at each try, and in the list of events.
+
+A job is told under the names of `GET /v1/jobs/{id}`, without what only that answers.
+"""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from shared.job import JobView
 from shared.result import Result
-from shared.store.hooks import Errand
-from shared.webhooks import RUNNING
 
 
-def render(errand: Errand) -> str:
-    """`{type, timestamp, data}`; the time is that of the event, and the job stands as it stood then."""
-    told = {
-        "type": errand.event,
-        "timestamp": _iso(errand.at_ms),
-        "data": _job(_begun(errand.job) if errand.event == RUNNING else errand.job),
-    }
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+@dataclass(frozen=True)
+class Notice:
+    """One thing that happened at `at_ms`, under one `id` for whoever is told of it.
+
+    `subject` is the id of what it happened to. A job stands in `job` as it stood then, with its answer; of
+    others `data` is what is told, as JSON. `body` is what was told already, in the place of either.
+    """
+
+    id: str
+    type: str
+    at_ms: int
+    subject: str
+    job: JobView | None = field(default=None, repr=False)
+    data: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
 
 
-def _begun(job: JobView) -> JobView:
-    """A job that may have ended since."""
-    return replace(job, status="running", ended_ms=None, result=None, error=None)
+def body_of(notice: Notice) -> str:
+    """`{type, timestamp, data}` as JSON."""
+    if notice.body is not None:
+        return notice.body
+    data = _dumped(_told(notice.job)) if notice.job else notice.data
+    return f'{{"type":{_dumped(notice.type)},"timestamp":"{_iso(notice.at_ms)}","data":{data}}}'
 
 
-def _job(job: JobView) -> dict[str, Any]:
+def _told(job: JobView) -> dict[str, Any]:
     known = {
         "result": None if job.result is None else _result(job.result),
         "error": None if job.error is None else job.error.model_dump(),
@@ -55,6 +66,10 @@ def _result(result: Result) -> dict[str, Any]:
         "fingerprint": result.fingerprint,
         "compute_s": result.compute_s,
     }
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _iso(ms: int) -> str:

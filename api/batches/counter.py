@@ -1,0 +1,82 @@
+"""The batches of one caller: made, listed, read, cancelled; another's do not exist for them."""
+
+from api.batches.bench import Bench
+from api.batches.rounds import Rounds
+from api.callers import Caller
+from api.dialects.openai_batches import Asked
+from api.files import life_of
+from shared import ids
+from shared.batch import Batch
+from shared.errors import CallerError
+from shared.store import batches
+from shared.store.room import Room
+
+
+class Batches:
+    """Knows nothing of HTTP. `open` begins the work on batches, whoever made them."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._settings = bench.settings
+        self._store = bench.store
+        self._rounds = Rounds(bench)
+        self._room = Room(bench.store, bench.settings.redis.full_at)
+
+    def open(self) -> None:
+        self._rounds.start()
+
+    async def aclose(self) -> None:
+        await self._rounds.aclose()
+
+    async def create(self, caller: Caller, asked: Asked) -> Batch:
+        """Raises CallerError (`file_not_found`, `invalid_request`), Unavailable `store_unavailable`."""
+        await self._room.check()
+        batch = Batch(
+            id=ids.batch_id(),
+            caller=caller.id,
+            stage="validating",
+            file=asked.file,
+            digest="",
+            endpoint=asked.endpoint,
+            created_ms=0,
+            expires_ms=0,
+            life_s=life_of(caller, asked.life_s, self._settings),
+            metadata=asked.metadata,
+            stages_ms={},
+            max_queued=caller.max_queued,
+            retain_s=caller.retain_s,
+        )
+        word, made = await self._store.run(batches.create(self._settings, batch))
+        if made is None:
+            raise _refusal(word)
+        self._rounds.look_now()
+        return made
+
+    async def get(self, caller: str, id: str) -> Batch:
+        """Raises CallerError `batch_not_found`."""
+        return _found(await self._store.run(batches.batch(caller, id)))
+
+    async def list(self, caller: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
+        """A page, newest first, and whether there is more. Raises CallerError `batch_not_found`."""
+        page = await self._store.run(batches.batches(caller, after=after, limit=limit + 1))
+        if page is None:
+            raise CallerError("batch_not_found", "The cursor names no batch of yours.", param="after")
+        return page[:limit], len(page) > limit
+
+    async def cancel(self, caller: str, id: str) -> Batch:
+        """Harmless twice and after the end. Raises CallerError `batch_not_found`."""
+        found = _found(await self._store.run(batches.cancel(caller, id)))
+        self._rounds.look_now()
+        return found
+
+
+def _refusal(word: str) -> CallerError:
+    if word == "missing":
+        return CallerError("file_not_found", "There is no such file.", param="input_file_id")
+    message = "Upload the file with the purpose `batch`."
+    return CallerError("invalid_request", message, param="input_file_id")
+
+
+def _found(batch: Batch | None) -> Batch:
+    if batch is None:
+        raise CallerError("batch_not_found", "There is no such batch.")
+    return batch

@@ -1,0 +1,94 @@
+"""The lines of a batch's input, read where they lie: none of its 200 MB is in memory but the line at hand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from api.dialects.openai_batches import Entry, from_line
+from shared.batch import MOST_LINES, LineProblem
+
+MOST_TOLD = 100
+"""Problems of a file that are listed; each line's own is in the error file all the same."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line that is not blank: its number from 1, the bytes it begins `at` and ends `behind`.
+
+    Blank lines before it count as its own. `raw` is None where it is longer than a body may be.
+    """
+
+    number: int
+    at: int
+    behind: int
+    raw: bytes | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look through a whole file tells; `last` is the byte behind its last line.
+
+    `fatal` says why no line of it is taken, `doubles` are the numbers of lines whose custom_id stands in an
+    earlier one, `problems` the first that were found.
+    """
+
+    total: int
+    last: int
+    doubles: tuple[int, ...]
+    problems: tuple[LineProblem, ...]
+    fatal: bool
+
+
+def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
+    """Those behind the byte `at`, which is the end of line `row`; `limit` in bytes."""
+    file.seek(at)
+    behind = at
+    while raw := file.readline(limit + 1):
+        row += 1
+        behind += len(raw)
+        whole = raw.endswith(b"\n") or len(raw) <= limit
+        while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
+            behind += len(more)
+            raw = more
+        if not whole or raw.strip():
+            yield Line(row, at, behind, raw if whole else None)
+            at = behind
+
+
+def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
+    if line.raw is None:
+        message = f"Line {line.number} is longer than {limit} bytes."
+        return Entry(None, None, LineProblem("payload_too_large", message, line.number))
+    return from_line(line.raw, line.number, endpoint)
+
+
+def double(entry: Entry, number: int) -> LineProblem:
+    message = f"Line {number}: `custom_id` {entry.custom_id!r} stands in an earlier line."
+    return LineProblem("duplicate_custom_id", message, number, "custom_id")
+
+
+def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
+    """Look through a file from its beginning. Costs some seconds for the largest."""
+    seen: set[str] = set()
+    doubles: list[int] = []
+    problems: list[LineProblem] = []
+    total = last = bad = 0
+    for line in lines(file, 0, 0, limit):
+        total, last = total + 1, line.behind
+        if total > MOST_LINES:
+            message = f"The file has more than {MOST_LINES} lines."
+            return Scan(0, last, (), (LineProblem("too_many_tasks", message),), fatal=True)
+        entry = entry_of(line, endpoint, limit)
+        problem = entry.problem
+        if problem is None and entry.custom_id in seen:
+            problem = double(entry, line.number)
+            doubles.append(line.number)
+        if entry.custom_id is not None:
+            seen.add(entry.custom_id)
+        if problem is not None:
+            bad += 1
+            if len(problems) < MOST_TOLD:
+                problems.append(problem)
+    if not total:
+        problems = [LineProblem("empty_file", "The file has no lines.")]
+    return Scan(total, last, tuple(doubles), tuple(problems), fatal=bad == total)

@@ -1,0 +1,99 @@
+"""Who works on batches: every API process takes up the one that has waited longest, under a lease.
+
+What a process has in its hands when it dies is another's when the lease runs out.
+"""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from api.batches.bench import Bench, Held, LostError
+from api.batches.work import Work
+from shared import ids
+from shared.batch import Turn
+from shared.errors import Unavailable
+from shared.store import batches
+
+log = logging.getLogger(__name__)
+AT_ONCE = 2
+"""Batches that one process works on at the same time."""
+LOOK_S = 2.0
+"""Where no batch is known to be due, one may come by another process all the same."""
+
+
+class Rounds:
+    """The background task of an API process."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._heard = asyncio.Event()
+        self._free = asyncio.Semaphore(AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        self._add(asyncio.create_task(self._go_round(), name="batches"))
+
+    def look_now(self) -> None:
+        """There is something to do."""
+        self._heard.set()
+
+    async def aclose(self) -> None:
+        """What is under way is another process's when its lease ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _go_round(self) -> None:
+        while True:
+            await self._free.acquire()
+            found = await self._taken()
+            if isinstance(found, Turn):
+                self._add(asyncio.create_task(self._work(found), name=f"batch {found.batch.id}"))
+                continue
+            self._free.release()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), found)
+            self._heard.clear()
+
+    async def _taken(self) -> Turn | float:
+        """A batch to work on, or after how many seconds to look again."""
+        try:
+            found = await self._bench.store.run(batches.take(self._bench.settings, ids.token()))
+        except Unavailable:
+            log.warning("batches wait: the store is out of reach")
+            return LOOK_S
+        except Exception:
+            # The outermost frame of a round: a bad record must not end the work on all batches.
+            log.exception("no batch could be taken up")
+            return LOOK_S
+        return found if isinstance(found, Turn) else min(LOOK_S, LOOK_S if found is None else found)
+
+    async def _work(self, turn: Turn) -> None:
+        work = asyncio.current_task()
+        keeping = asyncio.create_task(self._keep(turn, work))
+        try:
+            pause_s = await Work(Held(self._bench, turn)).run()
+            await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
+        except LostError:
+            log.info("batch %s is another process's, or has ended", turn.batch.id)
+        except Unavailable as error:
+            log.warning("batch %s waits: %s", turn.batch.id, error.code)
+        except Exception:
+            # The outermost frame of a turn: the lease brings the batch again.
+            log.exception("the work on batch %s failed", turn.batch.id)
+        finally:
+            keeping.cancel()
+            self._free.release()
+            self.look_now()
+
+    async def _keep(self, turn: Turn, work: "asyncio.Task[None] | None") -> None:
+        """Hold the batch while this process works on it, and stop where it is another's."""
+        while True:
+            await asyncio.sleep(batches.LEASE_S / 3)
+            with suppress(Unavailable):
+                if await self._bench.store.run(batches.keep(turn, batches.LEASE_S)) == "lost" and work:
+                    work.cancel()
+
+    def _add(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

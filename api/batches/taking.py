@@ -1,0 +1,140 @@
+"""Taking lines: each becomes a job of its caller by the one door, or is refused as its call would be."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from api.batches.bench import Held
+from api.batches.doors import DOORS, Question
+from api.batches.lines import Line, double, entry_of, lines
+from api.submission import LinePassedError, Terms
+from shared.batch import Place
+from shared.errors import CallerError, ServiceError, Unavailable
+from shared.result import JobError
+from shared.store import batches
+from shared.times import Times
+
+AT_ONCE = 64
+"""Lines that are refused in one step."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A line as its door read it: what it asks, or why it is refused."""
+
+    place: Place
+    custom_id: str | None
+    question: Question | JobError
+
+
+class Taking:
+    """Takes lines behind those that were taken already. One use per turn."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._bench = held.bench
+        self._batch = held.turn.batch
+
+    async def take(self) -> int:
+        """Take as many lines as there is room for, or as the door lets in; how many that were.
+
+        Raises LostError, Unavailable `store_unavailable`, BlobMissingError.
+        """
+        file = await asyncio.to_thread(self._bench.blobs.open, self._batch.digest)
+        taken = 0
+        try:
+            asked = self._asked(file)
+            while taken < self._held.turn.room and (line := await asyncio.to_thread(next, asked, None)):
+                if not await self._admitted(line):
+                    break
+                taken += 1
+        finally:
+            file.close()
+        return taken
+
+    async def refuse(self, error: JobError) -> bool:
+        """Refuse the next lines, whatever they are; False where there are none. Raises LostError."""
+        file = await asyncio.to_thread(self._bench.blobs.open, self._batch.digest)
+        try:
+            batch = await self._held.read(batches.batch(self._batch.caller, self._batch.id))
+            found = await asyncio.to_thread(self._next, file, batch.at, batch.row)
+        finally:
+            file.close()
+        if found:
+            await self._held.write(
+                batches.refuse(self._held.turn, [(place, custom_id, error) for place, custom_id in found])
+            )
+        return bool(found)
+
+    async def _admitted(self, line: Asked) -> bool:
+        """Take one line; False where it has to wait, or the batch takes no more."""
+        if isinstance(line.question, JobError):
+            await self._refuse(line, line.question)
+            return True
+        try:
+            await self._bench.submission.submit(line.question.request, self._terms(line, line.question))
+        except LinePassedError:
+            return False
+        except Unavailable as error:
+            if error.code == "store_unavailable":
+                raise
+            return False
+        except ServiceError as error:
+            # What is refused for having no time left was not asked for by the line.
+            if time.time() * 1000 >= self._batch.expires_ms:
+                return False
+            await self._refuse(line, _failure(error))
+        return True
+
+    async def _refuse(self, line: Asked, error: JobError) -> None:
+        await self._held.write(batches.refuse(self._held.turn, [(line.place, line.custom_id, error)]))
+
+    def _terms(self, line: Asked, question: Question) -> Terms:
+        """It may wait in line for as long as the batch's window is open, and no longer."""
+        batch = self._batch
+        return Terms(
+            caller=batch.caller,
+            metadata=question.metadata,
+            response=question.response,
+            priority="batch",
+            times=Times(start_by=batch.expires_ms, finish_by=batch.expires_ms),
+            max_queued=batch.max_queued,
+            retain_s=batch.retain_s,
+            line=line.place,
+        )
+
+    def _asked(self, file: BinaryIO) -> Iterator[Asked]:
+        batch, limit = self._batch, self._bench.line_limit
+        read = DOORS[batch.endpoint].read
+        for line in lines(file, batch.at, batch.row, limit):
+            entry = entry_of(line, batch.endpoint, limit)
+            problem = entry.problem
+            if problem is None and line.number in self._held.turn.doubles:
+                problem = double(entry, line.number)
+            if problem is not None:
+                error = JobError(code=problem.code, message=problem.message, param=problem.param)
+                yield Asked(self._place(line, entry.custom_id), entry.custom_id, error)
+                continue
+            try:
+                question: Question | JobError = read(entry.body)
+            except CallerError as error:
+                question = _failure(error)
+            yield Asked(self._place(line, entry.custom_id), entry.custom_id, question)
+
+    def _next(self, file: BinaryIO, at: int, row: int) -> list[tuple[Place, str | None]]:
+        limit, found = self._bench.line_limit, []
+        for line in lines(file, at, row, limit):
+            custom_id = entry_of(line, self._batch.endpoint, limit).custom_id
+            found.append((self._place(line, custom_id), custom_id))
+            if len(found) == AT_ONCE:
+                break
+        return found
+
+    def _place(self, line: Line, custom_id: str | None) -> Place:
+        return Place(self._batch.id, line.number, line.at, line.behind, custom_id or "")
+
+
+def _failure(error: ServiceError) -> JobError:
+    return JobError(code=error.code, message=error.message, param=error.param)

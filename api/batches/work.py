@@ -1,0 +1,92 @@
+"""One turn of work on a batch: look through its file, take lines, write down what has ended, finish.
+
+A turn is short and leaves nothing in memory that the next one needs, so that any process may have it.
+"""
+
+import asyncio
+
+from api.batches.bench import Held
+from api.batches.lines import Scan, scan
+from api.batches.taking import Taking
+from api.batches.writing import CANCELLED, EXPIRED, Writing
+from shared.batch import LineProblem
+from shared.blobs import BlobMissingError
+from shared.result import JobError
+from shared.store import batches, jobs
+
+BUSY_S, IDLE_S = 0.25, 1.0
+"""Pauses after a turn that did something, and after one that did not."""
+MANY = 32
+LONGEST_S = 5.0
+"""What has ended is written down when it is so many lines, or this old: each time makes a file."""
+GONE = LineProblem("file_not_found", "The bytes of the batch's file are no longer kept.")
+
+
+class Work:
+    """A batch in the hands of this process."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._bench = held.bench
+        self._turn = held.turn
+        self._batch = held.turn.batch
+        self._closing = self._why_closed()
+        self._writing = Writing(held, self._closing)
+        self._taking = Taking(held)
+
+    async def run(self) -> float:
+        """Do what there is to do; after how many seconds to look again. Raises LostError, Unavailable."""
+        try:
+            if self._batch.total is None:
+                await self._look_through()
+            elif self._batch.stage == "finalizing":
+                await self._writing.finish()
+            elif self._closing is not None:
+                await self._close(self._closing)
+            else:
+                return await self._go_on()
+        except BlobMissingError:
+            await self._held.write(batches.fail(self._bench.settings, self._turn, [GONE]))
+        return 0.0
+
+    def _why_closed(self) -> JobError | None:
+        if self._batch.stage == "cancelling":
+            return CANCELLED
+        return EXPIRED if self._turn.now_ms >= self._batch.expires_ms else None
+
+    async def _look_through(self) -> None:
+        found = await asyncio.to_thread(self._scanned)
+        if found.fatal:
+            await self._held.write(batches.fail(self._bench.settings, self._turn, found.problems))
+            return
+        begin = batches.begin(
+            self._turn, total=found.total, last=found.last, doubles=found.doubles, errors=found.problems
+        )
+        await self._held.write(begin)
+
+    def _scanned(self) -> Scan:
+        with self._bench.blobs.open(self._batch.digest) as file:
+            return scan(file, self._batch.endpoint, self._bench.line_limit)
+
+    async def _go_on(self) -> float:
+        wrote = await self._writing.write() if self._worth_writing() else 0
+        taken = await self._taking.take() if self._turn.room and self._batch.at != self._batch.last else 0
+        return BUSY_S if wrote or taken else IDLE_S
+
+    def _worth_writing(self) -> bool:
+        """Many lines, or some that wait for long, or all there are."""
+        answered, batch = self._turn.answered, self._batch
+        if not answered or answered >= MANY:
+            return bool(answered)
+        waited_ms = self._turn.now_ms - (batch.wrote_ms or batch.stages_ms.get("in_progress", 0))
+        all_taken = batch.at == batch.last
+        return waited_ms >= LONGEST_S * 1000 or (all_taken and answered == self._turn.under_way)
+
+    async def _close(self, why: JobError) -> None:
+        """What is under way is left where it is; what was not taken is refused; what was done is kept."""
+        for job in await self._held.read(batches.under_way(self._turn)):
+            await self._bench.store.run(jobs.cancel(self._bench.settings, self._batch.caller, job))
+        await self._writing.write()
+        while await self._taking.refuse(why):
+            await self._writing.write()
+        await self._writing.finish()

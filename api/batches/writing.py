@@ -1,0 +1,168 @@
+"""Writing down what has ended: rows in pieces as they come, and the pieces as files at the end.
+
+A piece is written before the step that counts its lines, under the name of its bytes: a process that dies
+between the two leaves a piece that nobody names, and the next one writes the same lines again.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
+
+from api.batches.bench import Held
+from api.batches.doors import DOORS
+from api.dialects.openai_batches import from_line, to_refused_row, to_row, to_undone_row
+from shared import ids
+from shared.batch import LineAnswer, Tokens, Wrote
+from shared.blobs import Staged, digest
+from shared.file import Written
+from shared.job import JobView
+from shared.result import JobError, Result
+from shared.store import batches
+
+AT_ONCE = 64
+"""Lines whose answers are in memory at the same time."""
+CANCELLED = JobError(
+    code="batch_cancelled", message="The batch was cancelled before this request was executed."
+)
+EXPIRED = JobError(
+    code="batch_expired",
+    message="This request could not be executed before the completion window expired.",
+)
+
+
+@dataclass
+class Rows:
+    """Some lines' rows, and what they count for."""
+
+    good: list[bytes] = field(default_factory=list)
+    bad: list[bytes] = field(default_factory=list)
+    late: int = 0
+    tokens: Tokens = field(default_factory=Tokens)
+
+    def add(self, tokens: Tokens) -> None:
+        known = self.tokens
+        self.tokens = Tokens(
+            known.input + tokens.input, known.output + tokens.output, known.cached + tokens.cached
+        )
+
+
+class Writing:
+    """Writes what has ended of one batch. `closing` says why its other lines are not done any more, if so."""
+
+    def __init__(self, held: Held, closing: JobError | None) -> None:
+        self._held = held
+        self._bench = held.bench
+        self._batch = held.turn.batch
+        self._closing = closing
+
+    async def write(self) -> int:
+        """Write down all that has ended; how many lines. Raises LostError, Unavailable."""
+        count = 0
+        while found := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
+            rows = await asyncio.to_thread(self._rows, found)
+            good, bad = await self._piece(rows.good), await self._piece(rows.bad)
+            wrote = Wrote(
+                numbers=tuple(line.number for line in found),
+                completed=len(rows.good),
+                failed=len(rows.bad),
+                late=rows.late,
+                tokens=rows.tokens,
+                good=good,
+                bad=bad,
+            )
+            await self._held.write(batches.wrote(self._held.turn, wrote))
+            count += len(found)
+        return count
+
+    async def _piece(self, rows: Sequence[bytes]) -> str | None:
+        """The name of rows that are written."""
+        if not rows:
+            return None
+        data = b"".join(rows)
+        name = digest(data)
+        await self._bench.storing.write(self._held.turn.token, {name: data})
+        return name
+
+    async def finish(self) -> None:
+        """Put the pieces together and end the batch. Raises LostError, Unavailable, BlobMissingError."""
+        good, bad = await self._held.read(batches.pieces(self._held.turn))
+        output, error = await self._file("output", good), await self._file("error", bad)
+        await self._held.write(batches.end(self._bench.settings, self._held.turn, output=output, error=error))
+
+    async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
+        if not pieces:
+            return None
+        id, staged = ids.file_id(), await asyncio.to_thread(self._bench.blobs.stage)
+        try:
+            await asyncio.to_thread(self._join, staged, pieces)
+            await self._bench.storing.adopt(id, staged)
+        finally:
+            staged.discard()
+        return Written(
+            id=id,
+            name=f"{self._batch.id}_{kind}.jsonl",
+            purpose="batch_output",
+            size=staged.size,
+            digest=staged.digest,
+            life_s=self._batch.life_s,
+            holder=f"upload:{id}",
+        )
+
+    def _join(self, staged: Staged, pieces: Sequence[str]) -> None:
+        for name in pieces:
+            with self._bench.blobs.open(name) as piece:
+                shutil.copyfileobj(piece, staged)
+
+    def _rows(self, found: Sequence[LineAnswer]) -> Rows:
+        rows = Rows()
+        for line in found:
+            if line.result is not None:
+                rows.good.append(_written(to_row(self._batch.id, line, self._answer(line, line.result))))
+                rows.add(_tokens(line.result))
+                continue
+            error = self._error(line)
+            rows.late += error == EXPIRED
+            shape = to_undone_row if error in (CANCELLED, EXPIRED) else to_refused_row
+            rows.bad.append(_written(shape(self._batch.id, line, error)))
+        return rows
+
+    def _answer(self, line: LineAnswer, result: Result) -> dict[str, Any]:
+        view = JobView(
+            id=line.job or "",
+            caller=self._batch.caller,
+            model=line.model,
+            status="succeeded",
+            created_ms=line.created_ms,
+            ended_ms=line.ended_ms,
+            result=result,
+            priority="batch",
+        )
+        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line))
+
+    def _body(self, line: LineAnswer) -> Any:
+        """What the line asked, as it stands in the file."""
+        with self._bench.blobs.open(self._batch.digest) as file:
+            file.seek(line.at)
+            return from_line(file.read(line.behind - line.at), line.number, self._batch.endpoint).body
+
+    def _error(self, line: LineAnswer) -> JobError:
+        """The window is a line's own deadline too, so that it ends though nobody works on its batch."""
+        if line.error is not None:
+            return EXPIRED if line.error.code == "deadline_exceeded" else line.error
+        if line.status == "succeeded":
+            return JobError(code="result_expired", message="The answer of this line was lost.")
+        message = "The job of this line was cancelled."
+        return self._closing or JobError(code="job_cancelled", message=message)
+
+
+def _written(row: dict[str, Any]) -> bytes:
+    return to_json(row) + b"\n"
+
+
+def _tokens(result: Result) -> Tokens:
+    usage = result.usage
+    return Tokens(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)

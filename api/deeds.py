@@ -1,0 +1,51 @@
+"""What operators do, written down where it is done and on the process's log."""
+
+import json
+import logging
+from dataclasses import asdict
+
+from fastapi import Request
+
+from api.callers import caller_of
+from api.reply import reply_of
+from shared.deed import Deed, Operator
+from shared.store import deeds
+from shared.store.script import AsyncStore, Call, T
+
+log = logging.getLogger(__name__)
+# Whatever else this process is to say.
+log.setLevel(logging.INFO)
+
+
+def operator_of(request: Request) -> Operator:
+    """Who makes this call."""
+    caller, client = caller_of(request), request.scope.get("client")
+    return Operator(
+        key=caller.id if caller.key is None else caller.key.id,
+        name=caller.id if caller.key is None else caller.key.name,
+        address="" if client is None else client[0],
+        request=reply_of(request).request_id,
+    )
+
+
+class Deeds:
+    """The log of one service, as its API processes write and read it."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        self._store = store
+
+    async def do(self, operator: Operator, action: str, subject: str, call: Call[T]) -> T:
+        """Make a transition as this operator. Raises Unavailable."""
+        reply = await self._store.run(deeds.by(operator, action, subject, call))
+        log.info(
+            "admin %s",
+            json.dumps(
+                {"action": action, "subject": subject, "found": reply is not None, **asdict(operator)}
+            ),
+        )
+        return reply
+
+    async def list(self, after: str | None, limit: int) -> tuple[list[Deed], bool]:
+        """A page, newest first, and whether there is more."""
+        found = await self._store.run(deeds.deeds(after, limit + 1))
+        return found[:limit], len(found) > limit

@@ -1,0 +1,70 @@
+"""The shapes of what is said about webhooks that are told of all that ends, and of events."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from api.description.shapes import Shape
+from api.dialects.endpoints import EndpointEvent
+from shared.endpoint import Why
+
+
+class Endpoint(Shape):
+    """Times are Unix seconds; null is what does not apply."""
+
+    id: str
+    object: Literal["webhook"]
+    url: str
+    events: list[EndpointEvent]
+    description: str
+    enabled: bool
+    disabled_reason: Why | None = Field(description="`gone`: it answered 410. `caller`: it was turned off.")
+    disabled_at: float | None
+    created_at: float
+    former_until: float | None = Field(description="How long a secret from before a rotation signs as well.")
+
+
+class NewEndpoint(Endpoint):
+    secret: str = Field(description="Shown now and never again.")
+
+
+class EndpointList(Shape):
+    object: Literal["list"]
+    data: list[Endpoint]
+    first_id: str | None
+    last_id: str | None
+    has_more: Literal[False]
+
+
+class EndpointTry(Shape):
+    """One call. Without an answer `status` is null; `error` says why it did not count."""
+
+    event_id: str
+    event: str
+    at: float
+    ms: int
+    status: int | None
+    error: str | None
+
+
+class EndpointTryList(Shape):
+    object: Literal["list"]
+    data: list[EndpointTry]
+    has_more: Literal[False]
+
+
+class Event(Shape):
+    """What webhooks are told; `id` is their `webhook-id`, `data` what it happened to, as it stood then."""
+
+    id: str
+    type: str
+    timestamp: str
+    data: dict[str, Any]
+
+
+class EventList(Shape):
+    object: Literal["list"]
+    data: list[Event]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool

@@ -1,0 +1,115 @@
+"""Calls of functions on the wire: as callers send them back, and as answers tell them."""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from api.dialects.refusals import invalid
+from api.strict_json import Wire, parse, read
+from shared.calls.called import NAME, Called
+from shared.calls.reader import Reader, Said
+from shared.calls.syntax import Syntax
+from shared.errors import CallerError
+from shared.request import Call
+from shared.result import FinishReason
+
+MOST_ID = 256
+TOLD = dict[str, Any]
+
+
+class CalledBody(Wire):
+    """`description` is a field of Hugging Face's type."""
+
+    name: str
+    arguments: str | dict[str, Any]
+    description: str | None = None
+
+
+class CallBody(Wire):
+    id: str
+    type: str | None = None
+    index: int | None = None
+    function: CalledBody
+
+
+class Told(NamedTuple):
+    """An answer taken apart. `words` are None where it is nothing but calls; so many stand `before` them."""
+
+    words: str | None
+    calls: tuple[Called, ...]
+    before: int = 0
+
+
+def to_calls(values: list[Any], at: str) -> tuple[Call, ...]:
+    """Raises CallerError naming the field."""
+    return tuple(_call(read(CallBody, value, f"{at}[{i}]"), f"{at}[{i}]") for i, value in enumerate(values))
+
+
+def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> Call:
+    """`at` is where the name and the arguments stand. Raises CallerError."""
+    if not NAME.fullmatch(name):
+        raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
+    return Call(id=id, name=name, arguments=_object(arguments, f"{at}.arguments"))
+
+
+def to_turn_call(job: str, choice: int, number: int, called: Called) -> Call:
+    """As a caller would send it back."""
+    return to_call(call_id(job, choice, number), called.name, called.arguments, "previous_response_id")
+
+
+def check_id(id: str | None, at: str) -> str:
+    """Raises CallerError."""
+    if not id or len(id) > MOST_ID:
+        raise invalid(at, f"should be the id of a call, of 1 to {MOST_ID} characters")
+    return id
+
+
+def told(text: str, syntax: Syntax | None) -> Told:
+    """What an answer says and calls."""
+    if syntax is None:
+        return Told(text, ())
+    reader = Reader(syntax)
+    said: list[Said] = [*reader.feed(text), *reader.close()]
+    words = [piece for piece in said if isinstance(piece, str)]
+    calls = tuple(piece for piece in said if isinstance(piece, Called))
+    before = next((n for n, piece in enumerate(said) if isinstance(piece, str)), 0)
+    return Told("".join(words) if words or not calls else None, calls, before)
+
+
+def finish_of(reason: FinishReason, calls: int) -> str:
+    """What OpenAI calls the end of an answer with so many calls."""
+    return "tool_calls" if calls and reason == "stop" else reason
+
+
+def call_id(job: str, choice: int, number: int) -> str:
+    """The same whenever a job's answer is told; `job` is its id, or one made of that."""
+    own = job.replace("-", "_").rpartition("_")[2]
+    return f"call_{hashlib.sha256(f'{own} {choice} {number}'.encode()).hexdigest()[:24]}"
+
+
+def to_tool_call(job: str, choice: int, number: int, called: Called) -> TOLD:
+    """As a chat tells it."""
+    function = {"name": called.name, "arguments": called.arguments}
+    return {"id": call_id(job, choice, number), "type": "function", "function": function}
+
+
+def to_tool_calls(job: str, choice: int, calls: tuple[Called, ...]) -> list[TOLD]:
+    return [to_tool_call(job, choice, number, called) for number, called in enumerate(calls)]
+
+
+def _call(body: CallBody, at: str) -> Call:
+    if body.type not in (None, "function"):
+        raise invalid(f"{at}.type", "should be function")
+    id = check_id(body.id, f"{at}.id")
+    return to_call(id, body.function.name, body.function.arguments, f"{at}.function")
+
+
+def _object(arguments: str | dict[str, Any], at: str) -> str:
+    """The same object is the same text, its keys in their order; no text at all is an empty one."""
+    try:
+        value = parse(arguments.encode()) if isinstance(arguments, str) and arguments else arguments or {}
+    except (CallerError, UnicodeEncodeError):
+        value = None
+    if not isinstance(value, dict):
+        raise invalid(at, "should be a JSON object as text")
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

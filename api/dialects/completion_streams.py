@@ -1,0 +1,98 @@
+"""Answers in pieces, as the chunks of OpenAI's two forms. Each tells one job's events in their order."""
+
+from typing import Any, Protocol
+
+from api.dialects.calls import finish_of
+from api.dialects.openai_chat import (
+    ChunkHead,
+    call_chunk,
+    completion_id,
+    delta_chunk,
+    finish_chunk,
+    first_chunk,
+    usage_chunk,
+)
+from api.dialects.openai_completions import (
+    text_chunk,
+    text_completion_id,
+    text_finish_chunk,
+    text_usage_chunk,
+)
+from shared.calls.called import Called
+from shared.calls.reader import Reader, Said
+from shared.job import JobView
+from shared.logprobs import Logprobs, logprobs_of
+from shared.result import Result
+
+Chunk = dict[str, Any]
+
+
+class Stream(Protocol):
+    """`usage` says whether the last chunk counts the tokens."""
+
+    def __init__(self, view: JobView, *, usage: bool) -> None: ...
+
+    def opening(self, answers: int) -> list[Chunk]:
+        """What comes before the first piece of so many answers."""
+
+    def piece(self, data: dict[str, Any]) -> list[Chunk]:
+        """What a `text` event means."""
+
+    def ending(self, result: Result) -> list[Chunk]: ...
+
+
+class ChatStream(Stream):
+    """Calls are told when they are whole, and words as soon as they can be no part of one."""
+
+    def __init__(self, view: JobView, *, usage: bool) -> None:
+        self._head = ChunkHead(completion_id(view), view.model, view.created_ms // 1000, usage)
+        self._readers: dict[int, Reader] = {}
+        self._calls: dict[int, int] = {}
+
+    def opening(self, answers: int) -> list[Chunk]:
+        return [first_chunk(self._head, index) for index in range(answers)]
+
+    def piece(self, data: dict[str, Any]) -> list[Chunk]:
+        index, told = data.get("choice", 0), logprobs_of(data)
+        if "syntax" not in data:
+            return [delta_chunk(self._head, data["text"], told, index)]
+        reader = self._readers.setdefault(index, Reader(data["syntax"]))
+        return self._said(index, reader.feed(data["text"]), told)
+
+    def ending(self, result: Result) -> list[Chunk]:
+        chunks = []
+        for index, choice in enumerate(result.choices):
+            if index in self._readers:
+                chunks += self._said(index, self._readers[index].close(), None)
+            reason = finish_of(choice.finish_reason, self._calls.get(index, 0))
+            chunks.append(finish_chunk(self._head, reason, index))
+        return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
+
+    def _said(self, index: int, said: list[Said], told: Logprobs | None) -> list[Chunk]:
+        # Apart from the words: those of what is held back, and of calls, are told as well.
+        chunks = [] if told is None else [delta_chunk(self._head, "", told, index)]
+        for piece in said:
+            if isinstance(piece, Called):
+                chunks.append(call_chunk(self._head, self._calls.get(index, 0), piece, index))
+                self._calls[index] = self._calls.get(index, 0) + 1
+            else:
+                chunks.append(delta_chunk(self._head, piece, None, index))
+        return chunks
+
+
+class TextStream(Stream):
+    def __init__(self, view: JobView, *, usage: bool) -> None:
+        self._head = ChunkHead(text_completion_id(view), view.model, view.created_ms // 1000, usage)
+
+    def opening(self, answers: int) -> list[Chunk]:  # noqa: ARG002
+        return []
+
+    def piece(self, data: dict[str, Any]) -> list[Chunk]:
+        return [text_chunk(self._head, data["text"], logprobs_of(data), data.get("choice", 0))]
+
+    def ending(self, result: Result) -> list[Chunk]:
+        ends = [
+            text_finish_chunk(self._head, choice.finish_reason, index)
+            for index, choice in enumerate(result.choices)
+        ]
+        return [*ends, text_usage_chunk(self._head, result.usage)] if self._head.include_usage else ends

@@ -1,0 +1,204 @@
+"""POST /v1/responses: OpenAI's Responses, as its SDKs send them.
+
+What would change the answer and is not implemented is refused, never ignored: tools of OpenAI's own,
+reasoning, stored prompts, conversations, moderation. `seed`, `stop`, `top_k` and their like are the other
+families' names.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from api.dialects.formats import TextFormat
+from api.dialects.metadata import to_metadata
+from api.dialects.openai_chat import TopLogprobs
+from api.dialects.refusals import invalid
+from api.dialects.response_items import from_input
+from api.dialects.response_object import Outline
+from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.tools import to_tools
+from api.strict_json import Wire, read
+from shared.job import Priority
+from shared.request import Message, Request, Text
+
+LOGPROBS = "message.output_text.logprobs"
+PICTURES = "message.input_image.image_url"
+Includable = Literal[
+    "message.output_text.logprobs",
+    "message.input_image.image_url",
+    "reasoning.encrypted_content",
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+]
+"""Of what is never made here nothing is left out."""
+INCLUDABLE: tuple[str, ...] = get_args(Includable)
+
+Tier = Literal["auto", "default", "flex", "priority", "fast"]
+CLASSES: dict[Tier, Priority] = {
+    "auto": "normal",
+    "default": "normal",
+    "flex": "batch",
+    "priority": "interactive",
+    "fast": "interactive",
+}
+Label = Annotated[str, Field(max_length=512)]
+
+
+class TextConfig(Wire):
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class Reasoning(Wire):
+    effort: str | None = None
+    summary: str | None = None
+    generate_summary: str | None = None
+    context: str | None = None
+    mode: str | None = None
+
+
+class CacheOptions(Wire):
+    """What is read again is known again without being asked (docs/engine.md)."""
+
+    mode: Literal["implicit", "explicit"] | None = None
+    ttl: str | None = None
+    comparison_response_id: str | None = None
+    prewarm: bool | None = None
+
+
+class ResponseStreamOptions(Wire):
+    include_obfuscation: bool | None = None
+
+
+class ResponseBody(Sampling):
+    """The body; fields after `parallel_tool_calls` ask for nothing or are refused by HARMLESS."""
+
+    model: str | None = None
+    input: str | list[Any]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    max_output_tokens: Count | None = None
+    top_logprobs: TopLogprobs | None = None
+    include: list[Includable] | None = None
+    text: TextConfig | None = None
+    background: bool | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: Tier | None = None
+    user: Label | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    tools: list[Any] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: int | None = None
+    reasoning: Reasoning | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    conversation: str | dict[str, Any] | None = None
+    prompt: dict[str, Any] | None = None
+    context_management: list[Any] | None = None
+    moderation: dict[str, Any] | None = None
+    image: dict[str, Any] | None = None
+    access_programs: dict[str, Any] | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: str | None = None
+
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "max_tool_calls": (),
+    "truncation": ("disabled",),
+    "conversation": (),
+    "prompt": (),
+    "context_management": ([],),
+    "moderation": (),
+    "image": ({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
+    "access_programs": (),
+}
+HARMLESS_INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
+    "text": {"verbosity": ("medium",)},
+    "reasoning": {
+        "effort": ("none",),
+        "summary": (),
+        "generate_summary": (),
+        "context": ("auto",),
+        "mode": ("standard",),
+    },
+    "prompt_cache_options": {"comparison_response_id": (), "prewarm": (False,)},
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call: what to compute, how to answer and what to remember of it.
+
+    `request.model` is the caller's word, "" for none. Of the conversation it holds this turn alone.
+    """
+
+    request: Request
+    outline: Outline
+    stream: bool
+    stored: bool
+    metadata: dict[str, str]
+    priority: Priority
+
+
+def from_response(body: Any) -> Call:
+    """Raises CallerError naming the field."""
+    said = read(ResponseBody, body)
+    refuse_unsupported(said, HARMLESS)
+    for name, harmless in HARMLESS_INSIDE.items():
+        if (inner := getattr(said, name)) is not None:
+            refuse_unsupported(inner, harmless, name)
+    parameters, named = to_parameters(
+        (said, ""), (said.text or TextConfig(), "text"), logprobs=_logprobs(said)
+    )
+    request = Request(
+        model=said.model or "",
+        messages=_messages(said),
+        parameters=parameters,
+        tools=to_tools(said.tools, said.tool_choice, said.parallel_tool_calls, flat=True),
+        named={**named, "messages": "input"},
+    )
+    return Call(
+        request=request,
+        outline=_outline(said),
+        stream=bool(said.stream),
+        stored=said.store is not False,
+        metadata=to_metadata(said.metadata),
+        priority=CLASSES[said.service_tier or "auto"],
+    )
+
+
+def _messages(said: ResponseBody) -> tuple[Message, ...]:
+    asked = from_input(said.input)
+    if not said.instructions:
+        return asked
+    return (Message(role="system", parts=(Text(text=said.instructions),)), *asked)
+
+
+def _logprobs(said: ResponseBody) -> int | None:
+    """How many alternatives are told beside each token; None for no logprobs at all."""
+    if LOGPROBS in (said.include or ()):
+        return said.top_logprobs or 0
+    if said.top_logprobs:
+        raise invalid("top_logprobs", f"needs `{LOGPROBS}` in `include`")
+    return None
+
+
+def _outline(said: ResponseBody) -> Outline:
+    form = said.text.format if said.text else None
+    return Outline(
+        background=bool(said.background),
+        instructed=bool(said.instructions),
+        previous=said.previous_response_id,
+        format=None if form is None else form.model_dump(exclude={"schema_"}, exclude_none=True),
+        user=said.user,
+        safety_identifier=said.safety_identifier,
+        prompt_cache_key=said.prompt_cache_key,
+    )

@@ -1,0 +1,197 @@
+"""The items of a response's input, as callers send them and as they are listed.
+
+A message of an earlier answer comes back with all the fields that it was answered with.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from api.dialects.calls import check_id, to_call, to_turn_call, told
+from api.dialects.messages import asked, to_part
+from api.dialects.refusals import invalid, unsupported
+from api.dialects.response_object import Kept, Outline, message_id
+from api.strict_json import Wire, read
+from shared.request import Call, Image, Message, Part, Request, Role, Text
+from shared.result import Result
+
+
+class WireItem(Wire):
+    """A message; `phase` tells the answers of a model apart that reasons aloud."""
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Any = None
+    type: Literal["message"] | None = None
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+    phase: Literal["commentary", "final_answer"] | None = None
+
+
+class WireCall(Wire):
+    """A call of an earlier answer."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: str
+    arguments: str
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class WireOutput(Wire):
+    """What a called function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: Any
+    id: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
+class OutputText(Wire):
+    type: Literal["output_text"]
+    text: str
+    annotations: list[Any] | None = None
+    logprobs: list[Any] | None = None
+
+
+class Item(NamedTuple):
+    """A turn of the input as it is listed; `call` where it is one of those that the turn makes."""
+
+    id: str
+    turn: Message
+    call: Call | None = None
+
+
+def from_input(value: str | list[Any]) -> tuple[Message, ...]:
+    """Raises CallerError naming the item."""
+    if isinstance(value, str):
+        return (Message(role="user", parts=(Text(text=value),)),)
+    if not value:
+        raise invalid("input", "is empty; send a text or at least one item")
+    *turns, last = _turns(value)
+    return (*turns, asked(last))
+
+
+def conversation(kept: Kept) -> tuple[Message, ...]:
+    """What a response was asked, earlier turns among it, without its instructions."""
+    return kept.question.messages[int(kept.outline.instructed) :]
+
+
+def continued(question: Request, outline: Outline, earlier: Kept, result: Result) -> Request:
+    """The question behind an earlier conversation and its answer, but not behind its instructions."""
+    own = int(outline.instructed)
+    before = (_renamed(turn, "previous_response_id") for turn in conversation(earlier))
+    answer = _answered(earlier.view.id, result)
+    messages = (*question.messages[:own], *before, answer, *question.messages[own:])
+    return question.model_copy(update={"messages": messages})
+
+
+def numbered(kept: Kept) -> list[Item]:
+    """The items of the input under ids of their own, oldest first."""
+    own = message_id(kept.view.id)
+    items: list[Item] = []
+    for number, turn in enumerate(conversation(kept)):
+        if turn.parts or not turn.calls:
+            items.append(Item(f"{own}_{number}", turn))
+        bare = turn.model_copy(update={"parts": ()})
+        items += [Item(f"{own}_{number}_{n}", bare, call) for n, call in enumerate(turn.calls)]
+    return items
+
+
+def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -> tuple[list[Item], bool]:
+    """A page, and whether there is more behind it. Raises CallerError for an `after` that is none of them."""
+    ordered = items if ascending else items[::-1]
+    if after is not None:
+        names = [item.id for item in ordered]
+        if after not in names:
+            raise invalid("after", "names no item of this response's input")
+        ordered = ordered[names.index(after) + 1 :]
+    return ordered[:limit], len(ordered) > limit
+
+
+def to_item_list(items: list[Item], has_more: bool, pictures: Mapping[str, str]) -> dict[str, Any]:
+    """`pictures` are the addresses to be told, by digest."""
+    return {
+        "object": "list",
+        "data": [_item(item, pictures) for item in items],
+        "first_id": items[0].id if items else None,
+        "last_id": items[-1].id if items else None,
+        "has_more": has_more,
+    }
+
+
+def _turns(values: list[Any]) -> list[Message]:
+    """An assistant's calls are part of the turn before them, where that is the assistant's too."""
+    turns: list[Message] = []
+    for number, value in enumerate(values):
+        turn = _turn(value, f"input[{number}]")
+        joins = turn.calls and turns and turns[-1].role == "assistant"
+        if joins:
+            turn = turns[-1].model_copy(update={"calls": (*turns.pop().calls, *turn.calls)})
+        turns.append(turn)
+    return turns
+
+
+def _turn(value: Any, at: str) -> Message:
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "function_call":
+        said = read(WireCall, value, at)
+        id = check_id(said.call_id, f"{at}.call_id")
+        return Message(role="assistant", parts=(), calls=(to_call(id, said.name, said.arguments, at),))
+    if kind == "function_call_output":
+        given, named = read(WireOutput, value, at), f"{at}.call_id"
+        parts = _parts(given.output, f"{at}.output")
+        return Message(role="tool", parts=parts, answers=check_id(given.call_id, named), param=named)
+    if isinstance(kind, str) and kind != "message":
+        raise unsupported(f"{at}.type")
+    item = read(WireItem, value, at)
+    role: Role = "system" if item.role == "developer" else item.role
+    return Message(role=role, parts=_parts(item.content, f"{at}.content"))
+
+
+def _parts(content: Any, at: str) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(text=content),)
+    if not isinstance(content, list) or not content:
+        raise invalid(at, "should be a string or a list of parts")
+    return tuple(_part(value, f"{at}[{i}]") for i, value in enumerate(content))
+
+
+def _part(value: Any, at: str) -> Part:
+    if isinstance(value, dict) and value.get("type") == "output_text":
+        return Text(text=read(OutputText, value, at).text)
+    return to_part(value, at)
+
+
+def _renamed(turn: Message, param: str) -> Message:
+    parts = (p.model_copy(update={"param": param}) if isinstance(p, Image) else p for p in turn.parts)
+    return turn.model_copy(update={"parts": tuple(parts)})
+
+
+def _answered(job: str, result: Result) -> Message:
+    """What a response said and called, as a turn of the conversation."""
+    said = told(result.text, result.syntax)
+    calls = tuple(to_turn_call(job, 0, number, called) for number, called in enumerate(said.calls))
+    parts = () if said.words is None else (Text(text=said.words),)
+    return Message(role="assistant", parts=parts, calls=calls)
+
+
+def _item(item: Item, pictures: Mapping[str, str]) -> dict[str, Any]:
+    turn, common = item.turn, {"id": item.id, "status": "completed"}
+    if item.call is not None:
+        call = item.call
+        own = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
+        return {**common, "type": "function_call", **own}
+    content = [_told(part, turn.role, pictures) for part in turn.parts]
+    if turn.role == "tool":
+        return {**common, "type": "function_call_output", "call_id": turn.answers, "output": content}
+    return {**common, "type": "message", "role": turn.role, "content": content}
+
+
+def _told(piece: Part, role: Role, pictures: Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(piece, Image):
+        url = pictures.get(piece.digest or "")
+        return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}
+    if role == "assistant":
+        return {"type": "output_text", "text": piece.text, "annotations": []}
+    return {"type": "input_text", "text": piece.text}

@@ -1,0 +1,206 @@
+"""A response as OpenAI's Responses write it: a job, named `resp_…` where the job is `job_…`."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from api.dialects.calls import call_id, told
+from api.dialects.logprobs import to_content
+from api.dialects.openai_errors import to_error
+from shared.calls.called import Called
+from shared.job import JobView, Priority
+from shared.request import Format, Frozen, Request, Text, Tools
+from shared.result import Choice, Result, Usage
+
+TIERS: dict[Priority, str] = {"interactive": "priority", "normal": "default", "batch": "flex"}
+ALIKE: dict[str, Any] = {
+    "max_tool_calls": None,
+    "reasoning": {"effort": None, "summary": None},
+    "truncation": "disabled",
+}
+"""What every response says, because nothing else is served."""
+
+
+class Outline(Frozen, extra="ignore"):
+    """What a response tells of its call and neither its question nor its job holds.
+
+    Kept with the job, and read without what a newer release adds. `instructed` says that the question's first
+    message are the instructions, `previous` is the response that it goes on from, `format` is `text.format`
+    without its schema.
+    """
+
+    background: bool = False
+    instructed: bool = False
+    previous: str | None = None
+    format: dict[str, Any] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A response as the records hold it."""
+
+    view: JobView
+    question: Request
+    outline: Outline
+
+
+def response_id(job: str) -> str:
+    return f"resp_{job.removeprefix('job_')}"
+
+
+def job_of(response: str) -> str:
+    """The job that a response is; no job's id where this is no response's."""
+    return f"job_{response.removeprefix('resp_')}" if response.startswith("resp_") else ""
+
+
+def message_id(job: str) -> str:
+    return f"msg_{job.removeprefix('job_')}"
+
+
+def to_response(kept: Kept) -> dict[str, Any]:
+    """The response object, at any moment of its life."""
+    view, result = kept.view, kept.view.result
+    status = status_of(view)
+    return {
+        "id": response_id(view.id),
+        "object": "response",
+        "created_at": view.created_ms // 1000,
+        "status": status,
+        "completed_at": (view.ended_ms or 0) // 1000 if status == "completed" else None,
+        "error": None if view.error is None else to_error(view.error)["error"],
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "model": view.model,
+        "output": [] if result is None else to_output(view.id, result),
+        "usage": None if result is None else _usage(result.usage),
+        **_asked(kept),
+        **ALIKE,
+    }
+
+
+def status_of(view: JobView) -> str:
+    if view.status == "succeeded" and view.result is not None:
+        return "completed" if view.result.choices[0].finish_reason == "stop" else "incomplete"
+    named = {"running": "in_progress", "succeeded": "completed"}
+    return named.get(view.status, view.status)
+
+
+def to_deleted(response: str) -> dict[str, Any]:
+    return {"id": response, "object": "response", "deleted": True}
+
+
+def to_output(job: str, result: Result) -> list[dict[str, Any]]:
+    """The items of a response that has ended with an answer: what it says and what it calls, as that came."""
+    choice = result.choices[0]
+    said = told(choice.text, result.syntax)
+    calls = [function_call(job, number, called) for number, called in enumerate(said.calls)]
+    if said.words is None:
+        return calls
+    return [*calls[: said.before], to_message(job, choice, said.words), *calls[said.before :]]
+
+
+def to_message(job: str, choice: Choice, words: str) -> dict[str, Any]:
+    status = "completed" if choice.finish_reason == "stop" else "incomplete"
+    return message(job, status, [to_part(choice, words)])
+
+
+def function_call(job: str, number: int, called: Called, status: str = "completed") -> dict[str, Any]:
+    """The item of a call; while it is in progress its arguments are told apart."""
+    return {
+        "id": f"fc_{job.removeprefix('job_')}_{number}",
+        "type": "function_call",
+        "status": status,
+        "call_id": call_id(job, 0, number),
+        "name": called.name,
+        "arguments": called.arguments if status == "completed" else "",
+    }
+
+
+def message(job: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": message_id(job),
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": content,
+    }
+
+
+def to_part(choice: Choice, words: str) -> dict[str, Any]:
+    return part(words, to_content(choice.logprobs or ()))
+
+
+def part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+
+
+def _asked(kept: Kept) -> dict[str, Any]:
+    """What its caller said."""
+    asked, outline = kept.question.parameters, kept.outline
+    return {
+        "background": outline.background,
+        "instructions": _instructions(kept),
+        "max_output_tokens": asked.max_new_tokens,
+        "metadata": kept.view.metadata,
+        "previous_response_id": outline.previous,
+        "prompt_cache_key": outline.prompt_cache_key,
+        "safety_identifier": outline.safety_identifier,
+        "service_tier": TIERS[kept.view.priority],
+        "store": kept.view.stored,
+        "temperature": asked.temperature,
+        "text": {"format": _format(outline.format, asked.format), "verbosity": "medium"},
+        **_tools(kept.question.tools),
+        "top_logprobs": asked.logprobs or 0,
+        "top_p": asked.top_p,
+        "user": outline.user,
+    }
+
+
+def _tools(shown: Tools | None) -> dict[str, Any]:
+    """`strict` says whether the arguments of calls are held to the schema."""
+    if shown is None:
+        return {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    named = None if shown.named is None else {"type": "function", "name": shown.named}
+    return {
+        "parallel_tool_calls": shown.parallel,
+        "tool_choice": named or ("required" if shown.required else "auto"),
+        "tools": [
+            {
+                "type": "function",
+                "name": function.name,
+                "description": function.description,
+                "parameters": json.loads(function.parameters),
+                "strict": function.held is not None,
+            }
+            for function in shown.functions
+        ],
+    }
+
+
+def _instructions(kept: Kept) -> str | None:
+    if not kept.outline.instructed:
+        return None
+    return "".join(p.text for p in kept.question.messages[0].parts if isinstance(p, Text))
+
+
+def _format(told: dict[str, Any] | None, held: Format | None) -> dict[str, Any]:
+    """The schema is told as answers are held to it."""
+    if told is None or held is None:
+        return {"type": "text"}
+    return told | ({"schema": json.loads(held.content)} if told["type"] == "json_schema" else {})
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens,
+            "cache_write_tokens": 0,
+            "image_tokens": usage.image_tokens,
+        },
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

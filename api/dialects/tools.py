@@ -1,0 +1,128 @@
+"""The functions that a request shows to the model, as OpenAI's two APIs write them.
+
+In a chat each is {"type": "function", "function": {"name": …, "parameters": …, "strict": …}}, in a response
+{"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, or one
+of them, which has to be called; `parallel_tool_calls` says whether several may be at once.
+"""
+
+import json
+from typing import Any
+
+from api.dialects.formats import to_schema
+from api.dialects.refusals import invalid, unsupported
+from api.strict_json import Wire, read, render
+from shared.calls.called import NAME
+from shared.errors import CallerError
+from shared.request import MOST_FUNCTIONS, Function, Tools
+
+NOTHING = {"type": "object", "properties": {}}
+"""The parameters of a function that takes none."""
+NEWER = {"functions": "tools", "function_call": "tool_choice"}
+OLDER: dict[str, tuple[Any, ...]] = {"functions": ([],), "function_call": ("none", "auto")}
+"""What took these names' place, and the values that ask for nothing."""
+CHOICES = ("auto", "none", "required")
+
+
+class FunctionBody(Wire):
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolBody(Wire):
+    type: str | None = None
+    function: FunctionBody
+
+
+class FlatTool(FunctionBody):
+    type: str | None = None
+
+
+class Named(Wire):
+    name: str
+
+
+class ChoiceBody(Wire):
+    """Hugging Face's clients leave out the type."""
+
+    type: str | None = None
+    function: Named
+
+
+class FlatChoice(Named):
+    type: str | None = None
+
+
+def to_tools(
+    tools: list[Any] | None, choice: str | dict[str, Any] | None, parallel: bool | None, *, flat: bool = False
+) -> Tools | None:
+    """None where none are shown; `flat` is how Responses write them. Raises CallerError naming the field."""
+    required, named = _choice(choice, flat)
+    if not tools:
+        if required:
+            raise invalid("tool_choice", "needs `tools` to choose from")
+        return None
+    if len(tools) > MOST_FUNCTIONS:
+        raise invalid("tools", f"holds more than {MOST_FUNCTIONS} functions")
+    bodies = [_function(value, f"tools[{i}]", flat) for i, value in enumerate(tools)]
+    names = [body.name for body, _ in bodies]
+    if named is not None and named not in names:
+        raise invalid("tool_choice", "names none of the functions in `tools`")
+    for number, (body, at) in enumerate(bodies):
+        if body.name in names[:number]:
+            raise invalid(f"{at}.name", "names another function already")
+    if choice == "none":
+        return None
+    return Tools(
+        functions=tuple(_shown(body, at, required=required, named=named) for body, at in bodies),
+        required=required,
+        named=named,
+        parallel=parallel is not False,
+    )
+
+
+def refuse_functions(**said: Any) -> None:
+    """The older form, by name. Raises CallerError `unsupported_parameter`."""
+    for name, value in said.items():
+        if value is not None and value not in OLDER[name]:
+            message = f"`{name}` is the older form, which is not implemented; send `{NEWER[name]}`."
+            raise CallerError("unsupported_parameter", message, param=name)
+
+
+def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
+    """Whether one has to be called, and which."""
+    if isinstance(value, dict):
+        _check_type(value, "tool_choice")
+        if flat:
+            return True, read(FlatChoice, value, "tool_choice").name
+        return True, read(ChoiceBody, value, "tool_choice").function.name
+    if value is not None and value not in CHOICES:
+        raise invalid("tool_choice", "should be auto, none, required or a function")
+    return value == "required", None
+
+
+def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
+    """A function, and where it stands."""
+    _check_type(value, at)
+    body: FunctionBody = read(FlatTool, value, at) if flat else read(ToolBody, value, at).function
+    at = at if flat else f"{at}.function"
+    if not NAME.fullmatch(body.name):
+        raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
+    return body, at
+
+
+def _check_type(value: Any, at: str) -> None:
+    if isinstance(value, dict) and value.get("type") not in (None, "function"):
+        raise unsupported(render(["type"], at))
+
+
+def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
+    parameters = NOTHING if body.parameters is None else body.parameters
+    held = (required or bool(body.strict)) and named in (None, body.name)
+    return Function(
+        name=body.name,
+        description=body.description,
+        parameters=json.dumps(parameters, separators=(",", ":"), ensure_ascii=False),
+        held=to_schema(parameters, f"{at}.parameters") if held else None,
+    )

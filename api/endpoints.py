@@ -1,0 +1,112 @@
+"""A caller's endpoints and the log of what they are told; another caller's do not exist for them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from api.registration import checked_host
+from shared import ids
+from shared.endpoint import Change, Endpoint, Tried, new_secret
+from shared.errors import CallerError
+from shared.notice import Notice
+from shared.settings import Settings
+from shared.store import endpoints, notices
+from shared.store.script import AsyncStore
+
+T = TypeVar("T")
+
+
+class Endpoints:
+    """Knows nothing of HTTP. Whatever names an endpoint raises CallerError `webhook_not_found`."""
+
+    def __init__(self, settings: Settings, store: AsyncStore) -> None:
+        self._settings = settings
+        self._store = store
+
+    async def create(self, caller: str, new: Endpoint) -> tuple[Endpoint, str]:
+        """The endpoint and its secret, which nobody is told again.
+
+        Raises CallerError `invalid_webhook_url`, `too_many_webhooks`.
+        """
+        host, secret = checked_host(new.url, self._settings, "url"), new_secret()
+        made = await self._store.run(endpoints.create(caller, new, host, secret))
+        if made is None:
+            raise CallerError("too_many_webhooks", "You have as many webhooks as may be; delete one.")
+        return made, secret
+
+    async def list(self, caller: str) -> list[Endpoint]:
+        """Newest first."""
+        return await self._store.run(endpoints.endpoints(caller))
+
+    async def get(self, caller: str, id: str) -> Endpoint:
+        return _found(next((e for e in await self.list(caller) if e.id == id), None))
+
+    async def change(self, caller: str, id: str, to: Change) -> Endpoint:
+        """Raises CallerError `invalid_webhook_url`."""
+        if to.url is not None:
+            to = replace(to, host=checked_host(to.url, self._settings, "url"))
+        return _found(await self._store.run(endpoints.change(caller, id, to)))
+
+    async def rotate(self, caller: str, id: str, grace_s: int) -> tuple[Endpoint, str]:
+        """The endpoint and its new secret; the former one signs as well for `grace_s`."""
+        secret = new_secret()
+        return _found(await self._store.run(endpoints.rotate(caller, id, secret, grace_s))), secret
+
+    async def delete(self, caller: str, id: str) -> None:
+        _found(await self._store.run(endpoints.delete(caller, id)))
+
+    async def tries(self, caller: str, id: str) -> Sequence[Tried]:
+        """How its last calls went, newest first."""
+        return _found(await self._store.run(endpoints.tries(caller, id)))
+
+    async def test(self, caller: str, id: str) -> Notice:
+        """Tell it of nothing, now."""
+        data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
+        call = endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
+        return _found(await self._store.run(call))
+
+    async def replay(self, caller: str, id: str, event_id: str) -> Notice:
+        """Tell it an event of its caller again, or for the first time.
+
+        Raises CallerError `event_not_found`.
+        """
+        key = notices.key_of(event_id)
+        if key is None:
+            raise _no_event("event")
+        word, notice = await self._store.run(endpoints.replay(self._settings, caller, id, key))
+        if word == "expired":
+            raise _no_event("event")
+        return _found(notice)
+
+    async def events(
+        self, caller: str, *, after: str | None, types: Sequence[str], limit: int
+    ) -> tuple[Sequence[Notice], bool]:
+        """What is in the caller's log behind the event `after`, oldest first, and whether there is more.
+
+        Raises CallerError `event_not_found` where the log does not hold `after`, or no longer.
+        """
+        key = None if after is None else notices.key_of(after)
+        if key is None and after is not None:
+            raise _no_event("after")
+        found: list[Notice] = []
+        while len(found) <= limit:
+            call = notices.page(caller, after=key, types=types, limit=limit + 1 - len(found))
+            page = await self._store.run(call)
+            if page is None:
+                raise _no_event("after")
+            found += page.notices
+            key = page.next
+            if key is None:
+                break
+        return found[:limit], len(found) > limit
+
+
+def _found(reply: T | None) -> T:
+    if reply is None:
+        raise CallerError("webhook_not_found", "There is no such webhook.")
+    return reply
+
+
+def _no_event(param: str) -> CallerError:
+    return CallerError("event_not_found", "There is no such event, or it is no longer kept.", param=param)

@@ -1,0 +1,159 @@
+"""The files of one caller: uploaded, listed, read, deleted; another's do not exist for them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from api.callers import Caller
+from api.dialects.openai_files import from_fields, to_name
+from api.multipart import FILE, Form
+from api.storing import Storing
+from shared import ids
+from shared.blobs import BlobMissingError, Blobs, Staged
+from shared.errors import CallerError
+from shared.file import File, Purpose, Written
+from shared.pictures import inspect
+from shared.request import Image, Request
+from shared.settings import PictureSettings, Settings
+from shared.store import files
+from shared.store.room import Room
+from shared.store.script import AsyncStore
+
+T = TypeVar("T")
+
+
+class Files:
+    """Knows nothing of HTTP but the form that an upload is."""
+
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs) -> None:
+        self._settings = settings
+        self._store = store
+        self._blobs = blobs
+        self._storing = Storing(store, blobs)
+        self._room = Room(store, settings.redis.full_at)
+
+    async def create(self, caller: Caller, receive: Callable[[Form], Awaitable[None]]) -> File:
+        """Keep an upload, which `receive` reads into the form that it is given.
+
+        Raises CallerError (`invalid_request`, `unknown_field`, `unsupported_parameter`, `invalid_image`,
+        `payload_too_large`), Unavailable `store_unavailable`.
+        """
+        await self._room.check()
+        staged = await asyncio.to_thread(self._blobs.stage)
+        form = Form(staged, int(self._settings.api.file_limit_mb * 2**20))
+        try:
+            await receive(form)
+            return await self._kept(caller, form)
+        finally:
+            staged.discard()
+
+    async def get(self, caller: str, id: str, param: str | None = None) -> File:
+        """Raises CallerError `file_not_found` naming `param`."""
+        found = await self._store.run(files.file(caller, id))
+        if found is None:
+            raise CallerError("file_not_found", "There is no such file.", param=param)
+        return found
+
+    async def list(
+        self, caller: str, *, limit: int, after: str | None, oldest_first: bool, purpose: Purpose | None
+    ) -> tuple[list[File], bool]:
+        """A page by creation, and whether there is more. Raises CallerError `file_not_found`."""
+        found: list[File] = []
+        while len(found) <= limit:
+            page = await self._store.run(
+                files.files(caller, after=after, limit=limit + 1, oldest_first=oldest_first)
+            )
+            if page is None:
+                raise CallerError("file_not_found", "The cursor names no file of yours.", param="after")
+            found += [file for file in page if purpose in (None, file.purpose)]
+            if len(page) <= limit:
+                break
+            after = page[-1].id
+        return found[:limit], len(found) > limit
+
+    async def delete(self, caller: str, id: str) -> None:
+        """Raises CallerError `file_not_found`."""
+        orphans = await self._store.run(files.delete(caller, id))
+        if orphans is None:
+            raise CallerError("file_not_found", "There is no such file.")
+        for name in orphans:
+            await self._storing.forget(name)
+
+    async def content(self, caller: str, id: str) -> tuple[File, AsyncIterator[bytes]]:
+        """A file and its bytes, in pieces. Raises CallerError `file_not_found`."""
+        file = await self.get(caller, id)
+        return file, await self._found(self._blobs.stream(file.digest), None)
+
+    async def with_pictures(self, caller: str, request: Request) -> Request:
+        """The request with the bytes of the pictures that it names as files, as if they had come with it.
+
+        Raises CallerError (`file_not_found`, `payload_too_large`).
+        """
+        named = {image.file: image.param for image in request.images if image.file}
+        if not named:
+            return request
+        known = [(await self.get(caller, id, param), param) for id, param in named.items()]
+        _check_sizes(known, self._settings.pictures)
+        data = {
+            file.id: await self._found(asyncio.to_thread(self._blobs.read, file.digest), param)
+            for file, param in known
+        }
+        return request.with_images(
+            tuple(Image(data=data[i.file], param=i.param) if i.file else i for i in request.images)
+        )
+
+    async def _found(self, reading: Awaitable[T], param: str | None) -> T:
+        try:
+            return await reading
+        except BlobMissingError:
+            message = "The bytes of this file are no longer kept."
+            raise CallerError("file_not_found", message, param=param) from None
+
+    async def _kept(self, caller: Caller, form: Form) -> File:
+        said = from_fields(form.fields)
+        if form.filename is None:
+            raise CallerError("invalid_request", "`file` is required.", param=FILE)
+        if form.staged.size == 0:
+            raise CallerError("invalid_request", "`file` is empty.", param=FILE)
+        form.staged.close()
+        if said.purpose == "vision":
+            await asyncio.to_thread(_check_picture, form.staged, self._settings.pictures)
+        id = ids.file_id()
+        await self._storing.adopt(id, form.staged)
+        written = Written(
+            id=id,
+            name=to_name(form.filename),
+            purpose=said.purpose,
+            size=form.staged.size,
+            digest=form.staged.digest,
+            life_s=life_of(caller, said.life_s, self._settings),
+            holder=f"upload:{id}",
+        )
+        return await self._store.run(files.create(written, caller.id))
+
+
+def life_of(caller: Caller, said_s: int | None, settings: Settings) -> int:
+    """How long a file is kept: as was said, and no longer than the caller's key says of everything."""
+    if caller.retain_s is None:
+        return said_s or settings.retention.file_s
+    return min(said_s or caller.retain_s, caller.retain_s)
+
+
+def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> None:
+    """Before any is read into memory."""
+    for file, param in named:
+        _check_size(file.size, limits, param)
+    if sum(file.size for file, _ in named) > limits.max_mb_request * 2**20:
+        message = f"The pictures that a request names may have {limits.max_mb_request:g} MiB together."
+        raise CallerError("payload_too_large", message, param=named[-1][1])
+
+
+def _check_size(size: int, limits: PictureSettings, param: str) -> None:
+    if size > limits.max_mb * 2**20:
+        message = f"A picture may have at most {limits.max_mb:g} MiB."
+        raise CallerError("payload_too_large", message, param=param)
+
+
+def _check_picture(staged: Staged, limits: PictureSettings) -> None:
+    _check_size(staged.size, limits, FILE)
+    inspect(staged.path.read_bytes(), limits, FILE)

@@ -1,0 +1,51 @@
+"""Wrong API keys, counted by the address they come from: who tries many is made to wait.
+
+Kept in each process's memory: what matters is that no address has many looked up.
+"""
+
+import ipaddress
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+from shared.errors import Unavailable
+
+BURST = 60
+EACH_S = 1.0
+"""One wrong key a second, and so many at once."""
+
+MOST_ADDRESSES = 10_000
+"""Strangers must not fill the memory; all is forgotten when there are more."""
+
+
+class Guesses:
+    """An address has `BURST` tries, a wrong key costs one, and each second gives one back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # When each would have all of its tries again.
+        self._full_at: dict[str, float] = {}
+
+    def check(self, address: str) -> None:
+        """Raises Unavailable `rate_limited` where an address has no try left."""
+        over_s = self._full_at.get(_network(address), 0.0) - self._clock() - (BURST - 1) * EACH_S
+        if over_s > 0:
+            message = "Too many wrong API keys came from your address."
+            raise Unavailable("rate_limited", message, retry_after=over_s)
+
+    def wrong(self, address: str) -> None:
+        name = _network(address)
+        if name not in self._full_at and len(self._full_at) >= MOST_ADDRESSES:
+            self._full_at.clear()
+        self._full_at[name] = max(self._full_at.get(name, 0.0), self._clock()) + EACH_S
+
+
+@lru_cache(1024)
+def _network(address: str) -> str:
+    """One customer of an IPv6 provider has at least a /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+    return str(mapped if mapped.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,72 @@
+"""Without API keys: does a request come from this machine, and not from a web page in a browser here?
+
+A browser's address is this machine's, whoever wrote the page. What a page cannot forge is `Host`, which is
+the page's own name also where that name was pointed at this machine (DNS rebinding), `Origin`, and
+`Sec-Fetch-Site`, which goes with what a page embeds as well. Other clients send neither of the last two.
+"""
+
+import ipaddress
+from collections.abc import Container, Mapping
+from functools import lru_cache
+
+from starlette.types import Scope
+
+from shared.errors import CallerError
+
+# What a proxy on this machine forwards does not come from this machine.
+_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+_OTHER_PAGES = (b"cross-site", b"same-site")
+
+
+def check_local(scope: Scope, origins: Container[str]) -> None:
+    """`origins` are those of web pages that may call.
+
+    Raises CallerError `local_only`, `foreign_host`, `foreign_origin`.
+    """
+    # Of a header that comes twice one is looked at: browsers send each of these once.
+    headers: Mapping[bytes, bytes] = dict(scope["headers"])
+    if not _is_here(scope, headers):
+        message = (
+            "This service has no API keys and answers its own machine only. Set SIGHTLINE_API__ADMIN_KEY "
+            "to turn keys on, or SIGHTLINE_API__OPEN=true to answer everybody."
+        )
+        raise CallerError("local_only", message)
+    host = headers.get(b"host")
+    if host is not None and not is_loopback_host(host):
+        message = "Without API keys this service is called as localhost or 127.0.0.1, not by another name."
+        raise CallerError("foreign_host", message)
+    if _is_foreign_page(headers, f"{scope['scheme']}://".encode() + (host or b""), origins):
+        message = "Without API keys a web page may call only where SIGHTLINE_API__CORS_ORIGINS names it."
+        raise CallerError("foreign_origin", message)
+
+
+@lru_cache(256)
+def is_loopback_host(host: bytes) -> bool:
+    """Whether a `Host` can only mean this machine; no browser asks a name server for `localhost`."""
+    text = host.decode("latin-1").lower()
+    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+    return name.removesuffix(".") == "localhost" or _is_loopback(name)
+
+
+def _is_here(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    if scope.get("client") is None or any(name in headers for name in _FORWARDED):
+        return False
+    return _is_loopback(scope["client"][0])
+
+
+@lru_cache(256)
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _is_foreign_page(headers: Mapping[bytes, bytes], own: bytes, origins: Container[str]) -> bool:
+    origin = headers.get(b"origin")
+    if origin is not None:
+        return origin.lower() != own.lower() and origin.decode("latin-1").lower() not in origins
+    # A link that was followed shows its answer to the person alone.
+    followed = headers.get(b"sec-fetch-mode") == b"navigate"
+    return headers.get(b"sec-fetch-site") in _OTHER_PAGES and not followed

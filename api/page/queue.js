@@ -1,0 +1,56 @@
+// What waits and who works, model by model.
+
+import { $, make, seconds } from "./dom.js";
+import { call } from "./wire.js";
+
+const CLASSES = ["interactive", "normal", "batch"];
+
+export async function refresh() {
+  const { data } = await call("v1/admin/fleet");
+  $("queue").replaceChildren(...data.models.map(model));
+  return data;
+}
+
+function model(it) {
+  const state = it.paused ? "paused" : it.state;
+  const most = Math.max(10, ...CLASSES.map((name) => it.queued[name]));
+  return make(
+    "div",
+    { class: "model" },
+    make("h3", {}, it.model, " ", make("span", { class: `badge ${state}` }, state.replace("_", " "))),
+    ...CLASSES.map((name) => bar(name, it.queued[name], most)),
+    bar("running", it.running, Math.max(1, it.workers.reduce((sum, w) => sum + w.rows, 0))),
+    make("p", { class: "faint" }, line(it)),
+    it.workers.length ? workers(it.workers) : null,
+  );
+}
+
+function bar(name, value, most) {
+  return make("div", { class: "bar" }, make("span", {}, name), make("meter", { min: 0, max: most, value, "aria-label": name }), make("b", {}, String(value)));
+}
+
+function line(it) {
+  return [
+    it.oldest_queued_s === null ? "nobody waits" : `the oldest waits ${seconds(it.oldest_queued_s)}`,
+    it.engine && `${it.engine} engine`,
+    it.reused && `${it.reused.cached_tokens} prompt tokens known before`,
+    it.reason,
+  ].filter(Boolean).join(" · ");
+}
+
+function workers(all) {
+  const head = ["worker", "state", "rows", "memory", "host"];
+  const rows = all.map((w) => [
+    w.id.slice(0, 13), w.state, `${w.busy}/${w.rows}`, `${Math.round(w.memory / 2 ** 20)} MB`, w.host,
+  ]);
+  return make(
+    "div",
+    { class: "scroll" },
+    make(
+      "table",
+      {},
+      make("thead", {}, make("tr", {}, ...head.map((name) => make("th", {}, name)))),
+      make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))))),
+    ),
+  );
+}

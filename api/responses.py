@@ -1,0 +1,152 @@
+"""Answering as OpenAI's Responses: whole, as a stream, or in the background."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+
+from api import strict_json
+from api.answering import answer, forget_behind, may_leave, result_of, submit
+from api.body import read_body, translated
+from api.context import ProcessContext, context_of
+from api.dialects.openai_responses import Call, from_response
+from api.dialects.response_events import Story, Told
+from api.dialects.response_items import continued
+from api.dialects.response_object import Kept, Outline, job_of, to_response
+from api.following import follow, follow_answer
+from api.preferences import terms as terms_of
+from api.preferences import waits_for_model
+from api.sse import EventStream, block, comment
+from api.submission import Terms
+from shared.errors import CallerError
+from shared.job import Event, JobView
+from shared.request import Request as Question
+
+NOTHING_SEEN = -1
+"""Numbers of events begin with 0."""
+
+
+async def respond(request: Request) -> Response:
+    """Answer a call; one in the background at once, whatever its model's state."""
+    context = context_of(request)
+    body = await read_body(request, context.settings.api)
+    call = await translated(body, lambda raw: from_response(strict_json.parse(raw)))
+    terms = _terms(request, body, call)
+    question = await _question(context, call, terms)
+    view = await submit(request, context, question, terms)
+    # The answer may take minutes.
+    del body
+    call, question = replace(call, request=call.request.without_bytes()), question.without_bytes()
+    kept = Kept(view, question, call.outline)
+    if call.outline.background:
+        return replay(request, kept, NOTHING_SEEN) if call.stream else written(kept)
+    if call.stream:
+        left = partial(context.leaving.left, view) if may_leave(terms) else None
+        blocks = _blocks(request, kept, follow_answer(request, context, view, terms), holds=True)
+        return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
+    return written(replace(kept, view=await answer(request, context, view, terms)))
+
+
+async def found(context: ProcessContext, caller: str, response: str, param: str | None = None) -> Kept:
+    """A response of this caller. Raises CallerError `response_not_found`, `result_expired`."""
+    view = await context.jobs.response(caller, job_of(response), param)
+    question = await context.jobs.question_of(view, param)
+    return Kept(view, question, Outline.model_validate_json(view.response or "{}"))
+
+
+def written(kept: Kept) -> Response:
+    return Response(to_json(to_response(kept)), media_type="application/json")
+
+
+def replay(request: Request, kept: Kept, after: int) -> EventStream:
+    """The response's events behind number `after`, to the last one."""
+    context = context_of(request)
+    blocks = _blocks(request, kept, follow(request, context, kept.view), after)
+    return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
+
+
+def _terms(request: Request, body: bytes, call: Call) -> Terms:
+    return replace(
+        terms_of(request, body),
+        metadata=call.metadata,
+        stored=call.stored,
+        priority=call.priority,
+        response=call.outline.model_dump_json(exclude_defaults=True),
+        must_be_ready=not (call.outline.background or waits_for_model(request)),
+        quiet=not call.outline.background,
+    )
+
+
+async def _question(context: ProcessContext, call: Call, terms: Terms) -> Question:
+    """What is asked, behind the earlier conversation where there is one.
+
+    Raises CallerError `model_not_found`, and `response_not_found`, `job_not_ended`, `result_expired`,
+    `invalid_request` of the response that it goes on from.
+    """
+    model = context.models.resolve(call.request.model)
+    question = call.request.model_copy(update={"model": model.id})
+    # What was answered under an Idempotency-Key is answered again, whatever became of the earlier response.
+    if call.outline.previous is None or await context.submission.repeats(terms):
+        return question
+    param = "previous_response_id"
+    earlier = await found(context, terms.caller, call.outline.previous, param)
+    if not earlier.view.stored:
+        raise CallerError("response_not_found", "The response to go on from was not stored.", param=param)
+    if not earlier.view.ended:
+        raise CallerError("job_not_ended", "The response to go on from has not ended yet.", param=param)
+    if earlier.view.result is None:
+        raise CallerError("invalid_request", "The response to go on from has no answer.", param=param)
+    return continued(question, call.outline, earlier, earlier.view.result)
+
+
+async def _blocks(
+    request: Request,
+    kept: Kept,
+    events: AsyncGenerator[Event | str],
+    after: int = NOTHING_SEEN,
+    *,
+    holds: bool = False,
+) -> AsyncGenerator[bytes]:
+    """The story behind number `after`.
+
+    With `holds` it begins with the first text: until then an error has its own status. Raises
+    CallerError `stream_rewound` where the store knows less than the reader has seen.
+    """
+    story = Story(kept)
+    told = story.opening()
+    if not holds and (part := _written(told, after)):
+        yield part
+    async with aclosing(events) as heard:
+        async for event in heard:
+            if isinstance(event, str):
+                yield comment(event)
+                continue
+            ended = await _ended(request, kept.view) if event.last else None
+            told = [*(told if holds else ()), *_retold(story, event, ended, silent=holds)]
+            if event.id >= kept.view.last_event and story.told <= after:
+                raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
+            holds = holds and event.type != "text" and not event.last
+            if not holds and (part := _written(told, after)):
+                yield part
+
+
+async def _ended(request: Request, view: JobView) -> JobView:
+    ended = await context_of(request).jobs.get(view.caller, view.id)
+    forget_behind(request, ended)
+    return ended
+
+
+def _retold(story: Story, event: Event, ended: JobView | None, *, silent: bool) -> list[Told]:
+    """Raises the error of a job that ended without an answer, where nothing was told before."""
+    if ended is None:
+        return story.of(event)
+    if silent:
+        result_of(ended)
+    return story.ending(ended)
+
+
+def _written(told: list[Told], after: int) -> bytes:
+    return b"".join(block(to_json(t), event=t["type"]) for t in told if t["sequence_number"] > after)

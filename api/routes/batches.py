@@ -1,0 +1,72 @@
+"""OpenAI's batches: a file of requests, computed when there is room, answered as a file."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api import strict_json
+from api.batches.doors import DOORS
+from api.body import read_body
+from api.callers import caller_of
+from api.context import context_of
+from api.description.answers import BATCH, BATCH_LIST
+from api.description.batch_examples import BATCH as EXAMPLE
+from api.description.parameters import BATCH_PAGE
+from api.description.responses import refusals
+from api.dialects.openai_batches import BatchBody, from_batch, to_batch
+from api.dialects.openai_files import to_page
+from api.openapi import describe
+from api.plain_route import PlainRoute
+from api.preferences import integer
+
+PAGE_LIMIT = 100
+
+router = APIRouter(
+    route_class=PlainRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
+)
+
+
+@router.post(
+    "",
+    summary="Compute a file's requests within a day.",
+    responses=refusals("OpenAIError", 400, 404, 408, 413) | {200: BATCH},
+    openapi_extra=describe(BatchBody, example=EXAMPLE),
+)
+async def create_batch(request: Request) -> Response:
+    context = context_of(request)
+    body = strict_json.parse(await read_body(request, context.settings.api))
+    return _json(to_batch(await context.batches.create(caller_of(request), from_batch(body, tuple(DOORS)))))
+
+
+@router.get(
+    "",
+    summary="List batches, newest first.",
+    responses=refusals("OpenAIError", 400, 404) | {200: BATCH_LIST},
+    openapi_extra=describe(None, *BATCH_PAGE),
+)
+async def list_batches(request: Request) -> Response:
+    query = request.query_params
+    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    rows, has_more = await context_of(request).batches.list(
+        caller_of(request).id, limit=max(limit, 1), after=query.get("after")
+    )
+    return _json(to_page([to_batch(row) for row in rows], has_more))
+
+
+@router.get("/{id}", summary="One batch.", responses=refusals("OpenAIError", 404) | {200: BATCH})
+async def get_batch(request: Request, id: str) -> Response:
+    return _json(to_batch(await context_of(request).batches.get(caller_of(request).id, id)))
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Take no more lines of a batch; what was done is kept. Harmless twice and after its end.",
+    responses=refusals("OpenAIError", 404) | {200: BATCH},
+)
+async def cancel_batch(request: Request, id: str) -> Response:
+    return _json(to_batch(await context_of(request).batches.cancel(caller_of(request).id, id)))
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(to_json(body), media_type="application/json")

@@ -1,0 +1,151 @@
+"""OpenAI's Responses: asked, read, followed, cancelled, deleted, and what they were asked."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.answering import note
+from api.callers import caller_of
+from api.context import context_of
+from api.description.answers import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED
+from api.description.parameters import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS
+from api.description.response_examples import RESPONSE as EXAMPLE
+from api.description.responses import refusals
+from api.dialects.openai_responses import INCLUDABLE, PICTURES, ResponseBody
+from api.dialects.response_items import Item, numbered, page, to_item_list
+from api.dialects.response_object import Kept, job_of, to_deleted
+from api.openapi import describe
+from api.plain_route import PlainRoute
+from api.preferences import integer
+from api.responses import NOTHING_SEEN, found, replay, respond, written
+from shared.errors import CallerError
+from shared.request import Image
+
+router = APIRouter(
+    route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
+)
+
+PAGE_LIMIT = 100
+_TRUE, _FALSE = ("true", "True", "1"), ("false", "False", "0")
+
+
+@router.post(
+    "",
+    summary="Ask for a response: whole, as a stream, or in the background.",
+    responses=refusals("OpenAIError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 504)
+    | {200: RESPONSE_STREAMED},
+    openapi_extra=describe(ResponseBody, *SYNCHRONOUS, example=EXAMPLE),
+)
+async def create_response(request: Request) -> Response:
+    return await respond(request)
+
+
+@router.get(
+    "/{id}",
+    summary="One response; with ?stream=true its events, from any number on.",
+    responses=refusals("OpenAIError", 400, 404, 410) | {200: RESPONSE_STREAMED},
+    openapi_extra=describe(None, *RETRIEVAL),
+)
+async def get_response(request: Request, id: str) -> Response:
+    query = request.query_params
+    _include(request)
+    streams = _flag(request, "stream")
+    _flag(request, "include_obfuscation")
+    if "starting_after" in query and not streams:
+        raise CallerError("invalid_request", "starting_after needs stream=true.", param="starting_after")
+    after = NOTHING_SEEN
+    if "starting_after" in query:
+        after = integer("starting_after", query["starting_after"], largest=2**53)
+    kept = await _found(request, id)
+    note(request, kept.view)
+    return replay(request, kept, after) if streams else written(kept)
+
+
+@router.delete(
+    "/{id}",
+    summary="Cancel a response if need be and forget it.",
+    responses=refusals("OpenAIError", 404) | {200: RESPONSE_GONE},
+)
+async def delete_response(request: Request, id: str) -> Response:
+    jobs, caller = context_of(request).jobs, caller_of(request).id
+    view = await jobs.response(caller, job_of(id))
+    await jobs.purge(caller, view.id)
+    return _json(to_deleted(id))
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel a response in the background; harmless twice and after its end.",
+    responses=refusals("OpenAIError", 400, 404, 410) | {200: RESPONSE},
+)
+async def cancel_response(request: Request, id: str) -> Response:
+    kept = await _found(request, id)
+    if not kept.outline.background:
+        message = "Only a response in the background is cancelled; any other ends when its call is hung up."
+        raise CallerError("invalid_request", message)
+    view = await context_of(request).jobs.cancel(kept.view.caller, kept.view.id)
+    note(request, view)
+    return written(replace(kept, view=view))
+
+
+@router.get(
+    "/{id}/input_items",
+    summary="What a response was asked, earlier turns among it, newest first.",
+    responses=refusals("OpenAIError", 400, 404, 410, 413) | {200: RESPONSE_INPUT},
+    openapi_extra=describe(None, *INPUT_PAGE),
+)
+async def list_input_items(request: Request, id: str) -> Response:
+    query = request.query_params
+    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise CallerError("invalid_request", "order is asc or desc.", param="order")
+    included = _include(request)
+    kept = await _found(request, id)
+    items, more = page(
+        numbered(kept), limit=max(limit, 1), after=query.get("after"), ascending=order == "asc"
+    )
+    pictures = await _pictures(request, items) if PICTURES in included else {}
+    return _json(to_item_list(items, more, pictures))
+
+
+async def _pictures(request: Request, items: list[Item]) -> dict[str, str]:
+    """The addresses of the items' pictures, by digest. Raises CallerError `payload_too_large`."""
+    context = context_of(request)
+    limit_mb = context.settings.pictures.max_mb_request
+    found: dict[str, str] = {}
+    parts = (part for item in items for part in item.turn.parts)
+    for digest in {part.digest for part in parts if isinstance(part, Image) and part.digest}:
+        found[digest] = await context.jobs.picture(digest)
+        if sum(map(len, found.values())) > limit_mb * 2**20:
+            message = f"The pictures of this page are larger than {limit_mb:g} MiB; ask for fewer items."
+            raise CallerError("payload_too_large", message, param="limit")
+    return found
+
+
+async def _found(request: Request, id: str) -> Kept:
+    return await found(context_of(request), caller_of(request).id, id)
+
+
+def _include(request: Request) -> list[str]:
+    """What OpenAI's clients write `include[]`. Raises CallerError for what cannot be included."""
+    query = request.query_params
+    said = query.getlist("include") + query.getlist("include[]")
+    for place, name in enumerate(said):
+        if name not in INCLUDABLE:
+            allowed = ", ".join(INCLUDABLE)
+            raise CallerError("invalid_request", f"include takes {allowed}.", param=f"include[{place}]")
+    return said
+
+
+def _flag(request: Request, name: str) -> bool:
+    said = request.query_params.get(name, "false")
+    if said not in (*_TRUE, *_FALSE):
+        raise CallerError("invalid_request", f"{name} is true or false.", param=name)
+    return said in _TRUE
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(to_json(body), media_type="application/json")

@@ -1,0 +1,163 @@
+"""Endpoints that are told of whatever ends, and the log of that."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api import strict_json
+from api.body import read_body
+from api.callers import caller_of
+from api.context import context_of
+from api.description import webhook_examples as examples
+from api.description.answers import (
+    ENDPOINT,
+    ENDPOINT_GONE,
+    ENDPOINT_LIST,
+    EVENT_LIST,
+    NEW_ENDPOINT,
+    SENT,
+    TRY_LIST,
+)
+from api.description.examples import ROTATION
+from api.description.parameters import LOG
+from api.description.responses import refusals
+from api.dialects.endpoints import (
+    EndpointBody,
+    EndpointChange,
+    from_change,
+    from_endpoint,
+    from_types,
+    to_endpoint,
+    to_event,
+    to_page,
+    to_try,
+)
+from api.dialects.keys import RotationBody, from_rotation
+from api.openapi import describe
+from api.plain_route import PlainRoute
+from api.preferences import integer
+from shared import ids
+
+PAGE_LIMIT = 100
+
+router = APIRouter(
+    route_class=PlainRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
+)
+
+
+@router.post(
+    "/webhooks",
+    status_code=201,
+    summary="Have a URL told of all that ends; its secret is shown now and never again.",
+    responses=refusals("Problem", 400, 409) | {201: NEW_ENDPOINT},
+    openapi_extra=describe(EndpointBody, example=examples.ENDPOINT),
+)
+async def create_webhook(request: Request) -> Response:
+    context = context_of(request)
+    body = strict_json.parse(await read_body(request, context.settings.api))
+    endpoint, secret = await context.endpoints.create(
+        caller_of(request).id, from_endpoint(body, ids.endpoint_id())
+    )
+    return _json(to_endpoint(endpoint, secret), 201)
+
+
+@router.get("/webhooks", summary="List the webhooks, newest first.", responses={200: ENDPOINT_LIST})
+async def list_webhooks(request: Request) -> Response:
+    found = await context_of(request).endpoints.list(caller_of(request).id)
+    return _json(to_page([to_endpoint(endpoint) for endpoint in found]))
+
+
+@router.get("/webhooks/{id}", summary="One webhook.", responses=refusals("Problem", 404) | {200: ENDPOINT})
+async def get_webhook(request: Request, id: str) -> Response:
+    return _json(to_endpoint(await context_of(request).endpoints.get(caller_of(request).id, id)))
+
+
+@router.patch(
+    "/webhooks/{id}",
+    summary="Change a webhook, or turn it off and on again.",
+    responses=refusals("Problem", 400, 404) | {200: ENDPOINT},
+    openapi_extra=describe(EndpointChange, example=examples.ENDPOINT_CHANGE),
+)
+async def change_webhook(request: Request, id: str) -> Response:
+    context = context_of(request)
+    change = from_change(strict_json.parse(await read_body(request, context.settings.api)))
+    return _json(to_endpoint(await context.endpoints.change(caller_of(request).id, id, change)))
+
+
+@router.delete(
+    "/webhooks/{id}",
+    status_code=204,
+    summary="Forget a webhook.",
+    responses=refusals("Problem", 404) | {204: ENDPOINT_GONE},
+)
+async def delete_webhook(request: Request, id: str) -> Response:
+    await context_of(request).endpoints.delete(caller_of(request).id, id)
+    return Response(status_code=204)
+
+
+@router.post(
+    "/webhooks/{id}/rotate",
+    summary="Give a webhook a new secret; the former one signs as well for `grace_s`.",
+    responses=refusals("Problem", 400, 404) | {200: NEW_ENDPOINT},
+    openapi_extra=describe(RotationBody, example=ROTATION),
+)
+async def rotate_webhook(request: Request, id: str) -> Response:
+    context = context_of(request)
+    body = await read_body(request, context.settings.api)
+    grace_s = from_rotation(strict_json.parse(body or b"{}"))
+    return _json(to_endpoint(*await context.endpoints.rotate(caller_of(request).id, id, grace_s)))
+
+
+@router.post(
+    "/webhooks/{id}/test",
+    status_code=202,
+    summary="Send an event `webhook.test` now, also to a webhook that is off.",
+    responses=refusals("Problem", 404) | {202: SENT},
+)
+async def test_webhook(request: Request, id: str) -> Response:
+    sent = await context_of(request).endpoints.test(caller_of(request).id, id)
+    return _json(to_event(sent), 202)
+
+
+@router.get(
+    "/webhooks/{id}/deliveries",
+    summary="How the last 200 calls went, newest first.",
+    responses=refusals("Problem", 404) | {200: TRY_LIST},
+)
+async def list_deliveries(request: Request, id: str) -> Response:
+    tries = await context_of(request).endpoints.tries(caller_of(request).id, id)
+    return _json({"object": "list", "data": [to_try(tried) for tried in tries], "has_more": False})
+
+
+@router.post(
+    "/webhooks/{id}/deliveries/{event}/replay",
+    status_code=202,
+    summary="Send an event again now, or one that it was never told, also to a webhook that is off.",
+    responses=refusals("Problem", 404) | {202: SENT},
+)
+async def replay_event(request: Request, id: str, event: str) -> Response:
+    sent = await context_of(request).endpoints.replay(caller_of(request).id, id, event)
+    return _json(to_event(sent), 202)
+
+
+@router.get(
+    "/events",
+    summary="What has ended, oldest first, as webhooks are told it.",
+    responses=refusals("Problem", 400, 404) | {200: EVENT_LIST},
+    openapi_extra=describe(None, *LOG),
+)
+async def list_events(request: Request) -> Response:
+    query = request.query_params
+    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    found, has_more = await context_of(request).endpoints.events(
+        caller_of(request).id,
+        after=query.get("after"),
+        types=from_types(query.get("types")),
+        limit=max(limit, 1),
+    )
+    return _json(to_page([to_event(notice) for notice in found], has_more=has_more))
+
+
+def _json(body: dict[str, Any], status: int = 200) -> Response:
+    return Response(to_json(body), status, media_type="application/json")

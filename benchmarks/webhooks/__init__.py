@@ -1,0 +1,1 @@
+"""Webhooks under fire: receivers that fail, hang, restart or want no more, and couriers that are killed."""

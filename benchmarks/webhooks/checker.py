@@ -1,0 +1,104 @@
+"""What became of every call that had to be made: taken, refused for good, given up and logged, or lost."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from benchmarks.webhooks.receivers import HOSTS, Received
+from shared.webhooks import key_of, signature
+
+OWN, ALL = HOSTS
+"""Jobs' own webhooks are called at one address, the caller's endpoint at the other."""
+GIVEN_UP = re.compile(r"(job_[0-9a-f]+): the webhook at ([0-9.]+) is given up")
+
+
+@dataclass(frozen=True)
+class Told:
+    """A job that ended, with the behaviour of its own receiver; `delivered` is what its record says."""
+
+    id: str
+    behaviour: str
+    delivered: bool
+
+    @property
+    def message(self) -> str:
+        return f"msg_{self.id.removeprefix('job_')}_ended"
+
+
+@dataclass
+class Verdict:
+    """`lost` and what else must not be, the other counts, and a line for each finding."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    findings: list[str] = field(default_factory=list)
+
+    def find(self, what: str, line: str) -> None:
+        self.counts[what] += 1
+        self.findings.append(f"{what}: {line}")
+
+
+def given_up(lines: Iterable[str]) -> set[tuple[str, str]]:
+    """Jobs and addresses that the couriers' logs name."""
+    return {(found[1], found[2]) for line in lines if (found := GIVEN_UP.search(line))}
+
+
+def judge(
+    jobs: Sequence[Told],
+    calls: Sequence[Received],
+    exhausted: set[tuple[str, str]],
+    events: Sequence[str],
+    secrets: dict[str, str],
+) -> Verdict:
+    """`events` are the ids in the caller's log, `secrets` those that sign, by address."""
+    verdict = Verdict()
+    by_id: dict[str, list[Received]] = {}
+    for call in calls:
+        by_id.setdefault(call.id, []).append(call)
+        if not _is_signed(call, secrets[call.host]):
+            verdict.find("forged", call.id)
+    for job in jobs:
+        own = by_id.pop(job.message, [])
+        for host in HOSTS:
+            _judge_call(verdict, job, host, [call for call in own if call.host == host], exhausted)
+        if len({call.body for call in own}) > 1:
+            verdict.find("torn", job.id)
+    for message in by_id:
+        verdict.find("unasked", message)
+    missing = Counter(job.message for job in jobs)
+    missing.subtract(events)
+    for message, count in missing.items():
+        if count:
+            verdict.find("misreported", f"{message} stands {1 - count} times in the log of events")
+    return verdict
+
+
+def _judge_call(
+    verdict: Verdict, job: Told, host: str, calls: Sequence[Received], exhausted: set[tuple[str, str]]
+) -> None:
+    """One call that had to be made: all its tries."""
+    statuses = Counter(call.status for call in calls)
+    verdict.counts["calls"] += 1
+    verdict.counts["tries"] += len(calls)
+    verdict.counts["repeats"] += max(statuses[204] - 1, 0)
+    if statuses[204]:
+        verdict.counts["taken"] += 1
+    elif statuses[410]:
+        verdict.counts["refused"] += 1
+    elif (job.id, host) in exhausted:
+        verdict.counts["given_up"] += 1
+    else:
+        verdict.find("lost", f"{job.id} at {host}: {dict(statuses)}")
+    # Where an answer did not arrive it may be given up though the receiver took it.
+    if host == OWN and bool(statuses[204]) != job.delivered and (job.id, host) not in exhausted:
+        verdict.find("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
+
+
+def _is_signed(call: Received, secret: str) -> bool:
+    expected = signature(key_of(secret), call.id, call.timestamp, call.body.encode())
+    return expected in call.signatures and json.loads(call.body)["data"]["id"] in _job(call.id)
+
+
+def _job(message: str) -> str:
+    return f"job_{message.removeprefix('msg_').removesuffix('_ended')}"

@@ -1,0 +1,138 @@
+"""A batch as its caller sees it: a file of requests that are computed as ordinary jobs.
+
+validating ──► in_progress ──► finalizing ──► completed | expired
+    │  │            │
+    │  └► cancelling ◄┘ ──► cancelled
+    └► failed
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.result import JobError, Result
+
+Stage = Literal[
+    "validating", "in_progress", "finalizing", "cancelling", "completed", "failed", "expired", "cancelled"
+]
+MOST_LINES = 50_000
+WINDOW_S = 86_400
+"""`completion_window`: the only one there is is 24h."""
+
+
+@dataclass(frozen=True)
+class LineProblem:
+    """What is wrong with a line (counted from 1), or with the whole file (None)."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of all answers together."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Its record; times in Unix ms. `stages_ms` says when it came to each stage behind the first.
+
+    `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
+    `row` that line's number, `last` the byte behind the last line of the file. `late` of the `failed` lines
+    were not done when the window closed. `max_queued` and `retain_s` are what the key that made it says of
+    its caller's line, and of how long the caller's things are kept; `wrote_ms` is when lines were written
+    down last.
+    """
+
+    id: str
+    caller: str
+    stage: Stage
+    file: str
+    digest: str
+    endpoint: str
+    created_ms: int
+    expires_ms: int
+    life_s: int
+    metadata: dict[str, str]
+    stages_ms: dict[str, int]
+    max_queued: int | None = None
+    retain_s: int | None = None
+    at: int = 0
+    row: int = 0
+    last: int | None = None
+    total: int | None = None
+    completed: int = 0
+    failed: int = 0
+    late: int = 0
+    wrote_ms: int | None = None
+    tokens: Tokens = Tokens()
+    errors: tuple[LineProblem, ...] = ()
+    output: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line's place in its batch: its number from 1, the bytes it begins `at` and ends `behind`."""
+
+    batch: str
+    number: int
+    at: int
+    behind: int
+    custom_id: str
+
+
+@dataclass(frozen=True)
+class LineAnswer:
+    """How a line went. Without a `job` it was refused as it was taken.
+
+    It stands in the file's bytes from `at` to `behind`. Times in Unix ms.
+    """
+
+    number: int
+    custom_id: str | None
+    status: Literal["succeeded", "failed", "cancelled", "refused"]
+    job: str | None = None
+    model: str = ""
+    created_ms: int = 0
+    ended_ms: int = 0
+    at: int = 0
+    behind: int = 0
+    result: Result | None = None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True)
+class Wrote:
+    """Lines that were written down in one step, and the digests of what was written of them."""
+
+    numbers: tuple[int, ...]
+    completed: int
+    failed: int
+    late: int
+    tokens: Tokens
+    good: str | None = None
+    bad: str | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A batch that this process works on now, under `token`.
+
+    `doubles` are numbers of lines to come whose custom_id stands in an earlier one, `under_way` how many
+    lines were taken and not written down, `answered` how many of these have ended, `room` how many more may
+    be taken now.
+    """
+
+    batch: Batch
+    token: str
+    doubles: frozenset[int]
+    under_way: int
+    answered: int
+    room: int
+    now_ms: int

@@ -1,0 +1,87 @@
+"""A call as a model wrote it, and what every form of it has in common."""
+
+import json
+import re
+from typing import Any, NamedTuple, NoReturn
+
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+class Called(NamedTuple):
+    """`arguments` is a JSON object as text."""
+
+    name: str
+    arguments: str
+
+
+class NoCallError(ValueError):
+    """The text is no call in this form, whatever may come."""
+
+
+def called(value: Any, name: str, arguments: str) -> Called:
+    """A call from an object with these two keys. Raises NoCallError."""
+    if not isinstance(value, dict):
+        raise NoCallError
+    return made(value.get(name), value.get(arguments, {}))
+
+
+def made(name: Any, arguments: Any) -> Called:
+    """Raises NoCallError for what is no name or no object; some models write the object as a text."""
+    if isinstance(arguments, str):
+        arguments = parsed(arguments)
+    if not isinstance(name, str) or not NAME.fullmatch(name) or not isinstance(arguments, dict):
+        raise NoCallError
+    return Called(name, _written(arguments))
+
+
+def parsed(text: str) -> Any:
+    """Raises NoCallError for what is no JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise NoCallError from None
+
+
+def ends_in_text(text: str) -> bool:
+    """Whether it is JSON that breaks off inside of a text."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string")
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
+def first(text: str, at: int) -> tuple[Any, int] | None:
+    """The JSON value at a place, and its end; None where it is no whole one."""
+    try:
+        return _DECODER.raw_decode(text, at)
+    except (ValueError, RecursionError):
+        return None
+
+
+def after_blanks(text: str, at: int) -> int:
+    """Where the next character is that is no blank."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+def _written(arguments: dict[str, Any]) -> str:
+    """As readable as UTF-8 allows: a half of a surrogate pair has to stay an escape."""
+    try:
+        text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(arguments)
+    except ValueError:
+        raise NoCallError from None
+    return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)

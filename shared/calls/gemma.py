@@ -1,0 +1,117 @@
+"""Gemma's form: `<|tool_call>call:name{key:value,…}<tool_call|>`, with marks of its own around texts."""
+
+import re
+from typing import Any
+
+from shared.calls.called import NoCallError, after_blanks, first, made
+from shared.calls.form import Form, Whole
+
+QUOTE = '<|"|>'
+_NAME = re.compile(r"\s*call:([\w-]+)\s*")
+_BARE = re.compile(r"[^,:{}\[\]]*")
+_KEY = re.compile(r"[^:{}\[\],]+")
+DEEPEST = 64
+
+
+class Gemma(Form):
+    """Keys are bare, texts are quoted by a mark, and all else is as in JSON."""
+
+    opening = "<|tool_call>"
+    closing = "<tool_call|>"
+
+    def read(self, text: str, *, last: bool) -> Whole | None:
+        end = _outside(text, self.closing)
+        if end < 0 and not last:
+            return None
+        inside = text[len(self.opening) : end if end >= 0 else len(text)]
+        name = _NAME.match(inside)
+        if name is None:
+            raise NoCallError
+        arguments, behind = _value(inside, name.end(), 0)
+        if after_blanks(inside, behind) != len(inside):
+            raise NoCallError
+        return [made(name[1], arguments)], len(text) if end < 0 else end + len(self.closing)
+
+
+def _outside(text: str, mark: str) -> int:
+    """Where the mark stands in no quoted text; -1 where it does not."""
+    at = 0
+    while (end := text.find(mark, at)) >= 0:
+        if text.count(QUOTE, 0, end) % 2 == 0:
+            return end
+        at = end + 1
+    return -1
+
+
+def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
+    """The value at a place, and its end. Raises NoCallError."""
+    if depth > DEEPEST:
+        raise NoCallError
+    at = after_blanks(text, at)
+    if text.startswith(QUOTE, at):
+        return _text(text, at)
+    if text.startswith("{", at):
+        return _object(text, at + 1, depth)
+    if text.startswith("[", at):
+        return _list(text, at + 1, depth)
+    if (found := first(text, at)) is not None:
+        return found
+    bare = _BARE.match(text, at)
+    if bare is None or not bare[0].strip():
+        raise NoCallError
+    # A text that lost its marks.
+    return bare[0].strip(), bare.end()
+
+
+def _text(text: str, at: int) -> tuple[str, int]:
+    begin = at + len(QUOTE)
+    end = text.find(QUOTE, begin)
+    if end < 0:
+        raise NoCallError
+    return text[begin:end], end + len(QUOTE)
+
+
+def _object(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
+    found: dict[str, Any] = {}
+    while (at := after_blanks(text, at)) < len(text):
+        if text[at] == "}":
+            return found, at + 1
+        key, at = _key(text, at)
+        found[key], at = _value(text, at, depth + 1)
+        at = _next(text, at, "}")
+    raise NoCallError
+
+
+def _list(text: str, at: int, depth: int) -> tuple[list[Any], int]:
+    found: list[Any] = []
+    while (at := after_blanks(text, at)) < len(text):
+        if text[at] == "]":
+            return found, at + 1
+        value, at = _value(text, at, depth + 1)
+        found.append(value)
+        at = _next(text, at, "]")
+    raise NoCallError
+
+
+def _key(text: str, at: int) -> tuple[str, int]:
+    """A key and where its value begins."""
+    if text.startswith(QUOTE, at):
+        key, at = _text(text, at)
+    else:
+        bare = _KEY.match(text, at)
+        if bare is None:
+            raise NoCallError
+        key, at = bare[0].strip().strip('"'), bare.end()
+    if not text.startswith(":", at):
+        raise NoCallError
+    return key, at + 1
+
+
+def _next(text: str, at: int, end: str) -> int:
+    """Behind the comma, or at the sign that ends the row."""
+    at = after_blanks(text, at)
+    if text.startswith(",", at):
+        return at + 1
+    if not text.startswith(end, at):
+        raise NoCallError
+    return at

@@ -1,0 +1,134 @@
+"""Calls and words taken apart, while a model still writes them.
+
+A call is told when it is whole; what may still become one is told to nobody until then. What was begun as a
+call and is none in the end is words. Blanks beside calls are no words.
+"""
+
+from shared.calls.called import Called, NoCallError, after_blanks
+from shared.calls.form import Form
+from shared.calls.gemma import Gemma
+from shared.calls.json_forms import Hermes, Llama, Mistral
+from shared.calls.syntax import Syntax
+
+FORMS: dict[Syntax, Form] = {
+    "hermes": Hermes(),
+    "llama": Llama(),
+    "mistral": Mistral(),
+    "mistral_args": Mistral(),
+    "gemma": Gemma(),
+}
+Said = str | Called
+"""Words, or a call."""
+
+
+class Reader:
+    """Reads one answer. However it is cut into pieces, the same is said in the end."""
+
+    def __init__(self, syntax: Syntax) -> None:
+        self.calls = 0
+        self._form = FORMS[syntax]
+        self._left = ""
+        self._blanks = ""
+        self._inside = False
+        self._begun = False
+        self._after_call = False
+
+    def feed(self, text: str) -> list[Said]:
+        """What the next piece of the answer makes certain."""
+        reach = max(map(len, self._closing)) - 1
+        fresh = self._left[-reach:] + text if reach else text
+        self._left += text
+        if self._inside and not any(mark in fresh for mark in self._closing):
+            return []
+        return self._advance(last=False)
+
+    def close(self) -> list[Said]:
+        """What is certain now that no more will come."""
+        said = self._advance(last=True)
+        if self._blanks:
+            said.append(self._blanks)
+        return said
+
+    @property
+    def _closing(self) -> tuple[str, ...]:
+        closing = self._form.closing
+        return (closing,) if isinstance(closing, str) else closing
+
+    def _advance(self, *, last: bool) -> list[Said]:
+        said: list[Said] = []
+        while self._left:
+            self._inside = self._inside or self._open(said, last=last)
+            if not self._inside or not self._take(said, last=last):
+                break
+        return said
+
+    def _open(self, said: list[Said], *, last: bool) -> bool:
+        """Tell the words before the next call; whether one may begin there."""
+        words, call = self._led(last=last) if self._form.leads else self._marked(last=last)
+        self._say(said, self._left[:words])
+        self._left = self._left[max(words, call) :]
+        return call >= 0
+
+    def _marked(self, *, last: bool) -> tuple[int, int]:
+        """Where the words end, and where a call begins, -1 for none."""
+        at = self._left.find(self._form.opening)
+        if at >= 0:
+            return at, at
+        held = 0 if last else _overlap(self._left, self._form.opening)
+        return len(self._left) - held, -1
+
+    def _led(self, *, last: bool) -> tuple[int, int]:
+        """As `_marked`, where a call has no words before it."""
+        left, skipped = self._left, self._form.between if self.calls else self._form.skipped
+        at = after_blanks(left, 0)
+        if left.startswith(skipped, at):
+            at = after_blanks(left, at + len(skipped))
+        undecided = at == len(left) or skipped.startswith(left[at:])
+        if not self._begun and undecided and not last:
+            return 0, -1
+        if not self._begun and left.startswith(self._form.opening, at):
+            return 0, at
+        return len(left), -1
+
+    def _take(self, said: list[Said], *, last: bool) -> bool:
+        """Read the call at the beginning of what is left; False where more of it has to come."""
+        try:
+            whole = self._form.read(self._left, last=last)
+            if whole is None:
+                if not last:
+                    return False
+                raise NoCallError
+        except NoCallError:
+            self._give_up(said)
+            return True
+        calls, end = whole
+        said.extend(calls)
+        self.calls += len(calls)
+        self._left = self._left[end:]
+        self._inside, self._after_call, self._blanks = False, True, ""
+        return True
+
+    def _give_up(self, said: list[Said]) -> None:
+        """What seemed to begin a call are words."""
+        self._inside, self._begun = False, True
+        self._say(said, self._form.opening)
+        self._left = self._left[len(self._form.opening) :]
+
+    def _say(self, said: list[Said], words: str) -> None:
+        if not words:
+            return
+        if self._after_call:
+            words = words.lstrip()
+            if not words:
+                return
+        told = self._blanks + words
+        kept = told.rstrip()
+        self._blanks = told[len(kept) :]
+        if kept:
+            self._begun, self._after_call = True, False
+            said.append(kept)
+
+
+def _overlap(text: str, mark: str) -> int:
+    """Length of the longest end of a text that begins a mark."""
+    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:n])), 0)

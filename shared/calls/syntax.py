@@ -1,0 +1,53 @@
+"""The forms in which open models write calls. A chat template tells its model's own, so it is read from that.
+
+    hermes        <tool_call>{"name": …, "arguments": {…}}</tool_call>      Qwen2.5-VL, Qwen3-VL and their kin
+    llama         {"name": …, "parameters": {…}} and nothing else           Llama 3.2 and 4
+    mistral       [TOOL_CALLS] [{"name": …, "arguments": {…}}, …]           Pixtral, Mistral Small 3.1
+    mistral_args  [TOOL_CALLS]name[ARGS]{…}, again for each call            Mistral Small 3.2 and later
+    gemma         <|tool_call>call:name{key:<|"|>text<|"|>}<tool_call|>     Gemma 4
+
+Sources: the models' chat templates, and for Mistral its tokenizers' guide.
+"""
+
+import re
+from typing import Literal, get_args
+
+Syntax = Literal["hermes", "llama", "mistral", "mistral_args", "gemma"]
+Known = Syntax | Literal[""]
+"""What is known of a model: the form of its calls, or that it takes no functions."""
+SYNTAXES: tuple[Syntax, ...] = get_args(Syntax)
+
+MARKS: dict[Syntax, tuple[str, ...]] = {
+    "hermes": ("<tool_call>", "</tool_call>"),
+    "llama": ("<|python_tag|>",),
+    "mistral": ("[TOOL_CALLS]",),
+    "mistral_args": ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
+    "gemma": ("<|tool_call>", "<tool_call|>", '<|"|>'),
+}
+"""What a call is written with and may be a special token, which is no text otherwise."""
+
+# Whether a template has a place for functions: a variable of this name inside Jinja's braces.
+_PLACE = re.compile(r"\{[{%](?:(?![}%]\}).)*?\btools\b", re.DOTALL)
+# Signs of other forms between the same tags: Qwen3.5's and GLM's.
+_OTHER = ("<function=", "<arg_key>")
+# Inside Jinja's strings quotes may have a backslash before them.
+_HERMES = re.compile(r'"arguments\\?"')
+_LLAMA = re.compile(r'"name\\?":.{0,80}?"parameters\\?":', re.DOTALL)
+
+
+def syntax_of(template: str) -> Known:
+    """Empty where a template has no place for functions, or none of these forms."""
+    if not _PLACE.search(template):
+        return ""
+    if "<|tool_call>" in template and "<tool_call|>" in template:
+        return "gemma"
+    if "[TOOL_CALLS]" in template:
+        return "mistral_args" if "[ARGS]" in template else "mistral"
+    if "<tool_call>" in template and _HERMES.search(template):
+        return "" if any(sign in template for sign in _OTHER) else "hermes"
+    return "llama" if _LLAMA.search(template) else ""
+
+
+def read_syntax(told: str) -> Known:
+    """As a worker tells it; a form of a newer release is none."""
+    return next((syntax for syntax in SYNTAXES if syntax == told), "")

@@ -1,0 +1,32 @@
+"""What operators do: making and ending keys, pausing models; and who that was."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["done", "unchanged", "not_found"]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Who asks. `key` and `name` are those of the API key, `local` without keys.
+
+    `address` is that of the other end of the connection, or what a proxy on this machine says of it;
+    `request` is the id of the call.
+    """
+
+    key: str
+    name: str
+    address: str
+    request: str
+
+
+@dataclass(frozen=True)
+class Deed:
+    """One act, `at_ms` (Unix) by the store's clock: `action` (`key.create`, …) on `subject` by `operator`."""
+
+    id: str
+    at_ms: int
+    action: str
+    subject: str
+    outcome: Outcome
+    operator: Operator

@@ -1,0 +1,35 @@
+"""What waits and who works, as an operator or a scaler sees it."""
+
+from dataclasses import dataclass
+
+from shared.estimate import Lane
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One worker process. What it has not said yet is 0 or empty.
+
+    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the runs it holds.
+    """
+
+    id: str
+    state: str
+    host: str = ""
+    pid: int = 0
+    since: float = 0.0
+    rows: int = 0
+    busy: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """One model's line and workers.
+
+    `waiting` counts by class. `oldest_ms`: since when (Unix ms) their first waits, None where none does.
+    """
+
+    lane: Lane
+    waiting: dict[str, int]
+    oldest_ms: int | None
+    workers: tuple[Worker, ...]

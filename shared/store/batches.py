@@ -1,0 +1,186 @@
+"""The transitions of batches: what their callers ask for, and what the process does that works on one."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from shared.batch import WINDOW_S, Batch, LineAnswer, LineProblem, Place, Turn, Wrote
+from shared.file import Written
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store import batch_views
+from shared.store.files import RECORD, RECORDS
+from shared.store.lifetimes import lifetimes
+from shared.store.script import Call, Script
+
+CREATE, CANCEL, TAKE, KEEP = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep"))
+BEGIN, FAIL, REFUSE, LINES = (Script(f"batch_{verb}") for verb in ("begin", "fail", "refuse", "lines"))
+WROTE, PIECES, END = (Script(f"batch_{verb}") for verb in ("wrote", "pieces", "end"))
+
+WINDOW = 256
+"""Lines of one batch on their way at once."""
+LEASE_S = 10.0
+"""A batch whose process is not heard of for so long is another's."""
+Outcome = Literal["written", "lost"]
+
+
+def create(
+    settings: Settings, batch: Batch
+) -> Call[tuple[Literal["missing", "purpose", "created"], Batch | None]]:
+    """Begin a batch; its times are the store's clock."""
+    arguments = {
+        "id": batch.id,
+        "caller": batch.caller,
+        "file": batch.file,
+        "endpoint": batch.endpoint,
+        "window_s": WINDOW_S,
+        "metadata": json.dumps(batch.metadata, separators=(",", ":")),
+        "max_queued": batch.max_queued,
+        "retain_s": batch.retain_s,
+        "life_s": batch.life_s,
+        "kept_s": batch.retain_s or max(batch.life_s, settings.retention.job_s),
+    }
+    return Call(
+        CREATE,
+        arguments,
+        lambda reply: (reply[0], batch_views.batch(reply[1]) if len(reply) > 1 else None),
+    )
+
+
+def batch(caller: str, id: str) -> Call[Batch | None]:
+    """One batch; None where the caller has no such batch."""
+    return Call(RECORD, {"kind": "batch", "id": id, "caller": caller}, batch_views.known)
+
+
+def batches(caller: str, *, after: str | None, limit: int) -> Call[list[Batch] | None]:
+    """A page, newest first; None where `after` is not one of the caller's batches."""
+    arguments = {"list": "batches", "caller": caller, "after": after, "limit": limit, "oldest_first": False}
+
+    def parse(reply: list[Any] | None) -> list[Batch] | None:
+        return None if reply is None else [batch_views.batch(row) for row in reply]
+
+    return Call(RECORDS, arguments, parse)
+
+
+def cancel(caller: str, id: str) -> Call[Batch | None]:
+    """Take no more lines; what was done is kept. None where the caller has no such batch."""
+    return Call(CANCEL, {"id": id, "caller": caller}, batch_views.known)
+
+
+def take(settings: Settings, token: str) -> Call[Turn | float | None]:
+    """The batch that has waited longest for somebody.
+
+    Else the seconds until one may be taken, None where there is none.
+    """
+    arguments = {
+        "token": token,
+        "lease_ms": LEASE_S * 1000,
+        "window": WINDOW,
+        "max_queued": settings.queue.max_queued,
+        "max_queued_caller": settings.queue.max_queued_caller,
+    }
+
+    def parse(reply: list[Any]) -> Turn | float | None:
+        if reply[0] == "none":
+            return None if reply[1] == "" else float(reply[1]) / 1000
+        return batch_views.turn(reply[1:], token)
+
+    return Call(TAKE, arguments, parse)
+
+
+def keep(turn: Turn, seconds: float, *, leave: bool = False) -> Call[Literal["kept", "lost"]]:
+    """Hold a batch for so long; with `leave` nobody has it, and it may be taken up again after so long."""
+    arguments = {**_holder(turn), "ms": round(seconds * 1000), "leave": leave or None}
+    return Call(KEEP, arguments, lambda reply: reply)
+
+
+def begin(
+    turn: Turn, *, total: int, last: int, doubles: Sequence[int] = (), errors: Sequence[LineProblem] = ()
+) -> Call[Outcome]:
+    """Its file was looked through: its lines may be taken."""
+    arguments = {
+        **_holder(turn),
+        "total": total,
+        "last": last,
+        "doubles": list(doubles),
+        "errors": _errors(errors) if errors else None,
+    }
+    return Call(BEGIN, arguments, lambda reply: reply)
+
+
+def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> Call[Outcome]:
+    """End a batch none of whose lines, or no more of them, can be taken."""
+    arguments = {**_holder(turn), "errors": _errors(errors), **lifetimes(settings)}
+    return Call(FAIL, arguments, lambda reply: reply)
+
+
+def refuse(turn: Turn, lines: Sequence[tuple[Place, str | None, JobError]]) -> Call[Outcome]:
+    """Answer successive lines that become no job; each with its custom_id, where it has one, and why."""
+    rows = [
+        {"number": str(place.number), "custom_id": custom_id, "error": error.model_dump_json()}
+        for place, custom_id, error in lines
+    ]
+    arguments = {
+        **_holder(turn),
+        "at": str(lines[0][0].at),
+        "behind": str(lines[-1][0].behind),
+        "lines": [{name: value for name, value in row.items() if value is not None} for row in rows],
+    }
+    return Call(REFUSE, arguments, lambda reply: reply)
+
+
+def answered(turn: Turn, limit: int) -> Call[list[LineAnswer] | None]:
+    """Lines that have ended and are not written down yet; None where the batch is another process's."""
+    return Call(LINES, {**_holder(turn), "answered": True, "limit": limit}, batch_views.answers)
+
+
+def under_way(turn: Turn) -> Call[list[str] | None]:
+    """The jobs of lines that have not ended; None where the batch is another process's."""
+    return Call(LINES, {**_holder(turn), "answered": False, "limit": 2 * WINDOW}, batch_views.jobs)
+
+
+def wrote(turn: Turn, wrote: Wrote) -> Call[Outcome]:
+    """Lines are written down: they are counted, and leave the batch's way."""
+    arguments = {
+        **_holder(turn),
+        "numbers": [str(number) for number in wrote.numbers],
+        "completed": wrote.completed,
+        "failed": wrote.failed,
+        "late": wrote.late,
+        "input_tokens": wrote.tokens.input,
+        "output_tokens": wrote.tokens.output,
+        "cached_tokens": wrote.tokens.cached,
+        "good": wrote.good,
+        "bad": wrote.bad,
+        "holder": f"upload:{turn.token}",
+    }
+    return Call(WROTE, arguments, lambda reply: reply)
+
+
+def pieces(turn: Turn) -> Call[tuple[list[str], list[str]] | None]:
+    """The digests of both files' pieces, output before errors; None where the batch is another process's."""
+    return Call(PIECES, _holder(turn), lambda reply: None if reply is None else (reply[0], reply[1]))
+
+
+def end(settings: Settings, turn: Turn, *, output: Written | None, error: Written | None) -> Call[Outcome]:
+    """End a batch whose lines are all written down, with the records of its files."""
+    arguments = {
+        **_holder(turn),
+        "output": _written(output, turn),
+        "error": _written(error, turn),
+        **lifetimes(settings),
+    }
+    return Call(END, arguments, lambda reply: reply)
+
+
+def _errors(errors: Sequence[LineProblem]) -> str:
+    return json.dumps([asdict(error) for error in errors])
+
+
+def _holder(turn: Turn) -> dict[str, Any]:
+    return {"id": turn.batch.id, "token": turn.token}
+
+
+def _written(file: Written | None, turn: Turn) -> dict[str, Any] | None:
+    return None if file is None else {**vars(file), "caller": turn.batch.caller}

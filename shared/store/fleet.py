@@ -1,0 +1,38 @@
+"""One read of all lines and workers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.fleet import Fleet, Worker
+from shared.settings import Settings
+from shared.store import views
+from shared.store.script import Call, Script
+
+FLEET = Script("fleet")
+CLASSES = ("interactive", "normal", "batch")
+
+
+def fleet(settings: Settings, lanes: Sequence[str]) -> Call[tuple[Fleet, ...]]:
+    """What waits and who works, lane by lane in the order given."""
+    arguments = {"lanes": list(lanes), "worker_ttl_s": settings.queue.worker_ttl_s}
+    return Call(FLEET, arguments, lambda reply: tuple(map(_fleet, reply)))
+
+
+def _fleet(row: list[Any]) -> Fleet:
+    lane, counts, oldest, workers = row
+    waiting = dict(zip(CLASSES, counts, strict=True))
+    return Fleet(views.lane(lane), waiting, oldest or None, tuple(_worker(*worker) for worker in workers))
+
+
+def _worker(name: str, state: str, flat: list[str]) -> Worker:
+    said = views.pairs(flat)
+    return Worker(
+        name,
+        state,
+        host=said.get("host", ""),
+        pid=int(said.get("pid", 0)),
+        since=float(said.get("since", 0)),
+        rows=int(said.get("rows", 0)),
+        busy=int(said.get("busy", 0)),
+        memory=int(said.get("memory", 0)),
+    )

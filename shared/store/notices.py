@@ -1,0 +1,87 @@
+"""Notices as the store keeps them, and the log that a caller reads them from."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.job import JobView
+from shared.notice import Notice
+from shared.result import Result
+from shared.store.script import Call, Script
+from shared.store.views import job_error, pairs
+
+NOTICES = Script("notices")
+_KEY = re.compile(r"[a-z]+_[0-9a-f]+:[a-z]+")
+
+
+def message_id(key: str) -> str:
+    """What each call of a notice has as its `webhook-id`; a job's own id stands in it without `job_`."""
+    return "msg_" + key.removeprefix("job_").replace(":", "_")
+
+
+def key_of(id: str) -> str | None:
+    """The key of the notice with this id, which a stranger may have typed; None where none can have it."""
+    subject, _, kind = id.removeprefix("msg_").rpartition("_")
+    key = f"{subject if '_' in subject else 'job_' + subject}:{kind}"
+    return key if id.startswith("msg_") and _KEY.fullmatch(key) else None
+
+
+def notice(key: str, flat: list[Any]) -> Notice:
+    """One record."""
+    said = pairs(flat)
+    subject = key.partition(":")[0]
+    return Notice(
+        id=message_id(key),
+        type=said["type"],
+        at_ms=int(said["at"]),
+        subject=subject,
+        job=_job(subject, said) if "facts" in said else None,
+        data=said.get("data"),
+        body=said.get("body"),
+    )
+
+
+def _job(id: str, said: dict[str, str]) -> JobView:
+    facts: dict[str, str] = json.loads(said["facts"])
+    created = int(facts["created"])
+    return JobView(
+        id=id,
+        caller=said["caller"],
+        model=facts["model"],
+        status=facts.get("status", "running"),  # type: ignore[arg-type]
+        created_ms=created,
+        started_ms=max(int(facts["started"]), created) if "started" in facts else None,
+        ended_ms=int(facts["ended"]) if "ended" in facts else None,
+        cache=facts.get("cache"),  # type: ignore[arg-type]
+        result=Result.model_validate_json(said["result"]) if "result" in said else None,
+        error=job_error(facts) if "error" in facts else None,
+        metadata=json.loads(facts["metadata"]),
+        retry_of=facts.get("retry_of"),
+    )
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of a log; `next` is the key behind which to go on, None at its end."""
+
+    notices: tuple[Notice, ...]
+    next: str | None
+
+
+def page(caller: str, *, after: str | None, types: Sequence[str], limit: int) -> Call[Page | None]:
+    """At most `limit` notices behind the key `after`, oldest first; None where the log does not hold it.
+
+    `types` are names of events, `<kind>.*` is all of a kind; without any all are read. A page may be short
+    of `limit` and not the last.
+    """
+    arguments = {"caller": caller, "after": after, "types": " ".join(types) or None, "limit": limit}
+
+    def parse(reply: list[Any] | None) -> Page | None:
+        if not reply:
+            return None
+        rows, following = reply
+        return Page(tuple(notice(key, flat) for key, flat in rows), following or None)
+
+    return Call(NOTICES, arguments, parse)

@@ -1,0 +1,42 @@
+-- Begins a batch over a file of its caller.
+--   a      id, caller, file, endpoint, window_s, metadata (JSON text), max_queued and retain_s (of the key that makes it,
+--          absent = it says nothing), life_s, kept_s
+--   writes <batch> hash, batches:<caller> and batching zsets, blob:<digest> zset
+--   returns {missing} where the caller has no such file, {purpose} where it is none for batches, else {created, fields}
+--   repeat the same id changes nothing
+-- @include base
+-- @include batches
+-- @include blobs
+
+local key, list = P .. a.id, P .. 'batches:' .. a.caller
+if redis.call('EXISTS', key) == 0 then
+  local known = string.find(a.file, '^file%-%x+$')
+  local caller, purpose, digest, size = unpack(
+    known and redis.call('HMGET', P .. a.file, 'caller', 'purpose', 'digest', 'size') or {})
+  if caller ~= a.caller then
+    return { 'missing' }
+  end
+  if purpose ~= 'batch' then
+    return { 'purpose' }
+  end
+  redis.call('HSET', key, 'v', VERSION, 'id', a.id, 'caller', a.caller, 'stage', 'validating', 'file', a.file,
+    'digest', digest, 'size', size, 'endpoint', a.endpoint, 'window_s', a.window_s, 'metadata', a.metadata,
+    'life_s', a.life_s, 'kept_s', a.kept_s, 'created', now, 'expires', string.format('%.0f', now + a.window_s * 1000), 'at', 0, 'row', 0,
+    'completed', 0, 'failed', 0, 'late', 0, 'input_tokens', 0, 'output_tokens', 0, 'cached_tokens', 0)
+  for _, name in ipairs({ 'max_queued', 'retain_s' }) do
+    if a[name] then
+      redis.call('HSET', key, name, a[name])
+    end
+  end
+  hold(digest, a.id, '+inf')
+  redis.call('ZADD', P .. 'batching', now, a.id)
+  redis.call('ZADD', list, now, a.id)
+  redis.call('EXPIRE', list, math.max(a.kept_s + a.window_s, redis.call('TTL', list)))
+  -- Two for each that comes, so that a list does not grow by batches that are gone.
+  for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
+    if redis.call('EXISTS', P .. oldest) == 0 then
+      redis.call('ZREM', list, oldest)
+    end
+  end
+end
+return { 'created', redis.call('HGETALL', key) }

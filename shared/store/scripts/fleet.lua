@@ -1,0 +1,40 @@
+-- Reads what waits and who works, model by model.
+--   a       lanes {lane, …}, worker_ttl_s
+--   returns for each lane {lane_view, waiting by class {interactive, normal, batch}, since when the one waits that
+--           arrived first (Unix ms, 0 = nobody waits), workers {{id, state, record}, …}}
+-- @include base
+-- @include queue
+-- @include viewing
+
+-- queue:<lane> has each class in a range of its own (`rank` in queue.lua).
+local function waiting(lane)
+  local counts, oldest = {}, 0
+  for i, class in ipairs(CLASSES) do
+    local low, high = string.format('%.0f', rank(class) * 1e14), string.format('(%.0f', (rank(class) + 1) * 1e14)
+    counts[i] = redis.call('ZCOUNT', P .. 'queue:' .. lane, low, high)
+    local first = redis.call('ZRANGEBYSCORE', P .. 'queue:' .. lane, low, high, 'LIMIT', 0, 1)[1]
+    local since = first and tonumber(redis.call('HGET', P .. first, 'created') or now)
+    if since and (oldest == 0 or since < oldest) then
+      oldest = since
+    end
+  end
+  return counts, oldest
+end
+
+local function workers(lane)
+  local found = {}
+  for _, state in ipairs({ 'ready', 'loading' }) do
+    local fresh = now - a.worker_ttl_s * 1000
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. state .. ':' .. lane, fresh, '+inf')) do
+      table.insert(found, { id, state, redis.call('HGETALL', P .. 'worker:' .. id) })
+    end
+  end
+  return found
+end
+
+local told = {}
+for _, lane in ipairs(a.lanes) do
+  local counts, oldest = waiting(lane)
+  table.insert(told, { lane_view(lane), counts, oldest, workers(lane) })
+end
+return told

@@ -1,0 +1,38 @@
+-- What no history of a batch should leave.
+-- @include lines
+
+-- A line whose job is gone, or has ended unheard (by a process of an older release), would be waited for for ever.
+local function answer_lost_lines(batch, found)
+  local key, caller = P .. batch, redis.call('HGET', P .. batch, 'caller')
+  local lines = redis.call('HGETALL', key .. ':lines')
+  for i = 1, #lines, 2 do
+    local job = redis.call('HEXISTS', key .. ':answers', lines[i]) == 0 and cjson.decode(lines[i + 1]).job
+    local status, failure = unpack(job and redis.call('HMGET', P .. job, 'status', 'error') or {})
+    if status then
+      found('line_unanswered')
+      answer_line(job, status, failure)
+    elseif job and redis.call('EXISTS', P .. job) == 0 then
+      found('line_without_job')
+      count_line(caller, -1)
+      redis.call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = a.failure }))
+    end
+  end
+end
+
+local ENDED_STAGES = { completed = 1, failed = 1, expired = 1, cancelled = 1 }
+
+local function look_at_batch(batch, found)
+  local stage, kept_s = unpack(redis.call('HMGET', P .. batch, 'stage', 'kept_s'))
+  if ENDED_STAGES[stage] then
+    if redis.call('TTL', P .. batch) == -1 then
+      found('undying_batch')
+      redis.call('EXPIRE', P .. batch, kept_s)
+    end
+  else
+    answer_lost_lines(batch, found)
+    if not redis.call('ZSCORE', P .. 'batching', batch) then
+      found('batch_nowhere')
+      redis.call('ZADD', P .. 'batching', now, batch)
+    end
+  end
+end

@@ -1,0 +1,51 @@
+-- Calls of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
+-- that the job itself named.
+--   <notice>:<target>        hash  caller, host, tries; asked = 1 where the caller asked for this one, token while
+--                                  a courier has it
+--   calls:<caller>:<host>    zset  those that wait, by the time of their next try
+--   calling:<caller>:<host>  zset  those that are made, by the end of their courier's lease
+--   busy:<caller>            zset  those that are made, of all hosts
+--   hosts:<caller>           zset  hosts, by the time at which something is to be done there, or of their last turn
+--   callers                  zset  callers, likewise; early is harmless
+
+local function look_now(caller, host)
+  redis.call('ZADD', P .. 'hosts:' .. caller, 'LT', now, host)
+  redis.call('ZADD', P .. 'callers', 'LT', now, caller)
+end
+
+local function place_of(call)
+  return unpack(redis.call('HMGET', P .. call, 'caller', 'host'))
+end
+
+-- Puts a call in line. What waits already is told at once and anew; what a courier has is left alone.
+local function call_out(call, caller, host, asked)
+  if redis.call('HEXISTS', P .. call, 'token') == 1 and redis.call('ZSCORE', P .. 'busy:' .. caller, call) then
+    return
+  end
+  local _, before = place_of(call)
+  if before then
+    redis.call('ZREM', P .. 'calls:' .. caller .. ':' .. before, call)
+  end
+  redis.call('HSET', P .. call, 'caller', caller, 'host', host, 'tries', 0)
+  if asked then
+    redis.call('HSET', P .. call, 'asked', 1)
+  end
+  redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+  look_now(caller, host)
+end
+
+-- A courier has it no longer.
+local function hang_up(call, caller, host)
+  redis.call('ZREM', P .. 'busy:' .. caller, call)
+  redis.call('ZREM', P .. 'calling:' .. caller .. ':' .. host, call)
+  redis.call('HDEL', P .. call, 'token')
+end
+
+local function drop_call(call)
+  local caller, host = place_of(call)
+  if caller then
+    hang_up(call, caller, host)
+    redis.call('ZREM', P .. 'calls:' .. caller .. ':' .. host, call)
+    redis.call('DEL', P .. call)
+  end
+end

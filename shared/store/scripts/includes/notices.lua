@@ -1,0 +1,119 @@
+-- Notices: what a caller is told, to whomever and however often it is told.
+--   <subject>:<kind>  hash  <notice>: type (job.succeeded, batch.completed, …), caller, at (Unix ms), to (the targets
+--                           of its calls, words: calls.lua), life_s where the log keeps it for less than event_s; and
+--                           either data (JSON text of what is told), or facts (JSON object of a job's fields) and
+--                           result; once a courier has rendered it, body in their place
+--   notices:<caller>  zset  the caller's log: its notices of ends, by a time that rises with each
+-- A notice lives for as long as a call of it is to be made, and those of the log for event_s at least, while there are
+-- no more than max_events.
+-- @include calls
+-- @include endpoints
+
+-- The calls that there ever were of a notice.
+local function calls_of(notice)
+  local found = {}
+  for target in string.gmatch(redis.call('HGET', P .. notice, 'to') or '', '%S+') do
+    table.insert(found, notice .. ':' .. target)
+  end
+  return found
+end
+
+-- Puts a call of a notice in line.
+local function tell_to(notice, target, caller, host, asked)
+  local to = redis.call('HGET', P .. notice, 'to') or ''
+  if not string.find(' ' .. to .. ' ', ' ' .. target .. ' ', 1, true) then
+    redis.call('HSET', P .. notice, 'to', to == '' and target or to .. ' ' .. target)
+  end
+  call_out(notice .. ':' .. target, caller, host, asked)
+end
+
+-- Whether some call of it is still to be made.
+local function has_calls(notice)
+  for _, call in ipairs(calls_of(notice)) do
+    if redis.call('EXISTS', P .. call) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+-- Lets a notice live for as long as it has to.
+local function keep_notice(notice)
+  local caller, at, life_s = unpack(redis.call('HMGET', P .. notice, 'caller', 'at', 'life_s'))
+  if not caller then
+    return
+  end
+  if has_calls(notice) then
+    redis.call('PERSIST', P .. notice)
+    return
+  end
+  local left = at + (life_s or a.event_s) * 1000 - now
+  if left > 0 and redis.call('ZSCORE', P .. 'notices:' .. caller, notice) then
+    redis.call('PEXPIRE', P .. notice, string.format('%.0f', left))
+  else
+    redis.call('DEL', P .. notice)
+  end
+end
+
+-- Puts a notice into its caller's log, and takes out what is too old, and of what is too many two for each that comes.
+local function log_notice(notice, caller)
+  local log = P .. 'notices:' .. caller
+  local newest = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
+  redis.call('ZADD', log, 'NX', string.format('%.0f', math.max(now, (newest or 0) + 1)), notice)
+  redis.call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - a.event_s * 1000))
+  local over = math.min(redis.call('ZCARD', log) - a.max_events, 2)
+  for _, oldest in ipairs(over > 0 and redis.call('ZRANGE', log, 0, over - 1) or {}) do
+    redis.call('ZREM', log, oldest)
+    keep_notice(oldest)
+  end
+  redis.call('EXPIRE', log, a.event_s)
+end
+
+-- Which of a caller's endpoints want to know of this: hosts by target.
+local function targets_of(caller, type)
+  local found = {}
+  for _, endpoint in ipairs(endpoints_of(caller)) do
+    local host, events, disabled = unpack(redis.call('HMGET', P .. endpoint, 'host', 'events', 'disabled'))
+    if host and not disabled and names(events, type) then
+      found[endpoint] = host
+    end
+  end
+  return found
+end
+
+-- Writes a notice and puts its calls in line. `fields` are those that hold what is told, a flat list; `logged` = it is
+-- an end, and goes into the log, for life_s where that is less than event_s.
+local function give_notice(notice, caller, type, fields, targets, logged, life_s)
+  if not logged and not next(targets) then
+    return
+  end
+  redis.call('HSET', P .. notice, 'type', type, 'caller', caller, 'at', now, unpack(fields))
+  if life_s and tonumber(life_s) < a.event_s then
+    redis.call('HSET', P .. notice, 'life_s', life_s)
+  end
+  for target, host in pairs(targets) do
+    tell_to(notice, target, caller, host)
+  end
+  if logged then
+    log_notice(notice, caller)
+  end
+  keep_notice(notice)
+end
+
+-- Tells a caller that something of theirs has ended which is no job: puts it into their log, and a call in line for
+-- each of their endpoints that wants to know. To be called in the step that ends it, and once: what it told stays so.
+--   subject  the id of what ended: small letters, `_` and hex digits (batch_0123…)
+--   type     what happened to it (batch.completed, …)
+--   data     JSON text: `data` of the event, as it is sent
+-- The script's `a` needs what shared.store.lifetimes gives.
+local function tell_end(subject, caller, type, data)
+  give_notice(subject .. ':ended', caller, type, { 'data', data }, targets_of(caller, type), true)
+end
+
+-- Forgets a notice, and whatever was still to be told of it.
+local function drop_notice(notice)
+  for _, call in ipairs(calls_of(notice)) do
+    drop_call(call)
+  end
+  redis.call('DEL', P .. notice)
+end

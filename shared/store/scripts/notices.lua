@@ -1,0 +1,33 @@
+-- Reads a stretch of a caller's log, oldest first.
+--   a       caller, after (notice; absent = from the oldest), types (words; <kind>.* is all of a kind; absent = all),
+--           limit
+--   reads   notices:<caller> zset, <notice> hash
+--   returns {{{notice, fields}, …}, the notice to go on behind, '' at the end}, or nil where the log does not hold
+--           `after`
+-- @include base
+-- @include endpoints
+
+-- So many are looked at in one call.
+local STEPS = 500
+
+local log, from = P .. 'notices:' .. a.caller, '-inf'
+if a.after then
+  local place = redis.call('ZSCORE', log, a.after)
+  if not place then
+    return nil
+  end
+  from = '(' .. place
+end
+local found, last = {}, ''
+local members = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
+for at, notice in ipairs(members) do
+  local type = redis.call('HGET', P .. notice, 'type')
+  if type and (not a.types or names(a.types, type)) then
+    table.insert(found, { notice, redis.call('HGETALL', P .. notice) })
+  end
+  if #found == a.limit or at == STEPS then
+    last = notice
+    break
+  end
+end
+return { found, last }

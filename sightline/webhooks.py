@@ -1,0 +1,139 @@
+"""`sightline webhooks`: who is told of what ends, over HTTP."""
+
+import argparse
+import sys
+from typing import Any
+
+import httpx
+
+from sightline.exits import Exit
+from sightline.printing import columns, moment, plain, show_json
+from sightline.remote import add_actions, set_action
+from sightline.service import fetched, segment
+
+PATH = "/v1/webhooks"
+COLUMNS = ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION")
+CALLS = ("AT", "EVENT", "ID", "MS", "RESULT")
+EXAMPLES = """\
+examples:
+  sightline webhooks create https://shop.example/told --events 'job.*' --description "The shop"
+  sightline webhooks test wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
+  sightline webhooks deliveries wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312
+  sightline webhooks replay wh_8e1b4c7a0d3f4625a9c8b7d6e5f40312 msg_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2_ended
+
+A secret is printed once, alone on standard output. docs/webhooks.md says more.
+"""
+
+
+def add_webhooks(command: argparse.ArgumentParser) -> None:
+    actions = add_actions(
+        command, "Makes, lists, tests and deletes webhooks, and shows their calls.", EXAMPLES
+    )
+    listing = actions.add_parser("list", help="list the webhooks, newest first")
+    set_action(listing, _list)
+    create = actions.add_parser("create", help="have a URL told of what ends, and print its secret, once")
+    create.add_argument("to", metavar="URL", help="where to call")
+    create.add_argument("--events", help="some of job.*, job.succeeded, batch.* …, separated by commas")
+    create.add_argument("--description", help="what it is for, for people")
+    set_action(create, _create)
+    rotate = _named(actions, "rotate", "give a webhook a new secret, and print it once")
+    rotate.add_argument(
+        "--grace", type=int, metavar="SECONDS", help="how long the former one signs as well (default: a day)"
+    )
+    set_action(rotate, _rotate)
+    set_action(_named(actions, "test", "send a test event now"), _test)
+    set_action(_named(actions, "deliveries", "show how the last calls went, newest first"), _deliveries)
+    replay = _named(actions, "replay", "send an event again, or one that it was never told")
+    replay.add_argument("event", metavar="EVENT", help="the event's id, msg_…")
+    set_action(replay, _replay)
+    set_action(_named(actions, "delete", "tell a URL nothing more"), _delete)
+
+
+def _named(
+    actions: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> argparse.ArgumentParser:
+    action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+    action.add_argument("webhook", metavar="WEBHOOK", help="the webhook's id, wh_…")
+    return action
+
+
+def _path(arguments: argparse.Namespace, *more: str) -> str:
+    return "/".join([PATH, segment(arguments.webhook), *more])
+
+
+def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    page = fetched(client, "GET", PATH)
+    if arguments.json:
+        show_json(page)
+    else:
+        print("\n".join(columns([COLUMNS, *map(_row, page["data"])])))
+    return Exit.OK
+
+
+def _row(hook: dict[str, Any]) -> tuple[str, ...]:
+    state = (
+        "on" if hook["enabled"] else f"off since {moment(hook['disabled_at'])} ({hook['disabled_reason']})"
+    )
+    return hook["id"], plain(hook["url"]), ",".join(hook["events"]), state, plain(hook["description"])
+
+
+def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    body = {
+        "url": arguments.to,
+        "events": arguments.events and arguments.events.split(","),
+        "description": arguments.description,
+    }
+    return _shown_once(fetched(client, "POST", PATH, body=body), arguments)
+
+
+def _rotate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    body = {"grace_s": arguments.grace}
+    return _shown_once(fetched(client, "POST", _path(arguments, "rotate"), body=body), arguments)
+
+
+def _shown_once(hook: dict[str, Any], arguments: argparse.Namespace) -> Exit:
+    """The secret alone on standard output, for scripts."""
+    if arguments.json:
+        show_json(hook)
+        return Exit.OK
+    said = f"sightline: {hook['id']} of {hook['url']}; its secret is shown this once:"
+    print(plain(said), file=sys.stderr, flush=True)
+    print(plain(hook["secret"]))
+    return Exit.OK
+
+
+def _test(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    return _sent(fetched(client, "POST", _path(arguments, "test")), arguments)
+
+
+def _replay(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    path = _path(arguments, "deliveries", segment(arguments.event), "replay")
+    return _sent(fetched(client, "POST", path), arguments)
+
+
+def _sent(event: dict[str, Any], arguments: argparse.Namespace) -> Exit:
+    if arguments.json:
+        show_json(event)
+    else:
+        print(f"{event['id']} ({event['type']}) is sent; `deliveries` says how it went")
+    return Exit.OK
+
+
+def _deliveries(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    page = fetched(client, "GET", _path(arguments, "deliveries"))
+    if arguments.json:
+        show_json(page)
+    else:
+        print("\n".join(columns([CALLS, *map(_call, page["data"])])))
+    return Exit.OK
+
+
+def _call(tried: dict[str, Any]) -> tuple[str, ...]:
+    result = plain(tried["error"] or f"taken, {tried['status']}")
+    return moment(tried["at"]), tried["event"], tried["event_id"], str(tried["ms"]), result
+
+
+def _delete(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    fetched(client, "DELETE", _path(arguments))
+    print(f"{arguments.webhook} is deleted")
+    return Exit.OK

@@ -1,0 +1,82 @@
+"""What couriers and workers do with a job that is not to be stored."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from PIL.Image import Image as Picture
+from pydantic import SecretStr
+
+from shared import ids
+from shared.blobs import BlobMissingError, digest
+from shared.request import Image, Request
+from shared.settings import FetchSettings, Settings
+from shared.store import hooks
+from shared.store.admission import submit
+from shared.store.jobs import view
+from shared.webhooks import Webhook
+from tests.support.pictures import picture
+from tests.support.receiver import receiver
+from tests.support.workbench import CALLER, Workbench
+from worker.engines.base import Prompt
+from worker.engines.echo import EchoEngine
+from worker.webhooks.postman import AT_ONCE, Postman
+
+SECRET = SecretStr("a secret of sixteen bytes")
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None = None) -> str:
+    """A job about a picture that is uploaded; its id."""
+    name = digest(shown)
+    desk.blobs.write(name, shown)
+    placing = replace(desk.placing("What?", (Image(digest=name),), blobs=(name,)), key=None)
+    how: dict[str, Any] = {} if stored else {"stored": False, "retain_s": 60, "quiet": True}
+    call = submit(placing, desk.settings, metadata={}, uploaded=True, webhook=webhook, **how)
+    assert desk.store.run(call).word == "queued"
+    return placing.job
+
+
+@pytest.mark.parametrize("answers", [[], [(410, {})]], ids=["taken", "unwanted"])
+def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
+    desk: Workbench, answers: list[Any]
+) -> None:
+    settings = Settings(redis=desk.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
+    postman = Postman(settings, desk.store, desk.blobs)
+    with receiver() as there:
+        there.answers += answers
+        hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
+        job = ask(desk, picture(), stored=False, webhook=hook)
+        desk.attempt()
+        errand = desk.store.run(hooks.deliver(settings, ids.token(), AT_ONCE))
+        assert errand is not None
+        postman.deliver(errand)
+        (told,) = there.told
+    assert told.event["data"]["result"]["text"]
+    assert desk.store.run(view(settings, CALLER, job)) is None
+    with pytest.raises(BlobMissingError):
+        desk.blobs.read(digest(picture()))
+
+
+class Watched(EchoEngine):
+    """Writes down for whom a prompt may be kept."""
+
+    def __init__(self, engine: EchoEngine) -> None:
+        self.__dict__ = engine.__dict__
+        self.scopes: list[str | None] = []
+
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+        self.scopes.append(scope)
+        return super().prepare(request, pictures, scope)
+
+
+def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:
+    assert isinstance(desk.bench.engine, EchoEngine)
+    engine = Watched(desk.bench.engine)
+    ask(desk, picture(), stored=False)
+    desk.attempt(engine)
+    ask(desk, picture(), stored=True)
+    desk.attempt(engine)
+    assert engine.scopes == [None, CALLER]

@@ -1,0 +1,47 @@
+"""The shipped model behind vLLM, started once for all tests that need it."""
+
+import gc
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from shared.models import Model
+from tests.engines import suite
+from worker.engines.registry import create
+
+TINY = Path(__file__).parents[2] / "models" / "tiny"
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def vllm_row(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The eye's weights are named as vLLM 0.32 looks for them."""
+    folder = tmp_path_factory.mktemp("vllm") / "tiny"
+    folder.mkdir()
+    for file in TINY.iterdir():
+        if file.name != WEIGHTS:
+            (folder / file.name).write_bytes(file.read_bytes())
+    tensors = {
+        name.replace("vision_tower.", "vision_tower.vision_model.", 1): tensor
+        for name, tensor in load_file(TINY / WEIGHTS).items()
+    }
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    options = {"cache_mb": 64, "enforce_eager": True}
+    return Model(
+        id="test/tiny", engine="vllm", source=str(folder), rows=4, max_new_tokens=48, options=options
+    )
+
+
+@pytest.fixture(scope="session")
+def vllm(vllm_row: Model) -> Iterator[suite.Harness]:
+    engine: Any = create(vllm_row)
+    engine.load()
+    yield suite.Harness(engine, hot=2.0)
+    with warnings.catch_warnings(action="ignore"):
+        # Sockets that vLLM leaves open.
+        engine.close()
+        gc.collect()

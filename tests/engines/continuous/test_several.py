@@ -1,0 +1,158 @@
+"""Several answers to one prompt: it is computed once for all of them, and each is what it would be alone."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engines import several, suite
+from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, loaded, strangers
+from tests.support.clients import until
+from worker.engines.base import Cancelled, Finish, Row
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.running import Running
+
+LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
+
+
+@pytest.fixture(scope="module")
+def forgetful() -> suite.Harness:
+    """Nothing that was computed for one request is kept for others."""
+    return loaded(options={"reuse_mb": 0})
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens each pass over a prompt took in."""
+    advance, passes = Prefill.advance, list[int]()
+
+    def counted(self: Prefill, tokens: int | None = None) -> Any:
+        before = self.done
+        prefilled = advance(self, tokens)
+        passes.append(self.done - before)
+        return prefilled
+
+    monkeypatch.setattr(Prefill, "advance", counted)
+    return passes
+
+
+def seen(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An entry for each time that a picture is encoded."""
+    base = engine_of(harness)._loaded.network.base_model
+    encode, calls = base.get_image_features, list[int]()
+
+    @wraps(encode)
+    def counted(*args: Any, **named: Any) -> Any:
+        calls.append(1)
+        return encode(*args, **named)
+
+    monkeypatch.setattr(base, "get_image_features", counted)
+    return calls
+
+
+def alone(harness: suite.Harness, rows: Sequence[Row]) -> list[Finish]:
+    return [harness.engine.generate(row) for row in rows]
+
+
+@pytest.mark.parametrize("n", [2, ROWS, 2 * ROWS])
+def test_a_prompt_and_its_picture_are_computed_once_however_many_answers_and_rows_there_are(
+    forgetful: suite.Harness, computed: list[int], monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    encoded, asked = seen(forgetful, monkeypatch), several.rows(forgetful, n)
+    finishes = forgetful.engine.generate_all(asked)
+    assert computed == [asked[0].prompt.tokens]
+    assert len(encoded) == 1
+    assert len({finish.ids for finish in finishes}) == n, "each has dice of its own"
+
+
+def test_answers_that_share_a_prompt_count_as_one_request(fresh: suite.Harness) -> None:
+    finishes = fresh.engine.generate_all(several.rows(fresh))
+    counts = fresh.engine.reused
+    assert counts is not None
+    assert (counts.prompts, counts.hits) == (1, 0)
+    assert finishes[0].cached_tokens == 0
+
+
+def test_two_requests_for_more_answers_than_there_are_rows_are_both_answered(
+    harness: suite.Harness,
+) -> None:
+    asked = [several.rows(harness, 2 * ROWS, seed=seed, **LONG) for seed in (1, 2)]
+    expected = [alone(harness, rows) for rows in asked]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(harness.engine.generate_all, asked)) == expected
+    assert engine_of(harness)._loop._forked is None, "a prompt stays in memory that nobody waits for"
+
+
+def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
+    harness: suite.Harness, answers: list[Finish]
+) -> None:
+    got: list[list[Finish]] = []
+    asked = several.rows(harness, 3, **LONG)
+    expected = alone(harness, asked)
+
+    def ask_several() -> Finish:
+        got.append(harness.engine.generate_all(asked))
+        return got[0][0]
+
+    singles = [lambda q=question: q.ask(harness) for question in strangers(QUESTIONS[:6], "beside several")]
+    futures = crowd(harness, [*singles[:3], ask_several, *singles[3:]])
+    futures.pop(3)
+    assert [future.result() for future in futures] == answers[:6]
+    assert got == [expected]
+
+
+def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_is_let_go(
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
+    step, held = Batch.step, list[bool]()
+
+    def scarce(self: Batch, tokens: list[int]) -> Any:
+        loop = engine_of(forgetful)._loop
+        if len(tokens) == ROWS and not held:
+            held.append(loop._forked is not None)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, tokens)
+
+    monkeypatch.setattr(Batch, "step", scarce)
+    assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
+    assert held == [True]
+    assert engine_of(forgetful)._loop._ration.rows == ROWS, "the shared prompt's memory was enough"
+
+
+def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_same(
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = alone(forgetful, several.rows(forgetful, **LONG))
+    step: Callable[[Running], Any] = Running.step
+    failing = [True]
+
+    def broken(self: Running) -> Any:
+        if len(self.answers) == 3 and len(self.answers[0].ids_fed) > 5 and failing:
+            failing.pop()
+            raise IndexError("a moment's weakness")
+        return step(self)
+
+    monkeypatch.setattr(Running, "step", broken)
+    assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
+    assert not failing
+
+
+def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harness: suite.Harness) -> None:
+    loop = engine_of(harness)._loop
+    read = threading.Event()
+    asked = [replace(row, emit=lambda _: read.set()) for row in several.rows(harness, 3 * ROWS, **LONG)]
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(harness.engine.generate_all, asked)
+        assert read.wait(suite.PATIENCE_S)
+        asked[0].cancel.set()
+        assert isinstance(future.exception(suite.PATIENCE_S), Cancelled)
+    until(lambda: not loop._running.answers)
+    assert (loop._line.head(), loop._forked) == (None, None)
+    assert Question(1, {"seed": 1}).ask(harness).ids

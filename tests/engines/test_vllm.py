@@ -1,0 +1,204 @@
+"""The contract, and what is vLLM's own, where it is installed."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from shared.errors import CallerError
+from shared.models import Model
+from shared.piece import Piece
+from tests.engines import several, suite, telling
+from tests.engines.conftest import TINY
+from worker.engines.base import DeviceBroken, Finish
+from worker.engines.registry import create
+from worker.engines.vllm.sampling import PUBLISHED
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed"),
+    # vLLM's own, and those of what it imports.
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(600),
+]
+LONG = "What do we see in this image? " * 30
+"""More than a block of vLLM's cache."""
+
+
+@pytest.mark.parametrize(
+    "check", [*suite.CHECKS, *telling.CHECKS, *several.CHECKS], ids=lambda check: check.__name__
+)
+def test_vllm_keeps_the_contract(check: Callable[[suite.Harness], None], vllm: suite.Harness) -> None:
+    check(vllm)
+
+
+def test_a_worker_says_that_its_prompts_are_those_of_transformers(vllm: suite.Harness) -> None:
+    assert vllm.engine.reason.endswith("prompts are those of transformers")
+
+
+def test_greedy_answers_are_those_of_transformers(vllm: suite.Harness) -> None:
+    own: Any = vllm.engine
+    network: Any = AutoModelForImageTextToText.from_pretrained(TINY, dtype="float32")
+    for text in ("What do we see in this image?", "What color is the shape?", "Hello"):
+        prompt = own._language.renderer.prompt(suite.question(text, 1), [suite.picture()])
+        ids = network.generate(**prompt.inputs, max_new_tokens=48)[0, prompt.tokens :]
+        assert vllm.ask(text, [suite.picture()])[0].ids == tuple(ids.tolist())
+
+
+def test_a_prompt_is_remembered_for_its_caller_and_nobody_else(vllm: suite.Harness) -> None:
+    def cached(scope: str | None, colour: str = "red") -> int:
+        return vllm.ask(LONG, [suite.picture(colour)], scope=scope)[0].cached_tokens
+
+    before = vllm.engine.reused
+    assert cached("ann") == 0
+    assert cached("ann") >= 128
+    assert cached("ben") == 0
+    assert cached("ann", "blue") == 0
+    assert cached(None) == cached(None) == 0
+    after = vllm.engine.reused
+    assert before is not None
+    assert after is not None
+    assert (after.prompts - before.prompts, after.hits - before.hits) == (6, 1)
+
+
+def test_several_answers_to_a_prompt_are_those_of_their_seeds(vllm: suite.Harness) -> None:
+    asked: dict[str, Any] = {"temperature": 2.0, "top_k": 0, "max_new_tokens": 24, "min_new_tokens": 24}
+    rows = [vllm.row(vllm.question, [suite.picture()], seed=seed, **asked) for seed in range(6)]
+    together = vllm.engine.generate_all([replace(row, prompt=rows[0].prompt) for row in rows])
+    assert together == [vllm.engine.generate(row) for row in rows]
+    assert len({finish.ids for finish in together}) == 6
+
+
+def test_an_answer_drawn_at_random_goes_on_where_it_was_broken_off(vllm: suite.Harness) -> None:
+    asked: dict[str, Any] = {"top_k": 0, "max_new_tokens": 24, "min_new_tokens": 24, "logprobs": 1}
+    drawn = {"temperature": 2.0, "seed": 3, "repetition_penalty": 1.3, "frequency_penalty": 0.5, **asked}
+    greedy, _ = vllm.ask(vllm.question, [suite.picture()], **asked)
+    assert vllm.ask(vllm.question, [suite.picture()], **drawn)[0].ids != greedy.ids
+    suite._resumes_anywhere(vllm, **drawn)
+
+
+def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
+    """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut."""
+    from worker.engines.vllm.replay import Replay
+
+    config = SimpleNamespace(additional_config=SimpleNamespace(hold=lambda: None))
+    replay = Replay(config, SimpleNamespace(prompt_len=SimpleNamespace(np=np.array([0, 10, 20, 30]))))
+    params = [SimpleNamespace(extra_args=extra) for extra in ({PUBLISHED: [5, 6]}, None, {PUBLISHED: [7]})]
+    assert [replay.add_request(slot, said) for slot, said in zip((2, 1, 3), params, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
+    lengths = {2: (20, 21, 22), 1: (10, 11, 12), 3: (16, 30, 31)}
+    drawn = []
+    for step in range(3):
+        slots = np.array([2, 1, 3])
+        seen = np.array([lengths[slot][step] for slot in slots])
+        context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=seen)
+        logits = torch.zeros(3, 9)
+        logits[:, 1] = 1
+        drawn.append(replay.apply(logits, context).argmax(dim=1).tolist())
+    assert drawn == [[5, 1, 1], [6, 1, 7], [1, 1, 1]]
+
+
+def test_a_long_prompt_with_a_seed_is_computed_beside_others(vllm: suite.Harness) -> None:
+    """Longer than what a step takes, together: vLLM would cut one of them, and a CPU's dice cannot be cut."""
+    asked: dict[str, Any] = {"temperature": 1.0, "seed": 1, "max_new_tokens": 4}
+    rows = [vllm.row(f"{number} " + "word " * 900, scope=str(number), **asked) for number in range(4)]
+    finishes = list[Finish]()
+    threads = [
+        threading.Thread(target=lambda row=row: finishes.append(vllm.engine.generate(row))) for row in rows
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(suite.PATIENCE_S)
+    assert len(finishes) == len(rows)
+    assert not vllm.engine.broken
+
+
+def test_a_temperature_that_vllm_does_not_know_is_refused(vllm: suite.Harness) -> None:
+    with pytest.raises(CallerError, match="2 at most") as refused:
+        vllm.engine.prepare(suite.question("Hello", temperature=2.5), ())
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "temperature")
+
+
+def test_a_banned_token_is_never_chosen_and_a_wanted_one_always(vllm: suite.Harness) -> None:
+    whole, _ = vllm.ask(vllm.question, [suite.picture()])
+    banned = whole.ids[0]
+    assert banned not in vllm.ask(vllm.question, [suite.picture()], logit_bias=[[banned, -100]])[0].ids
+    only, _ = vllm.ask(vllm.question, max_new_tokens=5, logit_bias=[[banned, 100]])
+    assert only.ids == (banned,) * 5
+    placeholder: Any = vllm.engine
+    image = placeholder._language.renderer.image_id
+    assert image not in vllm.ask("Hello", max_new_tokens=5, logit_bias=[[image, 100]])[0].ids
+
+
+def test_penalties_and_dice_reach_the_model(vllm: suite.Harness) -> None:
+    asked: dict[str, Any] = {"max_new_tokens": 60, "min_new_tokens": 60, "temperature": 2.0, "seed": 1}
+    varied, _ = vllm.ask("Hello", frequency_penalty=2.0, presence_penalty=2.0, **asked)
+    monotonous, _ = vllm.ask("Hello", frequency_penalty=-2.0, presence_penalty=-2.0, **asked)
+    assert len(set(varied.ids)) > len(set(monotonous.ids))
+    greedy, _ = vllm.ask("Hello", max_new_tokens=60, min_new_tokens=60)
+    assert vllm.ask("Hello", min_p=1.0, **asked)[0].ids == greedy.ids
+    assert vllm.ask("Hello", top_k=1, **asked)[0].ids == greedy.ids
+    assert vllm.ask("Hello", top_p=1e-6, **asked)[0].ids == greedy.ids
+
+
+def test_a_reader_that_fails_does_not_hold_the_next_question(vllm: suite.Harness) -> None:
+    def fail(piece: Piece) -> None:
+        raise ConnectionError(piece.text)
+
+    with pytest.raises(ConnectionError):
+        vllm.engine.generate(vllm.row(vllm.question, [suite.picture()], emit=fail))
+    assert vllm.ask(vllm.question, [suite.picture()])[0].reason == "stop"
+
+
+def test_a_picture_of_any_kind_of_size_is_answered(vllm: suite.Harness) -> None:
+    for size in ((1, 1), (3, 900), (640, 480)):
+        finish, _ = vllm.ask(vllm.question, [suite.picture().resize(size)] * 2)
+        assert finish.reason == "stop"
+
+
+@pytest.mark.parametrize("name", ["EngineCore", "Worker"])
+def test_a_death_of_vllms_processes_ends_the_worker_and_not_the_request(vllm_row: Model, name: str) -> None:
+    mine = psutil.Process()
+    others = set(mine.children(recursive=True))
+    engine: Any = create(vllm_row)
+    engine.load()
+    harness = suite.Harness(engine)
+    [victim] = [child for child in {*mine.children(recursive=True)} - others if name in child.name()]
+    row = harness.row(harness.question, emit=lambda _: victim.kill(), min_new_tokens=400)
+    with pytest.raises(DeviceBroken):
+        engine.generate(row)
+    assert engine.broken
+    engine.close()
+
+
+def test_a_worker_that_is_killed_leaves_no_process_of_vllms_behind(vllm_row: Model) -> None:
+    code = (
+        "import signal, sys\n"
+        "from shared.models import Model\n"
+        "from worker.engines.registry import create\n"
+        "create(Model.model_validate_json(sys.argv[1])).load()\n"
+        "print('loaded', flush=True)\n"
+        "signal.pause()"
+    )
+    argv = (sys.executable, "-c", code, vllm_row.model_dump_json(exclude_unset=True))
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        assert any(line == "loaded\n" for line in worker.stdout)
+        children = psutil.Process(worker.pid).children(recursive=True)
+        worker.kill()
+    assert children
+    _, left = psutil.wait_procs(children, timeout=suite.PATIENCE_S)
+    assert left == []

@@ -1,0 +1,85 @@
+"""Who did what with the admin routes can be read afterwards, and is on the log of the process."""
+
+import json
+import logging
+import re
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, calling, customer, made
+
+PATH = "/v1/admin/audit"
+MODEL = "sightline/tiny"
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_each_act_names_its_key_its_address_and_its_call(stage: Stage) -> None:
+    shop = await made(stage.app, "shop")
+    helper = await made(stage.app, "helper", scopes=["admin"], name="Helper")
+    async with calling(stage.app, helper["secret"]) as client:
+        client.headers["x-request-id"] = "mine"
+        await client.post(f"/v1/admin/models/{MODEL}/pause")
+        await client.post(f"/v1/admin/keys/{shop['id']}/rotate")
+        await client.delete(f"/v1/admin/keys/{shop['id']}")
+        await client.delete("/v1/admin/keys/key_00")
+        page = (await client.get(PATH)).json()
+    assert page["has_more"] is False
+    assert [(act["action"], act["subject"], act["outcome"], act["key"]["name"]) for act in page["data"]] == [
+        ("key.revoke", "key_00", "not_found", "Helper"),
+        ("key.revoke", shop["id"], "done", "Helper"),
+        ("key.rotate", shop["id"], "done", "Helper"),
+        ("model.pause", MODEL, "done", "Helper"),
+        ("key.create", helper["id"], "done", "admin"),
+        ("key.create", shop["id"], "done", "admin"),
+    ]
+    newest = page["data"][0]
+    assert newest["key"]["id"] == helper["id"]
+    assert (newest["address"], newest["request_id"]) == ("127.0.0.1", "mine")
+    assert not [secret for secret in (ADMIN, shop["secret"], helper["secret"]) if secret in json.dumps(page)]
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_it_is_read_in_pages_by_who_has_the_scope(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as one:
+        assert (await one.get(PATH)).status_code == 403
+    async with calling(stage.app, ADMIN) as operator:
+        for _ in range(3):
+            await operator.post(f"/v1/admin/models/{MODEL}/pause")
+        first = (await operator.get(PATH, params={"limit": 3})).json()
+        rest = (await operator.get(PATH, params={"after": first["last_id"]})).json()
+    assert [act["outcome"] for act in first["data"]] == ["unchanged", "unchanged", "done"]
+    assert first["has_more"]
+    assert [act["action"] for act in rest["data"]] == ["key.create"]
+
+
+async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    async with client_of(stage.app) as client:
+        await client.post(f"/v1/admin/models/{MODEL}/pause")
+        (act,) = (await client.get(PATH)).json()["data"]
+    assert act["key"] == {"id": "local", "name": "local"}
+    (line,) = [record for record in caplog.records if record.name == "api.deeds"]
+    assert line.levelno == logging.INFO, "said whatever the level of the others"
+    told = json.loads(line.getMessage().partition(" ")[2])
+    assert (told["action"], told["subject"], told["address"]) == ("model.pause", MODEL, "127.0.0.1")
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_every_route_that_changes_something_for_operators_is_written_down(stage: Stage) -> None:
+    key = await made(stage.app, "shop")
+    async with calling(stage.app, ADMIN) as operator:
+        paths = (await operator.get("/openapi.json")).json()["paths"]
+        changing = [
+            (method, re.sub(r"\{.*\}", key["id"] if "/keys" in path else MODEL, path))
+            for path, methods in paths.items()
+            for method in methods
+            if path.startswith("/v1/admin") and method != "get"
+        ]
+        before = len((await operator.get(PATH)).json()["data"])
+        for method, path in changing:
+            body = {"name": "another"} if path.endswith("/keys") else None
+            reply = await operator.request(method, path, json=body)
+            assert reply.is_success, reply.text
+        after = len((await operator.get(PATH)).json()["data"])
+    assert after - before == len(changing) > 0

@@ -1,0 +1,105 @@
+"""Lines of a batch that cannot be answered, and files that no batch can be made of."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from shared.batch import MOST_LINES
+from tests.routes.conftest import Stage
+from tests.support.batches import ENDPOINT, answers, begun, content, ended, line, serving
+
+pytestmark = pytest.mark.usefixtures("quick_batches")
+
+room = pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+BAD: dict[str, tuple[dict[str, Any] | str, str | None]] = {
+    "invalid_json_line": ("{not json", None),
+    "invalid_request": ({"method": "POST", "url": ENDPOINT, "body": {}}, None),
+    "url_mismatch": (line("elsewhere", url="/v1/completions"), "elsewhere"),
+    "model_not_found": (line("nobody", model="nobody/none"), "nobody"),
+    "unknown_field": (line("red", colour="red"), "red"),
+    "unsupported_parameter": (line("stream", stream=True), "stream"),
+    "duplicate_custom_id": (line("good-0"), "good-0"),
+    "invalid_image": (line("broken", "fail this one"), "broken"),
+    "invalid_image_url": (
+        line(
+            "private", messages=[{"role": "user", "content": [{"type": "image", "url": "http://10.0.0.1/x"}]}]
+        ),
+        "private",
+    ),
+}
+
+
+@room
+async def test_bad_lines_are_in_the_error_file_and_spoil_no_good_ones(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    good = [line(f"good-{n}", f"text {n}") for n in range(3)]
+    async with serving(stage.hand):
+        made = await begun(client, [good[0], "", *(bad for bad, _ in BAD.values()), "   ", *good[1:]])
+        batch = await ended(client, made)
+    assert batch.status == "completed"
+    assert batch.request_counts is not None
+    assert batch.request_counts.to_dict() == {"total": len(BAD) + 3, "completed": 3, "failed": len(BAD)}
+    assert answers(await content(client, batch.output_file_id)) == {
+        f"good-{n}": f"TEXT {n}" for n in range(3)
+    }
+    found = {
+        row["response"]["body"]["error"]["code"]: row for row in await content(client, batch.error_file_id)
+    }
+    assert {code: row["custom_id"] for code, row in found.items()} == {
+        code: id for code, (_, id) in BAD.items()
+    }
+    assert {code: row["response"]["status_code"] for code, row in found.items()} == {
+        code: 404 if code == "model_not_found" else 400 for code in BAD
+    }
+    assert found["unknown_field"]["response"]["body"]["error"]["param"] == "colour"
+    assert found["duplicate_custom_id"]["response"]["body"]["error"]["message"].startswith("Line 9: ")
+    assert batch.errors is not None
+    told = [(problem.code, problem.line) for problem in batch.errors.data or []]
+    assert told == [
+        ("invalid_json_line", 3),
+        ("invalid_request", 4),
+        ("url_mismatch", 5),
+        ("duplicate_custom_id", 9),
+    ]
+
+
+@room
+@pytest.mark.parametrize(
+    ("lines", "code", "at"),
+    [
+        (["", "  "], "empty_file", None),
+        (["custom_id,prompt", "1,What is this?"], "invalid_json_line", 1),
+        ([line("1", url="/v1/completions")], "url_mismatch", 1),
+    ],
+)
+async def test_a_file_without_a_single_good_line_fails_its_batch_before_anything_is_computed(
+    client: openai.AsyncOpenAI, lines: list[Any], code: str, at: int | None
+) -> None:
+    batch = await ended(client, await begun(client, lines))
+    assert (batch.status, batch.output_file_id, batch.error_file_id) == ("failed", None, None)
+    assert batch.errors is not None
+    first = (batch.errors.data or [])[0]
+    assert (first.code, first.line) == (code, at)
+    assert batch.failed_at is not None
+
+
+@room
+async def test_a_file_with_too_many_lines_fails_its_batch(client: openai.AsyncOpenAI) -> None:
+    batch = await ended(client, await begun(client, ["{}"] * (MOST_LINES + 1)))
+    assert batch.status == "failed"
+    assert batch.errors is not None
+    assert [problem.code for problem in batch.errors.data or []] == ["too_many_tasks"]
+
+
+@room
+async def test_a_batch_whose_bytes_are_lost_fails_and_says_so(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.store.client.hset("sl2:batch_00", mapping={"caller": "nobody"})
+    made = await begun(client, [line("1")])
+    stage.hand.store.client.hset(f"sl2:{made.id}", "digest", "0" * 64)
+    batch = await ended(client, made)
+    assert batch.errors is not None
+    assert (batch.status, (batch.errors.data or [])[0].code) == ("failed", "file_not_found")

@@ -1,0 +1,255 @@
+"""A process that works on a batch may die at any call: no line is lost, computed twice or counted twice."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.batches.bench import Bench, Held, LostError
+from api.batches.work import Work
+from api.files import Files
+from api.storing import Storing
+from api.submission import Submission
+from shared import ids
+from shared.batch import Batch, Turn
+from shared.blobs import Blobs
+from shared.file import Written
+from shared.models import Model, Models
+from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
+from shared.store import batches, files
+from shared.store.nudges import AsyncNudger
+from shared.store.script import AsyncStore, Call, T, connect, connect_async
+from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
+from tests.support.hand import Hand
+from tests.support.redis_server import RedisServer
+
+MODELS = Models((Model(id="sightline/tiny"),))
+LINES = [line("a", "one"), "no JSON", line("b", "two"), line("a", "double"), line("c", "three", colour="red")]
+GOOD, BAD = {"a": "ONE", "b": "TWO"}, {"invalid_json_line", "duplicate_custom_id", "unknown_field"}
+
+
+class DeathError(BaseException):
+    """This process is no more."""
+
+
+class Mortal(AsyncStore):
+    """Dies at the call of a number, before the store hears of it or before the answer comes back."""
+
+    def __init__(self, store: AsyncStore, dies_at: int, *, heard: bool) -> None:
+        self._own = store
+        self._left = dies_at
+        self._heard = heard
+
+    async def run(self, call: Call[T]) -> T:
+        self._left -= 1
+        if self._left > 0:
+            return await self._own.run(call)
+        if self._heard:
+            await self._own.run(call)
+        raise DeathError
+
+    @property
+    def survived(self) -> bool:
+        return self._left > 0
+
+
+@dataclass
+class Shop:
+    """A store with one batch in it, API processes to be started, and a worker."""
+
+    settings: Settings
+    store: AsyncStore
+    hand: Hand
+    nudger: AsyncNudger
+    blobs: Blobs
+    batch: str = ""
+
+    def bench(self, store: AsyncStore) -> Bench:
+        """Of a new API process."""
+        files = Files(self.settings, store, self.blobs)
+        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files)
+        return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
+
+    async def begin(self, lines: list[Any]) -> None:
+        self.hand.store.client.flushdb()
+        self.hand.beat()
+        data, staged = jsonl(lines), self.blobs.stage()
+        staged.write(data)
+        self.blobs.adopt(staged)
+        file = Written(ids.file_id(), "in", "batch", len(data), staged.digest, 3600, "upload:0")
+        await self.store.run(files.create(file, "local"))
+        self.batch = ids.batch_id()
+        made = Batch(
+            id=self.batch,
+            caller="local",
+            stage="validating",
+            file=file.id,
+            digest="",
+            endpoint=ENDPOINT,
+            created_ms=0,
+            expires_ms=0,
+            life_s=3600,
+            metadata={},
+            stages_ms={},
+        )
+        await self.store.run(batches.create(self.settings, made))
+
+    async def take(self) -> Turn:
+        """As when the lease of whoever had it has run out."""
+        self.hand.store.client.zadd("sl2:batching", {self.batch: 0})
+        turn = await self.store.run(batches.take(self.settings, ids.token()))
+        assert isinstance(turn, Turn)
+        return turn
+
+    def answer(self) -> None:
+        """The worker answers all that waits."""
+        while not self.hand.idle():
+            claim = self.hand.take()
+            text = json.loads(claim.request)["messages"][-1]["parts"][-1]["text"]
+            self.hand.succeed(claim, str(text).upper())
+
+    async def now(self) -> Batch:
+        found = await self.store.run(batches.batch("local", self.batch))
+        assert found is not None
+        return found
+
+    async def ended(self) -> bool:
+        return (await self.now()).stage in ("completed", "cancelled", "expired", "failed")
+
+    async def go_on(self) -> None:
+        """Turns of one process, answers between them, until the batch has ended."""
+        bench = self.bench(self.store)
+        for _ in range(20):
+            if await self.ended():
+                return
+            await Work(Held(bench, await self.take())).run()
+            self.answer()
+        raise AssertionError(f"the batch stands still: {await self.now()}")
+
+    async def written(self, file: str | None) -> list[dict[str, Any]]:
+        if file is None:
+            return []
+        found = await self.store.run(files.file("local", file))
+        assert found is not None
+        return rows(self.blobs.read(found.digest))
+
+    def jobs(self) -> int:
+        return len(self.hand.store.client.keys("sl2:job_*"))
+
+
+@pytest.fixture
+async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
+    _server.empty()
+    settings = Settings(
+        redis=RedisSettings(url=_server.url()),
+        blobs=BlobSettings(url=str(tmp_path / "blobs")),
+        queue=QueueSettings(max_queued=4000),
+    )
+    threads, store, nudger = (
+        connect(settings.redis),
+        connect_async(settings.redis),
+        AsyncNudger(settings.redis),
+    )
+    hand = Hand(settings, threads, MODELS.rows[0])
+    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs))
+    await nudger.aclose()
+    await store.client.aclose()
+    threads.client.close()
+
+
+async def check(shop: Shop) -> None:
+    batch = await shop.now()
+    assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 5, len(GOOD), len(BAD))
+    assert answers(await shop.written(batch.output)) == GOOD
+    refused = await shop.written(batch.error)
+    assert {row["response"]["body"]["error"]["code"] for row in refused} == BAD
+    assert len(refused) == len(BAD)
+    assert shop.jobs() == len(GOOD), "a line was computed twice"
+    assert shop.hand.store.client.exists("sl2:taken") == 0
+
+
+async def dies(shop: Shop, dies_at: int, *, heard: bool) -> bool:
+    """Turns of a process until its death; False where the batch ends before."""
+    store = Mortal(shop.store, dies_at, heard=heard)
+    bench = shop.bench(store)
+    while not await shop.ended():
+        try:
+            await Work(Held(bench, await shop.take())).run()
+        except DeathError:
+            return True
+        shop.answer()
+    return not store.survived
+
+
+@pytest.mark.parametrize("heard", [False, True], ids=["before-the-step", "behind-it"])
+async def test_a_death_at_any_call_changes_nothing_of_what_comes_out(shop: Shop, heard: bool) -> None:
+    dies_at = 0
+    died = True
+    while died:
+        dies_at += 1
+        await shop.begin(LINES)
+        died = await dies(shop, dies_at, heard=heard)
+        await shop.go_on()
+        await check(shop)
+    assert dies_at > 12
+
+
+async def test_a_death_while_a_batch_is_cancelled_changes_nothing_of_what_comes_out(shop: Shop) -> None:
+    dies_at = 0
+    died = True
+    lines = [line(f"{n}", f"text {n}") for n in range(5)]
+    while died:
+        dies_at += 1
+        await shop.begin(lines)
+        for _ in range(2):
+            await Work(Held(shop.bench(shop.store), await shop.take())).run()
+        shop.hand.succeed(shop.hand.take(), "DONE")
+        await shop.store.run(batches.cancel("local", shop.batch))
+        died = await dies(shop, dies_at, heard=True)
+        await shop.go_on()
+        batch = await shop.now()
+        assert (batch.stage, batch.total, batch.completed, batch.failed) == ("cancelled", 5, 1, 4)
+        assert len(await shop.written(batch.output)) == 1
+        assert len({row["custom_id"] for row in await shop.written(batch.error)}) == 4
+    assert dies_at > 5
+
+
+async def test_two_processes_that_both_believe_to_have_a_batch_take_no_line_twice(shop: Shop) -> None:
+    lines = [line(f"{n}", f"text {n}") for n in range(40)]
+    await shop.begin(lines)
+    await Work(Held(shop.bench(shop.store), await shop.take())).run()
+    while not await shop.ended():
+        first, second = await shop.take(), await shop.take()
+        few = [replace(turn, room=min(turn.room, 15)) for turn in (first, second)]
+        works = [Work(Held(shop.bench(shop.store), turn)) for turn in few]
+        done = await asyncio.gather(*(work.run() for work in works), return_exceptions=True)
+        assert all(isinstance(result, float | LostError) for result in done), done
+        shop.answer()
+    batch = await shop.now()
+    assert (batch.stage, batch.completed, batch.failed) == ("completed", 40, 0)
+    assert answers(await shop.written(batch.output)) == {f"{n}": f"TEXT {n}" for n in range(40)}
+    assert shop.jobs() == 40
+
+
+async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(shop: Shop) -> None:
+    await shop.begin(LINES)
+    await dies(shop, 12, heard=False)
+    await shop.go_on()
+    batch = await shop.now()
+    client = shop.hand.store.client
+    outputs = [
+        await shop.store.run(files.file("local", id)) for id in (batch.output, batch.error, batch.file) if id
+    ]
+    held = {
+        key.removeprefix("sl2:blob:")
+        for key in client.keys("sl2:blob:*")
+        if client.zcount(key, "+inf", "+inf")
+    }
+    assert held == set(), "a hold that nobody ends"
+    assert {file.digest for file in outputs if file} <= {
+        key.rpartition(":")[2] for key in client.keys("sl2:blob:*")
+    }

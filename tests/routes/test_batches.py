@@ -1,0 +1,198 @@
+"""Batches as OpenAI's client makes, watches and lists them; the worker is in the test's hand."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.batches import ENDPOINT, answers, begun, content, ended, jsonl, line, serving
+from tests.support.clients import until_async
+from tests.support.keys import KEYED, code_of, customer
+
+pytestmark = pytest.mark.usefixtures("quick_batches")
+
+room = pytest.mark.parametrize("stage", [{"queue": {"max_queued": 4000}}], indirect=True)
+
+
+@room
+async def test_every_line_of_a_batch_is_answered_once(stage: Stage, client: openai.AsyncOpenAI) -> None:
+    async with serving(stage.hand):
+        made = await begun(client, [line(f"q-{n}", f"text {n}") for n in range(70)], metadata={"night": "12"})
+        batch = await ended(client, made)
+    assert made.status == "validating"
+    assert (batch.status, batch.error_file_id, batch.errors) == ("completed", None, None)
+    assert batch.request_counts is not None
+    assert batch.request_counts.to_dict() == {"total": 70, "completed": 70, "failed": 0}
+    assert batch.metadata == {"night": "12"}
+    times = [batch.created_at, batch.in_progress_at, batch.finalizing_at, batch.completed_at]
+    assert sorted(times) == times  # type: ignore[type-var]
+    assert batch.usage is not None
+    assert (batch.usage.input_tokens, batch.usage.output_tokens) == (70 * 9, 70 * 3)
+    found = await content(client, batch.output_file_id)
+    assert answers(found) == {f"q-{n}": f"TEXT {n}" for n in range(70)}
+    first = found[0]
+    assert first["error"] is None
+    assert first["response"]["status_code"] == 200
+    assert first["response"]["body"]["object"] == "chat.completion"
+    output = await client.files.retrieve(batch.output_file_id or "")
+    assert (output.purpose, output.filename) == ("batch_output", f"{batch.id}_output.jsonl")
+    assert stage.hand.store.client.exists("sl2:taken", "sl2:batching") == 0
+
+
+@room
+async def test_a_batch_of_prompts_is_answered_as_the_completions_route_does(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    async with serving(stage.hand):
+        made = await begun(client, [line("1", "once", url="/v1/completions")], endpoint="/v1/completions")
+        batch = await ended(client, made)
+    (row,) = await content(client, batch.output_file_id)
+    assert (row["response"]["body"]["object"], row["response"]["body"]["choices"][0]["text"]) == (
+        "text_completion",
+        "ONCE",
+    )
+
+
+@room
+async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked_for(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    def said(id: str, **more: Any) -> dict[str, Any]:
+        asked = {
+            "model": "sightline/tiny",
+            "input": "once",
+            "instructions": "Be brief.",
+            "metadata": {"k": id},
+        }
+        return {"custom_id": id, "method": "POST", "url": "/v1/responses", "body": asked | more}
+
+    lines: list[Any] = [
+        "",
+        said("1"),
+        said("2", previous_response_id="resp_0"),
+        said("3", background=True),
+        said("4", store=False),
+    ]
+    async with serving(stage.hand):
+        batch = await ended(client, await begun(client, lines, endpoint="/v1/responses"))
+    (row,) = await content(client, batch.output_file_id)
+    told = row["response"]["body"]
+    assert (told["object"], told["status"], told["output"][0]["content"][0]["text"]) == (
+        "response",
+        "completed",
+        "ONCE",
+    )
+    assert (told["instructions"], told["metadata"]) == ("Be brief.", {"k": "1"})
+    assert (await client.responses.retrieve(told["id"])).to_dict() == told
+    refused = {
+        row["custom_id"]: row["response"]["body"]["error"]
+        for row in await content(client, batch.error_file_id)
+    }
+    assert {id: (error["code"], error["param"]) for id, error in refused.items()} == {
+        "2": ("unsupported_parameter", "previous_response_id"),
+        "3": ("unsupported_parameter", "background"),
+        "4": ("unsupported_parameter", "store"),
+    }
+
+
+@room
+async def test_lines_are_ordinary_jobs_of_the_class_batch_and_are_answered_from_the_cache(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    same = [line(f"{n}", "the same") for n in range(4)]
+    async with client_of(stage.app) as caller:
+        async with serving(stage.hand):
+            first = await ended(client, await begun(client, same))
+            again = await ended(client, await begun(client, same))
+        jobs = (await caller.get("/v1/jobs")).json()["data"]
+    assert {job["priority"] for job in jobs} == {"batch"}
+    assert {job["cache"] for job in jobs[:4]} == {"HIT"}
+    assert {job["cache"] for job in jobs[4:]} <= {"MISS", "COALESCED", "HIT"}
+    found = await content(client, first.output_file_id)
+    assert {row["response"]["request_id"] for row in found} == {job["id"] for job in jobs[4:]}
+    assert len(await content(client, again.output_file_id)) == 4
+
+
+async def test_a_batch_leaves_room_in_the_line_for_others(stage: Stage, client: openai.AsyncOpenAI) -> None:
+    stage.hand.beat()
+    made = await begun(client, [line(f"{n}", f"text {n}") for n in range(5)])
+
+    async def waits() -> bool:
+        return not stage.hand.idle()
+
+    await until_async(waits)
+    async with client_of(stage.app) as caller:
+        body = {"model": "sightline/tiny", "input": {"prompt": "And me?"}}
+        assert (await caller.post("/v1/jobs", json=body)).status_code == 202
+    async with serving(stage.hand):
+        batch = await ended(client, made)
+    assert batch.request_counts is not None
+    assert batch.request_counts.completed == 5
+
+
+async def test_lists_have_pages_that_end(client: openai.AsyncOpenAI) -> None:
+    made = [(await begun(client, [line("1")])).id for _ in range(5)]
+    assert [batch.id async for batch in client.batches.list(limit=2)] == made[::-1]
+    with pytest.raises(openai.NotFoundError):
+        await client.batches.list(after="batch_00")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "code", "param"),
+    [
+        ({"endpoint": "/v1/embeddings"}, 400, "unsupported_parameter", "endpoint"),
+        ({"endpoint": "/v1/nothing"}, 400, "invalid_request", "endpoint"),
+        ({"completion_window": "1h"}, 400, "invalid_request", "completion_window"),
+        ({"input_file_id": "file-" + "0" * 32}, 404, "file_not_found", "input_file_id"),
+        ({"input_file_id": "other"}, 404, "file_not_found", "input_file_id"),
+        ({"metadata": {"k": "v" * 513}}, 400, "invalid_request", "metadata.k"),
+        (
+            {"output_expires_after": {"anchor": "created_at", "seconds": 5}},
+            400,
+            "invalid_request",
+            "output_expires_after",
+        ),
+        ({"colour": "red"}, 400, "unknown_field", "colour"),
+    ],
+)
+async def test_a_wrong_batch_is_refused_by_its_field(
+    stage: Stage, client: openai.AsyncOpenAI, said: dict[str, Any], status: int, code: str, param: str
+) -> None:
+    file = await client.files.create(file=jsonl([line("1")]), purpose="batch")
+    body = {"endpoint": ENDPOINT, "completion_window": "24h", "input_file_id": file.id, **said}
+    async with client_of(stage.app) as caller:
+        reply = await caller.post("/v1/batches", json=body)
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"], error["param"]) == (status, code, param)
+        assert (await caller.get("/v1/batches")).json()["data"] == []
+
+
+async def test_a_file_for_something_else_is_no_batch(client: openai.AsyncOpenAI) -> None:
+    file = await client.files.create(file=jsonl([line("1")]), purpose="user_data")
+    with pytest.raises(openai.BadRequestError) as refusal:
+        await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    assert refusal.value.param == "input_file_id"
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_batches_are_their_callers_alone(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        upload: dict[str, Any] = {"files": {"file": jsonl([line("1")])}, "data": {"purpose": "batch"}}
+        file = (await one.post("/v1/files", **upload)).json()["id"]
+        body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
+        id = (await one.post("/v1/batches", json=body)).json()["id"]
+        foreign = [
+            await two.get(f"/v1/batches/{id}"),
+            await two.post(f"/v1/batches/{id}/cancel"),
+            await two.get("/v1/batches", params={"after": id}),
+            await two.post("/v1/batches", json=body),
+        ]
+        lists = [(await caller.get("/v1/batches")).json()["data"] for caller in (one, two)]
+    assert [reply.status_code for reply in foreign] == [404] * 4
+    assert [code_of(reply) for reply in foreign] == ["batch_not_found"] * 3 + ["file_not_found"]
+    assert [[batch["id"] for batch in batches] for batches in lists] == [[id], []]
+    assert lists[0][0]["status"] != "cancelling"

@@ -1,0 +1,182 @@
+"""Web pages in a browser: which may call, which may read the answer, and what nobody may keep of it."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import application, client_of, serving
+from tests.support.desk import Desk
+from tests.support.keys import ADMIN, KEYED, bearer, code_of
+
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+APP = "https://app.example.com"
+OWN_HOSTS = [
+    "127.0.0.1",
+    "127.0.0.1:8000",
+    "localhost:8000",
+    "LOCALHOST",
+    "localhost.",
+    "[::1]:8000",
+    "127.9.9.9",
+]
+OTHER_HOSTS = [
+    "evil.example",
+    "evil.example:8000",
+    "localhost.evil.example",
+    "127.0.0.1.evil.example",
+    "10.0.0.7",
+]
+OTHER_HOSTS += ["0.0.0.0:8000", "[::ffff:10.0.0.7]", "", "127.0.0.1@evil.example"]
+OTHER_PAGES = [
+    APP,
+    "null",
+    "http://127.0.0.1:3000",
+    "https://127.0.0.1",
+    "http://evil.example",
+    "chrome-extension://abc",
+]
+
+
+async def ask(client: httpx.AsyncClient, **headers: str) -> list[httpx.Response]:
+    """One call of each family, under these headers."""
+    said = {name.replace("_", "-"): value for name, value in headers.items()}
+    return [
+        await client.post("/v1/jobs", json=JOB, headers=said),
+        await client.get("/v1/models", headers=said),
+        await client.get("/models/sightline/tiny", headers=said),
+    ]
+
+
+async def test_without_keys_a_name_that_was_pointed_at_this_machine_is_refused() -> None:
+    async with serving(Desk()) as client:
+        for host in OTHER_HOSTS:
+            replies = await ask(client, host=host)
+            assert [(r.status_code, code_of(r)) for r in replies] == [(403, "foreign_host")] * 3, host
+        assert [r.headers["content-type"] for r in replies] == [
+            "application/problem+json",
+            "application/json",
+            "application/json",
+        ]
+
+
+async def test_without_keys_this_machine_s_own_names_are_answered() -> None:
+    async with serving(Desk()) as client:
+        for host in OWN_HOSTS:
+            assert [r.status_code for r in await ask(client, host=host)] == [202, 200, 200], host
+
+
+async def test_without_keys_another_page_in_this_machine_s_browser_is_refused() -> None:
+    async with serving(Desk()) as client:
+        for origin in OTHER_PAGES:
+            replies = await ask(client, origin=origin)
+            assert [(r.status_code, code_of(r)) for r in replies] == [(403, "foreign_origin")] * 3, origin
+        for site in ("cross-site", "same-site"):
+            replies = await ask(client, sec_fetch_site=site, sec_fetch_mode="no-cors")
+            assert [code_of(r) for r in replies] == ["foreign_origin"] * 3
+
+
+async def test_without_keys_a_page_of_this_service_and_a_person_s_own_click_are_answered() -> None:
+    async with serving(Desk()) as client:
+        own = await ask(client, origin="http://127.0.0.1", sec_fetch_site="same-origin")
+        typed = await client.get("/v1/models", headers={"sec-fetch-site": "none"})
+        clicked = await client.get(
+            "/v1/models", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+        )
+    assert [r.status_code for r in [*own, typed, clicked]] == [202, 200, 200, 200, 200]
+
+
+async def test_a_page_s_form_cannot_submit_a_job_by_navigating() -> None:
+    async with serving(Desk()) as client:
+        headers = {"origin": APP, "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+        reply = await client.post("/v1/jobs", json=JOB, headers=headers)
+    assert code_of(reply) == "foreign_origin"
+
+
+async def test_an_open_service_looks_at_neither_name_nor_page() -> None:
+    async with serving(Desk(), open=True) as client:
+        replies = await ask(client, host="example.com", origin=APP)
+    assert [r.status_code for r in replies] == [202, 200, 200]
+
+
+async def test_without_the_setting_no_page_is_told_that_it_may_read() -> None:
+    for settings in ({}, {"open": True}, {"admin_key": ADMIN}):
+        async with serving(Desk(), **settings) as client:
+            replies = [*await ask(client, origin=APP), await client.get("/health", headers={"origin": APP})]
+        names = {name for reply in replies for name in reply.headers}
+        assert not [name for name in names if name.startswith("access-control") or name == "vary"]
+
+
+async def test_a_page_that_the_setting_names_may_call_and_read_errors_too() -> None:
+    async with serving(Desk(), cors_origins=APP) as client:
+        replies = await ask(client, origin=APP)
+        replies.append(await client.get("/nothing/here", headers={"origin": APP}))
+        replies.append(await client.get("/health", headers={"origin": APP}))
+        other = await client.get("/v1/models", headers={"origin": "https://app.example.org"})
+    assert [r.status_code for r in replies] == [202, 200, 200, 404, 200]
+    for reply in replies:
+        assert reply.headers["access-control-allow-origin"] == APP
+        assert reply.headers["access-control-expose-headers"] == "*"
+        assert reply.headers["vary"] == "Origin"
+        assert "access-control-allow-credentials" not in reply.headers
+    assert code_of(other) == "foreign_origin"
+    assert "access-control-allow-origin" not in other.headers
+    assert other.headers["vary"] == "Origin"
+
+
+async def preflight(client: httpx.AsyncClient, origin: str) -> httpx.Response:
+    """What a browser asks before a call with a key, to which it adds none."""
+    asked = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,prefer",
+    }
+    return await client.options("/v1/jobs", headers={"origin": origin, **asked})
+
+
+@pytest.mark.parametrize("keys", [{}, {"admin_key": ADMIN}])
+async def test_a_browser_that_asks_first_is_answered_without_a_key(keys: dict[str, Any]) -> None:
+    async with serving(Desk(), cors_origins=f"{APP}, http://localhost:3000", **keys) as client:
+        good, bad = await preflight(client, APP), await preflight(client, "https://evil.example")
+        no_preflight = await client.options("/v1/jobs", headers={"origin": APP})
+    assert (good.status_code, good.content) == (204, b"")
+    assert good.headers["access-control-allow-origin"] == APP
+    assert "POST" in good.headers["access-control-allow-methods"]
+    assert good.headers["access-control-allow-headers"] == "authorization,prefer"
+    assert "access-control-allow-credentials" not in good.headers
+    assert bad.status_code in (401, 403)
+    assert not [name for name in bad.headers if name.startswith("access-control")]
+    assert no_preflight.status_code in (401, 405)
+
+
+@pytest.mark.parametrize("stage", [{"api": {**KEYED["api"], "cors_origins": "*"}}], indirect=True)
+async def test_with_keys_every_page_may_be_let_in_and_still_needs_a_key(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        asked = await preflight(client, "https://any.example")
+        without = await client.get("/v1/jobs", headers={"origin": "null"})
+        with_key = await client.get("/v1/jobs", headers={"origin": "null", **bearer(ADMIN)})
+    assert asked.headers["access-control-allow-origin"] == "*"
+    assert [r.headers["access-control-allow-origin"] for r in (without, with_key)] == ["*", "*"]
+    assert (without.status_code, with_key.status_code) == (401, 200)
+
+
+async def test_no_answer_is_kept_guessed_or_framed() -> None:
+    desk = Desk()
+    desk.script = lambda job: desk.succeed(job, "A cat.")
+    chat = {"messages": [{"role": "user", "content": "What?"}]}
+    async with application(desk, admin_key=ADMIN) as app, client_of(app) as client:
+        client.headers.update(bearer(ADMIN))
+        replies = [
+            await client.post("/v1/chat/completions", json=chat),
+            await client.post("/v1/chat/completions", json=chat | {"stream": True}),
+            await client.post("/v1/jobs", json=JOB),
+            await client.get("/v1/nothing"),
+            await client.get("/openapi.json"),
+            await client.get("/health", headers={"authorization": ""}),
+            await client.get("/v1/models", headers={"authorization": ""}),
+        ]
+    for reply in replies:
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers.get_list("cache-control") == ["no-store"]
+        assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
+        assert "strict-transport-security" not in reply.headers

@@ -1,0 +1,111 @@
+"""Conversations that go on by `previous_response_id`, with their pictures."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.pictures import picture, png
+from tests.support.responses import LATER, PATH, answered, begun, finish
+
+
+def shown(data: bytes) -> dict[str, Any]:
+    """One turn that shows a picture."""
+    uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return {"role": "user", "content": [{"type": "input_image", "image_url": uri}]}
+
+
+WIDE, HIGH = shown(picture(size=(8, 6))), shown(picture(size=(6, 8)))
+
+
+async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instructions(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=[WIDE], instructions="Be brief.")
+        said = {"input": [HIGH], "previous_response_id": one, "instructions": "Shout."}
+        two = await begun(stage.hand, client, **said)
+        asked = json.loads(stage.hand.take().request)
+        items = (await client.get(f"{PATH}/{two}/input_items", params={"order": "asc"})).json()["data"]
+        pictures = await client.get(f"{PATH}/{two}/input_items?include[]=message.input_image.image_url")
+        told = (await client.get(f"{PATH}/{two}")).json()
+
+    assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"]
+    assert asked["messages"][0]["parts"][0]["text"] == "Shout."
+    assert [m["role"] for m in items] == ["user", "assistant", "user"]
+    assert items[1]["content"][0]["text"] == "A cat."
+    assert items[0]["content"][0]["image_url"] is None
+    addresses = [item["content"][0].get("image_url") for item in pictures.json()["data"]]
+    assert addresses == [HIGH["content"][0]["image_url"], None, WIDE["content"][0]["image_url"]]
+    assert (told["previous_response_id"], told["instructions"]) == (one, "Shout.")
+
+
+async def test_a_response_can_be_read_while_its_picture_is_fetched(stage: Stage) -> None:
+    part = {"type": "input_image", "image_url": "https://example.org/a.png"}
+    async with client_of(stage.app) as client:
+        stage.hand.beat()
+        said = LATER | {"input": [{"role": "user", "content": [part]}], "instructions": "Be brief."}
+        response = (await client.post(PATH, json=said)).json()["id"]
+        fetching = (await client.get(f"{PATH}/{response}")).json()
+        stage.hand.take_in()
+        finish(stage.hand)
+        done = (await client.get(f"{PATH}/{response}")).json()
+
+    assert [(r["status"], r["instructions"]) for r in (fetching, done)] == [
+        ("queued", "Be brief."),
+        ("completed", "Be brief."),
+    ]
+
+
+async def test_what_cannot_be_gone_on_from_is_named(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        waiting = await begun(stage.hand, client)
+        on_waiting = await client.post(PATH, json=LATER | {"previous_response_id": waiting})
+        await client.post(f"{PATH}/{waiting}/cancel")
+        on_cancelled = await client.post(PATH, json=LATER | {"previous_response_id": waiting})
+        on_nothing = await client.post(PATH, json=LATER | {"previous_response_id": "resp_0"})
+
+    replies = (on_waiting, on_cancelled, on_nothing)
+    assert [(r.status_code, r.json()["error"]["code"]) for r in replies] == [
+        (409, "job_not_ended"),
+        (400, "invalid_request"),
+        (404, "response_not_found"),
+    ]
+    assert {r.json()["error"]["param"] for r in replies} == {"previous_response_id"}
+
+
+async def test_a_repeated_call_is_answered_though_what_it_went_on_from_is_gone(stage: Stage) -> None:
+    key = {"idempotency-key": "k"}
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client)
+        body = LATER | {"input": "Sure?", "previous_response_id": one}
+        first = await client.post(PATH, json=body, headers=key)
+        await client.delete(f"{PATH}/{one}")
+        again = await client.post(PATH, json=body, headers=key)
+
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 0.0001}}], indirect=True)
+async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=[WIDE])
+        url = f"{PATH}/{one}/input_items"
+        large = await client.get(url, params={"include[]": "message.input_image.image_url"})
+        plain = await client.get(url)
+
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "payload_too_large")
+    assert plain.status_code == 200
+
+
+async def test_the_pictures_of_all_turns_keep_to_the_limits_together(stage: Stage) -> None:
+    # Two of them have the 80 megapixels that one request may show, as far as their headers say.
+    large = [shown(png((8000, 4990 + number), b"")) for number in range(3)]
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=large[:2])
+        on = await client.post(PATH, json=LATER | {"input": large[2:], "previous_response_id": one})
+
+    error = on.json()["error"]
+    assert (on.status_code, error["code"]) == (400, "invalid_image")
+    assert error["param"] == "input[0].content[0].image_url"

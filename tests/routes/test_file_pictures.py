@@ -1,0 +1,75 @@
+"""Pictures that are sent once as a file and named by its id."""
+
+import base64
+from typing import Any
+
+import openai
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.pictures import picture
+from tests.support.uploads import asking, blobs, form, post
+
+
+async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    data = picture()
+    made = await client.files.create(file=("a.png", data), purpose="vision")
+    uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    inline = {"type": "image_url", "image_url": {"url": uri}}
+    named: list[dict[str, Any]] = [
+        {"type": "input_image", "file_id": made.id},
+        {"type": "image_file", "image_file": {"file_id": made.id}},
+        {"type": "image", "file_id": made.id},
+    ]
+    text = {"type": "text", "text": "What is this?"}
+    async with client_of(stage.app) as caller:
+        first = await caller.post("/v1/jobs", json=asking(inline, text))
+        stage.hand.succeed(stage.hand.take(), "A square.")
+        jobs = [await caller.post("/v1/jobs", json=asking(part, text)) for part in named]
+        chats = [await caller.post("/v1/chat/completions", json=asking(part, text)) for part in named]
+    assert first.headers["x-cache"] == "MISS"
+    assert [reply.headers["x-cache"] for reply in (*jobs, *chats)] == ["HIT"] * 6
+
+
+async def test_a_question_goes_on_though_the_file_of_its_picture_is_deleted(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    stage.hand.beat()
+    made = await client.files.create(file=("a.png", picture()), purpose="user_data")
+    async with client_of(stage.app) as caller:
+        job = await caller.post("/v1/jobs", json=asking({"type": "image", "file_id": made.id}))
+    await client.files.delete(made.id)
+    assert job.status_code == 202
+    assert len(blobs(stage.hand)) == 1, "the worker is to read it"
+
+
+async def test_a_picture_that_is_no_file_of_the_caller_is_refused_by_its_field(stage: Stage) -> None:
+    stage.hand.beat()
+    text = form(('name="purpose"', b"user_data"), ('name="file"', b"no picture"))
+    unusable = (await post(stage.app, text)).json()["id"]
+    async with client_of(stage.app) as caller:
+        replies = [
+            await caller.post("/v1/jobs", json=asking({"type": "image_file", "image_file": {"file_id": id}}))
+            for id in ("file-" + "0" * 32, "sl2:arrivals", unusable)
+        ]
+    told = [(reply.status_code, reply.json()["code"], reply.json()["param"]) for reply in replies]
+    where = "messages[0].content[0].image_file.file_id"
+    assert told == [
+        (404, "file_not_found", where),
+        (404, "file_not_found", where),
+        (400, "invalid_image", where),
+    ]
+
+
+async def test_many_large_files_in_one_question_are_refused_before_they_are_read(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    limit = stage.hand.settings.pictures.max_mb_request * 2**20
+    huge = b"x" * int(limit / 3 + 1)
+    made = [(await client.files.create(file=huge + bytes([n]), purpose="user_data")).id for n in range(3)]
+    async with client_of(stage.app) as caller:
+        reply = await caller.post("/v1/jobs", json=asking(*({"type": "image", "file_id": id} for id in made)))
+    assert (reply.status_code, reply.json()["code"]) == (413, "payload_too_large")

@@ -1,0 +1,223 @@
+"""Files as OpenAI's client uploads, lists, reads and deletes them."""
+
+import asyncio
+from typing import Any
+
+import openai
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.exchange import Exchange
+from tests.support.keys import KEYED, code_of, customer
+from tests.support.pictures import picture
+from tests.support.uploads import asking, blobs, form, post
+
+SMALL = pytest.mark.parametrize("stage", [{"api": {"file_limit_mb": 0.01}}], indirect=True)
+HOUR = 3600
+
+
+async def test_openais_client_uploads_reads_lists_and_deletes_a_file(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    data = b'{"custom_id": "1"}\n' * 1000
+    made = await client.files.create(file=("q.jsonl", data), purpose="batch")
+    ready = await client.files.wait_for_processing(made.id)
+    content = await client.files.content(made.id)
+    listed = [file.id async for file in client.files.list()]
+    assert (made.filename, made.bytes, made.purpose, ready.status) == (
+        "q.jsonl",
+        len(data),
+        "batch",
+        "processed",
+    )
+    assert made.expires_at == made.created_at + 30 * 24 * HOUR
+    assert content.content == data
+    assert listed == [made.id]
+    gone = await client.files.delete(made.id)
+    assert (gone.id, gone.deleted) == (made.id, True)
+    with pytest.raises(openai.NotFoundError) as refusal:
+        await client.files.retrieve(made.id)
+    assert refusal.value.code == "file_not_found"
+    assert blobs(stage.hand) == []
+
+
+async def test_lists_have_pages_that_end_in_either_order_and_by_purpose(client: openai.AsyncOpenAI) -> None:
+    purposes: list[Any] = ["batch", "user_data", "batch", "batch", "user_data"]
+    made = [
+        (await client.files.create(file=(f"{n}", b"x" * (n + 1)), purpose=purpose)).id
+        for n, purpose in enumerate(purposes)
+    ]
+    newest = [file.id async for file in client.files.list(limit=2)]
+    oldest = [file.id async for file in client.files.list(limit=1, order="asc")]
+    batch = [file.id async for file in client.files.list(limit=2, purpose="batch")]
+    assert newest == made[::-1]
+    assert oldest == made
+    assert batch == [made[3], made[2], made[0]]
+
+
+async def test_a_file_lives_as_long_as_was_said(stage: Stage, client: openai.AsyncOpenAI) -> None:
+    made = await client.files.create(
+        file=b"x", purpose="user_data", expires_after={"anchor": "created_at", "seconds": HOUR}
+    )
+    assert made.expires_at == made.created_at + HOUR
+    assert 0 < stage.hand.store.client.ttl(f"sl2:{made.id}") <= HOUR
+
+
+async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage) -> None:
+    body = form(
+        (
+            'name="file"; filename="sub/dir\\night 1.jsonl"\r\nContent-Type: application/octet-stream',
+            b"\r\n--edg",
+        ),
+        ('name="purpose"', b"batch"),
+    )
+    reply = await post(stage.app, body)
+    assert reply.status_code == 200, reply.text
+    assert (reply.json()["filename"], reply.json()["bytes"]) == ("night 1.jsonl", 7)
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "param"),
+    [
+        ([('name="file"', b"x")], "invalid_request", "purpose"),
+        ([('name="purpose"', b"batch")], "invalid_request", "file"),
+        ([('name="purpose"', b"batch"), ('name="file"', b"")], "invalid_request", "file"),
+        (
+            [('name="purpose"', b"batch"), ('name="file"', b"x"), ('name="file"', b"y")],
+            "invalid_request",
+            "file",
+        ),
+        ([('name="purpose"', b"assistants"), ('name="file"', b"x")], "unsupported_parameter", "purpose"),
+        ([('name="purpose"', b"batch_output"), ('name="file"', b"x")], "invalid_request", "purpose"),
+        ([('name="purpose"', b"vision"), ('name="file"', b"no picture")], "invalid_image", "file"),
+        (
+            [('name="colour"', b"red"), ('name="purpose"', b"batch"), ('name="file"', b"x")],
+            "unknown_field",
+            "colour",
+        ),
+        ([('name="purpose"', b"b" * 2000), ('name="file"', b"x")], "invalid_request", "purpose"),
+        (
+            [('name="purpose"', b"batch"), ('name="expires_after[seconds]"', b"3600"), ('name="file"', b"x")],
+            "invalid_request",
+            "expires_after",
+        ),
+        (
+            [
+                ('name="purpose"', b"batch"),
+                ('name="expires_after[anchor]"', b"created_at"),
+                ('name="expires_after[seconds]"', b"9" * 500),
+                ('name="file"', b"x"),
+            ],
+            "invalid_request",
+            "expires_after",
+        ),
+    ],
+)
+async def test_a_wrong_form_is_refused_by_its_field_and_leaves_nothing(
+    stage: Stage, parts: list[tuple[str, bytes]], code: str, param: str
+) -> None:
+    reply = await post(stage.app, form(*parts))
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], error["param"]) == (400, code, param)
+    assert blobs(stage.hand) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{}", "application/json"),
+        (b"", "multipart/form-data"),
+        (b"no boundary here", "multipart/form-data; boundary=edge"),
+        (form(('name="purpose"', b"batch"))[:-8], "multipart/form-data; boundary=edge"),
+        (b"--edge\r\n" + b"X-Header: y\r\n" * 1000, "multipart/form-data; boundary=edge"),
+        (form(*((f'name="f{n}"', b"x") for n in range(40))), "multipart/form-data; boundary=edge"),
+    ],
+)
+async def test_what_is_no_form_is_the_callers_error(stage: Stage, body: bytes, kind: str) -> None:
+    reply = await post(stage.app, body, **{"content-type": kind})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
+    assert blobs(stage.hand) == []
+
+
+@SMALL
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_file_that_is_too_large_is_refused_while_it_arrives(stage: Stage, announced: bool) -> None:
+    body = form(('name="purpose"', b"batch"), ('name="file"; filename="big"', b"x" * 200_000))
+    headers = {"content-type": "multipart/form-data; boundary=edge"}
+    if announced:
+        headers["content-length"] = str(len(body))
+    pieces = tuple(body[at : at + 10_000] for at in range(0, len(body), 10_000))
+    call = Exchange(stage.app, "POST", "/v1/files", headers=headers, chunks=pieces).start()
+    await call.until(lambda seen: seen.status > 0)
+    assert (call.status, call.headers["connection"]) == (413, "close")
+    if not announced:
+        assert len(call.pending) < len(pieces)
+    call.hang_up()
+    await call.finish()
+    assert blobs(stage.hand) == []
+
+
+@SMALL
+async def test_a_file_of_exactly_the_limit_is_kept(stage: Stage) -> None:
+    limit = int(0.01 * 2**20)
+    for size, status in [(limit, 200), (limit + 1, 413)]:
+        parts = (('name="file"; filename="f"', b"x" * size), ('name="purpose"', b"user_data"))
+        assert (await post(stage.app, form(*parts))).status_code == status
+
+
+class BrokenOff(Exchange):
+    """A caller whose connection is lost behind its last chunk."""
+
+    async def _receive(self) -> dict[str, Any]:
+        if self.pending:
+            return {"type": "http.request", "body": self.pending.pop(0), "more_body": True}
+        return {"type": "http.disconnect"}
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(stage: Stage) -> None:
+    body = form(('name="purpose"', b"batch"), ('name="file"', b"x" * 3_000_000))
+    headers = {"content-type": "multipart/form-data; boundary=edge"}
+    call = BrokenOff(stage.app, "POST", "/v1/files", headers=headers, chunks=(body[:2_000_000],)).start()
+    await call.finish()
+    assert blobs(stage.hand) == []
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_files_are_their_callers_alone(stage: Stage) -> None:
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        upload: dict[str, Any] = {"files": {"file": ("a.png", picture())}, "data": {"purpose": "vision"}}
+        id = (await one.post("/v1/files", **upload)).json()["id"]
+        foreign = [
+            await two.get(f"/v1/files/{id}"),
+            await two.get(f"/v1/files/{id}/content"),
+            await two.delete(f"/v1/files/{id}"),
+            await two.get("/v1/files", params={"after": id}),
+            await two.post("/v1/chat/completions", json=asking({"type": "image", "file_id": id})),
+        ]
+        mine, theirs = await one.get("/v1/files"), await two.get("/v1/files")
+    assert [(reply.status_code, code_of(reply)) for reply in foreign] == [(404, "file_not_found")] * 5
+    assert [file["id"] for file in mine.json()["data"]] == [id]
+    assert theirs.json()["data"] == []
+
+
+async def test_uploads_at_the_same_time_do_not_mix(stage: Stage, client: openai.AsyncOpenAI) -> None:
+    contents = [bytes([n]) * (2_500_000 + n) for n in range(4)]
+    made = await asyncio.gather(*(client.files.create(file=data, purpose="batch") for data in contents))
+    read = [(await client.files.content(file.id)).content for file in made]
+    assert read == contents
+    assert len(blobs(stage.hand)) == 4
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_a_keys_own_retention_bounds_what_a_file_asks_for(stage: Stage) -> None:
+    async with await customer(stage.app, "one", retain_s=7200) as one:
+        lives = []
+        for said in ({}, {"expires_after[seconds]": "3600"}, {"expires_after[seconds]": "9000"}):
+            anchor = {"expires_after[anchor]": "created_at"} if said else {}
+            upload: dict[str, Any] = {
+                "files": {"file": b"x"},
+                "data": {"purpose": "user_data", **anchor, **said},
+            }
+            file = (await one.post("/v1/files", **upload)).json()
+            lives.append(file["expires_at"] - file["created_at"])
+    assert lives == [7200, 3600, 7200]

@@ -1,0 +1,117 @@
+"""A response afterwards: cancelled, deleted, expired, not stored; and what asks wrongly for it."""
+
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.exchange import data, posted
+from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
+
+
+async def test_cancelling_is_for_the_background_and_harmless_twice(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client)
+        first = await client.post(f"{PATH}/{response}/cancel")
+        second = await client.post(f"{PATH}/{response}/cancel")
+        story = data((await client.get(f"{PATH}/{response}?stream=true")).content)
+        done = await answered(stage.hand, client, input="Another?")
+        late = await client.post(f"{PATH}/{done}/cancel")
+        call = await client.post(PATH, json=ASK | {"input": "Another?"})
+        refused = await client.post(f"{PATH}/{call.json()['id']}/cancel")
+
+    assert first.json() == second.json()
+    assert (first.json()["status"], first.json()["output"], first.json()["usage"]) == ("cancelled", [], None)
+    assert kinds(story) == ["created", "queued", "failed"]
+    assert story[-1]["response"] == first.json()
+    assert late.json()["status"] == "completed"
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_a_deleted_response_is_gone_with_its_job(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        response = await answered(stage.hand, client)
+        gone = await client.delete(f"{PATH}/{response}")
+        replies = [
+            await client.get(f"{PATH}/{response}"),
+            await client.get(f"{PATH}/{response}?stream=true"),
+            await client.get(f"{PATH}/{response}/input_items"),
+            await client.post(f"{PATH}/{response}/cancel"),
+            await client.delete(f"{PATH}/{response}"),
+        ]
+        jobs = (await client.get("/v1/jobs")).json()["data"]
+
+    assert gone.json() == {"id": response, "object": "response", "deleted": True}
+    assert [(r.status_code, r.json()["error"]["code"]) for r in replies] == [(404, "response_not_found")] * 5
+    assert jobs == []
+
+
+async def test_a_job_of_another_door_is_no_response(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        body = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+        job = (await client.post("/v1/jobs", json=body)).json()["id"]
+        replies = [await client.get(f"{PATH}/{name}") for name in (job, job.replace("job_", "resp_"), "%00")]
+
+    assert [r.status_code for r in replies] == [404] * 3
+
+
+async def test_a_response_whose_answer_is_no_longer_kept_can_be_deleted_and_not_read(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        response = await answered(stage.hand, client)
+        # As at the end of `retention.result_s`.
+        stage.hand.store.client.delete(*stage.hand.store.client.keys("sl2:run_*"))
+        read = await client.get(f"{PATH}/{response}")
+        on = await client.post(PATH, json=LATER | {"previous_response_id": response})
+        gone = await client.delete(f"{PATH}/{response}")
+
+    assert [(r.status_code, r.json()["error"]["code"]) for r in (read, on)] == [(410, "result_expired")] * 2
+    assert gone.status_code == 200
+
+
+@pytest.mark.parametrize("query", ["", "?stream=true"])
+async def test_a_response_that_is_not_to_be_stored_is_gone_once_its_end_was_told(
+    stage: Stage, query: str
+) -> None:
+    async with client_of(stage.app) as client:
+        response = await answered(stage.hand, client, store=False)
+        items = await client.get(f"{PATH}/{response}/input_items")
+        on = await client.post(PATH, json=LATER | {"previous_response_id": response})
+        told = await client.get(f"{PATH}/{response}{query}")
+        again = await client.get(f"{PATH}/{response}")
+
+    assert '"store":false' in told.text
+    assert "A cat." in told.text
+    assert [r.status_code for r in (items, on, told, again)] == [200, 404, 200, 404]
+
+
+async def test_a_stream_that_is_not_to_be_stored_leaves_nothing(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK | {"stream": True, "store": False}, PATH)
+    await in_line(stage.hand)
+    finish(stage.hand)
+    await call.finish()
+
+    assert kinds(data(call.body))[-1] == "completed"
+    assert stage.hand.store.client.keys("sl2:job_*") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("?stream=perhaps", "stream"),
+        ("?stream=true&starting_after=-1", "starting_after"),
+        ("?starting_after=3", "starting_after"),
+        ("?include[]=everything", "include[0]"),
+        ("?include_obfuscation=2", "include_obfuscation"),
+        ("/input_items?limit=many", "limit"),
+        ("/input_items?order=up", "order"),
+        ("/input_items?after=msg_0", "after"),
+        ("/input_items?include=everything", "include[0]"),
+    ],
+)
+async def test_a_wrong_query_is_named(stage: Stage, query: str, param: str) -> None:
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client)
+        reply = await client.get(f"{PATH}/{response}{query}")
+
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)

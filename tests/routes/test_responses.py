@@ -1,0 +1,171 @@
+"""OpenAI's Responses over a real record store: asked, waited for, followed."""
+
+import json
+
+import pytest
+from asgi_lifespan import LifespanManager
+
+from api.app import create_app
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.clients import until_async
+from tests.support.exchange import Exchange, data, posted
+from tests.support.responses import ASK, LATER, PATH, answered, begun, finish, in_line, kinds
+
+
+async def test_a_call_is_answered_with_its_job_and_times(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK, PATH)
+    await in_line(stage.hand)
+    finish(stage.hand)
+    await call.finish()
+
+    body = json.loads(call.body)
+    assert (call.status, body["status"], body["background"]) == (200, "completed", False)
+    assert body["output"][0]["content"][0]["text"] == "A cat."
+    assert body["usage"]["input_tokens_details"]["cached_tokens"] == 0
+    assert body["id"] == call.headers["x-job-id"].replace("job_", "resp_")
+    assert {"x-cache", "x-compute-time", "x-queue-time"} <= call.headers.keys()
+
+
+async def test_a_response_shares_its_answer_with_every_other_door(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        await answered(stage.hand, client)
+        chat = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+        hit = await client.post("/v1/chat/completions", json=chat)
+        again = await client.post(PATH, json=ASK)
+
+    assert [r.headers["x-cache"] for r in (hit, again)] == ["HIT", "HIT"]
+
+
+async def test_a_stream_begins_with_its_first_word_and_ends_with_the_whole(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK | {"stream": True}, PATH)
+    await in_line(stage.hand)
+    claim = stage.hand.take()
+    stage.hand.say(claim, "A ")
+    await call.until(lambda e: b"output_text.delta" in e.body)
+    stage.hand.succeed(claim, "A ")
+    await call.finish()
+
+    told = data(call.body)
+    assert kinds(told)[:5] == [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "output_text.delta",
+    ]
+    assert [t["sequence_number"] for t in told] == list(range(len(told)))
+    assert told[-1]["response"]["output"][0]["content"][0]["text"] == "A "
+    assert b"event: response.completed\ndata: " in call.body
+    assert b"[DONE]" not in call.body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_fails_before_its_first_word_has_the_errors_own_status(
+    stage: Stage, stream: bool
+) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK | {"stream": stream}, PATH)
+    await in_line(stage.hand)
+    stage.hand.fail(stage.hand.take(), "context_length_exceeded", "Too long.", "messages")
+    await call.finish()
+
+    error = json.loads(call.body)["error"]
+    assert (call.status, error["code"], error["param"]) == (400, "context_length_exceeded", "input")
+
+
+async def test_a_failure_behind_the_first_word_is_told_as_openai_tells_it(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK | {"stream": True}, PATH)
+    await in_line(stage.hand)
+    claim = stage.hand.take()
+    stage.hand.say(claim, "A ")
+    stage.hand.fail(claim, "stream_broken", "It broke.")
+    await call.finish()
+
+    last = data(call.body)[-1]
+    assert (call.status, last["type"], last["response"]["status"]) == (200, "response.failed", "failed")
+    assert last["response"]["error"]["code"] == "stream_broken"
+
+
+async def test_in_the_background_a_model_that_is_not_ready_is_waited_for(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        refused = await client.post(PATH, json=ASK)
+        kept = await client.post(PATH, json=LATER)
+        streamed = posted(stage.app, LATER | {"stream": True}, PATH)
+        await streamed.until(lambda e: b"response.queued" in e.body)
+        stage.hand.beat()
+        finish(stage.hand)
+        await streamed.finish()
+        done = await client.get(f"{PATH}/{kept.json()['id']}")
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "no_worker")
+    assert (kept.status_code, kept.json()["output"]) == (200, [])
+    assert kinds(data(streamed.body))[-1] == "completed"
+    assert done.json()["status"] == "completed"
+
+
+async def test_the_caller_of_a_response_in_the_background_may_hang_up(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, LATER | {"stream": True}, PATH)
+    await call.until(lambda e: b"response.queued" in e.body)
+    call.hang_up()
+    await call.finish()
+    finish(stage.hand)
+    async with client_of(stage.app) as client:
+        (job,) = (await client.get("/v1/jobs")).json()["data"]
+
+    assert job["status"] == "succeeded"
+
+
+async def test_the_caller_of_any_other_ends_it_by_hanging_up(stage: Stage) -> None:
+    stage.hand.beat()
+    call = posted(stage.app, ASK, PATH)
+    await in_line(stage.hand)
+    call.hang_up()
+    await call.finish()
+    async with client_of(stage.app) as client:
+
+        async def cancelled() -> bool:
+            jobs = (await client.get("/v1/jobs", params={"status": "cancelled"})).json()["data"]
+            return len(jobs) == 1
+
+        await until_async(cancelled)
+
+
+async def test_another_process_tells_exactly_the_events_that_are_missing(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        call = posted(stage.app, LATER | {"stream": True}, PATH)
+        stage.hand.beat()
+        await in_line(stage.hand)
+        finish(stage.hand)
+        await call.finish()
+    parts = call.body.decode().split("\n\n")[:-1]
+    url = f"{PATH}/{data(call.body)[0]['response']['id']}?stream=true&starting_after="
+    async with LifespanManager(create_app(stage.hand.settings)) as other, client_of(other.app) as client:
+        rest = [(await client.get(f"{url}{seen}")).text for seen in range(len(parts))]
+        beyond = await client.get(f"{url}{len(parts)}")
+
+    assert len(parts) == 11
+    assert rest == ["".join(part + "\n\n" for part in parts[seen + 1 :]) for seen in range(len(parts))]
+    assert (beyond.status_code, beyond.json()["error"]["code"]) == (410, "stream_rewound")
+
+
+async def test_a_reader_who_comes_back_while_it_is_written_misses_nothing(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client)
+        claim = stage.hand.take()
+        stage.hand.say(claim, "A ")
+        url = f"{PATH}/{response}?stream=true&starting_after=5"
+        reader = Exchange(stage.app, "GET", url).start()
+        stage.hand.say(claim, "cat", start=2)
+        await reader.until(lambda e: b'"cat"' in e.body)
+        stage.hand.say(claim, ".", start=5)
+        stage.hand.succeed(claim, "A cat.")
+        await reader.finish()
+
+    told = data(reader.body)
+    assert [t["sequence_number"] for t in told] == list(range(6, 12))
+    assert "".join(t.get("delta", "") for t in told) == "cat."

@@ -1,0 +1,78 @@
+"""`sightline webhooks` against the service on a socket, over the real store."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from shared.webhooks import key_of
+from sightline.exits import Exit
+from tests.routes.conftest import Stage
+from tests.routes.test_sightline_jobs import Terminal
+from tests.routes.test_webhooks import told
+from tests.support.listening import listening
+
+URL = "https://shop.example/told"
+
+
+@pytest.fixture
+async def terminal(stage: Stage, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Terminal]:
+    stage.hand.beat()
+    async with listening(stage.app) as url:
+        yield Terminal(stage, url, capsys)
+
+
+async def made(terminal: Terminal, *more: str) -> str:
+    _, out, _ = await terminal.type("webhooks", "create", URL, "--json", *more)
+    return str(json.loads(out)["id"])
+
+
+async def test_a_webhook_s_secret_is_printed_alone_and_listed_nowhere(terminal: Terminal) -> None:
+    code, out, err = await terminal.type("webhooks", "create", URL, "--events", "job.*,batch.failed")
+    _, listed, _ = await terminal.type("webhooks", "list")
+    _, renewed, _ = await terminal.type("webhooks", "rotate", err.split()[1], "--grace", "60")
+
+    assert (code, len(key_of(out.strip()))) == (Exit.OK, 24)
+    assert listed.splitlines()[1].split()[1:] == [URL, "job.*,batch.failed", "on"]
+    assert out.strip() not in listed + err
+    assert renewed.startswith("whsec_")
+    assert renewed != out
+
+
+async def test_a_test_and_a_replay_are_sent_and_their_calls_shown(terminal: Terminal) -> None:
+    hand = terminal.stage.hand
+    job = await terminal.submit()
+    hand.succeed(hand.take(), "A cat.")
+    hook = await made(terminal, "--description", "Late")
+    _, sent, _ = await terminal.type("webhooks", "test", hook)
+    told(terminal.stage)
+    event = f"msg_{job.removeprefix('job_')}_ended"
+    code, again, _ = await terminal.type("webhooks", "replay", hook, event)
+    told(terminal.stage, 500)
+    _, calls, _ = await terminal.type("webhooks", "deliveries", hook)
+
+    assert (code, "webhook.test" in sent, again.split()[0]) == (Exit.OK, True, event)
+    assert [line.split()[2:4] for line in calls.splitlines()[1:]] == [
+        ["job.succeeded", event],
+        ["webhook.test", sent.split()[0]],
+    ]
+
+
+async def test_what_is_not_there_is_said(terminal: Terminal) -> None:
+    hook = await made(terminal)
+    gone = await terminal.type("webhooks", "delete", hook)
+    again = await terminal.type("webhooks", "deliveries", hook)
+
+    assert gone == (Exit.OK, f"{hook} is deleted\n", "")
+    assert again[0] == Exit.REFUSED
+    assert again[2] == "sightline: The service refused (404): There is no such webhook.\n"
+
+
+async def test_a_webhook_that_is_off_says_since_when_and_why(terminal: Terminal) -> None:
+    hook = await made(terminal)
+    await terminal.type("webhooks", "test", hook)
+    told(terminal.stage, 410)
+    _, listed, _ = await terminal.type("webhooks", "list")
+
+    assert "off since 20" in listed
+    assert "(gone)" in listed

@@ -1,0 +1,198 @@
+"""Functions through the doors: OpenAI's and Hugging Face's own clients call them, whole and in pieces."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Literal
+
+import pytest
+from huggingface_hub import InferenceClient
+from openai import AsyncOpenAI, pydantic_function_tool
+from pydantic import BaseModel
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.clients import until_async
+from tests.support.listening import listening
+from tests.support.tools import CLOCK, WEATHER
+
+TINY = "sightline/tiny"
+TURNS: list[Any] = [{"role": "user", "content": "How is Oslo?"}]
+CHAT: dict[str, Any] = {"model": TINY, "messages": TURNS, "tools": [WEATHER, CLOCK]}
+CALLED = '{"name": "Weather", "arguments": {"city": "Oslo", "unit": "c"}}'
+WROTE = f"Let me look.\n<tool_call>\n{CALLED}\n</tool_call>"
+
+
+class Weather(BaseModel):
+    """The weather of a city."""
+
+    city: str
+    unit: Literal["c", "f"]
+
+
+@pytest.fixture
+async def url(stage: Stage) -> AsyncIterator[str]:
+    """Whatever comes is answered, in pieces that cut the tag in two."""
+    stage.hand.beat(tools="hermes")
+    task = asyncio.create_task(_work(stage))
+    async with listening(stage.app) as found:
+        yield found
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _work(stage: Stage) -> None:
+    async def waits() -> bool:
+        return not stage.hand.idle()
+
+    while True:
+        await until_async(waits, 3600)
+        claim = stage.hand.take()
+        for start, end in ((0, 16), (16, 40), (40, None)):
+            stage.hand.say(claim, WROTE[start:end], start, syntax="hermes")
+        stage.hand.succeed(claim, WROTE, syntax="hermes")
+
+
+@pytest.fixture
+async def openai(url: str) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="any", max_retries=0) as found:
+        yield found
+
+
+async def test_openais_client_parses_what_a_chat_calls(openai: AsyncOpenAI) -> None:
+    answer = await openai.chat.completions.parse(
+        model=TINY, messages=TURNS, tools=[pydantic_function_tool(Weather)]
+    )
+    [choice] = answer.choices
+    assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me look.")
+    [call] = choice.message.tool_calls or []
+    assert call.function.parsed_arguments == Weather(city="Oslo", unit="c")
+
+
+async def test_openais_helper_gathers_a_call_from_a_stream(openai: AsyncOpenAI) -> None:
+    async with openai.chat.completions.stream(
+        model=TINY, messages=TURNS, tools=[pydantic_function_tool(Weather)]
+    ) as stream:
+        words = [event.delta async for event in stream if event.type == "content.delta"]
+        final = await stream.get_final_completion()
+
+    [choice] = final.choices
+    [call] = choice.message.tool_calls or []
+    assert ("".join(words), choice.finish_reason) == ("Let me look.", "tool_calls")
+    assert call.function.parsed_arguments == Weather(city="Oslo", unit="c")
+
+
+async def test_a_call_comes_under_one_id_whole_and_streamed_and_can_be_answered(openai: AsyncOpenAI) -> None:
+    whole = await openai.chat.completions.create(**CHAT)
+    message = whole.choices[0].message
+    [call] = message.tool_calls or []
+    turns = [*TURNS, message, {"role": "tool", "tool_call_id": call.id, "content": "Rain."}]
+    again = await openai.chat.completions.create(**{**CHAT, "messages": turns})
+    assert again.choices[0].message.tool_calls
+
+
+async def test_openais_client_answers_the_calls_of_a_response(openai: AsyncOpenAI) -> None:
+    tools: Any = [{"type": "function", **WEATHER["function"]}]  # type: ignore[dict-item]
+    first = await openai.responses.create(model=TINY, input="How is Oslo?", tools=tools)
+    [call] = [item for item in first.output if item.type == "function_call"]
+    given: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
+    second = await openai.responses.create(
+        model=TINY, input=given, tools=tools, previous_response_id=first.id
+    )
+    assert (first.output_text, second.status) == ("Let me look.", "completed")
+    async with openai.responses.stream(model=TINY, input="How is Bergen?", tools=tools) as stream:
+        kinds = [event.type async for event in stream]
+        final = await stream.get_final_response()
+    assert "response.function_call_arguments.done" in kinds
+    assert [item.type for item in final.output] == ["message", "function_call"]
+
+
+async def test_hugging_faces_client_calls_whole_and_streamed(url: str) -> None:
+    def ask(stream: bool) -> Any:
+        client = InferenceClient(base_url=f"{url}/v1", token="any")
+        found: Any = client.chat_completion(TURNS, model=TINY, tools=[WEATHER], stream=stream)  # type: ignore[call-overload]
+        return list(found) if stream else found
+
+    whole, chunks = await asyncio.to_thread(ask, False), await asyncio.to_thread(ask, True)
+    [call] = whole.choices[0].message.tool_calls
+    [told] = [c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or ()]
+    assert (call.function.name, call.function.arguments) == (told.function.name, told.function.arguments)
+    assert (call.function.name, whole.choices[0].finish_reason) == ("Weather", "tool_calls")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT),
+        ("/v1/jobs", CHAT),
+        (
+            "/v1/responses",
+            {"model": TINY, "input": "Hi", "tools": [{"type": "function", **WEATHER["function"]}]},  # type: ignore[dict-item]
+        ),
+    ],
+)
+async def test_a_model_without_a_place_for_functions_says_so_before_any_worker_is_asked(
+    stage: Stage, path: str, body: dict[str, Any]
+) -> None:
+    stage.hand.beat(tools="none")
+    async with client_of(stage.app) as client:
+        refused = await client.post(path, json=body)
+
+    problem = refused.json().get("error", refused.json())
+    assert (refused.status_code, problem["code"], problem["param"]) == (400, "unsupported_parameter", "tools")
+    assert TINY in refused.text
+    assert stage.hand.idle()
+
+
+async def test_a_conversation_with_calls_needs_that_place_too(stage: Stage) -> None:
+    stage.hand.beat(tools="none")
+    call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    turns = [*TURNS, {"role": "assistant", "tool_calls": [call]}]
+    async with client_of(stage.app) as client:
+        refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
+
+    assert (refused.status_code, refused.json()["param"]) == (400, "messages")
+
+
+async def test_an_answer_to_no_call_is_refused_by_its_place(stage: Stage) -> None:
+    stage.hand.beat(tools="hermes")
+    turns = [*TURNS, {"role": "tool", "tool_call_id": "none", "content": "Rain."}]
+    async with client_of(stage.app) as client:
+        refused = await client.post("/v1/jobs", json={"model": TINY, "messages": turns})
+
+    problem = refused.json()
+    assert (refused.status_code, problem["code"], problem["param"]) == (
+        400,
+        "invalid_request",
+        "messages[1].tool_call_id",
+    )
+
+
+async def test_conversations_whose_calls_are_named_otherwise_share_an_answer(stage: Stage) -> None:
+    stage.hand.beat(tools="hermes")
+
+    def turns(name: str) -> list[Any]:
+        call = {"id": name, "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+        given = {"role": "tool", "tool_call_id": name, "content": "Noon."}
+        return [*TURNS, {"role": "assistant", "tool_calls": [call]}, given]
+
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json={"model": TINY, "messages": turns("a")})
+        stage.hand.succeed(stage.hand.take(), "It is noon.")
+        again = await client.post("/v1/jobs", json={"model": TINY, "messages": turns("b")})
+
+    assert again.headers["x-cache"] == "HIT"
+
+
+async def test_a_call_of_a_cached_answer_is_streamed_too(stage: Stage) -> None:
+    stage.hand.beat(tools="hermes")
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=CHAT)
+        claim = stage.hand.take()
+        stage.hand.say(claim, WROTE, syntax="hermes")
+        stage.hand.succeed(claim, WROTE, syntax="hermes")
+        streamed = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+
+    assert (streamed.headers["x-cache"], b'"tool_calls"' in streamed.content) == ("HIT", True)
+    assert b"<tool_call>" not in streamed.content

@@ -1,0 +1,9 @@
+"""`python -m tests.safety`: the whole corpus, not the part of it that `make test` sends."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+if __name__ == "__main__":
+    sys.exit(pytest.main([str(Path(__file__).parent), "--whole", *sys.argv[1:]]))

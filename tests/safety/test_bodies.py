@@ -1,0 +1,149 @@
+"""Whatever body a stranger sends to whichever door, it is answered in time with what is wrong with it."""
+
+import base64
+import json
+import random
+import socket
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.safety.answers import LIMIT_S, Stranger
+from tests.safety.bodies import SHOWN, Door, Sent, changed, doors, sent
+from tests.safety.conftest import ECHO, TINY, UNSERVED
+from tests.safety.forms import forms
+from tests.safety.wires import WIRES, Wire, met
+from tests.safety.words import PARAMETERS, TOKENS, formats, told
+from tests.support.pictures import png, png_chunk
+from tests.support.service import Service
+
+T = TypeVar("T")
+AT_ONCE = 4
+WAITING_S = 4.0
+JSON = {"content-type": "application/json"}
+CHAT = "/v1/chat/completions"
+FILES = "/v1/files"
+
+
+@pytest.fixture(scope="module")
+def every_door(stranger: Stranger) -> list[Door]:
+    found = doors(stranger.get("/openapi.json").json(), ECHO)
+    assert len(found) >= 10
+    return found
+
+
+def all_wrong(look: Callable[[T], str | None], things: Iterable[T], at_once: int = AT_ONCE) -> list[str]:
+    """What was answered that should not have been."""
+
+    def looked(thing: T) -> str | None:
+        try:
+            return look(thing)
+        except Exception as error:
+            return f"{thing!r:.200}: {error!r:.500}"
+
+    with ThreadPoolExecutor(at_once) as threads:
+        return [found for found in threads.map(looked, things) if found]
+
+
+def test_what_is_no_body_is_refused_at_every_door(stranger: Stranger, every_door: list[Door]) -> None:
+    pairs = [(door, one) for one in sent() for door in (every_door[:1] if one.large else every_door)]
+    assert len(pairs) >= 200
+
+    def look(pair: tuple[Door, Sent]) -> None:
+        door, one = pair
+        stranger.ask(door.method, door.path, content=one.body, headers={"content-type": one.kind})
+
+    assert all_wrong(look, pairs) == []
+
+
+def test_a_body_that_is_wrong_in_one_place_is_answered(
+    stranger: Stranger, every_door: list[Door], whole: bool
+) -> None:
+    bodies = [(door, body) for door in every_door for body in changed(door, 1 if whole else SHOWN)]
+    assert len(bodies) >= 200
+
+    def look(pair: tuple[Door, bytes]) -> None:
+        door, body = pair
+        stranger.ask(door.method, door.path, content=body, headers={"content-type": "application/json"})
+
+    assert all_wrong(look, bodies) == []
+
+
+def test_a_form_that_is_none_is_refused_where_files_are_uploaded(stranger: Stranger) -> None:
+    def look(one: Sent) -> None:
+        stranger.ask("POST", FILES, content=one.body, headers={"content-type": one.kind.encode("latin-1")})
+
+    assert all_wrong(look, forms()) == []
+
+
+def test_whatever_comes_on_a_connection_is_answered(service: Service) -> None:
+    def look(wire: Wire) -> str | None:
+        answer = met(service.url(), wire)
+        return None if answer.status in wire.statuses else f"{wire.name}: {answer.status} {answer.text[:200]}"
+
+    assert all_wrong(look, WIRES, 16) == []
+
+
+def test_a_model_takes_no_word_of_a_caller_for_its_own(stranger: Stranger, whole: bool) -> None:
+    chats = [pair for text in TOKENS for pair in told(text).items()]
+    assert len(chats) >= 200
+
+    def look(chat: tuple[str, dict[str, Any]]) -> str | None:
+        name, body = chat
+        reply = stranger.ask("POST", CHAT, json={"model": TINY, "max_tokens": 1, **body})
+        seen = '"image_tokens":0' in reply.text if reply.status == 200 else reply.status < 500
+        return None if seen else f"{name} {body}: {reply.status} {reply.text[:200]}"
+
+    # The fields take turns, each with every word after some.
+    assert all_wrong(look, chats[:: 1 if whole else 3]) == []
+
+
+def test_no_parameter_and_no_format_breaks_a_model(stranger: Stranger) -> None:
+    asked = {"model": TINY, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
+    bodies = [*PARAMETERS, *formats()]
+    assert len(bodies) >= 100
+
+    def look(said: dict[str, Any]) -> None:
+        stranger.ask("POST", CHAT, json=asked | said)
+
+    assert all_wrong(look, bodies) == []
+
+
+def test_many_large_bodies_at_once_take_no_more_memory_than_few(stranger: Stranger) -> None:
+    large = b'{"inputs": "' + b"a" * 24_000_000 + b'"}'
+
+    def look(_: int) -> str | None:
+        answer = stranger.ask(
+            "POST", f"/models/{ECHO}", content=large, headers={"content-type": "application/json"}
+        )
+        return None if answer.code in ("context_length_exceeded", "queue_full") else answer.text
+
+    assert all_wrong(look, range(8), 8) == []
+
+
+def test_who_waits_for_an_answer_keeps_no_pictures_in_memory(service: Service) -> None:
+    """Seen in the memory that the service takes, when all is over."""
+    noise = png_chunk(b"juNk", random.Random(1).randbytes(12_000_000))
+    image = base64.b64encode(png((8, 8), bytes(200), extra=(noise,))).decode()
+    body = json.dumps({"inputs": {"image": image, "text": "?"}, "options": {"wait_for_model": True}}).encode()
+
+    def wait(_: int) -> None:
+        limits = httpx.Timeout(LIMIT_S, read=WAITING_S)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{service.url()}/models/{UNSERVED}", content=body, headers=JSON, timeout=limits)
+
+    assert all_wrong(wait, range(16), 16) == []
+
+
+def test_who_only_holds_connections_holds_up_nobody(service: Service, stranger: Stranger) -> None:
+    url = urlsplit(service.url())
+    with ExitStack() as stack:
+        for _ in range(200):
+            held = stack.enter_context(socket.create_connection((url.hostname, url.port), LIMIT_S))
+            held.sendall(b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n{")
+        assert stranger.ask("POST", f"/models/{ECHO}", json={"inputs": "hello"}).status == 200

@@ -1,0 +1,155 @@
+"""Redis users that may do no more than the service needs: they do all of its work, and nothing else."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError, ResponseError
+
+from shared.apikey import ApiKey
+from shared.deed import Operator
+from shared.settings import RedisSettings
+from shared.store import audit, deeds, hooks, keyring
+from shared.store.nudges import Nudger
+from shared.store.room import memory
+from shared.store.script import FOLDER, connect
+from shared.store.server import probe
+from shared.store.worker_wakeup import WorkerWakeup
+from shared.webhooks import Webhook
+from tests.store.test_retention import live_and_end, take_in_and_end
+from tests.support.redis_server import RedisServer
+from tests.support.store import LANE, START_MS, Records
+
+LINES = (Path(__file__).parents[2] / "examples/redis/users.acl").read_text(encoding="utf-8").splitlines()
+RULES = {words[1]: words[2:] for words in map(str.split, LINES)}
+USERS = ("sightline-api", "sightline-worker")
+KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS, requests_per_minute=2)
+OPERATOR = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
+ENDED = "{'text': 'x'}"
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[Any]:
+    """The server with the users of the file beside its own."""
+    server.empty()
+    with Redis(port=server.port, decode_responses=True) as client:
+        for user in USERS:
+            client.execute_command("ACL", "SETUSER", user, *RULES[user])
+        client.acl_log_reset()
+        yield client
+        for user in USERS:
+            client.acl_deluser(user)
+
+
+def settings_of(server: RedisServer, user: str) -> RedisSettings:
+    password = next(rule[1:] for rule in RULES[user] if rule.startswith(">"))
+    return RedisSettings.model_validate({"url": f"redis://{user}:{password}@127.0.0.1:{server.port}/0"})
+
+
+@pytest.fixture(params=USERS)
+def redis(request: pytest.FixtureRequest, admin: Any, server: RedisServer) -> RedisSettings:
+    assert admin.acl_getuser(request.param)
+    return settings_of(server, request.param)
+
+
+def denied(admin: Any) -> list[str]:
+    """Redis 7.0 does not know `CLIENT SETINFO`, without which clients get on."""
+    entries = [f"{entry['username']}: {entry['reason']} {entry['object']}" for entry in admin.acl_log()]
+    return [entry for entry in entries if "client|setinfo" not in entry]
+
+
+def work(records: Records, admin: Any) -> None:
+    """What callers, workers, couriers and operators do in a life of jobs, keys and webhooks."""
+    live_and_end(records)
+    take_in_and_end(records)
+    hook = Webhook("https://example.com/told", host="example.com")
+    job = records.post(records.placing(), webhook=hook, stored=False, retain_s=60).view
+    assert job is not None
+    claim = records.claim()
+    records.renew(claim)
+    records.settle(claim)
+    errand = records.errand()
+    assert errand is not None
+    records.run(hooks.kept(errand, ENDED))
+    records.tell(errand)
+    records.purge(job.id)
+    for call in (keyring.create(KEY, "one"), keyring.rotate(KEY.id, "two", 60), keyring.revoke(KEY.id)):
+        assert records.run(deeds.by(OPERATOR, "key", KEY.id, call)) is not None
+        records.run(keyring.use("two"))
+    assert len(records.run(deeds.deeds(None, 10))) == 3
+    records.run(keyring.keys())
+    records.run(memory())
+    for maintenance in (records.due, records.expire, records.rescue):
+        maintenance()
+    names = [key.removeprefix("sl2:") for key in admin.keys("sl2:*")]
+    assert records.run(audit.audit(records.settings, names)) == {}
+
+
+def test_all_of_the_work_on_the_records_is_done_without_asking_for_more(
+    redis: RedisSettings, admin: Any
+) -> None:
+    store = connect(redis)
+    with store.client:
+        work(Records(store), admin)
+    assert denied(admin) == []
+
+
+def test_nudges_wakeups_and_the_look_at_start_ask_for_no_more(redis: RedisSettings, admin: Any) -> None:
+    assert Nudger(redis).send(LANE)
+    assert WorkerWakeup(redis, "worker_1").wait(0.05)
+    assert probe(redis.store_url).name
+    assert denied(admin) == []
+
+
+def test_a_leaked_password_of_the_service_opens_nothing_else_on_that_server(
+    redis: RedisSettings, admin: Any
+) -> None:
+    admin.set("other:secret", "theirs")
+    with connect(redis).client as client:
+        for words in (
+            ("GET", "other:secret"),
+            ("SET", "other:secret", "x"),
+            ("EVAL", "return redis.call('GET', 'other:secret')", 0),
+            ("SUBSCRIBE", "other"),
+            ("CONFIG", "GET", "requirepass"),
+            ("ACL", "LIST"),
+            ("FLUSHALL",),
+            ("SHUTDOWN",),
+            ("KEYS", "*"),
+            ("REPLICAOF", "10.0.0.7", "6379"),
+            ("MONITOR",),
+        ):
+            with pytest.raises((NoPermissionError, ResponseError), match=r"(?i)permission|ACL"):
+                client.execute_command(*words)
+    assert admin.get("other:secret") == "theirs"
+
+
+@pytest.mark.usefixtures("admin")
+def test_the_api_cannot_reach_what_only_workers_keep_in_the_broker(server: RedisServer) -> None:
+    with connect(settings_of(server, "sightline-api")).client as client, pytest.raises(NoPermissionError):
+        client.hgetall("unacked")
+
+
+def test_every_command_of_every_script_is_allowed(admin: Any) -> None:
+    named = {
+        word
+        for path in FOLDER.glob("**/*.lua")
+        for word in re.findall(r"(?<=['\"])[A-Z]{2,}(?=['\"])", path.read_text(encoding="utf-8"))
+    }
+    used = {word.lower() for word in named} & {name.lower() for name in admin.command()}
+    assert "zrevrangebyscore" in used
+    for user in USERS:
+        allowed: set[str] = set()
+        for rule in RULES[user]:
+            if rule.startswith("+@"):
+                allowed |= set(admin.acl_cat(rule[2:]))
+            elif rule.startswith("+"):
+                allowed.add(rule[1:])
+        assert used - allowed == set()
+
+
+def test_nobody_comes_in_without_a_name() -> None:
+    assert RULES["default"] == ["off"]

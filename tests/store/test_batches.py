@@ -1,0 +1,266 @@
+"""Batches: whose they are, who works on them, how they end."""
+
+from typing import Any
+
+import pytest
+
+from shared.batch import Batch, LineProblem, Tokens, Wrote
+from shared.store import audit, batches, files
+from tests.support.store import Records, answer
+from tests.support.stored_batches import (
+    BATCH,
+    BYTES,
+    FILE,
+    GOOD,
+    LINE,
+    REFUSAL,
+    begun,
+    create,
+    end,
+    now,
+    place,
+    submit,
+    take,
+    upload,
+    write,
+)
+
+
+def test_a_batch_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
+    upload(records)
+    word, made = create(records)
+    assert (word, made) == ("created", now(records))
+    assert made is not None
+    assert (made.stage, made.total, made.metadata) == ("validating", None, {"k": "v"})
+    assert made.expires_ms == records.now + 86_400_000
+    assert records.run(batches.batch("other", BATCH)) is None
+    assert records.run(batches.batch("anyone", FILE)) is None
+    assert records.run(batches.cancel("other", BATCH)) is None
+    assert records.run(batches.batches("other", after=None, limit=9)) == []
+    assert records.run(batches.batches("anyone", after=None, limit=9)) == [made]
+    assert records.run(batches.batches("anyone", after=BATCH, limit=9)) == []
+    assert records.run(batches.batches("anyone", after="batch_0", limit=9)) is None
+
+
+def test_a_batch_needs_a_file_of_its_callers_that_is_meant_for_one(records: Records) -> None:
+    assert create(records) == ("missing", None)
+    upload(records, purpose="vision")
+    assert create(records, "other") == ("missing", None)
+    assert create(records) == ("purpose", None)
+
+
+def test_making_a_batch_twice_changes_nothing(records: Records) -> None:
+    upload(records)
+    create(records)
+    before = records.dump()
+    assert create(records, metadata={})[0] == "created"
+    assert records.dump() == before
+
+
+def test_a_batch_holds_its_input_though_the_file_is_deleted(records: Records) -> None:
+    begun(records)
+    assert records.run(files.delete("anyone", FILE)) == []
+    assert records.run(audit.doom([BYTES])) == []
+
+
+def test_only_one_process_works_on_a_batch_until_it_is_not_heard_of(records: Records) -> None:
+    upload(records)
+    create(records)
+    turn = take(records)
+    wait_s = records.run(batches.take(records.settings, records.token()))
+    assert wait_s == batches.LEASE_S
+    records.wait(batches.LEASE_S)
+    other = take(records)
+    assert records.run(batches.keep(turn, 10)) == "lost"
+    assert records.run(batches.begin(turn, total=1, last=1)) == "lost"
+    assert records.run(batches.keep(other, 10)) == "kept"
+
+
+def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records) -> None:
+    turn = begun(records)
+    assert records.run(batches.keep(turn, 1, leave=True)) == "kept"
+    assert records.run(batches.take(records.settings, records.token())) == 1.0
+    records.wait(1)
+    assert take(records).batch.stage == "in_progress"
+
+
+def test_nobody_works_where_there_is_no_batch(records: Records) -> None:
+    assert records.run(batches.take(records.settings, records.token())) is None
+
+
+def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> None:
+    turn = begun(records)
+    submit(records, 1)
+    records.settle(records.claim())
+    records.wait(batches.LEASE_S)
+    other = take(records)
+    before = records.dump()
+    wrote = Wrote((1,), 1, 0, 0, Tokens(), good=GOOD)
+    assert records.run(batches.wrote(turn, wrote)) == "lost"
+    assert records.run(batches.refuse(turn, [(place(2), None, REFUSAL)])) == "lost"
+    assert end(records, turn) == "lost"
+    assert records.run(batches.answered(turn, 64)) is None
+    assert records.run(batches.under_way(turn)) is None
+    assert records.run(batches.pieces(turn)) is None
+    assert records.dump() == before
+    assert write(records, other) == "written"
+
+
+def ended(records: Records, **how: Any) -> Batch:
+    turn = begun(records, 1)
+    submit(records, 1)
+    if how.get("cancelled"):
+        records.run(batches.cancel("anyone", BATCH))
+    records.settle(records.claim())
+    write(records, turn, late=how.get("late", 0))
+    assert end(records, turn) == "written"
+    assert end(records, turn) == "lost"
+    return now(records)
+
+
+@pytest.mark.parametrize(
+    ("how", "stage"), [({}, "completed"), ({"late": 1}, "expired"), ({"cancelled": True}, "cancelled")]
+)
+def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
+    records: Records, how: dict[str, Any], stage: str
+) -> None:
+    batch = ended(records, **how)
+    assert (batch.stage, batch.stages_ms[stage], batch.error) == (stage, records.now, None)
+    assert batch.output is not None
+    output = records.run(files.file("anyone", batch.output))
+    assert output is not None
+    assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
+    assert set(records.client.keys(f"sl2:{BATCH}*")) - {f"sl2:{BATCH}:ended"} == {f"sl2:{BATCH}"}
+    assert records.client.exists("sl2:batching", "sl2:taken") == 0
+    assert records.client.ttl(f"sl2:{BATCH}") == 3600
+    assert records.run(audit.doom([GOOD, output.digest])) == [GOOD]
+    assert records.run(batches.take(records.settings, records.token())) is None
+
+
+def test_a_file_without_a_line_fails_its_batch(records: Records) -> None:
+    problem = LineProblem("empty_file", "It is empty.")
+    upload(records)
+    create(records)
+    turn = take(records)
+    assert records.run(batches.fail(records.settings, turn, [problem])) == "written"
+    assert records.run(batches.fail(records.settings, turn, [problem])) == "lost"
+    batch = now(records)
+    assert (batch.stage, batch.total, batch.errors) == ("failed", None, (problem,))
+    assert records.run(batches.take(records.settings, records.token())) is None
+    assert records.run(audit.doom([BYTES])) == [], "the file itself is still there"
+
+
+def test_looking_through_a_file_twice_changes_nothing(records: Records) -> None:
+    turn = begun(records, doubles=[2])
+    before = records.dump()
+    assert records.run(batches.begin(turn, total=9, last=9)) == "written"
+    assert records.dump() == before
+
+
+def test_a_cancelled_batch_takes_no_more_lines_and_keeps_what_was_done(records: Records) -> None:
+    turn = begun(records)
+    submit(records, 1)
+    asked = records.run(batches.cancel("anyone", BATCH))
+    assert asked is not None
+    assert asked.stage == "cancelling"
+    assert records.run(batches.cancel("anyone", BATCH)) == asked
+    assert submit(records, 2) == "passed"
+    assert len(records.run(batches.under_way(turn)) or []) == 1
+    records.settle(records.claim())
+    write(records, turn)
+    assert now(records).stage == "cancelling"
+
+
+def test_a_batch_that_has_ended_is_not_cancelled(records: Records) -> None:
+    batch = ended(records)
+    assert records.run(batches.cancel("anyone", BATCH)) == batch
+
+
+def test_a_batch_cancelled_before_anybody_looked_at_it_is_taken_up_at_once(records: Records) -> None:
+    turn = begun(records)
+    records.run(batches.keep(turn, 60, leave=True))
+    records.run(batches.cancel("anyone", BATCH))
+    assert take(records).batch.stage == "cancelling"
+
+
+def test_batches_leave_room_in_the_line_for_others(records: Records) -> None:
+    upload(records)
+    create(records)
+    turn = take(records)
+    limits = records.settings.queue.model_copy(update={"max_queued": 16, "max_queued_caller": 8})
+    records.settings = records.settings.model_copy(update={"queue": limits})
+    records.run(batches.begin(turn, total=3, last=3 * LINE))
+    records.run(batches.keep(turn, 0, leave=True))
+    turn = take(records)
+    assert turn.room == 2
+    submit(records, 1)
+    submit(records, 2)
+    records.run(batches.keep(turn, 0, leave=True))
+    turn = take(records)
+    assert turn.room == 0
+    records.settle(records.claim())
+    write(records, turn)
+    records.run(batches.keep(turn, 0, leave=True))
+    assert take(records).room == 1
+
+
+def test_the_room_of_a_key_with_a_quota_of_its_own_is_less(records: Records) -> None:
+    upload(records)
+    create(records, max_queued=4)
+    assert take(records).room == 1
+
+
+def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
+    begun(records, doubles=[2])
+    submit(records, 1)
+    assert audited(records) == {}
+
+
+def audited(records: Records) -> dict[str, int]:
+    names = [key.removeprefix("sl2:") for key in records.client.keys("sl2:*")]
+    return records.run(audit.audit(records.settings, names))
+
+
+def test_the_audit_takes_up_a_batch_that_nobody_would_and_a_line_whose_job_is_lost(records: Records) -> None:
+    turn = begun(records)
+    job = submit(records, 1)
+    view = records.view(job)
+    records.client.delete("sl2:batching", f"sl2:{job}", f"sl2:{view.run_id}", f"sl2:{view.run_id}:live")
+    records.client.delete("sl2:queue:model.org--model", "sl2:deadlines")
+    found = audited(records)
+    assert (found["batch_nowhere"], found["line_without_job"]) == (1, 1)
+    (line,) = records.run(batches.answered(turn, 64)) or []
+    assert line.error is not None
+    assert (line.status, line.error.code) == ("failed", "internal_error")
+    assert records.client.exists("sl2:taken") == 0
+    assert take(records).batch.id == BATCH
+
+
+def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Records) -> None:
+    turn = begun(records)
+    submit(records, 1)
+    records.settle(records.claim(), answer("One."))
+    # It writes the job's end, and knows of no batch.
+    records.client.delete(f"sl2:{BATCH}:answers")
+    records.client.hset("sl2:taken", mapping={"": 1, "anyone": 1})
+    assert audited(records) == {"line_unanswered": 1}
+    (line,) = records.run(batches.answered(turn, 64)) or []
+    assert (line.status, line.result) == ("succeeded", answer("One."))
+    assert records.client.exists("sl2:taken") == 0
+    assert audited(records) == {}
+
+
+def test_a_batch_does_not_end_before_its_last_line(records: Records) -> None:
+    turn = begun(records, 2)
+    submit(records, 1)
+    assert end(records, turn) == "lost"
+    records.settle(records.claim())
+    write(records, turn)
+    assert end(records, turn) == "lost"
+    assert now(records).stage == "in_progress"
+
+
+def test_no_line_is_taken_when_the_window_has_closed(records: Records) -> None:
+    begun(records, 2)
+    records.wait(86_400)
+    assert submit(records, 1) == "passed"

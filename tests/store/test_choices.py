@@ -1,0 +1,99 @@
+"""Several answers of one run: each is a text of its own, whatever becomes of the others."""
+
+from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
+from shared.piece import Piece
+from shared.store import jobs
+from shared.store.claims import Claim, append, published, settle
+from tests.support.store import LANE, OTHER_PRINT, PRINT, Records, answer
+
+TOLD: Logprobs = (TokenLogprob(0, Candidate("b", -0.5), ()),)
+
+
+def say(records: Records, claim: Claim, choice: int, start: int, text: str, *ids: int) -> str:
+    return records.run(append(claim, Piece(start, text, ids, choice=choice)))
+
+
+def texts(records: Records, job: str) -> list[tuple[int, int, str]]:
+    told = [e.data for e in records.events(job) if e.type == "text"]
+    return [(data["choice"], data["start"], data["text"]) for data in told]
+
+
+def test_each_answer_has_its_own_beginning_and_goes_on_behind_its_own_end(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    assert say(records, claim, 1, 0, "A blue ", 1) == "ok"
+    assert say(records, claim, 0, 0, "A ", 2) == "ok"
+    assert say(records, claim, 1, 7, "disc", 3) == "ok"
+    assert say(records, claim, 0, 7, "disc", 3) == "lost", "it is the other one that has so much"
+    assert texts(records, job) == [(1, 0, "A blue "), (0, 0, "A "), (1, 7, "disc")]
+
+
+def test_a_piece_of_one_answer_whose_reply_was_lost_is_not_read_twice(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    say(records, claim, 0, 0, "one ", 1)
+    say(records, claim, 1, 0, "two ", 2)
+    before = records.dump()
+    assert [say(records, claim, n, 0, text, n) for n, text in enumerate(("one ", "two "))] == ["ok", "ok"]
+    assert records.dump() == before
+    assert len(texts(records, job)) == 2
+
+
+def test_the_next_attempt_knows_what_readers_have_of_each_answer(records: Records) -> None:
+    records.submit()
+    first = records.claim()
+    say(records, first, 2, 0, "Grün", 7)
+    say(records, first, 0, 0, "red", 8)
+    say(records, first, 2, 4, "🖼", 9)
+    records.lose_worker()
+    second = records.claim(fingerprint=PRINT)
+    assert second.published == 8
+    assert published(records.store, second.id) == {
+        2: Piece(0, "Grün🖼", (7, 9)),
+        0: Piece(0, "red", (8,)),
+    }
+    assert say(records, second, 1, 0, "new", 1) == "ok"
+
+
+def test_a_text_of_any_answer_binds_the_run_to_its_model(records: Records) -> None:
+    records.submit()
+    say(records, records.claim(), 1, 0, "read", 1)
+    records.lose_worker()
+    assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -> None:
+    job = records.submit().id
+    claim = records.claim()
+    say(records, claim, 0, 0, "one", 1)
+    rest = [Piece(3, " two", (2,), choice=0), Piece(0, "three", (3,), choice=1)]
+    call = settle(records.settings, claim, answer(), fingerprint=PRINT, rest=rest)
+    assert records.run(call) == "settled"
+    assert texts(records, job) == [(0, 0, "one"), (0, 3, " two"), (1, 0, "three")]
+    assert records.story(job)[-1] == "succeeded"
+
+
+def test_answers_copied_from_another_run_stay_apart(records: Records) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    claim = records.claim()
+    say(records, claim, 1, 0, 'b ","choice":0', 1)
+    say(records, claim, 0, 0, "a ", 2)
+    records.run(append(claim, Piece(14, "b", (3,), TOLD, choice=1)))
+    records.settle(claim)
+    assert records.try_claim() is None
+    copied = [e.data for e in records.events(views[-1].id) if e.type == "text"]
+    assert [(d["choice"], d["start"], d["text"], d["ids"]) for d in copied] == [
+        (1, 0, 'b ","choice":0b', [1, 3]),
+        (0, 0, "a ", [2]),
+    ]
+    assert [logprobs_of(d) for d in copied] == [TOLD, None]
+
+
+def test_an_answer_takes_up_as_many_rows_as_were_asked_for(records: Records) -> None:
+    """Who waits in line is told so: four answers side by side leave room for four fewer others."""
+    records.submit()
+    claim = records.claim()
+    result = answer().model_copy(update={"compute_s": 2.0})
+    records.run(settle(records.settings, claim, result, fingerprint=PRINT, work_s=8.0))
+    assert records.run(jobs.lane(records.settings, LANE)).service_ms == 8000

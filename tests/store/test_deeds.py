@@ -1,0 +1,77 @@
+"""What operators did stays written down: each act once, with who, what, when and how it went."""
+
+import pytest
+
+from shared.apikey import ApiKey
+from shared.deed import Operator
+from shared.store import deeds, keyring, upkeep
+from shared.store.deeds import by
+from tests.support.store import LANE, START_MS, Records
+
+ANNE = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
+KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS)
+
+
+def said(records: Records, after: str | None = None, limit: int = 100) -> list[tuple[str, str, str]]:
+    """Newest first."""
+    return [(d.action, d.subject, d.outcome) for d in records.run(deeds.deeds(after, limit))]
+
+
+def test_each_act_is_written_down_as_it_went(records: Records) -> None:
+    for _ in range(2):
+        records.run(by(ANNE, "model.pause", "org/model", upkeep.pause(LANE, paused=True)))
+    records.run(by(ANNE, "model.resume", "org/model", upkeep.pause(LANE, paused=False)))
+    records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
+    records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+    for _ in range(2):
+        records.run(by(ANNE, "key.revoke", KEY.id, keyring.revoke(KEY.id)))
+    records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "third", 60)))
+    records.run(by(ANNE, "key.revoke", "key_ff", keyring.revoke("key_ff")))
+    assert said(records)[::-1] == [
+        ("model.pause", "org/model", "done"),
+        ("model.pause", "org/model", "unchanged"),
+        ("model.resume", "org/model", "done"),
+        ("key.create", KEY.id, "done"),
+        ("key.rotate", KEY.id, "done"),
+        ("key.revoke", KEY.id, "done"),
+        ("key.revoke", KEY.id, "unchanged"),
+        ("key.rotate", KEY.id, "not_found"),
+        ("key.revoke", "key_ff", "not_found"),
+    ]
+    (newest,) = records.run(deeds.deeds(None, 1))
+    assert (newest.operator, newest.at_ms) == (ANNE, records.now)
+
+
+def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_down_once(
+    records: Records,
+) -> None:
+    for _ in range(2):
+        records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
+        records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+    assert said(records) == [("key.rotate", KEY.id, "done"), ("key.create", KEY.id, "done")]
+
+
+def test_pages_follow_each_other(records: Records) -> None:
+    for number in range(5):
+        records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
+    first = records.run(deeds.deeds(None, 2))
+    rest = records.run(deeds.deeds(first[-1].id, 10))
+    assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
+
+
+def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deeds, "MOST", 3)
+    for number in range(5):
+        records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
+    assert [subject for _, subject, _ in said(records)] == ["key_4", "key_3", "key_2"]
+
+
+def test_what_was_typed_is_cut(records: Records) -> None:
+    records.run(by(ANNE, "key.revoke", "x" * 50_000, keyring.revoke("x" * 50_000)))
+    assert len(said(records)[0][1]) == deeds.LONGEST
+
+
+def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
+    records.run(by(ANNE, "key.revoke", "key_1", keyring.revoke("key_1")))
+    assert records.audit() == {}
+    assert len(said(records)) == 1

@@ -1,0 +1,293 @@
+"""Endpoints in the store: told of all that they want to know, of nothing else, and of nobody else's."""
+
+from shared.endpoint import MOST, Change, Endpoint
+from shared.store import endpoints, hooks
+from shared.store.notices import key_of
+from tests.support.hooks import HOOK, SECRET, ended, endpoint, submit, taken, told_to
+from tests.support.store import BROKEN, Records
+
+URL = "https://all.example/"
+
+
+def listed(records: Records, caller: str = "anyone") -> list[Endpoint]:
+    return records.run(endpoints.endpoints(caller))
+
+
+def change(records: Records, id: str, to: Change, caller: str = "anyone") -> Endpoint | None:
+    return records.run(endpoints.change(caller, id, to))
+
+
+def finished(records: Records, caller: str = "anyone", **terms: object) -> str:
+    view = records.post(records.placing(caller=caller), **terms).view
+    assert view is not None
+    records.settle(records.claim())
+    return view.id
+
+
+def test_a_job_without_a_webhook_is_told_to_all_of_its_caller_s_that_want_to_know(records: Records) -> None:
+    endpoint(records, "job.failed", url="https://one.example/")
+    endpoint(records, "job.*", url="https://two.example/")
+    endpoint(records, "batch.*", url="https://three.example/")
+    endpoint(records, url="https://foreign.example/", caller="other")
+    job = finished(records)
+    assert told_to(records) == [
+        ("https://two.example/", "job.running", job),
+        ("https://two.example/", "job.succeeded", job),
+    ]
+    failed = records.submit()
+    records.settle(records.claim(), BROKEN)
+    assert ("https://one.example/", "job.failed", failed.id) in told_to(records)
+
+
+def test_a_job_s_own_webhook_and_the_endpoints_are_told_under_one_id(records: Records) -> None:
+    endpoint(records, "job.succeeded")
+    ended(records)
+    first, second = taken(records), taken(records)
+    assert {first.url, second.url} == {HOOK.url, URL}
+    assert first.notice.id == second.notice.id
+    assert first.notice == second.notice
+
+
+def test_every_call_of_a_notice_sends_the_same_bytes(records: Records) -> None:
+    endpoint(records, "job.succeeded")
+    ended(records)
+    first, second = taken(records), taken(records)
+    assert records.run(hooks.kept(first, "the body")) == "the body"
+    assert records.run(hooks.kept(second, "another rendering")) == "the body"
+
+
+def test_what_is_quiet_is_told_to_its_own_webhook_only(records: Records) -> None:
+    endpoint(records)
+    job = finished(records, quiet=True, webhook=HOOK)
+    assert told_to(records) == [(HOOK.url, "job.succeeded", job)]
+
+
+def test_a_caller_has_so_many_endpoints_and_no_more(records: Records) -> None:
+    ids = [endpoint(records) for _ in range(MOST)]
+    one_more = Endpoint("wh_1", URL, ("job.*",), "", 0)
+    assert records.run(endpoints.create("anyone", one_more, "all.example", SECRET)) is None
+    assert records.run(endpoints.create("other", one_more, "all.example", SECRET)) is not None
+    assert records.run(endpoints.delete("anyone", ids[0])) == "deleted"
+    assert sorted(e.id for e in listed(records)) == sorted(ids[1:])
+
+
+def test_an_endpoint_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
+    made = Endpoint("wh_1", URL, ("job.*",), "The shop", 0)
+    call = endpoints.create("anyone", made, "all.example", SECRET)
+    assert records.run(call) == records.run(call)
+    assert [e.description for e in listed(records)] == ["The shop"]
+
+
+def test_no_endpoint_is_shown_with_its_secret(records: Records) -> None:
+    id = endpoint(records)
+    records.run(endpoints.rotate("anyone", id, "another secret of bytes", 60))
+    assert SECRET not in repr(listed(records))
+    assert "another secret" not in repr(listed(records))
+
+
+def test_what_another_caller_owns_is_neither_seen_nor_changed(records: Records) -> None:
+    id = endpoint(records)
+    finished(records)
+    before = records.dump()
+    assert listed(records, "other") == []
+    assert change(records, id, Change(enabled=False), "other") is None
+    assert records.run(endpoints.rotate("other", id, "x", 1)) is None
+    assert records.run(endpoints.delete("other", id)) is None
+    assert records.run(endpoints.tries("other", id)) is None
+    assert records.run(endpoints.send_test(records.settings, "other", id, "test_1", "{}")) is None
+    assert records.run(endpoints.replay(records.settings, "other", id, "job_1:ended")) == ("unknown", None)
+    assert records.dump() == before
+
+
+def test_an_id_that_names_another_key_of_ours_is_no_endpoint(records: Records) -> None:
+    job = records.submit()
+    assert records.run(endpoints.delete("anyone", job.id)) is None
+    assert change(records, job.id, Change(description="mine")) is None
+    assert records.view(job.id) == job
+
+
+def test_an_endpoint_that_is_off_is_told_nothing_until_it_is_on_again(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    waits = finished(records)
+    off = change(records, id, Change(enabled=False))
+    assert off is not None
+    assert (off.disabled, off.disabled_ms) == ("caller", records.now)
+    finished(records)
+    assert told_to(records) == []
+    on = change(records, id, Change(enabled=True))
+    assert on is not None
+    assert on.disabled is None
+    again = finished(records)
+    assert told_to(records) == [(URL, "job.succeeded", again)]
+    assert waits != again
+
+
+def test_an_endpoint_that_is_gone_is_called_no_more(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    for _ in range(2):
+        finished(records)
+    records.tell(taken(records), 410, error="gone")
+    assert records.errand() is None
+    (seen,) = listed(records)
+    assert (seen.id, seen.disabled) == (id, "gone")
+
+
+def test_a_change_of_the_url_is_for_what_waits_already_as_well(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    job = finished(records)
+    change(records, id, Change(url="https://moved.example/", host="moved.example"))
+    assert told_to(records) == [("https://moved.example/", "job.succeeded", job)]
+
+
+def test_a_deleted_endpoint_is_told_nothing_and_leaves_nothing(records: Records) -> None:
+    id = endpoint(records)
+    finished(records)
+    records.run(endpoints.delete("anyone", id))
+    assert told_to(records) == []
+    assert not [key for key in records.key_names() if "wh_" in key or "calls" in key or "callers" in key]
+    assert not [key for key in records.key_names() if key.endswith(":began")]
+    assert records.audit() == {}
+
+
+def test_a_purged_job_is_told_to_no_endpoint(records: Records) -> None:
+    endpoint(records)
+    records.purge(finished(records))
+    assert told_to(records) == []
+    assert not [key for key in records.key_names() if "job_" in key and "purged" not in key]
+
+
+def test_after_a_rotation_both_secrets_sign_for_as_long_as_was_said(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    rotated = records.run(endpoints.rotate("anyone", id, "new", 60))
+    assert rotated is not None
+    assert rotated.former_until_ms == records.now + 60_000
+    for _ in range(3):
+        finished(records)
+    assert taken(records).secrets == ("new", SECRET)
+    records.wait(59)
+    assert taken(records).secrets == ("new", SECRET)
+    records.wait(1)
+    assert taken(records).secrets == ("new",)
+    assert listed(records)[0].former_until_ms is None
+
+
+def test_a_rotation_made_twice_by_a_lost_reply_is_one(records: Records) -> None:
+    id = endpoint(records)
+    call = endpoints.rotate("anyone", id, "new", 60)
+    assert records.run(call) == records.run(call)
+    finished(records)
+    assert taken(records).secrets == ("new", SECRET)
+
+
+def test_a_leaked_secret_ends_at_once_where_no_grace_is_given(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    for secret, grace_s in (("second", 600), ("third", 0)):
+        records.run(endpoints.rotate("anyone", id, secret, grace_s))
+    finished(records)
+    assert taken(records).secrets == ("third",)
+
+
+def test_only_so_many_former_secrets_sign(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    for number in range(9):
+        records.wait(1)
+        records.run(endpoints.rotate("anyone", id, f"secret {number}", 600))
+    finished(records)
+    assert sorted(taken(records).secrets) == [f"secret {number}" for number in (4, 5, 6, 7, 8)]
+
+
+def test_the_log_of_an_endpoint_says_how_each_call_went(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    job = finished(records)
+    records.tell(taken(records), 500, error="no", delay_s=1)
+    records.wait(1)
+    records.tell(taken(records))
+    tries = records.run(endpoints.tries("anyone", id))
+    assert tries is not None
+    event = f"msg_{job.removeprefix('job_')}_ended"
+    assert [(t.event_id, t.delivery.status, t.delivery.taken) for t in tries] == [
+        (event, 200, True),
+        (event, 500, False),
+    ]
+
+
+def test_the_log_of_an_endpoint_is_bounded(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    finished(records)
+    for number in range(210):
+        records.tell(taken(records), 500 + number, error="no", delay_s=0)
+    tries = records.run(endpoints.tries("anyone", id))
+    assert tries is not None
+    assert [tries[0].delivery.status, tries[-1].delivery.status, len(tries)] == [709, 510, 200]
+
+
+def test_a_test_is_sent_to_this_endpoint_alone_and_also_where_it_is_off(records: Records) -> None:
+    id = endpoint(records)
+    endpoint(records, url="https://second.example/")
+    change(records, id, Change(enabled=False))
+    sent = records.run(endpoints.send_test(records.settings, "anyone", id, "test_1", '{"a":1}'))
+    assert sent is not None
+    assert (sent.type, sent.data, sent.id) == ("webhook.test", '{"a":1}', "msg_test_1_sent")
+    assert records.audit() == {}
+    assert told_to(records) == [(URL, "webhook.test", "test_1")]
+    assert not [key for key in records.key_names() if "test_" in key], "it is forgotten"
+    tries = records.run(endpoints.tries("anyone", id))
+    assert tries is not None
+    assert [t.event_id for t in tries] == ["msg_test_1_sent"]
+
+
+def test_an_event_is_sent_again_as_it_was(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    finished(records)
+    first = taken(records)
+    records.run(hooks.kept(first, "the body"))
+    records.tell(first, 500, error="no")
+    word, notice = records.run(endpoints.replay(records.settings, "anyone", id, first.key))
+    assert (word, notice and notice.id) == ("queued", first.notice.id)
+    again = taken(records)
+    assert (again.notice.id, again.notice.body, again.tries) == (first.notice.id, "the body", 0)
+
+
+def test_an_event_from_before_an_endpoint_can_be_sent_to_it(records: Records) -> None:
+    job = finished(records)
+    id = endpoint(records, "job.failed")
+    key = key_of(f"msg_{job.removeprefix('job_')}_ended")
+    assert key is not None
+    assert records.run(endpoints.replay(records.settings, "anyone", id, key))[0] == "queued"
+    assert told_to(records) == [(URL, "job.succeeded", job)]
+
+
+def test_what_is_no_longer_kept_or_another_s_cannot_be_sent_again(records: Records) -> None:
+    id = endpoint(records, "job.succeeded")
+    foreign = finished(records, caller="other")
+    for key in (f"{foreign}:ended", "job_0:ended"):
+        assert records.run(endpoints.replay(records.settings, "anyone", id, key)) == ("expired", None)
+
+
+def test_the_audit_leaves_endpoints_and_their_calls_alone(records: Records) -> None:
+    id = endpoint(records)
+    for _ in range(3):
+        finished(records)
+    records.tell(taken(records), 500, error="no", delay_s=60)
+    assert records.errand() is not None
+    records.run(endpoints.send_test(records.settings, "anyone", id, "test_1", "{}"))
+    before = records.dump()
+    assert records.audit() == {}
+    assert records.dump() == before
+
+
+def test_the_audit_finds_an_endpoint_that_nobody_would_see(records: Records) -> None:
+    id = endpoint(records)
+    records.client.delete("sl2:endpoints:anyone")
+    assert records.audit() == {"endpoint_nowhere": 1}
+    assert [e.id for e in listed(records)] == [id]
+
+
+def test_an_endpoint_is_not_told_of_what_ended_before_it_was_made(records: Records) -> None:
+    endpoint(records, "job.succeeded")
+    job = submit(records, webhook=HOOK)
+    records.settle(records.claim())
+    endpoint(records, "job.succeeded", url="https://late.example/")
+    assert sorted(told_to(records)) == sorted(
+        [(URL, "job.succeeded", job.id), (HOOK.url, "job.succeeded", job.id)]
+    )

@@ -1,0 +1,99 @@
+"""Files' records: each caller's own, kept with their bytes for as long as was said, and gone with them."""
+
+from dataclasses import replace
+
+from shared.file import File, Written
+from shared.store import audit, files
+from tests.support.store import Records
+
+BYTES, OTHER = "d" * 64, "e" * 64
+KEY = f"sl2:blob:{BYTES}"
+LIFE_S = 3600
+
+
+def written(number: int = 1, **changes: object) -> Written:
+    plain = Written(f"file-{number:032x}", "a.jsonl", "batch", 7, BYTES, LIFE_S, f"upload:{number}")
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def create(records: Records, number: int = 1, caller: str = "anyone", **changes: object) -> File:
+    return records.run(files.create(written(number, **changes), caller))
+
+
+def page(records: Records, **how: object) -> list[str] | None:
+    said = {"after": None, "limit": 10, "oldest_first": False, **how}
+    found = records.run(files.files("anyone", **said))  # type: ignore[arg-type]
+    return None if found is None else [file.id[-1] for file in found]
+
+
+def test_a_file_is_read_back_by_its_caller_and_by_nobody_else(records: Records) -> None:
+    made = create(records)
+    assert made.expires_ms == records.now + LIFE_S * 1000
+    assert records.run(files.file("anyone", made.id)) == made
+    for caller, id in [
+        ("other", made.id),
+        ("anyone", "file-0"),
+        ("anyone", "jobs:anyone"),
+        ("anyone", "arrivals"),
+    ]:
+        assert records.run(files.file(caller, id)) is None
+
+
+def test_keeping_a_file_twice_changes_nothing(records: Records) -> None:
+    made = create(records)
+    before = records.dump()
+    records.wait(5)
+    assert create(records, name="another") == made
+    assert records.dump() == before
+
+
+def test_a_files_bytes_are_held_as_long_as_its_record_and_no_longer(records: Records) -> None:
+    create(records)
+    assert records.client.ttl(KEY) == records.client.ttl(f"sl2:{written().id}") == LIFE_S
+    assert records.run(audit.doom([BYTES])) == []
+    records.wait(LIFE_S + 1)
+    assert records.run(audit.doom([BYTES])) == [BYTES]
+
+
+def test_a_list_has_pages_in_either_order_and_refuses_a_cursor_of_others(records: Records) -> None:
+    for number in range(1, 6):
+        create(records, number)
+        records.wait(1)
+    create(records, 6, "other")
+    assert page(records, limit=2) == ["5", "4"]
+    assert page(records, limit=2, after=written(4).id) == ["3", "2"]
+    assert page(records, oldest_first=True, after=written(4).id) == ["5"]
+    assert page(records, after=written(6).id) is None
+
+
+def test_what_has_expired_leaves_the_list(records: Records) -> None:
+    for number in range(1, 5):
+        create(records, number)
+        records.wait(1)
+    records.client.delete(f"sl2:{written(3).id}")
+    assert page(records, limit=3) == ["4", "2", "1"]
+    assert records.client.zcard("sl2:files:anyone") == 3
+
+
+def test_a_list_does_not_grow_by_files_that_are_gone(records: Records) -> None:
+    for number in range(1, 10):
+        create(records, number)
+        records.client.delete(f"sl2:{written(number).id}")
+    assert records.client.zcard("sl2:files:anyone") == 1
+
+
+def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> None:
+    create(records, 1)
+    create(records, 2)
+    assert records.run(files.delete("other", written(1).id)) is None
+    assert records.run(files.delete("anyone", written(1).id)) == []
+    assert records.run(files.delete("anyone", written(2).id)) == [BYTES]
+    assert records.run(files.delete("anyone", written(2).id)) == [BYTES], "the repeat of a lost reply"
+    assert records.run(files.file("anyone", written(1).id)) is None
+    assert page(records) == []
+
+
+def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
+    create(records)
+    names = [key.removeprefix("sl2:") for key in records.client.keys("sl2:*")]
+    assert records.run(audit.audit(records.settings, names)) == {}

@@ -1,0 +1,198 @@
+"""The log of events: all that was told, or would have been, in order and for as long as was said."""
+
+import json
+from dataclasses import replace
+
+from shared.job import JobView
+from shared.notice import body_of
+from shared.settings import RetentionSettings
+from shared.store import hooks, notices
+from shared.store.notices import key_of, message_id
+from tests.support.hooks import HOOK, endpoint, log, submit, taken, told_to
+from tests.support.store import BROKEN, Records, answer
+
+EVENT_S = 500
+
+
+def short(records: Records, **kept: int) -> None:
+    said = {"result_s": 100, "job_s": 1000, "event_s": EVENT_S, **kept}
+    records.settings = records.settings.model_copy(update={"retention": RetentionSettings(**said)})
+
+
+def finished(records: Records, **terms: object) -> JobView:
+    view = records.post(records.placing(), **terms).view
+    assert view is not None
+    records.settle(records.claim())
+    return view
+
+
+def page(records: Records, after: str | None = None, limit: int = 10) -> notices.Page:
+    found = records.run(notices.page("anyone", after=after, types=(), limit=limit))
+    assert found is not None
+    return found
+
+
+def test_every_end_is_logged_in_order_without_any_webhook(records: Records) -> None:
+    finished(records)
+    records.submit()
+    records.settle(records.claim(), BROKEN)
+    records.cancel(records.submit().id)
+    assert log(records) == ["job.succeeded", "job.failed", "job.cancelled"]
+    assert log(records, "job.failed", "batch.*") == ["job.failed"]
+    assert log(records, "job.*") == log(records)
+    assert log(records, caller="other") == []
+
+
+def test_ends_of_the_same_moment_have_an_order(records: Records) -> None:
+    jobs = [finished(records).id for _ in range(5)]
+    whole = [notice.subject for notice in page(records).notices]
+    assert whole == jobs
+    third = f"{jobs[2]}:ended"
+    assert [notice.subject for notice in page(records, after=third).notices] == jobs[3:]
+
+
+def test_a_clock_that_was_set_back_loses_no_reader_an_event(records: Records) -> None:
+    first = finished(records).id
+    records.now -= 60_000
+    second = finished(records).id
+    assert [notice.subject for notice in page(records, after=f"{first}:ended").notices] == [second]
+
+
+def test_a_page_says_where_to_go_on(records: Records) -> None:
+    jobs = [finished(records).id for _ in range(3)]
+    first = page(records, limit=2)
+    assert [notice.subject for notice in first.notices] == jobs[:2]
+    assert first.next == f"{jobs[1]}:ended"
+    assert page(records, after=first.next, limit=2).next is None
+
+
+def test_an_event_is_what_its_webhook_is_told(records: Records) -> None:
+    submit(records)
+    records.settle(records.claim())
+    (listed,) = page(records).notices
+    errand = taken(records)
+    assert (listed.id, body_of(listed)) == (errand.notice.id, body_of(errand.notice))
+    records.run(hooks.kept(errand, '{"as":"it was"}'))
+    assert body_of(page(records).notices[0]) == '{"as":"it was"}'
+
+
+def test_an_event_stays_as_it_was_whatever_becomes_of_its_job(records: Records) -> None:
+    view = finished(records)
+    (before,) = page(records).notices
+    records.client.delete(f"sl2:{view.run_id}", f"sl2:{view.run_id}:attempts", f"sl2:{view.id}")
+    (after,) = page(records).notices
+    assert after == before
+    assert after.job is not None
+    assert (after.job.result, after.job.started_ms) == (answer(), records.now)
+
+
+def test_an_event_shows_a_job_as_the_job_shows_itself(records: Records) -> None:
+    view = records.submit()
+    records.wait(3)
+    claim = records.claim()
+    records.wait(2)
+    records.settle(claim)
+    job, told = records.view(view.id), page(records).notices[0].job
+    assert told is not None
+    names = ("id", "caller", "status", "model", "created_ms", "started_ms", "ended_ms", "cache", "result")
+    assert [getattr(told, name) for name in names] == [getattr(job, name) for name in names]
+
+
+def test_an_error_is_told_under_the_caller_s_own_name(records: Records) -> None:
+    records.post(records.placing(), paths={"images[0]": "messages[2].content"})
+    records.settle(records.claim(), BROKEN)
+    body = json.loads(body_of(page(records).notices[0]))
+    assert body["data"]["error"]["param"] == "messages[2].content"
+
+
+def test_what_is_quiet_is_in_no_log(records: Records) -> None:
+    view = finished(records, quiet=True)
+    assert log(records) == []
+    assert not records.client.exists(f"sl2:{view.id}:ended")
+
+
+def test_events_are_forgotten_in_time(records: Records) -> None:
+    short(records)
+    first = finished(records)
+    assert 0 < records.client.ttl(f"sl2:{first.id}:ended") <= EVENT_S
+    assert 0 < records.client.ttl("sl2:notices:anyone") <= EVENT_S
+    records.wait(EVENT_S + 1)
+    second = finished(records)
+    assert [notice.subject for notice in page(records).notices] == [second.id]
+    call = notices.page("anyone", after=f"{first.id}:ended", types=(), limit=1)
+    assert records.run(call) is None, "who was away for longer is told so"
+
+
+def test_an_event_lives_no_longer_than_its_caller_s_key_says(records: Records) -> None:
+    view = finished(records, retain_s=50)
+    assert 0 < records.client.ttl(f"sl2:{view.id}:ended") <= 50
+    endpoint(records, "job.succeeded")
+    late = finished(records, retain_s=50)
+    assert records.client.ttl(f"sl2:{late.id}:ended") == -1
+    told_to(records)
+    assert 0 < records.client.ttl(f"sl2:{late.id}:ended") <= 50
+
+
+def test_of_too_many_events_the_oldest_go(records: Records) -> None:
+    short(records, max_events=3)
+    jobs = [finished(records).id for _ in range(5)]
+    assert [notice.subject for notice in page(records).notices] == jobs[2:]
+    assert not records.client.exists(f"sl2:{jobs[0]}:ended")
+
+
+def test_what_is_still_to_be_told_outlives_the_log(records: Records) -> None:
+    short(records, max_events=1)
+    first = submit(records)
+    records.settle(records.claim())
+    records.tell(taken(records), 500, error="no", delay_s=2 * EVENT_S)
+    finished(records)
+    assert records.client.ttl(f"sl2:{first.id}:ended") == -1
+    assert records.audit() == {}
+    records.wait(2 * EVENT_S)
+    assert told_to(records) == [(HOOK.url, "job.succeeded", first.id)]
+    assert not records.client.exists(f"sl2:{first.id}:ended")
+
+
+def test_a_deleted_job_is_gone_from_the_log_and_readers_go_on(records: Records) -> None:
+    jobs = [finished(records).id for _ in range(3)]
+    records.purge(jobs[1])
+    assert [notice.subject for notice in page(records).notices] == [jobs[0], jobs[2]]
+    assert [notice.subject for notice in page(records, after=f"{jobs[1]}:ended").notices] == [jobs[2]]
+
+
+def test_a_long_stretch_of_other_types_is_read_through(records: Records) -> None:
+    for number in range(1100):
+        records.client.zadd("sl2:notices:anyone", {f"job_{number}:ended": number})
+    finished(records)
+    assert log(records, "job.succeeded") == ["job.succeeded"]
+
+
+def test_logprobs_are_left_out(records: Records) -> None:
+    told = answer().choices[0].model_copy(update={"logprobs": ()})
+    endpoint(records, "job.succeeded")
+    records.submit()
+    records.settle(records.claim(), answer().model_copy(update={"choices": (told,)}))
+    errand = taken(records)
+    assert errand.notice.job is not None
+    assert errand.notice.job.result == answer()
+
+
+def test_the_audit_finds_notices_that_would_live_for_ever(records: Records) -> None:
+    view = finished(records)
+    records.client.persist(f"sl2:{view.id}:ended")
+    assert records.audit() == {"undying_notice": 1}
+    assert records.client.ttl(f"sl2:{view.id}:ended") > 0
+
+
+def test_an_id_and_a_key_name_the_same_notice() -> None:
+    for key in ("job_0ab1:ended", "job_0ab1:began", "batch_0ab1:ended", "test_0ab1:sent"):
+        assert key_of(message_id(key)) == key
+    for typed in ("", "msg_", "msg__", "job_0ab1:ended", "msg_xyz_ended", "msg_0ab1_ended\n", "msg_0ab1_:"):
+        assert key_of(typed) is None
+
+
+def test_a_reply_that_was_lost_tells_no_end_twice(records: Records) -> None:
+    records.submit()
+    claim = records.claim()
+    assert [records.settle(claim), records.settle(replace(claim))] == ["settled", "settled"]
+    assert log(records) == ["job.succeeded"]

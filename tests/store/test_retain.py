@@ -1,0 +1,85 @@
+"""What a key says of how long its caller's things are kept: for less or for longer than the settings say."""
+
+import pytest
+
+from shared.job import JobView
+from tests.support.store import BROKEN, Records, answer
+
+SETTINGS_RESULT_S, SETTINGS_JOB_S = 100, 1000
+PICTURE = "d" * 64
+
+
+def ask(records: Records, question: str = "", *, retain_s: int | None, caller: str = "anyone") -> JobView:
+    placing = records.placing(question, caller=caller, key=f"everybody:{question}", blobs=(PICTURE,))
+    records.upload(placing)
+    view = records.post(placing, uploaded=True, retain_s=retain_s).view
+    assert view is not None
+    return view
+
+
+def left(records: Records, name: str) -> int:
+    return int(records.client.ttl(f"sl2:{name}"))
+
+
+@pytest.mark.parametrize("retain_s", [30, 5000])
+def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retain_s: int) -> None:
+    records.beat()
+    job = ask(records, "what", retain_s=retain_s)
+    claim = records.claim()
+    records.append(claim, 0, "text")
+    records.settle(claim)
+    of_job = [f"{job.id}", f"cache:everybody:what:{'a' * 32}"]
+    of_run = [
+        claim.id,
+        f"{claim.id}:events",
+        f"{claim.id}:attempts",
+        f"{claim.id}:holders",
+        f"blob:{PICTURE}",
+    ]
+    assert {name: left(records, name) for name in of_job + of_run} == {
+        name: pytest.approx(retain_s, abs=2) for name in of_job + of_run
+    }
+    assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
+
+
+def test_without_one_the_settings_count(records: Records) -> None:
+    job = ask(records, retain_s=None)
+    claim = records.claim()
+    records.settle(claim, BROKEN)
+    assert left(records, job.id) == pytest.approx(SETTINGS_JOB_S, abs=2)
+    assert left(records, claim.id) == pytest.approx(SETTINGS_RESULT_S, abs=2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(30, None), (None, 30), (30, 5000), (5000, 30)])
+def test_a_shared_answer_is_kept_for_as_long_as_each_of_its_callers_asks(
+    records: Records, first: int | None, second: int | None
+) -> None:
+    one = ask(records, "same", retain_s=first)
+    other = ask(records, "same", retain_s=second, caller="other")
+    assert other.cache == "COALESCED"
+    claim = records.claim()
+    records.settle(claim)
+    longest = max(retain_s or SETTINGS_RESULT_S for retain_s in (first, second))
+    assert left(records, claim.id) == pytest.approx(longest, abs=2)
+    assert left(records, one.id) == pytest.approx(first or SETTINGS_JOB_S, abs=2)
+    assert left(records, other.id) == pytest.approx(second or SETTINGS_JOB_S, abs=2)
+
+
+def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> None:
+    records.beat()
+    ask(records, "same", retain_s=30)
+    claim = records.claim()
+    records.settle(claim, answer())
+    assert ask(records, "same", retain_s=5000, caller="other").cache == "HIT"
+    assert left(records, claim.id) == pytest.approx(5000, abs=2)
+    assert ask(records, "same", retain_s=40, caller="third").cache == "HIT"
+    assert left(records, claim.id) == pytest.approx(5000, abs=2)
+
+
+def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Records) -> None:
+    placing = records.placing(key=None)
+    view = records.post(placing, pending_terms='{"reuse":true}', retain_s=30).view
+    assert view is not None
+    records.fail_intake(records.claim_pending())
+    assert left(records, view.id) == pytest.approx(30, abs=2)
+    assert left(records, f"{view.id}:asked") == pytest.approx(30, abs=2)

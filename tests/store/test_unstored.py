@@ -1,0 +1,177 @@
+"""A job that is not to be stored leaves nothing behind once its end was told, and soon nothing at all."""
+
+from typing import Any
+
+import pytest
+
+from shared.job import JobView
+from shared.store import hooks, jobs
+from shared.webhooks import Webhook
+from tests.support.store import BROKEN, PRINT, Records, answer
+
+UNSTORED: dict[str, Any] = {"stored": False, "retain_s": 60, "quiet": True}
+PICTURE = "d" * 64
+HOOK = Webhook("https://example.com/told", host="example.com")
+
+
+def submit(records: Records, question: str = "", **how: Any) -> JobView:
+    """As the API does, which gives such a request no key under which others find its run."""
+    said = {name: how.pop(name) for name in ("webhook", "idempotency", "body_digest") if name in how}
+    placing = records.placing(question, key=None, **how)
+    records.upload(placing)
+    view = records.post(placing, uploaded=True, **UNSTORED, **said).view
+    assert view is not None
+    return view
+
+
+def forget(records: Records, job: str) -> list[str] | None:
+    """What the API does behind the answer."""
+    return records.run(jobs.purge(records.settings, "anyone", job, delivered=True))
+
+
+def traces(records: Records, *words: str) -> list[str]:
+    """Keys that hold one of these words, or are named after it; the marks of a deletion last for seconds."""
+    dump = {key: repr(said) for key, said in records.dump().items()}
+    marks = ("sl2:purged:", "sl2:doomed:", "sl2:claim:")
+    return [k for k, said in dump.items() if not k.startswith(marks) and any(w in k + said for w in words)]
+
+
+def test_nothing_is_left_once_the_end_was_told(records: Records) -> None:
+    job = submit(records, "what is this", blobs=(PICTURE,), idempotency="key", body_digest="body")
+    claim = records.claim()
+    assert not claim.stored
+    records.append(claim, 0, "A red")
+    records.settle(claim, answer("A red square."))
+
+    assert records.view(job.id).status == "succeeded"
+    assert not records.view(job.id).stored
+    assert forget(records, job.id) == [PICTURE]
+    assert records.try_view(job.id) is None
+    assert traces(records, job.id, claim.id, "what is this", "A red", PICTURE, "body") == []
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled", "deadline"])
+def test_whatever_end_it_was(records: Records, ending: str) -> None:
+    job = submit(records, "what is this")
+    if ending == "failed":
+        records.settle(records.claim(), BROKEN)
+    elif ending == "cancelled":
+        records.cancel(job.id)
+    else:
+        records.wait(2 * 86_400)
+        records.expire()
+    assert records.view(job.id).ended
+    assert forget(records, job.id) == []
+    assert traces(records, job.id, "what is this") == []
+
+
+def test_before_its_end_nothing_is_forgotten(records: Records) -> None:
+    job = submit(records)
+    assert forget(records, job.id) is None
+    records.settle(records.claim())
+    assert records.view(job.id).status == "succeeded"
+
+
+def test_a_job_that_is_to_be_stored_is_not_forgotten_by_being_read(records: Records) -> None:
+    job = records.submit()
+    records.settle(records.claim())
+    assert forget(records, job.id) is None
+    assert records.view(job.id).result is not None
+
+
+def test_another_caller_makes_it_forget_nothing(records: Records) -> None:
+    job = submit(records)
+    records.settle(records.claim())
+    assert records.run(jobs.purge(records.settings, "other", job.id, delivered=True)) is None
+    assert records.view(job.id).ended
+
+
+def test_who_asks_the_same_neither_joins_nor_hits_it(records: Records) -> None:
+    records.beat()
+    job = submit(records, "same")
+    stored = records.submit("same")
+    assert (job.cache, stored.cache) == ("BYPASS", "MISS")
+    records.settle(records.claim(), answer("Its own."), fingerprint=PRINT)
+    assert records.submit("same").cache == "COALESCED"
+
+
+def test_it_stands_in_no_list(records: Records) -> None:
+    job, other = submit(records), records.submit()
+    assert records.page() == [other.id]
+    records.cancel(job.id)
+    assert records.page() == [other.id]
+
+
+def test_where_nobody_is_told_it_is_gone_soon(records: Records) -> None:
+    job = submit(records, "what is this", blobs=(PICTURE,), idempotency="key", webhook=HOOK)
+    claim = records.claim()
+    records.settle(claim)
+    left = {key: records.client.ttl(key) for key in traces(records, job.id, claim.id)}
+    lines = {key for key in left if key.startswith(("sl2:calls:", "sl2:hosts:", "sl2:callers"))}
+    assert f"sl2:{job.id}:ended" in left
+    assert {key: ttl for key, ttl in left.items() if key not in lines and not 0 < ttl <= 60} == {}
+
+
+def test_its_webhook_is_told_although_it_was_read_before(records: Records) -> None:
+    job = submit(records, webhook=HOOK)
+    records.settle(records.claim())
+    assert forget(records, job.id) is None
+
+    errand = records.errand()
+    assert errand is not None
+    records.tell(errand, None, error="timeout", delay_s=5)
+    assert forget(records, job.id) is None
+    records.wait(6)
+    errand = records.errand()
+    assert errand is not None
+    records.tell(errand)
+    assert forget(records, job.id) == []
+    assert traces(records, job.id) == []
+
+
+def test_told_again_it_lives_no_longer(records: Records) -> None:
+    job = submit(records, webhook=HOOK)
+    records.settle(records.claim())
+    records.run(hooks.replay(records.settings, "anyone", job.id))
+    left = {key: records.client.ttl(key) for key in traces(records, job.id) if job.id in key}
+    assert {key: ttl for key, ttl in left.items() if not 0 < ttl <= 60} == {}
+
+
+def test_its_idempotency_key_is_good_for_as_long_as_it_lives(records: Records) -> None:
+    keyed = {"idempotency": "key", "body_digest": "body"}
+    job = submit(records, **keyed)
+    again = records.post(records.placing(key=None), **UNSTORED, **keyed)
+    assert again.view is not None
+    assert (again.word, again.view.id) == ("known", job.id)
+    records.settle(records.claim())
+    forget(records, job.id)
+    assert records.post(records.placing(key=None), **UNSTORED, **keyed).word == "queued"
+
+
+def test_a_job_whose_pictures_were_fetched_is_forgotten_as_well(records: Records) -> None:
+    placing = records.placing("what is this", key=None)
+    view = records.post(placing, pending_terms='{"reuse":false}', **UNSTORED).view
+    assert view is not None
+    claim = records.claim_pending()
+    records.upload(records.placing(job=view.id, blobs=(PICTURE,)))
+    records.admit_placing(claim, records.placing("what is this", job=view.id, key=None, blobs=(PICTURE,)))
+    run = records.claim()
+    assert not run.stored
+    records.settle(run)
+    assert forget(records, view.id) == [PICTURE]
+    assert traces(records, view.id, run.id, "what is this", PICTURE) == []
+
+
+def test_asked_again_it_is_still_not_to_be_stored(records: Records) -> None:
+    job = submit(records)
+    records.settle(records.claim())
+    asked = records.run(jobs.asked("anyone", job.id))
+    assert asked is not None
+    assert not asked.stored
+
+
+def test_a_check_of_all_records_finds_nothing_wrong_with_it(records: Records) -> None:
+    submit(records, webhook=HOOK)
+    ended = submit(records, webhook=HOOK)
+    records.cancel(ended.id)
+    assert records.audit() == {}

@@ -1,0 +1,68 @@
+"""A courier's postman over a real store, and jobs that have something to tell."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pydantic import SecretStr
+
+from shared import ids
+from shared.job import Delivery
+from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
+from shared.store import hooks
+from shared.store.admission import submit
+from shared.store.hooks import Errand
+from shared.webhook_settings import WebhookSettings
+from shared.webhooks import Webhook
+from tests.support.redis_server import RedisServer
+from tests.support.workbench import Workbench
+from worker.webhooks import postman as posting
+from worker.webhooks.postman import Postman
+
+SECRET = "a secret of sixteen bytes"
+LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+
+
+class Office:
+    """A postman over the workbench's store; `errand` is the next call that is due."""
+
+    def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
+        self.desk = desk
+        self.settings = Settings(
+            redis=RedisSettings(url=SecretStr(redis.url())),
+            fetch=LOOPBACK,
+            queue=QueueSettings(rescue_s=0.02),
+            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), **webhook}),
+        )
+        self.postman = Postman(self.settings, desk.store, desk.bench.blobs)
+
+    def ask(self, webhook: Webhook, text: str = "") -> str:
+        """A job with a webhook, not yet computed; its id."""
+        placing = self.desk.placing(text or ids.token(), ())
+        secret = webhook.secret or SecretStr(SECRET)
+        webhook = replace(webhook, secret=secret, host=webhook.url.split("/")[2])
+        self.desk.store.run(submit(placing, self.settings, metadata={"shop": "7"}, webhook=webhook))
+        return placing.job
+
+    def answered(self, webhook: Webhook, text: str = "") -> str:
+        job = self.ask(webhook, text)
+        self.desk.attempt()
+        return job
+
+    def errand(self) -> Errand:
+        taken = self.desk.store.run(hooks.deliver(self.settings, ids.token(), posting.AT_ONCE))
+        assert taken is not None
+        return taken
+
+    def tries(self, job: str) -> tuple[Delivery, ...]:
+        hook = self.desk.job(job).hook
+        assert hook is not None
+        return hook.deliveries
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        self.postman.start()
+        try:
+            yield
+        finally:
+            self.postman.stop()

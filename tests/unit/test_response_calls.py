@@ -1,0 +1,163 @@
+"""Calls of functions in OpenAI's Responses: as items that come in, go out and are listed, and as events."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from api.dialects.openai_responses import from_response
+from api.dialects.response_events import Story, Told
+from api.dialects.response_items import continued, numbered, page, to_item_list
+from api.dialects.response_object import Kept, to_response
+from shared.calls.numbers import numbers
+from shared.errors import CallerError
+from shared.job import Event, JobView
+from shared.request import Call, Message, Text
+from tests.support.golden import assert_golden
+from tests.support.tools import CLOCK, WEATHER
+from tests.support.views import QUEUED, succeeded
+
+TOOLS = [{"type": "function", **tool["function"]} for tool in (WEATHER, CLOCK)]  # type: ignore[dict-item]
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "clock", "arguments": "{}"}
+GIVEN = {"type": "function_call_output", "call_id": "call_1", "output": "Noon."}
+ASKED: dict[str, Any] = {
+    "input": [
+        {"role": "user", "content": "How late is it?"},
+        {"role": "assistant", "content": "Let me look."},
+        CALL,
+        GIVEN,
+    ],
+    "tools": TOOLS,
+}
+WROTE = (
+    'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
+    '\n<tool_call>\n{"name": "clock"}\n</tool_call>'
+)
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+ITEM: TypeAdapter[Any] = TypeAdapter(ResponseItem)
+
+
+def called(text: str = WROTE) -> JobView:
+    view = succeeded(text)
+    assert view.result is not None
+    return replace(view, result=view.result.model_copy(update={"syntax": "hermes"}))
+
+
+def kept(view: JobView = QUEUED, **asked: Any) -> Kept:
+    call = from_response({**ASKED, **asked})
+    return Kept(view, call.request, call.outline)
+
+
+def story(text: str, *pieces: str) -> list[Told]:
+    told = Story(kept())
+    events = [Event(2, "running", {"attempt": 1}, 0)]
+    events += [Event(3 + n, "text", {"text": piece, "syntax": "hermes"}, 0) for n, piece in enumerate(pieces)]
+    said = [*told.opening(), *(t for event in events for t in told.of(event))]
+    return [*said, *told.ending(called(text))]
+
+
+def test_calls_and_what_they_gave_are_turns_of_the_conversation() -> None:
+    request = from_response(ASKED).request
+
+    assert request.messages == (
+        Message(role="user", parts=(Text(text="How late is it?"),)),
+        Message(
+            role="assistant",
+            parts=(Text(text="Let me look."),),
+            calls=(Call(id="call_1", name="clock", arguments="{}"),),
+        ),
+        Message(role="tool", parts=(Text(text="Noon."),), answers="call_1", param="input[3].call_id"),
+    )
+    assert request.tools is not None
+    assert [f.name for f in request.tools.functions] == ["weather", "clock"]
+
+
+def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
+    request = from_response({"input": [CALL, GIVEN]}).request
+    assert [(m.role, m.parts, len(m.calls)) for m in request.messages[:1]] == [("assistant", (), 1)]
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({**CALL, "name": "a b"}, "input[0].name"),
+        ({**CALL, "arguments": "[]"}, "input[0].arguments"),
+        ({**CALL, "call_id": ""}, "input[0].call_id"),
+        ({**GIVEN, "call_id": "x" * 257}, "input[0].call_id"),
+        ({**GIVEN, "output": None}, "input[0].output"),
+    ],
+)
+def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_response({"input": [item]})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+
+
+def test_a_response_that_calls_is_what_openai_clients_read() -> None:
+    told = to_response(kept(called(), tool_choice="required", parallel_tool_calls=False))
+    assert_golden("response_calls", told)
+    read = Response.model_validate(told)
+    assert [item.type for item in read.output] == ["message", "function_call", "function_call"]
+    assert read.output_text == "Let me look."
+
+
+def test_a_response_names_the_function_that_it_had_to_call() -> None:
+    named = {"type": "function", "name": "clock"}
+    assert to_response(kept(called(), tool_choice=named))["tool_choice"] == named
+
+
+def test_the_events_of_calls_give_the_response_at_the_end() -> None:
+    told = story(WROTE, WROTE[:30], WROTE[30:90], WROTE[90:])
+    for event in told:
+        EVENT.validate_python(event)
+    done = [event["item"] for event in told if event["type"] == "response.output_item.done"]
+    final = told[-1]["response"]["output"]
+    assert sorted(done, key=final.index) == final
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    added = [event for event in told if event["type"] == "response.output_item.added"]
+    assert [event["output_index"] for event in added] == [0, 1, 2]
+    arguments = [event["arguments"] for event in told if event["type"].endswith("arguments.done")]
+    assert arguments == ['{"city": "Oslo", "unit": "c"}', "{}"]
+
+
+def test_words_behind_calls_keep_their_place() -> None:
+    text = '<tool_call>{"name": "clock"}</tool_call>\nWait.'
+    told = story(text, text)
+    assert [item["type"] for item in told[-1]["response"]["output"]] == ["function_call", "message"]
+    indexes = [e["output_index"] for e in told if e["type"] == "response.output_text.delta"]
+    assert indexes == [1]
+
+
+def test_a_response_of_calls_alone_speaks_no_message() -> None:
+    told = story('<tool_call>{"name": "clock"}</tool_call>', '<tool_call>{"name": "clock"}</tool_call>')
+    assert not [event for event in told if "content_part" in event["type"]]
+    assert [item["type"] for item in told[-1]["response"]["output"]] == ["function_call"]
+
+
+def test_the_next_turn_answers_the_calls_of_the_response_before() -> None:
+    before = kept(called())
+    [item] = [i for i in to_response(before)["output"] if i.get("name") == "weather"]
+    asked = {"input": [{**GIVEN, "call_id": item["call_id"]}], "previous_response_id": "resp_0"}
+    call = from_response(asked)
+    assert before.view.result is not None
+    question = continued(call.request, call.outline, before, before.view.result)
+
+    assert [m.role for m in question.messages[-2:]] == ["assistant", "tool"]
+    assert question.messages[-2].parts == (Text(text="Let me look."),)
+    assert numbers(question.messages)[-2:] == [(1, 2), (1,)]
+
+
+def test_the_items_of_the_input_are_listed_as_openai_clients_read_them() -> None:
+    items, more = page(numbered(kept()), limit=20, after=None, ascending=True)
+    listed = to_item_list(items, more, {})
+    assert [item["type"] for item in listed["data"]] == [
+        "message",
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
+    assert len({item["id"] for item in listed["data"]}) == 4
+    for item in listed["data"]:
+        ITEM.validate_python(item)

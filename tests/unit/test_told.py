@@ -1,0 +1,74 @@
+"""The webhook benchmark's own judgement: a checker that finds nothing proves nothing."""
+
+from dataclasses import replace
+
+from benchmarks.webhooks.checker import ALL, OWN, Told, given_up, judge
+from benchmarks.webhooks.receivers import Received
+from shared.webhooks import key_of, signature
+
+SECRETS = {OWN: "sixteen bytes of one", ALL: "sixteen bytes of other"}
+JOB = Told("job_1a", "steady", delivered=True)
+BODY = '{"type":"job.succeeded","data":{"id":"job_1a"}}'
+
+
+def call(host: str, status: int | None = 204, body: str = BODY) -> Received:
+    signed = signature(key_of(SECRETS[host]), JOB.message, 1, body.encode())
+    return Received("steady", host, JOB.message, 1, (signed,), body, 2.0, status)
+
+
+def found(
+    *calls: Received,
+    job: Told = JOB,
+    exhausted: frozenset[tuple[str, str]] = frozenset(),
+    events: tuple[str, ...] = (JOB.message,),
+) -> dict[str, int]:
+    """What is counted beside what is as it should be."""
+    counts = judge([job], calls, set(exhausted), events, SECRETS).counts
+    return {name: n for name, n in counts.items() if n and name not in ("calls", "tries", "taken")}
+
+
+def test_calls_that_were_taken_are_right() -> None:
+    assert found(call(OWN), call(ALL)) == {}
+    assert found(call(OWN, 500), call(OWN), call(ALL, None), call(ALL)) == {}
+
+
+def test_a_call_that_nobody_took_is_lost() -> None:
+    assert found(call(OWN)) == {"lost": 1}
+    assert found(call(OWN), call(ALL, 500)) == {"lost": 1}
+
+
+def test_a_call_that_was_given_up_in_the_log_is_not_lost() -> None:
+    line = "2026 ERROR job_1a: the webhook at 127.0.0.2 is given up after 6 calls: it took longer than 1 s"
+    assert given_up(["noise", line]) == {("job_1a", ALL)}
+    assert found(call(OWN), call(ALL, None), exhausted=frozenset({("job_1a", ALL)})) == {"given_up": 1}
+
+
+def test_a_receiver_that_wanted_no_more_is_not_lost() -> None:
+    refused = replace(JOB, delivered=False)
+    assert found(call(OWN, 410), call(ALL), job=refused) == {"refused": 1}
+
+
+def test_a_record_that_says_otherwise_than_the_receiver_is_seen() -> None:
+    assert found(call(OWN), call(ALL), job=replace(JOB, delivered=False)) == {"misreported": 1}
+    assert found(call(OWN, 410), call(ALL)) == {"refused": 1, "misreported": 1}
+
+
+def test_other_bytes_under_the_same_id_are_seen() -> None:
+    assert found(call(OWN), call(ALL, body=BODY.replace("succeeded", "failed"))) == {"torn": 1}
+
+
+def test_a_wrong_signature_is_seen() -> None:
+    assert found(replace(call(OWN), timestamp=2), call(ALL)) == {"forged": 1}
+    assert found(replace(call(OWN), signatures=call(ALL).signatures), call(ALL)) == {"forged": 1}
+
+
+def test_repeats_are_counted_and_strangers_found() -> None:
+    assert found(call(OWN), call(OWN), call(ALL)) == {"repeats": 1}
+    stranger = replace(call(OWN), id="msg_2b_ended", body='{"data":{"id":"job_2b"}}')
+    signed = signature(key_of(SECRETS[OWN]), stranger.id, 1, stranger.body.encode())
+    assert found(call(OWN), call(ALL), replace(stranger, signatures=(signed,))) == {"unasked": 1}
+
+
+def test_an_end_that_is_not_in_the_log_of_events_once_is_seen() -> None:
+    assert found(call(OWN), call(ALL), events=()) == {"misreported": 1}
+    assert found(call(OWN), call(ALL), events=(JOB.message,) * 2) == {"misreported": 1}

@@ -1,0 +1,68 @@
+"""The answers to one prompt: as a rule one, several where the request wants them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from shared.piece import Piece
+from shared.request import Parameters
+from shared.result import Choice, Result, Usage
+from worker.engines.base import Engine, Finish, Prompt, Row
+from worker.stream import Channel
+
+NOTHING = Piece(0, "", ())
+
+
+def rows(
+    prompt: Prompt,
+    parameters: Parameters,
+    grammar: Any,
+    channels: Sequence[Channel],
+    said: Mapping[int, Piece],
+) -> list[Row]:
+    """One for each channel, which goes on behind what an earlier attempt has `said` of it."""
+    return [
+        Row(
+            prompt,
+            parameters.of_choice(number),
+            channel.emit,
+            channel.lease.cancel,
+            said.get(number, NOTHING).ids,
+            said.get(number, NOTHING).text,
+            grammar,
+        )
+        for number, channel in enumerate(channels)
+    ]
+
+
+def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
+    """Where nothing is drawn at random the answers are all the same: one is computed, and told for each.
+
+    Raises as `Engine.generate`.
+    """
+    if rows[0].parameters.samples(engine.facts.samples):
+        return engine.generate_all(rows)
+    finish = engine.generate(rows[0])
+    for row in rows[1:]:
+        # In one piece, so that an earlier attempt has told all of it or nothing.
+        row.emit(Piece(0, finish.text, finish.ids, finish.logprobs))
+    return [finish, *(replace(finish, compute_s=0.0) for _ in rows[1:])]
+
+
+def result(engine: Engine, prompt: Prompt, finishes: Sequence[Finish], prepared_s: float) -> Result:
+    """The prompt is counted once; the time runs from the first step of any answer to the last of any."""
+    took_s = max(f.began + f.compute_s for f in finishes) - min(f.began for f in finishes)
+    return Result(
+        choices=tuple(
+            Choice(text=f.text, finish_reason=f.reason, score=f.score, logprobs=f.logprobs) for f in finishes
+        ),
+        usage=Usage(
+            prompt_tokens=prompt.tokens,
+            completion_tokens=sum(len(f.ids) for f in finishes),
+            image_tokens=prompt.image_tokens,
+            cached_tokens=finishes[0].cached_tokens,
+        ),
+        fingerprint=engine.fingerprint,
+        compute_s=round(prepared_s + took_s, 6),
+        syntax=prompt.syntax,
+    )

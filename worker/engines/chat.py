@@ -1,0 +1,123 @@
+"""A request's messages and functions as chat templates take them.
+
+Content parts are built here from a closed set of keys and hold decoded pictures only: a processor opens paths
+and fetches URLs it is handed.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from PIL.Image import Image as Picture
+
+from shared.calls.numbers import numbers
+from shared.calls.syntax import Known
+from shared.request import Function, Message, Request, Text
+
+Turn = dict[str, Any]
+# Templates look at them, so they stay what they are.
+TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+
+
+class Chat(NamedTuple):
+    """`tools` are None where no functions are shown."""
+
+    turns: list[Turn]
+    tools: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Writes what callers typed. A harmless one writes other words, and builds the same of them."""
+
+    escape: Callable[[str], str]
+    harmless: bool = False
+
+    def text(self, typed: str) -> str:
+        if self.harmless and typed.strip() and typed not in TYPES:
+            return "x"
+        return self.escape(typed)
+
+    def value(self, typed: Any) -> Any:
+        if isinstance(typed, str):
+            return self.text(typed)
+        if isinstance(typed, list):
+            return [self.value(item) for item in typed]
+        if isinstance(typed, dict):
+            return {self.escape(key): self.value(item) for key, item in typed.items()}
+        return typed
+
+
+def chat(request: Request, pictures: Sequence[Picture], hand: Hand, syntax: Known) -> Chat:
+    """`syntax` is the form of the model's calls."""
+    left = iter(pictures)
+    names: list[str] = []
+    turns = []
+    for message, called in zip(request.messages, numbers(request.messages), strict=True):
+        names += [call.name for call in message.calls]
+        turns.append(_turn(message, called, names, left, hand))
+    tools = [_tool(shown, hand) for shown in request.tools.functions] if request.tools else None
+    return Chat(_gathered(turns) if syntax == "gemma" else turns, tools)
+
+
+def _turn(
+    message: Message, called: tuple[int, ...], names: list[str], left: Iterator[Picture], hand: Hand
+) -> Turn:
+    content = list(_content(message, left, hand))
+    if message.role == "tool":
+        [number] = called
+        told = {"tool_call_id": _id(number), "name": names[number]}
+        return {"role": "tool", **told, "content": _plain(content)}
+    turn: Turn = {"role": message.role, "content": content}
+    if message.calls:
+        turn["tool_calls"] = [
+            {
+                "type": "function",
+                "id": _id(number),
+                "function": {"name": call.name, "arguments": hand.value(json.loads(call.arguments))},
+            }
+            for number, call in zip(called, message.calls, strict=True)
+        ]
+    return turn
+
+
+def _content(message: Message, left: Iterator[Picture], hand: Hand) -> Iterator[dict[str, Any]]:
+    for part in message.parts:
+        if isinstance(part, Text):
+            yield {"type": "text", "text": hand.text(part.text)}
+        else:
+            yield {"type": "image", "image": next(left)}
+
+
+def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """A tool's words as one text: not every template looks for parts there."""
+    if all(part["type"] == "text" for part in content):
+        return "".join(part["text"] for part in content)
+    return content
+
+
+def _gathered(turns: list[Turn]) -> list[Turn]:
+    """Tools' answers as Gemma's templates take them: at the turn that called."""
+    gathered: list[Turn] = []
+    for turn in turns:
+        caller = next((t for t in reversed(gathered) if "tool_calls" in t), None)
+        if turn["role"] == "tool" and caller is not None and isinstance(turn["content"], str):
+            answer = {"name": turn["name"], "response": turn["content"]}
+            caller.setdefault("tool_responses", []).append(answer)
+        else:
+            gathered.append(turn)
+    return gathered
+
+
+def _tool(shown: Function, hand: Hand) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": shown.name}
+    if shown.description is not None:
+        told["description"] = hand.text(shown.description)
+    told["parameters"] = hand.value(json.loads(shown.parameters))
+    return {"type": "function", "function": told}
+
+
+def _id(number: int) -> str:
+    """Mistral's templates take nine letters or digits."""
+    return f"call{number:05}"

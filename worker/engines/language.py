@@ -1,0 +1,155 @@
+"""A model's language: what its folder says of prompts, tokens and answers, whatever computes the weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import llguidance
+import torch
+import transformers
+from llguidance import LLMatcher
+from transformers import GenerationConfig
+
+from shared.calls.syntax import MARKS, Known
+from shared.errors import CallerError, ModelFailed
+from shared.length import check_text
+from shared.models import Model
+from shared.request import Parameters, Request
+from shared.settings import settings
+from worker.engines.base import ModelFacts, Prompt, Row
+from worker.engines.budget import answer_budget
+from worker.engines.calls import Calling
+from worker.engines.fingerprint import digest_folder
+from worker.engines.grammar import SPACING, Grammars
+from worker.engines.lark import Spacing
+from worker.engines.prompt import Renderer
+from worker.engines.token_names import TokenNames
+from worker.engines.transcript import Transcript
+
+# Tokenizers without a limit of their own say 1e30.
+SANE_LENGTH = 10**8
+# Cleaning up spaces rewrites at most the four characters of " n't".
+CLEAN_UP_REACH = 4
+
+
+class Language:
+    """Of one model, by its processor and configs; may be used from several threads."""
+
+    def __init__(
+        self, model: Model, folder: Path, processor: Any, config: Any, defaults: GenerationConfig
+    ) -> None:
+        """`defaults` are the model's own generation config. Raises ModelFailed where no length is known."""
+        self.model = model
+        self.defaults = defaults
+        self.tokenizer: Any = processor.tokenizer
+        self.renderer = Renderer(processor, config)
+        self._text = config.get_text_config()
+        self.facts = self._read_facts()
+        self._names = TokenNames(self.tokenizer)
+        self.grammars = Grammars(self.tokenizer, self.end_ids)
+        self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
+        self._files = digest_folder(folder)
+        self._max_side = settings().pictures.max_side
+        # With torchvision transformers takes other image processors, whose pixels differ a little.
+        self._pixels = type(getattr(processor, "image_processor", None)).__name__
+
+    def check(self, request: Request) -> None:
+        """What can be told before the request is rendered.
+
+        Raises CallerError `context_length_exceeded`, `invalid_request`.
+        """
+        check_text(request, settings().api.text_limit_kb)
+        self._check_ids(request.parameters)
+
+    def grammar(self, request: Request) -> LLMatcher | None:
+        """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
+        calling = self.calling(request, SPACING)
+        if calling is not None:
+            return self.grammars.calls(calling)
+        wanted = request.parameters.format
+        return None if wanted is None else self.grammars.compile(wanted)
+
+    def calling(self, request: Request, spacing: Spacing) -> Calling | None:
+        """The calls that an answer is held to; None where it is held to none."""
+        tools, wanted = request.tools, request.parameters.format
+        syntax = self.renderer.syntax_of(request)
+        if tools is None or syntax is None or not (tools.held or wanted):
+            return None
+        return Calling(tools, syntax, wanted, spacing)
+
+    def budget(self, prompt: Prompt, parameters: Parameters) -> int:
+        """Tokens the answer may have. Raises CallerError `context_length_exceeded`."""
+        return answer_budget(
+            parameters,
+            default=self.model.max_new_tokens,
+            prompt_tokens=prompt.tokens,
+            context_length=self.facts.context_length,
+        )
+
+    def transcript(self, row: Row) -> Transcript:
+        unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
+        decode = self._decode if row.prompt.syntax is None else self._decode_calls
+        return Transcript(row, decode, self._names, unsettled=unsettled)
+
+    @property
+    def end_ids(self) -> set[int]:
+        ids = self.defaults.eos_token_id
+        return set(ids) if isinstance(ids, list) else {ids}
+
+    @property
+    def suppressed(self) -> set[int]:
+        """A picture's placeholder in an answer would claim a picture when the answer is sent back."""
+        own = self.defaults.suppress_tokens or ()
+        return {*(self.renderer.placeholder_ids - self.end_ids), *own}
+
+    def identity(self) -> dict[str, str | int]:
+        """What of it changes answers: for the fingerprint, which knows the rest."""
+        return {
+            "files": self._files,
+            "context_length": self.facts.context_length,
+            "max_new_tokens": self.model.max_new_tokens,
+            "max_side": self._max_side,
+            "pixels": self._pixels,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "llguidance": llguidance.__version__,
+        }
+
+    def _check_ids(self, parameters: Parameters) -> None:
+        size = self._text.vocab_size
+        named = {
+            "logit_bias": [token for token, _ in parameters.logit_bias or ()],
+            "stop_token_ids": parameters.stop_token_ids or (),
+        }
+        for name, ids in named.items():
+            unknown = next((id_ for id_ in ids if id_ >= size), None)
+            if unknown is not None:
+                message = f"{name} names the token {unknown}, but this model knows 0 to {size - 1}."
+                raise CallerError("invalid_request", message, param=name)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def _decode_calls(self, ids: Sequence[int]) -> str:
+        """With the marks of calls, which are special tokens of some models."""
+        shown = [id_ for id_ in ids if id_ not in self._hidden]
+        return str(self.tokenizer.decode(shown, skip_special_tokens=False))
+
+    def _read_facts(self) -> ModelFacts:
+        own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
+        lengths = [int(n) for n in own if n is not None and n < SANE_LENGTH]
+        if not lengths and self.model.context_length is None:
+            raise ModelFailed(f"model {self.model.id}: its files name no length; set context_length")
+        return ModelFacts(
+            context_length=self.model.context_length or min(lengths),
+            samples=bool(self.defaults.do_sample),
+            has_chat_template=bool(self.renderer.template),
+            tools=self.renderer.syntax,
+        )
+
+
+def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:
+    """Special tokens that are no marks of a call: they make no text."""
+    marks = MARKS[syntax] if syntax else ()
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(id_ for id_, token in added if token.special and token.content not in marks)

@@ -1,0 +1,36 @@
+"""A made-up question, answered at load: what fails at every question, or at the first, no caller meets."""
+
+import threading
+from collections.abc import Sequence
+
+from PIL import Image as Pictures
+from PIL.Image import Image as Picture
+
+from shared.errors import CallerError
+from shared.request import Image, Message, Parameters, Request, Text
+from worker.engines.base import Engine, Row
+
+SIZE = (96, 64)
+
+
+def made_up(engine: Engine, model: str, parameters: Parameters) -> tuple[Request, Sequence[Picture]]:
+    """About a picture, through the model's template where it has one."""
+    parts = (Image(), Text(text="What is this?"))
+    raw = not engine.facts.has_chat_template
+    request = Request(
+        model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw
+    )
+    return request, [Pictures.new("RGB", SIZE, "gray")]
+
+
+def try_out(engine: Engine, model: str, parameters: Parameters) -> str:
+    """Why such a question is none for this model, "" where it was answered.
+
+    Raises whatever the engine raises.
+    """
+    try:
+        prompt = engine.prepare(*made_up(engine, model, parameters))
+    except CallerError as error:
+        return error.message
+    engine.generate(Row(prompt, parameters, lambda _: None, threading.Event()))
+    return ""

@@ -1,0 +1,156 @@
+"""vLLM's asynchronous engine, on an event loop in a thread of its own.
+
+Its scheduler and the model are in child processes that vLLM starts. All that is imported of vLLM is named
+here and in `replay`.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from typing import Any, TypeVar
+
+from PIL.Image import Image as Picture
+
+from shared.errors import CallerError, ModelFailed
+from worker.engines.base import DeviceBroken
+from worker.engines.vllm.tether import Tether
+
+T = TypeVar("T")
+# Logits processors of ours, by vLLM's model runner.
+REPLAYS = {True: "worker.engines.vllm.replay:Replay", False: "worker.engines.vllm.replay:FirstReplay"}
+# Formats are read by the same library that our own engines hold answers to them by.
+FORMATS = "guidance"
+CLOSE_S = 5
+REASON_LIMIT = 200
+
+
+def require(model: str) -> None:
+    """Raises ModelFailed where vLLM is not installed."""
+    if find_spec("vllm") is None:
+        raise ModelFailed(
+            f"model {model}: its engine is vllm, and vLLM is not installed: pip install 'sightline[vllm]'"
+        )
+
+
+class Core:
+    """All but the constructor, `close` and what is private may be used from any thread."""
+
+    def __init__(self, arguments: dict[str, Any], threads: int) -> None:
+        """Takes as long as loading the weights. Raises whatever vLLM raises."""
+        _tell_children(threads)
+        import vllm
+        from vllm.exceptions import VLLMClientError
+        from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
+        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        self.version = str(vllm.__version__)
+        self._refusal, self._dead = VLLMClientError, EngineDeadError
+        self._params, self._structured = SamplingParams, StructuredOutputsParams
+        self._delta = RequestOutputKind.DELTA
+        config = _config(arguments)
+        self.dtype = str(config.model_config.dtype).removeprefix("torch.")
+        self.device = str(config.device_config.device_type)
+        self._numbers = count()
+        self._llm = AsyncLLM.from_vllm_config(config, disable_log_stats=True)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
+        self._thread.start()
+
+    @property
+    def broken(self) -> bool:
+        """Whether its processes are gone, or can do nothing more."""
+        return bool(self._llm.errored)
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run it on the event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def render(
+        self, ids: Sequence[int], pictures: Sequence[Picture], names: Sequence[str], salt: str
+    ) -> dict[str, Any]:
+        """A prompt as vLLM takes it, with `prompt_token_ids` that have all placeholders of the pictures.
+
+        What is kept of a prompt is found again under `salt` only, what is kept of a picture under its name.
+        Raises ValueError for what the model cannot take.
+        """
+        prompt: dict[str, Any] = {"prompt_token_ids": list(ids), "cache_salt": salt}
+        if pictures:
+            prompt["multi_modal_data"] = {"image": list(pictures)}
+            prompt["multi_modal_uuids"] = {"image": list(names)}
+        try:
+            [rendered] = self.submit(self._llm.renderer.render_cmpl_async([prompt])).result()
+        except (self._refusal, RuntimeError) as error:
+            raise ValueError(str(error)) from error
+        return dict(rendered)
+
+    def generate(
+        self, prompt: dict[str, Any], sampling: dict[str, Any], structured: dict[str, str] | None
+    ) -> AsyncGenerator[Any, None]:
+        """vLLM's outputs, each with what is new, for the event loop. To close it ends the request."""
+        params = self._params(
+            **sampling,
+            output_kind=self._delta,
+            structured_outputs=structured and self._structured(**structured),
+        )
+        # vLLM may write into a prompt, and several answers may be asked of one.
+        outputs: AsyncGenerator[Any, None] = self._llm.generate(
+            dict(prompt), params, f"row-{next(self._numbers)}"
+        )
+        return outputs
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """vLLM's errors as ours. Raises DeviceBroken, CallerError `invalid_request`."""
+        try:
+            yield
+        except self._dead as error:
+            raise DeviceBroken("vLLM's engine process is gone") from error
+        except self._refusal as error:
+            raise CallerError("invalid_request", str(error)[:REASON_LIMIT]) from None
+
+    def close(self) -> None:
+        """The last that is asked of it."""
+        self._llm.shutdown(timeout=0)
+        self.submit(_end_all()).result(CLOSE_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CLOSE_S)
+        self._loop.close()
+        # It complains where it is let go of later than its own modules.
+        del self._llm
+
+
+async def _end_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _tell_children(threads: int) -> None:
+    """vLLM and what it starts are told by the environment. On a CPU its threads are as many as ours."""
+    os.environ |= {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+        "OMP_NUM_THREADS": str(threads),
+    }
+    os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
+def _config(arguments: dict[str, Any]) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        # Model runner V1 cannot compute a prompt with a seed in pieces: its dice have no offset there.
+        arguments = {**arguments, "enable_chunked_prefill": False}
+    args = AsyncEngineArgs(**arguments, additional_config=Tether(os.getpid()))
+    args.structured_outputs_config.backend = FORMATS
+    config = args.create_engine_config()
+    config.model_config.logits_processors = [REPLAYS[config.use_v2_model_runner]]
+    return config

@@ -1,0 +1,233 @@
+"""vLLM behind the contract of every engine: its batching, cache and kernels, our prompts and streams."""
+
+import asyncio
+import hashlib
+import secrets
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing, contextmanager
+from typing import TypeVar
+
+import torch
+from PIL.Image import Image as Picture
+
+from shared.estimate import Reused
+from shared.models import Model
+from shared.request import Parameters, Request
+from shared.settings import settings
+from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.fingerprint import fingerprint
+from worker.engines.gate import CANCEL_POLL_S
+from worker.engines.language import Language
+from worker.engines.options import read_options
+from worker.engines.pretrained import described
+from worker.engines.prompt import refusals
+from worker.engines.pulse import Pulse
+from worker.engines.threads import use_threads
+from worker.engines.tryout import made_up, try_out
+from worker.engines.vllm.answer import Answer
+from worker.engines.vllm.core import Core, require
+from worker.engines.vllm.form import Form, form
+from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
+from worker.engines.vllm.sampling import check, sampling
+from worker.engines.weights import load_guess, model_folder
+
+T = TypeVar("T")
+# To import vLLM and start its processes, before any weights are read.
+START_S = 30.0
+# The parts of vLLM that a request may need, used once before the first caller waits for them.
+TRIED = (
+    Parameters(max_new_tokens=2),
+    Parameters(
+        max_new_tokens=2,
+        min_new_tokens=2,
+        temperature=1.0,
+        top_p=0.9,
+        min_p=0.01,
+        repetition_penalty=1.1,
+        presence_penalty=0.1,
+        seed=1,
+        logprobs=1,
+    ),
+)
+
+
+class VllmEngine(Engine):
+    """Task threads prepare and wait; vLLM's event loop takes each row from there."""
+
+    name = "vllm"
+
+    def __init__(self, model: Model) -> None:
+        refuse_others(model)
+        self.rows = model.rows
+        self._model = model
+        self._options = read_options(model, VllmOptions, self.name)
+        self._pulse = Pulse()
+        self._places = asyncio.Semaphore(model.rows)
+        self._inside = self._asked = self._hits = self._cached = 0
+
+    def load(self) -> None:
+        """Raises ModelFailed, and whatever vLLM raises."""
+        require(self._model.id)
+        use_threads(settings().worker.threads)
+        folder = model_folder(self._model)
+        self._language = Language(self._model, folder, *described(self._model, folder))
+        given = arguments(
+            self._model,
+            self._options,
+            folder=folder,
+            context_length=self.facts.context_length,
+            pictures=settings().pictures.max_count,
+        )
+        self._core = Core(given, torch.get_num_threads())
+        self.close = weakref.finalize(self, self._core.close)
+        self.reason = f"vLLM {self._core.version}; {self._tried()}"
+
+    def load_guess(self) -> tuple[float, str]:
+        seconds, basis = load_guess(self._model)
+        return START_S + seconds, basis
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self._language.facts
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(
+            engine=self.name,
+            vllm=self._core.version,
+            dtype=self._core.dtype,
+            device=self._core.device,
+            **self._options.model_dump(),
+            **self._language.identity(),
+        )
+
+    def grammar(self, request: Request) -> Form | None:
+        return form(self._language, request)
+
+    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+        """As the contract says. What is of no scope is kept under a name that nobody knows."""
+        self._language.check(request)
+        check(request.parameters)
+        ids = self._language.renderer.ids(request, pictures)
+        # What is too long without its pictures is not given any.
+        self._language.budget(Prompt(len(ids), 0, None), request.parameters)
+        salt = secrets.token_hex() if scope is None else _digest(scope)
+        with refusals(request):
+            inputs = self._core.render(ids, pictures, [_name(picture, salt) for picture in pictures], salt)
+        ids = inputs["prompt_token_ids"]
+        renderer = self._language.renderer
+        images = list(ids).count(renderer.image_id)
+        prompt = Prompt(len(ids), images, inputs, renderer.syntax_of(request))
+        self._language.budget(prompt, request.parameters)
+        return prompt
+
+    def generate(self, row: Row) -> Finish:
+        return self.generate_all([row])[0]
+
+    def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
+        """As `generate`, side by side."""
+        with self._core.faults():
+            return _awaited(self._core.submit(self._answers(rows)), rows[0].cancel)
+
+    def idle_s(self) -> float:
+        return self._pulse.idle_s()
+
+    @property
+    def longest_step_s(self) -> float:
+        return self._pulse.longest_s
+
+    @property
+    def reused(self) -> Reused:
+        """Without the bytes: vLLM does not tell whose they are."""
+        return Reused(self._asked, self._hits, self._cached, 0)
+
+    @property
+    def broken(self) -> bool:
+        return self._core.broken
+
+    async def _answers(self, rows: Sequence[Row]) -> list[Finish]:
+        tasks = [asyncio.ensure_future(self._answer(row)) for row in rows]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _answer(self, row: Row) -> Finish:
+        language, parameters = self._language, row.parameters
+        wanted = sampling(
+            parameters,
+            budget=language.budget(row.prompt, parameters),
+            suppressed=language.suppressed,
+            published=row.published,
+            defaults=language.defaults,
+        )
+        drawn = self._core.generate(row.prompt.inputs, wanted, row.grammar and row.grammar.said)
+        async with self._places, aclosing(drawn) as outputs:
+            with self._working():
+                answer = Answer(row, language.transcript(row), language.end_ids)
+                if row.cancel.is_set():
+                    raise Cancelled
+                async for output in outputs:
+                    self._pulse.tick()
+                    if answer.take(output):
+                        break
+                return self._counted(answer.finish())
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        if not self._inside:
+            self._pulse.start()
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            if not self._inside:
+                self._pulse.rest()
+
+    def _counted(self, finish: Finish) -> Finish:
+        self._asked += 1
+        self._hits += bool(finish.cached_tokens)
+        self._cached += finish.cached_tokens
+        return finish
+
+    def _tried(self) -> str:
+        """What vLLM compiles at its first use no caller waits for.
+
+        Says whether vLLM makes of a prompt what transformers makes of it.
+        """
+        for parameters in TRIED:
+            if reason := try_out(self, self._model.id, parameters):
+                return f"not tried out: {reason}"
+        self._pulse = Pulse()
+        request, pictures = made_up(self, self._model.id, TRIED[0])
+        mine = self.prepare(request, pictures).inputs["prompt_token_ids"]
+        theirs = self._language.renderer.prompt(request, pictures).inputs["input_ids"][0].tolist()
+        return f"prompts are {'' if list(mine) == theirs else 'not '}those of transformers"
+
+
+def _awaited(future: Future[T], cancel: threading.Event) -> T:
+    """Raises Cancelled, soon after `cancel` is set even where no token comes."""
+    while True:
+        try:
+            return future.result(CANCEL_POLL_S)
+        except TimeoutError:
+            if future.done():
+                return future.result()
+            if cancel.is_set():
+                future.cancel()
+                raise Cancelled from None
+
+
+def _name(picture: Picture, salt: str) -> str:
+    """Under which vLLM keeps a picture: of its pixels, and of whose it is."""
+    pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()
+    return _digest(f"{pixels} {salt}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

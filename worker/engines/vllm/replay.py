@@ -1,0 +1,71 @@
+"""Going on behind a published text: its tokens are forced, one step each.
+
+This runs in vLLM's own processes. The steps are those of the interrupted attempt, so penalties, random draws,
+formats and logprobs stand behind them where they stood. vLLM has two model runners, and each wants logits
+processors of its own kind.
+"""
+
+from functools import partial
+from typing import Any
+
+import torch
+from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
+from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcessor
+
+from worker.engines.vllm.sampling import PUBLISHED
+
+
+class Replay(LogitsProcessor):  # type: ignore[misc]
+    """For model runner V2. A request keeps its slot, and its rows lie in the batch's order."""
+
+    def __init__(self, vllm_config: Any, req_states: Any) -> None:
+        vllm_config.additional_config.hold()
+        self._prompts = req_states.prompt_len.np
+        self._published: dict[int, list[int]] = {}
+
+    def add_request(self, req_idx: int, sampling_params: Any) -> bool:
+        ids = _published(sampling_params)
+        self._published[req_idx] = ids
+        return bool(ids)
+
+    def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
+        """Of [rows, vocabulary], one row a request: there is no speculative decoding here."""
+        lengths = zip(ctx.idx_mapping_np.tolist(), ctx.seq_lens_upper_bound_np.tolist(), strict=True)
+        for row, (slot, length) in enumerate(lengths):
+            # Negative while the prompt is computed in pieces.
+            step = length - int(self._prompts[slot])
+            if 0 <= step < len(ids := self._published.get(slot, [])):
+                _force(logits[row], ids[step])
+        return logits
+
+
+class FirstReplay(AdapterLogitsProcessor):  # type: ignore[misc]
+    """For model runner V1, which CPUs without Triton have."""
+
+    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
+        super().__init__(vllm_config, device, is_pin_memory)
+        vllm_config.additional_config.hold()
+
+    def is_argmax_invariant(self) -> bool:
+        return False
+
+    def new_req_logits_processor(self, params: Any) -> Any:
+        ids = _published(params)
+        return partial(_next, ids) if ids else None
+
+
+def _next(published: list[int], drawn: list[int], logits: torch.Tensor) -> torch.Tensor:
+    if len(drawn) < len(published):
+        _force(logits, published[len(drawn)])
+    return logits
+
+
+def _force(logits: torch.Tensor, token: int) -> None:
+    """Of one row [vocabulary]."""
+    logits.fill_(-torch.inf)
+    logits[token] = 0
+
+
+def _published(params: Any) -> list[int]:
+    ids: list[int] = (params.extra_args or {}).get(PUBLISHED, [])
+    return ids

@@ -1,0 +1,73 @@
+"""A request's parameters as vLLM's SamplingParams name them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from shared.errors import CallerError
+from shared.request import Parameters
+
+# What vLLM takes, in 0.32: it refuses more, and makes less to this.
+HOTTEST, COLDEST = 2.0, 0.01
+# What transformers draws from where neither the caller nor the model says.
+TOP_K = 50
+SEEDS = 2**63
+"""vLLM keeps seeds as signed numbers, and takes -1 for none."""
+PUBLISHED = "sightline_published"
+"""The extra argument that names the tokens to begin with, for `replay`."""
+
+
+def check(parameters: Parameters) -> None:
+    """Raises CallerError `invalid_request` for what vLLM does not do."""
+    if (parameters.temperature or 0) > HOTTEST:
+        message = f"This model takes a temperature of {HOTTEST:g} at most."
+        raise CallerError("invalid_request", message, param="temperature")
+
+
+def sampling(
+    parameters: Parameters,
+    *,
+    budget: int,
+    suppressed: Iterable[int],
+    published: Sequence[int],
+    defaults: Any,
+) -> dict[str, Any]:
+    """`defaults` is the model's own GenerationConfig, `budget` the longest answer in tokens.
+
+    Texts that end an answer are not among it: they are found where tokens become text.
+    """
+    return {
+        "max_tokens": budget,
+        "min_tokens": parameters.min_new_tokens or 0,
+        "stop_token_ids": list(parameters.stop_token_ids or ()),
+        "repetition_penalty": _first(parameters.repetition_penalty, defaults.repetition_penalty, 1.0),
+        "frequency_penalty": parameters.frequency_penalty or 0.0,
+        "presence_penalty": parameters.presence_penalty or 0.0,
+        "logit_bias": _biases(parameters, suppressed) or None,
+        # How probable the chosen token was is always told.
+        "logprobs": parameters.logprobs or 0,
+        "detokenize": False,
+        "extra_args": {PUBLISHED: list(published)} if published else None,
+        **_dice(parameters, defaults),
+    }
+
+
+def _dice(parameters: Parameters, defaults: Any) -> dict[str, Any]:
+    if not parameters.samples(bool(defaults.do_sample)):
+        return {"temperature": 0.0}
+    return {
+        "temperature": max(COLDEST, _first(parameters.temperature, defaults.temperature, 1.0)),
+        "top_p": _first(parameters.top_p, defaults.top_p, 1.0),
+        "top_k": _first(parameters.top_k, defaults.top_k, TOP_K),
+        "min_p": _first(parameters.min_p, defaults.min_p, 0.0),
+        "seed": None if parameters.seed is None else parameters.seed % SEEDS,
+    }
+
+
+def _biases(parameters: Parameters, suppressed: Iterable[int]) -> dict[int, float]:
+    """-100 bans, as it does for the other engines; what is never generated no bias brings back."""
+    asked = {id_: -float("inf") if bias <= -100 else bias for id_, bias in parameters.logit_bias or ()}
+    return asked | dict.fromkeys(suppressed, -float("inf"))
+
+
+def _first(*values: Any) -> Any:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,31 @@
+"""What a worker says of itself with each beat, for who looks at the fleet."""
+
+import os
+import socket
+import time
+
+import psutil
+
+from worker.lease import Leases
+
+
+class Record:
+    """`rows` is what the engine computes at once, 0 while it loads."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._process = psutil.Process()
+        self._host = socket.gethostname()
+        self._since = time.time()
+        self.rows = 0
+
+    def now(self) -> dict[str, str]:
+        """`busy` counts the runs it holds, also while their pictures are prepared; `memory` in bytes."""
+        return {
+            "host": self._host,
+            "pid": str(os.getpid()),
+            "since": f"{self._since:.3f}",
+            "rows": str(self.rows),
+            "busy": str(len(self._leases.all())),
+            "memory": str(self._process.memory_info().rss),
+        }
