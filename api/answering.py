@@ -21,10 +21,11 @@ from shared.result import Result
 
 async def submit(request: Request, context: ProcessContext, question: Question, terms: Terms) -> JobView:
     """Admit a question and note its job on the answer, whatever the answer becomes."""
+    luggage = reply_of(request).luggage
     try:
-        view = await context.submission.submit(question, terms)
+        view = await context.submission.submit(question, terms, luggage)
     finally:
-        await reply_of(request).luggage.leave()
+        await luggage.leave()
     note(request, view)
     return view
 

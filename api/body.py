@@ -4,6 +4,7 @@ A chunked body has no length to check beforehand, so received bytes are what cou
 """
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -21,6 +22,8 @@ T = TypeVar("T")
 _SMALL = 64 * 2**10
 STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 6.0
 """So many bytes of a body, or its end, have to come in that time; who is slower keeps a connection busy."""
+SHARE = 8
+"""Of a body in memory a stretch is at least this part of what has come: it keeps others from their room."""
 # One thread: reading takes several times the memory of a body, and two are no faster side by side.
 _READER = ThreadPoolExecutor(1, "reader")
 
@@ -40,7 +43,7 @@ async def read_body(request: Request, limits: ApiSettings) -> bytes:
     luggage = reply_of(request).luggage
     try:
         async with asyncio.timeout(limits.upload_limit_s):
-            async for chunk in arriving(request, int(limits.body_limit_mb * 2**20)):
+            async for chunk in arriving(request, int(limits.body_limit_mb * 2**20), in_memory=True):
                 await luggage.take(len(chunk))
                 chunks.append(chunk)
     except TimeoutError:
@@ -48,14 +51,14 @@ async def read_body(request: Request, limits: ApiSettings) -> bytes:
     return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
-async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
+async def arriving(request: Request, limit: int, *, in_memory: bool = False) -> AsyncGenerator[bytes]:
     """The pieces of a body, at least one, of at most `limit` bytes together.
 
     Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
     """
     reply_of(request).unread = True
     _check_headers(request, limit)
-    received, more, pace = 0, True, _Pace()
+    received, more, pace = 0, True, _Pace(in_memory)
     while more:
         message = await pace.keep(request.receive, received)
         if message["type"] == "http.disconnect":
@@ -72,20 +75,23 @@ async def arriving(request: Request, limit: int) -> AsyncGenerator[bytes]:
 class _Pace:
     """How long is left of a stretch; while nobody asks for more of the body, the sender cannot be late."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_memory: bool) -> None:
+        self._in_memory = in_memory
         self._left_s = STRETCH_LIMIT_S
         self._next = STRETCH
 
     async def keep(self, receive: Receive, received: int) -> Message:
         """The next message. Raises CallerError `upload_timeout`."""
         if received >= self._next:
-            self._left_s, self._next = STRETCH_LIMIT_S, received + STRETCH
+            stretch = max(STRETCH, received // SHARE) if self._in_memory else STRETCH
+            self._left_s, self._next = STRETCH_LIMIT_S, received + stretch
         began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(self._left_s):
                 return await receive()
         except TimeoutError:
-            message = f"Less than {STRETCH // 1024} KiB of the body arrived within {STRETCH_LIMIT_S:g} s."
+            left = math.ceil((self._next - received) / 1024)
+            message = f"The body came too slowly: {left} KiB more were to come within {STRETCH_LIMIT_S:g} s."
             raise CallerError("upload_timeout", message) from None
         finally:
             self._left_s -= asyncio.get_running_loop().time() - began

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from api.callers import Caller
 from api.dialects.openai_files import from_fields, to_name
+from api.luggage import Luggage
 from api.multipart import FILE, Form
 from api.storing import Storing
 from shared import ids
@@ -20,6 +21,8 @@ from shared.store.room import Room
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
+SIEVED = 100
+"""Files that are read at a time where those of one purpose are asked for: they may be rare among many."""
 
 
 class Files:
@@ -59,14 +62,14 @@ class Files:
     ) -> tuple[list[File], bool]:
         """A page by creation, and whether there is more. Raises CallerError `file_not_found`."""
         found: list[File] = []
+        size = max(limit + 1, 1 if purpose is None else SIEVED)
         while len(found) <= limit:
-            page = await self._store.run(
-                files.files(caller, after=after, limit=limit + 1, oldest_first=oldest_first)
-            )
+            call = files.files(caller, after=after, limit=size, oldest_first=oldest_first)
+            page = await self._store.run(call)
             if page is None:
                 raise CallerError("file_not_found", "The cursor names no file of yours.", param="after")
             found += [file for file in page if purpose in (None, file.purpose)]
-            if len(page) <= limit:
+            if len(page) < size:
                 break
             after = page[-1].id
         return found[:limit], len(found) > limit
@@ -84,16 +87,18 @@ class Files:
         file = await self.get(caller, id)
         return file, await self._found(self._blobs.stream(file.digest), None)
 
-    async def with_pictures(self, caller: str, request: Request) -> Request:
+    async def with_pictures(self, caller: str, request: Request, luggage: Luggage | None = None) -> Request:
         """The request with the bytes of the pictures that it names as files, as if they had come with it.
 
-        Raises CallerError (`file_not_found`, `payload_too_large`).
+        Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.
         """
         named = {image.file: image.param for image in request.images if image.file}
         if not named:
             return request
         known = [(await self.get(caller, id, param), param) for id, param in named.items()]
         _check_sizes(known, self._settings.pictures)
+        if luggage is not None:
+            await luggage.take(sum(file.size for file, _ in known))
         data = {
             file.id: await self._found(asyncio.to_thread(self._blobs.read, file.digest), param)
             for file, param in known

@@ -6,6 +6,7 @@ Around all routes, so that one added tomorrow is guarded as well.
 
 import re
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -57,7 +58,8 @@ class Gate:
 
 
 def _is_open(scope: Scope) -> bool:
-    path = scope["path"]
+    # As the router reads it: uvicorn puts its --root-path before every path.
+    path = get_route_path(scope)
     return path in OPEN or path.startswith(PAGE_PATHS) or (path == "/" and scope["method"] in ("GET", "HEAD"))
 
 
@@ -81,9 +83,10 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
 
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
-    if scope["path"].startswith(ADMIN_PATHS):
+    path = get_route_path(scope)
+    if path.startswith(ADMIN_PATHS):
         needed = ("admin",)
-    elif scope["path"].startswith(TOLD_PATHS):
+    elif path.startswith(TOLD_PATHS):
         # Whoever has all answers sent somewhere reads them.
         needed = ("read", *needed)
     for name in needed:

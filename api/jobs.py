@@ -26,6 +26,8 @@ from shared.store.upkeep import pause
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+SIEVED = 100
+"""Jobs that are read at a time where only some are asked for: these may be rare among very many."""
 
 
 class Jobs:
@@ -53,14 +55,13 @@ class Jobs:
         Raises CallerError `job_not_found` where the cursor names no job.
         """
         found: list[JobView] = []
+        size = max(limit + 1, 1 if (status, model) == (None, None) else SIEVED)
         while len(found) <= limit:
-            page = await self._store.run(
-                transitions.jobs(self._settings, caller, after=after, limit=limit + 1)
-            )
+            page = await self._store.run(transitions.jobs(self._settings, caller, after=after, limit=size))
             if page is None:
                 raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
             found += [v for v in page if status in (None, v.status) and model in (None, v.model)]
-            if len(page) <= limit:
+            if len(page) < size:
                 break
             after = page[-1].id
         return found[:limit], len(found) > limit

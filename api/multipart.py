@@ -68,6 +68,7 @@ class _Parts:
         self._said = bytearray()
         self._disposition = b""
         self._ended = False
+        self._fed = 0
         self._parser = MultipartParser(
             boundary,
             {
@@ -87,6 +88,11 @@ class _Parts:
             self._parser.write(data)
         except FormParserError as error:
             raise CallerError("invalid_request", f"The form cannot be read: {str(error)[:200]}.") from None
+        self._fed += len(data)
+        # A megabyte of parts with nothing in them costs a second.
+        if self._fed - self._form.staged.size > AROUND:
+            message = f"The form has more than {AROUND} bytes beside its file."
+            raise CallerError("payload_too_large", message)
 
     def finish(self) -> None:
         if not self._ended:

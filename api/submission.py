@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from api.files import Files
+from api.luggage import Luggage
 from api.pictures import checked
 from api.readiness import model_state, not_ready
 from api.registration import registered
@@ -97,8 +98,10 @@ class Submission:
         self._room = Room(store, settings.redis.full_at)
         self._facts: dict[str, tuple[float, Lane]] = {}
 
-    async def submit(self, request: Request, terms: Terms) -> JobView:
+    async def submit(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> JobView:
         """Admit a request; answers the job, which may have ended already (a cache hit).
+
+        `luggage` is what the call has in memory, and gets what is read for it.
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions where
         the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
@@ -118,7 +121,7 @@ class Submission:
             request = request.model_copy(update={"model": model.id})
         request, paths = _rendered(request, terms, model, lane), _paths(request)
         check_calls(request, model.tools if lane.tools is None else lane.tools)
-        request = await self._files.with_pictures(terms.caller, request)
+        request = await self._files.with_pictures(terms.caller, request, luggage)
         request, data = await checked(request, self._settings, self._blobs)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)

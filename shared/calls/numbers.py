@@ -13,7 +13,8 @@ def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
     call.
     """
     known: dict[str, int] = {}
-    found, count = [], 0
+    found: list[tuple[int, ...]] = []
+    count = 0
     for message in messages:
         if message.role == "tool":
             found.append((_answered(message, known),))

@@ -13,7 +13,8 @@ from shared.store.script import Call, Script
 from shared.store.views import job_error, pairs
 
 NOTICES = Script("notices")
-_KEY = re.compile(r"[a-z]+_[0-9a-f]+:[a-z]+")
+# Other keys than those of notices begin with ids as well, and not all of them are hashes.
+_KEY = re.compile(r"[a-z]+_[0-9a-f]+:(began|ended|sent)")
 
 
 def message_id(key: str) -> str:

@@ -82,7 +82,7 @@ def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: Decoder, size: tuple
     noise = Image.effect_noise(size, 20)
     seen = decoded(decoder, make.encoded(noise, "PNG"))
     whole = noise.resize(seen.size, Image.Resampling.BICUBIC).convert("RGB")
-    assert max(high for _, high in ImageChops.difference(seen, whole).getextrema()) <= 2
+    assert max(ImageChops.difference(seen, whole).tobytes()) <= 2
 
 
 def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: Decoder) -> None:

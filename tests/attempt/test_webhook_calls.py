@@ -95,3 +95,12 @@ def test_a_service_that_has_lost_its_secret_sends_nothing_unsigned() -> None:
     with receiver() as there:
         assert "secret" in (post(errand(there.url, ""), "{}", SETTINGS).tried.error or "")
         assert there.told == []
+
+
+@pytest.mark.parametrize(
+    "said", ["Mon, 01 Jan 99999999999999 00:00:00 GMT", "Mon, 01 Jan 2098 00:00:00 +" + "9" * 20]
+)
+def test_a_receiver_s_impossible_date_costs_it_a_try_and_not_the_call(said: str) -> None:
+    with receiver((503, {"Retry-After": said})) as there:
+        outcome = called(there.url)
+    assert (outcome.tried.status, outcome.retry_after_s) == (503, 0)

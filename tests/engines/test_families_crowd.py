@@ -15,6 +15,12 @@ BATCHED = [family for family in FAMILIES if family.name != "mllama"]
 NAMED = {family.name: family for family in FAMILIES}
 
 
+@pytest.fixture(autouse=True)
+def groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows this short would attend all together."""
+    monkeypatch.setattr("worker.engines.continuous.engine.WASTE", 16)
+
+
 @pytest.fixture(scope="module", params=BATCHED, ids=called)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     family: Family = request.param

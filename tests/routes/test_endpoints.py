@@ -245,6 +245,14 @@ async def test_what_was_missed_is_sent_again_on_demand(stage: Stage) -> None:
         assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
 
 
+async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        hook = (await endpoint(client))["id"]
+        stage.hand.store.client.rpush(f"sl2:{hook}:deliveries", "{}")
+        reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
+    assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
+
+
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_a_key_that_may_not_read_has_no_answers_sent_anywhere(stage: Stage) -> None:
     async with await customer(stage.app, "one", scopes=["submit"]) as writer:

@@ -76,6 +76,11 @@ async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage)
     assert (reply.json()["filename"], reply.json()["bytes"]) == ("night 1.jsonl", 7)
 
 
+async def test_a_form_of_many_empty_parts_is_read_no_further(stage: Stage) -> None:
+    reply = await post(stage.app, b"--edge\r\n\r\n\r\n" * 400_000 + b"--edge--\r\n")
+    assert (reply.status_code, code_of(reply)) == (413, "payload_too_large")
+
+
 @pytest.mark.parametrize(
     ("parts", "code", "param"),
     [

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import httpx
 import pytest
 
 from api.keyring import Keyring
@@ -11,8 +12,8 @@ from shared.errors import CallerError
 from shared.settings import ApiSettings
 from shared.store.script import connect_async
 from tests.routes.conftest import Stage
-from tests.support.app import client_of
-from tests.support.keys import ADMIN, KEYED, calling, code_of, customer, made
+from tests.support.app import ROOT, client_of
+from tests.support.keys import ADMIN, KEYED, bearer, calling, code_of, customer, made
 
 keyed = pytest.mark.parametrize("stage", [KEYED], indirect=True)
 MODEL = "sightline/tiny"
@@ -51,6 +52,19 @@ async def test_a_key_may_do_what_its_scopes_say_and_no_more(
         ]
     assert [reply.status_code for reply in replies] == statuses
     assert all(code_of(r) == "insufficient_scope" for r in replies if r.status_code == 403)
+
+
+@keyed
+async def test_a_path_in_front_of_all_others_opens_no_route_to_a_lesser_key(stage: Stage) -> None:
+    """As uvicorn's --root-path puts it there."""
+    key = await made(stage.app, "one", scopes=["read", "submit"])
+    transport = httpx.ASGITransport(app=stage.app, root_path="/ai")
+    async with httpx.AsyncClient(transport=transport, base_url=ROOT, headers=bearer(key["secret"])) as one:
+        listed = await one.get("/ai/v1/jobs")
+        keys = [await one.get("/ai/v1/admin/keys"), await one.post("/ai/v1/admin/keys", json={"name": "x"})]
+        probe = await one.get("/ai/health", headers={"authorization": ""})
+    assert [listed.status_code, probe.status_code] == [200, 200]
+    assert [(r.status_code, code_of(r)) for r in keys] == [(403, "insufficient_scope")] * 2
 
 
 @keyed

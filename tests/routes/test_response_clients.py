@@ -167,7 +167,7 @@ async def test_what_is_refused_is_an_error_that_names_the_field(client: AsyncOpe
 
     refused = [(e.value.code, e.value.param) for e in (tool, unknown, model)]
     assert refused == [
-        ("unsupported_parameter", "tools"),
+        ("unsupported_parameter", "tools[0].type"),
         ("response_not_found", "previous_response_id"),
         ("model_not_found", "model"),
     ]

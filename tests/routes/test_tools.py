@@ -93,7 +93,7 @@ async def test_a_call_comes_under_one_id_whole_and_streamed_and_can_be_answered(
 
 
 async def test_openais_client_answers_the_calls_of_a_response(openai: AsyncOpenAI) -> None:
-    tools: Any = [{"type": "function", **WEATHER["function"]}]  # type: ignore[dict-item]
+    tools: Any = [{"type": "function", **WEATHER["function"]}]
     first = await openai.responses.create(model=TINY, input="How is Oslo?", tools=tools)
     [call] = [item for item in first.output if item.type == "function_call"]
     given: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
@@ -110,8 +110,8 @@ async def test_openais_client_answers_the_calls_of_a_response(openai: AsyncOpenA
 
 async def test_hugging_faces_client_calls_whole_and_streamed(url: str) -> None:
     def ask(stream: bool) -> Any:
-        client = InferenceClient(base_url=f"{url}/v1", token="any")
-        found: Any = client.chat_completion(TURNS, model=TINY, tools=[WEATHER], stream=stream)  # type: ignore[call-overload]
+        client: Any = InferenceClient(base_url=f"{url}/v1", token="any")
+        found = client.chat_completion(TURNS, model=TINY, tools=[WEATHER], stream=stream)
         return list(found) if stream else found
 
     whole, chunks = await asyncio.to_thread(ask, False), await asyncio.to_thread(ask, True)
@@ -128,7 +128,7 @@ async def test_hugging_faces_client_calls_whole_and_streamed(url: str) -> None:
         ("/v1/jobs", CHAT),
         (
             "/v1/responses",
-            {"model": TINY, "input": "Hi", "tools": [{"type": "function", **WEATHER["function"]}]},  # type: ignore[dict-item]
+            {"model": TINY, "input": "Hi", "tools": [{"type": "function", **WEATHER["function"]}]},
         ),
     ],
 )

@@ -36,6 +36,8 @@ engine = "echo"
 """
 RUNNING = ("api", COURIER, ECHO, TINY)
 START_LIMIT_S = 90
+# Webhooks are called again soon.
+ENV = {"SIGHTLINE_WEBHOOK__DELAYS_S": "0.2"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     authority = tmp_path_factory.mktemp("safety") / "authority.pem"
     with ExitStack() as stack:
         there, why = _internet(stack, authority)
-        env = {"SSL_CERT_FILE": str(authority)} if there else {}
+        env = ENV | ({"SSL_CERT_FILE": str(authority)} if there else {})
         service = stack.enter_context(running_service(MODELS, env))
         service.ready(*RUNNING, deadline_s=START_LIMIT_S)
         yield World(service, there, why)

@@ -4,13 +4,14 @@ import base64
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.safety import pictures
 from tests.safety.answers import Answer, Stranger
+from tests.safety.case import ANY, BAD, Case
 from tests.safety.conftest import ECHO
-from tests.safety.pictures import ANY, BAD, Case
+from tests.safety.damage import damaged
+from tests.safety.pictures import cases
 
 CODES = {"invalid_image", "invalid_image_url", "payload_too_large"}
-CASES = tuple(pictures.cases())
+CASES = (*cases(), *damaged())
 AT_ONCE = 3
 QUESTION = "what is it?"
 

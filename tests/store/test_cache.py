@@ -194,8 +194,8 @@ def test_an_answer_copied_from_another_run_is_still_read_for_its_calls(records: 
     records.beat()
     views = [records.submit("q") for _ in range(257)]
     first = records.claim()
-    for start, text in ((0, "<tool_"), (6, "call>")):
-        records.run(append(first, Piece(start, text, (1,), choice=0, syntax="hermes")))
+    for start, said in ((0, "<tool_"), (6, "call>")):
+        records.run(append(first, Piece(start, said, (1,), choice=0, syntax="hermes")))
     records.settle(first)
     assert records.try_claim() is None
     (text,) = (e for e in records.events(views[-1].id) if e.type == "text")

@@ -133,6 +133,15 @@ def test_an_event_lives_no_longer_than_its_caller_s_key_says(records: Records) -
     assert 0 < records.client.ttl(f"sl2:{late.id}:ended") <= 50
 
 
+def test_a_replay_keeps_an_answer_no_longer_than_its_caller_s_key_says(records: Records) -> None:
+    view = submit(records, retain_s=50)
+    records.settle(records.claim())
+    records.client.delete(f"sl2:{view.id}:ended")
+    records.run(hooks.replay(records.settings, "anyone", view.id))
+    told_to(records)
+    assert records.client.ttl(f"sl2:{view.id}:ended") <= 50
+
+
 def test_of_too_many_events_the_oldest_go(records: Records) -> None:
     short(records, max_events=3)
     jobs = [finished(records).id for _ in range(5)]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.jobs import Jobs
+from api.luggage import Luggage
 from api.readiness import ModelState
 from api.submission import Submission, Terms
 from api.waiting import Over, Waiting, ended
@@ -90,7 +91,7 @@ class Desk(Submission, Jobs, Waiting):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def submit(self, request: Request, terms: Terms) -> JobView:
+    async def submit(self, request: Request, terms: Terms, _: Luggage | None = None) -> JobView:
         if self.refusal is not None:
             raise self.refusal
         self.asked.append((request, terms))

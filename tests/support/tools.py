@@ -1,8 +1,10 @@
 """Functions that models are shown, and chat templates in which each form of calls is written."""
 
+from typing import Any
+
 from shared.calls.syntax import Syntax
 
-WEATHER = {
+WEATHER: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "weather",
@@ -18,7 +20,7 @@ WEATHER = {
         },
     },
 }
-CLOCK = {"type": "function", "function": {"name": "clock"}}
+CLOCK: dict[str, Any] = {"type": "function", "function": {"name": "clock"}}
 
 # What all have in common: turns with their parts, between marks.
 _TURNS = (
@@ -51,7 +53,7 @@ TEMPLATES: dict[Syntax, str] = {
     + _TURNS
     + "{% for c in m.tool_calls %}[TOOL_CALLS]{{ c.function.name }}[ARGS]"
     "{{ c.function.arguments | tojson }}{% endfor %}" + _END,
-    "gemma": "{% for t in tools %}<|tool>{{ t.function.name }}<tool|>{% endfor %}"
+    "gemma": "{% if tools %}{% for t in tools %}<|tool>{{ t.function.name }}<tool|>{% endfor %}{% endif %}"
     + _TURNS
     + "{% for c in m.tool_calls %}<|tool_call>call:{{ c.function.name }}"
     "{ {%- for k in c.function.arguments %}"

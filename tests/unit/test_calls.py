@@ -88,8 +88,8 @@ def read(syntax: Syntax, *pieces: str) -> Read:
     reader = Reader(syntax)
     said = [found for piece in pieces for found in reader.feed(piece)]
     said += reader.close()
-    calls = [found for found in said if isinstance(found, Called)]
-    return "".join(found for found in said if isinstance(found, str)), [tuple(call) for call in calls]
+    words = [found for found in said if isinstance(found, str)]
+    return "".join(words), [(found.name, found.arguments) for found in said if isinstance(found, Called)]
 
 
 @pytest.mark.parametrize(("syntax", "text", "meant"), EVERY)

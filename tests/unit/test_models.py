@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shared.errors import CallerError
 from shared.models import Model, Models, load_models
+from tests.support.tools import TEMPLATES
 
 ROW = '[[models]]\nid = "org/m"\nsource = "m"\n'
 
@@ -39,8 +40,29 @@ def test_whether_chats_can_be_asked_is_read_from_the_folder(
     assert model(tmp_path, **files).has_chat_template is known
 
 
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        ({"tokenizer_config": {"chat_template": TEMPLATES["hermes"]}}, "hermes"),
+        ({"tokenizer_config": {}, "chat_template": {"chat_template": TEMPLATES["mistral"]}}, "mistral"),
+        (
+            {"tokenizer_config": {"chat_template": [{"name": "tool_use", "template": TEMPLATES["llama"]}]}},
+            "llama",
+        ),
+        ({"tokenizer_config": {"chat_template": "{{ messages }}"}}, ""),
+        ({"tokenizer_config": {}}, ""),
+        ({}, None),
+    ],
+)
+def test_whether_functions_can_be_called_is_read_from_the_folder(
+    tmp_path: Path, files: dict[str, object], known: str | None
+) -> None:
+    assert model(tmp_path, **files).tools == known
+
+
 def test_a_template_in_a_file_of_its_own_is_seen() -> None:
-    assert load_models(Path("models.toml")).rows[0].has_chat_template is True
+    shipped = load_models(Path("models.toml")).rows[0]
+    assert (shipped.has_chat_template, shipped.tools) == (True, "")
 
 
 def test_the_folder_is_read_once_so_that_no_request_waits_for_a_disk(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.support.golden import assert_golden
 from tests.support.tools import CLOCK, WEATHER
 from tests.support.views import QUEUED, succeeded
 
-TOOLS = [{"type": "function", **tool["function"]} for tool in (WEATHER, CLOCK)]  # type: ignore[dict-item]
+TOOLS = [{"type": "function", **tool["function"]} for tool in (WEATHER, CLOCK)]
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "clock", "arguments": "{}"}
 GIVEN = {"type": "function_call_output", "call_id": "call_1", "output": "Noon."}
 ASKED: dict[str, Any] = {

@@ -22,7 +22,7 @@ from tests.support.views import succeeded
 ASK = {"role": "user", "content": "How is Oslo?"}
 ARGUMENTS = '{"unit": "c", "city": "Oslo"}'
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ARGUMENTS}}
-TURNS = [
+TURNS: list[dict[str, Any]] = [
     ASK,
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
     {"role": "tool", "tool_call_id": "call_1", "content": "Rain."},
@@ -33,7 +33,7 @@ FULL: dict[str, Any] = {
     "tool_choice": {"type": "function", "function": {"name": "weather"}},
     "parallel_tool_calls": False,
 }
-SCHEMA = json.dumps(WEATHER["function"]["parameters"], separators=(",", ":"))  # type: ignore[index]
+SCHEMA = json.dumps(WEATHER["function"]["parameters"], separators=(",", ":"))
 WROTE = (
     'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
     '\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'

@@ -24,7 +24,8 @@ def saying(folder: Path, *rows: dict[str, Any]) -> tuple[str, ...]:
 def test_a_known_hole_fails_the_check_and_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sound, broken = ({"name": name, "version": "2.0", "vulns": []} for name in ("one", "two"))
+    sound: dict[str, Any] = {"name": "one", "version": "2.0", "vulns": []}
+    broken = sound | {"name": "two"}
     assert main(saying(tmp_path, sound, broken)) == 0
     assert main(saying(tmp_path, sound, broken | {"vulns": [HOLE]})) == 1
     assert capsys.readouterr().out == "two 2.0: PYSEC-1, mended in 2.1\n"

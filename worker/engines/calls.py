@@ -108,9 +108,11 @@ class Calling:
             return f"{quoted(function.name)} {name}"
         if self.syntax == "mistral_args":
             return f"{quoted(function.name)} ({mark('[CALL_ID]')} {ID})? {mark('[ARGS]')} {name}"
-        head = f'{{"name": {json.dumps(function.name)}, "{KEYS[self.syntax]}": '
+        # Sign by sign, as JSON that may be wanted in its place is read.
+        head = ["{", '"name"', ":", " ", quoted(function.name), ",", " ", quoted(KEYS[self.syntax]), ":", " "]
+        signs = " ".join(f"{quoted(sign)}?" if sign == " " else quoted(sign) for sign in head)
         own = OWN_ID if self.syntax == "mistral" else ""
-        return f"{quoted(head)} {name} {own} {quoted('}')}"
+        return f"{signs} {name} {own} {quoted('}')}"
 
     def _json(self, schema: dict[str, Any]) -> str:
         return f"%json {spaced(schema, self.spacing)}"

@@ -29,6 +29,7 @@ class Hold(Following):
     def __init__(self, matcher: LLMatcher, row: Row) -> None:
         self._matcher = matcher
         self._least = row.parameters.min_new_tokens or 0
+        self._what = "tools" if row.prompt.syntax and not row.parameters.format else "format"
         self._taken = 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
@@ -46,7 +47,7 @@ class Hold(Following):
         """[1, vocabulary]; the model's may be wider than its tokenizer's."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if wrong := reason(self._matcher):
-            raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param="format")
+            raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param=self._what)
         forbidden = np.ones((1, scores.shape[1]), dtype=np.bool_)
         allowed = np.unpackbits(bits, bitorder="little")[: scores.shape[1]]
         forbidden[0, : len(allowed)] = allowed == 0
@@ -57,4 +58,4 @@ class Hold(Following):
             message = "An answer of this format is complete before min_new_tokens."
             return CallerError("invalid_request", message, param="min_new_tokens")
         message = "The format cannot be kept up: the model has no token that goes on with it."
-        return CallerError("invalid_request", message, param="format")
+        return CallerError("invalid_request", message, param=self._what)

@@ -120,7 +120,7 @@ def _retry_after(text: str) -> float:
         return min(float(text[:9]), LONGEST_DELAY_S)
     try:
         at = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     left = (at if at.tzinfo else at.replace(tzinfo=UTC)) - datetime.now(UTC)
     return min(max(left.total_seconds(), 0.0), LONGEST_DELAY_S)

@@ -97,7 +97,7 @@ def test_prompts_in_pieces_are_understood_as_in_one_go(
     assert crowded(harness, strangers(QUESTIONS, f"pieces of {chunk}")) == answers
 
 
-def test_nobody_waits_for_more_than_one_piece_of_a_new_prompt(
+def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -112,6 +112,7 @@ def test_nobody_waits_for_more_than_one_piece_of_a_new_prompt(
         return step(self, tokens)
 
     monkeypatch.setattr(Pace, "chunk", 8)
+    monkeypatch.setattr(Pace, "patient", False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step", logged_step)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))

@@ -80,7 +80,7 @@ def replay(model: Model, job: Job) -> str:
     if key not in model.book.notices:
         if job.status == "succeeded" and (job.run is None or job.run.id not in model.runs):
             return "expired"
-        model.book.notices[key] = telling.Notice(f"job.{job.status}", job.caller, job.ended)
+        model.book.notices[key] = model.book.notice(f"job.{job.status}", job.caller, job.ended, job.retain_ms)
     model.book.call_again(key, OWN, job.caller, job.hook, asked=False)
     job.disabled = False
     return "queued"

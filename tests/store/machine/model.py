@@ -78,7 +78,8 @@ class Model:
         if job.hook and not job.disabled:
             targets[OWN] = job.hook
         logged = kind == "ended" and not job.quiet
-        self.book.give(f"{job.id}:{kind}", type, job.caller, targets, logged=logged)
+        notice = self.book.notice(type, job.caller, self.now, job.retain_ms)
+        self.book.give(f"{job.id}:{kind}", notice, targets, logged=logged)
 
     def all_work(self) -> Iterator[Work]:
         yield from (run for run in self.runs.values() if not run.over)

@@ -22,11 +22,12 @@ class Call:
 
 @dataclass(eq=False)
 class Notice:
-    """Without a call it goes at `expires`."""
+    """Without a call it goes at `expires`, so long after it happened."""
 
     type: str
     caller: str
     at: int
+    life_ms: int
     expires: int | None = None
 
 
@@ -74,10 +75,14 @@ class Book:
         """Hosts of the endpoints that want to know."""
         return {i: e.host for i, e in self.endpoints.items() if e.caller == caller and e.wants(type)}
 
-    def give(self, key: str, type: str, caller: str, targets: dict[str, str], *, logged: bool) -> None:
+    def notice(self, type: str, caller: str, at: int, retain_ms: int | None) -> Notice:
+        """Lives as its job says, where that is shorter."""
+        return Notice(type, caller, at, min(self._event_ms, retain_ms or self._event_ms))
+
+    def give(self, key: str, notice: Notice, targets: dict[str, str], *, logged: bool) -> None:
         if not targets and not logged:
             return
-        self.notices[key] = Notice(type, caller, self.now)
+        self.notices[key], caller = notice, notice.caller
         for target, host in targets.items():
             self.calls[f"{key}:{target}"] = Call(caller, host, self.now)
         if logged:
@@ -103,7 +108,7 @@ class Book:
             return
         notice.expires = None
         if not self.calls_of(key):
-            notice.expires = notice.at + self._event_ms
+            notice.expires = notice.at + notice.life_ms
             if notice.expires <= self.now or key not in self.listed(notice.caller):
                 del self.notices[key]
 

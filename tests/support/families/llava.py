@@ -8,7 +8,12 @@ from tests.support.families.tokens import byte_tokenizer, chat_template, token_i
 
 
 def llava() -> tuple[Any, Any]:
-    tokenizer = byte_tokenizer(image_token="<image>")
+    return calling(chat_template("<image>"))
+
+
+def calling(template: str, *marks: str) -> tuple[Any, Any]:
+    """A LLaVA with this chat template, whose tokenizer has these marks as tokens of their own."""
+    tokenizer = byte_tokenizer(*marks, image_token="<image>")
     config = hf.LlavaConfig(
         text_config=hf.Qwen2Config(**text(tokenizer)),
         vision_config=hf.SiglipVisionConfig(**EYE),
@@ -22,7 +27,7 @@ def llava() -> tuple[Any, Any]:
         tokenizer,
         patch_size=7,
         vision_feature_select_strategy="full",
-        chat_template=chat_template("<image>"),
+        chat_template=template,
     )
     return hf.LlavaForConditionalGeneration(config), processor
 

@@ -84,14 +84,16 @@ def _refuse_by_config(loaded: LoadedModel) -> None:
 
 def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:
     """The memory of one token, and whether rows may attend in groups. Raises Refusal."""
-    if divides(network):
-        try:
-            return _crowd(network, cases, judge, WASTES), True
-        except (Refusal, RuntimeError) as error:
-            if out_of_memory(error) or device_broken(error):
-                raise
-            log.warning("rows of this model cannot attend in groups: %s", error)
-    return _crowd(network, cases, judge, [None]), False
+    if not divides(network):
+        return _crowd(network, cases, judge, [None]), False
+    try:
+        return _crowd(network, cases, judge, WASTES), True
+    except (Refusal, RuntimeError) as error:
+        if out_of_memory(error) or device_broken(error):
+            raise
+        column_bytes = _crowd(network, cases, judge, [None])
+        log.warning("rows of this model all attend together: %s", error)
+        return column_bytes, False
 
 
 def _crowd(network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[int | None]) -> int:

@@ -116,8 +116,9 @@ class Core:
 
     def close(self) -> None:
         """The last that is asked of it."""
-        self._llm.shutdown(timeout=0)
+        # Or vLLM's own would take the end of its processes for their death.
         self.submit(_end_all()).result(CLOSE_S)
+        self._llm.shutdown(timeout=0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
         self._loop.close()

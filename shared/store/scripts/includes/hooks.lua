@@ -14,7 +14,11 @@ local function seen(job)
   local started, result, bare =
     unpack(facts.run and redis.call('HMGET', P .. facts.run, 'started', 'result', 'bare') or {})
   facts.started = started or nil
-  local fields = { 'facts', cjson.encode(facts) }
+  local fields, life_s = { 'facts', cjson.encode(facts) }, redis.call('HGET', P .. job, 'retain_s')
+  if life_s and tonumber(life_s) < a.event_s then
+    table.insert(fields, 'life_s')
+    table.insert(fields, life_s)
+  end
   if facts.status == 'succeeded' and result then
     table.insert(fields, 'result')
     table.insert(fields, bare or result)
@@ -25,7 +29,7 @@ end
 -- Tells what has happened to a job to all who want to know.
 local function announce(job, kind, status)
   local type = 'job.' .. status
-  local caller, quiet, life_s = unpack(redis.call('HMGET', P .. job, 'caller', 'quiet', 'retain_s'))
+  local caller, quiet = unpack(redis.call('HMGET', P .. job, 'caller', 'quiet'))
   if not caller then
     -- A run may know of a job whose record is gone.
     return
@@ -37,7 +41,7 @@ local function announce(job, kind, status)
   end
   local logged = kind == 'ended' and not quiet
   if logged or next(targets) then
-    give_notice(job .. ':' .. kind, caller, type, seen(job), targets, logged, life_s)
+    give_notice(job .. ':' .. kind, caller, type, seen(job), targets, logged)
   end
 end
 

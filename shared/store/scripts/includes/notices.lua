@@ -82,15 +82,12 @@ local function targets_of(caller, type)
 end
 
 -- Writes a notice and puts its calls in line. `fields` are those that hold what is told, a flat list; `logged` = it is
--- an end, and goes into the log, for life_s where that is less than event_s.
-local function give_notice(notice, caller, type, fields, targets, logged, life_s)
+-- an end, and goes into the log.
+local function give_notice(notice, caller, type, fields, targets, logged)
   if not logged and not next(targets) then
     return
   end
   redis.call('HSET', P .. notice, 'type', type, 'caller', caller, 'at', now, unpack(fields))
-  if life_s and tonumber(life_s) < a.event_s then
-    redis.call('HSET', P .. notice, 'life_s', life_s)
-  end
   for target, host in pairs(targets) do
     tell_to(notice, target, caller, host)
   end

@@ -1,0 +1,79 @@
+"""Heads of requests that no client writes."""
+
+from collections.abc import Iterator
+
+from tests.safety.wires import GET, HOST, POST, Wire, only
+
+LONG = only(431)
+METHODS = (b"OPTIONS", b"TRACE", b"CONNECT", b"PUT", b"PATCH", b"HEAD", b"PROPFIND", b"DELETE")
+HOSTS = (
+    b"a.example", b"", b"127.0.0.1@a.example", b"127.0.0.1 a.example", b"\xff", b"[::1", b"a" * 9000, b"127.0.0.1:x",
+)  # fmt: skip
+LINES = {
+    "no version": b"GET /health\r\n",
+    "an old version": b"GET /health HTTP/0.9\r\n",
+    "a version to come": b"GET /health HTTP/3.0\r\n",
+    "a version of words": b"GET /health HTTP/x.y\r\n",
+    "no path": b"GET  HTTP/1.1\r\n",
+    "an unknown method": b"BREW /health HTTP/1.1\r\n",
+    "a method of a kilobyte": b"G" * 1000 + b" /health HTTP/1.1\r\n",
+    "bytes beyond ASCII": b"GET /\xff\xfe HTTP/1.1\r\n",
+    "a zero byte": b"GET /\0 HTTP/1.1\r\n",
+}
+ODD = {
+    "TLS": b"\x16\x03\x01\x02\0\1\0\1\xfc\x03\x03" + bytes(600),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(50),
+    "SSH": b"SSH-2.0-OpenSSH_9.9\r\n",
+    "Redis": b"*1\r\n$4\r\nPING\r\n",
+    "zeros": bytes(5000),
+    "a header without colon": GET + b"nothing\r\n\r\n",
+    "a header without name": GET + b": a\r\n\r\n",
+    "a zero byte in a header": GET + b"X-A: a\0b\r\n\r\n",
+    "a line feed in a header": GET + b"X-A: a\nX-B: b\r\n\r\n",
+    "a return in a header": GET + b"X-A: a\rb\r\n\r\n",
+    "a header beyond ASCII": GET + b"X-A: \xff\xfe\r\n\r\n",
+    "two hosts": GET + HOST + b"\r\n",
+    "no host": b"GET /health HTTP/1.1\r\n\r\n",
+    "an upgrade": GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAA\r\n\r\n",
+    "an upgrade to HTTP/2": GET
+    + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+    "an expectation": POST + b"Expect: 100-continue\r\nContent-Length: 99999999\r\n\r\n",
+    "an unknown expectation": POST + b"Expect: miracles\r\nContent-Length: 2\r\n\r\n{}",
+    "a method without path": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a whole URL": b"GET http://127.0.0.1/health HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a proxy's request": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "nothing but a line": b"\n",
+    "a range": GET + b"Range: bytes=0-0,-1,5-2\r\n\r\n",
+}
+PATHS = (
+    b"//", b"///etc/passwd", b"/../../etc/passwd", b"/%2e%2e/%2e%2e/etc/passwd", b"/v1/jobs/%00", b"/v1/jobs/%ff%fe",
+    b"/v1/jobs/..%2f..", b"/v1/jobs/job_" + b"0" * 5000, b"/v1/jobs/*", b"/v1/jobs/sl2:lease", b"/v1/jobs?limit=-1",
+    b"/v1/jobs?limit=1e9", b"/v1/jobs?limit=" + b"9" * 5000, b"/v1/jobs?limit=%D9%A1", b"/v1/jobs?after=%00",
+    b"/v1/jobs?status=x&status=queued", b"/v1/jobs?" + b"a=b&" * 5000, b"/v1/jobs?=&=&&;", b"/v1/jobs/%", b"/v1/jobs/%zz",
+    b"/models/", b"/models/..", b"/models/%2e%2e%2fetc", b"/models/test/echo/../../health", b"/models/" + b"a/" * 3000,
+    b"/status/" + b"%F0%9F%98%80" * 1000, b"/v1/models/%ud800", b"/openapi.json?", b"/.git/config", b"/docs", b"/metrics",
+    b"/v1/files/..%2f..%2fetc%2fpasswd/content", b"/v1/files/%00/content", b"/v1/jobs/job_x/events?after=-5", b"/a\tb",
+)  # fmt: skip
+
+
+def heads() -> Iterator[Wire]:
+    for name, line in LINES.items():
+        yield Wire(name, line + HOST + b"\r\n", only(200, 400, 404, 405))
+    yield from (Wire(name, data) for name, data in ODD.items())
+    for path in PATHS:
+        yield Wire(f"the path {path[:40]!a}", b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    for host in HOSTS:
+        yield Wire(f"the host {host[:20]!a}", b"GET /health HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    for method in METHODS:
+        yield Wire(f"the method {method!a}", method + b" /v1/jobs HTTP/1.1\r\n" + HOST + b"\r\n")
+    yield from long()
+
+
+def long() -> Iterator[Wire]:
+    yield Wire("a header of 100 KB", GET + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", LONG)
+    yield Wire("a header without end", GET + b"X-A: " + b"a" * 1_000_000, LONG)
+    yield Wire("20,000 headers", GET + b"X-A: b\r\n" * 20_000 + b"\r\n", LONG)
+    yield Wire("a path of 100 KB", b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", LONG)
+    yield Wire("a query of 60 KB", b"GET /v1/jobs?after=" + b"a" * 60_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+    yield Wire("blank lines without end", b"\r\n" * 200_000, only(400, 431))
+    yield Wire("5,000 requests at once", (GET + b"\r\n") * 5000, only(200))
