@@ -12,6 +12,7 @@ from shared.errors import CallerError
 from shared.notice import Notice
 from shared.settings import Settings
 from shared.store import endpoints, notices
+from shared.store.room import Room
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -23,12 +24,14 @@ class Endpoints:
     def __init__(self, settings: Settings, store: AsyncStore) -> None:
         self._settings = settings
         self._store = store
+        self._room = Room(store, settings.redis.full_at)
 
     async def create(self, caller: str, new: Endpoint) -> tuple[Endpoint, str]:
         """The endpoint and its secret, which nobody is told again.
 
-        Raises CallerError `invalid_webhook_url`, `too_many_webhooks`.
+        Raises CallerError `invalid_webhook_url`, `too_many_webhooks`, Unavailable `store_unavailable`.
         """
+        await self._room.check()
         host, secret = checked_host(new.url, self._settings, "url"), new_secret()
         made = await self._store.run(endpoints.create(caller, new, host, secret))
         if made is None:
@@ -61,7 +64,8 @@ class Endpoints:
         return _found(await self._store.run(endpoints.tries(caller, id)))
 
     async def test(self, caller: str, id: str) -> Notice:
-        """Tell it of nothing, now."""
+        """Tell it of nothing, now. Raises Unavailable `store_unavailable` (a dead one is told for days)."""
+        await self._room.check()
         data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
         call = endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
         return _found(await self._store.run(call))

@@ -10,7 +10,7 @@ class Reading:
     """Reads on behind the last event read.
 
     `source` is the id under which more is announced: the job's while its inputs are fetched, then its run's.
-    `over` says that nothing more will come.
+    `over` says that nothing more will come, `behind` that more was there at the last reading than it gave.
     """
 
     def __init__(self, store: AsyncStore, view: JobView, after: int) -> None:
@@ -19,7 +19,7 @@ class Reading:
         self._after = after
         self._seen: Event | None = None
         self.source = view.run_id or view.id
-        self.over = False
+        self.over = self.behind = False
 
     def waits_for(self, source: str) -> bool:
         return not self.over and self.source == source
@@ -39,5 +39,6 @@ class Reading:
             self._seen = chapter.events[-1]
             self._after = self._seen.id
         self.over = chapter.events[-1].last if chapter.events else chapter.ended
+        self.behind = bool(chapter.events) and chapter.newest > self._after
         self.source = chapter.run_id or self.source
         return chapter.events

@@ -71,7 +71,7 @@ class Waiting:
                     elif due <= time.monotonic():
                         yield None
                         due = time.monotonic() + idle_s
-                    elif reading.waits_for(source):
+                    if reading.waits_for(source) and not reading.behind:
                         await listener.wait(min(due - time.monotonic(), POLL_S))
 
     async def _read(self, view: JobView) -> JobView:

@@ -7,15 +7,16 @@ import hashlib
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 import obstore
-from obstore.exceptions import NotFoundError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore
 
+from shared.errors import Unavailable
 from shared.settings import BlobSettings
 
 
@@ -32,6 +33,16 @@ class BlobMissingError(Exception):
     """What a record names is not in the store."""
 
 
+@contextmanager
+def keeping() -> Iterator[None]:
+    """Around what writes. Raises Unavailable `store_unavailable`: a full disk is not the caller's mistake."""
+    try:
+        yield
+    except (OSError, BaseError) as error:
+        message = "Pictures and files cannot be kept now; try again later."
+        raise Unavailable("store_unavailable", message, retry_after=30) from error
+
+
 def unused_name() -> str:
     """A name that no bytes have: what lies under one is collected some time, since nobody needs it."""
     return secrets.token_hex(32)
@@ -41,26 +52,33 @@ class Staged:
     """A file that grows, and is hashed meanwhile; it gets its name at its end (`Blobs.adopt`)."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
         self.path = path
         self.size = 0
         self._hash = hashlib.sha256()
-        self._file = path.open("wb")
+        with keeping():
+            path.parent.mkdir(exist_ok=True)
+            self._file = path.open("wb")
 
     @property
     def digest(self) -> str:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        """Raises Unavailable."""
+        with keeping():
+            self._file.write(data)
         self._hash.update(data)
         self.size += len(data)
 
     def close(self) -> None:
-        self._file.close()
+        """Raises Unavailable."""
+        with keeping():
+            self._file.close()
 
     def discard(self) -> None:
-        self._file.close()
+        # What is still to be written may not fit either.
+        with suppress(OSError):
+            self._file.close()
         self.path.unlink(missing_ok=True)
 
 
@@ -111,10 +129,14 @@ class Blobs:
             raise BlobMissingError(name) from None
 
     def write(self, name: str, data: bytes) -> None:
-        obstore.put(self._store, _path(name), data)
+        """Raises Unavailable."""
+        with keeping():
+            obstore.put(self._store, _path(name), data)
 
     async def write_async(self, name: str, data: bytes) -> None:
-        await obstore.put_async(self._store, _path(name), data)
+        """Raises Unavailable."""
+        with keeping():
+            await obstore.put_async(self._store, _path(name), data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError.

@@ -34,10 +34,13 @@ CODES: dict[str, Code] = {
     "invalid_image_url": Code(
         400, False, "Send an http(s) URL, a data: URI or base64; files and private hosts are refused."
     ),
+    "invalid_audio": Code(
+        400, False, "Send a WAV, FLAC or MP3 within the documented limits, or the http(s) URL of one."
+    ),
     "invalid_webhook_url": Code(
         400, False, "Send an http(s) URL of a public host, without credentials, on a port like 443 or 8443."
     ),
-    "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the picture's bytes."),
+    "fetch_failed": Code(400, False, "Make the URL answer within 5 s, or send the bytes."),
     "context_length_exceeded": Code(400, False, "Shorten the text, send fewer pictures or lower max_tokens."),
     "invalid_json_line": Code(400, False, "Write this line of the batch as one JSON object."),
     "duplicate_custom_id": Code(400, False, "Give each line of a batch a `custom_id` of its own."),

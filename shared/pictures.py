@@ -23,6 +23,7 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_BARE = frozenset({0x01, 0xD8})
 JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
+WINDOW = 2**18
 # Far above what encoders write; a file beyond them was made to keep a parser busy.
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_GAP = 65_536
@@ -181,11 +182,9 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Each marker up to the end marker, with the offset of its length field."""
     at, in_scan = 2, False
     for _ in range(MAX_JPEG_SEGMENTS):
-        found = JPEG_MARKER.search(data, at)
+        found = _next_marker(data, at, len(data) if in_scan else min(len(data), at + MAX_JPEG_GAP))
         if not found:
             break
-        if not in_scan and found.start() - at > MAX_JPEG_GAP:
-            raise MalformedError("it has a long gap between its headers")
         marker, at = found[1][0], found.end()
         if marker == JPEG_END:
             return
@@ -196,7 +195,17 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         in_scan = in_scan or marker == JPEG_SCAN
     else:
         raise MalformedError("it has too many segments")
+    if not in_scan and at + MAX_JPEG_GAP < len(data):
+        raise MalformedError("it has a long gap between its headers")
     raise MalformedError("it is cut short")
+
+
+def _next_marker(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
+    """Window by window: other threads wait for one search, and 20 MB take half a second."""
+    for start in range(at, end, WINDOW):
+        if found := JPEG_MARKER.search(data, start, min(end, start + WINDOW) + 1):
+            return found
+    return None
 
 
 def _read_png(data: bytes) -> PictureInfo:

@@ -24,6 +24,7 @@ from shared.api_settings import ApiSettings as ApiSettings
 from shared.api_settings import Group
 from shared.redis_settings import RedisSettings as RedisSettings
 from shared.request import MOST_PICTURES
+from shared.sound_settings import SoundSettings
 from shared.webhook_settings import WebhookSettings as WebhookSettings
 
 PREFIX = "SIGHTLINE_"
@@ -219,6 +220,7 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     blobs: BlobSettings = BlobSettings()
     pictures: PictureSettings = PictureSettings()
+    sounds: SoundSettings = SoundSettings()
     fetch: FetchSettings = FetchSettings()
     webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()

@@ -1,4 +1,4 @@
-"""Fetching one remote picture: guarded (`worker.outbound`), bounded in time and bytes, tried once."""
+"""Fetching one remote picture or sound: guarded (`worker.outbound`), bounded in time and bytes, tried once."""
 
 import socket
 import ssl
@@ -18,6 +18,17 @@ HOSTS = Turns(8)
 """Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
 
 
+class Wanted(NamedTuple):
+    """What is fetched: what callers read of it, and the types that are asked for."""
+
+    noun: str
+    accepts: str
+
+
+PICTURES = Wanted("picture", "image/png, image/jpeg, image/webp, image/gif")
+SOUNDS = Wanted("sound", "audio/wav, audio/flac, audio/mpeg")
+
+
 class Answer(NamedTuple):
     """What one exchange brought: a place to look instead, or the body."""
 
@@ -32,6 +43,7 @@ def fetch(
     param: str | None,
     allowance: Allowance,
     resolver: Resolver = resolve,
+    wanted: Wanted = PICTURES,
 ) -> bytes:
     """The bytes behind `url`, redirects followed, each checked as the first URL was.
 
@@ -45,7 +57,7 @@ def fetch(
                 HOSTS.at(target.host, allowance.left()),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
-                answer = _exchange(connection, target, max_bytes, allowance)
+                answer = _exchange(connection, target, max_bytes, allowance, wanted.accepts)
             if answer.location is None:
                 return answer.body
             url = _redirected(url, answer.location)
@@ -60,13 +72,15 @@ def fetch(
         reason = "the origin broke the HTTP protocol"
     except OSError:
         reason = "the origin could not be reached"
-    raise CallerError("fetch_failed", f"The picture could not be fetched: {reason}.", param=param)
+    raise CallerError("fetch_failed", f"The {wanted.noun} could not be fetched: {reason}.", param=param)
 
 
-def _exchange(connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance) -> Answer:
+def _exchange(
+    connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
+) -> Answer:
     http = h11.Connection(h11.CLIENT)
     connection.settimeout(allowance.left())
-    connection.sendall(_request(http, target))
+    connection.sendall(_request(http, target, accepts))
     response = read_head(http, connection, allowance)
     if response.status_code in REDIRECTS:
         return Answer(header(response, b"location"), b"")
@@ -80,11 +94,11 @@ def _exchange(connection: socket.socket, target: Target, max_bytes: int, allowan
     return Answer(None, _read_body(http, connection, max_bytes, allowance))
 
 
-def _request(http: h11.Connection, target: Target) -> bytes:
+def _request(http: h11.Connection, target: Target, accepts: str) -> bytes:
     headers = [
         ("Host", target.authority),
         ("User-Agent", "sightline"),
-        ("Accept", "image/png, image/jpeg, image/webp, image/gif, */*;q=0.1"),
+        ("Accept", f"{accepts}, */*;q=0.1"),
         ("Accept-Encoding", "identity"),
         ("Connection", "close"),
     ]

@@ -11,23 +11,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from shared import ids
+from shared import ids, sounds
 from shared.blobs import Blobs, digest
 from shared.cost import cost
 from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
 from shared.models import Models
 from shared.pictures import PictureInfo, check_request, inspect
-from shared.request import Image, Request
+from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.reuse import reuse_scope
 from shared.settings import Settings
+from shared.sounds import refused_as_sound
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
-from worker.fetch import fetch
+from worker.fetch import SOUNDS, fetch
 from worker.haul import LARGE_AT_ONCE, Haul
 from worker.lease import Lease, Leases, insist
 
@@ -84,12 +85,16 @@ class Intake:
             self.nudger.send(INTAKE)
 
     def _fetched(self, lease: Lease) -> Request:
-        """The claim's request with all its pictures in the blob store; they are fetched at the same time."""
+        """The claim's request with all that it shows in the blob store; it is fetched at the same time."""
         request, limits = Request.model_validate_json(lease.claim.request), self.settings.pictures
-        named = [(image.url, f"images[{place}]") for place, image in enumerate(request.images) if image.url]
-        places: dict[str, str] = {}
-        for url, param in named:
-            places.setdefault(url, param)
+        named = [
+            (part.url, type(part), place)
+            for place, part in zip(request.places, request.media, strict=True)
+            if part.url
+        ]
+        places: dict[tuple[str, type[Media]], str] = {}
+        for url, kind, param in named:
+            places.setdefault((url, kind), param)
         most = int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
         with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large) as haul:
@@ -100,20 +105,38 @@ class Intake:
                 pool.shutdown(wait=False, cancel_futures=True)
         found = dict(zip(places, held, strict=True))
         # Each as often as it is shown: a model sees a picture that is named twice twice.
-        check_request([replace(found[url][1], param=param) for url, param in named], limits)
-        return request.with_images(
-            tuple(Image(digest=found[i.url][0]) if i.url else i for i in request.images)
+        seen = [(found[url, kind][1], param) for url, kind, param in named]
+        check_request([replace(info, param=param) for info, param in seen if info is not None], limits)
+        return request.with_media(
+            tuple(
+                type(part)(digest=found[part.url, type(part)][0]) if part.url else part
+                for part in request.media
+            )
         )
 
-    def _held(self, job: str, haul: Haul, url: str, param: str) -> tuple[str, PictureInfo]:
-        """Fetch one picture into the blob store; its digest and size."""
-        limits = self.settings.pictures
-        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
-        info, name = inspect(body, limits, param), digest(body)
+    def _held(
+        self, job: str, haul: Haul, named: tuple[str, type[Media]], param: str
+    ) -> tuple[str, PictureInfo | None]:
+        """Fetch one picture or sound into the blob store; its digest, and a picture's size."""
+        url, kind = named
+        body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
+        name = digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
         return name, info
+
+    def _picture(self, url: str, haul: Haul, param: str) -> tuple[bytes, PictureInfo]:
+        limits = self.settings.pictures
+        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
+        return body, inspect(body, limits, param)
+
+    def _sound(self, url: str, haul: Haul, param: str) -> tuple[bytes, None]:
+        limits = self.settings.sounds
+        with refused_as_sound():
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)
+        sounds.inspect(body, limits, param)
+        return body, None
 
     def _placing(self, claimed: Claim, request: Request) -> Placing:
         model = self.models.resolve(request.model)

@@ -7,9 +7,12 @@ from api.dialects.openai_batches import Asked
 from api.files import life_of
 from shared import ids
 from shared.batch import Batch
-from shared.errors import CallerError
+from shared.errors import CallerError, ServiceError, Unavailable
 from shared.store import batches
 from shared.store.room import Room
+
+BUSY_S = 60
+"""A batch takes its time: asking for another sooner is in vain, mostly."""
 
 
 class Batches:
@@ -28,7 +31,9 @@ class Batches:
         await self._rounds.aclose()
 
     async def create(self, caller: Caller, asked: Asked) -> Batch:
-        """Raises CallerError (`file_not_found`, `invalid_request`), Unavailable `store_unavailable`."""
+        """Raises CallerError (`file_not_found`, `invalid_request`), Unavailable (`store_unavailable`,
+        `caller_queue_full`).
+        """
         await self._room.check()
         batch = Batch(
             id=ids.batch_id(),
@@ -69,7 +74,10 @@ class Batches:
         return found
 
 
-def _refusal(word: str) -> CallerError:
+def _refusal(word: str) -> ServiceError:
+    if word == "many":
+        message = f"You have {batches.MOST} batches under way already."
+        return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
     if word == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."

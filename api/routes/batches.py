@@ -30,7 +30,7 @@ router = APIRouter(
 @router.post(
     "",
     summary="Compute a file's requests within a day.",
-    responses=refusals("OpenAIError", 400, 404, 408, 413) | {200: BATCH},
+    responses=refusals("OpenAIError", 400, 404, 408, 413, 429) | {200: BATCH},
     openapi_extra=describe(BatchBody, example=EXAMPLE),
 )
 async def create_batch(request: Request) -> Response:

@@ -42,15 +42,17 @@ def parsed(text: str) -> Any:
         raise NoCallError from None
 
 
-def ends_in_text(text: str) -> bool:
-    """Whether it is JSON that breaks off inside of a text."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        return error.msg.startswith("Unterminated string")
-    except (ValueError, RecursionError):
-        return False
-    return False
+def closed(text: str, end: int, closing: str, *, last: bool) -> int | None:
+    """Where the text goes on behind a value that ends there and its closing mark; None where it has to come.
+
+    A model may end its answer without the mark. Raises NoCallError where something else stands there.
+    """
+    at = after_blanks(text, end)
+    if text.startswith(closing, at):
+        return at + len(closing)
+    if closing.startswith(text[at:]):
+        return len(text) if last else None
+    raise NoCallError
 
 
 def first(text: str, at: int) -> tuple[Any, int] | None:

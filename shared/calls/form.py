@@ -8,22 +8,29 @@ Whole = tuple[list[Called], int]
 """Calls, and where behind them the text goes on."""
 
 
+class Attempt(ABC):
+    """What may become a call. It looks at no letter of a text that grows more often than a few times."""
+
+    @abstractmethod
+    def read(self, text: str, *, last: bool) -> Whole | None:
+        """What is called at the beginning of a text that starts with the opening; None where more must come.
+
+        `last` says that no more will. Raises NoCallError where it is no call.
+        """
+
+
 class Form(ABC):
-    """`opening` begins a call, and no call is whole before `closing`, or one of these, has come.
+    """`opening` begins a call.
 
     With `leads` calls stand at the beginning of an answer only, where `skipped` may come before the first and
     `between` before another.
     """
 
     opening: str
-    closing: str | tuple[str, ...]
     leads: bool = False
     skipped: str = ""
     between: str = ""
 
     @abstractmethod
-    def read(self, text: str, *, last: bool) -> Whole | None:
-        """What is called at the beginning of a text that starts with `opening`; None where more has to come.
-
-        `last` says that no more will. Raises NoCallError where it is no call.
-        """
+    def attempt(self) -> Attempt:
+        """For one text that starts with the opening."""

@@ -3,14 +3,17 @@
 import re
 from typing import Any
 
-from shared.calls.called import NoCallError, after_blanks, first, made
-from shared.calls.form import Form, Whole
+from shared.calls.brackets import Brackets
+from shared.calls.called import NoCallError, after_blanks, closed, first, made
+from shared.calls.form import Attempt, Form, Whole
 
 QUOTE = '<|"|>'
-_NAME = re.compile(r"\s*call:([\w-]+)\s*")
+_NAME = re.compile(r"\s*call:([\w-]+)\s*\{")
 _BARE = re.compile(r"[^,:{}\[\]]*")
 _KEY = re.compile(r"[^:{}\[\],]+")
 DEEPEST = 64
+LONGEST_HEAD = 100
+"""Characters that `call:`, a name and blanks take up."""
 
 
 class Gemma(Form):
@@ -19,28 +22,36 @@ class Gemma(Form):
     opening = "<|tool_call>"
     closing = "<tool_call|>"
 
+    def attempt(self) -> Attempt:
+        return _Named(self)
+
+
+class _Named(Attempt):
+    def __init__(self, form: Gemma) -> None:
+        self._form = form
+        self._name: str | None = None
+        self._begin = 0
+        self._brackets = Brackets(0)
+
     def read(self, text: str, *, last: bool) -> Whole | None:
-        end = _outside(text, self.closing)
-        if end < 0 and not last:
+        if self._name is None and not self._named(text):
             return None
-        inside = text[len(self.opening) : end if end >= 0 else len(text)]
-        name = _NAME.match(inside)
-        if name is None:
-            raise NoCallError
-        arguments, behind = _value(inside, name.end(), 0)
-        if after_blanks(inside, behind) != len(inside):
-            raise NoCallError
-        return [made(name[1], arguments)], len(text) if end < 0 else end + len(self.closing)
+        end = self._brackets.end(text)
+        behind = None if end is None else closed(text, end, self._form.closing, last=last)
+        if end is None or behind is None:
+            return None
+        arguments, _ = _value(text[:end], self._begin, 0)
+        return [made(self._name, arguments)], behind
 
-
-def _outside(text: str, mark: str) -> int:
-    """Where the mark stands in no quoted text; -1 where it does not."""
-    at = 0
-    while (end := text.find(mark, at)) >= 0:
-        if text.count(QUOTE, 0, end) % 2 == 0:
-            return end
-        at = end + 1
-    return -1
+    def _named(self, text: str) -> bool:
+        found = _NAME.match(text, len(self._form.opening))
+        if found is None:
+            if len(text) > len(self._form.opening) + LONGEST_HEAD:
+                raise NoCallError
+            return False
+        self._name, self._begin = found[1], found.end() - 1
+        self._brackets = Brackets(self._begin, QUOTE)
+        return True
 
 
 def _value(text: str, at: int, depth: int) -> tuple[Any, int]:

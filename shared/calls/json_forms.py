@@ -1,7 +1,11 @@
 """The forms whose arguments are JSON: Hermes', Llama's and Mistral's."""
 
-from shared.calls.called import Called, NoCallError, after_blanks, called, ends_in_text, first, made, parsed
-from shared.calls.form import Form, Whole
+from shared.calls.brackets import Brackets
+from shared.calls.called import Called, NoCallError, after_blanks, called, closed, made, parsed
+from shared.calls.form import Attempt, Form, Whole
+
+LONGEST_HEAD = 200
+"""Characters that a name and an id take up, with the marks between them."""
 
 
 class Hermes(Form):
@@ -10,60 +14,102 @@ class Hermes(Form):
     opening = "<tool_call>"
     closing = "</tool_call>"
 
+    def attempt(self) -> Attempt:
+        return _Object(self)
+
+
+class _Object(Attempt):
+    def __init__(self, form: Hermes) -> None:
+        self._form = form
+        self._brackets: Brackets | None = None
+        self._begin = 0
+
     def read(self, text: str, *, last: bool) -> Whole | None:
-        begin = len(self.opening)
-        end = text.find(self.closing, begin)
-        while end >= 0:
-            inside = text[begin:end].strip()
-            try:
-                return [called(parsed(inside), "name", "arguments")], end + len(self.closing)
-            except NoCallError:
-                # The tag may stand in an argument's text, where it ends nothing.
-                if not ends_in_text(inside):
-                    raise
-            end = text.find(self.closing, end + 1)
-        # A model may end its answer without the tag.
-        return ([called(parsed(text[begin:].strip()), "name", "arguments")], len(text)) if last else None
+        if self._brackets is None:
+            self._begin = after_blanks(text, len(self._form.opening))
+            if self._begin == len(text):
+                return None
+            if text[self._begin] != "{":
+                raise NoCallError
+            self._brackets = Brackets(self._begin)
+        end = self._brackets.end(text)
+        if end is None:
+            return None
+        behind = closed(text, end, self._form.closing, last=last)
+        if behind is None:
+            return None
+        return [called(parsed(text[self._begin : end]), "name", "arguments")], behind
 
 
 class Llama(Form):
     """The answer is an object, or several with semicolons between them; no words stand before it."""
 
     opening = "{"
-    closing = "}"
     leads = True
     skipped = "<|python_tag|>"
     between = ";"
 
+    def attempt(self) -> Attempt:
+        return _Bare()
+
+
+class _Bare(Attempt):
+    def __init__(self) -> None:
+        self._brackets = Brackets(0)
+
     def read(self, text: str, *, last: bool) -> Whole | None:  # noqa: ARG002
-        found = first(text, 0)
-        if found is None:
+        end = self._brackets.end(text)
+        if end is None:
             return None
-        value, end = found
-        if not isinstance(value, dict) or not value.keys() & {"parameters", "arguments"}:
+        value = parsed(text[:end])
+        if not value.keys() & {"parameters", "arguments"}:
             raise NoCallError
-        key = "parameters" if "parameters" in value else "arguments"
-        return [called(value, "name", key)], end
+        return [called(value, "name", "parameters" if "parameters" in value else "arguments")], end
 
 
 class Mistral(Form):
     """A list of objects behind one mark; later models write the mark, a name and an object for each call."""
 
     opening = "[TOOL_CALLS]"
-    closing = ("]", "}")
+
+    def attempt(self) -> Attempt:
+        return _Listed(self)
+
+
+class _Listed(Attempt):
+    def __init__(self, form: Mistral) -> None:
+        self._begin = len(form.opening)
+        self._name: str | None = None
+        self._brackets: Brackets | None = None
 
     def read(self, text: str, *, last: bool) -> Whole | None:  # noqa: ARG002
-        at = after_blanks(text, len(self.opening))
-        if text.startswith(("[{", "[ {", "{"), at):
-            found = first(text, at)
-            return None if found is None else (_listed(found[0]), found[1])
-        head, mark, _ = text[at:].partition("[ARGS]")
-        if not mark:
+        if self._brackets is None and not self._ready(text):
             return None
-        found = first(text, after_blanks(text, at + len(head) + len(mark)))
-        name = head.partition("[CALL_ID]")[0].strip()
-        return None if found is None else ([made(name, found[0])], found[1])
+        end = None if self._brackets is None else self._brackets.end(text)
+        if end is None:
+            return None
+        value = parsed(text[self._begin : end])
+        return ([made(self._name, value)] if self._name is not None else _all(value)), end
+
+    def _ready(self, text: str) -> bool:
+        """Whether the brackets have begun, behind a name or without one."""
+        self._begin = after_blanks(text, self._begin)
+        head = text[self._begin : self._begin + LONGEST_HEAD]
+        if head.startswith(("[{", "[ ", "{")):
+            self._brackets = Brackets(self._begin)
+            return True
+        name, mark, _ = head.partition("[ARGS]")
+        if not mark:
+            if len(head) == LONGEST_HEAD:
+                raise NoCallError
+            return False
+        behind = after_blanks(text, self._begin + len(name) + len(mark))
+        if behind == len(text):
+            return False
+        self._name = name.partition("[CALL_ID]")[0].strip()
+        self._begin, self._brackets = behind, Brackets(behind)
+        return True
 
 
-def _listed(value: object) -> list[Called]:
+def _all(value: object) -> list[Called]:
     return [called(item, "name", "arguments") for item in (value if isinstance(value, list) else [value])]

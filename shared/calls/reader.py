@@ -5,7 +5,7 @@ call and is none in the end is words. Blanks beside calls are no words.
 """
 
 from shared.calls.called import Called, NoCallError, after_blanks
-from shared.calls.form import Form
+from shared.calls.form import Attempt, Form
 from shared.calls.gemma import Gemma
 from shared.calls.json_forms import Hermes, Llama, Mistral
 from shared.calls.syntax import Syntax
@@ -19,6 +19,8 @@ FORMS: dict[Syntax, Form] = {
 }
 Said = str | Called
 """Words, or a call."""
+MOST_GIVEN_UP = 32
+"""Who begins so many calls that are none writes words: each may be looked at to the answer's end."""
 
 
 class Reader:
@@ -29,17 +31,14 @@ class Reader:
         self._form = FORMS[syntax]
         self._left = ""
         self._blanks = ""
-        self._inside = False
+        self._attempt: Attempt | None = None
+        self._given_up = 0
         self._begun = False
         self._after_call = False
 
     def feed(self, text: str) -> list[Said]:
         """What the next piece of the answer makes certain."""
-        reach = max(map(len, self._closing)) - 1
-        fresh = self._left[-reach:] + text if reach else text
         self._left += text
-        if self._inside and not any(mark in fresh for mark in self._closing):
-            return []
         return self._advance(last=False)
 
     def close(self) -> list[Said]:
@@ -49,16 +48,12 @@ class Reader:
             said.append(self._blanks)
         return said
 
-    @property
-    def _closing(self) -> tuple[str, ...]:
-        closing = self._form.closing
-        return (closing,) if isinstance(closing, str) else closing
-
     def _advance(self, *, last: bool) -> list[Said]:
         said: list[Said] = []
         while self._left:
-            self._inside = self._inside or self._open(said, last=last)
-            if not self._inside or not self._take(said, last=last):
+            if self._attempt is None and self._open(said, last=last):
+                self._attempt = self._form.attempt()
+            if self._attempt is None or not self._take(self._attempt, said, last=last):
                 break
         return said
 
@@ -71,7 +66,7 @@ class Reader:
 
     def _marked(self, *, last: bool) -> tuple[int, int]:
         """Where the words end, and where a call begins, -1 for none."""
-        at = self._left.find(self._form.opening)
+        at = self._left.find(self._form.opening) if self._given_up < MOST_GIVEN_UP else -1
         if at >= 0:
             return at, at
         held = 0 if last else _overlap(self._left, self._form.opening)
@@ -90,10 +85,10 @@ class Reader:
             return 0, at
         return len(left), -1
 
-    def _take(self, said: list[Said], *, last: bool) -> bool:
+    def _take(self, attempt: Attempt, said: list[Said], *, last: bool) -> bool:
         """Read the call at the beginning of what is left; False where more of it has to come."""
         try:
-            whole = self._form.read(self._left, last=last)
+            whole = attempt.read(self._left, last=last)
             if whole is None:
                 if not last:
                     return False
@@ -105,12 +100,13 @@ class Reader:
         said.extend(calls)
         self.calls += len(calls)
         self._left = self._left[end:]
-        self._inside, self._after_call, self._blanks = False, True, ""
+        self._attempt, self._after_call, self._blanks = None, True, ""
         return True
 
     def _give_up(self, said: list[Said]) -> None:
         """What seemed to begin a call are words."""
-        self._inside, self._begun = False, True
+        self._attempt, self._begun = None, True
+        self._given_up += 1
         self._say(said, self._form.opening)
         self._left = self._left[len(self._form.opening) :]
 

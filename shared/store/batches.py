@@ -20,6 +20,8 @@ WROTE, PIECES, END = (Script(f"batch_{verb}") for verb in ("wrote", "pieces", "e
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
+MOST = 100
+"""Batches of one caller under way at once: all take turns, and each may need long for its own."""
 LEASE_S = 10.0
 """A batch whose process is not heard of for so long is another's."""
 Outcome = Literal["written", "lost"]
@@ -27,7 +29,7 @@ Outcome = Literal["written", "lost"]
 
 def create(
     settings: Settings, batch: Batch
-) -> Call[tuple[Literal["missing", "purpose", "created"], Batch | None]]:
+) -> Call[tuple[Literal["missing", "purpose", "many", "created"], Batch | None]]:
     """Begin a batch; its times are the store's clock."""
     arguments = {
         "id": batch.id,
@@ -40,6 +42,7 @@ def create(
         "retain_s": batch.retain_s,
         "life_s": batch.life_s,
         "kept_s": batch.retain_s or max(batch.life_s, settings.retention.job_s),
+        "most": MOST,
     }
     return Call(
         CREATE,

@@ -162,7 +162,8 @@ from worker.lease import Leases
 heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
 heartbeat.start({})
 idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
-heartbeat.ready("f", {}, SimpleNamespace(idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None))
+engine = SimpleNamespace(rows=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
+heartbeat.ready("f", {}, engine)
 threading.Event().wait(60)
 """
 

@@ -163,6 +163,18 @@ def test_a_job_that_was_deleted_is_not_told(office: Office) -> None:
         assert there.told == []
 
 
+def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ArithmeticError("nobody thought of it")
+
+    monkeypatch.setattr(posting, "post", broken)
+    job = office.answered(Webhook("http://127.0.0.1:9/"))
+    office.postman.deliver(office.errand())
+    assert [(d.taken, d.error) for d in office.tries(job)] == [(False, "the call could not be made")]
+
+
 def test_a_stopping_courier_finishes_its_calls(office: Office) -> None:
     with receiver() as there:
         there.open.clear()

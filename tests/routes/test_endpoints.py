@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.notice import body_of
+from shared.store import room
 from shared.webhooks import key_of
 from tests.routes.conftest import Stage
 from tests.routes.test_webhooks import HOOKED, URL, errand, told
@@ -243,6 +244,27 @@ async def test_what_was_missed_is_sent_again_on_demand(stage: Stage) -> None:
     assert told(stage).notice.id == event["id"]
     for reply in (unknown, typed):
         assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
+
+
+async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = stage.hand.store.client
+    monkeypatch.setattr(room, "LOOKED_AT_S", 0.0)
+    async with client_of(stage.app) as client:
+        hook = (await endpoint(client))["id"]
+        server.config_set("maxmemory", int(server.info("memory")["used_memory"] * 1.06))
+        try:
+            replies = [
+                await client.post(f"/v1/webhooks/{hook}/test"),
+                await client.post("/v1/webhooks", json=ENDPOINT),
+            ]
+        finally:
+            server.config_set("maxmemory", 0)
+    assert [(reply.status_code, reply.json()["code"]) for reply in replies] == [
+        (503, "store_unavailable")
+    ] * 2
+    assert errand(stage) is None
 
 
 async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.store import jobs as transitions
 from tests.routes.conftest import PLACES_IN_LINE, Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -269,3 +270,21 @@ async def test_what_cannot_fit_the_model_is_refused_before_it_is_stored(
     assert (response.status_code, jobs) == (400, [])
     assert "context_length_exceeded" in response.text
     assert param in response.text
+
+
+async def test_a_list_of_what_is_rare_does_not_ask_the_store_for_every_other_job(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, pages = transitions.jobs, list[str | None]()
+
+    def counted(*said: Any, after: str | None, limit: int) -> Any:
+        pages.append(after)
+        return read(*said, after=after, limit=limit)
+
+    monkeypatch.setattr(transitions, "jobs", counted)
+    async with client_of(stage.app) as client:
+        for _ in range(6):
+            await client.post("/v1/jobs", json=JOB)
+        listed = await client.get("/v1/jobs", params={"status": "failed", "limit": 1})
+    assert (listed.json()["data"], listed.json()["has_more"]) == ([], False)
+    assert pages == [None]

@@ -6,4 +6,4 @@ from pathlib import Path
 import pytest
 
 if __name__ == "__main__":
-    sys.exit(pytest.main([str(Path(__file__).parent), "--whole", *sys.argv[1:]]))
+    sys.exit(pytest.main([str(Path(__file__).parent), "--whole", "--timeout=3600", *sys.argv[1:]]))

@@ -9,7 +9,7 @@ from schemathesis.core.result import Ok
 from tests.safety.answers import LIMIT_S, checked
 from tests.support.service import Service
 
-EXAMPLES, WHOLE = 10, 300
+EXAMPLES, WHOLE = 6, 300
 
 
 @pytest.fixture(scope="module")

@@ -49,6 +49,17 @@ def test_a_batch_needs_a_file_of_its_callers_that_is_meant_for_one(records: Reco
     assert create(records) == ("purpose", None)
 
 
+def test_a_caller_s_many_batches_are_refused_until_some_have_ended(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST", 1)
+    turn = begun(records, total=1)
+    assert create(records, id="batch_0f") == ("many", None)
+    assert create(records)[0] == "created", "a repeat is no other"
+    records.run(batches.fail(records.settings, turn, [LineProblem("empty_file", "m")]))
+    assert create(records, id="batch_0f")[0] == "created"
+
+
 def test_making_a_batch_twice_changes_nothing(records: Records) -> None:
     upload(records)
     create(records)

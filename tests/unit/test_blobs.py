@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobMissingError, Blobs, digest
+from shared.blobs import BlobMissingError, Blobs, Staged, digest
+from shared.errors import Unavailable
 from shared.settings import BlobSettings
 
 
@@ -77,3 +78,24 @@ async def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(blobs:
     assert b"".join([piece async for piece in pieces]) == b"picture"
     with pytest.raises(BlobMissingError):
         await blobs.stream(name)
+
+
+async def test_where_nothing_can_be_written_the_caller_is_told_to_come_again(
+    tmp_path: Path, blobs: Blobs
+) -> None:
+    name = digest(b"picture")
+    (tmp_path / "blobs" / name[:2]).write_text("a file where a folder should be")
+    with pytest.raises(Unavailable, match="try again later"):
+        blobs.write(name, b"picture")
+    with pytest.raises(Unavailable, match="try again later"):
+        await blobs.write_async(name, b"picture")
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    staged = Staged(full)
+    with pytest.raises(Unavailable, match="try again later"):
+        staged.write(bytes(2**20))
+    staged.discard()
+    assert not full.is_symlink()

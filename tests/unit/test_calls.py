@@ -121,10 +121,25 @@ def test_a_call_is_told_when_it_is_whole_and_not_at_the_end() -> None:
 
 
 def test_a_nest_of_brackets_is_words_and_no_crash() -> None:
-    text = "<tool_call>" + "[" * 100_000 + "</tool_call>"
+    text = '<tool_call>{"name": "f", "arguments": ' + "[" * 100_000 + "]" * 100_000 + "}</tool_call>"
     assert read("hermes", text) == (text, [])
-    deep = "<|tool_call>call:f{a:" + "[" * 100_000 + "<tool_call|>"
+    deep = "<|tool_call>call:f{a:" + "[" * 100_000 + "]" * 100_000 + "}<tool_call|>"
     assert read("gemma", deep) == (deep, [])
+
+
+@pytest.mark.parametrize(
+    ("syntax", "text"),
+    [
+        ("hermes", '<tool_call>{"name": "f", "arguments": {"t": "' + "</tool_call>" * 8_000),
+        ("hermes", '<tool_call>{"a\\"' * 8_000),
+        ("gemma", '<|tool_call>call:f{t:<|"|>' + "<tool_call|>" * 8_000),
+        ("mistral", "[TOOL_CALLS]" * 8_000),
+        ("llama", '{"name": "f", "parameters": {"t": "' + "}" * 90_000),
+    ],
+)
+def test_an_answer_made_to_keep_its_reader_busy_is_read_in_time(syntax: Syntax, text: str) -> None:
+    pieces = [text[at : at + 20] for at in range(0, len(text), 20)]
+    assert read(syntax, *pieces) == (text, [])
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)

@@ -124,8 +124,8 @@ def test_the_same_question_by_every_wire_shares_a_hash() -> None:
         from_hf({"inputs": f"![]({uri})What?", "parameters": few}, "").request,
         from_hf({"inputs": b64, "image": b64, "question": "What?", "parameters": few}, "").request,
     ]
-    assert {request_hash(r.with_images((A,)), "main") for r in requests} == {
-        request_hash(requests[0].with_images((A,)), "main")
+    assert {request_hash(r.with_media((A,)), "main") for r in requests} == {
+        request_hash(requests[0].with_media((A,)), "main")
     }
 
 

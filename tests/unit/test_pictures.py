@@ -73,7 +73,7 @@ HOSTILE = {
     "no pixels": (make.png((0, 5), b""), "0 x 5"),
     "jpeg scans": (make.jpeg_of_scans((16, 16), 201), "scans"),
     "jpeg fill bytes": (b"\xff\xd8" + b"\xff" * 1_000_000 + make.picture("JPEG")[2:], "gap"),
-    "only fill bytes": (b"\xff\xd8" + b"\xff" * 1_000_000, "cut short"),
+    "only fill bytes": (b"\xff\xd8" + b"\xff" * 1_000_000, "gap"),
     "jpeg segments": (b"\xff\xd8" + b"\xff\xe0\x00\x02" * 5_000, "segments"),
     "jpeg without scan": (b"\xff\xd8\xff\xd9", "no picture data"),
     "scans of a large jpeg": (

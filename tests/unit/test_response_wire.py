@@ -223,7 +223,7 @@ def test_a_page_of_the_input_ends_and_says_so() -> None:
 
 
 def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
-    question = from_response(ASKED).request.with_images((Image(digest="d"),))
+    question = from_response(ASKED).request.with_media((Image(digest="d"),))
     items = numbered(Kept(QUEUED, question, kept().outline))
     told = [
         to_item_list(items, has_more=False, pictures=p) for p in ({}, {"d": "data:image/png;base64,AA=="})

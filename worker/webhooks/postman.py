@@ -7,11 +7,13 @@ its hands leaves a lease behind; when that ends another makes the call again.
 import logging
 import secrets
 import threading
+import time
 from urllib.parse import urlsplit
 
 from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
+from shared.job import Delivery
 from shared.notice import body_of
 from shared.settings import Settings
 from shared.store.hooks import Errand, deliver, kept, told
@@ -60,7 +62,7 @@ class Postman:
         body = errand.notice.body or self._store.run(kept(errand, body_of(errand.notice)))
         if body is None:
             return None
-        outcome = post(errand, body, self._settings)
+        outcome = self._called(errand, body)
         delay_s = self._delay_s(errand, outcome)
         if not outcome.tried.taken and delay_s is None:
             log.error(
@@ -74,6 +76,15 @@ class Postman:
         if word == "forget":
             self._forget(errand)
         return outcome
+
+    def _called(self, errand: Errand, body: str) -> Outcome:
+        try:
+            return post(errand, body, self._settings)
+        except Exception:
+            # The outermost frame of a call: one that was not counted would come again for ever.
+            log.exception("%s: a webhook could not be called", errand.notice.subject)
+            at_ms = round(time.time() * 1000)
+            return Outcome(Delivery(errand.notice.type, at_ms, 0, error="the call could not be made"))
 
     def _forget(self, errand: Errand) -> None:
         """Its job is not to be stored. Where this fails it is forgotten by itself after a while."""
@@ -126,8 +137,8 @@ class Postman:
                 "%s: a webhook's call could not be written down, and is made again", errand.notice.subject
             )
         except Exception:
-            # The outermost frame of a call: its lease brings it again.
-            log.exception("%s: a webhook could not be called", errand.notice.subject)
+            # The outermost frame of this thread: the call's lease brings it again.
+            log.exception("%s: a call of a webhook was lost", errand.notice.subject)
         finally:
             with self._changed:
                 self._free, self._ended = self._free + 1, self._ended + 1

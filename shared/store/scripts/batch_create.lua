@@ -1,8 +1,9 @@
 -- Begins a batch over a file of its caller.
 --   a      id, caller, file, endpoint, window_s, metadata (JSON text), max_queued and retain_s (of the key that makes it,
---          absent = it says nothing), life_s, kept_s
---   writes <batch> hash, batches:<caller> and batching zsets, blob:<digest> zset
---   returns {missing} where the caller has no such file, {purpose} where it is none for batches, else {created, fields}
+--          absent = it says nothing), life_s, kept_s, most (batches of a caller that may be under way)
+--   writes <batch> hash, batches:<caller>, batching and batching:<caller> zsets, blob:<digest> zset
+--   returns {missing} where the caller has no such file, {purpose} where it is none for batches, {many}, else
+--           {created, fields}
 --   repeat the same id changes nothing
 -- @include base
 -- @include batches
@@ -19,6 +20,9 @@ if redis.call('EXISTS', key) == 0 then
   if purpose ~= 'batch' then
     return { 'purpose' }
   end
+  if redis.call('ZCARD', P .. 'batching:' .. a.caller) >= a.most then
+    return { 'many' }
+  end
   redis.call('HSET', key, 'v', VERSION, 'id', a.id, 'caller', a.caller, 'stage', 'validating', 'file', a.file,
     'digest', digest, 'size', size, 'endpoint', a.endpoint, 'window_s', a.window_s, 'metadata', a.metadata,
     'life_s', a.life_s, 'kept_s', a.kept_s, 'created', now, 'expires', string.format('%.0f', now + a.window_s * 1000), 'at', 0, 'row', 0,
@@ -30,6 +34,7 @@ if redis.call('EXISTS', key) == 0 then
   end
   hold(digest, a.id, '+inf')
   redis.call('ZADD', P .. 'batching', now, a.id)
+  redis.call('ZADD', P .. 'batching:' .. a.caller, now, a.id)
   redis.call('ZADD', list, now, a.id)
   redis.call('EXPIRE', list, math.max(a.kept_s + a.window_s, redis.call('TTL', list)))
   -- Two for each that comes, so that a list does not grow by batches that are gone.

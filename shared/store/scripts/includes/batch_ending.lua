@@ -9,6 +9,7 @@ local function end_batch(batch, stage)
   local caller, digest, kept_s = unpack(redis.call('HMGET', key, 'caller', 'digest', 'kept_s'))
   come_to(batch, stage)
   redis.call('ZREM', P .. 'batching', batch)
+  redis.call('ZREM', P .. 'batching:' .. caller, batch)
   redis.call('HDEL', key, 'token')
   release(digest, batch)
   for _, list in ipairs({ ':good', ':bad' }) do

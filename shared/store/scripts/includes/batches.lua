@@ -10,6 +10,7 @@
 --   <batch>:doubles  zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good     list  digests of the pieces of its output file, :bad of its error file
 --   batching         zset  batches that have not ended, by when a process may take each up
+--   batching:<caller> zset those of a caller, by creation
 --   batches:<caller> zset  by creation
 -- What was taken of it is in lines.lua. Its input and its pieces are held by its id until its end.
 
