@@ -103,8 +103,10 @@ class Files:
             file.id: await self._found(asyncio.to_thread(self._blobs.read, file.digest), param)
             for file, param in known
         }
-        return request.with_images(
-            tuple(Image(data=data[i.file], param=i.param) if i.file else i for i in request.images)
+        return request.with_media(
+            tuple(
+                Image(data=data[part.file], param=part.param) if part.file else part for part in request.media
+            )
         )
 
     async def _found(self, reading: Awaitable[T], param: str | None) -> T:

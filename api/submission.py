@@ -25,6 +25,7 @@ from shared.models import Model, Models
 from shared.request import Request
 from shared.reuse import reusable, reuse_scope
 from shared.settings import Settings
+from shared.sounds import check_heard
 from shared.store import jobs
 from shared.store.admission import NOW, Placing, Submitted, guess, known, submit
 from shared.store.keys import INTAKE
@@ -103,8 +104,8 @@ class Submission:
 
         `luggage` is what the call has in memory, and gets what is read for it.
 
-        Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions where
-        the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
+        Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
+        sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
         `invalid_webhook_url`, `context_length_exceeded`, `idempotency_mismatch`, `job_purged`,
         `file_not_found`, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
         `model_paused`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
@@ -121,6 +122,7 @@ class Submission:
             request = request.model_copy(update={"model": model.id})
         request, paths = _rendered(request, terms, model, lane), _paths(request)
         check_calls(request, model.tools if lane.tools is None else lane.tools)
+        check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
         request = await self._files.with_pictures(terms.caller, request, luggage)
         request, data = await checked(request, self._settings, self._blobs)
         check_text(request, self._settings.api.text_limit_kb)
@@ -144,7 +146,7 @@ class Submission:
         reuse: bool,
     ) -> Submitted:
         """What the store says, after uploading the pictures that it asks for."""
-        pending = any(image.url for image in request.images) or terms.times.schedule_at is not None
+        pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
         scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
         placing = _placing(request, terms, model, scope, pending=pending)
         ask = partial(
@@ -257,7 +259,7 @@ def _rendered(request: Request, terms: Terms, model: Model, lane: Lane) -> Reque
 
 def _paths(request: Request) -> dict[str, str]:
     """Where the caller wrote what a worker's error names by its place in the request."""
-    return request.named | {f"images[{at}]": image.param for at, image in enumerate(request.images)}
+    return request.named | {at: part.param for at, part in zip(request.places, request.media, strict=True)}
 
 
 def _placing(request: Request, terms: Terms, model: Model, scope: str | None, *, pending: bool) -> Placing:

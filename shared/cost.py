@@ -1,7 +1,7 @@
 """What a request costs its caller in line: an estimate in answer tokens, known before anything is computed.
 
-Decoding one token takes about as long as reading ten of a prompt, a picture reads as some hundred tokens, and
-an answer is taken to be as long as its caller allows. Only ratios matter.
+Decoding one token takes about as long as reading ten of a prompt, a picture or ten seconds of sound read as
+some hundred tokens, and an answer is taken to be as long as its caller allows. Only ratios matter.
 """
 
 from shared.models import Model
@@ -9,13 +9,15 @@ from shared.request import Request
 
 BYTES_PER_TOKEN = 4
 TOKENS_PER_PICTURE = 256
+TOKENS_PER_SOUND = 256
 READ_PER_DECODED = 10
 
 
 def cost(request: Request, model: Model) -> int:
     """At least 1. The prompt is read once for all answers that are wanted."""
     text = sum(len(text.encode()) for text in request.texts)
-    read = text / BYTES_PER_TOKEN + TOKENS_PER_PICTURE * len(request.images)
+    shown = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
+    read = text / BYTES_PER_TOKEN + shown
     wanted = request.parameters
     answer = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
     return max(1, round(read / READ_PER_DECODED) + answer * (wanted.n or 1))

@@ -52,7 +52,8 @@ class Lane:
 
     `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
     is whether the model's own generation config draws at random; like `has_chat_template` it is None before
-    any worker said so. `tools` is the form in which the model calls functions, "" where it takes none.
+    any worker said so. `tools` is the form in which the model calls functions, "" where it takes none;
+    it listens at `sampling_rate` (Hz), 0 where it does not.
     `factors` are those of p50 and p90 by kind.
     """
 
@@ -73,6 +74,7 @@ class Lane:
     samples: bool | None = None
     has_chat_template: bool | None = None
     tools: Known | None = None
+    sampling_rate: int | None = None
     context_length: int | None = None
     engine: str | None = None
     engine_reason: str | None = None

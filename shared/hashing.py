@@ -18,7 +18,7 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=F
 def canonical(request: Request, revision: str) -> str:
     """Everything that changes the answer, in one order.
 
-    Raises ValueError for a picture without a digest, CallerError for a tool's answer to no call.
+    Raises ValueError for a picture or a sound without a digest, CallerError for a tool's answer to no call.
     """
     fields = {
         "version": HASH_VERSION,
@@ -46,9 +46,9 @@ def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
         if isinstance(part, Text):
             parts.append({"text": part.text})
         elif part.digest is not None:
-            parts.append({"image": part.digest})
+            parts.append({part.type: part.digest})
         else:
-            raise ValueError("a picture has no digest yet: its bytes are not in the blob store")
+            raise ValueError("it has no digest yet: its bytes are not in the blob store")
     return {"role": message.role, "parts": parts, **_calls(message, called)}
 
 

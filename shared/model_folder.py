@@ -18,6 +18,8 @@ TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_co
 class ModelFolder:
     """`samples`, `has_chat_template` and `tools` (see `Lane`) are None where the folder does not say.
 
+    `deaf` is a model whose config has no part for sounds.
+
     `load_guess_s` is what a first load may take where nothing was ever measured: its bytes off a slow disk.
     """
 
@@ -26,6 +28,7 @@ class ModelFolder:
     samples: bool | None = None
     has_chat_template: bool | None = None
     tools: Known | None = None
+    deaf: bool = False
 
 
 def read_folder(source: str) -> ModelFolder:
@@ -35,13 +38,14 @@ def read_folder(source: str) -> ModelFolder:
         return ModelFolder()
     files = tuple(f for f in folder.rglob("*") if f.is_file())
     generation = _json(folder / "generation_config.json")
-    template = _template(folder)
+    template, config = _template(folder), _json(folder / "config.json")
     return ModelFolder(
         files=files,
         load_guess_s=max(1.0, sum(f.stat().st_size for f in files) / SLOW_DISK),
         samples=None if generation is None else bool(generation.get("do_sample", False)),
         has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),
+        deaf=config is not None and not config.get("audio_config"),
     )
 
 

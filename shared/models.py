@@ -119,6 +119,11 @@ class Model(Frozen):
         """The form in which the model calls functions, as far as its folder says; "" for none."""
         return "hermes" if self.engine == "echo" else self.folder.tools
 
+    @property
+    def sampling_rate(self) -> int | None:
+        """0 where the model does not listen, as far as its folder says."""
+        return 0 if self.engine == "vllm" or (self.engine != "echo" and self.folder.deaf) else None
+
 
 class Models:
     """The registry: ids to models, in the file's order."""

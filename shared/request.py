@@ -6,6 +6,7 @@ one request hash (`shared.hashing`).
 
 import hashlib
 from collections.abc import Iterator
+from itertools import count
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -31,14 +32,13 @@ class Text(Frozen):
     text: str
 
 
-class Image(Frozen):
-    """A picture in one of four stages: bytes just received, the id of a file of the caller's, a URL to fetch,
-    or a digest in the blob store.
+class Media(Frozen):
+    """A picture or a sound in one of four stages: bytes just received, the id of a file of the caller's,
+    a URL to fetch, or a digest in the blob store.
 
-    Only url and digest are ever serialised; `param` names where in the caller's body the picture stood.
+    Only url and digest are ever serialised; `param` names where in the caller's body it stood.
     """
 
-    type: Literal["image"] = "image"
     digest: str | None = None
     url: str | None = None
     data: bytes | None = Field(default=None, exclude=True, repr=False)
@@ -46,7 +46,19 @@ class Image(Frozen):
     param: str = Field(default="", exclude=True)
 
 
-Part = Annotated[Text | Image, Field(discriminator="type")]
+class Image(Media):
+    """A picture."""
+
+    type: Literal["image"] = "image"
+
+
+class Sound(Media):
+    """Something to be heard; never a file of the caller's."""
+
+    type: Literal["audio"] = "audio"
+
+
+Part = Annotated[Text | Image | Sound, Field(discriminator="type")]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
@@ -180,7 +192,7 @@ class Parameters(Frozen):
 
 
 class Request(Frozen):
-    """A question about zero or more pictures, addressed to one model.
+    """A question about zero or more pictures and sounds, addressed to one model.
 
     `raw` sends the text to the model without its chat template (models that have none).
     `continue_final` extends the final assistant message instead of answering it. `named` says where in the
@@ -198,7 +210,7 @@ class Request(Frozen):
 
     @property
     def texts(self) -> Iterator[str]:
-        """All that a model reads of it, pictures apart."""
+        """All that a model reads of it, pictures and sounds apart."""
         for message in self.messages:
             yield from (part.text for part in message.parts if isinstance(part, Text))
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
@@ -206,24 +218,43 @@ class Request(Frozen):
             yield f"{shown.name} {shown.description or ''} {shown.parameters}"
 
     @property
+    def media(self) -> tuple[Image | Sound, ...]:
+        """Every picture and every sound in reading order."""
+        return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))
+
+    @property
     def images(self) -> tuple[Image, ...]:
         """Every picture in reading order."""
-        return tuple(p for m in self.messages for p in m.parts if isinstance(p, Image))
+        return tuple(p for p in self.media if isinstance(p, Image))
+
+    @property
+    def sounds(self) -> tuple[Sound, ...]:
+        """Every sound in reading order."""
+        return tuple(p for p in self.media if isinstance(p, Sound))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """How errors name what is in `media`: `images[0]`, `sounds[0]`, `images[1]` …"""
+        counts = {Image: count(), Sound: count()}
+        return tuple(f"{KINDS[type(p)]}[{next(counts[type(p)])}]" for p in self.media)
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """The pictures that are in the blob store, each once."""
-        return tuple(dict.fromkeys(i.digest for i in self.images if i.digest))
+        """What of it is in the blob store, each once."""
+        return tuple(dict.fromkeys(p.digest for p in self.media if p.digest))
 
     def without_bytes(self) -> "Request":
-        """The same request for whoever goes on with it once the bytes of its pictures are stored."""
-        return self.with_images(tuple(image.model_copy(update={"data": None}) for image in self.images))
+        """The same request for whoever goes on with it once the bytes that came with it are stored."""
+        return self.with_media(tuple(part.model_copy(update={"data": None}) for part in self.media))
 
-    def with_images(self, images: tuple[Image, ...]) -> "Request":
-        """The same request with its pictures replaced, in reading order (same count)."""
-        left = iter(images)
+    def with_media(self, media: tuple[Image | Sound, ...]) -> "Request":
+        """The same request with its pictures and sounds replaced, in reading order (same count)."""
+        left = iter(media)
         messages = tuple(
-            m.model_copy(update={"parts": tuple(next(left) if isinstance(p, Image) else p for p in m.parts)})
+            m.model_copy(update={"parts": tuple(next(left) if isinstance(p, Media) else p for p in m.parts)})
             for m in self.messages
         )
         return self.model_copy(update={"messages": messages})
+
+
+KINDS: dict[type[Media], str] = {Image: "images", Sound: "sounds"}

@@ -24,12 +24,13 @@ class Choice(Frozen):
 
 
 class Usage(Frozen):
-    """Token counts. Among `prompt_tokens` are `image_tokens`, and `cached_tokens` that were known already."""
+    """Token counts. Among `prompt_tokens` are those of pictures and sounds, and what was known already."""
 
     prompt_tokens: int
     completion_tokens: int
     image_tokens: int = 0
     cached_tokens: int = 0
+    audio_tokens: int = Field(default=0, exclude_if=lambda count: not count)
 
 
 class Result(Frozen):

@@ -135,7 +135,7 @@ def _number(data: bytes, at: int, length: int, order: Literal["big", "little"] =
 
 
 def _read_wav(data: bytes) -> SoundInfo:
-    """RIFF: chunks of even length. A length that is not known yet, as streams write it, ends with the file."""
+    """RIFF: chunks of even length. A length that streams could not know yet ends with the file."""
     at, coded = 12, None
     for _ in range(MAX_WAV_CHUNKS):
         kind, length = data[at : at + 4], _number(data, at + 4, 4)

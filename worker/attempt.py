@@ -22,6 +22,7 @@ from shared.request import Request
 from shared.result import JobError, Result
 from shared.reuse import reuse_scope
 from shared.settings import Settings
+from shared.sounds import check_heard
 from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import Call, Store
@@ -29,6 +30,7 @@ from worker import choices
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.images import Decoder
 from worker.lease import Lease, Leases, insist
+from worker.sounds import Listener
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Bench:
     nudger: Nudger
     blobs: Blobs
     decoder: Decoder
+    listener: Listener
     engine: Engine
     publisher: Publisher
     leases: Leases
@@ -106,8 +109,8 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
     except BlobMissingError:
-        log.error("run %s: a picture is missing from the blob store", lease.claim.id)
-        return Retry(JobError(code="internal_error", message="A stored picture is missing.", retryable=True))
+        log.error("run %s: a file is missing from the blob store", lease.claim.id)
+        return Retry(JobError(code="internal_error", message="A stored file is missing.", retryable=True))
     except Exception:
         # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
         log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
@@ -124,7 +127,8 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
         )
     request = Request.model_validate_json(claim.request)
     grammar = bench.engine.grammar(request)
-    with bench.preparing if request.images else nullcontext():
+    check_heard(request, bench.engine.facts.sampling_rate)
+    with bench.preparing if request.media else nullcontext():
         started = time.monotonic()
         prompt = _prepared(bench, request, claim)
         prepared_s = time.monotonic() - started
@@ -139,10 +143,12 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
 def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
     files = [bench.blobs.read(image.digest or "") for image in request.images]
+    sounds = [bench.blobs.read(sound.digest or "") for sound in request.sounds]
     shared = bench.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
+    heard = bench.listener.heard(sounds, bench.engine.facts.sampling_rate)
     with bench.decoder.decoded(files) as pictures:
-        return bench.engine.prepare(request, pictures, scope)
+        return bench.engine.prepare(request, pictures, scope, heard)
 
 
 def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:

@@ -60,6 +60,7 @@ def result(engine: Engine, prompt: Prompt, finishes: Sequence[Finish], prepared_
             prompt_tokens=prompt.tokens,
             completion_tokens=sum(len(f.ids) for f in finishes),
             image_tokens=prompt.image_tokens,
+            audio_tokens=prompt.audio_tokens,
             cached_tokens=finishes[0].cached_tokens,
         ),
         fingerprint=engine.fingerprint,

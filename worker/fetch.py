@@ -1,4 +1,4 @@
-"""Fetching one remote picture or sound: guarded (`worker.outbound`), bounded in time and bytes, tried once."""
+"""Fetching one remote picture or sound: guarded (`worker.outbound`), bounded in time and bytes, once."""
 
 import socket
 import ssl

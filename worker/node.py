@@ -21,6 +21,7 @@ from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.images import Decoder
 from worker.lease import Leases
+from worker.sounds import Listener
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Node:
         self.bench.publisher.stop()
         self.heartbeat.stop({})
         self.bench.decoder.close()
+        self.bench.listener.close()
 
     def _give_back_all(self) -> None:
         for lease in self.bench.leases.all():
@@ -96,8 +98,10 @@ def open_node(settings: Settings, model: Model, slots: int) -> Node:
     engine = _loaded(create(model), model, heartbeat, slots)
     publisher = Publisher(store)
     publisher.start()
-    decoder = Decoder(settings.pictures)
-    bench = Bench(settings, store, nudger, Blobs(settings.blobs), decoder, engine, publisher, leases)
+    decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
+    bench = Bench(
+        settings, store, nudger, Blobs(settings.blobs), decoder, listener, engine, publisher, leases
+    )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
     return Node(settings, model, worker, store, nudger, heartbeat, bench, hearing, threading.Event())
@@ -137,6 +141,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
             "context_length": str(facts.context_length),
             "chat_template": "1" if facts.has_chat_template else "0",
             "tools": facts.tools or "none",
+            "sampling_rate": str(facts.sampling_rate),
         },
         engine,
     )

@@ -18,7 +18,7 @@ RESPONSE = {"model": MODEL, "input": [{"role": "user", "content": _CONTENT}]}
 RESPONSE_ID = response_id(QUEUED.id)
 
 _CALL = from_response(RESPONSE)
-_STORED = _CALL.request.with_images((Image(digest="0" * 64),))
+_STORED = _CALL.request.with_media((Image(digest="0" * 64),))
 _QUEUED = Kept(QUEUED, _STORED, _CALL.outline.model_copy(update={"background": True}))
 _KEPT = Kept(SUCCEEDED, _STORED, _CALL.outline)
 

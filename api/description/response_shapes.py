@@ -57,6 +57,7 @@ class InputTokenDetails(Shape):
     cached_tokens: int
     cache_write_tokens: Literal[0]
     image_tokens: int
+    audio_tokens: int = Field(MAY_LACK, description="Where sounds were sent.")
 
 
 class OutputTokenDetails(Shape):
@@ -151,12 +152,13 @@ class ResponseDeleted(Shape):
 class InputPart(Shape):
     """`image_url` is null, or a data: URI where it was asked for."""
 
-    type: Literal["input_text", "input_image", "output_text"]
+    type: Literal["input_text", "input_image", "input_audio", "output_text"]
     text: str = MAY_LACK
     annotations: list[Any] = Field(MAY_LACK, description="output_text")
     detail: Literal["auto"] = Field(MAY_LACK, description="input_image")
     file_id: None = Field(MAY_LACK, description="input_image")
     image_url: str | None = Field(MAY_LACK, description="input_image")
+    input_audio: dict[str, str] = Field(MAY_LACK, description="input_audio: without the sound itself")
 
 
 class InputItem(Shape):

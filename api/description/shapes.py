@@ -43,6 +43,7 @@ class JobUsage(Shape):
     image_tokens: int
     cached_tokens: int
     total_tokens: int
+    audio_tokens: int = Field(MAY_LACK, description="Where sounds were sent.")
 
 
 class TopLogprob(Shape):
@@ -160,6 +161,7 @@ class JobEvent(Shape):
 class TokenDetails(Shape):
     cached_tokens: int
     image_tokens: int
+    audio_tokens: int = Field(MAY_LACK, description="Where sounds were sent.")
 
 
 class TokenUsage(Shape):

@@ -1,4 +1,4 @@
-"""Pictures as callers write them: a URL, a data: URI, bare base64, or markdown inside a prompt.
+"""Pictures and sounds as callers write them: a URL, a data: URI, bare base64, or markdown inside a prompt.
 
 Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. What the bytes
 hold and where a URL leads is judged later.
@@ -7,13 +7,12 @@ hold and where a URL leads is judged later.
 import base64
 import binascii
 import re
+from typing import NamedTuple
 
 from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
-from shared.request import MOST_PICTURES, Image, Part, Text
+from shared.request import MOST_PICTURES, Image, Part, Sound, Text
 
-# RFC 2397, base64 only.
-_DATA_URI = re.compile(r"data:image/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 # The alternative text may not hold `[`, so every start is scanned once; the target may hold sixteen
 # pairs of (). Nothing is tried twice: backtracking would remember every step of a megabyte.
 _MARKDOWN = re.compile(r"!\[[^\[\]]*+\]\(([^()\s]*+(?:\([^()\s]*+\)[^()\s]*+){0,16}+)\)")
@@ -22,23 +21,37 @@ _ESCAPES = {"%2b": "+", "%2f": "/", "%3d": "=", "%0a": "", "%0d": "", "%20": ""}
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
+def _data_uri(family: str) -> re.Pattern[str]:
+    """RFC 2397, base64 only."""
+    return re.compile(rf"data:{family}/[\w.+-]+(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
+
+
+class _Kind(NamedTuple):
+    """How errors name what is referred to, and by which code; base64 of it may begin with the `slash`."""
+
+    noun: str
+    code: str
+    uri: re.Pattern[str]
+    slash: str
+
+
+_PICTURE = _Kind("picture", "invalid_image_url", _data_uri("image"), "/9j/")
+_SOUND = _Kind("sound", "invalid_audio", _data_uri("audio"), "//")
+
+
 def image(value: str, param: str, *, bare_base64: bool) -> Image:
     """Read one picture reference; `bare_base64` is for the families whose clients send it.
 
     Raises CallerError `invalid_image_url`.
     """
-    value = value.strip()
-    head = value[:8].lower()
-    if head.startswith(("http://", "https://")):
-        if len(value) > MAX_URL_CHARS:
-            raise _refusal(param, f"is longer than {MAX_URL_CHARS} characters", bare_base64)
-        return Image(url=value, param=param)
-    if head.startswith("data:"):
-        return Image(data=_from_data_uri(value, param, bare_base64), param=param)
-    # A JPEG's base64 starts with /9j/; anything else that starts with a slash is a path.
-    if bare_base64 and (head.startswith("/9j/") or not head.startswith("/")):
-        return Image(data=_from_base64(value, param, bare_base64), param=param)
-    raise _refusal(param, "is no picture's address", bare_base64)
+    url, data = _read(_PICTURE, value, param, bare_base64)
+    return Image(url=url, data=data, param=param)
+
+
+def sound(value: str, param: str, *, bare_base64: bool) -> Sound:
+    """As `image`, of a sound. Raises CallerError `invalid_audio`."""
+    url, data = _read(_SOUND, value, param, bare_base64)
+    return Sound(url=url, data=data, param=param)
 
 
 def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
@@ -58,25 +71,42 @@ def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
     return tuple(parts) or (Text(text=""),)
 
 
-def _from_data_uri(value: str, param: str, bare_base64: bool) -> bytes:
-    prefix = _DATA_URI.match(value[:400])
+def _read(kind: _Kind, value: str, param: str, bare_base64: bool) -> tuple[str | None, bytes | None]:
+    """A URL, or the bytes."""
+    value = value.strip()
+    head = value[:8].lower()
+    if head.startswith(("http://", "https://")):
+        if len(value) > MAX_URL_CHARS:
+            raise _refusal(kind, param, f"is longer than {MAX_URL_CHARS} characters", bare_base64)
+        return value, None
+    if head.startswith("data:"):
+        return None, _from_data_uri(kind, value, param, bare_base64)
+    # Anything else that starts with a slash is a path.
+    if bare_base64 and (head.startswith(kind.slash) or not head.startswith("/")):
+        return None, _from_base64(kind, value, param, bare_base64)
+    raise _refusal(kind, param, f"is no {kind.noun}'s address", bare_base64)
+
+
+def _from_data_uri(kind: _Kind, value: str, param: str, bare_base64: bool) -> bytes:
+    prefix = kind.uri.match(value[:400])
     if prefix is None:
-        raise _refusal(param, "is not a data:image/…;base64,… URI", bare_base64)
+        family = kind.uri.pattern.partition("/")[0]
+        raise _refusal(kind, param, f"is not a {family}/…;base64,… URI", bare_base64)
     payload = value[prefix.end() :]
     for escape, character in _ESCAPES.items() if "%" in payload else ():
         payload = payload.replace(escape, character).replace(escape.upper(), character)
-    return _from_base64(payload, param, bare_base64)
+    return _from_base64(kind, payload, param, bare_base64)
 
 
-def _from_base64(text: str, param: str, bare_base64: bool) -> bytes:
+def _from_base64(kind: _Kind, text: str, param: str, bare_base64: bool) -> bytes:
     """Clients send the URL-safe alphabet, line breaks and no padding; all of it is meant."""
     try:
         raw = text.encode("ascii").translate(_TO_STANDARD, b" \t\r\n").rstrip(b"=")
         data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)
     except (UnicodeEncodeError, binascii.Error):
-        raise _refusal(param, "is neither a URL nor valid base64", bare_base64) from None
+        raise _refusal(kind, param, "is neither a URL nor valid base64", bare_base64) from None
     if not data:
-        raise _refusal(param, "holds no picture", bare_base64)
+        raise _refusal(kind, param, f"holds no {kind.noun}", bare_base64)
     return data
 
 
@@ -84,6 +114,6 @@ def _expected(bare_base64: bool) -> str:
     return "an http(s) URL, a data: URI or base64" if bare_base64 else "an http(s) URL or a data: URI"
 
 
-def _refusal(param: str, reason: str, bare_base64: bool) -> CallerError:
+def _refusal(kind: _Kind, param: str, reason: str, bare_base64: bool) -> CallerError:
     message = f"`{param}` {reason}. Send {_expected(bare_base64)}."
-    return CallerError("invalid_image_url", message, param=param)
+    return CallerError(kind.code, message, param=param)

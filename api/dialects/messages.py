@@ -1,14 +1,14 @@
-"""Conversations as every family writes them: turns of text and pictures, in the caller's order."""
+"""Conversations as every family writes them: turns of text, pictures and sounds, in the caller's order."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
 
 from api.dialects.calls import check_id, to_calls
-from api.dialects.media import image
+from api.dialects.media import image, sound
 from api.dialects.refusals import invalid, unknown, unsupported
 from api.strict_json import Wire, read
 from shared.errors import CallerError
-from shared.request import Image, Message, Part, Role, Text
+from shared.request import Image, Message, Part, Role, Sound, Text
 
 CAPTION = "Describe the image."
 
@@ -20,8 +20,10 @@ PART_FIELDS = {
     "input_image": ("image_url", "file_id"),
     "image_file": ("image_file",),
     "image": ("image", "url", "file_id"),
+    "input_audio": ("input_audio",),
+    "audio": ("audio", "url"),
 }
-UNSUPPORTED_PARTS = ("input_audio", "audio", "video", "video_url", "input_video", "file", "input_file")
+UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
 class ImageUrl(Wire):
@@ -34,6 +36,13 @@ class ImageFile(Wire):
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
+class InputAudio(Wire):
+    """What the bytes say of themselves counts, not the format that is named."""
+
+    data: str
+    format: Literal["wav", "mp3", "flac"] | None = None
+
+
 class WirePart(Wire):
     """Every part's fields together: clients that dump their own types send the others as null."""
 
@@ -44,6 +53,8 @@ class WirePart(Wire):
     image: str | None = None
     url: str | None = None
     image_file: ImageFile | None = None
+    input_audio: InputAudio | None = None
+    audio: str | None = None
     file_id: str | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
 
@@ -100,7 +111,7 @@ def to_messages(
 
 def asked(last: Message) -> Message:
     """The final turn; where a user only shows pictures, with the question every family asks then."""
-    if last.role != "user" or any(isinstance(part, Text) for part in last.parts):
+    if last.role != "user" or any(isinstance(part, Text | Sound) for part in last.parts):
         return last
     return last.model_copy(update={"parts": (*last.parts, Text(text=CAPTION))})
 
@@ -153,7 +164,12 @@ def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None 
         if slots is not None and part.type == "image":
             return slots.take()
         raise invalid(f"{at}.{PART_FIELDS[part.type][0]}", "is required")
-    return _piece(getattr(part, sources[0]), sources[0], f"{at}.{sources[0]}", bare_base64)
+    value, place = getattr(part, sources[0]), f"{at}.{sources[0]}"
+    if isinstance(value, InputAudio):
+        return sound(value.data, f"{place}.data", bare_base64=True)
+    if part.type == "audio":
+        return sound(value, place, bare_base64=bare_base64)
+    return _piece(value, sources[0], place, bare_base64)
 
 
 def _piece(value: str | ImageUrl | ImageFile, name: str, at: str, bare_base64: bool) -> Part:

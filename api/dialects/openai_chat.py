@@ -181,8 +181,14 @@ def to_usage(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_tokens,
             "image_tokens": usage.image_tokens,
+            **heard(usage),
         },
     }
+
+
+def heard(usage: Usage) -> dict[str, int]:
+    """Nothing where no sound was sent."""
+    return {"audio_tokens": usage.audio_tokens} if usage.audio_tokens else {}
 
 
 def completion_id(view: JobView) -> str:

@@ -11,7 +11,7 @@ from api.dialects.messages import asked, to_part
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.response_object import Kept, Outline, message_id
 from api.strict_json import Wire, read
-from shared.request import Call, Image, Message, Part, Request, Role, Text
+from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
 
 
@@ -164,7 +164,7 @@ def _part(value: Any, at: str) -> Part:
 
 
 def _renamed(turn: Message, param: str) -> Message:
-    parts = (p.model_copy(update={"param": param}) if isinstance(p, Image) else p for p in turn.parts)
+    parts = (p.model_copy(update={"param": param}) if isinstance(p, Media) else p for p in turn.parts)
     return turn.model_copy(update={"parts": tuple(parts)})
 
 
@@ -189,6 +189,8 @@ def _item(item: Item, pictures: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _told(piece: Part, role: Role, pictures: Mapping[str, str]) -> dict[str, Any]:
+    if isinstance(piece, Sound):
+        return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
     if isinstance(piece, Image):
         url = pictures.get(piece.digest or "")
         return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.dialects.calls import call_id, told
 from api.dialects.logprobs import to_content
+from api.dialects.openai_chat import heard
 from api.dialects.openai_errors import to_error
 from shared.calls.called import Called
 from shared.job import JobView, Priority
@@ -199,6 +200,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
             "cached_tokens": usage.cached_tokens,
             "cache_write_tokens": 0,
             "image_tokens": usage.image_tokens,
+            **heard(usage),
         },
         "output_tokens": usage.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},

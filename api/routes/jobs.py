@@ -197,10 +197,10 @@ def _question(asked: Asked) -> Question:
     """With the names that its fields had in the first caller's body, which its record does not hold."""
     question = Question.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
     named = (
-        image.model_copy(update={"param": asked.paths.get(f"images[{at}]", "")})
-        for at, image in enumerate(question.images)
+        part.model_copy(update={"param": asked.paths.get(at, "")})
+        for at, part in zip(question.places, question.media, strict=True)
     )
-    return question.with_images(tuple(named))
+    return question.with_media(tuple(named))
 
 
 async def _blocks(

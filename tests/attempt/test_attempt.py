@@ -21,7 +21,7 @@ from tests.support.pictures import RGB, picture, png
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, FAIL, MODEL, STALL, Unsteady, Workbench
 from worker.attempt import attempt
-from worker.engines.base import DeviceBroken, Finish, Prompt, Row
+from worker.engines.base import DeviceBroken, Finish, Prompt, Row, Samples
 from worker.engines.echo import EchoEngine
 from worker.stream import Publisher
 
@@ -83,9 +83,15 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
     scopes: list[str | None] = []
 
     class Keeping(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+        def prepare(
+            self,
+            request: Request,
+            pictures: Sequence[Picture],
+            scope: str | None = "",
+            sounds: Sequence[Samples] = (),
+        ) -> Prompt:
             scopes.append(scope)
-            return super().prepare(request, pictures, scope)
+            return super().prepare(request, pictures, scope, sounds)
 
         def generate(self, row: Row) -> Finish:
             return replace(super().generate(row), cached_tokens=2)
@@ -225,7 +231,7 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
 
 def test_a_record_store_away_while_an_attempt_reads_costs_the_run_no_budget(desk: Workbench) -> None:
     class Away(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
+        def prepare(self, *given: object, **named: object) -> Prompt:  # noqa: ARG002
             raise Unavailable("store_unavailable", "The record store is out of reach; try again.")
 
     job = desk.ask("one two")

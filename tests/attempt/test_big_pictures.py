@@ -22,7 +22,7 @@ from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, workbench
 from worker.attempt import PREPARED_AT_ONCE
-from worker.engines.base import Prompt
+from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.images import Decoder
 
@@ -139,7 +139,13 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
     most, now, lock = [0], [0], threading.Lock()
 
     class Slow(EchoEngine):
-        def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+        def prepare(
+            self,
+            request: Request,
+            pictures: Sequence[Picture],
+            scope: str | None = "",
+            sounds: Sequence[Samples] = (),
+        ) -> Prompt:
             with lock:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
@@ -147,7 +153,7 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             assert go_on.wait(30)
             with lock:
                 now[0] -= 1
-            return super().prepare(request, pictures, scope)
+            return super().prepare(request, pictures, scope, sounds)
 
     with workbench(redis) as desk, ThreadPoolExecutor(4) as threads:
         desk.bench = replace(desk.bench, engine=Slow(MODEL))

@@ -12,7 +12,7 @@ import pytest
 from shared.blobs import digest
 from shared.errors import Unavailable
 from shared.models import Model, Models
-from shared.request import Image
+from shared.request import Image, Sound
 from shared.settings import FetchSettings, PictureSettings
 from shared.store import jobs
 from shared.store.admission import submit
@@ -20,6 +20,7 @@ from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
+from tests.support.sounds import sound
 from tests.support.workbench import MODEL, Workbench, workbench
 from worker.intake import Intake
 from worker.outbound import Allowance
@@ -44,9 +45,9 @@ def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
         )
 
 
-def ask(desk: Workbench, *urls: str) -> str:
-    """A job whose pictures are elsewhere."""
-    placing = desk.placing("look", tuple(Image(url=url) for url in urls))
+def ask(desk: Workbench, *urls: str, kind: type[Image] | type[Sound] = Image) -> str:
+    """A job whose pictures, or sounds, are elsewhere."""
+    placing = desk.placing("look", tuple(kind(url=url) for url in urls))
     terms = json.dumps({"reuse": True, "priority": "normal"})
     assert desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms)).word == "intake"
     return placing.job
@@ -63,6 +64,32 @@ def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[Wor
     desk.attempt()
     assert desk.text(job) == "look [64x48] [64x48]"
     assert desk.job(job).cache == "MISS"
+
+
+def test_a_remote_sound_is_fetched_and_its_job_answered(intake: tuple[Workbench, Intake]) -> None:
+    desk, courier = intake
+    with origin(serving(sound("FLAC", 1.5))) as there:
+        job = ask(desk, there.url, kind=Sound)
+        courier.work()
+    assert b"accept: audio/wav" in there.requests[0].lower()
+    desk.attempt()
+    assert desk.text(job) == "look [1.5s]"
+
+
+@pytest.mark.parametrize(
+    ("body", "url", "code"),
+    [(PICTURE, None, "invalid_audio"), (b"", "http://169.254.169.254/a.wav", "invalid_audio")],
+)
+def test_what_is_no_sound_or_may_not_be_fetched_ends_the_job_by_its_place(
+    intake: tuple[Workbench, Intake], body: bytes, url: str | None, code: str
+) -> None:
+    desk, courier = intake
+    with origin(serving(body)) as there:
+        job = ask(desk, url or there.url, kind=Sound)
+        courier.work()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.param) == (code, "sounds[0]")
 
 
 @pytest.mark.parametrize(("shared", "cache"), [(True, "HIT"), (False, "MISS")])

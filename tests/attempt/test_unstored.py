@@ -19,7 +19,7 @@ from shared.webhooks import Webhook
 from tests.support.pictures import picture
 from tests.support.receiver import receiver
 from tests.support.workbench import CALLER, Workbench
-from worker.engines.base import Prompt
+from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.webhooks.postman import AT_ONCE, Postman
 
@@ -67,9 +67,15 @@ class Watched(EchoEngine):
         self.__dict__ = engine.__dict__
         self.scopes: list[str | None] = []
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
         self.scopes.append(scope)
-        return super().prepare(request, pictures, scope)
+        return super().prepare(request, pictures, scope, sounds)
 
 
 def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:

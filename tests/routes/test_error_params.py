@@ -9,7 +9,7 @@ from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.exchange import Exchange, posted
-from tests.support.pictures import picture, webp_lossless_header
+from tests.support.pictures import picture, png
 
 B64 = base64.b64encode(picture()).decode()
 URI = f"data:image/png;base64,{B64}"
@@ -100,7 +100,7 @@ async def test_callers_who_share_a_run_are_each_told_their_own_path(stage: Stage
 
 
 async def test_pictures_too_large_together_name_the_first_that_is_too_much(stage: Stage) -> None:
-    large = base64.b64encode(webp_lossless_header(6000, 6000)).decode()
+    large = base64.b64encode(png((6000, 6000), b"")).decode()
     async with client_of(stage.app) as client:
         refused = await client.post(HF, json={"inputs": {"images": [large] * 3, "text": "What?"}})
 

@@ -14,7 +14,7 @@ from shared.errors import Unavailable
 from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.models import Model
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Message, Parameters, Request, Sound, Text
 from shared.settings import BlobSettings, FetchSettings, QueueSettings, RedisSettings, Settings
 from shared.store import jobs
 from shared.store.admission import Placing, submit
@@ -28,6 +28,7 @@ from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.images import Decoder
 from worker.lease import Leases
+from worker.sounds import Listener
 from worker.stream import Publisher
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ class Workbench:
             nudger=self.nudger,
             blobs=self.blobs,
             decoder=Decoder(self.settings.pictures),
+            listener=Listener(self.settings.sounds),
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
@@ -98,6 +100,7 @@ class Workbench:
     def close(self) -> None:
         self.bench.publisher.stop()
         self.bench.decoder.close()
+        self.bench.listener.close()
         self.store.client.close()
         self.nudger._client.close()
 
@@ -114,7 +117,7 @@ class Workbench:
     def placing(
         self,
         text: str,
-        images: tuple[Image, ...],
+        images: tuple[Image | Sound, ...],
         *,
         blobs: tuple[str, ...] = (),
         parameters: Parameters | None = None,

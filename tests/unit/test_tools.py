@@ -259,6 +259,28 @@ def test_chunks_tell_words_and_whole_calls() -> None:
     assert [{n: v for n, v in c.items() if n != "index"} for c in told] == whole
 
 
+def test_each_of_several_answers_calls_for_itself() -> None:
+    view = called()
+    assert view.result is not None
+    [one] = view.result.choices
+    several = called(choices=(one, one.model_copy(update={"text": "Words."})))
+    stream = ChatStream(succeeded(), usage=False)
+    stream.opening(2)
+    pieces = [(1, "Wor"), (0, WROTE[:30]), (1, "ds."), (0, WROTE[30:])]
+    said = [c for n, text in pieces for c in stream.piece({"choice": n, "text": text, "syntax": "hermes"})]
+    assert several.result is not None
+    chunks = [chunk["choices"][0] for chunk in [*said, *stream.ending(several.result)]]
+    assert [c["index"] for c in chunks if "tool_calls" in c["delta"]] == [0, 0]
+    assert [(c["index"], c["finish_reason"]) for c in chunks if c["finish_reason"]] == [
+        (0, "tool_calls"),
+        (1, "stop"),
+    ]
+    whole = to_completion(several, "m", 0)["choices"]
+    ids = [c["delta"]["tool_calls"][0]["id"] for c in chunks if "tool_calls" in c["delta"]]
+    assert ids == [c["id"] for c in whole[0]["message"]["tool_calls"]]
+    assert [c["finish_reason"] for c in whole] == ["tool_calls", "stop"]
+
+
 def test_a_job_tells_all_that_was_written_and_what_it_calls() -> None:
     result = to_job(called())["result"]
     [choice] = result["choices"]

@@ -9,7 +9,7 @@ from PIL.Image import Image as Picture
 from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Request
-from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.loaded import LoadedModel
@@ -54,8 +54,14 @@ class AutoEngine(Engine):
     def grammar(self, request: Request) -> Any:
         return self._engine.grammar(request)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
-        return self._engine.prepare(request, pictures, scope)
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        return self._engine.prepare(request, pictures, scope, sounds)
 
     def generate(self, row: Row) -> Finish:
         return self._engine.generate(row)

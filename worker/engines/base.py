@@ -6,9 +6,10 @@ threads at once; the engine decides what runs together. Nothing here knows Redis
 
 import threading
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from PIL.Image import Image as Picture
 
@@ -19,6 +20,9 @@ from shared.logprobs import Logprobs
 from shared.piece import Piece
 from shared.request import Parameters, Request
 from shared.result import FinishReason
+
+Samples: TypeAlias = "array[float]"
+"""A sound: mono, 32-bit floats of -1 to 1, at the rate that the model listens at."""
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
@@ -33,13 +37,15 @@ class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of th
 class Prompt:
     """A request made ready for one engine: token counts, and `inputs` only that engine understands.
 
-    `syntax` is the form in which the answer may call functions, None where it shows none.
+    Among `tokens` are `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
+    functions, None where it shows none.
     """
 
     tokens: int
     image_tokens: int
     inputs: Any = field(repr=False)
     syntax: Syntax | None = None
+    audio_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,12 +91,16 @@ class Row:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a worker publishes about its loaded model; `tools` is the form of its calls, "" for none."""
+    """What a worker publishes about its loaded model.
+
+    `tools` is the form of its calls, "" for none. It listens at `sampling_rate` (Hz), 0 where it does not.
+    """
 
     context_length: int
     samples: bool
     has_chat_template: bool
     tools: Known = ""
+    sampling_rate: int = 0
 
 
 def unheld(param: str, what: str) -> CallerError:
@@ -141,8 +151,14 @@ class Engine(ABC):
         return None
 
     @abstractmethod
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
-        """Turn a request and its decoded RGB pictures (reading order) into a prompt.
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        """Turn a request, its decoded RGB pictures and its sounds (in reading order) into a prompt.
 
         What it shows and says may be kept in memory, for other requests of the same `scope` only; where that
         is None nothing is.

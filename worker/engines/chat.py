@@ -1,14 +1,16 @@
 """A request's messages and functions as chat templates take them.
 
-Content parts are built here from a closed set of keys and hold decoded pictures only: a processor opens paths
-and fetches URLs it is handed.
+Content parts are built here from a closed set of keys and hold decoded pictures and sounds only: a processor
+opens paths and fetches URLs it is handed.
 """
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL.Image import Image as Picture
 
 from shared.calls.numbers import numbers
@@ -16,6 +18,8 @@ from shared.calls.syntax import Known
 from shared.request import Function, Message, Request, Text
 
 Turn = dict[str, Any]
+Shown: TypeAlias = "Picture | NDArray[np.float32]"
+"""A picture, or a sound's samples."""
 # Templates look at them, so they stay what they are.
 TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
@@ -49,9 +53,9 @@ class Hand:
         return typed
 
 
-def chat(request: Request, pictures: Sequence[Picture], hand: Hand, syntax: Known) -> Chat:
-    """`syntax` is the form of the model's calls."""
-    left = iter(pictures)
+def chat(request: Request, media: Sequence[Shown], hand: Hand, syntax: Known) -> Chat:
+    """`media` are the request's, in reading order; `syntax` is the form of the model's calls."""
+    left = iter(media)
     names: list[str] = []
     turns = []
     for message, called in zip(request.messages, numbers(request.messages), strict=True):
@@ -62,7 +66,7 @@ def chat(request: Request, pictures: Sequence[Picture], hand: Hand, syntax: Know
 
 
 def _turn(
-    message: Message, called: tuple[int, ...], names: list[str], left: Iterator[Picture], hand: Hand
+    message: Message, called: tuple[int, ...], names: list[str], left: Iterator[Shown], hand: Hand
 ) -> Turn:
     content = list(_content(message, left, hand))
     if message.role == "tool":
@@ -82,12 +86,12 @@ def _turn(
     return turn
 
 
-def _content(message: Message, left: Iterator[Picture], hand: Hand) -> Iterator[dict[str, Any]]:
+def _content(message: Message, left: Iterator[Shown], hand: Hand) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, Text):
             yield {"type": "text", "text": hand.text(part.text)}
         else:
-            yield {"type": "image", "image": next(left)}
+            yield {"type": part.type, part.type: next(left)}
 
 
 def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:

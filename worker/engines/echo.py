@@ -7,6 +7,7 @@ chosen pace, and fails and hangs when told to. What bends a distribution changes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import cycle, islice
 
 from PIL.Image import Image as Picture
@@ -16,7 +17,7 @@ from shared.calls.syntax import Syntax
 from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
-from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import Gate
@@ -24,6 +25,7 @@ from worker.engines.options import read_options
 from worker.engines.transcript import Likelihood, Transcript
 
 CONTEXT_LENGTH = 4096
+SAMPLING_RATE = 16_000
 
 
 class EchoOptions(Frozen):
@@ -45,7 +47,7 @@ class Echo:
 
 
 class EchoEngine(Engine):
-    """The last words of a user or a tool, then one such as `[64x48]` for each picture of the request."""
+    """The last words of a user or a tool, then a `[64x48]` for each picture and a `[1.5s]` for each sound."""
 
     name = "echo"
 
@@ -71,6 +73,7 @@ class EchoEngine(Engine):
             samples=False,
             has_chat_template=True,
             tools="hermes",
+            sampling_rate=SAMPLING_RATE if find_spec("soundfile") else 0,
         )
 
     @property
@@ -83,15 +86,22 @@ class EchoEngine(Engine):
             **self._options.model_dump(),
         )
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",  # noqa: ARG002
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
         question = _text(_last(request))
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
-        count = sum(len(_text(m).split()) for m in request.messages) + len(pictures)
+        words += [f"[{len(sound) / SAMPLING_RATE:.1f}s]" for sound in sounds]
+        count = sum(len(_text(m).split()) for m in request.messages) + len(pictures) + len(sounds)
         self._budget(count, request.parameters)
         said = islice(cycle(words), max(len(words), request.parameters.min_new_tokens or 0))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(said))
         syntax: Syntax | None = "hermes" if request.tools else None
-        return Prompt(count, len(pictures), Echo(question, tokens), syntax)
+        return Prompt(count, len(pictures), Echo(question, tokens), syntax, len(sounds))
 
     def generate(self, row: Row) -> Finish:
         echo: Echo = row.prompt.inputs

@@ -145,6 +145,7 @@ class Language:
             samples=bool(self.defaults.do_sample),
             has_chat_template=bool(self.renderer.template),
             tools=self.renderer.syntax,
+            sampling_rate=self.renderer.ear.rate,
         )
 
 

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Prompt
+from worker.engines.base import Prompt, Samples
 from worker.engines.fingerprint import fingerprint
 from worker.engines.language import Language
 from worker.engines.packed import pack
@@ -34,10 +34,10 @@ class LoadedModel(Language):
             network.generation_config.cache_implementation = "static"
         super().__init__(model, folder, processor, network.config, network.generation_config)
 
-    def prompt(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.check(request)
-        prompt = self.renderer.prompt(request, pictures)
+        prompt = self.renderer.prompt(request, pictures, sounds)
         self.budget(prompt, request.parameters)
         return prompt
 

@@ -9,7 +9,7 @@ from PIL.Image import Image as Picture
 
 from shared.models import Model
 from shared.request import Request
-from worker.engines.base import Engine, ModelFacts, Prompt
+from worker.engines.base import Engine, ModelFacts, Prompt, Samples
 from worker.engines.loaded import LoadedModel
 from worker.engines.weights import load_guess
 
@@ -40,5 +40,11 @@ class LoadedEngine(Engine):
     def grammar(self, request: Request) -> Any:
         return self._loaded.grammar(request)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:  # noqa: ARG002
-        return self._loaded.prompt(request, pictures)
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",  # noqa: ARG002
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        return self._loaded.prompt(request, pictures, sounds)

@@ -62,7 +62,8 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
     kind = getattr(transformers, _network_class(config))
     given = {
         "dtype": model.dtype,
-        "attn_implementation": model.attention,
+        # Unasked transformers takes it for every part of a model that knows it; asked, for all or none.
+        "attn_implementation": None if model.attention == "sdpa" else model.attention,
         "trust_remote_code": model.trust_remote_code,
         "quantization_config": model.quantization_config and dict(model.quantization_config),
         "device_map": _device_map(model, config),

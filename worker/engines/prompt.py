@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from jinja2 import TemplateError
 from PIL.Image import Image as Picture
 
@@ -18,8 +19,9 @@ from shared.calls.place import check_calls
 from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
 from shared.request import Image, Request, Text
-from worker.engines.base import Prompt
-from worker.engines.chat import Chat, Hand, chat
+from worker.engines.base import Prompt, Samples
+from worker.engines.chat import Chat, Hand, Shown, chat
+from worker.engines.ear import Ear
 
 log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
@@ -54,22 +56,26 @@ class Renderer:
         self.template = template if _takes_parts(processor, template) else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
+        self.ear = Ear(processor, config)
         # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
         self._mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         self._reserved = _reserved(processor, str(self.template or ""), self.placeholder_ids)
         # The first call may reset padding and truncation, which a tokenizer in use by a thread cannot bear.
         self._tokenizer("x")
 
-    def prompt(self, request: Request, pictures: Sequence[Picture]) -> Prompt:
+    def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
-        inputs = self._raw(request, pictures) if request.raw else self._chat(request, pictures)
+        self.ear.check(request, sounds)
+        media = _media(request, pictures, sounds)
+        inputs = self._raw(request, pictures) if request.raw else self._chat(request, media)
         # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
         inputs.pop("labels", None)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
-        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request))
+        heard = int((ids == self.ear.id).sum()) if sounds else 0
+        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request), heard)
 
     @property
     def syntax(self) -> Known:
@@ -88,7 +94,7 @@ class Renderer:
         if request.raw:
             text = self._typed(request, pictures)
         else:
-            conversation = self._conversation(request, pictures)
+            conversation = self._conversation(request, _media(request, pictures, ()))
             with refusals(request):
                 text = self._apply(request, conversation, tokenize=False)
         # A template may write the first token itself.
@@ -98,8 +104,8 @@ class Renderer:
             raise _empty()
         return ids
 
-    def _chat(self, request: Request, pictures: Sequence[Picture]) -> Any:
-        conversation = self._conversation(request, pictures)
+    def _chat(self, request: Request, media: Sequence[Shown]) -> Any:
+        conversation = self._conversation(request, media)
         with refusals(request):
             return self._apply(request, conversation, tokenize=True, return_dict=True, return_tensors="pt")
 
@@ -115,13 +121,13 @@ class Renderer:
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         return self._mark * len(pictures) + self._reserved.escape(typed)
 
-    def _conversation(self, request: Request, pictures: Sequence[Picture]) -> Chat:
+    def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
         """Raises CallerError where there is no template for it, or it forges a special token."""
         if not self.template:
             raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
         check_calls(request, self.syntax)
         conversation, harmless = (
-            chat(request, pictures, Hand(self._reserved.escape, harmless), self.syntax)
+            chat(request, media, Hand(self._reserved.escape, harmless), self.syntax)
             for harmless in (False, True)
         )
         # A template can join two innocent parts to one special token.
@@ -148,6 +154,12 @@ class Renderer:
         return sum(token in self._reserved.ids for token in ids)
 
 
+def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
+    """All in reading order."""
+    seen, heard = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
+    return [next(seen) if isinstance(part, Image) else next(heard) for part in request.media]
+
+
 def _empty() -> CallerError:
     return CallerError("invalid_request", "The prompt is empty.", param="messages")
 
@@ -172,6 +184,9 @@ def _refusal(request: Request) -> CallerError:
     if any(m.role == "system" and any(isinstance(p, Image) for p in m.parts) for m in request.messages):
         message = "This model takes no pictures in a system message; put them into a user's."
         return CallerError("invalid_request", message, param="messages")
+    if request.sounds:
+        message = "The model's processor cannot use these sounds with these messages."
+        return CallerError("invalid_audio", message, param="messages")
     if request.images:
         message = "The model's processor cannot use these pictures with these messages."
         return CallerError("invalid_image", message, param="messages")

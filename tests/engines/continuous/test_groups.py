@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.engines.continuous.conftest import tiny
 from worker.engines.continuous import attention
@@ -18,6 +19,7 @@ from worker.engines.continuous.head import Head
 from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.loaded import LoadedModel
 
+PATCHED = "worker.engines.continuous.attention.sdpa_attention_forward"
 LENGTHS = (300, 9, 12, 10, 290, 5, 64)
 
 
@@ -44,13 +46,12 @@ def model() -> LoadedModel:
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Rows and columns of each call of transformers' attention."""
     seen: list[tuple[int, int]] = []
-    inner = attention.sdpa_attention_forward
 
     def counted(module: Any, query: Any, key: Any, *rest: Any, **how: Any) -> Any:
         seen.append((key.shape[0], key.shape[2]))
-        return inner(module, query, key, *rest, **how)
+        return sdpa_attention_forward(module, query, key, *rest, **how)
 
-    monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
+    monkeypatch.setattr(PATCHED, counted)
     return seen
 
 
@@ -88,14 +89,13 @@ def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert certify(model).groups
-    inner = attention.sdpa_attention_forward
 
     def wrong(module: Any, query: Any, key: Any, value: Any, *rest: Any, **how: Any) -> Any:
         divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", ())) > 1
-        found, weights = inner(module, query, key, value, *rest, **how)
+        found, weights = sdpa_attention_forward(module, query, key, value, *rest, **how)
         return found * (math.e if divided else 1), weights
 
-    monkeypatch.setattr(attention, "sdpa_attention_forward", wrong)
+    monkeypatch.setattr(PATCHED, wrong)
     certificate = certify(model)
     assert not certificate.groups
     assert certificate.column_bytes > 0

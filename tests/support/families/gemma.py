@@ -32,6 +32,25 @@ def gemma3() -> tuple[Any, Any]:
 
 
 def gemma4() -> tuple[Any, Any]:
+    return _gemma4(chat_template("<|image|>"), None)
+
+
+def gemma4_listening() -> tuple[Any, Any]:
+    """One that hears as well."""
+    template = chat_template("<|image|>").replace(
+        "{% else %}", "{% elif part.type == 'audio' %}<|audio|>{% else %}", 1
+    )
+    ear = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "subsampling_conv_channels": [128, 4],
+        "output_proj_dims": 48,
+    }
+    return _gemma4(template, ear)
+
+
+def _gemma4(template: str, ear: dict[str, Any] | None) -> tuple[Any, Any]:
     """Its last layers share the keys and values of earlier ones, and each layer has embeddings of its own."""
     tokenizer = byte_tokenizer(
         image_token="<|image|>",
@@ -46,7 +65,7 @@ def gemma4() -> tuple[Any, Any]:
         hf.Gemma4ImageProcessorPil(patch_size=4, pooling_kernel_size=2, max_soft_tokens=70),
         tokenizer,
         videos(hf.Gemma4Config),
-        chat_template=chat_template("<|image|>"),
+        chat_template=template,
     )
     config = hf.Gemma4Config(
         text_config=_gemma4_text(tokenizer),
@@ -58,7 +77,7 @@ def gemma4() -> tuple[Any, Any]:
             "pooling_kernel_size": 2,
             "position_embedding_size": 64,
         },
-        audio_config=None,
+        audio_config=ear,
         image_token_id=token_id(tokenizer, "<|image|>"),
         video_token_id=token_id(tokenizer, "<|video|>"),
         audio_token_id=token_id(tokenizer, "<|audio|>"),

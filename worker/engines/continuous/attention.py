@@ -22,7 +22,7 @@ _step = threading.local()
 def divides(network: Any) -> bool:
     """Whether its attention can be divided, and gains by it: a GPU would wait for many small calls."""
     text = network.config.get_text_config()
-    return network.device.type == "cpu" and text._attn_implementation == KIND
+    return bool(network.device.type == "cpu" and text._attn_implementation == KIND)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What a prompt says and shows, token by token, so that two prompts can be compared."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -10,7 +10,7 @@ from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
 from shared.request import Image, Message, Request
-from worker.engines.base import Prompt
+from worker.engines.base import Prompt, Samples
 from worker.engines.continuous.encoded import encoder_inputs
 from worker.engines.continuous.prefixes import Mark
 from worker.engines.continuous.reusable import Reusable
@@ -33,8 +33,8 @@ class Shown:
 class Content:
     """A prompt as this engine takes it; `inputs` are the processor's, for all of it.
 
-    Without `marks` nothing of it is reused. Without `shown` its pictures cannot be told apart, and stand or
-    fall together.
+    Without `marks` nothing of it is reused. Without `shown` its pictures and sounds cannot be told apart, and
+    stand or fall together.
     """
 
     inputs: Any
@@ -63,18 +63,26 @@ class Reader:
         self._known = known
         self._encodes = what.pictures and bool(encoder_inputs(loaded.network))
 
-    def content(self, prompt: Prompt, pictures: Sequence[Picture], scope: str | None) -> Content:
+    def content(
+        self,
+        prompt: Prompt,
+        pictures: Sequence[Picture],
+        scope: str | None,
+        sounds: Sequence[Samples] = (),
+    ) -> Content:
         if scope is None:
             return Content(prompt.inputs)
         if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
             # Or its pictures show in no token.
             return Content(prompt.inputs, scope)
-        digests = [_digest(picture) for picture in pictures]
-        shown = self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
+        digests, renderer = [_digest(picture) for picture in pictures], self._loaded.renderer
+        # Beside sounds pictures stand or fall with them.
+        shown = () if sounds else self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
-        ids, image = prompt.inputs["input_ids"][0].tolist(), self._loaded.renderer.image_id
-        return Content(prompt.inputs, scope, _marks(ids, image, owners), shown)
+        heard = ["+".join(hashlib.sha256(sound).hexdigest() for sound in sounds)] * prompt.audio_tokens
+        named = {renderer.image_id: iter(owners), renderer.ear.id: iter(heard)}
+        return Content(prompt.inputs, scope, _marks(prompt.inputs["input_ids"][0].tolist(), named), shown)
 
     def _shown(
         self, prompt: Prompt, pictures: Sequence[tuple[str, Picture]], scope: str
@@ -108,18 +116,18 @@ class Reader:
         return Shown(digest, prompt.image_tokens, prompt.inputs)
 
 
-def _marks(ids: Sequence[int], image: int | None, owners: Sequence[str]) -> tuple[Mark, ...]:
-    """`owners` are the placeholders' pictures.
+def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:
+    """`owners` are what the placeholders of each token stand for, in reading order.
 
     Placeholders that stand side by side are named after all of their pictures: a model that looks both ways
     in one picture may look from one into the next.
     """
-    marks, owner = list[Mark](), iter(owners)
-    for is_image, run in groupby(ids, lambda id_: id_ == image):
-        if not is_image:
+    marks = list[Mark]()
+    for id_, run in groupby(ids):
+        if id_ not in owners:
             marks += run
             continue
-        shown = [next(owner) for _ in run]
+        shown = [next(owners[id_]) for _ in run]
         name = " ".join(dict.fromkeys(shown))
         marks += [(name, at) for at in range(len(shown))]
     return tuple(marks)

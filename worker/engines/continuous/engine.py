@@ -17,7 +17,7 @@ from shared.errors import ModelFailed
 from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Finish, ModelFacts, Prompt, Row
+from worker.engines.base import Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
@@ -47,7 +47,7 @@ class ContinuousOptions(Frozen):
     """What a models file may say under `options` for this engine."""
 
     stall_steps: float = Field(
-        2, gt=0, description="Steps' time that others may wait for a part of a new prompt."
+        2, gt=0, description="Steps' time that others may wait for new prompts, or 50 ms if more."
     )
     cache_mb: int | None = Field(
         None, ge=1, description="Memory for the cache in MiB; half of what is free by default."
@@ -99,9 +99,15 @@ class ContinuousEngine(LoadedEngine):
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
-        prompt = super().prepare(request, pictures)
-        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope))
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        prompt = super().prepare(request, pictures, scope, sounds)
+        return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds))
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, DeviceBroken, and LogitsError where the model computes nonsense by itself."""

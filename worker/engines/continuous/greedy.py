@@ -27,7 +27,8 @@ def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
     rows, vocabulary = logits.shape
     known = [token for token in suppressed if token < vocabulary]
     at_once = max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
-    return [choice for block in logits.split(at_once) for choice in _greedy(block.to(torch.float32), known)]
+    blocks = (logits[at : at + at_once].to(torch.float32) for at in range(0, rows, at_once))
+    return [choice for block in blocks for choice in _greedy(block, known)]
 
 
 def _greedy(scores: torch.Tensor, known: Sequence[int]) -> Iterable[Choice]:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row
+from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import CANCEL_POLL_S
 from worker.engines.language import Language
@@ -91,7 +92,8 @@ class VllmEngine(Engine):
 
     @property
     def facts(self) -> ModelFacts:
-        return self._language.facts
+        """Sounds are not handed to vLLM."""
+        return replace(self._language.facts, sampling_rate=0)
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +109,13 @@ class VllmEngine(Engine):
     def grammar(self, request: Request) -> Form | None:
         return form(self._language, request)
 
-    def prepare(self, request: Request, pictures: Sequence[Picture], scope: str | None = "") -> Prompt:
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),  # noqa: ARG002
+    ) -> Prompt:
         """As the contract says. What is of no scope is kept under a name that nobody knows."""
         self._language.check(request)
         check(request.parameters)

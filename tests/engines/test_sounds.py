@@ -1,0 +1,165 @@
+"""Sounds behind our engines: what transformers answers alone, whoever is beside them."""
+
+import threading
+from array import array
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+import torch
+from PIL.Image import Image as Picture
+
+from shared.errors import CallerError
+from shared.models import Model
+from shared.request import Image, Message, Parameters, Part, Request, Sound, Text
+from tests.support.families.asking import RED
+from tests.support.families.family import Family, hf
+from tests.support.families.gemma import gemma4, gemma4_listening
+from tests.support.sounds import wave
+from worker.engines.base import Engine, Finish, Row, Samples
+from worker.engines.registry import create
+
+LISTENING = Family("gemma4-listening", gemma4_listening, seed=2)
+LOW, HIGH, LONG = wave(hertz=220.0), wave(hertz=1760.0), wave(2.3, hertz=440.0)
+TOKENS = 10
+Piece: TypeAlias = "str | Samples | Picture"
+QUESTIONS: tuple[tuple[Piece, ...], ...] = (
+    (LOW, "What?"),
+    (HIGH, "What?"),
+    ("First", LONG, "then", LOW, "?"),
+    (RED, "and", HIGH),
+    ("Nothing to hear.",),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return LISTENING.folder(tmp_path_factory.getbasetemp())
+
+
+@cache
+def loaded(folder: Path, name: str) -> Engine:
+    engine = create(
+        Model(id="tiny/ears", source=str(folder), engine=name, rows=1 if name == "sequential" else 4)
+    )
+    engine.load()
+    return engine
+
+
+def request(pieces: Sequence[Piece]) -> Request:
+    parts: list[Part] = [
+        Text(text=p) if isinstance(p, str) else Sound() if isinstance(p, array) else Image() for p in pieces
+    ]
+    message = Message(role="user", parts=tuple(parts))
+    return Request(model="m", messages=(message,), parameters=Parameters(max_new_tokens=TOKENS))
+
+
+def answer(engine: Engine, pieces: Sequence[Piece], scope: str = "mine") -> Finish:
+    asked = request(pieces)
+    pictures = [p for p in pieces if isinstance(p, Picture)]
+    prompt = engine.prepare(asked, pictures, scope, [p for p in pieces if isinstance(p, array)])
+    return engine.generate(Row(prompt, asked.parameters, lambda _: None, threading.Event()))
+
+
+@cache
+def alone(folder: Path, at: int) -> tuple[int, ...]:
+    """As transformers' documentation asks."""
+    processor, network = _plain(folder)
+    content = [_documented(piece) for piece in QUESTIONS[at]]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    config = network.config
+    placeholders = [config.image_token_id, config.video_token_id, config.audio_token_id]
+    with torch.inference_mode():
+        ids = network.generate(
+            **inputs.to(network.dtype), max_new_tokens=TOKENS, do_sample=False, suppress_tokens=placeholders
+        )
+    return tuple(ids[0, inputs["input_ids"].shape[1] :].tolist())
+
+
+@cache
+def _plain(folder: Path) -> tuple[Any, Any]:
+    return (
+        hf.AutoProcessor.from_pretrained(folder),
+        hf.AutoModelForImageTextToText.from_pretrained(folder).eval(),
+    )
+
+
+def _documented(piece: Piece) -> dict[str, Any]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    if isinstance(piece, Picture):
+        return {"type": "image", "image": piece}
+    return {"type": "audio", "audio": np.frombuffer(piece, dtype=np.float32)}
+
+
+@pytest.mark.parametrize("name", ["sequential", "continuous"])
+@pytest.mark.parametrize("at", range(len(QUESTIONS)))
+def test_a_sound_is_answered_as_transformers_alone_answers_it(folder: Path, name: str, at: int) -> None:
+    assert answer(loaded(folder, name), QUESTIONS[at]).ids == alone(folder, at)
+
+
+def test_sounds_in_a_crowd_are_answered_as_alone(folder: Path) -> None:
+    engine = loaded(folder, "continuous")
+    crowd = list(range(len(QUESTIONS))) * 3
+    with ThreadPoolExecutor(len(crowd)) as pool:
+        found = list(pool.map(lambda at: answer(engine, QUESTIONS[at]).ids, crowd))
+    assert found == [alone(folder, at) for at in crowd]
+
+
+def test_another_sound_is_another_answer_and_what_was_kept_of_one_serves_no_other(folder: Path) -> None:
+    engine = loaded(folder, "continuous")
+    first, second, again = (answer(engine, (sound, "And this?"), "new") for sound in (LOW, HIGH, LOW))
+    assert first.ids == again.ids != second.ids
+    assert second.cached_tokens == 0
+    assert again.cached_tokens > 25
+
+
+def test_a_later_question_about_a_sound_goes_on_behind_it_and_is_answered_as_ever(folder: Path) -> None:
+    kept, alone = loaded(folder, "continuous"), loaded(folder, "sequential")
+    asked = [("Now", sound, end) for sound in (LONG, LOW) for end in ("what?", "who then?", "what?")]
+    found = [answer(kept, pieces, "later") for pieces in asked]
+    assert [finish.ids for finish in found] == [answer(alone, pieces).ids for pieces in asked]
+    assert [finish.cached_tokens > 0 for finish in found] == [False, True, True] * 2
+
+
+def test_the_tokens_of_a_sound_are_counted(folder: Path) -> None:
+    engine = loaded(folder, "continuous")
+    counts = [engine.prepare(request((s, "?")), [], "", [s]).audio_tokens for s in (LOW, LONG)]
+    assert counts == [25, 58]
+
+
+def test_only_a_model_with_an_ear_says_that_it_listens(folder: Path, tmp_path: Path) -> None:
+    assert loaded(folder, "sequential").facts.sampling_rate == 16_000
+    deaf = create(
+        Model(id="tiny/deaf", source=str(Family("gemma4-deaf", gemma4).save(tmp_path)), engine="sequential")
+    )
+    deaf.load()
+    assert deaf.facts.sampling_rate == 0
+
+
+def test_what_is_longer_than_the_model_listens_is_refused_and_not_cut_off(folder: Path) -> None:
+    long = wave(30.5, hertz=10.0)
+    with pytest.raises(CallerError, match="listens for 30 s") as refused:
+        loaded(folder, "sequential").prepare(request((long, "?")), [], "", [long])
+    assert (refused.value.code, refused.value.param) == ("invalid_audio", "sounds[0]")
+
+
+def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:
+    renderer = loaded(folder, "sequential")._loaded.renderer  # type: ignore[attr-defined]
+    template, renderer.template = renderer.template, "{% for m in messages %}Hi{% endfor %}"
+    try:
+        with pytest.raises(CallerError, match="cannot use these sounds") as refused:
+            renderer.prompt(request((LOW, "?")), [], [LOW])
+    finally:
+        renderer.template = template
+    assert refused.value.code == "invalid_audio"

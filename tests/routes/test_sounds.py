@@ -1,0 +1,172 @@
+"""Sounds through the doors: in every spelling, once in the store, and only where the model listens."""
+
+import base64
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+
+from shared.request import Request
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.listening import listening
+from tests.support.sounds import sound
+
+TINY = "sightline/tiny"
+WAV, MP3 = sound(), sound("MP3")
+
+
+def inline(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def audio(data: bytes = WAV, **more: Any) -> dict[str, Any]:
+    return {"type": "input_audio", "input_audio": {"data": inline(data), "format": "wav", **more}}
+
+
+def turns(*parts: dict[str, Any]) -> dict[str, Any]:
+    content = [{"type": "text", "text": "What is said?"}, *parts]
+    return {"model": TINY, "messages": [{"role": "user", "content": content}]}
+
+
+async def asked(stage: Stage, body: dict[str, Any], path: str = "/v1/jobs") -> Any:
+    async with client_of(stage.app) as client:
+        return await client.post(path, json=body)
+
+
+def problem(refused: Any) -> tuple[int, str, str]:
+    told = refused.json().get("error", refused.json())
+    return refused.status_code, told["code"], told["param"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        audio(),
+        audio(format="mp3"),
+        audio(format=None),
+        {"type": "audio", "audio": f"data:audio/wav;base64,{inline(WAV)}"},
+        {"type": "audio", "url": f"data:audio/x-wav;base64,{inline(WAV)}"},
+        {"type": "audio", "audio": inline(WAV)},
+    ],
+)
+async def test_a_sound_in_every_spelling_is_the_same_question(stage: Stage, part: dict[str, Any]) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    first = await asked(stage, turns(audio()))
+    claim = stage.hand.take()
+    stage.hand.succeed(claim, "Hello.")
+    again = await asked(stage, turns(part))
+    assert (first.headers["x-cache"], again.headers["x-cache"]) == ("MISS", "HIT")
+    [kept] = Request.model_validate_json(claim.request).sounds
+    assert kept.digest is not None
+
+
+async def test_another_sound_is_another_question(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    await asked(stage, turns(audio()))
+    stage.hand.succeed(stage.hand.take(), "Hello.")
+    again = await asked(stage, turns(audio(MP3)))
+    assert again.headers["x-cache"] == "MISS"
+
+
+async def test_openais_client_sends_a_sound(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    await asked(stage, turns(audio(MP3)))
+    stage.hand.succeed(stage.hand.take(), "Hello.")
+    messages: Any = turns(audio(MP3, format="mp3"))["messages"]
+    async with listening(stage.app) as url, AsyncOpenAI(base_url=f"{url}/v1", api_key="any") as client:
+        answer = await client.chat.completions.create(model=TINY, messages=messages)
+    assert answer.choices[0].message.content == "Hello."
+
+
+async def test_a_sound_alone_needs_no_words(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    await asked(stage, {"model": TINY, "messages": [{"role": "user", "content": [audio()]}]})
+    request = Request.model_validate_json(stage.hand.take().request)
+    assert [part.type for part in request.messages[0].parts] == ["audio"]
+
+
+async def test_a_sound_of_a_url_is_fetched_before_its_job_waits_for_the_model(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    answer = await asked(stage, turns({"type": "audio", "url": "https://example.org/a.mp3"}))
+    assert (answer.status_code, answer.json()["waiting_reason"]) == (202, "fetching_inputs")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/chat/completions"])
+async def test_a_model_that_does_not_listen_says_so_before_any_worker_is_asked(
+    stage: Stage, path: str
+) -> None:
+    stage.hand.beat(sampling_rate="0")
+    refused = await asked(stage, turns(audio()), path)
+    assert problem(refused)[:2] == (400, "unsupported_parameter")
+    assert f"{TINY} takes no audio" in refused.text
+    assert problem(refused)[2].startswith("messages[0].content[1].input_audio")
+    assert stage.hand.idle()
+
+
+async def test_a_model_whose_folder_has_no_ear_needs_no_worker_to_say_so(stage: Stage) -> None:
+    body = {"model": "org/bare", "messages": [{"role": "user", "content": [audio()]}]}
+    refused = await asked(stage, body)
+    assert refused.status_code == 400
+    assert refused.json()["code"] in ("unsupported_parameter", "no_chat_template")
+
+
+@pytest.mark.parametrize(
+    ("part", "code", "at"),
+    [
+        (audio(b"no sound"), "invalid_audio", "input_audio.data"),
+        (
+            {"type": "input_audio", "input_audio": {"data": "!", "format": "wav"}},
+            "invalid_audio",
+            "input_audio.data",
+        ),
+        (audio(format="ogg"), "invalid_request", "input_audio.format"),
+        ({"type": "input_audio"}, "invalid_request", "input_audio"),
+        ({"type": "audio", "audio": "/etc/passwd"}, "invalid_audio", "audio"),
+        ({"type": "audio", "url": "file:///etc/passwd"}, "invalid_audio", "url"),
+        ({"type": "audio", "url": "http://127.0.0.1/a.wav"}, "invalid_audio", "url"),
+        ({"type": "audio", "audio": "data:image/png;base64,AAAA"}, "invalid_audio", "audio"),
+        ({"type": "audio", "audio": inline(WAV), "text": "x"}, "unknown_field", "text"),
+        ({"type": "image", "image": inline(WAV)}, "invalid_image", "image"),
+        (audio(sound(seconds=31.0)), "invalid_audio", "input_audio.data"),
+    ],
+)
+async def test_what_is_no_sound_is_refused_where_it_stands(
+    stage: Stage, part: dict[str, Any], code: str, at: str
+) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    refused = await asked(stage, turns(part))
+    assert problem(refused) == (400, code, f"messages[0].content[1].{at}")
+
+
+async def test_too_many_sounds_are_refused_by_the_first_that_is(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    refused = await asked(stage, turns(*[audio()] * 5))
+    assert problem(refused) == (400, "invalid_audio", "messages[0].content[5].input_audio.data")
+
+
+async def test_a_response_hears_and_lists_what_it_heard(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    said = [{"role": "user", "content": [{"type": "input_text", "text": "What?"}, audio()]}]
+    body = {"model": TINY, "input": said, "background": True}
+    async with client_of(stage.app) as client:
+        made = await client.post("/v1/responses", json=body)
+        listed = await client.get(f"/v1/responses/{made.json()['id']}/input_items")
+    [item] = listed.json()["data"]
+    assert [part["type"] for part in item["content"]] == ["input_text", "input_audio"]
+
+
+async def test_a_retry_hears_the_same_sound(stage: Stage) -> None:
+    stage.hand.beat(sampling_rate="16000")
+    made = await asked(stage, turns(audio()))
+    claim = stage.hand.take()
+    stage.hand.fail(claim, "invalid_audio", "It could not be decoded.", "sounds[0]")
+    async with client_of(stage.app) as client:
+        failed = await client.get(f"/v1/jobs/{made.json()['id']}")
+        again = await client.post(f"/v1/jobs/{made.json()['id']}/retry")
+    assert failed.json()["error"]["param"] == "messages[0].content[1].input_audio.data"
+    assert again.status_code == 202
+    assert (
+        Request.model_validate_json(stage.hand.take().request).sounds
+        == Request.model_validate_json(claim.request).sounds
+    )

@@ -1,0 +1,158 @@
+"""Decoding in child processes that can be ended.
+
+Neither bytes nor what headers promise bound the time a decoder takes, and a thread cannot be stopped. So each
+file is decoded in a process of its own, killed at its time limit and replaced: a hostile file costs one
+restart, never the worker with its model.
+"""
+
+import queue
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import InternalError
+
+READY = b"R"
+"""What a child says when it can be asked."""
+CHILDREN = 4
+START_LIMIT_S = 60.0
+# Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
+CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+
+
+class UndecodableError(Exception):
+    """The child could not decode it, took too long or died of it."""
+
+
+@dataclass(frozen=True)
+class Craft:
+    """A module that decodes in a process of its own, the arguments it is started with, and its time limit."""
+
+    module: str
+    arguments: tuple[float, ...]
+    limit_s: float
+
+
+class Child:
+    """One decoding process, used by one thread at a time. Raises InternalError where it cannot start."""
+
+    def __init__(self, craft: Craft) -> None:
+        self._limit_s = craft.limit_s
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            # No environment of ours: no secret is in reach of a decoder that a stranger may subvert.
+            # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
+            self._process = subprocess.Popen(  # noqa: S603 - our own module, no caller's text
+                [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd=Path(__file__).parents[1],
+                env=CHILD_ENV,
+                start_new_session=True,
+            )
+        self._await_ready()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def decode(
+        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
+    ) -> tuple[tuple[int, ...], bytearray]:
+        """What it replies to a head and a file: the reply's numbers, and `size` of these bytes.
+
+        Within the time limit. Raises UndecodableError; the child may be dead then.
+        """
+        self._end = time.monotonic() + self._limit_s
+        try:
+            self._channel.settimeout(self._limit_s)
+            self._channel.sendall(head)
+            self._channel.sendall(data)
+            numbers = reply.unpack(self._receive(reply.size))
+            decoded = self._receive(size(*numbers))
+        except TimeoutError:
+            self.kill()
+            raise UndecodableError(f"it took longer than {self._limit_s:g} s") from None
+        except OSError:
+            self.kill()
+            raise UndecodableError("its decoder died of it") from None
+        if not decoded:
+            raise UndecodableError("the file is damaged")
+        return numbers, decoded
+
+    def kill(self) -> None:
+        """End the process and reap it; harmless when repeated."""
+        self._process.kill()
+        self._process.wait()
+        self._channel.close()
+
+    def _await_ready(self) -> None:
+        self._channel.settimeout(START_LIMIT_S)
+        try:
+            ready = self._channel.recv(1)
+        except OSError:
+            ready = b""
+        if ready != READY:
+            self.kill()
+            raise InternalError("The decoder did not start.")
+
+    def _receive(self, length: int) -> bytearray:
+        """Exactly `length` bytes. Raises TimeoutError at the file's limit, OSError without child."""
+        received = bytearray(length)
+        rest = memoryview(received)
+        while rest:
+            left = self._end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._channel.settimeout(left)
+            count = self._channel.recv_into(rest)
+            if not count:
+                raise ConnectionResetError
+            rest = rest[count:]
+        return received
+
+
+class Children:
+    """Those of one craft, for the threads of one process: four at once, more wait their turn.
+
+    They start when first needed and stay. `close` waits for files in flight; without it they end by
+    themselves when this process does.
+    """
+
+    def __init__(self, craft: Craft) -> None:
+        self._craft = craft
+        # Last in, first out: light load keeps to one warm child. None is a place whose child is not running.
+        self._places: queue.LifoQueue[Child | None] = queue.LifoQueue()
+        self._closed = threading.Event()
+        for _ in range(CHILDREN):
+            self._places.put(None)
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Child]:
+        """One of them for the block. Raises InternalError where none starts, or all were closed."""
+        child = self._places.get()
+        try:
+            if self._closed.is_set():
+                raise InternalError("The decoder is closed.")
+            if child and not child.alive:
+                child.kill()
+                child = None
+            child = child or Child(self._craft)
+            yield child
+        finally:
+            self._places.put(child if child and child.alive else None)
+
+    def close(self) -> None:
+        """End the children; nothing can be decoded afterwards."""
+        self._closed.set()
+        for child in [self._places.get() for _ in range(CHILDREN)]:
+            if child:
+                child.kill()
+            self._places.put(None)

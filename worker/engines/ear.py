@@ -1,0 +1,37 @@
+"""Whether a model listens, at what rate and for how long."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.errors import CallerError
+from shared.request import Request
+from shared.sounds import invalid
+from worker.engines.base import Samples
+
+# What decoders put before and behind an MP3; a processor that takes less cuts it off.
+SLACK_S = 0.2
+
+
+class Ear:
+    """As its config and its processor say. `rate` is in Hz, 0 where the model does not listen.
+
+    `id` is the token that stands for a piece of sound.
+    """
+
+    def __init__(self, processor: Any, config: Any) -> None:
+        extractor = getattr(processor, "feature_extractor", None)
+        listens = extractor is not None and getattr(config, "audio_config", None) is not None
+        self.rate = int(getattr(extractor, "sampling_rate", 0)) if listens else 0
+        self.id = getattr(config, "audio_token_id", None) or getattr(processor, "audio_token_id", None)
+        most = getattr(processor, "audio_seq_length", None)
+        # What is longer its processor cuts off without a word.
+        self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
+
+    def check(self, request: Request, sounds: Sequence[Samples]) -> None:
+        """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
+        if sounds and request.raw:
+            message = "This model has no chat template, and hears sounds in chats only."
+            raise CallerError("unsupported_parameter", message, param="messages")
+        for place, sound in enumerate(sounds):
+            if self._most_s and len(sound) > (self._most_s + SLACK_S) * self.rate:
+                raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
