@@ -1,7 +1,6 @@
 """`sightline keys`: the API keys of those who call, over the admin routes."""
 
 import argparse
-import sys
 import time
 from typing import Any
 
@@ -9,7 +8,7 @@ import httpx
 
 from shared.apikey import SCOPES
 from sightline.exits import Exit
-from sightline.printing import columns, moment, plain, show_json
+from sightline.printing import columns, moment, plain, show_json, show_secret
 from sightline.remote import add_actions, set_action
 from sightline.service import fetched, segment
 
@@ -93,13 +92,7 @@ def _rotate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
 
 
 def _shown_once(key: dict[str, Any], arguments: argparse.Namespace) -> Exit:
-    """The secret alone on standard output, for scripts."""
-    if arguments.json:
-        show_json(key)
-        return Exit.OK
-    said = f"sightline: {key['id']} of caller {key['caller']}; its secret is shown this once:"
-    print(plain(said), file=sys.stderr, flush=True)
-    print(plain(key["secret"]))
+    show_secret(key, f"caller {key['caller']}", as_json=arguments.json)
     return Exit.OK
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,16 @@ def plain(text: str) -> str:
 def show_json(value: Any) -> None:
     """One value, one line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def show_secret(named: dict[str, Any], whose: str, *, as_json: bool) -> None:
+    """What is shown this once. The secret alone on standard output, for scripts."""
+    if as_json:
+        show_json(named)
+        return
+    said = f"sightline: {named['id']} of {whose}; its secret is shown this once:"
+    print(plain(said), file=sys.stderr, flush=True)
+    print(plain(named["secret"]))
 
 
 def show_piece(piece: str) -> None:

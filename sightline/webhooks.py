@@ -1,13 +1,12 @@
 """`sightline webhooks`: who is told of what ends, over HTTP."""
 
 import argparse
-import sys
 from typing import Any
 
 import httpx
 
 from sightline.exits import Exit
-from sightline.printing import columns, moment, plain, show_json
+from sightline.printing import columns, moment, plain, show_json, show_secret
 from sightline.remote import add_actions, set_action
 from sightline.service import fetched, segment
 
@@ -92,13 +91,7 @@ def _rotate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
 
 
 def _shown_once(hook: dict[str, Any], arguments: argparse.Namespace) -> Exit:
-    """The secret alone on standard output, for scripts."""
-    if arguments.json:
-        show_json(hook)
-        return Exit.OK
-    said = f"sightline: {hook['id']} of {hook['url']}; its secret is shown this once:"
-    print(plain(said), file=sys.stderr, flush=True)
-    print(plain(hook["secret"]))
+    show_secret(hook, hook["url"], as_json=arguments.json)
     return Exit.OK
 
 
