@@ -8,12 +8,9 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from api import problems
+from api.access.gate import Gate
 from api.context import ProcessContext
-from api.cors import Cors
-from api.edge import Edge
-from api.gate import Gate
-from api.openapi import install_schema
+from api.description.openapi import install_schema
 from api.routes import (
     admin,
     batches,
@@ -30,6 +27,9 @@ from api.routes import (
     responses,
     webhooks,
 )
+from api.wire import problems
+from api.wire.cors import Cors
+from api.wire.edge import Edge
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
 from shared.settings import settings as process_settings

@@ -5,15 +5,15 @@ from typing import Protocol, cast
 
 from fastapi import Request
 
+from api.access.deeds import Deeds
+from api.access.keyring import Keyring
+from api.admission.submission import Submission
+from api.answers.leaving import Leaving
+from api.answers.waiting import Waiting
 from api.batches.counter import Batches
-from api.deeds import Deeds
 from api.endpoints import Endpoints
 from api.files import Files
 from api.jobs import Jobs
-from api.keyring import Keyring
-from api.leaving import Leaving
-from api.submission import Submission
-from api.waiting import Waiting
 from shared.models import Models
 from shared.settings import Settings
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from api.registration import checked_host
+from api.admission.registration import checked_host
 from shared import ids
 from shared.endpoint import Change, Endpoint, Tried, new_secret
 from shared.errors import CallerError

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from api.callers import Caller
+from api.access.callers import Caller
 from api.dialects.openai_files import from_fields, to_name
-from api.luggage import Luggage
-from api.multipart import FILE, Form
 from api.storing import Storing
+from api.wire.luggage import Luggage
+from api.wire.multipart import FILE, Form
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, Staged
 from shared.errors import CallerError

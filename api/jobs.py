@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from api.deeds import Deeds
-from api.readiness import ModelState, model_state
+from api.access.deeds import Deeds
+from api.answers.readiness import ModelState, model_state
 from api.storing import Storing
 from shared.blobs import BlobMissingError, Blobs
 from shared.deed import Operator

@@ -2,18 +2,18 @@
 
 import logging
 
+from api.access.deeds import Deeds
+from api.access.keyring import Keyring
+from api.admission.submission import Submission
+from api.answers.leaving import Leaving
+from api.answers.waiting import Waiting
 from api.batches.bench import Bench
 from api.batches.counter import Batches
 from api.context import ProcessContext
-from api.deeds import Deeds
 from api.endpoints import Endpoints
 from api.files import Files
 from api.jobs import Jobs
-from api.keyring import Keyring
-from api.leaving import Leaving
 from api.storing import Storing
-from api.submission import Submission
-from api.waiting import Waiting
 from shared.blobs import Blobs
 from shared.models import load_models
 from shared.settings import Settings

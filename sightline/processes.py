@@ -22,7 +22,7 @@ COURIER_THREADS = 16
 # Beyond a model's rows, so that the next pictures are prepared while every row is busy.
 SPARE_THREADS = 2
 # Of one API process: how long and how slow a request's head may be, its connections, and no protocol besides.
-LIMITS = ("--http", "api.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none")
+LIMITS = ("--http", "api.wire.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none")
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
+from api.admission.submission import Submission
 from api.storing import Storing
-from api.submission import Submission
 from shared.batch import Turn
 from shared.blobs import Blobs
 from shared.settings import Settings

@@ -1,8 +1,8 @@
 """The batches of one caller: made, listed, read, cancelled; another's do not exist for them."""
 
+from api.access.callers import Caller
 from api.batches.bench import Bench
 from api.batches.rounds import Rounds
-from api.callers import Caller
 from api.dialects.openai_batches import Asked
 from api.files import life_of
 from shared import ids

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from api.admission.submission import LinePassedError, Terms
 from api.batches.bench import Held
 from api.batches.doors import DOORS, Question
 from api.batches.lines import Line, double, entry_of, lines
-from api.submission import LinePassedError, Terms
 from shared.batch import Place
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.result import JobError

@@ -20,7 +20,7 @@ from api.dialects.openai_responses import ResponseBody
 from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
 from api.dialects.tools import CHOICES, OLDER, ChoiceBody, FlatChoice, FlatTool, ToolBody
-from api.strict_json import Wire
+from api.wire.strict_json import Wire
 from shared.calls.called import NAME
 from shared.request import MAX_BIASES, MOST_FUNCTIONS, Parameters
 

@@ -10,7 +10,7 @@ from api.dialects.deeds import to_deeds
 from api.dialects.hf import from_hf
 from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
-from api.sse import DONE, block
+from api.wire.sse import DONE, block
 from shared.deed import Deed, Operator
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import Attempt, Estimate, Event, JobView

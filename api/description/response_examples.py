@@ -10,7 +10,7 @@ from api.dialects.openai_responses import from_response
 from api.dialects.response_events import Story
 from api.dialects.response_items import numbered, to_item_list
 from api.dialects.response_object import Kept, response_id, to_deleted, to_response
-from api.sse import block
+from api.wire.sse import block
 from shared.request import Image
 
 _CONTENT = [{"type": "input_text", "text": QUESTION}, {"type": "input_image", "image_url": PICTURE}]

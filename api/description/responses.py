@@ -10,7 +10,7 @@ from api.description.examples import ANSWERS, ERRORS
 from api.description.response_examples import RESPONSES
 from api.description.webhook_examples import WEBHOOKS
 from api.dialects import hf_answers, native, openai_errors
-from api.sse import DONE
+from api.wire.sse import DONE
 from shared.errors import CODES
 
 REF = "#/components/schemas/"

@@ -5,7 +5,7 @@ import json
 from typing import Any, NamedTuple
 
 from api.dialects.refusals import invalid
-from api.strict_json import Wire, parse, read
+from api.wire.strict_json import Wire, parse, read
 from shared.calls.called import NAME, Called
 from shared.calls.reader import Reader, Said
 from shared.calls.syntax import Syntax

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
 from api.dialects.refusals import invalid
-from api.strict_json import Wire, parse, read, render
+from api.wire.strict_json import Wire, parse, read, render
 from shared.errors import CallerError
 from shared.request import Format
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from api.dialects.refusals import invalid, unsupported
-from api.strict_json import render
+from api.wire.strict_json import render
 
 MAX_PROPERTIES = 1000
 MAX_NAME = 256

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from api.dialects.refusals import invalid
 from api.dialects.times import Moment, to_ms
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.apikey import CALLER, SCOPES, ApiKey, Scope
 
 MOST = 1_000_000

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from api.dialects.calls import check_id, to_calls
 from api.dialects.media import image, sound
 from api.dialects.refusals import invalid, unknown, unsupported
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.errors import CallerError
 from shared.request import Image, Message, Part, Role, Sound, Text
 

@@ -18,7 +18,7 @@ from api.dialects.sampling import Count, TokenSampling, to_parameters
 from api.dialects.times import Moment, to_times
 from api.dialects.tools import to_tools
 from api.dialects.webhook import JobWebhook, to_hook, to_webhook
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
 from shared.logprobs import Logprobs, logprobs_of

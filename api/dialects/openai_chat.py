@@ -16,7 +16,7 @@ from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.dialects.tools import refuse_functions, to_tools
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.calls.called import Called
 from shared.job import JobView
 from shared.logprobs import Logprobs

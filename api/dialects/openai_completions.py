@@ -8,7 +8,7 @@ from api.dialects.formats import Grammar
 from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
-from api.strict_json import read
+from api.wire.strict_json import read
 from shared.errors import CallerError
 from shared.job import JobView
 from shared.logprobs import Logprobs

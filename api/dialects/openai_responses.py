@@ -18,7 +18,7 @@ from api.dialects.response_items import from_input
 from api.dialects.response_object import Outline
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
 from api.dialects.tools import to_tools
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.job import Priority
 from shared.request import Message, Request, Text
 

@@ -10,7 +10,7 @@ from api.dialects.calls import check_id, to_call, to_turn_call, told
 from api.dialects.messages import asked, to_part
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.response_object import Kept, Outline, message_id
-from api.strict_json import Wire, read
+from api.wire.strict_json import Wire, read
 from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
 

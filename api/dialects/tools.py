@@ -10,7 +10,7 @@ from typing import Any
 
 from api.dialects.formats import to_schema
 from api.dialects.refusals import invalid, unsupported
-from api.strict_json import Wire, read, render
+from api.wire.strict_json import Wire, read, render
 from shared.calls.called import NAME
 from shared.errors import CallerError
 from shared.request import MOST_FUNCTIONS, Function, Tools

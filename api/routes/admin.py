@@ -5,15 +5,15 @@ import re
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
+from api.access.deeds import operator_of
+from api.admission.preferences import integer
 from api.context import context_of
-from api.deeds import operator_of
 from api.description.answers import CHANGED, DEED_LIST
+from api.description.openapi import describe
 from api.description.parameters import DEED_PAGE
 from api.description.responses import refusals
 from api.dialects.deeds import to_deeds
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer
+from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 
 PAGE_LIMIT = 100

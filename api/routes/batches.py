@@ -5,20 +5,20 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
+from api.access.callers import caller_of
+from api.admission.preferences import integer
 from api.batches.doors import DOORS
-from api.body import read_body
-from api.callers import caller_of
 from api.context import context_of
 from api.description.answers import BATCH, BATCH_LIST
 from api.description.batch_examples import BATCH as EXAMPLE
+from api.description.openapi import describe
 from api.description.parameters import BATCH_PAGE
 from api.description.responses import refusals
 from api.dialects.openai_batches import BatchBody, from_batch, to_batch
 from api.dialects.openai_files import to_page
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer
+from api.wire import strict_json
+from api.wire.body import read_body
+from api.wire.plain_route import PlainRoute
 
 PAGE_LIMIT = 100
 

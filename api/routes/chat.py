@@ -2,15 +2,15 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.completions import CHAT, TEXT, complete
+from api.answers.completions import CHAT, TEXT, complete
 from api.description import examples
 from api.description.answers import CHAT_ANSWER, TEXT_ANSWER
+from api.description.openapi import describe
 from api.description.parameters import SYNCHRONOUS
 from api.description.responses import refusals
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
-from api.openapi import describe
-from api.plain_route import PlainRoute
+from api.wire.plain_route import PlainRoute
 
 router = APIRouter(
     route_class=PlainRoute,

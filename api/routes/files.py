@@ -7,18 +7,18 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
-from api.body import too_slow
-from api.callers import caller_of
+from api.access.callers import caller_of
+from api.admission.preferences import integer
 from api.context import context_of
 from api.description.answers import FILE, FILE_CONTENT, FILE_GONE, FILE_LIST
 from api.description.bodies import UPLOAD
+from api.description.openapi import describe
 from api.description.parameters import FILE_PAGE
 from api.description.responses import refusals
 from api.dialects.openai_files import from_purpose, to_deleted, to_file, to_page
-from api.multipart import Form, receive
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer
+from api.wire.body import too_slow
+from api.wire.multipart import Form, receive
+from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 

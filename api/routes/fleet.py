@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from api.context import context_of
 from api.description.answers import FLEET
 from api.description.responses import refusals
-from api.plain_route import PlainRoute
+from api.wire.plain_route import PlainRoute
 from shared.fleet import Fleet
 from shared.models import Model
 

@@ -8,8 +8,8 @@ from pydantic_core import to_json
 from api.context import ProcessContext, context_of
 from api.description.answers import HEALTH, NOT_READY, READY
 from api.description.responses import refusals
-from api.plain_route import PlainRoute
-from api.problems import retry_after
+from api.wire.plain_route import PlainRoute
+from api.wire.problems import retry_after
 from shared.errors import Unavailable
 
 router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))

@@ -8,26 +8,26 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.answering import answer, forget_behind, may_leave, result_of, submit
-from api.body import read_body, translated
-from api.completions import CHAT, TEXT, complete
+from api.admission.preferences import preferences, waits_for_model
+from api.admission.preferences import terms as terms_of
+from api.admission.submission import Terms
+from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
+from api.answers.completions import CHAT, TEXT, complete
+from api.answers.following import follow_answer
 from api.context import ProcessContext, context_of
 from api.description import examples
 from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANSWER
+from api.description.openapi import describe
 from api.description.parameters import PREFER, SYNCHRONOUS
 from api.description.responses import Responses, refusals
 from api.dialects.hf import HfBody, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
-from api.following import follow_answer
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import preferences, waits_for_model
-from api.preferences import terms as terms_of
 from api.routes.jobs import accepted
-from api.sse import EventStream, block, comment
-from api.submission import Terms
+from api.wire.body import read_body, translated
+from api.wire.plain_route import PlainRoute
+from api.wire.sse import EventStream, block, comment
 from shared.job import JobView
 
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)

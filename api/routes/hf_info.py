@@ -6,11 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
+from api.answers.readiness import ModelState, not_ready
 from api.context import context_of
 from api.description.answers import MODEL_HEALTH, MODEL_INFO, MODEL_STATUS
 from api.description.responses import refusals
-from api.plain_route import PlainRoute
-from api.readiness import ModelState, not_ready
+from api.wire.plain_route import PlainRoute
 from shared.models import Model
 
 REFUSALS = refusals("HuggingFaceError", 404, 503)

@@ -10,23 +10,23 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
-from api.answering import attend, forget_behind, note, note_times, submit
-from api.body import read_body, translated
-from api.callers import caller_of
+from api.access.callers import caller_of
+from api.admission.preferences import integer, preferences
+from api.admission.preferences import terms as terms_of
+from api.answers.answering import attend, forget_behind, note, note_times, submit
+from api.answers.following import follow
 from api.context import ProcessContext, context_of
 from api.description import examples
 from api.description.answers import ACCEPTED, JOB, JOB_ENDED, JOB_EVENTS, JOB_GONE, JOB_LIST, REPLAYED
+from api.description.openapi import describe
 from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
 from api.dialects import native
-from api.following import follow
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer, preferences
-from api.preferences import terms as terms_of
-from api.problems import retry_after
-from api.sse import EventStream, block, comment
+from api.wire import strict_json
+from api.wire.body import read_body, translated
+from api.wire.plain_route import PlainRoute
+from api.wire.problems import retry_after
+from api.wire.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import ENDED, JobView
 from shared.request import Request as Question

@@ -6,16 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
-from api.body import read_body
+from api.access.deeds import operator_of
 from api.context import context_of
-from api.deeds import operator_of
 from api.description import examples
 from api.description.answers import KEY, KEY_LIST, NEW_KEY
+from api.description.openapi import describe
 from api.description.responses import refusals
 from api.dialects.keys import KeyBody, RotationBody, from_key, from_rotation, to_key
-from api.openapi import describe
-from api.plain_route import PlainRoute
+from api.wire import strict_json
+from api.wire.body import read_body
+from api.wire.plain_route import PlainRoute
 from shared import ids
 
 REFUSALS = refusals("OpenAIError", 503)

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from api.context import context_of
 from api.description.answers import MODEL, MODEL_LIST
 from api.description.responses import refusals
-from api.plain_route import PlainRoute
+from api.wire.plain_route import PlainRoute
 from shared.models import Model
 
 router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("OpenAIError"))

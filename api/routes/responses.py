@@ -6,20 +6,20 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.answering import note
-from api.callers import caller_of
+from api.access.callers import caller_of
+from api.admission.preferences import integer
+from api.answers.answering import note
+from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
 from api.context import context_of
 from api.description.answers import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED
+from api.description.openapi import describe
 from api.description.parameters import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS
 from api.description.response_examples import RESPONSE as EXAMPLE
 from api.description.responses import refusals
 from api.dialects.openai_responses import INCLUDABLE, PICTURES, ResponseBody
 from api.dialects.response_items import Item, numbered, page, to_item_list
 from api.dialects.response_object import Kept, job_of, to_deleted
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer
-from api.responses import NOTHING_SEEN, found, replay, respond, written
+from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 from shared.request import Image
 

@@ -5,9 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
-from api.body import read_body
-from api.callers import caller_of
+from api.access.callers import caller_of
+from api.admission.preferences import integer
 from api.context import context_of
 from api.description import webhook_examples as examples
 from api.description.answers import (
@@ -20,6 +19,7 @@ from api.description.answers import (
     TRY_LIST,
 )
 from api.description.examples import ROTATION
+from api.description.openapi import describe
 from api.description.parameters import LOG
 from api.description.responses import refusals
 from api.dialects.endpoints import (
@@ -34,9 +34,9 @@ from api.dialects.endpoints import (
     to_try,
 )
 from api.dialects.keys import RotationBody, from_rotation
-from api.openapi import describe
-from api.plain_route import PlainRoute
-from api.preferences import integer
+from api.wire import strict_json
+from api.wire.body import read_body
+from api.wire.plain_route import PlainRoute
 from shared import ids
 
 PAGE_LIMIT = 100

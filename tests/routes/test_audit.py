@@ -59,7 +59,7 @@ async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptur
         await client.post(f"/v1/admin/models/{MODEL}/pause")
         (act,) = (await client.get(PATH)).json()["data"]
     assert act["key"] == {"id": "local", "name": "local"}
-    (line,) = [record for record in caplog.records if record.name == "api.deeds"]
+    (line,) = [record for record in caplog.records if record.name == "api.access.deeds"]
     assert line.levelno == logging.INFO, "said whatever the level of the others"
     told = json.loads(line.getMessage().partition(" ")[2])
     assert (told["action"], told["subject"], told["address"]) == ("model.pause", MODEL, "127.0.0.1")

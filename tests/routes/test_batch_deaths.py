@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from api.admission.submission import Submission
 from api.batches.bench import Bench, Held, LostError
 from api.batches.work import Work
 from api.files import Files
 from api.storing import Storing
-from api.submission import Submission
 from shared import ids
 from shared.batch import Batch, Turn
 from shared.blobs import Blobs

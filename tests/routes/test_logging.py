@@ -22,9 +22,9 @@ async def test_what_the_front_end_logs_is_written_at_the_level_asked_for(
     )
     try:
         async with LifespanManager(create_app(settings)):
-            logging.getLogger("api.edge").debug("too much")
-            logging.getLogger("api.edge").info("just enough")
+            logging.getLogger("api.wire.edge").debug("too much")
+            logging.getLogger("api.wire.edge").info("just enough")
     finally:
         logging.root.setLevel(before)
 
-    assert capfd.readouterr().err.rstrip().endswith("INFO api.edge: just enough")
+    assert capfd.readouterr().err.rstrip().endswith("INFO api.wire.edge: just enough")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.readiness import ModelState
+from api.answers.readiness import ModelState
 from shared.errors import Unavailable
 from shared.estimate import Reused
 from tests.support.app import serving

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from api import pacing, problems
+from api.wire import pacing, problems
 from shared.errors import InternalError, ServiceError, Unavailable
 from tests.support.app import serving
 from tests.support.desk import Desk

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from api import protocol
-from api.protocol import HEAD_LIMIT, LimitedProtocol
+from api.wire import protocol
+from api.wire.protocol import HEAD_LIMIT, LimitedProtocol
 from shared.settings import Settings
 from sightline.folder import DataFolder
 from sightline.plan import Plan
@@ -36,7 +36,12 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def served(**options: Any) -> AsyncIterator[Connect]:
     config = uvicorn.Config(
-        application, port=0, lifespan="off", http="api.protocol:LimitedProtocol", log_config=None, **options
+        application,
+        port=0,
+        lifespan="off",
+        http="api.wire.protocol:LimitedProtocol",
+        log_config=None,
+        **options,
     )
     config.load()
     server = uvicorn.Server(config)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.problems import retry_after
+from api.wire.problems import retry_after
 from shared.apikey import ApiKey
 from shared.store import keyring
 from tests.support.store import START_MS, Records

@@ -8,15 +8,15 @@ from typing import Any
 import httpx
 from asgi_lifespan import LifespanManager
 
+from api.access.deeds import Deeds
+from api.access.keyring import Keyring
+from api.answers.leaving import Leaving
 from api.app import create_app
 from api.batches.bench import Bench
 from api.batches.counter import Batches
 from api.context import ProcessContext
-from api.deeds import Deeds
 from api.endpoints import Endpoints
 from api.files import Files
-from api.keyring import Keyring
-from api.leaving import Leaving
 from api.storing import Storing
 from shared.blobs import Blobs
 from shared.models import Model, Models

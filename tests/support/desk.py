@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from api.admission.submission import Submission, Terms
+from api.answers.readiness import ModelState
+from api.answers.waiting import Over, Waiting, ended
 from api.jobs import Jobs
-from api.luggage import Luggage
-from api.readiness import ModelState
-from api.submission import Submission, Terms
-from api.waiting import Over, Waiting, ended
+from api.wire.luggage import Luggage
 from shared.errors import CallerError
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker

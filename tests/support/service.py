@@ -97,7 +97,7 @@ class Service:
             str(self._ports[name]),
             "--no-access-log",
             "--http",
-            "api.protocol:LimitedProtocol",
+            "api.wire.protocol:LimitedProtocol",
         )
         return self._python(name, argv, {})
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from api import guesses
-from api.guesses import BURST, Guesses
+from api.access import guesses
+from api.access.guesses import BURST, Guesses
 from shared.errors import Unavailable
 
 

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from api import luggage
-from api.luggage import FREE, Luggage, Rack
+from api.wire import luggage
+from api.wire.luggage import FREE, Luggage, Rack
 from shared.errors import Unavailable
 
 

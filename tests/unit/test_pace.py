@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api import body
+from api.wire import body
 from shared.errors import CallerError
 
 

@@ -11,10 +11,10 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
+from api.access.keyring import LOCAL
+from api.admission.registration import registered
 from api.dialects.native import JobBody, from_job
 from api.dialects.webhook import to_hook, to_webhook
-from api.keyring import LOCAL
-from api.registration import registered
 from shared.errors import CallerError
 from shared.job import Delivery, Hook
 from shared.settings import FetchSettings, Settings

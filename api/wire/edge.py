@@ -13,9 +13,9 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.luggage import Luggage, Rack
-from api.problems import render
-from api.reply import GUARDS, KEY, Reply
+from api.wire.luggage import Luggage, Rack
+from api.wire.problems import render
+from api.wire.reply import GUARDS, KEY, Reply
 from shared import ids
 from shared.errors import InternalError
 

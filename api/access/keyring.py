@@ -3,8 +3,8 @@
 import hmac
 import time
 
-from api.deeds import Deeds
-from api.guesses import Guesses
+from api.access.deeds import Deeds
+from api.access.guesses import Guesses
 from shared.apikey import SCOPES, SECRET, ApiKey, digest_of, new_secret
 from shared.deed import Operator
 from shared.errors import CallerError

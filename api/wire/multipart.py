@@ -11,7 +11,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from api.body import arriving
+from api.wire.body import arriving
 from shared.blobs import Staged
 from shared.errors import CallerError
 

@@ -6,10 +6,10 @@ from contextlib import aclosing
 
 from fastapi import Request
 
-from api.answering import check_hope, note, wait_exceeded
+from api.admission.submission import Terms
+from api.answers.answering import check_hope, note, wait_exceeded
+from api.answers.waiting import POLL_S
 from api.context import ProcessContext
-from api.submission import Terms
-from api.waiting import POLL_S
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 

@@ -9,7 +9,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
-from api.sse import EventStream
+from api.wire.sse import EventStream
 from shared.models import RESERVED
 
 

@@ -13,7 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from api.reply import reply_of
+from api.wire.reply import reply_of
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from starlette.types import Receive, Scope, Send
 
 from api.dialects.openai_errors import to_stream_error
-from api.edge import disconnected
+from api.wire.edge import disconnected
 from shared.errors import InternalError, ServiceError
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import cast
 
 from fastapi import Request
 
-from api.luggage import Luggage
+from api.wire.luggage import Luggage
 
 KEY = "sightline.reply"
 
@@ -20,10 +20,10 @@ GUARDS = (
 
 @dataclass
 class Reply:
-    """One per request, made by `api.edge`, which adds the headers when the answer starts.
+    """One per request, made by `api.wire.edge`, which adds the headers when the answer starts.
 
-    `unread` means that a part of the body was not received: `api.edge` then closes the connection, gently.
-    `luggage` is the memory that what the caller sends takes; `api.edge` takes it back at the end.
+    `unread` means that a part of the body was not received: `api.wire.edge` then closes the connection.
+    `luggage` is the memory that what the caller sends takes; `api.wire.edge` takes it back at the end.
     `afterwards` is called once the answer was sent to its end with its body.
     """
 

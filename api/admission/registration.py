@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from api.keyring import LOCAL
+from api.access.keyring import LOCAL
 from shared.addresses import check_url
 from shared.errors import CallerError
 from shared.settings import Settings

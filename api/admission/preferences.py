@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from api.callers import caller_of
-from api.submission import Terms
+from api.access.callers import caller_of
+from api.admission.submission import Terms
 from shared.errors import CallerError
 
 _FALSE = frozenset({"false", "False", "0"})

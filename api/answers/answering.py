@@ -6,13 +6,13 @@ from functools import partial
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.admission.submission import Terms
+from api.answers.readiness import model_failed
+from api.answers.waiting import Over, ended
 from api.context import ProcessContext, context_of
-from api.edge import disconnected
-from api.problems import from_job
-from api.readiness import model_failed
-from api.reply import reply_of
-from api.submission import Terms
-from api.waiting import Over, ended
+from api.wire.edge import disconnected
+from api.wire.problems import from_job
+from api.wire.reply import reply_of
 from shared.errors import InternalError, ServiceError, Unavailable
 from shared.job import JobView
 from shared.request import Request as Question

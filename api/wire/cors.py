@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import reply
+from api.wire import reply
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 BELIEVED_S = 600

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from fastapi import Request
 
-from api.callers import caller_of
-from api.reply import reply_of
+from api.access.callers import caller_of
+from api.wire.reply import reply_of
 from shared.deed import Deed, Operator
 from shared.store import deeds
 from shared.store.script import AsyncStore, Call, T

@@ -8,19 +8,19 @@ from functools import partial
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
-from api.answering import answer, forget_behind, may_leave, result_of, submit
-from api.body import read_body, translated
+from api.admission.preferences import terms as terms_of
+from api.admission.preferences import waits_for_model
+from api.admission.submission import Terms
+from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
+from api.answers.following import follow, follow_answer
 from api.context import ProcessContext, context_of
 from api.dialects.openai_responses import Call, from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
 from api.dialects.response_object import Kept, Outline, job_of, to_response
-from api.following import follow, follow_answer
-from api.preferences import terms as terms_of
-from api.preferences import waits_for_model
-from api.sse import EventStream, block, comment
-from api.submission import Terms
+from api.wire import strict_json
+from api.wire.body import read_body, translated
+from api.wire.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.request import Request as Question

@@ -1,7 +1,7 @@
-"""One HTTP connection with the limits that uvicorn's lacks: `uvicorn --http api.protocol:LimitedProtocol`.
+"""One HTTP connection with limits that uvicorn's lacks: `uvicorn --http api.wire.protocol:LimitedProtocol`.
 
 Its parser keeps a request's head until it is complete, however long it grows and however slowly it comes, and
-answers what it cannot parse in plain text. Bodies are limited where they are read (`api.body`).
+answers what it cannot parse in plain text. Bodies are limited where they are read (`api.wire.body`).
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.dialects.openai_errors import to_error
-from api.problems import retry_after
+from api.wire.problems import retry_after
 from shared.errors import CallerError, ServiceError, Unavailable
 
 HEAD_LIMIT = 64 * 2**10

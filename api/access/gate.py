@@ -1,5 +1,5 @@
 """Who may come in: with keys, whose key is in force, has the scope and has quota left; without keys, this
-machine alone (`api.locality`), or everybody where the settings say so in words.
+machine alone (`api.access.locality`), or everybody where the settings say so in words.
 
 Around all routes, so that one added tomorrow is guarded as well.
 """
@@ -10,13 +10,14 @@ from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import callers, reply
-from api.callers import Caller
+from api.access import callers
+from api.access.callers import Caller
+from api.access.keyring import LOCAL
+from api.access.locality import check_local
 from api.context import ProcessContext
-from api.keyring import LOCAL
-from api.locality import check_local
-from api.pacing import pace
-from api.problems import render
+from api.wire import reply
+from api.wire.pacing import pace
+from api.wire.problems import render
 from shared.apikey import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.store.keyring import Use
@@ -36,7 +37,7 @@ _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
 
 
 class Gate:
-    """Wraps the routes; `api.edge` wraps it."""
+    """Wraps the routes; `api.wire.edge` wraps it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

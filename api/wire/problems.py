@@ -6,7 +6,7 @@
     hf       everything else    {"error": text, "error_type", "estimated_time"?}
 
 Hugging Face's clients show only a string `error`, OpenAI's need `error.message`, and huggingface.js reads a
-failed stream's body only as exactly application/json. See also `api.pacing`.
+failed stream's body only as exactly application/json. See also `api.wire.pacing`.
 """
 
 import math
@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from api.dialects import hf_answers, native, openai_errors
-from api.pacing import pace
-from api.reply import reply_of
+from api.wire.pacing import pace
+from api.wire.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError
 from shared.result import JobError
 
@@ -33,7 +33,7 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` leave in its path's shape; unexpected exceptions are `api.edge`'s."""
+    """Make every error of `app` leave in its path's shape; unexpected exceptions are `api.wire.edge`'s."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _routing_error)
 

@@ -9,18 +9,18 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from api import strict_json
-from api.answering import answer, forget_behind, may_leave, result_of, submit
-from api.body import read_body, translated
+from api.admission.preferences import terms as terms_of
+from api.admission.preferences import waits_for_model
+from api.admission.submission import Terms
+from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
+from api.answers.following import follow_answer
 from api.context import ProcessContext, context_of
 from api.dialects import openai_chat, openai_completions
 from api.dialects.completion_streams import ChatStream, Stream, TextStream
 from api.dialects.openai_chat import Chat
-from api.following import follow_answer
-from api.preferences import terms as terms_of
-from api.preferences import waits_for_model
-from api.sse import DONE, EventStream, block, comment
-from api.submission import Terms
+from api.wire import strict_json
+from api.wire.body import read_body, translated
+from api.wire.sse import DONE, EventStream, block, comment
 from shared.job import JobView
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from api.access.gate import OPEN
 from api.description import batch_shapes, response_shapes, service_shapes, shapes, webhook_shapes
 from api.description.batch_examples import BATCH_ID, FILE_ID
 from api.description.bodies import body_schemas
@@ -17,12 +18,11 @@ from api.description.response_examples import RESPONSE_ID
 from api.description.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.description.shapes import Shape
 from api.description.webhook_examples import ENDPOINT_ID, EVENT_ID
-from api.gate import OPEN
-from api.problems import family_of
-from api.strict_json import Wire
+from api.wire.problems import family_of
+from api.wire.strict_json import Wire
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
-"""Of the errors of `api.problems`' families."""
+"""Of the errors of `api.wire.problems`' families."""
 
 
 def describe(
@@ -91,7 +91,7 @@ def _named(path: str, name: str) -> str:
 
 
 def _at_the_gate(path: str) -> dict[str, Any]:
-    """What `api.gate` answers to any call of this path that it does not let in."""
+    """What `api.access.gate` answers to any call of this path that it does not let in."""
     found = refusals(SHAPES[family_of(path)], 401, 403, 429)
     return {str(status): response for status, response in found.items()}
 

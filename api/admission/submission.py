@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from api.admission.pictures import checked
+from api.admission.registration import registered
+from api.answers.readiness import model_state, not_ready
 from api.files import Files
-from api.luggage import Luggage
-from api.pictures import checked
-from api.readiness import model_state, not_ready
-from api.registration import registered
 from api.storing import Storing
+from api.wire.luggage import Luggage
 from shared import ids
 from shared.batch import Place
 from shared.blobs import Blobs, digest
