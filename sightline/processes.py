@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from shared.errors import CallerError
-from shared.models import Model, load_models
+from shared.errors import CallerError, Unavailable
+from shared.models import Model
+from shared.registry import chosen
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
 from sightline.exits import CommandError, Exit
@@ -22,7 +23,12 @@ COURIER_THREADS = 16
 # Beyond a model's rows, so that the next pictures are prepared while every row is busy.
 SPARE_THREADS = 2
 # Of one API process: how long and how slow a request's head may be, its connections, and no protocol besides.
-LIMITS = ("--http", "api.wire.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none")
+# A connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs unused: who closes
+# first must be they, or a request is sent into a closing connection and has no answer.
+LIMITS = (
+    *("--http", "api.wire.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
+    *("--timeout-keep-alive", "75"),
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def courier(settings: Settings) -> Process:
 
 
 def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) -> tuple[str, ...]:
-    argv = ("celery", "-A", app, "worker", "--pool=threads", "-c", str(threads), "-Q", lane)
+    argv = ("celery", "--quiet", "-A", app, "worker", "--pool=threads", "-c", str(threads), "-Q", lane)
     quiet = ("--without-gossip", "--without-mingle", f"--loglevel={settings.log_level}")
     return (*argv, "-n", f"{node}@%h", *quiet)
 
@@ -73,11 +79,13 @@ def become_worker() -> NoReturn:
     """The worker of the model that the settings name. Raises CommandError where there is none."""
     settings = _settings()
     try:
-        model = load_models(settings.models_file).chosen(settings.worker.model)
+        model = chosen(settings)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except CallerError as error:
         raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
+    except Unavailable as error:
+        raise CommandError(Exit.REDIS, f"No models file names this model: {error.message}") from None
     _become(worker(settings, model))
 
 

@@ -17,6 +17,8 @@ from shared.errors import CallerError, ServiceError, Unavailable
 HEAD_LIMIT = 64 * 2**10
 HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
+CROWDED_KEEP_S = 1
+"""How long an unused connection is kept once half of all that may be open are."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -71,6 +73,11 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._refusal:
             raise self._refusal
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if self._most_connections is not None and 2 * len(self.connections) > self._most_connections:
+            self.timeout_keep_alive = CROWDED_KEEP_S
+        super().on_response_complete()
 
     def on_body(self, body: bytes) -> None:
         self._steps += 1

@@ -178,8 +178,24 @@ async def test_one_connection_too_many_is_told_to_come_back() -> None:
         assert not first.at_eof()
 
 
+async def test_unused_connections_make_room_in_a_crowd(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "CROWDED_KEEP_S", 0)
+    async with served(limit_concurrency=3, timeout_keep_alive=3600) as connect:
+        alone, writer = await connect()
+        writer.write(GET + b"\r\n")
+        assert (await alone.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        crowded, writer = await connect()
+        writer.write(GET + b"\r\n")
+        assert (await answer(crowded))[0] == 200
+        assert not alone.at_eof()
+
+
 def test_the_service_is_started_with_these_limits(tmp_path: Path) -> None:
     plan = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0")
     argv = plan.api().argv
     assert argv[argv.index("--http") + 1] == f"{LimitedProtocol.__module__}:{LimitedProtocol.__name__}"
     assert int(argv[argv.index("--limit-concurrency") + 1]) >= 1000
+    # Balancers keep a connection for 60 s: the one who closes first must be they.
+    assert int(argv[argv.index("--timeout-keep-alive") + 1]) > 60
