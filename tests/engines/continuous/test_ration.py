@@ -67,7 +67,7 @@ class Clock:
 def test_a_piece_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
     pace = Pace(2, clock := Clock())
     assert pace.chunk == FIRST
-    pace.stepped(0.1)
+    pace.stepped(4, 0.1)
     pace.prefilled(100, 0.2)
     assert pace.chunk == 100
     clock.now += 0.1
@@ -76,36 +76,47 @@ def test_a_piece_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> Non
     assert pace.chunk == SMALLEST
 
 
+def test_a_few_who_decode_wait_as_long_as_all_will_who_come() -> None:
+    pace = Pace(2, Clock())
+    for rows in (1, 2, 4) * 20:
+        pace.stepped(rows, 0.04 + 0.01 * rows)
+    pace.prefilled(100, 0.1)
+    pace.turn(1)
+    alone = pace.chunk
+    pace.turn(16)
+    assert (alone, pace.chunk) == (100, 400)
+
+
 def test_readers_of_quick_steps_still_do_not_notice_a_whole_prompt() -> None:
     pace = Pace(2, Clock())
-    pace.stepped(0.001)
+    pace.stepped(4, 0.001)
     pace.prefilled(100, 0.05)
     assert pace.chunk == 100
 
 
 def test_what_a_pass_takes_whatever_it_computes_is_not_blamed_on_its_tokens() -> None:
     pace = Pace(2, Clock())
-    pace.stepped(0.1)
+    pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
         pace.prefilled(tokens, 0.1 + 0.001 * tokens)
     assert pace.chunk == 100
-    pace.stepped(0.0)
+    pace.stepped(4, 0.0)
     for _ in range(100):
-        pace.stepped(0.0)
+        pace.stepped(4, 0.0)
     # Smaller pieces would be nothing but overhead.
     assert pace.chunk == 100
 
 
 def test_several_short_prompts_are_computed_between_two_steps_and_several_long_ones_are_not() -> None:
     pace = Pace(2, clock := Clock())
-    pace.stepped(0.1)
-    pace.turn()
+    pace.stepped(4, 0.1)
+    pace.turn(4)
     found = []
     for _ in range(4):
         clock.now += 0.06
         found.append(pace.patient)
     assert found == [True, True, False, False]
-    pace.turn()
+    pace.turn(4)
     clock.now += 0.15
     assert not pace.patient
 

@@ -26,6 +26,9 @@ class Line:
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def head(self) -> Answer | None:
         with self._changed:
             return self._waiting[0] if self._waiting else None

@@ -87,11 +87,17 @@ class Loop:
 
     def _turn(self) -> None:
         self._let_go()
-        self._pace.turn()
+        self._pace.turn(self._expected)
         while self._advance() and self._pace.patient:
             pass
         if self._running.answers:
             self._step()
+
+    @property
+    def _expected(self) -> int:
+        """Rows that will decode once those who wait have joined."""
+        waiting = len(self._line) + (self._joining is not None)
+        return min(self._ration.rows, len(self._running.answers) + waiting)
 
     def _advance(self) -> bool:
         """A piece of a prompt; whether there was any to compute."""
@@ -153,7 +159,7 @@ class Loop:
             self._running.enter(answer, computed.prefilled)
 
     def _step(self) -> None:
-        started = time.perf_counter()
+        rows, started = len(self._running.answers), time.perf_counter()
         try:
             drawn = self._running.step()
         except Exception as error:
@@ -167,7 +173,7 @@ class Loop:
                 answer.take(found, seen)
                 if answer.over:
                     self._finish(answer)
-        self._pace.stepped(time.perf_counter() - started)
+        self._pace.stepped(rows, time.perf_counter() - started)
 
     def _step_failed(self, error: Exception) -> None:
         """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
