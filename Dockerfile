@@ -12,7 +12,8 @@ FROM base AS service-packages
 WORKDIR /build
 RUN python -m venv /opt/venv
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > service.txt \
+# With the packages of traces, which are imported only where traces are on.
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['traces'], sep='\n')" > service.txt \
  && pip install -c constraints.txt -r service.txt
 
 FROM service-packages AS worker-packages

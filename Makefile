@@ -9,10 +9,12 @@ ARGS ?=
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
+JS := tests/contract/js
+JS_STAMP := $(JS)/node_modules/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check format chaos train-tiny clean
+.PHONY: help run setup test test-clients check format chaos proof train-tiny clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -20,9 +22,11 @@ help:
 	@echo '  make run            install what is needed, start everything, ask a first question'
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
 	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
+	@echo '  make test-clients   ask with the clients of Hugging Face, OpenAI and the AI SDK, in JavaScript too (needs npm)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
 	@echo '  make format         rewrite the code in the project format'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes and more)'
+	@echo '  make proof          the six figures of docs/proof.md, taken on this machine (twenty minutes at most)'
 	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (under 2 h, one core; goes on after a kill)'
 	@echo '  make setup          only make .venv with everything to develop'
 	@echo '  make clean          remove .venv and caches; data/ (jobs, pictures) stays'
@@ -42,7 +46,7 @@ $(RUN_STAMP): $(INPUTS) | $(VENV)/bin/python
 
 $(DEV_STAMP): $(INPUTS) | $(VENV)/bin/python
 	@echo 'installing the service and its test tools into $(VENV) (the first time takes minutes: torch is large)'
-	@$(PIP) install -c constraints.txt -e '.[worker,local,dev]'
+	@$(PIP) install -c constraints.txt -e '.[worker,local,traces,dev]'
 	@touch $@ $(RUN_STAMP)
 
 setup: $(DEV_STAMP)
@@ -52,6 +56,17 @@ run: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
+
+# npm brings Node.js too, of the version that the clients need, whichever npm itself runs on.
+$(JS_STAMP): $(JS)/package.json
+	@command -v npm >/dev/null || { \
+	  echo "npm is missing: install Node.js with its npm (Debian: apt install npm, macOS: brew install node), then repeat." >&2; exit 1; }
+	@echo 'installing Node.js and the JavaScript clients into $(JS)/node_modules'
+	@cd $(JS) && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $@
+
+test-clients: $(DEV_STAMP) $(JS_STAMP)
+	@$(BIN)/python -m pytest -m "" tests/contract $(ARGS)
 
 check: $(DEV_STAMP)
 	@$(BIN)/ruff format --check .
@@ -67,6 +82,9 @@ format: $(DEV_STAMP)
 chaos: $(DEV_STAMP)
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
+proof: $(DEV_STAMP)
+	@$(BIN)/python -m benchmarks.proof $(ARGS)
+
 # One thread: with more threads than free cores a step takes many times as long. The MALLOC settings keep glibc
 # from handing memory back between steps (a tenth of the time); other C libraries ignore them.
 train-tiny: $(DEV_STAMP)
@@ -74,5 +92,5 @@ train-tiny: $(DEV_STAMP)
 	  $(BIN)/python -m training.train --name tiny --seed 1 $(ARGS)
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) $(JS)/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find api benchmarks docs shared sightline tests training worker -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from api.access.gate import Gate
 from api.context import ProcessContext
@@ -15,6 +16,7 @@ from api.routes import (
     admin,
     batches,
     chat,
+    estimate,
     files,
     fleet,
     health,
@@ -22,33 +24,49 @@ from api.routes import (
     hf_info,
     jobs,
     keys,
+    metrics,
     models,
     page,
     responses,
+    serving,
     webhooks,
 )
 from api.wire import problems
 from api.wire.cors import Cors
 from api.wire.edge import Edge
 from api.wiring import open_context as open_production_context
+from shared.logs import open_log
 from shared.settings import Settings
 from shared.settings import settings as process_settings
+from shared.traces import close_traces, open_traces
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
+TELEMETRY: TelemetryConfig = {
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+"""A span for each request where `shared.traces` are on; nothing else, for its logs repeat what was sent."""
 
 
 def create_app(
     settings: Settings | None = None, open_context: OpenContext = open_production_context
 ) -> FastAPI:
-    """Build the application; connections open and close with its lifespan."""
+    """Build the application; connections open and close with its lifespan. Raises SettingsError."""
+    config = settings or process_settings()
+    # Here, so that the server's own first lines are written as all others are.
+    open_log(config)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.context = await open_context(settings or process_settings())
+        open_traces(config, "sightline-api")
+        app.state.context = await open_context(config)
         try:
             yield
         finally:
             await app.state.context.aclose()
+            close_traces()
 
     # FastAPI's own documentation pages load their scripts from the internet.
     app = FastAPI(
@@ -58,6 +76,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=TELEMETRY,
     )
     app.add_middleware(Gate)
     app.add_middleware(Cors)
@@ -74,17 +93,20 @@ def _include_routes(app: FastAPI) -> None:
         hf.router,
         chat.router,
         jobs.router,
+        estimate.router,
         responses.router,
         hf_info.router,
         models.router,
         health.router,
         admin.router,
+        serving.router,
         keys.router,
         webhooks.router,
         files.router,
         batches.router,
         hf.root_router,
         fleet.router,
+        metrics.router,
         page.router,
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from api.access.deeds import Deeds
 from api.access.keyring import Keyring
+from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
 from api.answers.leaving import Leaving
 from api.answers.waiting import Waiting
@@ -14,6 +15,9 @@ from api.batches.counter import Batches
 from api.endpoints import Endpoints
 from api.files import Files
 from api.jobs import Jobs
+from api.metrics import Metrics
+from api.serving import Serving
+from shared.blobs import Blobs
 from shared.models import Models
 from shared.settings import Settings
 
@@ -30,7 +34,9 @@ class ProcessContext:
 
     settings: Settings
     models: Models
+    serving: Serving
     submission: Submission
+    foretelling: Foretelling
     jobs: Jobs
     waiting: Waiting
     leaving: Leaving
@@ -39,12 +45,16 @@ class ProcessContext:
     endpoints: Endpoints
     files: Files
     batches: Batches
+    blobs: Blobs
+    metrics: Metrics
     redis: Connection
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""
         await self.batches.aclose()
+        await self.serving.aclose()
         await self.leaving.aclose()
+        await self.metrics.aclose()
         await self.redis.aclose()
 
 

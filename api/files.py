@@ -122,7 +122,7 @@ class Files:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)
         if form.staged.size == 0:
             raise CallerError("invalid_request", "`file` is empty.", param=FILE)
-        form.staged.close()
+        form.staged.finish()
         if said.purpose == "vision":
             await asyncio.to_thread(_check_picture, form.staged, self._settings.pictures)
         id = ids.file_id()
@@ -163,4 +163,4 @@ def _check_size(size: int, limits: PictureSettings, param: str) -> None:
 
 def _check_picture(staged: Staged, limits: PictureSettings) -> None:
     _check_size(staged.size, limits, FILE)
-    inspect(staged.path.read_bytes(), limits, FILE)
+    inspect(staged.read(), limits, FILE)

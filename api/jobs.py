@@ -6,14 +6,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from api.access.deeds import Deeds
 from api.answers.readiness import ModelState, model_state
 from api.storing import Storing
 from shared.blobs import BlobMissingError, Blobs
-from shared.deed import Operator
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
 from shared.job import JobView
+from shared.listing import EVERYTHING, Filter, Page
 from shared.models import Model
 from shared.pictures import inspect
 from shared.request import Request
@@ -22,12 +21,9 @@ from shared.store import hooks
 from shared.store import jobs as transitions
 from shared.store.fleet import fleet as fleet_of
 from shared.store.script import AsyncStore
-from shared.store.upkeep import pause
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-SIEVED = 100
-"""Jobs that are read at a time where only some are asked for: these may be rare among very many."""
 
 
 class Jobs:
@@ -38,7 +34,6 @@ class Jobs:
         self._store = store
         self._blobs = blobs
         self._storing = Storing(store, blobs)
-        self._deeds = Deeds(store)
 
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
@@ -47,24 +42,13 @@ class Jobs:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         return view
 
-    async def list(
-        self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
-    ) -> tuple[list[JobView], bool]:
-        """A page, newest first, and whether there is more.
-
-        Raises CallerError `job_not_found` where the cursor names no job.
-        """
-        found: list[JobView] = []
-        size = max(limit + 1, 1 if (status, model) == (None, None) else SIEVED)
-        while len(found) <= limit:
-            page = await self._store.run(transitions.jobs(self._settings, caller, after=after, limit=size))
-            if page is None:
-                raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
-            found += [v for v in page if status in (None, v.status) and model in (None, v.model)]
-            if len(page) < size:
-                break
-            after = page[-1].id
-        return found[:limit], len(found) > limit
+    async def list(self, caller: str, *, limit: int, after: str | None, wanted: Filter = EVERYTHING) -> Page:
+        """A page, newest first. Raises CallerError `job_not_found` where the cursor names no job."""
+        call = transitions.jobs(self._settings, caller, after=after, limit=limit, wanted=wanted)
+        page = await self._store.run(call)
+        if page is None:
+            raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
+        return page
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         """Harmless twice and after the end. Raises CallerError `job_not_found`."""
@@ -117,11 +101,6 @@ class Jobs:
         if word == "expired":
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         raise CallerError("invalid_request", "The job has no webhook.")
-
-    async def pause(self, operator: Operator, model: Model, *, paused: bool) -> None:
-        """Stop the beginning of a model's jobs, or let it go on."""
-        action = "model.pause" if paused else "model.resume"
-        await self._deeds.do(operator, action, model.id, pause(model.lane, paused=paused))
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         """What waits and who works, model by model."""

@@ -1,10 +1,10 @@
-"""Bytes into the blob folder and out of it, in step with the records that say who needs them."""
+"""Bytes into the blob store and out of it, in step with the records that say who needs them."""
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from shared.blobs import BlobMissingError, Blobs, Staged
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.store.admission import DELETION_POLL_S, touch
 from shared.store.jobs import deleted
 from shared.store.script import AsyncStore
@@ -29,8 +29,11 @@ class Storing:
         await asyncio.to_thread(self._blobs.adopt, staged)
 
     async def forget(self, name: str) -> None:
-        """Delete what is doomed, or put it back where that took so long that somebody relies on it by now."""
-        with suppress(BlobMissingError):
+        """Delete what is doomed, or put it back where that took so long that somebody relies on it by now.
+
+        Where the blob store cannot be reached, what nobody needs is left to be collected.
+        """
+        with suppress(BlobMissingError, BlobsUnavailable):
             aside = await asyncio.to_thread(self._blobs.set_aside, name)
             if await self._store.run(deleted([name])):
                 await asyncio.to_thread(self._blobs.rename, aside, name)

@@ -1,9 +1,8 @@
 """Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order."""
 
-import logging
-
 from api.access.deeds import Deeds
 from api.access.keyring import Keyring
+from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
 from api.answers.leaving import Leaving
 from api.answers.waiting import Waiting
@@ -13,15 +12,16 @@ from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
 from api.jobs import Jobs
+from api.metrics import Metrics
+from api.serving import Serving
 from api.storing import Storing
 from shared.blobs import Blobs
+from shared.metrics.telling import start_telling
 from shared.models import load_models
 from shared.settings import Settings
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, connect_async
+from shared.store.script import AsyncStore, connect, connect_async
 from shared.store.wakeups import Wakeups
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class Connections:
@@ -40,21 +40,24 @@ class Connections:
 
 async def open_context(settings: Settings) -> ProcessContext:
     """Raises SettingsError where the models file is wrong; an unreachable store is met by each call."""
-    # Uvicorn sets up its own loggers only.
-    logging.basicConfig(level=settings.log_level.upper(), format=LOG_FORMAT)
     models = load_models(settings.models_file)
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
     blobs = Blobs(settings.blobs)
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs)
+    serving = Serving(models, store)
+    await serving.open()
     submission = Submission(settings, models, store, nudger, blobs, files)
     batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission))
     batches.open()
+    tally = start_telling(settings.metrics, connect(settings.redis))
     return ProcessContext(
         settings=settings,
         models=models,
+        serving=serving,
         submission=submission,
+        foretelling=Foretelling(settings, models, store, submission),
         jobs=jobs,
         waiting=Waiting(settings, store, wakeups),
         leaving=Leaving(jobs, settings.api.leave_grace_s),
@@ -63,5 +66,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         endpoints=Endpoints(settings, store),
         files=files,
         batches=batches,
+        blobs=blobs,
+        metrics=Metrics(settings, models, store, tally),
         redis=Connections(store, nudger, wakeups),
     )

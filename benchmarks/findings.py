@@ -4,13 +4,15 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
@@ -57,6 +59,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "load": [round(x, 2) for x in os.getloadavg()],
     }
@@ -64,6 +67,12 @@ def machine() -> dict[str, Any]:
 
 def versions(valkey: str) -> dict[str, str]:
     return {"python": platform.python_version(), "valkey": valkey} | {p: version(p) for p in PACKAGES}
+
+
+def telling() -> Callable[[str], None]:
+    """Prints lines with the seconds since this was called."""
+    began = time.monotonic()
+    return lambda line: print(f"{time.monotonic() - began:6.1f} s  {line}", flush=True)
 
 
 def table(bounds: Sequence[Bound]) -> str:
@@ -91,6 +100,16 @@ def write(folder: Path, name: str, measured: dict[str, Any], picture: Figure) ->
     picture.savefig(drawn, metadata={"Date": None})
     pyplot.close(picture)
     return data, drawn
+
+
+def conclude(
+    folder: Path, name: str, measured: dict[str, Any], bounds: Sequence[Bound], picture: Figure
+) -> int:
+    """Print the table and write all of it; the exit code, 1 where a target was missed."""
+    print(table(bounds))
+    for path in write(folder, name, measured | {"limits": listed(bounds)}, picture):
+        print(f"wrote {path.name}")
+    return 0 if all(bound.met for bound in bounds) else 1
 
 
 def _cpu_model() -> str:

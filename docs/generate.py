@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docs import measured
+from docs import counted, measured
+from docs.raised import raised
 from docs.tables import rows_of
-from shared.errors import CODES
+from shared.errors import CODES, Code
 from shared.settings import fields
 from shared.store.script import FOLDER
 
@@ -30,6 +31,12 @@ Every error carries one of these codes: under `/v1/jobs`, `/v1/webhooks` and `/v
 (problem details, RFC 9457), on the other `/v1` routes as `error.code`, on Hugging Face's routes as
 `error_type`. Codes are never renamed. *Repeat* says whether the same request may succeed later;
 `Retry-After` then says when.
+
+*OpenAI* is what OpenAI's clients raise, in Python and, where it has another name there, in JavaScript
+([Python](clients/openai-python.md), [JavaScript](clients/openai-js.md)). They ask twice more by themselves
+where *repeat* says yes, after `Retry-After`, and raise at once where it says no: `x-should-retry` tells them.
+*AI SDK* is what [Vercel's](clients/ai-sdk.md) throws: a `RetryError` after it asked three times, also where
+*repeat* says no.
 """
 
 
@@ -48,6 +55,7 @@ def pages() -> dict[Path, str]:
         HERE / "settings.md": _settings(),
         HERE / "errors.md": _errors(),
         HERE / "transitions.md": _transitions(),
+        HERE / "metrics.md": counted.page(),
         HERE / "benchmarks.md": measured.page(),
     }
 
@@ -60,10 +68,16 @@ def _settings() -> str:
 def _errors() -> str:
     ranked = sorted(CODES.items(), key=lambda item: item[1].status)
     rows = [
-        (f"`{name}`", str(code.status), "yes" if code.retryable else "no", code.remedy)
+        (f"`{name}`", str(code.status), "yes" if code.retryable else "no", *_raised(code), code.remedy)
         for name, code in ranked
     ]
-    return ERRORS + rows_of(("code", "status", "repeat", "what to do"), rows)
+    return ERRORS + rows_of(("code", "status", "repeat", "OpenAI", "AI SDK", "what to do"), rows)
+
+
+def _raised(code: Code) -> tuple[str, str]:
+    found = raised(code)
+    names = dict.fromkeys((found.python, found.javascript))
+    return ", ".join(f"`{name}`" for name in names), f"`{found.ai}`"
 
 
 def _transitions() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs import measured_batching
+from docs import measured_batching, measured_fleet
 from docs.tables import rows_of
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -22,9 +22,15 @@ TOLD = {
     "overhead": ("What the queue costs", "python -m benchmarks.overhead"),
     "chaos": ("What is lost when things die", "python -m benchmarks.chaos"),
     "webhooks": ("Whether all webhooks are called", "python -m benchmarks.webhooks"),
+    "clients": ("Many streams through OpenAI's client", "python -m benchmarks.clients"),
     "fairness": ("Whether one caller's flood holds up the others", "python -m benchmarks.fairness"),
     "eta": ("Whether jobs begin when callers were told", "python -m benchmarks.eta"),
     "soak": ("Whether anything is left behind", "python -m benchmarks.soak"),
+    "cache": ("Whether the cache answers another question, or misses the same", "python -m benchmarks.cache"),
+    "fleet": (
+        "What a fleet does with its time, and where one record store ends",
+        "python -m benchmarks.fleet",
+    ),
 }
 
 
@@ -44,9 +50,11 @@ def _section(results: Path, name: str) -> str:
     told += f"\n{_origin(found)}\n"
     if name == "batching":
         told += measured_batching.tables(found)
-    if name == "overhead":
+    if name in ("overhead", "clients"):
         told += _ratios(found["ratios"])
-    told += _limits(found["limits"])
+    if name == "fleet":
+        told += measured_fleet.tables(found)
+    told += limits_of(found["limits"])
     drawn = f"{name}.svg"
     return told + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")
 
@@ -58,7 +66,8 @@ def _origin(found: dict[str, Any]) -> str:
     return f"Measured on {day}: {machine['cores']} cores of {machine['cpu']}, load {load:g} before it began."
 
 
-def _limits(limits: Sequence[dict[str, Any]]) -> str:
+def limits_of(limits: Sequence[dict[str, Any]]) -> str:
+    """A table of the figures that have targets."""
     lines = [
         (row["name"], f"{_number(row['value'])} {row['unit']}".strip(), _target(row), _verdict(row["met"]))
         for row in limits

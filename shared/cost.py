@@ -18,6 +18,11 @@ def cost(request: Request, model: Model) -> int:
     text = sum(len(text.encode()) for text in request.texts)
     shown = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)
     read = text / BYTES_PER_TOKEN + shown
+    return max(1, round(read / READ_PER_DECODED) + answer_tokens(request, model))
+
+
+def answer_tokens(request: Request, model: Model) -> int:
+    """The most that all wanted answers have together."""
     wanted = request.parameters
-    answer = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
-    return max(1, round(read / READ_PER_DECODED) + answer * (wanted.n or 1))
+    each = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
+    return each * (wanted.n or 1)

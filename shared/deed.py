@@ -1,4 +1,4 @@
-"""What operators do: making and ending keys, pausing models; and who that was."""
+"""What operators do: keys made and ended, models added, paused, drained and removed; and who that was."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -64,6 +64,7 @@ CODES: dict[str, Code] = {
     "keys_off": Code(403, False, "Set SIGHTLINE_API__ADMIN_KEY and start the API again; then make keys."),
     "not_found": Code(404, False, "Check the path; the API description at /openapi.json lists them."),
     "model_not_found": Code(404, False, "Use one of the ids listed by GET /v1/models."),
+    "model_exists": Code(409, False, "Remove the model first, or add it under another id."),
     "job_not_found": Code(404, False, "Check the id; another caller's job is not visible to you."),
     "response_not_found": Code(404, False, "Check the id; another caller's response is not visible to you."),
     "file_not_found": Code(
@@ -79,6 +80,9 @@ CODES: dict[str, Code] = {
     "event_not_found": Code(404, False, "Use an id listed by GET /v1/events, or begin without `after`."),
     "method_not_allowed": Code(405, False, "Use a method named in the Allow header."),
     "upload_timeout": Code(408, True, "Send the body faster, or send a smaller one."),
+    "model_removed": Code(
+        410, False, "Submit again for a model of GET /v1/models; this one is served no more."
+    ),
     "job_purged": Code(410, False, "The job was deleted; submit under a new Idempotency-Key."),
     "result_expired": Code(410, False, "The result's life is over; submit the request again."),
     "payload_too_large": Code(413, False, "Send a smaller body."),
@@ -92,12 +96,15 @@ CODES: dict[str, Code] = {
     ),
     "no_worker": Code(503, True, "Start a worker for this model, or submit a job that waits for one."),
     "model_paused": Code(503, True, "Submit a job, which waits, or ask the operator to resume the model."),
+    "model_draining": Code(503, False, "Use another model of GET /v1/models; this one takes no new jobs."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
     "caller_queue_full": Code(429, True, "Wait for Retry-After seconds; too much of yours waits already."),
     "rate_limited": Code(
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),
-    "store_unavailable": Code(503, True, "Wait for Retry-After seconds; the record store is out of reach."),
+    "store_unavailable": Code(
+        503, True, "Wait for Retry-After seconds; a store of the service is out of reach."
+    ),
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),
     "model_failed": Code(500, False, "Read the worker's log; the model cannot be loaded as configured."),

@@ -53,7 +53,7 @@ class Lane:
     `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
     is whether the model's own generation config draws at random; like `has_chat_template` it is None before
     any worker said so. `tools` is the form in which the model calls functions, "" where it takes none;
-    it listens at `sampling_rate` (Hz), 0 where it does not.
+    it listens at `sampling_rate` (Hz), 0 where it does not; `token_rule` is a `TokenRule`, dumped.
     `factors` are those of p50 and p90 by kind.
     """
 
@@ -79,7 +79,9 @@ class Lane:
     engine: str | None = None
     engine_reason: str | None = None
     reused: Reused | None = None
+    token_rule: str | None = None
     paused: bool = False
+    draining: bool = False
     factors: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     calibration: Calibration | None = None
     ahead: int = -1

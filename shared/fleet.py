@@ -9,7 +9,8 @@ from shared.estimate import Lane
 class Worker:
     """One worker process. What it has not said yet is 0 or empty.
 
-    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the runs it holds.
+    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the runs it holds,
+    `tokens_per_s` what it generated in the last ten seconds.
     """
 
     id: str
@@ -20,6 +21,7 @@ class Worker:
     rows: int = 0
     busy: int = 0
     memory: int = 0
+    tokens_per_s: float = 0.0
 
 
 @dataclass(frozen=True)

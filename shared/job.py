@@ -83,6 +83,23 @@ class Hook:
 
 
 @dataclass(frozen=True)
+class Computed:
+    """The run whose answer a job has; times in Unix ms, None where the store does not know them.
+
+    `job` is the one that it was begun for, None where that is another caller's. An answer that was given
+    while the job waited is that of `run`, of which no more is known here.
+    """
+
+    run: str
+    job: str | None = None
+    queued_ms: int | None = None
+    started_ms: int | None = None
+    first_text_ms: int | None = None
+    ended_ms: int | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True)
 class JobView:
     """One consistent read of a job and its run; times in Unix ms.
 
@@ -109,6 +126,7 @@ class JobView:
     cache: CacheWord | None = None
     request_hash: str | None = None
     result: Result | None = None
+    computed: Computed | None = None
     error: JobError | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     priority: Priority = "normal"

@@ -126,15 +126,26 @@ class Model(Frozen):
 
 
 class Models:
-    """The registry: ids to models, in the file's order."""
+    """The models that are served, in order; operators add and remove some meanwhile (`shared.registry`)."""
 
     def __init__(self, rows: tuple[Model, ...]) -> None:
-        self.rows = rows
-        self._by_id = {m.id: m for m in rows}
+        self.replace(rows)
+
+    def replace(self, rows: tuple[Model, ...]) -> None:
+        """Serve these from now on. Raises SettingsError."""
         if len({m.lane for m in rows}) != len(rows):
             raise SettingsError(
                 "models file: two models have the same id (ids differ in more than case and / or -)"
             )
+        self.rows = rows
+        self._by_id = {m.id: m for m in rows}
+
+    @property
+    def first(self) -> Model:
+        """What is meant where a route leaves no room for a name. Raises CallerError `model_not_found`."""
+        if not self.rows:
+            raise CallerError("model_not_found", "No model is served here.")
+        return self.rows[0]
 
     def resolve(self, name: str | None, *, path_id: str | None = None) -> Model:
         """The model a caller means.
@@ -154,11 +165,11 @@ class Models:
 
     def chosen(self, name: str) -> Model:
         """The model a worker serves, by its setting; the first where that is empty. Raises as `resolve`."""
-        return self.resolve(name) if name else self.rows[0]
+        return self.resolve(name) if name else self.first
 
     def _only(self) -> Model:
-        if len(self.rows) == 1:
-            return self.rows[0]
+        if len(self.rows) < 2:
+            return self.first
         names = ", ".join(m.id for m in self.rows[:LISTED]) + (", …" if len(self.rows) > LISTED else "")
         raise CallerError(
             "model_not_found", f"Several models are served; name one of: {names}.", param="model"
@@ -174,6 +185,16 @@ class Models:
 
     def _find(self, name: str) -> Model | None:
         return self._by_id.get(name) or self._by_id.get(name.partition(":")[0])
+
+
+def read_row(row: str) -> Model | None:
+    """A row that operators added; None where another release wrote what this one does not know."""
+    try:
+        model = Model.model_validate_json(row)
+    except ValidationError:
+        return None
+    _ = model.folder
+    return model
 
 
 def load_models(path: Path) -> Models:

@@ -18,6 +18,7 @@ class Notice:
 
     `subject` is the id of what it happened to. A job stands in `job` as it stood then, with its answer; of
     others `data` is what is told, as JSON. `body` is what was told already, in the place of either.
+    `request_id` and `trace` (a carrier of shared/traces.py) are those of the call that asked for the job.
     """
 
     id: str
@@ -27,6 +28,8 @@ class Notice:
     job: JobView | None = field(default=None, repr=False)
     data: str | None = field(default=None, repr=False)
     body: str | None = field(default=None, repr=False)
+    request_id: str = ""
+    trace: str = ""
 
 
 def body_of(notice: Notice) -> str:

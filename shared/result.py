@@ -1,6 +1,6 @@
 """What a run computed."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,17 @@ class Usage(Frozen):
     audio_tokens: int = Field(default=0, exclude_if=lambda count: not count)
 
 
+class Origin(Frozen):
+    """What made an answer, for its receipt.
+
+    `made_of` is what the fingerprint is over, in words; `parameters` are those in effect: the request's, and
+    what the model's own configuration says where that says nothing.
+    """
+
+    made_of: dict[str, str | int | float | bool | None]
+    parameters: dict[str, Any]
+
+
 class Result(Frozen):
     """The answer and where it came from; times in seconds.
 
@@ -44,6 +55,7 @@ class Result(Frozen):
     fingerprint: str
     compute_s: float
     syntax: Syntax | None = Field(default=None, exclude_if=lambda syntax: syntax is None)
+    origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import (
     Field,
@@ -22,12 +23,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.addresses import Reach, may_match
 from shared.api_settings import ApiSettings as ApiSettings
 from shared.api_settings import Group
+from shared.metrics_settings import MetricsSettings as MetricsSettings
 from shared.redis_settings import RedisSettings as RedisSettings
 from shared.request import MOST_PICTURES
 from shared.sound_settings import SoundSettings
+from shared.trace_settings import TraceSettings as TraceSettings
 from shared.webhook_settings import WebhookSettings as WebhookSettings
 
 PREFIX = "SIGHTLINE_"
+BLOB_STORES = ("file", "s3", "gs", "az")
 CLIENT_KEY = "SIGHTLINE_API_KEY"
 """No setting: the API key that the command line sends."""
 
@@ -112,9 +116,32 @@ class RetentionSettings(Group):
 
 
 class BlobSettings(Group):
-    """Where pictures lie, under their sha256."""
+    """Where pictures, sounds and files lie, under their sha256."""
 
-    url: str = Field("data/blobs", description="A folder shared by api, workers and couriers.")
+    url: str = Field(
+        "data/blobs",
+        description="A folder, or an object store as s3://bucket/prefix, gs://bucket/prefix or "
+        "az://account/container/prefix: the same for api, workers and couriers.",
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        """None for an object store."""
+        scheme, separator, rest = self.url.partition("://")
+        if not separator:
+            return Path(self.url)
+        return Path(unquote(rest)) if scheme == "file" else None
+
+    @field_validator("url")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        """Credentials come from the environment, so that this may stand in logs and be shown."""
+        scheme, separator, rest = value.partition("://")
+        if separator and (scheme not in BLOB_STORES or not rest or {"@", "?", "#"} & set(rest)):
+            raise ValueError(f"should be a folder or {', '.join(f'{s}://…' for s in BLOB_STORES)}, no more")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("file:// wants the folder from the root on, as in file:///srv/blobs")
+        return value
 
 
 class PictureSettings(Group):
@@ -210,9 +237,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "warning", description="What processes log: debug, info, warning or error."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How processes log: text for people, json (one object a line) for programs."
+    )
     heartbeat_file: Path | None = Field(
         None,
-        description="File that a worker or courier touches at every beat, for the health check of a container.",
+        description="File that a worker or courier writes at every beat, for the probes of a container: loading, ready or gone.",
     )
     redis: RedisSettings = RedisSettings()
     api: ApiSettings = ApiSettings()
@@ -224,6 +254,8 @@ class Settings(BaseSettings):
     fetch: FetchSettings = FetchSettings()
     webhook: WebhookSettings = WebhookSettings()
     worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
 
 
 def known_names() -> set[str]:

@@ -37,7 +37,7 @@ class Answer:
 def ask(client: httpx.Client, question: Question, emit: Callable[[str], object]) -> Answer:
     """Ask and call `emit` with each piece of the answer. Raises CommandError."""
     with speaking(client):
-        model = question.model or _first_model(client)
+        model = question.model or first_model(client)
         body = {"model": model, "stream": True, "messages": [_message(question)]}
         # A person who asks waits for a model that is still loading.
         headers = {"x-wait-for-model": "true"}
@@ -47,18 +47,20 @@ def ask(client: httpx.Client, question: Question, emit: Callable[[str], object])
             return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
 
 
-def _first_model(client: httpx.Client) -> str:
+def first_model(client: httpx.Client) -> str:
+    """What the service asks where nobody names a model. Raises CommandError."""
     reply = client.get("/v1/models")
     check(reply)
     return str(parsed(reply)["data"][0]["id"])
 
 
 def _message(question: Question) -> dict[str, Any]:
-    picture = {"type": "image_url", "image_url": {"url": _picture_url(question.picture)}}
+    picture = {"type": "image_url", "image_url": {"url": picture_url(question.picture)}}
     return {"role": "user", "content": [picture, {"type": "text", "text": question.text}]}
 
 
-def _picture_url(picture: str) -> str:
+def picture_url(picture: str) -> str:
+    """A URL as it is, a file as a data: URI. Raises CommandError."""
     if picture.startswith(("http://", "https://")):
         return picture
     try:

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sightline import keys, remote, webhooks
+from sightline import keys, models, remote, webhooks
 from sightline.ask import Question, ask
+from sightline.batch_commands import add_batches
+from sightline.doctor.command import add_doctor
+from sightline.estimate import add_estimate
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.printing import show_json, show_piece
 from sightline.processes import become_api, become_courier, become_worker
@@ -22,9 +25,11 @@ examples:
   sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
   sightline jobs list --status failed              what became of the last jobs
   sightline jobs follow job_5f0c…                  print a job's answer while it is made
+  sightline batches create questions.jsonl         have a file of requests computed within a day
   sightline models pause sightline/tiny            begin none of a model's jobs for a while
   sightline keys create --name "Example Ltd"       a key for a customer, shown once
   sightline webhooks create https://shop.example/  tell a URL of all that ends
+  sightline doctor                                 what is wrong here, and what to do about it
 
 `sightline COMMAND --help` explains one command. Settings are SIGHTLINE_… environment variables, listed
 in docs/settings.md; the models are listed in models.toml. Where the service asks for API keys, commands send
@@ -62,14 +67,21 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="start the whole service on this machine", description=RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
+    add_estimate(commands.add_parser("estimate", help="say what would become of a question"))
     remote.add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
-    remote.add_models(commands.add_parser("models", help="pause and resume the models of a running service"))
+    add_batches(
+        commands.add_parser("batches", help="have a file of requests computed, and fetch the answers")
+    )
+    models.add_models(
+        commands.add_parser("models", help="list, add, pause, drain and remove the models of a service")
+    )
     keys.add_keys(
         commands.add_parser("keys", help="make, list, rotate and revoke the keys of those who call")
     )
     webhooks.add_webhooks(
         commands.add_parser("webhooks", help="say which URLs are told of what ends, and how that went")
     )
+    add_doctor(commands.add_parser("doctor", help="say what is wrong here, and what to do about it"))
     _add_api(commands.add_parser("api", help="be one API process", description=API))
     for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
         command = commands.add_parser(name, help=f"be one {name} process", description=text)

@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done, or stopped by Ctrl-C",
-    Exit.REFUSED: "the service answered with an error",
+    Exit.REFUSED: "the service answered with an error; of doctor: there is a problem",
     Exit.USAGE: "wrong arguments, a wrong setting, or a file that cannot be read",
     Exit.PORT: "the port is taken",
     Exit.REDIS: "no usable Redis or Valkey server",
@@ -28,7 +28,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process of the service died, or a model failed, before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",
-    Exit.JOB: "the job that was followed failed or was cancelled",
+    Exit.JOB: "the job that was followed, or the batch that was awaited, did not succeed",
 }
 
 

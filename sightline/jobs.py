@@ -1,5 +1,6 @@
 """`sightline jobs`: the jobs of a running service, over HTTP."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -19,12 +20,17 @@ def texts(job: Job) -> list[str]:
     return [choice["text"] for choice in job["result"]["choices"]]
 
 
-def page(
-    client: httpx.Client, *, status: str | None, model: str | None, limit: int, after: str | None
-) -> Job:
-    """A page, newest first. Raises CommandError."""
-    found: Job = fetched(client, "GET", PATH, status=status, model=model, limit=limit, after=after)
-    return found
+def page(client: httpx.Client, *, limit: int, after: str | None, **wanted: str | Sequence[str] | None) -> Job:
+    """The next `limit` jobs, newest first; the service may give fewer at a time. Raises CommandError."""
+    found: list[Job] = []
+    while True:
+        params: dict[str, Any] = {"limit": limit - len(found), "after": after, **wanted}
+        part: Job = fetched(client, "GET", PATH, **params)
+        found += part["data"]
+        after = part["next"]
+        if after is None or len(found) >= limit:
+            ends = {"first_id": found[0]["id"], "last_id": found[-1]["id"]} if found else {}
+            return part | {"data": found} | ends
 
 
 def show(client: httpx.Client, job: str) -> Job:

@@ -17,14 +17,20 @@ def check_memory(
     models: Iterable[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
 ) -> None:
     """Raise CommandError where what is free (swap included) is too little; silent where nobody can tell."""
-    free = [mb for mb in (_machine_mb(meminfo), _cgroup_mb(cgroup)) if mb is not None]
+    free = free_mb(meminfo, cgroup)
     needed = BASE_MB + sum(_worker_mb(model) for model in models)
-    if free and min(free) < needed:
+    if free is not None and free < needed:
         raise CommandError(
             Exit.MEMORY,
-            f"Not enough memory: the service needs about {needed:.0f} MB, {min(free):.0f} MB are free; "
+            f"Not enough memory: the service needs about {needed:.0f} MB, {free:.0f} MB are free; "
             "end other programs or serve fewer models.",
         )
+
+
+def free_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
+    """Memory that a new process may take, swap included; None where nobody can tell."""
+    free = [mb for mb in (_machine_mb(meminfo), _cgroup_mb(cgroup)) if mb is not None]
+    return min(free, default=None)
 
 
 def _worker_mb(model: Model) -> float:

@@ -1,15 +1,120 @@
-"""`sightline models`: stopping and resuming the work of a model while the service runs."""
+"""`sightline models`: which models a running service serves, over the admin routes."""
 
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from shared.models import load_models
+from shared.settings import SettingsError
+from sightline.exits import CommandError, Exit
+from sightline.printing import columns, plain, show_json
+from sightline.remote import add_actions, set_action
 from sightline.service import fetched, segment
 
+PATH = "/v1/admin/models"
+COLUMNS = ("MODEL", "STATE", "WAITING", "RUNNING", "WORKERS")
+EXAMPLES = """\
+examples:
+  sightline models list
+  sightline models add examples/models/catalogue.toml --model Qwen/Qwen3-VL-4B-Instruct
+  sightline models pause Qwen/Qwen3-VL-4B-Instruct
+  sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
+  sightline models drain Qwen/Qwen3-VL-4B-Instruct         then, when `list` says drained:
+  sightline models remove Qwen/Qwen3-VL-4B-Instruct
 
-def pause(client: httpx.Client, model: str, *, paused: bool) -> dict[str, Any]:
-    """How the model stands then. Harmless twice. Raises CommandError."""
-    name = segment(model, safe="/")
-    fetched(client, "POST", f"/v1/admin/models/{name}/{'pause' if paused else 'resume'}")
-    found: dict[str, Any] = fetched(client, "GET", f"/status/{name}")
-    return found
+A paused model takes jobs and begins none; what runs finishes, and callers who wait for an answer get 503
+model_paused. A drained one takes no new jobs, and those that wait go on; resume undoes both. Jobs that wait
+for a model that is removed fail with model_removed. All of it outlives every restart (docs/models.md).
+"""
+
+
+def add_models(command: argparse.ArgumentParser) -> None:
+    actions = add_actions(command, "Lists, adds, pauses, resumes, drains and removes models.", EXAMPLES)
+    listing = actions.add_parser("list", help="list the models and how they stand")
+    listing.description = "Lists the models that are served and how they stand."
+    set_action(listing, _list)
+    _add_add(actions.add_parser("add", help="serve more models: rows of a TOML file"))
+    for name, act, text in (
+        ("pause", _change, "begin none of a model's jobs; what runs finishes"),
+        ("resume", _change, "begin a paused model's jobs again, take new ones for a drained one"),
+        ("drain", _change, "take no new jobs for a model; those that wait go on"),
+        ("remove", _remove, "serve a model no more; jobs that wait for it fail"),
+    ):
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        action.add_argument("model", metavar="MODEL", help="the model's id")
+        action.set_defaults(change=name)
+        set_action(action, act)
+
+
+def _add_add(action: argparse.ArgumentParser) -> None:
+    action.description = "Serves the models of a file like models.toml, or one of them. Harmless twice."
+    action.add_argument("file", type=Path, metavar="FILE", help="a file with [[models]] tables")
+    action.add_argument("--model", metavar="MODEL", help="only the one with this id")
+    set_action(action, _add)
+
+
+def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    found = fetched(client, "GET", "/v1/admin/fleet")
+    if arguments.json:
+        show_json(found)
+    else:
+        print("\n".join(columns([COLUMNS, *map(_row, found["models"])])))
+    return Exit.OK
+
+
+def _row(it: dict[str, Any]) -> tuple[str, ...]:
+    waiting, workers = sum(it["queued"].values()), len(it["workers"])
+    return plain(it["model"]), standing(it), str(waiting), str(it["running"]), str(workers)
+
+
+def standing(it: dict[str, Any]) -> str:
+    """What an operator said last, else what the workers say."""
+    if it["draining"]:
+        done = "drained" if it["backlog"] == 0 else "draining"
+        return f"{done}, paused" if it["paused"] else done
+    return "paused" if it["paused"] else str(it["state"])
+
+
+def _add(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    for row in _rows(arguments.file, arguments.model):
+        added = fetched(client, "POST", PATH, body=row)
+        if arguments.json:
+            show_json(added)
+        else:
+            print(f"{plain(added['id'])} is served; a worker of it answers (sightline run starts one)")
+    return Exit.OK
+
+
+def _rows(file: Path, wanted: str | None) -> Iterator[dict[str, Any]]:
+    try:
+        models = load_models(file).rows
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    chosen = [model for model in models if wanted in (None, model.id)]
+    if not chosen:
+        raise CommandError(Exit.USAGE, f"{file} has no model with the id {wanted}.")
+    yield from (model.model_dump(mode="json", exclude_defaults=True) for model in chosen)
+
+
+def _change(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    name = segment(arguments.model, safe="/")
+    fetched(client, "POST", f"{PATH}/{name}/{arguments.change}")
+    status = fetched(client, "GET", f"/status/{name}")
+    if arguments.json:
+        show_json(status)
+    else:
+        words = [word for word in ("paused", "draining") if status[word]] or ["not paused"]
+        print(f"{arguments.model} is {' and '.join(words)}; waiting: {status['queued']}")
+    return Exit.OK
+
+
+def _remove(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    fetched(client, "DELETE", f"{PATH}/{segment(arguments.model, safe='/')}")
+    if arguments.json:
+        show_json({"id": arguments.model, "removed": True})
+    else:
+        print(f"{plain(arguments.model)} is removed; what waits for it fails with model_removed")
+    return Exit.OK

@@ -16,6 +16,7 @@ from sightline.processes import Process
 from sightline.server import Binary, configuration
 
 ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
+OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Plan:
 
 def _without_keys() -> dict[str, str]:
     """Our environment for who lets nobody in: a worker may run a model's own code."""
-    return {name: value for name, value in os.environ.items() if name.upper() != ADMIN_KEY}
+    return {name: value for name, value in os.environ.items() if name.upper() not in OURS_ALONE}
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,18 @@ def card(job: Job, now: float) -> list[str]:
         *(("metadata", f"{name}={value}") for name, value in job["metadata"].items()),
         ("created", f"{_moment(job['created_at'])}, {span(now - job['created_at'])} ago"),
         *((name.removesuffix("_at").replace("_", " "), _moment(job.get(name))) for name in TIMES),
-        ("estimate", _estimate(job.get("estimate"))),
+        ("estimate", expected(job.get("estimate"))),
         *(("attempt", _attempt(attempt)) for attempt in job["attempts"]),
         ("error", failure(job["error"]) if "error" in job else None),
     ]
-    lines = [f"{name:<10}{plain(value)}" for name, value in facts if value is not None]
+    lines = named(facts)
     answers = texts(job) if "result" in job else []
     return [*lines, *(line for text in answers for line in ("", plain(text)))]
+
+
+def named(facts: Sequence[tuple[str, str | None]]) -> list[str]:
+    """A name and its value a line; what is not known is left out."""
+    return [f"{name:<10}{plain(value)}" for name, value in facts if value is not None]
 
 
 def detail(job: Job) -> str:
@@ -114,7 +119,8 @@ def _waiting(job: Job) -> str:
     return ", ".join(words)
 
 
-def _estimate(estimate: dict[str, Any] | None) -> str | None:
+def expected(estimate: dict[str, Any] | None) -> str | None:
+    """When it begins and how long it takes."""
     if estimate is None:
         return None
     half, most, service = (span(estimate[name]) for name in ("p50", "p90", "service_s"))

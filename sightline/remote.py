@@ -1,4 +1,4 @@
-"""The commands that look after a running service, `jobs` and `models`: arguments, and what they print."""
+"""The commands that look after the jobs of a running service: arguments, and what they print."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from typing import get_args
 
 import httpx
 
-from shared.job import Status
-from sightline import jobs, models
+from shared.job import Priority, Status
+from sightline import jobs
 from sightline.exits import CommandError, Exit
 from sightline.follow import Reader, follow
 from sightline.printing import card, detail, failure, plain, show_json, show_piece, table
@@ -19,20 +19,12 @@ STATUSES = get_args(Status)
 JOBS = """\
 examples:
   sightline jobs list --status failed --limit 50
-  sightline jobs list --after job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2     the page behind that job
+  sightline jobs list --metadata order=6735 --created-after 2026-01-31T00:00:00Z
   sightline jobs show job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2
   sightline jobs follow job_5f0c4a7d9e8b4c21a3d6f7e8b9c0d1e2 && echo done
   sightline jobs list --status failed --json | jq -r '.data[].id' | xargs -n 1 sightline jobs retry
 
 `sightline jobs ACTION --help` explains one action; exit codes are listed by `sightline --help`.
-"""
-MODELS = """\
-examples:
-  sightline models pause Qwen/Qwen3-VL-4B-Instruct
-  sightline models resume Qwen/Qwen3-VL-4B-Instruct --url http://10.0.0.5:8000
-
-A paused model takes jobs and begins none; what runs finishes, and callers who wait for an answer get 503
-model_paused. A pause outlives every restart.
 """
 FOLLOW = """\
 Prints the job's text as it is made, and goes on where it was when the connection is lost. What else becomes
@@ -67,17 +59,6 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
         set_action(action, act)
 
 
-def add_models(command: argparse.ArgumentParser) -> None:
-    actions = add_actions(command, "Pauses and resumes models.", MODELS)
-    for name, text in (
-        ("pause", "begin none of a model's jobs; what runs finishes"),
-        ("resume", "begin a paused model's jobs again"),
-    ):
-        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
-        action.add_argument("model", metavar="MODEL", help="the model's id")
-        set_action(action, _pause if name == "pause" else _resume)
-
-
 def add_actions(
     command: argparse.ArgumentParser, description: str, examples: str
 ) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
@@ -89,15 +70,25 @@ def add_actions(
 
 def _add_list(action: argparse.ArgumentParser) -> None:
     action.description = (
-        "Lists jobs, newest first: id, status, model, age, and why a job waits or how it ended."
+        "Lists jobs, newest first: id, status, model, age, and why a job waits or how it ended. A TIME is in "
+        "Unix seconds or like 2026-01-31T12:00:00Z."
     )
     action.add_argument("--status", choices=STATUSES, help="only jobs of this status")
     action.add_argument("--model", metavar="MODEL", help="only jobs of this model")
+    action.add_argument("--priority", choices=get_args(Priority), help="only jobs of this class")
+    action.add_argument("--created-after", metavar="TIME", help="only jobs created then or later")
+    action.add_argument("--created-before", metavar="TIME", help="only jobs created before")
     action.add_argument(
-        "--limit", type=_page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
+        "--metadata",
+        action="append",
+        metavar="KEY=VALUE",
+        help="only jobs with this pair; may be given several times",
     )
     action.add_argument(
-        "--after", metavar="JOB", help="only jobs older than this one: the last of a page before"
+        "--limit", type=page_size, default=20, metavar="N", help="how many, 1 to 100 (default: %(default)s)"
+    )
+    action.add_argument(
+        "--after", metavar="PLACE", help="where the page before ended, or a job: only older ones"
     )
     set_action(action, _list)
 
@@ -112,7 +103,8 @@ def set_action(action: argparse.ArgumentParser, act: Action) -> None:
     action.set_defaults(command=command)
 
 
-def _page_size(text: str) -> int:
+def page_size(text: str) -> int:
+    """Raises ArgumentTypeError."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
     return int(text)
@@ -121,17 +113,21 @@ def _page_size(text: str) -> int:
 def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     page = jobs.page(
         client,
-        status=arguments.status,
-        model=arguments.model,
         limit=arguments.limit,
         after=arguments.after,
+        status=arguments.status,
+        model=arguments.model,
+        priority=arguments.priority,
+        created_after=arguments.created_after,
+        created_before=arguments.created_before,
+        metadata=arguments.metadata,
     )
     if arguments.json:
         show_json(page)
         return Exit.OK
     print("\n".join(table(page["data"], time.time())))
-    if page["has_more"]:
-        _note(f"there are more: --after {page['last_id']}")
+    if page["next"]:
+        note(f"there are more: --after {page['next']}")
     return Exit.OK
 
 
@@ -165,7 +161,7 @@ def _follow(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         job = _relay(reader)
     else:
-        job = follow(reader, show_piece, _note)
+        job = follow(reader, show_piece, note)
         print()
     _check_success(job)
     return Exit.OK
@@ -188,22 +184,6 @@ def _check_success(job: jobs.Job) -> None:
         raise CommandError(Exit.JOB, plain(f"The job failed: {failure(job['error'])}"))
 
 
-def _pause(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _told(models.pause(client, arguments.model, paused=True), arguments)
-
-
-def _resume(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
-    return _told(models.pause(client, arguments.model, paused=False), arguments)
-
-
-def _told(status: dict[str, object], arguments: argparse.Namespace) -> Exit:
-    if arguments.json:
-        show_json(status)
-    else:
-        word = "paused" if status["paused"] else "not paused"
-        print(f"{arguments.model} is {word}; waiting: {status['queued']}")
-    return Exit.OK
-
-
-def _note(text: str) -> None:
+def note(text: str) -> None:
+    """How it goes, for people: standard output is for what was asked."""
     print(f"sightline: {plain(text)}", file=sys.stderr, flush=True)

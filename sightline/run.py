@@ -13,8 +13,9 @@ from pydantic import SecretStr
 
 from shared.errors import Unavailable
 from shared.models import Models, load_models
+from shared.registry import Registry
 from shared.settings import Settings, SettingsError, load_settings
-from shared.store.script import connect
+from shared.store.script import Store, connect
 from shared.store.server import Server, probe
 from shared.store.workers import forget
 from sightline.exits import CommandError, Exit
@@ -26,6 +27,7 @@ from sightline.server import FLOOR, find_binary
 from sightline.service import bearer
 from sightline.supervisor import Supervisor
 from sightline.tls import check_tls, trusting
+from sightline.workers import Workers
 
 POLL_S = 0.2
 RECORD_SERVER_S = 60.0
@@ -100,13 +102,14 @@ class Runner:
     async def serve(self, supervisor: Supervisor) -> None:
         """Start everything and keep it; never ends by itself. Raises CommandError."""
         url = await self._records(supervisor)
-        await asyncio.to_thread(self._forget, url)
+        store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         plan = Plan(self._settings, self._data, self._port, url)
+        workers = Workers(supervisor, plan, Registry(self._models), store, say)
+        await asyncio.to_thread(workers.look)
+        await asyncio.to_thread(self._forget, store)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
-        for model in self._models.rows:
-            supervisor.start(plan.worker(model))
-            say(f"worker   {model.id} ({model.engine})")
+        workers.start()
         supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
         keeping: asyncio.Task[None] | None = None
@@ -122,15 +125,15 @@ class Runner:
             await self._ready(supervisor, client)
             keeping = asyncio.create_task(supervisor.keep())
             try:
-                await Sample(self._settings.models_file, self._models.rows[0]).show(client, plan.url, say)
+                if self._models.rows:
+                    await Sample(self._settings.models_file, self._models.rows[0]).show(client, plan.url, say)
                 say(f"serving on {plan.url} (Ctrl-C stops)")
-                await keeping
+                await asyncio.gather(keeping, workers.follow())
             finally:
                 keeping.cancel()
 
-    def _forget(self, url: str) -> None:
+    def _forget(self, store: Store) -> None:
         """What an earlier start said of its workers is no news of ours."""
-        store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         for model in self._models.rows:
             forget(store, model.lane, presence=self._own_server)
 
@@ -169,9 +172,9 @@ class Runner:
                 return
 
     async def _ready(self, supervisor: Supervisor, client: httpx.AsyncClient) -> None:
-        """Wait until a model is loaded, saying what is waited for."""
+        """Wait until a model is loaded, saying what is waited for; for nothing where none is served."""
         said: dict[str, str] = {}
-        while True:
+        while self._models.rows:
             supervisor.check()
             ready, states = await readiness(client)
             for model, state in states.items():

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
@@ -52,7 +52,7 @@ def fetched(
     path: str,
     *,
     body: dict[str, Any] | None = None,
-    **params: str | int | None,
+    **params: str | int | Sequence[str] | None,
 ) -> Any:
     """The JSON that a call answers, None where it answers nothing. Raises CommandError."""
     given = {name: value for name, value in params.items() if value is not None}

@@ -22,6 +22,8 @@ class Supervisor:
     def __init__(self, say: Callable[[str], None], grace_s: float) -> None:
         self._say = say
         self._children: list[Child] = []
+        self._ending: set[Child] = set()
+        self._keepers: asyncio.TaskGroup | None = None
         self._watchdog = Watchdog(grace_s)
 
     async def __aenter__(self) -> "Supervisor":
@@ -44,7 +46,15 @@ class Supervisor:
             raise CommandError(Exit.CHILD, f"{command.name} could not be started: {error}") from None
         self._watchdog.add(child.pid)
         self._children.append(child)
+        if self._keepers is not None:
+            self._keepers.create_task(self._keep(child))
         return child
+
+    async def end(self, child: Child) -> None:
+        """Stop a process for good."""
+        self._ending.add(child)
+        await self._stop(child)
+        self._children.remove(child)
 
     def check(self) -> None:
         """Raise CommandError where a child has died; before the service is ready nothing is restarted."""
@@ -53,8 +63,9 @@ class Supervisor:
                 raise _death(child)
 
     async def keep(self) -> None:
-        """Restart what dies, until cancelled."""
+        """Restart what dies, until cancelled; also what is started later."""
         async with asyncio.TaskGroup() as tasks:
+            self._keepers = tasks
             for child in self._children:
                 tasks.create_task(self._keep(child))
 
@@ -63,11 +74,15 @@ class Supervisor:
         while True:
             started = time.monotonic()
             await child.exited.wait()
+            if child in self._ending:
+                return
             self._watchdog.remove(child.pid)
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
             self._say(f"{child.command.name} died ({_how(child)}), restarting it in {pause:g} s")
             await asyncio.sleep(pause)
+            if child in self._ending:
+                return
             with contextlib.suppress(OSError):
                 # A program that has vanished counts as one more death.
                 child.restart()

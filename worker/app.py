@@ -4,12 +4,16 @@ from typing import Any
 
 from celery import signals
 
-from shared.models import load_models
+from shared.logs import open_log
+from shared.registry import chosen
 from shared.settings import settings
 from shared.store.nudges import TASK
+from shared.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
 from worker.node import Node, open_node
 
+# Before Celery says its first word.
+open_log(settings())
 app = make_app("sightline-worker", settings().redis)
 _node: list[Node] = []
 
@@ -23,8 +27,8 @@ def work(lane: str) -> None:
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(sender: Any, **_: Any) -> None:
     def start() -> None:
-        model = load_models(settings().models_file).chosen(settings().worker.model)
-        _node.append(open_node(settings(), model, sender.concurrency))
+        open_traces(settings(), "sightline-worker")
+        _node.append(open_node(settings(), chosen(settings()), sender.concurrency))
 
     opening(start)
 
@@ -39,3 +43,4 @@ def _drain(**_: Any) -> None:
 def _close(**_: Any) -> None:
     if _node:
         _node[0].close()
+    close_traces()

@@ -12,10 +12,12 @@ Every way out of the middle becomes one of four outcomes in one place (`_outcome
 import logging
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 
-from shared.blobs import BlobMissingError, Blobs
+from shared import traces
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.errors import CallerError, Unavailable
 from shared.piece import Piece
 from shared.request import Request
@@ -26,12 +28,14 @@ from shared.sounds import check_heard
 from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import Call, Store
-from worker import choices
+from worker import choices, generation
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.images import Decoder
+from worker.journal import Entry, attempted
 from worker.lease import Lease, Leases, insist
+from worker.outcomes import count_attempt
 from worker.sounds import Listener
-from worker.stream import Publisher
+from worker.stream import Channel, Publisher
 
 log = logging.getLogger(__name__)
 PREPARED_AT_ONCE = 2
@@ -91,9 +95,12 @@ class Bench:
 
 def attempt(bench: Bench, claim: Claim) -> None:
     """Run a claim to its outcome and write it."""
-    with bench.leases.hold(claim) as lease:
+    with bench.leases.hold(claim) as lease, attempted(claim) as entry:
         outcome = _outcome(bench, lease)
-        _write(bench, lease, outcome)
+        with traces.span("settle"):
+            _write(bench, lease, outcome)
+        _enter(outcome, entry)
+        count_attempt(lease, entry.outcome, outcome.result if isinstance(outcome, Answered) else None)
 
 
 def _outcome(bench: Bench, lease: Lease) -> Outcome:
@@ -101,6 +108,10 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return _compute(bench, lease)
     except Cancelled:
         return GiveBack("worker_draining") if lease.reason == "draining" else None
+    except BlobsUnavailable as error:
+        # Whoever gets it next would hear the same at once.
+        lease.cancel.wait(bench.settings.queue.backoff_s)
+        return GiveBack(error.code)
     except Unavailable as error:
         return GiveBack(error.code)
     except DeviceBroken:
@@ -133,22 +144,49 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
         prompt = _prepared(bench, request, claim)
         prepared_s = time.monotonic() - started
     channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax)
-    rows = choices.rows(prompt, request.parameters, grammar, channels, said)
-    finishes = choices.generated(bench.engine, rows)
-    result = choices.result(bench.engine, prompt, finishes, prepared_s)
+    asked = choices.seeded(request.parameters, bench.engine, claim.id)
+    rows = choices.rows(prompt, asked, grammar, channels, said)
+    with traces.span(generation.name_of(request), generation.asked(request)) as span:
+        finishes = choices.generated(bench.engine, rows)
+        result = choices.result(bench.engine, prompt, asked, finishes, prepared_s)
+        _trace_answer(span, request, result, channels)
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
 def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
-    files = [bench.blobs.read(image.digest or "") for image in request.images]
-    sounds = [bench.blobs.read(sound.digest or "") for sound in request.sounds]
+    with traces.span("fetch"):
+        files = [bench.blobs.read(image.digest or "") for image in request.images]
+        sounds = [bench.blobs.read(sound.digest or "") for sound in request.sounds]
     shared = bench.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
-    heard = bench.listener.heard(sounds, bench.engine.facts.sampling_rate)
-    with bench.decoder.decoded(files) as pictures:
-        return bench.engine.prepare(request, pictures, scope, heard)
+    with ExitStack() as held:
+        with traces.span("decode"):
+            heard = bench.listener.heard(sounds, bench.engine.facts.sampling_rate)
+            pictures = held.enter_context(bench.decoder.decoded(files))
+        with traces.span("prepare"):
+            return bench.engine.prepare(request, pictures, scope, heard)
+
+
+def _trace_answer(span: traces.Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
+    began = [channel.began_ns for channel in channels if channel.began_ns is not None]
+    if began:
+        span.event(generation.FIRST_TOKEN, min(began))
+    span.tell(generation.answered(request, result))
+
+
+def _enter(outcome: Outcome, entry: Entry) -> None:
+    """What the log and the trace tell of it."""
+    match outcome:
+        case Answered(result=result):
+            entry.outcome, entry.usage = "succeeded", result.usage
+        case JobError(code=code):
+            entry.outcome, entry.code = "failed", code
+        case Retry(error=error):
+            entry.outcome, entry.code = "attempt_failed", error.code
+        case GiveBack(reason=reason):
+            entry.outcome = reason
 
 
 def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
@@ -38,6 +38,11 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
             interval_max=LONGEST_PAUSE_S,
             callback=maybe_shutdown,
         )
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: Any) -> None:
+    """That somebody takes this signal keeps Celery from writing its own way."""
 
 
 def _report(error: Exception, pause_s: float) -> None:

@@ -1,12 +1,13 @@
 """The answers to one prompt: as a rule one, several where the request wants them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from shared.piece import Piece
 from shared.request import Parameters
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Origin, Result, Usage
 from worker.engines.base import Engine, Finish, Prompt, Row
 from worker.stream import Channel
 
@@ -35,6 +36,17 @@ def rows(
     ]
 
 
+def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
+    """With a seed where tokens are drawn and the request names none, for the receipt to tell.
+
+    It is the run's, so that each attempt at it throws the same dice; small enough for every reader of JSON.
+    """
+    if parameters.seed is not None or not (engine.repeatable and parameters.samples(engine.facts.samples)):
+        return parameters
+    dice = hashlib.sha256(run.encode("ascii")).digest()
+    return parameters.model_copy(update={"seed": int.from_bytes(dice[:6])})
+
+
 def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
     """Where nothing is drawn at random the answers are all the same: one is computed, and told for each.
 
@@ -49,7 +61,9 @@ def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
     return [finish, *(replace(finish, compute_s=0.0) for _ in rows[1:])]
 
 
-def result(engine: Engine, prompt: Prompt, finishes: Sequence[Finish], prepared_s: float) -> Result:
+def result(
+    engine: Engine, prompt: Prompt, parameters: Parameters, finishes: Sequence[Finish], prepared_s: float
+) -> Result:
     """The prompt is counted once; the time runs from the first step of any answer to the last of any."""
     took_s = max(f.began + f.compute_s for f in finishes) - min(f.began for f in finishes)
     return Result(
@@ -66,4 +80,11 @@ def result(engine: Engine, prompt: Prompt, finishes: Sequence[Finish], prepared_
         fingerprint=engine.fingerprint,
         compute_s=round(prepared_s + took_s, 6),
         syntax=prompt.syntax,
+        origin=Origin(made_of=engine.made_of, parameters=_told(engine.effective(prompt, parameters))),
     )
+
+
+def _told(parameters: Parameters) -> dict[str, Any]:
+    """Without a format, which may be long, and stands in the request."""
+    said = parameters.model_dump(mode="json", exclude_none=True, exclude={"format"})
+    return {name: value for name, value in said.items() if value != []}

@@ -10,11 +10,14 @@ from celery import signals
 
 from shared import ids
 from shared.blobs import Blobs
+from shared.logs import open_log
+from shared.metrics.telling import start_telling
 from shared.models import load_models
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
+from shared.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
@@ -23,6 +26,8 @@ from worker.lease import Leases
 from worker.maintenance.upkeep import Upkeep
 from worker.webhooks.postman import Postman
 
+# Before Celery says its first word.
+open_log(settings())
 app = make_app("sightline-courier", settings().redis)
 
 
@@ -39,6 +44,7 @@ class Courier:
         self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
         self.postman = Postman(config, store, blobs)
+        self.tally = start_telling(config.metrics, store)
 
     def open(self) -> None:
         self.heartbeat.start({})
@@ -50,6 +56,7 @@ class Courier:
         self.postman.stop()
         self.upkeep.stop()
         self.heartbeat.stop({})
+        self.tally.stop()
 
 
 _courier: list[Courier] = []
@@ -65,6 +72,7 @@ def work(_lane: str) -> None:
 @signals.worker_init.connect  # type: ignore[untyped-decorator]
 def _open(sender: Any, **_: Any) -> None:
     def start() -> None:
+        open_traces(settings(), "sightline-courier")
         _courier.append(Courier(sender.concurrency))
         _courier[0].open()
 
@@ -81,3 +89,4 @@ def _drain(**_: Any) -> None:
 def _close(**_: Any) -> None:
     if _courier:
         _courier[0].close()
+    close_traces()

@@ -127,7 +127,8 @@ class Heartbeat:
     def _leave_mark(self) -> None:
         """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""
         if self._settings.heartbeat_file is not None:
-            self._settings.heartbeat_file.touch()
+            # Its time says that the worker lives, its word whether it takes work.
+            self._settings.heartbeat_file.write_text(self._state, encoding="ascii")
 
     def _check_hearing(self) -> None:
         hearing = self._hearing

@@ -11,12 +11,15 @@ from PIL import Image
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
+from shared.metrics.attempts import DECODE
 from shared.pictures import PictureInfo, check_request, inspect
 from shared.settings import PictureSettings
 from worker.child import Children, Craft, UndecodableError
 from worker.pixels import REPLY, REQUEST
 from worker.room import Room
 from worker.shrinking import sizes
+
+TIMED = DECODE.labels("picture")
 
 
 class Decoder:
@@ -48,7 +51,7 @@ class Decoder:
 
     def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
         head = REQUEST.pack(info.format.encode(), info.width, info.height, *size, len(data))
-        with self._memory.taking(info.memory), self._children.borrowed() as child:
+        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
             try:
                 found, pixels = child.decode(head, data, REPLY, lambda width, height: width * height * 3)
             except UndecodableError as reason:

@@ -10,14 +10,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from urllib.parse import urlsplit
 
-from shared import ids, sounds
-from shared.blobs import Blobs, digest
+from shared import ids, sounds, traces
+from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.cost import cost
 from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
-from shared.models import Models
+from shared.metrics.errands import FETCH, INTAKES
+from shared.models import Model, Models
 from shared.pictures import PictureInfo, check_request, inspect
+from shared.registry import added
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.reuse import reuse_scope
@@ -26,11 +29,14 @@ from shared.sounds import refused_as_sound
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
+from shared.store.models import registered
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from worker.fetch import SOUNDS, fetch
 from worker.haul import LARGE_AT_ONCE, Haul
+from worker.journal import Entry, attempted
 from worker.lease import Lease, Leases, insist
+from worker.outcomes import word_of
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8
@@ -57,27 +63,35 @@ class Intake:
         )
         if taken is None:
             return
-        with self.leases.hold(taken) as lease:
-            self._take_in(lease)
+        with self.leases.hold(taken) as lease, attempted(taken) as entry:
+            self._take_in(lease, entry)
+            INTAKES.labels(word_of(entry.outcome)).inc()
 
-    def _take_in(self, lease: Lease) -> None:
+    def _take_in(self, lease: Lease, entry: Entry) -> None:
         claimed = lease.claim
         try:
             placing = self._placing(claimed, self._fetched(lease))
         except CallerError as error:
+            entry.outcome, entry.code = "failed", error.code
             failure = JobError(code=error.code, message=error.message, param=error.param)
             insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
         except Unavailable as error:
+            # Whoever gets it next would fetch everything again and hear the same.
+            lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
+            entry.outcome = error.code
             self._give_back(lease, error.code, None)
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
             log.exception("job %s: its inputs could not be taken in", claimed.id)
+            entry.outcome, entry.code = "attempt_failed", "internal_error"
             message = "The job's inputs could not be taken in."
             self._give_back(
                 lease, "attempt_failed", JobError(code="internal_error", message=message, retryable=True)
             )
         else:
-            if insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease) == "queued":
+            word = insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease)
+            entry.outcome = "admitted" if word in ("queued", "placed") else "lost"
+            if word == "queued":
                 self.nudger.send(placing.lane)
 
     def _give_back(self, lease: Lease, reason: str, error: JobError | None) -> None:
@@ -98,8 +112,9 @@ class Intake:
         most = int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
         with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large) as haul:
+            hold = partial(self._held, lease.claim.id, haul, traces.here())
             try:
-                held = list(pool.map(partial(self._held, lease.claim.id, haul), places, places.values()))
+                held = list(pool.map(hold, places, places.values()))
             finally:
                 # Not waited for: after one picture's failure the others end with the haul.
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -115,11 +130,13 @@ class Intake:
         )
 
     def _held(
-        self, job: str, haul: Haul, named: tuple[str, type[Media]], param: str
+        self, job: str, haul: Haul, carrier: str, named: tuple[str, type[Media]], param: str
     ) -> tuple[str, PictureInfo | None]:
         """Fetch one picture or sound into the blob store; its digest, and a picture's size."""
         url, kind = named
-        body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
+        # Another thread than that of the attempt, which its span would not find by itself.
+        with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
+            body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
         name = digest(body)
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
@@ -128,18 +145,26 @@ class Intake:
 
     def _picture(self, url: str, haul: Haul, param: str) -> tuple[bytes, PictureInfo]:
         limits = self.settings.pictures
-        body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
+        with FETCH.labels("picture").time():
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
         return body, inspect(body, limits, param)
 
     def _sound(self, url: str, haul: Haul, param: str) -> tuple[bytes, None]:
         limits = self.settings.sounds
-        with refused_as_sound():
+        with refused_as_sound(), FETCH.labels("sound").time():
             body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)
         sounds.inspect(body, limits, param)
         return body, None
 
+    def _model(self, id: str) -> Model:
+        """Of the models file, or added since. Raises CallerError `model_not_found`, Unavailable."""
+        try:
+            return self.models.resolve(id)
+        except CallerError:
+            return added(self.store.run(registered())).resolve(id)
+
     def _placing(self, claimed: Claim, request: Request) -> Placing:
-        model = self.models.resolve(request.model)
+        model = self._model(request.model)
         hashed = request_hash(request, model.revision)
         terms = json.loads(claimed.terms)
         scope = reuse_scope(claimed.caller, shared=self.settings.queue.share_answers)
@@ -156,3 +181,11 @@ class Intake:
             cost=cost(request, model),
             request=request.model_dump_json(exclude_none=True),
         )
+
+
+def _host(url: str) -> str:
+    """All of a URL that may be told: the rest may hold a secret. "" for what is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

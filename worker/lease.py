@@ -30,6 +30,12 @@ class Lease:
     claim: Claim
     cancel: threading.Event = field(default_factory=threading.Event)
     reason: Reason = ""
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_s(self) -> float:
+        """Since its work stood in line."""
+        return self.claim.waited_ms / 1000 + time.monotonic() - self.since
 
     def stop(self, reason: Reason) -> None:
         """Stop the work. A lost claim stays lost whatever comes later."""

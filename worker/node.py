@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from shared import ids
 from shared.blobs import Blobs
+from shared.metrics.tally import Tally
+from shared.metrics.telling import start_telling
 from shared.models import Model
 from shared.settings import Settings
 from shared.store.claims import Claim, claim
@@ -21,6 +23,7 @@ from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.images import Decoder
 from worker.lease import Leases
+from worker.measure import measured
 from worker.sounds import Listener
 from worker.stream import Publisher
 
@@ -42,6 +45,7 @@ class Node:
     bench: Bench
     hearing: Hearing
     draining: threading.Event
+    tally: Tally
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
@@ -81,6 +85,7 @@ class Node:
         self.heartbeat.stop({})
         self.bench.decoder.close()
         self.bench.listener.close()
+        self.tally.stop()
 
     def _give_back_all(self) -> None:
         for lease in self.bench.leases.all():
@@ -95,7 +100,7 @@ def open_node(settings: Settings, model: Model, slots: int) -> Node:
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane)
-    engine = _loaded(create(model), model, heartbeat, slots)
+    engine = _loaded(create(model), model, heartbeat, slots, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
     decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
@@ -104,10 +109,11 @@ def open_node(settings: Settings, model: Model, slots: int) -> Node:
     )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
-    return Node(settings, model, worker, store, nudger, heartbeat, bench, hearing, threading.Event())
+    tally = start_telling(settings.metrics, store)
+    return Node(settings, model, worker, store, nudger, heartbeat, bench, hearing, threading.Event(), tally)
 
 
-def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> Engine:
+def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
     started = time.time()
     guess, basis = engine.load_guess()
     heartbeat.start(
@@ -126,6 +132,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(Exit.MODEL_FAILED)
     facts, took_s = engine.facts, time.time() - started
+    rule = measured(engine, model.id, max_side)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     heartbeat.ready(
         engine.fingerprint,
@@ -142,6 +149,7 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int) -> E
             "chat_template": "1" if facts.has_chat_template else "0",
             "tools": facts.tools or "none",
             "sampling_rate": str(facts.sampling_rate),
+            "token_rule": rule.dumped() if rule else "",
         },
         engine,
     )

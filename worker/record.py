@@ -7,6 +7,7 @@ import time
 import psutil
 
 from worker.lease import Leases
+from worker.tempo import Tempo
 
 
 class Record:
@@ -17,6 +18,7 @@ class Record:
         self._process = psutil.Process()
         self._host = socket.gethostname()
         self._since = time.time()
+        self._tempo = Tempo()
         self.rows = 0
 
     def now(self) -> dict[str, str]:
@@ -28,4 +30,5 @@ class Record:
             "rows": str(self.rows),
             "busy": str(len(self._leases.all())),
             "memory": str(self._process.memory_info().rss),
+            "tokens_per_s": f"{self._tempo.per_s():.1f}",
         }

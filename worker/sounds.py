@@ -4,6 +4,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 
+from shared.metrics.attempts import DECODE
 from shared.sound_settings import SoundSettings
 from shared.sounds import SoundInfo, check_count, inspect, invalid
 from worker.child import Children, Craft, UndecodableError
@@ -12,6 +13,7 @@ from worker.room import Room
 
 # As `worker.samples` has them, which is imported where sounds are decoded only.
 REQUEST, REPLY = struct.Struct("!QIIII"), struct.Struct("!Q")
+TIMED = DECODE.labels("sound")
 
 
 class Listener:
@@ -39,7 +41,7 @@ class Listener:
 
     def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
         head = REQUEST.pack(info.frames, info.rate, info.channels, rate, len(data))
-        with self._memory.taking(info.memory), self._children.borrowed() as child:
+        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
             try:
                 _, samples = child.decode(head, data, REPLY, lambda count: count * 4)
             except UndecodableError as reason:

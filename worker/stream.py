@@ -16,6 +16,7 @@ from shared.piece import Piece, joined
 from shared.store.claims import append
 from shared.store.script import Store
 from worker.lease import Lease
+from worker.rhythm import Rhythm
 
 log = logging.getLogger(__name__)
 SPACING_S = 0.1
@@ -24,7 +25,10 @@ RETRY_S = 0.5
 
 
 class Channel:
-    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call."""
+    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call.
+
+    `began_ns` is when its first token came (Unix ns), None before.
+    """
 
     def __init__(
         self, publisher: "Publisher", lease: Lease, choice: int | None = None, syntax: Syntax | None = None
@@ -35,8 +39,10 @@ class Channel:
         self.pending: list[Piece] = []
         self.attempting = 0
         self.due = 0.0
+        self.began_ns: int | None = None
         self._held: list[Piece] = []
         self._publisher = publisher
+        self._rhythm = Rhythm(lease, choice)
 
     def emit(self, piece: Piece) -> None:
         """Take a piece; returns at once.
@@ -44,6 +50,10 @@ class Channel:
         Ids without text (an end token) travel with the next text or not at all: the place of a piece in the
         stream is its text's offset, and an attempt that goes on generates them again.
         """
+        if self.began_ns is None:
+            self.began_ns = time.time_ns()
+        if piece.ids:
+            self._rhythm.came(len(piece.ids))
         self._held.append(piece)
         if piece.text and (whole := joined(self._held)):
             self._publisher.put(self, replace(whole, choice=self.choice, syntax=self._syntax))

@@ -5,6 +5,7 @@ Around all routes, so that one added tomorrow is guarded as well.
 """
 
 import re
+import secrets
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -20,6 +21,7 @@ from api.wire.pacing import pace
 from api.wire.problems import render
 from shared.apikey import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
+from shared.metrics_settings import MetricsSettings
 from shared.store.keyring import Use
 
 OPEN = frozenset({"/health", "/ready"})
@@ -27,6 +29,8 @@ OPEN = frozenset({"/health", "/ready"})
 
 PAGE_PATHS = "/page/"
 """The page's own files, which anybody may read: what it shows it asks for with the key typed into it."""
+
+METRICS = "/metrics"
 
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
@@ -66,6 +70,8 @@ def _is_open(scope: Scope) -> bool:
 
 async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> Caller:
     """Raises CallerError (`invalid_api_key`, `insufficient_scope`, `check_local`'s own), Unavailable."""
+    if get_route_path(scope) == METRICS and _is_scraper(context.settings.metrics, headers):
+        return Caller(LOCAL)
     if not context.keyring.on:
         api = context.settings.api
         if not api.open:
@@ -82,10 +88,18 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
 
 
+def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
+    """Whether it is who was given the token that opens this and nothing else."""
+    match = _BEARER.fullmatch(headers.get("authorization", ""))
+    if match is None or settings.token is None:
+        return False
+    return secrets.compare_digest(match[1].encode(), settings.token.get_secret_value().encode())
+
+
 def _check_scope(use: Use, scope: Scope) -> None:
     needed: tuple[KeyScope, ...] = ("read",) if scope["method"] in ("GET", "HEAD") else ("submit",)
     path = get_route_path(scope)
-    if path.startswith(ADMIN_PATHS):
+    if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
     elif path.startswith(TOLD_PATHS):
         # Whoever has all answers sent somewhere reads them.

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from api.access.callers import caller_of
 from api.admission.submission import Terms
+from api.wire.reply import reply_of
 from shared.errors import CallerError
 
 _FALSE = frozenset({"false", "False", "0"})
@@ -51,6 +52,7 @@ def terms(request: Request, body: bytes) -> Terms:
         use_cache=request.headers.get("x-use-cache") not in _FALSE,
         idempotency_key=key,
         body_digest=_digest(request, body) if key else "",
+        request_id=reply_of(request).request_id,
     )
 
 

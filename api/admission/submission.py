@@ -7,20 +7,22 @@ from functools import partial
 
 from api.admission.pictures import checked
 from api.admission.registration import registered
-from api.answers.readiness import model_state, not_ready
+from api.admission.rendering import paths_of, rendered
+from api.answers.readiness import line_full, model_state, not_ready
 from api.files import Files
 from api.storing import Storing
 from api.wire.luggage import Luggage
-from shared import ids
+from shared import ids, traces
 from shared.batch import Place
 from shared.blobs import Blobs, digest
 from shared.calls.place import check_calls
 from shared.cost import cost
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.estimate import FIRST_SERVICE_MS, Lane
+from shared.estimate import Lane
 from shared.hashing import request_hash
 from shared.job import JobView, Priority
 from shared.length import check_answer, check_text
+from shared.metrics.requests import ADMITTED
 from shared.models import Model, Models
 from shared.request import Request
 from shared.reuse import reusable, reuse_scope
@@ -50,7 +52,7 @@ class Terms:
     The end of what is `quiet` is told to no endpoint and in no log: whoever asked waits for the answer.
     `line` is the line of a batch that the job answers. What is not `stored` is forgotten when its end was
     told, and shares its answer with nobody; `retain_s` is what the caller's key says of how long its things
-    are kept.
+    are kept. `request_id` is that of the call, for logs and webhooks, where there was one.
     """
 
     caller: str
@@ -71,6 +73,25 @@ class Terms:
     stored: bool = True
     retain_s: int | None = None
     line: Place | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A request that nothing speaks against but the line, as the store is told of it.
+
+    `data` are the bytes of its pictures and sounds by digest, as far as they came with it. What is `pending`
+    has to be fetched first, or its time to come.
+    """
+
+    request: Request
+    terms: Terms
+    placing: Placing
+    lane: Lane
+    paths: dict[str, str]
+    data: dict[str, bytes]
+    reuse: bool
+    pending: bool
 
 
 class LinePassedError(Exception):
@@ -108,19 +129,30 @@ class Submission:
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
         `invalid_webhook_url`, `context_length_exceeded`, `idempotency_mismatch`, `job_purged`,
         `file_not_found`, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
-        `model_paused`, `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
+        `model_paused`, `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`),
+        LinePassedError.
         """
         model = self._models.resolve(request.model)
         earlier = await self._earlier(terms)
         if earlier is not None:
             return await self._admitted(earlier, model)
+        asked = await self.examined(request, terms, model, luggage)
+        answer = await self._ask(asked)
+        if answer.view is not None:
+            ADMITTED.labels(model.id, terms.priority, (answer.view.cache or "pending").lower()).inc()
+        return await self._admitted(answer, model)
+
+    async def examined(
+        self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
+    ) -> Examined:
+        """What is asked, as the store is told it. Raises as `submit` does where it is not for the line."""
         await self._room.check()
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
         if request.model != model.id:
             request = request.model_copy(update={"model": model.id})
-        request, paths = _rendered(request, terms, model, lane), _paths(request)
+        request, paths = rendered(request, model, lane, prompt=terms.prompt), paths_of(request)
         check_calls(request, model.tools if lane.tools is None else lane.tools)
         check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
         request = await self._files.with_pictures(terms.caller, request, luggage)
@@ -133,29 +165,22 @@ class Submission:
         samples = model.samples if lane.samples is None else lane.samples
         use_cache = terms.use_cache and terms.stored
         reuse = reusable(request, use_cache=use_cache, samples_default=samples, hf=terms.hf)
-        return await self._admitted(await self._ask(request, terms, model, paths, data, reuse=reuse), model)
-
-    async def _ask(
-        self,
-        request: Request,
-        terms: Terms,
-        model: Model,
-        paths: dict[str, str],
-        data: dict[str, bytes],
-        *,
-        reuse: bool,
-    ) -> Submitted:
-        """What the store says, after uploading the pictures that it asks for."""
         pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
         scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
         placing = _placing(request, terms, model, scope, pending=pending)
+        return Examined(request, terms, placing, lane, paths, data, reuse=reuse, pending=pending)
+
+    async def _ask(self, asked: Examined) -> Submitted:
+        """What the store says, after uploading the pictures that it asks for."""
+        terms, placing = asked.terms, asked.placing
+        held = json.dumps({"reuse": asked.reuse, "priority": terms.priority}) if asked.pending else None
         ask = partial(
             submit,
             placing,
             self._settings,
             metadata=terms.metadata,
-            paths=paths,
-            pending_terms=json.dumps({"reuse": reuse, "priority": terms.priority}) if pending else None,
+            paths=asked.paths,
+            pending_terms=held,
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
             must_be_ready=terms.must_be_ready,
@@ -168,12 +193,14 @@ class Submission:
             line=terms.line,
             stored=terms.stored,
             retain_s=self._retain_s(terms),
+            request_id=terms.request_id or None,
+            trace=traces.here() or None,
         )
         answer = await self._store.run(ask())
         if answer.word == "pictures":
-            if not data.keys() >= set(answer.missing):
+            if not asked.data.keys() >= set(answer.missing):
                 raise CallerError("result_expired", "The pictures of this job are no longer kept.")
-            await self._storing.write(placing.job, {name: data[name] for name in answer.missing})
+            await self._storing.write(placing.job, {name: asked.data[name] for name in answer.missing})
             answer = await self._store.run(ask(uploaded=True))
         return answer
 
@@ -196,10 +223,12 @@ class Submission:
         if answer.word in ("queued", "intake"):
             await self._nudger.send([INTAKE if answer.word == "intake" else model.lane])
         if answer.view is not None:
+            _trace(answer, answer.view, model)
             return answer.view
-        raise await self._refused(answer.word, model)
+        raise await self.refusal_of(answer.word, model)
 
-    async def _refused(self, word: str, model: Model) -> ServiceError:
+    async def refusal_of(self, word: str, model: Model) -> ServiceError:
+        """What a caller is told whom the store answers with no job. Raises LinePassedError."""
         if word == "mismatch":
             return CallerError(
                 "idempotency_mismatch",
@@ -208,16 +237,20 @@ class Submission:
             )
         if word == "passed":
             raise LinePassedError
+        if word == "removed":
+            return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
         if word == "purged":
             return CallerError(
                 "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
             )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
         if word in ("slow", "full", "crowded"):
-            wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
-            return _line_full(word, model, lane.queued, wait_s)
+            return line_full(word, model, lane)
         if word == "paused":
             return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=60)
+        if word == "draining":
+            message = f"The model {model.id} is being drained: it takes no new jobs."
+            return Unavailable("model_draining", message)
         if word == "unready":
             return not_ready(model, model_state(model, lane))
         return InternalError()
@@ -232,34 +265,15 @@ class Submission:
         return lane
 
 
-def _line_full(word: str, model: Model, queued: int, wait_s: float) -> Unavailable:
-    retry_after = min(max(wait_s, 1), 60)
-    if word == "crowded":
-        message = f"Too many of your requests wait for {model.id} already."
-        return Unavailable("caller_queue_full", message, retry_after=retry_after)
-    limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
-    message = f"{queued} requests wait for {model.id} already{limit}."
-    return Unavailable("queue_full", message, retry_after=retry_after)
-
-
-def _rendered(request: Request, terms: Terms, model: Model, lane: Lane) -> Request:
-    """A model without a chat template is sent the prompt as it stands.
-
-    Where nobody knows yet (a model not on this machine, never loaded) it is taken to have one.
-    Raises CallerError `no_chat_template`.
-    """
-    known = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
-    if known is not False:
-        return request
-    if terms.prompt and [message.role for message in request.messages] == ["user"]:
-        return request.model_copy(update={"raw": True})
-    message = f"The model {model.id} has no chat template; send one prompt to POST /models/{model.id}."
-    raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
-
-
-def _paths(request: Request) -> dict[str, str]:
-    """Where the caller wrote what a worker's error names by its place in the request."""
-    return request.named | {at: part.param for at, part in zip(request.places, request.media, strict=True)}
+def _trace(answer: Submitted, view: JobView, model: Model) -> None:
+    """What became of the request; one that another computes, or has computed, is linked with it."""
+    found = {
+        "sightline.job.id": view.id,
+        "gen_ai.request.model": model.id,
+        "sightline.cache": view.cache or "",
+    }
+    traces.tell(found)
+    traces.link(answer.trace)
 
 
 def _placing(request: Request, terms: Terms, model: Model, scope: str | None, *, pending: bool) -> Placing:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shared.errors import ModelFailed, ServiceError, Unavailable
-from shared.estimate import Calibration, Lane, Reused, loading_time
+from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading_time
 from shared.models import Model
 
 
@@ -26,6 +26,7 @@ class ModelState:
     engine_reason: str | None = None
     reused: Reused | None = None
     paused: bool = False
+    draining: bool = False
     calibration: Calibration | None = None
 
 
@@ -43,6 +44,7 @@ def model_state(model: Model, lane: Lane) -> ModelState:
         lane.engine_reason,
         lane.reused,
         lane.paused,
+        lane.draining,
         lane.calibration,
     )
 
@@ -64,3 +66,15 @@ def not_ready(model: Model, state: ModelState) -> ServiceError:
         estimated_time=state.estimated_time,
         basis=state.basis,
     )
+
+
+def line_full(word: str, model: Model, lane: Lane) -> Unavailable:
+    """`word` is what submit.lua says: full, crowded by the caller's own, or slow for a caller who waits."""
+    wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
+    retry_after = min(max(wait_s, 1), 60)
+    if word == "crowded":
+        message = f"Too many of your requests wait for {model.id} already."
+        return Unavailable("caller_queue_full", message, retry_after=retry_after)
+    limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
+    message = f"{lane.queued} requests wait for {model.id} already{limit}."
+    return Unavailable("queue_full", message, retry_after=retry_after)

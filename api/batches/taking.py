@@ -12,6 +12,7 @@ from api.batches.doors import DOORS, Question
 from api.batches.lines import Line, double, entry_of, lines
 from shared.batch import Place
 from shared.errors import CallerError, ServiceError, Unavailable
+from shared.metrics.requests import LINES
 from shared.result import JobError
 from shared.store import batches
 from shared.times import Times
@@ -66,6 +67,7 @@ class Taking:
             await self._held.write(
                 batches.refuse(self._held.turn, [(place, custom_id, error) for place, custom_id in found])
             )
+            LINES.labels("refused").inc(len(found))
         return bool(found)
 
     async def _admitted(self, line: Asked) -> bool:
@@ -86,10 +88,13 @@ class Taking:
             if time.time() * 1000 >= self._batch.expires_ms:
                 return False
             await self._refuse(line, _failure(error))
+        else:
+            LINES.labels("taken").inc()
         return True
 
     async def _refuse(self, line: Asked, error: JobError) -> None:
         await self._held.write(batches.refuse(self._held.turn, [(line.place, line.custom_id, error)]))
+        LINES.labels("refused").inc()
 
     def _terms(self, line: Asked, question: Question) -> Terms:
         """It may wait in line for as long as the batch's window is open, and no longer."""

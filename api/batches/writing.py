@@ -20,6 +20,7 @@ from shared.batch import LineAnswer, Tokens, Wrote
 from shared.blobs import Staged, digest
 from shared.file import Written
 from shared.job import JobView
+from shared.metrics.requests import LINES
 from shared.result import JobError, Result
 from shared.store import batches
 
@@ -75,6 +76,8 @@ class Writing:
                 bad=bad,
             )
             await self._held.write(batches.wrote(self._held.turn, wrote))
+            LINES.labels("completed").inc(wrote.completed)
+            LINES.labels("failed").inc(wrote.failed)
             count += len(found)
         return count
 

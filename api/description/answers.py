@@ -1,6 +1,14 @@
 """The answers of the routes that are none of their errors."""
 
-from api.description import batch_shapes, examples, response_shapes, service_shapes, shapes, webhook_shapes
+from api.description import (
+    batch_shapes,
+    examples,
+    job_shapes,
+    response_shapes,
+    service_shapes,
+    shapes,
+    webhook_shapes,
+)
 from api.description.response_examples import RESPONSE_STREAM
 from api.description.responses import (
     JOB_HEADERS,
@@ -14,29 +22,32 @@ from api.description.responses import (
 
 ACCEPTED = answer(
     "The job is kept; `location` says where to look for it.",
-    ref(shapes.Job),
+    ref(job_shapes.Job),
     "job-queued",
     headers=("location", "retry-after", *JOB_HEADERS),
 )
 JOB_ENDED = answer(
     "The job, where `Prefer: wait` saw its end.",
-    ref(shapes.Job),
+    ref(job_shapes.Job),
     "job-succeeded",
     headers=JOB_HEADERS,
 )
 JOB = answer(
     "The job; `retry-after` where it has not ended.",
-    ref(shapes.Job),
+    ref(job_shapes.Job),
     "job-succeeded",
     "job-queued",
     headers=("retry-after", *JOB_HEADERS),
 )
-REPLAYED = answer("The job; its webhook is called.", ref(shapes.Job), "job-succeeded", headers=JOB_HEADERS)
-JOB_LIST = answer("A page of jobs.", ref(shapes.JobList), "jobs")
+REPLAYED = answer(
+    "The job; its webhook is called.", ref(job_shapes.Job), "job-succeeded", headers=JOB_HEADERS
+)
+JOB_LIST = answer("A page of jobs.", ref(job_shapes.JobList), "jobs")
+FORECAST = answer("What would become of it.", ref(job_shapes.Forecast), "forecast")
 JOB_GONE = answer("The job is forgotten.")
 CHANGED = answer("It is so from now on.")
 JOB_EVENTS = streamed(
-    answer("The events, up to the last.", headers=JOB_HEADERS), shapes.JobEvent, examples.JOB_STREAM
+    answer("The events, up to the last.", headers=JOB_HEADERS), job_shapes.JobEvent, examples.JOB_STREAM
 )
 CHAT_ANSWER = streamed(
     answer(
@@ -85,6 +96,10 @@ MODEL = answer("The model.", ref(service_shapes.Model), "model")
 MODEL_LIST = answer("The models.", ref(service_shapes.ModelList), "models")
 MODEL_INFO = answer("The model and the line before it.", ref(service_shapes.ModelInfo), "model-info")
 MODEL_STATUS = answer("How the model stands.", ref(service_shapes.ModelStatus), "model-status")
+TEXT = {"schema": {"type": "string"}}
+METRICS = answer("All metrics, in the form that the caller accepts.") | {
+    "content": {"text/plain": TEXT, "application/openmetrics-text": TEXT}
+}
 FLEET = answer("What waits and who works.", ref(service_shapes.Fleet), "fleet")
 MODEL_HEALTH = answer("It is loaded.", ref(service_shapes.ModelHealth), "model-health")
 HEALTH = answer("The process serves.", ref(service_shapes.Health), "health")

@@ -11,6 +11,7 @@ from api.dialects.hf import Generation, HfBody, HfInputs
 from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
 from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
+from api.dialects.models import ModelBody
 from api.dialects.native import JobBody
 from api.dialects.openai_batches import BatchBody, LineBody
 from api.dialects.openai_chat import ChatBody
@@ -25,6 +26,7 @@ from shared.calls.called import NAME
 from shared.request import MAX_BIASES, MOST_FUNCTIONS, Parameters
 
 BODIES: tuple[type[Wire], ...] = (
+    ModelBody,
     JobBody,
     ChatBody,
     CompletionBody,

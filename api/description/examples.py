@@ -7,16 +7,21 @@ from pydantic_core import to_json
 
 from api.dialects import hf_answers, native, openai_chat, openai_completions
 from api.dialects.deeds import to_deeds
+from api.dialects.forecasts import to_forecast
 from api.dialects.hf import from_hf
 from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
 from api.wire.sse import DONE, block
 from shared.deed import Deed, Operator
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
-from shared.job import Attempt, Estimate, Event, JobView
-from shared.result import Choice, Result, Usage
+from shared.foretold import Foretold
+from shared.job import Attempt, Computed, Estimate, Event, JobView
+from shared.listing import Page
+from shared.result import Choice, Origin, Result, Usage
+from shared.tokens import Tokens
 
 MODEL = "sightline/tiny"
+BLOBS = {"kind": "folder", "state": "reachable"}
 PICTURE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAACAAAAAgAQMAAABJtOi3AAAABlBMVEX////cFBTlJRwCAAAARElEQVR42n3NsRGA"
     "IBTA0Me3cAzZRDZzNUZhBAfwwIKzxBS5dOGf/cbxCDmEkmyqFIkSEEGetVSnzRpUroGzC61/jwUvM1QM6BMEposAAAAASUVORK5CYII="
@@ -44,6 +49,7 @@ _VQA = {"inputs": {"image": PICTURE, "question": QUESTION}}
 
 KEY = {"name": "Example Ltd, production", "caller": "example-ltd", "requests_per_minute": 600}
 ROTATION = {"grace_s": 3600}
+ROW = {"id": "Qwen/Qwen3-VL-4B-Instruct", "source": "Qwen/Qwen3-VL-4B-Instruct", "dtype": "bfloat16"}
 KEY_ID = "key_0c1d2e3f40516273"
 _KEY = from_key(KEY, KEY_ID, 1_760_000_000_000)
 _DEED = Deed(
@@ -81,8 +87,39 @@ SUCCEEDED = replace(
         usage=Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64),
         fingerprint="0123456789abcdef0123456789abcdef",
         compute_s=0.5,
+        origin=Origin(
+            made_of={
+                "revision": "main",
+                "engine": "continuous",
+                "dtype": "torch.float32",
+                "device": "cpu",
+                "files": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            },
+            parameters={"max_new_tokens": 512, "do_sample": False},
+        ),
+    ),
+    computed=Computed(
+        "run_8e1b4c7a0d3f4625a9c8b7d6e5f40312",
+        job=QUEUED.id,
+        queued_ms=1_760_000_000_000,
+        started_ms=1_760_000_000_250,
+        first_text_ms=1_760_000_000_400,
+        ended_ms=1_760_000_000_750,
+        attempts=1,
     ),
     last_event=4,
+)
+FORETOLD = Foretold(
+    model=MODEL,
+    outcome="queued",
+    tokens=Tokens(70, 64, "measured"),
+    answer_tokens=512,
+    cost=538,
+    context_length=2048,
+    cache="MISS",
+    waiting_reason="busy",
+    ahead=3,
+    estimate=Estimate(p50=1.5, p90=2.25, service_s=0.5, basis="measured"),
 )
 TOLD = (
     Event(1, "queued", {}, 1_760_000_000_000),
@@ -114,7 +151,8 @@ _WAITING = {"workers": 1, "queued": 0, "estimated_time": 0.0, "basis": "measured
 ANSWERS: dict[str, Any] = {
     "job-queued": native.to_job(QUEUED),
     "job-succeeded": native.to_job(SUCCEEDED),
-    "jobs": native.to_list([SUCCEEDED], has_more=False),
+    "forecast": to_forecast(FORETOLD),
+    "jobs": native.to_list(Page((SUCCEEDED,))),
     "chat": openai_chat.to_completion(SUCCEEDED, MODEL, 1_760_000_000),
     "text": openai_completions.to_text_completion(SUCCEEDED, MODEL, 1_760_000_000),
     "generated-text": hf_answers.to_answer(SUCCEEDED, from_hf(HF, MODEL), None),
@@ -144,6 +182,7 @@ ANSWERS: dict[str, Any] = {
         "engine_reason": None,
         "reused": None,
         "paused": False,
+        "draining": False,
         "calibration": {"scored": 812, "within_p50": 0.52, "within_p90": 0.91},
     },
     "fleet": {
@@ -153,6 +192,7 @@ ANSWERS: dict[str, Any] = {
                 "state": "ready",
                 "reason": None,
                 "paused": False,
+                "draining": False,
                 "queued": {"interactive": 0, "normal": 3, "batch": 240},
                 "running": 16,
                 "backlog": 259,
@@ -170,15 +210,16 @@ ANSWERS: dict[str, Any] = {
                         "rows": 16,
                         "busy": 16,
                         "memory": 2147483648,
+                        "tokens_per_s": 812.4,
                     }
                 ],
             }
         ]
     },
     "model-health": {"status": "ready"},
-    "health": {"status": "ok", "store": "reachable"},
-    "ready": {"status": "ready", "models": {MODEL: "ready"}},
-    "not-ready": {"status": "not_ready", "models": {MODEL: "loading"}},
+    "health": {"status": "ok", "store": "reachable", "blobs": BLOBS},
+    "ready": {"status": "ready", "models": {MODEL: "ready"}, "blobs": BLOBS},
+    "not-ready": {"status": "not_ready", "models": {MODEL: "loading"}, "blobs": BLOBS},
 }
 """Answers by name."""
 

@@ -9,7 +9,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from api.access.gate import OPEN
-from api.description import batch_shapes, response_shapes, service_shapes, shapes, webhook_shapes
+from api.description import (
+    batch_shapes,
+    job_shapes,
+    response_shapes,
+    service_shapes,
+    shapes,
+    webhook_shapes,
+)
 from api.description.batch_examples import BATCH_ID, FILE_ID
 from api.description.bodies import body_schemas
 from api.description.examples import KEY_ID, MODEL, QUEUED
@@ -98,7 +105,7 @@ def _at_the_gate(path: str) -> dict[str, Any]:
 
 def _shapes() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for module in (shapes, service_shapes, response_shapes, webhook_shapes, batch_shapes):
+    for module in (shapes, job_shapes, service_shapes, response_shapes, webhook_shapes, batch_shapes):
         for shape in vars(module).values():
             if isinstance(shape, type) and issubclass(shape, Shape) and shape is not Shape:
                 own = shape.model_json_schema(ref_template=REF + "{model}")

@@ -2,9 +2,11 @@
 
 from typing import Any, Literal, get_args
 
+from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.openai_responses import INCLUDABLE
+from api.dialects.times import LATEST_S
 from shared.file import Purpose
-from shared.job import Status
+from shared.job import Priority, Status
 
 TEXT = {"type": "string"}
 
@@ -39,6 +41,19 @@ WAIT = parameter(
     "Seconds to wait for the end; more than 60 is 60.",
     {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
 )
+_MOMENT = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "maximum": LATEST_S},
+        {"type": "string", "format": "date-time"},
+    ]
+}
+_PAIRS = {
+    "type": "array",
+    "maxItems": MAX_PAIRS,
+    "uniqueItems": True,
+    "items": {"type": "string", "pattern": f"^[^=]{{1,{MAX_KEY}}}=[\\s\\S]{{0,{MAX_VALUE}}}$"},
+    "examples": [["album=7"]],
+}
 PAGE = (
     parameter(
         "query",
@@ -46,9 +61,15 @@ PAGE = (
         "Jobs in a page; more than 100 is 100.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
-    parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1}),
+    parameter(
+        "query", "after", "`next` of the page before, or a job's id.", {"type": "string", "minLength": 1}
+    ),
     parameter("query", "status", "Jobs of this status only.", {"enum": list(get_args(Status))}),
     parameter("query", "model", "Jobs of this model only."),
+    parameter("query", "priority", "Jobs of this class only.", {"enum": list(get_args(Priority))}),
+    parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
+    parameter("query", "created_before", "Jobs created before.", _MOMENT),
+    parameter("query", "metadata", "Jobs with this pair only, or all of these.", _PAIRS),
 )
 _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 PLACE = (

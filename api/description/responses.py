@@ -45,7 +45,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "location": {"description": "The job's path.", "schema": {"type": "string"}},
     "retry-after": {
         "description": "Seconds after which to ask again.",
-        "schema": {"type": "integer", "minimum": 1, "maximum": 60},
+        "schema": {"type": "integer", "minimum": 1, "maximum": 59},
     },
     "x-should-retry": {
         "description": "`false` where a repeat cannot help.",
@@ -115,10 +115,11 @@ def _refusal(family: Family, status: int) -> dict[str, Any]:
     codes = {name: code for name, code in CODES.items() if code.status == status}
     headers = ["x-request-id"]
     headers += ["retry-after"] if any(code.retryable for code in codes.values()) else []
-    headers += ["x-should-retry"] if status == 409 or status == 500 else []
+    lasting = any(not code.retryable for code in codes.values())
+    headers += ["x-should-retry"] if lasting and (status == 409 or status >= 500) else []
     headers += ["www-authenticate"] if status == 401 else []
     headers += ["ratelimit-policy", "ratelimit"] if status == 429 else []
-    headers += ["x-error-message"] if family == "HuggingFaceError" else []
+    headers += ["x-error-message"] if family != "Problem" else []
     description = "`" + "`, `".join(codes) + "`"
     return {"description": description, "headers": _headers(*headers), **_fault(family, status)}
 

@@ -68,6 +68,7 @@ class ModelStatus(Shape):
     engine_reason: str | None
     reused: Reused | None
     paused: bool
+    draining: bool
     calibration: Calibration | None
 
 
@@ -78,7 +79,10 @@ class Waiting(Shape):
 
 
 class Worker(Shape):
-    """`busy` of the runs it holds may exceed `rows`: their pictures are being prepared. `memory` in bytes."""
+    """`busy` of the runs it holds may exceed `rows`: their pictures are being prepared. `memory` in bytes.
+
+    `tokens_per_s` is what it generated in the last ten seconds.
+    """
 
     id: str
     state: Literal["ready", "loading"]
@@ -88,6 +92,7 @@ class Worker(Shape):
     rows: int
     busy: int
     memory: int
+    tokens_per_s: float
 
 
 class ModelFleet(Shape):
@@ -97,6 +102,7 @@ class ModelFleet(Shape):
     state: State
     reason: str | None
     paused: bool
+    draining: bool
     queued: Waiting
     running: int
     backlog: int
@@ -115,14 +121,26 @@ class ModelHealth(Shape):
     status: Literal["ready"]
 
 
+Reach = Literal["reachable", "unreachable"]
+
+
+class BlobStore(Shape):
+    """Where pictures and files lie."""
+
+    kind: Literal["folder", "s3", "gs", "az"]
+    state: Reach
+
+
 class Health(Shape):
     status: Literal["ok"]
-    store: Literal["reachable", "unreachable"]
+    store: Reach = Field(description="The record store.")
+    blobs: BlobStore
 
 
 class Readiness(Shape):
     status: Literal["ready", "not_ready"]
     models: dict[str, State]
+    blobs: BlobStore
 
 
 class ApiKey(Shape):
@@ -163,7 +181,16 @@ class Deed(Shape):
     id: str
     object: Literal["admin_action"]
     at: float
-    action: Literal["key.create", "key.rotate", "key.revoke", "model.pause", "model.resume"]
+    action: Literal[
+        "key.create",
+        "key.rotate",
+        "key.revoke",
+        "model.add",
+        "model.pause",
+        "model.resume",
+        "model.drain",
+        "model.remove",
+    ]
     subject: str = Field(description="The key or model.")
     outcome: Outcome
     key: DeedKey = Field(description="Who did it; `local` without keys.")

@@ -48,10 +48,13 @@ def last_chunk(view: JobView, index: int) -> dict[str, Any]:
 
 
 def to_error(error: ServiceError | JobError) -> dict[str, Any]:
-    """`error` is a text, the only thing huggingface_hub shows, so it names the field too."""
+    return {"error": to_text(error), "error_type": error.code, **readiness(error)}
+
+
+def to_text(error: ServiceError | JobError) -> str:
+    """The only thing that huggingface_hub shows as a sentence, so it names the field too."""
     named = error.param is None or error.param in error.message
-    text = error.message if named else f"`{error.param}`: {error.message}"
-    return {"error": text, "error_type": error.code, **readiness(error)}
+    return error.message if named else f"`{error.param}`: {error.message}"
 
 
 def _input_text(request: Request) -> str:

@@ -13,6 +13,7 @@ from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.openai_chat import TopLogprobs, continues
 from api.dialects.openai_errors import readiness, status_of
+from api.dialects.receipts import to_receipt
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, TokenSampling, to_parameters
 from api.dialects.times import Moment, to_times
@@ -21,6 +22,7 @@ from api.dialects.webhook import JobWebhook, to_hook, to_webhook
 from api.wire.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
+from shared.listing import Page
 from shared.logprobs import Logprobs, logprobs_of
 from shared.request import Message, Request, Text
 from shared.result import JobError, Result
@@ -112,6 +114,7 @@ def to_job(view: JobView) -> dict[str, Any]:
         "start_by": _seconds(view.start_by_ms),
         "finish_by": _seconds(view.finish_by_ms),
         "schedule_at": _seconds(view.schedule_at_ms),
+        "receipt": _receipt(view),
         "retry_of": view.retry_of,
         "store": None if view.stored else False,
         "webhook": None if view.hook is None else to_hook(view.hook),
@@ -137,14 +140,16 @@ def to_job(view: JobView) -> dict[str, Any]:
     } | {name: value for name, value in known.items() if value is not None}
 
 
-def to_list(views: list[JobView], has_more: bool) -> dict[str, Any]:
+def to_list(page: Page) -> dict[str, Any]:
     """One page; `has_more` is always there, since SDK iterators never end without it."""
+    views = page.views
     return {
         "object": "list",
         "data": [to_job(v) for v in views],
         "first_id": views[0].id if views else None,
         "last_id": views[-1].id if views else None,
-        "has_more": has_more,
+        "next": page.next,
+        "has_more": page.next is not None,
     }
 
 
@@ -190,6 +195,12 @@ def _question(asked: JobInput) -> Message:
         named = [(asked.image, "input.image")]
     pictures = [image(value, param, bare_base64=True) for value, param in named]
     return Message(role="user", parts=(*pictures, Text(text=asked.prompt)))
+
+
+def _receipt(view: JobView) -> dict[str, Any] | None:
+    if view.result is None or view.computed is None:
+        return None
+    return to_receipt(view, view.result, view.computed)
 
 
 def _result(job: str, result: Result) -> dict[str, Any]:

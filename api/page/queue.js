@@ -12,7 +12,7 @@ export async function refresh() {
 }
 
 function model(it) {
-  const state = it.paused ? "paused" : it.state;
+  const state = standing(it);
   const most = Math.max(10, ...CLASSES.map((name) => it.queued[name]));
   return make(
     "div",
@@ -23,6 +23,13 @@ function model(it) {
     make("p", { class: "faint" }, line(it)),
     it.workers.length ? workers(it.workers) : null,
   );
+}
+
+// What an operator said last, else what the workers say.
+function standing(it) {
+  if (it.paused) return "paused";
+  if (it.draining) return it.backlog ? "draining" : "drained";
+  return it.state;
 }
 
 function bar(name, value, most) {
@@ -39,9 +46,9 @@ function line(it) {
 }
 
 function workers(all) {
-  const head = ["worker", "state", "rows", "memory", "host"];
+  const head = ["worker", "state", "rows", "tokens/s", "memory", "host"];
   const rows = all.map((w) => [
-    w.id.slice(0, 13), w.state, `${w.busy}/${w.rows}`, `${Math.round(w.memory / 2 ** 20)} MB`, w.host,
+    w.id.slice(0, 13), w.state, `${w.busy}/${w.rows}`, w.tokens_per_s.toFixed(1), `${Math.round(w.memory / 2 ** 20)} MB`, w.host,
   ]);
   return make(
     "div",

@@ -1,14 +1,13 @@
-"""What an operator does while the service runs."""
+"""What operators did."""
 
 import re
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.access.deeds import operator_of
 from api.admission.preferences import integer
 from api.context import context_of
-from api.description.answers import CHANGED, DEED_LIST
+from api.description.answers import DEED_LIST
 from api.description.openapi import describe
 from api.description.parameters import DEED_PAGE
 from api.description.responses import refusals
@@ -23,20 +22,8 @@ router = APIRouter(
     route_class=PlainRoute,
     prefix="/v1/admin",
     tags=["admin"],
-    responses=refusals("OpenAIError", 404, 503) | {204: CHANGED},
+    responses=refusals("OpenAIError", 503),
 )
-
-
-@router.post(
-    "/models/{id:path}/pause", status_code=204, summary="Begin none of a model's jobs; what runs finishes."
-)
-async def pause_model(request: Request, id: str) -> Response:
-    return await _pause(request, id, paused=True)
-
-
-@router.post("/models/{id:path}/resume", status_code=204, summary="Begin a paused model's jobs again.")
-async def resume_model(request: Request, id: str) -> Response:
-    return await _pause(request, id, paused=False)
 
 
 @router.get(
@@ -53,10 +40,3 @@ async def list_deeds(request: Request) -> Response:
     limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
     found, has_more = await context_of(request).deeds.list(after, max(limit, 1))
     return Response(to_json(to_deeds(found, has_more)), media_type="application/json")
-
-
-async def _pause(request: Request, name: str, *, paused: bool) -> Response:
-    context = context_of(request)
-    model = context.models.resolve(name)
-    await context.jobs.pause(operator_of(request), model, paused=paused)
-    return Response(status_code=204)

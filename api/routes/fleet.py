@@ -33,6 +33,7 @@ def to_fleet(model: Model, fleet: Fleet) -> dict[str, Any]:
         "state": lane.state,
         "reason": lane.failed,
         "paused": lane.paused,
+        "draining": lane.draining,
         "queued": fleet.waiting,
         "running": lane.running,
         "backlog": lane.queued + lane.running,

@@ -23,8 +23,9 @@ _STORE_LIMIT_S = 1.0
     responses={200: HEALTH},
 )
 async def health(request: Request) -> Response:
-    reachable = await _store_reachable(context_of(request))
-    body = {"status": "ok", "store": "reachable" if reachable else "unreachable"}
+    context = context_of(request)
+    reachable = await _store_reachable(context)
+    body = {"status": "ok", "store": _word(reachable), "blobs": await _blobs(context)}
     return Response(to_json(body), media_type="application/json")
 
 
@@ -34,16 +35,27 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     context = context_of(request)
     states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}
+    said = {"models": states, "blobs": await _blobs(context)}
     if "ready" in states.values():
-        return Response(to_json({"status": "ready", "models": states}), media_type="application/json")
+        return Response(to_json({"status": "ready"} | said), media_type="application/json")
     headers = {"retry-after": retry_after(None)}
-    return Response(to_json({"status": "not_ready", "models": states}), 503, headers, "application/json")
+    return Response(to_json({"status": "not_ready"} | said), 503, headers, "application/json")
 
 
 async def _store_reachable(context: ProcessContext) -> bool:
     try:
         async with asyncio.timeout(_STORE_LIMIT_S):
-            await context.jobs.model_state(context.models.rows[0])
+            for model in context.models.rows[:1]:
+                await context.jobs.model_state(model)
     except (Unavailable, TimeoutError):
         return False
     return True
+
+
+async def _blobs(context: ProcessContext) -> dict[str, str]:
+    """Questions without pictures are answered also where it is out of reach."""
+    return {"kind": context.blobs.kind, "state": _word(await context.blobs.reachable())}
+
+
+def _word(reachable: bool) -> str:
+    return "reachable" if reachable else "unreachable"

@@ -79,7 +79,7 @@ async def ask_model(request: Request, id: str) -> Response:
 @root_router.post("/", summary="Ask the default model.", openapi_extra=ASKED)
 @root_router.post("/v1", include_in_schema=False)
 async def ask_default_model(request: Request) -> Response:
-    return await _ask(request, context_of(request).models.rows[0].id)
+    return await _ask(request, context_of(request).models.first.id)
 
 
 async def _ask(request: Request, path_id: str) -> Response:

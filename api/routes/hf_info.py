@@ -43,7 +43,7 @@ async def model_info(request: Request, id: str) -> Response:
 
 @router.get("/info", summary="What the first model is and how it stands.", responses={200: MODEL_INFO})
 async def default_info(request: Request) -> Response:
-    return await model_info(request, context_of(request).models.rows[0].id)
+    return await model_info(request, context_of(request).models.first.id)
 
 
 @router.get(
@@ -86,6 +86,7 @@ def to_status(model: Model, state: ModelState) -> dict[str, Any]:
         "engine_reason": state.engine_reason,
         "reused": None if state.reused is None else asdict(state.reused),
         "paused": state.paused,
+        "draining": state.draining,
         "calibration": None if state.calibration is None else asdict(state.calibration),
     }
 

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from api.access.callers import caller_of
 from api.admission.preferences import integer, preferences
 from api.admission.preferences import terms as terms_of
+from api.admission.submission import Terms
 from api.answers.answering import attend, forget_behind, note, note_times, submit
 from api.answers.following import follow
 from api.context import ProcessContext, context_of
@@ -22,13 +23,13 @@ from api.description.openapi import describe
 from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
 from api.dialects import native
+from api.dialects.job_filters import from_query
 from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from api.wire.sse import EventStream, block, comment
-from shared.errors import CallerError
-from shared.job import ENDED, JobView
+from shared.job import JobView
 from shared.request import Request as Question
 from shared.store.jobs import Asked
 
@@ -40,7 +41,6 @@ LONG_POLL_LIMIT_S = 60
 PAGE_LIMIT = 100
 PAUSED_S = 60
 """Nobody knows when a paused model goes on: asking again sooner is in vain, mostly."""
-_STATUSES = ("queued", "running", *sorted(ENDED))
 
 
 @router.post(
@@ -52,20 +52,10 @@ _STATUSES = ("queued", "running", *sorted(ENDED))
 )
 async def submit_job(request: Request) -> Response:
     context = context_of(request)
-    body = await read_body(request, context.settings.api)
-    question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
-    model = context.models.resolve(question.model)
-    terms = replace(
-        terms_of(request, body),
-        metadata=said.metadata,
-        priority=said.priority,
-        times=said.times,
-        webhook=said.webhook,
-        stored=said.stored,
-    )
-    view = await submit(request, context, question.model_copy(update={"model": model.id}), terms)
+    question, terms = await read_job(request, context)
+    view = await submit(request, context, question, terms)
     # The answer may take minutes.
-    del body, question
+    del question
     wait_s = preferences(request).wait_s
     if wait_s:
         limit_s = min(wait_s, context.settings.api.sync_limit_s)
@@ -77,6 +67,22 @@ async def submit_job(request: Request) -> Response:
     return accepted(view)
 
 
+async def read_job(request: Request, context: ProcessContext) -> tuple[Question, Terms]:
+    """What a body asks, and what is said around it. Raises CallerError."""
+    body = await read_body(request, context.settings.api)
+    question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
+    model = context.models.resolve(question.model)
+    terms = replace(
+        terms_of(request, body),
+        metadata=said.metadata,
+        priority=said.priority,
+        times=said.times,
+        webhook=said.webhook,
+        stored=said.stored,
+    )
+    return question.model_copy(update={"model": model.id}), terms
+
+
 @router.get(
     "",
     summary="List jobs, newest first.",
@@ -85,18 +91,14 @@ async def submit_job(request: Request) -> Response:
 )
 async def list_jobs(request: Request) -> Response:
     query = request.query_params
-    status = query.get("status")
-    if status not in (None, *_STATUSES):
-        raise CallerError("invalid_request", f"status is one of {', '.join(_STATUSES)}.", param="status")
     limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
-    views, has_more = await context_of(request).jobs.list(
+    page = await context_of(request).jobs.list(
         caller_of(request).id,
         limit=max(limit, 1),
         after=query.get("after"),
-        status=status,
-        model=query.get("model"),
+        wanted=from_query(query.get, query.getlist),
     )
-    return _json(native.to_list(views, has_more))
+    return _json(native.to_list(page))
 
 
 @router.get(

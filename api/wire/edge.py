@@ -13,6 +13,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.wire.journal import entered
 from api.wire.luggage import Luggage, Rack
 from api.wire.problems import render
 from api.wire.reply import GUARDS, KEY, Reply
@@ -41,12 +42,12 @@ class Edge:
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
-        started = ended = False
+        ended = False
 
         async def respond(message: Message) -> None:
-            nonlocal started, ended
+            nonlocal ended
             if message["type"] == "http.response.start":
-                started = True
+                reply.status = message["status"]
                 message["headers"] = _headers(message.get("headers", ()), reply)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
@@ -58,6 +59,15 @@ class Edge:
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
+            with entered(scope, reply):
+                await self._answer(scope, receive, respond, reply)
+        finally:
+            await reply.luggage.leave()
+        if ended and reply.afterwards and scope["method"] != "HEAD":
+            await reply.afterwards()
+
+    async def _answer(self, scope: Scope, receive: Receive, respond: Send, reply: Reply) -> None:
+        try:
             await self._app(scope, receive, respond)
         except ClientDisconnect:
             return
@@ -65,13 +75,8 @@ class Edge:
             log.exception("request %s failed", reply.request_id)
             # Once started, returning without the end makes the server abort the transfer, which no client
             # can take for a complete answer.
-            if not started:
-                response = render(InternalError(), scope["path"], reply.request_id)
-                await response(scope, receive, respond)
-        finally:
-            await reply.luggage.leave()
-        if ended and reply.afterwards and scope["method"] != "HEAD":
-            await reply.afterwards()
+            if reply.status is None:
+                await render(InternalError(), scope["path"], reply.request_id)(scope, receive, respond)
 
 
 def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[bytes, bytes]]:

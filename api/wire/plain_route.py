@@ -9,6 +9,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from api.wire import reply
 from api.wire.sse import EventStream
 from shared.models import RESERVED
 
@@ -34,6 +35,8 @@ class PlainRoute(APIRoute):
         return super().matches(self._as_get(scope))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: reply.Reply = scope[reply.KEY]
+        answer.route = self.path_format
         await super().handle(self._as_get(scope), receive, send)
 
     def _as_get(self, scope: Scope) -> Scope:

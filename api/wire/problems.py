@@ -1,7 +1,7 @@
 """One table of errors, three shapes.
 
-    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/webhooks and
-             /v1/events too
+    jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/estimate,
+             /v1/webhooks and /v1/events too
     openai   the other /v1/**   {"error": {message, type, param, code}, "estimated_time"?}
     hf       everything else    {"error": text, "error_type", "estimated_time"?}
 
@@ -21,11 +21,12 @@ from api.dialects import hf_answers, native, openai_errors
 from api.wire.pacing import pace
 from api.wire.reply import reply_of
 from shared.errors import CODES, CallerError, InternalError, ServiceError
+from shared.metrics.requests import REFUSALS
 from shared.result import JobError
 
 Family = Literal["jobs", "openai", "hf"]
 
-OWN = frozenset({"jobs", "webhooks", "events"})
+OWN = frozenset({"jobs", "estimate", "webhooks", "events"})
 """What is of no other service's wire, by the second part of its path."""
 
 _ERROR_MESSAGE_LIMIT = 300
@@ -46,17 +47,21 @@ def family_of(path: str) -> Family:
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:
-    """The complete answer for an error."""
+    """The complete answer for an error, which is counted."""
+    REFUSALS.labels(error.code).inc()
     media = "application/json"
     headers = _headers(error)
-    match family_of(path):
+    family = family_of(path)
+    match family:
         case "jobs":
             body, media = native.to_problem(error, request_id), "application/problem+json"
         case "openai":
             body = openai_errors.to_error(error)
         case "hf":
             body = hf_answers.to_error(error)
-            headers["x-error-message"] = _one_line(body["error"])
+    if family != "jobs":
+        # huggingface_hub, which chats under /v1 too, shows it before what it makes of the body.
+        headers["x-error-message"] = _one_line(hf_answers.to_text(error))
     return Response(to_json(body), error.status, headers, media)
 
 
@@ -67,8 +72,8 @@ def from_job(error: JobError) -> ServiceError:
 
 
 def retry_after(seconds: float | None) -> str:
-    """Whole seconds, 1 to 60: OpenAI's clients ignore more, and take 0 for at once."""
-    return str(max(1, min(60, math.ceil(seconds or 1))))
+    """Whole seconds, 1 to 59: clients take 0 for at once, and the AI SDK a minute for no advice."""
+    return str(max(1, min(59, math.ceil(seconds or 1))))
 
 
 def _render(request: Request, error: ServiceError) -> Response:

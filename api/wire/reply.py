@@ -25,6 +25,7 @@ class Reply:
     `unread` means that a part of the body was not received: `api.wire.edge` then closes the connection.
     `luggage` is the memory that what the caller sends takes; `api.wire.edge` takes it back at the end.
     `afterwards` is called once the answer was sent to its end with its body.
+    `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
     """
 
     request_id: str
@@ -32,6 +33,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     unread: bool = False
     afterwards: Callable[[], Awaitable[None]] | None = None
+    route: str = ""
+    status: int | None = None
 
     @property
     def raw_headers(self) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.chaos.plan import Fault
 from benchmarks.chaos.site import Site
-from benchmarks.chaos.supervised import Supervised
+from benchmarks.supervised import Supervised
 
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
 """See `benchmarks.chaos.worker`."""

@@ -14,8 +14,8 @@ from benchmarks.chaos.history import Story
 from benchmarks.chaos.plan import PERIOD_S
 from benchmarks.chaos.recovery import Recovery, attempts_of_runs
 from benchmarks.chaos.run import OPEN_AT_ONCE, Outcome
-from benchmarks.chaos.supervised import PAUSE_S
 from benchmarks.findings import Bound
+from benchmarks.supervised import PAUSE_S
 
 ALLOWANCE_S = 3.0
 """What recovery may take beyond the lease."""

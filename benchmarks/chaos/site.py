@@ -7,9 +7,9 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,14 +19,14 @@ from PIL import Image
 from redis import Redis
 from redis.exceptions import RedisError
 
+from benchmarks import service
 from benchmarks.chaos.questions import PICTURE_SIZE
-from benchmarks.chaos.supervised import Supervised
 from benchmarks.server import NotStartedError, free_port, start
+from benchmarks.supervised import Supervised
 from shared.models import load_models
 from shared.settings import Settings
 from sightline import processes
 
-ROOT = Path(__file__).parents[2]
 MODEL = "chaos/echo"
 WORKERS, APIS, COURIERS = 3, 2, 2
 ROWS = 16
@@ -35,6 +35,11 @@ PICTURE = "picture.png"
 START_LIMIT_S = 90.0
 QUEUE = {"lease_s": 5.0, "renew_s": 0.5, "rescue_s": 0.2, "stall_s": 1.5, "drain_s": 1.0, "worker_ttl_s": 5.0}
 """Shorter than the defaults, so that many recoveries fit into a run; the rest is as shipped."""
+ENVIRONMENT = {
+    "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
+}
+SETTINGS = Settings(log_level="warning")
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -59,7 +64,8 @@ class Site:
         (folder / "models.toml").write_text(MODELS)
         self.apis = [self._api(number) for number in range(APIS)]
         self.workers = [self._worker(number) for number in range(WORKERS)]
-        self.couriers = [self._courier(number) for number in range(COURIERS)]
+        url = self._redis_url(self._redis_port)
+        self.couriers = service.couriers(folder, url, COURIERS, SETTINGS, ENVIRONMENT)
 
     @property
     def urls(self) -> list[str]:
@@ -104,7 +110,7 @@ class Site:
         ports = map(str, (self._redis_port, *self._proxy_ports))
         self._proxy = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", "benchmarks.chaos.proxy", *ports),
-            cwd=ROOT,
+            cwd=service.ROOT,
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
@@ -138,51 +144,28 @@ class Site:
 
     async def until_ready(self) -> None:
         """Until all workers are seen at every API. Raises NotStartedError."""
-        deadline = time.monotonic() + START_LIMIT_S
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
             for url in self.urls:
-                while not await _serves(client, url):
-                    if time.monotonic() > deadline:
-                        raise NotStartedError("\n".join(self._last_lines()))
-                    await asyncio.sleep(0.1)
-
-    def _last_lines(self) -> list[str]:
-        return [f"{process.name}: {line}" for process in self.processes for line in process.lines()[-5:]]
+                await service.until(partial(_serves, client, url), self.processes, START_LIMIT_S)
 
     def _redis_url(self, port: int) -> str:
         return f"redis://:{self._password}@127.0.0.1:{port}/0"
 
-    def _settings(self) -> Settings:
-        return Settings(log_level="warning")
-
     def _api(self, number: int) -> Supervised:
-        argv = processes.api(self._settings(), "127.0.0.1", self._api_ports[number]).argv
+        argv = processes.api(SETTINGS, "127.0.0.1", self._api_ports[number]).argv
         return self._service(f"api-{number + 1}", argv, {})
 
     def _worker(self, number: int) -> Supervised:
         model = load_models(self.folder / "models.toml").rows[0]
-        process = processes.worker(self._settings(), model)
+        process = processes.worker(SETTINGS, model)
         name = f"worker-{number + 1}"
         argv = tuple("benchmarks.chaos.worker" if part == "worker.app" else part for part in process.argv)
         env = {**process.env, "SIGHTLINE_REDIS__URL": self._redis_url(self._proxy_ports[number])}
         return self._service(name, (*argv, "-n", f"{name}@%h"), env)
 
-    def _courier(self, number: int) -> Supervised:
-        name = f"courier-{number + 1}"
-        return self._service(name, (*processes.courier(self._settings()).argv, "-n", f"{name}@%h"), {})
-
     def _service(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Supervised:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        given = {
-            "PYTHONPATH": str(ROOT),
-            "SIGHTLINE_REDIS__URL": self._redis_url(self._redis_port),
-            "SIGHTLINE_BLOBS__URL": str(self.folder / "blobs"),
-            "SIGHTLINE_MODELS_FILE": str(self.folder / "models.toml"),
-            "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
-            **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
-        }
-        command = (sys.executable, "-m", *argv)
-        return Supervised(name, command, inherited | given | env, self.folder / f"{name}.log")
+        url = self._redis_url(self._redis_port)
+        return service.process(self.folder, url, name, argv, ENVIRONMENT | env)
 
 
 async def _serves(client: httpx.AsyncClient, url: str) -> bool:
@@ -197,18 +180,14 @@ async def opened() -> AsyncIterator[Site]:
     """Everything started and serving; all of it ends with the block."""
     with TemporaryDirectory(prefix="sightline-chaos-") as folder:
         site = Site(Path(folder))
-        keepers: list[asyncio.Task[None]] = []
         try:
             await site.start_redis()
             site.start_proxy()
             site.start_web()
-            keepers += [asyncio.create_task(process.keep()) for process in site.processes]
-            await site.until_ready()
-            yield site
+            async with service.kept(site.processes):
+                await site.until_ready()
+                yield site
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
             site.end_helpers()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(site.redis_pid, signal.SIGCONT)

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import secrets
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,20 +15,25 @@ from typing import Any
 import httpx
 from redis import Redis
 
-from benchmarks.chaos.supervised import Supervised
-from benchmarks.server import NotStartedError, free_port, start
+from benchmarks import service
+from benchmarks.server import free_port, start
+from benchmarks.supervised import Supervised
 from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS
 from shared.models import load_models
 from shared.settings import Settings
 from sightline import processes
 
-ROOT = Path(__file__).parents[2]
 MODEL = "told/echo"
 COURIERS = 2
 START_LIMIT_S = 120.0
 LIMIT_S = 1.0
 DELAYS_S = (0.5, 1, 2, 4, 8)
 """Shorter than the defaults, so that many tries fit into a run; the rest is as shipped."""
+ENVIRONMENT = {
+    "SIGHTLINE_FETCH__ALLOW": ",".join(HOSTS),
+    "SIGHTLINE_WEBHOOK__LIMIT_S": f"{LIMIT_S:g}",
+    "SIGHTLINE_WEBHOOK__DELAYS_S": ",".join(f"{pause:g}" for pause in DELAYS_S),
+}
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -53,10 +57,7 @@ class Site:
         worker = processes.worker(settings, model)
         self.api = self._service("api", processes.api(settings, "127.0.0.1", self._port).argv, {})
         self.worker = self._service("worker", worker.argv, dict(worker.env))
-        self.couriers = [
-            self._service(name, (*processes.courier(settings).argv, "-n", f"{name}@%h"), {})
-            for name in (f"courier-{number + 1}" for number in range(COURIERS))
-        ]
+        self.couriers = service.couriers(folder, self._redis_url, COURIERS, settings, ENVIRONMENT)
 
     @property
     def url(self) -> str:
@@ -84,7 +85,7 @@ class Site:
         self.calls.touch()
         argv = (str(self.calls), str(self._seed), *map(str, self._ports.values()))
         self._apart.append(
-            subprocess.Popen((sys.executable, "-m", "benchmarks.webhooks.receivers", *argv), cwd=ROOT)  # noqa: S603
+            subprocess.Popen((sys.executable, "-m", "benchmarks.webhooks.receivers", *argv), cwd=service.ROOT)  # noqa: S603
         )
 
     def end_what_lives(self) -> None:
@@ -94,32 +95,15 @@ class Site:
 
     async def until_ready(self) -> None:
         """Raises NotStartedError."""
-        deadline = time.monotonic() + START_LIMIT_S
         async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            while not await _is_ready(client, self.url):
-                if time.monotonic() > deadline:
-                    raise NotStartedError(
-                        "\n".join(p.name + ": " + "\n".join(p.lines()[-5:]) for p in self.processes)
-                    )
-                await asyncio.sleep(0.1)
+            await service.until(partial(_is_ready, client, self.url), self.processes, START_LIMIT_S)
 
     @property
     def _redis_url(self) -> str:
         return f"redis://:{self._password}@127.0.0.1:{self._redis_port}/0"
 
     def _service(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Supervised:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
-        given = {
-            "PYTHONPATH": str(ROOT),
-            "SIGHTLINE_REDIS__URL": self._redis_url,
-            "SIGHTLINE_BLOBS__URL": str(self._folder / "blobs"),
-            "SIGHTLINE_MODELS_FILE": str(self._folder / "models.toml"),
-            "SIGHTLINE_FETCH__ALLOW": ",".join(HOSTS),
-            "SIGHTLINE_WEBHOOK__LIMIT_S": f"{LIMIT_S:g}",
-            "SIGHTLINE_WEBHOOK__DELAYS_S": ",".join(f"{pause:g}" for pause in DELAYS_S),
-        }
-        log = self._folder / f"{name}.log"
-        return Supervised(name, (sys.executable, "-m", *argv), inherited | given | env, log)
+        return service.process(self._folder, self._redis_url, name, argv, ENVIRONMENT | env)
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
@@ -133,14 +117,10 @@ async def opened(seed: int) -> AsyncIterator[Site]:
     """Everything started and serving; all of it ends with the block."""
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         site = Site(Path(folder), seed)
-        keepers: list[asyncio.Task[None]] = []
         try:
             await asyncio.to_thread(site.start_what_lives)
-            keepers += [asyncio.create_task(process.keep()) for process in site.processes]
-            await site.until_ready()
-            yield site
+            async with service.kept(site.processes):
+                await site.until_ready()
+                yield site
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
             site.end_what_lives()

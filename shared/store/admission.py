@@ -6,16 +6,19 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 from shared.batch import Place
+from shared.estimate import Lane
 from shared.job import JobView, Priority
 from shared.settings import Settings
 from shared.store import views
 from shared.store.lifetimes import lifetimes
+from shared.store.models import REMOVED
+from shared.store.pairs import digests
 from shared.store.script import Call, Script
 from shared.times import Times
 from shared.webhooks import Webhook
 
 SUBMIT, ADMIT, TOUCH, GUESS = Script("submit"), Script("admit"), Script("touch"), Script("guess")
-KNOWN = Script("known")
+KNOWN, FORETELL = Script("known"), Script("foretell")
 
 NOW = Times()
 
@@ -26,6 +29,8 @@ Word = Literal[
     "mismatch",
     "purged",
     "passed",
+    "removed",
+    "draining",
     "unready",
     "paused",
     "slow",
@@ -75,11 +80,15 @@ class Placing:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures."""
+    """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures.
+
+    `trace` is the carrier (shared/traces.py) of the run that answers it for another job as well.
+    """
 
     word: Word
     view: JobView | None = None
     missing: tuple[str, ...] = ()
+    trace: str = ""
 
 
 def submit(
@@ -102,6 +111,8 @@ def submit(
     line: Place | None = None,
     retain_s: int | None = None,
     stored: bool = True,
+    request_id: str | None = None,
+    trace: str | None = None,
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
@@ -114,9 +125,11 @@ def submit(
     caller's endpoints, and to no log. `line` is the line of a batch that it answers: `passed` where another
     process has taken that, or the batch takes no more. `retain_s` comes before how long the settings keep it
     and its answer; what is not `stored` is in no list, and `purge` forgets it when its end was told.
+    `request_id` is that of the call, `trace` its place in a trace (a carrier of shared/traces.py).
     """
     arguments = placing.arguments(settings) | {
         "metadata": json.dumps(metadata, separators=(",", ":")),
+        "pairs": digests(metadata) or None,
         "paths": json.dumps(paths, separators=(",", ":")) if paths else None,
         "pending": pending_terms is not None or None,
         "terms": pending_terms,
@@ -131,6 +144,8 @@ def submit(
         "quiet": quiet or None,
         "retain_s": retain_s,
         "unstored": None if stored else 1,
+        "request_id": request_id,
+        "trace": trace,
         "line": _line(line) if line else None,
         **_limits(settings),
         **asdict(times),
@@ -157,6 +172,28 @@ def _line(line: Place) -> dict[str, str]:
     return {name: str(value) for name, value in vars(line).items()}
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """What foretell.lua answered; `lane` knows who is `ahead`, `state` is that of a run it would join."""
+
+    word: Literal["hit", "joins"] | Word
+    lane: Lane
+    state: str
+
+
+def foretell(
+    placing: Placing, settings: Settings, *, pending: bool, max_queued_caller: int | None
+) -> Call[Prospect]:
+    """What `submit` would answer now; nothing changes."""
+    arguments = placing.arguments(settings) | {
+        "pending": pending or None,
+        "must_be_ready": False,
+        "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
+        **_limits(settings),
+    }
+    return Call(FORETELL, arguments, lambda reply: Prospect(reply[0], views.lane(reply[1]), reply[2]))
+
+
 def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:
     """What an idempotency key was answered; None where it is new."""
     arguments = {
@@ -172,12 +209,14 @@ def _submitted(reply: list[Any]) -> Submitted:
     word = cast(Word, reply[0])
     if word == "pictures":
         return Submitted(word, missing=tuple(reply[1]))
-    return Submitted(word, views.job(reply[1]) if len(reply) > 1 else None)
+    view = views.job(reply[1]) if len(reply) > 1 else None
+    return Submitted(word, view, trace=reply[2] if len(reply) > 2 else "")
 
 
 def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["queued", "placed", "lost"]]:
     """Admit a job whose inputs have been fetched under the intake claim `token`."""
-    return Call(ADMIT, placing.arguments(settings) | {"token": token}, lambda reply: reply, placing.request)
+    arguments = placing.arguments(settings) | {"token": token, "removed": REMOVED.model_dump_json()}
+    return Call(ADMIT, arguments, lambda reply: reply, placing.request)
 
 
 def guess(lane: str, load_s: float) -> Call[str]:

@@ -33,6 +33,8 @@ class Claim:
 
     `published` counts the code points of text an earlier attempt gave to readers, of all answers together;
     `mixed` says that it did so under another fingerprint. Of what is not `stored` nothing is to be kept.
+    `waited_ms` is how long it stood in line this time; `request_id` and `trace` (a carrier of
+    shared/traces.py) are those of the call that asked first.
     """
 
     id: str
@@ -44,6 +46,11 @@ class Claim:
     caller: str
     mixed: bool
     stored: bool = True
+    model: str = ""
+    priority: str = ""
+    waited_ms: int = 0
+    request_id: str = ""
+    trace: str = ""
 
 
 def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str) -> Call[Claim | None]:
@@ -61,8 +68,9 @@ def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint
     def parse(reply: list[Any] | None) -> Claim | None:
         if not reply:
             return None
-        work, request, terms, number, chars, caller, mixed, unstored = reply
-        return Claim(work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
+        work, request, terms, number, chars, caller, mixed, unstored, *about = reply
+        head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
+        return Claim(*head, *about)
 
     return Call(CLAIM, arguments, parse)
 

@@ -7,15 +7,19 @@ from typing import Any
 
 from shared.estimate import Lane
 from shared.job import JobView, Priority, Status
+from shared.listing import EVERYTHING, Filter, Page
 from shared.settings import Settings
 from shared.store import views
 from shared.store.lifetimes import lifetimes
+from shared.store.pairs import digests
 from shared.store.script import Call, Script
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
 CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
 ASKED = Script("asked")
 CHAPTER_LIMIT = 512
+LOOK = 1000
+"""So many jobs are looked at for one page: some milliseconds in which the store does nothing else."""
 
 
 def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
@@ -23,17 +27,29 @@ def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
     return Call(VIEW, _job(settings, caller, job), views.job)
 
 
-def jobs(settings: Settings, caller: str, *, after: str | None, limit: int) -> Call[list[JobView] | None]:
-    """A page, newest first; None where `after` is not one of the caller's jobs."""
+def jobs(
+    settings: Settings, caller: str, *, after: str | None, limit: int, wanted: Filter = EVERYTHING
+) -> Call[Page | None]:
+    """A page, newest first; None where `after` is no cursor and none of the caller's jobs."""
     arguments = {
         "caller": caller,
         "after": after,
         "limit": limit,
+        "look": LOOK,
         "worker_ttl_s": settings.queue.worker_ttl_s,
+        "status": wanted.status,
+        "model": wanted.model,
+        "priority": wanted.priority,
+        "since": wanted.since,
+        "till": wanted.until,
+        "pairs": digests(wanted.metadata) or None,
     }
 
-    def parse(reply: list[Any] | None) -> list[JobView] | None:
-        return None if reply is None else [v for v in map(views.job, reply) if v]
+    def parse(reply: list[Any] | None) -> Page | None:
+        if reply is None:
+            return None
+        rows, cursor = reply
+        return Page(tuple(v for v in map(views.job, rows) if v), cursor or None)
 
     return Call(JOBS, arguments, parse)
 

@@ -41,6 +41,8 @@ def notice(key: str, flat: list[Any]) -> Notice:
         job=_job(subject, said) if "facts" in said else None,
         data=said.get("data"),
         body=said.get("body"),
+        request_id=said.get("request_id", ""),
+        trace=said.get("trace", ""),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.calls.syntax import read_syntax
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
-from shared.job import Attempt, Delivery, Event, Hook, JobView, Status
+from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Result
 
 UNFORESEEN = ("paused", "scheduled", "retrying")
@@ -44,7 +44,9 @@ def lane(flat: list[Any]) -> Lane:
         engine=facts.get("engine"),
         engine_reason=facts.get("engine_reason"),
         reused=Reused(**json.loads(facts["reused"])) if "reused" in facts else None,
+        token_rule=facts.get("token_rule"),
         paused=int(facts["paused"]) == 1,
+        draining=int(facts["draining"]) == 1,
         factors={kind: _factors(facts, kind) for kind in KINDS},
         calibration=_calibration(facts),
         ahead=int(facts.get("ahead", -1)),
@@ -108,6 +110,7 @@ def _view(
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
         result=Result.model_validate_json(result) if result else None,
+        computed=_computed(job, run) if result else None,
         error=job_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
@@ -119,6 +122,24 @@ def _view(
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
     )
+
+
+def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:
+    if "from" in run:
+        return Computed(run["from"])
+    return Computed(
+        job["run"],
+        job=run.get("job") if run.get("caller") == job["caller"] else None,
+        queued_ms=_moment(run, "created"),
+        started_ms=_moment(run, "started"),
+        first_text_ms=_moment(run, "first"),
+        ended_ms=_moment(run, "ended"),
+        attempts=_moment(run, "attempt"),
+    )
+
+
+def _moment(fields: dict[str, str], name: str) -> int | None:
+    return int(fields[name]) if name in fields else None
 
 
 def _status(job: dict[str, str], run: dict[str, str]) -> Status:

@@ -55,9 +55,9 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
 
 
 def backlog(store: Store) -> dict[str, int]:
-    """How much waits to be taken, by lane; nothing of a paused lane. Raises Unavailable."""
+    """How much waits to be taken, by lane; nothing of one that is paused or removed. Raises Unavailable."""
     with reaching():
-        lanes = sorted(store.client.sdiff(f"{PREFIX}lanes", f"{PREFIX}paused"))
+        lanes = sorted(store.client.sdiff(*(f"{PREFIX}{name}" for name in ("lanes", "paused", "removed"))))
         return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.blobs import digest
+from shared.blobs import BlobMissingError, Blobs, Staged, digest
+from shared.settings import BlobSettings
 from shared.store.admission import HOLD_S, touch
+from tests.support.object_store import URL, object_store
 from tests.support.workbench import Workbench
 from worker.maintenance.collect import Collection
 
@@ -23,6 +25,11 @@ def written(desk: Workbench, data: bytes, *, age_s: float = 0) -> Path:
     return path
 
 
+def path_of(staged: Staged) -> Path:
+    assert staged.path is not None
+    return staged.path
+
+
 def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -> None:
     old = HOLD_S + 60
     kept, lost, fresh = written(desk, KEPT, age_s=old), written(desk, LOST, age_s=old), written(desk, FRESH)
@@ -36,12 +43,13 @@ def test_an_old_picture_without_an_owner_goes_and_others_stay(desk: Workbench) -
 def test_what_a_dead_upload_left_goes(desk: Workbench) -> None:
     staged, fresh = desk.blobs.stage(), desk.blobs.stage()
     staged.write(b"half a file")
-    staged.close()
+    staged.file.close()
     old = time.time() - HOLD_S - 60
-    os.utime(staged.path, (old, old))
+    left, other = path_of(staged), path_of(fresh)
+    os.utime(left, (old, old))
     collection = Collection(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 1]
-    assert (staged.path.exists(), fresh.path.exists()) == (False, True)
+    assert (left.exists(), other.exists()) == (False, True)
     fresh.discard()
 
 
@@ -54,3 +62,24 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     collection = Collection(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]
     assert path.read_bytes() == LOST
+
+
+def test_what_nobody_needs_is_deleted_from_an_object_store_too(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can make an object older than it is; so here the young are old."""
+    monkeypatch.setattr("worker.maintenance.collect.HOLD_S", -60)
+    with object_store() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        blobs = Blobs(BlobSettings(url=URL))
+        for data in (KEPT, LOST):
+            blobs.write(digest(data), data)
+        desk.ask("What is it?", KEPT)
+        collection = Collection(desk.store, blobs)
+        assert [collection.collect() for _ in range(2)] == [0, 1]
+        assert blobs.read(digest(KEPT)) == KEPT
+        with pytest.raises(BlobMissingError):
+            blobs.read(digest(LOST))
+        server.kill()
+        assert collection.collect() == 0, "a store that is away ends no maintenance"

@@ -246,3 +246,20 @@ def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_
     finally:
         redis.start()
         heartbeat.stop({})
+
+
+def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work(
+    desk: Workbench, tmp_path: Path
+) -> None:
+    mark = tmp_path / "heartbeat"
+    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
+    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.start({})
+    try:
+        until(lambda: mark.exists() and mark.read_text() == "loading")
+        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        until(lambda: mark.read_text() == "ready")
+        heartbeat.drain()
+        until(lambda: mark.read_text() == "gone")
+    finally:
+        heartbeat.stop({})

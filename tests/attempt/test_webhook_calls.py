@@ -1,5 +1,6 @@
 """One call of a webhook: whatever its receiver does, it ends in time and goes nowhere it should not."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -104,3 +105,13 @@ def test_a_receiver_s_impossible_date_costs_it_a_try_and_not_the_call(said: str)
     with receiver((503, {"Retry-After": said})) as there:
         outcome = called(there.url)
     assert (outcome.tried.status, outcome.retry_after_s) == (503, 0)
+
+
+def test_a_call_says_which_request_it_all_began_with_where_that_is_known() -> None:
+    with receiver() as there:
+        asked = errand(there.url)
+        post(asked, "{}", SETTINGS)
+        post(replace(asked, notice=replace(asked.notice, request_id="req_1")), "{}", SETTINGS)
+        told = [call.headers for call in there.told]
+    assert [headers.get("x-request-id") for headers in told] == [None, "req_1"]
+    assert not any("traceparent" in headers for headers in told)

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.clients import Api
-from tests.support.service import COURIER, ROOT, Service, running_service
+from tests.support.service import COURIER, ROOT, Service, running_service, watched
 
 TINY, ECHO, SLOW = "sightline/tiny", "test/echo", "test/slow"
 ALWAYS = ("api", "api-2", COURIER, ECHO, SLOW, TINY)
-LOG_CHARS = 6000
 
 MODELS = f"""
 [[models]]
@@ -67,13 +66,9 @@ def _shared() -> Iterator[Service]:
 
 @pytest.fixture
 def service(_shared: Service) -> Iterator[Service]:
-    """Everything runs, whatever the test before has killed. The logs are printed where the test fails."""
-    _shared.ready(*ALWAYS)
-    before = {name: len(_shared.log(name)) for name in _shared.processes}
-    yield _shared
-    for name, start in before.items():
-        if news := _shared.log(name)[start:]:
-            print(f"--- {name}\n{news[-LOG_CHARS:]}")
+    """Everything in ALWAYS runs, whatever the test before has killed."""
+    with watched(_shared, ALWAYS):
+        yield _shared
 
 
 @pytest.fixture

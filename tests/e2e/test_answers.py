@@ -4,40 +4,14 @@ import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
 
-import huggingface_hub
 import openai
 import pytest
-from PIL import Image, ImageDraw
 
 from tests.e2e.conftest import SLOW, TINY
+from tests.support.circles import BLUE, COLOUR, GREEN, RED, Colour, chat, circle
 from tests.support.clients import Api
-from tests.support.pictures import encoded
 from tests.support.service import Service
-
-COLOUR = "What color is the circle?"
-Colour = tuple[int, int, int]
-RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 160, 0)
-
-
-def circle(colour: Colour, at: int = 30) -> bytes:
-    """A picture of one circle, another picture for each `at`."""
-    image = Image.new("RGB", (320, 240), "white")
-    ImageDraw.Draw(image).ellipse((at, at, at + 100, at + 100), fill=colour)
-    return encoded(image, "PNG")
-
-
-def data_uri(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode()
-
-
-def chat(picture: bytes, question: str = COLOUR) -> Any:
-    parts = [
-        {"type": "image_url", "image_url": {"url": data_uri(picture)}},
-        {"type": "text", "text": question},
-    ]
-    return [{"role": "user", "content": parts}]
 
 
 @contextmanager
@@ -85,23 +59,6 @@ def test_two_callers_with_one_question_at_once_share_one_computation(api: Api) -
         replies = [reply.result() for reply in asked]
     assert [r.json() for r in replies] == [[{"generated_text": body["inputs"]}]] * 2
     assert sorted(r.headers["x-cache"] for r in replies) == ["COALESCED", "MISS"]
-
-
-def test_the_hugging_face_client_chats_with_only_its_url_changed(service: Service) -> None:
-    client = huggingface_hub.InferenceClient(base_url=service.url(), api_key="hf_any")
-    messages = chat(circle(GREEN, at=20))
-    whole = client.chat_completion(messages, model=TINY).choices[0].message.content
-    assert whole is not None
-    assert "green" in whole.lower()
-    chunks = client.chat_completion(messages, model=TINY, stream=True)
-    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole
-
-
-def test_the_hugging_face_client_finds_the_models_tasks_under_the_models_own_url(service: Service) -> None:
-    client = huggingface_hub.InferenceClient(model=f"{service.url()}/models/{TINY}")
-    assert client.image_to_text(circle(RED)).generated_text
-    (answer,) = client.visual_question_answering(circle(RED), COLOUR, top_k=1)
-    assert "red" in (answer.answer or "").lower()
 
 
 def test_the_openai_client_chats_whole_and_streamed(service: Service) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import huggingface_hub
 
 from tests.e2e.conftest import TINY
-from tests.e2e.test_answers import BLUE, chat, circle, openai_client
+from tests.e2e.test_answers import openai_client
+from tests.support.circles import BLUE, chat, circle
 from tests.support.clients import Api, SentEvent, sent_events
 from tests.support.service import Service
 

@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 # everywhere (tests/unit/test_containers.py).
 ELSEWHERE = ("make ", "docker ")
 # What speaks with the service at its usual address.
-ASKING = re.compile(r"\.venv/bin/sightline (?:ask|(?:jobs|models) \w+)")
+ASKING = re.compile(r"\.venv/bin/sightline (?:ask|estimate|(?:jobs|models|batches) \w+)")
 MODEL = f"""
 [[models]]
 id = "sightline/tiny"

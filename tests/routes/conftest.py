@@ -15,6 +15,7 @@ from shared.models import load_models
 from shared.settings import (
     ApiSettings,
     BlobSettings,
+    MetricsSettings,
     PictureSettings,
     QueueSettings,
     RedisSettings,
@@ -86,6 +87,7 @@ async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureReq
         api=ApiSettings(**{"leave_grace_s": 0, **said.get("api", {})}),
         webhook=WebhookSettings(**said.get("webhook", {})),
         pictures=PictureSettings(**said.get("pictures", {})),
+        metrics=MetricsSettings(**said.get("metrics", {})),
     )
     store = connect(settings.redis)
     hand = Hand(settings, store, load_models(models_file).rows[0])

@@ -96,7 +96,7 @@ async def test_a_scheduled_job_says_its_time_and_begins_then(stage: Stage) -> No
 
     assert (job["status"], job["waiting_reason"], job["schedule_at"]) == ("queued", "scheduled", at)
     assert "estimate" not in job
-    assert reply.headers["retry-after"] == "60"
+    assert reply.headers["retry-after"] == "59"
     assert done["status"] == "succeeded"
 
 
@@ -136,7 +136,7 @@ async def test_a_paused_model_promises_no_time_and_goes_on_where_it_stopped(stag
         await client.post(f"/v1/admin/models/{MODEL}/resume")
         resumed = (await client.get(reply.json()["urls"]["self"])).json()
 
-    assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("paused", "60")
+    assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("paused", "59")
     assert "estimate" not in reply.json()
     assert (status["paused"], status["queued"], health.status_code) == (True, 1, 200)
     assert resumed["waiting_reason"] == "busy"

@@ -56,7 +56,7 @@ ERRORS = [
                 "code": "invalid_image",
             }
         },
-        {"content-type": "application/json"},
+        {"content-type": "application/json", "x-error-message": "`inputs.image`: Not a picture."},
         id="caller-openai",
     ),
     pytest.param(
@@ -80,7 +80,7 @@ ERRORS = [
             "estimated_time": 90.5,
             "basis": "measured",
         },
-        {"content-type": "application/problem+json", "retry-after": "60"},
+        {"content-type": "application/problem+json", "retry-after": "59"},
         id="loading-jobs",
     ),
     pytest.param(
@@ -96,7 +96,7 @@ ERRORS = [
             "estimated_time": 90.5,
             "basis": "measured",
         },
-        {"content-type": "application/json", "retry-after": "60"},
+        {"content-type": "application/json", "retry-after": "59"},
         id="loading-openai",
     ),
     pytest.param(
@@ -108,7 +108,7 @@ ERRORS = [
             "estimated_time": 90.5,
             "basis": "measured",
         },
-        {"content-type": "application/json", "retry-after": "60", "x-error-message": "It is loading."},
+        {"content-type": "application/json", "retry-after": "59", "x-error-message": "It is loading."},
         id="loading-hf",
     ),
     pytest.param(

@@ -1,6 +1,7 @@
 """Our own wire, door by door."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -206,6 +207,7 @@ async def test_a_list_can_be_walked_to_its_end() -> None:
         "data": [QUEUED],
         "first_id": FIRST,
         "last_id": FIRST,
+        "next": None,
         "has_more": False,
     }
 
@@ -222,8 +224,23 @@ async def test_a_list_can_be_narrowed() -> None:
     assert [j["model"] for j in by_model["data"]] == ["org/other"]
 
 
-@pytest.mark.parametrize(("name", "value"), [("limit", "many"), ("limit", "-1"), ("status", "done")])
-async def test_a_bad_list_query_names_itself(name: str, value: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "many"),
+        ("limit", "-1"),
+        ("status", "done"),
+        ("priority", "urgent"),
+        ("created_after", "yesterday"),
+        ("created_before", "-1"),
+        ("created_before", "nan"),
+        ("metadata", "album"),
+        ("metadata", "=7"),
+        ("metadata", ["album=7", "album=8"]),
+        ("metadata", [f"{n}=x" for n in range(17)]),
+    ],
+)
+async def test_a_bad_list_query_names_itself(name: str, value: Any) -> None:
     async with serving(Desk()) as client:
         response = await client.get("/v1/jobs", params={name: value})
 

@@ -1,13 +1,12 @@
-"""Keys as people meet them: the OpenAI and Hugging Face clients' own exceptions, and `sightline keys`."""
+"""Keys as people meet them: Hugging Face's client's own exceptions, and `sightline keys`."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
@@ -19,7 +18,6 @@ from tests.routes.conftest import Stage
 from tests.support.keys import ADMIN, KEYED, made
 from tests.support.listening import listening
 
-MODEL = "sightline/tiny"
 MESSAGES: list[Any] = [{"role": "user", "content": "What is this?"}]
 pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True)
 
@@ -31,17 +29,12 @@ async def url(stage: Stage) -> AsyncIterator[str]:
         yield found
 
 
-def ask_openai(url: str, key: str) -> None:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
-        client.chat.completions.create(model=MODEL, messages=MESSAGES)
-
-
 def ask_hugging_face(url: str, key: str) -> None:
     InferenceClient(base_url=url, token=key).chat_completion(MESSAGES)
 
 
-async def refusals(stage: Stage, url: str, ask: Callable[[str, str], None]) -> list[Exception]:
-    """What a client raises for a wrong key, one that may not ask, and one that has asked enough."""
+async def refusals(stage: Stage, url: str) -> list[Exception]:
+    """What the client raises for a wrong key, one that may not ask, and one that has asked enough."""
     reader = await made(stage.app, "one", scopes=["read"])
     busy = await made(stage.app, "two", requests_per_minute=1)
     async with httpx.AsyncClient(base_url=url) as client:
@@ -49,25 +42,13 @@ async def refusals(stage: Stage, url: str, ask: Callable[[str, str], None]) -> l
     raised = []
     for key in ("sl_wrong", reader["secret"], busy["secret"]):
         with pytest.raises(Exception) as refusal:  # noqa: PT011
-            await asyncio.to_thread(ask, url, key)
+            await asyncio.to_thread(ask_hugging_face, url, key)
         raised.append(refusal.value)
     return raised
 
 
-async def test_openais_client_raises_its_own_errors(stage: Stage, url: str) -> None:
-    wrong, forbidden, limited = await refusals(stage, url, ask_openai)
-
-    assert isinstance(wrong, openai.AuthenticationError)
-    assert (wrong.code, wrong.type) == ("invalid_api_key", "authentication_error")
-    assert isinstance(forbidden, openai.PermissionDeniedError)
-    assert forbidden.code == "insufficient_scope"
-    assert isinstance(limited, openai.RateLimitError)
-    assert limited.code == "rate_limited"
-    assert 1 <= int(limited.response.headers["retry-after"]) <= 60
-
-
 async def test_hugging_faces_client_raises_its_own_error_with_our_words(stage: Stage, url: str) -> None:
-    raised = await refusals(stage, url, ask_hugging_face)
+    raised = await refusals(stage, url)
 
     for error, status, words in zip(
         raised,

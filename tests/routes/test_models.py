@@ -14,6 +14,7 @@ TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "si
 OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org"}
 FAILED = ModelState("failed", workers=1, queued=0, estimated_time=1.0, basis="guess", reason="out of memory")
 LOADING = ModelState("loading", workers=1, queued=0, estimated_time=3.5, basis="measured")
+BLOBS = {"kind": "folder", "state": "reachable"}
 
 
 async def test_the_models_are_listed_with_the_default_first() -> None:
@@ -117,8 +118,9 @@ async def test_the_process_is_healthy_while_it_serves_even_without_its_store() -
         desk.refusal = Unavailable("store_unavailable", "No store.")
         broken = await client.get("/health")
 
-    assert (whole.status_code, whole.json()) == (200, {"status": "ok", "store": "reachable"})
-    assert (broken.status_code, broken.json()) == (200, {"status": "ok", "store": "unreachable"})
+    assert (whole.status_code, whole.json()) == (200, {"status": "ok", "store": "reachable", "blobs": BLOBS})
+    unreachable = {"status": "ok", "store": "unreachable", "blobs": BLOBS}
+    assert (broken.status_code, broken.json()) == (200, unreachable)
 
 
 async def test_the_service_is_ready_when_some_model_is_loaded() -> None:
@@ -129,6 +131,7 @@ async def test_the_service_is_ready_when_some_model_is_loaded() -> None:
         waiting = await client.get("/ready")
 
     states = {"sightline/tiny": "ready", "org/other": "no_worker"}
-    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "models": states})
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "models": states, "blobs": BLOBS})
     assert (waiting.status_code, waiting.headers["retry-after"]) == (503, "1")
-    assert waiting.json() == {"status": "not_ready", "models": dict.fromkeys(states, "no_worker")}
+    states = dict.fromkeys(states, "no_worker")
+    assert waiting.json() == {"status": "not_ready", "models": states, "blobs": BLOBS}

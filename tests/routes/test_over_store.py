@@ -277,9 +277,9 @@ async def test_a_list_of_what_is_rare_does_not_ask_the_store_for_every_other_job
 ) -> None:
     read, pages = transitions.jobs, list[str | None]()
 
-    def counted(*said: Any, after: str | None, limit: int) -> Any:
+    def counted(*said: Any, after: str | None, **how: Any) -> Any:
         pages.append(after)
-        return read(*said, after=after, limit=limit)
+        return read(*said, after=after, **how)
 
     monkeypatch.setattr(transitions, "jobs", counted)
     async with client_of(stage.app) as client:

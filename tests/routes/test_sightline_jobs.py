@@ -6,17 +6,20 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from shared.store import jobs as transitions
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
 from tests.support.listening import listening
 
 MODEL = "sightline/tiny"
+SAMPLE = str(Path(__file__).parents[2] / "examples" / "sample.png")
 
 
 @dataclass
@@ -69,10 +72,11 @@ async def test_jobs_are_listed_newest_first_with_what_each_waits_for(terminal: T
 async def test_a_page_ends_with_how_to_ask_for_the_next(terminal: Terminal) -> None:
     older, newer = await terminal.submit("First?"), await terminal.submit("Second?")
     _, out, err = await terminal.type("jobs", "list", "--limit", "1")
-    _, rest, none = await terminal.type("jobs", "list", "--after", newer)
+    _, rest, none = await terminal.type("jobs", "list", "--after", err.split()[-1])
 
     assert (newer in out, older in out) == (True, False)
-    assert err == f"sightline: there are more: --after {newer}\n"
+    assert err.startswith("sightline: there are more: --after ")
+    assert err.endswith(f"-{newer}\n")
     assert (newer in rest, older in rest, none) == (False, True, "")
 
 
@@ -85,6 +89,38 @@ async def test_a_list_can_be_narrowed_and_read_by_a_script(terminal: Terminal) -
 
     assert [job["id"] for job in json.loads(out)["data"]] == [cancelled]
     assert json.loads(none)["data"] == []
+
+
+async def test_a_list_is_narrowed_by_what_was_kept_with_a_job_and_filled_over_short_pages(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "LOOK", 1)
+    wanted = await terminal.submit("First?", metadata={"order": "7"}, priority="batch")
+    await terminal.submit("Second?", metadata={"order": "8"})
+    ids = []
+    for narrowed in (
+        ("--metadata", "order=7"),
+        ("--priority", "batch"),
+        ("--created-after", "2020-01-31T12:00:00Z", "--priority", "batch"),
+        ("--created-before", "2020-01-31T12:00:00Z"),
+    ):
+        _, out, _ = await terminal.type("jobs", "list", *narrowed, "--json")
+        ids.append([job["id"] for job in json.loads(out)["data"]])
+
+    assert ids == [[wanted], [wanted], [wanted], []]
+
+
+async def test_what_would_become_of_a_question_is_said_before_it_is_asked(terminal: Terminal) -> None:
+    code, out, _ = await terminal.type("estimate", "What is this?", "--picture", SAMPLE, "--max-tokens", "9")
+    _, raw, _ = await terminal.type("estimate", "What is this?", "--model", MODEL, "--json")
+    lost = await terminal.type("estimate", "What is this?", "--picture", "none.png")
+
+    assert code == Exit.OK
+    assert out.splitlines()[0] == "outcome   queued (busy, 0 ahead)"
+    assert "at most 9 out (guess)" in out
+    assert json.loads(raw)["outcome"] == "queued"
+    assert lost[0] == Exit.USAGE
+    assert json.loads((await terminal.type("jobs", "list", "--json"))[1])["data"] == []
 
 
 async def test_a_job_is_shown_with_its_attempts_and_its_answer(terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""Functions through the doors: OpenAI's and Hugging Face's own clients call them, whole and in pieces."""
+"""Functions at the doors: calls that are parsed, what is refused before a worker is asked, what is shared."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
-from huggingface_hub import InferenceClient
 from openai import AsyncOpenAI, pydantic_function_tool
 from pydantic import BaseModel
 
@@ -81,44 +80,6 @@ async def test_openais_helper_gathers_a_call_from_a_stream(openai: AsyncOpenAI) 
     [call] = choice.message.tool_calls or []
     assert ("".join(words), choice.finish_reason) == ("Let me look.", "tool_calls")
     assert call.function.parsed_arguments == Weather(city="Oslo", unit="c")
-
-
-async def test_a_call_comes_under_one_id_whole_and_streamed_and_can_be_answered(openai: AsyncOpenAI) -> None:
-    whole = await openai.chat.completions.create(**CHAT)
-    message = whole.choices[0].message
-    [call] = message.tool_calls or []
-    turns = [*TURNS, message, {"role": "tool", "tool_call_id": call.id, "content": "Rain."}]
-    again = await openai.chat.completions.create(**{**CHAT, "messages": turns})
-    assert again.choices[0].message.tool_calls
-
-
-async def test_openais_client_answers_the_calls_of_a_response(openai: AsyncOpenAI) -> None:
-    tools: Any = [{"type": "function", **WEATHER["function"]}]
-    first = await openai.responses.create(model=TINY, input="How is Oslo?", tools=tools)
-    [call] = [item for item in first.output if item.type == "function_call"]
-    given: Any = [{"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}]
-    second = await openai.responses.create(
-        model=TINY, input=given, tools=tools, previous_response_id=first.id
-    )
-    assert (first.output_text, second.status) == ("Let me look.", "completed")
-    async with openai.responses.stream(model=TINY, input="How is Bergen?", tools=tools) as stream:
-        kinds = [event.type async for event in stream]
-        final = await stream.get_final_response()
-    assert "response.function_call_arguments.done" in kinds
-    assert [item.type for item in final.output] == ["message", "function_call"]
-
-
-async def test_hugging_faces_client_calls_whole_and_streamed(url: str) -> None:
-    def ask(stream: bool) -> Any:
-        client: Any = InferenceClient(base_url=f"{url}/v1", token="any")
-        found = client.chat_completion(TURNS, model=TINY, tools=[WEATHER], stream=stream)
-        return list(found) if stream else found
-
-    whole, chunks = await asyncio.to_thread(ask, False), await asyncio.to_thread(ask, True)
-    [call] = whole.choices[0].message.tool_calls
-    [told] = [c for chunk in chunks for c in chunk.choices[0].delta.tool_calls or ()]
-    assert (call.function.name, call.function.arguments) == (told.function.name, told.function.arguments)
-    assert (call.function.name, whole.choices[0].finish_reason) == ("Weather", "tool_calls")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,21 @@ def has_no_pictures(records: Records) -> JobView:
     return view
 
 
+def loses_its_model(records: Records) -> JobView:
+    view = submit(records)
+    records.remove_model()
+    records.sweep()
+    return view
+
+
+def loses_its_model_while_it_fetches(records: Records) -> JobView:
+    view = submit_pending(records)
+    claim = records.claim_pending()
+    records.remove_model()
+    records.admit(claim)
+    return view
+
+
 def is_answered_at_the_door(records: Records) -> JobView:
     records.beat()
     records.submit("q")
@@ -87,6 +102,8 @@ ENDS: dict[Callable[[Records], JobView], str] = {
     is_late: "failed",
     is_poison: "failed",
     has_no_pictures: "failed",
+    loses_its_model: "failed",
+    loses_its_model_while_it_fetches: "failed",
     is_answered_at_the_door: "succeeded",
     is_answered_after_fetching: "succeeded",
     is_answered_by_claim: "succeeded",

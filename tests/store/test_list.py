@@ -68,6 +68,6 @@ def test_a_cursor_that_is_no_job_of_the_caller_is_told_so(records: Records) -> N
 def test_a_list_holds_what_single_reads_show(records: Records) -> None:
     ids = [records.submit("q").id, records.submit_pending().id]
     records.settle(records.claim())
-    views = records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10))
-    assert views is not None
-    assert {v.id: v for v in views} == {job: records.view(job) for job in ids}
+    page = records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10))
+    assert page is not None
+    assert {v.id: v for v in page.views} == {job: records.view(job) for job in ids}

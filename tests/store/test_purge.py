@@ -16,7 +16,7 @@ def remains(records: Records) -> set[str]:
         k
         for k in records.key_names()
         if not k.startswith("sl2:purged:")
-        and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:"))
+        and any(w in k for w in ("job_", "run_", "blob:", "cache:", "join:", "jobs:", "pair:"))
     }
 
 

@@ -10,6 +10,7 @@ from asgi_lifespan import LifespanManager
 
 from api.access.deeds import Deeds
 from api.access.keyring import Keyring
+from api.admission.foretelling import Foretelling
 from api.answers.leaving import Leaving
 from api.app import create_app
 from api.batches.bench import Bench
@@ -17,11 +18,14 @@ from api.batches.counter import Batches
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
+from api.metrics import Metrics
+from api.serving import Serving
 from api.storing import Storing
 from shared.blobs import Blobs
+from shared.metrics.tally import Tally
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
-from shared.store.script import connect_async
+from shared.store.script import connect, connect_async
 from tests.support.desk import Desk
 
 ROOT = "http://127.0.0.1"
@@ -54,7 +58,9 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         return ProcessContext(
             settings=settings,
             models=MODELS,
+            serving=Serving(MODELS, store),
             submission=desk,
+            foretelling=Foretelling(settings, MODELS, store, desk),
             jobs=desk,
             waiting=desk,
             leaving=leaving,
@@ -63,6 +69,8 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             endpoints=Endpoints(settings, store),
             files=Files(settings, store, blobs),
             batches=Batches(bench),
+            blobs=blobs,
+            metrics=Metrics(settings, MODELS, store, Tally(connect(settings.redis))),
             redis=NoConnection(),
         )
 

@@ -18,6 +18,7 @@ from shared.errors import CallerError
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
 from shared.job import CacheWord, Event, JobView
+from shared.listing import EVERYTHING, Filter, Page
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage
@@ -133,14 +134,12 @@ class Desk(Submission, Jobs, Waiting):
     async def question_of(self, view: JobView, param: str | None = None) -> Request:  # noqa: ARG002
         return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
 
-    async def list(
-        self, caller: str, *, limit: int, after: str | None, status: str | None, model: str | None
-    ) -> tuple[list[JobView], bool]:
+    async def list(self, caller: str, *, limit: int, after: str | None, wanted: Filter = EVERYTHING) -> Page:
         rows = [v for v in reversed(self.views.values()) if v.caller == caller]
-        rows = [v for v in rows if status in (None, v.status) and model in (None, v.model)]
+        rows = [v for v in rows if wanted.status in (None, v.status) and wanted.model in (None, v.model)]
         ids = [v.id for v in rows]
         rows = rows[ids.index(after) + 1 :] if after else rows
-        return rows[:limit], len(rows) > limit
+        return Page(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         view = await self.get(caller, job_id)

@@ -24,7 +24,7 @@ class Watch:
         if RANK[view.status] < RANK[old.status]:
             yield f"{view.id} went back from {old.status} to {view.status}"
         # Of an ended job what its run said goes first.
-        gone = replace(old, started_ms=None, attempts=(), result=None, request_hash=None)
+        gone = replace(old, started_ms=None, attempts=(), result=None, computed=None, request_hash=None)
         gone = replace(gone, last_event=view.last_event)
         # And what its webhook was told comes behind its end.
         old, gone = replace(old, hook=view.hook), replace(gone, hook=view.hook)

@@ -100,6 +100,8 @@ class Scene:
 
 def question(path: str, text: str = QUESTION) -> dict[str, Any]:
     """A question in the words of a door."""
+    if path == "/v1/admin/models":
+        return {"id": MODEL, "engine": "echo"}
     if path.startswith("/v1/admin/keys"):
         return {} if path.endswith("/rotate") else {"name": "Example Ltd"}
     if path.startswith("/v1/webhooks"):
@@ -107,6 +109,6 @@ def question(path: str, text: str = QUESTION) -> dict[str, Any]:
     named = {"model": MODEL} if path.startswith("/v1/") and path != "/v1" else {}
     if path.startswith("/v1/responses"):
         return named | {"input": text}
-    if path == "/v1/jobs" or path.endswith("/chat/completions"):
+    if path in ("/v1/jobs", "/v1/estimate") or path.endswith("/chat/completions"):
         return named | {"messages": [{"role": "user", "content": text}]}
     return named | ({"prompt": text} if path.endswith("/completions") else {"inputs": text})

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.models import Model, Models, load_models
-from sightline.processes import COURIER_THREADS
-from tests.support.clients import PATIENCE_S, Api, until
+from sightline.processes import COURIER_THREADS, LIMITS
+from tests.support.clients import PATIENCE_S, until
 from tests.support.ports import free_port
 from tests.support.processes import Process
 from tests.support.redis_server import RedisServer, redis_server
@@ -21,6 +21,7 @@ APIS = ("api", "api-2")
 COURIER = "courier"
 # Task threads beyond a model's rows, as `sightline run` starts them.
 SPARE_THREADS = 2
+LOG_CHARS = 6000
 
 
 class Service:
@@ -42,7 +43,9 @@ class Service:
             **env,
         }
         self._ports = {name: free_port() for name in APIS}
-        self.processes = {name: self._api(name) for name in APIS}
+        # One for all looks: making a client takes longer than asking with it.
+        self.caller = httpx.Client(timeout=PATIENCE_S)
+        self.processes = {name: self._api(name, {}) for name in APIS}
         self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", COURIER_THREADS, {})
         for model in self.models.rows:
             worker = {"SIGHTLINE_WORKER__MODEL": model.id}
@@ -52,6 +55,11 @@ class Service:
 
     def url(self, api: str = "api") -> str:
         return f"http://127.0.0.1:{self._ports[api]}"
+
+    def add_api(self, name: str, env: Mapping[str, str]) -> None:
+        """One more API process, under settings of its own; not yet started."""
+        self._ports[name] = free_port()
+        self.processes[name] = self._api(name, env)
 
     def worker(self, model: Model) -> Process:
         """A worker of a model, not yet started."""
@@ -80,15 +88,14 @@ class Service:
     def _serves(self, name: str) -> bool:
         assert self.processes[name].alive, f"{name} died:\n{self.log(name)[-4000:]}"
         with suppress(httpx.TransportError):
-            if name in APIS:
-                return bool(httpx.get(f"{self.url(name)}/health").json()["store"] == "reachable")
+            if name in self._ports:
+                return bool(self.caller.get(f"{self.url(name)}/health").json()["store"] == "reachable")
             if name == COURIER:
                 return True
-            with Api(self.url()) as api:
-                return bool(api.get(f"/status/{name}").json()["loaded"])
+            return bool(self.caller.get(f"{self.url()}/status/{name}").json()["loaded"])
         return False
 
-    def _api(self, name: str) -> Process:
+    def _api(self, name: str, env: Mapping[str, str]) -> Process:
         argv = (
             "uvicorn",
             "--factory",
@@ -96,15 +103,14 @@ class Service:
             "--port",
             str(self._ports[name]),
             "--no-access-log",
-            "--http",
-            "api.wire.protocol:LimitedProtocol",
+            *LIMITS,
         )
-        return self._python(name, argv, {})
+        return self._python(name, argv, env)
 
     def _celery(self, name: str, app: str, lane: str, threads: int, env: Mapping[str, str]) -> Process:
         pool = ("--pool=threads", "-c", str(threads), "-Q", lane, "-n", f"{name}@%h")
         quiet = ("--without-gossip", "--without-mingle", "--loglevel=INFO")
-        return self._python(name, ("celery", "-A", app, "worker", *pool, *quiet), env)
+        return self._python(name, ("celery", "--quiet", "-A", app, "worker", *pool, *quiet), env)
 
     def _python(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         command = (sys.executable, "-m", *argv)
@@ -121,8 +127,20 @@ def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterat
         try:
             yield service
         finally:
+            service.caller.close()
             for process in service.processes.values():
                 if process.alive:
                     process.terminate()
             for process in service.processes.values():
                 process.end()
+
+
+@contextmanager
+def watched(service: Service, names: Sequence[str]) -> Iterator[None]:
+    """These run, whatever the test before has killed; all logs are printed, for where the test fails."""
+    service.ready(*names)
+    before = {name: len(service.log(name)) for name in service.processes}
+    yield
+    for name, start in before.items():
+        if news := service.log(name)[start:]:
+            print(f"--- {name}\n{news[-LOG_CHARS:]}")

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, bearer
 from tests.support.scene import MODEL, Scene, question
+from worker.maintenance.removal import Removal
 
 
 async def _serve(scene: Scene) -> None:
@@ -63,6 +64,29 @@ async def paused(scene: Scene) -> None:
     await ready(scene)
     reply = await scene.client.post(f"/v1/admin/models/{MODEL}/pause")
     assert reply.status_code == 204
+
+
+async def drained(scene: Scene) -> None:
+    await ready(scene)
+    reply = await scene.client.post(f"/v1/admin/models/{MODEL}/drain")
+    assert reply.status_code == 204
+
+
+async def removed(scene: Scene) -> None:
+    await ready(scene)
+    reply = await scene.client.delete(f"/v1/admin/models/{MODEL}")
+    assert reply.status_code == 204
+
+
+async def removed_meanwhile(scene: Scene) -> None:
+    await ready(scene)
+
+    async def remove(scene: Scene) -> None:
+        await scene.waiting()
+        await scene.client.delete(f"/v1/admin/models/{MODEL}")
+        assert Removal(scene.hand.settings, scene.hand.store).end_waiting() == 1
+
+    scene.meanwhile(remove)
 
 
 async def resumed(scene: Scene) -> None:
@@ -245,6 +269,9 @@ WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "the line is full": full,
     "the caller's own line is full": callers_line_full,
     "the model is paused": paused,
+    "the model is drained": drained,
+    "the model was removed": removed,
+    "the model is removed meanwhile": removed_meanwhile,
     "the model is resumed meanwhile": resumed,
     "the same was answered before": answered,
     "the same was answered, and the worker has gone": answered_and_gone,

@@ -10,13 +10,15 @@ FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 RUN = ("sh", "python")
 """Executed against a running service (tests/e2e/test_docs.py)."""
+JS = ("js",)
+"""Executed as well, by `make test-clients` (tests/contract/test_pages.py)."""
 BY_HAND = ("sh by-hand", "console")
 """Takes hours, or needs another machine: read by a shell, and what it names of ours must exist."""
 DATA = ("toml", "json", "yaml", "dotenv")
 """Parsed, where Python has a parser."""
 SHOWN = ("text", "mermaid")
 """Nothing to execute."""
-KINDS = (*RUN, *BY_HAND, *DATA, *SHOWN)
+KINDS = (*RUN, *JS, *BY_HAND, *DATA, *SHOWN)
 
 
 @dataclass(frozen=True)

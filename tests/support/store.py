@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from shared.job import Delivery, Event, JobView
+from shared.listing import Filter, Page
 from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
-from shared.store import admission, audit, claims, hooks, jobs, upkeep, workers
+from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, workers
 from shared.store.admission import Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
@@ -178,6 +179,27 @@ class Records:
     def pause(self, *, paused: bool = True) -> None:
         self.run(upkeep.pause(LANE, paused=paused))
 
+    def drain(self) -> None:
+        self.run(models.drain(LANE))
+
+    def remove_model(self) -> None:
+        self.run(models.remove(LANE))
+
+    def add_model(self, row: str | None = None) -> str:
+        return self.run(models.add(LANE, row))
+
+    def sweep(self) -> int:
+        """Maintenance ends what waits for a model that was removed; how much that was."""
+        ended = 0
+        while count := self.run(models.end_waiting(self.settings, LANE)).ended:
+            ended += count
+        for key in models.ELSEWHERE:
+            cursor = ""
+            while cursor != "0":
+                swept = self.run(models.end_elsewhere(self.settings, LANE, key, cursor or "0"))
+                ended, cursor = ended + swept.ended, swept.cursor
+        return ended
+
     def lose_worker(self) -> list[tuple[str, str]]:
         """Every lease runs out, and maintenance notices."""
         for _ in range(round(self.settings.queue.lease_s) + 1):
@@ -206,8 +228,14 @@ class Records:
         return self.run(jobs.purge(self.settings, caller, job))
 
     def page(self, after: str | None = None, limit: int = 10, caller: str = "anyone") -> list[str] | None:
-        views = self.run(jobs.jobs(self.settings, caller, after=after, limit=limit))
-        return None if views is None else [v.id for v in views]
+        page = self.listed(after, limit, caller)
+        return None if page is None else [v.id for v in page.views]
+
+    def listed(
+        self, after: str | None = None, limit: int = 10, caller: str = "anyone", **wanted: Any
+    ) -> Page | None:
+        call = jobs.jobs(self.settings, caller, after=after, limit=limit, wanted=Filter(**wanted))
+        return self.run(call)
 
     def events(self, job: str, after: int = 0, caller: str = "anyone") -> list[Event]:
         """All there is behind `after`, read as a stream reads: chapter by chapter."""

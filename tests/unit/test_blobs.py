@@ -1,101 +1,239 @@
-"""Pictures under their digest: what is there is read back, what is not is told apart from other failures."""
+"""Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
+import logging
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shared.blobs import BlobMissingError, Blobs, Staged, digest
-from shared.errors import Unavailable
-from shared.settings import BlobSettings
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
+from shared.bucket import BUFFER, PART, PIECE
+from shared.settings import BlobSettings, SettingsError
+from tests.support.object_store import SECRET, URL, ObjectStore, object_store
+
+LARGE = bytes(range(256)) * (40 * 2**10)
+"""Several parts of an upload, and several pieces of a download."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ObjectStore]:
+    with object_store() as started:
+        yield started
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(BlobSettings(url=str(tmp_path / "blobs")))
+def bucket(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Blobs:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    return Blobs(BlobSettings(url=URL))
 
 
-def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Blobs:
+    return Blobs(BlobSettings(url=f"file://{tmp_path}/blobs"))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def blobs(request: pytest.FixtureRequest) -> Blobs:
+    found: Blobs = request.getfixturevalue(request.param)
+    return found
+
+
+def staged(blobs: Blobs, *pieces: bytes) -> Staged:
+    found = blobs.stage()
+    for piece in pieces:
+        found.write(piece)
+    return found
+
+
+async def streamed(blobs: Blobs, name: str) -> bytes:
+    return b"".join([piece async for piece in await blobs.stream(name)])
+
+
+async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None:
     name = digest(b"picture")
     blobs.write(name, b"picture")
-    blobs.write(name, b"picture")
+    await blobs.write_async(name, b"picture")
     assert blobs.read(name) == b"picture"
+    with blobs.open(name) as opened:
+        assert opened.read() == b"picture"
+    assert await streamed(blobs, name) == b"picture"
 
 
-def test_a_picture_that_is_gone_says_so(blobs: Blobs) -> None:
+async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) -> None:
+    name = digest(b"never written")
+    for read in (blobs.read, blobs.open, blobs.set_aside):
+        with pytest.raises(BlobMissingError):
+            read(name)
     with pytest.raises(BlobMissingError):
-        blobs.read(digest(b"never written"))
+        await blobs.stream(name)
 
 
 async def test_deleting_what_is_gone_already_is_no_error(blobs: Blobs) -> None:
-    name = digest(b"picture")
-    await blobs.write_async(name, b"picture")
+    name = digest(b"deleted")
+    await blobs.write_async(name, b"deleted")
     blobs.delete(name)
     blobs.delete(name)
     with pytest.raises(BlobMissingError):
         blobs.read(name)
 
 
-async def test_a_staged_file_is_read_back_under_the_name_of_its_bytes(blobs: Blobs) -> None:
+async def test_an_upload_is_read_back_under_the_name_of_its_bytes(blobs: Blobs) -> None:
     for _ in range(2):
-        staged = blobs.stage()
-        staged.write(b"one, ")
-        staged.write(b"two")
-        blobs.adopt(staged)
-        staged.discard()
-    assert (staged.digest, staged.size) == (digest(b"one, two"), 8)
-    assert blobs.read(staged.digest) == b"one, two"
-    assert b"".join([piece async for piece in await blobs.stream(staged.digest)]) == b"one, two"
+        upload = staged(blobs, b"one, ", b"two")
+        blobs.adopt(upload)
+        upload.discard()
+    assert (upload.digest, upload.size) == (digest(b"one, two"), 8)
+    assert blobs.read(upload.digest) == b"one, two"
 
 
-def test_a_discarded_file_leaves_nothing(blobs: Blobs) -> None:
-    staged = blobs.stage()
-    staged.write(b"half")
-    staged.discard()
-    assert not staged.path.exists()
+async def test_a_large_file_comes_back_whole_and_lines_are_found_in_it(blobs: Blobs) -> None:
+    upload = staged(blobs, LARGE)
+    assert upload.size > max(PART, PIECE, BUFFER)
+    blobs.adopt(upload)
+    upload.discard()
+    assert await streamed(blobs, upload.digest) == LARGE
+    with blobs.open(upload.digest) as opened:
+        first = opened.readline()
+        opened.seek(-len(first), 2)
+        assert opened.tell() == len(LARGE) - len(first)
+        assert opened.readline() == LARGE[-len(first) :]
+        opened.seek(3)
+        assert opened.read(BUFFER + 5) == LARGE[3 : BUFFER + 8]
+
+
+async def test_a_large_file_is_never_whole_in_memory(bucket: Blobs) -> None:
+    upload = staged(bucket, *[LARGE] * 4)
+    tracemalloc.start()
+    try:
+        bucket.adopt(upload)
+        with bucket.open(upload.digest) as opened:
+            while opened.read(2**16):
+                pass
+        async for piece in await bucket.stream(upload.digest):
+            assert len(piece) <= PIECE
+        assert tracemalloc.get_traced_memory()[1] < 3 * PART < upload.size
+    finally:
+        tracemalloc.stop()
+        upload.discard()
+
+
+def test_nobody_sees_half_an_upload_and_a_discarded_one_leaves_nothing(blobs: Blobs) -> None:
+    upload = staged(blobs, b"half a ")
+    name = digest(b"half a ")
     with pytest.raises(BlobMissingError):
-        blobs.adopt(staged)
+        blobs.read(name)
+    upload.discard()
+    with pytest.raises(BlobMissingError):
+        blobs.read(name)
+    assert upload.path is None or not upload.path.exists()
 
 
 def test_what_was_set_aside_can_be_put_back(blobs: Blobs) -> None:
-    name = digest(b"picture")
-    blobs.write(name, b"picture")
+    name = digest(b"aside")
+    blobs.write(name, b"aside")
     aside = blobs.set_aside(name)
     with pytest.raises(BlobMissingError):
-        blobs.open(name)
+        blobs.read(name)
     blobs.rename(aside, name)
-    assert blobs.read(name) == b"picture"
+    assert blobs.read(name) == b"aside"
     with pytest.raises(BlobMissingError):
         blobs.set_aside(aside)
 
 
-async def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(blobs: Blobs) -> None:
+def test_what_is_old_enough_is_found_to_be_collected(blobs: Blobs) -> None:
+    names = {digest(b"%d" % number) for number in range(5)}
+    for name in names:
+        blobs.write(name, b"x")
+    assert names <= {name for some in blobs.older(-60, 2) for name in some}
+    assert not names & {name for some in blobs.older(60, 2) for name in some}
+
+
+async def test_a_file_that_is_deleted_while_it_is_read_is_read_to_its_end(folder: Blobs) -> None:
     name = digest(b"picture")
-    blobs.write(name, b"picture")
-    pieces = await blobs.stream(name)
-    with blobs.open(name) as opened:
-        blobs.delete(name)
+    folder.write(name, b"picture")
+    pieces = await folder.stream(name)
+    with folder.open(name) as opened:
+        folder.delete(name)
         assert opened.read() == b"picture"
     assert b"".join([piece async for piece in pieces]) == b"picture"
-    with pytest.raises(BlobMissingError):
-        await blobs.stream(name)
+
+
+def test_an_object_that_is_deleted_while_it_is_read_is_not_read_as_its_beginning(bucket: Blobs) -> None:
+    upload = staged(bucket, LARGE)
+    bucket.adopt(upload)
+    upload.discard()
+    with bucket.open(upload.digest) as opened:
+        opened.read(1)
+        bucket.delete(upload.digest)
+        with pytest.raises(BlobMissingError):
+            opened.read()
 
 
 async def test_where_nothing_can_be_written_the_caller_is_told_to_come_again(
-    tmp_path: Path, blobs: Blobs
+    tmp_path: Path, folder: Blobs
 ) -> None:
     name = digest(b"picture")
     (tmp_path / "blobs" / name[:2]).write_text("a file where a folder should be")
-    with pytest.raises(Unavailable, match="try again later"):
-        blobs.write(name, b"picture")
-    with pytest.raises(Unavailable, match="try again later"):
-        await blobs.write_async(name, b"picture")
+    with pytest.raises(BlobsUnavailable, match="try again later"):
+        folder.write(name, b"picture")
+    with pytest.raises(BlobsUnavailable, match="try again later"):
+        await folder.write_async(name, b"picture")
 
 
 def test_a_file_that_does_not_fit_on_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     full = tmp_path / "full"
     full.symlink_to("/dev/full")
-    staged = Staged(full)
-    with pytest.raises(Unavailable, match="try again later"):
-        staged.write(bytes(2**20))
-    staged.discard()
+    upload = Staged(full)
+    with pytest.raises(BlobsUnavailable, match="try again later"):
+        upload.write(bytes(2**20))
+    upload.discard()
     assert not full.is_symlink()
+
+
+async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwards(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with object_store() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        blobs, name = Blobs(BlobSettings(url=URL)), digest(b"picture")
+        assert await blobs.reachable()
+        server.kill()
+        caplog.set_level(logging.DEBUG)
+        upload = staged(blobs, b"picture")
+        with pytest.raises(BlobsUnavailable) as refused:
+            blobs.adopt(upload)
+        upload.discard()
+        assert (refused.value.status, refused.value.retry_after) == (503, 30)
+        with pytest.raises(BlobsUnavailable):
+            blobs.read(name)
+        assert not await blobs.reachable()
+        assert SECRET not in caplog.text
+        server.start()
+        with pytest.raises(BlobsUnavailable):
+            blobs.read(name)
+        assert "NoSuchBucket" in caplog.text, "a bucket that is not there is no missing picture"
+
+
+def test_the_environment_of_another_cloud_makes_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "example")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "bm9uZQ==")
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
+    assert Blobs(BlobSettings(url="az://example/pictures/ours")).kind == "az"
+    assert Blobs(BlobSettings(url="gs://pictures/ours")).kind == "gs"
+
+
+def test_a_store_that_cannot_be_made_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/there/is/none.json")
+    with pytest.raises(SettingsError, match="SIGHTLINE_BLOBS__URL"):
+        Blobs(BlobSettings(url="gs://pictures"))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a/b", "s3://key:secret@bucket", "s3://b?x=1", "file://blobs", "s3://"]
+)
+def test_a_url_that_names_no_store_or_holds_a_secret_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"should be a folder or|from the root on"):
+        BlobSettings(url=url)

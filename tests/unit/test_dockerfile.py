@@ -99,7 +99,7 @@ def test_a_stage_installs_what_the_project_names_and_no_torch_where_none_is_need
     assert words[:2] == ["python", "-c"]
     done = subprocess.run([sys.executable, *words[1:3]], cwd=ROOT, capture_output=True, text=True, check=True)
     named = done.stdout.splitlines()
-    assert named == dependencies(extra)
+    assert named == (dependencies(extra) if extra else dependencies() + dependencies("traces"))
     assert any(name.startswith(("torch", "transformers")) for name in named) == bool(extra)
     assert installing.split() == ["pip", "install", "-c", "constraints.txt", "-r", words[-1]]
 

@@ -6,6 +6,7 @@ import pytest
 from api.dialects.native import Envelope, from_job, to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.job import Event
+from shared.listing import Page
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError
 from shared.times import Times
@@ -192,18 +193,20 @@ def test_job_object_at_every_status() -> None:
 
 
 def test_list_always_says_whether_it_goes_on() -> None:
-    assert to_list([QUEUED], has_more=True) == {
+    assert to_list(Page((QUEUED,), next="1-job_1")) == {
         "object": "list",
         "data": [to_job(QUEUED)],
         "first_id": QUEUED.id,
         "last_id": QUEUED.id,
+        "next": "1-job_1",
         "has_more": True,
     }
-    assert to_list([], has_more=False) == {
+    assert to_list(Page(())) == {
         "object": "list",
         "data": [],
         "first_id": None,
         "last_id": None,
+        "next": None,
         "has_more": False,
     }
 

@@ -13,6 +13,7 @@ from shared.deed import Operator
 from shared.endpoint import Change, Endpoint
 from shared.file import Written
 from shared.job import Delivery
+from shared.listing import Filter
 from shared.logprobs import Candidate, TokenLogprob
 from shared.notice import Notice
 from shared.piece import Piece
@@ -23,6 +24,7 @@ from shared.store import (
     audit,
     batches,
     claims,
+    counts,
     deeds,
     endpoints,
     files,
@@ -30,7 +32,9 @@ from shared.store import (
     hooks,
     jobs,
     keyring,
+    models,
     notices,
+    reports,
     room,
     upkeep,
     workers,
@@ -68,6 +72,7 @@ BATCH = Batch(
 TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1)
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
+FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
 KEY = ApiKey("key_1", "n", "c", ("read",), 1, expires_ms=2, requests_per_minute=3, max_queued=4, retain_s=5)
 
 
@@ -92,7 +97,7 @@ def of_admission() -> Iterator[Call]:
     yield admission.submit(
         PLACING,
         SETTINGS,
-        metadata={},
+        metadata={"k": "v"},
         paths={"messages": "inputs"},
         pending_terms="{}",
         idempotency="i",
@@ -110,6 +115,7 @@ def of_admission() -> Iterator[Call]:
     )
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
+    yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
     yield admission.touch(("d",), "job_1")
     yield admission.guess("model.m", 1.0)
 
@@ -128,15 +134,23 @@ def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
     yield room.memory()
+    yield counts.count("process", 1, [("series", 1.0)])
+    yield counts.counts()
     yield upkeep.due()
+    yield reports.ended()
     yield upkeep.expire(SETTINGS)
     yield deeds.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
+    yield models.registered()
+    yield deeds.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
+    yield deeds.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
+    yield deeds.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
+    yield models.end_elsewhere(SETTINGS, "model.m", "schedule", "0")
     yield deeds.deeds("1-0", 1)
 
 
 def of_jobs() -> Iterator[Call]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
-    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1)
+    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER)
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)

@@ -1,6 +1,8 @@
 """The supervisor: what a person reads when a process dies, and that it comes back while serving."""
 
 import asyncio
+import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -103,3 +105,27 @@ async def test_program_that_cannot_be_run_is_named(tmp_path: Path) -> None:
 
         with pytest.raises(CommandError, match=r"redis could not be started: .*No such file"):
             supervisor.start(missing)
+
+
+async def test_process_started_while_serving_is_kept_and_one_that_is_ended_stays_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "backoff_s", lambda deaths: deaths / 1000)
+    said: list[str] = []
+    async with Supervisor(said.append, DEADLINE_S) as supervisor:
+        first = supervisor.start(command(tmp_path, "redis", SLEEPS))
+        keeping = asyncio.create_task(supervisor.keep())
+        await asyncio.sleep(0)
+        later = supervisor.start(command(tmp_path, "worker", SLEEPS))
+        pid = later.pid
+        os.kill(pid, signal.SIGKILL)
+
+        async def back() -> bool:
+            return later.exit_code is None and later.pid != pid
+
+        await until_async(back)
+        await supervisor.end(later)
+        assert (later.exit_code, first.exit_code) == (-signal.SIGTERM, None)
+        assert said == ["worker died (SIGKILL), restarting it in 0.001 s"], "it was started again"
+        assert not keeping.done()
+        keeping.cancel()

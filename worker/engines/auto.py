@@ -8,8 +8,8 @@ from PIL.Image import Image as Picture
 
 from shared.estimate import Reused
 from shared.models import Model
-from shared.request import Request
-from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row, Samples
+from shared.request import Parameters, Request
+from worker.engines.base import Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.loaded import LoadedModel
@@ -50,6 +50,13 @@ class AutoEngine(Engine):
     @property
     def fingerprint(self) -> str:
         return self._engine.fingerprint
+
+    @property
+    def made_of(self) -> Facts:
+        return self._engine.made_of
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        return self._engine.effective(prompt, parameters)
 
     def grammar(self, request: Request) -> Any:
         return self._engine.grammar(request)

@@ -23,6 +23,7 @@ from shared.result import FinishReason
 
 Samples: TypeAlias = "array[float]"
 """A sound: mono, 32-bit floats of -1 to 1, at the rate that the model listens at."""
+Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
@@ -113,6 +114,8 @@ class Engine(ABC):
 
     name: str
     rows: int
+    repeatable = True
+    """Whether a seed is all that it takes to draw the same answer again, and costs nothing."""
     reason: str = ""
     """Why this engine serves the model, or why no better one does; known after `load`."""
 
@@ -137,6 +140,15 @@ class Engine(ABC):
         Weights, processor, template, generation config, dtype, quantization, attention, engine, and the size
         pictures are shrunk to.
         """
+
+    @property
+    def made_of(self) -> Facts:
+        """What the fingerprint is over, in words; known after `load`."""
+        return {"engine": self.name}
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:  # noqa: ARG002
+        """The parameters that an answer is made with, what the model's own configuration says among them."""
+        return parameters
 
     def grammar(self, request: Request) -> Any:
         """What holds the answer to the wanted format or to calls, for this engine only; None for any text.

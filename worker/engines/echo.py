@@ -17,7 +17,7 @@ from shared.calls.syntax import Syntax
 from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
-from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.budget import answer_budget
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import Gate
@@ -77,14 +77,22 @@ class EchoEngine(Engine):
         )
 
     @property
-    def fingerprint(self) -> str:
-        return fingerprint(
-            engine=self.name,
-            context_length=self._context_length,
-            max_new_tokens=self._model.max_new_tokens,
-            max_side=settings().pictures.max_side,
+    def made_of(self) -> Facts:
+        return {
+            "engine": self.name,
+            "context_length": self._context_length,
+            "max_new_tokens": self._model.max_new_tokens,
+            "max_side": settings().pictures.max_side,
             **self._options.model_dump(),
-        )
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(**self.made_of)
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        budget = self._budget(prompt.tokens, parameters)
+        return parameters.model_copy(update={"max_new_tokens": budget})
 
     def prepare(
         self,

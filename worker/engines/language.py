@@ -30,6 +30,8 @@ from worker.engines.transcript import Transcript
 SANE_LENGTH = 10**8
 # Cleaning up spaces rewrites at most the four characters of " n't".
 CLEAN_UP_REACH = 4
+# What tokens are drawn by.
+DICE = ("temperature", "top_p", "top_k", "min_p")
 
 
 class Language:
@@ -84,6 +86,18 @@ class Language:
             default=self.model.max_new_tokens,
             prompt_tokens=prompt.tokens,
             context_length=self.facts.context_length,
+        )
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        """With the generation config where the request says nothing; without dice where none are thrown."""
+        samples = parameters.samples(bool(self.defaults.do_sample))
+        asked = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
+        own = {name: getattr(self.defaults, name, None) for name in asked}
+        used = {name: own[name] if value is None else value for name, value in asked.items()}
+        unused = {} if samples else dict.fromkeys(DICE)
+        budget = self.budget(prompt, parameters)
+        return parameters.model_copy(
+            update={**used, **unused, "do_sample": samples, "max_new_tokens": budget}
         )
 
     def transcript(self, row: Row) -> Transcript:

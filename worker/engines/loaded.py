@@ -10,8 +10,7 @@ from transformers import GenerationConfig
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Prompt, Samples
-from worker.engines.fingerprint import fingerprint
+from worker.engines.base import Facts, Prompt, Samples
 from worker.engines.language import Language
 from worker.engines.packed import pack
 from worker.engines.pretrained import pretrained
@@ -48,13 +47,13 @@ class LoadedModel(Language):
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
 
-    def fingerprint(self, engine: str) -> str:
-        return fingerprint(
-            engine=engine,
-            dtype=str(self.network.dtype),
-            quantization=json.dumps(self.model.quantization_config, sort_keys=True),
-            attention=self.model.attention,
-            cache=self.model.cache,
-            device=self.network.device.type,
+    def made_of(self, engine: str) -> Facts:
+        return {
+            "engine": engine,
+            "dtype": str(self.network.dtype),
+            "quantization": json.dumps(self.model.quantization_config, sort_keys=True),
+            "attention": self.model.attention,
+            "cache": self.model.cache,
+            "device": self.network.device.type,
             **self.identity(),
-        )
+        }

@@ -8,8 +8,9 @@ from typing import Any
 from PIL.Image import Image as Picture
 
 from shared.models import Model
-from shared.request import Request
-from worker.engines.base import Engine, ModelFacts, Prompt, Samples
+from shared.request import Parameters, Request
+from worker.engines.base import Engine, Facts, ModelFacts, Prompt, Samples
+from worker.engines.fingerprint import fingerprint
 from worker.engines.loaded import LoadedModel
 from worker.engines.weights import load_guess
 
@@ -33,9 +34,17 @@ class LoadedEngine(Engine):
     def facts(self) -> ModelFacts:
         return self._loaded.facts
 
+    @property
+    def made_of(self) -> Facts:
+        return {"revision": self._model.revision, **self._loaded.made_of(self.name)}
+
     @cached_property
     def fingerprint(self) -> str:
-        return self._loaded.fingerprint(self.name)
+        """The revision is a name; the files are what counts."""
+        return fingerprint(**self._loaded.made_of(self.name))
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        return self._loaded.effective(prompt, parameters)
 
     def grammar(self, request: Request) -> Any:
         return self._loaded.grammar(request)

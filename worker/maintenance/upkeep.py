@@ -9,13 +9,16 @@ from collections.abc import Callable
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
+from shared.metrics.errands import UPKEEP
 from shared.settings import Settings
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
 from worker.maintenance.audit import Audit
 from worker.maintenance.collect import Collection
+from worker.maintenance.removal import Removal
 from worker.maintenance.renudge import send_missing
+from worker.maintenance.reporting import log_ends
 from worker.maintenance.rescue import rescue_lost
 from worker.maintenance.timing import end_late, start_due
 
@@ -34,6 +37,7 @@ class Upkeep:
         self._courier = courier
         self._audit = Audit(settings, store)
         self._collection = Collection(store, blobs)
+        self._removal = Removal(settings, store)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
@@ -50,11 +54,15 @@ class Upkeep:
             "rescued": lambda: rescue_lost(self._settings, self._store, self._nudger),
             "due": lambda: start_due(self._store, self._nudger),
             "late": lambda: end_late(self._settings, self._store),
+            "removed": self._removal.end_waiting,
             "mended": self._audit.walk,
             "collected": self._collection.collect,
             "nudged": lambda: send_missing(self._store, self._nudger),
         }
-        return {name: _done(name, run) for name, run in passes.items()}
+        done = {name: _done(name, run) for name, run in passes.items()}
+        for name, count in done.items():
+            UPKEEP.labels(name).inc(count)
+        return done
 
     def _keep_up(self) -> None:
         pause_s = self._settings.queue.rescue_s
@@ -64,6 +72,7 @@ class Upkeep:
                 done = {name: count for name, count in self.run_once().items() if count}
                 if done:
                     log.info("maintenance: %s", done)
+                _done("reports", lambda: log_ends(self._store))
 
 
 def _done(name: str, run: Callable[[], int]) -> int:

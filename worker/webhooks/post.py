@@ -4,6 +4,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 import h11
 
+from shared import traces
 from shared.addresses import Target, check_url
 from shared.errors import CallerError
 from shared.job import GONE, Delivery
@@ -96,6 +98,7 @@ def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, 
         ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", " ".join(signatures)),
+        *_origin(errand),
         ("Connection", "close"),
     ]
     parts = (
@@ -104,6 +107,17 @@ def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, 
         h11.EndOfMessage(),
     )
     return b"".join(http.send(part) or b"" for part in parts)
+
+
+def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
+    """Which call it all began with, as far as it is known."""
+    if errand.notice.request_id:
+        yield "x-request-id", errand.notice.request_id
+    parent, _, state = traces.here().partition(" ")
+    if parent:
+        yield "traceparent", parent
+    if state:
+        yield "tracestate", state
 
 
 def _skip_body(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> None:

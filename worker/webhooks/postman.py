@@ -10,10 +10,12 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from shared import ids
+from shared import ids, traces
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.job import Delivery
+from shared.logs import about, fields
+from shared.metrics.errands import CALL_SECONDS, CALLS
 from shared.notice import body_of
 from shared.settings import Settings
 from shared.store.hooks import Errand, deliver, kept, told
@@ -62,8 +64,9 @@ class Postman:
         body = errand.notice.body or self._store.run(kept(errand, body_of(errand.notice)))
         if body is None:
             return None
-        outcome = self._called(errand, body)
+        outcome = self._traced(errand, body)
         delay_s = self._delay_s(errand, outcome)
+        _count(outcome.tried, delay_s)
         if not outcome.tried.taken and delay_s is None:
             log.error(
                 "%s: the webhook at %s is given up after %d calls: %s",
@@ -75,6 +78,23 @@ class Postman:
         word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
         if word == "forget":
             self._forget(errand)
+        return outcome
+
+    def _traced(self, errand: Errand, body: str) -> Outcome:
+        """One call, told in the log and in the trace of what it tells of."""
+        notice, host = errand.notice, urlsplit(errand.url).hostname or ""
+        named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
+        with (
+            about(request_id=notice.request_id),
+            traces.span("webhook", named, kind="client", carrier=notice.trace) as span,
+            about(trace_id=traces.trace_id()),
+        ):
+            tried = (outcome := self._called(errand, body)).tried
+            if tried.status is not None:
+                span.tell({"http.response.status_code": tried.status})
+            if not tried.taken:
+                span.fail("refused" if tried.status else "unreached")
+            _log(errand, host, tried)
         return outcome
 
     def _called(self, errand: Errand, body: str) -> Outcome:
@@ -143,3 +163,28 @@ class Postman:
             with self._changed:
                 self._free, self._ended = self._free + 1, self._ended + 1
                 self._changed.notify_all()
+
+
+def _count(tried: Delivery, delay_s: float | None) -> None:
+    if tried.taken or tried.gone:
+        CALLS.labels("taken" if tried.taken else "gone").inc()
+    else:
+        CALLS.labels("given_up" if delay_s is None else "retried").inc()
+    CALL_SECONDS.observe(tried.took_ms / 1000)
+
+
+def _log(errand: Errand, host: str, tried: Delivery) -> None:
+    log.info(
+        "webhook called",
+        extra=fields(
+            subject=errand.notice.subject,
+            event=tried.event,
+            caller=errand.caller,
+            host=host,
+            attempt=errand.tries + 1,
+            outcome="taken" if tried.taken else "failed",
+            status=tried.status,
+            ms=tried.took_ms,
+            error=tried.error,
+        ),
+    )

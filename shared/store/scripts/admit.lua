@@ -1,8 +1,9 @@
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
---   a      job, token (of the intake claim), and the placing spec of placing.lua
+--   a      job, token (of the intake claim), removed (JSON, what it is told where its model is removed), and the
+--          placing spec of placing.lua
 --   text   the request with its pictures' digests
 --   writes as submit.lua; takes the job out of lease
---   returns queued (a new run waits) | placed (hit or joined) | lost (the claim is another's)
+--   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)
 --   repeat with the same token after success: placed
 --   events queued, where a new run waits
 -- @include base
@@ -14,6 +15,12 @@ if redis.call('HGET', key, 'admitted') == a.token then
 end
 if redis.call('HGET', key, 'token') ~= a.token or redis.call('HEXISTS', key, 'status') == 1 then
   return 'lost'
+end
+if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
+  redis.call('HSET', key, 'admitted', a.token)
+  let_go(a.job)
+  fail_work(a.job, a.removed)
+  return 'placed'
 end
 unlease(a.job, 'intake')
 for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do

@@ -256,10 +256,11 @@ end
 
 -- Keys of these kinds have a time to live, or are one and for ever.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
-  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, leader = 1, lease = 1, schedule = 1,
+  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
+  removed = 1, removing = 1, leader = 1, lease = 1, schedule = 1,
   deadlines = 1, watched = 1, spared = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
   rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1,
-  deeds = 1 }
+  deeds = 1, counts = 1, counted = 1 }
 
 local NOTICES = { began = 1, ended = 1, sent = 1 }
 
@@ -300,7 +301,7 @@ local function look(name)
     look_at_busy(name)
   elseif string.find(name, '^batch_%x+$') then
     look_at_batch(name, found)
-  elseif kind == 'jobs' or kind == 'files' or kind == 'batches' then
+  elseif kind == 'jobs' or kind == 'pair' or kind == 'files' or kind == 'batches' then
     look_at_list(name)
   elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')) then
     found('unknown_key')

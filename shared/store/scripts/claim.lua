@@ -4,7 +4,8 @@
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
---           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept)}
+--           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept),
+--           model, class, how long it stood in line (ms), request_id and trace of the call that asked first}
 --           or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
 --   events running {attempt} | text …, succeeded (an answer that was cached meanwhile)
@@ -14,16 +15,18 @@
 -- @include late
 
 local function claimed(id)
-  local request, terms, attempt, chars, caller, mixed, unstored =
-    unpack(redis.call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored'))
-  return { id, request, terms or '', attempt, chars or '0', caller, mixed or '', unstored or '' }
+  local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace =
+    unpack(redis.call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
+      'model', 'priority', 'queued_at', 'request_id', 'trace'))
+  return { id, request, terms or '', attempt, chars or '0', caller, mixed or '', unstored or '', model or '', class or '',
+    since and math.max(now - since, 0) or 0, request_id or '', trace or '' }
 end
 
 local again = redis.call('GET', P .. 'claim:' .. a.token)
 if again then
   return redis.call('HGET', P .. again, 'token') == a.token and claimed(again) or nil
 end
-if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 then
+if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 or redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
   return nil
 end
 dirty_first()
@@ -142,7 +145,7 @@ end
 -- Ends a run with what another one answered.
 local function copy(id, from)
   local result, bare = unpack(redis.call('HMGET', P .. from, 'result', 'bare'))
-  redis.call('HSET', P .. id, 'result', result, 'print', a.print)
+  redis.call('HSET', P .. id, 'result', result, 'print', a.print, 'from', from)
   if bare then
     redis.call('HSET', P .. id, 'bare', bare)
   end

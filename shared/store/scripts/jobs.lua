@@ -1,36 +1,101 @@
 -- Reads a page of a caller's jobs, newest first.
---   a       caller, after (job id, absent = from the newest), limit, worker_ttl_s
---   writes  jobs:<caller> zset (forgets jobs whose record is gone)
---   returns {view, …}, or nil where `after` is not one of the caller's jobs
+--   a       caller, after (a job's id or a cursor, absent = from the newest), limit, look (so many jobs are looked at
+--           for one page), worker_ttl_s, and what all of them are: status, model, priority, since and till (Unix ms,
+--           created then or later, created before), pairs (digests of metadata)
+--   writes  jobs:<caller> and pair:<caller>:<digest> zsets (forgets jobs whose record is gone)
+--   returns {{view, …}, cursor of the next page or ''}, or nil where `after` is no cursor and none of the caller's jobs
 -- @include base
+-- @include pairs
 -- @include viewing
 
-local key = P .. 'jobs:' .. a.caller
-local from = 0
-if a.after then
-  from = redis.call('ZREVRANK', key, a.after)
-  if not from then
+local STEP = 100
+local source, everything = nil, P .. 'jobs:' .. a.caller
+local fewest = math.huge
+
+-- The shortest list that holds all that is wanted; what else is asked is looked up in the records.
+for _, key in ipairs(lists_of(a.caller, a.pairs or {})) do
+  local size = redis.call('ZCARD', key)
+  if size <= fewest then
+    source, fewest = key, size
+  end
+end
+
+-- A cursor is the moment and the id of the last job that was looked at, which may be gone by now.
+local function place_of(after)
+  local created, job = string.match(after, '^(%d+)%-(job_%x+)$')
+  return created or redis.call('ZSCORE', everything, after), job or after
+end
+
+-- The rank of the first job behind a place, newest first.
+local function behind(created, job)
+  local from = redis.call('ZCOUNT', source, '(' .. created, '+inf')
+  for _, other in ipairs(redis.call('ZREVRANGEBYSCORE', source, created, created)) do
+    from = from + (other >= job and 1 or 0)
+  end
+  return from
+end
+
+-- Whether a job is wanted; nil where its record is gone.
+local function wanted(job)
+  local model, priority, status, run, pairs =
+    unpack(redis.call('HMGET', P .. job, 'model', 'priority', 'status', 'run', 'pairs'))
+  if not model then
     return nil
   end
-  from = from + 1
-end
-local views, gone = {}, {}
-while #views < a.limit do
-  local ids = redis.call('ZREVRANGE', key, from, from + a.limit - 1)
-  if #ids == 0 then
-    break
-  end
-  for _, job in ipairs(ids) do
-    from = from + 1
-    local seen = #views < a.limit and view(job)
-    if seen then
-      table.insert(views, seen)
-    elseif seen == nil then
-      table.insert(gone, job)
+  for _, digest in ipairs(a.pairs or {}) do
+    if not string.find(pairs or '', digest, 1, true) then
+      return false
     end
   end
+  if a.status and not status then
+    status = run and redis.call('HEXISTS', P .. run, 'started') == 1 and 'running' or 'queued'
+  end
+  return (not a.model or a.model == model)
+    and (not a.priority or a.priority == priority)
+    and (not a.status or a.status == status)
 end
+
+local from = 0
+if a.after then
+  local created, job = place_of(a.after)
+  if not created then
+    return nil
+  end
+  from = behind(created, job)
+end
+if a.till then
+  from = math.max(from, redis.call('ZCOUNT', source, a.till, '+inf'))
+end
+local ending = redis.call('ZCOUNT', source, a.since or '-inf', '+inf')
+local views, gone = {}, {}
+
+-- Fills `views`; the cursor behind the last of them where another one follows, or behind the last that was looked at.
+local function fill()
+  local kept, seen, looked = '', '', 0
+  while from < ending do
+    local found = redis.call('ZREVRANGE', source, from, math.min(from + STEP, ending) - 1, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      if looked == a.look then
+        return seen
+      end
+      local word = wanted(found[i])
+      seen, looked, from = found[i + 1] .. '-' .. found[i], looked + 1, from + 1
+      if word and #views == a.limit then
+        return kept
+      elseif word then
+        table.insert(views, view(found[i]))
+        kept = seen
+      elseif word == nil then
+        table.insert(gone, found[i])
+      end
+    end
+  end
+  return ''
+end
+
+local cursor = fill()
 for _, job in ipairs(gone) do
-  redis.call('ZREM', key, job)
+  redis.call('ZREM', everything, job)
+  redis.call('ZREM', source, job)
 end
-return views
+return { views, cursor }

@@ -1,6 +1,6 @@
--- Stops or resumes the claiming of one lane's work.
+-- Stops or resumes the claiming of one lane's work. Resumed, a model that was drained takes new jobs again, too.
 --   a      lane, paused, by and max_deeds (see deeds.lua)
---   writes paused set, lane:<lane> hash, deeds stream
+--   writes paused and draining sets, lane:<lane> hash, deeds stream
 --   returns OK
 --   repeat harmless
 -- @include base
@@ -9,6 +9,9 @@
 
 dirty_first()
 local changed = redis.call(a.paused and 'SADD' or 'SREM', P .. 'paused', a.lane) == 1
+if not a.paused then
+  changed = redis.call('SREM', P .. 'draining', a.lane) == 1 or changed
+end
 if changed then
   begin_epoch(a.lane)
 end

@@ -1,13 +1,14 @@
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
 --   a      job, caller, delivered (true = only where it is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
---   writes <job> and <run> with all their keys, cache entry, jobs:<caller> zset, blob:<digest> zset,
---          doomed:<digest> string
+--   writes <job> and <run> with all their keys, cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
+--          blob:<digest> zset, doomed:<digest> string
 --   repeat within a minute answers the same
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
 --           them, then run deleted.lua
 -- @include base
 -- @include ending
+-- @include pairs
 
 -- A repeat whose first reply was lost is answered alike.
 local REPEAT_MS = 60000
@@ -28,8 +29,8 @@ if idem then
 end
 local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
 drop_notices(a.job)
+unlist(a.job, a.caller)
 redis.call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key .. ':deliveries')
-redis.call('ZREM', P .. 'jobs:' .. a.caller, a.job)
 
 local holder = a.job
 if run then

@@ -1,5 +1,5 @@
 -- The one door: admits a request, or says in one word why not.
---   a      job, caller, model, lane (model's), priority, metadata (JSON text), paths (JSON text, the
+--   a      job, caller, model, lane (model's), priority, metadata (JSON text), pairs (digests of it), paths (JSON text, the
 --          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
@@ -8,20 +8,24 @@
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
 --          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, event_s, max_events,
 --          idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
---          told, and stands in no list), quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
+--          told, and stands in no list), request_id and trace (of the call; a carrier of shared/traces.py),
+--          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
 --          (of which it is the job)
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
 --   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
---          <job>:hook hash, jobs:<caller> zset, blob:<digest> zset, deadlines and schedule zsets
---   returns {word} for mismatch | purged | passed (a line that another process took) | unready | paused | slow | full | crowded, {pictures, digests to upload first},
---           else {queued | intake | known, view}
+--          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
+--          schedule zsets
+--   returns {word} for mismatch | purged | passed (a line that another process took) | removed |
+--           draining | unready | paused | slow | full | crowded, {pictures, digests to upload first},
+--           else {queued | intake | known, view, trace of the run that it shares}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
 -- @include base
 -- @include placing
 -- @include idempotency
 -- @include deadlines
+-- @include pairs
 
 -- A job's record outlives its end by job_s; before that it can wait and run for so long.
 local LONGEST_WAIT_S = 2764800
@@ -38,6 +42,9 @@ end
 if a.line and line_passed(a.line) then
   return { 'passed' }
 end
+if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
+  return { 'removed' }
+end
 
 local hit = a.key and not a.pending and cached(a)
 local run = a.key and not a.pending and not hit and joinable(a)
@@ -52,7 +59,8 @@ end
 
 redis.call('HSET', P .. a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
   'priority', a.priority, 'metadata', a.metadata, 'created', now)
-for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of', 'response', 'retain_s', 'unstored' }) do
+for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of', 'response', 'retain_s', 'unstored', 'request_id',
+  'trace' }) do
   if a[name] then
     redis.call('HSET', P .. a.job, name, a[name])
   end
@@ -70,19 +78,9 @@ for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
     redis.call('HSET', P .. a.job .. ':hook', name, value)
   end
 end
-local list = P .. 'jobs:' .. a.caller
-local life = math.max(a.job_s, a.retain_s or 0) + LONGEST_WAIT_S
 if not a.unstored then
-  redis.call('ZADD', list, now, a.job)
+  list(a.job, a.caller, a.pairs or {}, math.max(a.job_s, a.retain_s or 0) + LONGEST_WAIT_S)
 end
-redis.call('ZREMRANGEBYSCORE', list, '-inf', now - life * 1000)
--- Two for each that comes, so that a list does not grow by jobs whose records are gone.
-for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
-  if redis.call('EXISTS', P .. oldest) == 0 then
-    redis.call('ZREM', list, oldest)
-  end
-end
-redis.call('EXPIRE', list, life)
 if a.idempotency then
   local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
   redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)
@@ -114,4 +112,5 @@ end
 if not hit then
   look_later(a.job)
 end
-return { word or 'known', view(a.job) }
+local shared = hit or run
+return { word or 'known', view(a.job), shared and redis.call('HGET', P .. shared, 'trace') or '' }

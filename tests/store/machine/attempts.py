@@ -7,6 +7,7 @@ from shared.result import JobError, Result
 from shared.store.claims import Claim
 from tests.store.machine.model import Model
 from tests.store.machine.work import Work
+from tests.support.store import MODEL
 
 LONGEST_BACKOFF_MS = 60_000
 UNHEARD_MS = 3000
@@ -38,6 +39,9 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         work.caller,
         work.mixed,
         work.stored,
+        MODEL,
+        work.priority,
+        model.now - work.queued_at,
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
+from tests.store.machine import upkeep
 from tests.store.machine.checks import LASTING, differences, lasting, misread
 from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
@@ -136,7 +137,7 @@ class Base(RuleBasedStateMachine):
         if not self._sound:
             return
         self.records.pause(paused=False)
-        self.model.paused = False
+        upkeep.pause(self.model, paused=False)
         for job in self.model.jobs.values():
             self.advance(1)
             self.records.cancel(job.id, job.caller)

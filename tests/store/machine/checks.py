@@ -128,11 +128,15 @@ def _members(dump: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
 def _views(records: Records, model: Model, watch: Watch) -> Iterator[str]:
     callers = {job.caller for job in model.jobs.values()}
     for caller in callers:
-        views = records.run(jobs.jobs(records.settings, caller, after=None, limit=200)) or []
+        page = records.run(jobs.jobs(records.settings, caller, after=None, limit=200))
+        views = list(page.views) if page else []
         everything = [job for job in model.jobs.values() if job.caller == caller]
         own = sorted((j for j in everything if not j.unstored), key=lambda j: -j.created)
         if [v.id for v in views] != [j.id for j in own]:
             yield f"{caller} has {[v.id for v in views]}, not {[j.id for j in own]}"
+        said = records.listed(limit=200, caller=caller, metadata={"class": "batch"})
+        if said is None or [v.id for v in said.views] != [j.id for j in own if j.priority == "batch"]:
+            yield f"{caller} has of the class batch {said}, not those of {[j.id for j in own]}"
         unlisted = [job for job in everything if job.unstored]
         own, views = own + unlisted, views + [records.view(job.id, caller) for job in unlisted]
         for view, job in zip(views, own, strict=False):

@@ -26,7 +26,8 @@ def expected_claim(
     Whose turn it was is not looked at here.
     """
     left, copies, heads = set(ended), 0, list[Work]()
-    while copies < COPIES and not (model.paused and lane != "intake"):
+    closed = lane != "intake" and (model.paused or model.removed)
+    while copies < COPIES and not closed:
         heads = _offered(model, lane, worker)
         passed = next((work for work in heads if work.id in left), None)
         if passed is None:

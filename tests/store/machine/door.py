@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from shared.store.admission import NOW, Placing
 from shared.store.keys import INTAKE
+from shared.store.models import REMOVED
 from shared.times import Times
 from tests.store.machine.model import Model
 from tests.store.machine.work import Job, Work
@@ -34,6 +35,8 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         if body != terms.body:
             return "mismatch"
         return "known" if job_id in model.jobs else "purged"
+    if model.removed:
+        return "removed"
     hit = None if terms.pending else _cached(model, placing)
     run = None if terms.pending or hit else _joinable(model, placing)
     if word := None if hit else _refusal(model, placing, terms, joins=run is not None):
@@ -72,7 +75,12 @@ def admit(model: Model, placing: Placing, token: str) -> str:
         return "placed"
     if job is None or job.intake is None or job.intake.token != token:
         return "lost"
-    job.intake, job.admitted_by, job.blobs = None, token, ()
+    job.admitted_by = token
+    if model.removed:
+        model.drop_uploads(job.id, tuple(placing.blobs))
+        model.fail(job.intake, REMOVED)
+        return "placed"
+    job.intake, job.blobs = None, ()
     hit = _cached(model, placing)
     run = None if hit else _joinable(model, placing)
     return "placed" if _place(model, job, placing, hit, run) == "known" else "queued"
@@ -132,6 +140,8 @@ def _joinable(model: Model, placing: Placing) -> Work | None:
 
 
 def _refusal(model: Model, placing: Placing, terms: Terms, *, joins: bool) -> str | None:
+    if model.draining:
+        return "draining"
     if terms.must_be_ready and not any(beaten >= model.fresh for beaten in model.ready.values()):
         return "unready"
     if terms.must_be_ready and model.paused:

@@ -7,6 +7,8 @@ from shared.store.workers import State
 from tests.store.machine import upkeep
 from tests.store.machine.attempting import places
 from tests.store.machine.base import STEP_S, again, pick
+from tests.store.machine.callers import questions
+from tests.store.machine.door import Terms
 from tests.store.machine.moves import PLACES, Moves
 from tests.support.store import FAILURE, LANE
 
@@ -32,7 +34,7 @@ class Upkeep(Moves):
         if not stays:
             self.set_paused(False, again=again)
 
-    @precondition(lambda self: self.model.paused)
+    @precondition(lambda self: self.model.paused or self.model.draining)
     @rule(again=again)
     def resume(self, again: bool) -> None:
         self.set_paused(False, again=again)
@@ -40,9 +42,31 @@ class Upkeep(Moves):
     def set_paused(self, paused: bool, *, again: bool) -> None:
         self.do(
             lambda: self.records.pause(paused=paused),
-            lambda: setattr(self.model, "paused", paused),
+            lambda: upkeep.pause(self.model, paused=paused),
             again=again,
         )
+
+    @rule(place=places, stays=st.sampled_from((False, False, True)), again=again)
+    def drain(self, place: str, stays: bool, again: bool) -> None:
+        self.do(self.records.drain, lambda: setattr(self.model, "draining", True), again=again)
+        self.claim(place)
+        if not stays:
+            self.set_paused(False, again=again)
+
+    @rule(place=places, sweeps=st.booleans(), question=questions, again=again)
+    def remove(self, place: str, sweeps: bool, question: str, again: bool) -> None:
+        """What waits ends, now or when maintenance looks, or goes on where the model comes back before."""
+        self.do(self.records.remove_model, lambda: upkeep.remove(self.model), again=again)
+        self.claim(place)
+        self.submit(self.placing(question), Terms(), again=again)
+        if courier := self.claim("courier"):
+            self.take_in(courier, question, again=again)
+        if sweeps:
+            self.do(self.records.sweep, lambda: upkeep.sweep(self.model), again=again)
+        self.do(self.add, lambda: setattr(self.model, "removed", False), again=again)
+
+    def add(self) -> None:
+        self.records.add_model()
 
     @rule(place=places, at=pick, again=again)
     def renew(self, place: str, at: int, again: bool) -> None:

@@ -35,7 +35,7 @@ class Model:
         self.prints: dict[str, int] = {}
         self.ready: dict[str, int] = {}
         self.loading: dict[str, int] = {}
-        self.paused = False
+        self.paused = self.draining = self.removed = False
         self.told: dict[str, set[str]] = {}
         self.watched: int | None = None
         self.spared = 0

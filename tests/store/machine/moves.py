@@ -33,6 +33,7 @@ class Moves(Calls):
     def submit(self, placing: Placing, terms: Terms, *, again: bool = False) -> None:
         """As the API does: what is missing is uploaded, and the request made once more."""
         posted: dict[str, Any] = {
+            "metadata": {"class": placing.priority},
             "pending_terms": "{}" if terms.pending else None,
             "idempotency": terms.idempotency,
             "body_digest": terms.body,

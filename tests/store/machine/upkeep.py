@@ -1,5 +1,6 @@
 """What maintenance does and workers say of themselves, in plain Python."""
 
+from shared.store.models import REMOVED
 from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS, State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
@@ -66,3 +67,20 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> None:
         model.prints[fingerprint] = model.now
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
+
+
+def pause(model: Model, *, paused: bool) -> None:
+    model.paused = paused
+    model.draining = model.draining and paused
+
+
+def remove(model: Model) -> None:
+    model.removed, model.paused, model.draining = True, False, False
+
+
+def sweep(model: Model) -> int:
+    """Whatever waits ends, wherever it does; what runs goes on."""
+    waiting = [work for work in model.all_work() if work.state != "running"]
+    for work in waiting:
+        model.fail(work, REMOVED)
+    return len(waiting)

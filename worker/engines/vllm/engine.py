@@ -18,7 +18,7 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
-from worker.engines.base import Cancelled, Engine, Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.fingerprint import fingerprint
 from worker.engines.gate import CANCEL_POLL_S
 from worker.engines.language import Language
@@ -59,6 +59,8 @@ class VllmEngine(Engine):
     """Task threads prepare and wait; vLLM's event loop takes each row from there."""
 
     name = "vllm"
+    # A seed costs it the prompts that are computed in pieces, and its order of work changes the last digits.
+    repeatable = False
 
     def __init__(self, model: Model) -> None:
         refuse_others(model)
@@ -96,15 +98,22 @@ class VllmEngine(Engine):
         return replace(self._language.facts, sampling_rate=0)
 
     @property
-    def fingerprint(self) -> str:
-        return fingerprint(
-            engine=self.name,
-            vllm=self._core.version,
-            dtype=self._core.dtype,
-            device=self._core.device,
+    def made_of(self) -> Facts:
+        return {
+            "engine": self.name,
+            "vllm": self._core.version,
+            "dtype": self._core.dtype,
+            "device": self._core.device,
             **self._options.model_dump(),
             **self._language.identity(),
-        )
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(**self.made_of)
+
+    def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
+        return self._language.effective(prompt, parameters)
 
     def grammar(self, request: Request) -> Form | None:
         return form(self._language, request)

@@ -5,6 +5,7 @@
 -- @include keeping
 -- @include lines
 -- @include queue
+-- @include reports
 
 -- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
 -- its stream gets one more event behind `last`.
@@ -19,6 +20,7 @@ local function end_job(job, status, last, own, failure)
   end
   announce(job, 'ended', status)
   answer_line(job, status, failure)
+  report_end(job, status, failure)
   expire_job(job)
   redis.call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')

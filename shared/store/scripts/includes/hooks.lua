@@ -14,7 +14,12 @@ local function seen(job)
   local started, result, bare =
     unpack(facts.run and redis.call('HMGET', P .. facts.run, 'started', 'result', 'bare') or {})
   facts.started = started or nil
-  local fields, life_s = { 'facts', cjson.encode(facts) }, redis.call('HGET', P .. job, 'retain_s')
+  local fields = { 'facts', cjson.encode(facts) }
+  local life_s, request_id, trace = unpack(redis.call('HMGET', P .. job, 'retain_s', 'request_id', 'trace'))
+  for name, value in pairs({ request_id = request_id or nil, trace = trace or nil }) do
+    table.insert(fields, name)
+    table.insert(fields, value)
+  end
   if life_s and tonumber(life_s) < a.event_s then
     table.insert(fields, 'life_s')
     table.insert(fields, life_s)

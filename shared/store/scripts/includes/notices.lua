@@ -2,7 +2,8 @@
 --   <subject>:<kind>  hash  <notice>: type (job.succeeded, batch.completed, …), caller, at (Unix ms), to (the targets
 --                           of its calls, words: calls.lua), life_s where the log keeps it for less than event_s; and
 --                           either data (JSON text of what is told), or facts (JSON object of a job's fields) and
---                           result; once a courier has rendered it, body in their place
+--                           result; once a courier has rendered it, body in their place; request_id and trace of
+--                           the call that asked for the job
 --   notices:<caller>  zset  the caller's log: its notices of ends, by a time that rises with each
 -- A notice lives for as long as a call of it is to be made, and those of the log for event_s at least, while there are
 -- no more than max_events.

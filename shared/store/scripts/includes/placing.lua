@@ -106,13 +106,13 @@ local function promise(run, lane)
 end
 
 local function open_run(job, p, request)
-  redis.call('HSET', P .. p.run, 'v', VERSION, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
+  redis.call('HSET', P .. p.run, 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
     'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0)
-  for _, name in ipairs({ 'retain_s', 'unstored' }) do
-    local said = redis.call('HGET', P .. job, name)
+  local names = { 'retain_s', 'unstored', 'request_id', 'trace' }
+  for i, said in ipairs(redis.call('HMGET', P .. job, unpack(names))) do
     if said then
-      redis.call('HSET', P .. p.run, name, said)
+      redis.call('HSET', P .. p.run, names[i], said)
     end
   end
   if p.key then
@@ -154,9 +154,12 @@ local function waiting_of(lane, caller)
   return count
 end
 
--- Why a request cannot be taken now: nil, unready, paused, slow (a caller who waits would not live to see the
+-- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would not live to see the
 -- answer), full or crowded (by this caller's own).
 local function refusal(p, joined)
+  if redis.call('SISMEMBER', P .. 'draining', p.lane) == 1 then
+    return 'draining'
+  end
   if p.must_be_ready then
     local ready = ready_workers(p.lane)
     if ready == 0 then

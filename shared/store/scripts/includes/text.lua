@@ -1,5 +1,5 @@
 -- A run's published text: `chars` of its hash counts the code points of all its answers, and chars:<choice> those of
--- one of several.
+-- one of several; `first` is the moment of the first.
 -- @include events
 
 -- Publishes a piece {start, size, choice (of several answers)}; false where it does not follow on what is there: the
@@ -14,6 +14,9 @@ local function publish(run, piece, data)
     return false
   end
   dirty_first()
+  if chars == 0 then
+    redis.call('HSETNX', key, 'first', now)
+  end
   redis.call('HINCRBY', key, 'chars', piece.size)
   if own then
     redis.call('HINCRBY', key, own, piece.size)

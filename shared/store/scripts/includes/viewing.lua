@@ -3,7 +3,7 @@
 
 -- Never its secret.
 local HOOK_FIELDS = { 'url', 'events', 'delivered' }
-local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash' }
+local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from' }
 
 local function lane_view(lane)
   local fresh = now - a.worker_ttl_s * 1000
@@ -18,6 +18,8 @@ local function lane_view(lane)
   table.insert(facts, redis.call('SCARD', P .. 'running:' .. lane))
   table.insert(facts, 'paused')
   table.insert(facts, redis.call('SISMEMBER', P .. 'paused', lane))
+  table.insert(facts, 'draining')
+  table.insert(facts, redis.call('SISMEMBER', P .. 'draining', lane))
   table.insert(facts, 'now')
   table.insert(facts, now)
   return facts

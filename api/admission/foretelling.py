@@ -1,0 +1,98 @@
+"""What a submit would do now, told without doing it: nothing is kept, and no Idempotency-Key is used."""
+
+import asyncio
+import time
+from dataclasses import replace
+
+from api.admission.submission import Examined, Submission, Terms
+from api.wire.luggage import Luggage
+from shared.cost import answer_tokens, cost
+from shared.errors import ModelFailed
+from shared.estimate import Lane, estimate, waiting_reason
+from shared.foretold import Foretold
+from shared.job import CacheWord, Estimate
+from shared.models import Model, Models
+from shared.pictures import inspect
+from shared.request import Request
+from shared.settings import Settings
+from shared.store.admission import Prospect, foretell
+from shared.store.script import AsyncStore
+from shared.store.views import UNFORESEEN
+from shared.tokens import Tokens, reckoned, rule_of
+
+AT_ONCE = Estimate(0.0, 0.0, 0.0, "measured")
+
+
+class Foretelling:
+    """Asks as `submission` does, up to the line itself."""
+
+    def __init__(self, settings: Settings, models: Models, store: AsyncStore, submission: Submission) -> None:
+        self._settings = settings
+        self._models = models
+        self._store = store
+        self._submission = submission
+
+    async def foretell(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> Foretold:
+        """What the line, the cache and the model's state would make of a request.
+
+        Raises as `Submission.submit` does where the request itself is refused; where the line refuses it, or
+        no worker can load its model, that is what is told.
+        """
+        model = self._models.resolve(request.model)
+        try:
+            asked = await self._submission.examined(request, terms, model, luggage)
+        except ModelFailed as refusal:
+            told = _of(request, model, Tokens(None, None, "guess"), model.context_length)
+            return replace(told, outcome="refused", refusal=refusal)
+        sizes = await asyncio.to_thread(self._sizes, asked) if asked.data else []
+        tokens = reckoned(asked.request, sizes, rule_of(asked.lane.token_rule))
+        told = _of(asked.request, model, tokens, model.context_length or asked.lane.context_length)
+        call = foretell(
+            asked.placing, self._settings, pending=asked.pending, max_queued_caller=terms.max_queued
+        )
+        return await self._told(told, asked, await self._store.run(call), model)
+
+    async def _told(self, told: Foretold, asked: Examined, found: Prospect, model: Model) -> Foretold:
+        if found.word == "hit":
+            return replace(told, outcome="cached", cache="HIT", estimate=AT_ONCE)
+        if found.word not in ("joins", "queued"):
+            refusal = await self._submission.refusal_of(found.word, model)
+            return replace(told, outcome="refused", refusal=refusal)
+        joins = found.word == "joins"
+        new: CacheWord | None = None if asked.pending else "MISS" if asked.placing.key else "BYPASS"
+        told = replace(told, outcome="joined" if joins else "queued", cache="COALESCED" if joins else new)
+        if found.state == "running":
+            return replace(told, estimate=replace(AT_ONCE, service_s=estimate(found.lane).service_s))
+        return _waiting(told, found.lane, found.state or _state(asked), placed=not asked.pending)
+
+    def _sizes(self, asked: Examined) -> list[tuple[int, int]]:
+        """Of the pictures whose bytes came; those that are to be fetched have none yet."""
+        found = {}
+        for image in asked.request.images:
+            if image.digest and image.digest not in found:
+                info = inspect(asked.data[image.digest], self._settings.pictures, image.param)
+                found[image.digest] = info.width, info.height
+        return [found[image.digest] for image in asked.request.images if image.digest]
+
+
+def _of(request: Request, model: Model, tokens: Tokens, context_length: int | None) -> Foretold:
+    return Foretold(
+        model=model.id,
+        outcome="queued",
+        tokens=tokens,
+        answer_tokens=answer_tokens(request, model),
+        cost=cost(request, model),
+        context_length=context_length,
+    )
+
+
+def _state(asked: Examined) -> str | None:
+    at = asked.terms.times.schedule_at
+    return "scheduled" if at is not None and at > time.time_ns() // 10**6 else None
+
+
+def _waiting(told: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:
+    """As a job that waits shows it."""
+    reason = waiting_reason(lane, placed=placed, state=state)
+    foreseen = None if reason in UNFORESEEN else estimate(lane)
+    return replace(told, waiting_reason=reason, ahead=lane.served_first, estimate=foreseen)

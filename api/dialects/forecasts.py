@@ -1,0 +1,43 @@
+"""POST /v1/estimate: what would become of a job, on our own wire."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from shared.errors import ServiceError
+from shared.foretold import Foretold
+
+
+def to_forecast(told: Foretold) -> dict[str, Any]:
+    """What does not apply is left out, as in a job."""
+    opens = told.outcome == "queued"
+    known = {
+        "cache": told.cache,
+        "waiting_reason": told.waiting_reason,
+        "ahead": told.ahead,
+        "estimate": None if told.estimate is None else asdict(told.estimate),
+        "refusal": None if told.refusal is None else _refusal(told.refusal),
+    }
+    return {
+        "object": "estimate",
+        "model": told.model,
+        "outcome": told.outcome,
+        "tokens": asdict(told.tokens)
+        | {"answer_at_most": told.answer_tokens, "context_length": told.context_length},
+        "cost": {
+            "requests": 1,
+            "places": int(opens),
+            "turn": told.cost if opens else 0,
+        },
+    } | {name: value for name, value in known.items() if value is not None}
+
+
+def _refusal(error: ServiceError) -> dict[str, Any]:
+    """What a submit would be answered."""
+    return {
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        "retryable": error.retryable,
+        "retry_after": None if error.retry_after is None else math.ceil(error.retry_after),
+    }

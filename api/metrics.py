@@ -1,0 +1,78 @@
+"""What `/metrics` tells: the sums of all processes, and what the record store knows at the moment."""
+
+import asyncio
+import time
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from shared.errors import Unavailable
+from shared.metrics import gauges, totals
+from shared.metrics.gauges import Server
+from shared.metrics.tally import Tally
+from shared.models import Models
+from shared.settings import Settings
+from shared.store.counts import counts, round_trip_s
+from shared.store.fleet import fleet
+from shared.store.keys import INTAKE
+from shared.store.script import AsyncStore
+
+KEPT_S = 1.0
+"""Whoever asks again within this gets the same."""
+
+
+class Seen(Collector):
+    """Metrics that were read already."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> list[Metric]:
+        return self._metrics
+
+
+class Metrics:
+    """Reads them for one API process; every process of an installation tells the same."""
+
+    def __init__(self, settings: Settings, models: Models, store: AsyncStore, tally: Tally) -> None:
+        self._settings = settings
+        self._models = models
+        self._store = store
+        self._tally = tally
+        self._reading = asyncio.Lock()
+        self._read_at = -KEPT_S
+        self._metrics: list[Metric] = []
+
+    async def aclose(self) -> None:
+        """Tell what this process counted last."""
+        await asyncio.to_thread(self._tally.stop)
+
+    async def page(self, accepted: str) -> tuple[bytes, str]:
+        """The text in the form that the caller accepts, and the form's name."""
+        async with self._reading:
+            if time.monotonic() - self._read_at >= KEPT_S:
+                self._metrics = await self._read()
+                self._read_at = time.monotonic()
+        registry = CollectorRegistry()
+        registry.register(Seen(self._metrics))
+        encode, name = choose_encoder(accepted)
+        return encode(registry), name
+
+    async def _read(self) -> list[Metric]:
+        models = [model.id for model in self._models.rows]
+        lanes = [*(model.lane for model in self._models.rows), INTAKE]
+        try:
+            seen, counted, took_s = await asyncio.gather(
+                self._store.run(fleet(self._settings, lanes)),
+                self._store.run(counts()),
+                round_trip_s(self._store),
+            )
+        except Unavailable:
+            return list(gauges.store_down())
+        server = Server(counted.memory, counted.limit, took_s)
+        return [
+            *gauges.families(models, seen[:-1], seen[-1], server),
+            *totals.families(counted.totals, models),
+        ]

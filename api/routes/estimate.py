@@ -1,0 +1,36 @@
+"""What would become of a job, before it is submitted."""
+
+from dataclasses import replace
+
+from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
+
+from api.context import context_of
+from api.description import examples
+from api.description.answers import FORECAST
+from api.description.openapi import describe
+from api.description.parameters import USE_CACHE
+from api.description.responses import refusals
+from api.dialects import native
+from api.dialects.forecasts import to_forecast
+from api.routes.jobs import read_job
+from api.wire.plain_route import PlainRoute
+from api.wire.reply import reply_of
+
+router = APIRouter(route_class=PlainRoute, tags=["jobs"], responses=refusals("Problem", 503))
+
+
+@router.post(
+    "/v1/estimate",
+    summary="Say what would become of a job: from the cache, or how long it waits, runs and what it costs.",
+    responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: FORECAST},
+    openapi_extra=describe(native.JobBody, USE_CACHE, example=examples.JOB),
+)
+async def foretell_job(request: Request) -> Response:
+    context, luggage = context_of(request), reply_of(request).luggage
+    question, terms = await read_job(request, context)
+    try:
+        told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), luggage)
+    finally:
+        await luggage.leave()
+    return Response(to_json(to_forecast(told)), media_type="application/json")

@@ -1,0 +1,18 @@
+"""Counts requests: how many, how they were answered, how long that took."""
+
+from http import HTTPMethod
+
+from api.wire.reply import Reply
+from shared.metrics.requests import HTTP, HTTP_SECONDS
+
+METHODS = frozenset(HTTPMethod)
+"""All others are one: a stranger may think up many."""
+LEFT = 499
+"""As nginx writes it: the caller hung up before the answer began."""
+
+
+def count_request(method: str, reply: Reply, took_s: float) -> None:
+    """Once, at its end. What the gate refuses has no route yet."""
+    route, method = reply.route or "other", method if method in METHODS else "other"
+    HTTP.labels(route, method, str(reply.status or LEFT)).inc()
+    HTTP_SECONDS.labels(route, method).observe(took_s)

@@ -1,0 +1,35 @@
+"""One line in the log for each request."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.types import Scope
+
+from api.wire.counting import count_request
+from api.wire.reply import Reply
+from shared import traces
+from shared.logs import about, fields
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def entered(scope: Scope, reply: Reply) -> Iterator[None]:
+    """Around a request: what is logged for it has its id, and at its end stands how it went.
+
+    The route is told by its template: what a caller wrote into a path or query is in no log. Without a status
+    the caller had left before there was an answer.
+    """
+    began = time.perf_counter()
+    with about(request_id=reply.request_id, trace_id=traces.trace_id()):
+        try:
+            yield
+        finally:
+            took_s = time.perf_counter() - began
+            count_request(scope["method"], reply, took_s)
+            if log.isEnabledFor(logging.INFO):
+                took_ms = round(took_s * 1000, 1)
+                said = fields(method=scope["method"], route=reply.route, status=reply.status, ms=took_ms)
+                log.info("request", extra=said)

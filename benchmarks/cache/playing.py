@@ -1,0 +1,74 @@
+"""Pairs asked one after the other of the real scripts: what the cache says to the second."""
+
+import asyncio
+from collections.abc import Sequence
+
+from benchmarks.cache.changes import Asked
+from benchmarks.cache.pairs import Pair
+from shared import ids
+from shared.hashing import request_hash
+from shared.result import Choice, Result, Usage
+from shared.reuse import reuse_scope
+from shared.settings import QueueSettings, Settings
+from shared.store import admission, claims, workers
+from shared.store.admission import Placing
+from shared.store.script import AsyncStore
+
+SETTINGS = Settings(queue=QueueSettings(max_queued=1_000_000, max_queued_caller=1_000_000))
+PRINT = "0" * 32
+"""Of every model alike, so that nothing but the request's hash keeps two apart."""
+WORKER = "worker_00"
+ANSWER = Result(
+    choices=(Choice(text="a job", finish_reason="stop"),),
+    usage=Usage(prompt_tokens=1, completion_tokens=1),
+    fingerprint=PRINT,
+    compute_s=1.0,
+)
+
+
+async def answered_from_cache(store: AsyncStore, pairs: Sequence[Pair]) -> list[bool]:
+    """Whether the other of each pair is, when the first of each has ended. The store is emptied before."""
+    await store.client.flushdb()
+    lanes = sorted({_lane(asked) for pair in pairs for asked in (pair.one, pair.other)})
+    await asyncio.gather(*(_beat(store, lane) for lane in lanes))
+    await asyncio.gather(*(_submit(store, pair.one) for pair in pairs))
+    await asyncio.gather(*(_work(store, _lane(pair.one)) for pair in pairs))
+    return await asyncio.gather(*(_submit(store, pair.other) for pair in pairs))
+
+
+def _lane(asked: Asked) -> str:
+    return f"model.{asked.request.model.replace('/', '--')}"
+
+
+async def _beat(store: AsyncStore, lane: str) -> None:
+    facts = {"rows": "1", "slots": "1"}
+    said = workers.beat(SETTINGS, worker=WORKER, lane=lane, state="ready", fingerprint=PRINT, facts=facts)
+    await store.run(said)
+
+
+async def _submit(store: AsyncStore, asked: Asked) -> bool:
+    """As the door does it (`api/admission/submission.py`); whether the cache had the answer."""
+    hashed = request_hash(asked.request, asked.revision)
+    placing = Placing(
+        job=ids.job_id(),
+        run=ids.run_id(),
+        caller=asked.caller,
+        model=asked.request.model,
+        lane=_lane(asked),
+        priority="normal",
+        hash=hashed,
+        key=f"{reuse_scope(asked.caller, shared=False)}:{hashed}",
+        blobs=(),
+        cost=1,
+        request="{}",
+    )
+    view = (await store.run(admission.submit(placing, SETTINGS, metadata={}))).view
+    return view is not None and view.cache == "HIT"
+
+
+async def _work(store: AsyncStore, lane: str) -> None:
+    taken = await store.run(
+        claims.claim(SETTINGS, lane=lane, worker=WORKER, token=ids.token(), fingerprint=PRINT)
+    )
+    if taken is not None:
+        await store.run(claims.settle(SETTINGS, taken, ANSWER, fingerprint=PRINT))

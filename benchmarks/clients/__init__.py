@@ -1,0 +1,1 @@
+"""Many streams through OpenAI's own client, beside an application that does nothing but send."""

@@ -1,0 +1,83 @@
+"""The processes under measurement, on loopback: ours as `make run` configures it, and the bare one."""
+
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import psutil
+from redis import Redis
+
+from benchmarks import server
+from benchmarks.clients.questions import MODEL, STEP_S
+from benchmarks.overhead.site import CELERY, SERVE
+from benchmarks.processes import Processes
+from benchmarks.server import free_port
+
+OURS, BARE = ("redis", "api", "worker"), ("bare",)
+
+
+@dataclass
+class Site(Processes):
+    """Everything started, and where it listens."""
+
+    redis_port: int
+    password: str
+    ports: Mapping[str, int]
+
+    def url(self, side: str) -> str:
+        return f"http://127.0.0.1:{self.ports[side]}"
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/0"
+
+    def redis(self) -> Any:
+        return Redis.from_url(self.redis_url)
+
+    def cpu_s(self, names: Sequence[str]) -> float:
+        """Processor time so far."""
+        times = (psutil.Process(self.processes[name].pid).cpu_times() for name in names)
+        return sum(float(spent.user + spent.system) for spent in times)
+
+
+@contextmanager
+def opened(rows: int) -> Iterator[Site]:
+    """Start everything, hand it over when it serves, and end it whatever happens."""
+    with TemporaryDirectory(prefix="sightline-bench-") as folder:
+        ports = {"api": free_port(), "bare": free_port()}
+        site = Site(Path(folder), free_port(), secrets.token_hex(8), ports)
+        try:
+            site.processes["redis"] = server.start(site.folder, site.redis_port, site.password)
+            _start(site, rows)
+            site.wait_until("worker", f"{site.url('api')}/models/{MODEL}/health")
+            site.wait_until("bare", f"{site.url('bare')}/ready")
+            yield site
+        finally:
+            site.stop_all()
+
+
+def _start(site: Site, rows: int) -> None:
+    models = site.folder / "models.toml"
+    models.write_text(
+        f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {rows}\noptions = {{ step_s = {STEP_S} }}\n'
+    )
+    env = {
+        "SIGHTLINE_REDIS__URL": site.redis_url,
+        "SIGHTLINE_MODELS_FILE": str(models),
+        "SIGHTLINE_BLOBS__URL": str(site.folder / "blobs"),
+    }
+    lane = f"model.{MODEL.replace('/', '--')}"
+    celery = (*CELERY, "-c", str(rows + 2), "-n", "worker@%h", "-Q", lane)
+    site.start("worker", sys.executable, "-m", "celery", "-A", "worker.app", *celery, env=env)
+    _serve(site, "api", "--factory", "api.app:create_app", env=env)
+    _serve(site, "bare", "benchmarks.clients.bare:app", env={})
+
+
+def _serve(site: Site, name: str, *app: str, env: Mapping[str, str]) -> None:
+    listen = ("--port", str(site.ports[name]), *SERVE)
+    site.start(name, sys.executable, "-m", "uvicorn", *app, *listen, env=env)

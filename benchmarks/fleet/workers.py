@@ -1,0 +1,114 @@
+"""A process with many model workers in it: `python -m benchmarks.fleet.workers MODEL COUNT FILE`.
+
+Each is the product's own node (claims, leases, beats, the publisher of its streams, attempts, settling) with
+threads of its own and connections of its own. Two things are played: the engine, which takes the time that a
+device would and gives its answer as it comes or all at the end; and Celery's consumer, of which only taking
+nudges is left. Twice a second a line of JSON goes to FILE: `at` (monotonic s), `steps` that all engines
+made, `cpu_s` of this process.
+"""
+
+import json
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from redis import Redis
+
+from benchmarks.fleet.load import SPARE, STREAMED
+from shared.models import Model, load_models
+from shared.settings import settings
+from worker import node
+from worker.engines.base import Cancelled, Finish, Row
+from worker.engines.echo import Echo, EchoEngine
+from worker.engines.transcript import Transcript
+
+TOLD_EVERY_S = 0.5
+NUDGED_S = 1
+
+
+class Count:
+    """Steps of all engines of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.steps = 0
+
+    def step(self) -> None:
+        with self._lock:
+            self.steps += 1
+
+
+COUNT = Count()
+
+
+class PlayedEngine(EchoEngine):
+    """Keeps its pace to the step: a late wake-up of a thread here is no slowness of a device."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self._streams = model.id == STREAMED.model.id
+        self._places = threading.Semaphore(model.rows)
+
+    def generate(self, row: Row) -> Finish:
+        with self._places:
+            return self._played(row, row.prompt.inputs)
+
+    def _played(self, row: Row, echo: Echo) -> Finish:
+        tokens = echo.tokens
+        transcript = Transcript(
+            row, lambda ids: "".join(tokens[i] for i in ids), lambda i: (tokens[i], tokens[i].encode())
+        )
+        due = time.monotonic()
+        for token in range(len(tokens)):
+            due += self._options.step_s
+            if row.cancel.wait(max(due - time.monotonic(), 0)):
+                raise Cancelled
+            COUNT.step()
+            if self._streams:
+                transcript.add(token)
+        for token in range(len(transcript.ids), len(tokens)):
+            transcript.add(token)
+        return transcript.finish("stop", score=1.0)
+
+
+def serve(worker: node.Node, broker: Any) -> None:
+    """One task thread, without end: what Celery hands out is a nudge."""
+    lane = worker.model.lane
+    while True:
+        worker.work(lane)
+        broker.brpop(lane, timeout=NUDGED_S)
+
+
+def open_all(model: Model, count: int) -> None:
+    """All workers, and their task threads."""
+    slots = model.rows + SPARE
+    for _ in range(count):
+        worker = node.open_node(settings(), model, slots)
+        broker = Redis.from_url(settings().redis.broker_url)
+        for _ in range(slots):
+            threading.Thread(target=serve, args=(worker, broker), daemon=True).start()
+
+
+def tell(out: IO[str]) -> None:
+    while True:
+        told = {"at": time.monotonic(), "steps": COUNT.steps, "cpu_s": time.process_time()}
+        out.write(json.dumps(told) + "\n")
+        out.flush()
+        time.sleep(TOLD_EVERY_S)
+
+
+def main() -> None:
+    name, count, path = sys.argv[1:]
+    # Threads are daemons, and what they hold dies with the record server.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    node.create = PlayedEngine  # type: ignore[attr-defined]
+    open_all(load_models(settings().models_file).chosen(name), int(count))
+    with Path(path).open("w", encoding="utf-8") as out:
+        tell(out)
+
+
+if __name__ == "__main__":
+    main()

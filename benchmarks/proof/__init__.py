@@ -1,0 +1,1 @@
+"""The six figures that the service is measured by, on this machine: `make proof`."""

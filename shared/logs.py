@@ -1,0 +1,97 @@
+"""How every process of the service writes its log: one line an event, to standard error, as text or as JSON.
+
+A line has fields beside its words: those that it is given (`fields`), and those that hold for all that is
+done for one request, job or call (`about`). Prompts, answers and secrets are never among them: that is for
+whoever writes the line to see to.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from shared.settings import Settings
+
+Value = str | int | float | bool | None
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
+"""They come with handlers of their own."""
+TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "httpx")
+"""They have a line, or two, for each nudge or call, which says nothing that ours do not."""
+
+_about: ContextVar[Mapping[str, Value]] = ContextVar("about", default=MappingProxyType({}))
+
+
+@contextmanager
+def about(**named: Value) -> Iterator[None]:
+    """Every line of this task or thread until the block's end has these fields; None and "" are left out."""
+    token = _about.set({**_about.get(), **_said(named)})
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def fields(**named: Value) -> dict[str, Any]:
+    """`extra` of one line; None and "" are left out."""
+    return {"fields": _said(named)}
+
+
+def _said(named: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in named.items() if value not in (None, "")}
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Value]:
+    return {**_about.get(), **getattr(record, "fields", {})}
+
+
+class TextLines(logging.Formatter):
+    """For people: the fields as `name=value` behind the words."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        said = (f"{name}={_quoted(value)}" for name, value in _fields_of(record).items())
+        return " ".join((super().formatMessage(record), *said))
+
+
+def _quoted(value: Value) -> str:
+    """A text that could be read as more than one field stands in quotes."""
+    plain = str(value)
+    return plain if plain.isprintable() and not set(plain) & set(' "=') else json.dumps(plain)
+
+
+class JsonLines(logging.Formatter):
+    """For programs: one object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Value] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields_of(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
+def open_log(settings: Settings) -> None:
+    """From now on all that this process logs goes this way, whoever says it; harmless twice."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
+    # Does nothing where the root logger has a handler: in tests it has theirs.
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.captureWarnings(True)
+    for name in OTHERS:
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+    if settings.log_level != "debug":
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)

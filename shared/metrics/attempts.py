@@ -1,0 +1,76 @@
+"""What model workers count."""
+
+from shared.metrics.declared import MODEL, Label, counter, histogram
+
+# In line it may be anything from milliseconds to a night.
+WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
+# OpenTelemetry's advice for gen_ai.server.request.duration, for gen_ai.server.time_to_first_token with the
+# wait in line, and for gen_ai.server.time_per_output_token with the pace of small models.
+RUNS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 300)
+FIRSTS = (0.01, 0.02, 0.04, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 30, 60, 300)
+PAUSES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2.5)
+DECODES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+WAIT = histogram(
+    "sightline_wait_seconds",
+    "In line: from a run's arrival to its first claim.",
+    MODEL,
+    bounds=WAITS,
+)
+FIRST_TOKEN = histogram(
+    "sightline_time_to_first_token_seconds",
+    "From a run's arrival to its first token, the wait in line included; of first attempts.",
+    MODEL,
+    bounds=FIRSTS,
+    otel="gen_ai.server.time_to_first_token",
+)
+INTER_TOKEN = histogram(
+    "sightline_inter_token_seconds",
+    "Between two tokens of one answer; where several become text together, their mean.",
+    MODEL,
+    bounds=PAUSES,
+    otel="gen_ai.server.time_per_output_token",
+)
+RUN = histogram(
+    "sightline_run_seconds",
+    "From standing in line to the answer, of the attempt that gave it.",
+    MODEL,
+    bounds=RUNS,
+    otel="gen_ai.server.request.duration",
+)
+COMPUTE = histogram(
+    "sightline_compute_seconds",
+    "Of an answered run: its pictures, its prompt and its tokens, without any wait.",
+    MODEL,
+    bounds=RUNS,
+)
+ATTEMPTS = counter(
+    "sightline_attempts_total",
+    "Attempts by their end. `failed`: the request's fault; `retried`: another attempt may do better; "
+    "`given_back`: the worker stops, or lost its device or the store; `lost`: cancelled, or another's.",
+    MODEL,
+    Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
+)
+TOKENS = counter(
+    "sightline_tokens_total",
+    "Tokens of answered runs. Among `prompt` are `picture`, `sound`, and `cached`: known from before.",
+    MODEL,
+    Label("kind", ("prompt", "picture", "sound", "cached", "completion")),
+    otel="gen_ai.client.token.usage",
+)
+GENERATED = counter(
+    "sightline_tokens_generated_total",
+    "Tokens as they come, also of attempts that do not end well.",
+    MODEL,
+)
+REUSED = counter(
+    "sightline_prompts_reused_total",
+    "Answered runs of whose prompt the engine still knew a part.",
+    MODEL,
+)
+DECODE = histogram(
+    "sightline_decode_seconds",
+    "Decoding one picture or sound, the wait for a free decoder included.",
+    Label("kind", ("picture", "sound")),
+    bounds=DECODES,
+)

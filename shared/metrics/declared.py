@@ -1,0 +1,62 @@
+"""How a metric is declared: once, for who counts, for the route that serves and for the page that lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+REGISTRY = CollectorRegistry()
+"""What this process has counted since it began; `shared.metrics.tally` tells it to the record store."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """`values` are all that it may be, where they are known beforehand: their series begin at 0."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
+MODEL = Label("model")
+"""An id of the models file: no name that only a caller wrote."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """`otel` is its name among OpenTelemetry's, `bounds` are the upper ends of a histogram's buckets."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    about: str
+    labels: tuple[Label, ...]
+    otel: str = ""
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def label_names(self) -> list[str]:
+        return [label.name for label in self.labels]
+
+
+DECLARED: dict[str, Declared] = {}
+"""By the name of the family, which of a counter has no `_total`."""
+
+
+def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:
+    declared = _kept(Declared(name, "counter", about, labels, otel))
+    return Counter(name, about, declared.label_names, registry=REGISTRY)
+
+
+def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], otel: str = "") -> Histogram:
+    declared = _kept(Declared(name, "histogram", about, labels, otel, tuple(bounds)))
+    return Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
+
+
+def gauge(name: str, about: str, *labels: Label, otel: str = "") -> Declared:
+    """Read from the record store when somebody asks: no process counts it."""
+    return _kept(Declared(name, "gauge", about, labels, otel))
+
+
+def _kept(declared: Declared) -> Declared:
+    DECLARED[declared.name.removesuffix("_total")] = declared
+    return declared

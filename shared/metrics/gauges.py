@@ -1,0 +1,123 @@
+"""What the record store knows at the moment it is asked: lines, workers, the server itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from shared.fleet import Fleet
+from shared.metrics.declared import MODEL, Declared, Label, gauge
+from shared.metrics.requests import CLASS
+
+PROMISE = Label("promise", ("p50", "p90"))
+STATE = Label("state", ("ready", "loading"))
+WHO = (MODEL, Label("worker"), Label("host"))
+
+UP = gauge("sightline_store_up", "1 where the record store answers; 0, and nothing else, where it does not.")
+ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of the record store, from the API.")
+MEMORY = gauge("sightline_store_memory_bytes", "Memory that the record store's server uses.")
+LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
+DEPTH = gauge("sightline_queue_depth", "Runs that wait in line.", MODEL, CLASS)
+OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest of them waits; 0 where none.", MODEL)
+RUNNING = gauge("sightline_running", "Runs that workers hold.", MODEL)
+BACKLOG = gauge("sightline_backlog", "Runs that wait or run: the signal to scale workers by.", MODEL)
+PAUSED = gauge("sightline_model_paused", "1 while an operator keeps the model from beginning runs.", MODEL)
+FAILED = gauge("sightline_model_failed", "1 where no worker could load the model.", MODEL)
+WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
+ROWS = gauge("sightline_rows", "Runs that the ready workers compute at once.", MODEL)
+BUSY = gauge("sightline_rows_busy", "Of these rows, those in use.", MODEL)
+SERVICE = gauge("sightline_service_seconds", "The smoothed time that one run takes a row.", MODEL)
+SCORED = gauge("sightline_estimate_scored", "Promised beginnings that were held against what came.", MODEL)
+WITHIN = gauge(
+    "sightline_estimate_within", "The share of them that was kept; 0.5 and 0.9 are right.", MODEL, PROMISE
+)
+WORKER_BUSY = gauge("sightline_worker_busy", "Runs that a worker holds, a few of them beyond its rows.", *WHO)
+WORKER_MEMORY = gauge("sightline_worker_memory_bytes", "A worker's resident memory.", *WHO)
+WORKER_TOKENS = gauge("sightline_worker_tokens_per_second", "Tokens that a worker generates.", *WHO)
+INTAKE = gauge("sightline_intake_depth", "Jobs that wait for a courier to fetch their inputs.")
+COURIERS = gauge("sightline_couriers", "Live couriers.")
+
+
+@dataclass(frozen=True)
+class Server:
+    """The record store's server: `memory` and `limit` in bytes."""
+
+    memory: int
+    limit: int
+    round_trip_s: float
+
+
+class Sheet:
+    """Values by gauge."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, GaugeMetricFamily] = {}
+
+    def put(self, gauge: Declared, value: float, *labels: str) -> None:
+        family = self._families.get(gauge.name)
+        if family is None:
+            family = GaugeMetricFamily(gauge.name, gauge.about, labels=gauge.label_names)
+            self._families[gauge.name] = family
+        family.add_metric(labels, value)
+
+    def families(self) -> Iterator[Metric]:
+        yield from self._families.values()
+
+
+def store_down() -> Iterator[Metric]:
+    """What is known while the record store is out of reach."""
+    sheet = Sheet()
+    sheet.put(UP, 0)
+    return sheet.families()
+
+
+def families(
+    models: Sequence[str], fleets: Sequence[Fleet], intake: Fleet, server: Server
+) -> Iterator[Metric]:
+    """`fleets` are those of the models, in their order."""
+    sheet = Sheet()
+    sheet.put(UP, 1)
+    sheet.put(ROUND_TRIP, server.round_trip_s)
+    sheet.put(MEMORY, server.memory)
+    sheet.put(LIMIT, server.limit)
+    sheet.put(INTAKE, intake.lane.queued)
+    sheet.put(COURIERS, len(intake.workers))
+    for model, fleet in zip(models, fleets, strict=True):
+        _put_line(sheet, model, fleet)
+        _put_workers(sheet, model, fleet)
+        _put_promises(sheet, model, fleet)
+    return sheet.families()
+
+
+def _put_line(sheet: Sheet, model: str, fleet: Fleet) -> None:
+    lane = fleet.lane
+    for name, count in fleet.waiting.items():
+        sheet.put(DEPTH, count, model, name)
+    sheet.put(OLDEST, max(0, lane.now_ms - (fleet.oldest_ms or lane.now_ms)) / 1000, model)
+    sheet.put(RUNNING, lane.running, model)
+    sheet.put(BACKLOG, lane.queued + lane.running, model)
+    sheet.put(PAUSED, lane.paused, model)
+    sheet.put(FAILED, lane.state == "failed", model)
+
+
+def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:
+    for state in STATE.values:
+        sheet.put(WORKERS, sum(worker.state == state for worker in fleet.workers), model, state)
+    ready = [worker for worker in fleet.workers if worker.state == "ready"]
+    sheet.put(ROWS, sum(worker.rows for worker in ready), model)
+    sheet.put(BUSY, sum(min(worker.busy, worker.rows) for worker in ready), model)
+    for worker in fleet.workers:
+        who = (model, worker.id, worker.host)
+        sheet.put(WORKER_BUSY, worker.busy, *who)
+        sheet.put(WORKER_MEMORY, worker.memory, *who)
+        sheet.put(WORKER_TOKENS, worker.tokens_per_s, *who)
+
+
+def _put_promises(sheet: Sheet, model: str, fleet: Fleet) -> None:
+    if fleet.lane.service_ms is not None:
+        sheet.put(SERVICE, fleet.lane.service_ms / 1000, model)
+    seen = fleet.lane.calibration
+    sheet.put(SCORED, seen.scored if seen else 0, model)
+    if seen:
+        sheet.put(WITHIN, seen.within_p50, model, "p50")
+        sheet.put(WITHIN, seen.within_p90, model, "p90")

@@ -1,0 +1,72 @@
+"""The sums of all processes, as the record store keeps them, in the shape of metrics."""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import product
+
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from pydantic_core import from_json
+
+from shared.metrics import attempts, errands, requests
+from shared.metrics.declared import DECLARED, MODEL, Declared
+
+COUNTING = (attempts, errands, requests)
+"""The modules whose metrics are declared by being imported."""
+
+Parts = dict[str, float]
+Series = dict[tuple[str, ...], Parts]
+
+
+def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[Metric]:
+    """Every counter and histogram. A model that is not served any more is left out."""
+    found = _by_family(totals)
+    for name, declared in DECLARED.items():
+        series = {
+            labels: parts for labels, parts in found.get(name, {}).items() if _fits(declared, labels, models)
+        }
+        if declared.kind == "counter":
+            yield _counter(declared, series, models)
+        elif declared.kind == "histogram":
+            yield _histogram(declared, series)
+
+
+def _by_family(totals: Mapping[str, float]) -> dict[str, Series]:
+    found: dict[str, Series] = {}
+    for name, value in totals.items():
+        family, part, *labels = from_json(name)
+        found.setdefault(family, {}).setdefault(tuple(labels), {})[part] = value
+    return found
+
+
+def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) -> bool:
+    """Another release may have counted it otherwise."""
+    if len(labels) != len(declared.labels):
+        return False
+    return all(
+        value in models for label, value in zip(declared.labels, labels, strict=True) if label is MODEL
+    )
+
+
+def _counter(declared: Declared, series: Series, models: Collection[str]) -> Metric:
+    """What can be named beforehand is 0 from the start: a rise from nothing at all is seen by nobody."""
+    family = CounterMetricFamily(declared.name, declared.about, labels=declared.label_names)
+    known = [models if label is MODEL else label.values for label in declared.labels]
+    begun: dict[tuple[str, ...], float] = dict.fromkeys(product(*known), 0.0) if all(known) else {}
+    for labels, value in (begun | {at: parts.get("total", 0.0) for at, parts in series.items()}).items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(declared: Declared, series: Series) -> Metric:
+    family = HistogramMetricFamily(declared.name, declared.about, labels=declared.label_names)
+    bounds = (*declared.bounds, float("inf"))
+    for labels, parts in series.items():
+        total = parts.pop("sum", 0.0)
+        fallen = [(float(end), value) for end, value in parts.items()]
+        buckets = [(_end(bound), sum(value for end, value in fallen if end <= bound)) for bound in bounds]
+        family.add_metric(labels, buckets, total)
+    return family
+
+
+def _end(bound: float) -> str:
+    """As `prometheus_client` writes it."""
+    return "+Inf" if bound == float("inf") else str(float(bound))

@@ -1,0 +1,55 @@
+"""What all processes have counted, summed up in one record of bounded size; see `shared.metrics`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared.store import views
+from shared.store.script import AsyncStore, Call, Script, reaching
+
+COUNT, COUNTS = Script("count"), Script("counts")
+MOST = 20_000
+"""Series that are kept; some hundreds for each model and route are what there is."""
+REMEMBERED_S = 3600
+"""A process that is not heard of for so long tells nothing again."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """`totals` by the series' names; the memory that the server uses and may use, in bytes (0 = no limit)."""
+
+    totals: Mapping[str, float]
+    memory: int
+    limit: int
+
+
+def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Call[str]:
+    """Add what a process has counted since its news before; `number` says which news these are."""
+    arguments = {
+        "process": process,
+        "number": number,
+        "news": [list(one) for one in news],
+        "most": MOST,
+        "life_s": REMEMBERED_S,
+    }
+    return Call(COUNT, arguments, str)
+
+
+def counts() -> Call[Counts]:
+    """All sums."""
+
+    def parse(reply: list[Any]) -> Counts:
+        flat, memory, limit = reply
+        totals = {name: float(value) for name, value in views.pairs(flat).items()}
+        return Counts(totals, int(memory), int(limit))
+
+    return Call(COUNTS, {}, parse)
+
+
+async def round_trip_s(store: AsyncStore) -> float:
+    """How long the record store takes to answer at all. Raises Unavailable."""
+    began = time.perf_counter()
+    with reaching():
+        await store.client.ping()
+    return time.perf_counter() - began

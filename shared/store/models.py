@@ -1,0 +1,82 @@
+"""Which models are served besides the models file's rows; how they are added, drained and removed."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shared.result import JobError
+from shared.settings import Settings
+from shared.store.lifetimes import lifetimes
+from shared.store.script import Call, Script
+from shared.store.views import pairs
+
+MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
+REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
+AT_ONCE = 50
+"""Pieces of work that one step ends: each may be waited for by 256 jobs."""
+ELSEWHERE = ("schedule", "queue:intake")
+"""Where work waits that is in no model's line, in this order: from the first it comes into the second."""
+REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
+
+
+@dataclass(frozen=True)
+class Registered:
+    """`rows` (JSON, by lane) of models that no file names.
+
+    Lanes of those that are `removed`, and of those of them for which something may still wait (`removing`).
+    """
+
+    rows: dict[str, str]
+    removed: frozenset[str]
+    removing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one step ended, and where the next begins; "0" where there is none."""
+
+    ended: int
+    cursor: str
+
+
+def registered() -> Call[Registered]:
+    def parse(reply: list[Any]) -> Registered:
+        rows, removed, removing = reply
+        return Registered(pairs(rows), frozenset(removed), frozenset(removing))
+
+    return Call(MODELS, {}, parse)
+
+
+def add(lane: str, row: str | None) -> Call[Literal["added", "unchanged", "conflict"]]:
+    """Serve a model that was removed, or that no file names: with its `row` (JSON)."""
+    return Call(ADD, {"lane": lane, "row": row}, lambda reply: reply)
+
+
+def drain(lane: str) -> Call[str]:
+    """Take no new jobs; `upkeep.pause(paused=False)` undoes it."""
+    return Call(DRAIN, {"lane": lane}, str)
+
+
+def remove(lane: str) -> Call[str]:
+    """Take and begin nothing more; what waits ends soon (`end_waiting`, `end_elsewhere`)."""
+    return Call(REMOVE, {"lane": lane}, str)
+
+
+def end_waiting(settings: Settings, lane: str) -> Call[Swept]:
+    """End the first in line for a model that is removed."""
+    return _sweep(settings, lane, None)
+
+
+def end_elsewhere(settings: Settings, lane: str, key: str, cursor: str) -> Call[Swept]:
+    """Go on with a walk over all that waits in `key`, one of ELSEWHERE."""
+    return _sweep(settings, lane, {"key": key, "cursor": cursor})
+
+
+def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> Call[Swept]:
+    arguments = {
+        "lane": lane,
+        "limit": AT_ONCE,
+        "failure": REMOVED.model_dump_json(),
+        "walk": walk,
+        **lifetimes(settings),
+    }
+    return Call(SWEEP, arguments, lambda reply: Swept(int(reply[0]), str(reply[1])))

@@ -1,0 +1,21 @@
+-- Adds what a process has counted since it told last to the sums of all processes.
+--   a       process, number (of its news, rising), news {{series, increment}, …}, most (series that are kept), life_s
+--   writes  counts hash, counted:<process> string
+--   returns added | known (these news were added before)
+--   repeat  with the same number answers known
+-- @include base
+
+local last = tonumber(redis.call('GET', P .. 'counted:' .. a.process) or 0)
+if a.number <= last then
+  return 'known'
+end
+dirty_first()
+redis.call('SET', P .. 'counted:' .. a.process, a.number, 'EX', a.life_s)
+local room = a.most - redis.call('HLEN', P .. 'counts')
+for _, one in ipairs(a.news) do
+  if room > 0 or redis.call('HEXISTS', P .. 'counts', one[1]) == 1 then
+    redis.call('HINCRBYFLOAT', P .. 'counts', one[1], one[2])
+    room = room - 1
+  end
+end
+return 'added'

@@ -1,0 +1,16 @@
+-- A model takes no new jobs from now on; those that wait and run for it go on. `pause` undoes it.
+--   a      lane, by and max_deeds (see deeds.lua)
+--   writes draining set, lane:<lane> hash, deeds stream
+--   returns OK
+--   repeat harmless
+-- @include base
+-- @include deeds
+-- @include lane
+
+dirty_first()
+local changed = redis.call('SADD', P .. 'draining', a.lane) == 1
+if changed then
+  begin_epoch(a.lane)
+end
+record(changed and 'done' or 'unchanged')
+return 'OK'

@@ -1,0 +1,20 @@
+-- A model is served no more: nothing is taken in or begun for it from this step on. What runs may finish;
+-- `model_sweep` ends what waits. Its row is kept, so that it is known what was removed.
+--   a      lane, by and max_deeds (see deeds.lua)
+--   writes removed, removing, paused and draining sets, lane:<lane> hash, deeds stream
+--   returns OK
+--   repeat harmless
+-- @include base
+-- @include deeds
+-- @include lane
+
+dirty_first()
+local changed = redis.call('SADD', P .. 'removed', a.lane) == 1
+if changed then
+  redis.call('SADD', P .. 'removing', a.lane)
+  redis.call('SREM', P .. 'paused', a.lane)
+  redis.call('SREM', P .. 'draining', a.lane)
+  begin_epoch(a.lane)
+end
+record(changed and 'done' or 'unchanged')
+return 'OK'

@@ -1,0 +1,94 @@
+"""How many tokens a prompt has, reckoned without its model by what a worker measured of it.
+
+Only a worker has the tokenizer, the template and the image processor. Once they are loaded it asks itself
+some questions (`worker/measure.py`) and publishes what it saw as a rule.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+from pydantic_core import from_json, to_json
+
+from shared.cost import BYTES_PER_TOKEN, TOKENS_PER_PICTURE, TOKENS_PER_SOUND
+from shared.request import Request
+
+
+@dataclass(frozen=True)
+class TokenRule:
+    """A question has `template` tokens around its text, each further turn `turn`, and the text one for each
+    `bytes_per_token`.
+
+    `pictures` are the tokens of a picture by its sides: a row and a column for each of `sides` (pixels).
+    Between these they are interpolated, which is exact where they follow the area. One row alone is every
+    picture's, none says that the model takes none.
+    """
+
+    bytes_per_token: float
+    template: float
+    turn: float
+    sides: tuple[int, ...]
+    pictures: tuple[tuple[int, ...], ...]
+
+    def text(self, request: Request) -> int:
+        """Of everything but pictures and sounds."""
+        size = sum(len(text.encode()) for text in request.texts)
+        turns = self.turn * (len(request.messages) - 1)
+        return max(1, round(self.template + turns + size / self.bytes_per_token))
+
+    def picture(self, width: int, height: int) -> int:
+        if len(self.pictures) < 2:
+            return self.pictures[0][0] if self.pictures else 0
+        # No worker is shown a longer side than the last.
+        shrink = min(1.0, self.sides[-1] / max(width, height))
+        column = [_between(self.sides, row, height * shrink) for row in self.pictures]
+        return round(_between(self.sides, column, width * shrink))
+
+    def dumped(self) -> str:
+        return to_json(asdict(self)).decode()
+
+
+GUESS = TokenRule(BYTES_PER_TOKEN, 0, 0, (), ((TOKENS_PER_PICTURE,),))
+"""Before any worker said something of its model."""
+
+
+def rule_of(published: str | None) -> TokenRule | None:
+    """What a worker published; None where it published nothing."""
+    if not published:
+        return None
+    said = from_json(published)
+    return TokenRule(
+        **said | {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"]))}
+    )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Of a prompt. Among `prompt` are `image`; both are None while nobody knows how large its pictures are.
+
+    `basis` is measured or guess.
+    """
+
+    prompt: int | None
+    image: int | None
+    basis: str
+
+
+def reckoned(request: Request, sizes: Sequence[tuple[int, int]], rule: TokenRule | None) -> Tokens:
+    """`sizes` are width and height of its pictures, as far as they are known."""
+    used, basis = rule or GUESS, "guess" if rule is None or request.sounds else "measured"
+    if len(sizes) < len(request.images):
+        return Tokens(None, None, basis)
+    image = sum(used.picture(*size) for size in sizes)
+    heard = TOKENS_PER_SOUND * len(request.sounds)
+    return Tokens(used.text(request) + image + heard, image, basis)
+
+
+def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:
+    """The value at a place, on straight lines through those that are known; outside them the nearest."""
+    upper = bisect_right(places, at)
+    if upper == 0 or upper == len(places):
+        return values[0 if upper == 0 else -1]
+    (low, first), (high, second) = list(pairwise(zip(places, values, strict=True)))[upper - 1]
+    return first + (second - first) * (at - low) / (high - low)

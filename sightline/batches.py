@@ -1,0 +1,104 @@
+"""Batches of a running service, over HTTP: a file goes up, and files come down."""
+
+import os
+import time
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+
+from sightline.exits import CommandError, Exit
+from sightline.service import check, fetched, parsed, segment, speaking
+
+Batch = dict[str, Any]
+PATH, FILES = "/v1/batches", "/v1/files"
+ENDED = ("completed", "failed", "expired", "cancelled")
+ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+WINDOW = "24h"
+PAUSE_S = 1.0
+MOST_MISSES = 60
+"""Questions in a row without an answer, a second apart, after which nobody waits any longer."""
+PIECE = 2**16
+
+
+class _Watched(FileIO):
+    """A file that tells how many of its bytes were read."""
+
+    def __init__(self, path: Path, told: Callable[[int, int], object]) -> None:
+        super().__init__(path, "rb")
+        self._told = told
+        self._size = os.fstat(self.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self._told(self.tell(), self._size)
+        return data
+
+
+def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:
+    """The id of the uploaded file; `told` hears how many of its bytes have left. Raises CommandError."""
+    try:
+        file = _Watched(path, told)
+    except OSError as error:
+        raise CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.") from None
+    with file, speaking(client):
+        reply = client.post(FILES, data={"purpose": "batch"}, files={"file": (path.name, file)})
+    check(reply)
+    return str(parsed(reply)["id"])
+
+
+def create(client: httpx.Client, file: str, endpoint: str, metadata: dict[str, str]) -> Batch:
+    """Raises CommandError."""
+    body = {"input_file_id": file, "endpoint": endpoint, "completion_window": WINDOW, "metadata": metadata}
+    made: Batch = fetched(client, "POST", PATH, body=body)
+    return made
+
+
+def page(client: httpx.Client, *, limit: int, after: str | None) -> Batch:
+    """A page, newest first. Raises CommandError."""
+    found: Batch = fetched(client, "GET", PATH, limit=limit, after=after)
+    return found
+
+
+def show(client: httpx.Client, batch: str) -> Batch:
+    """Raises CommandError."""
+    found: Batch = fetched(client, "GET", f"{PATH}/{segment(batch)}")
+    return found
+
+
+def cancel(client: httpx.Client, batch: str) -> Batch:
+    """The batch as it stands then; one that has ended stays as it is. Raises CommandError."""
+    found: Batch = fetched(client, "POST", f"{PATH}/{segment(batch)}/cancel")
+    return found
+
+
+def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> Batch:
+    """The batch at its end; `told` hears each change. A service that is away for a minute is waited for.
+
+    Raises CommandError.
+    """
+    seen, misses = show(client, batch), 0
+    told(seen)
+    while seen["status"] not in ENDED:
+        time.sleep(PAUSE_S)
+        try:
+            now, misses = show(client, batch), 0
+        except CommandError as error:
+            misses += 1
+            if error.code != Exit.UNREACHABLE or misses > MOST_MISSES:
+                raise
+            continue
+        if any(now[name] != seen[name] for name in ("status", "request_counts")):
+            told(now)
+        seen = now
+    return seen
+
+
+def download(client: httpx.Client, file: str, into: BinaryIO) -> None:
+    """Raises CommandError where it breaks off."""
+    with speaking(client), client.stream("GET", f"{FILES}/{segment(file)}/content") as reply:
+        check(reply)
+        for piece in reply.iter_bytes(PIECE):
+            into.write(piece)

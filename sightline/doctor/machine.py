@@ -1,0 +1,115 @@
+"""This machine: the port, the data folder and the room on its disk, who may come in."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import psutil
+
+from shared.settings import ApiSettings, BlobSettings
+from sightline.doctor.check import Check, ok, problem, warning
+
+LITTLE, SCARCE = 5 * 2**30, 2**29
+"""Free bytes of a disk below which it is said, and below which nothing should be started."""
+
+
+def look_at_port(host: str, port: int, *, answers: bool) -> Check:
+    """`answers` = Sightline itself does, there."""
+    if answers:
+        return ok("port", f"Sightline answers on {host} port {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.create_server((host, port), family=family):
+            return ok("port", f"{host} port {port} is free")
+    except OSError as error:
+        whose = _listener(port) or os.strerror(error.errno or 0)
+        fix = "end that program, or choose another port: --port 8080"
+        return problem("port", f"{host} port {port} cannot be used: {whose}", fix)
+
+
+def _listener(port: int) -> str | None:
+    """Who listens there, as far as this user may know."""
+    try:
+        pids = [
+            row.pid
+            for row in psutil.net_connections("tcp")
+            if row.status == psutil.CONN_LISTEN and row.laddr.port == port and row.pid
+        ]
+        return f"process {pids[0]} ({psutil.Process(pids[0]).name()}) has it" if pids else None
+    except (psutil.Error, OSError):
+        return None
+
+
+def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
+    """The folder of jobs, pictures and logs, which need not be there yet."""
+    there = next(path for path in (data, *data.resolve().parents) if path.exists())
+    if not there.is_dir() or not _writable(there):
+        fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
+        yield problem("data folder", f"{data} cannot be written", fix)
+        return
+    left = (free or _free)(there)
+    said = f"{data} can be written, {left / 2**30:.1f} GiB are free"
+    fix = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
+    if left < SCARCE:
+        yield problem("data folder", said, fix)
+    else:
+        yield warning("data folder", said, fix) if left < LITTLE else ok("data folder", said)
+
+
+def look_at_blobs(blobs: BlobSettings) -> Iterator[Check]:
+    """Where pictures lie, if the settings say so."""
+    if "url" not in blobs.model_fields_set:
+        return
+    folder = blobs.folder
+    if folder is None:
+        yield ok("pictures", f"{blobs.url}: an object store, which was not looked at")
+    elif folder.is_dir() and _writable(folder):
+        yield ok("pictures", f"{folder} can be written")
+    else:
+        fix = "make it, and let api, workers and couriers write there"
+        yield problem("pictures", f"SIGHTLINE_BLOBS__URL: {folder} cannot be written", fix)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _writable(folder: Path) -> bool:
+    """Tried: rights do not tell of a disk that is mounted for reading only."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
+    """Who is let in where the API listens."""
+    if _is_loopback(host):
+        yield ok("access", "the API listens on this machine alone")
+    elif api.admin_key is not None:
+        yield ok("access", "the API asks for keys")
+        if api.tls_cert is None:
+            fix = "set SIGHTLINE_API__TLS_CERT and _TLS_KEY, or put a proxy with TLS in front"
+            yield warning("transport", f"keys travel to {host} in the clear", fix)
+    elif api.open:
+        fix = "set SIGHTLINE_API__ADMIN_KEY in place of SIGHTLINE_API__OPEN"
+        yield warning("access", f"whoever reaches {host} may use everything, administration too", fix)
+    else:
+        fix = "set SIGHTLINE_API__ADMIN_KEY (32 characters or more; docs/keys.md)"
+        yield problem(
+            "access", f"the API is to listen on {host}, and without keys it answers nobody there", fix
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

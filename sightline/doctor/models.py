@@ -1,0 +1,56 @@
+"""The models file, the folders that it names, and whether their weights have room."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shared.models import Model, load_models
+from shared.settings import SettingsError
+from sightline.doctor import weights
+from sightline.doctor.check import Check, ok, problem, warning
+
+LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
+"""How many times its files a model may take, as most are published in 16 bits."""
+
+
+def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
+    """The rows of the models file; none where it cannot be read, which is then the one thing found."""
+    try:
+        rows = load_models(path).rows
+    except SettingsError as error:
+        return (), [problem("models file", str(error), "correct it; docs/models.md says what a row may hold")]
+    named = ", ".join(row.id for row in rows[:5]) + (", …" if len(rows) > 5 else "")
+    return rows, [ok("models file", f"{path}: {named}")]
+
+
+def look(models: Sequence[Model], free_mb: float | None) -> Iterator[Check]:
+    """`free_mb` is None where nobody can tell, or the weights are in memory already."""
+    for model in models:
+        yield _look_at(model, free_mb)
+
+
+def _look_at(model: Model, free_mb: float | None) -> Check:
+    about, folder = f"model {model.id}", Path(model.source)
+    if model.engine == "echo":
+        return ok(about, "has no weights")
+    if not folder.is_dir():
+        return _elsewhere(about, model.source)
+    faults = list(weights.faults(folder))
+    if faults:
+        fix = "copy or download the folder again; docs/models.md says what belongs into it"
+        return problem(about, f"{folder}: {'; '.join(faults)}", fix)
+    size_mb = sum(path.stat().st_size for path in weights.weights(folder)) / 1e6
+    said = f"its folder is complete, weights of {size_mb:.0f} MB"
+    if free_mb is not None and model.device != "cuda" and size_mb > free_mb:
+        fix = "end other programs, choose a smaller or a quantized model, or another machine"
+        return problem(about, f"{said}, but {free_mb:.0f} MB of memory are free", fix)
+    most_mb = size_mb * LARGER[model.dtype]
+    if free_mb is not None and model.device != "cuda" and most_mb > free_mb:
+        fix = 'set dtype = "bfloat16" or "auto" for it'
+        return warning(about, f"{said}, {most_mb:.0f} MB as {model.dtype}; {free_mb:.0f} MB are free", fix)
+    return ok(about, said)
+
+
+def _elsewhere(about: str, source: str) -> Check:
+    if source.startswith((".", "/", "~")) or source.count("/") != 1:
+        return problem(about, f"there is no folder {source or '(no source is named)'}", "correct its source")
+    return ok(about, f"{source} is fetched from the Hub at its first start, or was")

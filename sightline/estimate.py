@@ -1,0 +1,63 @@
+"""`sightline estimate`: what would become of a question, before it is asked."""
+
+import argparse
+from typing import Any
+
+import httpx
+
+from sightline.ask import first_model, picture_url
+from sightline.exits import Exit
+from sightline.printing import expected, named, show_json
+from sightline.remote import set_action
+from sightline.service import fetched, speaking
+
+DESCRIPTION = (
+    "Says whether a question would be answered from the cache, join another one, wait or be refused, how "
+    "long it would wait and run, and how many tokens it has. Nothing is asked and nothing is kept."
+)
+
+
+def add_estimate(command: argparse.ArgumentParser) -> None:
+    command.description = DESCRIPTION
+    command.add_argument("question", help="what would be asked")
+    command.add_argument("--picture", metavar="FILE|URL", help="the picture it is about")
+    command.add_argument("--model", help="id of the model (default: the first one served)")
+    command.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer")
+    set_action(command, _estimate)
+
+
+def _estimate(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
+    with speaking(client):
+        model = arguments.model or first_model(client)
+    image = arguments.picture and picture_url(arguments.picture)
+    body = {
+        "model": model,
+        "input": {"prompt": arguments.question} | ({"image": image} if image else {}),
+        "parameters": {"max_new_tokens": arguments.max_tokens},
+    }
+    told = fetched(client, "POST", "/v1/estimate", body=body)
+    if arguments.json:
+        show_json(told)
+    else:
+        print("\n".join(_lines(told)))
+    return Exit.OK
+
+
+def _lines(told: dict[str, Any]) -> list[str]:
+    tokens, refusal = told["tokens"], told.get("refusal")
+    prompt = (
+        "not known yet"
+        if tokens["prompt"] is None
+        else f"{tokens['prompt']} in, {tokens['image']} of pictures"
+    )
+    waits = told.get("waiting_reason")
+    return named(
+        [
+            ("outcome", f"{told['outcome']} ({waits}, {told['ahead']} ahead)" if waits else told["outcome"]),
+            ("refusal", refusal and f"{refusal['code']}: {refusal['detail']}"),
+            ("model", told["model"]),
+            ("estimate", expected(told.get("estimate"))),
+            ("tokens", f"{prompt}; at most {tokens['answer_at_most']} out ({tokens['basis']})"),
+            ("cost", f"{told['cost']['places']} in line, {told['cost']['turn']} answer tokens of its turn"),
+        ]
+    )

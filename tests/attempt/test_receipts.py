@@ -1,0 +1,72 @@
+"""What a receipt tells of an answer is what made it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tests.support.workbench import MODEL, Workbench
+from worker.engines.base import Finish, ModelFacts, Row
+from worker.engines.echo import EchoEngine
+
+
+class Drawing(EchoEngine):
+    """Draws where nobody says otherwise, and remembers with which seeds."""
+
+    def __init__(self) -> None:
+        super().__init__(MODEL)
+        self.seeds: list[int | None] = []
+
+    @property
+    def facts(self) -> ModelFacts:
+        return replace(super().facts, samples=True)
+
+    def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
+        self.seeds += [row.parameters.seed for row in rows]
+        return super().generate_all(rows)
+
+
+def test_a_receipt_tells_the_engine_and_the_parameters_in_effect(desk: Workbench) -> None:
+    job = desk.ask("one two three", seed=5, stop=("x",))
+    desk.attempt()
+    result = desk.job(job).result
+
+    assert result is not None
+    assert result.origin is not None
+    assert result.origin.made_of["engine"] == "echo"
+    assert result.origin.parameters == {"seed": 5, "stop": ["x"], "max_new_tokens": 512}
+
+
+def test_who_named_no_seed_is_told_the_one_that_gives_the_answer_again(desk: Workbench) -> None:
+    engine = Drawing()
+    job = desk.ask("one two three")
+    desk.attempt(engine)
+    result = desk.job(job).result
+
+    assert result is not None
+    assert result.origin is not None
+    assert engine.seeds == [result.origin.parameters["seed"]]
+    assert 0 <= result.origin.parameters["seed"] < 2**48
+
+
+def test_the_next_attempt_throws_the_same_dice(desk: Workbench) -> None:
+    first, second = Drawing(), Drawing()
+    desk.ask("FAIL once")
+    desk.attempt(first)
+    desk.attempt(second)
+
+    assert first.seeds == second.seeds != [None]
+
+
+def test_no_seed_is_made_up_where_nothing_is_drawn_or_a_seed_says_nothing(desk: Workbench) -> None:
+    unsure = Drawing()
+    unsure.repeatable = False
+    desk.ask("one two")
+    desk.attempt(unsure)
+    greedy = Drawing()
+    job = desk.ask("one two three", temperature=0.0)
+    desk.attempt(greedy)
+    result = desk.job(job).result
+
+    assert (unsure.seeds, greedy.seeds) == ([None], [])
+    assert result is not None
+    assert result.origin is not None
+    assert "seed" not in result.origin.parameters

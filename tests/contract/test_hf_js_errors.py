@@ -1,0 +1,200 @@
+"""What each error of the service is to a user of huggingface.js, and how often it asks again by itself."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.contract.conftest import ECHO, FAILING, LONG, STALLING, UNSERVED, WAKING
+from tests.support.clients import Api, until
+from tests.support.hf_clients import JS
+from tests.support.keys import ADMIN
+from tests.support.node import JsError, Node
+from tests.support.service import Service
+
+pytestmark = pytest.mark.node
+
+ONCE = """
+let requests = 0;
+const options = { fetch: (...args) => { requests += 1; return fetch(...args); } };
+"""
+"""Counts what is sent; `options` go behind a call's arguments."""
+CHAT = "const asked = { messages: [{ role: 'user', content }], ...said };"
+WHOLE = "await client.chatCompletion(asked, options);"
+STREAMED = "for await (const chunk of client.chatCompletionStream(asked, options));"
+TASK = "await client.imageToText({ data: new Blob([content]) }, options);"
+JSON = '{"inputs": "one"}'
+"""Both a question and the bytes of a task."""
+PATIENT = (
+    """
+let requests = 0;
+const options = { fetch: (url, init) => {
+  requests += 1;
+  return fetch(url, { ...init, headers: { ...init.headers, ...headers } });
+} };
+"""
+    + CHAT
+    + """
+const found = await client.chatCompletion(asked, options);
+return [found.choices[0].message.content, requests];
+"""
+)
+CASES = [
+    ({"colour": 1}, "one", 400, "unknown_field", "colour"),
+    ({"model": "nobody/none"}, "one", 404, "model_not_found", "'nobody/none' is not served here"),
+    ({}, FAILING, 500, "attempts_exhausted", "failed on this request"),
+]
+
+
+def refused(node: Node, source: str, **names: Any) -> dict[str, Any]:
+    """The error's own fields, and how many `requests` were sent."""
+    body = ONCE + "try {" + source + "} catch (error) { error.requests = requests; throw error; }"
+    with pytest.raises(JsError) as raised:
+        node.run(JS + body, **names)
+    return raised.value.facts
+
+
+@pytest.mark.parametrize("call", [WHOLE, STREAMED], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("said", "content", "status", "code", "words"), CASES, ids=["400", "404", "500"])
+def test_a_chat_that_fails_says_why(
+    node: Node,
+    url: str,
+    call: str,
+    said: dict[str, Any],
+    content: str,
+    status: int,
+    code: str,
+    words: str,
+) -> None:
+    asked = {"model": ECHO, **said}
+    error = refused(node, CHAT + call, url=url, said=asked, content=content)
+
+    assert (error["class"], error["name"]) == ("InferenceClientProviderApiError", "ProviderApiError")
+    assert (error["httpResponse"]["status"], error["httpResponse"]["body"]["error"]["code"]) == (status, code)
+    assert words in error["httpResponse"]["body"]["error"]["message"]
+    assert error["httpResponse"]["requestId"]
+    assert error["requests"] == 1
+    if call == STREAMED:
+        assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "status", "code", "words"),
+    [
+        (ECHO, "\x89PNG\r\n", 400, "invalid_image", "picture"),
+        (ECHO, "{", 400, "invalid_json", "JSON"),
+        ("nobody/none", "{", 404, "model_not_found", "'nobody/none' is not served here"),
+    ],
+)
+def test_a_task_that_fails_says_why_in_one_sentence(
+    node: Node, url: str, model: str, content: str, status: int, code: str, words: str
+) -> None:
+    error = refused(node, TASK, url=f"{url}/models/{model}", content=content)
+
+    body = error["httpResponse"]["body"]
+    assert (error["httpResponse"]["status"], body["error_type"]) == (status, code)
+    assert words in body["error"]
+    assert error["message"] == f"Failed to perform inference: {body['error']}"
+
+
+@pytest.mark.parametrize("call", [WHOLE, STREAMED, TASK], ids=["whole", "streamed", "task"])
+def test_who_does_not_want_to_repeat_learns_when_to_come_back(node: Node, url: str, call: str) -> None:
+    source = "options.retry_on_error = false;" + CHAT + call
+    error = refused(node, source, url=f"{url}/models/{UNSERVED}", said={}, content=JSON)
+
+    assert (error["httpResponse"]["status"], error["requests"]) == (503, 1)
+    assert error["httpResponse"]["body"]["estimated_time"] >= 1
+
+
+def test_a_client_that_repeats_a_503_for_ever_is_slowed_down(node: Node, url: str) -> None:
+    """Without the service's pause it would send more than a hundred requests a second."""
+    source = "options.signal = AbortSignal.timeout(2500);" + CHAT + WHOLE
+    error = refused(node, source, url=f"{url}/models/{UNSERVED}", said={}, content="one")
+
+    assert error["class"] == "DOMException"
+    assert error["requests"] <= 3
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_client_is_answered_once_the_model_is_there(service: Service, node: Node, waits: bool) -> None:
+    """By its own repeating, or by the header, which it can send through a fetch of the caller's only."""
+    headers = {"x-use-cache": "false"} | ({"x-wait-for-model": "true"} if waits else {})
+    said = {
+        "url": f"{service.url()}/models/{WAKING}",
+        "said": {},
+        "content": "good morning",
+        "headers": headers,
+    }
+    service.processes[WAKING].end()
+    with ThreadPoolExecutor(1) as pool, Api(service.url()) as api:
+        answer = pool.submit(node.run, JS + PATIENT, **said)
+        if waits:
+            until(lambda: api.get(f"/status/{WAKING}").json()["queued"] == 1)
+        service.start(WAKING)
+        text, requests = answer.result()
+    service.processes[WAKING].end()
+    assert text == "good morning"
+    assert requests == 1 or not waits
+
+
+def test_a_caller_who_gives_up_takes_the_question_back(service: Service, node: Node) -> None:
+    source = "options.signal = AbortSignal.timeout(1500);" + CHAT + WHOLE
+    refused(node, source, url=f"{service.url()}/models/{ECHO}", said={}, content=f"{STALLING} now")
+    with Api(service.url()) as api:
+        newest = {"limit": 1}
+        until(lambda: api.get("/v1/jobs", params=newest).json()["data"][0]["status"] == "cancelled")
+
+
+def test_a_key_is_asked_for_and_the_page_s_spelling_of_it_taken(node: Node, keyed: str) -> None:
+    source = """
+const response = await fetch(url, {
+  method: "POST",
+  headers: { Authorization: authorization, "content-type": "application/json" },
+  body: JSON.stringify({ inputs: "one" }),
+});
+return [response.status, await response.json()];
+"""
+    url = f"{keyed}/models/{ECHO}"
+    assert node.run(source, url=url, authorization=f"Bearer: {ADMIN}") == [200, [{"generated_text": "one"}]]
+    error = refused(node, CHAT + WHOLE, url=url, said={}, content="one")
+    assert (error["httpResponse"]["status"], error["requests"]) == (401, 1)
+    assert error["message"].startswith("Failed to perform inference: ")
+
+
+def test_an_answer_later_than_the_limit_is_a_504(node: Node, keyed: str, url: str) -> None:
+    source = f"""
+const {{ InferenceClient }} = await load("@huggingface/inference");
+const client = new InferenceClient(key).endpoint(url);
+{ONCE} {CHAT} {WHOLE}
+"""
+    with pytest.raises(JsError) as raised:
+        node.run(source, url=f"{keyed}/models/{ECHO}", key=ADMIN, said={}, content=f"{STALLING} long")
+    assert raised.value.facts["httpResponse"]["status"] == 504
+    assert raised.value.facts["httpResponse"]["body"]["error_type"] == "wait_exceeded"
+    with Api(url) as api:
+        for job in api.get("/v1/jobs", params={"status": "running"}).json()["data"]:
+            api.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def test_a_worker_that_dies_in_mid_stream_is_an_error_to_every_reader(service: Service, node: Node) -> None:
+    url, question = f"{service.url()}/models/{ECHO}", f"{LONG} then it broke in JavaScript"
+    opening = """
+const messages = [{ role: "user", content: question }];
+globalThis.readers = [
+  client.chatCompletionStream({ messages }),
+  client.streamingRequest({ inputs: question }),
+];
+return Promise.all(readers.map((reader) => reader.next()));
+"""
+    reading = """
+const ends = readers.map(async (reader) => {
+  for await (const chunk of reader);
+});
+return (await Promise.allSettled(ends)).map(({ reason }) => [reason?.name, reason?.message]);
+"""
+    assert all(not found["done"] for found in node.run(JS + opening, url=url, question=question))
+    service.kill(ECHO)
+    service.start(ECHO)
+    for name, message in node.run(reading):
+        assert name == "ProviderApiError"
+        assert message.startswith("Failed to perform inference: ")

@@ -1,0 +1,232 @@
+"""Chats and text completions as OpenAI's clients ask for them and read them."""
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tests.contract.conftest import ECHO, TINY
+from tests.support.node import Node
+from tests.support.openai_clients import JS
+from tests.support.pictures import answering, origin, picture
+
+ASK = "What is this?"
+SIZE = "[9x7]"
+PICTURE = picture(size=(9, 7))
+URI = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+USAGE = {"include_usage": True}
+
+
+class Seen(BaseModel):
+    round: bool
+
+
+FORMAT: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "Seen", "strict": True, "schema": Seen.model_json_schema()},
+}
+
+
+def turns(*parts: dict[str, Any], text: str = ASK) -> list[Any]:
+    return [{"role": "user", "content": [{"type": "text", "text": text}, *parts]}]
+
+
+@contextmanager
+def elsewhere() -> Iterator[str]:
+    """The picture's address on another server."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: %d\r\n\r\n" % len(PICTURE)
+    with origin(answering(head, PICTURE)) as found:
+        yield found.url
+
+
+def test_a_chat_is_answered_with_its_tokens_counted(client: Any) -> None:
+    answer = client.chat.completions.create(model=ECHO, messages=turns())
+    [choice] = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", ASK, "stop")
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+        3,
+        3,
+        6,
+    )
+    assert answer._request_id.startswith("req_")
+    raw = client.chat.completions.with_raw_response.create(model=ECHO, messages=turns())
+    assert (raw.headers["x-cache"], raw.parse().choices) == ("HIT", answer.choices)
+
+
+def test_a_picture_is_the_same_question_by_its_bytes_its_address_or_its_file(client: Any) -> None:
+    file = client.files.create(file=("a.png", PICTURE), purpose="vision")
+    with elsewhere() as address:
+        parts: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": URI, "detail": "low"}},
+            {"type": "image_url", "image_url": {"url": address}},
+            {"type": "image_file", "image_file": {"file_id": file.id}},
+        ]
+        replies = [
+            client.chat.completions.with_raw_response.create(model=ECHO, messages=turns(part))
+            for part in parts
+        ]
+    texts = {reply.parse().choices[0].message.content for reply in replies}
+    assert texts == {f"{ASK} {SIZE}"}
+    assert [reply.headers["x-cache"] for reply in replies][1:] == ["HIT", "HIT"]
+
+
+def test_every_chunk_of_a_stream_has_a_choice_with_text(client: Any) -> None:
+    chunks = list(client.chat.completions.create(model=ECHO, messages=turns(), stream=True))
+    assert "".join(chunk.choices[0].delta.content for chunk in chunks) == ASK
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None] * (len(chunks) - 1) + ["stop"]
+    assert {chunk.usage for chunk in chunks} == {None}
+
+
+def test_the_tokens_of_a_stream_are_counted_in_one_more_chunk_where_they_are_asked_for(client: Any) -> None:
+    asked: dict[str, Any] = {"model": ECHO, "messages": turns(), "stream": True, "stream_options": USAGE}
+    *chunks, last = client.chat.completions.create(**asked)
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
+    assert (last.choices, last.usage.total_tokens) == ([], 6)
+
+
+def test_an_answer_in_a_format_is_parsed(client: Any) -> None:
+    asked: dict[str, Any] = {"model": TINY, "messages": turns(), "response_format": Seen}
+    whole = client.chat.completions.parse(**asked).choices[0].message.parsed
+    with client.chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion().choices[0].message.parsed
+    assert isinstance(whole, Seen)
+    assert streamed == whole
+
+
+def test_a_text_is_completed_whole_and_streamed(client: Any) -> None:
+    asked: dict[str, Any] = {"model": ECHO, "prompt": ASK}
+    whole = client.completions.create(**asked)
+    *chunks, last = client.completions.create(**asked, stream=True, stream_options=USAGE)
+    assert (whole.object, whole.choices[0].text, whole.choices[0].finish_reason) == (
+        "text_completion",
+        ASK,
+        "stop",
+    )
+    assert "".join(chunk.choices[0].text for chunk in chunks) == ASK
+    assert (last.choices, last.usage) == ([], whole.usage)
+
+
+def test_the_models_are_listed_and_found_by_names_with_slashes(client: Any) -> None:
+    listed = [model.id for model in client.models.list()]
+    assert listed[:2] == [TINY, ECHO]
+    assert client.models.retrieve(ECHO).id == ECHO
+
+
+CHAT_JS = """
+const messages = [{ role: "user", content: [{ type: "text", text: ask }] }];
+const whole = await client.chat.completions.create({ model, messages });
+const told = { content: "", reasons: [], empty: 0 };
+const stream = await client.chat.completions.create({ model, messages, stream: true });
+for await (const chunk of stream) {
+  told.content += chunk.choices[0].delta.content;
+  told.reasons.push(chunk.choices[0].finish_reason);
+  if (chunk.usage) told.empty += 1;
+}
+const counted = [];
+const options = { include_usage: true };
+for await (const chunk of await client.chat.completions.create(
+  { model, messages, stream: true, stream_options: options })) counted.push(chunk);
+const last = counted.pop();
+return {
+  whole: [whole.choices[0].message.content, whole.choices[0].finish_reason, whole.usage.total_tokens],
+  id: whole._request_id,
+  told,
+  unusual: counted.filter((chunk) => chunk.choices.length !== 1 || chunk.usage).length,
+  last: [last.choices, last.usage.total_tokens],
+};
+"""
+
+
+@pytest.mark.node
+def test_javascript_reads_a_chat_whole_and_streamed_and_counts_its_tokens(url: str, node: Node) -> None:
+    found = node.run(JS + CHAT_JS, url=url, model=ECHO, ask=ASK)
+    *earlier, reason = found["told"]["reasons"]
+    assert found["whole"] == [ASK, "stop", 6]
+    assert found["id"].startswith("req_")
+    assert (found["told"]["content"], found["told"]["empty"]) == (ASK, 0)
+    assert (set(earlier), reason) == ({None}, "stop")
+    assert (found["unusual"], found["last"]) == (0, [[], 6])
+
+
+SEVERAL_JS = """
+const messages = [{ role: "user", content: ask }];
+const wanted = { model, messages, n: 2, logprobs: true, top_logprobs: 1 };
+const whole = await client.chat.completions.create(wanted);
+const streamed = ["", ""];
+const tokens = [[], []];
+const again = { headers: { "x-use-cache": "false" } };
+for await (const chunk of await client.chat.completions.create({ ...wanted, stream: true }, again)) {
+  for (const { index, delta, logprobs } of chunk.choices) {
+    streamed[index] += delta.content;
+    tokens[index].push(...(logprobs?.content ?? []).map((told) => told.token));
+  }
+}
+const texts = whole.choices.map((choice) => choice.message.content);
+const told = whole.choices.map((choice) => choice.logprobs.content.map((each) => each.token));
+return { texts, told, streamed, tokens, top: whole.choices[0].logprobs.content[0].top_logprobs.length };
+"""
+
+
+@pytest.mark.node
+def test_javascript_reads_several_answers_and_how_sure_the_model_was(url: str, node: Node) -> None:
+    found = node.run(JS + SEVERAL_JS, url=url, model=ECHO, ask=ASK)
+    assert found["texts"] == found["streamed"] == [ASK, ASK]
+    assert found["told"] == found["tokens"] == [["What", " is", " this?"]] * 2
+    assert found["top"] == 1
+
+
+PICTURES_JS = """
+const upload = await toFile(Buffer.from(data, "base64"), "a.png");
+const file = await client.files.create({ file: upload, purpose: "vision" });
+const parts = [
+  { type: "image_url", image_url: { url: `data:image/png;base64,${data}` } },
+  { type: "image_url", image_url: { url: address } },
+  { type: "image_file", image_file: { file_id: file.id } },
+];
+const texts = [];
+for (const part of parts) {
+  const content = [{ type: "text", text: ask }, part];
+  const answer = await client.chat.completions.create({ model, messages: [{ role: "user", content }] });
+  texts.push(answer.choices[0].message.content);
+}
+return texts;
+"""
+
+
+@pytest.mark.node
+def test_javascript_shows_a_picture_by_its_bytes_its_address_or_its_file(url: str, node: Node) -> None:
+    data = base64.b64encode(PICTURE).decode()
+    with elsewhere() as address:
+        found = node.run(JS + PICTURES_JS, url=url, model=ECHO, ask=ASK, data=data, address=address)
+    assert found == [f"{ASK} {SIZE}"] * 3
+
+
+FORMAT_JS = """
+const messages = [{ role: "user", content: ask }];
+const parsed = await client.chat.completions.parse({ model, messages, response_format: format });
+const text = await client.completions.create({ model: echo, prompt: ask });
+const pieces = [];
+for await (const chunk of await client.completions.create({ model: echo, prompt: ask, stream: true })) {
+  pieces.push(chunk.choices[0].text);
+}
+const ids = [];
+for await (const model of client.models.list()) ids.push(model.id);
+return {
+  parsed: JSON.parse(parsed.choices[0].message.content),
+  text: text.choices[0].text,
+  pieces: pieces.join(""),
+  ids,
+  one: (await client.models.retrieve(echo)).id,
+};
+"""
+
+
+@pytest.mark.node
+def test_javascript_reads_an_answer_in_a_format_a_text_and_the_models(url: str, node: Node) -> None:
+    found = node.run(JS + FORMAT_JS, url=url, model=TINY, echo=ECHO, ask=ASK, format=FORMAT)
+    assert Seen.model_validate(found["parsed"])
+    assert (found["text"], found["pieces"]) == (ASK, ASK)
+    assert (found["ids"][:2], found["one"]) == ([TINY, ECHO], ECHO)

@@ -1,0 +1,107 @@
+"""Functions through OpenAI's doors: its clients call them, whole and in pieces."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from tests.contract.conftest import ECHO, TINY
+from tests.support.node import Node
+from tests.support.openai_clients import JS
+from tests.support.tools import WEATHER
+
+CALLED = '{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}'
+# What the echoing model writes: words, then a call in the form that it was shown.
+WROTE = f"Let me look. <tool_call> {CALLED} </tool_call>"
+ARGUMENTS = '{"city": "Oslo", "unit": "c"}'
+TURNS: list[Any] = [{"role": "user", "content": WROTE}]
+CHAT: dict[str, Any] = {"model": ECHO, "messages": TURNS, "tools": [WEATHER]}
+
+
+def test_a_call_is_gathered_from_a_stream(client: Any) -> None:
+    with client.chat.completions.stream(**CHAT) as stream:
+        words = [event.delta for event in stream if event.type == "content.delta"]
+        [choice] = stream.get_final_completion().choices
+    [call] = choice.message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("weather", ARGUMENTS)
+    assert ("".join(words).rstrip(), choice.finish_reason) == ("Let me look.", "tool_calls")
+
+
+def test_a_call_comes_whole_in_one_chunk_under_its_index(client: Any) -> None:
+    chunks = list(client.chat.completions.create(**CHAT, stream=True))
+    [call] = [each for chunk in chunks for each in chunk.choices[0].delta.tool_calls or ()]
+    assert (call.index, call.function.name, call.function.arguments) == (0, "weather", ARGUMENTS)
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_what_a_call_gave_is_sent_back_and_answered(client: Any) -> None:
+    message = client.chat.completions.create(**CHAT).choices[0].message
+    [call] = message.tool_calls
+    given = {"role": "tool", "tool_call_id": call.id, "content": "Rain."}
+    [answer] = client.chat.completions.create(**CHAT | {"messages": [*TURNS, message, given]}).choices
+    assert (answer.message.content, answer.message.tool_calls, answer.finish_reason) == (
+        "Rain.",
+        None,
+        "stop",
+    )
+
+
+def test_the_calls_of_a_response_are_answered_and_told_in_its_stream(client: Any) -> None:
+    tools: list[Any] = [{"type": "function", **WEATHER["function"]}]
+    first = client.responses.create(model=ECHO, input=WROTE, tools=tools)
+    [call] = [item for item in first.output if item.type == "function_call"]
+    given = {"type": "function_call_output", "call_id": call.call_id, "output": "Rain."}
+    second = client.responses.create(model=ECHO, input=[given], tools=tools, previous_response_id=first.id)
+    with client.responses.stream(model=ECHO, input=WROTE, tools=tools) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert (first.output_text.rstrip(), second.output_text) == ("Let me look.", "Rain.")
+    assert "response.function_call_arguments.done" in kinds
+    assert [item.type for item in final.output] == ["message", "function_call"]
+
+
+def test_a_model_whose_template_shows_no_functions_says_so(client: Any) -> None:
+    with pytest.raises(openai.BadRequestError, match=f"{TINY} takes no functions") as refused:
+        client.chat.completions.create(**CHAT | {"model": TINY})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
+
+
+CALLS_JS = """
+const asked = { model, messages: [{ role: "user", content: wrote }], tools: [weather] };
+const { message, finish_reason } = (await client.chat.completions.create(asked)).choices[0];
+const [call] = message.tool_calls;
+const given = { role: "tool", tool_call_id: call.id, content: "Rain." };
+const turns = { messages: [...asked.messages, message, given] };
+const answer = (await client.chat.completions.create({ ...asked, ...turns })).choices[0].message.content;
+const gathered = await client.chat.completions.stream(asked).finalMessage();
+let told = 0;
+function tell({ city }) {
+  told += 1;
+  return `${city}: rain.`;
+}
+const run = await client.chat.completions.runTools({
+  ...asked,
+  tools: [{ type: "function", function: { ...weather.function, parse: JSON.parse, function: tell } }],
+}).finalContent();
+const tools = [{ type: "function", ...weather.function }];
+const response = await client.responses.create({ model, input: wrote, tools });
+const item = response.output.find(({ type }) => type === "function_call");
+const output = [{ type: "function_call_output", call_id: item.call_id, output: "Rain." }];
+const previous = { previous_response_id: response.id };
+const next = await client.responses.create({ model, input: output, tools, ...previous });
+return {
+  call: [call.function.name, call.function.arguments, finish_reason], answer,
+  gathered: gathered.tool_calls[0].function.arguments, run: [told, run], next: next.output_text,
+};
+"""
+
+
+@pytest.mark.node
+def test_javascript_calls_and_answers_what_the_call_gave(url: str, node: Node) -> None:
+    assert node.run(JS + CALLS_JS, url=url, model=ECHO, wrote=WROTE, weather=WEATHER) == {
+        "call": ["weather", ARGUMENTS, "tool_calls"],
+        "answer": "Rain.",
+        "gathered": ARGUMENTS,
+        "run": [1, "Oslo: rain."],
+        "next": "Rain.",
+    }

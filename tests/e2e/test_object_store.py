@@ -1,0 +1,102 @@
+"""Machines that share no folder: what one of them takes in, another reads from the object store."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
+from tests.support.clients import Api, until
+from tests.support.object_store import SECRET, URL, ObjectStore, object_store
+from tests.support.pictures import answering, origin, picture
+from tests.support.service import COURIER, Service, running_service
+
+ECHO = "test/echo"
+MODELS = f"""
+[[models]]
+id = "{ECHO}"
+engine = "echo"
+rows = 2
+"""
+QUICK = {
+    "SIGHTLINE_QUEUE__RESCUE_S": "0.2",
+    "SIGHTLINE_QUEUE__BACKOFF_S": "0.2",
+    "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    "SIGHTLINE_LOG_LEVEL": "debug",
+}
+
+
+@pytest.fixture
+def server() -> Iterator[ObjectStore]:
+    with object_store() as started:
+        yield started
+
+
+@pytest.fixture
+def service(server: ObjectStore) -> Iterator[Service]:
+    env = {"SIGHTLINE_BLOBS__URL": URL, **QUICK, **server.env}
+    with running_service(MODELS, env) as running:
+        running.ready("api", "api-2", COURIER, ECHO)
+        yield running
+        told = "".join(running.log(name) for name in running.processes)
+        assert SECRET not in told
+
+
+def test_what_one_machine_takes_in_another_answers_though_they_share_no_folder(
+    service: Service, server: ObjectStore
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n"
+    data = picture()
+    with ExitStack() as stack:
+        api, other = stack.enter_context(Api(service.url())), stack.enter_context(Api(service.url("api-2")))
+        assert api.get("/health").json()["blobs"] == {"kind": "s3", "state": "reachable"}
+        served = stack.enter_context(
+            origin(answering(head + b"Content-Length: %d\r\n\r\n" % len(data) + data))
+        )
+        fetched = api.submit(model=ECHO, input={"prompt": "fetched", "image": served.url})
+        upload: dict[str, Any] = {"files": {"file": ("a.png", data)}, "data": {"purpose": "vision"}}
+        named = api.post("/v1/files", **upload).json()["id"]
+        assert api.ended(fetched)["result"]["text"] == "fetched [8x6]"
+        assert other.get(f"/v1/files/{named}/content").content == data
+
+        said = [line(f"{number}", f"word {number}", model=ECHO) for number in range(20)]
+        upload = {"files": {"file": jsonl(said)}, "data": {"purpose": "batch"}}
+        file = api.post("/v1/files", **upload).json()["id"]
+        body = {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h"}
+        batch = api.post("/v1/batches", json=body).json()["id"]
+        until(lambda: other.get(f"/v1/batches/{batch}").json()["status"] == "completed")
+        written = other.get(f"/v1/batches/{batch}").json()["output_file_id"]
+        output = rows(other.get(f"/v1/files/{written}/content").content)
+        assert answers(output) == {f"{number}": f"word {number}" for number in range(20)}
+
+        kept = server.names()
+        for id in (named, file, written):
+            assert other.delete(f"/v1/files/{id}").status_code == 200
+        assert api.delete(f"/v1/jobs/{fetched}").status_code == 204
+        assert len(kept - server.names()) >= 2, "what nobody needs any more is still there"
+    assert not (service.folder / "blobs").exists()
+
+
+def test_while_the_object_store_is_away_callers_come_again_and_accepted_jobs_wait(
+    service: Service, server: ObjectStore
+) -> None:
+    upload: dict[str, Any] = {"files": {"file": ("a.png", picture())}, "data": {"purpose": "user_data"}}
+    with Api(service.url()) as api:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nConnection: close\r\n\r\n" + picture()
+        server.kill()
+        with origin(answering(head)) as served:
+            job = api.submit(model=ECHO, input={"prompt": "fetched", "image": served.url})
+            refused = api.post("/v1/files", **upload)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+            assert refused.json()["error"]["code"] == "store_unavailable"
+            assert api.get("/health").json()["blobs"] == {"kind": "s3", "state": "unreachable"}
+            text = api.submit(model=ECHO, input={"prompt": "no picture"})
+            assert api.ended(text)["result"]["text"] == "no picture"
+            assert api.get(f"/v1/jobs/{job}").json()["status"] == "queued"
+            server.restart()
+            assert api.ended(job)["result"]["text"] == "fetched [8x6]"
+        assert api.post("/v1/files", **upload).status_code == 200
+    with Redis.from_url(service.redis.url()) as records:
+        assert not records.keys("sl2:lease")

@@ -1,0 +1,159 @@
+"""POST /v1/estimate over the real store: it says what a submit then does, and leaves nothing behind."""
+
+import base64
+from io import BytesIO
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from shared.tokens import TokenRule
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import ADMIN, KEYED, bearer
+
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+RULE = TokenRule(bytes_per_token=4, template=7, turn=0, sides=(), pictures=((64,),))
+
+
+def picture(width: int, height: int) -> str:
+    file = BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+async def told(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    reply = await client.post("/v1/estimate", json=JOB | more)
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def kept(stage: Stage) -> set[str]:
+    """All keys but those that say how models and workers are."""
+    names = stage.hand.store.client.keys("*")
+    return {name for name in names if not name.startswith(("sl2:lane:", "sl2:ready:", "sl2:prints:"))}
+
+
+async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stage: Stage) -> None:
+    stage.hand.beat(token_rule=RULE.dumped(), context_length="4096", service_ms="2000")
+    async with client_of(stage.app) as client:
+        found = await told(client, input={"prompt": "x" * 40, "images": [picture(8, 8), picture(9, 9)]})
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+
+    assert found.pop("estimate") == job["estimate"]
+    assert found == {
+        "object": "estimate",
+        "model": "sightline/tiny",
+        "outcome": "queued",
+        "cache": "MISS",
+        "tokens": {
+            "prompt": 7 + 10 + 128,
+            "image": 128,
+            "basis": "measured",
+            "answer_at_most": 512,
+            "context_length": 4096,
+        },
+        "waiting_reason": "busy",
+        "ahead": 0,
+        "cost": {"requests": 1, "places": 1, "turn": 564},
+    }
+
+
+async def test_an_estimate_leaves_nothing_behind(stage: Stage) -> None:
+    stage.hand.beat()
+    before = kept(stage)
+    async with client_of(stage.app) as client:
+        for more in (
+            {"input": {"prompt": "a", "image": picture(8, 8)}},
+            {"input": {"prompt": "a", "image": "https://example.org/a.png"}},
+            {"metadata": {"shop": "7"}, "store": False},
+        ):
+            await client.post("/v1/estimate", json=JOB | more, headers={"idempotency-key": "k"})
+        after, listed = kept(stage), (await client.get("/v1/jobs")).json()["data"]
+        first = await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})
+
+    assert (after, listed) == (before, [])
+    assert first.status_code == 202, "an estimate used the key"
+
+
+async def test_what_is_foretold_comes_true(stage: Stage) -> None:
+    hand = stage.hand
+    hand.beat()
+    async with client_of(stage.app) as client:
+        seen = []
+        for _ in range(3):
+            forecast = await told(client)
+            job = (await client.post("/v1/jobs", json=JOB)).json()
+            seen.append((forecast["outcome"], forecast["cache"], job["cache"]))
+            if len(seen) == 2:
+                hand.succeed(hand.take(), "A cat.")
+        places = [forecast["cost"]["places"] for forecast in [await told(client)]]
+
+    assert seen == [
+        ("queued", "MISS", "MISS"),
+        ("joined", "COALESCED", "COALESCED"),
+        ("cached", "HIT", "HIT"),
+    ]
+    assert places == [0]
+
+
+async def test_who_joins_a_run_that_has_begun_waits_for_nothing(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=JOB)
+        stage.hand.take()
+        found = await told(client)
+
+    assert (found["outcome"], found["estimate"]["p90"], found["estimate"]["service_s"]) == (
+        "joined",
+        0.0,
+        0.2,
+    )
+    assert "waiting_reason" not in found
+
+
+async def test_who_would_be_refused_by_the_line_is_told_so_and_when_to_come_back(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for place in range(3):
+            await client.post("/v1/jobs", json=JOB | {"input": {"prompt": str(place)}})
+        found = await told(client)
+        refused = await client.post("/v1/jobs", json=JOB)
+
+    assert found["outcome"] == "refused"
+    assert found["cost"] == {"requests": 1, "places": 0, "turn": 0}
+    assert found["refusal"] == {
+        "status": refused.status_code,
+        "code": refused.json()["code"],
+        "detail": refused.json()["detail"],
+        "retryable": True,
+        "retry_after": int(refused.headers["retry-after"]),
+    }
+
+
+async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(stage: Stage) -> None:
+    stage.hand.beat(token_rule=RULE.dumped())
+    async with client_of(stage.app) as client:
+        found = await told(client, input={"prompt": "a", "image": "https://example.org/a.png"})
+
+    assert (found["tokens"]["prompt"], found["waiting_reason"]) == (None, "fetching_inputs")
+    assert "cache" not in found
+
+
+async def test_before_any_worker_spoke_the_tokens_are_a_guess(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        found = await told(client)
+
+    assert (found["tokens"]["basis"], found["waiting_reason"]) == ("guess", "no_worker")
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_an_estimate_is_one_of_the_key_s_requests(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        body = {"name": "Example Ltd", "requests_per_minute": 2}
+        key = (await client.post("/v1/admin/keys", json=body, headers=bearer(ADMIN))).json()["secret"]
+        answers = [await client.post("/v1/estimate", json=JOB, headers=bearer(key)) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]

@@ -1,0 +1,61 @@
+"""A list of jobs over the real store: what its query asks for is what it shows."""
+
+from typing import Any
+
+import httpx
+
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
+
+
+async def made(client: httpx.AsyncClient, **more: Any) -> dict[str, Any]:
+    reply = await client.post("/v1/jobs", json=JOB | more, headers={"x-use-cache": "false"})
+    assert reply.status_code == 202, reply.text
+    return dict(reply.json())
+
+
+async def ids(client: httpx.AsyncClient, **query: Any) -> list[str]:
+    reply = await client.get("/v1/jobs", params=query)
+    assert reply.status_code == 200, reply.text
+    return [job["id"] for job in reply.json()["data"]]
+
+
+async def test_an_order_s_jobs_are_found_by_its_number(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        first = await made(client, metadata={"order": "6735", "step": "1"})
+        second = await made(client, metadata={"order": "6735", "a=b": "2"}, priority="batch")
+        await made(client, metadata={"order": "6736"})
+
+        assert await ids(client, metadata="order=6735") == [second["id"], first["id"]]
+        assert await ids(client, metadata=["order=6735", "step=1"]) == [first["id"]]
+        assert await ids(client, metadata="order=6735", priority="batch") == [second["id"]]
+        assert await ids(client, metadata="order=") == []
+
+
+async def test_a_day_s_jobs_are_those_from_its_first_moment_up_to_the_next_day_s(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        job = await made(client)
+        at = job["created_at"]
+
+        assert await ids(client, created_after=at) == [job["id"]]
+        assert await ids(client, created_before=at) == []
+        assert await ids(client, created_after="2020-01-31T12:00:00+02:00") == [job["id"]]
+        assert await ids(client, created_before="2020-01-31T12:00:00Z") == []
+
+
+async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        jobs = [(await made(client))["id"] for _ in range(3)]
+        seen: list[str] = []
+        query: dict[str, Any] = {"limit": 1}
+        while True:
+            page = (await client.get("/v1/jobs", params=query)).json()
+            seen += [job["id"] for job in page["data"]]
+            await client.delete(f"/v1/jobs/{seen[-1]}")
+            if page["next"] is None:
+                break
+            query["after"] = page["next"]
+
+    assert (seen, page["has_more"]) == (jobs[::-1], False)

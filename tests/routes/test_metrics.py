@@ -1,0 +1,152 @@
+"""What an operator's Prometheus reads: what is true, no word of a caller, and to nobody else."""
+
+from typing import Any
+
+import pytest
+
+from shared.apikey import new_secret
+from tests.routes.conftest import Stage
+from tests.routes.test_gate import JOB, peer_of
+from tests.support.app import client_of
+from tests.support.clients import until_async
+from tests.support.keys import ADMIN, KEYED, bearer, code_of, made
+from tests.support.metrics import labels_of, total
+
+TOKEN = "prometheus-token-0123456789-abcdefghij"
+SCRAPED = {"metrics": {"token": TOKEN}}
+MODEL = "sightline/tiny"
+DEPTH, HTTP = "sightline_queue_depth", "sightline_http_requests_total"
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted is told without a pause, and read anew each time."""
+    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 0.02)
+    monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
+
+
+async def read(app: Any) -> str:
+    async with client_of(app) as client:
+        reply = await client.get("/metrics")
+    assert reply.status_code == 200
+    return reply.text
+
+
+async def counted(stage: Stage, at_least: float, name: str, **labels: str) -> str:
+    """The page, once what was counted has come so far."""
+
+    async def look() -> str | bool:
+        page = await read(stage.app)
+        return page if total(page, name, **labels) >= at_least else False
+
+    return str(await until_async(look))
+
+
+async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for priority in ("batch", "normal", "interactive"):
+            body = {"model": MODEL, "input": {"prompt": priority}, "priority": priority}
+            assert (await client.post("/v1/jobs", json=body)).status_code == 202
+    stage.hand.take()
+    page = await read(stage.app)
+
+    assert {name: total(page, DEPTH, **{"class": name}) for name in ("interactive", "normal", "batch")} == {
+        "interactive": 0,
+        "normal": 1,
+        "batch": 1,
+    }
+    assert total(page, "sightline_backlog", model=MODEL) == 3
+    assert total(page, "sightline_running", model=MODEL) == 1
+    assert total(page, "sightline_workers", model=MODEL, state="ready") == 1
+    assert total(page, "sightline_workers", model="org/bare") == 0
+    assert 0 < total(page, "sightline_store_round_trip_seconds") < total(page, "sightline_store_memory_bytes")
+
+
+async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for _ in range(2):
+            await client.post("/v1/jobs", json=JOB)
+        once = {**JOB, "input": {"prompt": "Once?"}}
+        for _ in range(2):
+            await client.post("/v1/jobs", json=once, headers={"idempotency-key": "one"})
+    page = await counted(stage, 3, "sightline_jobs_admitted_total")
+
+    seen = {
+        cache: total(page, "sightline_jobs_admitted_total", cache=cache) for cache in ("miss", "coalesced")
+    }
+    assert seen == {"miss": 2, "coalesced": 1}
+
+
+async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        await client.get("/v1/jobs/job_none")
+        await client.get(f"/models/{MODEL}")
+        await client.get("/nowhere/to/be/found")
+    page = await counted(stage, 1, HTTP, route="other")
+
+    assert total(page, HTTP, route="/v1/jobs/{id}", method="GET", status="404") == 1
+    assert total(page, HTTP, route="other", method="GET", status="404") == 1
+    assert total(page, "sightline_refusals_total", code="job_not_found") == 1
+    assert total(page, "sightline_refusals_total", code="not_found") == 1
+    assert total(page, "sightline_http_request_seconds_count", route="/v1/jobs/{id}") == 1
+
+
+async def test_no_word_of_a_caller_becomes_a_label(stage: Stage) -> None:
+    odd = "zq7"
+    async with client_of(stage.app) as client:
+        await client.request(odd.upper(), "/v1/jobs")
+        await client.get(f"/{odd}", headers={"authorization": f"Bearer {odd}"})
+        await client.post("/v1/chat/completions", json={"model": odd, "messages": []})
+        await client.post(f"/models/{odd}", json={"inputs": odd})
+        await client.post("/v1/jobs", json={**JOB, "metadata": {odd: odd}, "priority": odd})
+    page = await counted(stage, 5, HTTP)
+
+    assert total(page, HTTP, method="other") == 1
+    assert odd not in page.lower()
+    assert {labels["model"] for labels in labels_of(page, "sightline_attempts_total")} == {MODEL, "org/bare"}
+
+
+async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        asked = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
+        reply = await client.get("/metrics", headers=asked)
+        plain = await client.get("/metrics")
+    assert reply.headers["content-type"].startswith("application/openmetrics-text")
+    assert reply.text.endswith("# EOF\n")
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+async def test_while_the_store_is_away_that_is_what_is_told(stage: Stage) -> None:
+    stage.server.kill()
+    try:
+        page = await read(stage.app)
+    finally:
+        stage.server.start()
+    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+
+
+@pytest.mark.parametrize("stage", [KEYED | SCRAPED], indirect=True)
+async def test_with_keys_operators_and_the_scraper_read_it_and_customers_do_not(stage: Stage) -> None:
+    customer = (await made(stage.app, "one"))["secret"]
+    async with client_of(stage.app) as client:
+
+        async def status(secret: str) -> int:
+            return (await client.get("/metrics", headers=bearer(secret))).status_code
+
+        assert (await client.get("/metrics")).status_code == 401
+        assert [await status(s) for s in (ADMIN, TOKEN, customer, new_secret())] == [200, 200, 403, 401]
+        others = [await client.get(path, headers=bearer(TOKEN)) for path in ("/v1/jobs", "/v1/admin/fleet")]
+    assert [code_of(reply) for reply in others] == ["invalid_api_key", "invalid_api_key"]
+
+
+@pytest.mark.parametrize("stage", [SCRAPED], indirect=True)
+async def test_without_keys_another_machine_needs_the_scraper_s_token(stage: Stage) -> None:
+    async with peer_of(stage.app, "10.0.0.7") as far:
+        replies = [
+            await far.get("/metrics"),
+            await far.get("/metrics", headers=bearer(TOKEN)),
+            await far.get("/v1/jobs", headers=bearer(TOKEN)),
+        ]
+    assert [reply.status_code for reply in replies] == [403, 200, 403]

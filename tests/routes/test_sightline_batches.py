@@ -1,0 +1,132 @@
+"""`sightline batches` against the service on a socket, over the real store."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sightline import batches
+from sightline.exits import CommandError, Exit
+from tests.routes.conftest import Stage
+from tests.routes.test_sightline_jobs import Terminal
+from tests.support.batches import answers, jsonl, line, rows, serving
+from tests.support.listening import listening
+
+pytestmark = pytest.mark.usefixtures("quick_batches")
+
+
+@pytest.fixture
+async def terminal(
+    stage: Stage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Terminal]:
+    monkeypatch.setattr(batches, "PAUSE_S", 0.02)
+    stage.hand.beat()
+    async with listening(stage.app) as url:
+        yield Terminal(stage, url, capsys)
+
+
+def file_of(folder: Path, *lines: dict[str, Any] | str) -> str:
+    path = folder / "questions.jsonl"
+    path.write_bytes(jsonl(lines))
+    return str(path)
+
+
+async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_path: Path) -> None:
+    file = file_of(tmp_path, line("a", "one"), line("b", "two"), line("c", "fail"))
+    answered, failed = tmp_path / "answers.jsonl", tmp_path / "failed.jsonl"
+    async with serving(terminal.stage.hand):
+        code, out, err = await terminal.type("batches", "create", file, "--metadata", "night=12", "--wait")
+    batch = out.strip()
+    _, card, _ = await terminal.type("batches", "show", batch)
+    await terminal.type("batches", "output", batch, "--to", str(answered))
+    await terminal.type("batches", "errors", batch, "--to", str(failed))
+
+    assert (code, out.count("\n")) == (Exit.OK, 1)
+    assert "uploaded 100 %" in err
+    assert err.splitlines()[-1] == "sightline: completed: 2 of 3 done, 1 failed"
+    assert {"night=12", "completed (2 of 3 done, 1 failed)"} <= {
+        text.split(maxsplit=1)[-1] for text in card.splitlines()
+    }
+    assert answers(rows(answered.read_bytes())) == {"a": "ONE", "b": "TWO"}
+    assert [row["custom_id"] for row in rows(failed.read_bytes())] == ["c"]
+    assert not answered.with_name("answers.jsonl.part").exists()
+
+
+async def test_batches_are_listed_newest_first_and_read_by_scripts(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    file = file_of(tmp_path, line("a", "one"))
+    older, newer = [
+        json.loads((await terminal.type("batches", "create", file, "--json"))[1])["id"] for _ in range(2)
+    ]
+    _, listed, more = await terminal.type("batches", "list", "--limit", "1")
+    _, rest, none = await terminal.type("batches", "list", "--after", newer, "--json")
+
+    assert (newer in listed, older in listed) == (True, False)
+    assert more == f"sightline: there are more: --after {newer}\n"
+    assert ([row["id"] for row in json.loads(rest)["data"]], none) == ([older], "")
+
+
+async def test_a_cancelled_batch_is_no_success_for_who_waits(terminal: Terminal, tmp_path: Path) -> None:
+    file = file_of(tmp_path, line("a", "one"))
+    batch = (await terminal.type("batches", "create", file))[1].strip()
+    early = await terminal.type("batches", "output", batch)
+    await terminal.type("batches", "cancel", batch)
+    code, out, err = await terminal.type("batches", "wait", batch)
+    none = await terminal.type("batches", "output", batch)
+
+    assert early[0] == Exit.REFUSED
+    assert early[2].endswith("its files are made at its end.\n")
+    assert (code, out) == (Exit.JOB, "")
+    assert err.splitlines()[-1] == "sightline: The batch is cancelled."
+    assert none == (Exit.OK, "", "sightline: no line succeeded\n")
+
+
+async def test_a_file_without_a_good_line_is_said_to_be_so(terminal: Terminal, tmp_path: Path) -> None:
+    code, _, err = await terminal.type("batches", "create", file_of(tmp_path, "no json"), "--wait")
+
+    assert code == Exit.JOB
+    assert "The batch is failed. invalid_json_line: Line 1" in err
+
+
+async def test_who_waits_sits_out_a_service_that_is_away(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = (await terminal.type("batches", "create", file_of(tmp_path, line("a", "one"))))[1].strip()
+    shown, calls = batches.show, iter((False, True, True))
+
+    def unsteady(client: httpx.Client, id: str) -> batches.Batch:
+        if next(calls, False):
+            raise CommandError(Exit.UNREACHABLE, "away")
+        return shown(client, id)
+
+    monkeypatch.setattr(batches, "show", unsteady)
+    async with serving(terminal.stage.hand):
+        code, _, _ = await terminal.type("batches", "wait", batch)
+
+    assert code == Exit.OK
+
+
+async def test_what_cannot_be_read_written_or_found_is_one_sentence(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    missing = await terminal.type("batches", "create", str(tmp_path / "none.jsonl"))
+    nobody = await terminal.type("batches", "show", "batch_0")
+
+    assert (missing[0], missing[2].count("\n")) == (Exit.USAGE, 1)
+    assert "cannot be read: No such file or directory." in missing[2]
+    assert nobody[::2] == (Exit.REFUSED, "sightline: The service refused (404): There is no such batch.\n")
+
+
+async def test_answers_are_written_to_standard_output_for_the_next_program(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    async with serving(terminal.stage.hand):
+        made = await terminal.type("batches", "create", file_of(tmp_path, line("a", "one")), "--wait")
+    code, out, _ = await terminal.type("batches", "output", made[1].strip())
+
+    assert code == Exit.OK
+    assert answers(rows(out.encode())) == {"a": "ONE"}

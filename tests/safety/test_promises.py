@@ -1,0 +1,91 @@
+"""What the API's own description promises of each call is what a caller who keeps to it gets."""
+
+import json
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import APIOperation, Case, GenerationMode
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+)
+
+from tests.safety.answers import LIMIT_S
+from tests.safety.conftest import ECHO
+from tests.support.service import Service
+
+EXAMPLES, WHOLE = 6, 200
+HELD = (content_type_conformance, response_headers_conformance, response_schema_conformance)
+OWNED = ("/v1/jobs", "/v1/responses", "/v1/files", "/v1/batches", "/v1/webhooks")
+NEVER = "/v1/admin/models"
+"""What is done there ends the service for the tests that come later."""
+
+
+@pytest.fixture(scope="module")
+def known(service: Service) -> dict[str, list[str]]:
+    """Things that exist, by the beginning of their paths."""
+    with httpx.Client(base_url=service.url(), timeout=60) as client:
+        asked = {"model": ECHO, "input": {"prompt": "What is known?"}, "metadata": {"a": "b"}}
+        job = client.post("/v1/jobs", json=asked, headers={"prefer": "wait=30"}).json()["id"]
+        reply = client.post("/v1/responses", json={"model": ECHO, "input": "What is known?"}).json()["id"]
+        line = {"custom_id": "1", "method": "POST", "url": "/v1/completions"}
+        row = json.dumps(line | {"body": {"model": ECHO, "prompt": "a"}}).encode()
+        upload = {"file": ("in.jsonl", row)}
+        file = client.post("/v1/files", data={"purpose": "batch"}, files=upload).json()["id"]
+        body = {"input_file_id": file, "endpoint": "/v1/completions", "completion_window": "24h"}
+        batch = client.post("/v1/batches", json=body).json()["id"]
+        hook = client.post("/v1/webhooks", json={"url": "https://shop.example/told"}).json()["id"]
+    return dict(zip(OWNED, ([job], [reply], [file], [batch], [hook]), strict=True))
+
+
+@pytest.fixture(scope="module")
+def operations(service: Service) -> list[APIOperation]:
+    """All of them; what deletes things comes last."""
+    schema = schemathesis.openapi.from_url(f"{service.url()}/openapi.json")
+    found = []
+    for result in schema.get_all_operations():
+        assert isinstance(result, Ok), result
+        found.append(result.ok())
+    return sorted(found, key=lambda operation: operation.method == "delete")
+
+
+def test_no_call_that_keeps_to_the_description_is_answered_as_it_does_not_say(
+    service: Service, operations: list[APIOperation], known: dict[str, list[str]], whole: bool
+) -> None:
+    assert len(operations) >= 50
+    drawn = settings(
+        max_examples=WHOLE if whole else EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    for operation in operations:
+        if operation.path.startswith(NEVER):
+            continue
+
+        def answered(case: Case, known_one: bool) -> None:
+            _aim(case, known, known_one=known_one)
+            reply = case.call(base_url=service.url(), timeout=LIMIT_S)
+            said = case.operation.responses.status_codes
+            assert str(reply.status_code) in said, f"{reply.status_code}: {reply.text}"
+            assert reply.status_code < 500 or reply.status_code in (503, 504), reply.text
+            case.validate_response(reply, checks=list(HELD))
+
+        case = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+        seed(1)(drawn(given(case=case, known_one=st.booleans())(answered)))()
+
+
+def _aim(case: Case, known: dict[str, list[str]], *, known_one: bool) -> None:
+    """At what exists, half of the time: of what is drawn at random nothing does."""
+    path = case.operation.path
+    if known_one and "id" in case.path_parameters:
+        owned = next((name for name in OWNED if path.startswith(name)), None)
+        case.path_parameters["id"] = known[owned][0] if owned else ECHO
+    if known_one and isinstance(case.body, dict) and "model" in case.body:
+        case.body["model"] = ECHO

@@ -1,0 +1,54 @@
+"""What all processes count is one sum: it never falls, and no part of it is counted twice."""
+
+from dataclasses import replace
+
+from shared.store.counts import Counts, count, counts
+from shared.store.script import Store
+
+REQUESTS, RUNS = '["requests","total"]', '["runs","total"]'
+
+
+def read(store: Store) -> Counts:
+    return store.run(counts())
+
+
+def test_what_several_processes_count_is_added_up_and_stays_when_they_leave(real_store: Store) -> None:
+    real_store.run(count("one", 1, [(REQUESTS, 2), (RUNS, 0.25)]))
+    real_store.run(count("two", 1, [(REQUESTS, 3)]))
+    real_store.run(count("one", 2, [(RUNS, 0.5)]))
+
+    assert read(real_store).totals == {REQUESTS: 5, RUNS: 0.75}
+
+
+def test_news_whose_reply_was_lost_are_counted_once(real_store: Store) -> None:
+    first, second = count("one", 1, [(REQUESTS, 2)]), count("one", 2, [(REQUESTS, 1)])
+
+    assert [real_store.run(call) for call in (first, first, second, first, second)] == [
+        "added",
+        "known",
+        "added",
+        "known",
+        "known",
+    ]
+    assert read(real_store).totals == {REQUESTS: 3}
+
+
+def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_store: Store) -> None:
+    def told(number: int, *news: tuple[str, float]) -> None:
+        call = count("one", number, news)
+        real_store.run(replace(call, arguments={**call.arguments, "most": 2}))
+
+    told(1, (REQUESTS, 1), (RUNS, 1), ("third", 1))
+    told(2, ("fourth", 1), (REQUESTS, 1))
+
+    assert read(real_store).totals == {REQUESTS: 2, RUNS: 1}
+
+
+def test_how_full_the_server_is_is_read_with_it(real_store: Store) -> None:
+    real_store.client.config_set("maxmemory", 10**9)
+    try:
+        seen = read(real_store)
+    finally:
+        real_store.client.config_set("maxmemory", 0)
+    assert 0 < seen.memory < seen.limit == 10**9
+    assert read(real_store).limit == 0

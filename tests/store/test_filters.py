@@ -1,0 +1,175 @@
+"""Filters: a list shows what was asked for and nothing else, at a bounded cost, and loses its place never."""
+
+from typing import Any
+
+import pytest
+
+from shared.store import jobs
+from tests.support.store import BROKEN, START_MS, Records
+
+SHOP = {"shop": "7", "colour": "red"}
+
+
+def ask(records: Records, metadata: dict[str, str] | None = None, **changes: Any) -> str:
+    records.wait(1)
+    view = records.post(records.placing(**changes), metadata=metadata or {}).view
+    assert view is not None
+    return view.id
+
+
+def shown(records: Records, **wanted: Any) -> list[str]:
+    page = records.listed(limit=100, **wanted)
+    assert page is not None
+    assert page.next is None
+    return [view.id for view in page.views]
+
+
+def walk(records: Records, limit: int, **wanted: Any) -> list[str]:
+    """A whole list, page by page."""
+    found: list[str] = []
+    after = None
+    while True:
+        page = records.listed(after, limit, **wanted)
+        assert page is not None
+        assert len(page.views) <= limit
+        found += [view.id for view in page.views]
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def pair_keys(records: Records) -> set[str]:
+    return {name for name in records.key_names() if name.startswith("sl2:pair:")}
+
+
+def test_jobs_are_found_by_one_pair_of_their_metadata_or_by_all_that_are_asked(records: Records) -> None:
+    both, one, _ = ask(records, SHOP), ask(records, {"shop": "7"}), ask(records, {"shop": "8"})
+    ask(records, SHOP, caller="somebody")
+    assert shown(records, metadata={"shop": "7"}) == [one, both]
+    assert shown(records, metadata=SHOP) == [both]
+    assert shown(records, metadata={"shop": "red"}) == []
+    assert shown(records, metadata={"shop7": ""}) == []
+
+
+@pytest.mark.parametrize("pair", [("a", "b c"), ("a b", "c"), ("ä", "\n"), ("k" * 64, "v" * 512), ("a", "")])
+def test_any_pair_that_a_job_may_have_is_found_and_no_other(records: Records, pair: tuple[str, str]) -> None:
+    job = ask(records, dict([pair]))
+    ask(records, {"a": "x"})
+    assert shown(records, metadata=dict([pair])) == [job]
+
+
+def test_jobs_are_found_by_status_whatever_keeps_them_there(records: Records) -> None:
+    failed, running, again, fetched, queued = (ask(records) for _ in range(5))
+    records.settle(records.claim(), BROKEN)
+    records.claim()
+    records.give_back(records.claim())
+    records.cancel(fetched)
+    assert shown(records, status="failed") == [failed]
+    assert shown(records, status="running") == [again, running]
+    assert shown(records, status="queued") == [queued]
+    assert shown(records, status="cancelled") == [fetched]
+
+
+def test_jobs_are_found_by_model_class_and_time_together(records: Records) -> None:
+    ids = [ask(records, model=model, priority=priority) for model in "ab" for priority in ("batch", "normal")]
+    assert shown(records, model="a") == ids[1::-1]
+    assert shown(records, priority="batch") == [ids[2], ids[0]]
+    assert shown(records, since=START_MS + 2000, until=START_MS + 4000) == ids[2:0:-1]
+    assert shown(records, since=START_MS + 2000, model="b", priority="normal") == [ids[3]]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"metadata": {"shop": "7"}}, {"priority": "normal"}])
+def test_a_walk_shows_each_job_once_while_jobs_come_and_go(records: Records, wanted: dict[str, Any]) -> None:
+    old = [ask(records, {"shop": "7"}) for _ in range(9)]
+    page = records.listed(limit=3, **wanted)
+    assert page is not None
+    seen = [view.id for view in page.views]
+    while page.next:
+        # Of what was just shown the last is deleted, and two more come, one of them at the same moment.
+        records.purge(seen[-1])
+        ask(records, {"shop": "7"})
+        records.post(records.placing(), metadata={"shop": "7"})
+        page = records.listed(page.next, 3, **wanted)
+        assert page is not None
+        seen += [view.id for view in page.views]
+    assert seen == old[::-1]
+
+
+def test_jobs_of_one_moment_are_each_shown_once(records: Records) -> None:
+    placings = [records.placing() for _ in range(7)]
+    for placing in placings:
+        records.post(placing, metadata=SHOP)
+    expected = {placing.job for placing in placings}
+    for wanted in ({}, {"metadata": {"shop": "7"}}):
+        found = walk(records, 2, **wanted)
+        assert (len(found), set(found)) == (7, expected)
+
+
+def test_a_page_looks_at_so_many_jobs_and_says_where_to_go_on(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "LOOK", 40)
+    rare = ask(records, {"rare": "yes"}, priority="batch")
+    for _ in range(150):
+        ask(records)
+    first = records.listed(limit=2, priority="batch")
+    assert first is not None
+    assert (first.views, bool(first.next)) == ((), True)
+    assert walk(records, 2, priority="batch") == [rare]
+    # By its metadata it is found at once.
+    page = records.listed(limit=2, metadata={"rare": "yes"})
+    assert page is not None
+    assert ([view.id for view in page.views], page.next) == ([rare], None)
+
+
+def test_a_deleted_job_stands_in_no_list(records: Records) -> None:
+    ask(records, {"other": "1"})
+    left = pair_keys(records)
+    job = ask(records, SHOP)
+    records.purge(job)
+    assert pair_keys(records) == left
+    assert shown(records, metadata=SHOP) == []
+
+
+def test_what_is_not_stored_is_in_no_list(records: Records) -> None:
+    records.post(records.placing(key=None), metadata=SHOP, stored=False, retain_s=60, quiet=True)
+    assert pair_keys(records) == set()
+
+
+def test_the_lists_of_pairs_go_with_the_records_that_they_name(records: Records) -> None:
+    for number in range(4):
+        records.client.delete(f"sl2:{ask(records, {'order': str(number)})}")
+    kept = ask(records, {"order": "kept"})
+    assert len(pair_keys(records)) == 5
+    records.audit()
+    assert len(pair_keys(records)) == 1
+    assert shown(records, metadata={"order": "kept"}) == [kept]
+    life_s = records.client.ttl(next(iter(pair_keys(records))))
+    assert 0 < life_s <= records.settings.retention.job_s + 32 * 86_400
+
+
+def test_a_list_of_a_pair_is_cut_where_it_is_read_and_where_it_grows(records: Records) -> None:
+    gone = [ask(records, {"shop": "7"}) for _ in range(4)]
+    records.client.delete(*(f"sl2:{job}" for job in gone[:2]))
+    ask(records, {"shop": "7"})
+    (key,) = pair_keys(records)
+    assert records.client.zcard(key) == 3
+    records.client.delete(f"sl2:{gone[2]}")
+    assert len(shown(records, metadata={"shop": "7"})) == 2
+    assert records.client.zcard(key) == 2
+
+
+def test_a_cursor_names_no_other_caller_s_jobs(records: Records) -> None:
+    other = ask(records, caller="somebody")
+    mine = ask(records)
+    page = records.listed(f"{START_MS + 5000}-{other}", 10)
+    assert page is not None
+    assert [view.id for view in page.views] == [mine]
+    assert records.listed(f"{START_MS}-{other}", 10, caller="nobody") is not None
+
+
+def test_a_list_shows_what_single_reads_show(records: Records) -> None:
+    job = ask(records, SHOP)
+    page = records.listed(metadata=SHOP)
+    assert page is not None
+    assert page.views == (records.view(job),)

@@ -1,0 +1,150 @@
+"""Models that come and go: a drained one takes nothing new, a removed one ends what waits for it, once."""
+
+import json
+
+from shared.job import JobView
+from shared.store import models, workers
+from shared.store.script import Store
+from shared.times import Times
+from tests.support.store import FAILURE, LANE, MODEL, Records
+
+ROW = json.dumps({"id": MODEL, "engine": "echo"})
+
+
+def test_a_drained_model_takes_no_new_jobs_and_ends_those_it_has(records: Records) -> None:
+    running, waiting = records.submit("a"), records.submit("b")
+    claim = records.claim()
+    records.drain()
+    for question in ("a", "b", "c"):
+        assert records.post(records.placing(question)).word == "draining", "also what others ask just now"
+    assert records.settle(claim) == "settled"
+    assert records.settle(records.claim()) == "settled"
+    assert [records.view(job.id).status for job in (running, waiting)] == ["succeeded", "succeeded"]
+    records.beat()
+    assert records.post(records.placing("a")).word == "known", "what is known costs no worker anything"
+
+
+def test_a_resumed_model_takes_jobs_again(records: Records) -> None:
+    records.drain()
+    records.pause(paused=False)
+    assert records.post(records.placing()).word == "queued"
+
+
+def test_a_retried_call_of_a_drained_model_is_answered_as_before(records: Records) -> None:
+    first = records.post(records.placing(), idempotency="k", body_digest="d")
+    records.drain()
+    again = records.post(records.placing(), idempotency="k", body_digest="d")
+    assert (again.word, again.view and again.view.id) == ("known", first.view and first.view.id)
+
+
+def test_jobs_that_wait_for_a_removed_model_fail_wherever_they_wait(records: Records) -> None:
+    retrying = records.submit("tried before")
+    records.settings = records.settings.model_copy(
+        update={"queue": records.settings.queue.model_copy(update={"backoff_s": 50})}
+    )
+    records.give_back(records.claim(), FAILURE)
+    later = records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**6))
+    waiting, shared = records.submit("x"), records.submit("x")
+    fetching = records.submit_pending()
+    records.remove_model()
+    assert records.sweep() == 4, "a run that two jobs share is one piece of work"
+    assert later.view is not None
+    for job in (retrying, later.view, waiting, shared, fetching):
+        assert failure(records.view(job.id)) == "model_removed"
+        assert records.story(job.id)[-1] == "failed", "a reader waits for ever"
+    assert records.sweep() == 0
+    assert records.audit() == {}
+
+
+def test_what_runs_for_a_removed_model_may_finish(records: Records) -> None:
+    job = records.submit()
+    claim = records.claim()
+    records.remove_model()
+    records.sweep()
+    assert records.settle(claim) == "settled"
+    assert records.view(job.id).status == "succeeded"
+
+
+def test_what_a_dead_worker_had_of_a_removed_model_ends_and_is_not_begun_again(records: Records) -> None:
+    job = records.submit()
+    records.claim()
+    records.remove_model()
+    records.sweep()
+    assert records.lose_worker()
+    assert records.try_claim() is None
+    assert records.sweep() == 1
+    assert failure(records.view(job.id)) == "model_removed"
+
+
+def test_pictures_that_come_when_the_model_is_gone_begin_nothing(records: Records) -> None:
+    job = records.submit_pending()
+    claim = records.claim_pending()
+    records.remove_model()
+    records.sweep()
+    assert [records.admit(claim) for _ in range(2)] == ["placed", "placed"]
+    assert failure(records.view(job.id)) == "model_removed"
+    assert records.audit() == {}
+
+
+def test_nothing_is_taken_in_for_a_removed_model_and_no_nudge_is_sent(records: Records) -> None:
+    records.submit()
+    records.remove_model()
+    assert records.post(records.placing()).word == "removed"
+    assert records.try_claim() is None
+    assert LANE not in workers.backlog(records.store)
+
+
+def test_other_models_keep_their_jobs(records: Records) -> None:
+    other = records.submit(lane="model.other")
+    pending = records.submit_pending(lane="model.other")
+    records.remove_model()
+    assert records.sweep() == 0
+    assert [records.view(job.id).status for job in (other, pending)] == ["queued", "queued"]
+    assert records.run(models.registered()).removing == frozenset(), "it is looked for again and again"
+
+
+def test_a_model_that_comes_back_serves_at_once_and_without_its_pause(records: Records) -> None:
+    records.pause()
+    records.remove_model()
+    records.submit(lane="model.other")
+    assert records.add_model() == "added"
+    records.submit()
+    assert records.try_claim() is not None
+    assert records.add_model() == "unchanged"
+
+
+def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Records) -> None:
+    other = json.dumps({"id": MODEL, "engine": "echo", "rows": 2})
+    assert records.add_model(ROW) == "added"
+    assert records.add_model(ROW) == "unchanged"
+    assert records.add_model(other) == "conflict"
+    assert records.run(models.registered()).rows == {LANE: ROW}
+    records.remove_model()
+    assert records.add_model(other) == "added"
+    assert records.run(models.registered()).rows == {LANE: other}
+
+
+def test_removing_twice_is_removing_once(records: Records) -> None:
+    records.submit()
+    records.remove_model()
+    records.sweep()
+    before = records.dump()
+    records.remove_model()
+    assert records.sweep() == 0
+    assert records.dump() == before
+
+
+def test_none_of_many_is_forgotten_though_each_step_is_small(real_store: Store) -> None:
+    records = Records(real_store)
+    many = 3 * models.AT_ONCE
+    jobs = [records.submit() for _ in range(many)] + [records.submit_pending() for _ in range(many)]
+    other = records.submit_pending(lane="model.other")
+    records.remove_model()
+    assert records.sweep() == 2 * many
+    assert {failure(records.view(job.id)) for job in jobs} == {"model_removed"}
+    assert records.view(other.id).status == "queued"
+
+
+def failure(view: JobView) -> str | None:
+    assert view.status == "failed"
+    return view.error.code if view.error else None

@@ -1,0 +1,101 @@
+"""Receipts: which run gave an answer, for whom it was begun, and when."""
+
+from shared.job import Computed
+from tests.support.store import START_MS, Records
+
+
+def answered(records: Records, question: str = "q", **changes: str) -> str:
+    """A job that waited a second, said its first word after another and its last after a third."""
+    job = records.submit(question, **changes).id
+    records.wait(1)
+    claim = records.claim()
+    records.wait(1)
+    records.append(claim, 0, "A ")
+    records.wait(1)
+    records.append(claim, 2, "cat")
+    records.settle(claim)
+    return job
+
+
+def test_a_receipt_tells_the_run_and_its_moments(records: Records) -> None:
+    records.beat()
+    view = records.view(answered(records))
+
+    assert view.computed == Computed(
+        str(view.run_id),
+        job=view.id,
+        queued_ms=START_MS,
+        started_ms=START_MS + 1000,
+        first_text_ms=START_MS + 2000,
+        ended_ms=START_MS + 3000,
+        attempts=1,
+    )
+    assert view.request_hash == "q"
+
+
+def test_a_cached_and_a_shared_answer_tell_whose_run_it_was(records: Records) -> None:
+    records.beat()
+    first = records.submit("q")
+    second = records.submit("q")
+    records.settle(records.claim())
+    third = records.submit("q")
+    computed = [records.view(job.id).computed for job in (first, second, third)]
+
+    assert [job.cache for job in (first, second, third)] == ["MISS", "COALESCED", "HIT"]
+    assert computed == [computed[0]] * 3
+    assert computed[0] is not None
+    assert computed[0].job == first.id
+
+
+def test_a_run_of_another_caller_does_not_tell_their_job(records: Records) -> None:
+    records.beat()
+    placing = records.placing("q", key="everybody:q")
+    records.post(placing)
+    records.settle(records.claim())
+    other = records.post(records.placing("q", key="everybody:q", caller="somebody")).view
+    assert other is not None
+    computed = records.view(other.id, "somebody").computed
+
+    assert other.cache == "HIT"
+    assert computed is not None
+    assert (computed.run, computed.job) == (placing.run, None)
+
+
+def test_an_answer_that_was_given_while_the_job_waited_is_that_of_the_other_run(records: Records) -> None:
+    records.beat()
+    first = records.placing("q")
+    records.post(first)
+    claim = records.claim()
+    # Not joined, as when a run has as many jobs as may share it.
+    records.client.delete(f"sl2:join:{first.key}")
+    later = records.submit("q").id
+    records.append(claim, 0, "A cat")
+    records.settle(claim)
+    assert records.try_claim() is None
+    view = records.view(later)
+
+    assert (view.status, view.cache) == ("succeeded", "HIT")
+    assert view.computed == Computed(first.run)
+
+
+def test_attempts_are_counted_over_the_run_s_whole_life(records: Records) -> None:
+    records.beat()
+    job = records.submit("q").id
+    records.give_back(records.claim())
+    claim = records.claim()
+    records.append(claim, 0, "A")
+    first = records.now
+    records.wait(1)
+    records.give_back(claim)
+    records.settle(records.claim())
+    computed = records.view(job).computed
+
+    assert computed is not None
+    assert (computed.attempts, computed.first_text_ms) == (3, first)
+
+
+def test_a_job_without_an_answer_has_no_receipt(records: Records) -> None:
+    job = records.submit("q").id
+    assert records.view(job).computed is None
+    records.cancel(job)
+    assert records.view(job).computed is None

@@ -1,0 +1,45 @@
+"""What clients send, kept as it came, while the application answers as always."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import Message, Receive, Scope, Send
+
+from tests.support.app import application
+from tests.support.desk import answering
+from tests.support.listening import listening
+
+
+@dataclass
+class Recording:
+    """`bodies` are those of all requests that had one, read as JSON, in their order."""
+
+    app: Any
+    url: str = ""
+    bodies: list[Any] = field(default_factory=list)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+
+        async def heard() -> Message:
+            nonlocal body
+            message = await receive()
+            body += message.get("body", b"")
+            if body and not message.get("more_body", False):
+                self.bodies.append(json.loads(body))
+                body = b""
+            return message
+
+        await self.app(scope, heard, send)
+
+
+@asynccontextmanager
+async def recording() -> AsyncIterator[Recording]:
+    """Whatever is asked is answered `{"round": true}`."""
+    async with application(answering('{"round": true}')) as app:
+        found = Recording(app)
+        async with listening(found) as found.url:
+            yield found

@@ -1,0 +1,165 @@
+"""The manifests are what docs/kubernetes.md says: read without a cluster, which no test has."""
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.cluster import NEWEST, check
+from tests.support.kubernetes import FOLDER, Resource, kustomization, patches
+from tests.support.manifests import (
+    ALL,
+    INSTALLATIONS,
+    OURS,
+    RESOURCES,
+    WORKLOADS,
+    container,
+    environment,
+    image,
+    known,
+    of_kind,
+    selects,
+    spec,
+    target,
+)
+from tests.support.snippets import ROOT
+
+OLDEST = "1.31"
+"""The first version that knows all that is used; docs/kubernetes.md names it."""
+PAGE = (ROOT / "docs/kubernetes.md").read_text(encoding="utf-8")
+COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
+CORE = [given for given in RESOURCES if given[1]["kind"] != "ScaledObject"]
+FOLDERS = sorted(path.parent for path in FOLDER.rglob("kustomization.yaml"))
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize(("installation", "resource"), known(CORE))
+def test_a_cluster_accepts_every_manifest(installation: str, resource: Resource, version: str) -> None:  # noqa: ARG001
+    check(resource, version)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: str(path.relative_to(FOLDER)))
+def test_no_manifest_lies_about_that_no_kustomization_names(folder: Path) -> None:
+    rule = kustomization(folder)
+    assert (rule["apiVersion"], rule["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
+    named = [*rule["resources"], *(row["path"] for row in rule.get("patches", []) if "path" in row)]
+    for row in rule.get("configMapGenerator", []):
+        named += row.get("files", []) + row.get("envs", [])
+    assert [name for name in named if not (folder / name).exists()] == []
+    files = {path.name for path in folder.iterdir() if path.is_file()} - {"kustomization.yaml"}
+    assert files == {name for name in named if (folder / name).is_file()}
+    assert {patch["kind"] for patch in patches(folder)} <= {"Deployment"}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl command here")
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+def test_kubectl_itself_makes_the_same_of_the_folders(installation: str) -> None:
+    argv = [str(shutil.which("kubectl")), "kustomize", str(FOLDER / installation)]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    theirs = [_ordered(row) for row in yaml.safe_load_all(done.stdout)]
+    ours = [_ordered(row) for row in ALL[installation]]
+    assert sorted(theirs, key=_name) == sorted(ours, key=_name)
+
+
+def _name(resource: Resource) -> str:
+    return f"{resource['kind']} {resource['metadata']['name']}"
+
+
+def _ordered(node: Any) -> Any:
+    """With lists of things that have names in the order of these: a merge keeps no order."""
+    if isinstance(node, dict):
+        return {key: _ordered(value) for key, value in node.items()}
+    if isinstance(node, list):
+        rows = [_ordered(row) for row in node]
+        named = all(isinstance(row, dict) and "name" in row for row in rows)
+        return sorted(rows, key=lambda row: row["name"]) if named else rows
+    return node
+
+
+def test_the_page_tells_how_to_make_every_secret_and_none_is_in_a_manifest() -> None:
+    wanted = set()
+    for _, resource in WORKLOADS:
+        for row in container(resource)["env"]:
+            if reference := row.get("valueFrom", {}).get("secretKeyRef"):
+                assert reference["name"] == "sightline"
+                wanted.add(reference["key"])
+    (making,) = [command for command in COMMANDS if "create secret generic sightline" in command]
+    assert wanted == set(re.findall(r"([A-Z_]+)=(?:%s|redis)", making))
+    assert [row for _, row in RESOURCES if row["kind"] == "Secret"] == []
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+def test_services_budgets_and_network_rules_mean_pods_that_are_there(installation: str) -> None:
+    pods = [row for name, row in WORKLOADS if name == installation]
+    for row in pods:
+        assert selects(row["spec"]["selector"], row)
+        for spread in spec(row).get("topologySpreadConstraints", []):
+            assert selects(spread["labelSelector"], row)
+    for row in ALL[installation]:
+        rule = row.get("spec", {})
+        if row["kind"] == "Service":
+            (meant,) = [one for one in pods if selects({"matchLabels": rule["selector"]}, one)]
+            ports = {port["name"] for port in container(meant)["ports"]}
+            assert {port["targetPort"] for port in rule["ports"]} <= ports
+        elif row["kind"] == "PodDisruptionBudget":
+            assert len([one for one in pods if selects(rule["selector"], one)]) == 1
+        elif row["kind"] == "NetworkPolicy":
+            assert [one for one in pods if selects(rule["podSelector"], one)]
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
+def test_every_process_reaches_the_records_and_only_the_courier_any_port_of_the_web(
+    installation: str,
+) -> None:
+    rules = of_kind(installation, "NetworkPolicy")
+    assert rules["nothing"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    pods = [row for name, row in OURS if name == installation]
+    assert all(selects(rules["to-records"]["spec"]["podSelector"], row) for row in pods)
+    wide = {
+        target(row)
+        for rule in rules.values()
+        for way in rule["spec"].get("egress", [])
+        for row in pods
+        if "ports" not in way and selects(rule["spec"]["podSelector"], row)
+    }
+    assert wide == {"courier"}
+
+
+def test_workers_are_scaled_by_the_line_of_their_own_model() -> None:
+    (scaler,) = of_kind("fleet", "ScaledObject").values()
+    worker = of_kind("fleet", "Deployment")[scaler["spec"]["scaleTargetRef"]["name"]]
+    assert "replicas" not in worker["spec"]
+    (trigger,) = scaler["spec"]["triggers"]
+    model = environment("fleet", worker)["SIGHTLINE_WORKER__MODEL"]
+    assert trigger["type"] == "prometheus"
+    assert trigger["metadata"]["query"] == f'max(sightline_backlog{{model="{model}"}})'
+    assert "| `sightline_backlog` | `model` |" in (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    text = of_kind("fleet", "ConfigMap")["models"]["data"]["models.toml"]
+    (rows,) = re.findall(rf'id = "{model}"\n(?:.+\n)*?rows = (\d+)', text)
+    assert int(trigger["metadata"]["threshold"]) == 2 * int(rows)
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    bounds = scaler["spec"]
+    assert bounds["minReplicaCount"] <= bounds["fallback"]["replicas"] <= bounds["maxReplicaCount"]
+
+
+def test_a_worker_for_gpus_asks_for_one() -> None:
+    worker = of_kind("fleet", "Deployment")["worker-gpu"]
+    assert container(worker)["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert image(worker) == "sightline-worker-gpu"
+    assert spec(worker)["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("kubectl")])
+def test_a_command_of_the_page_names_folders_and_objects_that_are_there(command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if "-k" in words:
+        assert (ROOT / words[words.index("-k") + 1] / "kustomization.yaml").exists()
+    named = {word for word in words if re.fullmatch(r"(deployment|service|statefulset)/[\w-]+", word)}
+    there = {f"{row['kind'].lower()}/{row['metadata']['name']}" for _, row in RESOURCES}
+    assert named <= there

@@ -1,0 +1,64 @@
+"""A line of the log says what it is about, to people and programs, and nothing can pretend to be another."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from shared.logs import JsonLines, TextLines, about, fields
+
+
+def record(message: str, *arguments: object, **more: object) -> logging.LogRecord:
+    extra = {name: more.pop(name) for name in ("exc_info",) if name in more}
+    made = logging.LogRecord("a.b", logging.INFO, "", 1, message, arguments, extra.get("exc_info"))  # type: ignore[arg-type]
+    vars(made).update(fields(**more))  # type: ignore[arg-type]
+    return made
+
+
+def failed() -> object:
+    try:
+        raise ValueError("it broke")
+    except ValueError:
+        return sys.exc_info()
+
+
+def test_a_line_for_people_has_its_fields_behind_its_words() -> None:
+    line = TextLines().format(record("job %s", "ended", model="org/m", run_s=0.25, code=None, cache=""))
+    assert line.endswith(" INFO a.b: job ended model=org/m run_s=0.25")
+
+
+@pytest.mark.parametrize("text", ["a b", 'a"b', "a=b", "a\nb", "a\x1b[31mb", "a\u202eb"])
+def test_what_somebody_else_wrote_cannot_look_like_a_field_a_line_or_a_command(text: str) -> None:
+    line = TextLines().format(record("called", caller=text, status=204))
+    assert line.isprintable()
+    head, quoted = line.split(" caller=")
+    assert json.loads(quoted.removesuffix(" status=204")) == text
+    assert head.endswith("called")
+
+
+def test_a_line_for_programs_is_one_object_an_exception_s_too() -> None:
+    line = JsonLines().format(record("run %s failed", "run_1", attempt=2, exc_info=failed()))
+    assert "\n" not in line
+    told = json.loads(line)
+    assert (
+        told.items()
+        >= {"level": "info", "logger": "a.b", "message": "run run_1 failed", "attempt": 2}.items()
+    )
+    assert told["time"].endswith("+00:00")
+    assert told["exception"].endswith("ValueError: it broke")
+
+
+def test_an_exception_for_people_stands_below_its_line() -> None:
+    first, *rest = TextLines().format(record("broken", run="run_1", exc_info=failed())).splitlines()
+    assert first.endswith("broken run=run_1")
+    assert rest[-1] == "ValueError: it broke"
+
+
+def test_what_holds_for_a_request_is_in_each_of_its_lines_and_in_no_later_one() -> None:
+    with about(request_id="req_1"), about(trace_id="", run="run_1"):
+        inside = json.loads(JsonLines().format(record("inside", attempt=1)))
+    outside = json.loads(JsonLines().format(record("outside")))
+    assert inside.items() >= {"request_id": "req_1", "run": "run_1", "attempt": 1}.items()
+    assert "trace_id" not in inside
+    assert "request_id" not in outside

@@ -1,0 +1,93 @@
+"""docs/proof.md says what was measured, and nothing of it was written by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import findings
+from benchmarks.fleet.crowd import parts
+from benchmarks.proof.page import page, read
+from benchmarks.proof.parts import PARTS, Part
+from benchmarks.proof.running import run
+from docs.measured_fleet import tables
+from tests.support.snippets import ROOT
+
+RESULTS = findings.FOLDER / "proof"
+
+
+def test_the_page_is_what_the_command_wrote() -> None:
+    assert (ROOT / "docs/proof.md").read_text(encoding="utf-8") == page(*read(RESULTS))
+
+
+def test_six_figures_are_promised_and_each_has_a_target() -> None:
+    _, found = read(RESULTS)
+    assert len(PARTS) == 6
+    assert all(found[part.name]["limits"] for part in PARTS)
+
+
+def test_a_missed_target_and_a_part_that_did_not_end_stand_on_the_page() -> None:
+    summary, found = read(RESULTS)
+    limit = {"name": "lost", "value": 1, "limit": 0, "unit": "jobs", "at_least": False, "met": False}
+    missed = {"chaos": {**found["chaos"], "limits": [limit]}}
+    ended = {part.name: {"took_s": 1.0, "exit": 3} for part in PARTS} | {"eta": {"took_s": 9.0, "exit": None}}
+    text = page({**summary, "parts": ended}, missed)
+    assert "| lost | 1 jobs | ≤ 0 | **missed** |" in text
+    assert text.count("It did not end: exit code 3.") == 4
+    assert text.count("It did not end: the time was over.") == 1
+
+
+@pytest.mark.parametrize(("code", "exit_"), [("", 0), ("raise SystemExit(1)", 1)])
+def test_what_a_part_found_is_kept(
+    code: str, exit_: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run(_part(tmp_path, code), tmp_path, 60, print, quick=False).exit == exit_
+    assert json.loads((tmp_path / "made.json").read_text()) == {}
+
+
+def test_a_part_that_takes_too_long_is_ended_and_its_old_figures_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "made.json").write_text("{}")
+    ran = run(
+        _part(tmp_path, "import time; time.sleep(600)", writes=False), tmp_path, 0.5, print, quick=False
+    )
+    assert ran.exit is None
+    assert not (tmp_path / "made.json").exists()
+
+
+def _part(folder: Path, code: str, *, writes: bool = True) -> Part:
+    """A benchmark of a few lines, which stands on the path."""
+    write = "import sys; open(sys.argv[-1] + '/made.json', 'w').write('{}')\n" if writes else ""
+    (folder / "made.py").write_text(write + code)
+    return Part("made", "made", ("made",), (), lambda _: "")
+
+
+def test_workers_are_shared_out_among_processes() -> None:
+    assert parts(1, 25) == [1]
+    assert parts(60, 25) == [20, 20, 20]
+    assert sum(parts(99, 25)) == 99
+
+
+def test_the_tables_of_fleets_show_shares_and_rates() -> None:
+    fleet = {
+        "workers": 10,
+        "way": "whole",
+        "efficiency": 0.987,
+        "jobs_per_s": 9.87,
+        "redis": 0.0213,
+        "played": 0.2,
+        "machine": 0.18,
+    }
+    mill = {
+        "way": "whole",
+        "jobs_per_s": 2000,
+        "redis": 0.8,
+        "full_per_s": 2500,
+        "redis_us_per_job": 400,
+    }
+    text = tables({"fleets": [fleet], "mills": [mill]})
+    assert "| 10 | whole | 98.7% | 9.9 | 2.1% | 0.20 cores | 18.0% |" in text
+    assert "| whole | 2,000 | 80.0% | 2,500 jobs/s | 400 µs |" in text

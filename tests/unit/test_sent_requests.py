@@ -1,0 +1,101 @@
+"""What clients really send, as tests/contract recorded it, is read as the one question that was meant."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic_core import from_json
+
+from api.dialects.openai_chat import Chat, from_chat
+from api.dialects.openai_completions import from_completion
+from api.dialects.openai_responses import from_response
+from shared.request import Call, Format, Function, Image, Message, Parameters, Request, Text, Tools
+from tests.support.golden import DATA
+from tests.support.pictures import picture
+from tests.support.tools import WEATHER
+
+SENT = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DATA.glob("sent/*.json"))}
+OPENAI = ("openai_python", "openai_js")
+EVERYBODY = (*OPENAI, "ai_sdk")
+MODEL = "sightline/tiny"
+ASK = Text(text="What is this?")
+BRIEF = Message(role="system", parts=(Text(text="Be brief."),))
+PICTURE = picture(size=(2, 1))
+SHOWN = Message(role="user", parts=(Image(data=PICTURE), ASK))
+DRAWN = Parameters(max_new_tokens=16, temperature=0.5, top_p=0.9, seed=7, stop=("END",))
+PARAMETERS = json.dumps(WEATHER["function"]["parameters"], separators=(",", ":"))
+FUNCTIONS = (
+    Function(name="weather", description="The weather of a city.", parameters=PARAMETERS),
+    Function(name="clock", parameters='{"type":"object","properties":{}}'),
+)
+CALLED = Message(
+    role="assistant",
+    parts=(Text(text="A look at the clock."),),
+    calls=(Call(id="call_1", name="clock", arguments="{}"),),
+)
+GIVEN = Message(role="tool", parts=(Text(text="Noon."),), answers="call_1")
+
+
+def meant(request: Request) -> tuple[dict[str, Any], list[bytes | None]]:
+    """What is computed, whatever wire it came by: without the places in the caller's own body."""
+    return request.model_dump(mode="json"), [picture.data for picture in request.images]
+
+
+def chat(client: str, number: int) -> Chat:
+    return from_chat(SENT[client][number])
+
+
+def test_every_recorded_client_is_here() -> None:
+    assert set(EVERYBODY) <= SENT.keys()
+
+
+@pytest.mark.parametrize("client", EVERYBODY)
+def test_a_conversation_with_a_picture_and_a_call(client: str) -> None:
+    expected = Request(
+        model=MODEL,
+        messages=(BRIEF, SHOWN, CALLED, GIVEN),
+        parameters=DRAWN,
+        tools=Tools(functions=FUNCTIONS),
+    )
+    found = chat(client, 0)
+    assert meant(found.request) == meant(expected)
+    assert not found.stream
+
+
+@pytest.mark.parametrize("client", EVERYBODY)
+def test_a_stream_whose_tokens_are_counted(client: str) -> None:
+    found = chat(client, 1)
+    assert meant(found.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
+    assert (found.stream, found.include_usage) == (True, True)
+
+
+@pytest.mark.parametrize("client", EVERYBODY)
+def test_a_chat_that_is_to_be_parsed(client: str) -> None:
+    assert _schema(chat(client, 2).request.parameters.format)["required"] == ["round"]
+
+
+@pytest.mark.parametrize("client", OPENAI)
+def test_a_text_to_be_completed(client: str) -> None:
+    found = from_completion(SENT[client][3]).request
+    expected = Request(model=MODEL, messages=(Message(role="user", parts=(ASK,)),), parameters=DRAWN)
+    assert meant(found) == meant(expected)
+
+
+@pytest.mark.parametrize("client", OPENAI)
+def test_a_response_is_the_same_question_as_a_chat(client: str) -> None:
+    found = from_response(SENT[client][4]).request
+    parameters = Parameters(max_new_tokens=16)
+    expected = Request(model=MODEL, messages=(BRIEF, SHOWN), parameters=parameters)
+    assert meant(found) == meant(expected)
+
+
+@pytest.mark.parametrize("client", OPENAI)
+def test_a_response_that_is_to_be_parsed(client: str) -> None:
+    asked = from_response(SENT[client][5]).request.parameters.format
+    assert asked == chat(client, 2).request.parameters.format
+
+
+def _schema(form: Format | None) -> dict[str, Any]:
+    assert form is not None
+    assert form.kind == "json"
+    return dict(from_json(form.content))

@@ -1,0 +1,66 @@
+"""How many tokens a prompt is said to have, by what its model's worker measured."""
+
+import pytest
+
+from shared.request import Image, Message, Request, Sound, Text
+from shared.tokens import GUESS, TokenRule, Tokens, reckoned, rule_of
+
+FIXED = TokenRule(bytes_per_token=4, template=10, turn=5, sides=(), pictures=((64,),))
+SIDES = (100, 200, 400)
+# A token for each square of 10 pixels.
+BY_AREA = TokenRule(
+    bytes_per_token=4,
+    template=10,
+    turn=5,
+    sides=SIDES,
+    pictures=tuple(tuple(width * height // 100 for height in SIDES) for width in SIDES),
+)
+
+
+def asked(*texts: str, pictures: int = 0, sounds: int = 0) -> Request:
+    media = (*[Image(digest="d")] * pictures, *[Sound(digest="s")] * sounds)
+    turns = (Message(role="user", parts=(Text(text=text),)) for text in texts[1:])
+    return Request(model="m", messages=(Message(role="user", parts=(Text(text=texts[0]), *media)), *turns))
+
+
+def test_text_turns_and_pictures_are_counted_together() -> None:
+    request = asked("x" * 40, "y" * 20, pictures=2)
+
+    assert reckoned(request, [(9, 9), (2000, 30)], FIXED) == Tokens(10 + 5 + 15 + 128, 128, "measured")
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens"),
+    [((100, 400), 400), ((400, 100), 400), ((150, 300), 450), ((200, 399), 798), ((250, 250), 625)],
+)
+def test_what_follows_the_area_is_reckoned_exactly_between_what_was_measured(
+    size: tuple[int, int], tokens: int
+) -> None:
+    assert BY_AREA.picture(*size) == tokens
+
+
+@pytest.mark.parametrize(("size", "tokens"), [((10, 10), 100), ((4000, 4000), 1600), ((4000, 1000), 400)])
+def test_a_picture_beyond_what_was_measured_has_the_nearest_tokens(
+    size: tuple[int, int], tokens: int
+) -> None:
+    assert BY_AREA.picture(*size) == tokens
+
+
+def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
+    assert reckoned(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
+
+
+def test_without_a_worker_it_is_a_guess_and_with_sounds_as_well() -> None:
+    assert reckoned(asked("x" * 40), [], None) == Tokens(10, 0, "guess")
+    assert reckoned(asked("x" * 40, sounds=1), [], FIXED) == Tokens(10 + 10 + 256, 0, "guess")
+
+
+def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:
+    rule = TokenRule(4, 0, 0, (), ())
+    assert rule.picture(100, 100) == 0
+
+
+@pytest.mark.parametrize("rule", [FIXED, BY_AREA, GUESS])
+def test_a_rule_is_read_as_it_was_published(rule: TokenRule) -> None:
+    assert rule_of(rule.dumped()) == rule
+    assert rule_of("") is None

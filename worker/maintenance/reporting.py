@@ -1,0 +1,50 @@
+"""The pass that writes a line into the log for each job that ended, whoever ended it."""
+
+import logging
+
+from shared.logs import fields
+from shared.store.reports import AT_ONCE, Report, ended
+from shared.store.script import Store
+
+log = logging.getLogger(__name__)
+MOST_CALLS = 20
+
+
+def log_ends(store: Store) -> int:
+    """Nothing is asked for, and nothing written in the store, where such lines would not be logged."""
+    if not log.isEnabledFor(logging.INFO):
+        return 0
+    total = 0
+    for _ in range(MOST_CALLS):
+        reports = store.run(ended())
+        for report in reports:
+            _log(report)
+        total += len(reports)
+        if len(reports) < AT_ONCE:
+            break
+    return total
+
+
+def _log(report: Report) -> None:
+    usage = report.usage
+    # A run that began for another job may have begun before this one came.
+    began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)
+    log.info(
+        "job ended",
+        extra=fields(
+            request_id=report.request_id,
+            job=report.job,
+            run=report.run,
+            attempt=report.attempt,
+            model=report.model,
+            caller=report.caller,
+            priority=report.priority,
+            outcome=report.status,
+            code=report.code,
+            cache=report.cache,
+            wait_s=max(began_ms - report.created_ms, 0) / 1000,
+            run_s=max(report.ended_ms - began_ms, 0) / 1000,
+            prompt_tokens=None if usage is None else usage.prompt_tokens,
+            completion_tokens=None if usage is None else usage.completion_tokens,
+        ),
+    )

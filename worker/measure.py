@@ -1,0 +1,87 @@
+"""What a worker finds out about its model's prompts once it is loaded: how many tokens it makes of what."""
+
+import logging
+from collections.abc import Sequence
+
+from PIL import Image as Pictures
+
+from shared.errors import CallerError
+from shared.request import Image, Message, Request, Text
+from shared.tokens import TokenRule
+from worker.engines.base import Engine
+
+log = logging.getLogger(__name__)
+Table = tuple[tuple[int, ...], ...]
+SIDES = (64, 256, 512, 1024)
+"""Of the pictures that are tried, in pixels, and the longest that is ever shown."""
+WORD = "What?"
+SAMPLE = (
+    "How many people are in this picture, and what is each of them doing? Describe the colours and the "
+    "shapes on the left and on the right, read every word that stands on a sign, and say what is above or "
+    "below. Name at least 3 things that you are sure of, and answer in one short sentence. Which is largest?"
+)
+
+
+def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
+    """Takes some prompts' time, and keeps nothing of them. None where the model takes no such question."""
+    try:
+        short, turns, long = (
+            _tokens(engine, model, n * [text]) for n, text in ((1, WORD), (3, WORD), (1, SAMPLE))
+        )
+        each = (len(SAMPLE) - len(WORD)) / max(long - short, 1)
+        text = len(WORD) / each
+        sides = (*(side for side in SIDES if side < max_side), max_side)
+        known, table = _pictures(engine, model, sides)
+        return TokenRule(
+            bytes_per_token=round(each, 3),
+            template=round(max(short - text, 0), 1),
+            turn=round(max((turns - short) / 2 - text, 0), 1),
+            sides=known,
+            pictures=table,
+        )
+    except CallerError as refused:
+        log.info("the model %s takes no made-up question: %s", model, refused.message)
+    except Exception:
+        # Of a processor that fails at a made-up picture nothing is foretold; callers send others.
+        log.exception("the prompts of the model %s cannot be measured", model)
+    return None
+
+
+def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple[int, ...], Table]:
+    """Most models read every picture as one and the same number of tokens: three that differ tell."""
+    least, most = sides[0], sides[-1]
+    try:
+        tried = {_shown(engine, model, size) for size in ((least, least), (least, most), (most, most))}
+    except CallerError:
+        return (), ()
+    if len(tried) == 1:
+        return (), ((tried.pop(),),)
+    # A picture that is turned by a quarter has as many.
+    found = {(a, b): _shown(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
+    table = tuple(tuple(found[min(w, h), max(w, h)] for h in sides) for w in sides)
+    return sides, table
+
+
+def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
+    """As many as fit where the picture alone is more than the model takes."""
+    request = _request(engine, model, (Image(), Text(text=WORD)))
+    try:
+        return engine.prepare(request, [Pictures.new("RGB", size, "gray")], None).image_tokens
+    except CallerError as refused:
+        if refused.code != "context_length_exceeded":
+            raise
+        return engine.facts.context_length
+
+
+def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
+    request = _request(engine, model, ())
+    turns = tuple(
+        Message(role="assistant" if at % 2 else "user", parts=(Text(text=text),))
+        for at, text in enumerate(texts)
+    )
+    return engine.prepare(request.model_copy(update={"messages": turns}), [], None).tokens
+
+
+def _request(engine: Engine, model: str, parts: tuple[Text | Image, ...]) -> Request:
+    raw = not engine.facts.has_chat_template
+    return Request(model=model, messages=(Message(role="user", parts=parts),), raw=raw)
