@@ -36,7 +36,8 @@ Every error carries one of these codes: under `/v1/jobs`, `/v1/webhooks` and `/v
 ([Python](clients/openai-python.md), [JavaScript](clients/openai-js.md)). They ask twice more by themselves
 where *repeat* says yes, after `Retry-After`, and raise at once where it says no: `x-should-retry` tells them.
 *AI SDK* is what [Vercel's](clients/ai-sdk.md) throws: a `RetryError` after it asked three times, also where
-*repeat* says no.
+*repeat* says no. What Hugging Face's clients make of it is on their pages
+([Python](clients/huggingface-python.md), [JavaScript](clients/huggingface-js.md)).
 """
 
 

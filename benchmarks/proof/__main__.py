@@ -1,6 +1,6 @@
 """`make proof`: twenty minutes at most later docs/proof.md, its figures and pictures in results/proof/.
 
-Exits with 1 where a target was missed or a part did not end.
+Exits with 1 where a target was missed or a part did not end. Stopped in between, it writes what there is.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from benchmarks import findings
 from benchmarks.processes import ROOT
 from benchmarks.proof.page import SUMMARY, page, read
 from benchmarks.proof.parts import PARTS
-from benchmarks.proof.running import run
+from benchmarks.proof.running import Ran, run
 from sightline.server import find_binary
 
 LIMIT_S = 20 * 60
@@ -30,23 +30,33 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    valkey = ".".join(map(str, find_binary().version))
     summary = {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "machine": findings.machine(),
-        "versions": findings.versions(valkey),
+        "versions": findings.versions(".".join(map(str, find_binary().version))),
         "quick": arguments.quick,
     }
-    say, deadline, ran = findings.telling(), time.monotonic() + LIMIT_S, {}
-    for part in PARTS:
-        ran[part.name] = run(part, arguments.out, deadline - time.monotonic(), say, quick=arguments.quick)
-        found = (arguments.out / f"{part.name}.json").exists()
-        say(f"{part.name}: {_word(ran[part.name].exit, found)} after {ran[part.name].took_s:.0f} s")
-    summary["parts"] = {name: asdict(one) for name, one in ran.items()}
-    (arguments.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    arguments.page.write_text(page(*read(arguments.out)), encoding="utf-8")
-    say(f"wrote {arguments.page.name}")
+    ran = {part.name: Ran(0.0, None) for part in PARTS}
+    try:
+        _run_all(arguments.out, ran, quick=arguments.quick)
+    finally:
+        summary["parts"] = {name: asdict(one) for name, one in ran.items()}
+        (arguments.out / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        arguments.page.write_text(page(*read(arguments.out)), encoding="utf-8")
+        print(f"wrote {arguments.page.name}")
     return 0 if all(one.exit == 0 for one in ran.values()) else 1
+
+
+def _run_all(folder: Path, ran: dict[str, Ran], *, quick: bool) -> None:
+    """`ran` is filled as they end."""
+    for part in PARTS:
+        for old in (folder / f"{part.name}.json", folder / f"{part.name}.svg"):
+            old.unlink(missing_ok=True)
+    say, deadline = findings.telling(), time.monotonic() + LIMIT_S
+    for part in PARTS:
+        ran[part.name] = run(part, folder, deadline - time.monotonic(), say, quick=quick)
+        found = (folder / f"{part.name}.json").exists()
+        say(f"{part.name}: {_word(ran[part.name].exit, found)} after {ran[part.name].took_s:.0f} s")
 
 
 def _word(code: int | None, found: bool) -> str:

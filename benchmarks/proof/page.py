@@ -62,4 +62,4 @@ def _section(number: int, part: Part, summary: Found, found: Found | None) -> st
 
 
 def _why(ran: Mapping[str, Any]) -> str:
-    return "the time was over" if ran["exit"] is None else f"exit code {ran['exit']}"
+    return "the time was over, or all was stopped" if ran["exit"] is None else f"exit code {ran['exit']}"

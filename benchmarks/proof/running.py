@@ -17,16 +17,14 @@ GRACE_S = 60
 
 @dataclass(frozen=True)
 class Ran:
-    """`exit` is 0 where every target was met, 1 where one was missed, None where the time was over."""
+    """`exit` is 0 where every target was met, 1 where one was missed, None where it was not let end."""
 
     took_s: float
     exit: int | None
 
 
 def run(part: Part, folder: Path, left_s: float, say: Callable[[str], None], *, quick: bool) -> Ran:
-    """Its results lie in the folder where it ended in time; those of an earlier run are gone in any case."""
-    for old in (folder / f"{part.name}.json", folder / f"{part.name}.svg"):
-        old.unlink(missing_ok=True)
+    """Its results lie in the folder where it ended in time."""
     argv = (*part.argv, *(part.quick if quick else ()), "--out", str(folder))
     say(f"{part.title}: python -m {' '.join(part.argv)}")
     began = time.monotonic()

@@ -37,7 +37,7 @@ def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     desk.ask("x")
     desk.attempt()
     assert upkeep(desk).run_once() == dict.fromkeys(
-        ("rescued", "due", "late", "mended", "collected", "nudged"), 0
+        ("rescued", "due", "late", "removed", "mended", "collected", "nudged"), 0
     )
 
 

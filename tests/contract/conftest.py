@@ -17,7 +17,7 @@ from tests.support.service import COURIER, ROOT, Service, running_service, watch
 TINY, ECHO, UNSERVED, WAKING = "sightline/tiny", "test/echo", "test/unserved", "test/waking"
 ALWAYS = ("api", COURIER, ECHO, TINY)
 KEYED = "api-keyed"
-"""An API process that asks for keys and lets synchronous callers wait a second; see `keyed`."""
+"""An API process that asks for keys and lets synchronous callers wait three seconds; see `keyed`."""
 
 FAILING, STALLING = "please fail", "please hang"
 """Questions holding these end in 500 attempts_exhausted, or have no answer until their callers leave."""
@@ -60,7 +60,7 @@ ENV = {
     "SIGHTLINE_API__KEEPALIVE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
 }
-STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "1"}
+STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "3"}
 
 
 @pytest.fixture(scope="session")

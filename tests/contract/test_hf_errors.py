@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     InferenceTimeoutError,
     UnknownError,
 )
-from huggingface_hub.utils import hf_raise_for_status
+from huggingface_hub.utils._http import hf_raise_for_status
 
 from tests.contract.conftest import ECHO, FAILING, LONG, STALLING, UNSERVED, WAKING
 from tests.support.clients import Api, until
@@ -65,7 +65,7 @@ def test_a_chat_that_fails_says_why(
     )
     assert f"'code': '{code}'" in str(error)
     assert words in str(error)
-    assert error.request_id in str(error)
+    assert str(error.request_id) in str(error)
 
 
 @both
@@ -162,7 +162,7 @@ def test_a_client_s_headers_use_or_decline_the_cache(url: str, traffic: list[Any
 async def test_a_worker_that_dies_in_mid_stream_is_an_error_to_every_reader(service: Service) -> None:
     """All read one run, each in its own way; none may take what there is for the whole answer."""
     url, question = f"{service.url()}/models/{ECHO}", f"{LONG} then it broke"
-    body = {"messages": turn(question), "stream": True}
+    body: Any = {"messages": turn(question), "stream": True}
     with InferenceClient(base_url=url) as client, requests.Session() as session:
         async with AsyncInferenceClient(base_url=url) as other:
             chunks: Any = client.chat_completion(turn(question), stream=True)

@@ -10,8 +10,12 @@ from tests.support.circles import COLOUR, GREEN, RED, chat, circle
 from tests.support.hf_clients import KINDS, Kind, ask, joined, turn
 from tests.support.pictures import answering, origin
 
-AT_THE_ROOT = [("base_url", "", ECHO), ("base_url", "/v1", ECHO), ("base_url", "/v1/", ECHO)]
-AT_THE_MODEL = [
+AT_THE_ROOT: list[tuple[str, str, str | None]] = [
+    ("base_url", "", ECHO),
+    ("base_url", "/v1", ECHO),
+    ("base_url", "/v1/", ECHO),
+]
+AT_THE_MODEL: list[tuple[str, str, str | None]] = [
     ("base_url", f"/models/{ECHO}", None),
     ("model", f"/models/{ECHO}", None),
     ("model", f"/hf-inference/models/{ECHO}/v1", None),

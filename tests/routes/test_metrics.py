@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import openai
 import pytest
 
 from shared.apikey import new_secret
 from tests.routes.conftest import Stage
 from tests.routes.test_gate import JOB, peer_of
 from tests.support.app import client_of
+from tests.support.batches import begun, ended, line, serving
 from tests.support.clients import until_async
 from tests.support.keys import ADMIN, KEYED, bearer, code_of, made
 from tests.support.metrics import labels_of, total
@@ -150,3 +152,16 @@ async def test_without_keys_another_machine_needs_the_scraper_s_token(stage: Sta
             await far.get("/v1/jobs", headers=bearer(TOKEN)),
         ]
     assert [reply.status_code for reply in replies] == [403, 200, 403]
+
+
+@pytest.mark.usefixtures("quick_batches")
+async def test_the_lines_of_a_batch_are_counted_as_they_come_and_go(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    async with serving(stage.hand):
+        await ended(client, await begun(client, [line("good"), line("bad", colour="red")]))
+    name = "sightline_batch_lines_total"
+    page = await counted(stage, 4, name)
+
+    outcomes = ("taken", "refused", "completed", "failed")
+    assert [total(page, name, outcome=outcome) for outcome in outcomes] == [1, 1, 1, 1]

@@ -22,6 +22,8 @@ COURIER = "courier"
 # Task threads beyond a model's rows, as `sightline run` starts them.
 SPARE_THREADS = 2
 LOG_CHARS = 6000
+# Until all processes are up, on a machine that does other things besides.
+START_S = 100.0
 
 
 class Service:
@@ -75,7 +77,7 @@ class Service:
     def kill(self, name: str) -> None:
         self.processes[name].kill()
 
-    def ready(self, *names: str, deadline_s: float = PATIENCE_S) -> None:
+    def ready(self, *names: str, deadline_s: float = START_S) -> None:
         """Start what is not running, and wait until all of it does its work."""
         self.start(*names)
         for name in names:

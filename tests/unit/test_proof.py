@@ -20,10 +20,11 @@ def test_the_page_is_what_the_command_wrote() -> None:
     assert (ROOT / "docs/proof.md").read_text(encoding="utf-8") == page(*read(RESULTS))
 
 
-def test_six_figures_are_promised_and_each_has_a_target() -> None:
+def test_six_figures_are_promised_and_each_that_was_taken_has_a_target() -> None:
     _, found = read(RESULTS)
-    assert len(PARTS) == 6
-    assert all(found[part.name]["limits"] for part in PARTS)
+    assert len({part.name for part in PARTS}) == 6
+    assert found
+    assert all(row["limits"] for row in found.values())
 
 
 def test_a_missed_target_and_a_part_that_did_not_end_stand_on_the_page() -> None:
@@ -34,7 +35,7 @@ def test_a_missed_target_and_a_part_that_did_not_end_stand_on_the_page() -> None
     text = page({**summary, "parts": ended}, missed)
     assert "| lost | 1 jobs | ≤ 0 | **missed** |" in text
     assert text.count("It did not end: exit code 3.") == 4
-    assert text.count("It did not end: the time was over.") == 1
+    assert text.count("It did not end: the time was over, or all was stopped.") == 1
 
 
 @pytest.mark.parametrize(("code", "exit_"), [("", 0), ("raise SystemExit(1)", 1)])
@@ -46,11 +47,8 @@ def test_what_a_part_found_is_kept(
     assert json.loads((tmp_path / "made.json").read_text()) == {}
 
 
-def test_a_part_that_takes_too_long_is_ended_and_its_old_figures_are_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (tmp_path / "made.json").write_text("{}")
     ran = run(
         _part(tmp_path, "import time; time.sleep(600)", writes=False), tmp_path, 0.5, print, quick=False
     )

@@ -38,6 +38,13 @@ def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
         return processor, config, GenerationConfig.from_model_config(config)
 
 
+def _log_our_way(speech: Any) -> None:
+    """What transformers says goes the way of all logs, and no bar is drawn into them."""
+    speech.disable_default_handler()
+    speech.enable_propagation()
+    speech.disable_progress_bar()
+
+
 @contextmanager
 def _only_trusted(model: Model) -> Iterator[None]:
     try:
@@ -53,6 +60,7 @@ def _only_trusted(model: Model) -> Iterator[None]:
 
 def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     auto: Any = transformers
+    _log_our_way(auto.utils.logging)
     trust = {"trust_remote_code": model.trust_remote_code}
     processor = auto.AutoProcessor.from_pretrained(folder, **trust)
     return processor, auto.AutoConfig.from_pretrained(folder, **trust)
