@@ -46,7 +46,7 @@ def test_standard_webhooks_own_library_accepts_the_signature() -> None:
         Verifier(SECRET).verify(BODY + b" ", headers(SECRET))
 
 
-@pytest.mark.parametrize("secret", [SECRET, RAW])
+@pytest.mark.parametrize("secret", [SECRET, RAW], ids=["base64", "raw"])
 def test_openai_s_client_unwraps_it(secret: str) -> None:
     client = openai.OpenAI(api_key="none", webhook_secret=secret)
     event = client.webhooks.unwrap(BODY, headers(secret))
