@@ -14,7 +14,7 @@ from shared.metrics.gauges import Server
 from shared.metrics.tally import Tally
 from shared.models import Models
 from shared.settings import Settings
-from shared.store.counts import counts, round_trip_s
+from shared.store.counts import Counts, counts, round_trip_s
 from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
 from shared.store.script import AsyncStore
@@ -58,7 +58,8 @@ class Metrics:
         registry = CollectorRegistry()
         registry.register(Seen(self._metrics))
         encode, name = choose_encoder(accepted)
-        return encode(registry), name
+        # Of ten models that takes a tenth of a second, for which all other requests would wait.
+        return await asyncio.to_thread(encode, registry), name
 
     async def _read(self) -> list[Metric]:
         models = [model.id for model in self._models.rows]
@@ -72,7 +73,9 @@ class Metrics:
         except Unavailable:
             return list(gauges.store_down())
         server = Server(counted.memory, counted.limit, took_s)
-        return [
-            *gauges.families(models, seen[:-1], seen[-1], server),
-            *totals.families(counted.totals, models),
-        ]
+        now = gauges.families(models, seen[:-1], seen[-1], server)
+        return [*now, *await asyncio.to_thread(_totals, counted, models)]
+
+
+def _totals(counted: Counts, models: list[str]) -> list[Metric]:
+    return list(totals.families(counted.totals, models))

@@ -109,7 +109,7 @@ class Simulation:
         )
         self.pieces[run] = piece
         self.waiting += 1
-        view = self._run(admission.submit(placing, SETTINGS, metadata={})).view
+        view = self._run(admission.submit(placing, SETTINGS)).view
         piece.told = view.estimate if view and view.estimate else UNTOLD
         self._nudge()
 

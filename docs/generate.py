@@ -27,8 +27,8 @@ names it.
 ERRORS = """\
 # Errors
 
-Every error carries one of these codes: under `/v1/jobs`, `/v1/webhooks` and `/v1/events` as `code`
-(problem details, RFC 9457), on the other `/v1` routes as `error.code`, on Hugging Face's routes as
+Every error carries one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/webhooks` and `/v1/events` as
+`code` (problem details, RFC 9457), on the other `/v1` routes as `error.code`, on Hugging Face's routes as
 `error_type`. Codes are never renamed. *Repeat* says whether the same request may succeed later;
 `Retry-After` then says when.
 

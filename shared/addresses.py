@@ -56,6 +56,8 @@ NEVER: tuple[Network, ...] = (
     IPv4Network("192.0.0.192/32"),  # Oracle
     IPv4Network("168.63.129.16/32"),  # Azure
 )
+# What who tries a receiver on a machine of their own has to know next.
+EXEMPT = "; SIGHTLINE_FETCH__ALLOW of the service exempts hosts"
 PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -139,10 +141,10 @@ def check_url(url: str, reach: Reach, param: str | None) -> Target:
     if reach.refuses(ip, host):
         raise _refusal("This service does not contact the URL's host.", param)
     if ip is not None and not may_connect(ip, host, reach):
-        raise _refusal("The URL names an address that is not public.", param)
+        raise _refusal(f"The URL names an address that is not public{EXEMPT}.", param)
     exempt = reach.exempts(ip, host)
     if host.endswith(PRIVATE_SUFFIXES) and not exempt:
-        raise _refusal("The URL names a private host.", param)
+        raise _refusal(f"The URL names a private host{EXEMPT}.", param)
     if target.port not in PORTS and not exempt:
         raise _refusal(f"Port {target.port} is not one of {', '.join(map(str, sorted(PORTS)))}.", param)
     return target

@@ -6,6 +6,7 @@ Digests are internal: callers never see or send one. Writing the same bytes twic
 import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from shared.staged import Staged as Staged
 
 REACHED_S = 2.0
 """A store that says nothing for so long is out of reach, as far as the health of a process goes."""
+ASKED_AGAIN_S = 5.0
+"""Every probe and every stranger may ask how a process is, and each look into a bucket is paid for."""
 
 
 def digest(data: bytes) -> str:
@@ -44,6 +47,8 @@ class Blobs:
         folder = settings.folder
         self._place: Folder | Bucket = Bucket(settings.url) if folder is None else Folder(folder)
         self._store = self._place.store
+        self._reached = False
+        self._asked = -ASKED_AGAIN_S
 
     @property
     def kind(self) -> str:
@@ -51,7 +56,24 @@ class Blobs:
         return self._place.kind
 
     async def reachable(self) -> bool:
-        """Whether the store lets us look into it."""
+        """Whether the store lets us look into it, or did a moment ago."""
+        if time.monotonic() - self._asked >= ASKED_AGAIN_S:
+            self._reached = await self._looked()
+            self._asked = time.monotonic()
+        return self._reached
+
+    def look(self) -> bool:
+        """As `reachable`, for a command that ends soon and may wait for half a minute.
+
+        The client answers an asynchronous call from a thread of its own, which aborts a Python that ends.
+        """
+        try:
+            obstore.list_with_delimiter(self._store)
+        except (BaseError, OSError):
+            return False
+        return True
+
+    async def _looked(self) -> bool:
         try:
             async with asyncio.timeout(REACHED_S):
                 await obstore.list_with_delimiter_async(self._store)

@@ -4,6 +4,7 @@ Region, endpoint and credentials come from the environment as each cloud's own t
 AZURE_…): they are the client's settings, not ours.
 """
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,7 +14,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from shared.blob_errors import finding, keeping, reason
+from shared.blob_errors import GONE, finding, keeping, reason
 from shared.ranged import Ranged
 from shared.settings import SettingsError
 from shared.staged import Staged
@@ -54,14 +55,21 @@ class Bucket:
     def open(self, path: str) -> BinaryIO:
         """Reads a megabyte at a time. Raises BlobMissingError, BlobsUnavailable, also later."""
         with finding(path):
-            size = obstore.head(self.store, path)["size"]
+            size = self._size(path)
         return io.BufferedReader(Ranged(self.store, path, size), BUFFER)
 
     async def stream(self, path: str) -> AsyncIterator[bytes]:
         """Raises BlobMissingError and BlobsUnavailable before the first piece, and between two."""
         with finding(path):
-            size = (await obstore.head_async(self.store, path))["size"]
+            size = await asyncio.to_thread(self._size, path)
         return self._pieces(path, size)
+
+    def _size(self, path: str) -> int:
+        try:
+            return obstore.head(self.store, path)["size"]
+        except GONE:
+            # The answer to a HEAD has no body: that the bucket itself is missing only that to a GET says.
+            return obstore.get(self.store, path).meta["size"]
 
     async def _pieces(self, path: str, size: int) -> AsyncIterator[bytes]:
         for start in range(0, size, PIECE):

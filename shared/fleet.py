@@ -29,9 +29,11 @@ class Fleet:
     """One model's line and workers.
 
     `waiting` counts by class. `oldest_ms`: since when (Unix ms) their first waits, None where none does.
+    `drained`: it takes nothing new, and nothing of it is left, in its line or on the way there.
     """
 
     lane: Lane
     waiting: dict[str, int]
     oldest_ms: int | None
     workers: tuple[Worker, ...]
+    drained: bool = False

@@ -20,8 +20,8 @@ Value = str | int | float | bool | None
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
 """They come with handlers of their own."""
-TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "httpx")
-"""They have a line, or two, for each nudge or call, which says nothing that ours do not."""
+TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "httpx", "uvicorn.access")
+"""They have a line, or two, for each nudge or call, which says nothing that ours do not, or a whole URL."""
 
 _about: ContextVar[Mapping[str, Value]] = ContextVar("about", default=MappingProxyType({}))
 
@@ -57,7 +57,14 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         said = (f"{name}={_quoted(value)}" for name, value in _fields_of(record).items())
-        return " ".join((super().formatMessage(record), *said))
+        return " ".join((_in_one_line(super().formatMessage(record)), *said))
+
+
+def _in_one_line(words: str) -> str:
+    """An error's words may repeat what a stranger sent: line ends and control characters are spelled out."""
+    if words.isprintable():
+        return words
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def _quoted(value: Value) -> str:

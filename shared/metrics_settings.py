@@ -6,6 +6,8 @@ from pydantic import Field, SecretStr, field_validator
 
 from shared.api_settings import Group
 
+MOST_PORT = 65535
+
 
 class MetricsSettings(Group):
     """Who may read the metrics, and where else they are."""
@@ -33,4 +35,6 @@ class MetricsSettings(Group):
     def _is_address(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[^\s:]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}", value):
             raise ValueError("should be HOST:PORT, such as 0.0.0.0:9464")
+        if value is not None and int(value.rpartition(":")[2]) > MOST_PORT:
+            raise ValueError(f"names a port above {MOST_PORT}")
         return value

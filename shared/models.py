@@ -20,6 +20,9 @@ LISTED = 10
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What follows an id in the paths of its model, so no id holds it."""
 
+LONGEST_SLUG = 240
+"""It is part of a log's file name, of which there are 255 bytes."""
+
 
 class Model(Frozen):
     """One row of the models file."""
@@ -64,8 +67,13 @@ class Model(Frozen):
     @field_validator("id")
     @classmethod
     def _apart_from_paths(cls, value: str) -> str:
-        if RESERVED.search(value) or value.endswith("/"):
-            raise ValueError("an id holds none of /health, /info, /v1 and no / at its end")
+        if RESERVED.search(value):
+            raise ValueError("an id has none of /health, /info, /v1")
+        # Clients shorten such a path to that of another model.
+        if {"", ".", ".."} & set(value.split("/")):
+            raise ValueError("an id has names between its slashes, none of them . or ..")
+        if len(_slug(value)) > LONGEST_SLUG:
+            raise ValueError("an id of this length has fewer slashes")
         return value
 
     @field_validator("options")
@@ -92,7 +100,7 @@ class Model(Frozen):
     @property
     def slug(self) -> str:
         """The id as a file or queue name."""
-        return re.sub(r"[^a-z0-9._-]", "--", self.id.lower())
+        return _slug(self.id)
 
     @property
     def lane(self) -> str:
@@ -125,20 +133,25 @@ class Model(Frozen):
         return 0 if self.engine == "vllm" or (self.engine != "echo" and self.folder.deaf) else None
 
 
+def _slug(id: str) -> str:
+    return re.sub(r"[^a-z0-9._-]", "--", id.lower())
+
+
 class Models:
     """The models that are served, in order; operators add and remove some meanwhile (`shared.registry`)."""
 
     def __init__(self, rows: tuple[Model, ...]) -> None:
         self.replace(rows)
 
-    def replace(self, rows: tuple[Model, ...]) -> None:
-        """Serve these from now on. Raises SettingsError."""
+    def replace(self, rows: tuple[Model, ...], removed: tuple[Model, ...] = ()) -> None:
+        """Serve these from now on, and remember those that are removed. Raises SettingsError."""
         if len({m.lane for m in rows}) != len(rows):
             raise SettingsError(
                 "models file: two models have the same id (ids differ in more than case and / or -)"
             )
         self.rows = rows
         self._by_id = {m.id: m for m in rows}
+        self._removed = {m.id: m for m in removed}
 
     @property
     def first(self) -> Model:
@@ -162,6 +175,16 @@ class Models:
             message = f"`model` names another model than the path, which means {model.id}; leave it out."
             raise CallerError("invalid_request", message, param="model")
         return model
+
+    def recall(self, name: str | None, *, path_id: str | None = None) -> Model:
+        """As `resolve`, and those that are removed: a call that is repeated is answered as it was."""
+        try:
+            return self.resolve(name, path_id=path_id)
+        except CallerError:
+            model = self._removed.get(path_id or name or "")
+            if model is None:
+                raise
+            return model
 
     def chosen(self, name: str) -> Model:
         """The model a worker serves, by its setting; the first where that is empty. Raises as `resolve`."""

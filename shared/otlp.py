@@ -5,13 +5,14 @@ read by its SDK. What leaves here holds names, counts and codes; never an except
 an answer.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode, format_trace_id
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -26,6 +27,12 @@ KINDS: dict[Kind, SpanKind] = {
     "consumer": SpanKind.CONSUMER,
 }
 W3C = TraceContextTextMapPropagator()
+MOST_STATE = 512
+"""Characters of a `tracestate` that are handed on, as many as W3C asks for: it is kept on every record."""
+MOST_TEXT = 1024
+"""Characters of a text that a span holds: callers choose paths and queries, and 2,048 spans may wait."""
+CLOSE_S = 2.0
+"""How long a stopping process tries to send its last spans."""
 
 
 class _Span:
@@ -48,7 +55,8 @@ class Otlp:
 
     def __init__(self, url: str, service: str) -> None:
         resource = Resource.create({"service.name": service, "service.namespace": "sightline"})
-        self._provider = TracerProvider(resource=resource)
+        limits = SpanLimits(max_span_attribute_length=MOST_TEXT)
+        self._provider = TracerProvider(resource=resource, span_limits=limits, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
         trace.set_tracer_provider(self._provider)
         self._tracer = self._provider.get_tracer("sightline")
@@ -77,7 +85,10 @@ class Otlp:
     def here(self) -> str:
         found: dict[str, str] = {}
         W3C.inject(found)
-        return f"{found.get('traceparent', '')} {found.get('tracestate', '')}".rstrip()
+        state = found.get("tracestate", "")
+        while len(state) > MOST_STATE:
+            state = state.rpartition(",")[0]
+        return f"{found.get('traceparent', '')} {state}".rstrip()
 
     def trace_id(self) -> str:
         current = trace.get_current_span().get_span_context()
@@ -92,7 +103,10 @@ class Otlp:
             trace.get_current_span().add_link(other)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        """For a collector that does not answer the SDK waits up to half a minute."""
+        closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
 
 def _context(carrier: str) -> context.Context:

@@ -32,8 +32,13 @@ class Registry:
             own = {model.lane for model in self._own}
             more = (model for model in added(found).rows if model.lane not in own)
             self.all.replace((*self._own, *more))
-        self.models.replace(tuple(model for model in self.all.rows if model.lane not in found.removed))
+        removed = tuple(model for model in self.all.rows if model.lane in found.removed)
+        self.models.replace(tuple(model for model in self.all.rows if model not in removed), removed)
         self._found = found
+
+    def removed_rows(self) -> tuple[Model, ...]:
+        """Rows of the models file that operators removed: nobody serves them."""
+        return tuple(model for model in self._own if model.lane in self._found.removed)
 
     def has_row(self, model: Model) -> bool:
         """Whether the models file has it, so that nobody else says what it is."""
@@ -56,19 +61,21 @@ def added(found: Registered) -> Models:
     return Models(tuple(sorted((model for model in rows if model), key=lambda model: model.id)))
 
 
-def chosen(settings: Settings) -> Model:
-    """The model that a worker's settings name, of the models file or added.
+def chosen(settings: Settings) -> tuple[Model, str | None]:
+    """The model that a worker's settings name, of the models file; or added, and the row it was added with.
 
     Raises SettingsError, CallerError `model_not_found`, Unavailable where the file does not have it and the
     record store is out of reach.
     """
     models = load_models(settings.models_file)
     try:
-        return models.chosen(settings.worker.model)
+        return models.chosen(settings.worker.model), None
     except CallerError:
         store = connect(settings.redis)
         try:
-            return added(store.run(registered())).chosen(settings.worker.model)
+            found = store.run(registered())
+            model = added(found).chosen(settings.worker.model)
+            return model, found.rows[model.lane]
         finally:
             store.client.close()
 

@@ -1,17 +1,21 @@
 """What a run computed."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from shared.calls.syntax import Syntax
+from shared.calls.syntax import Syntax, read_syntax
 from shared.logprobs import Logprobs
 from shared.request import Frozen
 
 FinishReason = Literal["stop", "length"]
 
 
-class Choice(Frozen):
+class Recorded(Frozen, extra="ignore"):
+    """Kept in records, and read without what a newer release adds: one of them would spoil a list of jobs."""
+
+
+class Choice(Recorded):
     """One answer. `score` is the mean probability of its tokens, 0..1 (None where an engine has none).
 
     `logprobs` is None, and in no record, where nobody asked for them.
@@ -23,7 +27,7 @@ class Choice(Frozen):
     logprobs: Logprobs | None = Field(default=None, exclude_if=lambda told: told is None)
 
 
-class Usage(Frozen):
+class Usage(Recorded):
     """Token counts. Among `prompt_tokens` are those of pictures and sounds, and what was known already."""
 
     prompt_tokens: int
@@ -33,7 +37,7 @@ class Usage(Frozen):
     audio_tokens: int = Field(default=0, exclude_if=lambda count: not count)
 
 
-class Origin(Frozen):
+class Origin(Recorded):
     """What made an answer, for its receipt.
 
     `made_of` is what the fingerprint is over, in words; `parameters` are those in effect: the request's, and
@@ -44,17 +48,20 @@ class Origin(Frozen):
     parameters: dict[str, Any]
 
 
-class Result(Frozen):
+class Result(Recorded):
     """The answer and where it came from; times in seconds.
 
     `syntax` is the form in which its texts may hold calls of functions, where some were shown to the model.
+    `origin` stands beside it in records.
     """
 
     choices: tuple[Choice, ...]
     usage: Usage
     fingerprint: str
     compute_s: float
-    syntax: Syntax | None = Field(default=None, exclude_if=lambda syntax: syntax is None)
+    syntax: Annotated[Syntax | None, BeforeValidator(lambda told: read_syntax(told or "") or None)] = Field(
+        default=None, exclude_if=lambda syntax: syntax is None
+    )
     origin: Origin | None = Field(default=None, exclude_if=lambda origin: origin is None)
 
     @property
@@ -62,7 +69,7 @@ class Result(Frozen):
         return self.choices[0].text
 
 
-class JobError(Frozen):
+class JobError(Recorded):
     """Why a job failed, as its record keeps it."""
 
     code: str

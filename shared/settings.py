@@ -6,17 +6,13 @@ Unknown names stop the start: a typing error must not silently fall back to a de
 
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -121,7 +117,7 @@ class BlobSettings(Group):
     url: str = Field(
         "data/blobs",
         description="A folder, or an object store as s3://bucket/prefix, gs://bucket/prefix or "
-        "az://account/container/prefix: the same for api, workers and couriers.",
+        "az://container/prefix: the same for api, workers and couriers.",
     )
 
     @property
@@ -137,7 +133,11 @@ class BlobSettings(Group):
     def _store(cls, value: str) -> str:
         """Credentials come from the environment, so that this may stand in logs and be shown."""
         scheme, separator, rest = value.partition("://")
-        if separator and (scheme not in BLOB_STORES or not rest or {"@", "?", "#"} & set(rest)):
+        bucket = rest if scheme == "file" else rest.partition("/")[0]
+        named = scheme in BLOB_STORES and bucket and not {"@", "?", "#"} & set(rest)
+        # `s3:/bucket` is no folder.
+        folder = value.partition(":")[0] not in BLOB_STORES
+        if not value or value != value.strip() or not (named if separator else folder):
             raise ValueError(f"should be a folder or {', '.join(f'{s}://…' for s in BLOB_STORES)}, no more")
         if scheme == "file" and not rest.startswith("/"):
             raise ValueError("file:// wants the folder from the root on, as in file:///srv/blobs")
@@ -278,7 +278,9 @@ def load_settings() -> Settings:
     known = known_names() | {CLIENT_KEY}
     unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
     if unknown:
-        raise SettingsError(f"{unknown[0]} is not a setting. Known: {', '.join(sorted(known_names()))}")
+        near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        raise SettingsError(f"{unknown[0]} is not a setting{meant} docs/settings.md lists them all.")
     try:
         return Settings()
     except ValidationError as error:

@@ -6,7 +6,7 @@ some questions (`worker/measure.py`) and publishes what it saw as a rule.
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 
 from pydantic_core import from_json, to_json
@@ -54,13 +54,12 @@ GUESS = TokenRule(BYTES_PER_TOKEN, 0, 0, (), ((TOKENS_PER_PICTURE,),))
 
 
 def rule_of(published: str | None) -> TokenRule | None:
-    """What a worker published; None where it published nothing."""
+    """What a worker published, without what a newer release adds; None where it published nothing."""
     if not published:
         return None
     said = from_json(published)
-    return TokenRule(
-        **said | {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"]))}
-    )
+    tables = {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"]))}
+    return TokenRule(**{part.name: said[part.name] for part in fields(TokenRule)} | tables)
 
 
 @dataclass(frozen=True)

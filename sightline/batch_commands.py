@@ -42,7 +42,7 @@ alone on standard output, and how it goes on standard error. With --wait it ends
 WAIT = """\
 Waits for a batch's end and says on standard error how many lines are done. Exits with 0 where it was
 completed, also where some lines failed, and with 9 where it failed, expired or was cancelled. A service that
-cannot be reached is waited for, about a minute. Ctrl-C ends the waiting, not the batch.
+cannot be reached, or is too busy, is waited for, about a minute. Ctrl-C ends the waiting, not the batch.
 """
 OUTPUT = "Writes the answers of a batch that has ended to standard output, or to a file once they are whole."
 ERRORS = "Writes the lines that failed, and why, to standard output, or to a file once they are whole."

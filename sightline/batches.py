@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import httpx
 
-from sightline.exits import CommandError, Exit
+from sightline.exits import CommandError, Exit, PassingError
 from sightline.service import check, fetched, parsed, segment, speaking
 
 Batch = dict[str, Any]
@@ -19,7 +19,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 WINDOW = "24h"
 PAUSE_S = 1.0
 MOST_MISSES = 60
-"""Questions in a row without an answer, a second apart, after which nobody waits any longer."""
+"""Questions in a row that were not answered, a second apart, after which nobody waits any longer."""
 PIECE = 2**16
 
 
@@ -75,7 +75,7 @@ def cancel(client: httpx.Client, batch: str) -> Batch:
 
 
 def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> Batch:
-    """The batch at its end; `told` hears each change. A service that is away for a minute is waited for.
+    """The batch at its end; `told` hears each change. A service may be away or busy for a minute.
 
     Raises CommandError.
     """
@@ -87,7 +87,8 @@ def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> B
             now, misses = show(client, batch), 0
         except CommandError as error:
             misses += 1
-            if error.code != Exit.UNREACHABLE or misses > MOST_MISSES:
+            away = error.code == Exit.UNREACHABLE or isinstance(error, PassingError)
+            if not away or misses > MOST_MISSES:
                 raise
             continue
         if any(now[name] != seen[name] for name in ("status", "request_counts")):

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from sightline import keys, models, remote, webhooks
 from sightline.ask import Question, ask
@@ -65,8 +66,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(commands.add_parser("run", help="start the whole service on this machine", description=RUN))
-    _add_ask(commands.add_parser("ask", help="ask a running service about a picture", description=ASK))
+    _add_run(commands.add_parser("run", help="start the whole service on this machine", **RUN))
+    _add_ask(commands.add_parser("ask", help="ask a running service about a picture", **ASK))
     add_estimate(commands.add_parser("estimate", help="say what would become of a question"))
     remote.add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
     add_batches(
@@ -82,22 +83,66 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser("webhooks", help="say which URLs are told of what ends, and how that went")
     )
     add_doctor(commands.add_parser("doctor", help="say what is wrong here, and what to do about it"))
-    _add_api(commands.add_parser("api", help="be one API process", description=API))
-    for name, become, text in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
-        command = commands.add_parser(name, help=f"be one {name} process", description=text)
+    _add_api(commands.add_parser("api", help="be one API process", **API))
+    for name, become, texts in (("worker", become_worker, WORKER), ("courier", become_courier, COURIER)):
+        command = commands.add_parser(name, help=f"be one {name} process", **texts)
         command.set_defaults(command=lambda _, become=become: become())
     return top
 
 
-RUN = (
-    "Starts a record server (Valkey or Redis), the API, one worker per model and the courier; asks a "
-    "sample question; serves on loopback until Ctrl-C. Jobs accepted before a stop are still there at the "
-    "next start."
+class Texts(TypedDict):
+    """What the help of a command says besides its arguments."""
+
+    description: str
+    epilog: str
+    formatter_class: type[argparse.HelpFormatter]
+
+
+def _texts(description: str, examples: str) -> Texts:
+    epilog = f"examples:\n{examples}\nexit codes are listed by `sightline --help`."
+    return Texts(description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+RUN = _texts(
+    """\
+Starts a record server (Valkey or Redis), the API, one worker per model and the courier; asks a sample
+question; serves on loopback until Ctrl-C. Jobs accepted before a stop are still there at the next start.
+""",
+    """\
+  sightline run --port 8080
+  sightline run --data /srv/sightline                           jobs and pictures lie there
+  SIGHTLINE_FETCH__ALLOW=127.0.0.1 sightline run                and may call this machine's webhooks
+""",
 )
-ASK = "Sends one question and a picture, and prints the answer while it is made."
-API = "One API process in the foreground, for containers and supervisors of your own."
-WORKER = "The worker of one model, named by SIGHTLINE_WORKER__MODEL; the first of models.toml by default."
-COURIER = "One courier: fetches remote pictures and, one courier at a time, repairs the queue."
+ASK = _texts(
+    "Sends one question and a picture, and prints the answer while it is made.",
+    """\
+  sightline ask "How many shapes are there?" --picture examples/sample.png
+  sightline ask "What does the sign say?" --picture https://example.com/street.jpg --json
+  sightline ask "What is it?" --picture a.jpg --url http://10.0.0.5:8000
+""",
+)
+API = _texts(
+    "One API process in the foreground, for containers and supervisors of your own (docs/fleet.md).",
+    """\
+  sightline api --port 8080
+  sightline api --host 0.0.0.0          others are answered where SIGHTLINE_API__ADMIN_KEY is set
+""",
+)
+WORKER = _texts(
+    """\
+The worker of one model, named by SIGHTLINE_WORKER__MODEL; the first of models.toml by default.
+docs/fleet.md says what a worker's own exit codes mean (70 and up).
+""",
+    """\
+  SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 SIGHTLINE_WORKER__MODEL=sightline/tiny sightline worker
+  CUDA_VISIBLE_DEVICES=1 sightline worker             on the second GPU
+""",
+)
+COURIER = _texts(
+    "One courier: fetches remote pictures and, one courier at a time, repairs the queue (docs/fleet.md).",
+    "  SIGHTLINE_REDIS__URL=redis://10.0.0.5:6379/0 sightline courier\n",
+)
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:

@@ -19,6 +19,10 @@ DESCRIPTION = (
 
 def add_estimate(command: argparse.ArgumentParser) -> None:
     command.description = DESCRIPTION
+    command.epilog = (
+        'Example: sightline estimate "What does the sign say?" --picture street.jpg; '
+        "exit codes are listed by `sightline --help`."
+    )
     command.add_argument("question", help="what would be asked")
     command.add_argument("--picture", metavar="FILE|URL", help="the picture it is about")
     command.add_argument("--model", help="id of the model (default: the first one served)")

@@ -38,3 +38,7 @@ class CommandError(Exception):
     def __init__(self, code: Exit, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class PassingError(CommandError):
+    """The service answered, and may answer otherwise in a moment: it is too busy, or its records are away."""

@@ -9,7 +9,7 @@ import httpx
 from sightline.events import Sent, sent
 from sightline.exits import CommandError, Exit
 from sightline.jobs import Job, path_of, texts
-from sightline.service import check, unreachable
+from sightline.service import check, passing, unreachable
 
 MOST_MISSES = 8
 """Connections in a row without a sign of life, after which it gives up: about a minute."""
@@ -54,7 +54,7 @@ class Reader:
     def _connection(self) -> Iterator[Sent | str]:
         headers = {"last-event-id": str(self.seen)}
         with self.client.stream("GET", f"{path_of(self.job)}/events", headers=headers) as reply:
-            if reply.is_server_error and self.met:
+            if passing(reply) and self.met:
                 raise ConnectionOverError(f"the service answered {reply.status_code}")
             check(reply)
             if not reply.headers.get("content-type", "").startswith("text/event-stream"):

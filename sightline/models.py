@@ -73,7 +73,7 @@ def _row(it: dict[str, Any]) -> tuple[str, ...]:
 def standing(it: dict[str, Any]) -> str:
     """What an operator said last, else what the workers say."""
     if it["draining"]:
-        done = "drained" if it["backlog"] == 0 else "draining"
+        done = "drained" if it["drained"] else "draining"
         return f"{done}, paused" if it["paused"] else done
     return "paused" if it["paused"] else str(it["state"])
 
@@ -84,7 +84,8 @@ def _add(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
         if arguments.json:
             show_json(added)
         else:
-            print(f"{plain(added['id'])} is served; a worker of it answers (sightline run starts one)")
+            name = plain(added["id"])
+            print(f"{name} is served as soon as a worker has loaded it (sightline run starts one)")
     return Exit.OK
 
 

@@ -79,13 +79,14 @@ def become_worker() -> NoReturn:
     """The worker of the model that the settings name. Raises CommandError where there is none."""
     settings = _settings()
     try:
-        model = chosen(settings)
+        model, _ = chosen(settings)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except CallerError as error:
         raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
     except Unavailable as error:
-        raise CommandError(Exit.REDIS, f"No models file names this model: {error.message}") from None
+        said = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
+        raise CommandError(Exit.REDIS, f"{said}: {error.message}") from None
     _become(worker(settings, model))
 
 

@@ -109,7 +109,7 @@ class Runner:
         await asyncio.to_thread(self._forget, store)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
-        workers.start()
+        own = workers.start()
         supervisor.start(plan.courier())
         say("courier  fetches pictures and repairs the queue")
         keeping: asyncio.Task[None] | None = None
@@ -122,12 +122,13 @@ class Runner:
             headers=headers,
             verify=trusting(self._settings.api),
         ) as client:
-            await self._ready(supervisor, client)
+            if own:
+                await self._ready(supervisor, client)
             keeping = asyncio.create_task(supervisor.keep())
             try:
-                if self._models.rows:
-                    await Sample(self._settings.models_file, self._models.rows[0]).show(client, plan.url, say)
-                say(f"serving on {plan.url} (Ctrl-C stops)")
+                if own:
+                    await Sample(self._settings.models_file, own[0]).show(client, plan.url, say)
+                say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
                 await asyncio.gather(keeping, workers.follow())
             finally:
                 keeping.cancel()
@@ -172,9 +173,9 @@ class Runner:
                 return
 
     async def _ready(self, supervisor: Supervisor, client: httpx.AsyncClient) -> None:
-        """Wait until a model is loaded, saying what is waited for; for nothing where none is served."""
+        """Wait until a model is loaded, saying what is waited for."""
         said: dict[str, str] = {}
-        while self._models.rows:
+        while True:
             supervisor.check()
             ready, states = await readiness(client)
             for model, state in states.items():

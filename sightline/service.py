@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from shared.settings import CLIENT_KEY
-from sightline.exits import CommandError, Exit
+from sightline.exits import CommandError, Exit, PassingError
 
 SILENCE_S = 60.0
 """The service sends a comment line at least every ten seconds while it waits."""
@@ -43,7 +43,8 @@ def speaking(client: httpx.Client) -> Iterator[None]:
 
 
 def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
-    return f"No answer from {client.base_url} ({error or type(error).__name__}): is it running?"
+    said = f"No answer from {client.base_url} ({error or type(error).__name__})"
+    return f"{said}: is it running? `sightline run` starts it, --url names another address."
 
 
 def fetched(
@@ -67,11 +68,20 @@ def segment(name: str, *, safe: str = "") -> str:
     return quote(name, safe=safe)
 
 
+def passing(reply: httpx.Response) -> bool:
+    """Whether who has waited so far goes on waiting."""
+    return reply.is_server_error or reply.status_code == httpx.codes.TOO_MANY_REQUESTS
+
+
 def check(reply: httpx.Response) -> None:
-    """Raises CommandError with the service's own words where it refused."""
+    """Raises CommandError with the service's own words where it refused, PassingError where that passes."""
     if not reply.is_success:
         reply.read()
-        raise CommandError(Exit.REFUSED, f"The service refused ({reply.status_code}): {reason(reply.text)}")
+        kind = PassingError if passing(reply) else CommandError
+        said = f"The service refused ({reply.status_code}): {reason(reply.text)}"
+        if reply.status_code == httpx.codes.UNAUTHORIZED:
+            said += f" This command sends the one in {CLIENT_KEY}."
+        raise kind(Exit.REFUSED, said)
 
 
 def reason(body: str) -> str:

@@ -79,7 +79,10 @@ class Supervisor:
             self._watchdog.remove(child.pid)
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
-            self._say(f"{child.command.name} died ({_how(child)}), restarting it in {pause:g} s")
+            log = shown(child.command.log)
+            self._say(
+                f"{child.command.name} died ({_how(child)}), restarting it in {pause:g} s; {log} has more"
+            )
             await asyncio.sleep(pause)
             if child in self._ending:
                 return

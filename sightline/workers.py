@@ -29,43 +29,60 @@ class Workers:
         self._registry = registry
         self._store = store
         self._say = say
-        self._children: dict[str, Child] = {}
-        self._too_large: set[str] = set()
+        self._children: dict[str, tuple[Model, Child]] = {}
+        self._put_off: set[str] = set()
 
     def look(self) -> None:
         """What operators added and removed. Raises Unavailable."""
         self._registry.take(self._store.run(registered()))
 
-    def start(self) -> None:
-        """Start those that are missing. Raises CommandError."""
-        for model in self._registry.models.rows:
-            if model.lane not in self._children and self._fits(model):
-                self._children[model.lane] = self._supervisor.start(self._plan.worker(model))
-                self._say(f"worker   {model.id} ({model.engine})")
+    def start(self) -> tuple[Model, ...]:
+        """Start those of the models file, and say which. Raises CommandError.
+
+        One that was added waits until the service serves: while it does not, nobody could remove a bad one.
+        """
+        own = tuple(model for model in self._registry.models.rows if self._registry.has_row(model))
+        for model in own:
+            self._start(model)
+        for model in self._registry.removed_rows():
+            back = f"sightline models add FILE --model {model.id}"
+            self._say(f"model    {model.id}: not served, as it was removed; `{back}` brings it back")
+        return own
 
     async def follow(self) -> None:
-        """Go on starting and stopping; never ends by itself. Raises CommandError."""
+        """Go on starting and stopping; never ends by itself."""
         while True:
-            await asyncio.sleep(LOOK_S)
             with suppress(Unavailable):
                 await asyncio.to_thread(self.look)
-                served = {model.lane for model in self._registry.models.rows}
-                for lane in self._children.keys() - served:
-                    child = self._children.pop(lane)
-                    self._say(f"{child.command.name} is stopped: its model was removed")
-                    await self._supervisor.end(child)
-                self.start()
+                await self._stop_removed()
+                self._start_missing()
+            await asyncio.sleep(LOOK_S)
 
-    def _fits(self, model: Model) -> bool:
-        """What the models file names was looked at together, before anything was started."""
-        if not self._children or self._registry.has_row(model):
-            return True
-        try:
-            check_memory([model])
-        except CommandError as error:
-            if model.lane not in self._too_large:
-                self._say(f"worker   {model.id} is not started yet: {error}")
-            self._too_large.add(model.lane)
-            return False
-        self._too_large.discard(model.lane)
-        return True
+    def _start(self, model: Model) -> None:
+        self._children[model.lane] = model, self._supervisor.start(self._plan.worker(model))
+        self._say(f"worker   {model.id} ({model.engine})")
+
+    async def _stop_removed(self) -> None:
+        """Also those whose model came back with another row before we looked."""
+        for lane, (model, child) in tuple(self._children.items()):
+            if model not in self._registry.models.rows:
+                del self._children[lane]
+                self._say(f"{child.command.name} is stopped: its model was removed")
+                await self._supervisor.end(child)
+
+    def _start_missing(self) -> None:
+        """One that cannot be started is tried again, and ends none of the others."""
+        for model in self._registry.models.rows:
+            if model.lane in self._children:
+                continue
+            try:
+                if not self._registry.has_row(model):
+                    # What the models file names was looked at together, before anything was started.
+                    check_memory([model])
+                self._start(model)
+            except CommandError as error:
+                if model.lane not in self._put_off:
+                    self._say(f"worker   {model.id} is not started yet: {error}")
+                self._put_off.add(model.lane)
+            else:
+                self._put_off.discard(model.lane)

@@ -28,7 +28,8 @@ def work(lane: str) -> None:
 def _open(sender: Any, **_: Any) -> None:
     def start() -> None:
         open_traces(settings(), "sightline-worker")
-        _node.append(open_node(settings(), chosen(settings()), sender.concurrency))
+        model, row = chosen(settings())
+        _node.append(open_node(settings(), model, sender.concurrency, row))
 
     opening(start)
 

@@ -12,7 +12,6 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.logs import open_log
 from shared.metrics.telling import start_telling
-from shared.models import load_models
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
@@ -40,7 +39,7 @@ class Courier:
         worker = ids.worker_id()
         self.heartbeat = Heartbeat(config, store, leases, worker=worker, lane=INTAKE)
         blobs = Blobs(config.blobs)
-        self.intake = Intake(config, load_models(config.models_file), store, nudger, blobs, leases, worker)
+        self.intake = Intake(config, store, nudger, blobs, leases, worker)
         self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
         self.postman = Postman(config, store, blobs)

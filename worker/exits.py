@@ -11,3 +11,4 @@ class Exit(IntEnum):
     DEVICE_BROKEN = 72
     DEAF = 73
     NOT_OPENED = 74
+    OUTDATED = 75

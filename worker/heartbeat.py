@@ -39,12 +39,23 @@ class Watched(Progress, Protocol):
 class Heartbeat:
     """Beats for one worker from `start` until `stop`."""
 
-    def __init__(self, settings: Settings, store: Store, leases: Leases, *, worker: str, lane: str) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        leases: Leases,
+        *,
+        worker: str,
+        lane: str,
+        row: str | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._leases = leases
         self._worker = worker
         self._lane = lane
+        self._row = row
+        self._outdated = False
         self._state: State = "loading"
         self._fingerprint = ""
         self._record = Record(leases)
@@ -89,6 +100,7 @@ class Heartbeat:
                 self._renew()
                 self._say(self._counts())
                 self._leave_mark()
+                self._check_row()
                 self._check_engine()
                 self._check_hearing()
             except Exception:
@@ -112,17 +124,17 @@ class Heartbeat:
 
     def _say(self, facts: dict[str, str]) -> None:
         with suppress(Unavailable):
-            self._store.run(
-                beat(
-                    self._settings,
-                    worker=self._worker,
-                    lane=self._lane,
-                    state=self._state,
-                    fingerprint=self._fingerprint,
-                    facts=facts,
-                    record=self._record.now(),
-                )
+            said = beat(
+                self._settings,
+                worker=self._worker,
+                lane=self._lane,
+                state=self._state,
+                fingerprint=self._fingerprint,
+                row=self._row,
+                facts=facts,
+                record=self._record.now(),
             )
+            self._outdated = self._store.run(said) == "outdated"
 
     def _leave_mark(self) -> None:
         """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""
@@ -135,11 +147,15 @@ class Heartbeat:
         if hearing is not None:
             hearing.check()
 
+    def _check_row(self) -> None:
+        if self._outdated:
+            self._leave_empty("its model was added anew with another row", Exit.OUTDATED)
+
     def _check_engine(self) -> None:
         if self._engine is None:
             return
         if self._engine.broken:
-            self._leave_broken()
+            self._leave_empty("the device is broken", Exit.DEVICE_BROKEN)
         idle = self._stall.hung_s(self._engine)
         if idle is not None:
             log.critical("the engine made no progress for %.0f s; this worker gives up", idle)
@@ -154,9 +170,9 @@ class Heartbeat:
                 self._store.run(back)
         os._exit(Exit.STALLED)
 
-    def _leave_broken(self) -> None:
-        """Only a new process can use the device again; this one goes once its runs are given back."""
+    def _leave_empty(self, why: str, code: Exit) -> None:
+        """Only a new process can go on; this one goes once it holds no run: they end, or are given back."""
         self.drain()
         if not self._leases.all():
-            log.critical("the device is broken; this worker gives up")
-            os._exit(Exit.DEVICE_BROKEN)
+            log.critical("%s; this worker gives up", why)
+            os._exit(code)

@@ -3,7 +3,6 @@
 The same claim, lease and rescue as a run's attempt; the work is a job that has no run yet.
 """
 
-import json
 import logging
 import threading
 import time
@@ -14,13 +13,11 @@ from urllib.parse import urlsplit
 
 from shared import ids, sounds, traces
 from shared.blobs import Blobs, BlobsUnavailable, digest
-from shared.cost import cost
 from shared.errors import CallerError, Unavailable
 from shared.hashing import request_hash
+from shared.held import Held
 from shared.metrics.errands import FETCH, INTAKES
-from shared.models import Model, Models
 from shared.pictures import PictureInfo, check_request, inspect
-from shared.registry import added
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.reuse import reuse_scope
@@ -29,7 +26,6 @@ from shared.sounds import refused_as_sound
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
 from shared.store.claims import Claim, claim, fail_intake, give_back
 from shared.store.keys import INTAKE
-from shared.store.models import registered
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from worker.fetch import SOUNDS, fetch
@@ -48,7 +44,6 @@ class Intake:
     """What the fetching of inputs works with."""
 
     settings: Settings
-    models: Models
     store: Store
     nudger: Nudger
     blobs: Blobs
@@ -156,29 +151,21 @@ class Intake:
         sounds.inspect(body, limits, param)
         return body, None
 
-    def _model(self, id: str) -> Model:
-        """Of the models file, or added since. Raises CallerError `model_not_found`, Unavailable."""
-        try:
-            return self.models.resolve(id)
-        except CallerError:
-            return added(self.store.run(registered())).resolve(id)
-
     def _placing(self, claimed: Claim, request: Request) -> Placing:
-        model = self._model(request.model)
-        hashed = request_hash(request, model.revision)
-        terms = json.loads(claimed.terms)
+        held = Held.model_validate_json(claimed.terms)
+        hashed = request_hash(request, held.revision)
         scope = reuse_scope(claimed.caller, shared=self.settings.queue.share_answers)
         return Placing(
             job=claimed.id,
             run=ids.run_id(),
             caller=claimed.caller,
-            model=model.id,
-            lane=model.lane,
-            priority=terms["priority"],
+            model=request.model,
+            lane=held.lane,
+            priority=held.priority,
             hash=hashed,
-            key=f"{scope}:{hashed}" if terms["reuse"] else None,
+            key=f"{scope}:{hashed}" if held.reuse else None,
             blobs=request.digests,
-            cost=cost(request, model),
+            cost=held.cost,
             request=request.model_dump_json(exclude_none=True),
         )
 

@@ -38,6 +38,7 @@ class Node:
 
     settings: Settings
     model: Model
+    row: str | None
     worker: str
     store: Store
     nudger: Nudger
@@ -69,6 +70,7 @@ class Node:
                 worker=self.worker,
                 token=ids.token(),
                 fingerprint=self.bench.engine.fingerprint,
+                row=self.row,
             )
         )
 
@@ -92,14 +94,16 @@ class Node:
             lease.stop("draining")
 
 
-def open_node(settings: Settings, model: Model, slots: int) -> Node:
+def open_node(settings: Settings, model: Model, slots: int, row: str | None = None) -> Node:
     """Load the model, telling the store so from the first moment. `slots` runs are claimed at once.
+
+    `row` is what the model was added with, where no models file has it.
 
     Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
     """
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
-    heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane)
+    heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
     engine = _loaded(create(model), model, heartbeat, slots, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
@@ -110,7 +114,9 @@ def open_node(settings: Settings, model: Model, slots: int) -> Node:
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
     tally = start_telling(settings.metrics, store)
-    return Node(settings, model, worker, store, nudger, heartbeat, bench, hearing, threading.Event(), tally)
+    return Node(
+        settings, model, row, worker, store, nudger, heartbeat, bench, hearing, threading.Event(), tally
+    )
 
 
 def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:

@@ -1,9 +1,7 @@
 """The one door in: every dialect's request is admitted, joined, answered or refused here."""
 
-import json
 import time
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from api.admission.pictures import checked
 from api.admission.registration import registered
@@ -20,6 +18,7 @@ from shared.cost import cost
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.estimate import Lane
 from shared.hashing import request_hash
+from shared.held import Held
 from shared.job import JobView, Priority
 from shared.length import check_answer, check_text
 from shared.metrics.requests import ADMITTED
@@ -29,7 +28,7 @@ from shared.reuse import reusable, reuse_scope
 from shared.settings import Settings
 from shared.sounds import check_heard
 from shared.store import jobs
-from shared.store.admission import NOW, Placing, Submitted, guess, known, submit
+from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, submit
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
@@ -87,10 +86,10 @@ class Examined:
     request: Request
     terms: Terms
     placing: Placing
+    held: Held
     lane: Lane
     paths: dict[str, str]
     data: dict[str, bytes]
-    reuse: bool
     pending: bool
 
 
@@ -132,10 +131,12 @@ class Submission:
         `model_paused`, `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`),
         LinePassedError.
         """
-        model = self._models.resolve(request.model)
+        model = self._models.recall(request.model)
         earlier = await self._earlier(terms)
         if earlier is not None:
             return await self._admitted(earlier, model)
+        # One that is removed takes nothing new.
+        model = self._models.resolve(request.model)
         asked = await self.examined(request, terms, model, luggage)
         answer = await self._ask(asked)
         if answer.view is not None:
@@ -168,19 +169,32 @@ class Submission:
         pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
         scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
         placing = _placing(request, terms, model, scope, pending=pending)
-        return Examined(request, terms, placing, lane, paths, data, reuse=reuse, pending=pending)
+        held = Held(
+            lane=model.lane,
+            revision=model.revision,
+            priority=terms.priority,
+            cost=placing.cost,
+            reuse=reuse,
+        )
+        return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
     async def _ask(self, asked: Examined) -> Submitted:
         """What the store says, after uploading the pictures that it asks for."""
-        terms, placing = asked.terms, asked.placing
-        held = json.dumps({"reuse": asked.reuse, "priority": terms.priority}) if asked.pending else None
-        ask = partial(
-            submit,
-            placing,
-            self._settings,
+        placing, terms = asked.placing, self._job_terms(asked)
+        answer = await self._store.run(submit(placing, self._settings, terms))
+        if answer.word == "pictures":
+            if not asked.data.keys() >= set(answer.missing):
+                raise CallerError("result_expired", "The pictures of this job are no longer kept.")
+            await self._storing.write(placing.job, {name: asked.data[name] for name in answer.missing})
+            answer = await self._store.run(submit(placing, self._settings, terms, uploaded=True))
+        return answer
+
+    def _job_terms(self, asked: Examined) -> JobTerms:
+        terms = asked.terms
+        return JobTerms(
             metadata=terms.metadata,
             paths=asked.paths,
-            pending_terms=held,
+            pending_terms=asked.held.model_dump_json() if asked.pending else None,
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
             must_be_ready=terms.must_be_ready,
@@ -196,13 +210,6 @@ class Submission:
             request_id=terms.request_id or None,
             trace=traces.here() or None,
         )
-        answer = await self._store.run(ask())
-        if answer.word == "pictures":
-            if not asked.data.keys() >= set(answer.missing):
-                raise CallerError("result_expired", "The pictures of this job are no longer kept.")
-            await self._storing.write(placing.job, {name: asked.data[name] for name in answer.missing})
-            answer = await self._store.run(ask(uploaded=True))
-        return answer
 
     def _retain_s(self, terms: Terms) -> int | None:
         unstored_s = None if terms.stored else self._settings.retention.unstored_s

@@ -44,7 +44,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     context = context_of(request)
     body = await read_body(request, context.settings.api)
     asked = await translated(body, lambda raw: form.read(strict_json.parse(raw)))
-    model = context.models.resolve(asked.request.model, path_id=path_id)
+    model = context.models.recall(asked.request.model, path_id=path_id)
     question = asked.request.model_copy(update={"model": model.id})
     said = terms_of(request, body)
     terms = replace(

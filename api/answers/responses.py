@@ -86,7 +86,7 @@ async def _question(context: ProcessContext, call: Call, terms: Terms) -> Questi
     Raises CallerError `model_not_found`, and `response_not_found`, `job_not_ended`, `result_expired`,
     `invalid_request` of the response that it goes on from.
     """
-    model = context.models.resolve(call.request.model)
+    model = context.models.recall(call.request.model)
     question = call.request.model_copy(update={"model": model.id})
     # What was answered under an Idempotency-Key is answered again, whatever became of the earlier response.
     if call.outline.previous is None or await context.submission.repeats(terms):

@@ -193,6 +193,7 @@ ANSWERS: dict[str, Any] = {
                 "reason": None,
                 "paused": False,
                 "draining": False,
+                "drained": False,
                 "queued": {"interactive": 0, "normal": 3, "batch": 240},
                 "running": 16,
                 "backlog": 259,

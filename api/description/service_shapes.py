@@ -96,13 +96,14 @@ class Worker(Shape):
 
 
 class ModelFleet(Shape):
-    """`backlog` is what waits and runs: the signal to scale workers by."""
+    """`backlog` is what waits and runs, the signal to scale by. `drained`: its workers can be stopped."""
 
     model: str
     state: State
     reason: str | None
     paused: bool
     draining: bool
+    drained: bool
     queued: Waiting
     running: int
     backlog: int

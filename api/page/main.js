@@ -34,7 +34,8 @@ async function queueIfAllowed() {
     const { models } = await queue.refresh();
     const waiting = models.reduce((sum, it) => sum + Object.values(it.queued).reduce((a, b) => a + b), 0);
     const running = models.reduce((sum, it) => sum + it.running, 0);
-    tell(`${waiting} waiting, ${running} running, ${models.reduce((sum, it) => sum + it.workers.length, 0)} workers`);
+    const workers = models.reduce((sum, it) => sum + it.workers.length, 0);
+    tell(`${waiting} waiting, ${running} running, ${workers} ${workers === 1 ? "worker" : "workers"}`);
   } catch (error) {
     if (error.status !== 403) throw error;
     tell("serving");

@@ -28,7 +28,7 @@ function model(it) {
 // What an operator said last, else what the workers say.
 function standing(it) {
   if (it.paused) return "paused";
-  if (it.draining) return it.backlog ? "draining" : "drained";
+  if (it.draining) return it.drained ? "drained" : "draining";
   return it.state;
 }
 

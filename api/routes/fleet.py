@@ -34,6 +34,7 @@ def to_fleet(model: Model, fleet: Fleet) -> dict[str, Any]:
         "reason": lane.failed,
         "paused": lane.paused,
         "draining": lane.draining,
+        "drained": fleet.drained,
         "queued": fleet.waiting,
         "running": lane.running,
         "backlog": lane.queued + lane.running,

@@ -24,8 +24,9 @@ _STORE_LIMIT_S = 1.0
 )
 async def health(request: Request) -> Response:
     context = context_of(request)
-    reachable = await _store_reachable(context)
-    body = {"status": "ok", "store": _word(reachable), "blobs": await _blobs(context)}
+    # At once: where both hang a probe would not wait for one after the other.
+    reachable, blobs = await asyncio.gather(_store_reachable(context), _blobs(context))
+    body = {"status": "ok", "store": _word(reachable), "blobs": blobs}
     return Response(to_json(body), media_type="application/json")
 
 

@@ -85,7 +85,7 @@ async def ask_default_model(request: Request) -> Response:
 async def _ask(request: Request, path_id: str) -> Response:
     context = context_of(request)
     body = await read_body(request, context.settings.api)
-    model = context.models.resolve(None, path_id=path_id)
+    model = context.models.recall(None, path_id=path_id)
     kind = request.headers.get("content-type")
     call = await translated(body, lambda raw: from_bytes(raw, kind, model.id))
     said = terms_of(request, body)

@@ -71,7 +71,7 @@ async def read_job(request: Request, context: ProcessContext) -> tuple[Question,
     """What a body asks, and what is said around it. Raises CallerError."""
     body = await read_body(request, context.settings.api)
     question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
-    model = context.models.resolve(question.model)
+    model = context.models.recall(question.model)
     terms = replace(
         terms_of(request, body),
         metadata=said.metadata,

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from api.dialects.openai_errors import to_error
 from api.wire.problems import retry_after
 from shared.errors import CallerError, ServiceError, Unavailable
+from shared.metrics.requests import REFUSALS
 
 HEAD_LIMIT = 64 * 2**10
 HEAD_LIMIT_S = 8.0
@@ -104,6 +105,8 @@ class LimitedProtocol(HttpToolsProtocol):
         Only close where the answer would end up inside that to an earlier request.
         """
         self._refused = True
+        # It becomes no request, and stands in no other count.
+        REFUSALS.labels(error.code).inc()
         self._stop_timer()
         if self.cycle is not None and not self.cycle.response_complete:
             if not self._is_own():

@@ -62,7 +62,7 @@ async def _submit(store: AsyncStore, asked: Asked) -> bool:
         cost=1,
         request="{}",
     )
-    view = (await store.run(admission.submit(placing, SETTINGS, metadata={}))).view
+    view = (await store.run(admission.submit(placing, SETTINGS))).view
     return view is not None and view.cache == "HIT"
 
 

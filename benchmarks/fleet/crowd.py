@@ -74,7 +74,7 @@ def fill(store: Store, way: Way, workers: int, window_s: float, seed: int) -> No
     per_s = workers * ROWS / MEAN_S
     count = round(SPARE_WORK * per_s * (window_s + 2 * WARM_S)) + workers * (ROWS + SPARE)
     for placing in islice(placings(way, seed), count):
-        store.run(admission.submit(placing, SETTINGS, metadata={}))
+        store.run(admission.submit(placing, SETTINGS))
 
 
 class _Players(Processes):

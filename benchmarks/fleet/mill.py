@@ -44,7 +44,7 @@ class Mill:
         """One job in and one out, without end; in the middle another's may be taken."""
         lane = self._way.model.lane
         while True:
-            await self._store.run(admission.submit(next(self._placings), SETTINGS, metadata={}))
+            await self._store.run(admission.submit(next(self._placings), SETTINGS))
             await self._nudger.send([lane])
             claim = await self._store.run(
                 claims.claim(SETTINGS, lane=lane, worker=self._worker, token=ids.token(), fingerprint=PRINT)

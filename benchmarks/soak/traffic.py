@@ -12,7 +12,7 @@ from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import Settings
 from shared.store import admission, claims, jobs, workers
-from shared.store.admission import Placing, Submitted
+from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
@@ -56,11 +56,10 @@ class Traffic:
         """One job of some caller: mostly a new question, else one that was asked before."""
         caller = CALLERS[min(self._dice.randrange(2 * len(CALLERS)), len(CALLERS) - 1)]
         placing, terms = self._asked(caller), self._terms()
-        submitted = self._run(admission.submit(placing, self._settings, metadata={"n": "1"}, **terms))
+        submitted = self._run(admission.submit(placing, self._settings, terms))
         if submitted.word == "pictures":
             self._run(admission.touch(submitted.missing, placing.job))
-            again = terms | {"uploaded": True}
-            submitted = self._run(admission.submit(placing, self._settings, metadata={"n": "1"}, **again))
+            submitted = self._run(admission.submit(placing, self._settings, terms, uploaded=True))
         if submitted.view:
             self._jobs.append((caller, submitted.view.id))
         self.happened[f"submitted: {_came_of(placing.job, submitted)}"] += 1
@@ -126,7 +125,7 @@ class Traffic:
             request=json.dumps({"ask": question, "padding": "x" * 300, "kind": poison}),
         )
 
-    def _terms(self) -> dict[str, Any]:
+    def _terms(self) -> JobTerms:
         now_ms = time.time_ns() // 1_000_000
         dice = self._dice.random()
         terms: dict[str, Any] = {}
@@ -139,7 +138,7 @@ class Traffic:
         if self._dice.random() < 0.2:
             # Some keys come twice.
             terms |= {"idempotency": f"{self._dice.randrange(30):064x}", "body_digest": "d"}
-        return terms
+        return JobTerms(metadata={"n": "1"}, **terms)
 
     def _end(self, claim: Claim) -> None:
         """As attempts end: mostly well."""

@@ -9,7 +9,8 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 HTTP = counter(
     "sightline_http_requests_total",
-    "Requests that were answered, by the template of their path; `other` where that is no route's.",
+    "Requests that were answered, by the template of their path; `other` where that is no route's, and for "
+    "methods that a route does not have.",
     Label("route"),
     Label("method"),
     Label("status"),

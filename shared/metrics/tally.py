@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from shared import ids
 from shared.errors import Unavailable
 from shared.metrics.declared import REGISTRY
-from shared.store.counts import count
+from shared.store.counts import MOST, count
 from shared.store.script import Store
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Tally:
         self._number = 0
         self._told = _readings()
         self._news: list[tuple[str, float]] = []
+        self._full = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="tally", daemon=True)
 
@@ -50,8 +51,11 @@ class Tally:
         if not self._news:
             self._news = self._fresh()
         if self._news:
-            self._store.run(count(self._process, self._number, self._news))
+            word = self._store.run(count(self._process, self._number, self._news))
             self._news = []
+            if word == "full" and not self._full:
+                self._full = True
+                log.warning("the store has %d series of counts and takes no more: new ones are lost", MOST)
 
     def _fresh(self) -> list[tuple[str, float]]:
         now, self._number = _readings(), self._number + 1

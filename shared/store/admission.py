@@ -1,8 +1,8 @@
 """The door's transitions: a job comes in, with its inputs or before them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
 from shared.batch import Place
@@ -91,66 +91,80 @@ class Submitted:
     trace: str = ""
 
 
+@dataclass(frozen=True)
+class JobTerms:
+    """What a job is, beside its request.
+
+    `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
+    `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come. `retry_of`
+    names the job that this one tries again, `response` (JSON) is what it tells as one of OpenAI's responses.
+    `max_queued_caller` comes before the setting of that name. `webhook` has its host from the address guard.
+    The end of a `quiet` job is told to that webhook only: to none of its caller's endpoints, and to no log.
+    `line` is the line of a batch that it answers: `passed` where another process has taken that, or the batch
+    takes no more. `retain_s` comes before how long the settings keep it and its answer; what is not `stored`
+    is in no list, and `purge` forgets it when its end was told. `request_id` is that of the call, `trace` its
+    place in a trace (a carrier of shared/traces.py).
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+    pending_terms: str | None = None
+    idempotency: str | None = None
+    body_digest: str = ""
+    must_be_ready: bool = False
+    max_queued_caller: int | None = None
+    times: Times = NOW
+    retry_of: str | None = None
+    response: str | None = None
+    webhook: Webhook | None = None
+    quiet: bool = False
+    line: Place | None = None
+    retain_s: int | None = None
+    stored: bool = True
+    request_id: str | None = None
+    trace: str | None = None
+
+    def arguments(self, settings: Settings) -> dict[str, Any]:
+        return {
+            "metadata": _written(self.metadata),
+            "pairs": digests(self.metadata) or None,
+            "paths": _written(self.paths) if self.paths else None,
+            "pending": self.pending_terms is not None or None,
+            "terms": self.pending_terms,
+            "idempotency": self.idempotency,
+            "digest": self.body_digest,
+            "must_be_ready": self.must_be_ready or None,
+            "max_queued_caller": self.max_queued_caller or settings.queue.max_queued_caller,
+            "retry_of": self.retry_of,
+            "response": self.response,
+            "hook": _hook(self.webhook) if self.webhook else None,
+            "quiet": self.quiet or None,
+            "retain_s": self.retain_s,
+            "unstored": None if self.stored else 1,
+            "request_id": self.request_id,
+            "trace": self.trace,
+            "line": _line(self.line) if self.line else None,
+            **asdict(self.times),
+        }
+
+
+PLAIN = JobTerms()
+
+
 def submit(
-    placing: Placing,
-    settings: Settings,
-    *,
-    metadata: dict[str, str],
-    paths: dict[str, str] | None = None,
-    pending_terms: str | None = None,
-    idempotency: str | None = None,
-    body_digest: str = "",
-    must_be_ready: bool = False,
-    max_queued_caller: int | None = None,
-    uploaded: bool = False,
-    times: Times = NOW,
-    retry_of: str | None = None,
-    response: str | None = None,
-    webhook: Webhook | None = None,
-    quiet: bool = False,
-    line: Place | None = None,
-    retain_s: int | None = None,
-    stored: bool = True,
-    request_id: str | None = None,
-    trace: str | None = None,
+    placing: Placing, settings: Settings, terms: JobTerms = PLAIN, *, uploaded: bool = False
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
-    `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
-    `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come.
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. `retry_of` names the job that this one tries again, `response` (JSON) is what it
-    tells as one of OpenAI's responses. `max_queued_caller` comes before the setting of that name. `webhook`
-    has its host from the address guard. The end of a `quiet` job is told to that webhook only: to none of its
-    caller's endpoints, and to no log. `line` is the line of a batch that it answers: `passed` where another
-    process has taken that, or the batch takes no more. `retain_s` comes before how long the settings keep it
-    and its answer; what is not `stored` is in no list, and `purge` forgets it when its end was told.
-    `request_id` is that of the call, `trace` its place in a trace (a carrier of shared/traces.py).
+    those, submit again.
     """
-    arguments = placing.arguments(settings) | {
-        "metadata": json.dumps(metadata, separators=(",", ":")),
-        "pairs": digests(metadata) or None,
-        "paths": json.dumps(paths, separators=(",", ":")) if paths else None,
-        "pending": pending_terms is not None or None,
-        "terms": pending_terms,
-        "idempotency": idempotency,
-        "digest": body_digest,
-        "uploaded": uploaded or None,
-        "must_be_ready": must_be_ready or None,
-        "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
-        "retry_of": retry_of,
-        "response": response,
-        "hook": _hook(webhook) if webhook else None,
-        "quiet": quiet or None,
-        "retain_s": retain_s,
-        "unstored": None if stored else 1,
-        "request_id": request_id,
-        "trace": trace,
-        "line": _line(line) if line else None,
-        **_limits(settings),
-        **asdict(times),
-    }
-    return Call(SUBMIT, arguments, _submitted, placing.request)
+    arguments = placing.arguments(settings) | terms.arguments(settings) | _limits(settings)
+    return Call(SUBMIT, arguments | {"uploaded": uploaded or None}, _submitted, placing.request)
+
+
+def _written(pairs: Mapping[str, str]) -> str:
+    return json.dumps(dict(pairs), separators=(",", ":"))
 
 
 def _limits(settings: Settings) -> dict[str, Any]:

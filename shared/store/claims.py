@@ -53,13 +53,19 @@ class Claim:
     trace: str = ""
 
 
-def claim(settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str) -> Call[Claim | None]:
-    """Take the best waiting work of a lane; None when nothing waits."""
+def claim(
+    settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
+) -> Call[Claim | None]:
+    """Take the best waiting work of a lane; None when nothing waits.
+
+    `row` is what the worker's model was added with, where no models file has it.
+    """
     arguments = {
         "lane": lane,
         "worker": worker,
         "token": token,
         "print": fingerprint,
+        "row": row,
         "lease_ms": settings.queue.lease_s * 1000,
         "failures": failures(),
         **lifetimes(settings),
@@ -115,16 +121,24 @@ def settle(
         "took_ms": (work_s or outcome.compute_s) * 1000 if isinstance(outcome, Result) else None,
         "rest": [_place(piece) | {"data": _data(piece)} for piece in rest] or None,
         "bare": _bare(outcome),
+        "origin": _origin(outcome),
         "failures": failures(),
     }
-    return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json())
+    return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json(exclude={"origin"}))
+
+
+def _origin(outcome: Result | JobError) -> str | None:
+    """Beside the result, which webhooks and lines of batches are told and an older API reads."""
+    if isinstance(outcome, JobError) or outcome.origin is None:
+        return None
+    return outcome.origin.model_dump_json()
 
 
 def _bare(outcome: Result | JobError) -> str | None:
     """A result without its logprobs, which are many times the text; None where it has none."""
     if isinstance(outcome, JobError) or all(choice.logprobs is None for choice in outcome.choices):
         return None
-    return outcome.model_dump_json(exclude={"choices": {"__all__": {"logprobs"}}})
+    return outcome.model_dump_json(exclude={"origin": True, "choices": {"__all__": {"logprobs"}}})
 
 
 def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settled]:

@@ -9,6 +9,7 @@ from typing import Any
 import redis
 
 from shared.errors import Unavailable
+from shared.store.keys import PREFIX
 from shared.store.server import Server, probe
 
 PINGS = 9
@@ -18,6 +19,7 @@ PINGS = 9
 class Examination:
     """`max_bytes` is 0 without a limit. `writes` is false where its last write to its disk failed.
 
+    A `replica` takes no writes of ours at all.
     `latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours.
     """
 
@@ -26,6 +28,7 @@ class Examination:
     max_bytes: int
     used_bytes: int
     writes: bool
+    replica: bool
     latency_ms: float
     ahead_s: float
 
@@ -36,6 +39,8 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
     try:
         with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
             told: Any = client.info()
+            # Whoever may not run scripts is told so here.
+            client.eval("return redis.call('EXISTS', KEYS[1])", 1, PREFIX)
             latency_ms = median(_ping_ms(client) for _ in range(PINGS))
             ahead_s = _ahead_s(client, now)
     except (redis.RedisError, OSError) as error:
@@ -47,6 +52,7 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
         max_bytes=int(told.get("maxmemory", 0)),
         used_bytes=int(told["used_memory"]),
         writes=all(state == "ok" for state in states),
+        replica=told.get("role") == "slave",
         latency_ms=latency_ms,
         ahead_s=ahead_s,
     )

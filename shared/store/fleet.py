@@ -19,9 +19,10 @@ def fleet(settings: Settings, lanes: Sequence[str]) -> Call[tuple[Fleet, ...]]:
 
 
 def _fleet(row: list[Any]) -> Fleet:
-    lane, counts, oldest, workers = row
+    lane, counts, oldest, workers, drained = row
     waiting = dict(zip(CLASSES, counts, strict=True))
-    return Fleet(views.lane(lane), waiting, oldest or None, tuple(_worker(*worker) for worker in workers))
+    known = tuple(_worker(*worker) for worker in workers)
+    return Fleet(views.lane(lane), waiting, oldest or None, known, drained=bool(drained))
 
 
 def _worker(name: str, state: str, flat: list[str]) -> Worker:

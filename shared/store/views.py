@@ -1,13 +1,13 @@
 """Reading the scripts' replies: flat lists of names and values become typed views."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shared.calls.syntax import read_syntax
 from shared.estimate import FIRST_FACTORS, KINDS, Calibration, Lane, Reused, estimate, waiting_reason
 from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
-from shared.result import JobError, Result
+from shared.result import JobError, Origin, Result
 
 UNFORESEEN = ("paused", "scheduled", "retrying")
 """What a job waits for then is no line, and nothing was measured of it."""
@@ -43,7 +43,7 @@ def lane(flat: list[Any]) -> Lane:
         context_length=int(facts["context_length"]) if "context_length" in facts else None,
         engine=facts.get("engine"),
         engine_reason=facts.get("engine_reason"),
-        reused=Reused(**json.loads(facts["reused"])) if "reused" in facts else None,
+        reused=_reused(facts["reused"]) if "reused" in facts else None,
         token_rule=facts.get("token_rule"),
         paused=int(facts["paused"]) == 1,
         draining=int(facts["draining"]) == 1,
@@ -51,6 +51,12 @@ def lane(flat: list[Any]) -> Lane:
         calibration=_calibration(facts),
         ahead=int(facts.get("ahead", -1)),
     )
+
+
+def _reused(told: str) -> Reused:
+    """As a worker of another release may tell it, which has other counts as well."""
+    said = json.loads(told)
+    return Reused(**{count.name: said.get(count.name, 0) for count in fields(Reused)})
 
 
 def _factors(facts: dict[str, str], kind: str) -> tuple[float, float]:
@@ -92,7 +98,7 @@ def _view(
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
     reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
-    result = run.get("result") if status == "succeeded" else None
+    result = _result(run) if status == "succeeded" else None
     return JobView(
         id=job_id,
         caller=job["caller"],
@@ -109,7 +115,7 @@ def _view(
         attempts=tries,
         cache=job.get("cache"),  # type: ignore[arg-type]
         request_hash=run.get("hash"),
-        result=Result.model_validate_json(result) if result else None,
+        result=result,
         computed=_computed(job, run) if result else None,
         error=job_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
@@ -122,6 +128,15 @@ def _view(
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
     )
+
+
+def _result(run: dict[str, str]) -> Result | None:
+    if "result" not in run:
+        return None
+    result = Result.model_validate_json(run["result"])
+    if "origin" not in run:
+        return result
+    return result.model_copy(update={"origin": Origin.model_validate_json(run["origin"])})
 
 
 def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:

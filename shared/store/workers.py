@@ -31,22 +31,27 @@ def beat(
     lane: str,
     state: State,
     fingerprint: str = "",
+    row: str | None = None,
     facts: dict[str, str],
     record: dict[str, str] | None = None,
-) -> Call[str]:
-    """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own."""
+) -> Call[Literal["OK", "outdated"]]:
+    """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
+
+    `outdated`: its model was removed, and added again with another row than its own.
+    """
     arguments = {
         "worker": worker,
         "lane": lane,
         "state": state,
         "print": fingerprint,
+        "row": row,
         "ttl_s": settings.queue.worker_ttl_s,
         "facts": facts,
         "record": record or {},
         **watching(settings),
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.
-    return Call(BEAT, arguments, str)
+    return Call(BEAT, arguments, lambda reply: reply)
 
 
 def lead(store: Store, courier: str, hold_ms: int) -> bool:

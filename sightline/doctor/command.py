@@ -19,6 +19,7 @@ DESCRIPTION = (
 
 def add_doctor(command: argparse.ArgumentParser) -> None:
     command.description = DESCRIPTION
+    command.epilog = "Example: sightline doctor --port 8080 --data /srv/sightline"
     command.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
     command.add_argument("--port", type=int, default=8000, help="and on which port (default: %(default)s)")
     command.add_argument(

@@ -1,12 +1,11 @@
 """Every look, in the order in which its finding matters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.models import Model
-from shared.settings import Settings, SettingsError, load_settings
-from sightline.doctor import gpu, machine, records, workers
+from shared.settings import SettingsError, load_settings
+from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
 from sightline.doctor.running import Api, Row, stored_fleet
@@ -36,24 +35,35 @@ def examine(place: Place) -> Iterator[Check]:
     rows, found = model_checks.read(settings.models_file)
     yield from found
     with Api(settings.api, place.host, place.port) as api:
-        answers, told = api.answers(), api.fleet()
-    yield from records.look(settings.redis)
+        told = api.fleet() if (health := api.health()) else None
+    yield from (kept := list(records.look(settings.redis)))
     # What a worker of this machine has loaded needs no more room.
-    yield from model_checks.look(rows, None if answers else free_mb())
+    yield from model_checks.look(rows, None if health else free_mb(), gpu=gpu.there())
+    given = "url" in settings.redis.model_fields_set
+    if not health and not given:
+        yield from model_checks.look_at_all(rows)
     yield from gpu.look(rows)
-    yield machine.look_at_port(place.host, place.port, answers=answers)
+    yield machine.look_at_port(place.host, place.port, answers=health is not None)
+    if health:
+        yield from running.look(health, told)
     yield from machine.look_at_data(place.data)
     yield from machine.look_at_blobs(settings.blobs)
     yield from machine.look_at_access(settings.api, place.host)
-    yield from _at_work(settings, rows, told if answers else None)
+    # One that does not answer is not asked again: each time takes half a minute.
+    asked = given and rows and all(check.state != "problem" for check in kept if check.about == "redis")
+    stored = stored_fleet(settings, rows) if asked else None
+    if told is not None:
+        yield from workers.look_at_unserved(rows, told)
+    yield from _at_work(told, stored, runs=health is not None)
 
 
-def _at_work(settings: Settings, models: Sequence[Model], told: list[Row] | None) -> Iterator[Check]:
-    """Nothing where nothing runs: what is not started yet is no fault. `told` is what a running API says."""
-    given = "url" in settings.redis.model_fields_set
-    stored = stored_fleet(settings, models) if given and models else None
-    rows = stored[0] if stored else told
-    if rows is None or (told is None and not any(row["workers"] for row in rows)):
+def _at_work(told: list[Row] | None, stored: tuple[list[Row], int] | None, *, runs: bool) -> Iterator[Check]:
+    """Nothing where nothing runs: what is not started yet is no fault.
+
+    A running API also knows the models that were added since.
+    """
+    rows = told if told is not None else stored[0] if stored else []
+    if not runs and not any(row["workers"] for row in rows):
         return
     yield from workers.look(rows)
     if stored:

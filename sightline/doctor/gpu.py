@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.models import Model
-from sightline.doctor.check import Check, ok, problem
+from sightline.doctor.check import Check, ok, problem, warning
 
 PROGRAM = "nvidia-smi"
 QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,noheader,nounits")
@@ -14,12 +14,12 @@ QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,nohead
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device; memory in MiB."""
+    """One device; memory in MiB, None where it does not tell."""
 
     index: int
     name: str
-    free_mb: int
-    total_mb: int
+    free_mb: int | None
+    total_mb: int | None
 
 
 class DriverError(Exception):
@@ -36,13 +36,25 @@ def seen() -> list[Gpu]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DriverError(f"{PROGRAM}: {error}") from None
     if done.returncode:
-        raise DriverError((done.stdout + done.stderr).strip().splitlines()[0][:200] or PROGRAM)
-    return [_gpu(line) for line in done.stdout.splitlines() if line.strip()]
+        said = (done.stdout + done.stderr).strip() or f"{PROGRAM} ended with {done.returncode}"
+        raise DriverError(said.splitlines()[0][:200])
+    # Warnings of the driver stand between the devices.
+    return [_gpu(line) for line in done.stdout.splitlines() if line.partition(",")[0].isdecimal()]
+
+
+def there() -> bool:
+    """Whether this machine has a driver, and so most likely a device."""
+    return shutil.which(PROGRAM) is not None
 
 
 def _gpu(line: str) -> Gpu:
-    index, name, free, total = (cell.strip() for cell in line.split(","))
-    return Gpu(int(index), name, int(free), int(total))
+    """Devices that share their memory with the processor tell none of their own: `[N/A]`."""
+    index, *name, free, total = (cell.strip() for cell in line.split(","))
+    return Gpu(int(index), ", ".join(name), _mb(free), _mb(total))
+
+
+def _mb(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None
 
 
 def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
@@ -51,11 +63,13 @@ def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Itera
     try:
         gpus = find()
     except DriverError as error:
-        yield problem("gpu", f"the driver does not answer ({error})", "restart or reinstall the driver")
+        bad = problem if wanting else warning
+        yield bad("gpu", f"the driver does not answer ({error})", "restart or reinstall the driver")
         return
     if gpus:
         for gpu in gpus:
-            yield ok("gpu", f"{gpu.index}: {gpu.name}, {gpu.free_mb} of {gpu.total_mb} MiB free")
+            room = "" if gpu.free_mb is None else f", {gpu.free_mb} of {gpu.total_mb} MiB free"
+            yield ok("gpu", f"{gpu.index}: {gpu.name}{room}")
     elif wanting:
         fix = 'install its driver (nvidia-smi must run here), or set device = "cpu" in the models file'
         yield problem("gpu", f"none is seen, and {', '.join(wanting)} needs one", fix)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from shared.settings import ApiSettings, BlobSettings
+from shared.blobs import Blobs
+from shared.settings import ApiSettings, BlobSettings, SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
 
 LITTLE, SCARCE = 5 * 2**30, 2**29
@@ -66,12 +67,23 @@ def look_at_blobs(blobs: BlobSettings) -> Iterator[Check]:
         return
     folder = blobs.folder
     if folder is None:
-        yield ok("pictures", f"{blobs.url}: an object store, which was not looked at")
+        yield _look_at_bucket(blobs)
     elif folder.is_dir() and _writable(folder):
         yield ok("pictures", f"{folder} can be written")
     else:
         fix = "make it, and let api, workers and couriers write there"
         yield problem("pictures", f"SIGHTLINE_BLOBS__URL: {folder} cannot be written", fix)
+
+
+def _look_at_bucket(blobs: BlobSettings) -> Check:
+    try:
+        if Blobs(blobs).look():
+            return ok("pictures", f"{blobs.url} lets us look into it")
+        said = f"{blobs.url} is out of reach, or does not let us look into it"
+    except SettingsError as error:
+        said = str(error)
+    fix = "see docs/object-store.md: its name, and the credentials of the environment"
+    return problem("pictures", said, fix)
 
 
 def _free(folder: Path) -> int:

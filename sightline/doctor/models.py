@@ -7,6 +7,8 @@ from shared.models import Model, load_models
 from shared.settings import SettingsError
 from sightline.doctor import weights
 from sightline.doctor.check import Check, ok, problem, warning
+from sightline.exits import CommandError
+from sightline.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times its files a model may take, as most are published in 16 bits."""
@@ -22,10 +24,19 @@ def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
     return rows, [ok("models file", f"{path}: {named}")]
 
 
-def look(models: Sequence[Model], free_mb: float | None) -> Iterator[Check]:
-    """`free_mb` is None where nobody can tell, or the weights are in memory already."""
+def look(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
+    """`free_mb` is None where nobody can tell, or the weights are in memory already; `gpu` = there is one."""
     for model in models:
-        yield _look_at(model, free_mb)
+        computed_here = model.device == "cpu" or (model.device == "auto" and not gpu)
+        yield _look_at(model, free_mb if computed_here else None)
+
+
+def look_at_all(models: Sequence[Model]) -> Iterator[Check]:
+    """What `sightline run`, which starts them all here, would say of their room, if anything."""
+    try:
+        check_memory(models)
+    except CommandError as error:
+        yield problem("models", str(error), "serve fewer of them, or smaller ones")
 
 
 def _look_at(model: Model, free_mb: float | None) -> Check:
@@ -40,11 +51,11 @@ def _look_at(model: Model, free_mb: float | None) -> Check:
         return problem(about, f"{folder}: {'; '.join(faults)}", fix)
     size_mb = sum(path.stat().st_size for path in weights.weights(folder)) / 1e6
     said = f"its folder is complete, weights of {size_mb:.0f} MB"
-    if free_mb is not None and model.device != "cuda" and size_mb > free_mb:
+    if free_mb is not None and size_mb > free_mb:
         fix = "end other programs, choose a smaller or a quantized model, or another machine"
         return problem(about, f"{said}, but {free_mb:.0f} MB of memory are free", fix)
     most_mb = size_mb * LARGER[model.dtype]
-    if free_mb is not None and model.device != "cuda" and most_mb > free_mb:
+    if free_mb is not None and most_mb > free_mb:
         fix = 'set dtype = "bfloat16" or "auto" for it'
         return warning(about, f"{said}, {most_mb:.0f} MB as {model.dtype}; {free_mb:.0f} MB are free", fix)
     return ok(about, said)

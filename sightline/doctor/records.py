@@ -56,6 +56,8 @@ def _version(found: Examination) -> Check:
         return problem("redis", f"{named} is a cluster", "name a single server")
     if server.compatible < FLOOR:
         return problem("redis", f"{named} is too old", "install Redis 7.0 or newer, or Valkey")
+    if found.replica:
+        return problem("redis", f"{named} is a replica, which takes no jobs", "name the primary server")
     return ok("redis", f"{named} answers, and so does the broker's database")
 
 

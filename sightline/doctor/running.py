@@ -1,7 +1,7 @@
 """What runs already: the API where it is to listen; what waits and who works, as it or the store tells."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,11 +14,14 @@ from shared.settings import CLIENT_KEY, ApiSettings, Settings
 from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
 from shared.store.script import connect
+from sightline.doctor.check import Check, problem, warning
 from sightline.service import bearer
 from sightline.tls import trusting
 
 Row = dict[str, Any]
 """Of one model, by the names of GET /v1/admin/fleet."""
+Health = dict[str, Any]
+"""As GET /health tells it."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to ask who listens on all addresses
 PATIENCE_S = 3.0
 
@@ -30,29 +33,43 @@ class Api(httpx.Client):
         scheme = "http" if settings.tls_cert is None else "https"
         at = EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
         key = settings.admin_key
+        self._operator = bearer(os.environ.get(CLIENT_KEY) if key is None else key.get_secret_value())
         super().__init__(
             base_url=f"{scheme}://{at}:{port}",
             timeout=PATIENCE_S,
             trust_env=False,
-            headers=bearer(os.environ.get(CLIENT_KEY) if key is None else key.get_secret_value()),
             verify=trusting(settings),
         )
 
-    def answers(self) -> bool:
-        """Whether it is ours that listens there."""
-        found = self._told("/health")
-        return isinstance(found, dict) and found.get("store") in ("reachable", "unreachable")
+    def health(self) -> Health | None:
+        """None where it is not ours that listens there, or nobody."""
+        found = self._told("/health", {})
+        ours = isinstance(found, dict) and found.get("store") in ("reachable", "unreachable")
+        return found if ours else None
 
     def fleet(self) -> list[Row] | None:
-        """None where it does not tell us."""
-        found = self._told("/v1/admin/fleet")
+        """None where it does not tell us. Ask for its health first: it is sent the operator's key."""
+        found = self._told("/v1/admin/fleet", self._operator)
         return found.get("models") if isinstance(found, dict) else None
 
-    def _told(self, path: str) -> Any:
+    def _told(self, path: str, headers: dict[str, str]) -> Any:
         try:
-            return self.get(path).json()
+            return self.get(path, headers=headers).json()
         except (httpx.HTTPError, ValueError):
             return None
+
+
+def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
+    """What a running service says of itself; `told` is what it says of its workers, if anything."""
+    if health["store"] == "unreachable":
+        fix = "start its record store, or see its log: nothing is taken in until it answers"
+        yield problem("service", "it runs, and does not reach its record store", fix)
+    elif told is None:
+        fix = f"set {CLIENT_KEY} to a key with the scope admin"
+        yield warning("service", "it runs, and does not tell us of its workers", fix)
+    if health.get("blobs", {}).get("state") == "unreachable":
+        fix = "see the service's log, and whether SIGHTLINE_BLOBS__URL can be reached and written"
+        yield problem("pictures", "the service runs, and does not reach where its pictures lie", fix)
 
 
 def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row], int] | None:

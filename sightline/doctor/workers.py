@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from shared.models import Model
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.doctor.running import Row
 
@@ -14,6 +15,16 @@ def look(rows: Sequence[Row]) -> Iterator[Check]:
     """One line for each model."""
     for row in rows:
         yield _look_at(row)
+
+
+def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
+    """Models of the file of which the running service does not know."""
+    served = {row["model"] for row in rows}
+    for model in models:
+        if model.id not in served:
+            said = "the models file has it, the service does not serve it: removed, or newer than the start"
+            fix = f"sightline models add FILE --model {model.id}"
+            yield warning(f"workers of {model.id}", said, fix)
 
 
 def look_at_couriers(count: int) -> Check:

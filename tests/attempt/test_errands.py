@@ -2,7 +2,6 @@
 
 import pytest
 
-from shared.models import Models
 from shared.settings import FetchSettings
 from shared.webhooks import Webhook
 from tests.attempt.test_intake import ask, serving
@@ -12,7 +11,7 @@ from tests.support.office import Office
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import MODEL, Workbench, workbench
+from tests.support.workbench import Workbench, workbench
 from worker.intake import Intake
 from worker.maintenance.upkeep import Upkeep
 
@@ -53,8 +52,7 @@ def test_a_fetched_picture_and_one_that_cannot_be_had_are_told_apart(
         fetched = "sightline_fetch_seconds_count"
         before = counted(INTAKES, outcome=outcome), counted(fetched, kind="picture")
         ask(desk, there.url)
-        models = Models((MODEL,))
-        Intake(desk.settings, models, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker).work()
+        Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker).work()
         assert counted(INTAKES, outcome=outcome) == before[0] + 1
         assert counted(fetched, kind="picture") == before[1] + 1
 

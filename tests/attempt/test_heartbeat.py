@@ -1,5 +1,6 @@
 """A living worker keeps its claims and hears what becomes of them; a hung one gives them up."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from shared.errors import Unavailable
 from shared.estimate import Reused
-from shared.store import jobs
+from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import Call, Store
 from tests.support.clients import until
@@ -261,5 +262,30 @@ def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work
         until(lambda: mark.read_text() == "ready")
         heartbeat.drain()
         until(lambda: mark.read_text() == "gone")
+    finally:
+        heartbeat.stop({})
+
+
+def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs_have(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a supervisor the next process loads what is meant."""
+    left: list[int] = []
+    monkeypatch.setattr(os, "_exit", left.append)
+    before, after = (json.dumps({"id": "org/model", "rows": rows}) for rows in (1, 2))
+    desk.ask("begun before")
+    desk.store.run(models.add(MODEL.lane, before))
+    heartbeat = Heartbeat(
+        desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane, row=before
+    )
+    heartbeat.start({})
+    try:
+        with desk.leases.hold(desk.claim()):
+            desk.store.run(models.remove(MODEL.lane))
+            desk.store.run(models.add(MODEL.lane, after))
+            until(lambda: heartbeat._outdated)
+            assert not left
+        until(lambda: left)
+        assert set(left) == {Exit.OUTDATED}
     finally:
         heartbeat.stop({})

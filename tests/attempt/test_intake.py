@@ -1,6 +1,5 @@
 """Remote pictures come in before a job waits for its model, or say why they cannot."""
 
-import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,11 +10,11 @@ import pytest
 
 from shared.blobs import digest
 from shared.errors import Unavailable
-from shared.models import Model, Models
+from shared.held import Held
 from shared.request import Image, Sound
 from shared.settings import FetchSettings, PictureSettings
 from shared.store import jobs
-from shared.store.admission import submit
+from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 from tests.support.pictures import Serve, answering, origin, picture
@@ -27,6 +26,7 @@ from worker.outbound import Allowance
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
+HELD = Held(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True).model_dump_json()
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -39,17 +39,14 @@ def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
     with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",))) as desk:
         yield (
             desk,
-            Intake(
-                desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
-            ),
+            Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker),
         )
 
 
 def ask(desk: Workbench, *urls: str, kind: type[Image] | type[Sound] = Image) -> str:
     """A job whose pictures, or sounds, are elsewhere."""
     placing = desk.placing("look", tuple(kind(url=url) for url in urls))
-    terms = json.dumps({"reuse": True, "priority": "normal"})
-    assert desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms)).word == "intake"
+    assert desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=HELD))).word == "intake"
     return placing.job
 
 
@@ -97,17 +94,14 @@ def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_sa
     redis: RedisServer, shared: bool, cache: str
 ) -> None:
     with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",)), share_answers=shared) as desk:
-        courier = Intake(
-            desk.settings, Models((MODEL,)), desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker
-        )
+        courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
         desk.beat()
         with origin(serving(PICTURE)) as there:
             ask(desk, there.url)
             courier.work()
             desk.attempt()
             placing = replace(desk.placing("look", (Image(url=there.url),)), caller="another")
-            terms = json.dumps({"reuse": True, "priority": "normal"})
-            desk.store.run(submit(placing, desk.settings, metadata={}, pending_terms=terms))
+            desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=HELD)))
             courier.work()
         view = desk.store.run(jobs.view(desk.settings, "another", placing.job))
     assert view is not None
@@ -190,19 +184,6 @@ def cut_off_after_claim(desk: Workbench, courier: Intake) -> None:
             return super().run(call)
 
     replace(courier, store=CutOff(desk.store.client)).work()
-
-
-def test_a_model_the_courier_does_not_know_fails_the_job_instead_of_the_courier(
-    intake: tuple[Workbench, Intake],
-) -> None:
-    desk, courier = intake
-    other = Models((Model(id="test/other"),))
-    with origin(serving(PICTURE)) as there:
-        job = ask(desk, there.url)
-        replace(courier, models=other).work()
-    error = desk.job(job).error
-    assert error is not None
-    assert error.code == "model_not_found"
 
 
 def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(

@@ -103,7 +103,7 @@ def test_a_worker_answers_a_question_with_a_sound(desk: Workbench) -> None:
     name = digest(data)
     desk.blobs.write(name, data)
     placing = desk.placing("What is said?", (Sound(digest=name),), blobs=(name,))
-    desk.store.run(submit(placing, desk.settings, metadata={}, uploaded=True))
+    desk.store.run(submit(placing, desk.settings, uploaded=True))
     desk.attempt()
     result = desk.job(placing.job).result
     assert result is not None

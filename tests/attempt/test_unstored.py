@@ -13,7 +13,7 @@ from shared.blobs import BlobMissingError, digest
 from shared.request import Image, Request
 from shared.settings import FetchSettings, Settings
 from shared.store import hooks
-from shared.store.admission import submit
+from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from shared.webhooks import Webhook
 from tests.support.pictures import picture
@@ -34,7 +34,7 @@ def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None 
     desk.blobs.write(name, shown)
     placing = replace(desk.placing("What?", (Image(digest=name),), blobs=(name,)), key=None)
     how: dict[str, Any] = {} if stored else {"stored": False, "retain_s": 60, "quiet": True}
-    call = submit(placing, desk.settings, metadata={}, uploaded=True, webhook=webhook, **how)
+    call = submit(placing, desk.settings, JobTerms(webhook=webhook, **how), uploaded=True)
     assert desk.store.run(call).word == "queued"
     return placing.job
 

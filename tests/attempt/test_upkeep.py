@@ -1,6 +1,9 @@
 """What died or got lost is repaired without anybody asking."""
 
+import threading
 import time
+
+import pytest
 
 from shared.settings import QueueSettings
 from shared.store.keys import PREFIX
@@ -9,6 +12,7 @@ from shared.store.workers import lead
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench, workbench
+from worker.maintenance.collect import Collection
 from worker.maintenance.upkeep import Upkeep
 
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
@@ -50,6 +54,27 @@ def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> No
         desk.attempt()
         assert desk.job(job).status == "succeeded"
         assert [a.outcome for a in desk.job(job).attempts] == ["worker_lost", "succeeded"]
+
+
+def test_an_object_store_that_hangs_holds_up_no_rescue(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go, steps = threading.Event(), []
+
+    def hangs(_: Collection) -> int:
+        steps.append(let_go.wait(60))
+        return 3
+
+    monkeypatch.setattr(Collection, "collect", hangs)
+    with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
+        kept, job = upkeep(desk), desk.ask("x")
+        desk.claim()
+        until(lambda: kept.run_once()["rescued"])
+        assert steps == []
+        desk.attempt()
+        assert desk.job(job).status == "succeeded"
+        let_go.set()
+        until(lambda: kept.run_once()["collected"] == 3)
 
 
 def test_after_an_outage_of_the_record_store_workers_have_time_to_renew(redis: RedisServer) -> None:

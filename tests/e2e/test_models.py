@@ -13,6 +13,7 @@ from tests.e2e.test_run import READY_S, ROOT, stop
 from tests.e2e.test_run import service as laptop
 from tests.support.clients import Api, until
 from tests.support.service import COURIER, Service, running_service
+from worker.exits import Exit
 
 MODELS = """
 [[models]]
@@ -74,9 +75,16 @@ def test_in_a_fleet_a_worker_of_an_added_model_serves_at_once(service: Service) 
         worker.start()
         try:
             assert api.ended(job)["result"]["text"] == "hello"
+            until(lambda: other.get(f"/status/{NEW.id}").status_code == 200)
             asked = other.submit(model=NEW.id, input={"prompt": "from the other one"})
             assert other.ended(asked)["result"]["text"] == "from the other one"
             assert api.delete(f"/v1/admin/models/{NEW.id}").status_code == 204
             assert api.post(f"/models/{NEW.id}", json={"inputs": "again"}).status_code == 404
+            # Added with another row it is another model, which the worker of this one does not hold.
+            assert api.post("/v1/admin/models", json=row | {"rows": 2}).status_code == 201
+            assert worker.wait() == Exit.OUTDATED
+            again = api.submit(model=NEW.id, input={"prompt": "hello again"})
+            worker.start()
+            assert api.ended(again)["result"]["text"] == "hello again"
         finally:
             worker.end()

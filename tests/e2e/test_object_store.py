@@ -91,7 +91,8 @@ def test_while_the_object_store_is_away_callers_come_again_and_accepted_jobs_wai
             refused = api.post("/v1/files", **upload)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
             assert refused.json()["error"]["code"] == "store_unavailable"
-            assert api.get("/health").json()["blobs"] == {"kind": "s3", "state": "unreachable"}
+            away = {"kind": "s3", "state": "unreachable"}
+            until(lambda: api.get("/health").json()["blobs"] == away)
             text = api.submit(model=ECHO, input={"prompt": "no picture"})
             assert api.ended(text)["result"]["text"] == "no picture"
             assert api.get(f"/v1/jobs/{job}").json()["status"] == "queued"

@@ -60,8 +60,9 @@ class Observed:
     told: Told
 
     def lines(self, process: str) -> list[dict[str, Any]]:
-        """A process's log, each line of which is one JSON object."""
-        return [json.loads(line) for line in self.service.log(process).splitlines()]
+        """A process's log, each line of which is one JSON object; without the one that is just written."""
+        whole = self.service.log(process).rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
 
     def line(self, process: str, message: str, **fields: Any) -> dict[str, Any]:
         """The first line with this message and these fields, as soon as it is there."""
@@ -194,7 +195,8 @@ def test_a_job_that_shares_a_computation_is_linked_with_its_trace(observed: Obse
         first, second = (
             api.post("/v1/jobs", json=body, headers=parent(trace)).json() for trace in (FIRST, SECOND)
         )
-        assert second["cache"] == "COALESCED"
+        # Linked in either case: on a busy machine the first may have ended before the second comes.
+        assert second["cache"] in ("COALESCED", "HIT")
         api.ended(first["id"])
     (request,) = until(lambda: observed.collector.of(SECOND))
     assert request.links == (FIRST,)

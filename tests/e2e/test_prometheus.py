@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.clients import Api, until
+from tests.support.clients import PATIENCE_S, Api, until
 from tests.support.metrics import ALERTS, first_values, shown, total
 from tests.support.ports import free_port
 from tests.support.processes import Process
@@ -25,9 +25,9 @@ RUN = "sightline_attempts_total"
 
 @pytest.fixture
 def prometheus(service: Service, tmp_path: Path) -> Iterator[httpx.Client]:
-    """It scrapes one API process each second, with the rules of the example."""
+    """It scrapes one API process every few seconds, with the rules of the example."""
     config = yaml.safe_load((ALERTS.parent / "prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": "3s", "scrape_timeout": "3s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(ALERTS)]
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [service.url().removeprefix("http://")]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -41,9 +41,11 @@ def prometheus(service: Service, tmp_path: Path) -> Iterator[httpx.Client]:
     )
     process = Process(argv, {}, tmp_path / "log")
     process.start()
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1") as client:
-        yield client
-    process.end()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=PATIENCE_S) as client:
+            yield client
+    finally:
+        process.end()
 
 
 def asked(client: httpx.Client, expression: str) -> list[float]:
@@ -75,7 +77,8 @@ def test_prometheus_gets_an_answer_to_all_that_the_board_and_the_alerts_ask(
 
     assert answers.keys() == set(shown())
     assert [rule["name"] for rule in rules if rule["health"] == "err"] == []
-    assert asked(prometheus, f'sightline_workers{{model="{ECHO}", state="ready"}}') == [1]
+    # A reading that failed leaves a gap behind, and there is another one soon.
+    assert scraped(prometheus, f'sightline_workers{{model="{ECHO}", state="ready"}}') == [1]
 
 
 def test_a_total_does_not_fall_when_a_worker_dies_and_both_apis_tell_the_same(
@@ -88,7 +91,10 @@ def test_a_total_does_not_fall_when_a_worker_dies_and_both_apis_tell_the_same(
     api.ended(api.submit(model=SLOW, input={"prompt": "one"}))
     after = until(lambda: (seen := told()) > before and seen)
     service.kill(SLOW)
+    assert told() >= after
     service.ready(SLOW)
     api.ended(api.submit(model=SLOW, input={"prompt": "two"}))
 
-    assert until(lambda: (seen := told("api-2")) > after and seen) == after + 1 == before + 2
+    assert until(lambda: (seen := told("api-2")) > after and seen) >= after + 1
+    # Each reads at a moment of its own: what was counted between them has been told soon.
+    until(lambda: told("api") == told("api-2"))

@@ -98,6 +98,19 @@ async def test_what_is_foretold_comes_true(stage: Stage) -> None:
     assert places == [0]
 
 
+async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(stage: Stage) -> None:
+    stage.hand.beat(service_ms="2000")
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=JOB | {"input": {"prompt": "before"}})
+        await client.post("/v1/jobs", json=JOB | {"priority": "batch"})
+        found = {name: await told(client, priority=name) for name in ("batch", "interactive")}
+        job = (await client.post("/v1/jobs", json=JOB | {"priority": "interactive"})).json()
+
+    assert [found[name]["outcome"] for name in found] == ["joined", "joined"]
+    assert (found["batch"]["ahead"], found["interactive"]["ahead"], job["ahead"]) == (1, 0, 0)
+    assert found["interactive"]["estimate"] == job["estimate"]
+
+
 async def test_who_joins_a_run_that_has_begun_waits_for_nothing(stage: Stage) -> None:
     stage.hand.beat()
     async with client_of(stage.app) as client:

@@ -1,9 +1,11 @@
 """What an operator's Prometheus reads: what is true, no word of a caller, and to nobody else."""
 
+import threading
 from typing import Any
 
 import openai
 import pytest
+from prometheus_client.core import Metric
 
 from shared.apikey import new_secret
 from tests.routes.conftest import Stage
@@ -108,6 +110,30 @@ async def test_no_word_of_a_caller_becomes_a_label(stage: Stage) -> None:
     assert total(page, HTTP, method="other") == 1
     assert odd not in page.lower()
     assert {labels["model"] for labels in labels_of(page, "sightline_attempts_total")} == {MODEL, "org/bare"}
+
+
+async def test_methods_that_a_route_does_not_have_share_one_series(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        for method in ("DELETE", "PATCH", "PUT", "TRACE"):
+            assert (await client.request(method, "/ready")).status_code == 405
+    page = await counted(stage, 4, HTTP, route="/ready")
+
+    assert {labels["method"] for labels in labels_of(page, HTTP) if labels["route"] == "/ready"} == {"other"}
+
+
+async def test_a_reading_of_many_series_holds_up_no_other_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def families(*_: object) -> list[Metric]:
+        threads.append(threading.current_thread())
+        return []
+
+    monkeypatch.setattr("api.metrics.totals.families", families)
+    await read(stage.app)
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(stage: Stage) -> None:

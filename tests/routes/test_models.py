@@ -1,10 +1,12 @@
 """Which models there are and how they stand."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 
 from api.answers.readiness import ModelState
+from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused
 from tests.support.app import serving
@@ -121,6 +123,20 @@ async def test_the_process_is_healthy_while_it_serves_even_without_its_store() -
     assert (whole.status_code, whole.json()) == (200, {"status": "ok", "store": "reachable", "blobs": BLOBS})
     unreachable = {"status": "ok", "store": "unreachable", "blobs": BLOBS}
     assert (broken.status_code, broken.json()) == (200, unreachable)
+
+
+async def test_a_probe_does_not_wait_for_one_store_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = asyncio.Barrier(2)
+
+    async def meets(*_: object) -> bool:
+        await both.wait()
+        return True
+
+    monkeypatch.setattr("api.routes.health._store_reachable", meets)
+    monkeypatch.setattr(Blobs, "reachable", meets)
+    async with serving(Desk()) as client:
+        response = await client.get("/health")
+    assert response.json() == {"status": "ok", "store": "reachable", "blobs": BLOBS}
 
 
 async def test_the_service_is_ready_when_some_model_is_loaded() -> None:

@@ -210,12 +210,14 @@ def test_the_parameters_read_by_hand_are_described() -> None:
         return {p["name"]: p["schema"] for p in SCHEMA["paths"][path][method].get("parameters", [])}
 
     assert set(named("/v1/jobs", "post")) == {"Prefer", "Idempotency-Key", "x-use-cache"}
+    assert set(named("/v1/estimate", "post")) == {"x-use-cache"}
     assert set(named("/v1/jobs/{id}", "get")) == {"id", "wait"}
     assert set(named("/v1/jobs/{id}/events", "get")) == {"id", "Last-Event-ID", "after"}
     asking = {"Prefer", "Idempotency-Key", "x-use-cache", "x-wait-for-model"}
     assert set(named(HF, "post")) == {"id", *asking}
     page = named("/v1/jobs", "get")
-    assert set(page) == {"limit", "after", "status", "model"}
+    filters = {"status", "model", "priority", "created_after", "created_before", "metadata"}
+    assert set(page) == {"limit", "after", *filters}
     assert page["limit"] == {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}
     assert page["status"]["enum"] == ["queued", "running", "succeeded", "failed", "cancelled"]
     assert named("/v1/jobs/{id}/events", "get")["Last-Event-ID"]["type"] == "integer"

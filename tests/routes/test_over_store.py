@@ -206,7 +206,8 @@ async def test_without_its_store_the_service_says_so_and_lives(stage: Stage) -> 
             stage.server.start()
         recovered = await client.post("/v1/jobs", json=JOB)
 
-    assert (health.status_code, health.json()) == (200, {"status": "ok", "store": "unreachable"})
+    told = {"status": "ok", "store": "unreachable", "blobs": {"kind": "folder", "state": "reachable"}}
+    assert (health.status_code, health.json()) == (200, told)
     assert (jobs.status_code, jobs.json()["code"]) == (503, "store_unavailable")
     assert (chat.status_code, chat.json()["error"]["code"]) == (503, "store_unavailable")
     assert (ready.status_code, recovered.status_code) == (503, 202)

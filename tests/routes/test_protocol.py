@@ -15,6 +15,7 @@ from api.wire.protocol import HEAD_LIMIT, LimitedProtocol
 from shared.settings import Settings
 from sightline.folder import DataFolder
 from sightline.plan import Plan
+from tests.support.metrics import counted
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -167,7 +168,8 @@ async def test_large_bodies_and_many_requests_on_one_connection_are_no_heads() -
             assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
-async def test_one_connection_too_many_is_told_to_come_back() -> None:
+async def test_one_connection_too_many_is_told_to_come_back_and_operators_see_it() -> None:
+    before = counted("sightline_refusals_total", code="queue_full")
     async with served(limit_concurrency=1) as connect:
         first, _ = await connect()
         reader, writer = await connect()
@@ -176,6 +178,7 @@ async def test_one_connection_too_many_is_told_to_come_back() -> None:
         assert code_of(status, headers, body) == (503, "queue_full")
         assert headers["retry-after"] == "1"
         assert not first.at_eof()
+    assert counted("sightline_refusals_total", code="queue_full") == before + 1
 
 
 async def test_unused_connections_make_room_in_a_crowd(

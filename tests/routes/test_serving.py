@@ -129,6 +129,33 @@ async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(sta
         ]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/jobs", {"model": MODEL, "input": QUESTION}),
+        (f"/models/{MODEL}", {"inputs": "What?"}),
+        ("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "What?"}]}),
+        ("/v1/responses", {"model": MODEL, "input": "What?"}),
+    ],
+)
+async def test_a_repeated_call_is_answered_as_before_though_its_model_was_removed(
+    stage: Stage, path: str, body: dict[str, Any]
+) -> None:
+    stage.hand.beat()
+    keyed = {"Idempotency-Key": "once"}
+    async with client_of(stage.app) as client:
+        asking = asyncio.create_task(client.post(path, json=body, headers=keyed))
+        await until_async(lambda: _waiting(stage, 1))
+        stage.hand.succeed(stage.hand.take(), "A cat.")
+        first = await asking
+        await client.delete(f"{ADMIN}/{MODEL}")
+        again = await client.post(path, json=body, headers=keyed)
+        assert again.is_success
+        assert again.headers["x-job-id"] == first.headers["x-job-id"]
+        new = await client.post(path, json=body)
+        assert new.status_code == 404, "under no key, or a new one, it is a new call"
+
+
 async def test_a_removed_model_of_the_file_comes_back_with_its_own_row_and_no_other(stage: Stage) -> None:
     async with client_of(stage.app) as client:
         await client.delete(f"{ADMIN}/{MODEL}")

@@ -110,6 +110,19 @@ async def test_who_waits_sits_out_a_service_that_is_away(
     assert code == Exit.OK
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_who_waits_sits_out_what_passes(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PAUSE_S", 0)
+    going = {"status": "in_progress", "request_counts": {}}
+    told = [(200, going), (status, {"detail": "later"}), (200, going | {"status": "completed"})]
+    replies = iter([httpx.Response(code, json=body) for code, body in told])
+    answering = httpx.MockTransport(lambda _: next(replies))
+    with httpx.Client(base_url="http://service", transport=answering) as client:
+        ended = batches.wait(client, "batch_1", lambda _: None)
+
+    assert ended["status"] == "completed"
+
+
 async def test_what_cannot_be_read_written_or_found_is_one_sentence(
     terminal: Terminal, tmp_path: Path
 ) -> None:

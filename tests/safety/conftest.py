@@ -58,7 +58,8 @@ class World:
     why: str = ""
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests run: it moves this process into a network of its own.
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     authority = tmp_path_factory.mktemp("safety") / "authority.pem"
     with ExitStack() as stack:

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from shared.metrics.tally import Tally
 from shared.store.counts import Counts, count, counts
 from shared.store.script import Store
 
@@ -34,14 +37,29 @@ def test_news_whose_reply_was_lost_are_counted_once(real_store: Store) -> None:
 
 
 def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_store: Store) -> None:
-    def told(number: int, *news: tuple[str, float]) -> None:
+    def told(number: int, *news: tuple[str, float]) -> str:
         call = count("one", number, news)
-        real_store.run(replace(call, arguments={**call.arguments, "most": 2}))
+        return real_store.run(replace(call, arguments={**call.arguments, "most": 2}))
 
-    told(1, (REQUESTS, 1), (RUNS, 1), ("third", 1))
-    told(2, ("fourth", 1), (REQUESTS, 1))
+    assert told(1, (REQUESTS, 1)) == "added"
+    # What was there before takes nothing of the room.
+    assert told(2, (REQUESTS, 1), (RUNS, 1)) == "added"
+    assert told(3, ("third", 1), (REQUESTS, 1)) == "full"
 
-    assert read(real_store).totals == {REQUESTS: 2, RUNS: 1}
+    assert read(real_store).totals == {REQUESTS: 3, RUNS: 1}
+
+
+def test_a_process_whose_counts_find_no_room_says_so_once(
+    real_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    readings: list[dict[str, float]] = [{}, {REQUESTS: 1}, {REQUESTS: 2}]
+    monkeypatch.setattr("shared.metrics.tally._readings", lambda: readings.pop(0))
+    monkeypatch.setattr("shared.store.counts.MOST", 0)
+    tally = Tally(real_store)
+    tally.tell()
+    tally.tell()
+    assert caplog.text.count("takes no more") == 1
+    assert read(real_store).totals == {}
 
 
 def test_how_full_the_server_is_is_read_with_it(real_store: Store) -> None:

@@ -3,10 +3,10 @@
 import json
 
 from shared.job import JobView
-from shared.store import models, workers
+from shared.store import fleet, jobs, models, upkeep, workers
 from shared.store.script import Store
 from shared.times import Times
-from tests.support.store import FAILURE, LANE, MODEL, Records
+from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
 
 ROW = json.dumps({"id": MODEL, "engine": "echo"})
 
@@ -22,6 +22,38 @@ def test_a_drained_model_takes_no_new_jobs_and_ends_those_it_has(records: Record
     assert [records.view(job.id).status for job in (running, waiting)] == ["succeeded", "succeeded"]
     records.beat()
     assert records.post(records.placing("a")).word == "known", "what is known costs no worker anything"
+
+
+def test_a_model_is_drained_when_nothing_of_it_is_left_wherever_that_waits(records: Records) -> None:
+    """Its workers are stopped then, and it is removed."""
+
+    def drained() -> bool:
+        (known,) = records.run(fleet.fleet(records.settings, [LANE]))
+        return known.drained
+
+    queue = records.settings.queue.model_copy(update={"backoff_s": 50})
+    records.settings = records.settings.model_copy(update={"queue": queue})
+    assert not drained()
+    records.submit()
+    records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10**4))
+    records.submit_pending()
+    records.submit_pending(lane="model.other")
+    records.drain()
+    claim = records.claim()
+    assert not drained(), "one runs"
+    records.give_back(claim, FAILURE)
+    assert not drained(), "one is tried again, one has its time to come, one's picture is fetched"
+    fetched = records.claim_pending()
+    assert not drained()
+    records.fail_intake(fetched)
+    assert not drained()
+    records.wait(60)
+    records.run(upkeep.due())
+    records.settle(records.claim())
+    assert not drained()
+    for _ in range(2):
+        records.fail_intake(records.claim_pending())
+    assert drained()
 
 
 def test_a_resumed_model_takes_jobs_again(records: Records) -> None:
@@ -122,6 +154,37 @@ def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Rec
     records.remove_model()
     assert records.add_model(other) == "added"
     assert records.run(models.registered()).rows == {LANE: other}
+
+
+def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(records: Records) -> None:
+    """Callers would be told another model's answers, old or new ones, under this one's name."""
+    other = json.dumps({"id": MODEL, "engine": "echo", "revision": "main", "source": "elsewhere"})
+    assert records.add_model(ROW) == "added"
+    assert records.beat(row=ROW, facts={"rows": "4"}) == "OK"
+    records.submit("asked before")
+    assert records.settle(records.claim(row=ROW)) == "settled"
+    records.remove_model()
+    assert records.add_model(other) == "added"
+    state = records.run(jobs.lane(records.settings, LANE))
+    assert (state.ready, state.rows) == (0, 1)
+    asked = records.post(records.placing("asked before"))
+    assert asked.word == "queued", "the answer of the other model is in the cache"
+    assert records.try_claim(row=ROW) is None
+    assert records.beat(row=ROW) == "outdated"
+    assert records.run(jobs.lane(records.settings, LANE)).ready == 0
+    assert records.beat(row=other, fingerprint=OTHER_PRINT) == "OK"
+    assert records.try_claim(row=other, fingerprint=OTHER_PRINT) is not None
+
+
+def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:
+    records.add_model(ROW)
+    records.beat(state="gone", facts={"failed": "no such folder", "failed_ms": "1"})
+    records.remove_model()
+    records.pause()
+    records.drain()
+    assert records.add_model(ROW) == "added"
+    state = records.run(jobs.lane(records.settings, LANE))
+    assert (state.failed, state.paused, state.draining) == (None, False, False)
 
 
 def test_removing_twice_is_removing_once(records: Records) -> None:

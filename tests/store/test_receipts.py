@@ -1,7 +1,13 @@
 """Receipts: which run gave an answer, for whom it was begun, and when."""
 
+import json
+from typing import Any
+
+from shared.estimate import Reused
 from shared.job import Computed
-from tests.support.store import START_MS, Records
+from shared.result import Origin
+from shared.store import jobs
+from tests.support.store import LANE, START_MS, Records, answer
 
 
 def answered(records: Records, question: str = "q", **changes: str) -> str:
@@ -99,3 +105,50 @@ def test_a_job_without_an_answer_has_no_receipt(records: Records) -> None:
     assert records.view(job).computed is None
     records.cancel(job)
     assert records.view(job).computed is None
+
+
+def test_what_made_an_answer_is_told_by_its_receipt_and_stands_in_no_older_api_s_way(
+    records: Records,
+) -> None:
+    records.beat()
+    origin = Origin(made_of={"engine": "echo"}, parameters={"seed": 7})
+    first = records.placing("q")
+    records.post(first)
+    claim = records.claim()
+    # Not joined, as when a run has as many jobs as may share it.
+    records.client.delete(f"sl2:join:{first.key}")
+    later = records.submit("q").id
+    records.settle(claim, answer().model_copy(update={"origin": origin}))
+    assert records.try_claim() is None
+    results = [records.view(job).result for job in (first.job, later)]
+
+    assert [result and result.origin for result in results] == [origin, origin]
+    for run in (first.run, records.view(later).run_id):
+        kept = json.loads(records.client.hget(f"sl2:{run}", "result"))
+        assert kept.keys() == {"choices", "usage", "fingerprint", "compute_s"}
+
+
+def added(value: Any) -> Any:
+    """With a field that this release does not know, at every depth."""
+    if isinstance(value, list):
+        return [added(item) for item in value]
+    if isinstance(value, dict):
+        return {name: added(item) for name, item in value.items()} | {"novel": 1}
+    return value
+
+
+def test_what_a_newer_worker_tells_is_read_by_an_older_api(records: Records) -> None:
+    counts = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
+    records.beat(facts={"reused": json.dumps(added(counts))})
+    job = records.submit("q")
+    waiting = records.submit("other")
+    records.settle(records.claim())
+    key, plain = f"sl2:{job.run_id}", records.view(job.id).result
+    newer = added(json.loads(records.client.hget(key, "result"))) | {"syntax": "novel"}
+    records.client.hset(key, "result", json.dumps(newer))
+    page = records.listed()
+
+    assert records.view(job.id).result == plain
+    assert page is not None
+    assert [view.id for view in page.views] == [waiting.id, job.id]
+    assert records.run(jobs.lane(records.settings, LANE)).reused == Reused(**counts)

@@ -42,6 +42,34 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
     assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
 
 
+def test_a_list_names_what_one_key_keeps_for_long_whatever_comes_by_another(records: Records) -> None:
+    settings_life_s = SETTINGS_JOB_S + 32 * 86_400
+    long = records.post(records.placing(), metadata={"shop": "7"}, retain_s=3 * settings_life_s).view
+    assert long is not None
+    records.wait((settings_life_s + 1) * 1000)
+    short = records.post(records.placing(), metadata={"shop": "7"}).view
+    assert short is not None
+    for metadata in ({}, {"shop": "7"}):
+        page = records.listed(metadata=metadata)
+        assert page is not None
+        assert [view.id for view in page.views] == [short.id, long.id]
+    (pair,) = (name for name in records.key_names() if name.startswith("sl2:pair:"))
+    for name in ("jobs:anyone", pair.removeprefix("sl2:")):
+        assert left(records, name) > 3 * settings_life_s
+
+
+def test_behind_what_lives_long_a_list_does_not_grow_by_what_is_gone(records: Records) -> None:
+    for _ in range(2):
+        records.submit()
+    for _ in range(100):
+        records.wait(1)
+        records.client.delete(f"sl2:{records.submit().id}")
+    for _ in range(200):
+        records.wait(1)
+        records.submit()
+    assert records.client.zcard("sl2:jobs:anyone") < 2 + 20 + 200
+
+
 def test_without_one_the_settings_count(records: Records) -> None:
     job = ask(records, retain_s=None)
     claim = records.claim()

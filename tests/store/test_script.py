@@ -28,7 +28,7 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
     threads, tasks = connect(redis_settings), connect_async(redis_settings)
     records = Records(threads)
     try:
-        submitted = await tasks.run(submit(records.placing(), SETTINGS, metadata={}))
+        submitted = await tasks.run(submit(records.placing(), SETTINGS))
         assert submitted.view is not None
         call = jobs.view(SETTINGS, "anyone", submitted.view.id)
         assert await tasks.run(call) == threads.run(call)

@@ -30,7 +30,7 @@ def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) ->
 
 def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> None:
     records = Records(store)
-    view = store.run(submit(records.placing(), SETTINGS, metadata={})).view
+    view = store.run(submit(records.placing(), SETTINGS)).view
     assert view is not None
     seconds, _ = store.client.time()
     assert abs(view.created_ms / 1000 - seconds) < 60

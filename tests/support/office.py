@@ -10,7 +10,7 @@ from shared import ids
 from shared.job import Delivery
 from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
 from shared.store import hooks
-from shared.store.admission import submit
+from shared.store.admission import JobTerms, submit
 from shared.store.hooks import Errand
 from shared.webhook_settings import WebhookSettings
 from shared.webhooks import Webhook
@@ -41,7 +41,8 @@ class Office:
         placing = self.desk.placing(text or ids.token(), ())
         secret = webhook.secret or SecretStr(SECRET)
         webhook = replace(webhook, secret=secret, host=webhook.url.split("/")[2])
-        self.desk.store.run(submit(placing, self.settings, metadata={"shop": "7"}, webhook=webhook))
+        terms = JobTerms(metadata={"shop": "7"}, webhook=webhook)
+        self.desk.store.run(submit(placing, self.settings, terms))
         return placing.job
 
     def answered(self, webhook: Webhook, text: str = "") -> str:

@@ -11,7 +11,7 @@ from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, workers
-from shared.store.admission import Placing, Submitted
+from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
@@ -86,8 +86,10 @@ class Records:
         placing = replace(plain, **changes)
         return placing if "key" in changes else replace(placing, key=f"{placing.caller}:{hashed}")
 
-    def post(self, placing: Placing, **terms: Any) -> Submitted:
-        return self.run(admission.submit(placing, self.settings, **{"metadata": {}, **terms}))
+    def post(self, placing: Placing, **said: Any) -> Submitted:
+        """`said` are the job's terms, and whether its pictures are `uploaded`."""
+        uploaded = said.pop("uploaded", False)
+        return self.run(admission.submit(placing, self.settings, JobTerms(**said), uploaded=uploaded))
 
     def submit(self, question: str = "", **changes: Any) -> JobView:
         """Submit as the API does, its pictures uploaded where they are missing, and expect a job."""
@@ -209,9 +211,9 @@ class Records:
                 return rescued
         return []
 
-    def beat(self, *, worker: str = "worker_01", state: workers.State = "ready", **changes: Any) -> None:
+    def beat(self, *, worker: str = "worker_01", state: workers.State = "ready", **changes: Any) -> str:
         said = {"lane": LANE, "fingerprint": PRINT, "facts": {}, **changes}
-        self.run(workers.beat(self.settings, worker=worker, state=state, **said))
+        return self.run(workers.beat(self.settings, worker=worker, state=state, **said))
 
     def try_view(self, job: str, caller: str = "anyone") -> JobView | None:
         return self.run(jobs.view(self.settings, caller, job))

@@ -111,7 +111,7 @@ class Workbench:
             self.blobs.write(name, data)
         images = tuple(Image(digest=name) for name in names)
         placing = self.placing(text, images, blobs=names, parameters=Parameters(**parameters))
-        assert self.store.run(submit(placing, self.settings, metadata={}, uploaded=True)).word == "queued"
+        assert self.store.run(submit(placing, self.settings, uploaded=True)).word == "queued"
         return placing.job
 
     def placing(

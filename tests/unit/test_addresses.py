@@ -125,7 +125,7 @@ def test_what_the_operator_allows_is_reachable_on_any_port(url: str, allow: tupl
 def test_no_setting_opens_cloud_metadata(ip: str) -> None:
     allow = ("0.0.0.0/0", "::/0", ip, "metadata.example")
     assert not may_connect(ip_address(ip), "metadata.example", Reach(allow))
-    with pytest.raises(CallerError, match="not public"):
+    with pytest.raises(CallerError, match="not public; SIGHTLINE_FETCH__ALLOW"):
         check_url(f"http://[{ip}]/" if ":" in ip else f"http://{ip}/", Reach(allow), None)
 
 

@@ -6,8 +6,10 @@ Needs promtool (Debian: `apt install prometheus`) for the rules themselves.
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.metrics import ALERTS, known_names, names_in, panels, rules, shown
 from tests.support.service import ROOT
@@ -48,6 +50,20 @@ def test_no_two_panels_of_the_board_lie_on_each_other() -> None:
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
+
+
+@needs_promtool
+def test_the_board_says_what_is_broken_while_the_store_is_away_and_tells_nothing_else(tmp_path: Path) -> None:
+    (broken,) = (panel["targets"][0]["expr"] for panel in panels() if panel["title"] == "Broken")
+    asked = {
+        "expr": broken.replace("$model", ".*"),
+        "eval_time": "1m",
+        "exp_samples": [{"labels": "{}", "value": 1}],
+    }
+    away = {"series": "sightline_store_up", "values": "0 0"}
+    tests = [{"interval": "1m", "input_series": [away], "promql_expr_test": [asked]}]
+    (tmp_path / "board.yml").write_text(yaml.safe_dump({"tests": tests}), encoding="utf-8")
+    _promtool("test", "rules", str(tmp_path / "board.yml"))
 
 
 @needs_promtool

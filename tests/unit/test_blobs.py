@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from obstore.store import AzureStore
 
+from shared import blobs as blobs_module
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
 from shared.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings, SettingsError
@@ -209,19 +211,28 @@ async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwa
         assert (refused.value.status, refused.value.retry_after) == (503, 30)
         with pytest.raises(BlobsUnavailable):
             blobs.read(name)
+        assert await blobs.reachable(), "each look is paid for"
+        monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
         assert not await blobs.reachable()
         assert SECRET not in caplog.text
         server.start()
+        for read in (blobs.read, blobs.open, blobs.set_aside):
+            caplog.clear()
+            with pytest.raises(BlobsUnavailable):
+                read(name)
+            assert "NoSuchBucket" in caplog.text, "a bucket that is not there is no missing picture"
         with pytest.raises(BlobsUnavailable):
-            blobs.read(name)
-        assert "NoSuchBucket" in caplog.text, "a bucket that is not there is no missing picture"
+            await blobs.stream(name)
 
 
 def test_the_environment_of_another_cloud_makes_its_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "example")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "bm9uZQ==")
     monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
-    assert Blobs(BlobSettings(url="az://example/pictures/ours")).kind == "az"
+    azure = Blobs(BlobSettings(url="az://pictures/of/ours"))
+    assert azure.kind == "az"
+    assert isinstance(azure._store, AzureStore)
+    assert (azure._store.config["container_name"], azure._store.prefix) == ("pictures", "of/ours")
     assert Blobs(BlobSettings(url="gs://pictures/ours")).kind == "gs"
 
 
@@ -232,8 +243,20 @@ def test_a_store_that_cannot_be_made_is_a_wrong_setting(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a/b", "s3://key:secret@bucket", "s3://b?x=1", "file://blobs", "s3://"]
+    "url",
+    [
+        *("ftp://a/b", "s3://key:secret@bucket", "s3://b?x=1", "file://blobs", "s3://", "s3:/bucket/prefix"),
+        *("", " s3://bucket", "s3://bucket ", "gs:bucket", "s3:///prefix"),
+    ],
 )
 def test_a_url_that_names_no_store_or_holds_a_secret_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"should be a folder or|from the root on"):
         BlobSettings(url=url)
+
+
+@pytest.mark.parametrize("url", ["s3://pictures", "s3://pictures/", "s3://pictures/of/ours/"])
+def test_a_slash_at_the_end_is_no_other_place(bucket: Blobs, url: str) -> None:
+    name = digest(url.encode())
+    Blobs(BlobSettings(url=url)).write(name, b"picture")
+    assert Blobs(BlobSettings(url=url.rstrip("/"))).read(name) == b"picture"
+    assert bucket.kind == "s3"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from api.dialects.sampling import SPELLINGS
+from api.wire.problems import OWN
 from docs.generate import pages as generated
 from shared.settings import CLIENT_KEY, known_names
 from shared.store.script import FOLDER
@@ -26,6 +27,8 @@ def _name(page: Path) -> str:
 
 GENERATED = generated()
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PLACE = re.compile(r"\]\(([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 EDGE = re.compile(r"^    \S+ --> \S+: (.+)$", re.MULTILINE)
 MODULE = re.compile(r"\.venv/bin/python -m ([\w.]+)")
 PROGRAM = re.compile(r"\.venv/bin/([\w-]+)")
@@ -96,9 +99,21 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     assert [link for link in inner if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("page", pages(), ids=_name)
+def test_every_link_to_a_part_of_a_page_leads_to_that_part(page: Path) -> None:
+    places = PLACE.findall(page.read_text(encoding="utf-8"))
+    inner = [(page.parent / link if link else page, part) for link, part in places if "://" not in link]
+    assert [(page.name, part) for page, part in inner if part not in _parts(page)] == []
+
+
 def test_the_page_of_parameters_names_every_spelling() -> None:
     named = set(SPAN.findall((ROOT / "docs/parameters.md").read_text(encoding="utf-8")))
     assert SPELLINGS.keys() - named == set()
+
+
+def test_the_page_of_errors_names_every_path_whose_errors_are_our_own() -> None:
+    page = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    assert [name for name in OWN if f"`/v1/{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("index", [ROOT / "docs/README.md", ROOT / "docs/decisions/README.md"], ids=str)
@@ -113,6 +128,12 @@ def test_the_pictures_of_a_life_name_every_script_that_moves_work() -> None:
     moving = {path.stem for path in FOLDER.glob("*.lua") if TRANSITION.search(_code(path))}
 
     assert drawn == moving
+
+
+def _parts(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = HEADING.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _succeeds(program: str, *arguments: str) -> None:

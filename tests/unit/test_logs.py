@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from shared.logs import JsonLines, TextLines, about, fields
+from shared.logs import JsonLines, TextLines, about, fields, open_log
+from shared.settings import Settings
 
 
 def record(message: str, *arguments: object, **more: object) -> logging.LogRecord:
@@ -35,6 +36,20 @@ def test_what_somebody_else_wrote_cannot_look_like_a_field_a_line_or_a_command(t
     head, quoted = line.split(" caller=")
     assert json.loads(quoted.removesuffix(" status=204")) == text
     assert head.endswith("called")
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\x1b[31mb", "a\u202eb"])
+def test_words_that_repeat_what_somebody_sent_are_one_line_without_commands(text: str) -> None:
+    line = TextLines().format(record("it failed: %s", text, run="run_1"))
+    assert line.isprintable()
+    assert line.endswith("b run=run_1")
+
+
+def test_no_access_line_of_the_server_s_own_tells_the_queries_of_callers() -> None:
+    logging.getLogger("uvicorn.access").setLevel(logging.NOTSET)
+    open_log(Settings(log_level="info"))
+    assert not logging.getLogger("uvicorn.access").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("uvicorn.access").handlers
 
 
 def test_a_line_for_programs_is_one_object_an_exception_s_too() -> None:

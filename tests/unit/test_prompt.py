@@ -160,7 +160,7 @@ def test_a_picture_the_template_drops_is_the_callers_error(renderer: Renderer) -
     assert "system message" in refused.value.message
 
 
-def test_what_a_processor_says_stays_in_the_log(
+def test_what_a_processor_says_is_told_to_nobody_and_the_log_has_where_it_said_so(
     processor: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -171,4 +171,5 @@ def test_what_a_processor_says_stays_in_the_log(
     with pytest.raises(CallerError) as refused:
         build(renderer, message("user", "hi"))
     assert "secret" not in refused.value.message
-    assert "secret" in caplog.text
+    assert "whole prompt" not in caplog.text
+    assert "ValueError in test_prompt.py, line" in caplog.text

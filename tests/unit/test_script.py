@@ -17,7 +17,7 @@ from shared.listing import Filter
 from shared.logprobs import Candidate, TokenLogprob
 from shared.notice import Notice
 from shared.piece import Piece
-from shared.result import Choice, JobError
+from shared.result import Choice, JobError, Origin
 from shared.settings import Settings
 from shared.store import (
     admission,
@@ -39,7 +39,7 @@ from shared.store import (
     upkeep,
     workers,
 )
-from shared.store.admission import Placing
+from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
 from shared.store.hooks import Errand
 from shared.store.script import FOLDER, Call, Script, Store, T
@@ -94,16 +94,13 @@ def calls() -> Iterator[Call]:
 
 
 def of_admission() -> Iterator[Call]:
-    yield admission.submit(
-        PLACING,
-        SETTINGS,
+    terms = JobTerms(
         metadata={"k": "v"},
         paths={"messages": "inputs"},
         pending_terms="{}",
         idempotency="i",
         body_digest="b",
         must_be_ready=True,
-        uploaded=True,
         times=Times(1, 2, 3),
         retry_of="job_0",
         response="{}",
@@ -112,7 +109,10 @@ def of_admission() -> Iterator[Call]:
         retain_s=1,
         stored=False,
         line=PLACE,
+        request_id="r",
+        trace="t",
     )
+    yield admission.submit(PLACING, SETTINGS, terms, uploaded=True)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
@@ -121,10 +121,11 @@ def of_admission() -> Iterator[Call]:
 
 
 def of_claims() -> Iterator[Call]:
-    yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f")
+    yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,)))
-    yield claims.settle(SETTINGS, CLAIM, LOGPROBS, fingerprint="f", rest=(Piece(0, "x", (1,)),))
+    told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
+    yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
     yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
     yield claims.rescue(SETTINGS)
@@ -208,7 +209,9 @@ def of_keys() -> Iterator[Call]:
 
 
 def of_workers() -> Iterator[Call]:
-    yield workers.beat(SETTINGS, worker="w", lane="model.m", state="ready", facts={}, record={"host": "h"})
+    yield workers.beat(
+        SETTINGS, worker="w", lane="model.m", state="ready", row="{}", facts={}, record={"host": "h"}
+    )
     yield fleet.fleet(SETTINGS, ["model.m"])
     taken = Taken()
     workers.lead(taken, "courier_1", 1000)

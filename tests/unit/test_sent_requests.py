@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
+from api.dialects.hf import from_hf
 from api.dialects.openai_chat import Chat, from_chat
 from api.dialects.openai_completions import from_completion
 from api.dialects.openai_responses import from_response
@@ -16,7 +17,8 @@ from tests.support.tools import WEATHER
 
 SENT = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DATA.glob("sent/*.json"))}
 OPENAI = ("openai_python", "openai_js")
-EVERYBODY = (*OPENAI, "ai_sdk")
+HUGGING_FACE = ("hf_python", "hf_js")
+EVERYBODY = (*OPENAI, "ai_sdk", *HUGGING_FACE)
 MODEL = "sightline/tiny"
 ASK = Text(text="What is this?")
 BRIEF = Message(role="system", parts=(Text(text="Be brief."),))
@@ -93,6 +95,30 @@ def test_a_response_is_the_same_question_as_a_chat(client: str) -> None:
 def test_a_response_that_is_to_be_parsed(client: str) -> None:
     asked = from_response(SENT[client][5]).request.parameters.format
     assert asked == chat(client, 2).request.parameters.format
+
+
+def test_a_text_to_be_generated_by_hugging_face_s_python() -> None:
+    found = from_hf(SENT["hf_python"][3], MODEL).request
+    expected = Request(model=MODEL, messages=(Message(role="user", parts=(ASK,)),), parameters=DRAWN)
+    assert meant(found) == meant(expected)
+
+
+def test_a_text_to_be_generated_by_hugging_face_s_javascript() -> None:
+    """It asks OpenAI's route, and names the model by its URL."""
+    found = from_completion(SENT["hf_js"][3]).request
+    expected = Request(
+        model=f"http://service/models/{MODEL}",
+        messages=(Message(role="user", parts=(ASK,)),),
+        parameters=DRAWN,
+    )
+    assert meant(found) == meant(expected)
+
+
+@pytest.mark.parametrize("client", HUGGING_FACE)
+def test_a_question_about_a_picture_in_the_form_of_its_task(client: str) -> None:
+    found = from_hf(SENT[client][4], MODEL)
+    assert meant(found.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
+    assert found.task == "visual-question-answering"
 
 
 def _schema(form: Format | None) -> dict[str, Any]:

@@ -101,6 +101,11 @@ def test_refusal_is_one_sentence_with_the_service_s_own_words(body: str, reason:
     assert caught.value.code is Exit.REFUSED
 
 
+def test_a_key_that_is_missing_is_asked_for_where_commands_look_for_it() -> None:
+    with pytest.raises(CommandError, match="SIGHTLINE_API_KEY"):
+        ask(client(lambda _: httpx.Response(401, text="")), Question("?", "http://a/b.png", "m"), print)
+
+
 def test_error_inside_the_stream_ends_the_command_with_its_message() -> None:
     reply = stream(chunk("A red"), '{"error": {"message": "worker lost", "code": "stream_broken"}}')
 
@@ -119,7 +124,7 @@ def test_service_that_does_not_run_is_one_sentence() -> None:
     def nobody(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("Connection refused", request=request)
 
-    with pytest.raises(CommandError, match=r"Connection refused.*is it running") as caught:
+    with pytest.raises(CommandError, match=r"Connection refused.*is it running.*--url") as caught:
         ask(client(nobody), Question("?", "http://a/b.png"), print)
 
     assert caught.value.code is Exit.UNREACHABLE

@@ -4,48 +4,22 @@ import json
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from shared.models import Model
-from shared.settings import PREFIX, ApiSettings, RedisSettings
+from shared.settings import PREFIX, ApiSettings
 from sightline.cli import main
-from sightline.doctor import gpu, machine, models, records, workers
+from sightline.doctor import machine, models, workers
 from sightline.doctor.check import Check, State
 from sightline.doctor.weights import faults
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer, redis_server
 
 TINY = Path(__file__).parents[2] / "models/tiny"
 GIB = 2**30
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    with redis_server() as started:
-        yield started
-
-
-@pytest.fixture
-def configured(server: RedisServer) -> Iterator[Callable[..., None]]:
-    """The server's configuration in the test's hand, and as it was afterwards."""
-    with Redis(port=server.port, decode_responses=True) as client:
-        before = {
-            name: client.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy", "appendonly")
-        }
-
-        def configure(**said: str) -> None:
-            for name, value in said.items():
-                client.config_set(name.replace("_", "-"), value)
-
-        yield configure
-        for name, value in before.items():
-            client.config_set(name, value)
 
 
 @pytest.fixture
@@ -54,56 +28,8 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TINY, tmp_path / "model"))
 
 
-def settings(server: RedisServer) -> RedisSettings:
-    return RedisSettings.model_validate({"url": server.url()})
-
-
 def states(checks: Iterator[Check]) -> dict[str, State]:
     return {check.about: check.state for check in checks}
-
-
-def test_a_record_store_that_may_be_relied_on_is_no_problem(
-    server: RedisServer, configured: Callable[..., None]
-) -> None:
-    configured(maxmemory="500mb")
-    found = states(records.look(settings(server)))
-    assert found.pop("latency") in ("ok", "warning")
-    assert found == dict.fromkeys(("redis", "persistence", "eviction", "memory", "clock"), "ok")
-
-
-@pytest.mark.parametrize(
-    ("said", "about", "state"),
-    [
-        ({"maxmemory_policy": "allkeys-lru"}, "eviction", "problem"),
-        ({"appendonly": "no"}, "persistence", "warning"),
-        ({"maxmemory": "0"}, "memory", "warning"),
-        ({"maxmemory": "1mb"}, "memory", "problem"),
-    ],
-)
-def test_a_record_store_that_may_lose_or_refuse_jobs_is_named_with_what_to_do(
-    server: RedisServer, configured: Callable[..., None], said: dict[str, str], about: str, state: State
-) -> None:
-    configured(**said)
-    (found,) = (check for check in records.look(settings(server)) if check.about == about)
-    assert found.state == state
-    assert found.fix
-
-
-def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:
-    url = f"redis://:swordfish@127.0.0.1:{free_port()}/0"
-    (found,) = records.look(RedisSettings.model_validate({"url": url}))
-    assert (found.about, found.state) == ("redis", "problem")
-    assert "swordfish" not in str(found)
-
-
-@pytest.mark.parametrize(
-    ("ahead_s", "state"), [(0.0, "ok"), (20.0, "warning"), (-20.0, "warning"), (600.0, "problem")]
-)
-def test_a_clock_that_is_another_than_the_record_store_s_is_named(
-    server: RedisServer, ahead_s: float, state: State
-) -> None:
-    found = states(records.look(settings(server), now=lambda: time.time() - ahead_s))
-    assert found["clock"] == state
 
 
 def test_a_whole_model_has_no_fault() -> None:
@@ -131,7 +57,7 @@ def test_a_model_that_cannot_be_loaded_is_named_before_anything_is_started(
 ) -> None:
     broken(folder)
     assert any(said.endswith(fault) for said in faults(folder))
-    (found,) = models.look([Model(id="org/m", source=str(folder))], None)
+    (found,) = models.look([Model(id="org/m", source=str(folder))], None, gpu=False)
     assert found.state == "problem"
 
 
@@ -144,44 +70,33 @@ def test_half_a_download_of_weights_is_found_out(folder: Path) -> None:
 
 
 def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
-    (found,) = models.look([Model(id="org/m", source=str(TINY))], 0.5)
+    (found,) = models.look([Model(id="org/m", source=str(TINY))], 0.5, gpu=False)
     assert found.state == "problem"
     assert "0 MB of memory are free" in found.said or "1 MB of memory are free" in found.said
 
 
+def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
+    monkeypatch.setattr("sightline.memory.free_mb", lambda *_: 499.0)
+    assert states(models.look_at_all(pair)) == {"models": "problem"}
+    monkeypatch.setattr("sightline.memory.free_mb", lambda *_: 501.0)
+    assert states(models.look_at_all(pair)) == {}
+
+
 @pytest.mark.parametrize("source", ["", "./nowhere", "/nowhere"])
 def test_a_model_whose_folder_is_not_there_is_a_problem(source: str) -> None:
-    (found,) = models.look([Model(id="org/m", source=source)], None)
+    (found,) = models.look([Model(id="org/m", source=source)], None, gpu=False)
     assert found.state == "problem"
 
 
-def driver(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = folder / gpu.PROGRAM
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=":")
-
-
-@pytest.mark.parametrize(
-    ("script", "state", "said"),
-    [
-        ('echo "0, NVIDIA H200, 140000, 143771"', "ok", "0: NVIDIA H200, 140000 of 143771 MiB free"),
-        ('echo "NVIDIA-SMI has failed: no driver"; exit 9', "problem", "has failed: no driver"),
-    ],
-)
-def test_the_gpu_is_told_as_its_driver_tells_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: State, said: str
+def test_a_record_store_that_hangs_is_not_asked_a_second_time(
+    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    driver(tmp_path, script, monkeypatch)
-    (found,) = gpu.look([Model(id="org/m", source="org/m", device="cuda")])
-    assert found.state == state
-    assert said in found.said
-
-
-def test_a_model_that_wants_a_gpu_where_there_is_none_is_a_problem() -> None:
-    wanting = Model(id="org/m", source="org/m", device="cuda")
-    assert [check.state for check in gpu.look([wanting], list)] == ["problem"]
-    assert [check.state for check in gpu.look([Model(id="org/m", source="org/m")], list)] == ["ok"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        monkeypatch.setattr("sightline.doctor.examining.stored_fleet", pytest.fail)
+        assert main(["doctor", *place]) == 1
+    assert "problem  redis" in capsys.readouterr().out
 
 
 def test_a_port_that_another_program_has_is_named_with_that_program() -> None:
@@ -248,6 +163,12 @@ def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State,
     (found,) = workers.look([line(**said)])
     assert found.state == state
     assert word in found.said
+
+
+def test_a_row_that_the_running_service_does_not_know_is_named() -> None:
+    file = [Model(id=name, engine="echo") for name in ("org/m", "org/new")]
+    (found,) = workers.look_at_unserved(file, [line()])
+    assert (found.state, found.about) == ("warning", "workers of org/new")
 
 
 @pytest.fixture

@@ -118,6 +118,17 @@ def test_a_service_that_starts_again_is_waited_for() -> None:
     assert pauses == [1, 2, 4, 8, 10]
 
 
+def test_a_key_whose_requests_are_used_up_for_a_moment_loses_no_answer() -> None:
+    answers = [
+        httpx.Response(200, headers=STREAM, text=told(0, 3)),
+        httpx.Response(429, json={"detail": "This API key may make 2 requests a minute."}),
+        httpx.Response(200, headers=STREAM, text=told(3)),
+    ]
+    job, text, _, _ = following(lambda _: answers.pop(0))
+
+    assert (job["status"], text) == ("succeeded", "A cat.")
+
+
 def test_a_line_that_only_waits_is_not_given_up_however_often_a_proxy_cuts_it() -> None:
     cuts = 3 * MOST_MISSES
 

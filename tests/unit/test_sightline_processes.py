@@ -80,7 +80,6 @@ def test_a_courier_takes_the_line_of_remote_pictures() -> None:
 @pytest.mark.parametrize(
     ("command", "name", "value"),
     [
-        ("worker", "WORKER__MODEL", "org/third"),
         ("worker", "MODELS_FILE", "/no/models.toml"),
         ("api", "REDIS__URL", "nonsense"),
         ("courier", "LOG_LEVEL", "loud"),
@@ -98,3 +97,12 @@ def test_what_is_wrong_is_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("sightline: ")
     assert said.count("\n") == 1
+
+
+def test_a_model_that_may_have_been_added_is_looked_up_and_an_outage_is_no_wrong_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_WORKER__MODEL", "org/third")
+    monkeypatch.setenv("SIGHTLINE_REDIS__URL", "redis://127.0.0.1:1/0")
+    assert main(["worker"]) == Exit.REDIS
+    assert "No models file names this model" in capsys.readouterr().err

@@ -43,7 +43,8 @@ def test_misspelt_setting_stops_the_start_with_its_name(
     monkeypatch.setenv("SIGHTLINE_REDIS__URI", "redis://127.0.0.1")
 
     assert main(["run"]) == Exit.USAGE
-    assert "SIGHTLINE_REDIS__URI is not a setting" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "SIGHTLINE_REDIS__URI is not a setting; did you mean SIGHTLINE_REDIS__URL?" in said
 
 
 def test_missing_models_file_is_one_sentence(
@@ -137,6 +138,15 @@ def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Pa
     assert worker.env["SIGHTLINE_WORKER__MODEL"] == "org/m"
     assert worker.argv[worker.argv.index("-c") + 1] == "10"
     assert worker.argv[worker.argv.index("-Q") + 1] == "model.org--m"
+
+
+@pytest.mark.parametrize("command", ["run", "ask", "api", "worker", "courier"])
+def test_help_of_a_command_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    said = capsys.readouterr().out
+    assert "examples:\n  " in said
+    assert "exit codes" in said
 
 
 def test_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,7 +57,9 @@ def test_a_process_without_its_store_tells_what_it_did_and_a_second_one_goes_on_
     assert total(page, "process_resident_memory_bytes") > 0
 
 
-@pytest.mark.parametrize("said", [{"token": "short"}, {"listen": "9464"}, {"listen": "host:port"}])
+@pytest.mark.parametrize(
+    "said", [{"token": "short"}, {"listen": "9464"}, {"listen": "host:port"}, {"listen": "0.0.0.0:94640"}]
+)
 def test_a_setting_that_would_open_or_tell_nothing_is_refused(said: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         MetricsSettings.model_validate(said)

@@ -64,3 +64,7 @@ def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:
 def test_a_rule_is_read_as_it_was_published(rule: TokenRule) -> None:
     assert rule_of(rule.dumped()) == rule
     assert rule_of("") is None
+
+
+def test_a_rule_of_a_newer_worker_is_read_by_an_older_api() -> None:
+    assert rule_of(FIXED.dumped().replace("{", '{"videos":[1],', 1)) == FIXED

@@ -1,5 +1,6 @@
 """The sums of all processes become metrics that a scraper understands."""
 
+import pytest
 from prometheus_client.core import Metric
 from pydantic_core import to_json
 
@@ -65,3 +66,12 @@ def test_models_that_are_served_no_more_and_series_of_another_release_are_left_o
     assert {labels[0] for labels in series(found["sightline_attempts"])} == {"m"}
     assert all(len(labels) == 2 for labels in series(found["sightline_attempts"]))
     assert {sample.name for family in found.values() for sample in family.samples} <= known_names()
+
+
+@pytest.mark.parametrize("name", [WAIT, "sightline_time_to_first_token_seconds", "sightline_run_seconds"])
+def test_what_waited_for_hours_is_told_from_what_waited_for_minutes(name: str) -> None:
+    found = told(
+        **{named(name, "3600.0", "m"): 1, named(name, "+Inf", "m"): 1, named(name, "sum", "m"): 18000}
+    )
+    buckets = {labels[-1]: value for labels, value in series(found[name], "_bucket").items()}
+    assert (buckets["900.0"], buckets["3600.0"], buckets["14400.0"], buckets["+Inf"]) == (0, 1, 1, 2)

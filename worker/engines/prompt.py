@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from worker.engines.ear import Ear
 
 log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
-# A template's or processor's message may quote the whole prompt.
+# A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
 # What transformers names a template with a place for functions, where a model has several.
@@ -168,7 +170,8 @@ def _empty() -> CallerError:
 def refusals(request: Request) -> Iterator[None]:
     """What templates and processors refuse is the caller's error: they know nothing but the request.
 
-    A template's own words are meant for its callers; a processor's may quote the prompt or name our files.
+    A template's own words are meant for its callers; a processor's may quote the prompt or name our files,
+    so they are told to nobody, and the log says where they came from.
     """
     try:
         yield
@@ -176,7 +179,9 @@ def refusals(request: Request) -> Iterator[None]:
         reason = f"The model's chat template refuses these messages: {error}"[:REASON_LIMIT]
         raise CallerError("invalid_request", reason, param="messages") from None
     except ValueError as error:
-        log.warning("the processor refuses a request: %s", str(error)[:REASON_LIMIT])
+        last = extract_tb(error.__traceback__)[-1]
+        where = (type(error).__name__, Path(last.filename).name, last.lineno)
+        log.warning("the processor refuses a request: %s in %s, line %s", *where)
         raise _refusal(request) from None
 
 

@@ -15,6 +15,7 @@ from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
 from worker.maintenance.audit import Audit
+from worker.maintenance.beside import Beside
 from worker.maintenance.collect import Collection
 from worker.maintenance.removal import Removal
 from worker.maintenance.renudge import send_missing
@@ -36,7 +37,8 @@ class Upkeep:
         self._nudger = nudger
         self._courier = courier
         self._audit = Audit(settings, store)
-        self._collection = Collection(store, blobs)
+        collection = Collection(store, blobs)
+        self._collect = Beside("collected", lambda: _done("collected", collection.collect))
         self._removal = Removal(settings, store)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
@@ -56,7 +58,7 @@ class Upkeep:
             "late": lambda: end_late(self._settings, self._store),
             "removed": self._removal.end_waiting,
             "mended": self._audit.walk,
-            "collected": self._collection.collect,
+            "collected": self._collect,
             "nudged": lambda: send_missing(self._store, self._nudger),
         }
         done = {name: _done(name, run) for name, run in passes.items()}

@@ -1,15 +1,23 @@
 -- A worker says that it lives.
---   a      worker, lane, state (loading | ready | gone), print, ttl_s, gap_ms, grace_ms, facts (flat map kept on
+--   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), ttl_s, gap_ms, grace_ms, facts (flat map kept on
 --          the lane), record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched and
 --          spared strings
---   returns OK
+--   returns OK | outdated (its model has another row by now: it counts as gone)
 -- @include base
 -- @include lane
+-- @include rows
 -- @include watch
 
 dirty_first()
 watch()
+if outdated() then
+  for _, state in ipairs({ 'ready', 'loading' }) do
+    redis.call('ZREM', P .. state .. ':' .. a.lane, a.worker)
+  end
+  redis.call('DEL', P .. 'worker:' .. a.worker)
+  return 'outdated'
+end
 local old = now - a.ttl_s * 1000
 -- A clock that was set back.
 local ahead = '(' .. now

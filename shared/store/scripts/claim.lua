@@ -1,6 +1,6 @@
 -- Takes the best waiting work of one lane under a lease.
---   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), lease_ms, failures (see
---          late.lua), result_s, job_s, event_s, max_events
+--   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), row (see rows.lua), lease_ms,
+--          failures (see late.lua), result_s, job_s, event_s, max_events
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
@@ -13,6 +13,7 @@
 -- @include ending
 -- @include outlook
 -- @include late
+-- @include rows
 
 local function claimed(id)
   local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace =
@@ -26,7 +27,8 @@ local again = redis.call('GET', P .. 'claim:' .. a.token)
 if again then
   return redis.call('HGET', P .. again, 'token') == a.token and claimed(again) or nil
 end
-if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 or redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
+if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 or redis.call('SISMEMBER', P .. 'removed', a.lane) == 1
+  or outdated() then
   return nil
 end
 dirty_first()
@@ -144,10 +146,12 @@ end
 
 -- Ends a run with what another one answered.
 local function copy(id, from)
-  local result, bare = unpack(redis.call('HMGET', P .. from, 'result', 'bare'))
-  redis.call('HSET', P .. id, 'result', result, 'print', a.print, 'from', from)
-  if bare then
-    redis.call('HSET', P .. id, 'bare', bare)
+  redis.call('HSET', P .. id, 'print', a.print, 'from', from)
+  for _, name in ipairs({ 'result', 'bare', 'origin' }) do
+    local value = redis.call('HGET', P .. from, name)
+    if value then
+      redis.call('HSET', P .. id, name, value)
+    end
   end
   for _, data in ipairs(whole_texts(from)) do
     emit(id, 'text', data)

@@ -1,7 +1,7 @@
 -- Adds what a process has counted since it told last to the sums of all processes.
 --   a       process, number (of its news, rising), news {{series, increment}, …}, most (series that are kept), life_s
 --   writes  counts hash, counted:<process> string
---   returns added | known (these news were added before)
+--   returns added | known (these news were added before) | full (some series are new, and there is no room)
 --   repeat  with the same number answers known
 -- @include base
 
@@ -11,11 +11,12 @@ if a.number <= last then
 end
 dirty_first()
 redis.call('SET', P .. 'counted:' .. a.process, a.number, 'EX', a.life_s)
-local room = a.most - redis.call('HLEN', P .. 'counts')
+local word = 'added'
 for _, one in ipairs(a.news) do
-  if room > 0 or redis.call('HEXISTS', P .. 'counts', one[1]) == 1 then
+  if redis.call('HLEN', P .. 'counts') < a.most or redis.call('HEXISTS', P .. 'counts', one[1]) == 1 then
     redis.call('HINCRBYFLOAT', P .. 'counts', one[1], one[2])
-    room = room - 1
+  else
+    word = 'full'
   end
 end
-return 'added'
+return word

@@ -1,7 +1,8 @@
 -- Reads what waits and who works, model by model.
 --   a       lanes {lane, …}, worker_ttl_s
 --   returns for each lane {lane_view, waiting by class {interactive, normal, batch}, since when the one waits that
---           arrived first (Unix ms, 0 = nobody waits), workers {{id, state, record}, …}}
+--           arrived first (Unix ms, 0 = nobody waits), workers {{id, state, record}, …}, drained (1 = it takes nothing
+--           new, and nothing is left)}
 -- @include base
 -- @include queue
 -- @include viewing
@@ -32,9 +33,35 @@ local function workers(lane)
   return found
 end
 
+-- Work that is in no model's line yet, or again: for its time, between two attempts, for its inputs. Of more than so
+-- many nobody looks at the rest.
+local LOOKED_AT = 1000
+
+local function is_elsewhere(lane)
+  local fetched = redis.call('SMEMBERS', P .. 'running:intake')
+  for _, ids in ipairs({ fetched, redis.call('ZRANGE', P .. 'queue:intake', 0, LOOKED_AT),
+    redis.call('ZRANGE', P .. 'schedule', 0, LOOKED_AT) }) do
+    for _, id in ipairs(ids) do
+      local own, model_lane = unpack(redis.call('HMGET', P .. id, 'lane', 'model_lane'))
+      if (model_lane or own) == lane then
+        return true
+      end
+    end
+    if #ids > LOOKED_AT then
+      return true
+    end
+  end
+  return false
+end
+
+local function is_drained(lane)
+  return redis.call('SISMEMBER', P .. 'draining', lane) == 1 and redis.call('EXISTS', P .. 'queue:' .. lane) == 0
+    and redis.call('EXISTS', P .. 'running:' .. lane) == 0 and not is_elsewhere(lane)
+end
+
 local told = {}
 for _, lane in ipairs(a.lanes) do
   local counts, oldest = waiting(lane)
-  table.insert(told, { lane_view(lane), counts, oldest, workers(lane) })
+  table.insert(told, { lane_view(lane), counts, oldest, workers(lane), is_drained(lane) and 1 or 0 })
 end
 return told

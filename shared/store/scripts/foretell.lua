@@ -16,6 +16,16 @@ local function ahead(count)
   return facts
 end
 
+-- A run of a lower class goes up with who joins it.
+local function ahead_of_joined(run)
+  local class, caller, arrival = unpack(redis.call('HMGET', P .. run, 'priority', 'caller', 'arrival'))
+  if rank(a.priority) >= rank(class) or not redis.call('ZSCORE', line_key(a.lane, class, caller), run) then
+    return ahead_of(run, a.lane)
+  end
+  local own = redis.call('ZCOUNT', line_key(a.lane, a.priority, caller), '-inf', '(' .. arrival)
+  return served_first(a.lane, a.priority, caller, own)
+end
+
 if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
   return { 'removed', facts, '' }
 end
@@ -29,7 +39,7 @@ if word then
   return { word, facts, '' }
 end
 if run then
-  return { 'joins', ahead(ahead_of(run, a.lane)), redis.call('HGET', P .. run, 'state') }
+  return { 'joins', ahead(ahead_of_joined(run)), redis.call('HGET', P .. run, 'state') }
 end
 local own = redis.call('ZCARD', line_key(a.lane, a.priority, a.caller))
 return { 'queued', ahead(served_first(a.lane, a.priority, a.caller, own)), '' }

@@ -1,6 +1,7 @@
 -- Serves a model from now on: one that no models file names, with its row, or one that was removed.
 --   a      lane, row (JSON text; absent where a models file has it), by and max_deeds (see deeds.lua)
---   writes models and lane:<lane> hashes, removed, removing, draining and paused sets, deeds stream
+--   writes models and lane:<lane> hashes, removed, removing, draining and paused sets, ready:<lane>, loading:<lane> and
+--          prints:<lane> zsets, deeds stream
 --   returns added | unchanged | conflict (it is served with another row)
 --   repeat harmless
 -- @include base
@@ -15,11 +16,22 @@ if a.row and before and before ~= a.row and not removed then
   return 'conflict'
 end
 redis.call('SREM', P .. 'removing', a.lane)
+if a.row and before and before ~= a.row then
+  -- Nothing that is known of another model under this id is true of this one: no worker, no cached answer.
+  for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
+    redis.call('DEL', P .. kind .. a.lane)
+  end
+  forget(a.lane)
+end
 if a.row then
   redis.call('HSET', P .. 'models', a.lane, a.row)
 end
 local changed = removed or (a.row and not before)
 if changed then
+  -- One that could not be loaded may be mended; what said stop was said before.
+  redis.call('HDEL', P .. 'lane:' .. a.lane, 'failed', 'failed_ms')
+  redis.call('SREM', P .. 'paused', a.lane)
+  redis.call('SREM', P .. 'draining', a.lane)
   begin_epoch(a.lane)
 end
 record(changed and 'done' or 'unchanged')

@@ -1,7 +1,8 @@
 -- Ends a run with the outcome of its attempt; only the holder of the claim can.
 --   a      id, token, status (succeeded | failed), print, took_ms (where it succeeded), failures (see
 --          late.lua), rest {{choice, start, size, data}, …} (of the text, where some is not published yet), result_s,
---          job_s, event_s, max_events, bare (the result without its logprobs, where it has some)
+--          job_s, event_s, max_events, bare (the result without its logprobs, where it has some),
+--          origin (JSON text, what made it, for its receipt)
 --   text   result or error, as JSON
 --   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
 --   returns settled | lost (as append.lua)
@@ -43,6 +44,9 @@ redis.call('HSET', key, 'settled_by', a.token, 'result', ARGV[2])
 if a.bare then
   -- What webhooks are told.
   redis.call('HSET', key, 'bare', a.bare)
+end
+if a.origin then
+  redis.call('HSET', key, 'origin', a.origin)
 end
 -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
 if join and not mixed then

@@ -51,7 +51,7 @@ def expire(model: Model) -> set[str]:
     return set(late)
 
 
-def beat(model: Model, worker: str, state: State, fingerprint: str) -> None:
+def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     """Who stops being ready is no longer read the cache for."""
     watch(model)
     # The whole list goes where nobody spoke up for so long.
@@ -67,6 +67,7 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> None:
         model.prints[fingerprint] = model.now
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
+    return "OK"
 
 
 def pause(model: Model, *, paused: bool) -> None:

@@ -11,18 +11,25 @@ local function lists_of(caller, pairs)
   return keys
 end
 
--- `life_s` is how long the record of a job that comes now may live.
+-- Takes some jobs out whose records are gone.
+local function cut(key, jobs)
+  for _, job in ipairs(jobs) do
+    if redis.call('EXISTS', P .. job) == 0 then
+      redis.call('ZREM', key, job)
+    end
+  end
+end
+
+-- `life_s` is how long the record of a job that comes now may live; that of an earlier one, of a key that keeps its
+-- jobs for longer, may outlive it.
 local function list(job, caller, pairs, life_s)
   for _, key in ipairs(lists_of(caller, pairs)) do
     redis.call('ZADD', key, now, job)
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now - life_s * 1000)
-    -- Two for each that comes, so that a list does not grow by jobs whose records are gone.
-    for _, oldest in ipairs(redis.call('ZRANGE', key, 0, 1)) do
-      if redis.call('EXISTS', P .. oldest) == 0 then
-        redis.call('ZREM', key, oldest)
-      end
-    end
-    redis.call('EXPIRE', key, life_s)
+    -- Two for each that comes, so that a list does not grow by jobs whose records are gone; and two wherever they
+    -- stand, so that behind old ones that live long no more of them are than of the living.
+    cut(key, redis.call('ZRANGE', key, 0, 1))
+    cut(key, redis.call('ZRANDMEMBER', key, 2))
+    redis.call('EXPIRE', key, math.max(life_s, redis.call('TTL', key)))
   end
   if #pairs > 0 then
     redis.call('HSET', P .. job, 'pairs', table.concat(pairs, ' '))

@@ -3,7 +3,7 @@
 
 -- Never its secret.
 local HOOK_FIELDS = { 'url', 'events', 'delivered' }
-local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from' }
+local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from', 'origin' }
 
 local function lane_view(lane)
   local fresh = now - a.worker_ttl_s * 1000

@@ -1,0 +1,115 @@
+"""`sightline doctor` looks at a record store: may jobs rest on it?"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from redis import Redis
+
+from shared.settings import RedisSettings
+from sightline.doctor import records
+from sightline.doctor.check import Check, State
+from tests.support.clients import until
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with redis_server() as started:
+        yield started
+
+
+@pytest.fixture
+def configured(server: RedisServer) -> Iterator[Callable[..., None]]:
+    """The server's configuration in the test's hand, and as it was afterwards."""
+    with Redis(port=server.port, decode_responses=True) as client:
+        before = {
+            name: client.config_get(name)[name] for name in ("maxmemory", "maxmemory-policy", "appendonly")
+        }
+
+        def configure(**said: str) -> None:
+            for name, value in said.items():
+                client.config_set(name.replace("_", "-"), value)
+
+        yield configure
+        for name, value in before.items():
+            client.config_set(name, value)
+        # While it writes its first file it heeds no signal to stop.
+        until(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+
+
+def settings(server: RedisServer) -> RedisSettings:
+    return RedisSettings.model_validate({"url": server.url()})
+
+
+def states(checks: Iterator[Check]) -> dict[str, State]:
+    return {check.about: check.state for check in checks}
+
+
+def test_a_record_store_that_may_be_relied_on_is_no_problem(
+    server: RedisServer, configured: Callable[..., None]
+) -> None:
+    configured(maxmemory="500mb")
+    found = states(records.look(settings(server)))
+    assert found.pop("latency") in ("ok", "warning")
+    assert found == dict.fromkeys(("redis", "persistence", "eviction", "memory", "clock"), "ok")
+
+
+@pytest.mark.parametrize(
+    ("said", "about", "state"),
+    [
+        ({"maxmemory_policy": "allkeys-lru"}, "eviction", "problem"),
+        ({"appendonly": "no"}, "persistence", "warning"),
+        ({"maxmemory": "0"}, "memory", "warning"),
+        ({"maxmemory": "1mb"}, "memory", "problem"),
+    ],
+)
+def test_a_record_store_that_may_lose_or_refuse_jobs_is_named_with_what_to_do(
+    server: RedisServer, configured: Callable[..., None], said: dict[str, str], about: str, state: State
+) -> None:
+    configured(**said)
+    (found,) = (check for check in records.look(settings(server)) if check.about == about)
+    assert found.state == state
+    assert found.fix
+
+
+def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.replicaof("127.0.0.1", free_port())
+        try:
+            found = states(records.look(settings(server)))
+        finally:
+            client.replicaof("NO", "ONE")
+    assert found["redis"] == "problem"
+
+
+def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:
+    with Redis(port=server.port) as client:
+        client.acl_setuser(
+            "reader", enabled=True, passwords="+swordfish", keys="*", commands=["+info", "+time"]
+        )
+        url = f"redis://reader:swordfish@127.0.0.1:{server.port}/0"
+        try:
+            (found,) = records.look(RedisSettings.model_validate({"url": url}))
+        finally:
+            client.acl_deluser("reader")
+    assert (found.about, found.state) == ("redis", "problem")
+    assert "eval" in found.said
+
+
+def test_a_record_store_that_is_not_there_is_named_without_its_password() -> None:
+    url = f"redis://:swordfish@127.0.0.1:{free_port()}/0"
+    (found,) = records.look(RedisSettings.model_validate({"url": url}))
+    assert (found.about, found.state) == ("redis", "problem")
+    assert "swordfish" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "state"), [(0.0, "ok"), (20.0, "warning"), (-20.0, "warning"), (600.0, "problem")]
+)
+def test_a_clock_that_is_another_than_the_record_store_s_is_named(
+    server: RedisServer, ahead_s: float, state: State
+) -> None:
+    found = states(records.look(settings(server), now=lambda: time.time() - ahead_s))
+    assert found["clock"] == state

@@ -1,0 +1,135 @@
+"""The workers of `sightline run`: what an operator adds by mistake ends neither the service nor its start."""
+
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shared.models import Model, Models
+from shared.registry import Registry
+from shared.settings import Settings
+from shared.store.models import Registered
+from sightline import workers as module
+from sightline.child import Command
+from sightline.exits import CommandError, Exit
+from sightline.folder import DataFolder
+from sightline.plan import Plan
+from sightline.workers import Workers
+from tests.support.clients import until_async
+
+OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")
+OTHER = NEW.model_copy(update={"rows": 2})
+
+
+@dataclass
+class Stage:
+    """A supervisor that starts nothing, and the record store in front of it."""
+
+    added: tuple[Model, ...] = ()
+    removed: tuple[Model, ...] = ()
+    refused: str = ""
+    running: list[Command] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def start(self, command: Command) -> Any:
+        if self.refused and self.refused in command.name:
+            raise CommandError(Exit.CHILD, "no more processes")
+        self.running.append(command)
+        return SimpleNamespace(command=command)
+
+    async def end(self, child: Any) -> None:
+        self.running.remove(child.command)
+
+    def run(self, _call: object) -> Registered:
+        rows = {model.lane: model.model_dump_json(exclude_defaults=True) for model in self.added}
+        return Registered(rows, frozenset(model.lane for model in self.removed), frozenset())
+
+    def names(self) -> list[str]:
+        return [command.name for command in self.running]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 0.01)
+
+
+def made(stage: Stage, folder: Path) -> Workers:
+    plan = Plan(Settings(), DataFolder(folder), 8000, "redis://127.0.0.1:7000/0")
+    parts: tuple[Any, Any] = stage, stage
+    workers = Workers(parts[0], plan, Registry(Models((OWN,))), parts[1], stage.said.append)
+    workers.look()
+    return workers
+
+
+async def test_an_added_model_is_started_when_the_service_serves_and_not_before(tmp_path: Path) -> None:
+    """Its death would end the start, and without an API nobody could remove it."""
+    stage = Stage(added=(NEW,))
+    workers = made(stage, tmp_path)
+    assert workers.start() == (OWN,)
+    assert stage.names() == ["worker-org--own"]
+    await followed(workers, stage, "worker-org--own", "worker-org--new")
+
+
+def test_a_row_that_was_removed_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    stage = Stage(removed=(OWN,))
+    assert made(stage, tmp_path).start() == ()
+    assert "`sightline models add FILE --model org/own` brings it back" in "\n".join(stage.said)
+
+
+async def test_one_that_cannot_be_started_is_said_once_and_ends_no_other(tmp_path: Path) -> None:
+    stage = Stage(added=(NEW,), refused="new")
+    workers = made(stage, tmp_path)
+    workers.start()
+    following = asyncio.create_task(workers.follow())
+    await until_async(lambda: heard(stage, "org/new is not started yet: no more processes"))
+    stage.refused = ""
+    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+    assert len([line for line in stage.said if "not started yet" in line]) == 1
+    await cancelled(following)
+
+
+async def test_a_model_that_comes_back_with_another_row_gets_another_worker(tmp_path: Path) -> None:
+    stage = Stage(added=(NEW,))
+    workers = made(stage, tmp_path)
+    workers.start()
+    following = asyncio.create_task(workers.follow())
+    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+    before = stage.running[1]
+    stage.added = (OTHER,)
+    await until_async(lambda: heard(stage, "worker-org--new is stopped"))
+    await until_async(lambda: running(stage, "worker-org--own", "worker-org--new"))
+    assert stage.running[1].argv != before.argv, "as many threads as before, though it has more rows"
+    await cancelled(following)
+
+
+def test_the_longest_name_of_a_model_is_one_that_its_log_can_have(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="fewer slashes"):
+        Model(id="a/" * 99 + "a", engine="echo")
+    longest = Model(id="a/" * 40 + "a" * 120, engine="echo")
+    log = Plan(Settings(), DataFolder(tmp_path), 8000, "redis://127.0.0.1:7000/0").worker(longest).log
+    assert len(os.fsencode(log.name)) <= 255
+
+
+async def followed(workers: Workers, stage: Stage, *names: str) -> None:
+    following = asyncio.create_task(workers.follow())
+    await until_async(lambda: running(stage, *names))
+    await cancelled(following)
+
+
+async def running(stage: Stage, *names: str) -> bool:
+    return stage.names() == list(names)
+
+
+async def heard(stage: Stage, words: str) -> bool:
+    return any(words in line for line in stage.said)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
