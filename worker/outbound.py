@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 import h11
 
-from shared.addresses import IPAddress, Reach, Target, may_connect
+from shared.addresses import EXEMPT, IPAddress, Reach, Target, may_connect
 from shared.errors import CallerError
 
 CHUNK = 65_536
@@ -73,7 +73,7 @@ def connect(
     addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
     # One bad answer condemns all: a name that mixes them is a rebinding attempt, not an honest host.
     if not all(may_connect(ip, target.host, reach) for ip in addresses):
-        message = "The URL's host has an address that is not public."
+        message = f"The URL's host has an address that is not public{EXEMPT}."
         raise CallerError("invalid_image_url", message, param=param)
     return _connect(target, addresses, allowance)
 
