@@ -169,13 +169,8 @@ class Submission:
         pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
         scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
         placing = _placing(request, terms, model, scope, pending=pending)
-        held = Held(
-            lane=model.lane,
-            revision=model.revision,
-            priority=terms.priority,
-            cost=placing.cost,
-            reuse=reuse,
-        )
+        place = {"lane": model.lane, "revision": model.revision, "priority": terms.priority}
+        held = Held.model_validate(place | {"cost": placing.cost, "reuse": reuse})
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
     async def _ask(self, asked: Examined) -> Submitted:
