@@ -35,10 +35,10 @@ from api.wire import problems
 from api.wire.cors import Cors
 from api.wire.edge import Edge
 from api.wiring import open_context as open_production_context
-from shared.logs import open_log
 from shared.settings import Settings
 from shared.settings import settings as process_settings
-from shared.traces import close_traces, open_traces
+from shared.telemetry.logs import open_log
+from shared.telemetry.traces import close_traces, open_traces
 
 OpenContext = Callable[[Settings], Awaitable[ProcessContext]]
 TELEMETRY: TelemetryConfig = {
@@ -47,7 +47,7 @@ TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-"""A span for each request where `shared.traces` are on; nothing else, for its logs repeat what was sent."""
+"""A span for each request where traces are on; nothing else, for its logs repeat what was sent."""
 
 
 def create_app(

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from shared.settings import RedisSettings
-from sightline.server import configuration, find_binary
+from sightline.serving.server import configuration, find_binary
 
 START_LIMIT_S = 60
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.server import NotStartedError
 from benchmarks.supervised import Supervised
 from shared.settings import Settings
-from sightline import processes
+from sightline.serving import processes
 
 ROOT = Path(__file__).parents[1]
 LAST_LINES = 5

@@ -18,7 +18,8 @@ class Notice:
 
     `subject` is the id of what it happened to. A job stands in `job` as it stood then, with its answer; of
     others `data` is what is told, as JSON. `body` is what was told already, in the place of either.
-    `request_id` and `trace` (a carrier of shared/traces.py) are those of the call that asked for the job.
+    `request_id` and `trace` (a carrier of `shared.telemetry.traces`) are those of the call
+    that asked for the job.
     """
 
     id: str

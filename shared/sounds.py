@@ -11,7 +11,7 @@ from typing import Literal
 
 from shared.errors import CallerError
 from shared.request import Request
-from shared.sound_settings import SoundSettings
+from shared.settings.sounds import SoundSettings
 
 SoundFormat = Literal["WAV", "FLAC", "MP3"]
 MIN_RATE, MAX_RATE = 4_000, 192_000

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from sightline.exits import CommandError, Exit
-from sightline.service import check, parsed, reason, speaking
+from sightline.serving.service import check, parsed, reason, speaking
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import httpx
 
 from sightline.exits import CommandError, Exit, PassingError
-from sightline.service import check, fetched, parsed, segment, speaking
+from sightline.serving.service import check, fetched, parsed, segment, speaking
 
 Batch = dict[str, Any]
 PATH, FILES = "/v1/batches", "/v1/files"

@@ -15,9 +15,9 @@ from sightline.doctor.command import add_doctor
 from sightline.estimate import add_estimate
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.printing import show_json, show_piece
-from sightline.processes import become_api, become_courier, become_worker
-from sightline.run import run
-from sightline.service import client_of
+from sightline.serving.processes import become_api, become_courier, become_worker
+from sightline.serving.run import run
+from sightline.serving.service import client_of
 
 EXAMPLES = """\
 examples:

@@ -9,7 +9,7 @@ from sightline.ask import first_model, picture_url
 from sightline.exits import Exit
 from sightline.printing import expected, named, show_json
 from sightline.remote import set_action
-from sightline.service import fetched, speaking
+from sightline.serving.service import fetched, speaking
 
 DESCRIPTION = (
     "Says whether a question would be answered from the cache, join another one, wait or be refused, how "

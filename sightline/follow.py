@@ -9,7 +9,7 @@ import httpx
 from sightline.events import Sent, sent
 from sightline.exits import CommandError, Exit
 from sightline.jobs import Job, path_of, texts
-from sightline.service import check, passing, unreachable
+from sightline.serving.service import check, passing, unreachable
 
 MOST_MISSES = 8
 """Connections in a row without a sign of life, after which it gives up: about a minute."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from sightline.service import fetched, segment
+from sightline.serving.service import fetched, segment
 
 Job = dict[str, Any]
 PATH = "/v1/jobs"

@@ -12,7 +12,7 @@ from shared.settings import SettingsError
 from sightline.exits import CommandError, Exit
 from sightline.printing import columns, plain, show_json
 from sightline.remote import add_actions, set_action
-from sightline.service import fetched, segment
+from sightline.serving.service import fetched, segment
 
 PATH = "/v1/admin/models"
 COLUMNS = ("MODEL", "STATE", "WAITING", "RUNNING", "WORKERS")

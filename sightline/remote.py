@@ -13,7 +13,7 @@ from sightline import jobs
 from sightline.exits import CommandError, Exit
 from sightline.follow import Reader, follow
 from sightline.printing import card, detail, failure, plain, show_json, show_piece, table
-from sightline.service import client_of
+from sightline.serving.service import client_of
 
 STATUSES = get_args(Status)
 JOBS = """\

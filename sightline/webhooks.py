@@ -8,7 +8,7 @@ import httpx
 from sightline.exits import Exit
 from sightline.printing import columns, moment, plain, show_json, show_secret
 from sightline.remote import add_actions, set_action
-from sightline.service import fetched, segment
+from sightline.serving.service import fetched, segment
 
 PATH = "/v1/webhooks"
 COLUMNS = ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION")

@@ -4,11 +4,11 @@ from typing import Any
 
 from celery import signals
 
-from shared.logs import open_log
 from shared.registry import chosen
 from shared.settings import settings
 from shared.store.nudges import TASK
-from shared.traces import close_traces, open_traces
+from shared.telemetry.logs import open_log
+from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
 from worker.node import Node, open_node
 

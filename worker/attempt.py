@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 
-from shared import traces
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.errors import CallerError, Unavailable
 from shared.piece import Piece
@@ -28,14 +27,16 @@ from shared.sounds import check_heard
 from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
 from shared.store.script import Call, Store
-from worker import choices, generation
+from shared.telemetry import traces
+from worker import choices
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
-from worker.images import Decoder
-from worker.journal import Entry, attempted
 from worker.lease import Lease, Leases, insist
-from worker.outcomes import count_attempt
-from worker.sounds import Listener
+from worker.media.images import Decoder
+from worker.media.sounds import Listener
 from worker.stream import Channel, Publisher
+from worker.telemetry import generation
+from worker.telemetry.journal import Entry, attempted
+from worker.telemetry.outcomes import count_attempt
 
 log = logging.getLogger(__name__)
 PREPARED_AT_ONCE = 2

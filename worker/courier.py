@@ -10,17 +10,17 @@ from celery import signals
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.logs import open_log
 from shared.metrics.telling import start_telling
 from shared.settings import settings
 from shared.store.keys import INTAKE
 from shared.store.nudges import TASK, Nudger
 from shared.store.script import connect
-from shared.traces import close_traces, open_traces
+from shared.telemetry.logs import open_log
+from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
+from worker.fetching.intake import Intake
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
-from worker.intake import Intake
 from worker.lease import Leases
 from worker.maintenance.upkeep import Upkeep
 from worker.webhooks.postman import Postman

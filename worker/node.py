@@ -21,10 +21,10 @@ from worker.engines.registry import create
 from worker.exits import Exit
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
-from worker.images import Decoder
 from worker.lease import Leases
 from worker.measure import measured
-from worker.sounds import Listener
+from worker.media.images import Decoder
+from worker.media.sounds import Listener
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import time
 import psutil
 
 from worker.lease import Leases
-from worker.tempo import Tempo
+from worker.telemetry.tempo import Tempo
 
 
 class Record:

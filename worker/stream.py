@@ -16,7 +16,7 @@ from shared.piece import Piece, joined
 from shared.store.claims import append
 from shared.store.script import Store
 from worker.lease import Lease
-from worker.rhythm import Rhythm
+from worker.telemetry.rhythm import Rhythm
 
 log = logging.getLogger(__name__)
 SPACING_S = 0.1

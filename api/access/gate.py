@@ -21,7 +21,7 @@ from api.wire.pacing import pace
 from api.wire.problems import render
 from shared.apikey import Scope as KeyScope
 from shared.errors import CallerError, ServiceError, Unavailable
-from shared.metrics_settings import MetricsSettings
+from shared.settings.metrics import MetricsSettings
 from shared.store.keyring import Use
 
 OPEN = frozenset({"/health", "/ready"})

@@ -10,7 +10,7 @@ from api.answers.readiness import line_full, model_state, not_ready
 from api.files import Files
 from api.storing import Storing
 from api.wire.luggage import Luggage
-from shared import ids, traces
+from shared import ids
 from shared.batch import Place
 from shared.blobs import Blobs, digest
 from shared.calls.place import check_calls
@@ -33,6 +33,7 @@ from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
 from shared.store.script import AsyncStore
+from shared.telemetry import traces
 from shared.times import Times
 from shared.webhooks import Webhook
 

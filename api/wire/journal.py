@@ -9,8 +9,8 @@ from starlette.types import Scope
 
 from api.wire.counting import count_request
 from api.wire.reply import Reply
-from shared import traces
-from shared.logs import about, fields
+from shared.telemetry import traces
+from shared.telemetry.logs import about, fields
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from shared.models import Model, load_models
 from shared.settings import RedisSettings, Settings
 from shared.store import jobs
 from shared.store.script import connect
-from sightline import processes
+from sightline.serving import processes
 
 ROWS = 16
 

@@ -25,7 +25,7 @@ from benchmarks.server import NotStartedError, free_port, start
 from benchmarks.supervised import Supervised
 from shared.models import load_models
 from shared.settings import Settings
-from sightline import processes
+from sightline.serving import processes
 
 MODEL = "chaos/echo"
 WORKERS, APIS, COURIERS = 3, 2, 2

@@ -29,7 +29,7 @@ from shared.estimate import Lane
 from shared.settings import RedisSettings
 from shared.store import admission, jobs
 from shared.store.script import Store, connect
-from sightline import processes
+from sightline.serving import processes
 
 PER_PROCESS = 25
 """Workers played by one process at most."""

@@ -17,7 +17,7 @@ from benchmarks.processes import ROOT
 from benchmarks.proof.page import SUMMARY, page, read
 from benchmarks.proof.parts import PARTS
 from benchmarks.proof.running import Ran, run
-from sightline.server import find_binary
+from sightline.serving.server import find_binary
 
 LIMIT_S = 20 * 60
 

@@ -21,7 +21,7 @@ from benchmarks.supervised import Supervised
 from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS
 from shared.models import load_models
 from shared.settings import Settings
-from sightline import processes
+from sightline.serving import processes
 
 MODEL = "told/echo"
 COURIERS = 2

@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from shared.metrics.declared import REGISTRY
 from shared.metrics.tally import Tally
-from shared.metrics_settings import MetricsSettings
+from shared.settings.metrics import MetricsSettings
 from shared.store.script import Store
 
 log = logging.getLogger(__name__)

@@ -82,7 +82,7 @@ class Placing:
 class Submitted:
     """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures.
 
-    `trace` is the carrier (shared/traces.py) of the run that answers it for another job as well.
+    `trace` is the carrier (shared/telemetry/traces.py) of the run that answers it for another job as well.
     """
 
     word: Word
@@ -103,7 +103,7 @@ class JobTerms:
     `line` is the line of a batch that it answers: `passed` where another process has taken that, or the batch
     takes no more. `retain_s` comes before how long the settings keep it and its answer; what is not `stored`
     is in no list, and `purge` forgets it when its end was told. `request_id` is that of the call, `trace` its
-    place in a trace (a carrier of shared/traces.py).
+    place in a trace (a carrier of shared/telemetry/traces.py).
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)

@@ -34,7 +34,7 @@ class Claim:
     `published` counts the code points of text an earlier attempt gave to readers, of all answers together;
     `mixed` says that it did so under another fingerprint. Of what is not `stored` nothing is to be kept.
     `waited_ms` is how long it stood in line this time; `request_id` and `trace` (a carrier of
-    shared/traces.py) are those of the call that asked first.
+    shared/telemetry/traces.py) are those of the call that asked first.
     """
 
     id: str

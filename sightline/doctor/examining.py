@@ -10,7 +10,7 @@ from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
 from sightline.doctor.running import Api, Row, stored_fleet
 from sightline.exits import CommandError
-from sightline.memory import free_mb
+from sightline.serving.memory import free_mb
 from sightline.tls import check_tls
 
 

@@ -8,7 +8,7 @@ from shared.settings import SettingsError
 from sightline.doctor import weights
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
-from sightline.memory import check_memory
+from sightline.serving.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times its files a model may take, as most are published in 16 bits."""

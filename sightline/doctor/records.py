@@ -9,7 +9,7 @@ from shared.store.examination import Examination, examine
 from shared.store.server import probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
-from sightline.server import FLOOR, find_binary
+from sightline.serving.server import FLOOR, find_binary
 
 FAR_MS = 5.0
 """A job takes about six round trips."""

@@ -15,7 +15,7 @@ from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
 from shared.store.script import connect
 from sightline.doctor.check import Check, problem, warning
-from sightline.service import bearer
+from sightline.serving.service import bearer
 from sightline.tls import trusting
 
 Row = dict[str, Any]

@@ -24,7 +24,7 @@ from tests.support.workbench import MODEL, workbench
 from worker.attempt import PREPARED_AT_ONCE
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.images import Decoder
+from worker.media.images import Decoder
 
 ROOT = Path(__file__).parents[2]
 SIDE = PictureSettings().max_side
@@ -37,8 +37,8 @@ from transformers import AutoConfig, AutoProcessor
 from shared.request import Image, Message, Request
 from shared.settings import PictureSettings
 from worker.engines.prompt import Renderer
-from worker.images import Decoder
-from worker.pixels import limit_memory
+from worker.media.images import Decoder
+from worker.media.pixels import limit_memory
 
 tiny = Path("models/tiny")
 renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny))
@@ -120,7 +120,9 @@ def test_the_largest_pictures_leave_no_memory_taken_in_the_decoder(kind: str) ->
     decoder = Decoder(PictureSettings(decode_limit_s=60))
     try:
         decoded(decoder, make.picture())
-        child = next(p for p in psutil.Process().children() if p.exe() and "worker.pixels" in p.cmdline())
+        child = next(
+            p for p in psutil.Process().children() if p.exe() and "worker.media.pixels" in p.cmdline()
+        )
         before = child.memory_info().rss
         assert max(decoded(decoder, data).size) == min(SIDE, *size)
         assert child.memory_info().rss - before < 50 * 2**20

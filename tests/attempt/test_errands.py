@@ -12,7 +12,7 @@ from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import Workbench, workbench
-from worker.intake import Intake
+from worker.fetching.intake import Intake
 from worker.maintenance.upkeep import Upkeep
 
 CALLS, INTAKES = "sightline_webhook_calls_total", "sightline_intakes_total"

@@ -12,9 +12,9 @@ from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from tests.support.pictures import Origin, Serve, answering, dripping, origin
-from worker import outbound
-from worker.fetch import HOSTS, fetch
-from worker.outbound import Allowance
+from worker.fetching import outbound
+from worker.fetching.fetch import HOSTS, fetch
+from worker.fetching.outbound import Allowance
 
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)

@@ -16,7 +16,7 @@ from shared.errors import CallerError, InternalError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
-from worker.images import Decoder
+from worker.media.images import Decoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -219,7 +219,7 @@ def test_a_picture_that_needs_too_much_memory_is_refused() -> None:
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(pid).children() if "worker.pixels" in p.cmdline()]
+    return [p for p in psutil.Process(pid).children() if "worker.media.pixels" in p.cmdline()]
 
 
 def test_a_killed_child_is_replaced() -> None:
@@ -248,7 +248,7 @@ def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
 ORPHANING = """
 import sys
 from shared.settings import PictureSettings
-from worker.images import Decoder
+from worker.media.images import Decoder
 decoder = Decoder(PictureSettings())
 with decoder.decoded([sys.stdin.buffer.read()]):
     print("decoded", flush=True)
@@ -278,6 +278,9 @@ def test_no_child_outlives_a_killed_worker(tmp_path: Path) -> None:
 
 
 def test_decoding_needs_no_torch() -> None:
-    code = "import sys, worker.images, worker.pixels; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = (
+        "import sys; from worker.media import images, pixels; "
+        "print(not {'torch', 'numpy'}.isdisjoint(sys.modules))"
+    )
     root = Path(__file__).parents[2]
     assert subprocess.check_output([sys.executable, "-c", code], cwd=root, text=True) == "False\n"

@@ -21,8 +21,8 @@ from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
 from tests.support.workbench import MODEL, Workbench, workbench
-from worker.intake import Intake
-from worker.outbound import Allowance
+from worker.fetching.intake import Intake
+from worker.fetching.outbound import Allowance
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
@@ -249,7 +249,7 @@ def test_a_job_s_pictures_share_one_deadline(
         given.append(arguments[-1])
         return PICTURE
 
-    monkeypatch.setattr("worker.intake.fetch", fetch)
+    monkeypatch.setattr("worker.fetching.intake.fetch", fetch)
     ask(desk, *(f"http://127.0.0.1:{port}/" for port in range(9001, 9020)))
     courier.work()
     assert len(given) == 19

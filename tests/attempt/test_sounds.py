@@ -10,11 +10,11 @@ import pytest
 from shared.blobs import digest
 from shared.errors import CallerError
 from shared.request import Sound
-from shared.sound_settings import SoundSettings
+from shared.settings.sounds import SoundSettings
 from shared.store.admission import submit
 from tests.support import sounds as make
 from tests.support.workbench import Workbench
-from worker.sounds import Listener
+from worker.media.sounds import Listener
 
 RATE = 16_000
 
@@ -86,7 +86,7 @@ def test_more_than_the_headers_announced_is_not_heard(listener: Listener) -> Non
 def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:
     heard(listener, make.sound())
     for child in psutil.Process().children():
-        if "worker.samples" in child.cmdline():
+        if "worker.media.samples" in child.cmdline():
             child.kill()
             child.wait()
     assert heard(listener, make.sound())

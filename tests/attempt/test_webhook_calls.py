@@ -8,8 +8,8 @@ import pytest
 from shared.addresses import IPAddress
 from shared.notice import Notice
 from shared.settings import FetchSettings, Settings
+from shared.settings.webhooks import WebhookSettings
 from shared.store.hooks import Errand
-from shared.webhook_settings import WebhookSettings
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
 from tests.support.views import succeeded

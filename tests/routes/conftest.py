@@ -21,8 +21,8 @@ from shared.settings import (
     RedisSettings,
     Settings,
 )
+from shared.settings.webhooks import WebhookSettings
 from shared.store.script import connect
-from shared.webhook_settings import WebhookSettings
 from tests.support.hand import Hand
 from tests.support.listening import listening
 from tests.support.redis_server import RedisServer, redis_server

@@ -13,8 +13,8 @@ import uvicorn
 from api.wire import protocol
 from api.wire.protocol import HEAD_LIMIT, LimitedProtocol
 from shared.settings import Settings
-from sightline.folder import DataFolder
-from sightline.plan import Plan
+from sightline.serving.folder import DataFolder
+from sightline.serving.plan import Plan
 from tests.support.metrics import counted
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"

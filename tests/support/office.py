@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from shared import ids
 from shared.job import Delivery
 from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
+from shared.settings.webhooks import WebhookSettings
 from shared.store import hooks
 from shared.store.admission import JobTerms, submit
 from shared.store.hooks import Errand
-from shared.webhook_settings import WebhookSettings
 from shared.webhooks import Webhook
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import Workbench

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from worker.images import Decoder
+from worker.media.images import Decoder
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6

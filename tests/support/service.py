@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from shared.models import Model, Models, load_models
-from sightline.processes import COURIER_THREADS, LIMITS
+from sightline.serving.processes import COURIER_THREADS, LIMITS
 from tests.support.clients import PATIENCE_S, until
 from tests.support.ports import free_port
 from tests.support.processes import Process

@@ -26,9 +26,9 @@ from tests.support.redis_server import RedisServer
 from worker.attempt import Bench, attempt
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
-from worker.images import Decoder
 from worker.lease import Leases
-from worker.sounds import Listener
+from worker.media.images import Decoder
+from worker.media.sounds import Listener
 from worker.stream import Publisher
 
 T = TypeVar("T")

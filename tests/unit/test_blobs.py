@@ -10,7 +10,7 @@ from obstore.store import AzureStore
 
 from shared import blobs as blobs_module
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
-from shared.bucket import BUFFER, PART, PIECE
+from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings, SettingsError
 from tests.support.object_store import SECRET, URL, ObjectStore, object_store
 

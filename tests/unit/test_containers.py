@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from shared.settings import Settings, load_settings
-from sightline import processes
 from sightline.cli import parser
+from sightline.serving import processes
 from tests.support.containers import Dockerfile, VariableMissingError, compose
 from tests.support.service import ROOT
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from shared.logs import JsonLines, TextLines, about, fields, open_log
 from shared.settings import Settings
+from shared.telemetry.logs import JsonLines, TextLines, about, fields, open_log
 
 
 def record(message: str, *arguments: object, **more: object) -> logging.LogRecord:

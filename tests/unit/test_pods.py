@@ -8,7 +8,7 @@ import pytest
 from api.routes.health import router
 from shared.models import load_models
 from shared.settings import Settings, load_settings
-from sightline import processes
+from sightline.serving import processes
 from tests.support.kubernetes import FOLDER, Resource, kustomization
 from tests.support.manifests import (
     ALL,

@@ -3,8 +3,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from worker.haul import LARGE_AT_ONCE, SMALL, Haul
-from worker.outbound import OriginError
+from worker.fetching.haul import LARGE_AT_ONCE, SMALL, Haul
+from worker.fetching.outbound import OriginError
 from worker.room import Room
 from worker.turns import Turns
 

@@ -8,8 +8,8 @@ from shared.models import Model
 from shared.settings import RedisSettings, Settings, SettingsError, load_settings
 from sightline.cli import main
 from sightline.exits import Exit
-from sightline.folder import DataFolder
-from sightline.plan import Plan
+from sightline.serving.folder import DataFolder
+from sightline.serving.plan import Plan
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from shared.pictures import PictureInfo
-from worker.shrinking import sizes
+from worker.media.shrinking import sizes
 
 SIDE = 4096
 

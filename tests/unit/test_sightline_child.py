@@ -10,7 +10,7 @@ from typing import Literal
 import psutil
 import pytest
 
-from sightline.child import Child, Command, backoff_s
+from sightline.serving.child import Child, Command, backoff_s
 from tests.support.clients import until_async
 
 DEADLINE_S = 20

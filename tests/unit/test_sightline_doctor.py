@@ -77,9 +77,9 @@ def test_weights_without_room_in_memory_are_named_with_both_figures() -> None:
 
 def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = [Model(id=f"org/{name}", engine="echo") for name in "ab"]
-    monkeypatch.setattr("sightline.memory.free_mb", lambda *_: 499.0)
+    monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 499.0)
     assert states(models.look_at_all(pair)) == {"models": "problem"}
-    monkeypatch.setattr("sightline.memory.free_mb", lambda *_: 501.0)
+    monkeypatch.setattr("sightline.serving.memory.free_mb", lambda *_: 501.0)
     assert states(models.look_at_all(pair)) == {}
 
 

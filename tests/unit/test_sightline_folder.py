@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sightline.exits import CommandError, Exit
-from sightline.folder import DataFolder
+from sightline.serving.folder import DataFolder
 
 
 def test_second_service_on_one_folder_is_told_who_holds_it(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_second_service_on_one_folder_is_told_who_holds_it(tmp_path: Path) -> No
 
 def test_folder_stays_locked_while_a_record_server_outlives_its_supervisor(tmp_path: Path) -> None:
     supervisor = (
-        "import subprocess, sys; from pathlib import Path; from sightline.folder import DataFolder\n"
+        "import subprocess, sys; from pathlib import Path; from sightline.serving.folder import DataFolder\n"
         "fd = DataFolder(Path(sys.argv[1])).lock(0)\n"
         "subprocess.Popen([sys.executable, '-c', 'import sys; sys.stdin.read()'], pass_fds=(fd,))\n"
     )

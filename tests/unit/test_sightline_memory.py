@@ -7,7 +7,7 @@ import pytest
 
 from shared.models import Model
 from sightline.exits import CommandError, Exit
-from sightline.memory import check_memory
+from sightline.serving.memory import check_memory
 
 TINY = Model(id="org/tiny", engine="sequential")
 

@@ -11,9 +11,9 @@ from shared.settings import Settings
 from shared.store.server import Server
 from sightline.cli import main
 from sightline.exits import CommandError, Exit
-from sightline.folder import DataFolder
-from sightline.plan import Plan
-from sightline.run import check_port, check_server, readiness
+from sightline.serving.folder import DataFolder
+from sightline.serving.plan import Plan
+from sightline.serving.run import check_port, check_server, readiness
 
 
 def test_taken_port_is_found_before_anything_is_started(

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared.models import Model
-from sightline.sample import QUESTION, Sample, commands
+from sightline.serving.sample import QUESTION, Sample, commands
 
 MODEL = Model(id="org/m", engine="echo")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sightline.exits import CommandError, Exit
-from sightline.server import configuration, find_binary, parse_version
+from sightline.serving.server import configuration, find_binary, parse_version
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sightline import supervisor as module
-from sightline.child import Child, Command
 from sightline.exits import CommandError, Exit
-from sightline.folder import shown
-from sightline.supervisor import Supervisor
+from sightline.serving import supervisor as module
+from sightline.serving.child import Child, Command
+from sightline.serving.folder import shown
+from sightline.serving.supervisor import Supervisor
 from tests.support.clients import until_async
 
 DEADLINE_S = 20

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from sightline.watchdog import Watchdog, left_over
+from sightline.serving.watchdog import Watchdog, left_over
 
 DEADLINE_S = 20
 

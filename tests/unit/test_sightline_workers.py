@@ -14,12 +14,12 @@ from shared.models import Model, Models
 from shared.registry import Registry
 from shared.settings import Settings
 from shared.store.models import Registered
-from sightline import workers as module
-from sightline.child import Command
 from sightline.exits import CommandError, Exit
-from sightline.folder import DataFolder
-from sightline.plan import Plan
-from sightline.workers import Workers
+from sightline.serving import workers as module
+from sightline.serving.child import Command
+from sightline.serving.folder import DataFolder
+from sightline.serving.plan import Plan
+from sightline.serving.workers import Workers
 from tests.support.clients import until_async
 
 OWN, NEW = Model(id="org/own", engine="echo"), Model(id="org/new", engine="echo")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.errors import CallerError
 from shared.request import Message, Request, Sound, Text
-from shared.sound_settings import SoundSettings
+from shared.settings.sounds import SoundSettings
 from shared.sounds import check_heard, inspect
 from tests.support import sounds as make
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from shared import traces
 from shared.settings import Settings, SettingsError
-from shared.trace_settings import TraceSettings
+from shared.settings.traces import TraceSettings
+from shared.telemetry import traces
 
 ROOT = Path(__file__).parents[2]
 USE = """
 import sys
 import {modules}
-from shared import traces
+from shared.telemetry import traces
 from shared.settings import Settings
 
 traces.open_traces(Settings(), "a-service")
@@ -31,10 +31,10 @@ print(*sorted(name for name in sys.modules if name.startswith(theirs)))
 BESIEGED = """
 import socket
 from opentelemetry import trace
-from shared import traces
-from shared.otlp import MOST_STATE, MOST_TEXT
+from shared.telemetry import traces
+from shared.telemetry.otlp import MOST_STATE, MOST_TEXT
 from shared.settings import Settings
-from shared.trace_settings import TraceSettings
+from shared.settings.traces import TraceSettings
 
 # It takes connections and never answers.
 silent = socket.create_server(("127.0.0.1", 0))
@@ -64,7 +64,7 @@ def test_traces_without_their_packages_stop_the_start_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.delitem(sys.modules, "shared.otlp", raising=False)
+    monkeypatch.delitem(sys.modules, "shared.telemetry.otlp", raising=False)
     settings = Settings(traces=TraceSettings(url="http://127.0.0.1:4318/v1/traces"))
     with pytest.raises(SettingsError, match=r"SIGHTLINE_TRACES__URL.*pip install 'sightline\[traces\]'"):
         traces.open_traces(settings, "a-service")

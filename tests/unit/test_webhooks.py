@@ -18,7 +18,7 @@ from api.dialects.webhook import to_hook, to_webhook
 from shared.errors import CallerError
 from shared.job import Delivery, Hook
 from shared.settings import FetchSettings, Settings
-from shared.webhook_settings import WebhookSettings
+from shared.settings.webhooks import WebhookSettings
 from shared.webhooks import ENDINGS, Webhook, key_of, signature
 from tests.support.mutations import refusals
 

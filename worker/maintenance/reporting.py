@@ -2,9 +2,9 @@
 
 import logging
 
-from shared.logs import fields
 from shared.store.reports import AT_ONCE, Report, ended
 from shared.store.script import Store
+from shared.telemetry.logs import fields
 
 log = logging.getLogger(__name__)
 MOST_CALLS = 20

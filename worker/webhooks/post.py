@@ -1,4 +1,4 @@
-"""One call of a webhook: signed, guarded (`worker.outbound`), bounded in time, no redirect followed."""
+"""One call of a webhook: signed, guarded (`worker.fetching`), bounded in time, no redirect followed."""
 
 import socket
 import ssl
@@ -12,14 +12,23 @@ from email.utils import parsedate_to_datetime
 
 import h11
 
-from shared import traces
 from shared.addresses import Target, check_url
 from shared.errors import CallerError
 from shared.job import GONE, Delivery
 from shared.settings import Settings
 from shared.store.hooks import Errand
+from shared.telemetry import traces
 from shared.webhooks import key_of, signature
-from worker.outbound import Allowance, OriginError, Resolver, connect, header, read_head, receive, resolve
+from worker.fetching.outbound import (
+    Allowance,
+    OriginError,
+    Resolver,
+    connect,
+    header,
+    read_head,
+    receive,
+    resolve,
+)
 
 ANSWER_LIMIT = 4096
 """Bytes of an answer's body that are read, out of politeness; nothing in them counts."""

@@ -10,17 +10,18 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from shared import ids, traces
+from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.job import Delivery
-from shared.logs import about, fields
 from shared.metrics.errands import CALL_SECONDS, CALLS
 from shared.notice import body_of
 from shared.settings import Settings
 from shared.store.hooks import Errand, deliver, kept, told
 from shared.store.jobs import purge
 from shared.store.script import Store
+from shared.telemetry import traces
+from shared.telemetry.logs import about, fields
 from worker.deleting import delete
 from worker.webhooks.post import Outcome, post
 

@@ -8,7 +8,7 @@
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
 --          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, event_s, max_events,
 --          idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
---          told, and stands in no list), request_id and trace (of the call; a carrier of shared/traces.py),
+--          told, and stands in no list), request_id and trace (of the call; a carrier of shared/telemetry/traces.py),
 --          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
 --          (of which it is the job)
 --   text   the request

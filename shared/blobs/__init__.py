@@ -1,0 +1,149 @@
+"""Where pictures, sounds and files lie: under their sha256, in a folder or an object store.
+
+Digests are internal: callers never see or send one. Writing the same bytes twice is harmless.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError
+
+from shared.blobs.bucket import Bucket
+from shared.blobs.errors import BlobMissingError as BlobMissingError
+from shared.blobs.errors import BlobsUnavailable as BlobsUnavailable
+from shared.blobs.errors import finding, keeping
+from shared.blobs.folder import Folder
+from shared.blobs.staged import Staged as Staged
+from shared.settings import BlobSettings
+
+REACHED_S = 2.0
+"""A store that says nothing for so long is out of reach, as far as the health of a process goes."""
+ASKED_AGAIN_S = 5.0
+"""Every probe and every stranger may ask how a process is, and each look into a bucket is paid for."""
+
+
+def digest(data: bytes) -> str:
+    """The name of some bytes: their sha256, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def unused_name() -> str:
+    """A name that no bytes have: what lies under one is collected some time, since nobody needs it."""
+    return secrets.token_hex(32)
+
+
+class Blobs:
+    """Reads and writes bytes by digest."""
+
+    def __init__(self, settings: BlobSettings) -> None:
+        """Raises SettingsError."""
+        folder = settings.folder
+        self._place: Folder | Bucket = Bucket(settings.url) if folder is None else Folder(folder)
+        self._store = self._place.store
+        self._reached = False
+        self._asked = -ASKED_AGAIN_S
+
+    @property
+    def kind(self) -> str:
+        """What the bytes lie in: folder, s3, gs or az."""
+        return self._place.kind
+
+    async def reachable(self) -> bool:
+        """Whether the store lets us look into it, or did a moment ago."""
+        if time.monotonic() - self._asked >= ASKED_AGAIN_S:
+            self._reached = await self._looked()
+            self._asked = time.monotonic()
+        return self._reached
+
+    def look(self) -> bool:
+        """As `reachable`, for a command that ends soon and may wait for half a minute.
+
+        The client answers an asynchronous call from a thread of its own, which aborts a Python that ends.
+        """
+        try:
+            obstore.list_with_delimiter(self._store)
+        except (BaseError, OSError):
+            return False
+        return True
+
+    async def _looked(self) -> bool:
+        try:
+            async with asyncio.timeout(REACHED_S):
+                await obstore.list_with_delimiter_async(self._store)
+        except (BaseError, OSError, TimeoutError):
+            return False
+        return True
+
+    def read(self, name: str) -> bytes:
+        """Raises BlobMissingError, BlobsUnavailable."""
+        with finding(name):
+            return bytes(obstore.get(self._store, _path(name)).bytes())
+
+    def open(self, name: str) -> BinaryIO:
+        """To read in pieces. Raises BlobMissingError, BlobsUnavailable."""
+        return self._place.open(_path(name))
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first."""
+        return await self._place.stream(_path(name))
+
+    def stage(self) -> Staged:
+        """A new file to write into."""
+        return self._place.stage(_path(unused_name()))
+
+    def adopt(self, staged: Staged) -> None:
+        """Give what was staged the name of its bytes. Raises BlobMissingError, BlobsUnavailable."""
+        staged.finish()
+        self._place.adopt(staged, _path(staged.digest))
+        staged.file.close()
+
+    def rename(self, name: str, other: str) -> None:
+        """Raises BlobMissingError, BlobsUnavailable.
+
+        In an object store that is a copy and a deletion: who dies between them leaves both.
+        """
+        with finding(name):
+            obstore.rename(self._store, _path(name), _path(other))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Raises BlobsUnavailable."""
+        with keeping():
+            obstore.put(self._store, _path(name), data)
+
+    async def write_async(self, name: str, data: bytes) -> None:
+        """Raises BlobsUnavailable."""
+        with keeping():
+            await obstore.put_async(self._store, _path(name), data)
+
+    def set_aside(self, name: str) -> str:
+        """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
+
+        They are as good as new under their name for the time being, so that nobody collects them meanwhile.
+        """
+        aside = unused_name()
+        self._place.refresh(_path(name))
+        self.rename(name, aside)
+        return aside
+
+    def older(self, age_s: float, count: int) -> Iterator[list[str]]:
+        """The names of what was written that long ago, out of `count` at a time. Raises BlobsUnavailable."""
+        with finding("all"):
+            for chunk in obstore.list(self._store, chunk_size=count):
+                before = datetime.now(UTC) - timedelta(seconds=age_s)
+                yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
+
+    def delete(self, name: str) -> None:
+        """What is gone already is no error. Raises BlobsUnavailable."""
+        with suppress(BlobMissingError), finding(name):
+            obstore.delete(self._store, _path(name))
+
+
+def _path(name: str) -> str:
+    return f"{name[:2]}/{name}"

@@ -1,0 +1,296 @@
+"""Every setting, declared once: nothing else takes a setting from the environment.
+
+Names are `SIGHTLINE_<GROUP>__<NAME>`; units are in the names (`_s` seconds, `_mb` MiB).
+Unknown names stop the start: a typing error must not silently fall back to a default.
+"""
+
+import os
+from collections.abc import Iterator
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.addresses import Reach, may_match
+from shared.request import MOST_PICTURES
+from shared.settings.api import ApiSettings as ApiSettings
+from shared.settings.api import Group
+from shared.settings.metrics import MetricsSettings as MetricsSettings
+from shared.settings.redis import RedisSettings as RedisSettings
+from shared.settings.sounds import SoundSettings
+from shared.settings.traces import TraceSettings as TraceSettings
+from shared.settings.webhooks import WebhookSettings as WebhookSettings
+
+PREFIX = "SIGHTLINE_"
+BLOB_STORES = ("file", "s3", "gs", "az")
+CLIENT_KEY = "SIGHTLINE_API_KEY"
+"""No setting: the API key that the command line sends."""
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names the variable and what was expected."""
+
+
+class QueueSettings(Group):
+    """Leases, budgets and limits of the queue."""
+
+    lease_s: float = Field(
+        10, gt=0, description="A claim not renewed for this long is given to another worker."
+    )
+    renew_s: float = Field(
+        1, gt=0, validate_default=True, description="Pause between renewals; at most a third of lease_s."
+    )
+    rescue_s: float = Field(0.5, gt=0, description="Pause between maintenance passes.")
+    stall_s: float = Field(
+        30, gt=0, description="A worker whose engine makes no progress for this long gives up."
+    )
+    max_failures: int = Field(3, ge=1, description="Attempts that may report a failure before the run fails.")
+    backoff_s: float = Field(
+        1, ge=0, description="Pause after a run's first failed attempt; doubled by each further one."
+    )
+    max_deaths: int = Field(
+        3, ge=1, description="Workers that may die on a run while it is their only one before it is poison."
+    )
+    max_queued: int = Field(
+        20_000, ge=1, description="Runs that may wait for one model before 503 queue_full."
+    )
+    max_queued_caller: int = Field(
+        10_000,
+        ge=1,
+        description="Runs of one caller that may wait for one model before 429 caller_queue_full, where the caller's "
+        "key says nothing else.",
+    )
+    share_answers: bool = Field(
+        False,
+        description="true: callers share cached answers and computations in flight, and by an answer's speed can "
+        "tell what others asked. By default each has its own.",
+    )
+    start_by_s: float = Field(
+        86_400, gt=0, description="Longest that a job without start_by waits in line before it fails."
+    )
+    drain_s: float = Field(
+        20, ge=0, description="Grace time of a stopping worker before it gives its runs back."
+    )
+    worker_ttl_s: float = Field(15, gt=0, description="A worker unheard of for this long counts as gone.")
+
+    @field_validator("renew_s")
+    @classmethod
+    def _in_time(cls, value: float, info: ValidationInfo) -> float:
+        """Two renewals may get lost before a claim does."""
+        if "lease_s" in info.data and 3 * value > info.data["lease_s"]:
+            raise ValueError(f"should be at most a third of lease_s, which is {info.data['lease_s']:g}")
+        return value
+
+
+class RetentionSettings(Group):
+    """How long records live, in seconds."""
+
+    result_s: int = Field(86_400, ge=1, description="Results, events and cache entries after a run's end.")
+    job_s: int = Field(
+        604_800, ge=1, description="A job's own record after its end (410 once its result is gone)."
+    )
+    unstored_s: int = Field(
+        3600,
+        ge=1,
+        description="How long a job with `store: false` outlives its end where nobody is told of it.",
+    )
+    event_s: int = Field(
+        691_200, ge=1, description="What GET /v1/events lists, with its answers, after it happened."
+    )
+    max_events: int = Field(
+        10_000, ge=1, description="Events that GET /v1/events lists to one caller; the oldest go first."
+    )
+    idempotency_s: int = Field(86_400, ge=1, description="How long an Idempotency-Key is remembered.")
+    file_s: int = Field(
+        2_592_000, ge=1, description="Files, and what batches write, where `expires_after` says nothing else."
+    )
+
+
+class BlobSettings(Group):
+    """Where pictures, sounds and files lie, under their sha256."""
+
+    url: str = Field(
+        "data/blobs",
+        description="A folder, or an object store as s3://bucket/prefix, gs://bucket/prefix or "
+        "az://container/prefix: the same for api, workers and couriers.",
+    )
+
+    @property
+    def folder(self) -> Path | None:
+        """None for an object store."""
+        scheme, separator, rest = self.url.partition("://")
+        if not separator:
+            return Path(self.url)
+        return Path(unquote(rest)) if scheme == "file" else None
+
+    @field_validator("url")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        """Credentials come from the environment, so that this may stand in logs and be shown."""
+        scheme, separator, rest = value.partition("://")
+        bucket = rest if scheme == "file" else rest.partition("/")[0]
+        named = scheme in BLOB_STORES and bucket and not {"@", "?", "#"} & set(rest)
+        # `s3:/bucket` is no folder.
+        folder = value.partition(":")[0] not in BLOB_STORES
+        if not value or value != value.strip() or not (named if separator else folder):
+            raise ValueError(f"should be a folder or {', '.join(f'{s}://…' for s in BLOB_STORES)}, no more")
+        if scheme == "file" and not rest.startswith("/"):
+            raise ValueError("file:// wants the folder from the root on, as in file:///srv/blobs")
+        return value
+
+
+class PictureSettings(Group):
+    """Limits on what strangers send as pictures."""
+
+    max_mb: float = Field(20, gt=0, description="Largest picture file in MiB.")
+    max_megapixels: float = Field(40, gt=0, description="Largest picture in millions of pixels.")
+    max_megapixels_request: float = Field(80, gt=0, description="All pictures of one request together.")
+    max_mb_request: float = Field(
+        50,
+        gt=0,
+        description="Largest sum of the pictures that one request has fetched, or names as files, in MiB.",
+    )
+    max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
+    max_side: int = Field(
+        4096, ge=64, description="Pictures are shrunk to this many pixels on their longer side."
+    )
+    max_ratio: float = Field(50, ge=1, description="Longer side over shorter side.")
+    max_jpeg_scans: int = Field(
+        200, ge=1, description="Scans in one JPEG (progressive files have about ten)."
+    )
+    decode_limit_s: float = Field(
+        5, gt=0, description="Longest one picture may take to decode before its child is ended."
+    )
+    decode_memory_mb: int = Field(
+        300,
+        ge=64,
+        description="Memory that a decoding child may take, in MiB; raise it with max_megapixels. Of WebP a pixel takes "
+        "20 bytes, of a progressive JPEG 6 to 12, of all else 4.",
+    )
+
+
+class FetchSettings(Group):
+    """Fetching remote pictures; done by the courier only."""
+
+    limit_s: float = Field(
+        5, gt=0, description="DNS, headers, redirects and bodies of all pictures of one job together."
+    )
+    max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
+    allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
+    )
+    deny: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Hosts (with all names below them) or networks that are never contacted, comma separated.",
+    )
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.allow, self.deny)
+
+    @field_validator("allow", "deny", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+    @field_validator("allow", "deny")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not may_match(entry):
+                raise ValueError(f"{entry!r} is neither a host name (ASCII, no port) nor an IP network")
+        return value
+
+
+class WorkerSettings(Group):
+    """What one worker process serves."""
+
+    model: str = Field(
+        "", description="Id of the model this worker serves; empty = the first of the models file."
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="CPU threads torch may use, never more than the processors of this process. Do not count "
+        "those that other work keeps busy: a step waits for the slowest of its threads.",
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. See `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    models_file: Path = Field(Path("models.toml"), description="The models this installation serves.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "warning", description="What processes log: debug, info, warning or error."
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="How processes log: text for people, json (one object a line) for programs."
+    )
+    heartbeat_file: Path | None = Field(
+        None,
+        description="File that a worker or courier writes at every beat, for the probes of a container: loading, ready or gone.",
+    )
+    redis: RedisSettings = RedisSettings()
+    api: ApiSettings = ApiSettings()
+    queue: QueueSettings = QueueSettings()
+    retention: RetentionSettings = RetentionSettings()
+    blobs: BlobSettings = BlobSettings()
+    pictures: PictureSettings = PictureSettings()
+    sounds: SoundSettings = SoundSettings()
+    fetch: FetchSettings = FetchSettings()
+    webhook: WebhookSettings = WebhookSettings()
+    worker: WorkerSettings = WorkerSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
+
+
+def known_names() -> set[str]:
+    """Every environment name that means something to us."""
+    return {name for name, _ in fields()}
+
+
+def fields() -> Iterator[tuple[str, FieldInfo]]:
+    """Every setting under its environment name, in the order of declaration."""
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Group):
+            yield from ((f"{PREFIX}{name}__{inner}".upper(), f) for inner, f in kind.model_fields.items())
+        else:
+            yield f"{PREFIX}{name}".upper(), field
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
+    known = known_names() | {CLIENT_KEY}
+    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    if unknown:
+        near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)
+        meant = f"; did you mean {near[0]}?" if near else "."
+        raise SettingsError(f"{unknown[0]} is not a setting{meant} docs/settings.md lists them all.")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        # Group and name; what follows is a place inside the value.
+        name = PREFIX + "__".join(str(p) for p in first["loc"][:2]).upper()
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return load_settings()

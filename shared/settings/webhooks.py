@@ -1,0 +1,42 @@
+"""The settings of webhooks; `shared.settings` puts them among the others."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from shared.settings.api import Group
+from shared.webhooks import key_of
+
+Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class WebhookSettings(Group):
+    """Calling callers back; done by the courier only, with the address guard of fetching."""
+
+    secret: SecretStr | None = Field(
+        None,
+        description="Signs the calls of webhooks that name no secret of their own: `whsec_` and base64, or "
+        "at least 16 bytes of text. Without it such webhooks are refused; with API keys on it signs for the "
+        "admin key's caller only, and others' are refused.",
+    )
+    limit_s: float = Field(
+        20, gt=0, description="DNS, connection, request and answer of one call of a webhook together."
+    )
+    delays_s: Annotated[tuple[Pause, ...], NoDecode] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="Pauses after each call of a webhook that failed, comma separated; up to a tenth is "
+        "added by chance. When they are used up, no more is tried.",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _signs(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            key_of(value.get_secret_value())
+        return value
+
+    @field_validator("delays_s", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value

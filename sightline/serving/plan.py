@@ -1,0 +1,94 @@
+"""What `sightline run` starts: the command line and environment of each process."""
+
+import os
+import secrets
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.models import Model
+from shared.settings import Settings
+from sightline.serving import processes
+from sightline.serving.child import Command
+from sightline.serving.folder import DataFolder
+from sightline.serving.processes import Process
+from sightline.serving.server import Binary, configuration
+
+ADMIN_KEY = "SIGHTLINE_API__ADMIN_KEY"
+OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One installation on this machine; `redis_url` is where its records are, given or our own."""
+
+    settings: Settings
+    data: DataFolder
+    port: int
+    redis_url: str
+
+    @property
+    def url(self) -> str:
+        scheme = "http" if self.settings.api.tls_cert is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}"
+
+    def api(self) -> Command:
+        return self._command(processes.api(self.settings, "127.0.0.1", self.port), dict(os.environ))
+
+    def worker(self, model: Model) -> Command:
+        return self._command(processes.worker(self.settings, model), _without_keys())
+
+    def courier(self) -> Command:
+        return self._command(processes.courier(self.settings), _without_keys())
+
+    def _command(self, process: Process, inherited: dict[str, str]) -> Command:
+        shared_env = {
+            "SIGHTLINE_REDIS__URL": self.redis_url,
+            "SIGHTLINE_MODELS_FILE": str(self.settings.models_file.resolve()),
+            "SIGHTLINE_BLOBS__URL": self._blobs(),
+            "PYTHONUNBUFFERED": "1",
+        }
+        return Command(
+            name=process.name,
+            argv=(sys.executable, "-m", *process.argv),
+            env=inherited | shared_env | dict(process.env),
+            cwd=Path.cwd(),
+            log=self.data.logs / f"{process.name}.log",
+            grace_s=process.grace_s,
+        )
+
+    def _blobs(self) -> str:
+        given = self.settings.blobs.model_fields_set
+        return self.settings.blobs.url if "url" in given else str(self.data.blobs)
+
+
+def _without_keys() -> dict[str, str]:
+    """Our environment for who lets nobody in: a worker may run a model's own code."""
+    return {name: value for name, value in os.environ.items() if name.upper() not in OURS_ALONE}
+
+
+@dataclass(frozen=True)
+class OwnServer:
+    """The record server we start ourselves: loopback, a port nobody else has, a password of its own."""
+
+    url: str
+    command: Command
+
+
+def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:
+    """A server over the data folder; it holds the folder's lock for as long as it lives."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    password = secrets.token_hex(16)
+    command = Command(
+        name="redis",
+        argv=(str(binary.path), "-"),
+        env=dict(os.environ),
+        cwd=data.redis,
+        log=data.logs / "redis.log",
+        grace_s=30,
+        stdin=configuration(port, password),
+        keep_fd=lock_fd,
+    )
+    return OwnServer(f"redis://:{password}@127.0.0.1:{port}/0", command)

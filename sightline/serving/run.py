@@ -1,0 +1,218 @@
+"""`sightline run`: the whole service on this machine, in the foreground, until Ctrl-C."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+from pydantic import SecretStr
+
+from shared.errors import Unavailable
+from shared.models import Models, load_models
+from shared.registry import Registry
+from shared.settings import Settings, SettingsError, load_settings
+from shared.store.script import Store, connect
+from shared.store.server import Server, probe
+from shared.store.workers import forget
+from sightline.exits import CommandError, Exit
+from sightline.serving.folder import DataFolder, shown
+from sightline.serving.memory import check_memory
+from sightline.serving.plan import Plan, own_server
+from sightline.serving.sample import Sample
+from sightline.serving.server import FLOOR, find_binary
+from sightline.serving.service import bearer
+from sightline.serving.supervisor import Supervisor
+from sightline.serving.workers import Workers
+from sightline.tls import check_tls, trusting
+
+POLL_S = 0.2
+RECORD_SERVER_S = 60.0
+# Above every child's own grace time: used by the watchdog and for waiting on an earlier one.
+LAST_GRACE_S = 60.0
+WORDS = {"no_worker": "its worker starts", "loading": "loading", "failed": "cannot be loaded"}
+
+
+def say(line: str) -> None:
+    """One progress line, at once also where the output is a file; a reader who left misses it."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, flush=True)
+
+
+def run(port: int, data: Path) -> Exit:
+    """Check what can be checked first, then start, answer one question, serve. Raises CommandError."""
+    try:
+        settings = load_settings()
+        models = load_models(settings.models_file)
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    check_tls(settings.api)
+    check_port(port)
+    check_memory(models.rows)
+    folder = DataFolder(data)
+    lock_fd = folder.lock(LAST_GRACE_S)
+    asyncio.run(_until_stopped(Runner(settings, models, folder, port, lock_fd)))
+    return Exit.OK
+
+
+def check_port(port: int) -> None:
+    """Raise CommandError where something else listens on the port."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            pass
+    except OSError as error:
+        raise CommandError(
+            Exit.PORT,
+            f"Port {port} cannot be used: {os.strerror(error.errno or 0)}; choose another "
+            "(make run PORT=8080, sightline run --port 8080).",
+        ) from None
+
+
+async def _until_stopped(runner: "Runner") -> None:
+    """SIGINT and SIGTERM end the serving, never the stopping."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Supervisor(say, LAST_GRACE_S) as supervisor:
+        work = asyncio.create_task(runner.serve(supervisor))
+        stop = asyncio.create_task(stopped.wait())
+        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            say("stopping (the data is kept)")
+            work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        stop.cancel()
+
+
+class Runner:
+    """One start of the service."""
+
+    def __init__(self, settings: Settings, models: Models, data: DataFolder, port: int, lock_fd: int) -> None:
+        self._settings = settings
+        self._models = models
+        self._data = data
+        self._port = port
+        self._lock_fd = lock_fd
+        self._own_server = "url" not in settings.redis.model_fields_set
+
+    async def serve(self, supervisor: Supervisor) -> None:
+        """Start everything and keep it; never ends by itself. Raises CommandError."""
+        url = await self._records(supervisor)
+        store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
+        plan = Plan(self._settings, self._data, self._port, url)
+        workers = Workers(supervisor, plan, Registry(self._models), store, say)
+        await asyncio.to_thread(workers.look)
+        await asyncio.to_thread(self._forget, store)
+        supervisor.start(plan.api())
+        say(f"api      {plan.url}")
+        own = workers.start()
+        supervisor.start(plan.courier())
+        say("courier  fetches pictures and repairs the queue")
+        keeping: asyncio.Task[None] | None = None
+        key = self._settings.api.admin_key
+        headers = bearer(None if key is None else key.get_secret_value())
+        async with httpx.AsyncClient(
+            base_url=plan.url,
+            timeout=10,
+            trust_env=False,
+            headers=headers,
+            verify=trusting(self._settings.api),
+        ) as client:
+            if own:
+                await self._ready(supervisor, client)
+            keeping = asyncio.create_task(supervisor.keep())
+            try:
+                if own:
+                    await Sample(self._settings.models_file, own[0]).show(client, plan.url, say)
+                say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
+                await asyncio.gather(keeping, workers.follow())
+            finally:
+                keeping.cancel()
+
+    def _forget(self, store: Store) -> None:
+        """What an earlier start said of its workers is no news of ours."""
+        for model in self._models.rows:
+            forget(store, model.lane, presence=self._own_server)
+
+    async def _records(self, supervisor: Supervisor) -> str:
+        """The URL of a record server that answers: the one given, else one of our own."""
+        redis = self._settings.redis
+        if not self._own_server:
+            server = await asyncio.to_thread(
+                _given, redis.store_url, "The server named by SIGHTLINE_REDIS__URL"
+            )
+            check_server(server)
+            await asyncio.to_thread(_given, redis.broker_url, "The broker's database on that server")
+            say(f"redis    {server.name} {server.version} (given by SIGHTLINE_REDIS__URL)")
+            return redis.url.get_secret_value()
+        binary = find_binary()
+        own = own_server(binary, self._data, self._lock_fd)
+        supervisor.start(own.command)
+        await self._answers(supervisor, own.url)
+        say(f"redis    {binary}, data in {shown(self._data.redis)}")
+        return own.url
+
+    async def _answers(self, supervisor: Supervisor, url: str) -> None:
+        """Wait for our own server: reading a long append-only file takes a while."""
+        deadline = time.monotonic() + RECORD_SERVER_S
+        while True:
+            try:
+                await asyncio.to_thread(probe, url)
+            except Unavailable as error:
+                supervisor.check()
+                if time.monotonic() > deadline:
+                    raise CommandError(
+                        Exit.REDIS, f"The record server does not answer ({error.message})."
+                    ) from None
+                await asyncio.sleep(POLL_S)
+            else:
+                return
+
+    async def _ready(self, supervisor: Supervisor, client: httpx.AsyncClient) -> None:
+        """Wait until a model is loaded, saying what is waited for."""
+        said: dict[str, str] = {}
+        while True:
+            supervisor.check()
+            ready, states = await readiness(client)
+            for model, state in states.items():
+                if state != said.get(model):
+                    say(f"model    {model}: {WORDS.get(state, state)}")
+            said = states
+            if ready:
+                return
+            if states and set(states.values()) == {"failed"}:
+                raise CommandError(
+                    Exit.CHILD,
+                    f"No model can be loaded; see {shown(self._data.logs)}/worker-*.log for the reason.",
+                )
+            await asyncio.sleep(POLL_S)
+
+
+def _given(url: str, what: str) -> Server:
+    try:
+        return probe(url)
+    except Unavailable as error:
+        raise CommandError(Exit.REDIS, f"{what} does not answer ({error.message}).") from None
+
+
+async def readiness(client: httpx.AsyncClient) -> tuple[bool, dict[str, str]]:
+    """Whether a question can be answered, and each model's state; nothing while the service starts."""
+    with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
+        reply = await client.get("/ready")
+        return reply.status_code == httpx.codes.OK, dict(reply.json().get("models", {}))
+    return False, {}
+
+
+def check_server(server: Server) -> None:
+    """Raise CommandError for a server that cannot hold the queue; warn about one that may lose it."""
+    if server.compatible < FLOOR or server.cluster:
+        kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
+        raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
+    if not server.keeps:
+        say("warning  the server keeps no append-only file: its restart loses jobs (set appendonly yes)")
+    if server.evicts:
+        say("warning  the server may evict jobs when memory is full (set maxmemory-policy noeviction)")

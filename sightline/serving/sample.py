@@ -1,0 +1,72 @@
+"""The first question of a fresh start: proof that the whole path works, and three commands to go on with."""
+
+import asyncio
+import base64
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+
+from shared.models import Model
+from shared.settings import CLIENT_KEY
+from sightline.serving.folder import shown
+
+QUESTION = "What is in this picture?"
+# The path, seen from the models file.
+PICTURE = Path("examples/sample.png")
+
+
+class Sample:
+    """The picture that lies beside the models file, and the model it is shown to."""
+
+    def __init__(self, models_file: Path, model: Model) -> None:
+        self._model = model
+        self._picture = models_file.resolve().parent / PICTURE
+
+    async def show(self, client: httpx.AsyncClient, url: str, say: Callable[[str], None]) -> None:
+        """Ask, print question, picture and answer, then what to type next. Says so where the answer fails."""
+        if not self._picture.is_file():
+            return
+        picture = shown(self._picture)
+        say(f"\nquestion  {QUESTION}\npicture   {picture}\nanswer    {await self._answer(client)}")
+        if url.startswith("https:"):
+            # Its certificate is for the name by which callers know it.
+            return
+        keyed = "authorization" in client.headers
+        tries = commands(url, self._model.id, str(Path(picture).parent), keyed=keyed)
+        where = f" ({CLIENT_KEY} holds a key there)" if keyed else ""
+        say(f"\nTry, in another terminal{where}:\n\n" + "\n\n".join(tries) + "\n")
+
+    async def _answer(self, client: httpx.AsyncClient) -> str:
+        image = base64.b64encode(await asyncio.to_thread(self._picture.read_bytes)).decode()
+        body = {"inputs": {"image": image, "text": QUESTION}}
+        try:
+            reply = await client.post(f"/models/{self._model.id}", json=body, timeout=180)
+            answer = reply.json()
+            return str(answer[0]["generated_text"]) if reply.is_success else f"none: {answer['error']}"
+        except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+            return f"none: {type(error).__name__} {error}"
+
+
+def commands(url: str, model: str, examples: str, *, keyed: bool = False) -> tuple[str, str, str]:
+    """The Hugging Face route with curl, the OpenAI client, and our own command, ready to paste.
+
+    Where keys are asked for they take one from the environment; none is ever printed.
+    """
+    key = f' -H "authorization: Bearer ${CLIENT_KEY}"' if keyed else ""
+    file, script = (shlex.quote(f"{examples}/{name}") for name in (PICTURE.name, "openai_chat.py"))
+    body = f"""'{{"inputs":{{"image":"'"$(base64 < {file} | tr -d '\\n')"'","text":"{QUESTION}"}}}}'"""
+    python = shlex.quote(_short(sys.executable))
+    command = shlex.quote(_short(str(Path(sys.executable).with_name("sightline"))))
+    return (
+        f"curl {url}/models/{model} -H 'content-type: application/json'{key} -d {body}",
+        f"{python} -m pip install -q openai && {python} {script} {url}",
+        f"{command} ask '{QUESTION}' --picture {file} --url {url}",
+    )
+
+
+def _short(path: str) -> str:
+    """Relative where it lies below the working folder; links are kept, they tell a venv's python apart."""
+    return path.removeprefix(f"{Path.cwd()}/")

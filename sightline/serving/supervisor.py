@@ -1,0 +1,118 @@
+"""Keeps the service's processes: started in order, restarted when they die, stopped in reverse."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from sightline.exits import CommandError, Exit
+from sightline.serving.child import Child, Command, backoff_s
+from sightline.serving.folder import shown
+from sightline.serving.watchdog import Watchdog
+
+# A process that has lived that long starts with a clean slate when it dies.
+SETTLED_S = 60.0
+
+
+class Supervisor:
+    """Use as an async context manager in the main thread: leaving it stops everything that was started."""
+
+    def __init__(self, say: Callable[[str], None], grace_s: float) -> None:
+        self._say = say
+        self._children: list[Child] = []
+        self._ending: set[Child] = set()
+        self._keepers: asyncio.TaskGroup | None = None
+        self._watchdog = Watchdog(grace_s)
+
+    async def __aenter__(self) -> "Supervisor":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The first child started (the record server) outlives the others: they still write to it."""
+        for group in (self._children[:0:-1], self._children[:1]):
+            await asyncio.gather(*(self._stop(child) for child in group))
+        self._watchdog.close()
+
+    def start(self, command: Command) -> Child:
+        """Start a process. Raises CommandError where its program cannot be run."""
+        try:
+            child = Child(command)
+        except OSError as error:
+            raise CommandError(Exit.CHILD, f"{command.name} could not be started: {error}") from None
+        self._watchdog.add(child.pid)
+        self._children.append(child)
+        if self._keepers is not None:
+            self._keepers.create_task(self._keep(child))
+        return child
+
+    async def end(self, child: Child) -> None:
+        """Stop a process for good."""
+        self._ending.add(child)
+        await self._stop(child)
+        self._children.remove(child)
+
+    def check(self) -> None:
+        """Raise CommandError where a child has died; before the service is ready nothing is restarted."""
+        for child in self._children:
+            if child.exit_code is not None:
+                raise _death(child)
+
+    async def keep(self) -> None:
+        """Restart what dies, until cancelled; also what is started later."""
+        async with asyncio.TaskGroup() as tasks:
+            self._keepers = tasks
+            for child in self._children:
+                tasks.create_task(self._keep(child))
+
+    async def _keep(self, child: Child) -> None:
+        deaths = 0
+        while True:
+            started = time.monotonic()
+            await child.exited.wait()
+            if child in self._ending:
+                return
+            self._watchdog.remove(child.pid)
+            deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
+            pause = backoff_s(deaths)
+            log = shown(child.command.log)
+            self._say(
+                f"{child.command.name} died ({_how(child)}), restarting it in {pause:g} s; {log} has more"
+            )
+            await asyncio.sleep(pause)
+            if child in self._ending:
+                return
+            with contextlib.suppress(OSError):
+                # A program that has vanished counts as one more death.
+                child.restart()
+                self._watchdog.add(child.pid)
+
+    async def _stop(self, child: Child) -> None:
+        await child.stop()
+        self._watchdog.remove(child.pid)
+
+    def _reap(self) -> None:
+        for child in self._children:
+            child.reap()
+
+
+def _how(child: Child) -> str:
+    code = child.exit_code or 0
+    if code >= 0:
+        return f"exit code {code}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-code).name
+    return f"signal {-code}"
+
+
+def _death(child: Child) -> CommandError:
+    name, log = child.command.name, shown(child.command.log)
+    if child.exit_code == -signal.SIGKILL:
+        return CommandError(
+            Exit.MEMORY, f"{name} was killed by the system, as happens where memory runs out (log: {log})."
+        )
+    return CommandError(Exit.CHILD, f"{name} died ({_how(child)}); the end of {log}:\n{child.last_lines()}")

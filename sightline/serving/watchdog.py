@@ -1,0 +1,78 @@
+"""Ends the service's processes where the supervisor could not: killed with SIGKILL, or by the kernel.
+
+A tiny process of its own, because nothing else works on both Linux and macOS. It reads `+PID` and `-PID`
+lines from a pipe; the pipe's end without a `-PID` for each means that the supervisor is gone.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+
+
+class Watchdog:
+    """The supervisor's side: tell it which process groups live."""
+
+    def __init__(self, grace_s: float) -> None:
+        read, self._write = os.pipe()
+        argv = [sys.executable, "-m", "sightline.serving.watchdog", str(grace_s)]
+        self._process = subprocess.Popen(argv, stdin=read, start_new_session=True)  # noqa: S603
+        os.close(read)
+
+    def add(self, pid: int) -> None:
+        self._tell(f"+{pid}\n")
+
+    def remove(self, pid: int) -> None:
+        self._tell(f"-{pid}\n")
+
+    def close(self) -> None:
+        """Let it end; call when no process is left."""
+        os.close(self._write)
+        self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        # A watchdog that was killed is no reason to end the service.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._write, line.encode())
+
+
+def left_over(lines: Iterable[str]) -> list[int]:
+    """The processes that live when the supervisor's lines end, newest first."""
+    pids: dict[int, None] = {}
+    for line in lines:
+        if line.startswith("+"):
+            pids[int(line[1:])] = None
+        else:
+            pids.pop(int(line[1:]), None)
+    return list(reversed(pids))
+
+
+def end(pids: list[int], grace_s: float) -> None:
+    """SIGTERM, wait, SIGKILL; the first one started (the record server) goes last, so that it saves."""
+    for group in (pids[:-1], pids[-1:]):
+        for pid in group:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while any(_lives(pid) for pid in group) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        for pid in group:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    end(left_over(sys.stdin), float(sys.argv[1]))

@@ -1,0 +1,88 @@
+"""The workers of `sightline run`: one for each model that is served, also where that changes meanwhile."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from shared.errors import Unavailable
+from shared.models import Model
+from shared.registry import Registry
+from shared.store.models import registered
+from shared.store.script import Store
+from sightline.exits import CommandError
+from sightline.serving.child import Child
+from sightline.serving.memory import check_memory
+from sightline.serving.plan import Plan
+from sightline.serving.supervisor import Supervisor
+
+LOOK_S = 1.0
+
+
+class Workers:
+    """Started and stopped under the supervisor."""
+
+    def __init__(
+        self, supervisor: Supervisor, plan: Plan, registry: Registry, store: Store, say: Callable[[str], None]
+    ) -> None:
+        self._supervisor = supervisor
+        self._plan = plan
+        self._registry = registry
+        self._store = store
+        self._say = say
+        self._children: dict[str, tuple[Model, Child]] = {}
+        self._put_off: set[str] = set()
+
+    def look(self) -> None:
+        """What operators added and removed. Raises Unavailable."""
+        self._registry.take(self._store.run(registered()))
+
+    def start(self) -> tuple[Model, ...]:
+        """Start those of the models file, and say which. Raises CommandError.
+
+        One that was added waits until the service serves: while it does not, nobody could remove a bad one.
+        """
+        own = tuple(model for model in self._registry.models.rows if self._registry.has_row(model))
+        for model in own:
+            self._start(model)
+        for model in self._registry.removed_rows():
+            back = f"sightline models add FILE --model {model.id}"
+            self._say(f"model    {model.id}: not served, as it was removed; `{back}` brings it back")
+        return own
+
+    async def follow(self) -> None:
+        """Go on starting and stopping; never ends by itself."""
+        while True:
+            with suppress(Unavailable):
+                await asyncio.to_thread(self.look)
+                await self._stop_removed()
+                self._start_missing()
+            await asyncio.sleep(LOOK_S)
+
+    def _start(self, model: Model) -> None:
+        self._children[model.lane] = model, self._supervisor.start(self._plan.worker(model))
+        self._say(f"worker   {model.id} ({model.engine})")
+
+    async def _stop_removed(self) -> None:
+        """Also those whose model came back with another row before we looked."""
+        for lane, (model, child) in tuple(self._children.items()):
+            if model not in self._registry.models.rows:
+                del self._children[lane]
+                self._say(f"{child.command.name} is stopped: its model was removed")
+                await self._supervisor.end(child)
+
+    def _start_missing(self) -> None:
+        """One that cannot be started is tried again, and ends none of the others."""
+        for model in self._registry.models.rows:
+            if model.lane in self._children:
+                continue
+            try:
+                if not self._registry.has_row(model):
+                    # What the models file names was looked at together, before anything was started.
+                    check_memory([model])
+                self._start(model)
+            except CommandError as error:
+                if model.lane not in self._put_off:
+                    self._say(f"worker   {model.id} is not started yet: {error}")
+                self._put_off.add(model.lane)
+            else:
+                self._put_off.discard(model.lane)

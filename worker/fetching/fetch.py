@@ -1,0 +1,143 @@
+"""Fetching one remote picture or sound: guarded (`outbound`), bounded in time and bytes, once."""
+
+import socket
+import ssl
+from typing import NamedTuple
+from urllib.parse import urljoin
+
+import h11
+
+from shared.addresses import Target, check_url
+from shared.errors import CallerError
+from shared.settings import FetchSettings
+from worker.fetching.outbound import (
+    Allowance,
+    OriginError,
+    Resolver,
+    connect,
+    header,
+    read_head,
+    receive,
+    resolve,
+)
+from worker.turns import Turns
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HOSTS = Turns(8)
+"""Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
+
+
+class Wanted(NamedTuple):
+    """What is fetched: what callers read of it, and the types that are asked for."""
+
+    noun: str
+    accepts: str
+
+
+PICTURES = Wanted("picture", "image/png, image/jpeg, image/webp, image/gif")
+SOUNDS = Wanted("sound", "audio/wav, audio/flac, audio/mpeg")
+
+
+class Answer(NamedTuple):
+    """What one exchange brought: a place to look instead, or the body."""
+
+    location: str | None
+    body: bytes
+
+
+def fetch(
+    url: str,
+    settings: FetchSettings,
+    max_bytes: int,
+    param: str | None,
+    allowance: Allowance,
+    resolver: Resolver = resolve,
+    wanted: Wanted = PICTURES,
+) -> bytes:
+    """The bytes behind `url`, redirects followed, each checked as the first URL was.
+
+    Raises CallerError: `invalid_image_url` where the guard refuses, `fetch_failed` for anything the origin
+    does, slowness included. Never takes longer than the allowance.
+    """
+    try:
+        for _ in range(settings.max_redirects + 1):
+            target = check_url(url, settings.reach, param)
+            with (
+                HOSTS.at(target.host, allowance.left()),
+                connect(target, settings.reach, resolver, allowance, param) as connection,
+            ):
+                answer = _exchange(connection, target, max_bytes, allowance, wanted.accepts)
+            if answer.location is None:
+                return answer.body
+            url = _redirected(url, answer.location)
+        raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
+    except OriginError as error:
+        reason = str(error)
+    except TimeoutError:
+        reason = f"it took longer than {settings.limit_s:g} s"
+    except ssl.SSLError:
+        reason = "no trusted TLS connection could be made"
+    except h11.RemoteProtocolError:
+        reason = "the origin broke the HTTP protocol"
+    except OSError:
+        reason = "the origin could not be reached"
+    raise CallerError("fetch_failed", f"The {wanted.noun} could not be fetched: {reason}.", param=param)
+
+
+def _exchange(
+    connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
+) -> Answer:
+    http = h11.Connection(h11.CLIENT)
+    connection.settimeout(allowance.left())
+    connection.sendall(_request(http, target, accepts))
+    response = read_head(http, connection, allowance)
+    if response.status_code in REDIRECTS:
+        return Answer(header(response, b"location"), b"")
+    if not 200 <= response.status_code < 300:
+        raise OriginError(f"the origin answered with status {response.status_code}")
+    if header(response, b"content-encoding").lower() not in ("", "identity"):
+        raise OriginError("the origin sent a content coding nobody asked for")
+    length = header(response, b"content-length")
+    if length and int(length) > max_bytes:
+        raise _too_large(max_bytes)
+    return Answer(None, _read_body(http, connection, max_bytes, allowance))
+
+
+def _request(http: h11.Connection, target: Target, accepts: str) -> bytes:
+    headers = [
+        ("Host", target.authority),
+        ("User-Agent", "sightline"),
+        ("Accept", f"{accepts}, */*;q=0.1"),
+        ("Accept-Encoding", "identity"),
+        ("Connection", "close"),
+    ]
+    head = http.send(h11.Request(method="GET", target=target.path, headers=headers))
+    return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
+
+
+def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allowance: Allowance) -> bytes:
+    body = bytearray()
+    while True:
+        event = http.next_event()
+        if isinstance(event, h11.EndOfMessage):
+            return bytes(body)
+        if event is h11.NEED_DATA:
+            http.receive_data(receive(connection, allowance))
+        elif isinstance(event, h11.Data):
+            body += event.data
+            allowance.take(len(event.data))
+            if len(body) > limit:
+                raise _too_large(limit)
+
+
+def _redirected(url: str, location: str) -> str:
+    if not location:
+        raise OriginError("it redirects to nowhere")
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise OriginError("it redirects to something that is no URL") from None
+
+
+def _too_large(max_bytes: int) -> OriginError:
+    return OriginError(f"it is larger than {max_bytes} bytes")

@@ -1,0 +1,51 @@
+"""What the pictures of one job may take to fetch, and how many jobs may have much of it in memory at once."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from worker.fetching.outbound import Allowance
+
+SMALL = 2**20
+"""Bytes that every job may have fetched; one that has more needs one of the places."""
+LARGE_AT_ONCE = 4
+
+
+class Haul(Allowance):
+    """The allowance of one job, for a block; at its end, whoever still fetches for the job is cut off."""
+
+    def __init__(
+        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: threading.Semaphore
+    ) -> None:
+        super().__init__(limit_s, max_bytes, cancel)
+        self._places = places
+        self._taken = 0
+        self._large = self._over = False
+        self._growing = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        with self._growing:
+            if self._large:
+                self._places.release()
+
+    def left(self) -> float:
+        if self._over:
+            raise TimeoutError
+        return super().left()
+
+    def take(self, count: int) -> None:
+        """As any allowance; beyond `SMALL` bytes it waits for a place. Raises TimeoutError without one."""
+        super().take(count)
+        with self._growing:
+            left = self.left()
+            self._taken += count
+            if self._taken > SMALL and not self._large:
+                if not self._places.acquire(timeout=left):
+                    raise TimeoutError
+                self._large = True

@@ -1,0 +1,179 @@
+"""Fetching the remote pictures of a job, and admitting it when they are here.
+
+The same claim, lease and rescue as a run's attempt; the work is a job that has no run yet.
+"""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from urllib.parse import urlsplit
+
+from shared import ids, sounds
+from shared.blobs import Blobs, BlobsUnavailable, digest
+from shared.errors import CallerError, Unavailable
+from shared.hashing import request_hash
+from shared.held import Held
+from shared.metrics.errands import FETCH, INTAKES
+from shared.pictures import PictureInfo, check_request, inspect
+from shared.request import Image, Media, Request
+from shared.result import JobError
+from shared.reuse import reuse_scope
+from shared.settings import Settings
+from shared.sounds import refused_as_sound
+from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
+from shared.store.claims import Claim, claim, fail_intake, give_back
+from shared.store.keys import INTAKE
+from shared.store.nudges import Nudger
+from shared.store.script import Store
+from shared.telemetry import traces
+from worker.fetching.fetch import SOUNDS, fetch
+from worker.fetching.haul import LARGE_AT_ONCE, Haul
+from worker.lease import Lease, Leases, insist
+from worker.telemetry.journal import Entry, attempted
+from worker.telemetry.outcomes import word_of
+
+log = logging.getLogger(__name__)
+AT_ONCE = 8
+"""Pictures of one job that are fetched at the same time."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What the fetching of inputs works with."""
+
+    settings: Settings
+    store: Store
+    nudger: Nudger
+    blobs: Blobs
+    leases: Leases
+    worker: str
+    large: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(LARGE_AT_ONCE))
+
+    def work(self) -> None:
+        """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
+        taken = self.store.run(
+            claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
+        )
+        if taken is None:
+            return
+        with self.leases.hold(taken) as lease, attempted(taken) as entry:
+            self._take_in(lease, entry)
+            INTAKES.labels(word_of(entry.outcome)).inc()
+
+    def _take_in(self, lease: Lease, entry: Entry) -> None:
+        claimed = lease.claim
+        try:
+            placing = self._placing(claimed, self._fetched(lease))
+        except CallerError as error:
+            entry.outcome, entry.code = "failed", error.code
+            failure = JobError(code=error.code, message=error.message, param=error.param)
+            insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
+        except Unavailable as error:
+            # Whoever gets it next would fetch everything again and hear the same.
+            lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
+            entry.outcome = error.code
+            self._give_back(lease, error.code, None)
+        except Exception:
+            # The outermost frame of an intake: our own failure is counted and tried again.
+            log.exception("job %s: its inputs could not be taken in", claimed.id)
+            entry.outcome, entry.code = "attempt_failed", "internal_error"
+            message = "The job's inputs could not be taken in."
+            self._give_back(
+                lease, "attempt_failed", JobError(code="internal_error", message=message, retryable=True)
+            )
+        else:
+            word = insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease)
+            entry.outcome = "admitted" if word in ("queued", "placed") else "lost"
+            if word == "queued":
+                self.nudger.send(placing.lane)
+
+    def _give_back(self, lease: Lease, reason: str, error: JobError | None) -> None:
+        if insist(self.store.run, give_back(self.settings, lease.claim, reason=reason, error=error), lease):
+            self.nudger.send(INTAKE)
+
+    def _fetched(self, lease: Lease) -> Request:
+        """The claim's request with all that it shows in the blob store; it is fetched at the same time."""
+        request, limits = Request.model_validate_json(lease.claim.request), self.settings.pictures
+        named = [
+            (part.url, type(part), place)
+            for place, part in zip(request.places, request.media, strict=True)
+            if part.url
+        ]
+        places: dict[tuple[str, type[Media]], str] = {}
+        for url, kind, param in named:
+            places.setdefault((url, kind), param)
+        most = int(limits.max_mb_request * 2**20)
+        pool = ThreadPoolExecutor(AT_ONCE, "fetch")
+        with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large) as haul:
+            hold = partial(self._held, lease.claim.id, haul, traces.here())
+            try:
+                held = list(pool.map(hold, places, places.values()))
+            finally:
+                # Not waited for: after one picture's failure the others end with the haul.
+                pool.shutdown(wait=False, cancel_futures=True)
+        found = dict(zip(places, held, strict=True))
+        # Each as often as it is shown: a model sees a picture that is named twice twice.
+        seen = [(found[url, kind][1], param) for url, kind, param in named]
+        check_request([replace(info, param=param) for info, param in seen if info is not None], limits)
+        return request.with_media(
+            tuple(
+                type(part)(digest=found[part.url, type(part)][0]) if part.url else part
+                for part in request.media
+            )
+        )
+
+    def _held(
+        self, job: str, haul: Haul, carrier: str, named: tuple[str, type[Media]], param: str
+    ) -> tuple[str, PictureInfo | None]:
+        """Fetch one picture or sound into the blob store; its digest, and a picture's size."""
+        url, kind = named
+        # Another thread than that of the attempt, which its span would not find by itself.
+        with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
+            body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
+        name = digest(body)
+        while self.store.run(touch((name,), job)):
+            time.sleep(DELETION_POLL_S)
+        self.blobs.write(name, body)
+        return name, info
+
+    def _picture(self, url: str, haul: Haul, param: str) -> tuple[bytes, PictureInfo]:
+        limits = self.settings.pictures
+        with FETCH.labels("picture").time():
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul)
+        return body, inspect(body, limits, param)
+
+    def _sound(self, url: str, haul: Haul, param: str) -> tuple[bytes, None]:
+        limits = self.settings.sounds
+        with refused_as_sound(), FETCH.labels("sound").time():
+            body = fetch(url, self.settings.fetch, int(limits.max_mb * 2**20), param, haul, wanted=SOUNDS)
+        sounds.inspect(body, limits, param)
+        return body, None
+
+    def _placing(self, claimed: Claim, request: Request) -> Placing:
+        held = Held.model_validate_json(claimed.terms)
+        hashed = request_hash(request, held.revision)
+        scope = reuse_scope(claimed.caller, shared=self.settings.queue.share_answers)
+        return Placing(
+            job=claimed.id,
+            run=ids.run_id(),
+            caller=claimed.caller,
+            model=request.model,
+            lane=held.lane,
+            priority=held.priority,
+            hash=hashed,
+            key=f"{scope}:{hashed}" if held.reuse else None,
+            blobs=request.digests,
+            cost=held.cost,
+            request=request.model_dump_json(exclude_none=True),
+        )
+
+
+def _host(url: str) -> str:
+    """All of a URL that may be told: the rest may hold a secret. "" for what is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

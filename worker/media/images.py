@@ -1,0 +1,60 @@
+"""Pictures from bytes, decoded in child processes (`worker.media.child`, `worker.media.pixels`).
+
+Bounded is the memory of all children together, and how many pixels this process holds.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from PIL import Image
+from PIL.Image import Image as Picture
+
+from shared.errors import CallerError
+from shared.metrics.attempts import DECODE
+from shared.pictures import PictureInfo, check_request, inspect
+from shared.settings import PictureSettings
+from worker.media.child import Children, Craft, UndecodableError
+from worker.media.pixels import REPLY, REQUEST
+from worker.media.shrinking import sizes
+from worker.room import Room
+
+TIMED = DECODE.labels("picture")
+
+
+class Decoder:
+    """Decodes for the threads of one process."""
+
+    def __init__(self, limits: PictureSettings) -> None:
+        self._limits = limits
+        most_pixels = int(limits.max_megapixels * 1e6)
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels)
+        self._children = Children(Craft("worker.media.pixels", arguments, limits.decode_limit_s))
+        self._memory = Room(limits.decode_memory_mb * 2**20)
+        self._pixels = Room(limits.max_side**2)
+
+    @contextmanager
+    def decoded(self, files: Sequence[bytes]) -> Iterator[list[Picture]]:
+        """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others' are many.
+
+        Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
+        """
+        infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
+        check_request(infos, self._limits)
+        wanted = sizes(infos, self._limits.max_side)
+        with self._pixels.taking(sum(map(math.prod, wanted))):
+            yield list(map(self._decode, infos, wanted, files))
+
+    def close(self) -> None:
+        """End the children; nothing can be decoded afterwards."""
+        self._children.close()
+
+    def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
+        head = REQUEST.pack(info.format.encode(), info.width, info.height, *size, len(data))
+        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
+            try:
+                found, pixels = child.decode(head, data, REPLY, lambda width, height: width * height * 3)
+            except UndecodableError as reason:
+                message = f"The picture could not be decoded: {reason}."
+                raise CallerError("invalid_image", message, param=info.param) from None
+        return Image.frombytes("RGB", (found[0], found[1]), pixels)

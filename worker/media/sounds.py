@@ -1,0 +1,49 @@
+"""Sounds from bytes, decoded in child processes (`worker.media.child`, `worker.media.samples`)."""
+
+import struct
+from array import array
+from collections.abc import Sequence
+
+from shared.metrics.attempts import DECODE
+from shared.settings.sounds import SoundSettings
+from shared.sounds import SoundInfo, check_count, inspect, invalid
+from worker.engines.base import Samples
+from worker.media.child import Children, Craft, UndecodableError
+from worker.room import Room
+
+# As `worker.media.samples` has them, which is imported where sounds are decoded only.
+REQUEST, REPLY = struct.Struct("!QIIII"), struct.Struct("!Q")
+TIMED = DECODE.labels("sound")
+
+
+class Listener:
+    """Decodes for the threads of one process; the memory of all its children together is bounded."""
+
+    def __init__(self, limits: SoundSettings) -> None:
+        self._limits = limits
+        arguments = (limits.decode_limit_s, limits.decode_memory_mb)
+        self._children = Children(Craft("worker.media.samples", arguments, limits.decode_limit_s))
+        self._memory = Room(limits.decode_memory_mb * 2**20)
+
+    def heard(self, files: Sequence[bytes], rate: int) -> list[Samples]:
+        """A request's sounds in mono, so many samples a second.
+
+        Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.
+        """
+        places = [f"sounds[{place}]" for place in range(len(files))]
+        check_count(places, self._limits)
+        infos = [inspect(data, self._limits, at) for data, at in zip(files, places, strict=True)]
+        return [self._decode(info, rate, data) for info, data in zip(infos, files, strict=True)]
+
+    def close(self) -> None:
+        """End the children; nothing can be decoded afterwards."""
+        self._children.close()
+
+    def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
+        head = REQUEST.pack(info.frames, info.rate, info.channels, rate, len(data))
+        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
+            try:
+                _, samples = child.decode(head, data, REPLY, lambda count: count * 4)
+            except UndecodableError as reason:
+                raise invalid(f"it could not be decoded: {reason}", info.param) from None
+        return array("f", bytes(samples))
