@@ -34,7 +34,7 @@ def _table(kind: str) -> str:
 
 
 def _rows(kind: str) -> Iterator[tuple[str, str, str, str]]:
-    for declared in DECLARED.values():
+    for declared in sorted(DECLARED.values(), key=lambda declared: declared.name):
         if declared.kind == kind:
             otel = f"`{declared.otel}`" if declared.otel else ""
             yield f"`{declared.name}`", _labels(declared), declared.about, otel
