@@ -46,10 +46,13 @@ def lost(channel: Any) -> None:
     raise RedisConnectionError
 
 
-@pytest.mark.parametrize("app", ["worker.app", "worker.courier"])
-def test_a_process_that_cannot_begin_says_why_and_ends(app: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("app", "name"), [("worker.app", "SIGHTLINE_MODELS_FILE"), ("worker.courier", "SIGHTLINE_BLOBS__URL")]
+)
+def test_a_process_that_cannot_begin_says_why_and_ends(app: str, name: str, tmp_path: Path) -> None:
     """Celery swallows the error, and the process would eat nudges for ever."""
-    env = os.environ | {"SIGHTLINE_MODELS_FILE": str(tmp_path / "none.toml")}
+    (tmp_path / "file").touch()
+    env = os.environ | {name: str(tmp_path / "file" / "none.toml")}
     argv = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool=threads", "-c", "1", "-Q", "none"]
     ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == Exit.NOT_OPENED

@@ -58,7 +58,8 @@ def scraped(client: httpx.Client, expression: str) -> list[float]:
     def look() -> list[float]:
         try:
             return asked(client, expression)
-        except httpx.TransportError:
+        except (httpx.TransportError, ValueError):
+            # Not there yet, or it says in plain text that it is about to be.
             return []
 
     return until(look)

@@ -106,7 +106,7 @@ def met(url: str, wire: Wire) -> Answer:
         thread = threading.Thread(target=_send, args=(connection, wire, over), daemon=True)
         thread.start()
         try:
-            return _answer(connection.makefile("rb"))
+            return _answer(connection.makefile("rb"), bodiless=wire.data.startswith(b"HEAD "))
         finally:
             over.set()
             thread.join()
@@ -119,13 +119,13 @@ def _send(connection: socket.socket, wire: Wire, over: threading.Event) -> None:
             connection.sendall(wire.drops)
 
 
-def _answer(reader: BinaryIO) -> Answer:
+def _answer(reader: BinaryIO, *, bodiless: bool) -> Answer:
     line = reader.readline()
     assert line.startswith(b"HTTP/1."), line
     headers = {}
     while header := reader.readline().strip():
         name, _, value = header.partition(b":")
         headers[name.lower()] = value.strip().decode()
-    body = reader.read(int(headers.get(b"content-length", "0")))
+    body = b"" if bodiless else reader.read(int(headers.get(b"content-length", "0")))
     status = int(line.split()[1])
     return checked(status, headers.get(b"content-type", ""), body) if body else Answer(status, "", "")
