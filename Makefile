@@ -27,7 +27,7 @@ help:
 	@echo '  make format         rewrite the code in the project format'
 	@echo '  make chaos          10,000 jobs while processes are killed, paused and cut off (ten minutes and more)'
 	@echo '  make proof          the six figures of docs/proof.md, taken on this machine (twenty minutes at most)'
-	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (under 2 h, one core; goes on after a kill)'
+	@echo '  make train-tiny     train models/tiny anew in data/training/tiny (about two hours, one core; goes on after a kill)'
 	@echo '  make setup          only make .venv with everything to develop'
 	@echo '  make clean          remove .venv and caches; data/ (jobs, pictures) stays'
 	@echo

@@ -4,11 +4,9 @@ import json
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from schemathesis import APIOperation, Case, GenerationMode
-from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -17,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.safety.answers import LIMIT_S
 from tests.safety.conftest import ECHO
+from tests.safety.operations import described
 from tests.support.service import Service
 
 EXAMPLES, WHOLE = 6, 200
@@ -46,12 +45,7 @@ def known(service: Service) -> dict[str, list[str]]:
 @pytest.fixture(scope="module")
 def operations(service: Service) -> list[APIOperation]:
     """All of them; what deletes things comes last."""
-    schema = schemathesis.openapi.from_url(f"{service.url()}/openapi.json")
-    found = []
-    for result in schema.get_all_operations():
-        assert isinstance(result, Ok), result
-        found.append(result.ok())
-    return sorted(found, key=lambda operation: operation.method == "delete")
+    return sorted(described(service.url()), key=lambda operation: operation.method == "delete")
 
 
 def test_no_call_that_keeps_to_the_description_is_answered_as_it_does_not_say(

@@ -1,12 +1,11 @@
 """Requests that contradict the API's own description, drawn from it."""
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import APIOperation, Case, GenerationMode
-from schemathesis.core.result import Ok
 
 from tests.safety.answers import LIMIT_S, checked
+from tests.safety.operations import described
 from tests.support.service import Service
 
 EXAMPLES, WHOLE = 6, 300
@@ -15,11 +14,7 @@ EXAMPLES, WHOLE = 6, 300
 @pytest.fixture(scope="module")
 def operations(service: Service) -> list[APIOperation]:
     """Those with anything to contradict: every text is a good part of a path."""
-    schema = schemathesis.openapi.from_url(f"{service.url()}/openapi.json")
-    found = []
-    for result in schema.get_all_operations():
-        assert isinstance(result, Ok), result
-        found.append(result.ok())
+    found = described(service.url())
     return [operation for operation in found if operation.body or operation.query or operation.headers]
 
 
