@@ -65,10 +65,10 @@ class Metrics:
         models = [model.id for model in self._models.rows]
         lanes = [*(model.lane for model in self._models.rows), INTAKE]
         try:
-            seen, counted, took_s = await asyncio.gather(
-                self._store.run(fleet(self._settings, lanes)),
-                self._store.run(counts()),
-                round_trip_s(self._store),
+            # Not beside the calls: it would need a connection of its own.
+            took_s = await round_trip_s(self._store)
+            seen, counted = await asyncio.gather(
+                self._store.run(fleet(self._settings, lanes)), self._store.run(counts())
             )
         except Unavailable:
             return list(gauges.store_down())

@@ -20,7 +20,7 @@ from shared.metrics.telling import start_telling
 from shared.models import load_models
 from shared.settings import Settings
 from shared.store.nudges import AsyncNudger
-from shared.store.script import AsyncStore, connect, connect_async
+from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
 
 
@@ -51,7 +51,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     submission = Submission(settings, models, store, nudger, blobs, files)
     batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission))
     batches.open()
-    tally = start_telling(settings.metrics, connect(settings.redis))
+    tally = start_telling(settings.metrics, LoopStore(store))
     return ProcessContext(
         settings=settings,
         models=models,

@@ -27,6 +27,7 @@ TOLD = {
     "eta": ("Whether jobs begin when callers were told", "python -m benchmarks.eta"),
     "soak": ("Whether anything is left behind", "python -m benchmarks.soak"),
     "cache": ("Whether the cache answers another question, or misses the same", "python -m benchmarks.cache"),
+    "batches": ("Whether a batch of the promised size loses a line", "python -m benchmarks.batches"),
     "fleet": (
         "What a fleet does with its time, and where one record store ends",
         "python -m benchmarks.fleet",

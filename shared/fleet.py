@@ -22,6 +22,7 @@ class Worker:
     busy: int = 0
     memory: int = 0
     tokens_per_s: float = 0.0
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,8 @@ class Fleet:
     oldest_ms: int | None
     workers: tuple[Worker, ...]
     drained: bool = False
+
+    @property
+    def backlog(self) -> int:
+        """What workers are needed for: the signal to scale them by. Of a paused line nothing is begun."""
+        return self.lane.running + (0 if self.lane.paused else self.lane.queued)

@@ -18,12 +18,13 @@ class Recorded(Frozen, extra="ignore"):
 class Choice(Recorded):
     """One answer. `score` is the mean probability of its tokens, 0..1 (None where an engine has none).
 
-    `logprobs` is None, and in no record, where nobody asked for them.
+    `logprobs` is None, and in no record, where nobody asked for them. `cut`: a text of `stop` ended it.
     """
 
     text: str
     finish_reason: FinishReason
     score: float | None = None
+    cut: bool = Field(default=False, exclude_if=lambda cut: not cut)
     logprobs: Logprobs | None = Field(default=None, exclude_if=lambda told: told is None)
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import mimetypes
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import httpx
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import check, parsed, reason, speaking
+from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,46 @@ class Answer:
 
 
 def ask(client: httpx.Client, question: Question, emit: Callable[[str], object]) -> Answer:
-    """Ask and call `emit` with each piece of the answer. Raises CommandError."""
+    """Ask and call `emit` with each piece of the answer. Raises CommandError.
+
+    One request, which a key's quota counts; three where several models are served and none is named.
+    """
     with speaking(client):
-        model = question.model or first_model(client)
-        body = {"model": model, "stream": True, "messages": [_message(question)]}
-        # A person who asks waits for a model that is still loading.
-        headers = {"x-wait-for-model": "true"}
-        with client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as reply:
-            check(reply)
-            text, finish = _read(reply, emit)
-            return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
+        with _posted(client, question, question.model) as reply:
+            if question.model is not None or not _asks_for_a_model(reply):
+                return _answer(reply, emit)
+        with _posted(client, question, first_model(client)) as reply:
+            return _answer(reply, emit)
+
+
+def _posted(
+    client: httpx.Client, question: Question, model: str | None
+) -> AbstractContextManager[httpx.Response]:
+    body = {"stream": True, "messages": [_message(question)]} | ({"model": model} if model else {})
+    # A person who asks waits for a model that is still loading.
+    headers = {"x-wait-for-model": "true"}
+    return client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
+
+
+def _asks_for_a_model(reply: httpx.Response) -> bool:
+    """Whether it was refused because several are served."""
+    return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
+
+
+def _answer(reply: httpx.Response, emit: Callable[[str], object]) -> Answer:
+    check_stream(reply)
+    model, text, finish = _read(reply, emit)
+    return Answer(model, text, finish, reply.headers.get("x-cache"), reply.headers.get("x-job-id"))
 
 
 def first_model(client: httpx.Client) -> str:
     """What the service asks where nobody names a model. Raises CommandError."""
     reply = client.get("/v1/models")
     check(reply)
-    return str(parsed(reply)["data"][0]["id"])
+    served = parsed(reply)["data"]
+    if not served:
+        raise CommandError(Exit.REFUSED, "No model is served there: see `sightline models add --help`.")
+    return str(served[0]["id"])
 
 
 def _message(question: Question) -> dict[str, Any]:
@@ -71,16 +95,17 @@ def picture_url(picture: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, str | None]:
-    """The text and why it ended. Only `[DONE]` is a clean end: a broken answer never looks whole."""
+def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, str, str | None]:
+    """The model, the text, why it ended. Only `[DONE]` is a clean end: what broke off never looks whole."""
     pieces: list[str] = []
-    finish = None
+    model, finish = "", None
     for data in _events(reply):
         if data == "[DONE]":
-            return "".join(pieces), finish
+            return model, "".join(pieces), finish
         chunk = json.loads(data)
         if "error" in chunk:
             raise CommandError(Exit.REFUSED, f"The answer broke off: {reason(data)}")
+        model = chunk["model"]
         for choice in chunk["choices"]:
             piece = choice["delta"].get("content") or ""
             finish = choice.get("finish_reason") or finish

@@ -9,7 +9,7 @@ import httpx
 from sightline.events import Sent, sent
 from sightline.exits import CommandError, Exit
 from sightline.jobs import Job, path_of, texts
-from sightline.serving.service import check, passing, unreachable
+from sightline.serving.service import check_stream, passing, unreachable
 
 MOST_MISSES = 8
 """Connections in a row without a sign of life, after which it gives up: about a minute."""
@@ -56,9 +56,7 @@ class Reader:
         with self.client.stream("GET", f"{path_of(self.job)}/events", headers=headers) as reply:
             if passing(reply) and self.met:
                 raise ConnectionOverError(f"the service answered {reply.status_code}")
-            check(reply)
-            if not reply.headers.get("content-type", "").startswith("text/event-stream"):
-                raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.")
+            check_stream(reply)
             self.met = True
             for found in sent(reply.iter_lines()):
                 if isinstance(found, Sent):

@@ -6,7 +6,7 @@ Many questions a picture, because its 64 tokens and the pass through the eye are
 import random
 from dataclasses import dataclass
 
-from training.outside import GREETING, GREETINGS, NO_PICTURE, REFUSAL
+from training.outside import GREETING, GREETINGS, NO_PICTURE, REFUSAL, over_and_over
 from training.painter import paint
 from training.pairs import PAIR_ASKERS, Pair
 from training.questions import ASKERS, Turn, follow_up
@@ -15,12 +15,13 @@ from training.truth import describe
 from training.voice import Voice
 
 SHARE_OF_PAIRS = 0.40
+SHARE_OF_LIKE_PAIRS = 0.4  # two texts, two single figures: they are the hardest to tell apart
 SHARE_OF_NONE = 0.02
 SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
-LOOSENED = 0.2
-FOLLOWED = 0.5
+FOLLOWED = 0.6
 TURNS = (7, 12)
 TURNS_OF_TWO = (5, 9)  # the second picture's 64 tokens take the room of five questions
+STUCK_BYTES = (100, 1000)  # a letter of most scripts has two or three, and each is a token
 ONCE = ("color", "background", "shape", "where", "text", "describe", "both", "vague", "outside")
 ONE = {
     "color": 1.0,
@@ -35,8 +36,8 @@ ONE = {
     "vague": 0.7,
     "outside": 1.0,
 }
-TWO = {"which": 3.6, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
-KINDS = {"single": 0.20, "several": 0.26, "count": 0.21, "text": 0.32, "empty": 0.01}
+TWO = {"which": 2.0, "closely": 4.0, "neither": 0.05, "more": 0.2, "both": 0.12, "about one": 1.6}
+KINDS = {"single": 0.17, "several": 0.30, "count": 0.21, "text": 0.31, "empty": 0.01}
 KINDS_IN_PAIRS = {"single": 0.36, "several": 0.25, "count": 0.17, "text": 0.22}
 
 
@@ -56,10 +57,17 @@ def pick(rng: random.Random, weights: dict[str, float]) -> str:
 
 
 def conversation(rng: random.Random) -> Conversation:
-    voice, chance = Voice(rng, loosened=LOOSENED), rng.random()
+    voice, chance = Voice(rng, freely=True), rng.random()
     if chance < SHARE_OF_NONE:
         return [_without_picture(voice)]
     return _of_two(voice) if chance < SHARE_OF_NONE + SHARE_OF_PAIRS else _of_one(voice)
+
+
+def stuck(rng: random.Random) -> Conversation:
+    """A long run of equal letters, and after it a question about the picture."""
+    voice, scene = Voice(rng, freely=True), paint(rng)
+    turn = Turn("outside", over_and_over(rng, rng.randint(*STUCK_BYTES)), REFUSAL)
+    return [Exchange(turn, (scene,)), Exchange(ask(voice, scene).typed(voice))]
 
 
 def ask(voice: Voice, scene: Scene) -> Turn:
@@ -76,7 +84,8 @@ def ask_two(voice: Voice, pair: Pair) -> Turn | None:
 
 def _repeats(turns: list[Turn], turn: Turn) -> bool:
     """An answer that could be copied from above teaches nothing about the picture."""
-    return turn.kind in ONCE and any((t.kind, t.answer) == (turn.kind, turn.answer) for t in turns)
+    once = turn.kind in ONCE or turn.kind.startswith("which ")
+    return once and any((t.kind, t.answer) == (turn.kind, turn.answer) for t in turns)
 
 
 def _without_picture(voice: Voice) -> Exchange:
@@ -101,10 +110,10 @@ def _of_one(voice: Voice) -> Conversation:
 
 
 def _of_two(voice: Voice) -> Conversation:
-    pair = (
-        paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
-        paint(voice.rng, pick(voice.rng, KINDS_IN_PAIRS)),
-    )
+    first, second = (pick(voice.rng, KINDS_IN_PAIRS) for _ in range(2))
+    if voice.rng.random() < SHARE_OF_LIKE_PAIRS:
+        second = first
+    pair = paint(voice.rng, first), paint(voice.rng, second)
     if voice.rng.random() < 0.25:
         begun = [
             Exchange(ask(voice, pair[0]).typed(voice), pair[:1]),
@@ -125,7 +134,7 @@ def _about_the_next(voice: Voice, scene: Scene) -> Turn:
 
 def _pair_turns(voice: Voice, pair: Pair) -> list[Turn]:
     turns: list[Turn] = []
-    wanted, tries = voice.rng.randint(*TURNS_OF_TWO), 20
+    wanted, tries = voice.rng.randint(*TURNS_OF_TWO), 30
     while len(turns) < wanted and (tries := tries - 1):
         turn = ask_two(voice, pair)
         if turn is not None and not _repeats(turns, turn):

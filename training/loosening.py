@@ -32,10 +32,17 @@ _LETTERS = re.compile(r"[a-z']+")
 
 
 def loosen(rng: random.Random, question: str) -> str:
-    words = question.split(" ")
+    before = question.split(" ")
+    words = before
     for _ in range(rng.choice((1, 1, 2))):
         words = _edit(rng, words)
-    return " ".join(words)
+    return " ".join(words if words[0] == before[0] else _begun(words, before[0]))
+
+
+def _begun(words: list[str], displaced: str) -> list[str]:
+    """A sentence that begins with another word gives that one the capital."""
+    kept = [word.lower() if word == displaced and word != "I'd" else word for word in words[1:]]
+    return [words[0].capitalize(), *kept]
 
 
 def _edit(rng: random.Random, words: list[str]) -> list[str]:

@@ -44,6 +44,9 @@ KNOWN = (
     "What is the {n} doing?", "What is the {n} thinking about?", "What is the {n} waiting for?", "Can I drink this {n}?",
     "What is the {n} pointing to?", "Can we sell this {n}?", "What is the {n} standing on?", "What is the {n} good for?",
     "What is the {n} looking for?", "Who is looking at the {n}?", "Why is the {n} looking away?",
+    "The {n} is what color?", "Tell me what color the {n} is.", "What color do you think the {n} is?", "The {n} is where?",
+    "Do you know where the {n} is?", "I wonder how many {n}s there are.", "There is a {n}?", "You see how many {n}s?",
+    "Do you know which image has the {n}?", "Any idea what shape the {n} is?", "I'd like to know if there is a {n}.",
 )  # fmt: skip
 
 UNSEEN = (
@@ -57,13 +60,9 @@ UNSEEN = (
 
 TYPED = "abcdefghijklmnopqrstuvwxyz      ?!.,0123456789"
 SCRIPTS = (
-    (0xA1, 0x24F),
-    (0x400, 0x45F),
-    (0x4E00, 0x4F00),
-    (0x1F300, 0x1F5FF),
-    (0x621, 0x64A),
-    (0xAC00, 0xAD00),
-)
+    (0xA1, 0x24F), (0x391, 0x3C9), (0x400, 0x45F), (0x5D0, 0x5EA), (0x621, 0x64A), (0x905, 0x939), (0xE01, 0xE2E),
+    (0x3041, 0x3096), (0x4E00, 0x4F00), (0x4E00, 0x9FFF), (0xAC00, 0xD7A3), (0x1F300, 0x1F64F),
+)  # fmt: skip
 
 
 def outside(rng: random.Random, unseen: bool = False) -> str:
@@ -77,11 +76,18 @@ def _question(rng: random.Random, templates: tuple[str, ...]) -> str:
     return rng.choice(templates).format(n=n, p=p, q=q, i=i, j=j)
 
 
-def _over_and_over(rng: random.Random) -> str:
-    """A key that got stuck, or a paste that went wrong: without these the answer never ends."""
-    foreign = chr(rng.randint(*rng.choice(SCRIPTS)))
-    piece = rng.choice((rng.choice(TYPED).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ", foreign))
-    return (piece * rng.randint(10, 120))[: rng.randint(20, 160)].strip() or "?"
+def over_and_over(rng: random.Random, size: int) -> str:
+    """A key that got stuck, or a paste that went wrong, of so many bytes: without these the answer never ends."""
+    foreign = _foreign(rng, rng.choice((1, 1, 1, 2, 3)))
+    piece = rng.choice(
+        (rng.choice(TYPED).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ", foreign, foreign)
+    )
+    return (piece * (size // len(piece.encode()))).strip() or "?"
+
+
+def _foreign(rng: random.Random, length: int) -> str:
+    script = rng.choice(SCRIPTS)
+    return "".join(chr(rng.randint(*script)) for _ in range(length))
 
 
 def _noise(rng: random.Random) -> str:
@@ -94,5 +100,5 @@ def _noise(rng: random.Random) -> str:
     if chance < 0.7:
         return " ".join(_question(rng, KNOWN) for _ in range(rng.randint(2, 6)))
     if chance < 0.8:
-        return _over_and_over(rng)
-    return "".join(chr(rng.randint(*rng.choice(SCRIPTS))) for _ in range(rng.randint(1, 8)))
+        return over_and_over(rng, rng.randint(20, 160))
+    return " ".join(_foreign(rng, rng.randint(1, 8)) for _ in range(rng.randint(1, 4)))

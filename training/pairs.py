@@ -23,12 +23,29 @@ Pair = tuple[Scene, Scene]
 
 
 def which(voice: Voice, pair: Pair) -> Turn | None:
-    """What only one of the pictures has, or now and then neither."""
+    """What only one of the pictures has."""
     k = voice.rng.randrange(2)
     name = _something_in(voice, pair[k])
     if name is None or pair[1 - k].shows(name):
         return None
-    return Turn("which", voice.ask("which", o=name), f"The {ORDER[k]}")
+    return Turn(f"which {name}", voice.ask("which", o=name), f"The {ORDER[k]}")
+
+
+def closely(voice: Voice, pair: Pair) -> Turn | None:
+    """`which`, about what the other picture has by half: a figure of this colour or this shape, another text.
+
+    With unlike pictures alone a model learns to look for any circle when the red one is asked for.
+    """
+    k = voice.rng.randrange(2)
+    own, other = pair[k], pair[1 - k]
+    names = [f.name for f in own.figures if other.called(f.color) or other.called(f.shape)]
+    if own.text and other.text:
+        names = [f"text {own.text}"]
+    names = [name for name in names if not other.shows(name)]
+    if not names:
+        return None
+    name = voice.rng.choice(names)
+    return Turn(f"which {name}", voice.ask("which", o=name), f"The {ORDER[k]}")
 
 
 def neither(voice: Voice, pair: Pair) -> Turn | None:
@@ -42,7 +59,7 @@ def more(voice: Voice, pair: Pair) -> Turn | None:
     first, second = (len(scene.figures) for scene in pair)
     if first == second:
         return None
-    return Turn("which", voice.ask("more"), f"The {ORDER[second > first]}")
+    return Turn("which has more", voice.ask("more"), f"The {ORDER[second > first]}")
 
 
 def both(voice: Voice, pair: Pair) -> Turn | None:
@@ -83,4 +100,11 @@ def _something_in(voice: Voice, scene: Scene) -> str | None:
     return figure.shape if voice.rng.random() < 0.35 else figure.name
 
 
-PAIR_ASKERS = {"which": which, "neither": neither, "more": more, "both": both, "about one": about_one}
+PAIR_ASKERS = {
+    "which": which,
+    "closely": closely,
+    "neither": neither,
+    "more": more,
+    "both": both,
+    "about one": about_one,
+}

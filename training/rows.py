@@ -7,13 +7,15 @@ from typing import NamedTuple
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from training.conversation import Conversation, conversation
+from training.conversation import Conversation, conversation, stuck
 from training.pixels import GRID
 from training.scene import Scene
 from training.tokens import ASSISTANT, END, IMAGE, MARKS, USER, token_id
 
 NO_ANSWER = -100
 POOL = 8  # batches drawn at once and sorted by length, so that little is padded
+# Of the pools, one batch of which is of a quarter of the rows, four times as long.
+SHARE_OF_STUCK = 0.12
 
 
 class Row(NamedTuple):
@@ -55,9 +57,12 @@ class Rows:
         return Row(tokens, answers, scenes)
 
     def pool(self, rng: random.Random, size: int) -> list[Batch]:
-        rows = [self.row(conversation(rng)) for _ in range(POOL * size)]
+        long = [stuck(rng) for _ in range(size // 4)] if rng.random() < SHARE_OF_STUCK else []
+        rows = [self.row(conversation(rng)) for _ in range((POOL - bool(long)) * size)]
         rows.sort(key=lambda row: len(row.tokens) + 6 * rng.random())
         batches = [batch(rows[i : i + size]) for i in range(0, len(rows), size)]
+        if long:
+            batches.append(batch([self.row(said) for said in long]))
         rng.shuffle(batches)
         return batches
 

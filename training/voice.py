@@ -4,30 +4,43 @@ import random
 import re
 from collections.abc import Mapping
 
+from training.clauses import CLAUSES, turned
+from training.held_out import is_held_out
 from training.loosening import loosen
 from training.phrases import CLOSERS, KNOWN, OPENERS, SLOTS
 
+TURNED = 0.2
+LOOSENED = 0.2
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiou])")
 _SPELLED = re.compile(r"\btext [A-Z0-9]+")
 
 
 class Voice:
     def __init__(
-        self, rng: random.Random, phrases: Mapping[str, tuple[str, ...]] = KNOWN, loosened: float = 0.0
+        self, rng: random.Random, phrases: Mapping[str, tuple[str, ...]] = KNOWN, freely: bool = False
     ) -> None:
-        """`loosened` is the share of questions said as no list says them."""
+        """`freely` says a share of the questions as no list says them, and none as the held-out lists do."""
         self.rng = rng
         self._phrases = phrases
-        self._loosened = loosened
+        self._freely = freely
 
     def ask(self, way: str, **names: str) -> str:
-        slots = {slot: self.rng.choice(words) for slot, words in SLOTS.items()}
-        return _BEFORE_VOWEL.sub(r"\1n ", self.rng.choice(self._phrases[way]).format(**slots, **names))
+        while True:
+            slots = {slot: self.rng.choice(words) for slot, words in SLOTS.items()}
+            question = _BEFORE_VOWEL.sub(r"\1n ", self._template(way).format(**slots, **names))
+            if not self._freely or not is_held_out(question):
+                return question
+
+    def _template(self, way: str) -> str:
+        if self._freely and way in CLAUSES and self.rng.random() < TURNED:
+            return turned(self.rng, way)
+        return self.rng.choice(self._phrases[way])
 
     def loose(self, question: str) -> str:
-        if self.rng.random() >= self._loosened or _SPELLED.search(question):
+        if not self._freely or self.rng.random() >= LOOSENED or _SPELLED.search(question):
             return question
-        return loosen(self.rng, question)
+        said = loosen(self.rng, question)
+        return question if is_held_out(said) else said
 
     def typed(self, question: str) -> str:
         if not question:

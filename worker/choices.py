@@ -68,7 +68,8 @@ def result(
     took_s = max(f.began + f.compute_s for f in finishes) - min(f.began for f in finishes)
     return Result(
         choices=tuple(
-            Choice(text=f.text, finish_reason=f.reason, score=f.score, logprobs=f.logprobs) for f in finishes
+            Choice(text=f.text, finish_reason=f.reason, score=f.score, logprobs=f.logprobs, cut=f.cut)
+            for f in finishes
         ),
         usage=Usage(
             prompt_tokens=prompt.tokens,

@@ -73,7 +73,7 @@ class Heartbeat:
     def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
         """The model is loaded; from now on its engine is watched."""
         self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
-        self._record.rows = engine.rows
+        self._record.rows, self._record.fingerprint = engine.rows, fingerprint
         self._say(facts)
 
     def watch(self, hearing: Hearing) -> None:

@@ -11,7 +11,7 @@ from worker.telemetry.tempo import Tempo
 
 
 class Record:
-    """`rows` is what the engine computes at once, 0 while it loads."""
+    """`rows` is what the engine computes at once, and `fingerprint` its own: 0 and empty while it loads."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
@@ -20,6 +20,7 @@ class Record:
         self._since = time.time()
         self._tempo = Tempo()
         self.rows = 0
+        self.fingerprint = ""
 
     def now(self) -> dict[str, str]:
         """`busy` counts the runs it holds, also while their pictures are prepared; `memory` in bytes."""
@@ -28,6 +29,7 @@ class Record:
             "pid": str(os.getpid()),
             "since": f"{self._since:.3f}",
             "rows": str(self.rows),
+            "fingerprint": self.fingerprint,
             "busy": str(len(self._leases.all())),
             "memory": str(self._process.memory_info().rss),
             "tokens_per_s": f"{self._tempo.per_s():.1f}",

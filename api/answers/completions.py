@@ -52,6 +52,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         # Under a model's own URL this is one of Hugging Face's routes.
         hf=path_id is not None,
         metadata=asked.metadata,
+        priority=asked.priority,
         stored=asked.stored,
         must_be_ready=not waits_for_model(request),
         quiet=True,

@@ -138,7 +138,7 @@ _TEXT_CHUNKS = (
     openai_completions.text_chunk(_HEAD, "A red disc."),
     openai_completions.text_finish_chunk(_HEAD, "stop"),
 )
-_TOKENS = (hf_answers.token_chunk(TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2))
+_TOKENS = (hf_answers.token_chunk(TOLD[2], 1), hf_answers.last_chunk(SUCCEEDED, 2, from_hf(HF, MODEL)))
 
 CHAT_STREAM = b"".join(block(to_json(chunk)) for chunk in _CHAT_CHUNKS) + DONE
 TEXT_STREAM = b"".join(block(to_json(chunk)) for chunk in _TEXT_CHUNKS) + DONE
@@ -212,6 +212,7 @@ ANSWERS: dict[str, Any] = {
                         "busy": 16,
                         "memory": 2147483648,
                         "tokens_per_s": 812.4,
+                        "fingerprint": "0b7a3f5e9c1d42860f3b8e6a7d5c4b21",
                     }
                 ],
             }

@@ -81,7 +81,8 @@ class Waiting(Shape):
 class Worker(Shape):
     """`busy` of the runs it holds may exceed `rows`: their pictures are being prepared. `memory` in bytes.
 
-    `tokens_per_s` is what it generated in the last ten seconds.
+    `tokens_per_s` is what it generated in the last ten seconds. Workers whose `fingerprint` differs answer
+    differently; it is empty while the model is loaded.
     """
 
     id: str
@@ -93,10 +94,14 @@ class Worker(Shape):
     busy: int
     memory: int
     tokens_per_s: float
+    fingerprint: str
 
 
 class ModelFleet(Shape):
-    """`backlog` is what waits and runs, the signal to scale by. `drained`: its workers can be stopped."""
+    """`backlog` is what waits and runs, the signal to scale by; of a paused model only what runs.
+
+    `drained`: its workers can be stopped.
+    """
 
     model: str
     state: State

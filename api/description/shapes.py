@@ -146,9 +146,34 @@ class TextCompletion(Shape):
     usage: TokenUsage | None = MAY_LACK
 
 
+class GeneratedToken(Shape):
+    id: int | None = Field(description="null where the job's stream is no longer kept.")
+    text: str
+    logprob: float
+    special: bool
+
+
+class GenerationEnd(Shape):
+    finish_reason: Literal["length", "eos_token", "stop_sequence"]
+    generated_tokens: int
+    seed: int | None
+
+
+class GenerationDetails(GenerationEnd):
+    """Each token of the text; the one that ended it is counted and not told."""
+
+    prefill: list[GeneratedToken] = Field(max_length=0)
+    tokens: list[GeneratedToken]
+
+
+class GenerationStreamDetails(GenerationEnd):
+    input_length: int
+
+
 class GeneratedText(Shape):
     generated_text: str
     input_text: str = Field(MAY_LACK, description="With return_full_text.")
+    details: GenerationDetails = Field(MAY_LACK, description="With details.")
 
 
 class ScoredAnswer(Shape):
@@ -171,4 +196,4 @@ class TokenChunk(Shape):
     index: int
     token: Token
     generated_text: str | None
-    details: None
+    details: GenerationStreamDetails | None = Field(description="Of the last chunk, with details.")

@@ -51,6 +51,8 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "typical_p": (1.0,),
     "watermark": (False,),
 }
+DETAILS: dict[str, tuple[Any, ...]] = {"details": (False, True)}
+"""Implemented, where a body says it and not its `generate_kwargs`."""
 HARMLESS_TO_DOCUMENTS: dict[str, tuple[Any, ...]] = {
     "adapter_id": (),
     "doc_stride": (),
@@ -136,14 +138,15 @@ class HfInputs(Wire):
 class HfCall:
     """A raw call: what to compute and how to answer.
 
-    `answers` is how many answers a question wants at most. `use_cache` and `wait_for_model` are None where
-    the body says nothing (the headers may).
+    `answers` is how many answers a question wants at most. `details`: how it ended and its tokens, too.
+    `use_cache` and `wait_for_model` are None where the body says nothing (the headers may).
     """
 
     request: Request
     task: Task
     stream: bool = False
     return_full_text: bool = False
+    details: bool = False
     answers: int | None = None
     use_cache: bool | None = None
     wait_for_model: bool | None = None
@@ -178,8 +181,10 @@ def from_hf(body: Any, model: str) -> HfCall:
     task, messages = _conversation(call)
     given = call.parameters or HfParameters()
     options = call.options or Options()
-    parameters, named = _parameters(given, task)
-    if call.stream and parameters.n:
+    details = _details(given, task)
+    # A stream tells no probabilities: its pieces are not tokens.
+    parameters, named = _parameters(given, task, logprobs=0 if details and not call.stream else None)
+    if parameters.n and (call.stream or details):
         raise unsupported(named["n"])
     return HfCall(
         request=Request(
@@ -192,6 +197,7 @@ def from_hf(body: Any, model: str) -> HfCall:
         task=task,
         stream=bool(call.stream),
         return_full_text=bool(given.return_full_text),
+        details=details,
         answers=_answers(given) if task == "visual-question-answering" else None,
         use_cache=options.use_cache,
         wait_for_model=options.wait_for_model,
@@ -262,8 +268,17 @@ def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
     return (Message(role="user", parts=(*pictures, Text(text=text))),)
 
 
-def _parameters(given: HfParameters, task: Task) -> tuple[Parameters, dict[str, str]]:
-    refuse_unsupported(given, HARMLESS | HARMLESS_TO_DOCUMENTS, "parameters")
+def _details(given: HfParameters, task: Task) -> bool:
+    """They stand beside a text that was generated; the answers of other tasks have no place for them."""
+    if given.details and task != "image-text-to-text":
+        raise unsupported("parameters.details")
+    return bool(given.details)
+
+
+def _parameters(
+    given: HfParameters, task: Task, *, logprobs: int | None
+) -> tuple[Parameters, dict[str, str]]:
+    refuse_unsupported(given, HARMLESS | HARMLESS_TO_DOCUMENTS | DETAILS, "parameters")
     # For a question, top_k is the number of answers wanted.
     own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given
     sources: list[tuple[Wire, str]] = [(own, "parameters")]
@@ -273,7 +288,8 @@ def _parameters(given: HfParameters, task: Task) -> tuple[Parameters, dict[str, 
             generation = read(Generation, inner, at)
             refuse_unsupported(generation, HARMLESS, at)
             sources.append((generation, at))
-    return to_parameters(*sources)
+    parameters, named = to_parameters(*sources, logprobs=logprobs)
+    return parameters, named if logprobs is None else {**named, "logprobs": "parameters.details"}
 
 
 def _answers(given: HfParameters) -> int | None:

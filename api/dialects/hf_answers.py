@@ -3,6 +3,8 @@
 The streaming form is text-generation-inference's `generate_stream`.
 """
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from api.dialects.hf import HfCall
@@ -10,6 +12,7 @@ from api.dialects.openai_chat import result_of
 from api.dialects.openai_errors import readiness
 from shared.errors import ServiceError
 from shared.job import Event, JobView
+from shared.logprobs import Candidate, Logprobs
 from shared.request import Request, Text
 from shared.result import JobError
 
@@ -19,8 +22,8 @@ def is_huggingface_js(user_agent: str | None) -> bool:
     return "@huggingface/inference/" in (user_agent or "")
 
 
-def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
-    """The answer of a job that succeeded.
+def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence[int] = ()) -> Any:
+    """The answer of a job that succeeded; `ids` are of its tokens, where details are asked for.
 
     For the bytes of one picture huggingface_hub needs a list and huggingface.js an object; only the
     User-Agent tells them apart.
@@ -31,6 +34,8 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None) -> Any:
         return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
     full = {"input_text": _input_text(call.request)} if call.return_full_text else {}
     answers = [full | {"generated_text": c.text} for c in choices]
+    if call.details:
+        return [answers[0] | {"details": _details(view, call) | _tokens(choices[0].logprobs or (), ids)}]
     if call.task == "image-to-text" and is_huggingface_js(user_agent):
         return answers[0]
     return answers
@@ -42,9 +47,13 @@ def token_chunk(event: Event, index: int) -> dict[str, Any]:
     return _chunk(index, {"id": ids[-1] if ids else 0, "text": event.data["text"], "special": False}, None)
 
 
-def last_chunk(view: JobView, index: int) -> dict[str, Any]:
+def last_chunk(view: JobView, index: int, call: HfCall) -> dict[str, Any]:
     """The end of a stream: the whole text, under a special token that readers skip."""
-    return _chunk(index, {"id": 0, "text": "", "special": True}, result_of(view).text)
+    result = result_of(view)
+    chunk = _chunk(index, {"id": 0, "text": "", "special": True}, result.text)
+    if call.details:
+        chunk["details"] = _details(view, call) | {"input_length": result.usage.prompt_tokens}
+    return chunk
 
 
 def to_error(error: ServiceError | JobError) -> dict[str, Any]:
@@ -61,6 +70,27 @@ def _input_text(request: Request) -> str:
     """The text of the question, pictures left out, one line per turn."""
     turns = ["".join(p.text for p in m.parts if isinstance(p, Text)) for m in request.messages]
     return "\n".join(turns)
+
+
+def _details(view: JobView, call: HfCall) -> dict[str, Any]:
+    result = result_of(view)
+    choice = result.choices[0]
+    stopped = "stop_sequence" if choice.cut else "eos_token"
+    return {
+        "finish_reason": "length" if choice.finish_reason == "length" else stopped,
+        "generated_tokens": result.usage.completion_tokens,
+        "seed": call.request.parameters.seed,
+    }
+
+
+def _tokens(told: Logprobs, ids: Sequence[int]) -> dict[str, Any]:
+    """Those of the text: the one that ended it has no probability. Ids are null where no stream is kept."""
+    numbered = zip_longest(told, ids[: len(told)])
+    return {"prefill": [], "tokens": [_token(told.chosen, id) for told, id in numbered]}
+
+
+def _token(chosen: Candidate, id: int | None) -> dict[str, Any]:
+    return {"id": id, "text": chosen.token, "logprob": chosen.logprob, "special": chosen.bytes == ()}
 
 
 def _chunk(index: int, token: dict[str, Any], generated_text: str | None) -> dict[str, Any]:

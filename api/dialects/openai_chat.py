@@ -15,10 +15,11 @@ from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import refuse_functions, to_tools
 from api.wire.strict_json import Wire, read
 from shared.calls.called import Called
-from shared.job import JobView
+from shared.job import JobView, Priority
 from shared.logprobs import Logprobs
 from shared.request import Message, Request
 from shared.result import Result, Usage
@@ -56,6 +57,7 @@ class ChatBody(TokenSampling):
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None
+    service_tier: Tier | None = None
     tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -72,7 +74,6 @@ class ChatBody(TokenSampling):
     verbosity: Literal["low", "medium", "high"] | None = None
     user: str | None = None
     metadata: dict[str, str] | None = None
-    service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
@@ -88,6 +89,7 @@ class Chat:
     include_usage: bool
     metadata: dict[str, str] = field(default_factory=dict)
     stored: bool = True
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,14 @@ def from_chat(body: Any) -> Chat:
         continue_final=continued,
         named=named,
     )
-    usage = bool(chat.stream_options and chat.stream_options.include_usage)
-    metadata = to_metadata(chat.metadata)
-    return Chat(request, bool(chat.stream), usage, metadata, stored=chat.store is not False)
+    return Chat(
+        request,
+        stream=bool(chat.stream),
+        include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        metadata=to_metadata(chat.metadata),
+        stored=chat.store is not False,
+        priority=CLASSES[chat.service_tier or "auto"],
+    )
 
 
 def continues(flag: bool | None, last: Message) -> bool:

@@ -17,6 +17,7 @@ from api.dialects.refusals import invalid
 from api.dialects.response_items import from_input
 from api.dialects.response_object import Outline
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import to_tools
 from api.wire.strict_json import Wire, read
 from shared.job import Priority
@@ -37,14 +38,6 @@ Includable = Literal[
 """Of what is never made here nothing is left out."""
 INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
-Tier = Literal["auto", "default", "flex", "priority", "fast"]
-CLASSES: dict[Tier, Priority] = {
-    "auto": "normal",
-    "default": "normal",
-    "flex": "batch",
-    "priority": "interactive",
-    "fast": "interactive",
-}
 Label = Annotated[str, Field(max_length=512)]
 
 

@@ -8,12 +8,12 @@ from api.dialects.calls import call_id, told
 from api.dialects.logprobs import to_content
 from api.dialects.openai_chat import heard
 from api.dialects.openai_errors import to_error
+from api.dialects.tiers import TIERS
 from shared.calls.called import Called
-from shared.job import JobView, Priority
+from shared.job import JobView
 from shared.request import Format, Frozen, Request, Text, Tools
 from shared.result import Choice, Result, Usage
 
-TIERS: dict[Priority, str] = {"interactive": "priority", "normal": "default", "batch": "flex"}
 ALIKE: dict[str, Any] = {
     "max_tool_calls": None,
     "reasoning": {"effort": None, "summary": None},

@@ -25,7 +25,7 @@ async def fleet(request: Request) -> Response:
 
 
 def to_fleet(model: Model, fleet: Fleet) -> dict[str, Any]:
-    """`backlog` is what waits and runs: the signal to scale by. Ages in seconds."""
+    """Ages in seconds."""
     lane = fleet.lane
     waited = None if fleet.oldest_ms is None else max(0, lane.now_ms - fleet.oldest_ms) / 1000
     return {
@@ -37,7 +37,7 @@ def to_fleet(model: Model, fleet: Fleet) -> dict[str, Any]:
         "drained": fleet.drained,
         "queued": fleet.waiting,
         "running": lane.running,
-        "backlog": lane.queued + lane.running,
+        "backlog": fleet.backlog,
         "oldest_queued_s": waited,
         "engine": lane.engine,
         "engine_reason": lane.engine_reason,

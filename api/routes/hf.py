@@ -13,14 +13,14 @@ from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
 from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
 from api.answers.completions import CHAT, TEXT, complete
-from api.answers.following import follow_answer
+from api.answers.following import follow, follow_answer
 from api.context import ProcessContext, context_of
 from api.description import examples
 from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANSWER
 from api.description.openapi import describe
 from api.description.parameters import PREFER, SYNCHRONOUS
 from api.description.responses import Responses, refusals
-from api.dialects.hf import HfBody, from_bytes
+from api.dialects.hf import HfBody, HfCall, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
@@ -28,7 +28,7 @@ from api.routes.jobs import accepted
 from api.wire.body import read_body, translated
 from api.wire.plain_route import PlainRoute
 from api.wire.sse import EventStream, block, comment
-from shared.job import JobView
+from shared.job import Event, JobView
 
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
 ANSWERS: Responses = {200: TASK_ANSWER, 202: ACCEPTED}
@@ -100,15 +100,23 @@ async def _ask(request: Request, path_id: str) -> Response:
     call = replace(call, request=call.request.without_bytes())
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, context, view, terms)
+        blocks = _blocks(request, context, view, terms, call)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
-    return Response(to_json(to_answer(ended, call, said_by)), media_type="application/json")
+    ids = await _token_ids(request, context, ended) if call.details else []
+    return Response(to_json(to_answer(ended, call, said_by, ids)), media_type="application/json")
+
+
+async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:
+    """Of the only answer of a job that has ended; its stream alone tells them."""
+    async with aclosing(follow(request, context, view)) as events:
+        texts = [e async for e in events if isinstance(e, Event) and e.type == "text"]
+    return [id for event in texts for id in event.data["ids"]]
 
 
 async def _blocks(
-    request: Request, context: ProcessContext, view: JobView, terms: Terms
+    request: Request, context: ProcessContext, view: JobView, terms: Terms, call: HfCall
 ) -> AsyncGenerator[bytes]:
     index = 1
     async with aclosing(follow_answer(request, context, view, terms)) as events:
@@ -122,4 +130,4 @@ async def _blocks(
                 ended = await context.jobs.get(view.caller, view.id)
                 forget_behind(request, ended)
                 result_of(ended)
-                yield block(to_json(last_chunk(ended, index)))
+                yield block(to_json(last_chunk(ended, index, call)))

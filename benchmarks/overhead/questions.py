@@ -57,9 +57,9 @@ def distinct_pictures() -> Callable[[], bytes]:
     return lambda: post("/v1/jobs", job(ASKED, _numbered(SAMPLE.read_bytes(), next(_numbers))))
 
 
-def noise(side: int) -> bytes:
+def noise(side: int, draw: Callable[[int], bytes] = os.urandom) -> bytes:
     """A PNG that does not compress: three bytes a pixel."""
-    rows = b"".join(b"\0" + os.urandom(3 * side) for _ in range(side))
+    rows = b"".join(b"\0" + draw(3 * side) for _ in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows, 0)) + _chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks

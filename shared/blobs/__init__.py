@@ -7,10 +7,12 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, ParamSpec, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -23,6 +25,10 @@ from shared.blobs.folder import Folder
 from shared.blobs.staged import Staged as Staged
 from shared.settings import BlobSettings
 
+P = ParamSpec("P")
+T = TypeVar("T")
+AT_ONCE = 32
+"""Asynchronous calls that are made at once. A store that hangs holds up nothing else of a process."""
 REACHED_S = 2.0
 """A store that says nothing for so long is out of reach, as far as the health of a process goes."""
 ASKED_AGAIN_S = 5.0
@@ -47,8 +53,9 @@ class Blobs:
         folder = settings.folder
         self._place: Folder | Bucket = Bucket(settings.url) if folder is None else Folder(folder)
         self._store = self._place.store
-        self._reached = False
-        self._asked = -ASKED_AGAIN_S
+        self._threads = ThreadPoolExecutor(AT_ONCE, "blobs")
+        self._asked = 0.0
+        self._look: asyncio.Future[bool] | None = None
 
     @property
     def kind(self) -> str:
@@ -56,28 +63,18 @@ class Blobs:
         return self._place.kind
 
     async def reachable(self) -> bool:
-        """Whether the store lets us look into it, or did a moment ago."""
-        if time.monotonic() - self._asked >= ASKED_AGAIN_S:
-            self._reached = await self._looked()
+        """Whether the store lets us look into it, or did a moment ago. While one look hangs none is begun."""
+        if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
-        return self._reached
+            self._look = asyncio.ensure_future(self._beside(self.look))
+        await asyncio.wait({self._look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
+        return self._look.done() and self._look.result()
 
     def look(self) -> bool:
-        """As `reachable`, for a command that ends soon and may wait for half a minute.
-
-        The client answers an asynchronous call from a thread of its own, which aborts a Python that ends.
-        """
+        """As `reachable`, for who may wait for half a minute."""
         try:
             obstore.list_with_delimiter(self._store)
         except (BaseError, OSError):
-            return False
-        return True
-
-    async def _looked(self) -> bool:
-        try:
-            async with asyncio.timeout(REACHED_S):
-                await obstore.list_with_delimiter_async(self._store)
-        except (BaseError, OSError, TimeoutError):
             return False
         return True
 
@@ -91,8 +88,16 @@ class Blobs:
         return self._place.open(_path(name))
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
-        """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first."""
-        return await self._place.stream(_path(name))
+        """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first, or between two."""
+        return self._pieces(await self._beside(self.open, name))
+
+    async def _pieces(self, file: BinaryIO) -> AsyncIterator[bytes]:
+        try:
+            while piece := await self._beside(file.read, self._place.piece):
+                yield piece
+        finally:
+            # A reader may leave in the middle of a read, which closing waits for.
+            self._threads.submit(file.close)
 
     def stage(self) -> Staged:
         """A new file to write into."""
@@ -119,8 +124,7 @@ class Blobs:
 
     async def write_async(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        with keeping():
-            await obstore.put_async(self._store, _path(name), data)
+        await self._beside(self.write, name, data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
@@ -139,10 +143,21 @@ class Blobs:
                 before = datetime.now(UTC) - timedelta(seconds=age_s)
                 yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
 
+    def sweep(self, age_s: float) -> int:
+        """Delete what was half written that long ago and has no name; how many. Raises BlobsUnavailable."""
+        return self._place.sweep(age_s)
+
     def delete(self, name: str) -> None:
         """What is gone already is no error. Raises BlobsUnavailable."""
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
+
+    async def _beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """In a thread of ours, which a process that ends waits for.
+
+        The client answers asynchronous calls from one of its own, which aborts a Python that ends just then.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *given, **named))
 
 
 def _path(name: str) -> str:

@@ -4,9 +4,7 @@ Region, endpoint and credentials come from the environment as each cloud's own t
 AZURE_…): they are the client's settings, not ours.
 """
 
-import asyncio
 import io
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -44,6 +42,8 @@ PART, PARTS_AT_ONCE = 8 * 2**20, 2
 class Bucket:
     """What an object store does in its own way. Paths are relative to the URL's."""
 
+    piece = PIECE
+
     def __init__(self, url: str) -> None:
         """Asks nothing yet. Raises SettingsError for a URL or environment that names no store."""
         self.kind = url.partition(":")[0]
@@ -58,25 +58,12 @@ class Bucket:
             size = self._size(path)
         return io.BufferedReader(Ranged(self.store, path, size), BUFFER)
 
-    async def stream(self, path: str) -> AsyncIterator[bytes]:
-        """Raises BlobMissingError and BlobsUnavailable before the first piece, and between two."""
-        with finding(path):
-            size = await asyncio.to_thread(self._size, path)
-        return self._pieces(path, size)
-
     def _size(self, path: str) -> int:
         try:
             return obstore.head(self.store, path)["size"]
         except GONE:
             # The answer to a HEAD has no body: that the bucket itself is missing only that to a GET says.
             return obstore.get(self.store, path).meta["size"]
-
-    async def _pieces(self, path: str, size: int) -> AsyncIterator[bytes]:
-        for start in range(0, size, PIECE):
-            with finding(path):
-                end = min(start + PIECE, size)
-                piece = await obstore.get_range_async(self.store, path, start=start, end=end)
-            yield bytes(piece)
 
     def stage(self, path: str) -> Staged:  # noqa: ARG002 - a folder needs it
         """On this machine's disk (TMPDIR): what it is to be called is known at its end."""
@@ -90,3 +77,7 @@ class Bucket:
 
     def refresh(self, path: str) -> None:
         """Nothing to do: moving it here is copying it, and a copy is new."""
+
+    def sweep(self, age_s: float) -> int:  # noqa: ARG002 - a folder needs it
+        """Nothing to do: unfinished uploads are the bucket's own to end (docs/object-store.md)."""
+        return 0

@@ -1,7 +1,7 @@
 """Blobs in a folder, which all processes see: of one machine, or mounted by several."""
 
 import os
-from collections.abc import AsyncIterator
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -17,6 +17,8 @@ class Folder:
     """What a folder does in its own way. Paths are relative to it."""
 
     kind = "folder"
+    piece = 2**20
+    """Bytes that are read at once to be handed out."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -27,12 +29,6 @@ class Folder:
         """Goes on being readable when it is deleted. Raises BlobMissingError, BlobsUnavailable."""
         with finding(path):
             return (self._path / path).open("rb")
-
-    async def stream(self, path: str) -> AsyncIterator[bytes]:
-        """In pieces of a megabyte. Raises BlobMissingError and BlobsUnavailable before the first."""
-        with finding(path):
-            found = await obstore.get_async(self.store, path)
-        return (bytes(piece) async for piece in found.stream(min_chunk_size=2**20))
 
     def stage(self, path: str) -> Staged:
         """Beside the others: renamed, not copied. One that a dead process leaves is collected."""
@@ -47,3 +43,15 @@ class Folder:
         """As good as new, so that nobody collects it."""
         with suppress(FileNotFoundError), finding(path):
             os.utime(self._path / path)
+
+    def sweep(self, age_s: float) -> int:
+        """Delete what processes left that died while they wrote: `ab/abcd…#1`, which no list shows."""
+        before, count = time.time() - age_s, 0
+        with finding("all"):
+            for half in self._path.glob("*/*#*"):
+                # Its writer may have ended it meanwhile.
+                with suppress(FileNotFoundError):
+                    if half.stat().st_mtime < before:
+                        half.unlink()
+                        count += 1
+        return count

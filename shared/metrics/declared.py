@@ -34,22 +34,31 @@ class Declared:
     bounds: tuple[float, ...] = ()
 
     @property
+    def family(self) -> str:
+        """The name that all its series have in common: of a counter without `_total`."""
+        return self.name.removesuffix("_total")
+
+    @property
     def label_names(self) -> list[str]:
         return [label.name for label in self.labels]
 
 
 DECLARED: dict[str, Declared] = {}
-"""By the name of the family, which of a counter has no `_total`."""
+COUNTED: dict[str, Counter | Histogram] = {}
+"""Both by the name of the family."""
 
 
 def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:
     declared = _kept(Declared(name, "counter", about, labels, otel))
-    return Counter(name, about, declared.label_names, registry=REGISTRY)
+    COUNTED[declared.family] = counting = Counter(name, about, declared.label_names, registry=REGISTRY)
+    return counting
 
 
 def histogram(name: str, about: str, *labels: Label, bounds: Sequence[float], otel: str = "") -> Histogram:
     declared = _kept(Declared(name, "histogram", about, labels, otel, tuple(bounds)))
-    return Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
+    counting = Histogram(name, about, declared.label_names, buckets=bounds, registry=REGISTRY)
+    COUNTED[declared.family] = counting
+    return counting
 
 
 def gauge(name: str, about: str, *labels: Label, otel: str = "") -> Declared:
@@ -58,5 +67,5 @@ def gauge(name: str, about: str, *labels: Label, otel: str = "") -> Declared:
 
 
 def _kept(declared: Declared) -> Declared:
-    DECLARED[declared.name.removesuffix("_total")] = declared
+    DECLARED[declared.family] = declared
     return declared

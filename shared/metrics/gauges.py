@@ -20,7 +20,11 @@ LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
 DEPTH = gauge("sightline_queue_depth", "Runs that wait in line.", MODEL, CLASS)
 OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest of them waits; 0 where none.", MODEL)
 RUNNING = gauge("sightline_running", "Runs that workers hold.", MODEL)
-BACKLOG = gauge("sightline_backlog", "Runs that wait or run: the signal to scale workers by.", MODEL)
+BACKLOG = gauge(
+    "sightline_backlog",
+    "Runs that wait or run, the signal to scale workers by; those that wait for a paused model are left out.",
+    MODEL,
+)
 PAUSED = gauge("sightline_model_paused", "1 while an operator keeps the model from beginning runs.", MODEL)
 FAILED = gauge("sightline_model_failed", "1 where no worker could load the model.", MODEL)
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
@@ -95,7 +99,7 @@ def _put_line(sheet: Sheet, model: str, fleet: Fleet) -> None:
         sheet.put(DEPTH, count, model, name)
     sheet.put(OLDEST, max(0, lane.now_ms - (fleet.oldest_ms or lane.now_ms)) / 1000, model)
     sheet.put(RUNNING, lane.running, model)
-    sheet.put(BACKLOG, lane.queued + lane.running, model)
+    sheet.put(BACKLOG, fleet.backlog, model)
     sheet.put(PAUSED, lane.paused, model)
     sheet.put(FAILED, lane.state == "failed", model)
 

@@ -7,15 +7,11 @@ that is killed takes along what it counted since it told last.
 import logging
 import threading
 
-from prometheus_client.core import Metric
-from prometheus_client.samples import Sample
-from pydantic_core import to_json
-
 from shared import ids
 from shared.errors import Unavailable
-from shared.metrics.declared import REGISTRY
+from shared.metrics.readings import Readings
 from shared.store.counts import MOST, count
-from shared.store.script import Store
+from shared.store.script import Runs
 
 log = logging.getLogger(__name__)
 PAUSE_S = 2.0
@@ -27,11 +23,11 @@ LEAVE_S = 2.0
 class Tally:
     """One process's counts on their way to the store. What could not be told is told later."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Runs) -> None:
         self._store = store
         self._process = ids.token()
         self._number = 0
-        self._told = _readings()
+        self._readings = Readings()
         self._news: list[tuple[str, float]] = []
         self._full = False
         self._stopping = threading.Event()
@@ -49,19 +45,13 @@ class Tally:
     def tell(self) -> None:
         """Raises Unavailable: the same news are told again, and counted once."""
         if not self._news:
-            self._news = self._fresh()
+            self._news, self._number = self._readings.fresh(), self._number + 1
         if self._news:
             word = self._store.run(count(self._process, self._number, self._news))
             self._news = []
             if word == "full" and not self._full:
                 self._full = True
                 log.warning("the store has %d series of counts and takes no more: new ones are lost", MOST)
-
-    def _fresh(self) -> list[tuple[str, float]]:
-        now, self._number = _readings(), self._number + 1
-        fresh = [(name, value - self._told.get(name, 0)) for name, value in now.items()]
-        self._told = now
-        return [(name, more) for name, more in fresh if more]
 
     def _go_on(self) -> None:
         last = False
@@ -74,27 +64,3 @@ class Tally:
             except Exception:
                 # The outermost frame of this thread: what this process does is done, though nobody sees it.
                 log.exception("counts could not be told")
-
-
-def _readings() -> dict[str, float]:
-    """Every series of this process by its name in the store; a bucket counts what fell into it alone."""
-    found: dict[str, float] = {}
-    for family in REGISTRY.collect():
-        below = 0.0
-        for sample in family.samples:
-            part = _part(family, sample)
-            if part is not None:
-                values = [value for name, value in sample.labels.items() if name != "le"]
-                name = to_json([family.name, part, *values]).decode()
-                found[name] = sample.value - (below if "le" in sample.labels else 0)
-            # The first bucket of the next series comes behind a `_sum` or `_created`.
-            below = sample.value if "le" in sample.labels else 0.0
-    return found
-
-
-def _part(family: Metric, sample: Sample) -> str | None:
-    """Of a counter its total, of a histogram the sum and each bucket; None for what follows from these."""
-    suffix = sample.name.removeprefix(family.name)
-    if suffix == "_bucket":
-        return sample.labels["le"]
-    return suffix.removeprefix("_") if suffix in ("_total", "_sum") else None

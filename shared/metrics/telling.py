@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from shared.metrics.declared import REGISTRY
 from shared.metrics.tally import Tally
 from shared.settings.metrics import MetricsSettings
-from shared.store.script import Store
+from shared.store.script import Runs
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Own(Collector):
         yield from self._process.collect()
 
 
-def start_telling(settings: MetricsSettings, store: Store) -> Tally:
+def start_telling(settings: MetricsSettings, store: Runs) -> Tally:
     """Tell the store from now on, and whoever asks at the address that the settings name."""
     tally = Tally(store)
     tally.start()

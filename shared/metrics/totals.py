@@ -26,7 +26,7 @@ def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[M
         if declared.kind == "counter":
             yield _counter(declared, series, models)
         elif declared.kind == "histogram":
-            yield _histogram(declared, series)
+            yield _histogram(declared, series, models)
 
 
 def _by_family(totals: Mapping[str, float]) -> dict[str, Series]:
@@ -47,19 +47,22 @@ def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) 
 
 
 def _counter(declared: Declared, series: Series, models: Collection[str]) -> Metric:
-    """What can be named beforehand is 0 from the start: a rise from nothing at all is seen by nobody."""
     family = CounterMetricFamily(declared.name, declared.about, labels=declared.label_names)
-    known = [models if label is MODEL else label.values for label in declared.labels]
-    begun: dict[tuple[str, ...], float] = dict.fromkeys(product(*known), 0.0) if all(known) else {}
-    for labels, value in (begun | {at: parts.get("total", 0.0) for at, parts in series.items()}).items():
-        family.add_metric(labels, value)
+    for labels, parts in (_begun(declared, models) | series).items():
+        family.add_metric(labels, parts.get("total", 0.0))
     return family
 
 
-def _histogram(declared: Declared, series: Series) -> Metric:
+def _begun(declared: Declared, models: Collection[str]) -> Series:
+    """What can be named beforehand is 0 from the start: a rise from nothing at all is seen by nobody."""
+    known = [models if label is MODEL else label.values for label in declared.labels]
+    return {labels: {} for labels in product(*known)} if all(known) else {}
+
+
+def _histogram(declared: Declared, series: Series, models: Collection[str]) -> Metric:
     family = HistogramMetricFamily(declared.name, declared.about, labels=declared.label_names)
     bounds = (*declared.bounds, float("inf"))
-    for labels, parts in series.items():
+    for labels, parts in (_begun(declared, models) | series).items():
         total = parts.pop("sum", 0.0)
         fallen = [(float(end), value) for end, value in parts.items()]
         buckets = [(_end(bound), sum(value for end, value in fallen if end <= bound)) for bound in bounds]

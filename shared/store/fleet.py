@@ -37,4 +37,5 @@ def _worker(name: str, state: str, flat: list[str]) -> Worker:
         busy=int(said.get("busy", 0)),
         memory=int(said.get("memory", 0)),
         tokens_per_s=float(said.get("tokens_per_s", 0)),
+        fingerprint=said.get("fingerprint", ""),
     )

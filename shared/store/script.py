@@ -6,11 +6,12 @@ Every script is safe to repeat, because replies get lost: the clients retry on a
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from pydantic_core import to_json
 from redis import Redis
@@ -34,6 +35,8 @@ LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError
 # What a server says that cannot save, has too few replicas, is busy or has no master; redis-py has no class
 # of its own for these.
 NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN")
+_COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
+_FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
 LONGEST_CALL_S = 6.0
 """A caller is told that the store hangs after this, whatever the client's own retries are about."""
 
@@ -43,7 +46,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = _assembled(FOLDER / f"{name}.lua", set())
+        self.source = _without_unused(_assembled(FOLDER / f"{name}.lua", set()))
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -58,6 +61,18 @@ def _assembled(path: Path, seen: set[str]) -> str:
             seen.add(name)
             lines.append(_assembled(FOLDER / "includes" / f"{name}.lua", seen))
     return "\n".join(lines)
+
+
+def _without_unused(source: str) -> str:
+    """Less those functions of its includes that a script never calls.
+
+    Each would be made anew at every call of the script: all of them took a fifth of a cache hit's time.
+    """
+    code = _COMMENT.sub("", source)
+    for function in reversed(list(_FUNCTION.finditer(code))):
+        if len(re.findall(rf"\b{function[1]}\(", code)) == 1:
+            code = code.replace(function[0], "")
+    return code
 
 
 @dataclass(frozen=True)
@@ -143,6 +158,25 @@ class AsyncStore:
         except RedisError as error:
             return [error] * len(calls)
         return cast("list[Any]", replies)
+
+
+class Runs(Protocol):
+    """Whatever runs calls for a thread."""
+
+    def run(self, call: Call[T]) -> T: ...
+
+
+class LoopStore:
+    """Runs calls for the threads of a process whose event loop has a store, on its connection."""
+
+    def __init__(self, store: AsyncStore) -> None:
+        """Made in that loop."""
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+
+    def run(self, call: Call[T]) -> T:
+        """Raises Unavailable `store_unavailable`."""
+        return asyncio.run_coroutine_threadsafe(self._store.run(call), self._loop).result()
 
 
 CONNECTION: dict[str, Any] = {

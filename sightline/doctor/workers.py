@@ -12,9 +12,10 @@ LONG_S = 60.0
 
 
 def look(rows: Sequence[Row]) -> Iterator[Check]:
-    """One line for each model."""
+    """One line for each model, and one more where its workers do not answer alike."""
     for row in rows:
         yield _look_at(row)
+        yield from _look_at_weights(row)
 
 
 def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
@@ -58,6 +59,22 @@ def _look_at(row: Row) -> Check:
     return ok(about, said)
 
 
+def _look_at_weights(row: Row) -> Iterator[Check]:
+    """An older worker or API says nothing of fingerprints."""
+    found: dict[str, list[str]] = {}
+    for worker in row["workers"]:
+        if name := worker.get("fingerprint"):
+            found.setdefault(name[:8], []).append(_name(worker))
+    if len(found) > 1:
+        said = "; ".join(f"{name} has {', '.join(workers)}" for name, workers in found.items())
+        fix = "have all load the same weights, release and options, and restart those that differ"
+        about = f"weights of {row['model']}"
+        yield warning(about, f"its workers answer differently, and share no cached answers: {said}", fix)
+
+
+def _name(worker: dict[str, Any]) -> str:
+    return f"process {worker['pid']} on {worker['host']}"
+
+
 def _named(workers: Sequence[dict[str, Any]]) -> str:
-    idle = (worker for worker in workers if worker["busy"] < worker["rows"])
-    return ", ".join(f"process {worker['pid']} on {worker['host']}" for worker in idle)
+    return ", ".join(_name(worker) for worker in workers if worker["busy"] < worker["rows"])

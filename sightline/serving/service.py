@@ -84,6 +84,13 @@ def check(reply: httpx.Response) -> None:
         raise kind(Exit.REFUSED, said)
 
 
+def check_stream(reply: httpx.Response) -> None:
+    """As `check`, of an answer that is to come piece by piece."""
+    check(reply)
+    if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+        raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.")
+
+
 def reason(body: str) -> str:
     """The message inside an error body, whichever family it is of; else the body's beginning."""
     try:
@@ -94,6 +101,16 @@ def reason(body: str) -> str:
         return str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, LookupError, TypeError):
         return body[:200] or "no reason given"
+
+
+def code(body: bytes) -> str | None:
+    """That of an error's body, whichever family it is of."""
+    try:
+        found = json.loads(body)
+        error = found.get("error", found)
+        return str(error["code"])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def parsed(reply: httpx.Response) -> Any:

@@ -1,6 +1,9 @@
 """Pictures nobody needs are deleted; those that somebody uploads or holds are not."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,10 +13,21 @@ from shared.blobs import BlobMissingError, Blobs, Staged, digest
 from shared.settings import BlobSettings
 from shared.store.admission import HOLD_S, touch
 from tests.support.object_store import URL, object_store
+from tests.support.service import ROOT
 from tests.support.workbench import Workbench
 from worker.maintenance.collect import Collection
 
 KEPT, LOST, FRESH = b"kept", b"lost", b"fresh"
+DYING = """
+import resource, signal, sys
+from shared.blobs import Blobs
+from shared.settings import BlobSettings
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+Blobs(BlobSettings(url=sys.argv[1])).write(sys.argv[2], bytes(100_000))
+"""
+"""Killed in the middle of a write, as by a machine without memory."""
 
 
 def written(desk: Workbench, data: bytes, *, age_s: float = 0) -> Path:
@@ -51,6 +65,23 @@ def test_what_a_dead_upload_left_goes(desk: Workbench) -> None:
     assert [collection.collect() for _ in range(2)] == [0, 1]
     assert (left.exists(), other.exists()) == (False, True)
     fresh.discard()
+
+
+def half_written(desk: Workbench, name: str) -> Path:
+    argv = (sys.executable, "-c", DYING, desk.settings.blobs.url, name)
+    assert subprocess.run(argv, cwd=ROOT, check=False).returncode == -signal.SIGXFSZ
+    (left,) = (Path(desk.settings.blobs.url) / name[:2]).iterdir()
+    return left
+
+
+def test_half_a_picture_of_a_process_that_was_killed_goes(desk: Workbench) -> None:
+    """No list of the store shows it, so the disk would fill unseen."""
+    left, fresh = half_written(desk, digest(KEPT)), half_written(desk, digest(FRESH))
+    old = time.time() - HOLD_S - 60
+    os.utime(left, (old, old))
+    collection = Collection(desk.store, desk.blobs)
+    assert [collection.collect() for _ in range(2)] == [1, 0]
+    assert (left.exists(), fresh.exists()) == (False, True)
 
 
 def test_what_somebody_came_to_need_during_its_deletion_is_put_back(

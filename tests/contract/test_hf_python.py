@@ -100,6 +100,24 @@ def test_a_text_is_generated_whole_and_token_by_token_on_the_raw_route(url: str,
 
 
 @both
+def test_the_details_of_a_text_are_its_tokens_and_why_it_ended(url: str, kind: Kind) -> None:
+    where = {"model": f"{url}/models/{ECHO}"}
+    asked: dict[str, Any] = {"details": True, "max_new_tokens": 3}
+    found = ask(kind, where, "text_generation", "one two three four", **asked)
+    chunks = ask(kind, where, "text_generation", "one two three four", **asked, stream=True)
+    cut = ask(kind, where, "text_generation", "one two", details=True, stop=["two"]).details
+    done = ask(kind, where, "text_generation", "one two", details=True, stop=["three"]).details
+
+    assert "".join(token.text for token in found.details.tokens) == found.generated_text == "one two three"
+    assert [token.id for token in found.details.tokens] == [0, 1, 2]
+    assert {token.logprob for token in found.details.tokens} == {0}
+    assert (found.details.finish_reason, found.details.generated_tokens) == ("length", 3)
+    told = chunks[-1].details
+    assert (told.finish_reason, told.generated_tokens, told.input_length) == ("length", 3, 4)
+    assert (cut.finish_reason, done.finish_reason) == ("stop_sequence", "eos_token")
+
+
+@both
 def test_a_client_learns_whether_a_model_is_there_and_what_it_is(url: str, kind: Kind) -> None:
     def asked(method: str, path: str) -> Any:
         return ask(kind, {"provider": "hf-inference", "model": url + path}, method)

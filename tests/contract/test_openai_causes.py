@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from tests.contract.conftest import ECHO, FAILING, LONG, UNSERVED
-from tests.support.clients import Api
+from tests.support.clients import Api, until
 from tests.support.keys import ADMIN, bearer
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client
@@ -43,6 +43,14 @@ def used_up(keyed: str) -> str:
     return secret
 
 
+def named(keyed: str) -> str:
+    """A key whose caller has sent another question under the Idempotency-Key of NAMED."""
+    secret = key(keyed)
+    asked = {"json": question("Another?"), "headers": bearer(secret) | NAMED}
+    httpx.post(f"{keyed}/v1/chat/completions", **asked).raise_for_status()  # type: ignore[arg-type]
+    return secret
+
+
 class Cause(NamedTuple):
     """What an error is raised as, and what is asked, with which key, to meet it."""
 
@@ -53,6 +61,7 @@ class Cause(NamedTuple):
     secret: Callable[[str], str] = key
 
 
+NAMED = {"idempotency-key": "spent"}
 WAITING = question("Hi", model=UNSERVED, extra_headers={"x-wait-for-model": "true"})
 CAUSES: dict[int, Cause] = {
     400: Cause(openai.BadRequestError, "invalid_request", "temperature", question("Hi", temperature="hot")),
@@ -60,6 +69,13 @@ CAUSES: dict[int, Cause] = {
     403: Cause(openai.PermissionDeniedError, "insufficient_scope", None, CHAT, reader),
     404: Cause(openai.NotFoundError, "model_not_found", "model", question("Hi", model="nobody/none")),
     413: Cause(openai.APIStatusError, "payload_too_large", None, question(BIG)),
+    422: Cause(
+        openai.UnprocessableEntityError,
+        "idempotency_mismatch",
+        None,
+        question("Hi", extra_headers=NAMED),
+        named,
+    ),
     429: Cause(openai.RateLimitError, "rate_limited", None, CHAT, used_up),
     500: Cause(openai.InternalServerError, "attempts_exhausted", None, question(FAILING)),
     503: Cause(openai.InternalServerError, "no_worker", None, question("Hi", model=UNSERVED)),
@@ -87,6 +103,57 @@ def test_a_key_for_another_question_is_refused_and_not_asked_again(client: Any) 
     with pytest.raises(openai.UnprocessableEntityError) as refused:
         client.chat.completions.create(**question("And this?"), **named)
     assert refused.value.code == "idempotency_mismatch"
+
+
+def cancel_all(url: str, count: int) -> None:
+    """What waits for the model that nobody serves, once so many do."""
+    with Api(url) as api:
+        waiting = {"status": "queued", "model": UNSERVED}
+        until(lambda: len(api.get("/v1/jobs", params=waiting).json()["data"]) == count)
+        for job in api.get("/v1/jobs", params=waiting).json()["data"]:
+            api.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def kept(name: str) -> dict[str, str]:
+    """The job under this name goes on though its caller leaves."""
+    return {"x-wait-for-model": "true", "idempotency-key": name}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_that_somebody_cancelled_is_a_conflict_and_not_asked_again(url: str, kind: Kind) -> None:
+    asked = question("Is anybody there?", model=UNSERVED, extra_headers=kept(f"left-{kind}"))
+    with openai_client(kind, url, max_retries=2) as client:
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(max_retries=0).chat.completions.create(**asked, timeout=2)
+        cancel_all(url, 1)
+        with pytest.raises(openai.ConflictError) as cancelled:
+            client.chat.completions.create(**asked)
+    assert (cancelled.value.code, cancelled.value.status_code) == ("job_cancelled", 409)
+
+
+LEFT = """
+globalThis.asks = [
+  (timeout) => client.chat.completions.create({ model, messages }, { headers: named[0], timeout }),
+  (ms) => {
+    const abortSignal = AbortSignal.timeout(ms);
+    return generateText({ model: provider(model), messages, headers: named[1], abortSignal, maxRetries: 0 });
+  },
+];
+return Promise.all(asks.map((ask) => ask(2000).catch(({ constructor }) => constructor.name)));
+"""
+BACK = """
+const told = ({ constructor, status, statusCode }) => [constructor.name, status ?? statusCode];
+return Promise.all(asks.map((ask) => ask(60_000).catch(told)));
+"""
+
+
+@pytest.mark.node
+def test_a_job_that_somebody_cancelled_is_a_conflict_in_javascript(url: str, node: Node) -> None:
+    asked = question("Is anybody there?", model=UNSERVED)
+    left = node.run(JS + AI + LEFT, url=url, named=[kept("left-js"), kept("left-ai")], **asked)
+    assert left == ["APIConnectionTimeoutError", "DOMException"]
+    cancel_all(url, len(left))
+    assert node.run(BACK) == [["ConflictError", 409], ["APICallError", 409]]
 
 
 @pytest.mark.usefixtures("pauses")

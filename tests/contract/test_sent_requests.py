@@ -121,6 +121,7 @@ async def test_hugging_face_s_python_sends_what_is_recorded(sent: Recording) -> 
     async with AsyncInferenceClient(token="any") as client:
         await client.text_generation(ASK, model=task, max_new_tokens=16, **DRAWN)
         await client.visual_question_answering(base64.b64decode(DATA), ASK, model=task)
+        await client.image_to_text(base64.b64decode(DATA), model=task)
     assert_golden("sent/hf_python", sent.bodies)
 
 
@@ -136,6 +137,7 @@ const task = new InferenceClient("any").endpoint(`${url}/models/${model}`);
 await task.textGeneration({ inputs: ask, parameters: { max_new_tokens: 16, ...drawn } });
 const image = new Blob([Buffer.from(data, "base64")], { type: "image/png" });
 await task.visualQuestionAnswering({ inputs: { question: ask, image } });
+await task.imageToText({ data: image });
 """
 
 

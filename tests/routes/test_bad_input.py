@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.app import JSON, serving
 from tests.support.desk import Desk, answering
+from tests.support.openapi import operations
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,21 @@ async def test_a_byte_order_mark_is_no_part_of_the_question(kind: str | None) ->
         response = await client.post("/models/sightline/tiny", content=body, headers=headers)
 
     assert (response.status_code, response.json()) == (200, [{"generated_text": "A cat."}])
+
+
+QUERIES = [
+    path
+    for method, path, operation in operations()
+    if method == "get" and any(said["in"] == "query" for said in operation.get("parameters", ()))
+]
+
+
+@pytest.mark.parametrize("path", QUERIES)
+async def test_a_list_that_cannot_be_narrowed_so_is_not_told_whole(path: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(path, params={"statsu": "failed"})
+
+    answer = response.json()
+    answer = answer.get("error", answer)
+    assert (response.status_code, answer["code"], answer["param"]) == (400, "unknown_field", "statsu")
+    assert len(QUERIES) > 7

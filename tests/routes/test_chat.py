@@ -45,6 +45,18 @@ async def test_a_chat_answer_carries_its_job_and_its_times() -> None:
     assert named == {"x-job-id": FIRST, "x-cache": "MISS", "x-compute-time": "0.250", "x-queue-time": "1.250"}
 
 
+@pytest.mark.parametrize(
+    ("tier", "waits_as"),
+    [(None, "normal"), ("auto", "normal"), ("scale", "normal"), ("flex", "batch"), ("fast", "interactive")],
+)
+async def test_a_service_tier_is_the_chat_s_place_in_line(tier: str | None, waits_as: str) -> None:
+    desk = answering("A cat.")
+    async with serving(desk) as client:
+        await client.post("/v1/chat/completions", json={**CHAT, "service_tier": tier})
+
+    assert [terms.priority for _, terms in desk.asked] == [waits_as]
+
+
 async def test_a_text_completion_is_answered_in_its_own_form() -> None:
     async with serving(answering("A cat.")) as client:
         response = await client.post("/v1/completions", json={"model": "sightline/tiny", "prompt": "What?"})

@@ -46,6 +46,15 @@ async def counted(stage: Stage, at_least: float, name: str, **labels: str) -> st
     return str(await until_async(look))
 
 
+async def test_a_process_holds_three_connections_whatever_it_does(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/jobs", json=JOB)
+    await counted(stage, 1, HTTP)
+    # Calls, nudges and wake-ups; one is the test's own.
+    assert len(stage.hand.store.client.client_list()) == 3 + 1
+
+
 async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> None:
     stage.hand.beat()
     async with client_of(stage.app) as client:
@@ -65,6 +74,24 @@ async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> N
     assert total(page, "sightline_workers", model=MODEL, state="ready") == 1
     assert total(page, "sightline_workers", model="org/bare") == 0
     assert 0 < total(page, "sightline_store_round_trip_seconds") < total(page, "sightline_store_memory_bytes")
+
+
+async def test_nobody_pays_for_workers_of_a_model_that_is_paused(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        for prompt in ("runs", "waits"):
+            await client.post("/v1/jobs", json={"model": MODEL, "input": {"prompt": prompt}})
+        claim = stage.hand.take()
+        assert (await client.post(f"/v1/admin/models/{MODEL}/pause")).is_success
+        running, (row, _) = await read(stage.app), (await client.get("/v1/admin/fleet")).json()["models"]
+        stage.hand.succeed(claim, "A cat.")
+        (rests, _) = (await client.get("/v1/admin/fleet")).json()["models"]
+        await client.post(f"/v1/admin/models/{MODEL}/resume")
+        (goes_on, _) = (await client.get("/v1/admin/fleet")).json()["models"]
+
+    assert total(running, "sightline_backlog", model=MODEL) == row["backlog"] == 1, "it is needed still"
+    assert total(running, DEPTH) == 1
+    assert (rests["backlog"], goes_on["backlog"]) == (0, 1)
 
 
 async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:

@@ -52,8 +52,7 @@ def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_sto
 def test_a_process_whose_counts_find_no_room_says_so_once(
     real_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    readings: list[dict[str, float]] = [{}, {REQUESTS: 1}, {REQUESTS: 2}]
-    monkeypatch.setattr("shared.metrics.tally._readings", lambda: readings.pop(0))
+    monkeypatch.setattr("shared.metrics.tally.Readings.fresh", lambda _: [(REQUESTS, 1)])
     monkeypatch.setattr("shared.store.counts.MOST", 0)
     tally = Tally(real_store)
     tally.tell()

@@ -24,7 +24,7 @@ def test_nobody_waits_and_nobody_works(records: Records) -> None:
 
 def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> None:
     said = {"host": "gpu-3", "pid": "7", "since": "1.5", "rows": "16", "busy": "3", "memory": "1024"}
-    said["tokens_per_s"] = "12.5"
+    said |= {"tokens_per_s": "12.5", "fingerprint": "f1"}
     records.beat(worker="worker_01", record=said)
     records.beat(worker="worker_02", state="loading")
 
@@ -35,5 +35,6 @@ def test_a_worker_is_seen_with_what_it_says_until_it_goes(records: Records) -> N
     ready, loading = seen.workers
     assert (ready.host, ready.pid, ready.rows, ready.busy, ready.memory) == ("gpu-3", 7, 16, 3, 1024)
     assert (ready.tokens_per_s, loading.tokens_per_s) == (12.5, 0.0)
+    assert (ready.fingerprint, loading.fingerprint) == ("f1", "")
     assert (loading.id, loading.state, loading.rows) == ("worker_02", "loading", 0)
     assert [worker.id for worker in left.workers] == ["worker_02"]

@@ -91,7 +91,7 @@ def test_a_worker_that_becomes_empty_for_a_suspect_goes_on_doing_so(records: Rec
         records.submit()
         records.claim(worker=name)
     shared_deaths_of_others(records)
-    records.wait(11)
+    records.wait(2.1)
     records.submit()
     assert records.try_claim(worker="worker_a") is None
     records.client.pexpire(f"sl2:emptying:{LANE}", 5_000)
@@ -125,7 +125,7 @@ def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> N
         records.submit()
         records.claim(worker=name)
     suspects = {records.view(job).run_id for job in shared_deaths_of_others(records)}
-    records.wait(11)
+    records.wait(2.1)
     for _ in range(2):
         records.submit()
     assert records.try_claim(worker="worker_a") is None, "it makes itself empty"

@@ -59,10 +59,15 @@ def panels() -> list[dict[str, Any]]:
 
 
 def shown() -> Iterator[str]:
-    """Every expression of the board, as Grafana would ask it for all models."""
+    """Every expression of the board, as it is asked."""
     for panel in panels():
         for target in panel["targets"]:
-            yield target["expr"].replace("$model", ".*").replace("$__rate_interval", "1m")
+            yield filled(target["expr"], "1m")
+
+
+def filled(expression: str, window: str) -> str:
+    """As Grafana asks it for all models, with rates over a window."""
+    return expression.replace("$model", ".*").replace("$__rate_interval", window)
 
 
 def known_names() -> set[str]:

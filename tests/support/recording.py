@@ -1,5 +1,6 @@
 """What clients send, kept as it came, while the application answers as always."""
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from tests.support.listening import listening
 
 @dataclass
 class Recording:
-    """`bodies` are those of all requests that had one, read as JSON, in their order."""
+    """`bodies` are those of all requests that had one, in their order, as `_read` reads them."""
 
     app: Any
     url: str = ""
@@ -29,11 +30,19 @@ class Recording:
             message = await receive()
             body += message.get("body", b"")
             if body and not message.get("more_body", False):
-                self.bodies.append(json.loads(body))
+                self.bodies.append(_read(body, dict(scope["headers"]).get(b"content-type")))
                 body = b""
             return message
 
         await self.app(scope, heard, send)
+
+
+def _read(body: bytes, kind: bytes | None) -> Any:
+    """JSON as it means, other bytes in base64 beside what they were called."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return {"content-type": kind and kind.decode(), "bytes": base64.b64encode(body).decode()}
 
 
 @asynccontextmanager

@@ -162,15 +162,8 @@ def test_a_loosened_question_still_asks_for_the_same() -> None:
     """A word too many lost, and the model would be taught answers to questions nobody asked."""
     rng = random.Random(1)
     for _ in range(500):
-        assert [
-            w for w in loosen(rng, "How many red circles are there?").split() if w.strip("?") in CARRYING
-        ] == [
-            "How",
-            "many",
-            "red",
-            "circles",
-            "there?",
-        ]
+        said = loosen(rng, "How many red circles are there?").lower().split()
+        assert [w for w in said if w.strip("?") in CARRYING] == ["how", "many", "red", "circles", "there?"]
 
 
-CARRYING = {"How", "many", "red", "circles", "there"}
+CARRYING = {"how", "many", "red", "circles", "there"}

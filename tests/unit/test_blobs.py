@@ -1,6 +1,9 @@
 """Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
 import logging
+import socket
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +16,21 @@ from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, dige
 from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings, SettingsError
 from tests.support.object_store import SECRET, URL, ObjectStore, object_store
+from tests.support.service import ROOT
 
 LARGE = bytes(range(256)) * (40 * 2**10)
 """Several parts of an upload, and several pieces of a download."""
+ENDING = """
+import asyncio, sys
+from shared.blobs import Blobs, digest
+from shared.settings import BlobSettings
+async def main():
+    blobs = Blobs(BlobSettings(url=sys.argv[1]))
+    await blobs.write_async(digest(b"last"), b"last")
+    assert b"".join([piece async for piece in await blobs.stream(digest(b"last"))]) == b"last"
+    assert await blobs.reachable()
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +76,13 @@ async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None
     with blobs.open(name) as opened:
         assert opened.read() == b"picture"
     assert await streamed(blobs, name) == b"picture"
+
+
+def test_a_process_that_ends_right_behind_its_last_look_is_not_aborted(tmp_path: Path) -> None:
+    for _ in range(3):
+        argv = (sys.executable, "-c", ENDING, str(tmp_path))
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) -> None:
@@ -223,6 +245,24 @@ async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwa
             assert "NoSuchBucket" in caplog.text, "a bucket that is not there is no missing picture"
         with pytest.raises(BlobsUnavailable):
             await blobs.stream(name)
+
+
+async def test_a_store_that_hangs_is_looked_at_once_and_not_by_every_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(blobs_module, "REACHED_S", 0.05)
+    monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keys = {"AWS_ACCESS_KEY_ID": "sightline", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+        for name, value in {"AWS_ENDPOINT_URL": address, **keys}.items():
+            monkeypatch.setenv(name, value)
+        blobs = Blobs(BlobSettings(url=URL))
+        assert [await blobs.reachable() for _ in range(3)] == [False] * 3
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_the_environment_of_another_cloud_makes_its_store(monkeypatch: pytest.MonkeyPatch) -> None:

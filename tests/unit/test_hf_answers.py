@@ -7,6 +7,7 @@ from api.dialects.hf import from_hf, from_picture
 from api.dialects.hf_answers import last_chunk, to_answer, to_error, token_chunk
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event
+from shared.logprobs import Candidate, TokenLogprob
 from shared.result import Choice, JobError, Result
 from tests.support.golden import assert_golden
 from tests.support.views import succeeded
@@ -62,7 +63,50 @@ def test_question_gets_at_most_as_many_answers_as_asked() -> None:
 def test_stream_is_text_generation_inferences() -> None:
     text = Event(2, "text", {"start": 0, "text": "A red", "ids": [5, 6]}, 1_700_000_000_000)
     empty = Event(3, "text", {"start": 5, "text": " square.", "ids": []}, 1_700_000_000_000)
-    assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last_chunk(succeeded(), 3)])
+    last = last_chunk(succeeded(), 3, from_hf({"inputs": "Hi"}, "m"))
+    assert_golden("hf_stream", [token_chunk(text, 1), token_chunk(empty, 2), last])
+
+
+def detailed(*, stream: bool = False, **changes: Any) -> Any:
+    """The details of an answer that ended as `changes` of its choice say."""
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True, "seed": 7}, "stream": stream}, "m")
+    view = succeeded()
+    assert view.result is not None
+    told = (
+        TokenLogprob(0, Candidate("A", -0.5), ()),
+        TokenLogprob(1, Candidate("<b>", -1.0, bytes=()), ()),
+    )
+    choice = view.result.choices[0].model_copy(update={"logprobs": told, **changes})
+    view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+    return last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY, [5])[0]["details"]
+
+
+def test_details_tell_every_token_of_the_text() -> None:
+    assert detailed() == {
+        "finish_reason": "eos_token",
+        "generated_tokens": 5,
+        "seed": 7,
+        "prefill": [],
+        "tokens": [
+            {"id": 5, "text": "A", "logprob": -0.5, "special": False},
+            {"id": None, "text": "<b>", "logprob": -1.0, "special": True},
+        ],
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_details_tell_what_ended_an_answer(stream: bool) -> None:
+    assert detailed(stream=stream, cut=True)["finish_reason"] == "stop_sequence"
+    assert detailed(stream=stream, finish_reason="length")["finish_reason"] == "length"
+
+
+def test_a_stream_s_details_count_its_tokens_and_the_prompt_s() -> None:
+    assert detailed(stream=True) == {
+        "finish_reason": "eos_token",
+        "generated_tokens": 5,
+        "input_length": 70,
+        "seed": 7,
+    }
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,17 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": "Hi", "parameters": {"min_length": 5}}, "unsupported_parameter", "parameters.min_length"),
         ({"inputs": "Hi", "parameters": {"logit_bias": {}}}, "unknown_field", "parameters.logit_bias"),
         ({"inputs": "Hi", "parameters": {"num_beams": 4}}, "unsupported_parameter", "parameters.num_beams"),
-        ({"inputs": "Hi", "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
+        ({"inputs": B64, "parameters": {"details": True}}, "unsupported_parameter", "parameters.details"),
+        (
+            {"inputs": "Hi", "parameters": {"details": True, "num_return_sequences": 2}},
+            "unsupported_parameter",
+            "parameters.num_return_sequences",
+        ),
+        (
+            {"inputs": "Hi", "parameters": {"generate_kwargs": {"details": True}}},
+            "unsupported_parameter",
+            "parameters.generate_kwargs.details",
+        ),
         ({"inputs": "Hi", "parameters": {"lang": "de"}}, "unsupported_parameter", "parameters.lang"),
         (
             {"inputs": "Hi", "parameters": {"stop": ["a"], "stop_sequences": ["b"]}},

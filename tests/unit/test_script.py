@@ -245,6 +245,17 @@ def test_every_include_is_in_place_once(name: str) -> None:
     assert set(included) <= INCLUDES
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_script_has_the_functions_that_it_calls_and_no_other(name: str) -> None:
+    source = Script(name).source
+    made = re.findall(r"^ *local function (\w+)\(", source, re.M)
+    everywhere = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
+    known = set(re.findall(r"^local function (\w+)\(", everywhere, re.M))
+    called = set(re.findall(r"(?<![\w.:])(\w+)\(", re.sub(r"function \w+\(", "", source)))
+    assert called & known == set(made) & known
+    assert len(made) == len(set(made))
+
+
 def test_no_include_is_left_over() -> None:
     sources = [path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua")]
     assert {name for source in sources for name in re.findall(r"@include (\w+)", source)} == INCLUDES

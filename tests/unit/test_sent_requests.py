@@ -1,12 +1,13 @@
 """What clients really send, as tests/contract recorded it, is read as the one question that was meant."""
 
 import json
+from base64 import b64decode
 from typing import Any
 
 import pytest
 from pydantic_core import from_json
 
-from api.dialects.hf import from_hf
+from api.dialects.hf import from_bytes, from_hf
 from api.dialects.openai_chat import Chat, from_chat
 from api.dialects.openai_completions import from_completion
 from api.dialects.openai_responses import from_response
@@ -119,6 +120,14 @@ def test_a_question_about_a_picture_in_the_form_of_its_task(client: str) -> None
     found = from_hf(SENT[client][4], MODEL)
     assert meant(found.request) == meant(Request(model=MODEL, messages=(SHOWN,)))
     assert found.task == "visual-question-answering"
+
+
+@pytest.mark.parametrize("client", HUGGING_FACE)
+def test_a_picture_that_is_the_whole_body(client: str) -> None:
+    sent = SENT[client][5]
+    found = from_bytes(b64decode(sent["bytes"]), sent["content-type"], MODEL)
+    assert [shown.data for shown in found.request.images] == [PICTURE]
+    assert found.task == "image-to-text"
 
 
 def _schema(form: Format | None) -> dict[str, Any]:

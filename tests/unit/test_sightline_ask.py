@@ -12,6 +12,7 @@ from sightline.ask import Answer, Question, ask
 from sightline.exits import CommandError, Exit
 
 PNG = b"\x89PNG\r\n"
+MODEL = "org/m"
 
 
 def client(handler: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
@@ -26,7 +27,7 @@ def stream(*events: str) -> httpx.Response:
 
 def chunk(content: str | None, reason: str | None = None) -> str:
     delta = {} if content is None else {"content": content}
-    return json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
+    return json.dumps({"model": MODEL, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
 
 
 def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
@@ -39,21 +40,19 @@ def test_answer_is_printed_piece_by_piece_and_returned_whole() -> None:
     assert [p for p in printed if p] == ["A red", " circle."]
 
 
-def test_file_travels_as_bytes_and_the_default_model_is_the_first_served(tmp_path: Path) -> None:
+def test_a_question_costs_one_request_and_its_file_travels_as_bytes(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(PNG)
     seen: list[httpx.Request] = []
 
     def service(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        if request.url.path == "/v1/models":
-            return httpx.Response(200, json={"data": [{"id": "org/first"}, {"id": "org/second"}]})
         return stream(chunk("yes", "stop"), "[DONE]")
 
-    ask(client(service), Question("Is it?", str(picture)), print)
+    answer = ask(client(service), Question("Is it?", str(picture)), print)
 
-    assert json.loads(seen[1].content) == {
-        "model": "org/first",
+    (request,) = seen
+    assert json.loads(request.content) == {
         "stream": True,
         "messages": [
             {
@@ -68,7 +67,35 @@ def test_file_travels_as_bytes_and_the_default_model_is_the_first_served(tmp_pat
             }
         ],
     }
-    assert seen[1].headers["x-wait-for-model"] == "true"
+    assert request.headers["x-wait-for-model"] == "true"
+    assert answer.model == MODEL
+
+
+def test_where_several_models_are_served_the_first_is_asked() -> None:
+    seen: list[str] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"id": MODEL}, {"id": "org/second"}]})
+        if json.loads(request.content).get("model") != MODEL:
+            return httpx.Response(404, json={"error": {"message": "Name one.", "code": "model_not_found"}})
+        return stream(chunk("yes", "stop"), "[DONE]")
+
+    assert ask(client(service), Question("Is it?", "http://a/b.png"), print).text == "yes"
+    assert seen == ["/v1/chat/completions", "/v1/models", "/v1/chat/completions"]
+    with pytest.raises(CommandError, match="Name one"):
+        ask(client(service), Question("Is it?", "http://a/b.png", "org/none"), print)
+
+
+def test_a_service_without_models_says_how_to_add_one() -> None:
+    def service(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": []})
+        return httpx.Response(404, json={"error": {"message": "None.", "code": "model_not_found"}})
+
+    with pytest.raises(CommandError, match="sightline models add"):
+        ask(client(service), Question("Is it?", "http://a/b.png"), print)
 
 
 def test_url_is_left_to_the_service_to_fetch() -> None:

@@ -165,6 +165,16 @@ def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State,
     assert word in found.said
 
 
+def test_workers_of_one_model_with_different_weights_are_named() -> None:
+    alike = {"state": "ready", "rows": 4, "busy": 1, "pid": 7, "host": "here", "fingerprint": "a" * 32}
+    other = alike | {"pid": 8, "host": "there", "fingerprint": "b" * 32}
+    loading = {"state": "loading", "pid": 9, "host": "there", "fingerprint": ""}
+    assert len(list(workers.look([line(workers=[alike, alike, loading])]))) == 1
+    _, found = workers.look([line(workers=[alike, other, loading])])
+    assert (found.state, found.about) == ("warning", "weights of org/m")
+    assert "bbbbbbbb has process 8 on there" in found.said
+
+
 def test_a_row_that_the_running_service_does_not_know_is_named() -> None:
     file = [Model(id=name, engine="echo") for name in ("org/m", "org/new")]
     (found,) = workers.look_at_unserved(file, [line()])

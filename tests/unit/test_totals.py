@@ -28,6 +28,8 @@ def test_a_first_failure_is_a_rise_from_0_and_not_from_nothing() -> None:
     found = told()
     assert series(found["sightline_attempts"])[("m", "retried")] == 0
     assert series(found["sightline_refusals"])[("queue_full",)] == 0
+    assert series(found[WAIT], "_count") == {("m",): 0}
+    assert series(found["sightline_webhook_call_seconds"], "_sum") == {(): 0}
 
 
 def test_a_total_keeps_what_it_had() -> None:

@@ -55,6 +55,7 @@ class Finish:
 
     The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None where
     the request asks for none; tokens behind the text's end, such as the one that ends it, have none.
+    `cut`: a text of `stop` ended it.
 
     `compute_s` is the time from the row's first step on, which was at `began` (s, monotonic); its wait for a
     place in the engine is not in it.
@@ -69,6 +70,7 @@ class Finish:
     logprobs: Logprobs | None = field(default=None, compare=False)
     cached_tokens: int = field(default=0, compare=False)
     began: float = field(default=0.0, compare=False)
+    cut: bool = False
 
 
 @dataclass(frozen=True)

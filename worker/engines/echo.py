@@ -57,6 +57,8 @@ class EchoEngine(Engine):
         self._options = read_options(model, EchoOptions, self.name)
         self._gate = Gate(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
+        # Once: to look for a package takes longer than an answer.
+        self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
 
     def load(self) -> None:
         time.sleep(self._options.load_s)
@@ -73,7 +75,7 @@ class EchoEngine(Engine):
             samples=False,
             has_chat_template=True,
             tools="hermes",
-            sampling_rate=SAMPLING_RATE if find_spec("soundfile") else 0,
+            sampling_rate=self._sampling_rate,
         )
 
     @property

@@ -77,6 +77,7 @@ class Transcript:
             score=score,
             logprobs=None if self._told is None else tuple(self._told[: self._told_before(len(text))]),
             began=self._started,
+            cut=self._end is not None,
         )
 
     def _emit(self, text: str) -> None:

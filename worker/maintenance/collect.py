@@ -31,7 +31,7 @@ class Collection:
                 return 0
             self._next = time.monotonic() + PAUSE_S
             self._walk = self._blobs.older(HOLD_S, AT_ONCE)
-            return 0
+            return self._blobs.sweep(HOLD_S)
         return sum(self._deleted(name) for name in names)
 
     def _deleted(self, name: str) -> bool:

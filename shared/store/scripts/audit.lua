@@ -100,7 +100,7 @@ local function look_at_job(job)
   if ended(job) then
     if redis.call('TTL', P .. job) == -1 and not untold(job) then
       found('undying_job')
-      expire_job(job)
+      expire_job(job, fields_at(P .. job, JOB_TOLD), true)
     end
     return
   end

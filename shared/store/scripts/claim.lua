@@ -37,9 +37,11 @@ local HELD = P .. 'held:' .. a.worker
 local EMPTYING = P .. 'emptying:' .. a.lane
 -- A worker that was to make itself empty and is not heard of again is not waited for longer.
 local EMPTYING_MS = 60000
+-- Where workers are seldom full one is empty within this; where they are never, no longer wait would help.
+local PATIENCE_MS = 2000
 
 -- Whether this worker may take a suspect: 'take' where it holds nothing and nothing more urgent waits, or the suspect
--- has waited for a lease; 'wait' where it has to become empty for it first; 'no' where another does or none waits.
+-- has waited long enough; 'wait' where it has to become empty for it first; 'no' where another does or none waits.
 local function turn_of_suspect(suspect, held)
   if not suspect then
     return 'no'
@@ -49,7 +51,7 @@ local function turn_of_suspect(suspect, held)
     withdraw(suspect, a.lane)
     return 'no'
   end
-  local patient = now - (since or 0) <= a.lease_ms
+  local patient = now - (since or 0) <= PATIENCE_MS
   if held == 0 then
     local turn = patient and next_turn(a.lane)
     return turn and rank(turn.class) < rank(class) and 'no' or 'take'
@@ -174,34 +176,30 @@ local function keep_company(id)
   redis.call('SADD', HELD, id)
 end
 
-local function announce_beginning(run)
-  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
-    announce(job, 'began', 'running')
-  end
-end
-
 local function lease(id)
   local key = P .. id
   local attempt = redis.call('HINCRBY', key, 'attempt', 1)
   if attempt == 1 then
     score(id, a.lane)
   end
-  redis.call('HSET', key, 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1)
-  redis.call('HSETNX', key, 'started', now)
+  local print, chars, started = unpack(redis.call('HMGET', key, 'print', 'chars', 'started'))
+  local record = { 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now }
+  if is_run(id) then
+    add(record, 'print', a.print)
+    add(record, 'mixed', print and print ~= a.print and chars ~= '0' and 1)
+  end
+  redis.call('HSET', key, unpack(record))
   redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
   redis.call('SADD', P .. 'running:' .. a.lane, id)
   keep_company(id)
   redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
   open_attempt(id, attempt, a.worker)
   if is_run(id) then
-    local print = redis.call('HGET', key, 'print')
-    if print and print ~= a.print and redis.call('HGET', key, 'chars') ~= '0' then
-      redis.call('HSET', key, 'mixed', 1)
-    end
-    redis.call('HSET', key, 'print', a.print)
     emit(id, 'running', cjson.encode({ attempt = attempt }))
     if attempt == 1 then
-      announce_beginning(id)
+      for _, job in ipairs(redis.call('SMEMBERS', key .. ':live')) do
+        announce_beginning(job)
+      end
     end
   end
   return claimed(id)
@@ -218,8 +216,8 @@ while not taken and copies < COPIES and #newer < STEPS do
   if not id then
     break
   end
-  local state = redis.call('HGET', P .. id, 'state')
-  if state == 'queued' and is_newer(id) then
+  local state, version = unpack(redis.call('HMGET', P .. id, 'state', 'v'))
+  if state == 'queued' and tonumber(version or 1) > VERSION then
     withdraw(id, a.lane)
     table.insert(newer, id)
   else

@@ -23,7 +23,8 @@ if redis.call('EXISTS', P .. notice) == 0 then
   if status == 'succeeded' and redis.call('HEXISTS', P .. run, 'result') == 0 then
     return { 'expired' }
   end
-  redis.call('HSET', P .. notice, 'type', 'job.' .. status, 'caller', a.caller, 'at', ended, unpack(seen(a.job)))
+  local record = fields_at(P .. a.job, JOB_TOLD)
+  redis.call('HSET', P .. notice, 'type', 'job.' .. status, 'caller', a.caller, 'at', ended, unpack(seen(record, answer_told(record))))
 end
 tell_to(notice, 'own', a.caller, host)
 keep_notice(notice)

@@ -32,29 +32,26 @@ for _, piece in ipairs(a.rest or {}) do
     return 'lost'
   end
 end
--- The worker knows, and is not woken.
-unlease(a.id, lane)
-redis.call('HDEL', key, 'worker')
 if a.status == 'failed' then
   redis.call('HSET', key, 'settled_by', a.token)
-  fail_work(a.id, ARGV[2])
+  fail_work(a.id, ARGV[2], true)
   return 'settled'
 end
-redis.call('HSET', key, 'settled_by', a.token, 'result', ARGV[2])
-if a.bare then
-  -- What webhooks are told.
-  redis.call('HSET', key, 'bare', a.bare)
-end
-if a.origin then
-  redis.call('HSET', key, 'origin', a.origin)
-end
+local record = { 'settled_by', a.token, 'result', ARGV[2] }
+add(record, 'bare', a.bare)
+add(record, 'origin', a.origin)
 -- An answer begun under one fingerprint and ended under another is nobody's cached answer.
 if join and not mixed then
   local entry = P .. 'cache:' .. join .. ':' .. a.print
   redis.call('SET', entry, a.id, 'EX', retention(a.id, a.result_s))
-  redis.call('HSET', key, 'entry', entry)
+  add(record, 'entry', entry)
 end
+redis.call('HSET', key, unpack(record))
 local old = redis.call('HGET', P .. 'lane:' .. lane, 'service_ms')
-note(lane, 'service_ms', old and 0.8 * old + 0.2 * a.took_ms or a.took_ms)
-end_run(a.id, 'succeeded', nil)
+if old then
+  redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', 0.8 * old + 0.2 * a.took_ms)
+else
+  note(lane, 'service_ms', a.took_ms)
+end
+end_run(a.id, 'succeeded', nil, true)
 return 'settled'

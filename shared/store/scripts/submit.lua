@@ -57,17 +57,14 @@ if #missing > 0 then
   return { 'pictures', missing }
 end
 
-redis.call('HSET', P .. a.job, 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane,
-  'priority', a.priority, 'metadata', a.metadata, 'created', now)
+local record = { 'v', VERSION, 'caller', a.caller, 'model', a.model, 'model_lane', a.lane, 'lane', a.lane, 'priority', a.priority,
+  'metadata', a.metadata, 'created', now }
 for _, name in ipairs({ 'paths', 'start_by', 'finish_by', 'schedule_at', 'retry_of', 'response', 'retain_s', 'unstored', 'request_id',
   'trace' }) do
-  if a[name] then
-    redis.call('HSET', P .. a.job, name, a[name])
-  end
+  add(record, name, a[name])
 end
-if a.quiet then
-  redis.call('HSET', P .. a.job, 'quiet', 1)
-end
+add(record, 'quiet', a.quiet and 1)
+redis.call('HSET', P .. a.job, unpack(record))
 if a.line then
   take_line(a.line, a.job)
 end

@@ -62,8 +62,8 @@ else
   tell_endpoint(a.target)
 end
 look_now(caller, host)
-local status, unstored = unpack(job and redis.call('HMGET', P .. job, 'status', 'unstored') or {})
-if status then
-  expire_job(job)
+local record = job and fields_at(P .. job, JOB_TOLD) or {}
+if record.status then
+  expire_job(job, record, true)
 end
-return status and unstored and not untold(job) and 'forget' or 'written'
+return record.status and record.unstored and not untold(job) and 'forget' or 'written'

@@ -6,7 +6,7 @@ from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
-EMPTYING_MS = 60_000
+EMPTYING_MS, PATIENCE_MS = 60_000, 2_000
 COPIES = 4
 
 
@@ -70,7 +70,7 @@ def _offered(model: Model, lane: str, worker: str) -> list[Work]:
     suspect = next((work for work in waiting if work.suspect), None)
     if suspect is None:
         return heads
-    patient = model.now - suspect.queued_at <= model.settings.queue.lease_s * 1000
+    patient = model.now - suspect.queued_at <= PATIENCE_MS
     if not held:
         own = CLASSES.index(suspect.priority)
         urgent = [w for w in heads if patient and CLASSES.index(w.priority) < own]

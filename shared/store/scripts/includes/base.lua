@@ -34,6 +34,23 @@ local function dirty_first()
   redis.call('DEL', P .. 'dirty')
 end
 
+-- Some fields of a hash by their names; what it does not have is nil.
+local function fields_at(key, names)
+  local values, found = redis.call('HMGET', key, unpack(names)), {}
+  for i, name in ipairs(names) do
+    found[name] = values[i] or nil
+  end
+  return found
+end
+
+-- Adds a field that has a value to a flat list of names and values.
+local function add(fields, name, value)
+  if value then
+    table.insert(fields, name)
+    table.insert(fields, value)
+  end
+end
+
 -- Work leaves its lease, however the attempt went.
 local function unlease(id, lane)
   local worker = redis.call('HGET', P .. id, 'worker')

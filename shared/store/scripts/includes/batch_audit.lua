@@ -1,4 +1,5 @@
 -- What no history of a batch should leave.
+-- @include hooks
 -- @include lines
 
 -- A line whose job is gone, or has ended unheard (by a process of an older release), would be waited for for ever.
@@ -7,10 +8,10 @@ local function answer_lost_lines(batch, found)
   local lines = redis.call('HGETALL', key .. ':lines')
   for i = 1, #lines, 2 do
     local job = redis.call('HEXISTS', key .. ':answers', lines[i]) == 0 and cjson.decode(lines[i + 1]).job
-    local status, failure = unpack(job and redis.call('HMGET', P .. job, 'status', 'error') or {})
-    if status then
+    local record = job and fields_at(P .. job, JOB_TOLD) or {}
+    if record.status then
       found('line_unanswered')
-      answer_line(job, status, failure)
+      answer_line(record, answer_told(record).result)
     elseif job and redis.call('EXISTS', P .. job) == 0 then
       found('line_without_job')
       count_line(caller, -1)

@@ -8,55 +8,65 @@
 -- @include reports
 
 -- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
--- its stream gets one more event behind `last`.
-local function end_job(job, status, last, own, failure)
+-- its stream gets one more event behind `last`. `answer` is what is told of its run, if it is known.
+local function end_job(job, status, last, own, failure, answer)
   local key = P .. job
-  if redis.call('EXISTS', key) == 0 or redis.call('HEXISTS', key, 'status') == 1 then
+  local record = fields_at(key, JOB_TOLD)
+  if not record.created or record.status then
     return
   end
   redis.call('HSET', key, 'status', status, 'ended', now, 'last', last, 'own', own and 1 or 0)
   if failure then
     redis.call('HSET', key, 'error', failure)
   end
-  announce(job, 'ended', status)
-  answer_line(job, status, failure)
-  report_end(job, status, failure)
-  expire_job(job)
+  record.status, record.ended, record.error = status, string.format('%.0f', now), failure or nil
+  answer = answer or answer_told(record)
+  local hook = hook_of(job)
+  announce(job, 'ended', status, record, hook, answer)
+  if record.batch then
+    answer_line(record, answer.result)
+  end
+  report_end(job, record, answer)
+  expire_job(job, record, hook.host)
   redis.call('ZREM', P .. 'deadlines', job)
   wake(job, 'state')
 end
 
 -- Keeps everything of an ended run for result_s or its own time, and its pictures no longer than that.
 local function expire_run(run)
-  local seconds = retention(run, a.result_s)
+  local own, blobs = unpack(redis.call('HMGET', P .. run, 'retain_s', 'blobs'))
+  local seconds = tonumber(own or a.result_s)
   for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
     redis.call('EXPIRE', P .. run .. suffix, seconds)
   end
-  for digest in string.gmatch(redis.call('HGET', P .. run, 'blobs') or '', '%S+') do
+  for digest in string.gmatch(blobs or '', '%S+') do
     hold(digest, run, now + seconds * 1000)
   end
 end
 
--- Ends a run and every job still subscribed to it. The caller has written result or error already.
-local function end_run(run, status, failure)
+-- Ends a run and every job still subscribed to it; its worker is told, unless it is `known` there. The caller has
+-- written result or error already.
+local function end_run(run, status, failure, known)
   local key = P .. run
-  local lane, join, worker = unpack(redis.call('HMGET', key, 'lane', 'join', 'worker'))
+  local state, lane, join, worker = unpack(redis.call('HMGET', key, 'state', 'lane', 'join', 'worker'))
   unlease(run, lane)
-  withdraw(run, lane)
-  redis.call('ZREM', P .. 'schedule', run)
+  if state ~= 'running' then
+    withdraw(run, lane)
+    redis.call('ZREM', P .. 'schedule', run)
+  end
   redis.call('HDEL', key, 'token', 'worker')
   redis.call('HSET', key, 'state', status, 'ended', now)
   if join and redis.call('GET', P .. 'join:' .. join) == run then
     redis.call('DEL', P .. 'join:' .. join)
   end
   close_attempt(run, status)
-  local last = emit(run, status, failure or '{}')
-  for _, job in ipairs(redis.call('SMEMBERS', P .. run .. ':live')) do
-    end_job(job, status, last, false, failure)
+  local last, answer = emit(run, status, failure or '{}'), fields_at(key, RUN_TOLD)
+  for _, job in ipairs(redis.call('SMEMBERS', key .. ':live')) do
+    end_job(job, status, last, false, failure, answer)
   end
-  redis.call('DEL', P .. run .. ':live')
+  redis.call('DEL', key .. ':live')
   expire_run(run)
-  if worker then
+  if worker and not known then
     wake(worker, 'state')
   end
 end
@@ -85,10 +95,10 @@ local function leave_intake(job, outcome)
 end
 
 -- Ends a piece of work that cannot go on: a run, or a job whose inputs are being fetched.
-local function fail_work(id, failure)
+local function fail_work(id, failure, known)
   if is_run(id) then
     redis.call('HSET', P .. id, 'error', failure)
-    end_run(id, 'failed', failure)
+    end_run(id, 'failed', failure, known)
   else
     leave_intake(id, 'failed')
     end_job(id, 'failed', 0, true, failure)

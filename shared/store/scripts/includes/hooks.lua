@@ -2,51 +2,59 @@
 -- unless it is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
 -- @include notices
 
+-- What is told of a job, by whomever, and of the run that answered it: read once.
+local JOB_TOLD = { 'caller', 'model', 'priority', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of',
+  'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'request_id', 'trace' }
+local RUN_TOLD = { 'started', 'attempt', 'seq', 'result', 'bare' }
 -- What a job shows at its end and is told, too; `started` as its attempts say.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
 
+local function answer_told(record)
+  return record.run and fields_at(P .. record.run, RUN_TOLD) or {}
+end
+
+-- For how long its notices are kept in the log, where that is less than event_s.
+local function life_told(record)
+  return record.retain_s and tonumber(record.retain_s) < a.event_s and record.retain_s
+end
+
 -- A job as it stands now, and its answer: the record of either may be gone when this is told.
-local function seen(job)
-  local values, facts = redis.call('HMGET', P .. job, unpack(SHOWN)), {}
-  for i, name in ipairs(SHOWN) do
-    facts[name] = values[i] or nil
+local function seen(record, answer)
+  local facts = { started = answer.started }
+  for _, name in ipairs(SHOWN) do
+    facts[name] = record[name]
   end
-  local started, result, bare =
-    unpack(facts.run and redis.call('HMGET', P .. facts.run, 'started', 'result', 'bare') or {})
-  facts.started = started or nil
   local fields = { 'facts', cjson.encode(facts) }
-  local life_s, request_id, trace = unpack(redis.call('HMGET', P .. job, 'retain_s', 'request_id', 'trace'))
-  for name, value in pairs({ request_id = request_id or nil, trace = trace or nil }) do
-    table.insert(fields, name)
-    table.insert(fields, value)
-  end
-  if life_s and tonumber(life_s) < a.event_s then
-    table.insert(fields, 'life_s')
-    table.insert(fields, life_s)
-  end
-  if facts.status == 'succeeded' and result then
-    table.insert(fields, 'result')
-    table.insert(fields, bare or result)
-  end
+  add(fields, 'request_id', record.request_id)
+  add(fields, 'trace', record.trace)
+  add(fields, 'life_s', life_told(record))
+  add(fields, 'result', record.status == 'succeeded' and (answer.bare or answer.result))
   return fields
 end
 
--- Tells what has happened to a job to all who want to know.
-local function announce(job, kind, status)
+local function hook_of(job)
+  return fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' })
+end
+
+-- Tells what has happened to a job to all who want to know; `answer` is what is told of its run, if it is known.
+local function announce(job, kind, status, record, hook, answer)
   local type = 'job.' .. status
-  local caller, quiet = unpack(redis.call('HMGET', P .. job, 'caller', 'quiet'))
-  if not caller then
-    -- A run may know of a job whose record is gone.
-    return
+  local targets = record.quiet and {} or targets_of(record.caller, type)
+  if hook.host and not hook.disabled and names(hook.events, type) then
+    targets.own = hook.host
   end
-  local host, events, disabled = unpack(redis.call('HMGET', P .. job .. ':hook', 'host', 'events', 'disabled'))
-  local targets = quiet and {} or targets_of(caller, type)
-  if host and not disabled and names(events, type) then
-    targets.own = host
-  end
-  local logged = kind == 'ended' and not quiet
+  local logged = kind == 'ended' and not record.quiet
   if logged or next(targets) then
-    give_notice(job .. ':' .. kind, caller, type, seen(job), targets, logged)
+    local fields = seen(record, answer or answer_told(record))
+    give_notice(job .. ':' .. kind, record.caller, type, fields, targets, logged, life_told(record))
+  end
+end
+
+-- A run may know of a job whose record is gone.
+local function announce_beginning(job)
+  local record = fields_at(P .. job, JOB_TOLD)
+  if record.caller then
+    announce(job, 'began', 'running', record, hook_of(job))
   end
 end
 

@@ -11,24 +11,28 @@ local function untold(job)
 end
 
 -- An unstored job outlives its end by its retain_s, whoever was told, and what tells of it no longer.
-local function expire_unstored(job, caller, idem)
-  local seconds = retention(job, a.job_s)
+local function expire_unstored(job, record)
+  local seconds = record.retain_s or a.job_s
   for _, suffix in ipairs({ '', ':attempts', ':asked', ':hook', ':deliveries', ':began', ':ended', ':began:own', ':ended:own' }) do
     redis.call('EXPIRE', P .. job .. suffix, seconds, 'NX')
   end
-  if idem then
-    redis.call('EXPIRE', P .. 'idem:' .. caller .. ':' .. idem, seconds, 'LT')
+  if record.idem then
+    redis.call('EXPIRE', P .. 'idem:' .. record.caller .. ':' .. record.idem, seconds, 'LT')
   end
 end
 
--- A job that has ended is kept for job_s, and before that until its webhook was told.
-local function expire_job(job)
-  local unstored, caller, idem = unpack(redis.call('HMGET', P .. job, 'unstored', 'caller', 'idem'))
-  if unstored then
-    expire_unstored(job, caller, idem)
-  elseif not untold(job) then
-    for _, suffix in ipairs({ '', ':attempts', ':hook', ':deliveries' }) do
-      redis.call('EXPIRE', P .. job .. suffix, retention(job, a.job_s))
+-- A job that has ended (`record` is what is told of it) is kept for job_s, and before that until its webhook was told.
+local function expire_job(job, record, hooked)
+  if record.unstored then
+    expire_unstored(job, record)
+  elseif not (hooked and untold(job)) then
+    local seconds = record.retain_s or a.job_s
+    redis.call('EXPIRE', P .. job, seconds)
+    if record.attempt then
+      redis.call('EXPIRE', P .. job .. ':attempts', seconds)
+    end
+    for _, suffix in ipairs(hooked and { ':hook', ':deliveries' } or {}) do
+      redis.call('EXPIRE', P .. job .. suffix, seconds)
     end
   end
 end

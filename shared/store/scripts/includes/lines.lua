@@ -30,15 +30,11 @@ end
 
 -- A line's job has ended: how, and the answer, lie with the batch until they are written down, whatever becomes of the
 -- job's and the run's records.
-local function answer_line(job, status, failure)
-  local batch, number, paths, run, caller = unpack(redis.call('HMGET', P .. job, 'batch', 'line', 'paths', 'run', 'caller'))
-  if not batch then
-    return
-  end
-  count_line(caller, -1)
-  if redis.call('HEXISTS', P .. batch .. ':lines', number) == 1 then
-    local result = status == 'succeeded' and redis.call('HGET', P .. run, 'result')
-    redis.call('HSET', P .. batch .. ':answers', number,
-      cjson.encode({ status = status, ended = now, result = result or nil, error = failure or nil, paths = paths or nil }))
+local function answer_line(record, result)
+  local batch, number = P .. record.batch, record.line
+  count_line(record.caller, -1)
+  if redis.call('HEXISTS', batch .. ':lines', number) == 1 then
+    redis.call('HSET', batch .. ':answers', number, cjson.encode({ status = record.status, ended = now,
+      result = record.status == 'succeeded' and result or nil, error = record.error, paths = record.paths }))
   end
 end

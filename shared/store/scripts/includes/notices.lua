@@ -56,18 +56,21 @@ local function keep_notice(notice)
   end
 end
 
--- Puts a notice into its caller's log, and takes out what is too old, and of what is too many two for each that comes.
+-- Puts a notice into its caller's log, and takes out what is too old, once a second, and of what is too many two for
+-- each that comes.
 local function log_notice(notice, caller)
   local log = P .. 'notices:' .. caller
-  local newest = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
-  redis.call('ZADD', log, 'NX', string.format('%.0f', math.max(now, (newest or 0) + 1)), notice)
-  redis.call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - a.event_s * 1000))
+  local newest = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
+  redis.call('ZADD', log, 'NX', string.format('%.0f', math.max(now, newest + 1)), notice)
+  if math.floor(newest / 1000) < math.floor(now / 1000) then
+    redis.call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - a.event_s * 1000))
+    redis.call('EXPIRE', log, a.event_s)
+  end
   local over = math.min(redis.call('ZCARD', log) - a.max_events, 2)
   for _, oldest in ipairs(over > 0 and redis.call('ZRANGE', log, 0, over - 1) or {}) do
     redis.call('ZREM', log, oldest)
     keep_notice(oldest)
   end
-  redis.call('EXPIRE', log, a.event_s)
 end
 
 -- Which of a caller's endpoints want to know of this: hosts by target.
@@ -84,7 +87,7 @@ end
 
 -- Writes a notice and puts its calls in line. `fields` are those that hold what is told, a flat list; `logged` = it is
 -- an end, and goes into the log.
-local function give_notice(notice, caller, type, fields, targets, logged)
+local function give_notice(notice, caller, type, fields, targets, logged, life_s)
   if not logged and not next(targets) then
     return
   end
@@ -95,7 +98,11 @@ local function give_notice(notice, caller, type, fields, targets, logged)
   if logged then
     log_notice(notice, caller)
   end
-  keep_notice(notice)
+  if next(targets) then
+    keep_notice(notice)
+  else
+    redis.call('EXPIRE', P .. notice, life_s or a.event_s)
+  end
 end
 
 -- Tells a caller that something of theirs has ended which is no job: puts it into their log, and a call in line for

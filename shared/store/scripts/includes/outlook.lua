@@ -9,6 +9,8 @@ local STEP = 0.1
 -- What a claim takes where a row is free; the factors learn the true value.
 local FREE_MS = 3
 local FIRST_SERVICE_MS = 1000
+-- How many come before a piece that this step has put in line.
+local ahead = {}
 -- Of the callers in a class so many are looked at.
 local LOOKED_AT = 64
 
@@ -40,36 +42,42 @@ local function served_first(lane, class, caller, own)
   return count
 end
 
+-- What is known of a lane's pace, and of how its promises were kept.
+local PACE_TOLD = { 'rows', 'slots', 'service_ms', 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'epoch', 'scored', 'within_p50',
+  'within_p90' }
+
+local function pace_of(lane)
+  return fields_at(P .. 'lane:' .. lane, PACE_TOLD)
+end
+
 -- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is now.
 -- Workers claim a few more than they have rows: `slots` (begun) and `rows` (computed) are asked for apart.
-local function reckoned(lane, ready, first, places)
-  local rows, slots, service = unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'rows', 'slots', 'service_ms'))
-  rows = ready * tonumber(rows or 1)
+local function reckoned(lane, pace, ready, first, places)
+  local rows = ready * tonumber(pace.rows or 1)
   local running = redis.call('SCARD', P .. 'running:' .. lane)
-  local over = first + running - (places == 'slots' and ready * tonumber(slots or 1) or rows)
+  local over = first + running - (places == 'slots' and ready * tonumber(pace.slots or 1) or rows)
   if over < 0 then
     return FREE_MS, 'free'
   end
   -- What is being computed counts as half done.
-  return (over + (running > 0 and 0.5 or 1)) / rows * tonumber(service or FIRST_SERVICE_MS), 'busy'
+  return (over + (running > 0 and 0.5 or 1)) / rows * tonumber(pace.service_ms or FIRST_SERVICE_MS), 'busy'
 end
 
-local function factor(lane, kind, share)
-  return tonumber(redis.call('HGET', P .. 'lane:' .. lane, kind .. '_' .. share) or FIRST_GUESS[share])
+local function factor(pace, kind, share)
+  return tonumber(pace[kind .. '_' .. share] or FIRST_GUESS[share])
 end
 
 -- Milliseconds until a new run of a caller would have ended, as a caller who waits has to reckon.
 local function answer_ms(lane, class, caller, ready)
-  local own = redis.call('ZCARD', line_key(lane, class, caller))
-  local wait = reckoned(lane, ready, served_first(lane, class, caller, own), 'rows')
-  return wait + tonumber(redis.call('HGET', P .. 'lane:' .. lane, 'service_ms') or 0)
+  local own, pace = redis.call('ZCARD', line_key(lane, class, caller)), pace_of(lane)
+  local wait = reckoned(lane, pace, ready, served_first(lane, class, caller, own), 'rows')
+  return wait + tonumber(pace.service_ms or 0)
 end
 
 -- Changes when something came between a promise and its keeping that no reckoning knows: a pause, an outage, the
 -- first worker of a lane.
-local function epoch(lane)
-  local own = redis.call('HGET', P .. 'lane:' .. lane, 'epoch')
-  return (own or '0') .. ' ' .. (redis.call('GET', P .. 'outages') or '0')
+local function epoch(pace)
+  return (pace.epoch or '0') .. ' ' .. (redis.call('GET', P .. 'outages') or '0')
 end
 
 -- A factor moves up or down so that in the long run a share q of the ratios lies below it (Robbins and Monro 1951).
@@ -82,17 +90,16 @@ end
 local function score(run, lane)
   local wait, kind, p50, p90, since, promised_in = unpack(redis.call('HMGET', P .. run, 'reckoned', 'kind', 'p50',
     'p90', 'queued_at', 'epoch'))
-  if not wait or promised_in ~= epoch(lane) then
+  local pace = wait and pace_of(lane)
+  if not wait or promised_in ~= epoch(pace) then
     return
   end
   local took = now - since
   local ratio = took / wait
-  local scored, within_p50, within_p90 =
-    unpack(redis.call('HMGET', P .. 'lane:' .. lane, 'scored', 'within_p50', 'within_p90'))
   -- The last thousand or so count.
-  note(lane, kind .. '_p50', moved(factor(lane, kind, 'p50'), ratio, 0.5),
-    kind .. '_p90', moved(factor(lane, kind, 'p90'), ratio, 0.9),
-    'scored', 0.999 * tonumber(scored or 0) + 1,
-    'within_p50', 0.999 * tonumber(within_p50 or 0) + (took <= tonumber(p50) and 1 or 0),
-    'within_p90', 0.999 * tonumber(within_p90 or 0) + (took <= tonumber(p90) and 1 or 0))
+  note(lane, kind .. '_p50', moved(factor(pace, kind, 'p50'), ratio, 0.5),
+    kind .. '_p90', moved(factor(pace, kind, 'p90'), ratio, 0.9),
+    'scored', 0.999 * tonumber(pace.scored or 0) + 1,
+    'within_p50', 0.999 * tonumber(pace.within_p50 or 0) + (took <= tonumber(p50) and 1 or 0),
+    'within_p90', 0.999 * tonumber(pace.within_p90 or 0) + (took <= tonumber(p90) and 1 or 0))
 end

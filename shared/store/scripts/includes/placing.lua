@@ -38,12 +38,16 @@ end
 
 local function subscribe_ended(job, run)
   let_go(job)
-  for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
-    redis.call('EXPIRE', P .. run .. suffix, retention(job, a.result_s), 'GT')
+  local seconds, answer = retention(job, a.result_s), fields_at(P .. run, RUN_TOLD)
+  -- To half a second: what many ask for is not written anew for each.
+  if redis.call('TTL', P .. run) < seconds then
+    for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
+      redis.call('EXPIRE', P .. run .. suffix, seconds, 'GT')
+    end
   end
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'HIT')
-  end_job(job, 'succeeded', tonumber(redis.call('HGET', P .. run, 'seq')), false, nil)
+  end_job(job, 'succeeded', tonumber(answer.seq), false, nil, answer)
 end
 
 local function joinable(p)
@@ -74,7 +78,7 @@ local function join(job, run, p)
     reclass(run, p.lane, p.priority)
   end
   if redis.call('HEXISTS', P .. run, 'started') == 1 then
-    announce(job, 'began', 'running')
+    announce_beginning(job)
   end
 end
 
@@ -98,25 +102,24 @@ local function promise(run, lane)
     return
   end
   local class, caller = unpack(redis.call('HMGET', P .. run, 'priority', 'caller'))
-  local own = redis.call('ZRANK', line_key(lane, class, caller), run)
-  local wait, kind = reckoned(lane, ready, served_first(lane, class, caller, own), 'slots')
-  local half = wait * factor(lane, kind, 'p50')
+  local own, pace = redis.call('ZRANK', line_key(lane, class, caller), run), pace_of(lane)
+  ahead[run] = served_first(lane, class, caller, own)
+  local wait, kind = reckoned(lane, pace, ready, ahead[run], 'slots')
+  local half = wait * factor(pace, kind, 'p50')
   redis.call('HSET', P .. run, 'reckoned', wait, 'kind', kind, 'p50', half,
-    'p90', math.max(half, wait * factor(lane, kind, 'p90')), 'epoch', epoch(lane))
+    'p90', math.max(half, wait * factor(pace, kind, 'p90')), 'epoch', epoch(pace))
 end
 
 local function open_run(job, p, request)
-  redis.call('HSET', P .. p.run, 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
+  local record = { 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
-    'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0)
-  local names = { 'retain_s', 'unstored', 'request_id', 'trace' }
-  for i, said in ipairs(redis.call('HMGET', P .. job, unpack(names))) do
-    if said then
-      redis.call('HSET', P .. p.run, names[i], said)
-    end
+    'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0 }
+  for name, value in pairs(fields_at(P .. job, { 'retain_s', 'unstored', 'request_id', 'trace' })) do
+    add(record, name, value)
   end
+  add(record, 'join', p.key)
+  redis.call('HSET', P .. p.run, unpack(record))
   if p.key then
-    redis.call('HSET', P .. p.run, 'join', p.key)
     redis.call('SET', P .. 'join:' .. p.key, p.run)
   end
   take_over(p.blobs, job, p.run)
@@ -145,9 +148,9 @@ local function unwritten(digests)
   return missing
 end
 
--- What of a caller's waits in a lane already, or will.
+-- What of a caller's waits in a lane already.
 local function waiting_of(lane, caller)
-  local count = tonumber(redis.call('HGET', P .. 'later:' .. lane, caller) or 0)
+  local count = 0
   for _, class in ipairs(CLASSES) do
     count = count + redis.call('ZCARD', line_key(lane, class, caller))
   end
@@ -173,11 +176,12 @@ local function refusal(p, joined)
     end
   end
   for _, line in ipairs(joined and {} or p.pending and { p.lane, 'intake' } or { p.lane }) do
-    local later = tonumber(redis.call('HGET', P .. 'later:' .. line, '') or 0)
-    if redis.call('ZCARD', P .. 'queue:' .. line) + later >= p.max_queued then
+    -- What is scheduled counts, too.
+    local all, own = unpack(redis.call('HMGET', P .. 'later:' .. line, '', p.caller))
+    if redis.call('ZCARD', P .. 'queue:' .. line) + (all or 0) >= p.max_queued then
       return 'full'
     end
-    if waiting_of(line, p.caller) >= p.max_queued_caller then
+    if waiting_of(line, p.caller) + (own or 0) >= p.max_queued_caller then
       return 'crowded'
     end
   end

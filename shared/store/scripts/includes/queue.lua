@@ -17,10 +17,10 @@ local function is_suspect(id)
 end
 
 local function stand(id, lane)
-  local class, caller, arrival = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'arrival'))
+  local class, caller, arrival, deaths = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'arrival', 'deaths'))
   redis.call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', rank(class) * 1e14 + arrival), id)
   redis.call('SADD', P .. 'lanes', lane)
-  if is_suspect(id) then
+  if tonumber(deaths or 0) >= SUSPECT_DEATHS then
     redis.call('ZADD', P .. 'suspects:' .. lane, arrival, id)
   else
     join_line(id, lane, class, caller, arrival)

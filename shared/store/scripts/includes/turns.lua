@@ -55,7 +55,7 @@ local function join_line(id, lane, class, caller, arrival)
   local known = before and redis.call('ZSCORE', turns, caller)
   local start = known and tonumber(known) - cost_of(before) or fresh_start(lane, class, caller)
   redis.call('ZADD', line, arrival, id)
-  redis.call('ZADD', turns, tag(start + cost_of(first_of(line))), caller)
+  redis.call('ZADD', turns, tag(start + cost_of(before and first_of(line) or id)), caller)
 end
 
 -- A caller's first piece went, and its next one starts at `start`.

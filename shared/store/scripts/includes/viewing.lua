@@ -27,6 +27,9 @@ end
 
 -- How many pieces are begun before this one; -1 where it does not stand in this line.
 local function ahead_of(id, lane)
+  if ahead[id] then
+    return ahead[id]
+  end
   if not redis.call('ZSCORE', P .. 'queue:' .. lane, id) then
     return -1
   end

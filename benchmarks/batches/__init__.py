@@ -1,0 +1,1 @@
+"""A batch of the promised size, while people ask and processes die."""
