@@ -34,6 +34,7 @@ from api.routes import (
 from api.wire import problems
 from api.wire.cors import Cors
 from api.wire.edge import Edge
+from api.wire.plain_route import PlainRoute
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
 from shared.settings import settings as process_settings
@@ -112,4 +113,6 @@ def _include_routes(app: FastAPI) -> None:
         # Included routers are matched anew on every call, once to find the router and once to find the route.
         app.router.routes.extend(router.routes)
     for router in (hf.router, hf_info.router):
-        app.include_router(router, prefix="/hf-inference", include_in_schema=False)
+        app.router.routes.extend(
+            route.under("/hf-inference") for route in router.routes if isinstance(route, PlainRoute)
+        )

@@ -245,7 +245,10 @@ class Request(Frozen):
 
     def without_bytes(self) -> "Request":
         """The same request for whoever goes on with it once the bytes that came with it are stored."""
-        return self.with_media(tuple(part.model_copy(update={"data": None}) for part in self.media))
+        media = self.media
+        if not media:
+            return self
+        return self.with_media(tuple(part.model_copy(update={"data": None}) for part in media))
 
     def with_media(self, media: tuple[Image | Sound, ...]) -> "Request":
         """The same request with its pictures and sounds replaced, in reading order (same count)."""

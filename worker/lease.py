@@ -73,6 +73,6 @@ def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None
         try:
             return run(call)
         except Unavailable:
-            log.warning("the store is out of reach; %s waits to be written", lease.claim.id)
+            log.warning("the record store is out of reach; the end of %s is not written yet", lease.claim.id)
             time.sleep(RETRY_S)
     return None

@@ -60,7 +60,7 @@ class Rounds:
         try:
             found = await self._bench.store.run(batches.take(self._bench.settings, ids.token()))
         except Unavailable:
-            log.warning("batches wait: the store is out of reach")
+            log.warning("batches wait: the record store is out of reach")
             return LOOK_S
         except Exception:
             # The outermost frame of a round: a bad record must not end the work on all batches.
@@ -77,7 +77,7 @@ class Rounds:
         except LostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
-            log.warning("batch %s waits: %s", turn.batch.id, error.code)
+            log.warning("batch %s waits: %s", turn.batch.id, error.message)
         except Exception:
             # The outermost frame of a turn: the lease brings the batch again.
             log.exception("the work on batch %s failed", turn.batch.id)

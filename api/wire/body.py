@@ -41,24 +41,25 @@ async def read_body(request: Request, limits: ApiSettings) -> bytes:
     """
     chunks: list[bytes] = []
     luggage = reply_of(request).luggage
-    try:
-        async with asyncio.timeout(limits.upload_limit_s):
-            async for chunk in arriving(request, int(limits.body_limit_mb * 2**20), in_memory=True):
-                await luggage.take(len(chunk))
-                chunks.append(chunk)
-    except TimeoutError:
-        raise too_slow(limits.upload_limit_s) from None
+    limit = int(limits.body_limit_mb * 2**20)
+    async for chunk in arriving(request, limit, in_memory_s=limits.upload_limit_s):
+        await luggage.take(len(chunk))
+        chunks.append(chunk)
     return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 
 
-async def arriving(request: Request, limit: int, *, in_memory: bool = False) -> AsyncGenerator[bytes]:
+async def arriving(
+    request: Request, limit: int, *, in_memory_s: float | None = None
+) -> AsyncGenerator[bytes]:
     """The pieces of a body, at least one, of at most `limit` bytes together.
+
+    One that is collected in memory has `in_memory_s` for all of it.
 
     Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
     """
     reply_of(request).unread = True
     _check_headers(request, limit)
-    received, more, pace = 0, True, _Pace(in_memory)
+    received, more, pace = 0, True, _Pace(in_memory_s)
     while more:
         message = await pace.keep(request.receive, received)
         if message["type"] == "http.disconnect":
@@ -75,26 +76,30 @@ async def arriving(request: Request, limit: int, *, in_memory: bool = False) -> 
 class _Pace:
     """How long is left of a stretch; while nobody asks for more of the body, the sender cannot be late."""
 
-    def __init__(self, in_memory: bool) -> None:
-        self._in_memory = in_memory
+    def __init__(self, in_memory_s: float | None) -> None:
+        self._limit_s = in_memory_s
+        self._all_left_s = math.inf if in_memory_s is None else in_memory_s
         self._left_s = STRETCH_LIMIT_S
         self._next = STRETCH
 
     async def keep(self, receive: Receive, received: int) -> Message:
         """The next message. Raises CallerError `upload_timeout`."""
         if received >= self._next:
-            stretch = max(STRETCH, received // SHARE) if self._in_memory else STRETCH
+            stretch = STRETCH if self._limit_s is None else max(STRETCH, received // SHARE)
             self._left_s, self._next = STRETCH_LIMIT_S, received + stretch
         began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._left_s):
+            async with asyncio.timeout(min(self._left_s, self._all_left_s)):
                 return await receive()
         except TimeoutError:
+            if self._limit_s is not None and self._all_left_s < self._left_s:
+                raise too_slow(self._limit_s) from None
             left = math.ceil((self._next - received) / 1024)
             message = f"The body came too slowly: {left} KiB more were to come within {STRETCH_LIMIT_S:g} s."
             raise CallerError("upload_timeout", message) from None
         finally:
-            self._left_s -= asyncio.get_running_loop().time() - began
+            took_s = asyncio.get_running_loop().time() - began
+            self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
 
 
 def too_slow(limit_s: float) -> CallerError:

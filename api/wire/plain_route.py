@@ -1,10 +1,11 @@
 """Routes whose handlers read everything by hand."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette._utils import get_route_path
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
@@ -37,11 +38,15 @@ class PlainRoute(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
         super().__init__(path, endpoint, **said)
         self.app = self._plain
+        self._beginning = path.partition("{")[0]
         described = (said.get("openapi_extra") or {}).get("parameters", ())
         names = {parameter["name"] for parameter in described if parameter["in"] == "query"}
         self._queries = names | {name.removesuffix("[]") for name in names}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # Most routes are not meant, and trying each in full takes longer than most handlers.
+        if not get_route_path(scope).startswith(self._beginning):
+            return Match.NONE, {}
         return super().matches(self._as_get(scope))
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,15 +58,23 @@ class PlainRoute(APIRoute):
         heads = scope["method"] == "HEAD" and self.response_class is not EventStream
         return {**scope, "method": "GET"} if heads else scope
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """For a router that is included under a prefix; there FastAPI wraps it."""
-        return self._answer
+    def under(self, prefix: str) -> "PlainRoute":
+        """The same route at one more path, which is not described."""
+        return PlainRoute(
+            prefix + self.path,
+            self.endpoint,
+            methods=self.methods,
+            response_class=self.response_class,
+            openapi_extra=self.openapi_extra,
+            include_in_schema=False,
+        )
 
-    async def _answer(self, request: Request) -> Response:
+    async def _plain(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, send)
         if self._queries:
             self._check(request)
         response: Response = await self.endpoint(request, **request.path_params)
-        return response
+        await response(scope, receive, send)
 
     def _check(self, request: Request) -> None:
         for name in request.query_params:
@@ -69,7 +82,3 @@ class PlainRoute(APIRoute):
                 shown = name[:80]
                 message = f"`{shown}` is not a parameter of this call; remove it."
                 raise CallerError("unknown_field", message, param=shown)
-
-    async def _plain(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive, send))
-        await response(scope, receive, send)

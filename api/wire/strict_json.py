@@ -106,15 +106,18 @@ def _structural(body: bytes, start: int, end: int) -> int:
 def _check_depth_and_numbers(value: Any) -> None:
     level, depth = [value], 0
     while level:
-        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
-            raise CallerError("invalid_json", "The body is not valid JSON: a number is too large.")
         below: list[Any] = []
+        nested = False
         for item in level:
             if isinstance(item, dict):
                 below.extend(item.values())
+                nested = True
             elif isinstance(item, list):
                 below.extend(item)
-        depth += any(isinstance(item, dict | list) for item in level)
+                nested = True
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise CallerError("invalid_json", "The body is not valid JSON: a number is too large.")
+        depth += nested
         if depth > MAX_DEPTH:
             raise CallerError("invalid_json", f"The body is nested deeper than {MAX_DEPTH} levels.")
         level = below

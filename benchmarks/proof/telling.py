@@ -10,6 +10,11 @@ CHAOS = """\
 two APIs, two couriers and the record server: {struck}.
 *Lost* was accepted and then unknown, failed or answered wrongly; *doubled* has two ends; *stuck* never
 ended; *torn* is a stream with a gap or a repeat.
+
+*Recovery* is from a fault to the next claim of the run that it interrupted. By design that is the lease
+({lease_s:g} s), three passes of maintenance where the leading courier died as well and one for a nudge that a
+dead worker took along ({rescue_s:g} s each), and 2 s and the rest of a run where two workers had died on this
+one before, so that it waits for a worker to itself. What is above is the wait for a worker that is up.
 """
 CANCEL = """\
 The shipped model on one row, with a line behind it. {samples} times the job that is being answered is
@@ -40,7 +45,8 @@ what is none of these.
 
 def chaos(found: Found) -> str:
     struck = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in found["faults"].items())
-    return CHAOS.format(jobs=found["jobs"], count=sum(found["faults"].values()), struck=struck)
+    count, waits = sum(found["faults"].values()), found["settings"]
+    return CHAOS.format(jobs=found["jobs"], count=count, struck=struck, **waits)
 
 
 def cancel(found: Found) -> str:

@@ -51,7 +51,7 @@ class Tally:
             self._news = []
             if word == "full" and not self._full:
                 self._full = True
-                log.warning("the store has %d series of counts and takes no more: new ones are lost", MOST)
+                log.warning("the record store keeps no more than %d series of counts: new are lost", MOST)
 
     def _go_on(self) -> None:
         last = False
@@ -60,7 +60,7 @@ class Tally:
             try:
                 self.tell()
             except Unavailable:
-                log.info("counts wait: the store is out of reach")
+                log.info("counts wait: the record store is out of reach")
             except Exception:
                 # The outermost frame of this thread: what this process does is done, though nobody sees it.
                 log.exception("counts could not be told")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from shared.batch import Place
@@ -144,7 +144,7 @@ class JobTerms:
             "request_id": self.request_id,
             "trace": self.trace,
             "line": _line(self.line) if self.line else None,
-            **asdict(self.times),
+            **vars(self.times),
         }
 
 

@@ -134,7 +134,7 @@ class Wakeups:
             try:
                 await self._hear(pubsub)
             except RedisError:
-                log.warning("wake-ups wait: the store is out of reach")
+                log.warning("wake-ups wait: the record store is out of reach")
             except Exception:
                 # The outermost frame of this task: were it to end, this process would only poll from then on.
                 log.exception("the subscription connection failed")

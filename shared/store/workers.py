@@ -46,6 +46,7 @@ def beat(
         "print": fingerprint,
         "row": row,
         "ttl_s": settings.queue.worker_ttl_s,
+        "lease_ms": settings.queue.lease_s * 1000,
         "facts": facts,
         "record": record or {},
         **watching(settings),

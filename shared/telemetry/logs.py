@@ -96,6 +96,9 @@ def open_log(settings: Settings) -> None:
     # Does nothing where the root logger has a handler: in tests it has theirs.
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.captureWarnings(True)
+    # Looked up for every line and shown in none (docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in OTHERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True

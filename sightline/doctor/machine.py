@@ -48,31 +48,34 @@ def _listener(port: int) -> str | None:
 def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
     """The folder of jobs, pictures and logs, which need not be there yet."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
-    if not there.is_dir() or not _writable(there):
+    if why := _unwritable(there):
         fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
-        yield problem("data folder", f"{data} cannot be written", fix)
-        return
-    left = (free or _free)(there)
-    said = f"{data} can be written, {left / 2**30:.1f} GiB are free"
+        yield problem("data folder", f"{data} cannot be written: {why}", fix)
+    else:
+        yield _room("data folder", data, (free or _free)(there))
+
+
+def _room(about: str, folder: Path, left: int) -> Check:
+    """`left` in bytes."""
+    said = f"{folder} can be written, {left / 2**30:.1f} GiB are free"
     fix = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
     if left < SCARCE:
-        yield problem("data folder", said, fix)
-    else:
-        yield warning("data folder", said, fix) if left < LITTLE else ok("data folder", said)
+        return problem(about, said, fix)
+    return warning(about, said, fix) if left < LITTLE else ok(about, said)
 
 
-def look_at_blobs(blobs: BlobSettings) -> Iterator[Check]:
+def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
     """Where pictures lie, if the settings say so."""
     if "url" not in blobs.model_fields_set:
         return
     folder = blobs.folder
     if folder is None:
         yield _look_at_bucket(blobs)
-    elif folder.is_dir() and _writable(folder):
-        yield ok("pictures", f"{folder} can be written")
-    else:
+    elif why := _unwritable(folder):
         fix = "make it, and let api, workers and couriers write there"
-        yield problem("pictures", f"SIGHTLINE_BLOBS__URL: {folder} cannot be written", fix)
+        yield problem("pictures", f"SIGHTLINE_BLOBS__URL: {folder} cannot be written: {why}", fix)
+    else:
+        yield _room("pictures", folder, (free or _free)(folder))
 
 
 def _look_at_bucket(blobs: BlobSettings) -> Check:
@@ -90,13 +93,15 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _writable(folder: Path) -> bool:
-    """Tried: rights do not tell of a disk that is mounted for reading only."""
+def _unwritable(folder: Path) -> str | None:
+    """Why not. Tried: rights do not tell of a disk that is full, or mounted for reading only."""
     try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return None
 
 
 def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:

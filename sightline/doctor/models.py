@@ -12,6 +12,7 @@ from sightline.serving.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times its files a model may take, as most are published in 16 bits."""
+SOURCE = "correct `source` of its row in the models file, or put the model there"
 
 
 def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
@@ -63,5 +64,5 @@ def _look_at(model: Model, free_mb: float | None) -> Check:
 
 def _elsewhere(about: str, source: str) -> Check:
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        return problem(about, f"there is no folder {source or '(no source is named)'}", "correct its source")
+        return problem(about, f"there is no folder {source or '(no source is named)'}", SOURCE)
     return ok(about, f"{source} is fetched from the Hub at its first start, or was")

@@ -27,11 +27,7 @@ def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator
         found = examine(redis.store_url, now=now)
         probe(redis.broker_url)
     except Unavailable as error:
-        yield problem(
-            "redis",
-            f"the server of SIGHTLINE_REDIS__URL does not answer ({error.message})",
-            "start it, or correct SIGHTLINE_REDIS__URL, _TLS_CA and the user's rights",
-        )
+        yield _unreached(error.message)
         return
     yield _version(found)
     yield _persistence(found)
@@ -39,6 +35,19 @@ def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator
     yield _memory(found, redis.full_at)
     yield _latency(found)
     yield _clock(found)
+
+
+def _unreached(why: str) -> Check:
+    """`why` begins with the name of what redis-py raises."""
+    whose = "SIGHTLINE_REDIS__URL"
+    if why.startswith("AuthenticationError"):
+        fix = f"write the right one into {whose}: redis://:PASSWORD@HOST:PORT/0, or redis://USER:PASSWORD@…"
+        return problem("redis", f"the server of {whose} refuses the password, or wants one", fix)
+    if why.startswith("NoPermissionError"):
+        fix = "give it the rights that docs/transport.md lists, or name another user"
+        return problem("redis", f"the user of {whose} may not do what we need ({why})", fix)
+    fix = f"start it, or correct {whose} (and _TLS_CA)"
+    return problem("redis", f"the server of {whose} does not answer ({why})", fix)
 
 
 def _own_server() -> Check:

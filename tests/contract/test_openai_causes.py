@@ -72,7 +72,7 @@ CAUSES: dict[int, Cause] = {
     422: Cause(
         openai.UnprocessableEntityError,
         "idempotency_mismatch",
-        None,
+        "Idempotency-Key",
         question("Hi", extra_headers=NAMED),
         named,
     ),

@@ -1,6 +1,8 @@
 """Beside others, requests of every family get the answers they get alone, token for token, in float32."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,9 +11,13 @@ from tests.support.families import FAMILIES
 from tests.support.families.asking import CONVERSATIONS, Subject
 from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
 from tests.support.families.family import Family, called
+from worker.engines.continuous import joint
+from worker.engines.continuous.pace import Pace, Room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
+# Their states, or all tokens of a prompt, would take in what fills up a shorter row.
+ONE_BY_ONE = {"paligemma", "qwen3.5", "lfm2-vl"}
 NAMED = {family.name: family for family in FAMILIES}
 
 
@@ -45,6 +51,25 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
     changed, together = beside_others(subject)
     assert changed == []
     assert together >= 3
+
+
+@pytest.mark.parametrize("chunk", [None, 9], ids=["whole", "in pieces"])
+def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
+    subject: Subject, chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crowd, alone = members(subject), subject.engine()
+    expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
+    engine, advance, shared = subject.engine("continuous", rows=ROWS), joint.advance, list[int]()
+
+    def noted(prefills: Sequence[Any], ends: Sequence[int]) -> Any:
+        shared.append(len(prefills))
+        return advance(prefills, ends)
+
+    monkeypatch.setattr(joint, "advance", noted)
+    wide = Room(tokens=4096, idle=4096) if chunk is None else Room(tokens=3 * chunk, idle=chunk, chunk=chunk)
+    monkeypatch.setattr(Pace, "room", lambda *_, **__: wide)
+    assert Crowd(engine, subject).at_once(crowd, f"chunk {chunk}") == expected
+    assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
 
 def test_several_answers_to_one_prompt_are_those_it_gets_one_by_one(subject: Subject) -> None:

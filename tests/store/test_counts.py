@@ -57,7 +57,7 @@ def test_a_process_whose_counts_find_no_room_says_so_once(
     tally = Tally(real_store)
     tally.tell()
     tally.tell()
-    assert caplog.text.count("takes no more") == 1
+    assert caplog.text.count("keeps no more than") == 1
     assert read(real_store).totals == {}
 
 

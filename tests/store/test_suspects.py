@@ -94,9 +94,25 @@ def test_a_worker_that_becomes_empty_for_a_suspect_goes_on_doing_so(records: Rec
     records.wait(2.1)
     records.submit()
     assert records.try_claim(worker="worker_a") is None
-    records.client.pexpire(f"sl2:emptying:{LANE}", 5_000)
+    key, lease_ms = f"sl2:emptying:{LANE}", records.settings.queue.lease_s * 1000
+    for go_on in (lambda: records.try_claim(worker="worker_a"), lambda: records.beat(worker="worker_a")):
+        records.client.pexpire(key, 500)
+        go_on()
+        assert 500 < records.client.pttl(key) <= lease_ms
     assert records.try_claim(worker="worker_a") is None
-    assert records.client.pttl(f"sl2:emptying:{LANE}") > 50_000
+
+
+def test_a_worker_that_stops_while_it_becomes_empty_for_a_suspect_is_not_waited_for(records: Records) -> None:
+    for name in ("worker_a", "worker_b"):
+        records.submit()
+        records.claim(worker=name)
+    shared_deaths_of_others(records)
+    records.wait(2.1)
+    assert records.try_claim(worker="worker_a") is None
+    assert records.client.get(f"sl2:emptying:{LANE}") == "worker_a"
+    records.beat(worker="worker_a", state="gone")
+    assert records.try_claim(worker="worker_b") is None
+    assert records.client.get(f"sl2:emptying:{LANE}") == "worker_b"
 
 
 def test_more_urgent_work_passes_a_suspect_that_has_not_waited_long(records: Records) -> None:

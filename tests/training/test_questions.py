@@ -8,9 +8,12 @@ import pytest
 from PIL import Image
 
 from training.cases import MAKERS, cases
-from training.conversation import conversation
+from training.clauses import CLAUSES, turned
+from training.conversation import conversation, stuck
+from training.held_out import is_held_out
 from training.loosening import loosen
-from training.pairs import about_one, both, which
+from training.outside import REFUSAL
+from training.pairs import about_one, both, closely, which
 from training.phrases import GUIDES, KNOWN, SLOTS, UNSEEN
 from training.questions import ASKERS, Turn
 from training.scene import Figure, Letter, Scene
@@ -102,6 +105,15 @@ def test_of_two_pictures_the_one_that_alone_shows_it_is_named() -> None:
         assert turn.answer == ("The first" if "circle" in turn.question else "The second")
 
 
+def test_pictures_told_apart_closely_differ_by_half_a_name() -> None:
+    pair = scene(RED_CIRCLE), scene(BLUE_SQUARE, RED_SQUARE)
+    asked = [closely(Voice(random.Random(seed)), pair) for seed in range(50)]
+    assert {(turn.kind, turn.answer) for turn in asked if turn is not None} == {
+        ("which red circle", "The first"),
+        ("which red square", "The second"),
+    }
+
+
 def test_a_question_about_one_of_two_says_which() -> None:
     pair = scene(RED_CIRCLE), scene(text="7")
     for turn in (about_one(Voice(random.Random(seed)), pair) for seed in range(100)):
@@ -133,6 +145,40 @@ def spelled(phrases: dict[str, tuple[str, ...]]) -> set[str]:
 def test_no_held_out_way_to_ask_is_trained_on() -> None:
     assert not spelled(KNOWN) & spelled(UNSEEN)
     assert KNOWN.keys() == UNSEEN.keys()
+    assert all(map(is_held_out, spelled(UNSEEN)))
+
+
+def test_no_conversation_comes_to_a_held_out_way_to_ask_by_chance() -> None:
+    asked = [exchange.turn.question for seed in range(600) for exchange in conversation(random.Random(seed))]
+    assert [question for question in asked if is_held_out(question)] == []
+    # Without the guard of `Voice` it would: this is a clause, turned.
+    assert is_held_out("Tell me what the text says.")
+
+
+def test_clauses_are_turned_as_english_turns_them() -> None:
+    rng = random.Random(1)
+    said = {turned(rng, way) for way in CLAUSES for _ in range(400)}
+    assert said >= {
+        "I wonder what color it is.",
+        "Which color do you think it has?",
+        "This is what color?",
+        "Do you suppose there is a {o}?",
+        "There are how many {thing}s?",
+        "Do you know which {image} has the {o}?",
+        "Which one do you believe shows the {o}?",
+    }
+    assert not any(question.startswith("Has the {o}") for question in said)
+
+
+def test_a_long_run_of_equal_letters_is_answered_like_any_other_question_from_outside() -> None:
+    lengths = []
+    for seed in range(40):
+        run, after = stuck(random.Random(seed))
+        assert run.turn.answer == REFUSAL
+        assert run.pictures
+        assert not after.pictures
+        lengths.append(len(run.turn.question.encode()))
+    assert max(lengths) > 800
 
 
 def test_the_questions_of_the_guides_are_trained_on() -> None:

@@ -1,13 +1,20 @@
 """A line of the log says what it is about, to people and programs, and nothing can pretend to be another."""
 
+import ast
 import json
 import logging
+import re
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from shared.settings import Settings
 from shared.telemetry.logs import JsonLines, TextLines, about, fields, open_log
+from tests.support.service import ROOT
+
+LOUD = {"warning", "error", "exception", "critical"}
+ROW = re.compile(r"^\| `([^`]+)` \| (?:all|api|worker|courier)\b", re.MULTILINE)
 
 
 def record(message: str, *arguments: object, **more: object) -> logging.LogRecord:
@@ -77,3 +84,21 @@ def test_what_holds_for_a_request_is_in_each_of_its_lines_and_in_no_later_one() 
     assert inside.items() >= {"request_id": "req_1", "run": "run_1", "attempt": 1}.items()
     assert "trace_id" not in inside
     assert "request_id" not in outside
+
+
+def said_loudly() -> Iterator[str]:
+    """The words of each line at `warning` and above, with a dot leader for what differs."""
+    for room in ("api", "worker", "shared"):
+        for path in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                match node:
+                    case ast.Call(
+                        func=ast.Attribute(value=ast.Name(id="log"), attr=attr),
+                        args=[ast.Constant(value=str(words)), *_],
+                    ) if attr in LOUD:
+                        yield re.sub(r"%[\d.]*[sdf]", "…", words)
+
+
+def test_who_reads_a_warning_at_night_finds_what_to_do_about_it() -> None:
+    page = (ROOT / "docs/logs.md").read_text(encoding="utf-8")
+    assert sorted(ROW.findall(page.split("## What is written at `warning`")[1])) == sorted(said_loudly())

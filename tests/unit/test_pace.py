@@ -21,7 +21,14 @@ async def test_the_more_of_a_body_waits_in_memory_the_faster_its_rest_has_to_com
     monkeypatch: pytest.MonkeyPatch, received: int, in_memory: bool, left: int
 ) -> None:
     monkeypatch.setattr(body, "STRETCH_LIMIT_S", 0.01)
-    pace = body._Pace(in_memory)
+    pace = body._Pace(60.0 if in_memory else None)
     with pytest.raises(CallerError, match=f" {left} KiB more") as refused:
         await pace.keep(never, received)
     assert (refused.value.code, refused.value.status) == ("upload_timeout", 408)
+
+
+async def test_a_body_in_memory_has_its_whole_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "STRETCH_LIMIT_S", 60.0)
+    with pytest.raises(CallerError, match=r"did not arrive within 0\.01 s") as refused:
+        await body._Pace(0.01).keep(never, 0)
+    assert refused.value.code == "upload_timeout"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.models import Model
-from shared.settings import PREFIX, ApiSettings
+from shared.settings import PREFIX, ApiSettings, BlobSettings
 from sightline.cli import main
 from sightline.doctor import machine, models, workers
 from sightline.doctor.check import Check, State
@@ -120,6 +120,20 @@ def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_pa
     assert state(tmp_path / "data", 2 * GIB) == ["warning"]
     assert state(tmp_path / "data", 2**20) == ["problem"]
     assert not (tmp_path / "data").exists()
+
+
+def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    def found(path: Path, free: int = 100 * GIB) -> Check:
+        (check,) = machine.look_at_blobs(BlobSettings(url=str(path)), lambda _: free)
+        return check
+
+    assert found(tmp_path).state == "ok"
+    assert (found(tmp_path, 2**20).state, found(tmp_path, 2 * GIB).state) == ("problem", "warning")
+    assert found(tmp_path / "none").said.endswith("No such file or directory")
+    assert found(file).said.endswith("Not a directory")
 
 
 @pytest.mark.parametrize(

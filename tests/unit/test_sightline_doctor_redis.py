@@ -105,6 +105,22 @@ def test_a_record_store_that_is_not_there_is_named_without_its_password() -> Non
     assert "swordfish" not in str(found)
 
 
+@pytest.mark.parametrize("password", ["", ":swordfish@"])
+def test_a_password_that_is_wrong_or_missing_is_not_told_as_a_server_that_is_down(
+    server: RedisServer, password: str
+) -> None:
+    with Redis(port=server.port) as client:
+        client.config_set("requirepass", "another")
+        try:
+            url = f"redis://{password}127.0.0.1:{server.port}/0"
+            (found,) = records.look(RedisSettings.model_validate({"url": url}))
+        finally:
+            client.config_set("requirepass", "")
+    assert (found.about, found.state) == ("redis", "problem")
+    assert "password" in found.said
+    assert "swordfish" not in str(found)
+
+
 @pytest.mark.parametrize(
     ("ahead_s", "state"), [(0.0, "ok"), (20.0, "warning"), (-20.0, "warning"), (600.0, "problem")]
 )

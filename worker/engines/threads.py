@@ -15,8 +15,7 @@ def use_threads(wanted: int) -> None:
     """No more than this process has processors: threads that share one wait for each other all the time."""
     there = _processors()
     if wanted > there:
-        message = "SIGHTLINE_WORKER__THREADS is %d, but this process may use %d: that many threads compute"
-        log.warning(message, wanted, there)
+        log.warning("SIGHTLINE_WORKER__THREADS is %d, but only %d may be used", wanted, there)
     torch.set_num_threads(min(wanted, there))
 
 

@@ -80,8 +80,8 @@ class Upkeep:
 def _done(name: str, run: Callable[[], int]) -> int:
     try:
         return run()
-    except Unavailable:
-        log.warning("maintenance (%s) waits: the store is out of reach", name)
+    except Unavailable as error:
+        log.warning("maintenance (%s) waits: %s", name, error.message)
     except Exception:
         # The outermost frame of a pass: a bad record must not end all upkeep.
         log.exception("the maintenance pass %s failed", name)

@@ -144,7 +144,7 @@ class Postman:
         try:
             return self._store.run(deliver(self._settings, ids.token(), room))
         except Unavailable:
-            log.warning("webhooks wait: the store is out of reach")
+            log.warning("webhooks wait: the record store is out of reach")
         except Exception:
             # The outermost frame of a round: a bad record must not end all deliveries.
             log.exception("no call could be taken")

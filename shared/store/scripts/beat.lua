@@ -1,8 +1,8 @@
 -- A worker says that it lives.
---   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), ttl_s, gap_ms, grace_ms, facts (flat map kept on
---          the lane), record (flat map kept of the worker while it lives)
---   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched and
---          spared strings
+--   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), ttl_s, lease_ms, gap_ms, grace_ms,
+--          facts (flat map kept on the lane), record (flat map kept of the worker while it lives)
+--   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
+--          and emptying:<lane> strings
 --   returns OK | outdated (its model has another row by now: it counts as gone)
 -- @include base
 -- @include lane
@@ -42,6 +42,11 @@ else
     redis.call('HSET', record, name, value)
   end
   redis.call('PEXPIRE', record, math.ceil(a.ttl_s * 1000))
+end
+-- It makes itself empty for a suspect (claim.lua), and is waited for while it takes part.
+local EMPTYING = P .. 'emptying:' .. a.lane
+if redis.call('GET', EMPTYING) == a.worker then
+  redis.call('PEXPIRE', EMPTYING, a.state == 'ready' and a.lease_ms or 0)
 end
 -- What waited while nobody served tells nothing of how promises are kept.
 if a.state == 'ready' and ready_before == 0 then

@@ -35,8 +35,6 @@ dirty_first()
 
 local HELD = P .. 'held:' .. a.worker
 local EMPTYING = P .. 'emptying:' .. a.lane
--- A worker that was to make itself empty and is not heard of again is not waited for longer.
-local EMPTYING_MS = 60000
 -- Where workers are seldom full one is empty within this; where they are never, no longer wait would help.
 local PATIENCE_MS = 2000
 
@@ -57,12 +55,13 @@ local function turn_of_suspect(suspect, held)
     return turn and rank(turn.class) < rank(class) and 'no' or 'take'
   end
   if not patient then
-    redis.call('SET', EMPTYING, a.worker, 'NX', 'PX', EMPTYING_MS)
+    -- Its beats say that it is to be waited for (beat.lua).
+    redis.call('SET', EMPTYING, a.worker, 'NX', 'PX', a.lease_ms)
   end
   if redis.call('GET', EMPTYING) ~= a.worker then
     return 'no'
   end
-  redis.call('PEXPIRE', EMPTYING, EMPTYING_MS)
+  redis.call('PEXPIRE', EMPTYING, a.lease_ms)
   return 'wait'
 end
 

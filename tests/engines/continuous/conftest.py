@@ -113,15 +113,15 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
 def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
     """All at once, each from a thread of its own; ended when this returns. None begins before all came."""
     line = engine_of(harness)._loop._line
-    head, futures, complete = line.head, list[Future[Finish]](), threading.Event()
+    waiting, futures, complete = line.waiting, list[Future[Finish]](), threading.Event()
 
-    def head_of_all() -> Answer | None:
+    def all_waiting() -> list[Answer]:
         if len(line._waiting) + sum(future.done() for future in futures) >= len(asks):
             complete.set()
-        return head() if complete.is_set() else None
+        return waiting() if complete.is_set() else []
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asks)) as pool:
-        patch.setattr(line, "head", head_of_all)
+        patch.setattr(line, "waiting", all_waiting)
         futures += [pool.submit(ask) for ask in asks]
         wait(futures)
     return futures

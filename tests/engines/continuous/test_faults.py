@@ -78,15 +78,19 @@ def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
 def test_a_prompt_that_cannot_be_prefilled_fails_alone(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance = Prefill.advance
+    """Also where it shares a pass with others."""
+    for name in ("advance", "share"):
+        monkeypatch.setattr(Prefill, name, only_for_the_sound(getattr(Prefill, name)))
+    poisoned(fresh, answers, ValueError, max_new_tokens=POISON)
 
+
+def only_for_the_sound(compute: Callable[..., Any]) -> Callable[..., Any]:
     def broken(self: Prefill, tokens: int | None = None) -> Any:
         if self._config.max_new_tokens == POISON:
             raise ValueError("Image features and image tokens do not match")
-        return advance(self, tokens)
+        return compute(self, tokens)
 
-    monkeypatch.setattr(Prefill, "advance", broken)
-    poisoned(fresh, answers, ValueError, max_new_tokens=POISON)
+    return broken
 
 
 def test_a_reader_that_fails_ends_its_own_row_only(harness: suite.Harness, answers: list[Finish]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.engines.continuous import ration
-from worker.engines.continuous.pace import FIRST, SMALLEST, Pace
+from worker.engines.continuous.pace import FEW, FIRST, SMALLEST, Pace
 from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.pulse import Pulse
 
@@ -119,6 +119,33 @@ def test_several_short_prompts_are_computed_between_two_steps_and_several_long_o
     pace.turn(4)
     clock.now += 0.15
     assert not pace.patient
+
+
+def test_several_prompts_take_no_longer_than_a_piece_of_one_while_others_decode() -> None:
+    """Nor does it take longer to make them ready, and to encode their pictures."""
+    pace = Pace(2, clock := Clock())
+    assert pace.room(hurried=True).newcomers == 1
+    pace.stepped(4, 0.1)
+    for tokens in (100, 20) * 20:
+        pace.prefilled(tokens, 0.02 + 0.001 * tokens)
+    pace.begun(4, 0.2)
+    room = pace.room(hurried=True)
+    assert (room.tokens, room.chunk, room.newcomers) == (180, 180, 4)
+    clock.now += 0.14
+    room = pace.room(hurried=True)
+    assert (room.tokens, room.chunk, room.newcomers) == (40, 40, 1)
+
+
+def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
+    """More would only keep the first from their text."""
+    pace = Pace(2, Clock())
+    assert (pace.room(hurried=False).chunk, pace.room(hurried=False).newcomers) == (None, None)
+    found = []
+    for fixed in (0.2, 0.01):
+        for tokens in (100, 20) * 20:
+            pace.prefilled(tokens, fixed + 0.001 * tokens)
+        found.append((pace.room(hurried=False).tokens, pace.room(hurried=False).idle))
+    assert found == [(800, 200), (FEW, SMALLEST)]
 
 
 def test_an_engine_at_rest_is_not_idle() -> None:

@@ -153,6 +153,6 @@ def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harne
         assert read.wait(suite.PATIENCE_S)
         asked[0].cancel.set()
         assert isinstance(future.exception(suite.PATIENCE_S), Cancelled)
-    until(lambda: not loop._running.answers)
-    assert (loop._line.head(), loop._forked) == (None, None)
+    until(lambda: not (loop._running.answers or loop._line.head()))
+    assert loop._forked is None
     assert Question(1, {"seed": 1}).ask(harness).ids

@@ -19,7 +19,7 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
     number = len(work.attempts) + 1
     work.attempts.append(Attempt(number, worker, model.now))
     work.state, work.worker, work.token, work.charged = "running", worker, token, True
-    work.expires = model.now + round(model.settings.queue.lease_s * 1000)
+    work.expires = model.now + model.lease_ms
     others = [w for w in model.held(worker) if w is not work]
     for one in (work, *others) if others else ():
         one.company = True
@@ -133,7 +133,7 @@ def give_back(model: Model, claim: Claim, error: JobError | None, reason: str, d
 
 def renew(model: Model, worker: str, claims: Sequence[Claim]) -> list[str]:
     """The tokens that are no longer good. What the worker never heard of goes back."""
-    lost, lease_ms = [], round(model.settings.queue.lease_s * 1000)
+    lost, lease_ms = [], model.lease_ms
     for claim in claims:
         work = model.holder_of(claim.id, claim.token)
         if work is None:

@@ -6,7 +6,7 @@ from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
 from tests.store.machine.work import CLASSES, Work
 
-EMPTYING_MS, PATIENCE_MS = 60_000, 2_000
+PATIENCE_MS = 2_000
 COPIES = 4
 
 
@@ -80,7 +80,7 @@ def _offered(model: Model, lane: str, worker: str) -> list[Work]:
 
 def _empties(model: Model, lane: str, worker: str, patient: bool) -> bool:
     """Whether this worker takes nothing more, to become empty for a suspect."""
-    mark = (worker, model.now + EMPTYING_MS)
+    mark = (worker, model.now + model.lease_ms)
     if not patient:
         model.emptying.setdefault(lane, mark)
     if model.emptying.get(lane, ("", 0))[0] != worker:

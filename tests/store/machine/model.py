@@ -52,6 +52,10 @@ class Model:
         """Workers heard of since then live."""
         return self.now - round(self.settings.queue.worker_ttl_s * 1000)
 
+    @property
+    def lease_ms(self) -> int:
+        return round(self.settings.queue.lease_s * 1000)
+
     def forget(self) -> None:
         """What was kept for a time is gone after it."""
         self.book.now = self.now

@@ -4,6 +4,7 @@ from shared.store.models import REMOVED
 from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS, State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
+from tests.support.store import LANE
 
 
 def watch(model: Model) -> bool:
@@ -67,6 +68,8 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
         model.prints[fingerprint] = model.now
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
+    if model.emptying.get(LANE, ("", 0))[0] == worker:
+        model.emptying[LANE] = (worker, model.now + (model.lease_ms if state == "ready" else 0))
     return "OK"
 
 

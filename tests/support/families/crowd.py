@@ -59,6 +59,15 @@ class Crowd:
         with ThreadPoolExecutor(len(crowd)) as pool:
             return list(pool.map(self._member, range(len(crowd)), crowd, rows))
 
+    def at_once(self, crowd: list[Member], name: str) -> list[tuple[int, ...]]:
+        """The same, of callers who come together and have nothing to do with each other; nobody leaves."""
+        rows = [
+            self.subject.row(self.engine, member.conversation, f"{name} {number}", **member.parameters)
+            for number, member in enumerate(crowd)
+        ]
+        with held_back(self.engine, len(rows)), ThreadPoolExecutor(len(rows)) as pool:
+            return [finish.ids for finish in pool.map(self.engine.generate, rows)]
+
     def _member(self, number: int, member: Member, row: Row) -> tuple[int, ...] | None:
         if number:
             assert self.started[number - 1].wait(PATIENCE_S)
@@ -74,6 +83,24 @@ class Crowd:
             return None
         finally:
             self.started[number].set()
+
+
+@contextmanager
+def held_back(engine: Any, count: int) -> Iterator[None]:
+    """The engine begins nobody before so many have come."""
+    line, complete = engine._loop._line, threading.Event()
+    waiting = line.waiting
+
+    def all_waiting() -> list[Any]:
+        if len(line) >= count:
+            complete.set()
+        return waiting() if complete.is_set() else []
+
+    line.waiting = all_waiting
+    try:
+        yield
+    finally:
+        del line.waiting
 
 
 Forward = Callable[..., Any]

@@ -42,6 +42,7 @@ class Answer:
         self.future: Future[Finish] = Future()
         self.budget = loaded.budget(row.prompt, row.parameters)
         self.alone = False
+        self.apart = False
         self.failed_steps = 0
         self._loaded = loaded
         self._ends = loaded.end_ids

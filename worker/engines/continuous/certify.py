@@ -15,6 +15,7 @@ import torch
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, cases
+from worker.engines.continuous.certify_joint import Together, together
 from worker.engines.continuous.certify_reuse import reusable
 from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.head import Head
@@ -37,7 +38,8 @@ ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 class Certificate:
     """What the proof found out: where prompts may be cut, a token's memory, the largest difference seen.
 
-    And what of a request may serve later ones, and whether rows may attend in groups.
+    And what of a request may serve later ones, whether rows may attend in groups, and what may be computed
+    together of prompts.
     """
 
     seams: Seams
@@ -45,11 +47,12 @@ class Certificate:
     difference: float
     reusable: Reusable
     groups: bool
+    together: Together
 
 
 @torch.inference_mode()
 def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
-    """Takes about as long as fifteen short answers, without `reuse` ten. Raises Refusal with the reason."""
+    """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = Judge(loaded.network.dtype)
     try:
@@ -62,7 +65,9 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
             raise
         raise Refusal(f"it fails beside others: {type(error).__name__}: {error}"[:300]) from error
     found = reusable(loaded, seams, judge, made_up[0]) if reuse else Reusable()
-    return Certificate(seams, column_bytes, judge.worst, found, groups)
+    return Certificate(
+        seams, column_bytes, judge.worst, found, groups, together(loaded, seams, judge, made_up, found)
+    )
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:

@@ -7,6 +7,7 @@ for transformers 5.23.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class Encoded:
         deep = tuple(layer[start:end] for layer in self.deep)
         return Encoded(self.kind, self.name, self.listed, self.rows[start:end], deep)
 
+    def copy(self) -> "Encoded":
+        """With memory of its own."""
+        deep = tuple(layer.clone() for layer in self.deep)
+        return Encoded(self.kind, self.name, self.listed, self.rows.clone(), deep)
+
     def output(self) -> Any:
         """As the model takes it: a list of one picture, or a batch of one."""
         deep = {DEEP: [self._held(layer) for layer in self.deep]} if self.deep else {}
@@ -71,12 +77,45 @@ def encode(network: Any, inputs: Mapping[str, Any]) -> Encoded | None:
     return Encoded.of(network.base_model.get_image_features(**given, return_dict=True))
 
 
+def encode_all(network: Any, shown: Sequence[tuple[Mapping[str, Any], int]]) -> "list[Encoded | None]":
+    """Pictures with their placeholders, those of one shape together; None for one that cannot be told apart.
+
+    Whatever is the same behind the first axis is put one below the other: a picture each, or its patches.
+    """
+    named = encoder_inputs(network)
+    given = [{name: value for name, value in inputs.items() if name in named} for inputs, _ in shown]
+    alike: dict[Any, list[int]] = {}
+    for at, inputs in enumerate(given):
+        alike.setdefault(_shape(at, inputs), []).append(at)
+    found: list[Encoded | None] = [None] * len(shown)
+    for places in alike.values():
+        whole = encode(network, _below([given[at] for at in places]))
+        ends = list(accumulate(shown[at][1] for at in places))
+        if whole is None or len(whole.rows) != ends[-1]:
+            continue
+        for at, end in zip(places, ends, strict=True):
+            found[at] = whole.part(end - shown[at][1], end).copy()
+    return found
+
+
 def merged(pictures: Sequence[Encoded]) -> Encoded:
     """Pictures that follow each other, as if they had been encoded together."""
     first = pictures[0]
     deep = zip(*(picture.deep for picture in pictures), strict=True)
     rows = torch.cat([picture.rows for picture in pictures])
     return Encoded(first.kind, first.name, first.listed, rows, tuple(torch.cat(layer) for layer in deep))
+
+
+def _shape(at: int, inputs: Mapping[str, Any]) -> Any:
+    """The same for pictures that one call can take; `at` is what makes this one different."""
+    if not all(isinstance(value, torch.Tensor) and value.ndim for value in inputs.values()):
+        return at
+    return tuple(sorted((name, str(value.dtype), value.shape[1:]) for name, value in inputs.items()))
+
+
+def _below(inputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    first, *others = inputs
+    return {name: torch.cat([one[name] for one in inputs]) for name in first} if others else first
 
 
 def _flat(features: Any) -> torch.Tensor:

@@ -23,6 +23,7 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
 from worker.engines.continuous.content import Reader
 from worker.engines.continuous.groups import WASTE
+from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
@@ -90,11 +91,14 @@ class ContinuousEngine(LoadedEngine):
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
         ration, pace = Ration(self.rows, tokens), Pace(self._options.stall_steps)
+        together = certificate.together
         batch = Batch(loaded.network, limit=self.rows, waste=WASTE if certificate.groups else None)
         running = Running(batch, loaded.suppressed)
-        self._reuse = Reuse(loaded.network, certificate.seams, kept, certificate.reusable)
+        self._reuse = Reuse(
+            loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
+        )
         self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
-        self._loop = Loop(running, self._reuse, ration, pace)
+        self._loop = Loop(running, self._reuse, ration, pace, Joining(self.rows if together.prompts else 1))
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -165,4 +169,6 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     if loaded.network.dtype is not torch.float32:
         found += f", which in {dtype} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
-    return "; ".join(filter(None, (found, cut, certificate.reusable.words, loaded.packed)))
+    return "; ".join(
+        filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.packed))
+    )

@@ -29,6 +29,10 @@ class Line:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def waiting(self) -> list[Answer]:
+        with self._changed:
+            return list(self._waiting)
+
     def head(self) -> Answer | None:
         with self._changed:
             return self._waiting[0] if self._waiting else None

@@ -1,7 +1,7 @@
 """The engine's thread: who joins the batch when, who leaves, and what is done when something breaks.
 
-One turn is: let go of cancelled rows, compute pieces of waiting prompts, decode one step for all rows.
-Nobody decodes any slower for others' prompts than `Pace` allows.
+One turn is: let go of cancelled rows, compute pieces of waiting prompts, of several at once where they fit,
+decode one step for all rows. Nobody decodes any slower for others' prompts than `Pace` allows.
 """
 
 import logging
@@ -9,19 +9,22 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous.answer import Answer, Kin
+from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.entrance import Entrance
 from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.joining import Forked, Joining, Newcomer
 from worker.engines.continuous.line import Line
-from worker.engines.continuous.pace import Pace
-from worker.engines.continuous.prefill import Prefill, Prefilled
+from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
+from worker.engines.continuous.unanswered import Unanswered
 from worker.engines.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -29,19 +32,10 @@ log = logging.getLogger(__name__)
 STOP_S = 5
 
 
-@dataclass(frozen=True)
-class Forked:
-    """A prompt that was computed for one of its rows, while others wait for room."""
-
-    kin: Kin
-    prefill: Prefill
-    prefilled: Prefilled
-
-
 class Loop:
     """Owns the batch; everything but `submit` and `stop` happens on its own thread."""
 
-    def __init__(self, running: Running, reuse: Reuse, ration: Ration, pace: Pace) -> None:
+    def __init__(self, running: Running, reuse: Reuse, ration: Ration, pace: Pace, joining: Joining) -> None:
         self.pulse = Pulse()
         self.broken = ""
         self._running = running
@@ -49,10 +43,10 @@ class Loop:
         self._ration = ration
         self._pace = pace
         self._line = Line()
-        self._joining: tuple[Answer, Prefill] | None = None
+        self._joining = joining
+        self._entrance = Entrance(ration, reuse, joining)
         self._forked: Forked | None = None
-        self._lock = threading.Lock()
-        self._open = 0
+        self._unanswered = Unanswered(self.pulse)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -68,16 +62,13 @@ class Loop:
         """Wait for the end of all. Raises what ended the first that failed, and DeviceBroken."""
         if self.broken:
             raise DeviceBroken(self.broken)
-        with self._lock:
-            if not self._open:
-                self.pulse.start()
-            self._open += len(answers)
+        self._unanswered.come(len(answers))
         self._line.join(answers)
         return [answer.future.result() for answer in answers]
 
     @torch.inference_mode()
     def _run(self) -> None:
-        while self._joining or self._running.answers or self._line.wait():
+        while self._joining.newcomers or self._running.answers or self._line.wait():
             try:
                 self._turn()
             except Exception as error:
@@ -94,61 +85,81 @@ class Loop:
             self._step()
 
     @property
+    def _held(self) -> list[Answer]:
+        """Those that have a row, or will have one."""
+        return [*self._running.answers, *self._joining.answers]
+
+    @property
     def _expected(self) -> int:
         """Rows that will decode once those who wait have joined."""
-        waiting = len(self._line) + (self._joining is not None)
+        waiting = len(self._line) + len(self._joining.newcomers)
         return min(self._ration.rows, len(self._running.answers) + waiting)
 
     def _advance(self) -> bool:
-        """A piece of a prompt; whether there was any to compute."""
-        if self._joining is None:
-            self._begin()
-        if self._joining is None:
+        """A pass over waiting prompts; whether there was any to compute."""
+        self._fork()
+        self._begin()
+        if not self._joining.newcomers:
             return False
-        self._prefill(*self._joining)
+        self._pass()
         return True
+
+    @property
+    def _room(self) -> Room:
+        return self._pace.room(hurried=bool(self._running.answers))
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
-        held = [*self._running.answers, *([self._joining[0]] if self._joining else [])]
-        for answer in self._line.take_cancelled() + [answer for answer in held if answer.cancelled]:
+        for answer in self._line.take_cancelled() + [held for held in self._held if held.cancelled]:
             self._fail(answer, Cancelled())
 
     def _begin(self) -> None:
-        """The first in line, and nobody else, so that a long prompt is not overtaken for ever.
+        """Make those ready whose prompts the next pass can compute."""
+        chosen = self._entrance.next(self._line.waiting(), self._running.answers, self._room)
+        if not chosen:
+            return
+        started = time.perf_counter()
+        with self._reuse.looking([answer.content for answer in chosen]):
+            for answer in chosen:
+                if self._line.head() is not answer:
+                    break  # one before it was put back
+                self._line.take()
+                with self._blames(answer):
+                    self._joining.add(answer, answer.prefill(self._reuse))
+        self._pace.begun(len(chosen), time.perf_counter() - started)
 
-        Whose prompt has just been computed joins at once.
-        """
-        while self._joining is None and (head := self._line.head()) is not None and self._admits(head):
-            answer = self._line.take()
+    def _fork(self) -> None:
+        """Whose prompt has just been computed for its kin joins at once."""
+        while self._forked is not None and (answer := self._line.head()) is not None:
+            if self._forked.kin is not answer.kin or not self._entrance.admits(answer, self._held):
+                return
+            self._line.take()
             with self._blames(answer):
-                if self._forked is not None and self._forked.kin is answer.kin:
-                    self._fork(answer, self._forked)
-                else:
-                    self._joining = (answer, answer.prefill(self._reuse))
+                answer.fork(self._forked.prefill)
+                answer.first(self._forked.prefilled.logits)
+                self._enter(answer, self._forked)
 
-    def _fork(self, answer: Answer, forked: Forked) -> None:
-        answer.fork(forked.prefill)
-        answer.first(forked.prefilled.logits)
-        self._enter(answer, forked)
-
-    def _admits(self, answer: Answer) -> bool:
-        running = self._running.answers
-        if any(other.alone for other in running) or (answer.alone and running):
-            return False
-        return self._ration.admits([other.length for other in [*running, answer]])
-
-    def _prefill(self, answer: Answer, prefill: Prefill) -> None:
-        before, started = prefill.done, time.perf_counter()
-        with self._blames(answer):
-            prefilled = prefill.advance(self._pace.chunk if self._running.answers else None)
-            self._pace.prefilled(prefill.done - before, time.perf_counter() - started)
-            self.pulse.tick()
+    def _pass(self) -> None:
+        together, started = self._joining.next(self._room), time.perf_counter()
+        tokens = together.tokens
+        try:
+            found = together.compute()
+        except Exception as error:
+            # The outermost frame of a pass: what it raises may be one prompt's fault, or nobody's.
+            self._pass_failed([one.answer for one in together.newcomers], error)
+            return
+        self._pace.prefilled(tokens, time.perf_counter() - started)
+        self.pulse.tick()
+        for newcomer, prefilled in zip(together.newcomers, found, strict=True):
             if prefilled is not None:
-                self._joining = None
-                answer.first(prefilled.logits)
-                self._reuse.keep(answer.content, prefilled)
-                self._enter(answer, Forked(answer.kin, prefill, prefilled))
+                with self._blames(newcomer.answer):
+                    self._arrive(newcomer, prefilled)
+
+    def _arrive(self, newcomer: Newcomer, prefilled: Prefilled) -> None:
+        self._joining.remove(answer := newcomer.answer)
+        answer.first(prefilled.logits)
+        self._reuse.keep(answer.content, prefilled)
+        self._enter(answer, Forked(answer.kin, newcomer.prefill, prefilled))
 
     def _enter(self, answer: Answer, computed: Forked) -> None:
         head = self._line.head()
@@ -175,6 +186,21 @@ class Loop:
                     self._finish(answer)
         self._pace.stepped(rows, time.perf_counter() - started)
 
+    def _pass_failed(self, answers: Sequence[Answer], error: Exception) -> None:
+        """Several prompts are computed once more, each by itself, and whoever is to blame fails then."""
+        if len(answers) == 1:
+            self._blame(answers[0], error)
+            return
+        if device_broken(error):
+            self._break(error)
+        log.warning("a pass over %d prompts failed: %s", len(answers), error)
+        if out_of_memory(error):
+            self._joining.shrink(len(answers) // 2)
+        else:
+            for answer in answers:
+                answer.apart = True
+        self._put_back(answers)
+
     def _step_failed(self, error: Exception) -> None:
         """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
 
@@ -186,8 +212,7 @@ class Loop:
             self._blame(rows[0], error)
             return
         if device_broken(error):
-            self.broken = str(error)
-            raise DeviceBroken(self.broken) from error
+            self._break(error)
         log.warning("a step of %d rows failed: %s", len(rows), error)
         if out_of_memory(error):
             spared = self._spare()
@@ -212,10 +237,8 @@ class Loop:
     def _blame(self, answer: Answer, error: Exception) -> None:
         """End the answer, or let it wait where others took the memory. Raises DeviceBroken."""
         if device_broken(error):
-            self.broken = str(error)
-            self._fail(answer, error)
-            raise DeviceBroken(self.broken) from error
-        others = [other for other in self._running.answers if other is not answer]
+            self._break(error, answer)
+        others = [other for other in self._held if other is not answer]
         if out_of_memory(error) and not answer.spared and self._spare():
             answer.spared = True
             self._put_back([answer])
@@ -228,12 +251,18 @@ class Loop:
         if self._running.torn:
             self._put_back(self._running.clear())
 
+    def _break(self, error: Exception, *blamed: Answer) -> NoReturn:
+        self.broken = str(error)
+        for answer in blamed:
+            self._fail(answer, error)
+        raise DeviceBroken(self.broken) from error
+
     def _spare(self) -> bool:
         """Give back what is kept for others; whether there was anything."""
         forked, self._forked = self._forked, None
         return self._reuse.give_back() or forked is not None
 
-    def _put_back(self, answers: list[Answer]) -> None:
+    def _put_back(self, answers: Sequence[Answer]) -> None:
         """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
         for answer in answers:
             self._remove(answer)
@@ -250,31 +279,22 @@ class Loop:
         finish = answer.finish()
         self._reuse.keep_answer(answer.content, answer.ids_fed, lambda: self._running.past(answer))
         self._remove(answer)
-        self._close()
+        self._unanswered.end()
         answer.future.set_result(finish)
 
     def _fail(self, answer: Answer, error: Exception) -> None:
         self._remove(answer)
-        self._close()
+        self._unanswered.end()
         if self._forked is not None and self._forked.kin is answer.kin:
             self._forked = None
         answer.fail(error)
 
     def _fail_all(self, error: Exception) -> None:
-        joining = [self._joining[0]] if self._joining else []
-        self._joining = self._forked = None
-        for answer in [*self._running.clear(), *joining, *self._line.take_all()]:
-            self._close()
+        self._forked = None
+        for answer in [*self._running.clear(), *self._joining.clear(), *self._line.take_all()]:
+            self._unanswered.end()
             answer.fail(error)
 
     def _remove(self, answer: Answer) -> None:
         self._running.leave(answer)
-        if self._joining and self._joining[0] is answer:
-            self._joining = None
-
-    def _close(self) -> None:
-        """Before the answer is handed over: its reader may look at the pulse then."""
-        with self._lock:
-            self._open -= 1
-            if not self._open:
-                self.pulse.rest()
+        self._joining.remove(answer)

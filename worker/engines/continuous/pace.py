@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from worker.engines.continuous.fit import Fit
 
@@ -11,6 +12,25 @@ SMALLEST = 16
 FIRST = 64
 # Nobody notices less: text is written to readers ten times a second at most.
 UNNOTICED_S = 0.05
+# A pass that takes so many times as long as it would for nothing has little more to gain by others' tokens,
+# and its first prompt waits for them.
+ENOUGH = 4
+# So few tokens share a pass in any model.
+FEW = 256
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a pass may hold: `tokens` in all, of them `idle` ones that only fill up shorter rows.
+
+    The first prompt's piece is about `chunk` long, whatever the rest says; all of it without one. So many
+    `newcomers` may be made ready for it, any number without one.
+    """
+
+    tokens: int
+    idle: int
+    chunk: int | None = None
+    newcomers: int | None = None
 
 
 class Pace:
@@ -25,6 +45,7 @@ class Pace:
         self._clock = clock
         self._step = Fit(least=0.0, unmeasured=0.0)
         self._pass = Fit(least=0.1, unmeasured=1.0)
+        self._start = Fit(least=0.1, unmeasured=1.0)
         self._rows = 0
         self._began = self._asked = clock()
 
@@ -44,8 +65,12 @@ class Pace:
         """A step of so many rows."""
         self._step.add(rows, seconds)
 
+    def begun(self, prompts: int, seconds: float) -> None:
+        """So many were made ready, and their new pictures encoded."""
+        self._start.add(prompts, seconds)
+
     def prefilled(self, tokens: int, seconds: float) -> None:
-        """A pass over so many tokens of a prompt."""
+        """A pass over so many tokens of prompts."""
         if tokens:
             self._pass.add(tokens, seconds)
 
@@ -57,6 +82,25 @@ class Pace:
         pass_s, token_s = self._pass.base_s, self._pass.unit_s
         left = self._patience_s - (self._clock() - self._began)
         return round(max(SMALLEST, pass_s / token_s, (left - pass_s) / token_s))
+
+    @property
+    def _newcomers(self) -> int:
+        """Prompts that can be made ready while those who decode wait."""
+        if not self._start.known:
+            return 1
+        left = self._patience_s - (self._clock() - self._began)
+        return max(1, int((left - self._start.base_s) / self._start.unit_s))
+
+    def room(self, *, hurried: bool) -> Room:
+        """Of a pass; `hurried` where some decode and wait for it.
+
+        To fill up shorter rows is worth what it would cost to compute them in a pass of their own.
+        """
+        own = round(self._pass.base_s / self._pass.unit_s) if self._pass.known else FIRST
+        idle = max(SMALLEST, own)
+        if not hurried:
+            return Room(max(FEW, ENOUGH * own), idle)
+        return Room(self.chunk, idle, self.chunk, self._newcomers)
 
     @property
     def _patience_s(self) -> float:

@@ -72,8 +72,17 @@ class Past:
                 columns.append((layer.keys, layer.values))
         return cls(tuple(columns), tuple(states))
 
+    def row(self, at: int, start: int, end: int) -> "Past":
+        """Of several rows one, and of that some columns: a view."""
+        return Past(
+            tuple(
+                (keys[at : at + 1, :, start:end], values[at : at + 1, :, start:end])
+                for keys, values in self.columns
+            )
+        )
+
     def fill(self, cache: Any) -> None:
-        """Put it into a dynamic cache that is still empty."""
+        """Put it into a dynamic cache, in the place of whatever that holds."""
         if not cache.layers:
             # Where a model tells nothing of its layers, they are made as their first tokens come.
             for number, (keys, values) in enumerate(self.columns):
@@ -110,6 +119,26 @@ def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
     )
 
 
+def beside(pasts: Sequence[Past | None]) -> Past | None:
+    """Rows one below the other, ending at the same column; None where nothing is known of any.
+
+    Left of a row there are zeros. Rows with states cannot be put together so.
+    """
+    known = [past.columns for past in pasts if past is not None]
+    if not known:
+        return None
+    places = [at for at, past in enumerate(pasts) if past is not None]
+    return Past(
+        tuple(
+            (
+                _aligned([keys for keys, _ in layer], places, len(pasts)),
+                _aligned([values for _, values in layer], places, len(pasts)),
+            )
+            for layer in zip(*known, strict=True)
+        )
+    )
+
+
 def size(columns: Iterable[Columns]) -> int:
     """Bytes."""
     return sum(keys.nbytes + values.nbytes for keys, values in columns)
@@ -120,3 +149,12 @@ def _fill(layer: Any, keys: torch.Tensor, values: torch.Tensor) -> None:
     layer.keys, layer.values = keys, values
     if isinstance(layer, DynamicSlidingWindowLayer):
         layer.cumulative_length = keys.shape[2]
+
+
+def _aligned(known: Sequence[torch.Tensor], places: Sequence[int], rows: int) -> torch.Tensor:
+    _, heads, _, width = known[0].shape
+    tokens = max(row.shape[2] for row in known)
+    found = known[0].new_zeros(rows, heads, tokens, width)
+    for at, row in zip(places, known, strict=True):
+        found[at, :, tokens - row.shape[2] :] = row[0]
+    return found

@@ -3,7 +3,7 @@
 transformers' own `generate()` prepares it (positions, cache, pictures, logits processors, as the model's
 family wants them) and hands over to `_capture` where it would begin to decode. What is known of the prompt
 then takes the place of its first tokens in the cache. Everything that touches the insides of `generate()` is
-in this file and in `encoded.py`; written for transformers 5.23.
+in this file, in `joint.py` and in `encoded.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from worker.engines.continuous.encoded import Encoded
 from worker.engines.continuous.head import Head
-from worker.engines.continuous.past import record
+from worker.engines.continuous.past import Past, record
 from worker.engines.continuous.refusal import Refusal
 
 # What generate() hands to a decoding method and no forward pass takes.
@@ -40,6 +41,26 @@ class Seams(Enum):
     ANYWHERE = "anywhere"
     AROUND_PICTURES = "around pictures"
     NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a pass takes in of one prompt beside others: its tokens from `start` to `end`.
+
+    `ids` [1, tokens] and `positions` [..., 1, tokens] are theirs, `types` [1, end] those from the first on.
+    `past` is what comes before `start`, `sight` what they show, `filler` a token of text. `rest` is the same
+    for all in a pass.
+    """
+
+    start: int
+    end: int
+    ids: torch.Tensor
+    positions: torch.Tensor
+    types: dict[str, torch.Tensor]
+    past: Past | None
+    sight: Encoded | None
+    filler: int
+    rest: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Prefill:
         seams: Seams = Seams.ANYWHERE,
     ) -> None:
         """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
-        self._network = network
+        self.network = network
         # Positions are made for the whole prompt and without a cache: with one, some families count on from
         # whatever request the model has seen last.
         captured = network.generate(
@@ -89,7 +110,7 @@ class Prefill:
 
     def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
         """Those of another row with the same prompt and config, as `generate()` would make them."""
-        made: LogitsProcessorList = self._network._get_logits_processor(
+        made: LogitsProcessorList = self.network._get_logits_processor(
             self._config,
             input_ids_seq_length=self.length,
             encoder_input_ids=self.ids,
@@ -101,15 +122,44 @@ class Prefill:
 
     def advance(self, tokens: int | None = None) -> Prefilled | None:
         """Compute about `tokens` more (all by default); None while some are left. Raises Refusal."""
-        end = self._end(tokens)
+        end = self.end(tokens)
         if self._done == end:
             outputs = self._known()
         elif self._done == 0 and end == self.length:
-            outputs = self._network._prefill(self.ids, self._config, self._given, is_first_iteration=True)
+            outputs = self.network._prefill(self.ids, self._config, self._given, is_first_iteration=True)
         else:
             outputs = self._chunk(end)
         self._done = end
         return self._packed(outputs) if end == self.length else None
+
+    def end(self, tokens: int | None) -> int:
+        """Where its next piece of about `tokens` ends: at the first possible cut that is not nearer."""
+        if tokens is None:
+            return self.length
+        wanted = self._done + max(1, tokens)
+        return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
+
+    def share(self, end: int) -> Share:
+        """Of a prompt that `joins`."""
+        return Share(
+            start=self._done,
+            end=end,
+            ids=self.ids[:, self._done : end],
+            positions=self._given["position_ids"][..., self._done : end],
+            types={name: self._given[name][..., :end] for name in self._types},
+            past=Past.of(self.cache) if self._done else None,
+            sight=self._shown(end),
+            filler=int(self.ids[0, -1]),
+            rest=self._rest,
+        )
+
+    def take(self, end: int, logits: torch.Tensor, past: Past) -> Prefilled | None:
+        """What a pass beside others found out, in the stead of `advance`; `logits` are [1, 1, vocabulary]."""
+        past.fill(self.cache)
+        self._done = end
+        if end < self.length:
+            return None
+        return self._packed(CausalLMOutputWithPast(logits=logits, past_key_values=self.cache))
 
     @property
     def length(self) -> int:
@@ -120,17 +170,33 @@ class Prefill:
         """Tokens that are in the cache so far."""
         return self._done
 
+    @property
+    def cache(self) -> Any:
+        return self._given["past_key_values"]
+
+    def joins(self, other: "Prefill") -> bool:
+        """Whether one pass can compute tokens of both.
+
+        A shorter row has tokens that mean nothing behind its own. A recurrent state would take them in, and
+        so would a prompt whose tokens all attend to each other.
+        """
+        mixes = all(one._mixes and one.done < one.length for one in (self, other))
+        return mixes and self._rest == other._rest and self._types == other._types
+
     def _begin(self, seams: Seams) -> None:
         cache = self._given.get("past_key_values")
         record(cache)
         if self._head.past is not None:
             self._head.past.fill(cache)
         encoded = self._given.get(ENCODED) or {}
-        image = getattr(self._network.config, "image_token_id", None)
+        image = getattr(self.network.config, "image_token_id", None)
         self._places = [id_ == image for id_ in self.ids[0].tolist()]
         self._sight = self._head.sight or (Encoded.of(encoded["image"]) if "image" in encoded else None)
         if not self._cuttable(encoded):
             seams = Seams.NOWHERE
+        self._rest = {k: v for k, v in self._given.items() if k not in {*GIVEN, *TYPES, ENCODED}}
+        self._types = {name for name in TYPES if self._given.get(name) is not None}
+        self._mixes = seams is not Seams.NOWHERE and self._pads(cache)
         inside = [here and before for here, before in pairwise([False, *self._places])]
         self._cuts = {
             Seams.ANYWHERE: [True] * self.length,
@@ -145,17 +211,18 @@ class Prefill:
         rows = 0 if self._sight is None else len(self._sight.rows)
         return not encoded or (encoded.keys() == {"image"} and rows == sum(self._places) - self._head.skipped)
 
+    def _pads(self, cache: Any) -> bool:
+        return (
+            type(cache) is DynamicCache
+            and not any(isinstance(layer, LinearAttentionLayer) for layer in cache.layers)
+            and not any(torch.is_tensor(value) for value in self._rest.values())
+            and not self._places[-1]
+        )
+
     def _known(self) -> Any:
         """As a forward pass over the whole prompt would return it."""
         logits: Any = self._head.logits
         return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=self._given["past_key_values"])
-
-    def _end(self, tokens: int | None) -> int:
-        """The first possible cut that is not nearer than `tokens`."""
-        if tokens is None:
-            return self.length
-        wanted = self._done + max(1, tokens)
-        return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
 
     def _chunk(self, end: int) -> Any:
         """As the chunked branch of `GenerationMixin._prefill`, which computes all chunks in one call."""
@@ -164,23 +231,27 @@ class Prefill:
         given["attention_mask"] = None
         given["position_ids"] = self._given["position_ids"][..., start:end]
         given.update({name: given[name][..., :end] for name in TYPES if given.get(name) is not None})
-        inputs = self._network.prepare_inputs_for_generation(
+        inputs = self.network.prepare_inputs_for_generation(
             self.ids[:, start:end], is_first_iteration=True, **given
         )
-        first, last = (sum(self._places[:at]) - self._head.skipped for at in (start, end))
-        if self._sight is not None and last > first:
-            inputs[ENCODED] = {"image": self._sight.part(first, last).output()}
-        outputs = self._network(**inputs, return_dict=True)
+        if (shown := self._shown(end)) is not None:
+            inputs[ENCODED] = {"image": shown.output()}
+        outputs = self.network(**inputs, return_dict=True)
         self._given["past_key_values"] = outputs.past_key_values
         return outputs
 
+    def _shown(self, end: int) -> Encoded | None:
+        """What the tokens up to `end` that come next show."""
+        first, last = (sum(self._places[:at]) - self._head.skipped for at in (self._done, end))
+        return None if self._sight is None or last <= first else self._sight.part(first, last)
+
     def _packed(self, outputs: Any) -> Prefilled:
-        given = self._network._update_model_kwargs_for_generation(
+        given = self.network._update_model_kwargs_for_generation(
             outputs, self._given, is_encoder_decoder=False
         )
         # A probe of shapes: which token comes next is not known yet and does not matter here.
         longer = torch.cat([self.ids, self.ids[:, -1:]], dim=-1)
-        inputs = self._network.prepare_inputs_for_generation(
+        inputs = self.network.prepare_inputs_for_generation(
             longer, next_sequence_length=1, is_first_iteration=False, **given
         )
         if inputs.get("position_ids") is None:

@@ -70,6 +70,15 @@ class Prefixes:
         self._roots: Branches = {}
         self._stateful = False
 
+    def known(self, scope: Hashable, marks: Sequence[Mark]) -> int:
+        """How many of the first tokens are kept."""
+        return self._walk(scope, marks)[1]
+
+    def shared(self, marks: Sequence[Mark], other: Sequence[Mark]) -> int:
+        """How many of the first tokens would be known once `other` is kept."""
+        common = _common(marks, other)
+        return 0 if self._stateful and common < len(other) else common
+
     def find(self, scope: Hashable, marks: Sequence[Mark], allows: Callable[[int], bool]) -> Found | None:
         """The longest beginning, copied; `allows` says behind which token this prompt may be cut."""
         path, matched = self._walk(scope, marks)

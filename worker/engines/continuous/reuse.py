@@ -4,16 +4,18 @@ Nothing is shared between scopes, so that no caller can tell by the time of an a
 All but `known` and the counts is for the engine's thread only.
 """
 
+import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from transformers import BatchFeature
 
 from shared.estimate import Reused
 from worker.engines.continuous.content import Content, Shown
-from worker.engines.continuous.encoded import Encoded, encode, merged
+from worker.engines.continuous.encoded import Encoded, encode, encode_all, merged
 from worker.engines.continuous.faults import out_of_memory
 from worker.engines.continuous.head import Head
 from worker.engines.continuous.ledger import Ledger
@@ -21,6 +23,12 @@ from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import PIXELS, Prefilled, Seams
 from worker.engines.continuous.prefixes import Found, Prefixes
 from worker.engines.continuous.reusable import Reusable
+
+log = logging.getLogger(__name__)
+# Beginnings shorter than this are computed once more rather than waited for.
+WORTH = 16
+# Placeholders of the pictures that are encoded in one call: it saves little more with more.
+LOOK = 1024
 
 Key = tuple[str, str]
 """Scope and digest of a picture."""
@@ -45,13 +53,18 @@ class Sight:
 class Reuse:
     """At most `limit` bytes; what was not used for longest goes first."""
 
-    def __init__(self, network: Any, seams: Seams, limit: int, what: Reusable) -> None:
+    def __init__(
+        self, network: Any, seams: Seams, limit: int, what: Reusable, *, together: bool = False
+    ) -> None:
+        """`together`: pictures of several prompts are encoded in one call."""
         self.seams = seams
         self._network = network
         self._what = what
         self._ledger = Ledger(limit)
         self._prefixes = Prefixes(self._ledger)
         self._pictures: dict[Key, Sight] = {}
+        self._together = together
+        self._ahead: dict[Key, Encoded] = {}
         self._prompts = self._hits = self._tokens = 0
 
     @property
@@ -65,6 +78,30 @@ class Reuse:
         """The placeholders of a picture that is kept; from any thread."""
         kept = self._pictures.get((scope, digest))
         return None if kept is None else len(kept.encoded.rows)
+
+    def follows(self, content: Content, others: Sequence[Content]) -> bool:
+        """Whether much more of a prompt will be known when one of the others is computed."""
+        if not (content.marks and self._what.beginnings):
+            return False
+        scope = self._scope(content)
+        shared = max(
+            (
+                self._prefixes.shared(content.marks, other.marks)
+                for other in others
+                if other.marks and self._scope(other) == scope
+            ),
+            default=0,
+        )
+        return shared >= WORTH and shared - self._prefixes.known(scope, content.marks) >= WORTH
+
+    @contextmanager
+    def looking(self, contents: Sequence[Content]) -> Iterator[None]:
+        """While it lasts `head` finds the new pictures of all these encoded, some of them together."""
+        try:
+            self._look(contents)
+            yield
+        finally:
+            self._ahead = {}
 
     def head(self, content: Content) -> Head:
         """What is kept of a prompt. The pictures behind it are encoded where they are not kept."""
@@ -126,6 +163,27 @@ class Reuse:
                 raise
             self.give_back()
 
+    def _look(self, contents: Sequence[Content]) -> None:
+        """Where it fails, each is encoded by itself, and whoever is to blame fails then."""
+        new: dict[Key, Shown] = {}
+        for content in contents if self._together else ():
+            if content.marks:
+                known = self._prefixes.known(self._scope(content), content.marks)
+                for picture in content.behind(known)[0]:
+                    if (content.scope, picture.digest) not in self._pictures and picture.inputs is not None:
+                        new.setdefault((content.scope, picture.digest), picture)
+        keys = list(new)
+        try:
+            while len(keys) > 1:
+                some = _some(keys, [new[key].tokens for key in keys])
+                shown = [(self._moved(new[key].inputs), new[key].tokens) for key in some]
+                found = zip(some, encode_all(self._network, shown), strict=True)
+                self._ahead |= {key: encoded for key, encoded in found if encoded is not None}
+                keys = keys[len(some) :]
+        except Exception as error:
+            # The outermost frame of work for several answers: it names no culprit.
+            log.warning("%d pictures are encoded one by one: %s", len(new), error)
+
     def _sight(self, scope: str, picture: Shown) -> Encoded | None:
         kept = self._pictures.get((scope, picture.digest))
         if kept is None:
@@ -135,7 +193,9 @@ class Reuse:
 
     def _encoded(self, key: Key, picture: Shown) -> Encoded | None:
         """None where it was dropped meanwhile, or its rows are not those of its placeholders."""
-        encoded = None if picture.inputs is None else encode(self._network, self._moved(picture.inputs))
+        encoded = self._ahead.get(key)
+        if encoded is None and picture.inputs is not None:
+            encoded = encode(self._network, self._moved(picture.inputs))
         if encoded is None or len(encoded.rows) != picture.tokens:
             return None
         if self._ledger.room(encoded.bytes):
@@ -145,6 +205,12 @@ class Reuse:
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         return dict(inputs.to(self._network.device, dtype=self._network.dtype))
+
+
+def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
+    """The first of them, and as many more as one call takes."""
+    count = sum(end <= LOOK for end in accumulate(tokens))
+    return keys[: max(1, count)]
 
 
 def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:

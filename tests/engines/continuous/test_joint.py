@@ -1,0 +1,355 @@
+"""Prompts that come together share passes and calls of the encoder, and are understood as by themselves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engines import suite
+from tests.engines.continuous.conftest import (
+    LONG,
+    QUESTIONS,
+    ROWS,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+    strangers,
+    tiny,
+)
+from worker.engines.base import Cancelled, Finish
+from worker.engines.continuous import encoded, joint
+from worker.engines.continuous.certify import certify
+from worker.engines.continuous.joining import Joining
+from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.past import Past
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.loaded import LoadedModel
+from worker.engines.sampling import LogitsError
+
+WIDE = Room(tokens=4096, idle=4096)
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """Where the prompts of each shared pass began and ended."""
+    advance, seen = joint.advance, list[list[tuple[int, int]]]()
+
+    def noted(prefills: list[Prefill], ends: list[int]) -> Any:
+        seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
+        return advance(prefills, ends)
+
+    monkeypatch.setattr(joint, "advance", noted)
+    return seen
+
+
+def room(monkeypatch: pytest.MonkeyPatch, of: Room) -> None:
+    monkeypatch.setattr(Pace, "room", lambda _, **__: of)
+
+
+def encodings(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures each call of the encoder took."""
+    base = engine_of(harness)._loaded.network.base_model
+    encode, calls = base.get_image_features, list[int]()
+
+    @wraps(encode)
+    def counted(*args: Any, **named: Any) -> Any:
+        calls.append(len(named["pixel_values"]))
+        return encode(*args, **named)
+
+    monkeypatch.setattr(base, "get_image_features", counted)
+    return calls
+
+
+def test_prompts_that_come_together_share_a_pass_and_their_pictures_a_call(
+    harness: suite.Harness,
+    answers: list[Finish],
+    passes: list[list[tuple[int, int]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room(monkeypatch, WIDE)
+    calls, asked = encodings(harness, monkeypatch), strangers(QUESTIONS[:ROWS], "together")
+    assert crowded(harness, asked) == answers[:ROWS]
+    assert [len(shared) for shared in passes] == [ROWS]
+    assert calls == [sum(len(question.pictures) for question in asked)]
+
+
+@pytest.mark.parametrize("chunk", [1, 9, 40])
+def test_pieces_that_begin_and_end_anywhere_share_passes_and_change_no_answer(
+    harness: suite.Harness,
+    answers: list[Finish],
+    passes: list[list[tuple[int, int]]],
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
+) -> None:
+    room(monkeypatch, Room(tokens=3 * chunk, idle=chunk, chunk=chunk))
+    assert crowded(harness, strangers(QUESTIONS, f"shared pieces of {chunk}")) == answers
+    assert max(map(len, passes)) > 1
+    assert any(len({start for start, _ in shared}) > 1 for shared in passes)
+
+
+def test_known_beginnings_of_unlike_length_share_a_pass(
+    harness: suite.Harness,
+    alone: suite.Harness,
+    passes: list[list[tuple[int, int]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room(monkeypatch, WIDE)
+    told = "What do we see in this image? "
+    first = [Question(1, {"scope": f"known {n}", "max_new_tokens": 4 * n + 1}) for n in range(ROWS)]
+    crowded(harness, first)
+    following: list[dict[str, Any]] = [
+        {**question.parameters, "scope": f"known {n}"} for n, question in enumerate(first)
+    ]
+    texts = [first[n].text + told * n + "And?" for n in range(ROWS)]
+    asks: list[Callable[[], Finish]] = [
+        lambda n=n: harness.ask(texts[n], first[n].pictures, **following[n])[0]  # type: ignore[misc]
+        for n in range(ROWS)
+    ]
+    passes.clear()
+    found = [future.result() for future in crowd(harness, asks)]
+    expected = [alone.ask(texts[n], first[n].pictures, **following[n])[0] for n in range(ROWS)]
+    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
+    assert min(start for start, _ in passes[0]) > 0
+    assert len(passes[0]) > 1
+
+
+def test_a_prompt_waits_for_one_that_begins_as_it_does(
+    harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is computed on that: both at once would be twice the work."""
+    room(monkeypatch, WIDE)
+    texts = [f"{suite.MANY_SCRIPTS} {n}" for n in range(3)]
+    asks: list[Callable[[], Finish]] = [
+        lambda text=text: harness.ask(text, [suite.picture()], scope="alike", max_new_tokens=6)[0]  # type: ignore[misc]
+        for text in texts
+    ]
+    found = [future.result() for future in crowd(harness, asks)]
+    expected = [alone.ask(text, [suite.picture()], max_new_tokens=6)[0] for text in texts]
+    assert [finish.ids for finish in found] == [finish.ids for finish in expected]
+    assert sorted(finish.cached_tokens > 0 for finish in found) == [False, True, True]
+
+
+def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
+    harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, replace(WIDE, chunk=9))
+    leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="leaver", **LONG)
+    advance, shared = joint.advance, list[int]()
+
+    def leaves(prefills: list[Prefill], ends: list[int]) -> Any:
+        shared.append(len(prefills))
+        if len(shared) == 2:
+            leaver.cancel.set()
+        return advance(prefills, ends)
+
+    monkeypatch.setattr(joint, "advance", leaves)
+    asked = strangers(QUESTIONS[:3], "beside a leaver")
+    asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in asked]  # type: ignore[misc]
+    futures = crowd(harness, [lambda: harness.engine.generate(leaver), *asks])
+    assert isinstance(futures.pop(0).exception(), Cancelled)
+    assert [future.result() for future in futures] == answers[:3]
+    assert shared[1] > 1
+
+
+def test_a_prompt_whose_numbers_are_none_fails_by_itself(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, WIDE)
+    advance, row, ill = joint.advance, Past.row, list[int]()
+
+    def finds_the_ill(prefills: list[Prefill], ends: list[int]) -> Any:
+        ill[:] = [at for at, prefill in enumerate(prefills) if prefill._config.max_new_tokens == 21]
+        assert len(prefills) == ROWS
+        return advance(prefills, ends)
+
+    def none_of_the_ill(self: Past, at: int, start: int, end: int) -> Past:
+        found = row(self, at, start, end)
+        for columns in found.columns if at in ill else ():
+            for part in columns:
+                part.fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(joint, "advance", finds_the_ill)
+    monkeypatch.setattr(Past, "row", none_of_the_ill)
+    asked = [Question(5, {"max_new_tokens": 21, "min_new_tokens": 21}), *QUESTIONS[:3]]
+    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "ill")])  # type: ignore[misc]
+    assert isinstance(futures.pop(0).exception(), LogitsError)
+    assert [future.result() for future in futures] == answers[:3]
+    assert ill
+
+
+def test_a_prompt_that_breaks_a_pass_fails_by_itself(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, WIDE)
+    advance, beside, tried = Prefill.advance, joint.advance, list[int]()
+
+    def check(*prefills: Prefill) -> None:
+        tried.append(len(prefills))
+        if any(prefill._config.max_new_tokens == 21 for prefill in prefills):
+            raise ValueError("Image features and image tokens do not match")
+
+    def by_itself(self: Prefill, tokens: int | None = None) -> Any:
+        check(self)
+        return advance(self, tokens)
+
+    def beside_others(prefills: list[Prefill], ends: list[int]) -> Any:
+        check(*prefills)
+        return beside(prefills, ends)
+
+    monkeypatch.setattr(Prefill, "advance", by_itself)
+    monkeypatch.setattr(joint, "advance", beside_others)
+    asked = [Question(5, {"max_new_tokens": 21}), *QUESTIONS[:3]]
+    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "broken")])  # type: ignore[misc]
+    assert isinstance(futures.pop(0).exception(), ValueError)
+    assert [future.result() for future in futures] == answers[:3]
+    assert tried == [ROWS, 1, 1, 1, 1]
+
+
+def test_a_pass_without_memory_is_tried_with_fewer_prompts(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, WIDE)
+    advance, tried = joint.advance, list[int]()
+
+    def scarce(prefills: list[Prefill], ends: list[int]) -> Any:
+        tried.append(len(prefills))
+        if len(prefills) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return advance(prefills, ends)
+
+    monkeypatch.setattr(joint, "advance", scarce)
+    assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
+    assert tried[:2] == [ROWS, 2]
+    assert max(tried[1:]) == 2
+    assert engine_of(fresh)._loop._ration.rows == ROWS, "the rows had memory enough"
+
+
+def test_pictures_that_cannot_be_encoded_together_are_encoded_one_by_one(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, WIDE)
+    base = engine_of(fresh)._loaded.network.base_model
+    encode, calls = base.get_image_features, list[int]()
+
+    @wraps(encode)
+    def scarce(*args: Any, **named: Any) -> Any:
+        calls.append(len(named["pixel_values"]))
+        if calls[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(*args, **named)
+
+    monkeypatch.setattr(base, "get_image_features", scarce)
+    assert crowded(fresh, strangers(QUESTIONS[:ROWS], "one by one")) == answers[:ROWS]
+    assert calls[0] > 1
+    assert set(calls[1:]) == {1}
+
+
+class Planned:
+    """Stands for a prompt of which `done` of `length` tokens are computed."""
+
+    def __init__(self, length: int, done: int = 0, *, mixes: bool = True) -> None:
+        self.length, self.done, self.mixes = length, done, mixes
+
+    def end(self, tokens: int | None) -> int:
+        return self.length if tokens is None else min(self.length, self.done + tokens)
+
+    def joins(self, other: "Planned") -> bool:
+        return self.mixes and other.mixes
+
+
+@pytest.mark.parametrize(
+    ("room", "waiting", "chosen"),
+    [
+        (Room(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
+        (Room(tokens=300, idle=100), [400, 70], [0]),
+        (Room(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
+        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
+        (Room(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
+        (Room(tokens=1000, idle=100), [80, None, 80], [0, 2]),
+        (Room(tokens=1000, idle=100), [None, 80], [0]),
+        (Room(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
+    ],
+    ids=["tokens", "long first", "unlike", "pieces", "far behind", "own kind", "own kind first", "rows"],
+)
+def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
+    room: Room, waiting: list[Any], chosen: list[int]
+) -> None:
+    joining, prompts = Joining(4), list[Planned]()
+    for length in waiting:
+        prompts.append(
+            Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
+        )
+        joining.add(None, prompts[-1])  # type: ignore[arg-type]
+    assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
+
+
+def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
+    mask = joint._mask
+    patch.setattr(joint, "_mask", lambda *how: None if mask(*how) is None else torch.ones_like(mask(*how)))  # type: ignore[arg-type]
+
+
+def known_tokens_end_at_the_wrong_column(patch: pytest.MonkeyPatch) -> None:
+    row = Past.row
+    patch.setattr(Past, "row", lambda self, at, start, end: row(self, at, 0, end - start))
+
+
+def rows_take_their_neighbours_columns(patch: pytest.MonkeyPatch) -> None:
+    row = Past.row
+    patch.setattr(Past, "row", lambda self, at, start, end: row(self, max(0, at - 1), start, end))
+
+
+def shorter_rows_are_read_at_the_longest_ones_end(patch: pytest.MonkeyPatch) -> None:
+    take = Prefill.take
+    last: list[torch.Tensor] = []
+
+    def late(self: Prefill, end: int, logits: torch.Tensor, past: Past) -> Any:
+        last.append(logits)
+        return take(self, end, last[0], past)
+
+    patch.setattr(Prefill, "take", late)
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        rows_see_what_fills_up_others,
+        known_tokens_end_at_the_wrong_column,
+        rows_take_their_neighbours_columns,
+        shorter_rows_are_read_at_the_longest_ones_end,
+    ],
+)
+def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_one(
+    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaw(monkeypatch)
+    found = certify(LoadedModel(tiny())).together
+    assert not found.prompts
+    assert "computes prompts one by one (prompts in one pass are answered otherwise)" in found.words
+
+
+def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = LoadedModel(tiny())
+    assert certify(model).together.pictures
+    encode_all = encoded.encode_all
+    monkeypatch.setattr("worker.engines.continuous.reuse.encode_all", lambda *given: encode_all(*given)[::-1])
+    found = certify(model).together
+    assert (found.prompts, found.pictures) == (True, False)
+    assert "their pictures one by one" in found.words
+
+
+def test_a_model_that_is_proved_to_compute_prompts_one_by_one_does(
+    answers: list[Finish], passes: list[list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        rows_take_their_neighbours_columns(patch)
+        harness = loaded()
+    passes.clear()
+    assert "computes prompts one by one" in harness.engine.reason
+    assert crowded(harness) == answers
+    assert passes == []

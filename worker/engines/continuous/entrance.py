@@ -1,0 +1,46 @@
+"""Which of those in line are made ready now."""
+
+from collections.abc import Iterable, Sequence
+
+from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.joining import Joining
+from worker.engines.continuous.pace import Room
+from worker.engines.continuous.ration import Ration
+from worker.engines.continuous.reuse import Reuse
+
+
+class Entrance:
+    """First come, first served, so that a long prompt is not overtaken for ever."""
+
+    def __init__(self, ration: Ration, reuse: Reuse, joining: Joining) -> None:
+        self._ration = ration
+        self._reuse = reuse
+        self._joining = joining
+
+    def next(self, waiting: Iterable[Answer], running: Sequence[Answer], room: Room) -> list[Answer]:
+        """As many as the next pass can use."""
+        chosen: list[Answer] = []
+        for answer in waiting:
+            beside = [*self._joining.answers, *chosen]
+            if not self.admits(answer, [*running, *beside]) or (beside and not self._joins(answer, beside)):
+                break
+            if chosen and len(chosen) == room.newcomers:
+                break
+            if self._joining.tokens + sum(other.row.prompt.tokens for other in chosen) >= room.tokens:
+                break
+            chosen.append(answer)
+        return chosen
+
+    def admits(self, answer: Answer, others: Sequence[Answer]) -> bool:
+        """Whether there is a row for it beside the others."""
+        if any(other.alone for other in others) or (answer.alone and others):
+            return False
+        return self._ration.admits([other.length for other in [*others, answer]])
+
+    def _joins(self, answer: Answer, beside: Sequence[Answer]) -> bool:
+        """Whether its prompt should be computed at once and not when theirs are."""
+        if self._joining.rows == 1 or any(other.apart for other in [answer, *beside]):
+            return False
+        if any(other.kin is answer.kin for other in beside):
+            return False
+        return not self._reuse.follows(answer.content, [other.content for other in beside])

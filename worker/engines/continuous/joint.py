@@ -1,0 +1,82 @@
+"""Pieces of several prompts in one forward pass.
+
+All pieces begin at the same column, behind whatever is known of their prompts, and the shorter ones are
+filled up at their ends:
+
+    column   0   1   2   3   4   5   6   7
+    row 0            k   k   n   n   n   n      k: known
+    row 1                k   n   n   -   -      n: new
+    row 2                    n   n   n   -      -: means nothing, and nobody looks back at it
+                       columns
+
+So the columns of a row follow each other without a gap, which windows and chunks of attention count on.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+
+from worker.engines.continuous.encoded import merged
+from worker.engines.continuous.past import Past, beside
+from worker.engines.continuous.prefill import ENCODED, Prefill, Prefilled, Share
+
+KEPT = "logits_to_keep"
+
+
+def advance(prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
+    """As `Prefill.advance` of each. What raises leaves all in an unknown state; they have to begin anew."""
+    shares = [prefill.share(end) for prefill, end in zip(prefills, ends, strict=True)]
+    columns = max(share.start for share in shares)
+    lasts = sorted({share.end - share.start - 1 for share in shares})
+    network, cache = prefills[0].network, prefills[0].cache
+    known = beside([share.past for share in shares])
+    if known is not None:
+        known.fill(cache)
+    outputs = network(**_inputs(network, shares, columns, lasts, cache), return_dict=True)
+    computed = Past.of(outputs.past_key_values)
+    found = []
+    for row, (prefill, share) in enumerate(zip(prefills, shares, strict=True)):
+        last = share.end - share.start - 1
+        at = lasts.index(last) if KEPT in share.rest else last
+        past = computed.row(row, columns - share.start, columns + last + 1)
+        found.append(prefill.take(share.end, outputs.logits[row : row + 1, at : at + 1], past))
+    return found
+
+
+def _inputs(
+    network: Any, shares: Sequence[Share], columns: int, lasts: Sequence[int], cache: Any
+) -> dict[str, Any]:
+    """As the chunked branch of `GenerationMixin._prefill` makes them for a batch."""
+    first, tokens = shares[0], lasts[-1] + 1
+    behind = [tokens - share.ids.shape[1] for share in shares]
+    given = dict(first.rest)
+    if KEPT in given:
+        given[KEPT] = torch.tensor(lasts, device=first.ids.device)
+    for name in first.types:
+        rows = zip(shares, behind, strict=True)
+        given[name] = torch.cat([pad(one.types[name], (columns - one.start, more)) for one, more in rows])
+    # Any text will do.
+    ids = [pad(one.ids, (0, more), value=one.filler) for one, more in zip(shares, behind, strict=True)]
+    positions = [pad(one.positions, (0, more)) for one, more in zip(shares, behind, strict=True)]
+    inputs: dict[str, Any] = network.prepare_inputs_for_generation(
+        torch.cat(ids),
+        is_first_iteration=True,
+        past_key_values=cache,
+        position_ids=torch.cat(positions, dim=-2),
+        attention_mask=_mask([share.start for share in shares], columns, tokens, first.ids.device),
+        **given,
+    )
+    shown = [share.sight for share in shares if share.sight is not None]
+    if shown:
+        inputs[ENCODED] = {"image": merged(shown).output()}
+    return inputs
+
+
+def _mask(starts: Sequence[int], columns: int, tokens: int, device: torch.device) -> torch.Tensor | None:
+    """Ones where a row has a column; what fills it up counts, or it would attend to nothing and be NaN."""
+    if min(starts) == columns:
+        return None
+    begin = columns - torch.tensor(starts, device=device)
+    return (torch.arange(columns + tokens, device=device) >= begin[:, None]).long()
