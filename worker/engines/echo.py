@@ -7,6 +7,7 @@ chosen pace, and fails and hangs when told to. What bends a distribution changes
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import cycle, islice
 
@@ -88,7 +89,7 @@ class EchoEngine(Engine):
             **self._options.model_dump(),
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(**self.made_of)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 import torch
@@ -108,7 +109,7 @@ class VllmEngine(Engine):
             **self._language.identity(),
         }
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint(**self.made_of)
 
