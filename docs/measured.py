@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs import measured_batching, measured_fleet
+from docs import measured_batches, measured_batching, measured_fleet
 from docs.tables import rows_of
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -55,6 +55,8 @@ def _section(results: Path, name: str) -> str:
         told += _ratios(found["ratios"])
     if name == "fleet":
         told += measured_fleet.tables(found)
+    if name == "batches":
+        told += measured_batches.tables(found)
     told += limits_of(found["limits"])
     drawn = f"{name}.svg"
     return told + (f"\n![{title}](../benchmarks/results/{drawn})\n" if (results / drawn).exists() else "")

@@ -137,26 +137,30 @@ def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int, max_
         reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(Exit.MODEL_FAILED)
-    facts, took_s = engine.facts, time.time() - started
+    took_s = time.time() - started
     rule = measured(engine, model.id, max_side)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
-    heartbeat.ready(
-        engine.fingerprint,
-        {
-            "failed": "",
-            "load_ms": str(int(took_s * 1000)),
-            "rows": str(engine.rows),
-            "engine": engine.name,
-            "engine_reason": engine.reason[:REASON],
-            "reused": "",
-            "slots": str(slots),
-            "samples": "1" if facts.samples else "0",
-            "context_length": str(facts.context_length),
-            "chat_template": "1" if facts.has_chat_template else "0",
-            "tools": facts.tools or "none",
-            "sampling_rate": str(facts.sampling_rate),
-            "token_rule": rule.dumped() if rule else "",
-        },
-        engine,
-    )
+    ready = _facts(engine) | {
+        "load_ms": str(int(took_s * 1000)),
+        "slots": str(slots),
+        "token_rule": rule.dumped() if rule else "",
+    }
+    heartbeat.ready(engine.fingerprint, ready, engine)
     return engine
+
+
+def _facts(engine: Engine) -> dict[str, str]:
+    """What callers are told of a model that is loaded; "" forgets what an earlier worker told."""
+    facts = engine.facts
+    return {
+        "failed": "",
+        "rows": str(engine.rows),
+        "engine": engine.name,
+        "engine_reason": engine.reason[:REASON],
+        "reused": "",
+        "samples": "1" if facts.samples else "0",
+        "context_length": str(facts.context_length),
+        "chat_template": "1" if facts.has_chat_template else "0",
+        "tools": facts.tools or "none",
+        "sampling_rate": str(facts.sampling_rate),
+    }

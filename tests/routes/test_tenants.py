@@ -1,5 +1,7 @@
 """One customer's things are nobody else's: every route is tried with another caller's key."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -55,40 +57,9 @@ async def test_no_route_shows_or_changes_what_another_caller_owns(
     stage.hand.beat()
     async with await customer(stage.app, "owner") as owner, await customer(stage.app, "other") as other:
         victim = (await owner.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()["id"]
-        if path.startswith("/v1/jobs/{id}"):
-            before = (await owner.get(f"/v1/jobs/{victim}")).json()
-            reply = await other.request(method, path.replace("{id}", victim))
-            after = (await owner.get(f"/v1/jobs/{victim}")).json()
-            assert (reply.status_code, reply.json()["code"]) == (404, "job_not_found")
-            for job in (before, after):
-                job.pop("estimate")
-            assert after == before
-        elif path.startswith("/v1/responses/{id}"):
-            said = {"model": MODEL, "input": "What is this?", "background": True}
-            theirs = (await owner.post("/v1/responses", json=said)).json()["id"]
-            own = f"/v1/responses/{theirs}"
-            reply = await other.request(method, path.replace("/v1/responses/{id}", own))
-            assert (reply.status_code, code_of(reply)) == (404, "response_not_found")
-            assert (await owner.get(own)).json()["status"] == "queued"
-            on = await other.post("/v1/responses", json=said | {"previous_response_id": theirs})
-            assert (on.status_code, code_of(on)) == (404, "response_not_found")
-        elif path.startswith("/v1/webhooks/{id}"):
-            hook = (await owner.post("/v1/webhooks", json={"url": "https://example.com/"})).json()
-            own = f"/v1/webhooks/{hook['id']}"
-            await owner.post(f"/v1/jobs/{victim}/cancel")
-            (event,) = (await owner.get("/v1/events")).json()["data"]
-            foreign = path.replace("/v1/webhooks/{id}", own).replace("{event}", event["id"])
-            before = stage.hand.store.client.dbsize(), (await owner.get(own)).json()
-            reply = await other.request(method, foreign, json={} if method == "PATCH" else None)
-            assert (reply.status_code, code_of(reply)) == (404, "webhook_not_found")
-            assert (stage.hand.store.client.dbsize(), (await owner.get(own)).json()) == before
-        elif path.startswith(("/v1/files/{id}", "/v1/batches/{id}")):
-            file, batch = await _uploaded(owner)
-            own, code = (batch, "batch_not_found") if "batches" in path else (file, "file_not_found")
-            before = (await owner.get(f"/v1/files/{file}")).json(), await _batch(owner, batch)
-            reply = await other.request(method, path.replace("{id}", own))
-            assert (reply.status_code, code_of(reply)) == (404, code)
-            assert ((await owner.get(f"/v1/files/{file}")).json(), await _batch(owner, batch)) == before
+        tried = next((each for prefix, each in FOREIGN.items() if path.startswith(prefix)), None)
+        if tried is not None:
+            await tried(Foreign(stage, owner, other, victim), method, path)
         elif path.startswith("/v1/admin/"):
             reply = await other.request(method, path.replace("{id}", MODEL))
             assert (reply.status_code, code_of(reply)) == (403, "insufficient_scope")
@@ -100,6 +71,67 @@ async def test_no_route_shows_or_changes_what_another_caller_owns(
             reply = await other.request(method, path.replace("{id}", MODEL), json={"victim": victim})
             assert reply.status_code in (400, 404)
             assert reply.headers.get("x-job-id") is None
+
+
+@dataclass
+class Foreign:
+    """A caller and another one, whose job is the `victim`."""
+
+    stage: Stage
+    owner: httpx.AsyncClient
+    other: httpx.AsyncClient
+    victim: str
+
+
+async def _try_job(them: Foreign, method: str, path: str) -> None:
+    before = (await them.owner.get(f"/v1/jobs/{them.victim}")).json()
+    reply = await them.other.request(method, path.replace("{id}", them.victim))
+    after = (await them.owner.get(f"/v1/jobs/{them.victim}")).json()
+    assert (reply.status_code, reply.json()["code"]) == (404, "job_not_found")
+    for job in (before, after):
+        job.pop("estimate")
+    assert after == before
+
+
+async def _try_response(them: Foreign, method: str, path: str) -> None:
+    said = {"model": MODEL, "input": "What is this?", "background": True}
+    theirs = (await them.owner.post("/v1/responses", json=said)).json()["id"]
+    own = f"/v1/responses/{theirs}"
+    reply = await them.other.request(method, path.replace("/v1/responses/{id}", own))
+    assert (reply.status_code, code_of(reply)) == (404, "response_not_found")
+    assert (await them.owner.get(own)).json()["status"] == "queued"
+    on = await them.other.post("/v1/responses", json=said | {"previous_response_id": theirs})
+    assert (on.status_code, code_of(on)) == (404, "response_not_found")
+
+
+async def _try_webhook(them: Foreign, method: str, path: str) -> None:
+    hook = (await them.owner.post("/v1/webhooks", json={"url": "https://example.com/"})).json()
+    own, records = f"/v1/webhooks/{hook['id']}", them.stage.hand.store.client
+    await them.owner.post(f"/v1/jobs/{them.victim}/cancel")
+    (event,) = (await them.owner.get("/v1/events")).json()["data"]
+    foreign = path.replace("/v1/webhooks/{id}", own).replace("{event}", event["id"])
+    before = records.dbsize(), (await them.owner.get(own)).json()
+    reply = await them.other.request(method, foreign, json={} if method == "PATCH" else None)
+    assert (reply.status_code, code_of(reply)) == (404, "webhook_not_found")
+    assert (records.dbsize(), (await them.owner.get(own)).json()) == before
+
+
+async def _try_upload(them: Foreign, method: str, path: str) -> None:
+    file, batch = await _uploaded(them.owner)
+    own, code = (batch, "batch_not_found") if "batches" in path else (file, "file_not_found")
+    before = (await them.owner.get(f"/v1/files/{file}")).json(), await _batch(them.owner, batch)
+    reply = await them.other.request(method, path.replace("{id}", own))
+    assert (reply.status_code, code_of(reply)) == (404, code)
+    assert ((await them.owner.get(f"/v1/files/{file}")).json(), await _batch(them.owner, batch)) == before
+
+
+FOREIGN: dict[str, Callable[[Foreign, str, str], Awaitable[None]]] = {
+    "/v1/jobs/{id}": _try_job,
+    "/v1/responses/{id}": _try_response,
+    "/v1/webhooks/{id}": _try_webhook,
+    "/v1/files/{id}": _try_upload,
+    "/v1/batches/{id}": _try_upload,
+}
 
 
 async def _uploaded(owner: httpx.AsyncClient) -> tuple[str, str]:

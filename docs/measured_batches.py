@@ -1,0 +1,43 @@
+"""What the benchmark of batches tells beside its limits: the way of one file, and what others waited."""
+
+from typing import Any
+
+from docs.tables import rows_of
+
+BESIDE = {
+    "idle": "nothing",
+    "upload": "the upload",
+    "look": "the look through the file",
+    "work": "its lines",
+}
+
+
+def tables(found: dict[str, Any]) -> str:
+    return _way(found) + _waits(found) + _memory(found)
+
+
+def _way(found: dict[str, Any]) -> str:
+    rows = [
+        (f"upload of {found['lines']:,} lines, {found['file_mb']:g} MB", f"{found['upload_s']:g} s"),
+        ("looking through it", f"{found['looked_through_s']:g} s"),
+        ("its lines, deaths and all", f"{found['work_s']:g} s"),
+        ("lines a second, until the first death", f"{found['lines_per_s']:g}"),
+        ("putting its files together", f"{found['put_together_s']:g} s"),
+        (f"download of {found['output_mb']:g} MB", f"{found['download_s']:g} s"),
+    ]
+    return rows_of(("a file's way", ""), rows)
+
+
+def _waits(found: dict[str, Any]) -> str:
+    waits = found["asked_ms"]
+    rows = [
+        (told, f"{waits[name]['samples']:,}", f"{waits[name]['p50']:.0f}", f"{waits[name]['p99']:.0f}")
+        for name, told in BESIDE.items()
+        if waits[name]
+    ]
+    return rows_of(("somebody asks beside", "questions", "p50, ms", "p99, ms"), rows)
+
+
+def _memory(found: dict[str, Any]) -> str:
+    rows = [(name, f"{mb['idle']:.0f}", f"{mb['most']:.0f}") for name, mb in found["memory_mb"].items()]
+    return rows_of(("process", "idle, MB", "most, MB"), rows)

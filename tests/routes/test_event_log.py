@@ -1,0 +1,61 @@
+"""The log of what a caller was told, as it is read."""
+
+import pytest
+
+from shared.notice import body_of
+from tests.routes.conftest import Stage
+from tests.routes.test_endpoints import ASKED, ended, endpoint
+from tests.routes.test_webhooks import told
+from tests.support.app import client_of
+
+
+async def test_the_log_lists_the_bytes_that_were_told(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        await endpoint(client)
+        await ended(stage, client, 'A "cat" \\ 🖼.')
+        call = told(stage)
+        reply = await client.get("/v1/events")
+    assert body_of(call.notice)[1:].encode() in reply.content.replace(b'", "', b'","')
+
+
+async def test_the_log_is_read_in_pages_and_goes_on_where_a_reader_stopped(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        jobs = [await ended(stage, client) for _ in range(3)]
+        first = (await client.get("/v1/events", params={"limit": 2})).json()
+        second = (await client.get("/v1/events", params={"limit": 2, "after": first["last_id"]})).json()
+        third = (await client.get("/v1/events", params={"after": second["last_id"]})).json()
+    assert [e["data"]["id"] for e in first["data"] + second["data"]] == jobs
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert third == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
+
+
+async def test_the_log_is_read_by_type(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        await ended(stage, client)
+        await client.post(f"/v1/jobs/{(await client.post('/v1/jobs', json=ASKED)).json()['id']}/cancel")
+
+        async def types(said: str) -> list[str]:
+            page = (await client.get("/v1/events", params={"types": said})).json()["data"]
+            return [event["type"] for event in page]
+
+        assert await types("job.cancelled") == ["job.cancelled"]
+        assert await types("job.*,batch.failed") == ["job.succeeded", "job.cancelled"]
+        assert await types("batch.*") == []
+        refused = await client.get("/v1/events", params={"types": "job.late"})
+    assert (refused.status_code, refused.json()["param"]) == (400, "types")
+
+
+@pytest.mark.parametrize("after", ["msg_0_ended", "job_0", "msg_../x", ""])
+async def test_a_reader_whose_place_is_no_longer_kept_is_told_so(stage: Stage, after: str) -> None:
+    async with client_of(stage.app) as client:
+        refused = await client.get("/v1/events", params={"after": after})
+    assert (refused.status_code, refused.json()["code"]) == (404, "event_not_found")
+    assert refused.json()["param"] == "after"
+
+
+async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        hook = (await endpoint(client))["id"]
+        stage.hand.store.client.rpush(f"sl2:{hook}:deliveries", "{}")
+        reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
+    assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
