@@ -70,7 +70,10 @@ def _names(value: Any) -> bool:
 
 
 def _types(value: Any) -> bool:
-    return value in TYPES if isinstance(value, str) else _names(value) and set(value) <= set(TYPES)
+    """Each once: what is said of an object is looked at as often as that word stands there."""
+    if isinstance(value, str):
+        return value in TYPES
+    return _names(value) and set(value) <= set(TYPES) and len(set(value)) == len(value)
 
 
 def _named(value: Any) -> bool:
@@ -106,7 +109,7 @@ LIMIT = Form(NUMBER.words, lambda v: _bound(v) or isinstance(v, bool))
 TEXT = Form("a text", lambda v: isinstance(v, str))
 
 KEYWORDS: dict[str, Form] = {
-    "type": Form(f"one of {', '.join(TYPES)}, or a list of them", _types),
+    "type": Form(f"one of {', '.join(TYPES)}, or a list of them, each once", _types),
     "const": Form(f"a value of at most {MAX_LITERAL} characters", _literal),
     "enum": Form(
         f"a list with at least one value, each of at most {MAX_LITERAL} characters",

@@ -20,6 +20,13 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "echo": (False,),
     "suffix": ("",),
     "return_full_text": (False,),
+    "adapter_id": (),
+    "decoder_input_details": (False,),
+    "details": (False,),
+    "top_n_tokens": (0,),
+    "truncate": (),
+    "typical_p": (1.0,),
+    "watermark": (False,),
 }
 
 
@@ -40,6 +47,13 @@ class CompletionBody(TokenSampling):
     echo: bool | None = None
     suffix: str | None = None
     return_full_text: bool | None = None
+    adapter_id: str | None = None
+    decoder_input_details: bool | None = None
+    details: bool | None = None
+    top_n_tokens: int | None = None
+    truncate: int | None = None
+    typical_p: float | None = None
+    watermark: bool | None = None
     user: str | None = None
 
 

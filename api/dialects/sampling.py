@@ -124,6 +124,9 @@ def _read(name: str, value: Any, param: str) -> Any:
         return to_format(value, param)
     if name == "n":
         return None if value == 1 else value
+    if name == "top_k":
+        # vLLM's word for all tokens.
+        return 0 if value == -1 else value
     return value or None if name == "stop_token_ids" else value
 
 

@@ -2,11 +2,16 @@
 
 Its parser keeps a request's head until it is complete, however long it grows and however slowly it comes, and
 answers what it cannot parse in plain text. Bodies are limited where they are read (`api.wire.body`).
+
+It also loses the body of a request that offers another protocol, as Java's HttpClient does with HTTP/2: here
+such an offer is read over (RFC 9110, section 7.8).
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -18,8 +23,12 @@ from shared.metrics.requests import REFUSALS
 HEAD_LIMIT = 64 * 2**10
 HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
+OFFER = frozenset((b"upgrade", b"http2-settings"))
+"""Headers of an offer, which `Connection` names too."""
 CROWDED_KEEP_S = 1
 """How long an unused connection is kept once half of all that may be open are."""
+UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
+"""So many bytes of an answer, or the rest of it, have to be taken in that time: else they stay in memory."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -33,6 +42,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._steps = 0
         self._pending_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
         self._refusal: ServiceError | None = None
         self._refused = False
 
@@ -42,14 +52,25 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_reading()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The answer has come to where its reader does not follow."""
+        super().pause_writing()
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        self._stop_reading()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """What takes the parser no step further is kept by it: a head, but also a body's trailer."""
         if self._refused:
             return
         steps = self._steps
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
         if self._refused:
             return
         self._pending_bytes = self._pending_bytes + len(data) if self._steps == steps else 0
@@ -73,12 +94,24 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refusal = Unavailable("queue_full", "Too many connections are open.", retry_after=1)
         if self._refusal:
             raise self._refusal
-        super().on_headers_complete()
+        if not self._offers():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._offers():
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         if self._most_connections is not None and 2 * len(self.connections) > self._most_connections:
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._expect_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closing waits until somebody has read what is left."""
+        super().timeout_keep_alive_handler()
+        self._expect_reading()
 
     def on_body(self, body: bytes) -> None:
         self._steps += 1
@@ -87,10 +120,62 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's name and text
         self._refuse(self._refusal or CallerError("invalid_request", "This is no valid HTTP/1.1 request."))
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parse(memoryview(data))
+        except HttpParserError:
+            self.send_400_response("")
+
+    def _parse(self, left: memoryview) -> None:
+        """Not one inside the other: thousands of requests that each make an offer may come at once."""
+        while left:
+            try:
+                self.parser.feed_data(left)
+                return
+            except HttpParserUpgrade as stopped:
+                if not self._offers():
+                    return
+                left = left[stopped.args[0] :]
+            self._read_on()
+
+    def _offers(self) -> bool:
+        """Whether the head that was read offers another protocol; what asks for a tunnel does not."""
+        return bool(self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT")
+
+    def _read_on(self) -> None:
+        """Read the head again without its offer: the parser takes all behind it for the other protocol."""
+        first = b"%s %s HTTP/%s" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode("ascii"),
+        )
+        lines = [first, *(b"%s: %s" % header for header in _without_offer(self.headers)), b"", b""]
+        self.parser = HttpRequestParser(self)
+        # As uvicorn makes its own.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join(lines))
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _expect_reading(self) -> None:
+        self._stop_reading()
+        left = self.transport.get_write_buffer_size()
+        self._reading = self.loop.call_later(UNREAD_LIMIT_S, self._look, left)
+
+    def _look(self, before: int) -> None:
+        """Whether enough was read."""
+        if before - self.transport.get_write_buffer_size() < UNREAD:
+            self.transport.abort()
+        else:
+            self._expect_reading()
+
+    def _stop_reading(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
     def _give_up(self) -> None:
         if self._pending_bytes:
@@ -119,11 +204,21 @@ class LimitedProtocol(HttpToolsProtocol):
         # TLS cannot end one direction alone.
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._expect_reading()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
 
     def _is_own(self) -> bool:
         """Whether what is refused belongs to the request being read, whose answer has not begun."""
         return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
+
+
+def _without_offer(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    for name, value in headers:
+        if name == b"connection":
+            words = (word.strip() for word in value.split(b","))
+            yield name, b", ".join(word for word in words if word.lower() not in OFFER)
+        elif name not in OFFER:
+            yield name, value
 
 
 def _answer(error: ServiceError) -> bytes:

@@ -13,8 +13,9 @@ ended; *torn* is a stream with a gap or a repeat.
 
 *Recovery* is from a fault to the next claim of the run that it interrupted. By design that is the lease
 ({lease_s:g} s), three passes of maintenance where the leading courier died as well and one for a nudge that a
-dead worker took along ({rescue_s:g} s each), and 2 s and the rest of a run where two workers had died on this
-one before, so that it waits for a worker to itself. What is above is the wait for a worker that is up.
+dead worker took along ({rescue_s:g} s each). A run on which two workers died waits up to 2 s more for one to
+make itself empty, and for others like it, as each has a worker to itself. The rest is the wait for a worker
+that is up.
 """
 CANCEL = """\
 The shipped model on one row, with a line behind it. {samples} times the job that is being answered is

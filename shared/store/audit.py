@@ -24,7 +24,7 @@ def audit(settings: Settings, names: Sequence[str]) -> Call[dict[str, int]]:
     """Mend what no history should leave behind these keys; how much of what was found."""
     arguments = {
         "names": list(names),
-        "lease_ms": settings.queue.lease_s * 1000,
+        "lease_ms": round(settings.queue.lease_s * 1000),
         "wait_ms": settings.queue.start_by_s * 1000,
         "failure": LOST.model_dump_json(),
         **lifetimes(settings),

@@ -66,7 +66,7 @@ def claim(
         "token": token,
         "print": fingerprint,
         "row": row,
-        "lease_ms": settings.queue.lease_s * 1000,
+        "lease_ms": round(settings.queue.lease_s * 1000),
         "failures": failures(),
         **lifetimes(settings),
     }
@@ -89,7 +89,7 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> C
     arguments = {
         "worker": worker,
         "claims": [list(pair) for pair in held],
-        "lease_ms": settings.queue.lease_s * 1000,
+        "lease_ms": round(settings.queue.lease_s * 1000),
     }
     return Call(RENEW, arguments | lifetimes(settings), lambda reply: reply)
 
@@ -175,7 +175,7 @@ def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
     arguments = lifetimes(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
-        "lease_ms": settings.queue.lease_s * 1000,
+        "lease_ms": round(settings.queue.lease_s * 1000),
         "failure": _poison(settings),
         **watching(settings),
     }

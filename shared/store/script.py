@@ -7,6 +7,7 @@ Every script is safe to repeat, because replies get lost: the clients retry on a
 import asyncio
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError
 # of its own for these.
 NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
+_CALLED = re.compile(r"\b(\w+)\(")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
 LONGEST_CALL_S = 6.0
 """A caller is told that the store hangs after this, whatever the client's own retries are about."""
@@ -69,9 +71,12 @@ def _without_unused(source: str) -> str:
     Each would be made anew at every call of the script: all of them took a fifth of a cache hit's time.
     """
     code = _COMMENT.sub("", source)
+    named = Counter(_CALLED.findall(code))
     for function in reversed(list(_FUNCTION.finditer(code))):
-        if len(re.findall(rf"\b{function[1]}\(", code)) == 1:
-            code = code.replace(function[0], "")
+        # Its own name stands at its beginning.
+        if named[function[1]] == 1:
+            code = code[: function.start()] + code[function.end() :]
+            named -= Counter(_CALLED.findall(function[0]))
     return code
 
 

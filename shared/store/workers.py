@@ -20,7 +20,7 @@ def watching(settings: Settings) -> dict[str, Any]:
     """The arguments that `includes/watch.lua` reads."""
     return {
         "gap_ms": (GAP_ROUNDS * settings.queue.rescue_s + 1) * 1000,
-        "grace_ms": GRACE_ROUNDS * settings.queue.renew_s * 1000,
+        "grace_ms": round(GRACE_ROUNDS * settings.queue.renew_s * 1000),
     }
 
 
@@ -46,7 +46,7 @@ def beat(
         "print": fingerprint,
         "row": row,
         "ttl_s": settings.queue.worker_ttl_s,
-        "lease_ms": settings.queue.lease_s * 1000,
+        "lease_ms": round(settings.queue.lease_s * 1000),
         "facts": facts,
         "record": record or {},
         **watching(settings),

@@ -64,9 +64,10 @@ def test_a_seed_draws_the_same_answer_again_and_another_seed_another(url: str) -
     assert first == again != other
 
 
-def test_of_a_narrow_top_p_only_the_likeliest_words_are_drawn(url: str) -> None:
+@pytest.mark.parametrize("top_p", [0.0001, 0])
+def test_of_a_narrow_top_p_only_the_likeliest_words_are_drawn(url: str, top_p: float) -> None:
     likeliest, _ = texts(url, chat(circle(RED)), TINY)
-    drawn, _ = texts(url, chat(circle(RED)), TINY, temperature=4.0, top_p=0.0001, seed=1)
+    drawn, _ = texts(url, chat(circle(RED)), TINY, temperature=4.0, top_p=top_p, seed=1)
     assert drawn == likeliest
 
 

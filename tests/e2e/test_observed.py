@@ -232,6 +232,7 @@ def test_doctor_finds_nothing_wrong_with_a_service_that_runs(observed: Observed)
     # What workers hold is told with their beats.
     with Api(service.url()) as api:
         until(lambda: not any(w["busy"] for row in models_of(api) for w in row["workers"]))
+        assert [len(w["fingerprint"]) for row in models_of(api) for w in row["workers"]] == [32]
     env = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLINE_")}
     env |= {
         "SIGHTLINE_REDIS__URL": service.redis.url(),
@@ -257,4 +258,5 @@ def test_doctor_finds_nothing_wrong_with_a_service_that_runs(observed: Observed)
     assert said["port"] == ("ok", f"Sightline answers on 127.0.0.1 port {port}")
     assert said[f"workers of {ECHO}"] == ("ok", "1 ready, 0 runs on 4 rows, 0 wait")
     assert said["couriers"] == ("ok", "1 at work")
+    assert f"weights of {ECHO}" not in said
     assert service.redis.url() not in done.stdout

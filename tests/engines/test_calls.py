@@ -25,6 +25,7 @@ from worker.engines.base import Engine, Finish, Row
 from worker.engines.calls import Calling
 from worker.engines.echo import EchoEngine
 from worker.engines.grammar import SPACING, Grammars
+from worker.engines.lark import quoted
 from worker.engines.registry import create
 
 SCHEMA: dict[str, Any] = {
@@ -179,6 +180,23 @@ def test_a_schema_that_gemmas_form_has_no_words_for_is_refused() -> None:
     with pytest.raises(CallerError, match="pattern") as refused:
         check("gemma", True, "", tools)
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
+
+
+def test_references_may_follow_each_other_for_long_in_gemmas_form() -> None:
+    chain: dict[str, Any] = {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(1000)}
+    schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/a0"}}, "$defs": chain}
+    chain["a1000"] = {"type": "null"}
+    tools = Tools(functions=(WEATHER.model_copy(update={"held": json.dumps(schema)}),), required=True)
+    assert len(Calling(tools, "gemma", None, SPACING).lark(quoted).splitlines()) > len(chain)
+
+
+@pytest.mark.parametrize("place", ["#/x", "#/x/anyOf", "#/properties", "#/nowhere"])
+def test_a_reference_to_what_is_no_schema_is_refused_in_gemmas_form(place: str) -> None:
+    bad = {"type": ["object"] * 9, "anyOf": 5}
+    schema = {"type": "object", "properties": {"a": {"$ref": place}}, "x": bad}
+    tools = Tools(functions=(WEATHER.model_copy(update={"held": json.dumps(schema)}),), required=True)
+    with pytest.raises(CallerError, match="ref"):
+        check("gemma", True, "", tools)
 
 
 def test_a_schema_that_no_arguments_are_of_is_refused_by_its_place() -> None:

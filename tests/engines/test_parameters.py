@@ -46,6 +46,7 @@ def test_improbable_tokens_are_not_drawn_above_their_min_p(harness: suite.Harnes
     greedy, _ = harness.ask("Hello", max_new_tokens=12)
     hot: dict[str, Any] = {"temperature": 8.0, "top_k": 0, "seed": 5, "max_new_tokens": 12}
     assert harness.ask("Hello", min_p=1.0, **hot)[0].ids == greedy.ids
+    assert harness.ask("Hello", top_p=0.0, **hot)[0].ids == greedy.ids
     assert harness.ask("Hello", min_p=0.0, **hot)[0].ids == harness.ask("Hello", **hot)[0].ids != greedy.ids
 
 

@@ -152,6 +152,7 @@ def test_penalties_and_dice_reach_the_model(vllm: suite.Harness) -> None:
     assert vllm.ask("Hello", min_p=1.0, **asked)[0].ids == greedy.ids
     assert vllm.ask("Hello", top_k=1, **asked)[0].ids == greedy.ids
     assert vllm.ask("Hello", top_p=1e-6, **asked)[0].ids == greedy.ids
+    assert vllm.ask("Hello", top_p=0.0, **asked)[0].ids == greedy.ids
 
 
 def test_a_reader_that_fails_does_not_hold_the_next_question(vllm: suite.Harness) -> None:

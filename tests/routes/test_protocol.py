@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.wire import protocol
 from api.wire.protocol import HEAD_LIMIT, LimitedProtocol
@@ -20,24 +21,35 @@ from tests.support.metrics import counted
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 LIMIT_S = 10
+MUCH = 32 * 2**20
 
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers once the body is in."""
+    """Answers once the body is in, and says how long it was."""
     if scope["type"] != "http":
         return
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    length, more = 0, True
+    while more:
+        message = await receive()
+        length, more = length + len(message.get("body", b"")), message.get("more_body", False)
+    headers = [(b"content-length", b"2"), (b"x-read", b"%d" % length)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+async def much(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    """Answers with more than any kernel keeps for who does not read."""
+    headers = [(b"content-length", b"%d" % MUCH)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(MUCH)})
+
+
 @asynccontextmanager
-async def served(**options: Any) -> AsyncIterator[Connect]:
+async def served(app: Any = application, **options: Any) -> AsyncIterator[Connect]:
     config = uvicorn.Config(
-        application,
+        app,
         port=0,
         lifespan="off",
         http="api.wire.protocol:LimitedProtocol",
@@ -156,6 +168,29 @@ async def test_a_slow_body_is_not_the_heads_business(monkeypatch: pytest.MonkeyP
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
+    lost, lose = asyncio.Event(), LimitedProtocol.connection_lost
+    monkeypatch.setattr(protocol, "UNREAD_LIMIT_S", 0.05)
+    monkeypatch.setattr(LimitedProtocol, "connection_lost", lambda *said: (lose(*said), lost.set()))
+    if ended:
+        # As little is left as pauses nobody.
+        monkeypatch.setattr(LimitedProtocol, "pause_writing", HttpToolsProtocol.pause_writing)
+    async with served(much, timeout_keep_alive=0 if ended else 3600) as connect:
+        _, writer = await connect()
+        writer.write(GET + b"\r\n")
+        await asyncio.wait_for(lost.wait(), LIMIT_S)
+
+
+async def test_who_reads_gets_all_of_a_large_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_LIMIT_S", 1)
+    async with served(much) as connect:
+        reader, writer = await connect()
+        writer.write(GET + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        assert len(await reader.readexactly(MUCH)) == MUCH
+
+
 async def test_large_bodies_and_many_requests_on_one_connection_are_no_heads() -> None:
     async with served() as connect:
         reader, writer = await connect()
@@ -202,3 +237,47 @@ def test_the_service_is_started_with_these_limits(tmp_path: Path) -> None:
     assert int(argv[argv.index("--limit-concurrency") + 1]) >= 1000
     # Balancers keep a connection for 60 s: the one who closes first must be they.
     assert int(argv[argv.index("--timeout-keep-alive") + 1]) > 60
+
+
+OFFERED = b"POST / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nConnection: %s\r\n"
+BOTH = b"Upgrade, HTTP2-Settings"
+WHOLE, PIECES = b"Content-Length: 5\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"
+BODIES = {WHOLE: b"hello", PIECES: b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n"}
+
+
+@pytest.mark.parametrize("framing", BODIES)
+async def test_the_body_of_a_client_that_would_rather_speak_http_2_is_read(framing: bytes) -> None:
+    async with served(ws="none") as connect:
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(OFFERED % BOTH + framing + BODIES[framing])
+            assert b"x-read: 5\r\n" in await asyncio.wait_for(reader.readuntil(b"ok"), LIMIT_S)
+
+
+@pytest.mark.parametrize("framing", BODIES)
+async def test_its_body_is_read_also_where_it_comes_behind_its_head(framing: bytes) -> None:
+    async with served(ws="none") as connect:
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(OFFERED % BOTH + b"Expect: 100-continue\r\n" + framing)
+            await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), LIMIT_S)
+            writer.write(BODIES[framing])
+            assert b"x-read: 5\r\n" in await asyncio.wait_for(reader.readuntil(b"ok"), LIMIT_S)
+
+
+async def test_many_offers_at_once_are_read_one_after_the_other() -> None:
+    async with served(ws="none") as connect:
+        reader, writer = await connect()
+        writer.write((OFFERED % BOTH + WHOLE + b"hello") * 1000)
+        for _ in range(1000):
+            assert b"x-read: 5\r\n" in await asyncio.wait_for(reader.readuntil(b"ok"), LIMIT_S)
+
+
+async def test_a_connection_that_is_to_close_closes_though_another_protocol_is_offered() -> None:
+    status, headers, body = await asked(OFFERED % (BOTH + b", close") + WHOLE + b"hello", ws="none")
+    assert (status, headers["connection"], body) == (200, "close", b"ok")
+
+
+async def test_an_offer_hides_no_head_that_is_too_large() -> None:
+    long = b"X-A: " + b"a" * HEAD_LIMIT + b"\r\n\r\n"
+    assert code_of(*await asked(OFFERED % BOTH + long, ws="none")) == (431, "headers_too_large")

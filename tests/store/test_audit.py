@@ -1,10 +1,12 @@
 """The audit: what no history should leave is found and mended, and nothing healthy is touched."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 
 from shared.store.audit import doom
+from shared.store.script import FOLDER
 from tests.support.store import LANE, Records
 
 PICTURE = "d" * 64
@@ -171,6 +173,15 @@ def test_what_is_left_of_a_line_goes(records: Records, kind: str) -> None:
 def test_a_key_nobody_knows_is_reported(records: Records) -> None:
     records.client.set("sl2:rubbish", "1")
     assert records.audit() == {"unknown_key": 1}
+
+
+def test_every_key_of_the_scripts_is_known() -> None:
+    """A healthy store would be said to hold what nobody knows."""
+    named = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
+    audit = (FOLDER / "audit.lua").read_text(encoding="utf-8")
+    lasting = audit[audit.index("local LASTING") :].partition("}")[0]
+    known = {*re.findall(r"(\w+) = 1\b", lasting), *re.findall(r"kind == '(\w+)'", audit)}
+    assert set(re.findall(r"P \.\. '([a-z]+):?'", named)) - known == {"wake"}, "which is a channel"
 
 
 def test_a_caller_whose_turn_was_lost_can_submit(records: Records) -> None:

@@ -1,7 +1,8 @@
 """Work that workers die on is found by trying it alone; its neighbours are not blamed."""
 
 from shared.store.claims import Claim, give_back
-from tests.support.store import LANE, Records
+from shared.store.script import Store
+from tests.support.store import LANE, SETTINGS, Records
 
 
 def die(records: Records, *held: Claim) -> None:
@@ -113,6 +114,42 @@ def test_a_worker_that_stops_while_it_becomes_empty_for_a_suspect_is_not_waited_
     records.beat(worker="worker_a", state="gone")
     assert records.try_claim(worker="worker_b") is None
     assert records.client.get(f"sl2:emptying:{LANE}") == "worker_b"
+
+
+def test_a_worker_that_was_to_become_empty_takes_part_again_when_no_suspect_is_left(records: Records) -> None:
+    for name in ("worker_a", "worker_b"):
+        records.submit()
+        records.claim(worker=name)
+    suspects = shared_deaths_of_others(records)
+    records.wait(2.1)
+    assert records.try_claim(worker="worker_a") is None
+    for job in suspects:
+        records.cancel(job)
+    records.beat(worker="worker_a")
+    assert not records.client.exists(f"sl2:emptying:{LANE}")
+
+
+def test_a_suspect_is_not_forgotten_when_the_clock_is_set_back(records: Records) -> None:
+    records.submit()
+    records.claim(worker="worker_a")
+    shared_deaths_of_others(records)
+    records.now -= 3_600_000
+    records.submit()
+    assert records.try_claim(worker="worker_a") is None, "it makes itself empty"
+
+
+def test_a_lease_may_be_any_fraction_of_a_second(store: Store) -> None:
+    lease_s = 2.01
+    assert not (lease_s * 1000).is_integer()
+    queue = SETTINGS.queue.model_copy(update={"lease_s": lease_s, "renew_s": 0.1234567})
+    records = Records(store, SETTINGS.model_copy(update={"queue": queue}))
+    records.submit()
+    records.claim(worker="worker_a")
+    shared_deaths_of_others(records)
+    records.wait(60)
+    assert records.beat(worker="worker_a") == "OK", "after a while in which nobody could write"
+    assert records.try_claim(worker="worker_a") is None, "it makes itself empty"
+    assert records.beat(worker="worker_a") == "OK"
 
 
 def test_more_urgent_work_passes_a_suspect_that_has_not_waited_long(records: Records) -> None:

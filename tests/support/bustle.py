@@ -32,10 +32,10 @@ def one_round(service: Service, api: Api, there: Receiver, remote: str, number: 
     api.running(first)
     api.post(f"/v1/jobs/{first}/cancel")
     api.submit(model=TINY, input={"prompt": f"round {number} " + "too long " * 4000})
-    begin_batch(api, number)
-    ask_about_circles(api, number)
-    ask_twice(api, there, remote, number)
     be_refused(api)
+    begin_batch(api, number)
+    ask_twice(api, there, remote, number)
+    ask_about_circles(api, number)
     service.kill(SLOW)
     service.ready(SLOW)
     ask_about_circles(api, number)
@@ -45,13 +45,17 @@ def one_round(service: Service, api: Api, there: Receiver, remote: str, number: 
 
 
 def line_up(api: Api, about: str, count: int) -> list[str]:
-    """More than a row can do for a while, of all classes; one joins, one leaves, one comes too late."""
-    kinds = zip(range(count), cycle(CLASSES), strict=False)
+    """More than a row can do for a while, of all classes; one joins, one leaves, one comes too late.
+
+    The first takes so long that it is surely seen while it runs.
+    """
+    prompts = [f"{about} {at} {'word ' * (at % 5 + 4)}" for at in range(count)]
+    prompts[0] += "word " * 100
     jobs = [
-        api.submit(model=SLOW, input={"prompt": f"{about} {at} {'word ' * (at % 5 + 4)}"}, priority=kind)
-        for at, kind in kinds
+        api.submit(model=SLOW, input={"prompt": prompt}, priority=kind)
+        for prompt, kind in zip(prompts, cycle(CLASSES), strict=False)
     ]
-    jobs.append(api.submit(model=SLOW, input={"prompt": f"{about} 0 {'word ' * 4}"}))
+    jobs.append(api.submit(model=SLOW, input={"prompt": prompts[1]}))
     late = {"start_by": time.time() + 1, "priority": "batch"}
     jobs.append(api.submit(model=SLOW, input={"prompt": f"{about}, in vain"}, **late))
     api.post(f"/v1/jobs/{jobs[5]}/cancel")

@@ -206,6 +206,7 @@ def test_structured_outputs_name_one_format(wanted: Any) -> None:
     [
         ({"type": "text"}, "invalid_request", "type"),
         ({"type": ["string", "text"]}, "invalid_request", "type"),
+        ({"type": ["object", "object"]}, "invalid_request", "type"),
         ({"properties": []}, "invalid_request", "properties"),
         ({"properties": {"a": {"type": "strin"}}}, "invalid_request", "properties.a.type"),
         ({"properties": {"a" * 257: True}}, "invalid_request", "properties"),

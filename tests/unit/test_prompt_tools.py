@@ -138,3 +138,18 @@ def test_of_several_templates_the_one_that_shows_functions_is_taken(processor: A
     finally:
         processor.chat_template = before
     assert ["weather" in text for text in texts] == [True, False]
+
+
+@pytest.mark.parametrize("properties", ["5", "[1]", '{"a":5}', '{"a":null}', '{"a":{"type":{}}}'])
+def test_parameters_that_a_template_cannot_walk_through_are_the_callers_mistake(
+    processor: Any, properties: str
+) -> None:
+    walk = (
+        "{% for t in tools %}{% for name, value in t.function.parameters.properties | dictsort %}"
+        "{% if 'type' in value %}{{ name + ':' + value['type'] }}{% endif %}{% endfor %}{% endfor %}"
+    )
+    shown = Function(name="weather", parameters=f'{{"type":"object","properties":{properties}}}')
+    asked = Request(model="m", messages=(ASK,), tools=Tools(functions=(shown,)))
+    with pytest.raises(CallerError) as refused:
+        renderer(processor, walk + TEMPLATES["hermes"]).prompt(asked, [])
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "tools")

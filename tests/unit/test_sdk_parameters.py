@@ -195,6 +195,8 @@ GENERATION = {
     "typical_p": refused(0.5),
     "watermark": refused(True),
 }
+JS_GENERATION = GENERATION | {"details": refused(True), "return_full_text": refused(True)}
+"""huggingface.js sends the same names to OpenAI's route, whose answer has no place for these two."""
 QUESTIONS = {"top_k": acts(2)}
 DOCUMENTS = {
     "doc_stride": refused(5),
@@ -236,6 +238,7 @@ FAMILIES = {
     ),
     "captions": task(PICTURE, Captions, CAPTIONS, "parameters.generation_parameters"),
     "generation": task("What?", Generation, GENERATION),
+    "generation in JavaScript": Family(of(Generation), JS_GENERATION, from_completion, {"prompt": "What?"}),
     "questions": task(ASKED, Questions, QUESTIONS),
     "documents": task(ASKED, DocumentQuestionAnsweringParameters, DOCUMENTS),
 }

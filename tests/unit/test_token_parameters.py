@@ -137,3 +137,10 @@ def test_alternatives_without_logprobs_or_too_many_are_refused(read: Read, said:
 @pytest.mark.parametrize("wanted", [0, 5, None])
 def test_logprobs_of_a_text_completion_are_a_number(wanted: int | None) -> None:
     assert text(logprobs=wanted).parameters == Parameters(logprobs=wanted)
+
+
+@pytest.mark.parametrize("read", ALL)
+def test_vllm_s_word_for_all_tokens_is_read_on_every_route(read: Read) -> None:
+    assert read(top_k=-1) == read(top_k=0)
+    with pytest.raises(CallerError, match="top_k"):
+        read(top_k=-2)

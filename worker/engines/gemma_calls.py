@@ -29,6 +29,7 @@ def arguments(name: str, schema: dict[str, Any], mark: Mark) -> Iterator[str]:
     """Rules, the first one of this name. Raises CallerError `unsupported_parameter`."""
     rules = Rules(name, schema, mark)
     yield f"{name}: {rules.value(schema)}"
+    rules.finish()
     yield from rules.others
 
 
@@ -41,7 +42,16 @@ class Rules:
         self._root = root
         self._mark = mark(QUOTE)
         self._named: dict[str, str] = {}
+        # Named and not yet written: a reference may lead to the next one hundreds of times.
+        self._owed: list[str] = []
+        self._schemas = {id(schema) for schema in _schemas(root)}
         self._numbers = count()
+
+    def finish(self) -> None:
+        """Write what has only been named. Raises as `value`."""
+        while self._owed:
+            place = self._owed.pop()
+            self.others.append(f"{self._named[place]}: {self._content(place)}")
 
     def value(self, schema: Schema) -> str:
         """What goes where the schema stands. Raises CallerError for what this form has no words for."""
@@ -112,8 +122,8 @@ class Rules:
     def _named_rule(self, place: str) -> str:
         """Of what may be inside itself: a place of the schema, any object, or any value."""
         if place not in self._named:
-            self._named[place] = own = self._name()
-            self.others.append(f"{own}: {self._content(place)}")
+            self._named[place] = self._name()
+            self._owed.append(place)
         return self._named[place]
 
     def _content(self, place: str) -> str:
@@ -122,7 +132,11 @@ class Rules:
         if place == ANY_OBJECT:
             pair = f'{self._add("/[A-Za-z0-9_-]+/", word=True)} ":" {self._named_rule(ANYTHING)}'
             return f'"{{" ({pair} ("," {pair})*)? "}}"'
-        return self.value(_found(self._root, place))
+        found = _found(self._root, place)
+        # Nobody has looked at what is no schema: a literal, or an unknown keyword's value.
+        if id(found) not in self._schemas:
+            raise _unheld("$ref")
+        return self.value(found)
 
     def _literal(self, value: Any) -> str:
         if isinstance(value, str):
@@ -156,6 +170,20 @@ def _found(root: dict[str, Any], place: str) -> Schema:
             here = here[name]
     found: Schema = here
     return found
+
+
+def _schemas(root: Schema) -> Iterator[Schema]:
+    """A schema and all below it that this form has words for."""
+    left: list[Any] = [root]
+    while left:
+        here = left.pop()
+        yield here
+        if isinstance(here, dict):
+            for name in ("properties", "$defs", "definitions"):
+                left.extend(here.get(name, {}).values())
+            for name in ("anyOf", "allOf"):
+                left.extend(here.get(name, ()))
+            left.append(here.get("items", True))
 
 
 def _unheld(keyword: str) -> CallerError:

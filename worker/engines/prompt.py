@@ -30,6 +30,8 @@ ZERO_WIDTH_SPACE = "\u200b"
 # A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
+# What a template meets where JSON has another form than it takes for granted.
+STUMBLES = (AttributeError, LookupError, TypeError)
 # What transformers names a template with a place for functions, where a model has several.
 NAMED = "tool_use"
 
@@ -171,17 +173,24 @@ def refusals(request: Request) -> Iterator[None]:
     """What templates and processors refuse is the caller's error: they know nothing but the request.
 
     A template's own words are meant for its callers; a processor's may quote the prompt or name our files,
-    so they are told to nobody, and the log says where they came from.
+    so they are told to nobody, and the log says where they came from. Functions' parameters are whatever JSON
+    a caller wrote, and templates walk through them as through schemas.
     """
     try:
         yield
     except TemplateError as error:
         reason = f"The model's chat template refuses these messages: {error}"[:REASON_LIMIT]
         raise CallerError("invalid_request", reason, param="messages") from None
-    except ValueError as error:
+    except (ValueError, *STUMBLES) as error:
+        stumbled = isinstance(error, STUMBLES)
+        if stumbled and not request.tools:
+            raise
         last = extract_tb(error.__traceback__)[-1]
         where = (type(error).__name__, Path(last.filename).name, last.lineno)
         log.warning("the processor refuses a request: %s in %s, line %s", *where)
+        if stumbled:
+            message = "The model's chat template cannot read the parameters of these functions."
+            raise CallerError("invalid_request", message, param="tools") from None
         raise _refusal(request) from None
 
 

@@ -7,19 +7,8 @@
 -- @include base
 -- @include ending
 -- @include batch_audit
+-- @include call_audit
 -- @include deadlines
-
--- Of a long list only the oldest entries are looked at: strays come to stand there.
-local OLDEST = 100
-
-local findings = {}
-local function found(what)
-  findings[what] = (findings[what] or 0) + 1
-end
-
-local function gone(id)
-  return redis.call('EXISTS', P .. id) == 0
-end
 
 local function ended(id)
   local status, state = unpack(redis.call('HMGET', P .. id, 'status', 'state'))
@@ -127,61 +116,6 @@ local function look_beside(name, owner)
   end
 end
 
--- A notice lives as long as calls of it are to be made, or as the log.
-local function look_at_notice(notice)
-  if redis.call('TTL', P .. notice) == -1 and not has_calls(notice) then
-    found('undying_notice')
-    keep_notice(notice)
-  end
-end
-
--- A webhook's call that waits for no courier would never be made.
-local function look_at_call(call, notice)
-  local caller, host = place_of(call)
-  if gone(notice) then
-    found('key_without_owner')
-    drop_call(call)
-  elseif not redis.call('ZSCORE', P .. 'calls:' .. caller .. ':' .. host, call)
-    and not redis.call('ZSCORE', P .. 'calling:' .. caller .. ':' .. host, call) then
-    found('call_nowhere')
-    redis.call('HDEL', P .. call, 'token')
-    redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
-    look_now(caller, host)
-  end
-end
-
--- A line of calls, or those that are made.
-local function look_at_calls(name, caller, host)
-  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
-    if gone(call) then
-      found('call_of_nobody')
-      redis.call('ZREM', P .. name, call)
-    end
-  end
-  if not gone(name) and not (redis.call('ZSCORE', P .. 'hosts:' .. caller, host)
-    and redis.call('ZSCORE', P .. 'callers', caller)) then
-    found('host_without_turn')
-    look_now(caller, host)
-  end
-end
-
-local function look_at_busy(name)
-  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, -1)) do
-    if gone(call) then
-      found('call_of_nobody')
-      redis.call('ZREM', P .. name, call)
-    end
-  end
-end
-
-local function look_at_endpoint(id)
-  local caller, created = unpack(redis.call('HMGET', P .. id, 'caller', 'created'))
-  if not redis.call('ZSCORE', P .. 'endpoints:' .. caller, id) then
-    found('endpoint_nowhere')
-    redis.call('ZADD', P .. 'endpoints:' .. caller, created, id)
-  end
-end
-
 local function look_at_pointer(name)
   local run = redis.call('GET', P .. name)
   if run and gone(run) or string.sub(name, 1, 5) == 'join:' and ended(run) then
@@ -260,7 +194,7 @@ local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading
   removed = 1, removing = 1, leader = 1, lease = 1, schedule = 1,
   deadlines = 1, watched = 1, spared = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
   rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1,
-  deeds = 1, counts = 1, counted = 1 }
+  deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
 
 local NOTICES = { began = 1, ended = 1, sent = 1 }
 
@@ -300,7 +234,7 @@ local function look(name)
   elseif kind == 'busy' then
     look_at_busy(name)
   elseif string.find(name, '^batch_%x+$') then
-    look_at_batch(name, found)
+    look_at_batch(name)
   elseif kind == 'jobs' or kind == 'pair' or kind == 'files' or kind == 'batches' then
     look_at_list(name)
   elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')) then

@@ -43,10 +43,11 @@ else
   end
   redis.call('PEXPIRE', record, math.ceil(a.ttl_s * 1000))
 end
--- It makes itself empty for a suspect (claim.lua), and is waited for while it takes part.
+-- It makes itself empty for a suspect (claim.lua), and is waited for while it takes part and a suspect waits.
 local EMPTYING = P .. 'emptying:' .. a.lane
 if redis.call('GET', EMPTYING) == a.worker then
-  redis.call('PEXPIRE', EMPTYING, a.state == 'ready' and a.lease_ms or 0)
+  local goes_on = a.state == 'ready' and redis.call('EXISTS', P .. 'suspects:' .. a.lane) == 1
+  redis.call('PEXPIRE', EMPTYING, goes_on and a.lease_ms or 0)
 end
 -- What waited while nobody served tells nothing of how promises are kept.
 if a.state == 'ready' and ready_before == 0 then
@@ -61,6 +62,10 @@ if a.state == 'ready' then
   redis.call('ZADD', key, now, a.print)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 86400000)
   redis.call('EXPIRE', key, 86400)
+end
+-- Kept while anybody serves it, however long nothing is asked.
+if a.state ~= 'gone' then
+  redis.call('EXPIRE', P .. 'lane:' .. a.lane, LANE_LIFE_S)
 end
 for name, value in pairs(a.facts) do
   if value == '' then

@@ -49,7 +49,8 @@ local function turn_of_suspect(suspect, held)
     withdraw(suspect, a.lane)
     return 'no'
   end
-  local patient = now - (since or 0) <= PATIENCE_MS
+  -- What was queued before the clock was set back has waited long enough.
+  local patient = math.abs(now - (since or 0)) <= PATIENCE_MS
   if held == 0 then
     local turn = patient and next_turn(a.lane)
     return turn and rank(turn.class) < rank(class) and 'no' or 'take'

@@ -269,13 +269,26 @@ class Planned:
         (Room(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
         (Room(tokens=300, idle=100), [400, 70], [0]),
         (Room(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
-        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
+        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 1]),
+        (Room(tokens=100, idle=10, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
+        (Room(tokens=100, idle=100, chunk=100), [60, 400, 25, 30], [0]),
         (Room(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
         (Room(tokens=1000, idle=100), [80, None, 80], [0, 2]),
         (Room(tokens=1000, idle=100), [None, 80], [0]),
         (Room(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
     ],
-    ids=["tokens", "long first", "unlike", "pieces", "far behind", "own kind", "own kind first", "rows"],
+    ids=[
+        "tokens",
+        "long first",
+        "unlike",
+        "a part",
+        "pieces",
+        "full",
+        "far behind",
+        "own kind",
+        "own kind first",
+        "rows",
+    ],
 )
 def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
     room: Room, waiting: list[Any], chosen: list[int]

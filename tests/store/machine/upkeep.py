@@ -69,7 +69,8 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     elif was_ready:
         model.prints[fingerprint] = model.fresh - 1
     if model.emptying.get(LANE, ("", 0))[0] == worker:
-        model.emptying[LANE] = (worker, model.now + (model.lease_ms if state == "ready" else 0))
+        goes_on = state == "ready" and any(work.suspect for work in model.waiting(LANE))
+        model.emptying[LANE] = (worker, model.now + (model.lease_ms if goes_on else 0))
     return "OK"
 
 

@@ -84,7 +84,9 @@ class Joining:
         first, *others = self.newcomers
         chosen = Pass(room.chunk, [first], [first.prefill.end(room.chunk)])
         for other in others:
-            end = other.prefill.end(room.chunk)
+            # Where the first leaves room, another's piece may be a part of what it would be by itself.
+            each = room.chunk and min(room.chunk, room.tokens // (len(chosen.ends) + 1))
+            end = other.prefill.end(each)
             more = Pass(room.chunk, [*chosen.newcomers, other], [*chosen.ends, end])
             if len(more.ends) <= self.rows and _fits(more, room):
                 chosen = more

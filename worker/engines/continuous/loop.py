@@ -115,10 +115,10 @@ class Loop:
 
     def _begin(self) -> None:
         """Make those ready whose prompts the next pass can compute."""
-        chosen = self._entrance.next(self._line.waiting(), self._running.answers, self._room)
+        waiting, started = self._line.waiting(), time.perf_counter()
+        chosen = waiting and self._entrance.next(waiting, self._running.answers, self._room)
         if not chosen:
             return
-        started = time.perf_counter()
         with self._reuse.looking([answer.content for answer in chosen]):
             for answer in chosen:
                 if self._line.head() is not answer:

@@ -25,7 +25,9 @@ from worker.engines.continuous.prefixes import Found, Prefixes
 from worker.engines.continuous.reusable import Reusable
 
 log = logging.getLogger(__name__)
-# Beginnings shorter than this are computed once more rather than waited for.
+# Beginnings shorter than this take longer to copy than to compute.
+FEWEST = 8
+# And what is shorter than this is computed twice rather than waited for.
 WORTH = 16
 # Placeholders of the pictures that are encoded in one call: it saves little more with more.
 LOOK = 1024
@@ -218,7 +220,8 @@ def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:
     marks = content.marks
     pictures = [isinstance(mark, tuple) for mark in marks]
     # Pictures that cannot be told apart are not encoded in part.
-    first = 1 if content.shown or not any(pictures) else len(marks) - pictures[::-1].index(True)
+    told_apart = bool(content.shown) or not any(pictures)
+    first = FEWEST if told_apart else max(FEWEST, len(marks) - pictures[::-1].index(True))
 
     def allows(at: int) -> bool:
         if seams is Seams.NOWHERE or at < first:

@@ -8,6 +8,7 @@ from shared.request import Parameters
 
 # What vLLM takes, in 0.32: it refuses more, and makes less to this.
 HOTTEST, COLDEST = 2.0, 0.01
+NARROWEST = 1e-6
 # What transformers draws from where neither the caller nor the model says.
 TOP_K = 50
 SEEDS = 2**63
@@ -56,7 +57,7 @@ def _dice(parameters: Parameters, defaults: Any) -> dict[str, Any]:
         return {"temperature": 0.0}
     return {
         "temperature": max(COLDEST, _first(parameters.temperature, defaults.temperature, 1.0)),
-        "top_p": _first(parameters.top_p, defaults.top_p, 1.0),
+        "top_p": max(NARROWEST, _first(parameters.top_p, defaults.top_p, 1.0)),
         "top_k": _first(parameters.top_k, defaults.top_k, TOP_K),
         "min_p": _first(parameters.min_p, defaults.min_p, 0.0),
         "seed": None if parameters.seed is None else parameters.seed % SEEDS,

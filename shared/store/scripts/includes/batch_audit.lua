@@ -1,9 +1,10 @@
 -- What no history of a batch should leave.
+-- @include findings
 -- @include hooks
 -- @include lines
 
 -- A line whose job is gone, or has ended unheard (by a process of an older release), would be waited for for ever.
-local function answer_lost_lines(batch, found)
+local function answer_lost_lines(batch)
   local key, caller = P .. batch, redis.call('HGET', P .. batch, 'caller')
   local lines = redis.call('HGETALL', key .. ':lines')
   for i = 1, #lines, 2 do
@@ -22,7 +23,7 @@ end
 
 local ENDED_STAGES = { completed = 1, failed = 1, expired = 1, cancelled = 1 }
 
-local function look_at_batch(batch, found)
+local function look_at_batch(batch)
   local stage, kept_s = unpack(redis.call('HMGET', P .. batch, 'stage', 'kept_s'))
   if ENDED_STAGES[stage] then
     if redis.call('TTL', P .. batch) == -1 then
@@ -30,7 +31,7 @@ local function look_at_batch(batch, found)
       redis.call('EXPIRE', P .. batch, kept_s)
     end
   else
-    answer_lost_lines(batch, found)
+    answer_lost_lines(batch)
     if not redis.call('ZSCORE', P .. 'batching', batch) then
       found('batch_nowhere')
       redis.call('ZADD', P .. 'batching', now, batch)

@@ -56,15 +56,18 @@ local function keep_notice(notice)
   end
 end
 
--- Puts a notice into its caller's log, and takes out what is too old, once a second, and of what is too many two for
--- each that comes.
+-- Puts a notice into its caller's log, and takes out what is too old, once in each second of the log's own time, and
+-- of what is too many two for each that comes.
 local function log_notice(notice, caller)
   local log = P .. 'notices:' .. caller
   local newest = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
-  redis.call('ZADD', log, 'NX', string.format('%.0f', math.max(now, newest + 1)), notice)
-  if math.floor(newest / 1000) < math.floor(now / 1000) then
+  local place = math.max(now, newest + 1)
+  redis.call('ZADD', log, 'NX', string.format('%.0f', place), notice)
+  if math.floor(newest / 1000) < math.floor(place / 1000) then
     redis.call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - a.event_s * 1000))
-    redis.call('EXPIRE', log, a.event_s)
+    -- For as long as the last that may come before this is done again.
+    local second_ends = (math.floor(place / 1000) + 1) * 1000
+    redis.call('PEXPIRE', log, string.format('%.0f', second_ends - now + a.event_s * 1000))
   end
   local over = math.min(redis.call('ZCARD', log) - a.max_events, 2)
   for _, oldest in ipairs(over > 0 and redis.call('ZRANGE', log, 0, over - 1) or {}) do

@@ -1,0 +1,58 @@
+-- What no history of webhooks' calls and endpoints should leave.
+-- @include findings
+-- @include notices
+
+-- A notice lives as long as calls of it are to be made, or as the log.
+local function look_at_notice(notice)
+  if redis.call('TTL', P .. notice) == -1 and not has_calls(notice) then
+    found('undying_notice')
+    keep_notice(notice)
+  end
+end
+
+-- A webhook's call that waits for no courier would never be made.
+local function look_at_call(call, notice)
+  local caller, host = place_of(call)
+  if gone(notice) then
+    found('key_without_owner')
+    drop_call(call)
+  elseif not redis.call('ZSCORE', P .. 'calls:' .. caller .. ':' .. host, call)
+    and not redis.call('ZSCORE', P .. 'calling:' .. caller .. ':' .. host, call) then
+    found('call_nowhere')
+    redis.call('HDEL', P .. call, 'token')
+    redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+    look_now(caller, host)
+  end
+end
+
+-- A line of calls, or those that are made.
+local function look_at_calls(name, caller, host)
+  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+    if gone(call) then
+      found('call_of_nobody')
+      redis.call('ZREM', P .. name, call)
+    end
+  end
+  if not gone(name) and not (redis.call('ZSCORE', P .. 'hosts:' .. caller, host)
+    and redis.call('ZSCORE', P .. 'callers', caller)) then
+    found('host_without_turn')
+    look_now(caller, host)
+  end
+end
+
+local function look_at_busy(name)
+  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, -1)) do
+    if gone(call) then
+      found('call_of_nobody')
+      redis.call('ZREM', P .. name, call)
+    end
+  end
+end
+
+local function look_at_endpoint(id)
+  local caller, created = unpack(redis.call('HMGET', P .. id, 'caller', 'created'))
+  if not redis.call('ZSCORE', P .. 'endpoints:' .. caller, id) then
+    found('endpoint_nowhere')
+    redis.call('ZADD', P .. 'endpoints:' .. caller, created, id)
+  end
+end
