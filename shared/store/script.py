@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,8 +181,11 @@ class LoopStore:
         self._loop = asyncio.get_running_loop()
 
     def run(self, call: Call[T]) -> T:
-        """Raises Unavailable `store_unavailable`."""
-        return asyncio.run_coroutine_threadsafe(self._store.run(call), self._loop).result()
+        """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
+        try:
+            return asyncio.run_coroutine_threadsafe(self._store.run(call), self._loop).result()
+        except CancelledError:
+            raise Unavailable("store_unavailable", "This process is ending.", retry_after=5) from None
 
 
 CONNECTION: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -33,12 +34,20 @@ def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Subject(family, family.folder(tmp_path_factory.getbasetemp()))
 
 
+@cache
+def alone(subject: Subject) -> list[tuple[int, ...]]:
+    """What each member is answered by itself."""
+    engine = subject.engine()
+    return [
+        engine.generate(subject.row(engine, m.conversation, **m.parameters)).ids for m in members(subject)
+    ]
+
+
 def beside_others(
     subject: Subject, name: str = "continuous", fault: Fault | None = None
 ) -> tuple[list[int], int]:
     """Which members of the crowd got another answer than alone, and the most rows that computed at once."""
-    crowd, alone = members(subject), subject.engine()
-    expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
+    crowd, expected = members(subject), alone(subject)
     engine = subject.engine(name, rows=ROWS)
     with forwards(subject, fault) as rows:
         answers = Crowd(engine, subject).ask(crowd)
@@ -57,8 +66,6 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     subject: Subject, chunk: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd, alone = members(subject), subject.engine()
-    expected = [alone.generate(subject.row(alone, m.conversation, **m.parameters)).ids for m in crowd]
     engine, advance, shared = subject.engine("continuous", rows=ROWS), joint.advance, list[int]()
 
     def noted(prefills: Sequence[Any], ends: Sequence[int]) -> Any:
@@ -68,7 +75,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     monkeypatch.setattr(joint, "advance", noted)
     wide = Room(tokens=4096, idle=4096) if chunk is None else Room(tokens=3 * chunk, idle=chunk, chunk=chunk)
     monkeypatch.setattr(Pace, "room", lambda *_, **__: wide)
-    assert Crowd(engine, subject).at_once(crowd, f"chunk {chunk}") == expected
+    assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
 

@@ -1,22 +1,28 @@
 """A model whose folder brings code of its own: run only where the models file says so."""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pytest
+import torch
 import transformers.dynamic_module_utils
 
 import tests.support.remote_code
 from shared.errors import ModelFailed
+from shared.models import Model
 from tests.support.families import FAMILIES
 from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family
 from tests.support.remote_code.configuration_toy import ToyConfig
 from tests.support.remote_code.modeling_toy import ToyForConditionalGeneration
+from worker.engines.pretrained import pretrained
 
+TINY = Path(__file__).parents[2] / "models" / "tiny"
 CODE = Path(tests.support.remote_code.__file__).parent
 LLAVA = next(family for family in FAMILIES if family.name == "llava")
 
@@ -80,3 +86,22 @@ def test_changed_code_shares_no_cached_answer(subject: Subject) -> None:
     code = subject.folder / "modeling_toy.py"
     code.write_text(code.read_text() + "\n# another thought\n")
     assert subject.engine(trust_remote_code=True, max_new_tokens=511).fingerprint != before
+
+
+class Program:
+    """Makes a folder where it is read as pickles are."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._mark),)
+
+
+def test_weights_that_hold_a_program_are_refused_and_it_is_not_run(tmp_path: Path) -> None:
+    folder, mark = tmp_path / "tiny", tmp_path / "mark"
+    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save({"model.norm.weight": Program(mark)}, folder / "pytorch_model.bin")
+    with pytest.raises(UnpicklingError):
+        pretrained(Model(id="tiny/pickled", source=str(folder)), folder)
+    assert not mark.exists()

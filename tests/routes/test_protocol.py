@@ -171,8 +171,13 @@ async def test_a_slow_body_is_not_the_heads_business(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("ended", [False, True])
 async def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
     lost, lose = asyncio.Event(), LimitedProtocol.connection_lost
+
+    def connection_lost(self: LimitedProtocol, error: Exception | None) -> None:
+        lose(self, error)
+        lost.set()
+
     monkeypatch.setattr(protocol, "UNREAD_LIMIT_S", 0.05)
-    monkeypatch.setattr(LimitedProtocol, "connection_lost", lambda *said: (lose(*said), lost.set()))
+    monkeypatch.setattr(LimitedProtocol, "connection_lost", connection_lost)
     if ended:
         # As little is left as pauses nobody.
         monkeypatch.setattr(LimitedProtocol, "pause_writing", HttpToolsProtocol.pause_writing)

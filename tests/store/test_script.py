@@ -1,5 +1,8 @@
 """Running scripts: a store that forgot them is told again; one out of reach says so in one way."""
 
+import asyncio
+import threading
+from concurrent.futures import Future
 from typing import Any, cast
 
 import pytest
@@ -13,7 +16,7 @@ from shared.settings import RedisSettings
 from shared.store import jobs, workers
 from shared.store.admission import submit
 from shared.store.claims import published
-from shared.store.script import Store, connect, connect_async
+from shared.store.script import LoopStore, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
 
@@ -38,6 +41,40 @@ async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSe
     finally:
         threads.client.close()
         await tasks.client.aclose()
+
+
+async def test_a_thread_reads_the_same_records_through_the_loop(redis_settings: RedisSettings) -> None:
+    tasks = connect_async(redis_settings)
+    store, call = LoopStore(tasks), jobs.lane(SETTINGS, "model.m")
+    try:
+        assert (
+            (await asyncio.to_thread(store.run, call)).state == (await tasks.run(call)).state == "no_worker"
+        )
+    finally:
+        await tasks.client.aclose()
+
+
+def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
+    """Not that something broke: a process ends while its record store hangs."""
+    begun, told = threading.Event(), Future[str]()
+
+    class Hangs:
+        async def run(self, _call: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+    def ask(store: LoopStore) -> None:
+        try:
+            store.run(jobs.lane(SETTINGS, "model.m"))
+        except Exception as error:
+            told.set_result(getattr(error, "code", repr(error)))
+
+    async def process() -> None:
+        threading.Thread(target=ask, args=(LoopStore(cast(Any, Hangs())),), daemon=True).start()
+        await asyncio.to_thread(begun.wait, 10)
+
+    asyncio.run(process())
+    assert told.result(10) == "store_unavailable"
 
 
 def nowhere() -> Store:
