@@ -150,7 +150,7 @@ RESPONSES = {name: COMMON[name] for name in ("temperature", "top_p")} | {
     "user": told("a person"),
 }
 OTHERS = ("logit_bias", "messages", "stream", "tool_prompt")
-HF_CHAT = {name: CHAT[name] for name in of(ChatCompletionInput) if name not in OTHERS} | {
+HF_CHAT = {name: CHAT[name] for name in sorted(of(ChatCompletionInput)) if name not in OTHERS} | {
     "logit_bias": refused([0.5]),
     "messages": acts([{"role": "user", "content": "Who?"}]),
     "stream": acts(True),
