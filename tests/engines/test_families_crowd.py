@@ -73,8 +73,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
         return advance(prefills, ends)
 
     monkeypatch.setattr(joint, "advance", noted)
-    wide = Room(tokens=4096, idle=4096) if chunk is None else Room(tokens=3 * chunk, idle=chunk, chunk=chunk)
-    monkeypatch.setattr(Pace, "room", lambda *_, **__: wide)
+    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=chunk))
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
