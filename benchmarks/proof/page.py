@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.proof.parts import PARTS, Part
 from benchmarks.proof.telling import Found
-from docs.measured import limits_of
-from docs.tables import rows_of
+from docs.generate.measured import limits_of
+from docs.generate.tables import rows_of
 
 SUMMARY = "proof.json"
 PICTURES = "../benchmarks/results/proof"

@@ -12,7 +12,7 @@ from benchmarks.batching.measuring import FIRST, Measuring
 from benchmarks.batching.plan import Part
 from benchmarks.batching.results import Results
 from benchmarks.batching.servers import serving
-from docs import measured
+from docs.generate import measured
 
 SIZE = replace(plan.QUICK, one_by_one_s=0.5, together_s=0.5, clients=(2,), at_once=2)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from docs.board import draw
-from docs.charts import Series
+from docs.generate.board import draw
+from docs.generate.charts import Series
 from tests.e2e.conftest import SLOW
 from tests.support.bustle import elsewhere, line_up, one_round
 from tests.support.clients import Api

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from docs.waterfall import draw
+from docs.generate.waterfall import draw
 from tests.support.clients import Api, until
 from tests.support.collector import Collector, Sent, collector
 from tests.support.pictures import answering, origin, picture

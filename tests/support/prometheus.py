@@ -10,8 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from docs.board import named
-from docs.charts import Series
+from docs.generate.board import named
+from docs.generate.charts import Series
 from tests.support.clients import PATIENCE_S, until
 from tests.support.metrics import ALERTS, first_values
 from tests.support.ports import free_port

@@ -17,7 +17,7 @@ from benchmarks.batching.measuring import FIRST, NUMBERS
 from benchmarks.batching.plan import FULL, Part, parts
 from benchmarks.batching.questions import SUBJECTS, Wire
 from benchmarks.batching.results import OtherMachineError, Results
-from docs import measured_batching
+from docs.generate import measured_batching
 
 MACHINE = {"cpu": "a", "cores": 2, "load": [0.1]}
 PART = Part("serve", "mid", "float32", 1)

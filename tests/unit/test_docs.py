@@ -15,7 +15,7 @@ import pytest
 
 from api.dialects.sampling import SPELLINGS
 from api.wire.problems import OWN
-from docs.generate import pages as generated
+from docs.generate.pages import pages as generated
 from shared.settings import CLIENT_KEY, known_names
 from shared.store.script import FOLDER
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets

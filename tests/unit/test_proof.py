@@ -10,7 +10,7 @@ from benchmarks.fleet.crowd import parts
 from benchmarks.proof.page import page, read
 from benchmarks.proof.parts import PARTS, Part
 from benchmarks.proof.running import run
-from docs.measured_fleet import tables
+from docs.generate.measured_fleet import tables
 from tests.support.snippets import ROOT
 
 RESULTS = findings.FOLDER / "proof"

@@ -17,18 +17,14 @@ from tests.engines.continuous.conftest import (
     crowd,
     crowded,
     engine_of,
-    loaded,
     strangers,
-    tiny,
 )
 from worker.engines.base import Cancelled, Finish
-from worker.engines.continuous import encoded, joint
-from worker.engines.continuous.certify import certify
+from worker.engines.continuous import joint
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.pace import Pace, Room
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.loaded import LoadedModel
 from worker.engines.sampling import LogitsError
 
 WIDE = Room(tokens=4096, idle=4096)
@@ -300,69 +296,3 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
         )
         joining.add(None, prompts[-1])  # type: ignore[arg-type]
     assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
-
-
-def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
-    mask = joint._mask
-    patch.setattr(joint, "_mask", lambda *how: None if mask(*how) is None else torch.ones_like(mask(*how)))  # type: ignore[arg-type]
-
-
-def known_tokens_end_at_the_wrong_column(patch: pytest.MonkeyPatch) -> None:
-    row = Past.row
-    patch.setattr(Past, "row", lambda self, at, start, end: row(self, at, 0, end - start))
-
-
-def rows_take_their_neighbours_columns(patch: pytest.MonkeyPatch) -> None:
-    row = Past.row
-    patch.setattr(Past, "row", lambda self, at, start, end: row(self, max(0, at - 1), start, end))
-
-
-def shorter_rows_are_read_at_the_longest_ones_end(patch: pytest.MonkeyPatch) -> None:
-    take = Prefill.take
-    last: list[torch.Tensor] = []
-
-    def late(self: Prefill, end: int, logits: torch.Tensor, past: Past) -> Any:
-        last.append(logits)
-        return take(self, end, last[0], past)
-
-    patch.setattr(Prefill, "take", late)
-
-
-@pytest.mark.parametrize(
-    "flaw",
-    [
-        rows_see_what_fills_up_others,
-        known_tokens_end_at_the_wrong_column,
-        rows_take_their_neighbours_columns,
-        shorter_rows_are_read_at_the_longest_ones_end,
-    ],
-)
-def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_one(
-    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flaw(monkeypatch)
-    found = certify(LoadedModel(tiny())).together
-    assert not found.prompts
-    assert "computes prompts one by one (prompts in one pass are answered otherwise)" in found.words
-
-
-def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = LoadedModel(tiny())
-    assert certify(model).together.pictures
-    encode_all = encoded.encode_all
-    monkeypatch.setattr("worker.engines.continuous.reuse.encode_all", lambda *given: encode_all(*given)[::-1])
-    found = certify(model).together
-    assert (found.prompts, found.pictures) == (True, False)
-    assert "their pictures one by one" in found.words
-
-
-def test_a_model_that_is_proved_to_compute_prompts_one_by_one_does(
-    answers: list[Finish], passes: list[list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        rows_take_their_neighbours_columns(patch)
-        harness = loaded()
-    passes.clear()
-    assert "computes prompts one by one" in harness.engine.reason
-    assert crowded(harness) == answers
-    assert passes == []

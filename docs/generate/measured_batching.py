@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks.batching.plan import CORES, DTYPES, MODELS, OURS, SYSTEMS
-from docs.tables import rows_of
+from docs.generate.tables import rows_of
 
 HOW = """
 The same requests in a closed loop, streamed, over OpenAI's chat: at our service (record server, API,

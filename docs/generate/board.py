@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from docs.charts import Frame, Series, heatmap, lines, number
+from docs.generate.charts import Frame, Series, heatmap, lines, number
 
 Panel = Mapping[str, Any]
 COLUMN, ROW, GAP = 50, 25, 6

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from docs.tables import rows_of
+from docs.generate.tables import rows_of
 from shared.metrics import gauges, totals
 from shared.metrics.declared import DECLARED, Declared
 

@@ -1,4 +1,4 @@
-"""Writes the pages that describe code or measurements from these: `python -m docs.generate`."""
+"""The pages that describe code or measurements, made from these."""
 
 import re
 from itertools import takewhile
@@ -7,14 +7,14 @@ from pathlib import Path
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from docs import counted, measured
-from docs.raised import raised
-from docs.tables import rows_of
+from docs.generate import counted, measured
+from docs.generate.raised import raised
+from docs.generate.tables import rows_of
 from shared.errors import CODES, Code
 from shared.settings import fields
 from shared.store.script import FOLDER
 
-HERE = Path(__file__).parent
+DOCS = Path(__file__).parents[1]
 
 SETTINGS = """\
 # Settings
@@ -53,11 +53,11 @@ get lost. *Tells* are the events that readers of a job's stream get.
 def pages() -> dict[Path, str]:
     """Each generated page's text."""
     return {
-        HERE / "settings.md": _settings(),
-        HERE / "errors.md": _errors(),
-        HERE / "transitions.md": _transitions(),
-        HERE / "metrics.md": counted.page(),
-        HERE / "benchmarks.md": measured.page(),
+        DOCS / "settings.md": _settings(),
+        DOCS / "errors.md": _errors(),
+        DOCS / "transitions.md": _transitions(),
+        DOCS / "metrics.md": counted.page(),
+        DOCS / "benchmarks.md": measured.page(),
     }
 
 
@@ -102,8 +102,3 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
     return "" if value in (None, "", ()) else f"`{value}`"
-
-
-if __name__ == "__main__":
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")

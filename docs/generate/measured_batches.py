@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from docs.tables import rows_of
+from docs.generate.tables import rows_of
 
 BESIDE = {
     "idle": "nothing",

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs import measured_batches, measured_batching, measured_fleet
-from docs.tables import rows_of
+from docs.generate import measured_batches, measured_batching, measured_fleet
+from docs.generate.tables import rows_of
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 HEAD = """\
 # Benchmarks
