@@ -12,8 +12,10 @@ import pytest
 from shared.models import Model
 from tests.engines import suite
 from worker.engines.base import Finish
+from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[3] / "models" / "tiny"
@@ -130,3 +132,16 @@ def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[
 def crowded(harness: suite.Harness, questions: Sequence[Question] = QUESTIONS) -> list[Finish]:
     asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in questions]  # type: ignore[misc]
     return [future.result() for future in crowd(harness, asks)]
+
+
+@pytest.fixture
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
+    """Where the prompts of each shared pass began and ended."""
+    advance, seen = joint.advance, list[list[tuple[int, int]]]()
+
+    def noted(prefills: list[Prefill], ends: list[int]) -> Any:
+        seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
+        return advance(prefills, ends)
+
+    monkeypatch.setattr(joint, "advance", noted)
+    return seen

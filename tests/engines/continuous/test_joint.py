@@ -30,19 +30,6 @@ from worker.engines.sampling import LogitsError
 WIDE = Room(tokens=4096, idle=4096)
 
 
-@pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
-    """Where the prompts of each shared pass began and ended."""
-    advance, seen = joint.advance, list[list[tuple[int, int]]]()
-
-    def noted(prefills: list[Prefill], ends: list[int]) -> Any:
-        seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
-        return advance(prefills, ends)
-
-    monkeypatch.setattr(joint, "advance", noted)
-    return seen
-
-
 def room(monkeypatch: pytest.MonkeyPatch, of: Room) -> None:
     monkeypatch.setattr(Pace, "room", lambda _, **__: of)
 
