@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.description.responses import REF
-from api.dialects import hf, openai_chat, openai_completions, openai_responses
+from api.dialects import hf_harmless, openai_chat, openai_completions, openai_responses
 from api.dialects.calls import MOST_ID, CallBody
 from api.dialects.endpoints import EndpointBody, EndpointChange
 from api.dialects.hf import Generation, HfBody, HfInputs
@@ -93,7 +93,7 @@ _METADATA: Schema = {
     "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
     "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
 }
-_HF_PARAMETERS = hf.HARMLESS | hf.HARMLESS_TO_DOCUMENTS
+_HF_PARAMETERS = hf_harmless.HARMLESS | hf_harmless.HARMLESS_TO_DOCUMENTS
 _REFUSED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "ChatBody": openai_chat.HARMLESS | OLDER,
     "CompletionBody": openai_completions.HARMLESS,
@@ -102,7 +102,7 @@ _REFUSED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "Reasoning": openai_responses.HARMLESS_INSIDE["reasoning"],
     "CacheOptions": openai_responses.HARMLESS_INSIDE["prompt_cache_options"],
     "HfParameters": _HF_PARAMETERS,
-    "Generation": hf.HARMLESS,
+    "Generation": hf_harmless.HARMLESS,
 }
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.dialects.formats import Grammar
+from api.dialects.hf_harmless import DETAILS, HARMLESS, HARMLESS_TO_DOCUMENTS
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid, unsupported
@@ -31,38 +32,6 @@ Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering
 _PICTURE_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
 # How any JSON value begins, a mistaken one too; no picture does.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
-
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "best_of": (1,),
-    "clean_up_tokenization_spaces": (),
-    "decoder_input_details": (False,),
-    "details": (False,),
-    "early_stopping": (False,),
-    "epsilon_cutoff": (0.0,),
-    "eta_cutoff": (0.0,),
-    "max_length": (),
-    "max_time": (),
-    "min_length": (0,),
-    "num_beam_groups": (1,),
-    "num_beams": (1,),
-    "penalty_alpha": (0.0,),
-    "top_n_tokens": (0,),
-    "truncate": (),
-    "typical_p": (1.0,),
-    "watermark": (False,),
-}
-DETAILS: dict[str, tuple[Any, ...]] = {"details": (False, True)}
-"""Implemented, where a body says it and not its `generate_kwargs`."""
-HARMLESS_TO_DOCUMENTS: dict[str, tuple[Any, ...]] = {
-    "adapter_id": (),
-    "doc_stride": (),
-    "handle_impossible_answer": (False,),
-    "lang": (),
-    "max_answer_len": (),
-    "max_question_len": (),
-    "max_seq_len": (),
-    "word_boxes": (),
-}
 
 
 class Generation(Sampling):
