@@ -11,6 +11,7 @@ import pytest
 
 from shared.models import Model
 from tests.engines import suite
+from tests.support.clients import until
 from worker.engines.base import Finish
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer
@@ -113,18 +114,23 @@ def engine_of(harness: suite.Harness) -> ContinuousEngine:
 
 
 def crowd(harness: suite.Harness, asks: Sequence[Callable[[], Finish]]) -> list[Future[Finish]]:
-    """All at once, each from a thread of its own; ended when this returns. None begins before all came."""
+    """In their order, each from a thread of its own; ended when this returns. None begins before all came."""
     line = engine_of(harness)._loop._line
     waiting, futures, complete = line.waiting, list[Future[Finish]](), threading.Event()
 
+    def come() -> int:
+        return len(line._waiting) + sum(future.done() for future in futures)
+
     def all_waiting() -> list[Answer]:
-        if len(line._waiting) + sum(future.done() for future in futures) >= len(asks):
+        if come() >= len(asks):
             complete.set()
         return waiting() if complete.is_set() else []
 
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(len(asks)) as pool:
         patch.setattr(line, "waiting", all_waiting)
-        futures += [pool.submit(ask) for ask in asks]
+        for ask in asks:
+            futures.append(pool.submit(ask))
+            until(lambda: complete.is_set() or come() >= len(futures))
         wait(futures)
     return futures
 
