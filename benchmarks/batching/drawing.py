@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.batching.plan import DTYPES, MODELS, SYSTEMS
 
-COLORS = {"continuous": "tab:blue", "sequential": "tab:cyan", "serve": "tab:orange", "vllm": "tab:green"}
+COLORS = {
+    "continuous": "tab:blue",
+    "wide": "tab:purple",
+    "sequential": "tab:cyan",
+    "serve": "tab:orange",
+    "vllm": "tab:green",
+}
 LINES = {1: "-", 2: "--"}
 
 

@@ -6,13 +6,18 @@ from itertools import product
 
 SYSTEMS = {
     "continuous": "ours, engine `continuous`",
+    "wide": "ours, engine `continuous`, one worker",
     "sequential": "ours, engine `sequential`",
     "serve": "`transformers serve`",
     "vllm": "vLLM, CPU build",
 }
-OURS = ("continuous", "sequential")
+OURS = ("continuous", "wide", "sequential")
+WIDE = "wide"
+"""One worker with a thread for each core, where `continuous` is a worker of one thread for each."""
 ONE_BY_ONE = ("sequential", "serve")
 """These compute one answer after the other, so theirs may be cut off behind any of them."""
+WHOLE_ONLY = (WIDE, "vllm")
+"""vLLM's engine keeps both cores busy whatever it is bound to."""
 MODELS = ("tiny", "mid")
 DTYPES = ("float32", "bfloat16")
 CLIENTS = (1, 4, 8, 16, 32)
@@ -23,7 +28,8 @@ CORES = (1, 2)
 
 @dataclass(frozen=True)
 class Part:
-    """One server in one run. With two cores ours are two workers of one thread, others have two threads."""
+    """One server in one run. With two cores ours are two workers of one thread, others and `wide` have two
+    threads."""
 
     system: str
     model: str
@@ -68,6 +74,5 @@ QUICK = Size(2, 10, (1, 4), longest=24, turns=2, chats=1, at_once=4, decode_rows
 def parts(systems: Sequence[str], models: Sequence[str], dtypes: Sequence[str]) -> Iterator[Part]:
     """Those that are compared stand side by side in time, too."""
     for model, dtype, cores, system in product(models, dtypes, CORES, systems):
-        # Its engine keeps both cores busy whatever it is bound to.
-        if system != "vllm" or cores == max(CORES):
+        if system not in WHOLE_ONLY or cores == max(CORES):
             yield Part(system, model, dtype, cores)

@@ -217,8 +217,9 @@ class WorkerSettings(Group):
     threads: int = Field(
         1,
         ge=1,
-        description="CPU threads torch may use, never more than the processors of this process. Do not count "
-        "those that other work keeps busy: a step waits for the slowest of its threads.",
+        description="Processors a worker on the CPU computes on, never more than this process has. Large "
+        "models gain by one worker with several, small ones by several workers with one each. Do not count "
+        "those that other work keeps busy: a step waits for the slowest.",
     )
 
 

@@ -235,6 +235,16 @@ def test_a_server_may_use_one_thread_where_that_gives_more(tmp_path: Path) -> No
     assert ">\u00a015 s, 15 s" in page
 
 
+def test_of_ours_whichever_gave_more_stands_beside_another_server_and_both_are_told(tmp_path: Path) -> None:
+    results = Results(tmp_path, MACHINE)
+    for system, speed in (("continuous", 60.0), ("wide", 90.0), ("vllm", 100.0)):
+        results.add(Part(system, "mid", "float32", 2), measured(speed))
+    page = measured_batching.tables(results.found)
+    assert "| mid | float32 | the whole machine | vLLM, CPU build | 0.90 (16) |" in page
+    assert "| float32 | 16 | ours, engine `continuous`, one worker | 90.0 |" in page
+    assert "| float32 | 16 | ours, engine `continuous` | 60.0 |" in page
+
+
 def test_vllm_is_measured_on_the_whole_machine_only_and_everybody_else_on_both() -> None:
     told = [(part.system, part.cores) for part in parts(["serve", "vllm"], ["mid"], ["float32"])]
     assert told == [("serve", 1), ("serve", 2), ("vllm", 2)]

@@ -14,6 +14,7 @@ from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.loaded import LoadedModel
 from worker.engines.sequential import SequentialEngine
+from worker.engines.threads import in_passing
 from worker.engines.weights import load_guess
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,9 @@ class AutoEngine(Engine):
 
     def load(self) -> None:
         """Raises ModelFailed."""
+        in_passing(self._load)
+
+    def _load(self) -> None:
         loaded = LoadedModel(self._model)
         self._engine: ContinuousEngine | SequentialEngine = self._continuous
         try:
@@ -58,8 +62,8 @@ class AutoEngine(Engine):
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._engine.effective(prompt, parameters)
 
-    def grammar(self, request: Request) -> Any:
-        return self._engine.grammar(request)
+    def grammar(self, request: Request, caller: str = "") -> Any:
+        return self._engine.grammar(request, caller)
 
     def prepare(
         self,

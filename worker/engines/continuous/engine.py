@@ -34,6 +34,7 @@ from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.options import read_options
 from worker.engines.sampling import blame_parameters
+from worker.engines.threads import compute_on, in_passing
 
 log = logging.getLogger(__name__)
 # A limit that follows from free memory is rounded down to this, so that workers agree on it.
@@ -73,9 +74,11 @@ class ContinuousEngine(LoadedEngine):
 
     def load(self) -> None:
         """Raises ModelFailed, also where the model cannot be batched."""
-        loaded = LoadedModel(self._model)
+        in_passing(self._load)
+
+    def _load(self) -> None:
         try:
-            self.start(loaded)
+            self.start(LoadedModel(self._model))
         except Refusal as refusal:
             raise ModelFailed(
                 f"model {self._model.id}: the engine continuous cannot run it: {refusal}"
@@ -110,6 +113,7 @@ class ContinuousEngine(LoadedEngine):
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
     ) -> Prompt:
+        compute_on(1)
         prompt = super().prepare(request, pictures, scope, sounds)
         return replace(prompt, inputs=self._reader.content(prompt, pictures, scope, sounds))
 

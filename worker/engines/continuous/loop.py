@@ -26,6 +26,7 @@ from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
 from worker.engines.pulse import Pulse
+from worker.engines.threads import compute_on
 
 log = logging.getLogger(__name__)
 # How long a process that ends waits for the last step.
@@ -33,11 +34,10 @@ STOP_S = 5
 
 
 class Loop:
-    """Owns the batch; everything but `submit` and `stop` happens on its own thread."""
+    """Owns the batch; all but `submit` and `stop` happens on its own thread, on its maker's processors."""
 
     def __init__(self, running: Running, reuse: Reuse, ration: Ration, pace: Pace, joining: Joining) -> None:
-        self.pulse = Pulse()
-        self.broken = ""
+        self.pulse, self.broken = Pulse(), ""
         self._running = running
         self._reuse = reuse
         self._ration = ration
@@ -47,7 +47,8 @@ class Loop:
         self._entrance = Entrance(ration, reuse, joining)
         self._forked: Forked | None = None
         self._unanswered = Unanswered(self.pulse)
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        processors = torch.get_num_threads()
+        self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -67,7 +68,8 @@ class Loop:
         return [answer.future.result() for answer in answers]
 
     @torch.inference_mode()
-    def _run(self) -> None:
+    def _run(self, processors: int) -> None:
+        compute_on(processors)
         while self._joining.newcomers or self._running.answers or self._line.wait():
             try:
                 self._turn()
@@ -92,17 +94,15 @@ class Loop:
     @property
     def _expected(self) -> int:
         """Rows that will decode once those who wait have joined."""
-        waiting = len(self._line) + len(self._joining.newcomers)
-        return min(self._ration.rows, len(self._running.answers) + waiting)
+        return min(self._ration.rows, len(self._held) + len(self._line))
 
     def _advance(self) -> bool:
         """A pass over waiting prompts; whether there was any to compute."""
         self._fork()
         self._begin()
-        if not self._joining.newcomers:
-            return False
-        self._pass()
-        return True
+        if waiting := bool(self._joining.newcomers):
+            self._pass()
+        return waiting
 
     @property
     def _room(self) -> Room:
