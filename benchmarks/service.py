@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from benchmarks.server import NotStartedError
 from benchmarks.supervised import Supervised
@@ -15,6 +17,24 @@ from sightline.serving import processes
 
 ROOT = Path(__file__).parents[1]
 LAST_LINES = 5
+T = TypeVar("T")
+
+
+def run(benchmark: Coroutine[Any, Any, T]) -> T:
+    """To its end. SIGTERM cancels it, as Ctrl-C does; the exit code is 143, once all that it started is over.
+
+    An exception that a signal's handler raises would come up anywhere, in asyncio's own lines too.
+    """
+
+    async def watched() -> T:
+        if (task := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await benchmark
+
+    try:
+        return asyncio.run(watched())
+    except asyncio.CancelledError:
+        sys.exit(143)
 
 
 def process(

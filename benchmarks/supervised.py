@@ -73,10 +73,13 @@ class Supervised:
             return
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                await process.wait()
-        self._end_group(process.pid)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GRACE_S):
+                    await process.wait()
+        finally:
+            # Also where nobody waits for it any more: who is told to end twice does not leave it behind.
+            self._end_group(process.pid)
         await process.wait()
 
     def _end_group(self, pid: int) -> None:

@@ -1,9 +1,10 @@
 """When a waiting job will begin, from what was measured; never a constant.
 
 Loading: the model's last measured load time less what has passed. Never loaded: the weights' bytes over the
-measured read rate. Queued: what is ahead over the rows that serve, at the measured service time, times two
-factors (for p50 and p90) that the store learns by holding what was promised against what came
-(`scripts/includes/outlook.lua`, which reckons alike).
+measured read rate. Queued: the runs ahead over the rows that serve, at the measured service time of a run
+(of all its answers together), times two factors (for p50 and p90) that the store learns by holding what was
+promised against what came (`scripts/includes/outlook.lua`, which reckons alike). What waits counts by runs,
+what is claimed by the rows that it takes.
 """
 
 from collections.abc import Mapping
@@ -47,8 +48,9 @@ class Reused:
 class Lane:
     """One model's workers, line and last measurements; times in ms. `ahead` is -1 outside the line.
 
-    `running` counts claimed runs: a worker claims up to `slots`, a few more than it has rows, to prepare the
-    next pictures.
+    `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
+    prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
+    take beyond one each.
 
     `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
     is whether the model's own generation config draws at random; like `has_chat_template` it is None before
@@ -62,6 +64,8 @@ class Lane:
     queued: int
     running: int
     now_ms: int
+    extra_queued: int = 0
+    extra_running: int = 0
     rows: int = 1
     slots: int = 1
     service_ms: float | None = None
@@ -92,9 +96,19 @@ class Lane:
         return max(self.ready, 1) * self.rows
 
     @property
+    def rows_taken(self) -> int:
+        """By the claimed runs, begun or not."""
+        return self.running + self.extra_running
+
+    @property
     def served_first(self) -> int:
         """Runs that will be begun before one at `ahead`; more urgent ones may still come."""
-        return max(self.ahead, 0) + max(self.running - self.places, 0)
+        return max(self.ahead, 0) + int(max(self.over(self.places), 0))
+
+    def over(self, places: int) -> float:
+        """Claimed runs for which `places` have no row; below 0, the rows that are free."""
+        rows = self.rows_taken - places
+        return rows * self.running / self.rows_taken if rows > 0 else rows
 
     @property
     def state(self) -> str:
@@ -155,7 +169,7 @@ def estimate(lane: Lane) -> Estimate:
 
 def _reckoned(lane: Lane) -> tuple[float, str]:
     """Seconds until a row is free; what is being computed counts as half done."""
-    over = max(lane.ahead, 0) + lane.running - max(lane.ready, 1) * lane.slots
+    over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * lane.slots)
     if over < 0:
         return FREE_MS / 1000, "free"
     turns = (over + (0.5 if lane.running else 1)) / lane.places

@@ -9,8 +9,8 @@ from shared.estimate import Lane
 class Worker:
     """One worker process. What it has not said yet is 0 or empty.
 
-    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the runs it holds,
-    `tokens_per_s` what it generated in the last ten seconds.
+    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the rows that the runs it holds
+    take, `tokens_per_s` what it generated in the last ten seconds.
     """
 
     id: str
@@ -41,5 +41,6 @@ class Fleet:
 
     @property
     def backlog(self) -> int:
-        """What workers are needed for: the signal to scale them by. Of a paused line nothing is begun."""
-        return self.lane.running + (0 if self.lane.paused else self.lane.queued)
+        """Rows that work is there for: the signal to scale workers by. Of a paused line nothing is begun."""
+        lane = self.lane
+        return lane.rows_taken + (0 if lane.paused else lane.queued + lane.extra_queued)

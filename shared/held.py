@@ -11,4 +11,5 @@ class Held(Frozen):
     revision: str
     priority: Priority
     cost: int
+    rows: int = 1
     reuse: bool

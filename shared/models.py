@@ -17,6 +17,9 @@ from shared.settings import SettingsError
 LISTED = 10
 """Models that an error message names."""
 
+NOBODY = frozenset({"dummy", "tgi"})
+"""What Hugging Face's clients, and the pages of text-generation-inference, write where a name is due."""
+
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What follows an id in the paths of its model, so no id holds it."""
 
@@ -163,11 +166,11 @@ class Models:
     def resolve(self, name: str | None, *, path_id: str | None = None) -> Model:
         """The model a caller means.
 
-        A `:provider` suffix is dropped. `dummy`, a URL or nothing mean the model of the path, else the only
-        one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`, and
+        A `:provider` suffix is dropped. One of NOBODY, a URL or nothing mean the model of the path, else the
+        only one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`, and
         `invalid_request` where the name and the path mean different models.
         """
-        named = name if name and name != "dummy" and "://" not in name else None
+        named = name if name and name not in NOBODY and "://" not in name else None
         if path_id is None:
             return self._only() if named is None else self._named(named)
         model = self._named(path_id)

@@ -161,6 +161,7 @@ class Parameters(Frozen):
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
     min_p: float | None = Field(default=None, ge=0, le=1)
+    typical_p: float | None = Field(default=None, gt=0, le=1)
     repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
@@ -189,6 +190,10 @@ class Parameters(Frozen):
         if self.temperature is not None:
             return self.temperature > 0
         return model_default
+
+    def rows(self, model_default: bool) -> int:
+        """How many its answers take: one for each, and one for all where nothing is drawn."""
+        return self.n if self.n and self.samples(model_default) else 1
 
 
 class Request(Frozen):

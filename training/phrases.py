@@ -161,6 +161,9 @@ KNOWN: dict[str, tuple[str, ...]] = {
         "Which {image} contains a {o}?", "In which one do you see the {o}?", "Where is the {o}, in the first or second {image}?",
         "Tell me which one shows the {o}.", "Which of them has a {o}?",
         "Which {image} is it that has the {o}?", "Which is the {image} with the {o}?",
+        "Which of these {image}s has the {o}?", "Which of these {image}s contains a {o}?", "In which of these is the {o}?",
+        "Which of these two has a {o}?", "Do you see the {o} in the first or in the second {image}?",
+        "Name the {image} with the {o}, first or second.",
     ),
     "more": (
         "Which {image} has more {thing}s?", "Which {image} has more {thing}s, the first or the second?",

@@ -19,7 +19,7 @@ from training.tokens import new_processor, new_tokenizer
 TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 RUNS = Path("data/training")
 SEEING_STEPS = 4_000
-SPEAKING_STEPS = 8_000
+SPEAKING_STEPS = 9_500
 SEEING_SHARE = 0.2  # of a budget in minutes
 
 

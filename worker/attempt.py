@@ -138,7 +138,7 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
         )
     request = Request.model_validate_json(claim.request)
-    grammar = bench.engine.grammar(request)
+    grammar = bench.engine.grammar(request, claim.caller)
     check_heard(request, bench.engine.facts.sampling_rate)
     with bench.preparing if request.media else nullcontext():
         started = time.monotonic()

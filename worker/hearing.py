@@ -42,7 +42,7 @@ class Hearing:
 
     def _ignored(self) -> bool:
         """Whether nudges are listed that a thread here could take."""
-        if len(self._leases.all()) >= self._slots:
+        if self._leases.rows >= self._slots:
             return False
         try:
             return self._nudger.listed(self._lane) > 0

@@ -66,6 +66,11 @@ class Leases:
         with self._lock:
             return list(self._held.values())
 
+    @property
+    def rows(self) -> int:
+        """That the held claims take together."""
+        return sum(lease.claim.rows for lease in self.all())
+
 
 def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
     """Run a call until the store takes it; None where the claim is known to be lost meanwhile."""

@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shared import ids
 from shared.blobs import Blobs
@@ -12,10 +12,11 @@ from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
 from shared.models import Model
 from shared.settings import Settings
-from shared.store.claims import Claim, claim
+from shared.store.claims import Claim, Full, claim, within
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
 from worker.attempt import Bench, attempt
+from worker.claiming import Claiming
 from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.exits import Exit
@@ -47,6 +48,11 @@ class Node:
     hearing: Hearing
     draining: threading.Event
     tally: Tally
+    slots: int
+    claiming: Claiming = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claiming = Claiming(self._claimed, lambda: self.nudger.send(self.model.lane), self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
@@ -56,27 +62,27 @@ class Node:
         self.hearing.nudged()
         if self.draining.is_set():
             self.nudger.send(lane)
-        while taken := self._claimed(lane):
+        for taken in self.claiming.each():
             attempt(self.bench, taken)
             self.hearing.nudged()
 
-    def _claimed(self, lane: str) -> Claim | None:
+    def _claimed(self) -> Claim | Full | None:
         if self.draining.is_set() or self.bench.engine.broken:
             return None
-        return self.store.run(
-            claim(
-                self.settings,
-                lane=lane,
-                worker=self.worker,
-                token=ids.token(),
-                fingerprint=self.bench.engine.fingerprint,
-                row=self.row,
-            )
+        call = claim(
+            self.settings,
+            lane=self.model.lane,
+            worker=self.worker,
+            token=ids.token(),
+            fingerprint=self.bench.engine.fingerprint,
+            row=self.row,
         )
+        return self.store.run(within(self.slots, call))
 
     def drain(self) -> None:
         """Claim no more; give back after the grace time what has not ended by then."""
         self.draining.set()
+        self.claiming.stir()
         self.heartbeat.drain()
         timer = threading.Timer(self.settings.queue.drain_s, self._give_back_all)
         timer.daemon = True
@@ -95,9 +101,10 @@ class Node:
 
 
 def open_node(settings: Settings, model: Model, slots: int, row: str | None = None) -> Node:
-    """Load the model, telling the store so from the first moment. `slots` runs are claimed at once.
+    """Load the model, telling the store so from the first moment.
 
-    `row` is what the model was added with, where no models file has it.
+    `slots` are this worker's threads, and the rows that its claims together may take. `row` is what
+    the model was added with, where no models file has it.
 
     Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
     """
@@ -114,8 +121,9 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
     tally = start_telling(settings.metrics, store)
+    stopping = threading.Event()
     return Node(
-        settings, model, row, worker, store, nudger, heartbeat, bench, hearing, threading.Event(), tally
+        settings, model, row, worker, store, nudger, heartbeat, bench, hearing, stopping, tally, slots
     )
 
 

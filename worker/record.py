@@ -23,14 +23,14 @@ class Record:
         self.fingerprint = ""
 
     def now(self) -> dict[str, str]:
-        """`busy` counts the runs it holds, also while their pictures are prepared; `memory` in bytes."""
+        """`busy` counts the rows of what it holds, also while pictures are prepared; `memory` in bytes."""
         return {
             "host": self._host,
             "pid": str(os.getpid()),
             "since": f"{self._since:.3f}",
             "rows": str(self.rows),
             "fingerprint": self.fingerprint,
-            "busy": str(len(self._leases.all())),
+            "busy": str(self._leases.rows),
             "memory": str(self._process.memory_info().rss),
             "tokens_per_s": f"{self._tempo.per_s():.1f}",
         }

@@ -60,11 +60,16 @@ def waits_for_model(request: Request) -> bool:
     return request.headers.get("x-wait-for-model") in _TRUE
 
 
-def integer(name: str, text: str, *, largest: int) -> int:
+def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
     """A count from a header or query, capped at `largest`. Raises CallerError `invalid_request`."""
-    if not _INTEGER.fullmatch(text):
-        raise CallerError("invalid_request", f"{name} must be a whole number, 0 or more.", param=name)
+    if not _INTEGER.fullmatch(text) or int(text) < least:
+        raise CallerError("invalid_request", f"{name} must be a whole number, {least} or more.", param=name)
     return min(int(text), largest)
+
+
+def page_limit(request: Request, *, usual: int = 20, largest: int = 100) -> int:
+    """How many things a page of a list shows; never none, which nobody could go on behind."""
+    return integer("limit", request.query_params.get("limit", str(usual)), largest=largest, least=1)
 
 
 def _digest(request: Request, body: bytes) -> str:

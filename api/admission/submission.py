@@ -169,9 +169,10 @@ class Submission:
         reuse = reusable(request, use_cache=use_cache, samples_default=samples, hf=terms.hf)
         pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
         scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
-        placing = _placing(request, terms, model, scope, pending=pending)
+        rows = request.parameters.rows(samples is not False)
+        placing = replace(_placing(request, terms, model, scope, pending=pending), rows=rows)
         place = {"lane": model.lane, "revision": model.revision, "priority": terms.priority}
-        held = Held.model_validate(place | {"cost": placing.cost, "reuse": reuse})
+        held = Held.model_validate(place | {"cost": placing.cost, "rows": rows, "reuse": reuse})
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
     async def _ask(self, asked: Examined) -> Submitted:

@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import Request, Response
 from pydantic_core import to_json
 
+from api.access.callers import caller_of
 from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
@@ -15,15 +16,17 @@ from api.answers.answering import answer, forget_behind, may_leave, result_of, s
 from api.answers.following import follow, follow_answer
 from api.context import ProcessContext, context_of
 from api.dialects.openai_responses import Call, from_response
+from api.dialects.references import references, response_of, written_out
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
-from api.dialects.response_object import Kept, Outline, job_of, to_response
+from api.dialects.response_object import Kept, Outline, job_of, to_output, to_response
 from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.request import Request as Question
+from shared.result import Result
 
 NOTHING_SEEN = -1
 """Numbers of events begin with 0."""
@@ -33,7 +36,7 @@ async def respond(request: Request) -> Response:
     """Answer a call; one in the background at once, whatever its model's state."""
     context = context_of(request)
     body = await read_body(request, context.settings.api)
-    call = await translated(body, lambda raw: from_response(strict_json.parse(raw)))
+    call = await _read(request, body)
     terms = _terms(request, body, call)
     question = await _question(context, call, terms)
     view = await submit(request, context, question, terms)
@@ -68,6 +71,46 @@ def replay(request: Request, kept: Kept, after: int) -> EventStream:
     return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
 
 
+async def _read(request: Request, body: bytes) -> Call:
+    """What is asked. Raises CallerError, also those of `_result` for the items that it names."""
+    said = await translated(body, strict_json.parse)
+    if named := references(said):
+        items = await _items(context_of(request), caller_of(request).id, named)
+        said = written_out(said, items)
+    return await translated(body, lambda _: from_response(said))
+
+
+async def _items(context: ProcessContext, caller: str, named: dict[int, str]) -> dict[int, Told]:
+    """Items of this caller's earlier answers, by the places in which their ids stand."""
+    answers: dict[str, dict[str, Told]] = {}
+    items: dict[int, Told] = {}
+    for place, id in named.items():
+        param, response = f"input[{place}].id", response_of(id)
+        if response not in answers:
+            view = await context.jobs.response(caller, job_of(response), param)
+            answers[response] = {item["id"]: item for item in to_output(view.id, _result(view, param))}
+        if id not in answers[response]:
+            raise CallerError("response_not_found", "No answer that is kept has this item.", param=param)
+        items[place] = answers[response][id]
+    return items
+
+
+def _result(earlier: JobView, param: str) -> Result:
+    """The answer of a response that is gone on from.
+
+    Raises CallerError `response_not_found`, `job_not_ended`, `result_expired`, `invalid_request`.
+    """
+    if not earlier.stored:
+        raise CallerError("response_not_found", "The response to go on from was not stored.", param=param)
+    if not earlier.ended:
+        raise CallerError("job_not_ended", "The response to go on from has not ended yet.", param=param)
+    if earlier.result is None and earlier.status == "succeeded":
+        raise CallerError("result_expired", "This response is no longer kept.", param=param)
+    if earlier.result is None:
+        raise CallerError("invalid_request", "The response to go on from has no answer.", param=param)
+    return earlier.result
+
+
 def _terms(request: Request, body: bytes, call: Call) -> Terms:
     return replace(
         terms_of(request, body),
@@ -93,13 +136,7 @@ async def _question(context: ProcessContext, call: Call, terms: Terms) -> Questi
         return question
     param = "previous_response_id"
     earlier = await found(context, terms.caller, call.outline.previous, param)
-    if not earlier.view.stored:
-        raise CallerError("response_not_found", "The response to go on from was not stored.", param=param)
-    if not earlier.view.ended:
-        raise CallerError("job_not_ended", "The response to go on from has not ended yet.", param=param)
-    if earlier.view.result is None:
-        raise CallerError("invalid_request", "The response to go on from has no answer.", param=param)
-    return continued(question, call.outline, earlier, earlier.view.result)
+    return continued(question, call.outline, earlier, _result(earlier.view, param))
 
 
 async def _blocks(

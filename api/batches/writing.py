@@ -6,9 +6,11 @@ between the two leaves a piece that nobody names, and the next one writes the sa
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
@@ -121,10 +123,10 @@ class Writing:
                 shutil.copyfileobj(piece, staged)
 
     def _rows(self, found: Sequence[LineAnswer]) -> Rows:
-        rows = Rows()
+        rows, answers = Rows(), self._answers(found)
         for line in found:
             if line.result is not None:
-                rows.good.append(_written(to_row(self._batch.id, line, self._answer(line, line.result))))
+                rows.good.append(_written(to_row(self._batch.id, line, answers[line.number])))
                 rows.add(_tokens(line.result))
                 continue
             error = self._error(line)
@@ -133,7 +135,17 @@ class Writing:
             rows.bad.append(_written(shape(self._batch.id, line, error)))
         return rows
 
-    def _answer(self, line: LineAnswer, result: Result) -> dict[str, Any]:
+    def _answers(self, found: Sequence[LineAnswer]) -> dict[int, dict[str, Any]]:
+        """By number. The file is opened once and read forwards: each look at a bucket brings a megabyte."""
+        with ExitStack() as opened:
+            file = cache(lambda: opened.enter_context(self._bench.blobs.open(self._batch.digest)))
+            return {
+                line.number: self._answer(line, line.result, file)
+                for line in sorted(found, key=lambda line: line.at)
+                if line.result is not None
+            }
+
+    def _answer(self, line: LineAnswer, result: Result, file: Callable[[], BinaryIO]) -> dict[str, Any]:
         view = JobView(
             id=line.job or "",
             caller=self._batch.caller,
@@ -144,13 +156,12 @@ class Writing:
             result=result,
             priority="batch",
         )
-        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line))
+        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line, file()))
 
-    def _body(self, line: LineAnswer) -> Any:
+    def _body(self, line: LineAnswer, file: BinaryIO) -> Any:
         """What the line asked, as it stands in the file."""
-        with self._bench.blobs.open(self._batch.digest) as file:
-            file.seek(line.at)
-            return from_line(file.read(line.behind - line.at), line.number, self._batch.endpoint).body
+        file.seek(line.at)
+        return from_line(file.read(line.behind - line.at), line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
         """The window is a line's own deadline too, so that it ends though nobody works on its batch."""

@@ -45,6 +45,7 @@ REPLAYED = answer(
 JOB_LIST = answer("A page of jobs.", ref(job_shapes.JobList), "jobs")
 FORECAST = answer("What would become of it.", ref(job_shapes.Forecast), "forecast")
 JOB_GONE = answer("The job is forgotten.")
+JOB_TOLD = answer("Who sent `Last-Event-ID` has had the last event.", headers=JOB_HEADERS)
 CHANGED = answer("It is so from now on.")
 JOB_EVENTS = streamed(
     answer("The events, up to the last.", headers=JOB_HEADERS), job_shapes.JobEvent, examples.JOB_STREAM

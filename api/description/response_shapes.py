@@ -114,12 +114,12 @@ class Response(Shape):
     safety_identifier: str | None
     service_tier: Literal["default", "flex", "priority"]
     store: bool
-    temperature: float | None
+    temperature: float
     text: ResponseTextConfig
     tool_choice: Literal["auto", "required"] | ResponseChoice
     tools: list[ResponseFunction]
     top_logprobs: int
-    top_p: float | None
+    top_p: float
     truncation: Literal["disabled"]
     usage: ResponseUsage | None
     user: str | None

@@ -79,7 +79,9 @@ class Waiting(Shape):
 
 
 class Worker(Shape):
-    """`busy` of the runs it holds may exceed `rows`: their pictures are being prepared. `memory` in bytes.
+    """`busy` counts the rows of the runs it holds. It may exceed `rows`: the next ones are being prepared.
+
+    `memory` in bytes.
 
     `tokens_per_s` is what it generated in the last ten seconds. Workers whose `fingerprint` differs answer
     differently; it is empty while the model is loaded.
@@ -98,7 +100,9 @@ class Worker(Shape):
 
 
 class ModelFleet(Shape):
-    """`backlog` is what waits and runs, the signal to scale by; of a paused model only what runs.
+    """`queued` and `running` count runs, `backlog` the rows of both: the signal to scale by.
+
+    Of a paused model `backlog` has only what runs.
 
     `drained`: its workers can be stopped.
     """

@@ -19,11 +19,11 @@ class Shape(BaseModel):
 
 
 class TopLogprob(Shape):
-    """`bytes` is null for a token that makes no text."""
+    """`bytes` is empty for a token that makes no text: strict readers of responses take no null for it."""
 
     token: str
     logprob: float
-    bytes: list[int] | None
+    bytes: list[int]
 
 
 class ChatTokenLogprob(TopLogprob):

@@ -18,11 +18,12 @@ TOLD = dict[str, Any]
 
 
 class CalledBody(Wire):
-    """`description` is a field of Hugging Face's type."""
+    """`description` is a field of Hugging Face's type, `parsed_arguments` one of OpenAI's helpers."""
 
     name: str
     arguments: str | dict[str, Any]
     description: str | None = None
+    parsed_arguments: Any = None
 
 
 class CallBody(Wire):

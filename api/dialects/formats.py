@@ -1,7 +1,8 @@
 """What an answer must look like, under every spelling that clients use, read into one `Format`.
 
     response_format     OpenAI: {"type": "text" | "json_object"}, {"type": "json_schema", "json_schema": …};
-                        Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours
+                        Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours;
+                        llama.cpp, LangChain's ChatHuggingFace: {"type": "json_object", "schema": …}
     grammar             Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …}
     structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
     text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
@@ -24,6 +25,16 @@ MAX_BYTES = 64 * 2**10
 MAX_CHOICES = 1000
 MAX_CHOICE = 256
 
+BESIDE: dict[str, tuple[str, ...]] = {
+    "text": (),
+    "json_schema": ("json_schema",),
+    "json_object": ("schema", "value"),
+    "json": ("value",),
+    "regex": ("value",),
+    "choice": ("value",),
+}
+"""What may stand beside the type of a `response_format`."""
+
 
 class JsonSchema(Wire):
     """An answer is held to its schema whatever `strict` says; name and description are told to nobody."""
@@ -37,6 +48,7 @@ class JsonSchema(Wire):
 class ResponseFormat(Wire):
     type: Literal["text", "json_object", "json_schema", "json", "regex", "choice"]
     json_schema: JsonSchema | None = None
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     value: str | dict[str, Any] | list[str] | None = None
 
 
@@ -70,10 +82,7 @@ def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, 
         return _structured(value, param)
     if isinstance(value, Grammar):
         return _valued(value.type, value.value, param)
-    if value.type != "json_schema" and value.json_schema is not None:
-        raise invalid(render(["json_schema"], param), f"says nothing beside the type {value.type}")
-    if value.type in ("text", "json_schema") and value.value is not None:
-        raise invalid(render(["value"], param), f"says nothing beside the type {value.type}")
+    _alone(value, BESIDE[value.type], param)
     if value.type == "text":
         return None
     if value.type == "json_schema":
@@ -82,7 +91,7 @@ def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, 
             raise invalid(at, "is required")
         return _json(value.json_schema.schema_, render(["schema"], at))
     if value.type == "json_object" and value.value is None:
-        return _json({"type": "object"}, param)
+        return _object(value.schema_, param)
     return _valued(value.type, value.value, param)
 
 
@@ -97,10 +106,23 @@ def _beside(value: TextFormat, param: str) -> Format | None:
         if value.schema_ is None:
             raise invalid(at, "is required")
         return _json(value.schema_, at)
-    beside = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
-    if beside:
-        raise invalid(render(beside[:1], param), f"says nothing beside the type {value.type}")
-    return _json({"type": "object"}, param) if value.type == "json_object" else None
+    _alone(value, (), param)
+    return _object(None, param) if value.type == "json_object" else None
+
+
+def _alone(value: ResponseFormat | TextFormat, beside: tuple[str, ...], param: str) -> None:
+    """Raises CallerError where more stands beside the type, and where two things do."""
+    given = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
+    for name in given:
+        if name not in beside:
+            raise invalid(render([name], param), f"says nothing beside the type {value.type}")
+    if len(given) > 1:
+        raise invalid(render(given[1:2], param), f"is sent beside `{given[0]}`; send one of them")
+
+
+def _object(schema: dict[str, Any] | None, param: str) -> Format:
+    """Of that schema, or any."""
+    return _json({"type": "object"}, param) if schema is None else _json(schema, render(["schema"], param))
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
@@ -109,7 +131,7 @@ def _structured(value: StructuredOutputs, param: str) -> Format | None:
         raise invalid(param, "takes one of json, regex, choice and json_object")
     [(name, said)] = given.items()
     at = render([name], param)
-    return _json({"type": "object"}, at) if name == "json_object" else _read(name, said, at)
+    return _object(None, at) if name == "json_object" else _read(name, said, at)
 
 
 def _valued(kind: str, value: Any, param: str) -> Format:

@@ -8,6 +8,7 @@
     {text: [messages], images: […]}                  pictures fill the messages' image slots
     [messages]                                       a conversation; a final assistant turn is continued
     "<base64>" with top-level question and image     huggingface_hub's visual_question_answering
+    none, with top-level question and image          the same before huggingface_hub 0.28
 
 A body of picture bytes is image-to-text. Answers are in `hf_answers`.
 """
@@ -43,6 +44,7 @@ class Generation(Sampling):
     max_new_tokens: Count | None = None
     min_new_tokens: Count | None = None
     do_sample: bool | None = None
+    typical_p: float | None = None
     num_return_sequences: Count | None = None
     stop_sequences: list[str] | None = None
     grammar: Grammar | None = None
@@ -62,7 +64,6 @@ class Generation(Sampling):
     penalty_alpha: float | None = None
     top_n_tokens: int | None = None
     truncate: int | None = None
-    typical_p: float | None = None
     watermark: bool | None = None
 
 
@@ -87,7 +88,7 @@ class Options(Wire):
 
 
 class HfBody(Wire):
-    inputs: str | dict[str, Any] | list[Any]
+    inputs: str | dict[str, Any] | list[Any] | None = None
     question: str | None = None
     image: str | None = None
     parameters: HfParameters | None = None
@@ -177,6 +178,8 @@ def from_hf(body: Any, model: str) -> HfCall:
 def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
     if call.question is not None or call.image is not None:
         return _top_level_question(call)
+    if call.inputs is None:
+        raise invalid("inputs", "is required")
     if isinstance(call.inputs, list):
         return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
     if isinstance(call.inputs, dict):
@@ -189,14 +192,16 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
 
 
 def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
-    """huggingface_hub sends the picture twice, as `inputs` and as `image`."""
+    """huggingface_hub sends the picture twice, as `inputs` and as `image`, and before 0.28 as `image`."""
     if call.question is None:
         raise invalid("question", "is required beside `image`")
-    if not isinstance(call.inputs, str):
+    at = "image" if call.inputs is None else "inputs"
+    sent = call.image if call.inputs is None else call.inputs
+    if not isinstance(sent, str):
         raise invalid("inputs", "should be the picture beside `question`, in base64")
-    if call.image is not None and call.image != call.inputs:
+    if call.image is not None and call.image != sent:
         raise invalid("image", "is another picture than `inputs`; send the same twice")
-    picture = image(call.inputs, "inputs", bare_base64=True)
+    picture = image(sent, at, bare_base64=True)
     return "visual-question-answering", _turn((picture,), call.question)
 
 

@@ -3,6 +3,7 @@
 The streaming form is text-generation-inference's `generate_stream`.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
@@ -16,17 +17,25 @@ from shared.logprobs import Candidate, Logprobs
 from shared.request import Request, Text
 from shared.result import JobError
 
+_HUGGINGFACE_JS = re.compile(r"@huggingface/inference/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+
 
 def is_huggingface_js(user_agent: str | None) -> bool:
     """In some places it needs another answer than huggingface_hub."""
     return "@huggingface/inference/" in (user_agent or "")
 
 
+def takes_object(user_agent: str | None) -> bool:
+    """Whether it is a release of huggingface.js that wants no list for a picture: those from 4.13.15 on."""
+    said = _HUGGINGFACE_JS.search(user_agent or "")
+    return said is not None and tuple(map(int, said.groups())) >= (4, 13, 15)
+
+
 def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence[int] = ()) -> Any:
     """The answer of a job that succeeded; `ids` are of its tokens, where details are asked for.
 
-    For the bytes of one picture huggingface_hub needs a list and huggingface.js an object; only the
-    User-Agent tells them apart.
+    For the bytes of one picture huggingface_hub and older huggingface.js need a list and newer huggingface.js
+    an object; only the User-Agent tells them apart.
     """
     choices = result_of(view).choices
     if call.task == "visual-question-answering":
@@ -36,7 +45,7 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
     answers = [full | {"generated_text": c.text} for c in choices]
     if call.details:
         return [answers[0] | {"details": _details(view, call) | _tokens(choices[0].logprobs or (), ids)}]
-    if call.task == "image-to-text" and is_huggingface_js(user_agent):
+    if call.task == "image-to-text" and takes_object(user_agent):
         return answers[0]
     return answers
 

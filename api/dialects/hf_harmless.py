@@ -20,7 +20,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "penalty_alpha": (0.0,),
     "top_n_tokens": (0,),
     "truncate": (),
-    "typical_p": (1.0,),
     "watermark": (False,),
 }
 DETAILS: dict[str, tuple[Any, ...]] = {"details": (False, True)}

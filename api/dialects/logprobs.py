@@ -56,7 +56,7 @@ def _likeliest(token: TokenLogprob) -> dict[str, float]:
 
 def _entry(candidate: Candidate) -> dict[str, Any]:
     octets = candidate.token.encode() if candidate.bytes is None else candidate.bytes
-    return {"token": candidate.token, "logprob": candidate.logprob, "bytes": list(octets) or None}
+    return {"token": candidate.token, "logprob": candidate.logprob, "bytes": list(octets)}
 
 
 def _name(candidate: Candidate) -> str:

@@ -23,12 +23,17 @@ PART_FIELDS = {
     "input_audio": ("input_audio",),
     "audio": ("audio", "url"),
 }
+BESIDE = ("type", "detail", "role", "prompt_cache_breakpoint")
+"""Fields of a part that hold none of it. The Agents SDK says in each whose turn it is of."""
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
 class ImageUrl(Wire):
+    """Some clients, such as Strands, name the kind of picture: what the bytes say of themselves counts."""
+
     url: str
     detail: Literal["auto", "low", "high", "original"] | None = None
+    format: str | None = None
 
 
 class ImageFile(Wire):
@@ -57,15 +62,21 @@ class WirePart(Wire):
     audio: str | None = None
     file_id: str | None = None
     detail: Literal["auto", "low", "high", "original"] | None = None
+    role: str | None = None
+    prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
 class WireMessage(Wire):
-    """A turn; an assistant's turn may come back with every field it was answered with."""
+    """A turn; an assistant's turn may come back with every field it was answered with.
+
+    `parsed` is what OpenAI's helpers make of the content, and send back with it.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Any = None
     name: str | None = None
     refusal: str | None = None
+    parsed: Any = None
     reasoning: str | None = None
     reasoning_content: str | None = None
     annotations: list[Any] | None = None
@@ -152,9 +163,7 @@ def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None 
     part = read(WirePart, value, at)
     if part.type not in PART_FIELDS:
         raise invalid(f"{at}.type", f"should be one of {', '.join(PART_FIELDS)}")
-    sources = [
-        n for n in WirePart.model_fields if n not in ("type", "detail") and getattr(part, n) is not None
-    ]
+    sources = [n for n in WirePart.model_fields if n not in BESIDE and getattr(part, n) is not None]
     for name in sources:
         if name not in PART_FIELDS[part.type]:
             raise unknown(f"{at}.{name}")

@@ -42,6 +42,7 @@ class JobParameters(TokenSampling):
     max_completion_tokens: Count | None = None
     min_new_tokens: Count | None = None
     do_sample: bool | None = None
+    typical_p: float | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
 

@@ -78,6 +78,8 @@ class ChatBody(TokenSampling):
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
+    # LiteLLM's word to itself, which it sends to Hugging Face's servers.
+    max_retries: int | None = None
 
 
 @dataclass(frozen=True)

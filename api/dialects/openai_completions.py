@@ -25,7 +25,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "details": (False,),
     "top_n_tokens": (0,),
     "truncate": (),
-    "typical_p": (1.0,),
     "watermark": (False,),
 }
 
@@ -38,6 +37,7 @@ class CompletionBody(TokenSampling):
     max_tokens: Count | None = None
     max_new_tokens: Count | None = None
     do_sample: bool | None = None
+    typical_p: float | None = None
     stop_sequences: list[str] | None = None
     grammar: Grammar | None = None
     stream: bool | None = None
@@ -52,7 +52,6 @@ class CompletionBody(TokenSampling):
     details: bool | None = None
     top_n_tokens: int | None = None
     truncate: int | None = None
-    typical_p: float | None = None
     watermark: bool | None = None
     user: str | None = None
 
@@ -63,7 +62,8 @@ def from_completion(body: Any) -> Chat:
     refuse_unsupported(call, HARMLESS)
     prompts = [call.prompt] if isinstance(call.prompt, str) else call.prompt
     if len(prompts) != 1:
-        raise CallerError("unsupported_parameter", "`prompt` takes one string per request.", param="prompt")
+        reason = "`prompt` takes one string; send a request for each."
+        raise CallerError("unsupported_parameter", reason, param="prompt")
     message = Message(role="user", parts=(Text(text=prompts[0]),))
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
     request = Request(

@@ -105,7 +105,7 @@ class ResponseBody(Sampling):
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "max_tool_calls": (),
-    "truncation": ("disabled",),
+    "truncation": ("auto", "disabled"),
     "conversation": (),
     "prompt": (),
     "context_management": ([],),

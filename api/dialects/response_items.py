@@ -6,10 +6,13 @@ A message of an earlier answer comes back with all the fields that it was answer
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from pydantic import AliasChoices, Field
+
 from api.dialects.calls import check_id, to_call, to_turn_call, told
 from api.dialects.messages import asked, to_part
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.response_object import Kept, Outline, message_id
+from api.dialects.sampling import refuse_unsupported
 from api.wire.strict_json import Wire, read
 from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
@@ -26,30 +29,49 @@ class WireItem(Wire):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class WireCall(Wire):
-    """A call of an earlier answer."""
+class Called(Wire):
+    """What OpenAI's types have beside a call and what it gave: a client that dumps them sends it as null.
+
+    In Python the dump of 3.x calls `async` as its class does.
+    """
+
+    caller: dict[str, Any] | None = None
+    namespace: str | None = None
+    async_: bool | None = Field(default=None, validation_alias=AliasChoices("async", "async_"))
+
+
+HARMLESS: dict[str, tuple[Any, ...]] = {"caller": ({"type": "direct"},), "namespace": (), "async_": (False,)}
+
+
+class WireCall(Called):
+    """A call of an earlier answer; `parsed_arguments` is what OpenAI's helpers made of its arguments."""
 
     type: Literal["function_call"]
     call_id: str
     name: str
     arguments: str
+    parsed_arguments: Any = None
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
-class WireOutput(Wire):
+class WireOutput(Called):
     """What a called function gave."""
 
     type: Literal["function_call_output"]
     call_id: str
     output: Any
+    name: str | None = None
     id: str | None = None
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
 class OutputText(Wire):
+    """`parsed` is what OpenAI's helpers made of the text."""
+
     type: Literal["output_text"]
     text: str
+    parsed: Any = None
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
 
@@ -136,10 +158,12 @@ def _turn(value: Any, at: str) -> Message:
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "function_call":
         said = read(WireCall, value, at)
+        refuse_unsupported(said, HARMLESS, at)
         id = check_id(said.call_id, f"{at}.call_id")
         return Message(role="assistant", parts=(), calls=(to_call(id, said.name, said.arguments, at),))
     if kind == "function_call_output":
         given, named = read(WireOutput, value, at), f"{at}.call_id"
+        refuse_unsupported(given, HARMLESS, at)
         parts = _parts(given.output, f"{at}.output")
         return Message(role="tool", parts=parts, answers=check_id(given.call_id, named), param=named)
     if isinstance(kind, str) and kind != "message":

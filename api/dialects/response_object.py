@@ -19,7 +19,12 @@ ALIKE: dict[str, Any] = {
     "reasoning": {"effort": None, "summary": None},
     "truncation": "disabled",
 }
-"""What every response says, because nothing else is served."""
+"""What every response says, because nothing else is served.
+
+A conversation that is too long is refused, also where its caller lets earlier turns be left out.
+"""
+UNSAID = 1.0
+"""What OpenAI tells as the temperature and `top_p` of who named none: strict clients need a number."""
 
 
 class Outline(Frozen, extra="ignore"):
@@ -150,11 +155,11 @@ def _asked(kept: Kept) -> dict[str, Any]:
         "safety_identifier": outline.safety_identifier,
         "service_tier": TIERS[kept.view.priority],
         "store": kept.view.stored,
-        "temperature": asked.temperature,
+        "temperature": UNSAID if asked.temperature is None else asked.temperature,
         "text": {"format": _format(outline.format, asked.format), "verbosity": "medium"},
         **_tools(kept.question.tools),
         "top_logprobs": asked.logprobs or 0,
-        "top_p": asked.top_p,
+        "top_p": UNSAID if asked.top_p is None else asked.top_p,
         "user": outline.user,
     }
 

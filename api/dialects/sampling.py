@@ -31,6 +31,7 @@ SPELLINGS = {
     "top_p": "top_p",
     "top_k": "top_k",
     "min_p": "min_p",
+    "typical_p": "typical_p",
     "repetition_penalty": "repetition_penalty",
     "frequency_penalty": "frequency_penalty",
     "presence_penalty": "presence_penalty",

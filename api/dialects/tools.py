@@ -94,7 +94,8 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
     """Whether one has to be called, and which."""
     if isinstance(value, dict):
         _check_type(value, "tool_choice")
-        if flat:
+        # The AI SDK's provider for Hugging Face writes it as in a chat.
+        if flat and "function" not in value:
             return True, read(FlatChoice, value, "tool_choice").name
         return True, read(ChoiceBody, value, "tool_choice").function.name
     if value is not None and value not in CHOICES:

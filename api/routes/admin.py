@@ -5,7 +5,7 @@ import re
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
-from api.admission.preferences import integer
+from api.admission.preferences import page_limit
 from api.context import context_of
 from api.description.answers import DEED_LIST
 from api.description.openapi import describe
@@ -15,7 +15,6 @@ from api.dialects.deeds import to_deeds
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 
-PAGE_LIMIT = 100
 _DEED = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 router = APIRouter(
@@ -37,6 +36,6 @@ async def list_deeds(request: Request) -> Response:
     after = query.get("after")
     if after is not None and not _DEED.fullmatch(after):
         raise CallerError("invalid_request", "`after` is not the id of an act.", param="after")
-    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
-    found, has_more = await context_of(request).deeds.list(after, max(limit, 1))
+    limit = page_limit(request)
+    found, has_more = await context_of(request).deeds.list(after, limit)
     return Response(to_json(to_deeds(found, has_more)), media_type="application/json")

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer
+from api.admission.preferences import page_limit
 from api.batches.doors import DOORS
 from api.context import context_of
 from api.description.answers import BATCH, BATCH_LIST
@@ -19,8 +19,6 @@ from api.dialects.openai_files import to_page
 from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.plain_route import PlainRoute
-
-PAGE_LIMIT = 100
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -47,9 +45,9 @@ async def create_batch(request: Request) -> Response:
 )
 async def list_batches(request: Request) -> Response:
     query = request.query_params
-    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    limit = page_limit(request)
     rows, has_more = await context_of(request).batches.list(
-        caller_of(request).id, limit=max(limit, 1), after=query.get("after")
+        caller_of(request).id, limit=limit, after=query.get("after")
     )
     return _json(to_page([to_batch(row) for row in rows], has_more))
 

@@ -8,7 +8,7 @@ from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer
+from api.admission.preferences import page_limit
 from api.context import context_of
 from api.description.answers import FILE, FILE_CONTENT, FILE_GONE, FILE_LIST
 from api.description.bodies import UPLOAD
@@ -61,10 +61,10 @@ async def list_files(request: Request) -> Response:
     order = query.get("order", ORDERS[0])
     if order not in ORDERS:
         raise CallerError("invalid_request", f"order is one of {', '.join(ORDERS)}.", param="order")
-    limit = integer("limit", query.get("limit", str(PAGE_LIMIT)), largest=PAGE_LIMIT)
+    limit = page_limit(request, usual=PAGE_LIMIT, largest=PAGE_LIMIT)
     rows, has_more = await context_of(request).files.list(
         caller_of(request).id,
-        limit=max(limit, 1),
+        limit=limit,
         after=query.get("after"),
         oldest_first=order == "asc",
         purpose=from_purpose(query.get("purpose")),

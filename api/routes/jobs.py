@@ -11,14 +11,23 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer, preferences
+from api.admission.preferences import integer, page_limit, preferences
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
 from api.answers.answering import attend, forget_behind, note, note_times, submit
 from api.answers.following import follow
 from api.context import ProcessContext, context_of
 from api.description import examples
-from api.description.answers import ACCEPTED, JOB, JOB_ENDED, JOB_EVENTS, JOB_GONE, JOB_LIST, REPLAYED
+from api.description.answers import (
+    ACCEPTED,
+    JOB,
+    JOB_ENDED,
+    JOB_EVENTS,
+    JOB_GONE,
+    JOB_LIST,
+    JOB_TOLD,
+    REPLAYED,
+)
 from api.description.openapi import describe
 from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
@@ -38,7 +47,6 @@ router = APIRouter(
 )
 
 LONG_POLL_LIMIT_S = 60
-PAGE_LIMIT = 100
 PAUSED_S = 60
 """Nobody knows when a paused model goes on: asking again sooner is in vain, mostly."""
 
@@ -91,10 +99,10 @@ async def read_job(request: Request, context: ProcessContext) -> tuple[Question,
 )
 async def list_jobs(request: Request) -> Response:
     query = request.query_params
-    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    limit = page_limit(request)
     page = await context_of(request).jobs.list(
         caller_of(request).id,
-        limit=max(limit, 1),
+        limit=limit,
         after=query.get("after"),
         wanted=from_query(query.get, query.getlist),
     )
@@ -178,7 +186,7 @@ async def delete_job(request: Request, id: str) -> Response:
     summary="Follow a job by server-sent events, from any event on.",
     status_code=200,
     response_class=EventStream,
-    responses=refusals("Problem", 400, 404, 410) | {200: JOB_EVENTS},
+    responses=refusals("Problem", 400, 404, 410) | {200: JOB_EVENTS, 204: JOB_TOLD},
     openapi_extra=describe(None, *PLACE),
 )
 async def job_events(request: Request, id: str) -> Response:
@@ -186,6 +194,9 @@ async def job_events(request: Request, id: str) -> Response:
     after = _after(request)
     view = await context.jobs.get(caller_of(request).id, id)
     note(request, view)
+    if view.ended and after == view.last_event and "last-event-id" in request.headers:
+        # A browser's EventSource comes back behind the last event for ever, unless it is told so.
+        return Response(status_code=204)
     return EventStream(_blocks(request, context, view, after), head_start_s=context.settings.api.head_start_s)
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer
+from api.admission.preferences import integer, page_limit
 from api.answers.answering import note
 from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
 from api.context import context_of
@@ -27,7 +27,6 @@ router = APIRouter(
     route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
 
-PAGE_LIMIT = 100
 _TRUE, _FALSE = ("true", "True", "1"), ("false", "False", "0")
 
 
@@ -98,15 +97,13 @@ async def cancel_response(request: Request, id: str) -> Response:
 )
 async def list_input_items(request: Request, id: str) -> Response:
     query = request.query_params
-    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    limit = page_limit(request)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise CallerError("invalid_request", "order is asc or desc.", param="order")
     included = _include(request)
     kept = await _found(request, id)
-    items, more = page(
-        numbered(kept), limit=max(limit, 1), after=query.get("after"), ascending=order == "asc"
-    )
+    items, more = page(numbered(kept), limit=limit, after=query.get("after"), ascending=order == "asc")
     pictures = await _pictures(request, items) if PICTURES in included else {}
     return _json(to_item_list(items, more, pictures))
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer
+from api.admission.preferences import page_limit
 from api.context import context_of
 from api.description import webhook_examples as examples
 from api.description.answers import (
@@ -38,8 +38,6 @@ from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.plain_route import PlainRoute
 from shared import ids
-
-PAGE_LIMIT = 100
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
@@ -149,12 +147,12 @@ async def replay_event(request: Request, id: str, event: str) -> Response:
 )
 async def list_events(request: Request) -> Response:
     query = request.query_params
-    limit = integer("limit", query.get("limit", "20"), largest=PAGE_LIMIT)
+    limit = page_limit(request)
     found, has_more = await context_of(request).endpoints.events(
         caller_of(request).id,
         after=query.get("after"),
         types=from_types(query.get("types")),
-        limit=max(limit, 1),
+        limit=limit,
     )
     return _json(to_page([to_event(notice) for notice in found], has_more=has_more))
 

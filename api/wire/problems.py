@@ -90,24 +90,34 @@ async def _routing_error(request: Request, error: Exception) -> Response:
     """The router's own findings: no such path, or a path without this method."""
     match cast(HTTPException, error).status_code:
         case 404:
-            return _render(request, CallerError("not_found", "There is nothing at this path."))
+            message = f"There is nothing at this path; {_hint(request)}."
+            return _render(request, CallerError("not_found", message))
         case 405:
-            error = CallerError("method_not_allowed", f"{request.method} does nothing here.")
-            response = _render(request, error)
-            response.headers["allow"] = ", ".join(_methods(request))
+            methods = ", ".join(_methods(request))
+            message = f"{request.method} does nothing here; send {methods}."
+            response = _render(request, CallerError("method_not_allowed", message))
+            response.headers["allow"] = methods
             return response
         case _:
             return _render(request, InternalError())
 
 
+def _hint(request: Request) -> str:
+    """OpenAI's clients take the base URL as it is, and many a reader leaves its /v1 out."""
+    path = f"/v1{request.url.path}"
+    if _serves(request, path=path):
+        return f"ask {path}, which OpenAI's clients do with a base URL that ends in /v1"
+    return "/openapi.json lists all paths"
+
+
 def _methods(request: Request) -> list[str]:
     """The router's own Allow header names the methods of one route only, where several share the path."""
+    return [method for method in _METHODS if _serves(request, method=method)]
 
-    def serves(method: str) -> bool:
-        scope = {**request.scope, "method": method}
-        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
-    return [method for method in _METHODS if serves(method)]
+def _serves(request: Request, **changes: str) -> bool:
+    scope = {**request.scope, **changes}
+    return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
 
 def _headers(error: ServiceError) -> dict[str, str]:

@@ -114,4 +114,5 @@ def _body(part: bytes) -> dict[str, object]:
 
 
 def _error_block(error: ServiceError) -> bytes:
-    return block(to_json(to_stream_error(error)), event="error")
+    """LangChain4j knows an error by its event's name alone; go-openai loses one whose name comes first."""
+    return b"data: %s\nevent: error\n\n" % to_json(to_stream_error(error))

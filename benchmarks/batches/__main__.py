@@ -3,12 +3,10 @@
 Exits with 1 where a target was missed.
 """
 
-import asyncio
-import signal
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import findings
+from benchmarks import findings, service
 from benchmarks.batches import report
 from benchmarks.batches.run import run
 from shared.batch import MOST_LINES
@@ -23,9 +21,8 @@ def main() -> int:
         lines=(MOST_LINES, "lines of the file"),
         idle=(IDLE_S, "seconds of asking on the idle service"),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = findings.machine()
-    outcome = asyncio.run(run(arguments.lines, arguments.idle, findings.telling()))
+    outcome = service.run(run(arguments.lines, arguments.idle, findings.telling()))
     figures = report.figures(outcome)
     print(
         {name: figures[name] for name in ("lines_per_s", "upload_s", "asked_ms", "memory_mb", "unanswered")}

@@ -1,6 +1,5 @@
 """The service as `make run` configures it, every process kept alive: record server, API, worker, courier."""
 
-import asyncio
 import contextlib
 import secrets
 import subprocess
@@ -99,7 +98,7 @@ async def opened() -> AsyncIterator[Site]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         site = Site(Path(folder))
         try:
-            await asyncio.to_thread(site.start_redis)
+            site.start_redis()
             async with service.kept(list(site.processes.values())):
                 await site.until_ready()
                 yield site

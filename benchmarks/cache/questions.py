@@ -47,6 +47,7 @@ PARAMETERS: dict[str, Draw] = {
     "top_p": lambda dice: dice.choice((0.1, 0.5, 0.9999999999999999, 1.0)),
     "top_k": lambda dice: dice.randint(0, 50),
     "min_p": lambda dice: dice.choice((0.0, 0.05, 0.5)),
+    "typical_p": lambda dice: dice.choice((0.2, 0.95, 1.0)),
     "repetition_penalty": lambda dice: dice.choice((0.5, 1.0, 1.2)),
     "frequency_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),
     "presence_penalty": lambda dice: dice.choice((-2.0, -0.5, 0.0, 0.5)),

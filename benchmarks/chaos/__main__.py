@@ -3,13 +3,11 @@
 Exits with 1 where a target was missed.
 """
 
-import asyncio
 import json
-import signal
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import findings
+from benchmarks import findings, service
 from benchmarks.chaos import report
 from benchmarks.chaos.run import run
 
@@ -26,9 +24,8 @@ def main() -> int:
         rate=(RATE, "of them in a second at most"),
         seed=(SEED, "of the questions and the faults"),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = findings.machine()
-    outcome = asyncio.run(run(arguments.jobs, arguments.rate, arguments.seed, findings.telling()))
+    outcome = service.run(run(arguments.jobs, arguments.rate, arguments.seed, findings.telling()))
     figures = report.figures(outcome)
     print(json.dumps({name: figures[name] for name in ("faults", "outcomes", "late_writes_refused")}))
     measured = {

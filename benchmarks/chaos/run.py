@@ -4,8 +4,10 @@ import asyncio
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -54,13 +56,12 @@ async def run(jobs: int, rate: float, seed: int, say: Say) -> Outcome:
         history = History([Story(question) for question in questions(seed, jobs)])
         saboteur = Saboteur(opened)
         asked = asyncio.Event()
-        telling = asyncio.create_task(_tell(history, saboteur, say))
-        asking = asyncio.create_task(_ask_all(http, opened, history, rate, asked))
-        await saboteur.run(plan(seed, jobs, site.QUEUE["lease_s"]), asked)
-        fire_s = time.monotonic() - began
-        say(f"the last fault has passed; {_unended(history)} questions have no answer yet")
-        await _while_any_ends(asking, history)
-        telling.cancel()
+        questioning = _ask_all(http, opened, history, rate, asked)
+        async with _beside(questioning) as asking, _beside(_tell(history, saboteur, say)):
+            await saboteur.run(plan(seed, jobs, site.QUEUE["lease_s"]), asked)
+            fire_s = time.monotonic() - began
+            say(f"the last fault has passed; {_unended(history)} questions have no answer yet")
+            await _while_any_ends(asking, history)
         say("the last reading")
         await read_all(quiet, opened.urls, history)
         return Outcome(
@@ -82,6 +83,17 @@ def _http(kept: int) -> httpx.AsyncClient:
     """Under fire no connection is kept: its other end may have been killed since."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept)
     return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """Until the block ends."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _ask_all(
@@ -107,9 +119,6 @@ async def _while_any_ends(asking: asyncio.Task[None], history: History) -> None:
         await asyncio.wait({asking}, timeout=PATIENCE_S)
     if asking.done():
         asking.result()
-    else:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
 
 
 async def _tell(history: History, saboteur: Saboteur, say: Say) -> None:

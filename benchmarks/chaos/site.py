@@ -92,7 +92,8 @@ class Site:
 
     async def start_redis(self) -> None:
         """Until it answers, with everything that its file holds."""
-        self._redis = await asyncio.to_thread(start, self.folder, self._redis_port, self._password)
+        # Not in a thread: who is told to end meanwhile would not know the process, and leave it behind.
+        self._redis = start(self.folder, self._redis_port, self._password)
         with self.redis() as client:
             while True:
                 with contextlib.suppress(RedisError):

@@ -3,12 +3,10 @@
 Exits with 1 where a target was missed.
 """
 
-import asyncio
-import signal
 import sys
 from datetime import UTC, datetime
 
-from benchmarks import findings
+from benchmarks import findings, service
 from benchmarks.webhooks import report
 from benchmarks.webhooks.run import run
 
@@ -25,9 +23,8 @@ def main() -> int:
         rate=(RATE, "of them in a second at most"),
         seed=(SEED, "of where their webhooks lead"),
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     machine = findings.machine()
-    outcome = asyncio.run(run(arguments.jobs, arguments.rate, arguments.seed, findings.telling()))
+    outcome = service.run(run(arguments.jobs, arguments.rate, arguments.seed, findings.telling()))
     figures = report.figures(outcome)
     print({name: figures[name] for name in ("calls", "taken", "refused", "given_up", "repeats", "kills")})
     measured = {

@@ -1,6 +1,5 @@
 """The service with its receivers: a record server, an API process, a worker, and couriers that are killed."""
 
-import asyncio
 import contextlib
 import secrets
 import subprocess
@@ -118,7 +117,7 @@ async def opened(seed: int) -> AsyncIterator[Site]:
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         site = Site(Path(folder), seed)
         try:
-            await asyncio.to_thread(site.start_what_lives)
+            site.start_what_lives()
             async with service.kept(site.processes):
                 await site.until_ready()
                 yield site

@@ -16,6 +16,8 @@ Syntax = Literal["hermes", "llama", "mistral", "mistral_args", "gemma"]
 Known = Syntax | Literal[""]
 """What is known of a model: the form of its calls, or that it takes no functions."""
 SYNTAXES: tuple[Syntax, ...] = get_args(Syntax)
+PLAIN: Syntax = "llama"
+"""JSON and nothing else: for a model without a form of its own that has to call."""
 
 MARKS: dict[Syntax, tuple[str, ...]] = {
     "hermes": ("<tool_call>", "</tool_call>"),

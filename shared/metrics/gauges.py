@@ -22,20 +22,20 @@ OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest of them wa
 RUNNING = gauge("sightline_running", "Runs that workers hold.", MODEL)
 BACKLOG = gauge(
     "sightline_backlog",
-    "Runs that wait or run, the signal to scale workers by; those that wait for a paused model are left out.",
+    "Rows of what waits or runs, the signal to scale workers by; what waits for a paused model is left out.",
     MODEL,
 )
 PAUSED = gauge("sightline_model_paused", "1 while an operator keeps the model from beginning runs.", MODEL)
 FAILED = gauge("sightline_model_failed", "1 where no worker could load the model.", MODEL)
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
-ROWS = gauge("sightline_rows", "Runs that the ready workers compute at once.", MODEL)
+ROWS = gauge("sightline_rows", "Answers that the ready workers compute at once.", MODEL)
 BUSY = gauge("sightline_rows_busy", "Of these rows, those in use.", MODEL)
 SERVICE = gauge("sightline_service_seconds", "The smoothed time that one run takes a row.", MODEL)
 SCORED = gauge("sightline_estimate_scored", "Promised beginnings that were held against what came.", MODEL)
 WITHIN = gauge(
     "sightline_estimate_within", "The share of them that was kept; 0.5 and 0.9 are right.", MODEL, PROMISE
 )
-WORKER_BUSY = gauge("sightline_worker_busy", "Runs that a worker holds, a few of them beyond its rows.", *WHO)
+WORKER_BUSY = gauge("sightline_worker_busy", "Rows of what a worker holds, a few beyond its own.", *WHO)
 WORKER_MEMORY = gauge("sightline_worker_memory_bytes", "A worker's resident memory.", *WHO)
 WORKER_TOKENS = gauge("sightline_worker_tokens_per_second", "Tokens that a worker generates.", *WHO)
 INTAKE = gauge("sightline_intake_depth", "Jobs that wait for a courier to fetch their inputs.")

@@ -46,7 +46,7 @@ class Placing:
 
     `run` is the id a new run would get, `key` the reuse key (scope and request hash; None = neither hit nor
     join), `blobs` the digests of its pictures, `cost` what its caller is charged in line (shared/cost.py),
-    `request` its JSON.
+    `request` its JSON, `rows` how many its answers take (`Parameters.rows`).
     """
 
     job: str
@@ -60,6 +60,7 @@ class Placing:
     blobs: Sequence[str]
     cost: int
     request: str
+    rows: int = 1
 
     def arguments(self, settings: Settings) -> dict[str, Any]:
         return {
@@ -73,6 +74,7 @@ class Placing:
             "key": self.key,
             "blobs": list(self.blobs),
             "cost": self.cost,
+            "rows": self.rows if self.rows > 1 else None,
             "worker_ttl_s": settings.queue.worker_ttl_s,
             **lifetimes(settings),
         }

@@ -23,6 +23,7 @@ GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("
 RESCUE_LIMIT = 100
 
 
+Full = Literal["full"]
 Held = Literal["ok", "lost"]
 Settled = Literal["settled", "lost"]
 
@@ -34,7 +35,7 @@ class Claim:
     `published` counts the code points of text an earlier attempt gave to readers, of all answers together;
     `mixed` says that it did so under another fingerprint. Of what is not `stored` nothing is to be kept.
     `waited_ms` is how long it stood in line this time; `request_id` and `trace` (a carrier of
-    shared/telemetry/traces.py) are those of the call that asked first.
+    shared/telemetry/traces.py) are those of the call that asked first. `rows` is how many its answers take.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Claim:
     waited_ms: int = 0
     request_id: str = ""
     trace: str = ""
+    rows: int = 1
 
 
 def claim(
@@ -79,6 +81,18 @@ def claim(
         return Claim(*head, *about)
 
     return Call(CLAIM, arguments, parse)
+
+
+def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Full | None]:
+    """The same for a worker whose rows are counted: "full" where work waits, and what it holds takes `slots`.
+
+    The last that it takes may need more rows than are left, so that none is too wide to have its turn.
+    """
+
+    def parse(reply: Any) -> Claim | Full | None:
+        return "full" if reply == "full" else claim.parse(reply)
+
+    return Call(CLAIM, {**claim.arguments, "slots": slots}, parse)
 
 
 def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> Call[list[str]]:

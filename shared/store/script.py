@@ -182,10 +182,18 @@ class LoopStore:
 
     def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
+        ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
+        running = self._store.run(call)
         try:
-            return asyncio.run_coroutine_threadsafe(self._store.run(call), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(running, self._loop).result()
         except CancelledError:
-            raise Unavailable("store_unavailable", "This process is ending.", retry_after=5) from None
+            raise ending from None
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            # It was closed a moment ago, and took nothing.
+            running.close()
+            raise ending from None
 
 
 CONNECTION: dict[str, Any] = {

@@ -26,6 +26,8 @@ def lane(flat: list[Any]) -> Lane:
         loading=int(facts["loading"]),
         queued=int(facts["queued"]),
         running=int(facts["running"]),
+        extra_queued=int(facts.get("extra_queued", 0)),
+        extra_running=int(facts.get("extra_running", 0)),
         now_ms=int(facts["now"]),
         rows=int(facts.get("rows", 1)),
         slots=int(facts.get("slots", 1)),

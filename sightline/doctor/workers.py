@@ -50,7 +50,7 @@ def _look_at(row: Row) -> Check:
     if not ready:
         return warning(about, f"{len(workers)} loading the model", "wait; GET /status/MODEL says how long")
     rows, busy = (sum(worker[name] for worker in ready) for name in ("rows", "busy"))
-    said = f"{len(ready)} ready, {busy} runs on {rows} rows, {waiting} wait"
+    said = f"{len(ready)} ready, work for {busy} rows on {rows}, {waiting} wait"
     if row["paused"]:
         return warning(about, f"{said}; the model is paused", f"sightline models resume {row['model']}")
     if waiting and (row["oldest_queued_s"] or 0) > LONG_S and busy < rows:

@@ -174,11 +174,11 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
     inside, go_on = threading.Semaphore(0), threading.Event()
 
     class Trying(EchoEngine):
-        def grammar(self, request: Request) -> Any:
+        def grammar(self, request: Request, caller: str = "") -> Any:
             if "held" in str(request.messages):
                 inside.release()
                 assert go_on.wait(30)
-            return super().grammar(request)
+            return super().grammar(request, caller)
 
     with workbench(redis) as desk, ThreadPoolExecutor(PREPARED_AT_ONCE) as threads:
         desk.bench = replace(desk.bench, engine=Trying(MODEL))

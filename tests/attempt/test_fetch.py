@@ -1,53 +1,23 @@
+"""A picture's bytes from its origin: whole, or refused in time and without the origin's words."""
+
 import socket
-import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from ipaddress import ip_address
 
 import pytest
-import trustme
 
 from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
-from tests.support.pictures import Origin, Serve, answering, dripping, origin
-from worker.fetching import outbound
+from tests.support.fetching import LIMIT, LOOPBACK, OK, fetched, refused
+from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.fetch import HOSTS, fetch
 from worker.fetching.outbound import Allowance
 
-LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
-NAMED = FetchSettings(allow=("pictures.example",))
-LIMIT = 100_000
-OK = b"HTTP/1.1 200 OK\r\n"
-AUTHORITY = trustme.CA()
 
 pytestmark = pytest.mark.timeout(30)
-
-
-def alone(settings: FetchSettings) -> Allowance:
-    return Allowance(settings.limit_s, LIMIT, threading.Event())
-
-
-def fetched(server: Origin, settings: FetchSettings = LOOPBACK) -> bytes:
-    return fetch(server.url, settings, LIMIT, "image", alone(settings))
-
-
-def refused(url: str, settings: FetchSettings = LOOPBACK, **options: object) -> CallerError:
-    with pytest.raises(CallerError) as caught:
-        fetch(url, settings, LIMIT, "image", alone(settings), **options)  # type: ignore[arg-type]
-    assert caught.value.param == "image"
-    return caught.value
-
-
-def resolving_to(*addresses: str, calls: list[str] | None = None) -> outbound.Resolver:
-    def resolver(host: str, port: int) -> list[IPAddress]:
-        if calls is not None:
-            calls.append(f"{host}:{port}")
-        return [ip_address(address) for address in addresses]
-
-    return resolver
 
 
 @pytest.mark.parametrize(
@@ -156,99 +126,10 @@ def test_a_redirect_within_the_origin_is_followed() -> None:
     assert server.requests[1].startswith(b"GET /other?x=1 HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://10.0.0.1/", "http://169.254.169.254/latest/meta-data/", "http://[::1]/", "http://localhost.local/",
-        "file:///etc/passwd", "//user:secret@127.0.0.1/", "http://0x7f.1/", "http://rebound.example/",
-    ],
-)  # fmt: skip
-def test_a_redirect_is_no_way_around_the_guard(location: str) -> None:
-    found = f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode()
-    with origin(answering(found)) as server:
-        error = refused(server.url, resolver=resolving_to("192.168.0.1"))
-    assert (error.code, len(server.requests)) == ("invalid_image_url", 1)
-
-
 def test_redirects_end() -> None:
     with origin(answering(b"HTTP/1.1 307 Again\r\nLocation: /picture\r\n\r\n")) as server:
         assert "redirects more than 3 times" in refused(server.url).message
     assert len(server.requests) == 4
-
-
-@pytest.mark.parametrize(
-    "addresses",
-    [
-        ("10.0.0.1",), ("1.1.1.1", "10.0.0.1"), ("1.1.1.1", "::1"), ("2606:4700::1", "::ffff:127.0.0.1"),
-        ("169.254.169.254",), ("100.64.0.1",), ("64:ff9b::a00:1",),
-    ],
-)  # fmt: skip
-def test_one_private_answer_condemns_a_name(addresses: tuple[str, ...]) -> None:
-    error = refused("http://pictures.example/", resolver=resolving_to(*addresses))
-    assert error.code == "invalid_image_url"
-    assert not any(address in error.message for address in addresses)
-
-
-def test_metadata_is_out_of_reach_even_for_an_allowed_name() -> None:
-    error = refused("http://pictures.example/", NAMED, resolver=resolving_to("169.254.169.254"))
-    assert error.code == "invalid_image_url"
-
-
-def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() -> None:
-    calls: list[str] = []
-    with origin(answering(OK, b"\r\npicture")) as server:
-        url = f"http://pictures.example:{server.port}/"
-        body = fetch(url, NAMED, LIMIT, "image", alone(NAMED), resolving_to("127.0.0.1", calls=calls))
-    assert body == b"picture"
-    assert calls == [f"pictures.example:{server.port}"]
-    assert f"\r\nHost: pictures.example:{server.port}\r\n".encode() in server.requests[0]
-
-
-def test_an_address_that_refuses_gives_way_to_the_next() -> None:
-    with origin(answering(OK, b"\r\npicture")) as server:
-        url = f"http://pictures.example:{server.port}/"
-        assert fetch(url, NAMED, LIMIT, None, alone(NAMED), resolving_to("::1", "127.0.0.1")) == b"picture"
-
-
-def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
-    def unknown(_host: str, _port: int) -> list[IPAddress]:
-        raise OSError
-
-    assert "no address" in refused("http://pictures.example/", resolver=unknown).message
-    with origin(answering()) as server:
-        pass
-    error = refused(server.url)
-    assert (error.code, "could not be reached" in error.message) == ("fetch_failed", True)
-
-
-def served_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("pictures.example").configure_cert(context)
-    return context
-
-
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    AUTHORITY.configure_trust(context)
-    return context
-
-
-def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "_tls", trusting)
-    settings = FetchSettings(allow=("pictures.example", "other.example"))
-    with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
-        urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]
-        assert (
-            fetch(urls[0], settings, LIMIT, "image", alone(settings), resolving_to("127.0.0.1")) == b"picture"
-        )
-        assert "TLS" in refused(urls[1], settings, resolver=resolving_to("127.0.0.1")).message
-
-
-def test_an_untrusted_certificate_is_refused() -> None:
-    with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
-        url = f"https://pictures.example:{server.port}/"
-        assert "TLS" in refused(url, NAMED, resolver=resolving_to("127.0.0.1")).message
-    assert server.requests == []
 
 
 def test_pictures_fetched_together_share_their_bytes() -> None:

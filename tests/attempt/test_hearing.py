@@ -46,6 +46,23 @@ def test_a_worker_without_a_free_thread_is_not_deaf(desk: Workbench, left: list[
     assert left == []
 
 
+def test_a_worker_whose_rows_one_request_took_is_not_deaf(
+    desk: Workbench, left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("worker.hearing.PATIENCE_S", 15.0)
+    monkeypatch.setattr("worker.hearing.time.monotonic", lambda: now[0])
+    busy = hearing(desk, slots=6)
+    desk.nudger.send(MODEL.lane)
+    desk.ask("x", n=8, temperature=1.0)
+    with desk.leases.hold(desk.claim()):
+        now[0] = 100.0
+        busy.check()
+    now[0] = 101.0
+    busy.check()
+    assert left == [], "its threads waited for room, and had no time yet to take a nudge"
+
+
 def test_an_idle_worker_is_not_deaf(desk: Workbench, left: list[int]) -> None:
     hearing(desk).check()
     assert left == []

@@ -63,6 +63,18 @@ def test_a_remote_picture_is_fetched_once_and_its_job_answered(intake: tuple[Wor
     assert desk.job(job).cache == "MISS"
 
 
+def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
+    intake: tuple[Workbench, Intake],
+) -> None:
+    desk, courier = intake
+    held = Held.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
+    with origin(serving(PICTURE)) as there:
+        placing = desk.placing("look", (Image(url=there.url),))
+        desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=held)))
+        courier.work()
+    assert desk.claim().rows == 8
+
+
 def test_a_remote_sound_is_fetched_and_its_job_answered(intake: tuple[Workbench, Intake]) -> None:
     desk, courier = intake
     with origin(serving(sound("FLAC", 1.5))) as there:

@@ -1,5 +1,6 @@
 """Functions through OpenAI's doors: its clients call them, whole and in pieces."""
 
+import json
 from typing import Any
 
 import openai
@@ -64,6 +65,24 @@ def test_a_model_whose_template_shows_no_functions_says_so(client: Any) -> None:
     with pytest.raises(openai.BadRequestError, match=f"{TINY} takes no functions") as refused:
         client.chat.completions.create(**CHAT | {"model": TINY})
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
+
+
+def test_a_model_without_functions_fills_the_one_that_has_to_be_called(client: Any) -> None:
+    round_ = {"type": "object", "properties": {"round": {"type": "boolean"}}, "required": ["round"]}
+    see: dict[str, Any] = {"name": "see", "parameters": round_}
+    chat: dict[str, Any] = {
+        "model": TINY,
+        "messages": TURNS,
+        "tools": [{"type": "function", "function": see}],
+    }
+    named = {"type": "function", "function": {"name": "see"}}
+    [answer] = client.chat.completions.create(**chat, tool_choice=named).choices
+    [call] = answer.message.tool_calls
+    assert (answer.finish_reason, call.function.name) == ("tool_calls", "see")
+    assert json.loads(call.function.arguments)["round"] in (True, False)
+    tools: list[Any] = [{"type": "function", **see}]
+    response = client.responses.create(model=TINY, input="Hi", tools=tools, tool_choice="required")
+    assert [item.type for item in response.output] == ["function_call"]
 
 
 CALLS_JS = """

@@ -256,7 +256,7 @@ def test_doctor_finds_nothing_wrong_with_a_service_that_runs(observed: Observed)
     assert (done.returncode, told["ok"]) == (0, True), done.stdout
     said = {check["about"]: (check["state"], check["said"]) for check in told["checks"]}
     assert said["port"] == ("ok", f"Sightline answers on 127.0.0.1 port {port}")
-    assert said[f"workers of {ECHO}"] == ("ok", "1 ready, 0 runs on 4 rows, 0 wait")
+    assert said[f"workers of {ECHO}"] == ("ok", "1 ready, work for 0 rows on 4, 0 wait")
     assert said["couriers"] == ("ok", "1 at work")
     assert f"weights of {ECHO}" not in said
     assert service.redis.url() not in done.stdout

@@ -50,6 +50,15 @@ def test_improbable_tokens_are_not_drawn_above_their_min_p(harness: suite.Harnes
     assert harness.ask("Hello", min_p=0.0, **hot)[0].ids == harness.ask("Hello", **hot)[0].ids != greedy.ids
 
 
+def test_tokens_are_drawn_from_the_typical_ones_alone(harness: suite.Harness) -> None:
+    hot: dict[str, Any] = {"temperature": 8.0, "top_k": 0, "max_new_tokens": 12}
+    drawn = [harness.ask("Hello", seed=seed, typical_p=1e-6, **hot)[0].ids for seed in (5, 6)]
+    # One token is left, and it is not the likeliest: the model is surprised about as much as it expects.
+    assert drawn[0] == drawn[1] != harness.ask("Hello", max_new_tokens=12)[0].ids
+    hot["seed"] = 5
+    assert harness.ask("Hello", typical_p=1.0, **hot)[0].ids == harness.ask("Hello", **hot)[0].ids
+
+
 def test_a_stop_token_waits_for_the_least_answer(harness: suite.Harness) -> None:
     whole, _ = harness.ask(harness.question, [suite.picture()])
     asked: dict[str, Any] = {"stop_token_ids": [whole.ids[2]], "min_new_tokens": 6}

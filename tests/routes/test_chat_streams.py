@@ -101,6 +101,11 @@ async def test_a_failure_in_mid_stream_is_an_error_event_and_no_end_of_text() ->
     error = {"message": "It broke.", "type": "server_error", "param": "messages.0", "code": "stream_broken"}
     assert response.status_code == 200
     assert data(response.content)[-1] == {"error": error, "error_type": "generation"}
+    # LangChain4j needs the name, and go-openai that it does not come first, right behind what it has read.
+    blank, said, *rest = response.content.split(b"\n")[-5:]
+    assert blank == b""
+    assert said.startswith(b'data: {"error":')
+    assert rest == [b"event: error", b"", b""]
 
 
 async def test_a_bug_in_mid_stream_is_an_error_event_without_its_cause(

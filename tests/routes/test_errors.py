@@ -18,6 +18,7 @@ from tests.support.desk import Desk
 
 QUESTION = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
 INPUTS = {"inputs": "What is this?"}
+NOTHING = "There is nothing at this path; /openapi.json lists all paths."
 DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "jobs": ("/v1/jobs", QUESTION),
     "openai": ("/v1/chat/completions", QUESTION),
@@ -179,7 +180,7 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
                 "type": "urn:sightline:error:not_found",
                 "title": "Not found",
                 "status": 404,
-                "detail": "There is nothing at this path.",
+                "detail": NOTHING,
                 "code": "not_found",
                 "retryable": False,
                 "request_id": "r-1",
@@ -189,15 +190,15 @@ async def test_the_headers_say_truly_whether_to_come_back(code: str, family: str
             "/v1/embeddings",
             {
                 "error": {
-                    "message": "There is nothing at this path.",
+                    "message": NOTHING,
                     "type": "invalid_request_error",
                     "param": None,
                     "code": "not_found",
                 }
             },
         ),
-        ("/somewhere", {"error": "There is nothing at this path.", "error_type": "not_found"}),
-        ("/docs", {"error": "There is nothing at this path.", "error_type": "not_found"}),
+        ("/somewhere", {"error": NOTHING, "error_type": "not_found"}),
+        ("/docs", {"error": NOTHING, "error_type": "not_found"}),
     ],
 )
 async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
@@ -207,6 +208,16 @@ async def test_an_unknown_path_answers_in_the_shape_of_its_neighbours(
         response = await client.get(path, headers={"x-request-id": "r-1"})
 
     assert (response.status_code, response.json()) == (404, body)
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses", "/completions", "/files"])
+async def test_who_left_v1_out_of_the_base_url_is_told_so(path: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.post(path, json={})
+
+    assert response.status_code == 404
+    told = f"ask /v1{path}, which OpenAI's clients do with a base URL that ends in /v1"
+    assert told in response.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -51,11 +51,20 @@ async def test_the_events_of_a_job_are_its_whole_story() -> None:
 
 @pytest.mark.parametrize("seen", range(6))
 async def test_a_reader_who_comes_back_gets_exactly_the_rest(seen: int) -> None:
-    desk = await _told()
-
     rest = [str(i) for i in range(seen + 1, 6)]
-    assert [e["id"] for e in await _story(desk, f"?after={seen}")] == rest
-    assert [e["id"] for e in await _story(desk, "?after=0", **{"last-event-id": str(seen)})] == rest
+    assert [e["id"] for e in await _story(await _told(), f"?after={seen}")] == rest
+
+
+@pytest.mark.parametrize("seen", range(5))
+async def test_an_event_source_that_comes_back_gets_exactly_the_rest(seen: int) -> None:
+    rest = [str(i) for i in range(seen + 1, 6)]
+    assert [e["id"] for e in await _story(await _told(), "?after=0", **{"last-event-id": str(seen)})] == rest
+
+
+async def test_an_event_source_that_has_read_all_is_told_to_stay_away() -> None:
+    async with serving(await _told()) as client:
+        reply = await client.get(f"/v1/jobs/{FIRST}/events", headers={"last-event-id": "5"})
+    assert (reply.status_code, reply.content) == (204, b"")
 
 
 @pytest.mark.parametrize(

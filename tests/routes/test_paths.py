@@ -38,7 +38,7 @@ async def test_a_models_url_is_an_endpoint_for_every_client(
 
 
 @pytest.mark.parametrize(
-    "name", [None, "dummy", "http://here/models/org/other", "org/other", "org/other:novita"]
+    "name", [None, "dummy", "tgi", "http://here/models/org/other", "org/other", "org/other:novita"]
 )
 async def test_a_body_may_leave_the_model_to_the_path(name: str | None) -> None:
     desk = answering("A cat.")

@@ -106,6 +106,16 @@ async def test_a_model_without_a_place_for_functions_says_so_before_any_worker_i
     assert stage.hand.idle()
 
 
+async def test_what_has_to_be_called_needs_no_such_place(stage: Stage) -> None:
+    stage.hand.beat(tools="none")
+    named = {"type": "function", "function": {"name": "weather"}}
+    async with client_of(stage.app) as client:
+        for choice in ("required", named):
+            taken = await client.post("/v1/jobs", json=CHAT | {"tool_choice": choice})
+            assert taken.status_code == 202, taken.text
+    assert not stage.hand.idle()
+
+
 async def test_a_conversation_with_calls_needs_that_place_too(stage: Stage) -> None:
     stage.hand.beat(tools="none")
     call = {"id": "1", "type": "function", "function": {"name": "clock", "arguments": "{}"}}

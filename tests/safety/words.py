@@ -53,6 +53,7 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
     {"temperature": 0}, {"temperature": 1e-300}, {"temperature": 100}, {"temperature": -0.0}, {"temperature": -1},
     {"temperature": 1e308}, {"top_p": 1e-300}, {"top_p": 1}, {"top_p": 0}, {"top_k": 0}, {"top_k": 1}, {"top_k": 2**31 - 1},
     {"top_k": 2**31}, {"top_k": -1}, {"min_p": 1, "temperature": 1}, {"min_p": 1e-300, "temperature": 5}, {"min_p": 2},
+    {"typical_p": 0}, {"typical_p": 1e-300, "temperature": 5},
     {"repetition_penalty": 0.01}, {"repetition_penalty": 100}, {"repetition_penalty": 0}, {"frequency_penalty": 2},
     {"frequency_penalty": -2}, {"presence_penalty": -2}, {"presence_penalty": 3}, {"seed": LAST, "temperature": 1},
     {"seed": -LAST - 1, "temperature": 1}, {"seed": LAST + 1}, {"seed": 10**400}, {"logit_bias": {"0": 100}},

@@ -74,7 +74,8 @@ def busy_lane(records: Records, dice: random.Random) -> None:
     for _ in range(dice.randrange(40)):
         records.beat(facts=facts)
         caller, priority = dice.choice("abc"), dice.choice(("interactive", "normal", "batch"))
-        records.submit(caller=caller, priority=priority, cost=dice.randrange(1, 200))
+        rows = dice.choice((1, 1, 8))
+        records.submit(caller=caller, priority=priority, cost=dice.randrange(1, 200), rows=rows)
         records.wait(dice.random())
         claim = records.try_claim() if dice.random() < 0.4 else None
         if claim and dice.random() < 0.7:

@@ -77,6 +77,14 @@ def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
     assert told.result(10) == "store_unavailable"
 
 
+def test_a_thread_that_asks_when_its_loop_is_over_is_told_so_too() -> None:
+    async def process() -> LoopStore:
+        return LoopStore(connect_async(RedisSettings()))
+
+    with pytest.raises(Unavailable, match="ending"):
+        asyncio.run(process()).run(jobs.lane(SETTINGS, "model.m"))
+
+
 def nowhere() -> Store:
     return Store(Redis(port=free_port(), retry=Retry(NoBackoff(), 0), decode_responses=True))
 

@@ -12,7 +12,7 @@ from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, workers
 from shared.store.admission import JobTerms, Placing, Submitted
-from shared.store.claims import Claim
+from shared.store.claims import Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 
@@ -117,8 +117,15 @@ class Records:
         return claim
 
     def try_claim(self, **how: Any) -> Claim | None:
+        return self.run(self.claiming(**how))
+
+    def claim_within(self, slots: int, **how: Any) -> Claim | Full | None:
+        """As a model worker does, whose claims may take so many rows."""
+        return self.run(claims.within(slots, self.claiming(**how)))
+
+    def claiming(self, **how: Any) -> Call[Claim | None]:
         said = {"lane": LANE, "worker": "worker_01", "token": self.token(), "fingerprint": PRINT, **how}
-        return self.run(claims.claim(self.settings, **said))
+        return claims.claim(self.settings, **said)
 
     def claim_pending(self) -> Claim:
         return self.claim(lane=INTAKE, fingerprint="")

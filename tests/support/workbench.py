@@ -142,6 +142,7 @@ class Workbench:
             blobs=blobs,
             cost=1,
             request=question.model_dump_json(exclude_none=True),
+            rows=question.parameters.rows(model_default=False),
         )
 
     def claim(self, fingerprint: str | None = None) -> Claim:

@@ -153,3 +153,22 @@ def test_an_event_says_which_answer_it_is_of() -> None:
 def test_the_api_description_says_how_many_may_be_asked_for(body: str, name: str) -> None:
     wanted = body_schemas()[body]["properties"][name]["anyOf"]
     assert wanted == [{"maximum": MOST_CHOICES, "minimum": 1, "type": "integer"}, {"type": "null"}]
+
+
+@pytest.mark.parametrize(
+    ("said", "rows"),
+    [
+        ({}, 1),
+        ({"n": 8}, 1),
+        ({"n": 8, "temperature": 0}, 1),
+        ({"n": 8, "temperature": 0.7}, 8),
+        ({"n": 8, "do_sample": True}, 8),
+        ({"temperature": 0.7}, 1),
+    ],
+)
+def test_answers_that_can_only_be_the_same_take_one_row(said: dict[str, Any], rows: int) -> None:
+    assert Parameters(**said).rows(model_default=False) == rows
+
+
+def test_a_model_that_draws_by_itself_takes_a_row_for_each_answer() -> None:
+    assert Parameters(n=3).rows(model_default=True) == 3

@@ -85,6 +85,9 @@ def test_a_caller_learns_that_its_time_has_not_come(state: str, reason: str) -> 
         ({**READY, "ahead": 0, "running": 2, "slots": 3}, 0.003, "measured"),
         ({**READY, "ahead": 1, "running": 3, "slots": 3}, 3.0, "measured"),
         ({**READY, "ahead": 6, "running": 8, "ready": 2, "rows": 3, "slots": 3}, 2.833, "measured"),
+        ({**READY, "ahead": 0, "running": 1, "extra_running": 7, "rows": 8, "slots": 10}, 0.003, "measured"),
+        ({**READY, "ahead": 0, "running": 2, "extra_running": 14, "rows": 8, "slots": 10}, 0.312, "measured"),
+        ({**READY, "ahead": 2, "running": 1, "extra_running": 7, "rows": 4, "slots": 6}, 1.375, "measured"),
         ({"ready": 1, "ahead": 1}, 1.0, "guess"),
         ({"loading": 1, "load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, 9.5, "measured"),
         ({"load_ms": 9000.0, "service_ms": 500.0, "ahead": 1}, 9.5, "no_worker"),
@@ -103,8 +106,17 @@ def test_what_was_learnt_of_earlier_waits_is_applied() -> None:
     assert told == Estimate(p50=1.5, p90=4.5, service_s=2.0, basis="measured")
 
 
-def test_claimed_runs_that_wait_for_a_row_are_served_first() -> None:
-    assert lane(**READY, ahead=2, running=3).served_first == 4
+@pytest.mark.parametrize(
+    ("facts", "first"),
+    [
+        ({"ahead": 2, "running": 3}, 4),
+        ({"ahead": 0, "running": 1, "extra_running": 7, "rows": 4}, 0),
+        ({"ahead": 0, "running": 3, "extra_running": 21, "rows": 8}, 2),
+        ({"ahead": 1, "running": 3, "extra_running": 7, "rows": 8}, 1),
+    ],
+)
+def test_claimed_runs_that_wait_for_a_row_are_served_first(facts: dict[str, object], first: int) -> None:
+    assert lane(**READY, **facts).served_first == first
 
 
 def test_more_workers_never_make_the_estimate_longer() -> None:

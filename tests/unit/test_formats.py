@@ -65,6 +65,7 @@ def hf(**parameters: Any) -> Request:
         (chat(response_format=OPENAI), JSON, "response_format"),
         (chat(response_format={"type": "json_object"}), ANY, "response_format"),
         (chat(response_format={"type": "json_object", "value": SCHEMA}), JSON, "response_format"),
+        (chat(response_format={"type": "json_object", "schema": SCHEMA}), JSON, "response_format"),
         (chat(response_format={"type": "json", "value": SCHEMA}), JSON, "response_format"),
         (chat(response_format={"type": "regex", "value": "[a-z]+"}), REGEX, "response_format"),
         (
@@ -170,6 +171,9 @@ def test_who_names_properties_gets_no_others_unless_parts_are_put_together(schem
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": []}}, "json_schema.schema"),
         ({"type": "json_schema", "json_schema": {"schema": {}}, "value": "x"}, "value"),
         ({"type": "text", "value": "x"}, "value"),
+        ({"type": "json_object", "schema": {}, "value": {}}, "value"),
+        ({"type": "json_schema", "schema": {}}, "schema"),
+        ({"type": "json_object", "schema": {"type": "thing"}}, "schema.type"),
         ({"type": "regex", "json_schema": {"schema": {}}, "value": "x"}, "json_schema"),
         ({"type": "json"}, "value"),
         ({"type": "json", "value": "{"}, "value"),

@@ -20,6 +20,7 @@ CHANGES: dict[str, Any] = {
     "top_p": 0.5,
     "top_k": 5,
     "min_p": 0.5,
+    "typical_p": 0.5,
     "repetition_penalty": 1.5,
     "frequency_penalty": 0.5,
     "presence_penalty": 0.5,

@@ -13,6 +13,7 @@ NAMED = [
     "temperature",
     "top_p",
     "top_k",
+    "typical_p",
     "do_sample",
     "seed",
     "stop",
@@ -45,6 +46,7 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
                 temperature=0.5,
                 top_p=0.5,
                 top_k=3,
+                typical_p=1.0,
                 do_sample=True,
                 seed=7,
                 stop=("END",),
@@ -116,6 +118,11 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
             {"inputs": B64, "parameters": {"top_k": 2}, "question": "What?", "image": B64},
             "visual-question-answering",
             asked(Image(data=PNG, param="inputs"), Text(text="What?")),
+        ),
+        (
+            {"question": "What?", "image": B64},
+            "visual-question-answering",
+            asked(Image(data=PNG, param="image"), Text(text="What?")),
         ),
         (
             {"inputs": [{"role": "user", "content": [{"type": "image", "image": B64}]}]},

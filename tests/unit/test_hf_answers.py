@@ -13,6 +13,7 @@ from tests.support.golden import assert_golden
 from tests.support.views import succeeded
 
 JS = "@huggingface/inference/4.13.30 Node.js/22"
+OLDER_JS = ("@huggingface/inference/4.13.14 Node.js/22", "@huggingface/inference/3.15.0 Node.js/22", "node")
 PY = "unknown/None; hf_hub/2.4.0; python/3.11"
 URL = "https://example.org/a.png"
 
@@ -29,6 +30,11 @@ def test_caption_of_bytes_is_an_object_for_huggingface_js_only() -> None:
     assert to_answer(succeeded(), call, JS) == {"generated_text": "A red square."}
     assert to_answer(succeeded(), call, PY) == [{"generated_text": "A red square."}]
     assert to_answer(succeeded(), call, None) == [{"generated_text": "A red square."}]
+
+
+@pytest.mark.parametrize("agent", OLDER_JS)
+def test_caption_of_bytes_reaches_older_huggingface_js_which_reads_the_first_of_a_list(agent: str) -> None:
+    assert to_answer(succeeded(), from_picture(b"bytes", "m"), agent) == [{"generated_text": "A red square."}]
 
 
 def test_full_text_adds_the_question_without_its_pictures() -> None:

@@ -40,6 +40,9 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": B64, "image": B64}, "invalid_request", "question"),
         ({"inputs": B64, "image": URL, "question": "?"}, "invalid_request", "image"),
         ({"inputs": {}, "question": "?"}, "invalid_request", "inputs"),
+        ({"question": "?"}, "invalid_request", "inputs"),
+        ({"image": B64}, "invalid_request", "question"),
+        ({"image": "/etc/passwd", "question": "?"}, "invalid_image_url", "image"),
         ({"inputs": "Hi", "parameters": []}, "invalid_request", "parameters"),
         ({"inputs": "Hi", "parameters": {"typical": 1}}, "unknown_field", "parameters.typical"),
         (

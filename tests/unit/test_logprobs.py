@@ -47,7 +47,7 @@ def test_a_chats_logprobs_are_those_that_openai_writes() -> None:
     assert streamed.content == read.content
     octets = [octet for token in read.content for octet in token.bytes or ()]
     assert bytes(octets).decode() == " red\u00e9"
-    assert read.content[1].top_logprobs[0].bytes is None
+    assert read.content[1].top_logprobs[0].bytes == []
 
 
 def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:

@@ -102,4 +102,4 @@ def test_an_id_may_resemble_a_path(name: str) -> None:
 def test_a_long_list_of_models_is_cut_in_the_error() -> None:
     models = Models(tuple(Model(id=f"m{number}") for number in range(12)))
     with pytest.raises(CallerError, match="name one of: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, …"):
-        models.resolve("dummy")
+        models.resolve("tgi")

@@ -74,19 +74,8 @@ def test_job_with_an_input_asks_pictures_first() -> None:
             seed=7,
             stop=("END",),
         ),
-        named={
-            "messages": "input.prompt",
-            "max_new_tokens": "parameters.max_new_tokens",
-            "do_sample": "parameters.do_sample",
-            "temperature": "parameters.temperature",
-            "top_p": "parameters.top_p",
-            "top_k": "parameters.top_k",
-            "repetition_penalty": "parameters.repetition_penalty",
-            "frequency_penalty": "parameters.frequency_penalty",
-            "presence_penalty": "parameters.presence_penalty",
-            "seed": "parameters.seed",
-            "stop": "parameters.stop",
-        },
+        named={"messages": "input.prompt"}
+        | {name: f"parameters.{name}" for name in FULL["parameters"].keys() - {"max_tokens"}},
     )
 
 

@@ -22,14 +22,15 @@ URL = "https://example.org/a.png"
 ASK = [{"role": "user", "content": "Hi"}]
 FULL: dict[str, Any] = {
     "model": "org/model:hf-inference",
+    "max_retries": 2,
     "messages": [
         {"role": "developer", "content": "Be brief.", "name": "ops"},
         {
             "role": "user",
             "content": [
                 {"type": "text", "text": "What is this?", "image_url": None},
-                {"type": "image_url", "image_url": {"url": URL, "detail": "low"}},
-                {"type": "image_url", "image_url": URL},
+                {"type": "image_url", "image_url": {"url": URL, "detail": "low", "format": "image/png"}},
+                {"type": "image_url", "image_url": URL, "prompt_cache_breakpoint": {"mode": "explicit"}},
                 {"type": "image", "image": URL},
                 {"type": "image", "url": "data:image/png;base64,iVBORw0KGgo="},
                 {"type": "input_image", "image_url": URL, "detail": "auto"},

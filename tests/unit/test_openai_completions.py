@@ -85,5 +85,5 @@ def test_answer_and_chunks_are_what_clients_read() -> None:
 
 def test_what_hugging_face_s_parameters_say_by_default_asks_for_nothing() -> None:
     said = {"best_of": 1, "decoder_input_details": False, "details": False, "return_full_text": False}
-    tgi = {"top_n_tokens": 0, "typical_p": 1.0, "watermark": False, "truncate": None, "adapter_id": None}
+    tgi = {"top_n_tokens": 0, "watermark": False, "truncate": None, "adapter_id": None}
     assert from_completion({"prompt": "Hi", **said, **tgi}) == from_completion({"prompt": "Hi"})

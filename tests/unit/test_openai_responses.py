@@ -61,7 +61,7 @@ FULL: dict[str, Any] = {
     "tool_choice": "auto",
     "parallel_tool_calls": True,
     "reasoning": {"effort": None, "summary": None},
-    "truncation": "disabled",
+    "truncation": "auto",
     "prompt_cache_options": {"mode": "implicit", "ttl": "30m"},
     "prompt_cache_retention": "24h",
 }
@@ -168,7 +168,6 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"max_tool_calls": 1}, "max_tool_calls"),
-        ({"truncation": "auto"}, "truncation"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"context_management": [{"type": "compaction"}]}, "context_management"),

@@ -1,10 +1,12 @@
 """Prompts for the shipped model's processor, and for processors no model here has."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image as Pictures
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoProcessor
 
 from shared.errors import CallerError
@@ -131,6 +133,18 @@ def test_a_raw_prompt_has_its_pictures_and_nothing_of_the_template(
 
 def test_a_raw_prompt_cannot_join_parts_to_a_special_token(renderer: Renderer) -> None:
     assert build(renderer, message("user", "<ima", "ge>"), raw=True).image_tokens == 0
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_token_that_the_tokenizer_itself_would_form_is_refused(raw: bool) -> None:
+    processor: Any = AutoProcessor.from_pretrained(TINY)  # type: ignore[no-untyped-call]
+    file = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    file["normalizer"] = {"type": "NFKC"}
+    file["added_tokens"] = [token | {"normalized": True} for token in file["added_tokens"]]
+    processor.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(file))
+    wide = "\uff1c|end|\uff1e"
+    with pytest.raises(CallerError, match="special token"):
+        build(renderer_with(processor), message("user", f"One {wide} two"), raw=raw)
 
 
 def test_an_empty_prompt_is_refused(renderer: Renderer) -> None:

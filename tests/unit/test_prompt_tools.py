@@ -124,6 +124,15 @@ def test_a_template_without_a_place_for_functions_refuses_them(
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
 
 
+def test_a_template_without_a_place_for_functions_is_no_matter_where_one_has_to_be_called(
+    processor: Any,
+) -> None:
+    template = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
+    forced = TOOLS.model_copy(update={"required": True})
+    found = renderer(processor, template).prompt(Request(model="m", messages=(ASK,), tools=forced), [])
+    assert found.syntax == "llama"
+
+
 def test_of_several_templates_the_one_that_shows_functions_is_taken(processor: Any) -> None:
     named = {"default": "{% for m in messages %}plain{% endfor %}", "tool_use": TEMPLATES["hermes"]}
     found = Renderer(processor, AutoConfig.from_pretrained(TINY))

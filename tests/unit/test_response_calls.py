@@ -74,6 +74,12 @@ def test_calls_and_what_they_gave_are_turns_of_the_conversation() -> None:
     assert [f.name for f in request.tools.functions] == ["weather", "clock"]
 
 
+def test_a_call_that_openai_s_types_dumped_comes_back() -> None:
+    nulls = dict.fromkeys(("async_", "caller", "namespace", "status"))
+    items = [*ASKED["input"][:2], {**CALL, **nulls}, {**GIVEN, **nulls, "name": "clock"}]
+    assert from_response({**ASKED, "input": items}).request == from_response(ASKED).request
+
+
 def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
     request = from_response({"input": [CALL, GIVEN]}).request
     assert [(m.role, m.parts, len(m.calls)) for m in request.messages[:1]] == [("assistant", (), 1)]
@@ -93,6 +99,20 @@ def test_a_wrong_field_of_an_item_is_named(item: dict[str, Any], param: str) -> 
     with pytest.raises(CallerError) as refused:
         from_response({"input": [item]})
     assert (refused.value.code, refused.value.param) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({**CALL, "namespace": "crm"}, "input[0].namespace"),
+        ({**CALL, "async": True}, "input[0].async_"),
+        ({**GIVEN, "caller": {"type": "program", "caller_id": "c"}}, "input[0].caller"),
+    ],
+)
+def test_a_call_of_openai_s_own_kinds_is_refused_by_name(item: dict[str, Any], param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_response({"input": [item]})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
 
 
 def test_a_response_that_calls_is_what_openai_clients_read() -> None:

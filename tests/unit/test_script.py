@@ -51,7 +51,7 @@ from tests.support.views import QUEUED
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 INCLUDES = {path.stem for path in (FOLDER / "includes").glob("*.lua")}
 SETTINGS = Settings()
-PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}")
+PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
 ERRAND = Errand("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
@@ -121,7 +121,8 @@ def of_admission() -> Iterator[Call]:
 
 
 def of_claims() -> Iterator[Call]:
-    yield claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
+    claim = claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
+    yield claims.within(1, claim)
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
     yield claims.append(CLAIM, Piece(0, "x", (1,)))
     told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})

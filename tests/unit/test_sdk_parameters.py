@@ -146,7 +146,7 @@ RESPONSES = {name: COMMON[name] for name in ("temperature", "top_p")} | {
     "tool_choice": acts("required", tools=[{"type": "function", **CLOCK["function"]}]),
     "tools": acts([{"type": "function", **CLOCK["function"]}]),
     "top_logprobs": acts(2, include=["message.output_text.logprobs"]),
-    "truncation": refused("auto"),
+    "truncation": nothing("auto"),
     "user": told("a person"),
 }
 OTHERS = ("logit_bias", "messages", "stream", "tool_prompt")
@@ -171,7 +171,7 @@ CAPTIONS = {
     "temperature": acts(0.5),
     "top_k": acts(5),
     "top_p": acts(0.5),
-    "typical_p": refused(0.5),
+    "typical_p": acts(0.5),
     "use_cache": nothing(False),
 }
 GENERATION = {
@@ -192,7 +192,7 @@ GENERATION = {
     "top_n_tokens": refused(2),
     "top_p": acts(0.5),
     "truncate": refused(5),
-    "typical_p": refused(0.5),
+    "typical_p": acts(0.5),
     "watermark": refused(True),
 }
 JS_GENERATION = GENERATION | {"details": refused(True), "return_full_text": refused(True)}

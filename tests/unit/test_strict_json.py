@@ -55,6 +55,10 @@ def test_deepest_allowed_nesting_is_read() -> None:
     assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
 
 
+def test_of_a_name_that_stands_twice_the_last_is_read() -> None:
+    assert parse(b'{"a": {"b": 1}, "\\u0061": 2}') == {"a": 2}
+
+
 def test_nul_characters_and_emoji_are_text() -> None:
     assert parse(b'{"a": "\\u0000 \\ud83d\\ude00"}') == {"a": "\x00 \U0001f600"}
 

@@ -62,6 +62,15 @@ def test_min_p_is_read_by_every_route(read: Read) -> None:
     assert (refused.value.code, (refused.value.param or "")[-5:]) == ("invalid_request", "min_p")
 
 
+@pytest.mark.parametrize("read", [text, job, hf])
+def test_typical_p_is_read_where_hugging_face_s_clients_send_it(read: Read) -> None:
+    assert read(typical_p=0.95).parameters == Parameters(typical_p=0.95)
+    for wrong in (0, 1.5):
+        with pytest.raises(CallerError) as refused:
+            read(typical_p=wrong)
+        assert (refused.value.code, (refused.value.param or "")[-9:]) == ("invalid_request", "typical_p")
+
+
 @pytest.mark.parametrize("read", OPENAI)
 def test_a_logit_bias_is_read_by_token(read: Read) -> None:
     given = {"1523": -100, "7": 2.5, "8": 0}

@@ -93,6 +93,14 @@ def test_a_temperature_beyond_vllms_is_refused_and_not_lowered() -> None:
     assert mapped(temperature=1e-9)["temperature"] == 0.01
 
 
+def test_a_typical_p_that_vllm_does_not_know_is_refused_where_tokens_are_drawn() -> None:
+    check(Parameters(typical_p=0.9, do_sample=False, temperature=0.8))
+    check(Parameters(typical_p=1.0))
+    with pytest.raises(CallerError, match="leave it out") as refused:
+        check(Parameters(typical_p=0.9))
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "typical_p")
+
+
 def test_a_format_is_told_in_words_that_vllm_reads() -> None:
     said = structured(Format(kind="json", content='{"type":"object","x-guidance":{"lenient":true}}'))
     assert '"lenient"' not in said["json"]

@@ -152,10 +152,11 @@ class Engine(ABC):
         """The parameters that an answer is made with, what the model's own configuration says among them."""
         return parameters
 
-    def grammar(self, request: Request) -> Any:
+    def grammar(self, request: Request, caller: str = "") -> Any:  # noqa: ARG002
         """What holds the answer to the wanted format or to calls, for this engine only; None for any text.
 
-        Apart from `prepare`: a format may take seconds, and nobody should hold pictures meanwhile.
+        Apart from `prepare`: a format may take seconds, and nobody should hold pictures meanwhile. Those of
+        several callers take turns.
         Raises CallerError: `invalid_request`, `unsupported_parameter`.
         """
         if request.parameters.format is not None:

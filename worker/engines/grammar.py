@@ -15,7 +15,8 @@ from shared.errors import CallerError
 from shared.request import Format
 from worker.engines.calls import Calling
 from worker.engines.lark import Spacing, lark, quoted, schema
-from worker.engines.trial import begin, fault, reason
+from worker.engines.trial import begin, reason
+from worker.engines.trials import TRIALS
 
 log = logging.getLogger(__name__)
 # JSON allows any number of blanks and new lines, and a model that has lost its way would write nothing else.
@@ -38,30 +39,33 @@ class Grammars:
         except ValueError as error:
             log.warning("no answers can be held to a format: %s", error)
 
-    def compile(self, wanted: Format) -> LLMatcher:
-        """What to draw one answer by.
+    def compile(self, wanted: Format, caller: str = "") -> LLMatcher:
+        """What to draw one answer by. Callers take turns at trying what is new.
 
         Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` where
         the model's tokenizer cannot be read.
         """
         grammar = _grammar(wanted)
-        return self._compiled(grammar, grammar, _unusable)
+        return self._compiled(grammar, grammar, _unusable, caller)
 
-    def calls(self, wanted: Calling) -> LLMatcher:
+    def calls(self, wanted: Calling, caller: str = "") -> LLMatcher:
         """As `compile`, for calls of functions."""
         # Who tries it knows none of the model's tokens.
         tried = LLMatcher.grammar_from_lark(wanted.lark(quoted))
-        return self._compiled(tried, LLMatcher.grammar_from_lark(wanted.lark(self.mark)), _uncallable)
+        grammar = LLMatcher.grammar_from_lark(wanted.lark(self.mark))
+        return self._compiled(tried, grammar, _uncallable, caller)
 
     def mark(self, text: str) -> str:
         """How a grammar names a mark that may be a token of its own."""
         return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
 
-    def _compiled(self, tried: str, grammar: str, refusal: Callable[[str], CallerError]) -> LLMatcher:
+    def _compiled(
+        self, tried: str, grammar: str, refusal: Callable[[str], CallerError], caller: str
+    ) -> LLMatcher:
         if self._tokenizer is None:
             message = "This model's answers cannot be held to a format: its tokenizer has no known form."
             raise CallerError("unsupported_parameter", message, param=refusal("").param)
-        if wrong := fault(tried):
+        if wrong := TRIALS.fault(tried, caller):
             raise refusal(wrong)
         matcher = begin(self._tokenizer, grammar)
         if wrong := reason(matcher):

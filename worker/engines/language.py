@@ -31,7 +31,7 @@ SANE_LENGTH = 10**8
 # Cleaning up spaces rewrites at most the four characters of " n't".
 CLEAN_UP_REACH = 4
 # What tokens are drawn by.
-DICE = ("temperature", "top_p", "top_k", "min_p")
+DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 
 class Language:
@@ -63,13 +63,13 @@ class Language:
         check_text(request, settings().api.text_limit_kb)
         self._check_ids(request.parameters)
 
-    def grammar(self, request: Request) -> LLMatcher | None:
+    def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
         calling = self.calling(request, SPACING)
         if calling is not None:
-            return self.grammars.calls(calling)
+            return self.grammars.calls(calling, caller)
         wanted = request.parameters.format
-        return None if wanted is None else self.grammars.compile(wanted)
+        return None if wanted is None else self.grammars.compile(wanted, caller)
 
     def calling(self, request: Request, spacing: Spacing) -> Calling | None:
         """The calls that an answer is held to; None where it is held to none."""

@@ -46,8 +46,8 @@ class LoadedEngine(Engine):
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._loaded.effective(prompt, parameters)
 
-    def grammar(self, request: Request) -> Any:
-        return self._loaded.grammar(request)
+    def grammar(self, request: Request, caller: str = "") -> Any:
+        return self._loaded.grammar(request, caller)
 
     def prepare(
         self,

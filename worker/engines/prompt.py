@@ -17,7 +17,7 @@ import numpy as np
 from jinja2 import TemplateError
 from PIL.Image import Image as Picture
 
-from shared.calls.place import check_calls
+from shared.calls.place import check_calls, written_in
 from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
 from shared.request import Image, Request, Text
@@ -88,7 +88,7 @@ class Renderer:
 
     def syntax_of(self, request: Request) -> Syntax | None:
         """The form in which the answer may call functions, None where it shows none."""
-        return (self.syntax or None) if request.tools else None
+        return written_in(self.syntax, request)
 
     def ids(self, request: Request, pictures: Sequence[Picture]) -> list[int]:
         """The same prompt's tokens, but with one mark for each picture: for who puts in the pictures himself.
@@ -122,8 +122,14 @@ class Renderer:
             )
 
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
+        """Raises CallerError where it forges a special token."""
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
-        return self._mark * len(pictures) + self._reserved.escape(typed)
+        marks = self._mark * len(pictures)
+        text = marks + self._reserved.escape(typed)
+        # A tokenizer can rewrite a text before it looks for its tokens.
+        if self._count_reserved(text) > self._count_reserved(f"{marks}x"):
+            raise _forged()
+        return text
 
     def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
         """Raises CallerError where there is no template for it, or it forges a special token."""
@@ -135,9 +141,10 @@ class Renderer:
             for harmless in (False, True)
         )
         # A template can join two innocent parts to one special token.
-        if self._count_reserved(request, conversation) > self._count_reserved(request, harmless):
-            message = "Texts of this request form a special token of the model."
-            raise CallerError("invalid_request", message, param="messages")
+        with refusals(request):
+            texts = [self._apply(request, written, tokenize=False) for written in (conversation, harmless)]
+        if self._count_reserved(texts[0]) > self._count_reserved(texts[1]):
+            raise _forged()
         return conversation
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
@@ -151,9 +158,7 @@ class Renderer:
             **how,
         )
 
-    def _count_reserved(self, request: Request, conversation: Chat) -> int:
-        with refusals(request):
-            text = self._apply(request, conversation, tokenize=False)
+    def _count_reserved(self, text: str) -> int:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return sum(token in self._reserved.ids for token in ids)
 
@@ -162,6 +167,11 @@ def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Sampl
     """All in reading order."""
     seen, heard = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
     return [next(seen) if isinstance(part, Image) else next(heard) for part in request.media]
+
+
+def _forged() -> CallerError:
+    message = "Texts of this request form a special token of the model."
+    return CallerError("invalid_request", message, param="messages")
 
 
 def _empty() -> CallerError:

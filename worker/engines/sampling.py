@@ -191,6 +191,7 @@ def generation_config(
         "top_p": parameters.top_p,
         "top_k": parameters.top_k,
         "min_p": parameters.min_p,
+        "typical_p": parameters.typical_p,
     }
     return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=budget,

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
@@ -24,7 +23,6 @@ MEMORY_BYTES = 2**30
 # A fraction of what any thread of the worker has: what passes here does not overflow there.
 STACK_BYTES = 2**20
 START_LIMIT_S = 60
-KEPT = 256
 # How much is computed before the first token, in each later step (about 50 ms at most), and kept for a row
 # (about 100 MB at most).
 INITIAL_FUEL, STEP_FUEL, STATES = 300_000, 50_000, 100_000
@@ -42,8 +40,6 @@ WORDS = {
     ),
     "Unable to determine": TOO_COMPLEX,
 }
-# Two may take all their time and memory, and the rest wait.
-AT_ONCE = threading.Semaphore(2)
 
 
 class TrialError(RuntimeError):
@@ -62,21 +58,19 @@ class _Bytes:
         return list(text)
 
 
-@lru_cache(maxsize=KEPT)
 def fault(grammar: str) -> str:
     """Why this grammar cannot be used; "" where it can. Raises TrialError."""
     try:
-        with AT_ONCE:
-            child = subprocess.run(
-                [sys.executable, "-W", "ignore", "-m", "worker.engines.trial"],
-                input=grammar.encode(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=Path(__file__).parents[2],
-                env={},
-                start_new_session=True,
-                timeout=START_LIMIT_S,
-            )
+        child = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "worker.engines.trial"],
+            input=grammar.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=Path(__file__).parents[2],
+            env={},
+            start_new_session=True,
+            timeout=START_LIMIT_S,
+        )
     except subprocess.TimeoutExpired:
         raise TrialError(f"a grammar's trial did not end within {START_LIMIT_S} s") from None
     if child.returncode in ITS_FAULT:

@@ -167,6 +167,7 @@ class Intake:
             key=f"{scope}:{hashed}" if held.reuse else None,
             blobs=request.digests,
             cost=held.cost,
+            rows=held.rows,
             request=request.model_dump_json(exclude_none=True),
         )
 

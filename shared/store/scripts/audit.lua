@@ -143,6 +143,25 @@ local function look_at_claimed(name)
   end
 end
 
+-- What the members of sets take beyond one row each, and of a long line those that are looked at at least.
+local function look_at_extra()
+  for _, set in ipairs(redis.call('HKEYS', P .. 'extra')) do
+    local line = string.sub(set, 1, 6) == 'queue:'
+    local ids = line and redis.call('ZRANGE', P .. set, 0, OLDEST) or redis.call('SMEMBERS', P .. set)
+    local counted, more = extra_rows(set), 0
+    for _, id in ipairs(ids) do
+      more = more + tonumber(redis.call('HGET', P .. id, 'rows') or 1) - 1
+    end
+    if counted < more or counted > more and #ids <= OLDEST then
+      found('rows_miscounted')
+      redis.call('HDEL', P .. 'extra', set)
+      if more > 0 then
+        redis.call('HSET', P .. 'extra', set, more)
+      end
+    end
+  end
+end
+
 local function look_at_line(lane)
   for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:' .. lane, 0, OLDEST - 1)) do
     if redis.call('HGET', P .. id, 'state') ~= 'queued' then
@@ -193,7 +212,7 @@ local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
   removed = 1, removing = 1, leader = 1, lease = 1, schedule = 1,
   deadlines = 1, watched = 1, spared = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
-  rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1,
+  rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1, extra = 1,
   deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
 
 local NOTICES = { began = 1, ended = 1, sent = 1 }
@@ -221,6 +240,8 @@ local function look(name)
     look_at_blob(rest)
   elseif kind == 'running' or kind == 'held' then
     look_at_claimed(name)
+  elseif name == 'extra' then
+    look_at_extra()
   elseif kind == 'queue' then
     look_at_line(rest)
   elseif kind == 'line' or kind == 'suspects' then

@@ -1,12 +1,13 @@
 -- Takes the best waiting work of one lane under a lease.
---   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), row (see rows.lua), lease_ms,
+--   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), row (see rows.lua), slots (rows
+--          that all it holds may take; the last run may take more, so that no wide one waits for ever), lease_ms,
 --          failures (see late.lua), result_s, job_s, event_s, max_events
---   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, <work> hash,
+--   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, extra and <work> hashes,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string
 --   returns {id, request, terms, attempt number, published characters, caller,
 --           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept),
---           model, class, how long it stood in line (ms), request_id and trace of the call that asked first}
---           or nil when nothing can be taken
+--           model, class, how long it stood in line (ms), request_id and trace of the call that asked first, rows},
+--           `full` where work waits and this worker holds as much as it may, or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
 --   events running {attempt} | text …, succeeded (an answer that was cached meanwhile)
 -- @include base
@@ -16,11 +17,11 @@
 -- @include rows
 
 local function claimed(id)
-  local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace =
+  local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace, rows =
     unpack(redis.call('HMGET', P .. id, 'request', 'terms', 'attempt', 'chars', 'caller', 'mixed', 'unstored',
-      'model', 'priority', 'queued_at', 'request_id', 'trace'))
+      'model', 'priority', 'queued_at', 'request_id', 'trace', 'rows'))
   return { id, request, terms or '', attempt, chars or '0', caller, mixed or '', unstored or '', model or '', class or '',
-    since and math.max(now - since, 0) or 0, request_id or '', trace or '' }
+    since and math.max(now - since, 0) or 0, request_id or '', trace or '', tonumber(rows or 1) }
 end
 
 local again = redis.call('GET', P .. 'claim:' .. a.token)
@@ -33,7 +34,8 @@ if redis.call('SISMEMBER', P .. 'paused', a.lane) == 1 or redis.call('SISMEMBER'
 end
 dirty_first()
 
-local HELD = P .. 'held:' .. a.worker
+local OWN = 'held:' .. a.worker
+local HELD = P .. OWN
 local EMPTYING = P .. 'emptying:' .. a.lane
 -- Where workers are seldom full one is empty within this; where they are never, no longer wait would help.
 local PATIENCE_MS = 2000
@@ -86,10 +88,12 @@ local function next_piece()
   return turn and turn.id, turn
 end
 
-local function take(id, turn)
+local function take(id, turn, rows)
   if turn then
     take_turn(a.lane, turn)
-    redis.call('ZREM', P .. 'queue:' .. a.lane, id)
+    if redis.call('ZREM', P .. 'queue:' .. a.lane, id) == 1 then
+      count_rows('queue:' .. a.lane, rows, -1)
+    end
     if redis.call('EXISTS', P .. 'queue:' .. a.lane) == 0 then
       forget_turns(a.lane)
     end
@@ -165,7 +169,7 @@ local function copy(id, from)
 end
 
 -- Marks who is not alone with this worker. Where two or more are held, they know already.
-local function keep_company(id)
+local function keep_company(id, rows)
   local held = redis.call('SCARD', HELD)
   if held == 1 then
     redis.call('HSET', P .. redis.call('SRANDMEMBER', HELD), 'company', 1)
@@ -174,6 +178,7 @@ local function keep_company(id)
     redis.call('HSET', P .. id, 'company', 1)
   end
   redis.call('SADD', HELD, id)
+  count_rows(OWN, rows, 1)
 end
 
 local function lease(id)
@@ -182,7 +187,7 @@ local function lease(id)
   if attempt == 1 then
     score(id, a.lane)
   end
-  local print, chars, started = unpack(redis.call('HMGET', key, 'print', 'chars', 'started'))
+  local print, chars, started, rows = unpack(redis.call('HMGET', key, 'print', 'chars', 'started', 'rows'))
   local record = { 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now }
   if is_run(id) then
     add(record, 'print', a.print)
@@ -191,7 +196,8 @@ local function lease(id)
   redis.call('HSET', key, unpack(record))
   redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
   redis.call('SADD', P .. 'running:' .. a.lane, id)
-  keep_company(id)
+  count_rows('running:' .. a.lane, rows, 1)
+  keep_company(id, rows)
   redis.call('SET', P .. 'claim:' .. a.token, id, 'PX', 60000)
   open_attempt(id, attempt, a.worker)
   if is_run(id) then
@@ -210,18 +216,24 @@ local COPIES = 4
 -- So many pieces of a newer release are stepped over.
 local STEPS = 100
 
+-- Whoever has room takes what is next, however wide it is: it keeps its turn, and whoever holds nothing has room.
+local extra = a.slots and extra_rows(OWN) or 0
+local pieces = extra > 0 and redis.call('SCARD', HELD) or 0
+if pieces > 0 and pieces + extra >= a.slots then
+  return redis.call('EXISTS', P .. 'queue:' .. a.lane) == 1 and 'full' or nil
+end
 local newer, copies, taken = {}, 0, nil
 while not taken and copies < COPIES and #newer < STEPS do
   local id, turn = next_piece()
   if not id then
     break
   end
-  local state, version = unpack(redis.call('HMGET', P .. id, 'state', 'v'))
+  local state, version, rows = unpack(redis.call('HMGET', P .. id, 'state', 'v', 'rows'))
   if state == 'queued' and tonumber(version or 1) > VERSION then
     withdraw(id, a.lane)
     table.insert(newer, id)
   else
-    take(id, turn)
+    take(id, turn, rows)
     if state == 'queued' and leave_late(id, 'start_by') then
       local earlier = is_run(id) and answered(id)
       if earlier then

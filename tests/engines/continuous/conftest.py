@@ -56,6 +56,7 @@ QUESTIONS = tuple(
             "frequency_penalty": (None, None, 0.7)[number % 3],
             "presence_penalty": (None, 0.4)[number % 2],
             "min_p": (None, None, None, 0.02)[number % 4],
+            "typical_p": (None, None, 0.9, None, None)[number % 5],
             "logit_bias": (None, ((74, 9.0), (411, -100.0)))[number // 3 % 2],
             "stop_token_ids": (None, None, (22, 382))[number // 2 % 3],
             "logprobs": (None, 3, 0)[(number + number // 3) % 3],

@@ -43,4 +43,4 @@ def test_the_questions_ask_for_every_way_to_bend_an_answer() -> None:
     wanted = {
         name for question in QUESTIONS for name, value in question.parameters.items() if value is not None
     }
-    assert wanted >= {"min_p", "logit_bias", "stop_token_ids", "logprobs", "min_new_tokens"}
+    assert wanted >= {"min_p", "typical_p", "logit_bias", "stop_token_ids", "logprobs", "min_new_tokens"}

@@ -42,6 +42,7 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
         MODEL,
         work.priority,
         model.now - work.queued_at,
+        rows=work.rows,
     )
 
 

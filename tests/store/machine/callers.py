@@ -21,6 +21,7 @@ questions = st.sampled_from(("a", "a", "b", ""))
 people = st.sampled_from(("anne", "anne", "bob", "cem"))
 classes = st.sampled_from(CLASSES)
 costs = st.sampled_from(COSTS)
+widths = st.sampled_from((1, 1, 2, 8))
 seconds = st.sampled_from((*[None] * 5, 10, 300, 3000))
 hosts = st.sampled_from((None, None, "one.example", "other.example"))
 requests = st.fixed_dictionaries(
@@ -28,6 +29,7 @@ requests = st.fixed_dictionaries(
         "caller": people,
         "priority": classes,
         "cost": costs,
+        "rows": widths,
         "blobs": st.sampled_from(((), (), PICTURES[:1], PICTURES[1:])),
     }
 )

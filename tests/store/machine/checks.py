@@ -1,6 +1,7 @@
 """Whether the store says what the model says; each difference is one line."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,19 @@ def differences(records: Records, model: Model, watch: Watch) -> list[str]:
     """After any step."""
     dump = records.dump()
     found = [*misplaced(dump), *_runs(dump, model), *_holds(dump, model), *_views(records, model, watch)]
+    found += _unlike("rows beyond one", dump.get("sl2:extra", {}), _extra(model))
     return [*found, *_calls(dump, model), *_notices(dump, model)]
+
+
+def _extra(model: Model) -> dict[str, str]:
+    """What runs with several answers take, by the sets that they are in."""
+    more: Counter[str] = Counter()
+    for run in model.runs.values():
+        if run.state == "queued":
+            more[f"queue:{run.lane}"] += run.rows - 1
+        elif run.state == "running":
+            more.update({f"running:{run.lane}": run.rows - 1, f"held:{run.worker}": run.rows - 1})
+    return {name: str(rows) for name, rows in more.items() if rows}
 
 
 def misread(records: Records, model: Model, job: Job) -> list[str]:

@@ -51,6 +51,13 @@ def expected_claim(
     return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
 
 
+def is_full(model: Model, lane: str, worker: str, slots: int) -> bool:
+    """Whether it has to leave what waits to others: several answers of one run take a row each."""
+    held = model.held(worker)
+    wide = any(work.rows > 1 for work in held) and sum(work.rows for work in held) >= slots
+    return wide and bool(model.waiting(lane)) and not (model.paused or model.removed)
+
+
 def _take(model: Model, ledger: Ledger, work: Work) -> None:
     ledger.serve(model, work)
     if work.suspect:

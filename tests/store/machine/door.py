@@ -43,7 +43,21 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         return word
     if not (hit or run or uploaded) and _missing(model, placing):
         return "pictures"
-    job = Job(
+    job = _opened(model, placing, terms)
+    model.jobs[job.id] = job
+    if terms.idempotency:
+        model.named[name] = (
+            terms.body,
+            job.id,
+            model.now + round(model.settings.retention.idempotency_s * 1000),
+        )
+    if terms.pending:
+        return _take_in(model, job, placing, terms.times.schedule_at)
+    return _place(model, job, placing, hit, run)
+
+
+def _opened(model: Model, placing: Placing, terms: Terms) -> Job:
+    return Job(
         placing.job,
         placing.caller,
         placing.priority,
@@ -56,16 +70,6 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         retain_ms=None if terms.retain_s is None else terms.retain_s * 1000,
         idempotency=terms.idempotency,
     )
-    model.jobs[job.id] = job
-    if terms.idempotency:
-        model.named[name] = (
-            terms.body,
-            job.id,
-            model.now + round(model.settings.retention.idempotency_s * 1000),
-        )
-    if terms.pending:
-        return _take_in(model, job, placing, terms.times.schedule_at)
-    return _place(model, job, placing, hit, run)
 
 
 def admit(model: Model, placing: Placing, token: str) -> str:
@@ -99,6 +103,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
     if run is None:
         job.run = Work(placing.run, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
         job.run.key, job.run.retain_ms, job.run.stored = placing.key, job.retain_ms, not job.unstored
+        job.run.rows = placing.rows
         model.runs[job.run.id] = job.run
         model.enqueue(job.run)
         job.run.tell("queued")

@@ -6,13 +6,13 @@ from shared.job import ENDED, Priority
 from shared.result import JobError, Result
 from shared.store import claims
 from shared.store.admission import Placing
-from shared.store.claims import Claim
+from shared.store.claims import Claim, Full
 from shared.store.keys import INTAKE
 from shared.webhooks import EVENTS, Webhook
 from tests.store.machine import attempts, door, upkeep
 from tests.store.machine.base import SETTINGS
 from tests.store.machine.calls import Calls
-from tests.store.machine.claiming import expected_claim
+from tests.store.machine.claiming import expected_claim, is_full
 from tests.store.machine.door import Terms
 from tests.store.machine.work import Job
 from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, answer
@@ -20,6 +20,8 @@ from tests.support.store import BROKEN, LANE, OTHER_PRINT, PRINT, answer
 PICTURES = tuple(c * 64 for c in "def")
 PLACES = {"one": PRINT, "two": PRINT, "three": OTHER_PRINT}
 """Of the model's workers, by their fingerprints; the courier has none."""
+SLOTS = 3
+"""Rows that the claims of one of them may take."""
 
 
 class Moves(Calls):
@@ -62,22 +64,27 @@ class Moves(Calls):
     def claim(self, place: str, *, again: bool = False) -> Claim | None:
         lane, by = (INTAKE, "") if place == "courier" else (LANE, PLACES[place])
         how = {"lane": lane, "worker": self.name(place), "token": self.records.token(), "fingerprint": by}
-        got: list[Claim | None] = []
+        got: list[Claim | Full | None] = []
 
-        def take() -> Claim | None:
-            got.append(self.records.try_claim(**how))
+        def take() -> Claim | Full | None:
+            intake = place == "courier"
+            got.append(self.records.try_claim(**how) if intake else self.records.claim_within(SLOTS, **how))
             return got[-1]
 
-        def expected() -> Claim | None:
+        def expected() -> Claim | Full | None:
             if len(got) > 1:
                 return got[0]
+            if is_full(self.model, lane, self.name(place), SLOTS):
+                return "full"
             waiting = {w.id for w in self.model.waiting(lane)}
             ended = {work for work in waiting if self._ended(work)}
-            return expected_claim(self.model, self.ledgers[lane], got[0].id if got[0] else None, ended, **how)
+            found = got[0].id if isinstance(got[0], Claim) else None
+            return expected_claim(self.model, self.ledgers[lane], found, ended, **how)
 
         claim = self.do(take, expected, again=again)
-        if claim:
-            self.claims.append(claim)
+        if not isinstance(claim, Claim):
+            return None
+        self.claims.append(claim)
         return claim
 
     def _ended(self, work: str) -> bool:

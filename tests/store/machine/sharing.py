@@ -5,7 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.job import Priority
 from tests.store.machine.base import pick
-from tests.store.machine.callers import classes, costs, people
+from tests.store.machine.callers import classes, costs, people, widths
 from tests.store.machine.door import Terms
 from tests.store.machine.moves import Moves
 from tests.support.store import LANE
@@ -16,10 +16,10 @@ counts = st.sampled_from((1, 2, 6))
 class Sharing(Moves):
     """Callers who ask a lot at once, and workers who serve."""
 
-    @rule(caller=people, priority=classes, cost=costs, count=counts)
-    def ask(self, caller: str, priority: Priority, cost: int, count: int) -> None:
+    @rule(caller=people, priority=classes, cost=costs, rows=widths, count=counts)
+    def ask(self, caller: str, priority: Priority, cost: int, rows: int, count: int) -> None:
         for _ in range(count):
-            self.submit(self.placing(caller=caller, priority=priority, cost=cost), Terms())
+            self.submit(self.placing(caller=caller, priority=priority, cost=cost, rows=rows), Terms())
 
     @precondition(lambda self: self.model.waiting(LANE))
     @rule(count=counts)

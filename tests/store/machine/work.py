@@ -25,6 +25,7 @@ class Work:
     request: str
     terms: str = ""
     cost: int = 1
+    rows: int = 1
     key: str | None = None
     live: list["Job"] = field(default_factory=list)
     holders: set[str] = field(default_factory=set)

@@ -116,8 +116,8 @@ class VllmEngine(Engine):
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._language.effective(prompt, parameters)
 
-    def grammar(self, request: Request) -> Form | None:
-        return form(self._language, request)
+    def grammar(self, request: Request, caller: str = "") -> Form | None:
+        return form(self._language, request, caller)
 
     def prepare(
         self,

@@ -24,9 +24,9 @@ class Form:
     said: dict[str, str]
 
 
-def form(language: Language, request: Request) -> Form | None:
+def form(language: Language, request: Request, caller: str) -> Form | None:
     """None where any text will do. Raises CallerError as `worker.engines.base.Engine.grammar` says."""
-    matcher = language.grammar(request)
+    matcher = language.grammar(request, caller)
     if matcher is None:
         return None
     calling, wanted = language.calling(request, SPACING), request.parameters.format

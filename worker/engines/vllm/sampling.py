@@ -18,10 +18,13 @@ PUBLISHED = "sightline_published"
 
 
 def check(parameters: Parameters) -> None:
-    """Raises CallerError `invalid_request` for what vLLM does not do."""
+    """Raises CallerError for what vLLM does not do."""
     if (parameters.temperature or 0) > HOTTEST:
         message = f"This model takes a temperature of {HOTTEST:g} at most."
         raise CallerError("invalid_request", message, param="temperature")
+    if (parameters.typical_p or 1) < 1 and parameters.samples(True):
+        message = "This model's engine knows no typical_p; leave it out, or say `do_sample: false`."
+        raise CallerError("unsupported_parameter", message, param="typical_p")
 
 
 def sampling(

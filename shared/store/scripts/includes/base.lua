@@ -51,14 +51,28 @@ local function add(fields, name, value)
   end
 end
 
+-- A run with several answers takes a row for each. What the members of a set (running:<lane>, held:<worker>,
+-- queue:<lane>) take beyond one row each is counted under its name in extra; `sign` is 1 for who comes, -1 for who goes.
+local function count_rows(set, rows, sign)
+  local more = tonumber(rows or 1) - 1
+  if more > 0 and redis.call('HINCRBY', P .. 'extra', set, sign * more) <= 0 then
+    redis.call('HDEL', P .. 'extra', set)
+  end
+end
+
+local function extra_rows(set)
+  return tonumber(redis.call('HGET', P .. 'extra', set) or 0)
+end
+
 -- Work leaves its lease, however the attempt went.
 local function unlease(id, lane)
-  local worker = redis.call('HGET', P .. id, 'worker')
-  if worker then
-    redis.call('SREM', P .. 'held:' .. worker, id)
+  local worker, rows = unpack(redis.call('HMGET', P .. id, 'worker', 'rows'))
+  for _, set in ipairs({ 'running:' .. lane, worker and 'held:' .. worker or nil }) do
+    if redis.call('SREM', P .. set, id) == 1 then
+      count_rows(set, rows, -1)
+    end
   end
   redis.call('ZREM', P .. 'lease', id)
-  redis.call('SREM', P .. 'running:' .. lane, id)
 end
 
 -- Tells waiting API processes (and workers) that `id` changed; `kind` is text or state.

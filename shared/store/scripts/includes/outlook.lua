@@ -52,13 +52,16 @@ end
 
 -- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is now.
 -- Workers claim a few more than they have rows: `slots` (begun) and `rows` (computed) are asked for apart.
+-- What runs counts by its rows, and what of them is over turns back into pieces: `service_ms` is that of a piece.
 local function reckoned(lane, pace, ready, first, places)
   local rows = ready * tonumber(pace.rows or 1)
   local running = redis.call('SCARD', P .. 'running:' .. lane)
-  local over = first + running - (places == 'slots' and ready * tonumber(pace.slots or 1) or rows)
-  if over < 0 then
+  local taken = running + extra_rows('running:' .. lane)
+  local over = taken - (places == 'slots' and ready * tonumber(pace.slots or 1) or rows)
+  if first + over < 0 then
     return FREE_MS, 'free'
   end
+  over = first + (over > 0 and over * running / taken or over)
   -- What is being computed counts as half done.
   return (over + (running > 0 and 0.5 or 1)) / rows * tonumber(pace.service_ms or FIRST_SERVICE_MS), 'busy'
 end

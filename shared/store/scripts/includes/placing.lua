@@ -1,6 +1,7 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), cost, must_be_ready, patience_ms, max_queued, max_queued_caller, worker_ttl_s, result_s, job_s.
+-- blobs (digests), cost, rows (that its answers take, where they are several), must_be_ready, patience_ms, max_queued,
+-- max_queued_caller, worker_ttl_s, result_s, job_s.
 -- Text: the request.
 -- @include ending
 -- @include outlook
@@ -118,6 +119,7 @@ local function open_run(job, p, request)
     add(record, name, value)
   end
   add(record, 'join', p.key)
+  add(record, 'rows', p.rows)
   redis.call('HSET', P .. p.run, unpack(record))
   if p.key then
     redis.call('SET', P .. 'join:' .. p.key, p.run)

@@ -17,8 +17,11 @@ local function is_suspect(id)
 end
 
 local function stand(id, lane)
-  local class, caller, arrival, deaths = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'arrival', 'deaths'))
-  redis.call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', rank(class) * 1e14 + arrival), id)
+  local class, caller, arrival, deaths, rows =
+    unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'arrival', 'deaths', 'rows'))
+  if redis.call('ZADD', P .. 'queue:' .. lane, string.format('%.0f', rank(class) * 1e14 + arrival), id) == 1 then
+    count_rows('queue:' .. lane, rows, 1)
+  end
   redis.call('SADD', P .. 'lanes', lane)
   if tonumber(deaths or 0) >= SUSPECT_DEATHS then
     redis.call('ZADD', P .. 'suspects:' .. lane, arrival, id)
@@ -29,10 +32,12 @@ end
 
 local function withdraw(id, lane)
   local waited = redis.call('ZREM', P .. 'queue:' .. lane, id) == 1
-  if redis.call('ZREM', P .. 'suspects:' .. lane, id) == 0 and waited then
-    local class, caller = unpack(redis.call('HMGET', P .. id, 'priority', 'caller'))
+  local suspect = redis.call('ZREM', P .. 'suspects:' .. lane, id) == 1
+  if waited then
+    local class, caller, rows = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'rows'))
+    count_rows('queue:' .. lane, rows, -1)
     -- A record that is gone names no line; claim drops what it leaves there.
-    if class then
+    if class and not suspect then
       quit_line(id, lane, class, caller)
     end
   end

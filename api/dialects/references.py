@@ -1,0 +1,43 @@
+"""References: items of earlier answers, named by their ids in a response's input.
+
+Vercel's AI SDK sends them by itself: what a response has answered comes back as its id alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from api.dialects.refusals import invalid
+from api.wire.strict_json import Wire, read
+
+MOST = 256
+"""Of one call, since each may be of another response."""
+
+
+class Reference(Wire):
+    type: Literal["item_reference"]
+    id: str
+
+
+def references(body: Any) -> dict[int, str]:
+    """The ids that the input names, by their places in it. Raises CallerError naming the item."""
+    items = body.get("input") if isinstance(body, dict) else None
+    if not isinstance(items, list):
+        return {}
+    found = {
+        place: read(Reference, item, f"input[{place}]").id
+        for place, item in enumerate(items)
+        if isinstance(item, dict) and item.get("type") == "item_reference"
+    }
+    if len(found) > MOST:
+        raise invalid("input", f"names more than {MOST} items; send them, or `previous_response_id`")
+    return found
+
+
+def response_of(item: str) -> str:
+    """The response whose answer would hold an item of this id."""
+    return f"resp_{item.partition('_')[2].partition('_')[0]}"
+
+
+def written_out(body: dict[str, Any], items: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """The body with these items in the places of their references."""
+    return body | {"input": [items.get(place, item) for place, item in enumerate(body["input"])]}

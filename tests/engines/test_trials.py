@@ -1,0 +1,111 @@
+"""Formats that take long to try keep nobody else's waiting."""
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from tests.support.clients import until
+from worker.engines import trials
+from worker.engines.trial import TrialError
+from worker.engines.trials import AT_ONCE, KEPT, Trials
+
+
+class Held:
+    """In place of the child process: a trial begins, and ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self._changed = threading.Condition()
+        self._ended: set[str] = set()
+
+    def fault(self, grammar: str) -> str:
+        with self._changed:
+            self.begun.append(grammar)
+            self._changed.notify_all()
+            assert self._changed.wait_for(lambda: grammar in self._ended, 20)
+        return f"{grammar} is tried"
+
+    def end(self, grammar: str) -> None:
+        with self._changed:
+            self._ended.add(grammar)
+            self._changed.notify_all()
+
+    def until(self, count: int) -> list[str]:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.begun) >= count, 20), self.begun
+            return list(self.begun)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    trial = Held()
+    monkeypatch.setattr(trials, "fault", trial.fault)
+    return trial
+
+
+def asked(tried: Trials, threads: ThreadPoolExecutor, caller: str, *grammars: str) -> list[Future[str]]:
+    """Each in a thread of its own, all of them in line or under way."""
+    before = in_line(tried, caller)
+    futures = [threads.submit(tried.fault, grammar, caller) for grammar in grammars]
+    until(lambda: in_line(tried, caller) == before + len(grammars))
+    return futures
+
+
+def in_line(tried: Trials, caller: str) -> int:
+    return tried._places._waiting[caller] + tried._places._held[caller]
+
+
+def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(held: Held) -> None:
+    tried = Trials()
+    with ThreadPoolExecutor(12) as threads:
+        slow = asked(tried, threads, "slow", *(f"slow {n}" for n in range(8)))
+        begun = held.until(AT_ONCE)
+        futures = [*slow, *asked(tried, threads, "one", "one"), *asked(tried, threads, "two", "two")]
+        again = asked(tried, threads, "one", "one again")
+        held.end(begun[0])
+        assert held.until(3)[2:] == ["one"]
+        held.end("one")
+        assert held.until(4)[3:] == ["two"]
+        held.end("two")
+        assert held.until(5)[4:] == ["one again"]
+        held.end(begun[1])
+        assert held.until(6)[5].startswith("slow")
+        for grammar in ("one again", *(f"slow {n}" for n in range(8))):
+            held.end(grammar)
+        assert all(future.result(20).endswith("is tried") for future in [*futures, *again])
+    assert not tried._places._held
+
+
+def test_a_format_that_many_threads_wait_for_is_not_tried_by_each(held: Held) -> None:
+    tried = Trials()
+    with ThreadPoolExecutor(8) as threads:
+        futures = asked(tried, threads, "anyone", *["same"] * 8)
+        held.until(AT_ONCE)
+        held.end("same")
+        assert {future.result(20) for future in futures} == {"same is tried"}
+    assert len(held.begun) == AT_ONCE
+
+
+def test_a_trial_that_did_not_take_place_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> str:
+        raise TrialError
+
+    tried = Trials()
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "fault", broken)
+        for _ in range(AT_ONCE):
+            with pytest.raises(TrialError):
+                tried.fault("any", "anyone")
+    monkeypatch.setattr(trials, "fault", lambda _: "")
+    assert tried.fault("any", "anyone") == ""
+
+
+def test_what_was_found_of_countless_formats_does_not_fill_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trials, "fault", lambda grammar: grammar)
+    tried = Trials()
+    for number in range(KEPT + 5):
+        tried.fault(str(number), "anyone")
+    assert len(tried._found) == KEPT

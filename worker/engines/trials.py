@@ -1,0 +1,74 @@
+"""Which grammars can be used: each is tried once, a few at a time, and callers take turns."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from worker.engines.trial import fault
+
+AT_ONCE = 2
+"""Each may take all of a trial's time and memory."""
+KEPT = 256
+
+
+class Places:
+    """For threads. A free place is for who has the fewest; among those, callers take turns."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._held: Counter[str] = Counter()
+        # In the order of their turns, which a dictionary keeps.
+        self._waiting: Counter[str] = Counter()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taking(self, caller: str) -> Iterator[None]:
+        with self._changed:
+            self._waiting[caller] += 1
+            self._changed.wait_for(lambda: self._next() == caller)
+            if more := self._waiting.pop(caller) - 1:
+                self._waiting[caller] = more
+            self._held[caller] += 1
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held[caller] -= 1
+                self._held += Counter()  # Forgets what is at zero.
+                self._changed.notify_all()
+
+    def _next(self) -> str | None:
+        if self._held.total() >= self._count:
+            return None
+        return min(self._waiting, key=lambda caller: self._held[caller], default=None)
+
+
+class Trials:
+    """What was found of the latest grammars; may be used from several threads."""
+
+    def __init__(self) -> None:
+        self._places = Places(AT_ONCE)
+        self._found: dict[str, str] = {}
+
+    def fault(self, grammar: str, caller: str) -> str:
+        """Why this grammar cannot be used; "" where it can. Raises TrialError.
+
+        What is new takes a tenth of a second to some seconds, and waits for a place before.
+        """
+        found = self._found.get(grammar)
+        if found is not None:
+            return found
+        with self._places.taking(caller):
+            # Another thread may have tried it meanwhile.
+            found = self._found.get(grammar)
+            if found is None:
+                found = self._found[grammar] = fault(grammar)
+                if len(self._found) > KEPT:
+                    self._found.pop(next(iter(self._found)), None)
+        return found
+
+
+TRIALS = Trials()
+"""Of this process, whose memory they share."""
