@@ -204,9 +204,8 @@ class Models:
     def _named(self, name: str) -> Model:
         model = self._find(name)
         if model is None:
-            raise CallerError(
-                "model_not_found", f"The model {name[:200]!r} is not served here.", param="model"
-            )
+            message = f"The model {name[:200]!r} is not served here; GET /v1/models lists what is."
+            raise CallerError("model_not_found", message, param="model")
         return model
 
     def _find(self, name: str) -> Model | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from training.ending import Ending
 from training.phase import Budget, run
 from training.seeing import Seeing
 from training.speaking import Speaking
@@ -20,6 +21,7 @@ TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 RUNS = Path("data/training")
 SEEING_STEPS = 4_000
 SPEAKING_STEPS = 9_500
+ENDING_STEPS = 1_200
 SEEING_SHARE = 0.2  # of a budget in minutes
 
 
@@ -28,7 +30,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     # More threads than free cores made steps 14 times slower.
     torch.set_num_threads(1)
-    train(RUNS / args.name, args.seed, args.minutes)
+    if args.onward:
+        end(RUNS / args.name, args.seed, args.onward, args.minutes)
+    else:
+        train(RUNS / args.name, args.seed, args.minutes)
 
 
 def train(folder: Path, seed: int, minutes: float | None) -> None:
@@ -38,6 +43,12 @@ def train(folder: Path, seed: int, minutes: float | None) -> None:
     phase = Speaking(seed, tokenizer, torch.load(folder / f"{Seeing.name}.pt", weights_only=True))
     run(phase, speaking, folder)
     save(phase, tokenizer, folder / "model")
+
+
+def end(folder: Path, seed: int, model: Path, minutes: float | None) -> None:
+    phase = Ending(seed, model)
+    run(phase, Budget(ENDING_STEPS, minutes), folder)
+    save(phase.speaking, phase.tokenizer, folder / "model")
 
 
 def _budgets(minutes: float | None) -> tuple[Budget, Budget]:
@@ -65,6 +76,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="tiny", help=f"the run's folder under {RUNS}")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--onward", type=Path, metavar="MODEL", help="only the end, once more, from its weights"
+    )
     parser.add_argument("--minutes", type=float, help="train so long instead of a number of steps")
     return parser.parse_args()
 

@@ -191,7 +191,7 @@ class Submission:
         return JobTerms(
             metadata=terms.metadata,
             paths=asked.paths,
-            pending_terms=asked.held.model_dump_json() if asked.pending else None,
+            pending_terms=asked.held.model_dump_json(exclude_defaults=True) if asked.pending else None,
             idempotency=digest(terms.idempotency_key.encode()) if terms.idempotency_key else None,
             body_digest=terms.body_digest,
             must_be_ready=terms.must_be_ready,

@@ -229,7 +229,11 @@ ERRORS: dict[int, ServiceError] = {
     400: CallerError("invalid_request", "`messages` is required.", param="messages"),
     401: CallerError("invalid_api_key", "This API key is wrong, revoked or expired."),
     403: CallerError("insufficient_scope", "This API key lacks the scope `admin`."),
-    404: CallerError("model_not_found", "The model 'org/other' is not served here.", param="model"),
+    404: CallerError(
+        "model_not_found",
+        "The model 'org/other' is not served here; GET /v1/models lists what is.",
+        param="model",
+    ),
     408: CallerError("upload_timeout", "The body did not arrive within 60 s."),
     409: ServiceError("job_cancelled", "The job was cancelled before it ended."),
     410: CallerError("result_expired", "The result of this job is no longer kept."),

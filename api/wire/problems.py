@@ -90,8 +90,7 @@ async def _routing_error(request: Request, error: Exception) -> Response:
     """The router's own findings: no such path, or a path without this method."""
     match cast(HTTPException, error).status_code:
         case 404:
-            message = f"There is nothing at this path; {_hint(request)}."
-            return _render(request, CallerError("not_found", message))
+            return _nowhere(request)
         case 405:
             methods = ", ".join(_methods(request))
             message = f"{request.method} does nothing here; send {methods}."
@@ -102,12 +101,20 @@ async def _routing_error(request: Request, error: Exception) -> Response:
             return _render(request, InternalError())
 
 
-def _hint(request: Request) -> str:
-    """OpenAI's clients take the base URL as it is, and many a reader leaves its /v1 out."""
-    path = f"/v1{request.url.path}"
-    if _serves(request, path=path):
-        return f"ask {path}, which OpenAI's clients do with a base URL that ends in /v1"
-    return "/openapi.json lists all paths"
+def _nowhere(request: Request) -> Response:
+    """OpenAI's clients want a base URL that ends in /v1; others, such as Mistral's, add it themselves.
+
+    Who left it out is answered as OpenAI's clients read it: newer ones show nothing of another shape.
+    """
+    asked = request.url.path
+    short, long = asked.removeprefix("/v1"), f"/v1{asked}"
+    shape, hint = asked, "/openapi.json lists all paths"
+    if _serves(request, path=long):
+        shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
+    elif asked.startswith("/v1/v1/") and _serves(request, path=short):
+        hint = f"{short} is there: leave /v1 out of the client's base URL"
+    error = CallerError("not_found", f"There is nothing at this path; {hint}.")
+    return render(error, shape, reply_of(request).request_id)
 
 
 def _methods(request: Request) -> list[str]:

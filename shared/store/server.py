@@ -30,6 +30,9 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
             info = client.info("server") | client.info("persistence") | client.info("memory")
     except (redis.RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
+    if info["loading"]:
+        # It tells what it is before it takes anything else.
+        raise Unavailable("store_unavailable", "It is loading what it keeps.")
     spoken = str(info["redis_version"])
     return Server(
         name="Valkey" if "valkey_version" in info else "Redis",

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL.Image import Image as Picture
@@ -103,6 +104,19 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
     result = desk.job(job).result
     assert result is not None
     assert (scopes, result.usage.cached_tokens) == ([expected], 2)
+
+
+def test_formats_are_tried_in_their_callers_turns(desk: Workbench) -> None:
+    callers: list[str] = []
+
+    class Trying(EchoEngine):
+        def grammar(self, request: Request, caller: str = "") -> Any:
+            callers.append(caller)
+            return super().grammar(request, caller)
+
+    desk.ask("one two")
+    desk.attempt(Trying(MODEL))
+    assert callers == [CALLER]
 
 
 def test_a_request_the_model_cannot_take_fails_at_once_with_its_reason(desk: Workbench) -> None:

@@ -100,6 +100,18 @@ async def test_a_scheduled_job_says_its_time_and_begins_then(stage: Stage) -> No
     assert done["status"] == "succeeded"
 
 
+async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no_rows(stage: Stage) -> None:
+    """Its courier refuses names that it does not know."""
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        one = JOB | {"schedule_at": _now(stage) + 3600}
+        several = one | {"parameters": {"n": 2, "temperature": 1.0}}
+        made = [(await client.post("/v1/jobs", json=asked)).json()["id"] for asked in (one, several)]
+    held = [json.loads(stage.hand.store.client.hget(f"sl2:{job}", "terms")) for job in made]
+    assert held[0].keys() == {"lane", "revision", "priority", "cost", "reuse"}
+    assert held[1]["rows"] == 2
+
+
 async def test_times_are_read_in_both_spellings(stage: Stage) -> None:
     async with client_of(stage.app) as client:
         job = (await client.post("/v1/jobs", json=JOB | {"start_by": _now(stage) + 60.5})).json()

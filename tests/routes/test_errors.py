@@ -216,8 +216,16 @@ async def test_who_left_v1_out_of_the_base_url_is_told_so(path: str) -> None:
         response = await client.post(path, json={})
 
     assert response.status_code == 404
-    told = f"ask /v1{path}, which OpenAI's clients do with a base URL that ends in /v1"
-    assert told in response.json()["error"]
+    assert f"/v1{path} is there" in response.json()["error"]["message"]
+
+
+async def test_who_wrote_v1_twice_is_told_so() -> None:
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/v1/chat/completions", json={})
+
+    assert response.status_code == 404
+    told = "/v1/chat/completions is there: leave /v1 out of the client's base URL"
+    assert told in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ async def test_an_unknown_model_is_a_404_that_names_it(method: str, path: str) -
     async with serving(Desk()) as client:
         response = await client.request(method, path, json=body if method == "POST" else None)
 
-    message = "The model 'nobody/none' is not served here."
+    message = "The model 'nobody/none' is not served here; GET /v1/models lists what is."
     assert (response.status_code, response.json()["error_type"]) == (404, "model_not_found")
     assert message in response.json()["error"]
 

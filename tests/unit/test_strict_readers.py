@@ -1,5 +1,5 @@
 """What clients of strict languages cannot read an answer without, by the sources of async-openai (Rust),
-openai-java, openai-go, go-openai, LangChain4j, Spring AI and the AI SDK's provider for Hugging Face.
+openai-java, openai-go, go-openai, LangChain4j and the AI SDK's provider for Hugging Face.
 
 A field that is null, missing or of another type there is an exception in their users' hands, where those of
 Python and JavaScript read on. The recorded answers are those of the dialects' own tests.

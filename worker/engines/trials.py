@@ -51,6 +51,7 @@ class Trials:
     def __init__(self) -> None:
         self._places = Places(AT_ONCE)
         self._found: dict[str, str] = {}
+        self._keeping = threading.Lock()
 
     def fault(self, grammar: str, caller: str) -> str:
         """Why this grammar cannot be used; "" where it can. Raises TrialError.
@@ -64,10 +65,15 @@ class Trials:
             # Another thread may have tried it meanwhile.
             found = self._found.get(grammar)
             if found is None:
-                found = self._found[grammar] = fault(grammar)
-                if len(self._found) > KEPT:
-                    self._found.pop(next(iter(self._found)), None)
+                found = fault(grammar)
+                self._keep(grammar, found)
         return found
+
+    def _keep(self, grammar: str, found: str) -> None:
+        with self._keeping:
+            self._found[grammar] = found
+            if len(self._found) > KEPT:
+                del self._found[next(iter(self._found))]
 
 
 TRIALS = Trials()

@@ -3,7 +3,7 @@
 Most callers ask for no other, and to draw each row's by itself takes a tenth of a step.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -26,13 +26,25 @@ def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
     """
     rows, vocabulary = logits.shape
     known = [token for token in suppressed if token < vocabulary]
+    never = torch.tensor(known, dtype=torch.long, device=logits.device)
     at_once = max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
-    blocks = (logits[at : at + at_once].to(torch.float32) for at in range(0, rows, at_once))
-    return [choice for block in blocks for choice in _greedy(block, known)]
+    blocks = _in_float32(logits, at_once)
+    return [choice for block in blocks for choice in _greedy(block, never)]
 
 
-def _greedy(scores: torch.Tensor, known: Sequence[int]) -> Iterable[Choice]:
-    scores.index_fill_(1, torch.tensor(known, dtype=torch.long, device=scores.device), -torch.inf)
+def _in_float32(logits: torch.Tensor, at_once: int) -> Iterator[torch.Tensor]:
+    """Block after block, each in the place of the one before where they have to be copied."""
+    blocks = (logits[at : at + at_once] for at in range(0, len(logits), at_once))
+    if logits.dtype == torch.float32:
+        yield from blocks
+        return
+    place = logits.new_empty((at_once, logits.shape[1]), dtype=torch.float32)
+    for block in blocks:
+        yield place[: len(block)].copy_(block)
+
+
+def _greedy(scores: torch.Tensor, never: torch.Tensor) -> Iterable[Choice]:
+    scores.index_fill_(1, never, -torch.inf)
     best = _argmax(scores)[:, None]
     sums = scores.sub_(scores.gather(1, best)).exp_().sum(dim=-1)
     return map(Choice, best[:, 0].tolist(), sums.reciprocal().tolist())
