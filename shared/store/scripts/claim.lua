@@ -216,10 +216,22 @@ local COPIES = 4
 -- So many pieces of a newer release are stepped over.
 local STEPS = 100
 
+-- Whether what this worker holds takes its rows. Before it is sent away they are counted anew: an older release that
+-- ends a run does not take it off `extra`, and the audit comes by once in minutes.
+local function is_full()
+  local extra = a.slots and extra_rows(OWN) or 0
+  if extra == 0 or redis.call('SCARD', HELD) + extra < a.slots then
+    return false
+  end
+  local rows = 0
+  for _, id in ipairs(redis.call('SMEMBERS', HELD)) do
+    rows = rows + tonumber(redis.call('HGET', P .. id, 'rows') or 1)
+  end
+  return rows >= a.slots
+end
+
 -- Whoever has room takes what is next, however wide it is: it keeps its turn, and whoever holds nothing has room.
-local extra = a.slots and extra_rows(OWN) or 0
-local pieces = extra > 0 and redis.call('SCARD', HELD) or 0
-if pieces > 0 and pieces + extra >= a.slots then
+if is_full() then
   return redis.call('EXISTS', P .. 'queue:' .. a.lane) == 1 and 'full' or nil
 end
 local newer, copies, taken = {}, 0, nil

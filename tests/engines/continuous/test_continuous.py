@@ -29,7 +29,7 @@ from tests.engines.continuous.conftest import (
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.pace import Pace
+from worker.engines.continuous.pace import Pace, Room
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
 
@@ -111,7 +111,11 @@ def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
         done.append("step")
         return step(self, tokens)
 
-    monkeypatch.setattr(Pace, "chunk", 8)
+    def room(_: Pace, *, hurried: bool) -> Room:
+        """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
+        return Room(8, idle=8, chunk=8, newcomers=1) if hurried else Room(1, idle=1)
+
+    monkeypatch.setattr(Pace, "room", room)
     monkeypatch.setattr(Pace, "patient", False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step", logged_step)
