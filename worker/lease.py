@@ -19,6 +19,8 @@ from shared.store.script import Call
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_S = 1.0
+# Of a process that ends: who asked it to gives it a few seconds more.
+LAST_TRIES = 3
 
 Reason = Literal["", "lost", "draining"]
 
@@ -73,11 +75,17 @@ class Leases:
 
 
 def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
-    """Run a call until the store takes it; None where the claim is known to be lost meanwhile."""
-    while lease.reason != "lost":
+    """Run a call until the store takes it; None where the claim is known to be lost meanwhile.
+
+    A process that ends tries a few times more: without the store it would never end, and the run is another's
+    once its lease is over.
+    """
+    left = LAST_TRIES
+    while lease.reason != "lost" and left:
         try:
             return run(call)
         except Unavailable:
             log.warning("the record store is out of reach; the end of %s is not written yet", lease.claim.id)
+            left -= lease.reason == "draining"
             time.sleep(RETRY_S)
     return None

@@ -146,7 +146,9 @@ class Publisher:
             log.exception("the stream of %s could not be written; it is tried again", channel.lease.claim.id)
             held = None
         if held is None:
-            return channel.lease.reason == "lost" and self._done(channel, len(pieces))
+            # Nobody waits for what is left when the process ends: its run is another's soon.
+            over = channel.lease.reason == "lost" or self._stopping.is_set()
+            return over and self._done(channel, len(pieces))
         if held == "lost":
             channel.lease.stop("lost")
         return self._done(channel, len(pieces))

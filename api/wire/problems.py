@@ -109,7 +109,8 @@ def _nowhere(request: Request) -> Response:
     asked = request.url.path
     short, long = asked.removeprefix("/v1"), f"/v1{asked}"
     shape, hint = asked, "/openapi.json lists all paths"
-    if _serves(request, path=long):
+    # What follows a model's id here would be taken for a part of the id there.
+    if not asked.startswith("/models/") and _serves(request, path=long):
         shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
     elif asked.startswith("/v1/v1/") and _serves(request, path=short):
         hint = f"{short} is there: leave /v1 out of the client's base URL"

@@ -1,7 +1,15 @@
 """A worker stops useless work early; the store alone decides whose work counts."""
 
+from itertools import count
+from typing import Any
+
+import pytest
+
+from shared.errors import Unavailable
+from shared.store.script import Call
 from tests.support.workbench import Workbench
-from worker.lease import Lease, Leases
+from worker import lease as leases_of
+from worker.lease import Lease, Leases, insist
 
 
 def test_a_lost_claim_stays_lost_whatever_comes_later(desk: Workbench) -> None:
@@ -33,3 +41,20 @@ def test_a_claim_is_no_longer_renewed_once_its_attempt_is_over(desk: Workbench) 
         except RuntimeError:
             assert leases.all() == [first]
     assert leases.all() == []
+
+
+def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_that_must_end_waits_for_ever(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_of, "RETRY_S", 0)
+    desk.ask("x")
+    lease, tries = Lease(desk.claim()), count(1)
+
+    def out_of_reach(_: Call[Any]) -> Any:
+        if next(tries) == 100:
+            lease.stop("draining")
+        raise Unavailable("store_unavailable", "gone")
+
+    ending: Any = None
+    assert insist(out_of_reach, ending, lease) is None
+    assert next(tries) == 100 + leases_of.LAST_TRIES

@@ -184,3 +184,11 @@ def test_a_text_that_the_store_forgot_in_between_is_not_ended_cleanly(desk: Work
     rest = [Piece(3, " two", (1,))]
     assert desk.store.run(settle(desk.settings, claim, answered, fingerprint="f", rest=rest)) == "lost"
     assert desk.job(job).status == "running"
+
+
+def test_a_worker_that_must_end_does_not_wait_for_a_store_that_is_gone(desk: Workbench) -> None:
+    job, gone = desk.ask("x"), Unsteady(desk.store, calls=10**9)
+    with stream(desk, gone) as channel:
+        channel.emit(Piece(0, "never told", (0,)))
+        assert gone.lost.wait(30)
+    assert desk.text(job) == ""
