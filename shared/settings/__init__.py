@@ -217,9 +217,9 @@ class WorkerSettings(Group):
     threads: int = Field(
         1,
         ge=1,
-        description="Processors a worker on the CPU computes on, never more than this process has. Large "
-        "models gain by one worker with several, small ones by several workers with one each. Do not count "
-        "those that other work keeps busy: a step waits for the slowest.",
+        description="Processors a worker on the CPU computes on, never more than this process has. One worker "
+        "with several holds the weights once; several workers with one each answer as much or more together. "
+        "Do not count those that other work keeps busy: a step waits for the slowest.",
     )
 
 
