@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import urlopen
@@ -36,15 +37,17 @@ class Processes:
         process = self.processes.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_LIMIT_S)
+        finally:
             process.kill()
             process.wait()
 
     def stop_all(self) -> None:
-        """The last one first."""
-        for name in reversed(list(self.processes)):
-            self.stop(name)
+        """The last one first; all of them, also where the benchmark itself is told to end meanwhile."""
+        with ExitStack() as started:
+            for name in list(self.processes):
+                started.callback(self.stop, name)
 
     def wait_until(self, name: str, url: str, limit_s: float = START_LIMIT_S) -> None:
         """Until `url` answers 200. Raises NotStartedError."""

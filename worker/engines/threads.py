@@ -2,8 +2,8 @@
 
 Each thread that computes on several processors gets helpers of its own from libgomp, which wait awake between
 two operations. Once helpers of all threads together outnumber the processors they fall asleep at once, and to
-wake them takes as long as an operation: two threads made a step no faster than one. So no thread but the
-engine's has any.
+wake them takes as long as an operation: two threads made a step no faster than one. So no thread beside that
+of the engine that batches has any; `sequential` computes in the attempts' own, one after the other.
 """
 
 import logging
