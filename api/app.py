@@ -112,7 +112,12 @@ def _include_routes(app: FastAPI) -> None:
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.
         app.router.routes.extend(router.routes)
-    for router in (hf.router, hf_info.router):
+    # As the clients of Hugging Face and of Groq write their paths.
+    prefixes = {"/hf-inference": (hf.router, hf_info.router), "/openai": (chat.router, models.router)}
+    for prefix, routers in prefixes.items():
         app.router.routes.extend(
-            route.under("/hf-inference") for route in router.routes if isinstance(route, PlainRoute)
+            route.under(prefix)
+            for router in routers
+            for route in router.routes
+            if isinstance(route, PlainRoute)
         )

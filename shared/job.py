@@ -149,9 +149,9 @@ class Event:
     """One entry of a job's stream. Ids increase by one from 1 and never repeat.
 
     `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, `logprobs` (see
-    `shared.logprobs`) where they were asked for, and of several answers which `choice` it is; `queued`,
-    `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run stands; the last event is
-    `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
+    `shared.logprobs`) if asked for, of several answers which `choice` it is; the first of each has
+    `prompt_tokens`. `queued`, `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run
+    stands; the last event is `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
     """
 
     id: int

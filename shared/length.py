@@ -23,3 +23,11 @@ def check_answer(request: Request, context_length: int | None) -> None:
                 f"{wanted} new tokens are wanted, but this model takes {context_length} with its prompt."
             )
             raise CallerError("context_length_exceeded", message, param=request.named.get(name, name))
+
+
+def check_end(request: Request) -> None:
+    """Raises CallerError `invalid_request` where what ends when its form is complete is told not to end."""
+    held = request.parameters.format is not None or (request.tools is not None and request.tools.held)
+    if request.parameters.ignore_eos and held:
+        message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."
+        raise CallerError("invalid_request", message, param=request.named.get("ignore_eos", "ignore_eos"))

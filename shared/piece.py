@@ -1,7 +1,7 @@
 """A part of a running answer, from an engine's step to the readers of its stream."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from shared.calls.syntax import Syntax
@@ -15,7 +15,8 @@ class Piece:
     `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
     characters are complete, never dropped. `logprobs` are those of the tokens whose text begins in what is
     out now and were not told before, None where nobody asked for them. `choice` says which of several answers
-    it is part of, None where one was asked for; `syntax` in which form calls of functions may stand in it.
+    it is part of, None where one was asked for; `syntax` in which form calls of functions may stand in it;
+    `prompt_tokens` how many the question has, where that is known.
     """
 
     start: int
@@ -24,6 +25,7 @@ class Piece:
     logprobs: Logprobs | None = None
     choice: int | None = None
     syntax: Syntax | None = None
+    prompt_tokens: int | None = None
 
 
 def joined(pieces: Sequence[Piece]) -> Piece | None:
@@ -33,4 +35,4 @@ def joined(pieces: Sequence[Piece]) -> Piece | None:
     text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)
     told = [p.logprobs for p in pieces if p.logprobs is not None]
     logprobs = tuple(chain.from_iterable(told)) if told else None
-    return Piece(pieces[0].start, text, ids, logprobs, pieces[0].choice, pieces[0].syntax)
+    return replace(pieces[0], text=text, ids=ids, logprobs=logprobs)

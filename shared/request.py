@@ -151,7 +151,7 @@ class Parameters(Frozen):
     """What changes the answer. None = left out: the model's own generation config decides.
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
-    is how many answers are wanted; None for one.
+    is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none.
     """
 
     max_new_tokens: int | None = Field(default=None, ge=1)
@@ -172,6 +172,7 @@ class Parameters(Frozen):
     logprobs: int | None = Field(default=None, ge=0, le=20)
     format: Format | None = None
     n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
+    ignore_eos: bool | None = None
 
     def of_choice(self, number: int) -> "Parameters":
         """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""

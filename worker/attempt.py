@@ -144,7 +144,7 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
         started = time.monotonic()
         prompt = _prepared(bench, request, claim)
         prepared_s = time.monotonic() - started
-    channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax)
+    channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     asked = choices.seeded(request.parameters, bench.engine, claim.id)
     rows = choices.rows(prompt, asked, grammar, channels, said)
     with traces.span(generation.name_of(request), generation.asked(request)) as span:

@@ -63,6 +63,7 @@ class Heartbeat:
         self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
         self._hearing: Hearing | None = None
         self._stopping = threading.Event()
+        self._saying = threading.Lock()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
     def start(self, facts: dict[str, str]) -> None:
@@ -123,7 +124,8 @@ class Heartbeat:
         return {} if reused is None else {"reused": json.dumps(asdict(reused))}
 
     def _say(self, facts: dict[str, str]) -> None:
-        with suppress(Unavailable):
+        # One at a time: a beat that is under way would write an earlier state over the one that is said now.
+        with self._saying, suppress(Unavailable):
             said = beat(
                 self._settings,
                 worker=self._worker,

@@ -1,41 +1,51 @@
 """Publishes what rows generate, from one thread per worker, so that an engine's step never waits for Redis.
 
 An answer's first piece is written at once, what follows at most ten times a second; what is left at its end
-travels with the settling. Readers hardly see a difference, and the store has a tenth of the work.
+travels with the settling. Readers hardly see a difference, and the store has a tenth of the work. All answers
+of a worker are written at the same moments, in one round trip, and whoever reads several of them, as an API
+process does, wakes once for all.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from shared.calls.syntax import Syntax
 from shared.errors import Unavailable
 from shared.piece import Piece, joined
-from shared.store.claims import append
-from shared.store.script import Store
+from shared.store.claims import Held, append
+from shared.store.script import Call, Store
 from worker.lease import Lease
 from worker.telemetry.rhythm import Rhythm
 
 log = logging.getLogger(__name__)
 SPACING_S = 0.1
-"""Least time between two writes of one answer."""
+"""Time between two writes of one answer."""
 RETRY_S = 0.5
 
 
 class Channel:
-    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call.
+    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call,
+    `prompt_tokens` how long the question is.
 
     `began_ns` is when its first token came (Unix ns), None before.
     """
 
     def __init__(
-        self, publisher: "Publisher", lease: Lease, choice: int | None = None, syntax: Syntax | None = None
+        self,
+        publisher: "Publisher",
+        lease: Lease,
+        choice: int | None = None,
+        syntax: Syntax | None = None,
+        prompt_tokens: int | None = None,
     ) -> None:
         self.lease = lease
         self.choice = choice
         self._syntax = syntax
+        self._prompt_tokens = prompt_tokens
         self.pending: list[Piece] = []
         self.attempting = 0
         self.due = 0.0
@@ -56,12 +66,21 @@ class Channel:
             self._rhythm.came(len(piece.ids))
         self._held.append(piece)
         if piece.text and (whole := joined(self._held)):
-            self._publisher.put(self, replace(whole, choice=self.choice, syntax=self._syntax))
+            named = replace(whole, choice=self.choice, syntax=self._syntax, prompt_tokens=self._prompt_tokens)
+            self._publisher.put(self, named)
             self._held = []
 
     def rest(self) -> Piece | None:
         """What is not published yet, for the settling to publish; waits for a write that is under way."""
         return joined(self._publisher.withdraw(self))
+
+
+class Write(NamedTuple):
+    """So many of a channel's first pieces, as one."""
+
+    channel: Channel
+    piece: Piece
+    pieces: int
 
 
 class Publisher:
@@ -72,6 +91,7 @@ class Publisher:
         self._changed = threading.Condition()
         self._busy: list[Channel] = []
         self._stopping = threading.Event()
+        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._publish, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -83,9 +103,16 @@ class Publisher:
             self._changed.notify_all()
         self._thread.join()
 
-    def channels(self, lease: Lease, n: int | None = None, syntax: Syntax | None = None) -> list[Channel]:
+    def channels(
+        self,
+        lease: Lease,
+        n: int | None = None,
+        syntax: Syntax | None = None,
+        prompt_tokens: int | None = None,
+    ) -> list[Channel]:
         """One for each of `n` answers; pieces of the only one are not numbered."""
-        return [Channel(self, lease, number, syntax) for number in ([None] if n is None else range(n))]
+        numbers: Iterable[int | None] = [None] if n is None else range(n)
+        return [Channel(self, lease, number, syntax, prompt_tokens) for number in numbers]
 
     def put(self, channel: Channel, piece: Piece) -> None:
         with self._changed:
@@ -108,57 +135,70 @@ class Publisher:
 
     def _publish(self) -> None:
         while (work := self._due()) is not None:
-            for channel, pieces in work:
-                if not self._write(channel, pieces):
-                    self._stopping.wait(RETRY_S)
+            if not self._write(work):
+                self._stopping.wait(RETRY_S)
 
-    def _due(self) -> list[tuple[Channel, Sequence[Piece]]] | None:
+    def _due(self) -> list[Write] | None:
         """What is to be written now, which is waited for; None at the end."""
         with self._changed:
             while not self._stopping.is_set() or self._busy:
                 now = time.monotonic()
                 due = [c for c in self._busy if c.due <= now or self._stopping.is_set()]
                 if due:
-                    return [(channel, self._batch(channel)) for channel in due]
+                    return [write for channel in due if (write := self._next(channel))]
                 self._changed.wait(min(c.due for c in self._busy) - now if self._busy else None)
         return None
 
-    def _batch(self, channel: Channel) -> Sequence[Piece]:
-        """The pieces of the next write.
-
-        One whose reply was lost is repeated as it was: the store takes a piece that starts where it has text
-        already for a repeat.
+    def _next(self, channel: Channel) -> Write | None:
+        """One whose reply was lost is repeated as it was: the store takes a piece that starts where it has
+        text already for a repeat.
         """
         channel.attempting = channel.attempting or len(channel.pending)
-        return tuple(channel.pending[: channel.attempting])
+        whole = joined(channel.pending[: channel.attempting])
+        return Write(channel, whole, channel.attempting) if whole else None
 
-    def _write(self, channel: Channel, pieces: Sequence[Piece]) -> bool:
-        """Whether the pieces are dealt with; False = the store is out of reach, they stay."""
-        piece = joined(pieces)
-        if piece is None:
-            return True
+    def _write(self, work: Sequence[Write]) -> bool:
+        """Whether all is dealt with; False = the store is out of reach, some stays."""
+        told = self._told([append(write.channel.lease.claim, write.piece) for write in work])
+        written = [self._written(write, held) for write, held in zip(work, told, strict=True)]
+        return all(written)
+
+    def _told(self, calls: Sequence[Call[Held]]) -> Sequence[Held | None]:
+        """What the store said, None where it could not be asked."""
         try:
-            held = self._store.run(append(channel.lease.claim, piece))
+            return self._store.run_all(calls)
         except Unavailable:
-            held = None
+            return [None] * len(calls)
         except Exception:
             # The outermost frame of this thread: without it no row of this worker would reach its readers.
-            log.exception("the stream of %s could not be written; it is tried again", channel.lease.claim.id)
-            held = None
+            if len(calls) > 1:
+                return [held for call in calls for held in self._told([call])]
+            run = calls[0].arguments["id"]
+            log.exception("the stream of %s could not be written; it is tried again", run)
+            return [None]
+
+    def _written(self, write: Write, held: Held | None) -> bool:
+        lease = write.channel.lease
         if held is None:
             # Nobody waits for what is left when the process ends: its run is another's soon.
-            over = channel.lease.reason == "lost" or self._stopping.is_set()
-            return over and self._done(channel, len(pieces))
+            over = lease.reason == "lost" or self._stopping.is_set()
+            return over and self._done(write)
         if held == "lost":
-            channel.lease.stop("lost")
-        return self._done(channel, len(pieces))
+            lease.stop("lost")
+        return self._done(write)
 
-    def _done(self, channel: Channel, count: int) -> bool:
+    def _done(self, write: Write) -> bool:
+        channel = write.channel
         with self._changed:
-            del channel.pending[:count]
+            del channel.pending[: write.pieces]
             channel.attempting = 0
-            channel.due = time.monotonic() + SPACING_S
+            channel.due = self._next_beat()
             if not channel.pending:
                 self._busy.remove(channel)
             self._changed.notify_all()
         return True
+
+    def _next_beat(self) -> float:
+        """All rows are written at the same moments, so that they, and who reads them, share round trips."""
+        beats = (time.monotonic() - self._began) // SPACING_S
+        return self._began + (beats + 1) * SPACING_S

@@ -20,7 +20,7 @@ from shared.estimate import Lane
 from shared.hashing import request_hash
 from shared.held import Held
 from shared.job import JobView, Priority
-from shared.length import check_answer, check_text
+from shared.length import check_answer, check_end, check_text
 from shared.metrics.requests import ADMITTED
 from shared.models import Model, Models
 from shared.request import Request
@@ -161,6 +161,7 @@ class Submission:
         request, data = await checked(request, self._settings, self._blobs)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
+        check_end(request)
         terms.times.check(time.time_ns() // 10**6)
         if terms.webhook is not None:
             terms = replace(terms, webhook=registered(terms.webhook, terms.caller, self._settings))

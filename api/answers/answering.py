@@ -1,7 +1,9 @@
 """A call whose answer is the result: submit, wait for the end, or say why there is none."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -17,6 +19,8 @@ from shared.errors import InternalError, ServiceError, Unavailable
 from shared.job import JobView
 from shared.request import Request as Question
 from shared.result import Result
+
+T = TypeVar("T")
 
 
 async def submit(request: Request, context: ProcessContext, question: Question, terms: Terms) -> JobView:
@@ -67,16 +71,24 @@ async def answer(request: Request, context: ProcessContext, view: JobView, terms
     """
     limit_s = context.settings.api.sync_limit_s
     if not view.ended:
-        view = await attend(
-            request, context, view, limit_s, leaves=may_leave(terms), over=lambda v: v.ended or hopeless(v)
-        )
+        view = await attend(request, context, view, limit_s, leaves=may_leave(terms), over=over)
     note(request, view)
-    check_hope(context, view, terms)
-    if not view.ended:
-        raise wait_exceeded(view, limit_s)
-    result_of(view)
+    check_answered(context, view, terms)
     note_times(request, view)
     return view
+
+
+def check_answered(context: ProcessContext, view: JobView, terms: Terms) -> None:
+    """Raises as `answer` where a job that was waited for for as long as it may take has no answer."""
+    check_hope(context, view, terms)
+    if not view.ended:
+        raise wait_exceeded(view, context.settings.api.sync_limit_s)
+    result_of(view)
+
+
+def over(view: JobView) -> bool:
+    """Whether waiting for it is of no more use."""
+    return view.ended or hopeless(view)
 
 
 def hopeless(view: JobView) -> bool:
@@ -124,14 +136,20 @@ async def attend(
 
     Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then left too.
     """
-    waiting = asyncio.ensure_future(context.waiting.until_ended(view, limit_s, over))
+    left = partial(context.leaving.left, view) if leaves else None
+    return await unless_gone(request, context.waiting.until_ended(view, limit_s, over), left)
+
+
+async def unless_gone(request: Request, coming: Coroutine[Any, Any, T], left: Callable[[], None] | None) -> T:
+    """What comes. Raises ClientDisconnect where the caller hangs up first, having called `left`."""
+    waiting = asyncio.ensure_future(coming)
     gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():
             return waiting.result()
-        if leaves:
-            context.leaving.left(view)
+        if left is not None:
+            left()
         raise ClientDisconnect
     finally:
         waiting.cancel()

@@ -1,6 +1,6 @@
 """Answering in OpenAI's two forms, whole or streamed."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,11 +12,12 @@ from pydantic_core import to_json
 from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
-from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
-from api.answers.following import follow_answer
+from api.answers.answering import may_leave, result_of
+from api.answers.interleaving import follow_all
+from api.answers.together import answer_all, ended_all, leave, submit_all
 from api.context import ProcessContext, context_of
 from api.dialects import openai_chat, openai_completions
-from api.dialects.completion_streams import ChatStream, Stream, TextStream
+from api.dialects.completion_streams import ChatStream, Counting, Stream, TextStream
 from api.dialects.openai_chat import Chat
 from api.wire import strict_json
 from api.wire.body import read_body, translated
@@ -45,7 +46,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     body = await read_body(request, context.settings.api)
     asked = await translated(body, lambda raw: form.read(strict_json.parse(raw)))
     model = context.models.recall(asked.request.model, path_id=path_id)
-    question = asked.request.model_copy(update={"model": model.id})
+    questions = [q.model_copy(update={"model": model.id}) for q in (asked.request, *asked.others)]
     said = terms_of(request, body)
     terms = replace(
         said,
@@ -57,37 +58,43 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         must_be_ready=not waits_for_model(request),
         quiet=True,
     )
-    view = await submit(request, context, question, terms)
+    views = await submit_all(request, context, questions, terms)
     # The answer may take minutes.
-    del body, question
-    asked = replace(asked, request=asked.request.without_bytes())
+    del body, questions
+    asked = replace(asked, request=asked.request.without_bytes(), others=())
     if asked.stream:
-        left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, context, view, terms, form, asked)
+        left = partial(leave, context, views) if may_leave(terms) else None
+        blocks = _blocks(request, context, views, terms, form, asked)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
-    ended = await answer(request, context, view, terms)
+    ended = await answer_all(request, context, views, terms)
     return Response(
         to_json(form.whole(ended, model.id, ended.created_ms // 1000)), media_type="application/json"
     )
 
 
 async def _blocks(
-    request: Request, context: ProcessContext, view: JobView, terms: Terms, form: Form, asked: Chat
+    request: Request,
+    context: ProcessContext,
+    views: Sequence[JobView],
+    terms: Terms,
+    form: Form,
+    asked: Chat,
 ) -> AsyncGenerator[bytes]:
-    told = form.stream(view, usage=asked.include_usage)
+    told, answers = form.stream(views[0], usage=asked.include_usage), asked.request.parameters.n or 1
+    counting = Counting(wanted=asked.counted)
     # Held back until there is something to say: until then an error has its own status.
-    opening = told.opening(asked.request.parameters.n or 1)
-    async with aclosing(follow_answer(request, context, view, terms)) as events:
+    opening = told.opening(answers * len(views))
+    async with aclosing(follow_all(request, context, views, terms, answers)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
             elif event.type == "text":
-                yield _written([*opening, *told.piece(event.data)]) or comment("")
+                counting.count(event.data)
+                yield _written([*opening, *counting.told(told.piece(event.data))]) or comment("")
                 opening = []
             elif event.last:
-                ended = await context.jobs.get(view.caller, view.id)
-                forget_behind(request, ended)
-                yield _written([*opening, *told.ending(result_of(ended))]) + DONE
+                ended = await ended_all(request, context, views)
+                yield _written([*opening, *counting.told(told.ending(result_of(ended)))]) + DONE
 
 
 def _written(chunks: list[dict[str, Any]]) -> bytes:

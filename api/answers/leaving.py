@@ -22,8 +22,10 @@ class Leaving:
         self._grace_s = grace_s
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def left(self, view: JobView) -> None:
-        task = asyncio.create_task(self._leave(view), name=f"leave {view.id}")
+    def left(self, view: JobView, *, at_once: bool = False) -> None:
+        """`at_once` where nobody comes back for it: its call was refused."""
+        grace_s = 0 if at_once else self._grace_s
+        task = asyncio.create_task(self._leave(view, grace_s), name=f"leave {view.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -33,8 +35,8 @@ class Leaving:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _leave(self, view: JobView) -> None:
-        await asyncio.sleep(self._grace_s)
+    async def _leave(self, view: JobView, grace_s: float) -> None:
+        await asyncio.sleep(grace_s)
         try:
             if view.stored:
                 await self._jobs.cancel(view.caller, view.id)

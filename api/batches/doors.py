@@ -43,7 +43,7 @@ def _refuse(**said: bool) -> None:
 def _reader(dialect: Callable[[Any], Chat]) -> Callable[[Any], Question]:
     def read(body: Any) -> Question:
         asked = dialect(body)
-        _refuse(stream=asked.stream, store=not asked.stored)
+        _refuse(stream=asked.stream, store=not asked.stored, prompt=bool(asked.others))
         return Question(asked.request, asked.metadata)
 
     return read

@@ -35,7 +35,10 @@ JOB_HEADERS = ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")
 
 HEADERS: dict[str, dict[str, Any]] = {
     "x-request-id": {"description": "The call's own where it sent a sane one.", "schema": {"type": "string"}},
-    "x-job-id": {"description": "The job that answers.", "schema": {"type": "string"}},
+    "x-job-id": {
+        "description": "The job that answers; of several prompts all of them, with commas between.",
+        "schema": {"type": "string"},
+    },
     "x-cache": {
         "description": "Where the answer comes from.",
         "schema": {"enum": ["HIT", "MISS", "COALESCED", "BYPASS"]},

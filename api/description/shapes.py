@@ -56,6 +56,14 @@ class TokenUsage(Shape):
     prompt_tokens_details: TokenDetails
 
 
+class TokensSoFar(Shape):
+    """Of one answer, in each chunk where stream_options.continuous_usage_stats was sent."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
 class ChatMessage(Shape):
     """`content` is null where it is nothing but calls."""
 
@@ -107,7 +115,9 @@ class ChatChunkChoice(Shape):
 
 
 class ChatCompletionChunk(Shape):
-    """`usage` is there where stream_options.include_usage was sent: null, and numbers in the last chunk."""
+    """`usage` is there where stream_options.include_usage was sent: null, and numbers in the last chunk. With
+    continuous_usage_stats all have numbers.
+    """
 
     id: str
     object: Literal["chat.completion.chunk"]
@@ -115,7 +125,7 @@ class ChatCompletionChunk(Shape):
     model: str
     system_fingerprint: str | None
     choices: list[ChatChunkChoice]
-    usage: TokenUsage | None = MAY_LACK
+    usage: TokenUsage | TokensSoFar | None = MAY_LACK
 
 
 class TextLogprobs(Shape):
@@ -143,7 +153,7 @@ class TextCompletion(Shape):
     model: str
     system_fingerprint: str | None
     choices: list[TextChoice]
-    usage: TokenUsage | None = MAY_LACK
+    usage: TokenUsage | TokensSoFar | None = MAY_LACK
 
 
 class GeneratedToken(Shape):

@@ -1,5 +1,6 @@
 """Answers in pieces, as the chunks of OpenAI's two forms. Each tells one job's events in their order."""
 
+from collections import Counter
 from typing import Any, Protocol
 
 from api.dialects.calls import finish_of
@@ -96,3 +97,32 @@ class TextStream(Stream):
             for index, choice in enumerate(result.choices)
         ]
         return [*ends, text_usage_chunk(self._head, result.usage)] if self._head.include_usage else ends
+
+
+class Counting:
+    """Tells with every chunk how many tokens its answer has so far, where that is `wanted`."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self._prompts: dict[int, int] = {}
+        self._answers: Counter[int] = Counter()
+
+    def count(self, data: dict[str, Any]) -> None:
+        """Take in a `text` event."""
+        index = data.get("choice", 0)
+        if "prompt_tokens" in data:
+            self._prompts[index] = data["prompt_tokens"]
+        self._answers[index] += len(data["ids"])
+
+    def told(self, chunks: list[Chunk]) -> list[Chunk]:
+        """But those without an answer, which count for themselves."""
+        return [self._counted(chunk) if self._wanted and chunk["choices"] else chunk for chunk in chunks]
+
+    def _counted(self, chunk: Chunk) -> Chunk:
+        """As it is where nobody said how many the prompt has: an answer without text, or an older worker."""
+        index = chunk["choices"][0]["index"]
+        prompt, answer = self._prompts.get(index), self._answers[index]
+        if prompt is None:
+            return chunk
+        counts = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+        return chunk | {"usage": counts}

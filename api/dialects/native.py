@@ -159,7 +159,8 @@ def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
     if event.last:
         return event.type, event.id, {"job": to_job(view), "at": event.at_ms / 1000}
     said = event.data | _told(logprobs_of(event.data))
-    said.pop("syntax", None)
+    for ours in ("syntax", "prompt_tokens"):
+        said.pop(ours, None)
     return event.type, event.id, {"job_id": view.id, "at": event.at_ms / 1000, **said}
 
 

@@ -42,6 +42,12 @@ TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 class StreamOptions(Wire):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
+    continuous_usage_stats: bool | None = None
+
+    @property
+    def counted(self) -> bool:
+        """Whether every chunk counts; vLLM's name, which means nothing by itself there too."""
+        return bool(self.include_usage and self.continuous_usage_stats)
 
 
 class ChatBody(TokenSampling):
@@ -84,7 +90,11 @@ class ChatBody(TokenSampling):
 
 @dataclass(frozen=True)
 class Chat:
-    """A chat call: what to compute and how to answer. `request.model` is the caller's word, "" for none."""
+    """A chat call: what to compute and how to answer. `request.model` is the caller's word, "" for none.
+
+    `others` are a text completion's further prompts, each a question of its own. Where it is `counted` every
+    chunk of the stream tells how many tokens there are so far.
+    """
 
     request: Request
     stream: bool
@@ -92,6 +102,8 @@ class Chat:
     metadata: dict[str, str] = field(default_factory=dict)
     stored: bool = True
     priority: Priority = "normal"
+    others: tuple[Request, ...] = ()
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +140,7 @@ def from_chat(body: Any) -> Chat:
         request,
         stream=bool(chat.stream),
         include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+        counted=bool(chat.stream_options and chat.stream_options.counted),
         metadata=to_metadata(chat.metadata),
         stored=chat.store is not False,
         priority=CLASSES[chat.service_tier or "auto"],

@@ -1,4 +1,4 @@
-"""POST /v1/completions: a prompt without pictures, as huggingface.js `textGeneration` sends it."""
+"""POST /v1/completions: prompts without pictures, one or several, each a question by itself."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,6 @@ from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.wire.strict_json import read
-from shared.errors import CallerError
 from shared.job import JobView
 from shared.logprobs import Logprobs
 from shared.request import Message, Request, Text
@@ -33,7 +32,7 @@ class CompletionBody(TokenSampling):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
     model: str | None = None
-    prompt: str | list[str]
+    prompt: str | Annotated[list[str], Field(min_length=1)]
     max_tokens: Count | None = None
     max_new_tokens: Count | None = None
     do_sample: bool | None = None
@@ -60,20 +59,30 @@ def from_completion(body: Any) -> Chat:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
     refuse_unsupported(call, HARMLESS)
-    prompts = [call.prompt] if isinstance(call.prompt, str) else call.prompt
-    if len(prompts) != 1:
-        reason = "`prompt` takes one string; send a request for each."
-        raise CallerError("unsupported_parameter", reason, param="prompt")
-    message = Message(role="user", parts=(Text(text=prompts[0]),))
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
-    request = Request(
-        model=call.model or "",
-        messages=(message,),
-        parameters=parameters,
-        named={**named, "messages": "prompt"},
+    first, *others = (
+        Request(
+            model=call.model or "",
+            messages=(Message(role="user", parts=(Text(text=text),)),),
+            parameters=parameters,
+            named={**named, "messages": place},
+        )
+        for place, text in _prompts(call.prompt)
     )
-    usage = bool(call.stream_options and call.stream_options.include_usage)
-    return Chat(request, stream=bool(call.stream), include_usage=usage)
+    return Chat(
+        first,
+        stream=bool(call.stream),
+        include_usage=bool(call.stream_options and call.stream_options.include_usage),
+        others=tuple(others),
+        counted=bool(call.stream_options and call.stream_options.counted),
+    )
+
+
+def _prompts(prompt: str | list[str]) -> list[tuple[str, str]]:
+    """Each with the name of its place, which errors tell."""
+    if isinstance(prompt, str):
+        return [("prompt", prompt)]
+    return [(f"prompt[{number}]", text) for number, text in enumerate(prompt)]
 
 
 def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any]:

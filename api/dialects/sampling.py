@@ -42,6 +42,7 @@ SPELLINGS = {
     "stop": "stop",
     "stop_sequences": "stop",
     "stop_token_ids": "stop_token_ids",
+    "ignore_eos": "ignore_eos",
     "response_format": "format",
     "structured_outputs": "format",
     "grammar": "format",
@@ -70,6 +71,7 @@ class TokenSampling(Sampling):
     min_tokens: Count | None = None
     logit_bias: dict[str, float] | list[float] | None = None
     stop_token_ids: list[int] | None = None
+    ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
@@ -128,7 +130,7 @@ def _read(name: str, value: Any, param: str) -> Any:
     if name == "top_k":
         # vLLM's word for all tokens.
         return 0 if value == -1 else value
-    return value or None if name == "stop_token_ids" else value
+    return value or None if name in ("stop_token_ids", "ignore_eos") else value
 
 
 def _stops(value: str | list[str], param: str) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
     jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/estimate,
              /v1/webhooks and /v1/events too
-    openai   the other /v1/**   {"error": {message, type, param, code}, "estimated_time"?}
+    openai   the other /v1/**,  {"error": {message, type, param, code}, "estimated_time"?}
+             /openai/v1/**
     hf       everything else    {"error": text, "error_type", "estimated_time"?}
 
 Hugging Face's clients show only a string `error`, OpenAI's need `error.message`, and huggingface.js reads a
@@ -43,7 +44,7 @@ def family_of(path: str) -> Family:
     """Whose clients call this path, known or not."""
     if path.startswith("/v1/") and path.split("/")[2] in OWN:
         return "jobs"
-    return "openai" if path.startswith("/v1/") else "hf"
+    return "openai" if path.startswith(("/v1/", "/openai/v1/")) else "hf"
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:

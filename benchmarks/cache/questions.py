@@ -62,6 +62,7 @@ PARAMETERS: dict[str, Draw] = {
         kind=dice.choice(("json", "regex", "choice")), content=dice.choice(("[]", "{}", "a", "a b"))
     ),
     "n": lambda dice: dice.randint(1, 8),
+    "ignore_eos": lambda dice: dice.random() < 0.5,
 }
 """A value of each parameter; a test compares the names with the request's own."""
 

@@ -44,6 +44,7 @@ class ApiSettings(Group):
     text_limit_kb: int = Field(
         256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
     )
+    prompts_limit: int = Field(64, ge=1, description="Most prompts of one text completion.")
     admin_key: SecretStr | None = Field(
         None,
         description="Turns API keys on, and is the first of them: it may do everything and makes the others; "

@@ -222,9 +222,10 @@ def _place(piece: Piece) -> dict[str, int]:
 
 
 def _data(piece: Piece) -> str:
-    """`logprobs` last: claim.lua looks for them there."""
+    """`logprobs` last: claim.lua looks for them there. How long the prompt is the first piece tells."""
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
     syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
     told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}
-    data = choice | syntax | {"start": piece.start, "text": piece.text, "ids": piece.ids} | told
+    prompt = {} if piece.start or piece.prompt_tokens is None else {"prompt_tokens": piece.prompt_tokens}
+    data = choice | syntax | prompt | {"start": piece.start, "text": piece.text, "ids": piece.ids} | told
     return json.dumps(data, separators=(",", ":"))

@@ -132,6 +132,19 @@ class Store:
                 reply = self.client.eval(call.script.source, 1, PREFIX, *call.argv)
         return call.parse(reply)
 
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        """In one round trip; which of them were run is not known where it raises. Raises as `run` does."""
+        pipeline = self.client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.evalsha(call.script.sha, 1, PREFIX, *call.argv)
+        with reaching():
+            replies = pipeline.execute(raise_on_error=False)
+        # What went wrong with one is found by running it by itself: none minds being run twice.
+        return [
+            self.run(call) if isinstance(reply, RedisError) else call.parse(reply)
+            for call, reply in zip(calls, replies, strict=True)
+        ]
+
 
 class AsyncStore:
     """Runs calls from asyncio; simultaneous ones share a round trip."""

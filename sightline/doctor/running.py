@@ -23,7 +23,7 @@ Row = dict[str, Any]
 Health = dict[str, Any]
 """As GET /health tells it."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to ask who listens on all addresses
-PATIENCE_S = 3.0
+PATIENCE_S = 10.0
 
 
 class Api(httpx.Client):

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms
 from shared.errors import CallerError, InternalError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.clients import until
 from tests.support.pictures import decoded
 from worker.media.images import Decoder
 
@@ -194,7 +195,6 @@ def test_threads_get_their_own_pictures(decoder: Decoder) -> None:
     assert [picture.size for picture in pictures] == sizes
 
 
-@pytest.mark.timeout(40)
 def test_a_picture_that_decodes_for_seconds_costs_one_child_not_the_worker() -> None:
     limits = {"max_jpeg_scans": 100_000, "max_megapixels": 1000, "max_megapixels_request": 1000}
     decoder = Decoder(PictureSettings(decode_limit_s=0.5, **limits))
@@ -202,9 +202,18 @@ def test_a_picture_that_decodes_for_seconds_costs_one_child_not_the_worker() -> 
         with pytest.raises(CallerError, match=r"longer than 0\.5 s") as refused:
             decoded(decoder, make.jpeg_of_scans((5000, 5000), 400))
         assert refused.value.code == "invalid_image"
-        assert decoded(decoder, make.picture()).size == (8, 6)
+        # A small one may take as long where the machine stands still.
+        until(lambda: size_of(decoder, make.picture()) == (8, 6))
     finally:
         decoder.close()
+
+
+def size_of(decoder: Decoder, data: bytes) -> tuple[int, int] | None:
+    """None where it could not be decoded."""
+    try:
+        return decoded(decoder, data).size
+    except CallerError:
+        return None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux only")

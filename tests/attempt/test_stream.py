@@ -1,7 +1,9 @@
 """What rows generate reaches readers once, in order, whatever the record store does meanwhile."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
@@ -10,12 +12,14 @@ from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.store.claims import append, settle
 from shared.store.keys import PREFIX
-from shared.store.script import Store
+from shared.store.script import Call, Store
 from tests.support.clients import until
 from tests.support.workbench import Unsteady, Workbench
 from worker import stream as stream_of_workers
 from worker.lease import Lease
 from worker.stream import Channel, Publisher
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -60,6 +64,23 @@ def another_is_published(desk: Workbench, channel: Channel) -> None:
 
 def published_ids(desk: Workbench, job: str) -> list[int]:
     return [i for e in desk.events(job) if e.type == "text" for i in e.data["ids"]]
+
+
+class Told(Store):
+    """Says how many pieces went in each round trip; a piece of a claim named in `broken` breaks its whole."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.client)
+        self.round_trips: list[int] = []
+        self.broken = ""
+        self.on = threading.Event()
+
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        self.round_trips.append(len(calls))
+        assert self.on.wait(30)
+        if any(call.arguments["id"] == self.broken for call in calls):
+            raise RuntimeError("no such piece was ever seen")
+        return super().run_all(calls)
 
 
 def test_a_settled_run_has_its_whole_text(desk: Workbench) -> None:
@@ -160,6 +181,46 @@ def test_the_first_words_come_at_once_and_the_last_ones_with_the_end(
         assert desk.text(job) == "one"
         assert settled(desk, channel) == "settled"
     assert [e.data.get("text") for e in desk.events(job)] == [None, None, "one", " two three", None]
+
+
+def test_rows_that_speak_at_the_same_time_share_a_round_trip(desk: Workbench) -> None:
+    jobs = [desk.ask(str(number)) for number in range(5)]
+    store = Told(desk.store)
+    publisher = Publisher(store)
+    first, *others = [publisher.channels(Lease(desk.claim()))[0] for _ in jobs]
+    publisher.start()
+    first.emit(Piece(0, "text", (0,)))
+    until(lambda: store.round_trips)
+    for channel in others:
+        channel.emit(Piece(0, "text", (0,)))
+    store.on.set()
+    until(lambda: all(desk.text(job) == "text" for job in jobs))
+    publisher.stop()
+    assert store.round_trips == [1, 4]
+
+
+def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
+    desk: Workbench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
+    kept, broken = desk.ask("kept"), desk.ask("broken")
+    store = Told(desk.store)
+    store.on.set()
+    publisher = Publisher(store)
+    leases = [Lease(desk.claim()) for _ in (kept, broken)]
+    store.broken = leases[1].claim.id
+    for lease in leases:
+        publisher.channels(lease)[0].emit(Piece(0, "text", (0,)))
+    publisher.start()
+    until(lambda: desk.text(kept) == "text")
+    until(lambda: store.round_trips[-1] == 1 and len(store.round_trips) > 4)
+    store.broken = ""
+    until(lambda: desk.text(broken) == "text")
+    publisher.stop()
+    assert store.round_trips[:3] == [2, 1, 1]
+    assert {record.message for record in caplog.records} == {
+        f"the stream of {leases[1].claim.id} could not be written; it is tried again"
+    }
 
 
 def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:

@@ -17,7 +17,7 @@ from tests.support.service import COURIER, ROOT, Service, running_service, watch
 TINY, ECHO, UNSERVED, WAKING = "sightline/tiny", "test/echo", "test/unserved", "test/waking"
 ALWAYS = ("api", COURIER, ECHO, TINY)
 KEYED = "api-keyed"
-"""An API process that asks for keys and lets synchronous callers wait three seconds; see `keyed`."""
+"""An API process that asks for keys and lets synchronous callers wait five seconds; see `keyed`."""
 
 FAILING, STALLING = "please fail", "please hang"
 """Questions holding these end in 500 attempts_exhausted, or have no answer until their callers leave."""
@@ -48,19 +48,20 @@ id = "{WAKING}"
 engine = "echo"
 """
 ENV = {
-    "SIGHTLINE_QUEUE__LEASE_S": "3",
+    "SIGHTLINE_QUEUE__LEASE_S": "5",
     "SIGHTLINE_QUEUE__RENEW_S": "0.5",
     "SIGHTLINE_QUEUE__RESCUE_S": "0.2",
     "SIGHTLINE_QUEUE__DRAIN_S": "1",
     # The first failure, and the first death of a worker, is told: what clients make of it is asked here.
     "SIGHTLINE_QUEUE__MAX_FAILURES": "1",
     "SIGHTLINE_QUEUE__MAX_DEATHS": "1",
-    "SIGHTLINE_API__LEAVE_GRACE_S": "0.5",
+    # So much later the repeat of a caller who went may come.
+    "SIGHTLINE_API__LEAVE_GRACE_S": "4",
     # Whoever waits is sent comments, which every client has to read over.
     "SIGHTLINE_API__KEEPALIVE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
 }
-STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "3"}
+STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "5"}
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from tests.contract.conftest import ECHO, FAILING, LONG, UNSERVED
-from tests.support.clients import Api, until
+from tests.support.clients import PATIENCE_S, Api, until
 from tests.support.keys import ADMIN, bearer
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client
@@ -24,7 +24,7 @@ def question(text: str, **more: Any) -> dict[str, Any]:
 def key(keyed: str, **said: Any) -> str:
     """A new key's secret."""
     body = {"name": "one's", "caller": "one", **said}
-    reply = httpx.post(f"{keyed}/v1/admin/keys", json=body, headers=bearer(ADMIN))
+    reply = httpx.post(f"{keyed}/v1/admin/keys", json=body, headers=bearer(ADMIN), timeout=PATIENCE_S)
     return str(reply.json()["secret"])
 
 
@@ -39,14 +39,14 @@ def reader(keyed: str) -> str:
 def used_up(keyed: str) -> str:
     """A key whose only request of this minute was made."""
     secret = key(keyed, requests_per_minute=1)
-    httpx.get(f"{keyed}/v1/models", headers=bearer(secret)).raise_for_status()
+    httpx.get(f"{keyed}/v1/models", headers=bearer(secret), timeout=PATIENCE_S).raise_for_status()
     return secret
 
 
 def named(keyed: str) -> str:
     """A key whose caller has sent another question under the Idempotency-Key of NAMED."""
     secret = key(keyed)
-    asked = {"json": question("Another?"), "headers": bearer(secret) | NAMED}
+    asked = {"json": question("Another?"), "headers": bearer(secret) | NAMED, "timeout": PATIENCE_S}
     httpx.post(f"{keyed}/v1/chat/completions", **asked).raise_for_status()  # type: ignore[arg-type]
     return secret
 

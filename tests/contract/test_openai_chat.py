@@ -109,6 +109,31 @@ def test_a_text_is_completed_whole_and_streamed(client: Any) -> None:
     assert (last.choices, last.usage) == ([], whole.usage)
 
 
+def test_several_prompts_are_completed_at_once_whole_and_streamed(client: Any) -> None:
+    asked: dict[str, Any] = {"model": ECHO, "prompt": [ASK, "one two", "three"]}
+    whole = client.completions.create(**asked)
+    assert [(c.index, c.text) for c in whole.choices] == [(0, ASK), (1, "one two"), (2, "three")]
+    told = {0: "", 1: "", 2: ""}
+    *chunks, last = client.completions.create(**asked, stream=True, stream_options=USAGE)
+    for chunk in chunks:
+        told[chunk.choices[0].index] += chunk.choices[0].text
+    assert told == {c.index: c.text for c in whole.choices}
+    assert (last.choices, last.usage, last.usage.prompt_tokens) == ([], whole.usage, 6)
+
+
+@pytest.mark.parametrize("model", [ECHO, TINY])
+def test_who_measures_servers_gets_as_many_tokens_as_are_asked_for_and_reads_how_many_there_are(
+    client: Any, model: str
+) -> None:
+    options = USAGE | {"continuous_usage_stats": True}
+    asked = {"model": model, "prompt": ASK, "max_tokens": 24, "extra_body": {"ignore_eos": True}}
+    *chunks, last = client.completions.create(**asked, stream=True, stream_options=options)
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert {chunk.usage.prompt_tokens for chunk in chunks} == {last.usage.prompt_tokens}
+    assert (chunks[-1].choices[0].finish_reason, last.usage.completion_tokens) == ("length", 24)
+
+
 def test_the_models_are_listed_and_found_by_names_with_slashes(client: Any) -> None:
     listed = [model.id for model in client.models.list()]
     assert listed[:2] == [TINY, ECHO]

@@ -9,7 +9,7 @@ import pytest
 from openai.types.webhooks import BatchCompletedWebhookEvent
 
 from tests.contract.conftest import ECHO, FAILING, STALLING
-from tests.support.clients import until
+from tests.support.clients import PATIENCE_S, until
 from tests.support.node import Node
 from tests.support.openai_clients import JS, openai_client
 from tests.support.receiver import Receiver, receiver
@@ -145,11 +145,11 @@ def test_javascript_keeps_files_and_makes_batches(url: str, node: Node) -> None:
 def told(url: str, hook: Receiver) -> str:
     """The secret of an endpoint that was told of a batch's end."""
     wanted = {"url": hook.url, "events": ["batch.completed"]}
-    made = httpx.post(f"{url}/v1/webhooks", json=wanted).json()
+    made = httpx.post(f"{url}/v1/webhooks", json=wanted, timeout=PATIENCE_S).json()
     with openai_client("OpenAI", url) as client:
         ended(client, begun(client, line("1", ASK)))
     until(lambda: bool(hook.told))
-    httpx.delete(f"{url}/v1/webhooks/{made['id']}").raise_for_status()
+    httpx.delete(f"{url}/v1/webhooks/{made['id']}", timeout=PATIENCE_S).raise_for_status()
     return str(made["secret"])
 
 

@@ -43,16 +43,16 @@ options = {{ fail = "there are no such weights" }}
 id = "test/unserved"
 engine = "echo"
 """
-# Short enough that a killed worker's run is seen again soon, long enough for a busy machine to renew in.
+# Short enough that a killed worker's run is seen again soon, longer than a machine may stand still.
 ENV = {
-    "SIGHTLINE_QUEUE__LEASE_S": "3",
+    "SIGHTLINE_QUEUE__LEASE_S": "5",
     "SIGHTLINE_QUEUE__RENEW_S": "0.5",
     "SIGHTLINE_QUEUE__RESCUE_S": "0.2",
     "SIGHTLINE_QUEUE__DRAIN_S": "1",
     "SIGHTLINE_API__LEAVE_GRACE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
     # A killed courier's call comes again after this and 5 s.
-    "SIGHTLINE_WEBHOOK__LIMIT_S": "2",
+    "SIGHTLINE_WEBHOOK__LIMIT_S": "5",
     "SIGHTLINE_WEBHOOK__DELAYS_S": "0.2,0.2",
 }
 

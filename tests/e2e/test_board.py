@@ -49,10 +49,10 @@ def titles(picture: str) -> list[str]:
 
 
 def moments_since(began: float) -> list[float]:
-    """Whole seconds, equally far apart, up to now."""
-    now = int(time.time())
-    step = max(1, (now - int(began)) // MOMENTS)
-    return [float(at) for at in range(now - (now - int(began)) // step * step, now + 1, step)]
+    """Whole seconds, equally far apart, up to the first that has all Prometheus knows by now."""
+    last = int(time.time()) + 1
+    step = max(1, (last - int(began)) // MOMENTS)
+    return [float(at) for at in range(last - (last - int(began)) // step * step, last + 1, step)]
 
 
 def answers(client: httpx.Client, moments: Sequence[float]) -> dict[int, list[Series]]:

@@ -49,10 +49,11 @@ def test_on_a_laptop_an_added_model_gets_a_worker_and_a_removed_one_loses_it(tmp
         assert reply.json() == [{"generated_text": "hello"}]
         sightline("pause", "org/second")
         body = {"model": "org/second", "input": {"prompt": "waits"}}
-        job = httpx.post(f"{running.url}/v1/jobs", json=body).json()["id"]
+        job = httpx.post(f"{running.url}/v1/jobs", json=body, timeout=READY_S).json()["id"]
         sightline("remove", "org/second")
         running.wait_for("worker-org--second is stopped")
-        until(lambda: httpx.get(f"{running.url}/v1/jobs/{job}").json()["status"] == "failed")
+        asked = f"{running.url}/v1/jobs/{job}"
+        until(lambda: httpx.get(asked, timeout=READY_S).json()["status"] == "failed")
         assert "org/second" not in sightline("list")
         stop(running)
 

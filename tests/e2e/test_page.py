@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.clients import Api
+from tests.support.clients import PATIENCE_S, Api
 from tests.support.service import ROOT, Service
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -20,6 +20,7 @@ DOCS = ROOT / "docs" / "images"
 DESK: ViewportSize = {"width": 1180, "height": 900}
 PHONE: ViewportSize = {"width": 375, "height": 740}
 
+expect.set_options(timeout=1000 * PATIENCE_S)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
@@ -65,6 +66,7 @@ def keep(page: Page, name: str) -> None:
 
 def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(page: Page) -> None:
     page.click("#samples button >> nth=0")
+    expect(page.locator("#preview")).to_be_visible()
     ask(page, TINY, "What shapes are in this picture?")
     expect(page.locator("#status")).to_have_text("succeeded")
     expect(page.locator("#answer")).to_contain_text("triangle")
@@ -75,7 +77,7 @@ def test_a_sample_picture_is_asked_about_and_the_second_time_the_cache_answers(p
 
 
 def test_text_is_seen_while_it_is_made_and_cancelling_stops_it(page: Page, api: Api) -> None:
-    ask(page, SLOW, "say a very long answer " * 8)
+    ask(page, SLOW, "say a very long answer " * 40)
     expect(page.locator("#answer")).not_to_be_empty()
     expect(page.locator("#status")).to_have_text("running")
     page.keyboard.press("Escape")
@@ -89,14 +91,15 @@ def test_a_stream_goes_on_where_the_service_was_killed_and_came_back(page: Page,
     expect(page.locator("#answer")).to_contain_text("word3")
     service.kill("api")
     service.ready("api")
-    expect(page.locator("#status")).to_have_text("succeeded", timeout=30_000)
+    expect(page.locator("#status")).to_have_text("succeeded")
     expect(page.locator("#answer")).to_contain_text(words)
 
 
-def test_a_job_shows_its_attempts_on_a_timeline(page: Page) -> None:
+def test_a_job_shows_its_attempts_on_a_timeline(page: Page, api: Api) -> None:
     ask(page, ECHO, "how long did it take")
     expect(page.locator("#status")).to_have_text("succeeded")
-    page.click("#jobs button >> nth=0")
+    newest = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
+    page.click(f'#jobs button[data-job="{newest}"]')
     expect(page.locator("#job-body")).to_contain_text("Attempts")
     expect(page.locator("#job svg.timeline rect.run")).to_have_count(1)
     keep(page, "page-job.png")

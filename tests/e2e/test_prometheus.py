@@ -45,7 +45,8 @@ def test_a_total_does_not_fall_when_a_worker_dies_and_both_apis_tell_the_same(
     service: Service, api: Api
 ) -> None:
     def told(of: str = "api") -> float:
-        return total(httpx.get(f"{service.url(of)}/metrics").text, RUN, model=SLOW, outcome="succeeded")
+        page = service.caller.get(f"{service.url(of)}/metrics").text
+        return total(page, RUN, model=SLOW, outcome="succeeded")
 
     before = told()
     api.ended(api.submit(model=SLOW, input={"prompt": "one"}))

@@ -19,7 +19,7 @@ from shared.piece import Piece
 from shared.request import Image, Message, Parameters, Request, Text
 from worker.engines.base import Cancelled, Engine, Finish, Row
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 SPECIAL = "<|end|><|user|><image> <|assistant|>"
 MANY_SCRIPTS = (
     "na\u00efve \u65e5\u672c\u8a9e \U0001f469\u200d\U0001f680 \u0645\u0631\u062d\u0628\u0627 \x00 a\u0301"
@@ -138,6 +138,18 @@ def a_least_answer_is_not_ended_before(harness: Harness) -> None:
 def a_least_answer_may_be_longer_than_the_default(harness: Harness) -> None:
     finish, _ = harness.ask(harness.question, min_new_tokens=70)
     assert len(finish.ids) >= 70
+
+
+def without_the_models_end_an_answer_is_as_long_as_it_may_be(harness: Harness) -> None:
+    whole, _ = harness.ask(harness.question, [picture()])
+    most = len(whole.ids) + 4
+    finish, pieces = harness.ask(harness.question, [picture()], max_new_tokens=most, ignore_eos=True)
+    assert (finish.reason, len(finish.ids)) == ("length", most)
+    assert finish.ids[: len(whole.ids)] == whole.ids
+    assert "".join(p.text for p in pieces) == finish.text
+    own = {"stop_token_ids": [whole.ids[2]], "min_new_tokens": 2}
+    stopped, _ = harness.ask(harness.question, [picture()], max_new_tokens=most, ignore_eos=True, **own)
+    assert (stopped.reason, stopped.ids) == ("stop", whole.ids[:3])
 
 
 def cancelling_ends_the_row_and_frees_the_engine(harness: Harness) -> None:
@@ -275,6 +287,7 @@ CHECKS: tuple[Callable[[Harness], None], ...] = (
     a_stop_token_ends_an_answer_and_is_no_part_of_it,
     a_least_answer_is_not_ended_before,
     a_least_answer_may_be_longer_than_the_default,
+    without_the_models_end_an_answer_is_as_long_as_it_may_be,
     cancelling_ends_the_row_and_frees_the_engine,
     a_row_cancelled_before_it_starts_computes_nothing,
     resuming_gives_the_uninterrupted_answer,

@@ -1,17 +1,25 @@
 """What a caller's parameters do to the shipped model's answers."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import decoders
 
 from shared.errors import CallerError
 from shared.models import Model
+from shared.request import Message, Parameters, Request, Text
 from tests.engines import suite
+from worker.engines.base import Row
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
+GONE_ON_WITH = (
+    Message(role="user", parts=(Text(text="What is it?"),)),
+    Message(role="assistant", parts=(Text(text="Look at"),)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +65,28 @@ def test_tokens_are_drawn_from_the_typical_ones_alone(harness: suite.Harness) ->
     assert drawn[0] == drawn[1] != harness.ask("Hello", max_new_tokens=12)[0].ids
     hot["seed"] = 5
     assert harness.ask("Hello", typical_p=1.0, **hot)[0].ids == harness.ask("Hello", **hot)[0].ids
+
+
+@pytest.mark.parametrize(
+    ("asked", "space"),
+    [
+        (suite.question("Hello"), ""),
+        (suite.question("Hello").model_copy(update={"raw": True}), " "),
+        (suite.question("").model_copy(update={"messages": GONE_ON_WITH, "continue_final": True}), " "),
+    ],
+    ids=["a question", "a raw text", "an answer begun"],
+)
+def test_the_space_behind_a_text_that_is_gone_on_with_is_not_lost(asked: Request, space: str) -> None:
+    """Many tokenizers' decoders drop the one before the first word."""
+    engine: Any = create(Model(id="test/tiny", engine="sequential", source=str(TINY)))
+    engine.load()
+    tokenizer = engine._loaded.tokenizer
+    tokenizer.backend_tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    [word] = tokenizer(" the", add_special_tokens=False)["input_ids"]
+    given = Parameters(max_new_tokens=2, logit_bias=((word, 100),), logprobs=0)
+    finish = engine.generate(Row(engine.prepare(asked, ()), given, lambda _: None, threading.Event()))
+    assert finish.text == f"{space}the the"
+    assert [told.start for told in finish.logprobs] == [0, len(space) + 3]
 
 
 def test_a_stop_token_waits_for_the_least_answer(harness: suite.Harness) -> None:

@@ -95,7 +95,8 @@ async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: 
 
 
 async def test_a_stream_that_has_opened_and_never_begins_says_so() -> None:
-    async with application(Desk(), sync_limit_s=0.01, head_start_s=0.001) as app:
+    # The one ends long before the other.
+    async with application(Desk(), sync_limit_s=1, head_start_s=0.001) as app:
         call = posted(app, {**CHAT, "stream": True})
         await call.finish()
 
@@ -126,7 +127,7 @@ async def test_the_store_tells_who_waits_that_the_load_failed(
             assert call.status == 0, call.body
         stage.hand.beat("gone", failed="out of memory", failed_ms=str(int(time.time() * 1000)))
         await call.finish()
-        job = await client.get(queued[0]["urls"]["self"] + "?wait=5")
+        job = await client.get(queued[0]["urls"]["self"] + "?wait=60")
 
     assert (call.status, said(call)) == (500, REASON)
     assert job.json()["status"] == "cancelled"

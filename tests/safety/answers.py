@@ -8,7 +8,7 @@ from pydantic_core import from_json
 
 from shared.errors import CODES
 
-LIMIT_S = 10.0
+LIMIT_S = 20.0
 """Longest any answer may take."""
 LENGTH_LIMIT = 4000
 """Longest refusal; what is refused is not sent back."""

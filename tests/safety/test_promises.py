@@ -71,7 +71,9 @@ def test_no_call_that_keeps_to_the_description_is_answered_as_it_does_not_say(
             assert reply.status_code < 500 or reply.status_code in (503, 504), reply.text
             case.validate_response(reply, checks=list(HELD))
             if case.operation.path == SERVED and reply.status_code == 201:
-                removed = httpx.delete(f"{service.url()}{SERVED}/{quote(reply.json()['id'])}")
+                removed = httpx.delete(
+                    f"{service.url()}{SERVED}/{quote(reply.json()['id'])}", timeout=LIMIT_S
+                )
                 assert removed.status_code == 204, removed.text
 
         case = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)

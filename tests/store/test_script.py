@@ -27,6 +27,14 @@ def test_a_store_that_forgot_its_scripts_is_told_them_again(records: Records) ->
     assert records.view(job).status == "queued"
 
 
+def test_one_call_in_a_round_trip_of_several_that_a_store_forgot_is_told_again(records: Records) -> None:
+    ids = [records.submit(str(number)).id for number in range(3)]
+    calls = [jobs.view(SETTINGS, "anyone", job) for job in ids]
+    records.client.script_flush()
+    views = records.store.run_all([*calls, jobs.view(SETTINGS, "somebody else", ids[0])])
+    assert [view and view.id for view in views] == [*ids, None]
+
+
 async def test_threads_and_asyncio_read_the_same_records(redis_settings: RedisSettings) -> None:
     threads, tasks = connect(redis_settings), connect_async(redis_settings)
     records = Records(threads)

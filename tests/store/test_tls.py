@@ -71,7 +71,7 @@ def by_threads(redis: RedisSettings) -> bool:
 
 def by_celery(redis: RedisSettings) -> bool:
     with make_app("test", redis).connection_for_read() as connection:
-        connection.ensure_connection(max_retries=1, timeout=2)
+        connection.ensure_connection(max_retries=1, timeout=20)
         return bool(connection.default_channel.client.ping())
 
 

@@ -49,14 +49,14 @@ def line_up(api: Api, about: str, count: int) -> list[str]:
 
     The first takes so long that it is surely seen while it runs.
     """
-    prompts = [f"{about} {at} {'word ' * (at % 5 + 4)}" for at in range(count)]
+    prompts = [f"{about} {at} {'word ' * (at % 5 + 8)}" for at in range(count)]
     prompts[0] += "word " * 100
     jobs = [
         api.submit(model=SLOW, input={"prompt": prompt}, priority=kind)
         for prompt, kind in zip(prompts, cycle(CLASSES), strict=False)
     ]
     jobs.append(api.submit(model=SLOW, input={"prompt": prompts[1]}))
-    late = {"start_by": time.time() + 1, "priority": "batch"}
+    late = {"start_by": time.time() + 4, "priority": "batch"}
     jobs.append(api.submit(model=SLOW, input={"prompt": f"{about}, in vain"}, **late))
     api.post(f"/v1/jobs/{jobs[5]}/cancel")
     return jobs

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 T = TypeVar("T")
 PAUSE_S = 0.02
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """How long a test waits for something that must happen; longer only fails later."""
 
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-LIMIT_S = 10
+LIMIT_S = 60
 
 
 class Exchange:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tests.support.clients import PATIENCE_S
+
 GRACE_S = 20
 
 
@@ -34,7 +36,7 @@ class Process:
                 self._argv, env=dict(self._env), stdout=log, stderr=log, start_new_session=True
             )
 
-    def wait(self, deadline_s: float = GRACE_S) -> int:
+    def wait(self, deadline_s: float = PATIENCE_S) -> int:
         """Its exit code; raises TimeoutExpired where it goes on living."""
         assert self._process is not None
         return self._process.wait(deadline_s)

@@ -94,8 +94,14 @@ class Service:
                 return bool(self.caller.get(f"{self.url(name)}/health").json()["store"] == "reachable")
             if name == COURIER:
                 return True
-            return bool(self.caller.get(f"{self.url()}/status/{name}").json()["loaded"])
+            return self.processes[name].pid in self._ready_workers()
         return False
+
+    def _ready_workers(self) -> set[int]:
+        """Their processes: one that was killed is still counted among its model's for a while."""
+        models = self.caller.get(f"{self.url()}/v1/admin/fleet").json().get("models", ())
+        workers = (worker for model in models for worker in model["workers"])
+        return {worker["pid"] for worker in workers if worker["state"] == "ready"}
 
     def _api(self, name: str, env: Mapping[str, str]) -> Process:
         argv = (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trustme
 
-CLOSING_S = 10
+CLOSING_S = 60
 
 
 @dataclass(frozen=True)

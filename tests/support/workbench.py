@@ -1,7 +1,7 @@
 """A model worker without Celery: claims, attempts and threads, driven by hand over a real record store."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from worker.media.sounds import Listener
 from worker.stream import Publisher
 
 T = TypeVar("T")
+R = TypeVar("R")
 CALLER = "anyone"
 NO_FETCHING = FetchSettings()
 FAIL, STALL = "FAIL", "STALL"
@@ -50,18 +51,24 @@ class Unsteady(Store):
         self.on.set()
 
     def run(self, call: Call[T]) -> T:
+        return self._told(lambda: super(Unsteady, self).run(call))
+
+    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+        return self._told(lambda: super(Unsteady, self).run_all(calls))
+
+    def _told(self, ask: Callable[[], R]) -> R:
         assert self.on.wait(30)
         try:
-            return self._run(call)
+            return self._run(ask)
         except Unavailable:
             self.lost.set()
             raise
 
-    def _run(self, call: Call[T]) -> T:
+    def _run(self, ask: Callable[[], R]) -> R:
         if self._calls:
             self._calls -= 1
             raise Unavailable("store_unavailable", "lost on the way")
-        reply = super().run(call)
+        reply = ask()
         if self._replies:
             self._replies -= 1
             raise Unavailable("store_unavailable", "lost on the way back")

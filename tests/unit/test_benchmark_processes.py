@@ -27,11 +27,14 @@ def test_a_benchmark_that_is_told_to_end_while_it_stops_its_servers_still_stops_
     def told(*_: object) -> NoReturn:
         raise SystemExit(143)
 
+    def told_meanwhile() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        started.stop_all()
+
     before = signal.signal(signal.SIGALRM, told)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(SystemExit):
-            started.stop_all()
+            told_meanwhile()
     finally:
         signal.signal(signal.SIGALRM, before)
     assert [child.poll() for child in children] == [-signal.SIGKILL] * 2

@@ -23,7 +23,7 @@ class Exchange:
 
 
 async def under_way(exchange: Exchange) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not exchange.batches:
             await asyncio.sleep(0)
 

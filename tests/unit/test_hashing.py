@@ -31,6 +31,7 @@ CHANGES: dict[str, Any] = {
     "logprobs": 0,
     "format": Format(kind="regex", content="a"),
     "n": 2,
+    "ignore_eos": True,
 }
 
 

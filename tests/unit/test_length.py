@@ -1,8 +1,8 @@
 import pytest
 
 from shared.errors import CallerError
-from shared.length import check_answer, check_text
-from shared.request import Message, Parameters, Request, Text
+from shared.length import check_answer, check_end, check_text
+from shared.request import Format, Message, Parameters, Request, Text
 
 
 def request(*texts: str, **fields: object) -> Request:
@@ -35,3 +35,13 @@ def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused_under_the_callers
     with pytest.raises(CallerError) as refused:
         check_answer(asked, 10)
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+
+
+def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:
+    wanted = Format(kind="regex", content="a")
+    for allowed in (Parameters(ignore_eos=True), Parameters(format=wanted)):
+        check_end(request("x", parameters=allowed))
+    asked = Parameters(ignore_eos=True, format=wanted)
+    with pytest.raises(CallerError) as refused:
+        check_end(request("x", parameters=asked, named={"ignore_eos": "parameters.ignore_eos"}))
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "parameters.ignore_eos")

@@ -35,8 +35,8 @@ FULL: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("prompt", ["Once", ["Once"]])
-def test_prompt_is_a_question_in_text(prompt: Any) -> None:
+@pytest.mark.parametrize(("prompt", "at"), [("Once", "prompt"), (["Once"], "prompt[0]")])
+def test_prompt_is_a_question_in_text(prompt: Any, at: str) -> None:
     call = from_completion(FULL | {"prompt": prompt})
     assert call.stream
     assert call.include_usage
@@ -44,15 +44,33 @@ def test_prompt_is_a_question_in_text(prompt: Any) -> None:
         model="org/model",
         messages=(Message(role="user", parts=(Text(text="Once"),)),),
         parameters=Parameters(max_new_tokens=8, temperature=0.5, do_sample=True, stop=("END",)),
-        named={"messages": "prompt", "max_new_tokens": "max_tokens", "stop": "stop_sequences"},
+        named={"messages": at, "max_new_tokens": "max_tokens", "stop": "stop_sequences"},
     )
+
+
+def test_each_of_several_prompts_is_a_question_by_itself() -> None:
+    call = from_completion(FULL | {"prompt": ["Once", "Twice"]})
+    assert (call.request, *call.others) == tuple(
+        from_completion(FULL | {"prompt": prompt}).request.model_copy(
+            update={"named": call.request.named | {"messages": f"prompt[{number}]"}}
+        )
+        for number, prompt in enumerate(("Once", "Twice"))
+    )
+
+
+def test_chunks_count_only_where_the_stream_counts_at_all() -> None:
+    def counted(**said: Any) -> bool:
+        return from_completion({"prompt": "Hi", "stream": True, "stream_options": said}).counted
+
+    assert counted(include_usage=True, continuous_usage_stats=True)
+    assert not counted(include_usage=True)
+    assert not counted(continuous_usage_stats=True)
 
 
 @pytest.mark.parametrize(
     ("change", "code", "param"),
     [
-        ({"prompt": ["a", "b"]}, "unsupported_parameter", "prompt"),
-        ({"prompt": []}, "unsupported_parameter", "prompt"),
+        ({"prompt": []}, "invalid_request", "prompt"),
         ({"prompt": [1, 2]}, "invalid_request", "prompt[0]"),
         ({"prompt": None}, "invalid_request", "prompt"),
         ({"echo": True}, "unsupported_parameter", "echo"),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 
 import pytest
 from redis import Redis
@@ -129,3 +130,13 @@ def test_a_clock_that_is_another_than_the_record_store_s_is_named(
 ) -> None:
     found = states(records.look(settings(server), now=lambda: time.time() - ahead_s))
     assert found["clock"] == state
+
+
+def test_a_machine_that_stood_still_while_it_asked_is_not_told_of_another_clock(server: RedisServer) -> None:
+    asked = count(1)
+
+    def now() -> float:
+        """The answer to the first question is looked at ten seconds late."""
+        return time.time() + (10 if next(asked) == 2 else 0)
+
+    assert states(records.look(settings(server), now=now))["clock"] == "ok"

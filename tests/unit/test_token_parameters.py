@@ -153,3 +153,9 @@ def test_vllm_s_word_for_all_tokens_is_read_on_every_route(read: Read) -> None:
     assert read(top_k=-1) == read(top_k=0)
     with pytest.raises(CallerError, match="top_k"):
         read(top_k=-2)
+
+
+@pytest.mark.parametrize("read", OPENAI)
+def test_an_answer_that_shall_not_end_is_asked_for_by_vllm_s_name(read: Read) -> None:
+    assert read(ignore_eos=True).parameters == Parameters(ignore_eos=True)
+    assert read(ignore_eos=False) == read()

@@ -65,6 +65,7 @@ def test_what_a_caller_says_goes_before_what_the_model_says() -> None:
     assert {name: made[name] for name in said} == said
     assert (made["frequency_penalty"], made["presence_penalty"]) == (0.3, -0.4)
     assert (made["min_tokens"], made["max_tokens"], made["stop_token_ids"]) == (2, 5, [7])
+    assert (made["ignore_eos"], mapped(own, ignore_eos=True)["ignore_eos"]) == (False, True)
     assert mapped(own, temperature=0)["temperature"] == 0.0
     assert mapped(own, do_sample=False)["temperature"] == 0.0
 

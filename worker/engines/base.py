@@ -39,7 +39,8 @@ class Prompt:
     """A request made ready for one engine: token counts, and `inputs` only that engine understands.
 
     Among `tokens` are `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
-    functions, None where it shows none.
+    functions, None where it shows none. `ends_open`: its last words are those of the text that the answer
+    goes on with, so that a space between the two is the answer's.
     """
 
     tokens: int
@@ -47,6 +48,7 @@ class Prompt:
     inputs: Any = field(repr=False)
     syntax: Syntax | None = None
     audio_tokens: int = 0
+    ends_open: bool = False
 
 
 @dataclass(frozen=True)

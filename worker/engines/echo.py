@@ -108,8 +108,9 @@ class EchoEngine(Engine):
         words = question.split() + [f"[{p.width}x{p.height}]" for p in pictures]
         words += [f"[{len(sound) / SAMPLING_RATE:.1f}s]" for sound in sounds]
         count = sum(len(_text(m).split()) for m in request.messages) + len(pictures) + len(sounds)
-        self._budget(count, request.parameters)
-        said = islice(cycle(words), max(len(words), request.parameters.min_new_tokens or 0))
+        budget = self._budget(count, request.parameters)
+        least = budget if request.parameters.ignore_eos else request.parameters.min_new_tokens or 0
+        said = islice(cycle(words), max(len(words), least))
         tokens = tuple(word if at == 0 else f" {word}" for at, word in enumerate(said))
         syntax: Syntax | None = "hermes" if request.tools else None
         return Prompt(count, len(pictures), Echo(question, tokens), syntax, len(sounds))
@@ -143,7 +144,8 @@ class EchoEngine(Engine):
             self._gate.tick()
             if transcript.add(token, Likelihood(0.0, ((token, 0.0),)[: row.parameters.logprobs])):
                 break
-        return transcript.finish("length" if budget < len(tokens) else "stop", score=1.0)
+        cut = budget < len(tokens) or (budget == len(tokens) and row.parameters.ignore_eos)
+        return transcript.finish("length" if cut else "stop", score=1.0)
 
     def _budget(self, prompt_tokens: int, parameters: Parameters) -> int:
         return answer_budget(

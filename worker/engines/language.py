@@ -19,6 +19,7 @@ from shared.settings import settings
 from worker.engines.base import ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.calls import Calling
+from worker.engines.detokenizer import Decode
 from worker.engines.fingerprint import digest_folder
 from worker.engines.grammar import SPACING, Grammars
 from worker.engines.lark import Spacing
@@ -102,13 +103,19 @@ class Language:
 
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
-        decode = self._decode if row.prompt.syntax is None else self._decode_calls
+        decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
+        if row.prompt.ends_open:
+            decode = self._names.behind_text(decode)
         return Transcript(row, decode, self._names, unsettled=unsettled)
 
     @property
     def end_ids(self) -> set[int]:
         ids = self.defaults.eos_token_id
         return set(ids) if isinstance(ids, list) else {ids}
+
+    def ends(self, parameters: Parameters) -> set[int]:
+        """The tokens that end an answer by themselves."""
+        return set() if parameters.ignore_eos else self.end_ids
 
     @property
     def suppressed(self) -> set[int]:

@@ -79,7 +79,7 @@ class Renderer:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         heard = int((ids == self.ear.id).sum()) if sounds else 0
-        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request), heard)
+        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request), heard, ends_open(request))
 
     @property
     def syntax(self) -> Known:
@@ -148,7 +148,7 @@ class Renderer:
         return conversation
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
-        continues = request.continue_final and request.messages[-1].role == "assistant"
+        continues = ends_open(request)
         return self._processor.apply_chat_template(
             conversation.turns,
             tools=conversation.tools,
@@ -161,6 +161,11 @@ class Renderer:
     def _count_reserved(self, text: str) -> int:
         ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return sum(token in self._reserved.ids for token in ids)
+
+
+def ends_open(request: Request) -> bool:
+    """Whether the answer goes on with a text, in place of answering it."""
+    return request.raw or (request.continue_final and request.messages[-1].role == "assistant")
 
 
 def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:

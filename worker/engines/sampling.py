@@ -13,6 +13,8 @@ from worker.engines.transcript import Likelihood, Transcript
 
 # Below this the distribution is one token anyway, and float32 logits overflow.
 MIN_TEMPERATURE = 1e-4
+# In no vocabulary: for what ends no answer `generate()` would take the model's own, were it left out.
+NO_TOKEN = 2**31 - 1
 # What a caller may bend the model's logits with.
 LOGITS = ("repetition_penalty", "temperature", "frequency_penalty", "presence_penalty")
 
@@ -208,6 +210,8 @@ def generation_config(
 
 def _ends(parameters: Parameters, defaults: GenerationConfig) -> list[int] | None:
     """With the caller's own, so that none comes before the least answer is there."""
+    if parameters.ignore_eos:
+        return [*(parameters.stop_token_ids or (NO_TOKEN,))]
     if parameters.stop_token_ids is None:
         return None
     own = defaults.eos_token_id

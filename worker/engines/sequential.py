@@ -74,5 +74,5 @@ class SequentialEngine(LoadedEngine):
                 stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._gate.tick)],
                 tokenizer=loaded.tokenizer,
             )
-        ended = len(transcript.ids) < budget or transcript.ids[-1] in loaded.end_ids
+        ended = len(transcript.ids) < budget or transcript.ids[-1] in loaded.ends(parameters)
         return transcript.finish("stop" if ended else "length", confidence.score)

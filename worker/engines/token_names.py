@@ -1,7 +1,10 @@
 """What one token stands for: its characters and bytes, which decoding it alone does not tell."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
+
+from worker.engines.detokenizer import Decode
 
 # Of a tokenizer that falls back to bytes.
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -28,6 +31,11 @@ class TokenNames:
             self._names[id_] = octets.decode("utf-8", "backslashreplace"), octets
         return self._names[id_]
 
+    def behind_text(self, decode: Decode) -> Decode:
+        """The same for tokens with a text before them: their first space stays."""
+        before = decode(self._before)
+        return lambda ids: decode([*self._before, *ids]).removeprefix(before)
+
     def _octets(self, id_: int) -> bytes:
         piece = self._tokenizer.convert_ids_to_tokens(id_)
         if piece is None:
@@ -37,14 +45,10 @@ class TokenNames:
             known = all(letter in self._letters for letter in piece)
             return bytes(self._letters[letter] for letter in piece) if known else str(piece).encode()
         byte = BYTE.fullmatch(piece)
-        return bytes.fromhex(byte[1]) if byte else self._decoded(id_).encode()
+        return bytes.fromhex(byte[1]) if byte else self.behind_text(self._decoded)([id_]).encode()
 
-    def _decoded(self, id_: int) -> str:
-        alone, behind = (
-            str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
-            for ids in (self._before, [*self._before, id_])
-        )
-        return behind.removeprefix(alone)
+    def _decoded(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def _letters() -> dict[str, int]:

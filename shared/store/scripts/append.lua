@@ -5,8 +5,8 @@
 --   returns ok | lost (the claim is another's, the run has ended, or the store forgot text in a crash: what
 --           does not follow on the published text would splice the stream)
 --   repeat a piece that is published already answers ok and changes nothing
---   events text {choice (of several answers), syntax (where calls may stand in it), start, text, ids, logprobs
---           (where they are asked for)}
+--   events text {choice (of several answers), syntax (where calls may stand in it), prompt_tokens (in the first), start,
+--           text, ids, logprobs (where they are asked for)}
 -- @include base
 -- @include text
 

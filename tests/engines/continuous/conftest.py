@@ -62,6 +62,7 @@ QUESTIONS = tuple(
             "logprobs": (None, 3, 0)[(number + number // 3) % 3],
             "min_new_tokens": (None, 8 + 6 * (number % 5))[number % 2],
             "max_new_tokens": 8 + 6 * (number % 5),
+            "ignore_eos": (None, None, None, None, True)[number % 5],
         },
     )
     for number in range(12)

@@ -158,6 +158,19 @@ def test_positions_that_depend_on_the_longest_row_are_refused_where_they_can(con
         certify(model)
 
 
+@pytest.mark.parametrize("context_length", [64, 65])
+def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where_it_can(
+    context_length: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    model = family("llama4", tmp_path_factory.getbasetemp(), context_length=context_length)
+    model.network.config.get_text_config().floor_scale = 64
+    if context_length == 64:
+        certify(model)
+        return
+    with pytest.raises(Refusal, match=r"temperature .* 64 tokens"):
+        certify(model)
+
+
 def test_a_model_with_stop_strings_of_its_own_is_refused() -> None:
     model = LoadedModel(tiny())
     model.network.generation_config.stop_strings = ["END"]

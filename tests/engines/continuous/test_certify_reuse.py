@@ -15,6 +15,7 @@ from tests.support.families.chatting import (
     all_pictures_are_one,
     another_pictures_features,
     columns_are_another_tokens,
+    pictures_change_places,
     positions_begin_anew,
     positions_count_tokens,
     states_begin_anew,
@@ -62,7 +63,7 @@ def test_beginnings_that_serve_badly_are_not_kept(
     assert found.flaw in found.words
 
 
-@pytest.mark.parametrize("flaw", [another_pictures_features, all_pictures_are_one])
+@pytest.mark.parametrize("flaw", [another_pictures_features, all_pictures_are_one, pictures_change_places])
 def test_pictures_that_serve_badly_are_not_kept(
     flaw: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

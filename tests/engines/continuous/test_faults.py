@@ -9,11 +9,9 @@ import torch
 
 from shared.errors import CallerError
 from shared.piece import Piece
-from shared.request import Format
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, QUESTIONS, Question, crowd, crowded, engine_of
 from worker.engines.base import DeviceBroken, Finish
-from worker.engines.continuous import answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.layers import AlignedLayer
@@ -161,50 +159,6 @@ def test_a_prompt_without_memory_waits_for_the_others_and_fails_only_by_itself(
     monkeypatch.setattr(Batch, "join", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.OutOfMemoryError):
         QUESTIONS[4].ask(fresh)
-
-
-@pytest.mark.parametrize(
-    "parameters",
-    [
-        {"min_new_tokens": 12, "max_new_tokens": 12},
-        {"format": Format(kind="choice", content='["cats and dogs and so on","dogs and cats and so on"]')},
-    ],
-    ids=["any text", "a format"],
-)
-@pytest.mark.parametrize("replayed", [0, 4])
-def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], replayed: int
-) -> None:
-    """Also where a reader already has the beginning: what follows fits to it."""
-    asked: dict[str, Any] = {"temperature": 2.0, "seed": 3, **parameters}
-    wanted, pieces = fresh.ask("What?", **asked)
-    read: dict[str, Any] = {
-        "published": tuple(i for piece in pieces[:replayed] for i in piece.ids),
-        "published_text": "".join(piece.text for piece in pieces[:replayed]),
-    }
-    scarce_once(monkeypatch, torch, "multinomial", 3)
-    assert fresh.ask("What?", **asked, **read)[0] == wanted
-
-
-def test_logprobs_without_memory_do_not_cost_the_answer_its_seed(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: dict[str, Any] = {**LONG, "seed": 3, "logprobs": 1}
-    wanted, _ = fresh.ask("What?", **asked)
-    scarce_once(monkeypatch, answer, "distributions", 1)
-    assert fresh.ask("What?", **asked)[0] == wanted
-
-
-def scarce_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
-    """Its call number `at` finds no memory; what is kept for later requests makes room then."""
-    real, calls = getattr(where, name), count(1)
-
-    def scarce(*given: Any, **named: Any) -> Any:
-        if next(calls) == at:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(*given, **named)
-
-    monkeypatch.setattr(where, name, scarce)
 
 
 @pytest.mark.parametrize("every", [2, 3])

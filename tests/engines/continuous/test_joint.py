@@ -283,3 +283,10 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
         )
         joining.add(None, prompts[-1])  # type: ignore[arg-type]
     assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
+def test_a_piece_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
+    joining = Joining(4)
+    joining.add(None, Planned(length))  # type: ignore[arg-type]
+    assert joining.next(Room(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends

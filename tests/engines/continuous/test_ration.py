@@ -136,6 +136,18 @@ def test_several_prompts_take_no_longer_than_a_piece_of_one_while_others_decode(
     assert (room.tokens, room.chunk, room.newcomers) == (40, 40, 1)
 
 
+def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more() -> None:
+    pace = Pace(2, Clock())
+    assert pace.room(hurried=True).scraps == 0
+    pace.stepped(4, 0.05)
+    for tokens in (100, 200, 100, 200):
+        pace.prefilled(tokens, 0.03 + 0.001 * tokens)
+    assert pace.room(hurried=True).scraps == 30
+    for _ in range(200):
+        pace.stepped(4, 0.01)
+    assert pace.room(hurried=True).scraps == 10, "nobody waits more than a step longer"
+
+
 def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
     """More would only keep the first from their text."""
     pace = Pace(2, Clock())

@@ -64,6 +64,8 @@ def test_what_was_known_is_counted(fresh: suite.Harness) -> None:
 def test_another_caller_cannot_tell_what_was_asked(harness: suite.Harness, encodings: list[Any]) -> None:
     assert [cached(harness, scope=name) for name in ("one", "one", "other")] == [0, tokens(harness), 0]
     assert len(encodings) == 2, "the other caller's picture is encoded anew"
+    asked = harness.row(ABOUT, [suite.picture(), suite.picture("blue")], scope="a third")
+    assert all(picture.inputs for picture in asked.prompt.inputs.shown), "and made ready anew"
 
 
 def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(

@@ -1,6 +1,5 @@
 """Several answers to one prompt: it is computed once for all of them, and each is what it would be alone."""
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +14,7 @@ from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, 
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.pace import Pace, Room
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import Running
 
@@ -107,6 +107,24 @@ def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
     assert got == [expected]
 
 
+def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers_wait(
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are rows for one of them, beside somebody whose prompt began before theirs and ends behind it."""
+    made, init = list[Prefill](), Prefill.__init__
+
+    def noted(self: Prefill, *given: Any, **named: Any) -> None:
+        made.append(self)
+        init(self, *given, **named)
+
+    monkeypatch.setattr(Prefill, "__init__", noted)
+    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=20))
+    monkeypatch.setattr(engine_of(forgetful)._loop._ration, "rows", 2)
+    longer, asked = Question(2, LONG), several.rows(forgetful, 3)
+    crowd(forgetful, [lambda: longer.ask(forgetful), lambda: forgetful.engine.generate_all(asked)[0]])
+    assert len(made) == 2
+
+
 def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_is_let_go(
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,13 +164,10 @@ def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_sam
 
 def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harness: suite.Harness) -> None:
     loop = engine_of(harness)._loop
-    read = threading.Event()
-    asked = [replace(row, emit=lambda _: read.set()) for row in several.rows(harness, 3 * ROWS, **LONG)]
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(harness.engine.generate_all, asked)
-        assert read.wait(suite.PATIENCE_S)
-        asked[0].cancel.set()
-        assert isinstance(future.exception(suite.PATIENCE_S), Cancelled)
+    rows = several.rows(harness, 3 * ROWS, **LONG)
+    asked = [replace(row, emit=lambda _: rows[0].cancel.set()) for row in rows]
+    with pytest.raises(Cancelled):
+        harness.engine.generate_all(asked)
     until(lambda: not (loop._running.answers or loop._line.head()))
     assert loop._forked is None
     assert Question(1, {"seed": 1}).ask(harness).ids

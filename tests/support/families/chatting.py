@@ -10,7 +10,7 @@ import torch
 from tests.support.families.asking import BLUE, RED, WIDE, Conversation, Subject
 from worker.engines.base import Finish
 from worker.engines.continuous import content, past
-from worker.engines.continuous.encoded import Encoded
+from worker.engines.continuous.encoded import Encoded, merged
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.reuse import Reuse
 
@@ -114,6 +114,10 @@ def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
         return found and Encoded(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
 
     patch.setattr(Reuse, "_sight", turned)
+
+
+def pictures_change_places(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("worker.engines.continuous.reuse.merged", lambda pictures: merged(pictures[::-1]))
 
 
 def _bent(patch: pytest.MonkeyPatch, bend: Callable[[torch.Tensor, int], torch.Tensor]) -> None:

@@ -29,7 +29,7 @@ def mistral3() -> tuple[Any, Any]:
 
 
 def llama4() -> tuple[Any, Any]:
-    """Chunked attention beside full, and a choice of experts."""
+    """Chunked attention beside full without positions, and a choice of experts."""
     marks = ("image", "image_start", "image_end", "patch", "tile_x_separator", "tile_y_separator")
     tokenizer = byte_tokenizer(*(f"<|{mark}|>" for mark in marks))
     config = hf.Llama4Config(
@@ -40,6 +40,7 @@ def llama4() -> tuple[Any, Any]:
             num_local_experts=2,
             attention_chunk_size=16,
             layer_types=["chunked_attention", "full_attention"],
+            no_rope_layers=[1, 0],
             interleave_moe_layer_step=1,
         ),
         vision_config={

@@ -45,7 +45,7 @@ class Answer:
         self.apart = False
         self.failed_steps = 0
         self._loaded = loaded
-        self._ends = loaded.end_ids
+        self._ends = loaded.ends(row.parameters)
         self._held = held(row)
         self.spared = False
         self._fed = 0

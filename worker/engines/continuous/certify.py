@@ -6,7 +6,7 @@ for the proof.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         if out_of_memory(error) or device_broken(error):
             raise
         raise Refusal(f"it fails beside others: {type(error).__name__}: {error}"[:300]) from error
-    found = reusable(loaded, seams, judge, made_up[0]) if reuse else Reusable()
+    found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
     return Certificate(
         seams, column_bytes, judge.worst, found, groups, together(loaded, seams, judge, made_up, found)
     )
@@ -76,15 +76,24 @@ def _refuse_by_config(loaded: LoadedModel) -> None:
         raise Refusal("a static cache is made for one request")
     if loaded.network.generation_config.stop_strings:
         raise Refusal("its generation config names stop strings")
-    text = loaded.network.config.get_text_config()
+    for what, limit in _of_the_batch(loaded.network.config.get_text_config()):
+        if loaded.facts.context_length > limit:
+            raise Refusal(
+                f"{what} on the longest row once one has more than {limit} tokens "
+                "(a context_length up to that is possible)"
+            )
+
+
+def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
+    """What a long row would change for its neighbours, and up to how many tokens it does not."""
     ropes = getattr(text, "rope_parameters", None) or {}
     for rope in [ropes, *(value for value in ropes.values() if isinstance(value, dict))]:
-        limit = rope.get("original_max_position_embeddings") or text.max_position_embeddings
-        if rope.get("rope_type") in ROPES_OF_THE_BATCH and loaded.facts.context_length > limit:
-            raise Refusal(
-                f"its {rope['rope_type']} positions depend on the longest row once one has more than {limit} "
-                "tokens (a context_length up to that is possible)"
-            )
+        if rope.get("rope_type") in ROPES_OF_THE_BATCH:
+            limit = rope.get("original_max_position_embeddings") or text.max_position_embeddings
+            yield f"its {rope['rope_type']} positions depend", limit
+    # Llama 4 reckons it by the cache's length (transformers 5.23, modeling_llama4.py).
+    if getattr(text, "attn_temperature_tuning", False) and not all(getattr(text, "no_rope_layers", ())):
+        yield "its attention's temperature depends", text.floor_scale
 
 
 def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:

@@ -5,6 +5,7 @@ left in memory. The logits of the first two tokens are compared.
 """
 
 import sys
+from collections.abc import Sequence
 
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
@@ -29,15 +30,16 @@ WISHES = (
 )
 
 
-def reusable(loaded: LoadedModel, seams: Seams, judge: Judge, first: Case) -> Reusable:
-    """`first` is what the chat begins with. The judge was sharpened."""
-    chat = _chat(loaded, first)
+def reusable(loaded: LoadedModel, seams: Seams, judge: Judge, cases: Sequence[Case]) -> Reusable:
+    """The chat begins with the first of the cases. The judge was sharpened."""
+    chat = _chat(loaded, cases[0])
+    several = [case for case in cases if len(case.asked.pictures) > 1]
     if chat is None:
         return Reusable(flaw="no chat to try it with could be made")
     flaw = ""
     for wish in WISHES:
         rehearsal = Rehearsal(loaded, seams, judge, wish)
-        found = _flaw(rehearsal, chat)
+        found = _flaw(rehearsal, several, chat)
         if not found:
             told = rehearsal.told
             return Reusable(wish.beginnings, wish.pictures and told > 0, wish.apart and told > 1, flaw)
@@ -110,11 +112,15 @@ def _chat(loaded: LoadedModel, first: Case) -> tuple[Case, Case, Case] | None:
     return None
 
 
-def _flaw(rehearsal: Rehearsal, chat: tuple[Case, Case, Case]) -> str:
-    """Empty where all are answered as alone; each is asked twice, the second time all of it is known."""
+def _flaw(rehearsal: Rehearsal, several: Sequence[Case], chat: tuple[Case, Case, Case]) -> str:
+    """Empty where all are answered as alone.
+
+    Each of the chat is asked twice, the second time all of it is known. `several` pictures, all of them new,
+    are put together.
+    """
     first, other, last = chat
     try:
-        for case in (first, first):
+        for case in (*several, first, first):
             rehearsal.ask(case)
         rehearsal.answer(first, last)
         for case in (last, other, last, other):

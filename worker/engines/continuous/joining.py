@@ -21,9 +21,8 @@ class Newcomer:
 
 @dataclass(frozen=True)
 class Pass:
-    """Newcomers that are computed up to `ends`, about `chunk` tokens of each, all of them without one."""
+    """Newcomers that are computed up to `ends`."""
 
-    chunk: int | None
     newcomers: list[Newcomer]
     ends: list[int]
 
@@ -37,7 +36,7 @@ class Pass:
         """What each has come to. Raises whatever the model raises on any of them."""
         prefills = [newcomer.prefill for newcomer in self.newcomers]
         if len(prefills) == 1:
-            return [prefills[0].advance(self.chunk)]
+            return [prefills[0].advance(self.tokens)]
         return joint.advance(prefills, self.ends)
 
 
@@ -82,15 +81,20 @@ class Joining:
     def next(self, room: Room) -> Pass:
         """The first of all, and as many others as there is room for."""
         first, *others = self.newcomers
-        chosen = Pass(room.chunk, [first], [first.prefill.end(room.chunk)])
+        chosen = Pass([first], [_end(first.prefill, room)])
         for other in others:
             # Where the first leaves room, another's piece may be a part of what it would be by itself.
             each = room.chunk and min(room.chunk, room.tokens // (len(chosen.ends) + 1))
             end = other.prefill.end(each)
-            more = Pass(room.chunk, [*chosen.newcomers, other], [*chosen.ends, end])
+            more = Pass([*chosen.newcomers, other], [*chosen.ends, end])
             if len(more.ends) <= self.rows and _fits(more, room):
                 chosen = more
         return chosen
+
+
+def _end(prefill: Prefill, room: Room) -> int:
+    end = prefill.end(room.chunk)
+    return prefill.length if prefill.length - end <= room.scraps else end
 
 
 def _fits(together: Pass, room: Room) -> bool:

@@ -162,8 +162,8 @@ class Loop:
         self._enter(answer, Forked(answer.kin, newcomer.prefill, prefilled))
 
     def _enter(self, answer: Answer, computed: Forked) -> None:
-        head = self._line.head()
-        self._forked = computed if head is not None and head.kin is answer.kin else None
+        head, held = self._line.head(), (computed, self._forked)
+        self._forked = next((one for one in held if one and head and one.kin is head.kin), None)
         if answer.over:
             self._finish(answer)
         else:
@@ -178,7 +178,8 @@ class Loop:
             self._step_failed(error)
             return
         self.pulse.tick()
-        for answer, found, seen in drawn:
+        # Where one leaves no memory, those behind it may be in line again: they draw when they come back.
+        for answer, found, seen in (one for one in drawn if one[0] in self._running):
             answer.alone = answer.alone and answer.failed_steps > 1
             with self._blames(answer):
                 answer.take(found, seen)
@@ -218,8 +219,7 @@ class Loop:
             spared = self._spare()
             if not spared:
                 self._ration.shrink(len(rows) - 1)
-            lost = self._running.recurrent or self._running.torn
-            back = self._running.clear() if lost else [] if spared else [self._running.youngest]
+            back = self._running.clear() if self._running.lost else [] if spared else [self._running.youngest]
         else:
             back = self._running.clear()
             for answer in back:

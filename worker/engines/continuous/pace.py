@@ -23,14 +23,16 @@ FEW = 256
 class Room:
     """What a pass may hold: `tokens` in all, of them `idle` ones that only fill up shorter rows.
 
-    The first prompt's piece is about `chunk` long, whatever the rest says; all of it without one. So many
-    `newcomers` may be made ready for it, any number without one.
+    The first prompt's piece is about `chunk` long, whatever the rest says; all of it without one. What it
+    would leave is part of it where that is no more than `scraps`. So many `newcomers` may be made ready for
+    it, any number without one.
     """
 
     tokens: int
     idle: int
     chunk: int | None = None
     newcomers: int | None = None
+    scraps: int = 0
 
 
 class Pace:
@@ -100,9 +102,21 @@ class Pace:
         idle = max(SMALLEST, own)
         if not hurried:
             return Room(max(FEW, ENOUGH * own), idle)
-        return Room(self.chunk, idle, self.chunk, self._newcomers)
+        return Room(self.chunk, idle, self.chunk, self._newcomers, self._scraps)
+
+    @property
+    def _scraps(self) -> int:
+        """Tokens that cost less than what a pass costs before its first: for those who decode they are better
+        computed at once. No more than make them wait one step longer.
+        """
+        if not self._pass.known:
+            return 0
+        return round(min(self._pass.base_s, self._step_s) / self._pass.unit_s)
 
     @property
     def _patience_s(self) -> float:
-        step_s = self._step.at(self._rows) if self._step.known else 0.0
-        return max(UNNOTICED_S, self._steps * step_s)
+        return max(UNNOTICED_S, self._steps * self._step_s)
+
+    @property
+    def _step_s(self) -> float:
+        return self._step.at(self._rows) if self._step.known else 0.0

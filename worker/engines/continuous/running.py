@@ -32,10 +32,10 @@ class Running:
 
     def past(self, answer: Answer) -> Past | None:
         """What its row has seen, until somebody leaves; None where it has no row."""
-        return self._batch.past(self.answers.index(answer)) if answer in self._arrived else None
+        return self._batch.past(self.answers.index(answer)) if answer in self else None
 
     def leave(self, answer: Answer) -> None:
-        if answer not in self._arrived:
+        if answer not in self:
             return
         row = self.answers.index(answer)
         self._batch.leave(row)
@@ -43,6 +43,9 @@ class Running:
         if last is not answer:
             self.answers[row] = last
         del self._arrived[answer]
+
+    def __contains__(self, answer: Answer) -> bool:
+        return answer in self._arrived
 
     def step(self) -> list[tuple[Answer, torch.Tensor | Choice, Distribution | None]]:
         """Every answer that needs a new token.
@@ -92,5 +95,10 @@ class Running:
         return self._batch.torn
 
     @property
-    def recurrent(self) -> bool:
-        return self._batch.recurrent
+    def lost(self) -> bool:
+        """Whether a step that raised left rows of which nobody knows what they have seen.
+
+        Or rows that have taken a token, and behind which none was drawn.
+        """
+        undrawn = not all(answer.catches_up for answer in self.answers)
+        return self._batch.recurrent or self._batch.torn or undrawn

@@ -25,7 +25,7 @@ from worker.engines.gate import CANCEL_POLL_S
 from worker.engines.language import Language
 from worker.engines.options import read_options
 from worker.engines.pretrained import described
-from worker.engines.prompt import refusals
+from worker.engines.prompt import ends_open, refusals
 from worker.engines.pulse import Pulse
 from worker.engines.threads import use_threads
 from worker.engines.tryout import made_up, try_out
@@ -138,7 +138,7 @@ class VllmEngine(Engine):
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
-        prompt = Prompt(len(ids), images, inputs, renderer.syntax_of(request))
+        prompt = Prompt(len(ids), images, inputs, renderer.syntax_of(request), ends_open=ends_open(request))
         self._language.budget(prompt, request.parameters)
         return prompt
 

@@ -42,6 +42,7 @@ def sampling(
     return {
         "max_tokens": budget,
         "min_tokens": parameters.min_new_tokens or 0,
+        "ignore_eos": bool(parameters.ignore_eos),
         "stop_token_ids": list(parameters.stop_token_ids or ()),
         "repetition_penalty": _first(parameters.repetition_penalty, defaults.repetition_penalty, 1.0),
         "frequency_penalty": parameters.frequency_penalty or 0.0,

@@ -1,0 +1,158 @@
+"""One call of several prompts: a job for each, answered as if they were one.
+
+Each has its own key in the cache, its own run and its own place in line. They are admitted all or none, and
+where one fails its error is the call's.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fastapi import Request
+
+from api.admission.submission import Terms
+from api.answers.answering import (
+    answer,
+    check_answered,
+    forget_behind,
+    may_leave,
+    note,
+    note_times,
+    over,
+    unless_gone,
+)
+from api.context import ProcessContext
+from api.wire.reply import reply_of
+from shared.errors import CallerError, ServiceError
+from shared.job import CacheWord, JobView
+from shared.request import Request as Question
+from shared.result import Usage
+
+# What is told of all is what the worst was served: it says whether anything was computed for this call.
+WORDS: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
+
+
+async def submit_all(
+    request: Request, context: ProcessContext, questions: Sequence[Question], terms: Terms
+) -> list[JobView]:
+    """Admit the questions of a call and note their jobs on the answer.
+
+    All are looked at before the first is admitted. Where the line then refuses one, the others are given
+    back; with an Idempotency-Key they stay, and the call that is sent again finds them.
+    Raises as `Submission.submit`.
+    """
+    limit = context.settings.api.prompts_limit
+    if len(questions) > limit:
+        message = f"`prompt` takes up to {limit} texts; send the others in another call."
+        raise CallerError("invalid_request", message, param="prompt")
+    luggage = reply_of(request).luggage
+    views: list[JobView] = []
+    try:
+        if len(questions) > 1 and not await context.submission.repeats(terms):
+            model = context.models.resolve(questions[0].model)
+            for question in questions:
+                await context.submission.examined(question, terms, model, luggage)
+        for number, question in enumerate(questions):
+            views.append(await context.submission.submit(question, _terms_of(terms, number), luggage))
+    except ServiceError:
+        if may_leave(terms):
+            leave(context, views, at_once=True)
+        raise
+    finally:
+        await luggage.leave()
+    _note(request, views)
+    return views
+
+
+async def answer_all(
+    request: Request, context: ProcessContext, views: Sequence[JobView], terms: Terms
+) -> JobView:
+    """The jobs as they succeeded, as one. Raises as `answer`; where one fails the others are left."""
+    if len(views) == 1:
+        return await answer(request, context, views[0], terms)
+    left = partial(leave, context, views) if may_leave(terms) else None
+    whole = merged(await unless_gone(request, _succeeded(context, views, terms), left))
+    note_times(request, whole)
+    return whole
+
+
+async def ended_all(request: Request, context: ProcessContext, views: Sequence[JobView]) -> JobView:
+    """The jobs as they ended, as one, for the answer that tells it."""
+    found = await asyncio.gather(*(context.jobs.get(view.caller, view.id) for view in views))
+    for view in found:
+        forget_behind(request, view)
+    return merged(found)
+
+
+def leave(context: ProcessContext, views: Sequence[JobView], *, at_once: bool = False) -> None:
+    for view in views:
+        context.leaving.left(view, at_once=at_once)
+
+
+def merged(views: Sequence[JobView]) -> JobView:
+    """Jobs that succeeded as one: their answers in order, their tokens together, the last one's times.
+
+    One that ended without an answer stands for all.
+    """
+    if len(views) == 1:
+        return views[0]
+    results = [view.result for view in views if view.result is not None]
+    if len(results) < len(views):
+        return next(view for view in views if view.ended and view.result is None)
+    last = max(views, key=lambda view: view.ended_ms or 0)
+    choices = tuple(choice for result in results for choice in result.choices)
+    usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in Usage.model_fields})
+    result = (last.result or results[0]).model_copy(update={"choices": choices, "usage": usage})
+    return replace(last, id=views[0].id, created_ms=views[0].created_ms, result=result)
+
+
+async def _succeeded(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> list[JobView]:
+    tasks = [asyncio.ensure_future(_answered(context, view, terms)) for view in views]
+    try:
+        with left_where_one_fails(context, views, terms):
+            return await asyncio.gather(*tasks)
+    finally:
+        await dropped(tasks)
+
+
+async def _answered(context: ProcessContext, view: JobView, terms: Terms) -> JobView:
+    view = await context.waiting.until_ended(view, context.settings.api.sync_limit_s, over)
+    check_answered(context, view, terms)
+    return view
+
+
+@contextmanager
+def left_where_one_fails(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
+    """What was only waited for in vain goes on."""
+    try:
+        yield
+    except ServiceError as error:
+        if may_leave(terms) and error.code != "wait_exceeded":
+            leave(context, views)
+        raise
+
+
+async def dropped(tasks: Collection["asyncio.Future[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _terms_of(terms: Terms, number: int) -> Terms:
+    """Those of one prompt. No header holds a line break, so that the keys made here are nobody's own."""
+    if terms.idempotency_key is None or not number:
+        return terms
+    return replace(terms, idempotency_key=f"{terms.idempotency_key}\n{number}")
+
+
+def _note(request: Request, views: Sequence[JobView]) -> None:
+    for view in views:
+        note(request, view)
+    headers = reply_of(request).headers
+    headers["x-job-id"] = ", ".join(view.id for view in views)
+    served = {view.cache for view in views}
+    if word := next((word for word in WORDS if word in served), None):
+        headers["x-cache"] = word

@@ -1,0 +1,274 @@
+"""Several prompts in one text completion: as many jobs, answered as one, admitted all or none."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from shared.piece import Piece
+from shared.result import Choice, Result, Usage
+from shared.store import claims
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.batches import asked, serving
+from tests.support.clients import until_async
+from tests.support.exchange import Exchange, data, posted
+from tests.support.hand import FINGERPRINT
+
+TEXTS = "/v1/completions"
+TWO: dict[str, Any] = {"model": "sightline/tiny", "prompt": ["a cat", "a dog"]}
+DRAWN: dict[str, Any] = TWO | {"n": 2, "temperature": 1, "seed": 1}
+STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+COUNTED: dict[str, Any] = {
+    "stream": True,
+    "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+}
+
+
+@pytest.fixture
+async def http(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+    stage.hand.beat()
+    async with client_of(stage.app) as found:
+        yield found
+
+
+async def jobs(http: httpx.AsyncClient, status: str) -> list[str]:
+    page = (await http.get("/v1/jobs", params={"status": status})).json()
+    return [job["id"] for job in page["data"]]
+
+
+async def until_there_are(http: httpx.AsyncClient, count: int, status: str) -> None:
+    async def there() -> bool:
+        return len(await jobs(http, status)) == count
+
+    await until_async(there)
+
+
+async def taken(stage: Stage, http: httpx.AsyncClient, count: int) -> dict[str, claims.Claim]:
+    """What waits, by its question, as soon as there is so much."""
+    await until_there_are(http, count, "queued")
+    found = [stage.hand.take() for _ in range(count)]
+    return {asked(claim.request): claim for claim in found}
+
+
+def tells(text: str, call: Exchange) -> bool:
+    return f'"{text}"'.encode() in call.body
+
+
+def say(stage: Stage, claim: claims.Claim, text: str, start: int = 0, choice: int | None = None) -> None:
+    piece = Piece(start, text, (7, 8), choice=choice, prompt_tokens=5)
+    assert stage.hand.store.run(claims.append(claim, piece)) == "ok"
+
+
+def several(stage: Stage, claim: claims.Claim, *texts: str) -> None:
+    result = Result(
+        choices=tuple(Choice(text=text, finish_reason="length") for text in texts),
+        usage=Usage(prompt_tokens=9, completion_tokens=6, cached_tokens=4),
+        fingerprint=FINGERPRINT,
+        compute_s=0.25,
+    )
+    stage.hand.store.run(claims.settle(stage.hand.settings, claim, result, fingerprint=FINGERPRINT))
+
+
+async def test_every_prompt_is_answered_in_its_place_and_counted(
+    stage: Stage, client: openai.AsyncOpenAI
+) -> None:
+    async with serving(stage.hand):
+        answer = await client.completions.create(**TWO)
+    told = [(choice.index, choice.text, choice.finish_reason) for choice in answer.choices]
+    assert told == [(0, "A CAT", "stop"), (1, "A DOG", "stop")]
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (
+        18,
+        6,
+        24,
+    )
+
+
+async def test_several_answers_to_each_are_numbered_prompt_by_prompt(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    call = posted(stage.app, DRAWN, TEXTS)
+    found = await taken(stage, http, 2)
+    several(stage, found["a dog"], "wet", "old")
+    several(stage, found["a cat"], "black", "red")
+    await call.finish()
+    whole = data(b"data: " + call.body)[0]
+    assert [(c["index"], c["text"]) for c in whole["choices"]] == list(
+        enumerate(["black", "red", "wet", "old"])
+    )
+    assert whole["usage"] == {
+        "prompt_tokens": 18,
+        "completion_tokens": 12,
+        "total_tokens": 30,
+        "prompt_tokens_details": {"cached_tokens": 8, "image_tokens": 0},
+    }
+    ids = call.headers["x-job-id"].split(", ")
+    assert sorted(ids) == sorted(await jobs(http, "succeeded"))
+    assert whole["id"] == f"cmpl-{ids[0].removeprefix('job_')}"
+
+
+async def test_a_stream_tells_each_piece_under_its_own_number_as_it_comes(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    call = posted(stage.app, DRAWN | STREAM, TEXTS)
+    found = await taken(stage, http, 2)
+    for question, choice, text in (("a dog", 1, "old"), ("a cat", 0, "black"), ("a dog", 0, "wet")):
+        say(stage, found[question], text, choice=choice)
+        await call.until(partial(tells, text))
+    several(stage, found["a dog"], "wet", "old")
+    say(stage, found["a cat"], "red", choice=1)
+    several(stage, found["a cat"], "black", "red")
+    await call.finish()
+    *chunks, usage, done = data(call.body)
+    told = [(c["index"], c["text"], c["finish_reason"]) for chunk in chunks for c in chunk["choices"]]
+    pieces, ends = told[:4], told[4:]
+    assert pieces == [(3, "old", None), (0, "black", None), (2, "wet", None), (1, "red", None)]
+    assert ends == [(index, "", "length") for index in range(4)]
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert (usage["choices"], usage["usage"]["total_tokens"], done) == ([], 30, "[DONE]")
+
+
+async def test_every_chunk_counts_where_that_is_asked_for(stage: Stage, http: httpx.AsyncClient) -> None:
+    call = posted(stage.app, TWO | COUNTED, TEXTS)
+    found = await taken(stage, http, 2)
+    say(stage, found["a dog"], "wet")
+    say(stage, found["a dog"], " fur", start=3)
+    await call.until(lambda e: b" fur" in e.body)
+    several(stage, found["a dog"], "wet fur")
+    several(stage, found["a cat"], "")
+    await call.finish()
+    *chunks, usage, _ = data(call.body)
+    counts = [(c["choices"][0]["index"], c["usage"] and c["usage"]["completion_tokens"]) for c in chunks]
+    assert counts == [(1, 2), (1, 4), (0, None), (1, 4)]
+    assert chunks[0]["usage"] == {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+    assert usage["usage"]["completion_tokens"] == 12
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code", "param"),
+    [
+        (["a", "b" * 2048], "context_length_exceeded", "prompt[1]"),
+        (["a", "b", "c", "d"], "invalid_request", "prompt"),
+        (["a", 5], "invalid_request", "prompt[1]"),
+        ([[5, 6], [7]], "invalid_request", "prompt[0]"),
+        ([], "invalid_request", "prompt"),
+    ],
+)
+@pytest.mark.parametrize("stage", [{"api": {"prompts_limit": 3, "text_limit_kb": 1}}], indirect=True)
+async def test_one_bad_prompt_is_named_and_nothing_of_the_call_is_computed(
+    http: httpx.AsyncClient, prompt: list[Any], code: str, param: str
+) -> None:
+    reply = await http.post(TEXTS, json=TWO | {"prompt": prompt})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, code)
+    assert reply.json()["error"]["param"] == param
+    assert (await http.get("/v1/jobs")).json()["data"] == []
+
+
+@pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)
+async def test_what_the_line_has_no_room_for_leaves_nothing_behind(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    reply = await http.post(TEXTS, json=TWO | {"prompt": ["a", "b", "c"]})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "caller_queue_full")
+    assert 1 <= int(reply.headers["retry-after"]) <= 60
+    await until_there_are(http, 2, "cancelled")
+    assert stage.hand.idle()
+    async with serving(stage.hand):
+        assert (await http.post(TEXTS, json=TWO)).status_code == 200
+
+
+@pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)
+async def test_a_call_with_a_key_goes_on_where_the_line_stopped_it(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    async def again() -> httpx.Response:
+        headers = {"idempotency-key": "k"}
+        return await http.post(TEXTS, json=TWO | {"prompt": ["a", "b", "c"]}, headers=headers)
+
+    assert (await again()).status_code == 429
+    first = await jobs(http, "queued")
+    async with serving(stage.hand):
+        reply = await again()
+        repeated = await again()
+    assert reply.status_code == 200
+    assert set(first) < set(reply.headers["x-job-id"].split(", "))
+    assert repeated.headers["x-job-id"] == reply.headers["x-job-id"]
+    other = await http.post(TEXTS, json=TWO, headers={"idempotency-key": "k"})
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+
+
+@pytest.mark.parametrize("more", [{}, STREAM])
+async def test_a_caller_who_hangs_up_leaves_all_jobs(
+    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any]
+) -> None:
+    call = posted(stage.app, TWO | more, TEXTS)
+    await until_there_are(http, 2, "queued")
+    call.hang_up()
+    await call.finish()
+    await until_there_are(http, 2, "cancelled")
+    assert stage.hand.idle()
+
+
+@pytest.mark.parametrize("more", [{}, STREAM])
+async def test_a_prompt_that_its_worker_refuses_ends_the_call(
+    stage: Stage, http: httpx.AsyncClient, more: dict[str, Any]
+) -> None:
+    call = posted(stage.app, TWO | more, TEXTS)
+    found = await taken(stage, http, 2)
+    stage.hand.fail(found["a dog"], "context_length_exceeded", "It is too long.", "messages")
+    await call.finish()
+    error = data(b"data: " + call.body)[0]["error"]
+    assert (call.status, error["code"], error["param"]) == (400, "context_length_exceeded", "prompt[1]")
+    await until_there_are(http, 1, "cancelled")
+
+
+async def test_what_goes_wrong_in_mid_stream_is_told_and_the_others_are_left(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    call = posted(stage.app, TWO | STREAM, TEXTS)
+    found = await taken(stage, http, 2)
+    say(stage, found["a cat"], "black")
+    await call.until(lambda e: b"black" in e.body)
+    stage.hand.fail(found["a dog"], "attempts_exhausted", "It failed.")
+    await call.finish()
+    assert data(call.body)[-1]["error"]["code"] == "attempts_exhausted"
+    await until_there_are(http, 1, "cancelled")
+
+
+@pytest.mark.parametrize("stage", [{"api": {"sync_limit_s": 0.6}}], indirect=True)
+async def test_jobs_that_take_longer_than_their_caller_may_wait_go_on(http: httpx.AsyncClient) -> None:
+    reply = await http.post(TEXTS, json=TWO, headers={"x-wait-for-model": "true"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (504, "wait_exceeded")
+    assert sorted(reply.headers["x-job-id"].split(", ")) == sorted(await jobs(http, "queued"))
+
+
+async def test_each_prompt_is_known_by_itself(stage: Stage, http: httpx.AsyncClient) -> None:
+    async with serving(stage.hand):
+        replies = [
+            await http.post(TEXTS, json=TWO | {"prompt": prompt})
+            for prompt in (
+                "a cat",
+                ["a cat", "a dog"],
+                ["a dog", "a cat"],
+                ["a dog", "a cat", "a cow", "a cow"],
+            )
+        ]
+    assert [reply.headers["x-cache"] for reply in replies] == ["MISS", "MISS", "HIT", "MISS"]
+    assert [c["text"] for c in replies[3].json()["choices"]] == ["A DOG", "A CAT", "A COW", "A COW"]
+
+
+async def test_callers_of_the_same_prompts_share_their_runs(stage: Stage, http: httpx.AsyncClient) -> None:
+    first = posted(stage.app, TWO, TEXTS)
+    await until_there_are(http, 2, "queued")
+    second: Exchange = posted(stage.app, TWO, TEXTS)
+    await until_there_are(http, 4, "queued")
+    for claim in (stage.hand.take(), stage.hand.take()):
+        several(stage, claim, asked(claim.request).upper())
+    await asyncio.gather(first.finish(), second.finish())
+    assert (first.headers["x-cache"], second.headers["x-cache"]) == ("MISS", "COALESCED")
+    assert [c["text"] for c in data(b"data: " + second.body)[0]["choices"]] == ["A CAT", "A DOG"]
