@@ -1,6 +1,6 @@
 """What clients send that ask several prompts at once, or measure servers, is read as it was meant.
 
-Written down from their sources; the questions are ours.
+Recorded once from LangChain and lm-eval; those that measure are written down from their sources.
 """
 
 import json
