@@ -16,6 +16,8 @@ MOST_PICTURES = 256
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 MOST_CHOICES = 8
+MOST_PROMPTS = 256
+"""No installation's `api.prompts_limit` is higher: each names its job in a header of the answer."""
 MOST_FUNCTIONS = 128
 
 

@@ -17,7 +17,7 @@ from shared.calls.syntax import Syntax
 from shared.errors import Unavailable
 from shared.piece import Piece, joined
 from shared.store.claims import Held, append
-from shared.store.script import Call, Store
+from shared.store.script import Store
 from worker.lease import Lease
 from worker.telemetry.rhythm import Rhythm
 
@@ -159,21 +159,21 @@ class Publisher:
 
     def _write(self, work: Sequence[Write]) -> bool:
         """Whether all is dealt with; False = the store is out of reach, some stays."""
-        told = self._told([append(write.channel.lease.claim, write.piece) for write in work])
+        told = self._told(work)
         written = [self._written(write, held) for write, held in zip(work, told, strict=True)]
         return all(written)
 
-    def _told(self, calls: Sequence[Call[Held]]) -> Sequence[Held | None]:
+    def _told(self, work: Sequence[Write]) -> Sequence[Held | None]:
         """What the store said, None where it could not be asked."""
         try:
-            return self._store.run_all(calls)
+            return self._store.run_all([append(each.channel.lease.claim, each.piece) for each in work])
         except Unavailable:
-            return [None] * len(calls)
+            return [None] * len(work)
         except Exception:
             # The outermost frame of this thread: without it no row of this worker would reach its readers.
-            if len(calls) > 1:
-                return [held for call in calls for held in self._told([call])]
-            run = calls[0].arguments["id"]
+            if len(work) > 1:
+                return [held for write in work for held in self._told([write])]
+            run = work[0].channel.lease.claim.id
             log.exception("the stream of %s could not be written; it is tried again", run)
             return [None]
 

@@ -11,7 +11,7 @@ from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_p
 from api.wire.strict_json import read
 from shared.job import JobView
 from shared.logprobs import Logprobs
-from shared.request import Message, Request, Text
+from shared.request import MOST_PROMPTS, Message, Request, Text
 from shared.result import FinishReason, Usage
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
@@ -79,10 +79,10 @@ def from_completion(body: Any) -> Chat:
 
 
 def _prompts(prompt: str | list[str]) -> list[tuple[str, str]]:
-    """Each with the name of its place, which errors tell."""
+    """Each with the name of its place, which errors tell; of too many one more than may be."""
     if isinstance(prompt, str):
         return [("prompt", prompt)]
-    return [(f"prompt[{number}]", text) for number, text in enumerate(prompt)]
+    return [(f"prompt[{number}]", text) for number, text in enumerate(prompt[: MOST_PROMPTS + 1])]
 
 
 def to_text_completion(view: JobView, model: str, created: int) -> dict[str, Any]:

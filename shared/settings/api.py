@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from shared.request import MOST_PROMPTS
+
 # As browsers write it: no path, no credentials.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
 
@@ -44,7 +46,7 @@ class ApiSettings(Group):
     text_limit_kb: int = Field(
         256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
     )
-    prompts_limit: int = Field(64, ge=1, description="Most prompts of one text completion.")
+    prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one text completion.")
     admin_key: SecretStr | None = Field(
         None,
         description="Turns API keys on, and is the first of them: it may do everything and makes the others; "

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -221,6 +221,20 @@ def test_a_piece_that_cannot_be_written_holds_up_no_other_row(
     assert {record.message for record in caplog.records} == {
         f"the stream of {leases[1].claim.id} could not be written; it is tried again"
     }
+
+
+def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_of_workers, "RETRY_S", 0.01)
+    kept, _ = desk.ask("kept"), desk.ask("broken")
+    no_number: Any = object()
+    publisher = Publisher(desk.store)
+    for ids in ((0,), (no_number,)):
+        publisher.channels(Lease(desk.claim()))[0].emit(Piece(0, "text", ids))
+    publisher.start()
+    until(lambda: desk.text(kept) == "text")
+    publisher.stop()
 
 
 def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:

@@ -11,7 +11,7 @@ from api.dialects.openai_completions import (
     to_text_completion,
 )
 from shared.errors import CallerError
-from shared.request import Message, Parameters, Request, Text
+from shared.request import MOST_PROMPTS, Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
@@ -56,6 +56,11 @@ def test_each_of_several_prompts_is_a_question_by_itself() -> None:
         )
         for number, prompt in enumerate(("Once", "Twice"))
     )
+
+
+def test_no_more_prompts_are_read_than_any_installation_takes() -> None:
+    call = from_completion(FULL | {"prompt": [""] * 20_000})
+    assert len(call.others) == MOST_PROMPTS
 
 
 def test_chunks_count_only_where_the_stream_counts_at_all() -> None:

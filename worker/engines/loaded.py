@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from PIL.Image import Image as Picture
 from transformers import GenerationConfig
 
@@ -47,10 +48,17 @@ class LoadedModel(Language):
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
 
+    @property
+    def format(self) -> torch.dtype:
+        """In which most of it is computed; only float32 answers alike whatever the neighbours."""
+        dtype: torch.dtype = self.network.dtype
+        return torch.int8 if self.model.packed == "int8" else dtype
+
     def made_of(self, engine: str) -> Facts:
         return {
             "engine": engine,
             "dtype": str(self.network.dtype),
+            **({"packed": "int8"} if self.format is torch.int8 else {}),
             "quantization": json.dumps(self.model.quantization_config, sort_keys=True),
             "attention": self.model.attention,
             "cache": self.model.cache,

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from shared.models import Model
+from worker.engines import int8
+from worker.engines.int8 import Int8Linear
 
 # The layout for 16 rows serves one row as well; the layout for one row serves 16 badly.
 LEAST_ROWS = 16
@@ -40,14 +42,20 @@ class PackedLinear(torch.nn.Linear):
 
 
 class Choice:
-    """Which layers are packed: all that can be, or those whose shape gained when it was first met."""
+    """Which layers are packed: all that can be, or those whose shape gained when it was first met.
 
-    def __init__(self, model: Model) -> None:
+    In 8 bits are all but the last, whose logits decide: as other libraries leave it too.
+    """
+
+    def __init__(self, model: Model, last: torch.nn.Module | None) -> None:
         self._rows = 1 if model.engine == "sequential" or model.cache == "static" else model.rows
-        self._measured = model.packed is None
+        self._int8, self._last = model.packed == "int8", last
+        self._measured = model.packed is not True
         self._gains: dict[tuple[torch.Size, torch.dtype], bool] = {}
 
-    def of(self, plain: torch.nn.Linear) -> PackedLinear | None:
+    def of(self, plain: torch.nn.Linear) -> PackedLinear | Int8Linear | None:
+        if self._int8 and plain is not self._last:
+            return Int8Linear(plain)
         shape = (plain.weight.shape, plain.weight.dtype)
         if not self._gains.get(shape, True):
             return None
@@ -60,21 +68,33 @@ class Choice:
 def pack(network: torch.nn.Module, model: Model) -> str:
     """Packs linear layers on a CPU as the model's row says; what came of it in words, or nothing.
 
-    One after the other, so that no more than one weight is in memory twice.
+    One after the other, so that no more than one weight is in memory twice. Raises ModelFailed where the row
+    wants 8 bits and there cannot be any.
     """
     # Nobody knows what code of the folder's own does with a layer's weight.
     if model.packed is False or (model.packed is None and model.trust_remote_code):
         return ""
-    places, choice, packed = _places(network), Choice(model), 0
+    if model.packed == "int8":
+        int8.check(model, network)
+    places, choice, made = _places(network), Choice(model, _last(network)), list[torch.nn.Module]()
     total = len(places)
     while places:
         plain, found = places.popitem()
-        made = choice.of(plain)
-        if made is not None:
-            packed += 1
+        one = choice.of(plain)
+        if one is not None:
+            made.append(one)
             for parent, name in found:
-                setattr(parent, name, made)
-    return f"{packed} of {total} linear layers packed" if packed else ""
+                setattr(parent, name, one)
+    rounded = sum(isinstance(one, Int8Linear) for one in made)
+    words = f"{len(made)} of {total} linear layers packed" if made else ""
+    return f"{words}, {rounded} of them in int8" if rounded else words
+
+
+def _last(network: Any) -> torch.nn.Module | None:
+    """The layer that makes logits, where the network says which it is."""
+    find = getattr(network, "get_output_embeddings", None)
+    found: torch.nn.Module | None = find and find()
+    return found
 
 
 def _places(network: torch.nn.Module) -> dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]]:

@@ -54,7 +54,7 @@ class Certificate:
 def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
-    judge = Judge(loaded.network.dtype)
+    judge = Judge(loaded.format)
     try:
         made_up = cases(loaded)
         column_bytes, groups = _crowds(loaded.network, made_up, judge)

@@ -168,10 +168,10 @@ def _within(facts: ModelFacts, tokens: int) -> ModelFacts:
 
 
 def _words(certificate: Certificate, loaded: LoadedModel) -> str:
-    dtype = str(loaded.network.dtype).removeprefix("torch.")
+    format = str(loaded.format).removeprefix("torch.")
     found = f"certified: beside others its logits differ by {certificate.difference:.0e} at most"
-    if loaded.network.dtype is not torch.float32:
-        found += f", which in {dtype} may change an answer"
+    if loaded.format is not torch.float32:
+        found += f", which in {format} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
     return "; ".join(
         filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.packed))
