@@ -51,20 +51,33 @@ async def submit_all(
     luggage = reply_of(request).luggage
     views: list[JobView] = []
     try:
-        if len(questions) > 1 and not await context.submission.repeats(terms):
-            model = context.models.resolve(questions[0].model)
-            for question in questions:
-                await context.submission.examined(question, terms, model, luggage)
-        for number, question in enumerate(questions):
-            views.append(await context.submission.submit(question, _terms_of(terms, number), luggage))
-    except ServiceError:
-        if may_leave(terms):
-            leave(context, views, at_once=True)
-        raise
+        with _left_unless_all(context, views, terms):
+            if len(questions) > 1 and not await context.submission.repeats(terms):
+                model = context.models.resolve(questions[0].model)
+                for question in questions:
+                    await context.submission.examined(question, terms, model, luggage)
+            for number, question in enumerate(questions):
+                views.append(await context.submission.submit(question, _terms_of(terms, number), luggage))
     finally:
         await luggage.leave()
     _note(request, views)
     return views
+
+
+@contextmanager
+def _left_unless_all(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
+    """Whatever ended the admission, nobody waits for those that were admitted before."""
+    at_once = all_there = False
+    try:
+        yield
+        all_there = True
+    except ServiceError as error:
+        # A store that was out of reach just now hears of it when it may be back.
+        at_once = error.code != "store_unavailable"
+        raise
+    finally:
+        if not all_there and may_leave(terms):
+            leave(context, views, at_once=at_once)
 
 
 async def answer_all(

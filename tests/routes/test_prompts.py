@@ -9,7 +9,12 @@ import httpx
 import openai
 import pytest
 
+from api.admission.submission import Submission
+from api.answers.leaving import Leaving
+from shared.errors import Unavailable
+from shared.job import JobView
 from shared.piece import Piece
+from shared.request import Request
 from shared.result import Choice, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
@@ -180,6 +185,41 @@ async def test_what_the_line_has_no_room_for_leaves_nothing_behind(
     assert stage.hand.idle()
     async with serving(stage.hand):
         assert (await http.post(TEXTS, json=TWO)).status_code == 200
+
+
+async def test_what_an_outage_stopped_is_left_when_the_store_may_be_back(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, left = Submission.submit, list[bool]()
+
+    async def interrupted(self: Submission, question: Request, *rest: Any) -> JobView:
+        if "a dog" in question.texts:
+            raise Unavailable("store_unavailable", "out of reach")
+        return await submit(self, question, *rest)
+
+    def leave(_: Leaving, __: JobView, *, at_once: bool = False) -> None:
+        left.append(at_once)
+
+    monkeypatch.setattr(Submission, "submit", interrupted)
+    monkeypatch.setattr(Leaving, "left", leave)
+    assert (await http.post(TEXTS, json=TWO)).status_code == 503
+    assert left == [False]
+
+
+async def test_what_a_fault_of_ours_stopped_is_left(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, left = Submission.submit, list[JobView]()
+
+    async def broken(self: Submission, question: Request, *rest: Any) -> JobView:
+        if "a dog" in question.texts:
+            raise ZeroDivisionError
+        return await submit(self, question, *rest)
+
+    monkeypatch.setattr(Submission, "submit", broken)
+    monkeypatch.setattr(Leaving, "left", lambda _, view, **__: left.append(view))
+    assert (await http.post(TEXTS, json=TWO)).status_code == 500
+    assert len(left) == 1
 
 
 @pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)

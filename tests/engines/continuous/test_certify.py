@@ -16,6 +16,7 @@ from worker.engines.auto import AutoEngine
 from worker.engines.base import Finish
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import certify
+from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.prefill import Seams
 from worker.engines.continuous.refusal import Refusal
@@ -163,7 +164,7 @@ def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where
     context_length: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     model = family("llama4", tmp_path_factory.getbasetemp(), context_length=context_length)
-    model.network.config.get_text_config().floor_scale = 64
+    model.network.config.get_text_config().floor_scale = 64 + HOLE
     if context_length == 64:
         certify(model)
         return

@@ -19,6 +19,7 @@ from worker.engines.continuous.certify_joint import Together, together
 from worker.engines.continuous.certify_reuse import reusable
 from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.head import Head
+from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
 from worker.engines.continuous.refusal import Refusal
@@ -91,9 +92,10 @@ def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
         if rope.get("rope_type") in ROPES_OF_THE_BATCH:
             limit = rope.get("original_max_position_embeddings") or text.max_position_embeddings
             yield f"its {rope['rope_type']} positions depend", limit
-    # Llama 4 reckons it by the cache's length (transformers 5.23, modeling_llama4.py).
+    # Llama 4 reckons it by the cache's length (transformers 5.23, modeling_llama4.py), which in a pass of
+    # several prompts may be that much more than the longest has.
     if getattr(text, "attn_temperature_tuning", False) and not all(getattr(text, "no_rope_layers", ())):
-        yield "its attention's temperature depends", text.floor_scale
+        yield "its attention's temperature depends", max(0, text.floor_scale - HOLE)
 
 
 def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:
