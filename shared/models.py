@@ -47,7 +47,7 @@ class Model(Frozen):
     quantization_config: dict[str, Any] | None = Field(
         None, description="Handed to transformers; needs accelerate and the method's package."
     )
-    packed: bool | Literal["int8"] | None = Field(
+    packed: Literal[True, False, "int8"] | None = Field(
         None,
         description="Linear layers laid out for the CPU; by default those that gain by it. int8 = in 8 bits.",
     )

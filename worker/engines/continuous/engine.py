@@ -49,7 +49,10 @@ class ContinuousOptions(Frozen):
     """What a models file may say under `options` for this engine."""
 
     stall_steps: float = Field(
-        2, gt=0, description="Steps' time that others may wait for new prompts, or 50 ms if more."
+        2,
+        gt=0,
+        description="Steps' time that others may wait for new prompts, or 50 ms if more; one step longer "
+        "where that ends a prompt.",
     )
     cache_mb: int | None = Field(
         None, ge=1, description="Memory for the cache in MiB; half of what is free by default."
