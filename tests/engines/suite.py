@@ -141,15 +141,11 @@ def a_least_answer_may_be_longer_than_the_default(harness: Harness) -> None:
 
 
 def without_the_models_end_an_answer_is_as_long_as_it_may_be(harness: Harness) -> None:
-    whole, _ = harness.ask(harness.question, [picture()])
-    most = len(whole.ids) + 4
-    finish, pieces = harness.ask(harness.question, [picture()], max_new_tokens=most, ignore_eos=True)
-    assert (finish.reason, len(finish.ids)) == ("length", most)
-    assert finish.ids[: len(whole.ids)] == whole.ids
-    assert "".join(p.text for p in pieces) == finish.text
-    own = {"stop_token_ids": [whole.ids[2]], "min_new_tokens": 2}
-    stopped, _ = harness.ask(harness.question, [picture()], max_new_tokens=most, ignore_eos=True, **own)
-    assert (stopped.reason, stopped.ids) == ("stop", whole.ids[:3])
+    whole = harness.ask(*(asked := (harness.question, [picture()])))[0].ids
+    finish, _ = harness.ask(*asked, max_new_tokens=len(whole) + 4, ignore_eos=True)
+    assert (finish.reason, finish.ids[: len(whole)], len(finish.ids)) == ("length", whole, len(whole) + 4)
+    stopped, _ = harness.ask(*asked, ignore_eos=True, stop_token_ids=[whole[2]], min_new_tokens=2)
+    assert (stopped.reason, stopped.ids) == ("stop", whole[:3])
 
 
 def cancelling_ends_the_row_and_frees_the_engine(harness: Harness) -> None:

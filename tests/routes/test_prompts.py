@@ -187,39 +187,24 @@ async def test_what_the_line_has_no_room_for_leaves_nothing_behind(
         assert (await http.post(TEXTS, json=TWO)).status_code == 200
 
 
-async def test_what_an_outage_stopped_is_left_when_the_store_may_be_back(
-    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "status"), [(Unavailable("store_unavailable", "out of reach"), 503), (ZeroDivisionError(), 500)]
+)
+async def test_what_an_outage_or_a_fault_of_ours_stopped_is_left_in_a_while(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int
 ) -> None:
+    """The store may be back then."""
     submit, left = Submission.submit, list[bool]()
 
     async def interrupted(self: Submission, question: Request, *rest: Any) -> JobView:
         if "a dog" in question.texts:
-            raise Unavailable("store_unavailable", "out of reach")
+            raise fault
         return await submit(self, question, *rest)
-
-    def leave(_: Leaving, __: JobView, *, at_once: bool = False) -> None:
-        left.append(at_once)
 
     monkeypatch.setattr(Submission, "submit", interrupted)
-    monkeypatch.setattr(Leaving, "left", leave)
-    assert (await http.post(TEXTS, json=TWO)).status_code == 503
+    monkeypatch.setattr(Leaving, "left", lambda *_, at_once: left.append(at_once))
+    assert (await http.post(TEXTS, json=TWO)).status_code == status
     assert left == [False]
-
-
-async def test_what_a_fault_of_ours_stopped_is_left(
-    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submit, left = Submission.submit, list[JobView]()
-
-    async def broken(self: Submission, question: Request, *rest: Any) -> JobView:
-        if "a dog" in question.texts:
-            raise ZeroDivisionError
-        return await submit(self, question, *rest)
-
-    monkeypatch.setattr(Submission, "submit", broken)
-    monkeypatch.setattr(Leaving, "left", lambda _, view, **__: left.append(view))
-    assert (await http.post(TEXTS, json=TWO)).status_code == 500
-    assert len(left) == 1
 
 
 @pytest.mark.parametrize("stage", [{"queue": {"max_queued_caller": 2}}], indirect=True)
