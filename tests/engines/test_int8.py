@@ -77,6 +77,11 @@ def test_a_processor_that_would_add_up_wrong_is_refused_by_name(monkeypatch: pyt
         pack(Network(), ROW)
 
 
+def test_a_model_of_which_nothing_can_be_in_8_bits_is_not_called_so() -> None:
+    with pytest.raises(ModelFailed, match="no linear layer in float32 or bfloat16"):
+        pack(Network().to(torch.float16), ROW)
+
+
 def test_weights_on_another_device_are_refused_by_name() -> None:
     with pytest.raises(ModelFailed, match="is for a CPU, and its weights are on meta"):
         int8.check(ROW, Network().to("meta"))

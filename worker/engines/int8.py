@@ -5,12 +5,11 @@ for all of them, as torch.ao's dynamic quantisation has it, it is not. Sums are 
 is section 2.1 of LLM.int8(), https://arxiv.org/abs/2208.07339, without that paper's share in 16 bits.
 """
 
-from typing import Any
-
 import torch
 
 from shared.errors import ModelFailed
 from shared.models import Model
+from worker.engines.weightless import Weightless
 
 LARGEST = 127
 # A row of nothing but zeros has no scale.
@@ -19,20 +18,16 @@ SMALLEST_SCALE = 1e-12
 LEAST_ROWS = 2
 
 
-class Int8Linear(torch.nn.Linear):
+class Int8Linear(Weightless):
     """Holds its weight in 8 bits, laid out for oneDNN, and no other."""
 
     def __init__(self, plain: torch.nn.Linear) -> None:
-        torch.nn.Module.__init__(self)
-        self.in_features, self.out_features, self.bias = plain.in_features, plain.out_features, plain.bias
+        super().__init__(plain)
         weight = plain.weight.detach().float()
         scales = (weight.abs().amax(1) / LARGEST).clamp_min(SMALLEST_SCALE)
         rounded = (weight / scales[:, None]).round().to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._scales, self._zeros = scales, torch.zeros_like(scales, dtype=torch.int64)
-        # See PackedLinear.
-        stub: Any = torch.full((), torch.nan, dtype=plain.weight.dtype).expand(plain.weight.shape)
-        self.weight = stub
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         rows = input.reshape(-1, self.in_features).float()

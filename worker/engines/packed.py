@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from shared.errors import ModelFailed
 from shared.models import Model
 from worker.engines import int8
 from worker.engines.int8 import Int8Linear
+from worker.engines.weightless import Weightless
 
 # The layout for 16 rows serves one row as well; the layout for one row serves 16 badly.
 LEAST_ROWS = 16
@@ -22,18 +24,13 @@ TRIES = 5
 TRYING_S = 0.01
 
 
-class PackedLinear(torch.nn.Linear):
+class PackedLinear(Weightless):
     """Holds its weight packed and no other; a weight that it shared with an embedding stays there."""
 
     def __init__(self, plain: torch.nn.Linear, rows: int) -> None:
-        torch.nn.Module.__init__(self)
-        self.in_features, self.out_features, self.bias = plain.in_features, plain.out_features, plain.bias
+        super().__init__(plain)
         weight = plain.weight.detach().contiguous()
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, max(rows, LEAST_ROWS))
-        # Models ask their layers for the weight's type and device. One that multiplied by it itself would
-        # read NaN, which no engine takes for an answer.
-        stub: Any = torch.full((), torch.nan, dtype=weight.dtype).expand(weight.shape)
-        self.weight = stub
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         op = torch.ops.mkldnn._linear_pointwise
@@ -86,6 +83,8 @@ def pack(network: torch.nn.Module, model: Model) -> str:
             for parent, name in found:
                 setattr(parent, name, one)
     rounded = sum(isinstance(one, Int8Linear) for one in made)
+    if model.packed == "int8" and not rounded:
+        raise ModelFailed(f'model {model.id}: packed = "int8" finds no linear layer in float32 or bfloat16.')
     words = f"{len(made)} of {total} linear layers packed" if made else ""
     return f"{words}, {rounded} of them in int8" if rounded else words
 
