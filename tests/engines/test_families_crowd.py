@@ -13,6 +13,7 @@ from tests.support.families.asking import CONVERSATIONS, Subject
 from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
 from tests.support.families.family import Family, called
 from worker.engines.continuous import joint
+from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.pace import Pace, Room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -62,19 +63,26 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
     assert together >= 3
 
 
-@pytest.mark.parametrize("chunk", [None, 9], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    ("chunk", "grain"),
+    [(None, 1), (9, 1), (9, 8), (None, 8)],
+    ids=["whole", "in pieces", "filled pieces", "filled up"],
+)
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
-    subject: Subject, chunk: int | None, monkeypatch: pytest.MonkeyPatch
+    subject: Subject, chunk: int | None, grain: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, advance, shared = subject.engine("continuous", rows=ROWS), joint.advance, list[int]()
 
-    def noted(prefills: Sequence[Any], ends: Sequence[int]) -> Any:
+    def noted(prefills: Sequence[Any], ends: Sequence[int], width: int) -> Any:
+        assert len(prefills) > 1 or width % grain == 0
         shared.append(len(prefills))
-        return advance(prefills, ends)
+        return advance(prefills, ends, width)
 
+    assert isinstance(engine, ContinuousEngine)
+    monkeypatch.setattr(engine._loop._joining, "_grain", grain)
     monkeypatch.setattr(joint, "advance", noted)
     monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=chunk))
-    assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk}") == alone(subject)
+    assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
 

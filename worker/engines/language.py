@@ -8,6 +8,7 @@ import llguidance
 import torch
 import transformers
 from llguidance import LLMatcher
+from PIL.Image import Image as Picture
 from transformers import GenerationConfig
 
 from shared.calls.syntax import MARKS, Known
@@ -23,6 +24,7 @@ from worker.engines.detokenizer import Decode
 from worker.engines.fingerprint import digest_folder
 from worker.engines.grammar import SPACING, Grammars
 from worker.engines.lark import Spacing
+from worker.engines.picture_tokens import PictureTokens
 from worker.engines.prompt import Renderer
 from worker.engines.token_names import TokenNames
 from worker.engines.transcript import Transcript
@@ -46,6 +48,7 @@ class Language:
         self.defaults = defaults
         self.tokenizer: Any = processor.tokenizer
         self.renderer = Renderer(processor, config)
+        self._picture_tokens = PictureTokens(processor, self.renderer.mark)
         self._text = config.get_text_config()
         self.facts = self._read_facts()
         self._names = TokenNames(self.tokenizer)
@@ -56,13 +59,21 @@ class Language:
         # With torchvision transformers takes other image processors, whose pixels differ a little.
         self._pixels = type(getattr(processor, "image_processor", None)).__name__
 
-    def check(self, request: Request) -> None:
-        """What can be told before the request is rendered.
+    def check(self, request: Request, pictures: Sequence[Picture]) -> None:
+        """What can be told before the request is rendered, and its pictures are resized.
 
         Raises CallerError `context_length_exceeded`, `invalid_request`.
         """
         check_text(request, settings().api.text_limit_kb)
         self._check_ids(request.parameters)
+        tokens, limit = self._picture_tokens.of(pictures), self.facts.context_length
+        if tokens >= limit:
+            raise CallerError(
+                "context_length_exceeded",
+                f"The pictures alone become {tokens} tokens; this model takes {limit} with its answer. "
+                "Send fewer or smaller ones.",
+                param="messages",
+            )
 
     def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""

@@ -36,7 +36,7 @@ class LoadedModel(Language):
 
     def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
-        self.check(request)
+        self.check(request, pictures)
         prompt = self.renderer.prompt(request, pictures, sounds)
         self.budget(prompt, request.parameters)
         return prompt

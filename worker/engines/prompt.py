@@ -62,7 +62,7 @@ class Renderer:
         self.image_id = _image_id(processor, config)
         self.ear = Ear(processor, config)
         # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
-        self._mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
+        self.mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         self._reserved = _reserved(processor, str(self.template or ""), self.placeholder_ids)
         # The first call may reset padding and truncation, which a tokenizer in use by a thread cannot bear.
         self._tokenizer("x")
@@ -124,7 +124,7 @@ class Renderer:
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
         """Raises CallerError where it forges a special token."""
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
-        marks = self._mark * len(pictures)
+        marks = self.mark * len(pictures)
         text = marks + self._reserved.escape(typed)
         # A tokenizer can rewrite a text before it looks for its tokens.
         if self._count_reserved(text) > self._count_reserved(f"{marks}x"):

@@ -147,9 +147,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
     """Where the prompts of each shared pass began and ended."""
     advance, seen = joint.advance, list[list[tuple[int, int]]]()
 
-    def noted(prefills: list[Prefill], ends: list[int]) -> Any:
+    def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         seen.append([(prefill.done, end) for prefill, end in zip(prefills, ends, strict=True)])
-        return advance(prefills, ends)
+        return advance(prefills, ends, width)
 
     monkeypatch.setattr(joint, "advance", noted)
     return seen

@@ -60,13 +60,13 @@ def a_row_that_leaves_leaves_its_past(_: LoadedModel, patch: pytest.MonkeyPatch)
 
 
 def columns_are_lost_when_the_cache_moves(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:
-    roomy = AlignedLayer._roomy
+    moved = AlignedLayer._moved
 
     def forgetful(self: AlignedLayer, *how: Any) -> torch.Tensor:
-        made = roomy(self, *how)
+        made = moved(self, *how)
         return made.roll(1, dims=2) if self._window.rows else made
 
-    patch.setattr(AlignedLayer, "_roomy", forgetful)
+    patch.setattr(AlignedLayer, "_moved", forgetful)
 
 
 def a_row_reads_its_neighbours_numbers(_: LoadedModel, patch: pytest.MonkeyPatch) -> None:

@@ -17,11 +17,11 @@ from tests.engines.continuous.conftest import (
     crowd,
     crowded,
     engine_of,
+    loaded,
     strangers,
 )
 from worker.engines.base import Cancelled, Finish
 from worker.engines.continuous import joint
-from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.pace import Pace, Room
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefill
@@ -124,11 +124,11 @@ def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
     leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="leaver", **LONG)
     advance, shared = joint.advance, list[int]()
 
-    def leaves(prefills: list[Prefill], ends: list[int]) -> Any:
+    def leaves(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         shared.append(len(prefills))
         if len(shared) == 2:
             leaver.cancel.set()
-        return advance(prefills, ends)
+        return advance(prefills, ends, width)
 
     monkeypatch.setattr(joint, "advance", leaves)
     asked = strangers(QUESTIONS[:3], "beside a leaver")
@@ -145,10 +145,10 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
     room(monkeypatch, WIDE)
     advance, row, ill = joint.advance, Past.row, list[int]()
 
-    def finds_the_ill(prefills: list[Prefill], ends: list[int]) -> Any:
+    def finds_the_ill(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         ill[:] = [at for at, prefill in enumerate(prefills) if prefill._config.max_new_tokens == 21]
         assert len(prefills) == ROWS
-        return advance(prefills, ends)
+        return advance(prefills, ends, width)
 
     def none_of_the_ill(self: Past, at: int, start: int, end: int) -> Past:
         found = row(self, at, start, end)
@@ -181,9 +181,9 @@ def test_a_prompt_that_breaks_a_pass_fails_by_itself(
         check(self)
         return advance(self, tokens)
 
-    def beside_others(prefills: list[Prefill], ends: list[int]) -> Any:
+    def beside_others(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         check(*prefills)
-        return beside(prefills, ends)
+        return beside(prefills, ends, width)
 
     monkeypatch.setattr(Prefill, "advance", by_itself)
     monkeypatch.setattr(joint, "advance", beside_others)
@@ -200,11 +200,11 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
     room(monkeypatch, WIDE)
     advance, tried = joint.advance, list[int]()
 
-    def scarce(prefills: list[Prefill], ends: list[int]) -> Any:
+    def scarce(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         tried.append(len(prefills))
         if len(prefills) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return advance(prefills, ends)
+        return advance(prefills, ends, width)
 
     monkeypatch.setattr(joint, "advance", scarce)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
@@ -233,60 +233,26 @@ def test_pictures_that_cannot_be_encoded_together_are_encoded_one_by_one(
     assert set(calls[1:]) == {1}
 
 
-class Planned:
-    """Stands for a prompt of which `done` of `length` tokens are computed."""
+def test_in_bfloat16_a_prompt_by_itself_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, advance, widths = loaded(dtype="bfloat16"), joint.advance, list[int]()
 
-    def __init__(self, length: int, done: int = 0, *, mixes: bool = True) -> None:
-        self.length, self.done, self.mixes = length, done, mixes
+    def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
+        widths.append(width)
+        return advance(prefills, ends, width)
 
-    def end(self, tokens: int | None) -> int:
-        return self.length if tokens is None else min(self.length, self.done + tokens)
+    monkeypatch.setattr(joint, "advance", noted)
+    for question in QUESTIONS[:3]:
+        question.ask(engine)
+    assert widths
+    assert all(width % 16 == 0 for width in widths)
 
-    def joins(self, other: "Planned") -> bool:
-        return self.mixes and other.mixes
 
-
-@pytest.mark.parametrize(
-    ("room", "waiting", "chosen"),
-    [
-        (Room(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
-        (Room(tokens=300, idle=100), [400, 70], [0]),
-        (Room(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
-        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 1]),
-        (Room(tokens=100, idle=10, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
-        (Room(tokens=100, idle=100, chunk=100), [60, 400, 25, 30], [0]),
-        (Room(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
-        (Room(tokens=1000, idle=100), [80, None, 80], [0, 2]),
-        (Room(tokens=1000, idle=100), [None, 80], [0]),
-        (Room(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
-    ],
-    ids=[
-        "tokens",
-        "long first",
-        "unlike",
-        "a part",
-        "pieces",
-        "full",
-        "far behind",
-        "own kind",
-        "own kind first",
-        "rows",
-    ],
-)
-def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
-    room: Room, waiting: list[Any], chosen: list[int]
+def test_a_prompt_that_cannot_be_filled_up_after_all_is_computed_as_it_is(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    joining, prompts = Joining(4), list[Planned]()
-    for length in waiting:
-        prompts.append(
-            Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
-        )
-        joining.add(None, prompts[-1])  # type: ignore[arg-type]
-    assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
+    def broken(*_: object) -> None:
+        raise ValueError("only one row has this shape")
 
-
-@pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
-def test_a_piece_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
-    joining = Joining(4)
-    joining.add(None, Planned(length))  # type: ignore[arg-type]
-    assert joining.next(Room(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
+    monkeypatch.setattr(engine_of(fresh)._loop._joining, "_grain", 256)
+    monkeypatch.setattr(joint, "advance", broken)
+    assert QUESTIONS[0].ask(fresh) == answers[0]

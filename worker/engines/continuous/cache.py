@@ -4,6 +4,7 @@ Any model that keeps its past in transformers' dynamic cache runs on it unchange
 may hold is the only thing asked of a family.
 """
 
+import math
 from typing import Any
 
 from transformers.cache_utils import (
@@ -42,9 +43,7 @@ class BatchCache(Cache):
             if isinstance(mine, AlignedLayer):
                 mine.check(theirs, length)
         self.torn = True
-        shift = window.shift_for(length)
-        self._make_room(max(rows, min(limit, 1 << (rows - 1).bit_length())), shift)
-        window.move(shift)
+        self._make_room(rows, limit, self._shift_for(rows, length))
         for mine, theirs in self._pairs(row):
             mine.put(rows - 1, theirs)
         window.enter(length)
@@ -67,8 +66,11 @@ class BatchCache(Cache):
 
     def before_step(self) -> None:
         """Make sure that the next column exists."""
-        if any(self.window.end >= layer.size[1] for layer in self._aligned()):
-            self.trim()
+        rows = self.window.rows
+        if not self._holds(rows, self.window.end + 1):
+            self.torn = True
+            self._make_room(rows, rows, -self.window.first)
+            self.torn = False
 
     def trim(self) -> None:
         """Give back the room of rows that have left; those present start at column 0 again."""
@@ -89,13 +91,33 @@ class BatchCache(Cache):
         """Memory of one token of one row."""
         return sum(layer.column_bytes for layer in self._aligned())
 
-    def _make_room(self, rows: int, shift: int) -> None:
-        needed = self.window.end + shift + 1
+    def _shift_for(self, rows: int, length: int) -> int:
+        """Those present start at column 0 again where there are no columns left, or too few rows."""
+        shift = self.window.shift_for(length)
+        if self._holds(rows, self.window.end + shift + 1):
+            return shift
+        longest = self.window.end - self.window.first
+        return max(longest, length) - self.window.end
+
+    def _holds(self, rows: int, columns: int) -> bool:
+        sizes = [layer.size for layer in self._aligned()]
+        return all(rows <= have_rows and columns <= have for have_rows, have in sizes)
+
+    def _make_room(self, rows: int, limit: int, shift: int) -> None:
+        """For `rows`, and one column behind them all, once those present have moved by `shift`.
+
+        Whoever moves back to the start gets columns for many steps. Where memory is too small, or far too
+        large by then, it is made anew, for twice as many rows, up to `limit`.
+        """
+        needed, room = self.window.end + shift + 1, self.window.room
+        least, most = (needed, math.inf) if shift >= 0 else (room(needed), room(room(needed)))
         for layer in self._aligned():
-            have_rows, have_columns = layer.size
-            if shift or have_rows < rows or have_columns < needed:
-                columns = have_columns if needed <= have_columns else self.window.room(needed)
-                layer.make_room(max(rows, have_rows), columns, shift)
+            have_rows, have = layer.size
+            if rows > have_rows or not least <= have <= most:
+                layer.make_room(max(rows, min(limit, 1 << (rows - 1).bit_length())), room(needed), shift)
+            elif shift:
+                layer.make_room(have_rows, have, shift)
+        self.window.move(shift)
 
     def _aligned(self) -> list[AlignedLayer]:
         return [layer for layer in self.layers if isinstance(layer, AlignedLayer)]

@@ -72,11 +72,15 @@ class Rehearsal:
         if len(mixed) < 2:
             raise Refusal("shorter rows cannot be filled up")
         prefills = [ready[at] for at in mixed]
-        done = joint.advance(prefills, [ready[at].end(firsts[at]) for at in mixed])
+        done = self._advance(prefills, [ready[at].end(firsts[at]) for at in mixed])
         left = [at for at, prefilled in enumerate(done) if prefilled is None]
         rest = [prefills[at] for at in left]
-        finished = iter(joint.advance(rest, [one.length for one in rest]) if rest else ())
+        finished = iter(self._advance(rest, [one.length for one in rest]) if rest else ())
         self._compare([cases[at] for at in mixed], [one or next(finished) for one in done])
+
+    def _advance(self, prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
+        longest = max(end - prefill.done for prefill, end in zip(prefills, ends, strict=True))
+        return joint.advance(prefills, ends, joint.filled(longest, joint.grain(self._network)))
 
     def _ready(self, cases: Sequence[Case]) -> list[Prefill]:
         contents = [self._content(case, f"{number}") for number, case in enumerate(cases)]

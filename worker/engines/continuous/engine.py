@@ -18,6 +18,7 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.certify import Certificate, certify
@@ -104,7 +105,8 @@ class ContinuousEngine(LoadedEngine):
             loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
         )
         self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
-        self._loop = Loop(running, self._reuse, ration, pace, Joining(self.rows if together.prompts else 1))
+        joining = Joining(self.rows, joint.grain(loaded.network)) if together.prompts else Joining(1)
+        self._loop = Loop(running, self._reuse, ration, pace, joining)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)

@@ -21,23 +21,48 @@ class Newcomer:
 
 @dataclass(frozen=True)
 class Pass:
-    """Newcomers that are computed up to `ends`."""
+    """Newcomers that are computed up to `ends`; one by itself is filled up to a multiple of `grain`."""
 
     newcomers: list[Newcomer]
     ends: list[int]
+    grain: int
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [newcomer.answer for newcomer in self.newcomers]
 
     @property
     def tokens(self) -> int:
         """Those that are computed, also to no purpose; before it is."""
-        lengths = [end - one.prefill.done for one, end in zip(self.newcomers, self.ends, strict=True)]
-        return len(lengths) * max(lengths)
+        return len(self.ends) * self._width
+
+    @property
+    def idle(self) -> int:
+        """Of these the ones to no purpose."""
+        return self.tokens - sum(self._lengths)
+
+    @property
+    def joint(self) -> bool:
+        """Whether rows are filled up."""
+        return self._lengths != [self._width]
 
     def compute(self) -> list[Prefilled | None]:
         """What each has come to. Raises whatever the model raises on any of them."""
         prefills = [newcomer.prefill for newcomer in self.newcomers]
-        if len(prefills) == 1:
-            return [prefills[0].advance(self.tokens)]
-        return joint.advance(prefills, self.ends)
+        if self.joint:
+            return joint.advance(prefills, self.ends, self._width)
+        return [prefills[0].advance(self._width)]
+
+    @property
+    def _width(self) -> int:
+        longest, first = max(self._lengths), self.newcomers[0]
+        lone = len(self.ends) == 1 and self.grain > 1
+        fills = lone and first.prefill.joins(first.prefill) and not first.answer.apart
+        return joint.filled(longest, self.grain) if fills else longest
+
+    @property
+    def _lengths(self) -> list[int]:
+        return [end - one.prefill.done for one, end in zip(self.newcomers, self.ends, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -52,9 +77,10 @@ class Forked:
 class Joining:
     """At most `rows` share a pass."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, grain: int = 1) -> None:
         self.newcomers: list[Newcomer] = []
         self.rows = rows
+        self._grain = grain
 
     @property
     def answers(self) -> list[Answer]:
@@ -81,20 +107,23 @@ class Joining:
     def next(self, room: Room) -> Pass:
         """The first of all, and as many others as there is room for."""
         first, *others = self.newcomers
-        chosen = Pass([first], [_end(first.prefill, room)])
+        chosen = Pass([first], [self._end(first.prefill, room)], self._grain)
         for other in others:
             # Where the first leaves room, another's piece may be a part of what it would be by itself.
             each = room.chunk and min(room.chunk, room.tokens // (len(chosen.ends) + 1))
-            end = other.prefill.end(each)
-            more = Pass([*chosen.newcomers, other], [*chosen.ends, end])
+            end = other.prefill.end(self._piece(each))
+            more = Pass([*chosen.newcomers, other], [*chosen.ends, end], self._grain)
             if len(more.ends) <= self.rows and _fits(more, room):
                 chosen = more
         return chosen
 
+    def _end(self, prefill: Prefill, room: Room) -> int:
+        end = prefill.end(self._piece(room.chunk))
+        return prefill.length if prefill.length - end <= room.scraps else end
 
-def _end(prefill: Prefill, room: Room) -> int:
-    end = prefill.end(room.chunk)
-    return prefill.length if prefill.length - end <= room.scraps else end
+    def _piece(self, tokens: int | None) -> int | None:
+        """About as many, so that nothing is filled up; all of them where there is no limit."""
+        return tokens and max(self._grain, tokens // self._grain * self._grain)
 
 
 def _fits(together: Pass, room: Room) -> bool:
@@ -103,6 +132,6 @@ def _fits(together: Pass, room: Room) -> bool:
     return (
         first.joins(last)
         and together.tokens <= room.tokens
-        and together.tokens - (sum(together.ends) - sum(starts)) <= room.idle
+        and together.idle <= room.idle
         and max(starts) - min(starts) <= HOLE
     )

@@ -10,6 +10,10 @@ filled up at their ends:
                        columns
 
 So the columns of a row follow each other without a gap, which windows and chunks of attention count on.
+
+Where oneDNN makes code for each number of tokens that it meets (bfloat16 on a CPU: 2 to 5 ms for each shape
+of weights, kept until a thousand others were made), a prompt by itself is filled up, too, to one of few
+widths.
 """
 
 from collections.abc import Sequence
@@ -23,10 +27,24 @@ from worker.engines.continuous.past import Past, beside
 from worker.engines.continuous.prefill import ENCODED, Prefill, Prefilled, Share
 
 KEPT = "logits_to_keep"
+# As many tokens as a tile of AMX takes: what fills one up costs next to nothing.
+GRAIN = 16
 
 
-def advance(prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
-    """As `Prefill.advance` of each. What raises leaves all in an unknown state; they have to begin anew."""
+def grain(network: Any) -> int:
+    """What the tokens of a pass over one prompt should be a multiple of."""
+    return GRAIN if network.device.type == "cpu" and network.dtype is torch.bfloat16 else 1
+
+
+def filled(length: int, grain: int) -> int:
+    return -(-length // grain) * grain
+
+
+def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> list[Prefilled | None]:
+    """As `Prefill.advance` of each, in rows of `width` tokens, as many as the longest piece has or more.
+
+    What raises leaves all in an unknown state; they have to begin anew.
+    """
     shares = [prefill.share(end) for prefill, end in zip(prefills, ends, strict=True)]
     columns = max(share.start for share in shares)
     lasts = sorted({share.end - share.start - 1 for share in shares})
@@ -34,7 +52,7 @@ def advance(prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled 
     known = beside([share.past for share in shares])
     if known is not None:
         known.fill(cache)
-    outputs = network(**_inputs(network, shares, columns, lasts, cache), return_dict=True)
+    outputs = network(**_inputs(network, shares, columns, lasts, width, cache), return_dict=True)
     computed = Past.of(outputs.past_key_values)
     found = []
     for row, (prefill, share) in enumerate(zip(prefills, shares, strict=True)):
@@ -46,10 +64,10 @@ def advance(prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled 
 
 
 def _inputs(
-    network: Any, shares: Sequence[Share], columns: int, lasts: Sequence[int], cache: Any
+    network: Any, shares: Sequence[Share], columns: int, lasts: Sequence[int], tokens: int, cache: Any
 ) -> dict[str, Any]:
     """As the chunked branch of `GenerationMixin._prefill` makes them for a batch."""
-    first, tokens = shares[0], lasts[-1] + 1
+    first = shares[0]
     behind = [tokens - share.ids.shape[1] for share in shares]
     given = dict(first.rest)
     if KEPT in given:

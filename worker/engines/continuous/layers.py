@@ -64,9 +64,9 @@ class AlignedLayer(CacheLayerMixin):
             raise Refusal(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
-        """Grow to `rows` by `columns`, and move what is there by `shift` columns."""
-        self.keys = self._roomy(self.keys, rows, columns, shift)
-        self.values = self._roomy(self.values, rows, columns, shift)
+        """Come to `rows` by `columns`, and move what is there by `shift` columns."""
+        self.keys = self._moved(self.keys, rows, columns, shift)
+        self.values = self._moved(self.values, rows, columns, shift)
 
     def start(self, source: Any) -> None:
         """Take shapes, number format and device from the first row's own layer."""
@@ -103,10 +103,15 @@ class AlignedLayer(CacheLayerMixin):
             return self._window.first
         return max(self._window.first, self._window.end - self._sliding + 1)
 
-    def _roomy(self, old: torch.Tensor, rows: int, columns: int, shift: int) -> torch.Tensor:
-        window = self._window
-        new = old.new_zeros(rows, old.shape[1], columns, old.shape[3])
+    def _moved(self, old: torch.Tensor, rows: int, columns: int, shift: int) -> torch.Tensor:
+        """In its place where it has the size already: new memory has to be found page by page."""
+        window, shape = self._window, (rows, old.shape[1], columns, old.shape[3])
         kept = old[: window.rows, :, window.first : window.end]
+        if old.shape == shape:
+            new, kept = old, kept.clone()
+        else:
+            new = old.new_empty(shape)
+        new[: window.rows, :, : window.first + shift] = 0
         new[: window.rows, :, window.first + shift : window.end + shift] = kept
         return new
 

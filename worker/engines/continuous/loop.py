@@ -146,7 +146,7 @@ class Loop:
             found = together.compute()
         except Exception as error:
             # The outermost frame of a pass: what it raises may be one prompt's fault, or nobody's.
-            self._pass_failed([one.answer for one in together.newcomers], error)
+            self._pass_failed(together.answers, error, joint=together.joint)
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
         self.pulse.tick()
@@ -187,9 +187,9 @@ class Loop:
                     self._finish(answer)
         self._pace.stepped(rows, time.perf_counter() - started)
 
-    def _pass_failed(self, answers: Sequence[Answer], error: Exception) -> None:
-        """Several prompts are computed once more, each by itself, and whoever is to blame fails then."""
-        if len(answers) == 1:
+    def _pass_failed(self, answers: Sequence[Answer], error: Exception, *, joint: bool) -> None:
+        """Prompts are computed once more, each by itself and as it is; whoever is to blame fails then."""
+        if not joint or (len(answers) == 1 and out_of_memory(error)):
             self._blame(answers[0], error)
             return
         if device_broken(error):

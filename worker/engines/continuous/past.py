@@ -1,6 +1,7 @@
 """What a model's cache keeps of one row: keys and values by token, and states of all tokens together.
 
-Views into the cache they were computed in, or copies of their own; nobody writes into either.
+Views into the cache they were computed in, or copies of their own; nobody writes into either, but for a view
+of the batch, which is good until somebody comes, goes or takes a step.
 """
 
 from collections.abc import Iterable, Sequence
@@ -124,6 +125,8 @@ def beside(pasts: Sequence[Past | None]) -> Past | None:
 
     Left of a row there are zeros. Rows with states cannot be put together so.
     """
+    if len(pasts) == 1:
+        return pasts[0]
     known = [past.columns for past in pasts if past is not None]
     if not known:
         return None

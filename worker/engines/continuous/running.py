@@ -31,7 +31,7 @@ class Running:
         self._arrived[answer] = next(self._arrivals)
 
     def past(self, answer: Answer) -> Past | None:
-        """What its row has seen, until somebody leaves; None where it has no row."""
+        """What its row has seen, until anything else happens; None where it has no row."""
         return self._batch.past(self.answers.index(answer)) if answer in self else None
 
     def leave(self, answer: Answer) -> None:

@@ -127,7 +127,7 @@ class VllmEngine(Engine):
         sounds: Sequence[Samples] = (),  # noqa: ARG002
     ) -> Prompt:
         """As the contract says. What is of no scope is kept under a name that nobody knows."""
-        self._language.check(request)
+        self._language.check(request, pictures)
         check(request.parameters)
         ids = self._language.renderer.ids(request, pictures)
         # What is too long without its pictures is not given any.

@@ -1,0 +1,106 @@
+"""Which prompts share a pass, and how far they are filled up."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from worker.engines.continuous.joining import Joining
+from worker.engines.continuous.pace import Room
+
+
+@dataclass
+class Plain:
+    """Stands for an answer."""
+
+    apart: bool = False
+
+
+class Planned:
+    """Stands for a prompt of which `done` of `length` tokens are computed."""
+
+    def __init__(self, length: int, done: int = 0, *, mixes: bool = True) -> None:
+        self.length, self.done, self.mixes = length, done, mixes
+
+    def end(self, tokens: int | None) -> int:
+        return self.length if tokens is None else min(self.length, self.done + tokens)
+
+    def joins(self, other: "Planned") -> bool:
+        return self.mixes and other.mixes
+
+
+@pytest.mark.parametrize(
+    ("room", "waiting", "chosen"),
+    [
+        (Room(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
+        (Room(tokens=300, idle=100), [400, 70], [0]),
+        (Room(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
+        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 1]),
+        (Room(tokens=100, idle=10, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
+        (Room(tokens=100, idle=100, chunk=100), [60, 400, 25, 30], [0]),
+        (Room(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
+        (Room(tokens=1000, idle=100), [80, None, 80], [0, 2]),
+        (Room(tokens=1000, idle=100), [None, 80], [0]),
+        (Room(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
+    ],
+    ids=[
+        "tokens",
+        "long first",
+        "unlike",
+        "a part",
+        "pieces",
+        "full",
+        "far behind",
+        "own kind",
+        "own kind first",
+        "rows",
+    ],
+)
+def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
+    room: Room, waiting: list[Any], chosen: list[int]
+) -> None:
+    joining, prompts = Joining(4), list[Planned]()
+    for length in waiting:
+        prompts.append(
+            Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
+        )
+        joining.add(None, prompts[-1])  # type: ignore[arg-type]
+    assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
+def test_a_piece_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
+    joining = Joining(4)
+    joining.add(None, Planned(length))  # type: ignore[arg-type]
+    assert joining.next(Room(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
+
+
+@pytest.mark.parametrize("length", [1, 16, 45])
+def test_a_prompt_by_itself_is_computed_in_one_of_few_widths(length: int) -> None:
+    """Else oneDNN makes code for each, which takes as long as half of a prompt."""
+    joining = Joining(4, grain=16)
+    joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
+    assert joining.next(Room(tokens=100, idle=100)).tokens == -(-length // 16) * 16
+
+
+@pytest.mark.parametrize("answer", ["broke a pass", "cannot be filled up"])
+def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
+    joining = Joining(4, grain=16)
+    one = Planned(45, mixes=answer == "broke a pass")
+    joining.add(Plain(apart=answer == "broke a pass"), one)  # type: ignore[arg-type]
+    assert joining.next(Room(tokens=100, idle=100)).tokens == 45
+
+
+def test_pieces_are_cut_where_nothing_is_filled_up() -> None:
+    joining = Joining(4, grain=16)
+    joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
+    for chunk, end in ((100, 96), (9, 16), (16, 16)):
+        chosen = joining.next(Room(tokens=100, idle=100, chunk=chunk))
+        assert (chosen.ends, chosen.tokens) == ([end], end)
+
+
+def test_prompts_that_share_a_pass_are_filled_up_no_further_than_the_longest() -> None:
+    joining = Joining(4, grain=16)
+    for length in (5, 7, 6):
+        joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
+    assert joining.next(Room(tokens=200, idle=100)).tokens == 3 * 7

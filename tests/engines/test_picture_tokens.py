@@ -1,0 +1,70 @@
+"""What pictures of a size become is known before they are resized, or not told at all."""
+
+import pytest
+from PIL import Image as Pictures
+from transformers import AutoConfig
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from shared.errors import CallerError
+from tests.engines import suite
+from tests.engines.continuous.conftest import loaded
+from tests.support.families import FAMILIES
+from tests.support.families.asking import Subject
+from tests.support.families.family import Family, called, hf
+from worker.engines.picture_tokens import PictureTokens
+from worker.engines.prompt import Renderer
+
+SIZES = (((30, 30),), ((300, 41),), ((33, 500),), ((2000, 1500),), ((30, 30), (300, 41), (64, 48)))
+# The others' processors have no such method, or one that counts otherwise than they do.
+TELL = {
+    *("llava-onevision", "internvl", "mistral3", "paligemma", "gemma3", "gemma4"),
+    *("qwen2-vl", "qwen2.5-vl", "qwen2.5-vl-sliding", "qwen3-vl", "qwen3.5", "idefics3"),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=called)
+def test_no_picture_is_told_to_be_more_than_it_becomes(
+    family: Family, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = family.folder(tmp_path_factory.getbasetemp())
+    processor = hf.AutoProcessor.from_pretrained(folder)
+    renderer = Renderer(processor, AutoConfig.from_pretrained(folder))
+    tokens, told = PictureTokens(processor, renderer.mark), list[int]()
+    for sizes in SIZES:
+        pictures = [Pictures.new("RGB", size) for size in sizes]
+        told.append(tokens.of(pictures))
+        if told[-1]:
+            text = renderer.mark * len(sizes)
+            [ids] = processor(text=[text], images=[pictures])["input_ids"]
+            assert list(ids).count(renderer.image_id) <= told[-1] <= len(ids)
+    assert any(told) is (family.name in TELL)
+    assert tokens.of([]) == 0
+
+
+def test_pictures_that_do_not_fit_are_refused_before_they_are_resized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = loaded(engine="sequential", rows=1).engine
+    limit = engine.facts.context_length
+    pictures = [suite.picture()] * limit
+
+    def resized(*_: object, **__: object) -> None:
+        raise AssertionError("pixels were touched")
+
+    monkeypatch.setattr(LlavaImageProcessorPil, "preprocess", resized)
+    with pytest.raises(CallerError, match=f"pictures alone .* takes {limit}") as refused:
+        engine.prepare(suite.question("What is it?", len(pictures)), pictures)
+    assert refused.value.code == "context_length_exceeded"
+    with pytest.raises(AssertionError, match="touched"):
+        engine.prepare(suite.question("What is it?", 1), pictures[:1])
+
+
+def test_a_picture_of_a_shape_that_no_processor_takes_is_the_callers_error(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Not ours, because its tokens cannot be counted either."""
+    [qwen] = (family for family in FAMILIES if family.name == "qwen2-vl")
+    engine = Subject(qwen, qwen.folder(tmp_path_factory.getbasetemp())).engine("sequential")
+    with pytest.raises(CallerError) as refused:
+        engine.prepare(suite.question("What is it?", 1), [Pictures.new("RGB", (1, 400))])
+    assert refused.value.code == "invalid_image"
