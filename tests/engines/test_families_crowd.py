@@ -14,12 +14,15 @@ from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, lea
 from tests.support.families.family import Family, called
 from worker.engines.continuous import joint
 from worker.engines.continuous.engine import ContinuousEngine
+from worker.engines.continuous.mixed import Mixed
 from worker.engines.continuous.pace import Pace, Room
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
 # Their states, or all tokens of a prompt, would take in what fills up a shorter row.
 ONE_BY_ONE = {"paligemma", "qwen3.5", "lfm2-vl"}
+# Their windows of attention are the model's to say.
+APART_FROM_STEPS = {*ONE_BY_ONE, "idefics2", "qwen2.5-vl-sliding", "gemma3", "gemma4", "llama4"}
 NAMED = {family.name: family for family in FAMILIES}
 
 
@@ -84,6 +87,24 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=chunk))
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
+
+
+@pytest.mark.parametrize("tokens", [5, 40])
+def test_prompts_that_steps_take_along_change_no_answer(
+    subject: Subject, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, inputs, taken = subject.engine("continuous", rows=ROWS), Mixed.inputs, list[int]()
+
+    def noted(self: Mixed, *how: Any) -> Any:
+        taken.append(len(self.spans))
+        return inputs(self, *how)
+
+    monkeypatch.setattr(Mixed, "inputs", noted)
+    monkeypatch.setattr(Pace, "beside", lambda _: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3))
+    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=1, idle=0))
+    monkeypatch.setattr(Pace, "patient", False)
+    assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)
+    assert bool(taken) is (subject.family.name not in APART_FROM_STEPS)
 
 
 def test_several_answers_to_one_prompt_are_those_it_gets_one_by_one(subject: Subject) -> None:

@@ -100,16 +100,18 @@ def test_prompts_in_pieces_are_understood_as_in_one_go(
 def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Where steps take no pieces along."""
+    monkeypatch.setattr(engine_of(harness)._loop._joining, "mixes", False)
     done: list[str] = []
-    advance, step = Prefill.advance, Batch.step
+    advance, step = Prefill.advance, Batch.step_beside
 
     def logged_advance(self: Prefill, tokens: int | None = None) -> Any:
         done.append("piece" if tokens else "whole")
         return advance(self, tokens)
 
-    def logged_step(self: Batch, tokens: list[int]) -> Any:
+    def logged_step(self: Batch, tokens: list[int], *beside: Any) -> Any:
         done.append("step")
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
     def room(_: Pace, *, hurried: bool) -> Room:
         """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
@@ -118,7 +120,7 @@ def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
     monkeypatch.setattr(Pace, "room", room)
     monkeypatch.setattr(Pace, "patient", False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
-    monkeypatch.setattr(Batch, "step", logged_step)
+    monkeypatch.setattr(Batch, "step_beside", logged_step)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))
     assert done.count("piece") > 20
     assert ("piece", "piece") not in set(pairwise(done))
@@ -152,13 +154,13 @@ def test_a_cancelled_row_computes_nothing_more_and_leaves_its_place(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fed: list[int] = []
-    step = Batch.step
+    step = Batch.step_beside
 
-    def counted(self: Batch, tokens: list[int]) -> Any:
+    def counted(self: Batch, tokens: list[int], *beside: Any) -> Any:
         fed.append(len(tokens))
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
-    monkeypatch.setattr(Batch, "step", counted)
+    monkeypatch.setattr(Batch, "step_beside", counted)
     rows = [harness.row("Hello", seed=n, temperature=4.0, max_new_tokens=500) for n in range(ROWS)]
     pieces: list[Piece] = []
 

@@ -45,10 +45,10 @@ def test_a_row_that_breaks_every_step_it_is_in_fails_alone(
 ) -> None:
     step: Step = Running.step
 
-    def broken(self: Running) -> Any:
+    def broken(self: Running, *beside: Any) -> Any:
         if any(is_poisoned(self)):
             raise IndexError("index out of range in self")
-        return step(self)
+        return step(self, *beside)
 
     monkeypatch.setattr(Running, "step", broken)
     poisoned(fresh, answers, IndexError)
@@ -60,13 +60,13 @@ def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
     """Its keys and values become NaN, as they do where a model's own numbers overflow."""
     step: Step = Running.step
 
-    def broken(self: Running) -> Any:
+    def broken(self: Running, *beside: Any) -> Any:
         cache: Any = self._batch._cache
         for row, ill in enumerate(is_poisoned(self)):
             for layer in cache.layers if ill else ():
                 layer.keys[row] = torch.nan
                 layer.values[row] = torch.nan
-        return step(self)
+        return step(self, *beside)
 
     monkeypatch.setattr(Running, "step", broken)
     poisoned(fresh, answers, LogitsError, temperature=None, min_new_tokens=20, max_new_tokens=20)
@@ -107,11 +107,11 @@ def test_a_step_that_fails_by_chance_costs_nobody_anything(
 ) -> None:
     step, later = Running.step, [9, 9]
 
-    def broken(self: Running) -> Any:
+    def broken(self: Running, *beside: Any) -> Any:
         later[0] -= 1
         if later[0] == 0:
             raise RuntimeError("a moment's weakness")
-        return step(self)
+        return step(self, *beside)
 
     monkeypatch.setattr(Running, "step", broken)
     while later:
@@ -130,14 +130,14 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
     error: Exception,
     recurrent: bool,
 ) -> None:
-    step = Batch.step
+    step = Batch.step_beside
 
-    def scarce(self: Batch, tokens: list[int]) -> Any:
+    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
         if len(tokens) > 2:
             raise error
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
-    monkeypatch.setattr(Batch, "step", scarce)
+    monkeypatch.setattr(Batch, "step_beside", scarce)
     monkeypatch.setattr(BatchCache, "recurrent", recurrent)
     assert crowded(fresh) == answers
     assert engine_of(fresh)._loop._ration.rows == 2
@@ -189,7 +189,9 @@ def test_a_broken_device_blames_nobody_in_a_crowd_and_is_told(
         raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
 
     step: Step = Running.step
-    monkeypatch.setattr(Running, "step", lambda self: broken() if len(self.answers) > 1 else step(self))
+    monkeypatch.setattr(
+        Running, "step", lambda self, *beside: broken() if len(self.answers) > 1 else step(self, *beside)
+    )
     assert not fresh.engine.broken
     questions = [Question(n, {**LONG, "seed": n}) for n in range(4)]
     futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]

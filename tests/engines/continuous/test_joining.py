@@ -68,6 +68,39 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
     assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "waiting", "ends"),
+    [
+        (100, [400, 70], [100]),
+        (100, [80, 70, 90], [80, 20]),
+        (100, [(400, 350), (90, 30), 10], [400, 80]),
+        (100, [80, None, 20], [80]),
+        (100, [None, 20], []),
+        (100, ["apart", 20], []),
+        (0, [400], [1]),
+    ],
+    ids=["long first", "a part", "both begun", "own kind", "own kind first", "broke a pass", "no room"],
+)
+def test_a_step_takes_along_the_first_and_what_there_is_room_for(
+    tokens: int, waiting: list[Any], ends: list[int]
+) -> None:
+    joining = Joining(4)
+    for told in waiting:
+        planned = (
+            Planned(*told) if isinstance(told, tuple) else Planned(50 if told in (None, "apart") else told)
+        )
+        planned.mixes = told is not None
+        joining.add(Plain(apart=told == "apart"), planned)  # type: ignore[arg-type]
+    assert [piece.end for piece in joining.pieces(tokens, 5)] == ends
+
+
+def test_a_step_with_pieces_is_filled_up_only_at_the_end_of_a_prompt() -> None:
+    joining = Joining(4, grain=16)
+    joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
+    for tokens, end in ((100, 107), (91, 91), (90, 91), (3, 11)):
+        assert [piece.end for piece in joining.pieces(tokens, 5)] == [end]
+
+
 @pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
 def test_a_piece_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
     joining = Joining(4)

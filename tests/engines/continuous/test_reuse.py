@@ -183,17 +183,17 @@ def test_who_wants_nothing_kept_has_nothing_kept() -> None:
 def test_without_memory_what_is_kept_goes_before_any_row_does(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, left, reuse = Batch.step, [1], reuse_of(fresh)
+    step, left, reuse = Batch.step_beside, [1], reuse_of(fresh)
     limit = reuse._ledger.limit
 
-    def scarce(self: Batch, tokens: list[int]) -> Any:
+    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
         if len(tokens) > 2 and left:
             assert reuse._ledger.bytes
             left.pop()
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
-    monkeypatch.setattr(Batch, "step", scarce)
+    monkeypatch.setattr(Batch, "step_beside", scarce)
     assert crowded(fresh) == answers
     assert not left
     assert engine_of(fresh)._loop._ration.rows == 4
@@ -245,14 +245,14 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What makes a step fail is not memory: all rows leave, and each goes on by itself."""
-    step, computed, failing = Batch.step, list[int](), [True]
+    step, computed, failing = Batch.step_beside, list[int](), [True]
 
-    def broken(self: Batch, tokens: list[int]) -> Any:
+    def broken(self: Batch, tokens: list[int], *beside: Any) -> Any:
         if len(tokens) == 3 and failing:
             failing.pop()
             computed.clear()
             raise RuntimeError("a moment's weakness")
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
     chunk = Prefill._chunk
 
@@ -260,7 +260,7 @@ def test_rows_taken_out_and_computed_again_find_their_own_prompts(
         computed.append(end - self.done)
         return chunk(self, end)
 
-    monkeypatch.setattr(Batch, "step", broken)
+    monkeypatch.setattr(Batch, "step_beside", broken)
     monkeypatch.setattr(Prefill, "_chunk", counted)
     long = [Question(number, {**LONG, "seed": number}) for number in range(3)]
     assert crowded(fresh, long) == [question.ask(alone) for question in long]

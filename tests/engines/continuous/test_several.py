@@ -86,7 +86,7 @@ def test_two_requests_for_more_answers_than_there_are_rows_are_both_answered(
     expected = [alone(harness, rows) for rows in asked]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(harness.engine.generate_all, asked)) == expected
-    assert engine_of(harness)._loop._forked is None, "a prompt stays in memory that nobody waits for"
+    assert engine_of(harness)._loop._joining.forked is None, "a prompt stays in memory that nobody waits for"
 
 
 def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
@@ -129,16 +129,16 @@ def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_i
     forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
-    step, held = Batch.step, list[bool]()
+    step, held = Batch.step_beside, list[bool]()
 
-    def scarce(self: Batch, tokens: list[int]) -> Any:
+    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
         loop = engine_of(forgetful)._loop
         if len(tokens) == ROWS and not held:
-            held.append(loop._forked is not None)
+            held.append(loop._joining.forked is not None)
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return step(self, tokens)
+        return step(self, tokens, *beside)
 
-    monkeypatch.setattr(Batch, "step", scarce)
+    monkeypatch.setattr(Batch, "step_beside", scarce)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
     assert held == [True]
     assert engine_of(forgetful)._loop._ration.rows == ROWS, "the shared prompt's memory was enough"
@@ -151,11 +151,11 @@ def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_sam
     step: Callable[[Running], Any] = Running.step
     failing = [True]
 
-    def broken(self: Running) -> Any:
+    def broken(self: Running, *beside: Any) -> Any:
         if len(self.answers) == 3 and len(self.answers[0].ids_fed) > 5 and failing:
             failing.pop()
             raise IndexError("a moment's weakness")
-        return step(self)
+        return step(self, *beside)
 
     monkeypatch.setattr(Running, "step", broken)
     assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
@@ -169,5 +169,5 @@ def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harne
     with pytest.raises(Cancelled):
         harness.engine.generate_all(asked)
     until(lambda: not (loop._running.answers or loop._line.head()))
-    assert loop._forked is None
+    assert loop._joining.forked is None
     assert Question(1, {"seed": 1}).ask(harness).ids

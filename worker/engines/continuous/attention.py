@@ -7,7 +7,7 @@ and its share of the mask. What it does not see it was masked from.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface
@@ -19,10 +19,21 @@ KIND = "sdpa"
 _step = threading.local()
 
 
+class Layer(Protocol):
+    """A layer of a cache that knows better than the model what its tokens attend to."""
+
+    def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
+        """As transformers' own attention returns it, [1, tokens, heads, width]."""
+
+
+def ours(network: Any) -> bool:
+    """Whether it attends by what is here."""
+    return bool(network.config.get_text_config()._attn_implementation == KIND)
+
+
 def divides(network: Any) -> bool:
     """Whether its attention can be divided, and gains by it: a GPU would wait for many small calls."""
-    text = network.config.get_text_config()
-    return bool(network.device.type == "cpu" and text._attn_implementation == KIND)
+    return network.device.type == "cpu" and ours(network)
 
 
 @contextmanager
@@ -32,7 +43,12 @@ def apart(groups: Sequence[Group]) -> Iterator[None]:
     try:
         yield
     finally:
-        _step.groups = ()
+        _step.groups, _step.layer = (), None
+
+
+def expect(layer: "Layer") -> None:
+    """What this thread attends to next is the layer's to say."""
+    _step.layer = layer
 
 
 def attend(
@@ -43,7 +59,22 @@ def attend(
     attention_mask: torch.Tensor | None,
     **how: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers' own, for one new column of each row."""
+    """As transformers' own, for one new column of each row, or for what a layer has said."""
+    layer, _step.layer = getattr(_step, "layer", None), None
+    if layer is not None:
+        return layer.attend(module, query, **how), None
+    return in_groups(module, query, key, value, attention_mask, **how)
+
+
+def in_groups(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **how: Any,
+) -> tuple[torch.Tensor, None]:
+    """Those that `apart` was told of; all together else."""
     groups = getattr(_step, "groups", ())
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, how):
         whole: tuple[torch.Tensor, None] = sdpa_attention_forward(

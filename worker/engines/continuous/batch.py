@@ -3,14 +3,16 @@
 Knows nothing of requests; `worker.engines.continuous.certify` runs it bare.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from worker.engines.continuous.attention import apart
 from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.mixed import Mixed
 from worker.engines.continuous.past import Past
-from worker.engines.continuous.prefill import Prefilled
+from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import COLUMNS
 
@@ -83,22 +85,49 @@ class Batch:
 
         A step that raises has changed nothing, unless the batch is `recurrent` or `torn` then.
         """
-        cache = self._full
-        cache.before_step()
-        device = self._positions.device
-        with apart(cache.window.groups(self.waste)):
-            outputs = self._network(
-                input_ids=torch.tensor(tokens, device=device)[:, None],
-                position_ids=self._positions,
-                attention_mask=cache.window.mask(device),
-                past_key_values=cache,
-                return_dict=True,
-                **self._extras,
-            )
-        cache.window.advance()
+        return self.step_beside(tokens, ())[0]
+
+    def step_beside(
+        self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
+    ) -> tuple[torch.Tensor, list[Prefilled | None]]:
+        """As `step`, and in the same pass `Prefill.advance` of each prompt up to its end. Raises Refusal.
+
+        What raises leaves the prompts in an unknown state; they have to begin anew.
+        """
+        window = self._full.window
+        self._full.before_step()
+        with apart(window.groups(self.waste)):
+            logits, found = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
+        window.advance()
         self._positions = self._positions + 1
+        return logits, found
+
+    def _plain(self, tokens: list[int]) -> torch.Tensor:
+        cache, device = self._full, self._positions.device
+        outputs = self._network(
+            input_ids=torch.tensor(tokens, device=device)[:, None],
+            position_ids=self._positions,
+            attention_mask=cache.window.mask(device),
+            past_key_values=cache,
+            return_dict=True,
+            **self._extras,
+        )
         logits: torch.Tensor = outputs.logits[:, -1]
         return logits
+
+    def _mixed(
+        self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
+    ) -> tuple[torch.Tensor, list[Prefilled | None]]:
+        mixed = Mixed(self._network, self._full, [prefill.share(end) for prefill, end in prompts])
+        inputs = mixed.inputs(tokens, self._positions, self._extras)
+        logits = self._network(**inputs, return_dict=True).logits
+        found = [
+            prefill.take(end, logits[:, row : row + 1], past)
+            for (prefill, end), (row, past) in zip(
+                prompts, enumerate(mixed.pasts(), len(tokens)), strict=True
+            )
+        ]
+        return logits[0, : len(tokens)], found
 
     @property
     def recurrent(self) -> bool:

@@ -1,12 +1,13 @@
-"""Proof at load that prompts which share a pass, and pictures that share a call of the encoder, are computed
-as if they had it to themselves.
+"""Proof at load that prompts which share a pass, with each other or with a step, and pictures that share a
+call of the encoder, are computed as if they had it to themselves.
 
 All made-up requests come at once. They are computed in one pass, and then once more in two, of which the
-second begins at another token in each of them. The logits of the first two tokens are compared.
+second begins at another token in each of them. The logits of the first two tokens are compared. At last half
+of them decode, and their first two steps take along the others' prompts in two pieces each.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker.engines.continuous import joint
@@ -27,10 +28,14 @@ FIRST, STEP = 2, 3
 
 @dataclass(frozen=True)
 class Together:
-    """Whether `prompts` share a pass, and their `pictures` a call of the encoder. `flaw` says why not."""
+    """Whether `prompts` share a pass, their `pictures` a call of the encoder, and `steps` take prompts along.
+
+    `flaw` says why they do not.
+    """
 
     prompts: bool = False
     pictures: bool = False
+    steps: bool = False
     flaw: str = ""
 
     @property
@@ -38,7 +43,8 @@ class Together:
         """For who runs the worker."""
         if not self.prompts:
             return f"computes prompts one by one ({self.flaw})"
-        return "computes prompts together" + (", their pictures one by one" if not self.pictures else "")
+        steps = " and along with steps" if self.steps else f", not along with steps ({self.flaw})"
+        return f"computes prompts together{steps}" + ("" if self.pictures else ", their pictures one by one")
 
 
 def together(
@@ -47,9 +53,11 @@ def together(
     """The judge was sharpened."""
     flaw = ""
     for pictures in [True, False] if what.pictures else [False]:
-        flaw = _flaw(Rehearsal(loaded, seams, judge, what, pictures=pictures), cases)
+        rehearsal = Rehearsal(loaded, seams, judge, what, pictures=pictures)
+        flaw = _flaw(rehearsal.at_once, cases)
         if not flaw:
-            return Together(prompts=True, pictures=pictures)
+            flaw = _flaw(rehearsal.beside_steps, cases)
+            return Together(prompts=True, pictures=pictures, steps=not flaw, flaw=flaw)
     return Together(flaw=flaw)
 
 
@@ -65,18 +73,41 @@ class Rehearsal:
         self._reuse = Reuse(loaded.network, seams, sys.maxsize, what, together=pictures)
         self._reader = Reader(loaded, what, known=self._reuse.known)
 
-    def ask(self, cases: Sequence[Case], firsts: Sequence[int | None]) -> None:
-        """About so many tokens of each prompt first. Raises Refusal where one is answered otherwise."""
+    def at_once(self, cases: Sequence[Case]) -> None:
+        """In one go, then some tokens of each first. Raises Refusal where one is answered otherwise."""
+        for cut in (False, True):
+            alike, prefills = self._alike(cases)
+            done = self._advance(prefills, _ends(prefills, cut=cut))
+            rest = [prefill for prefill, one in zip(prefills, done, strict=True) if one is None]
+            finished = iter(self._advance(rest, _ends(rest, cut=False)) if rest else ())
+            batch = Batch(self._network)
+            for case, one in zip(alike, done, strict=True):
+                self._join(batch, case, one or next(finished))
+            self._step(batch, alike)
+
+    def beside_steps(self, cases: Sequence[Case]) -> None:
+        """Raises Refusal where a row, or a prompt beside it, is answered otherwise."""
+        alike, prefills = self._alike(cases)
+        half, batch = len(alike) // 2, Batch(self._network)
+        rows, waiting = alike[:half], dict(zip(alike[half:], prefills[half:], strict=True))
+        for case, prefill in zip(rows, prefills, strict=False):
+            self._join(batch, case, prefill.advance())
+        for cut in (True, False):
+            pieces = list(zip(waiting.values(), _ends(list(waiting.values()), cut=cut), strict=True))
+            found = self._step(batch, rows, pieces)
+            for case, one in [pair for pair in zip(waiting, found, strict=True) if pair[1] is not None]:
+                self._join(batch, case, one)
+                rows.append(case)
+                del waiting[case]
+        self._step(batch, rows)
+
+    def _alike(self, cases: Sequence[Case]) -> tuple[list[Case], list[Prefill]]:
+        """Those that can share a pass. Raises Refusal where there are fewer than two."""
         ready = self._ready(cases)
-        mixed = [at for at, prefill in enumerate(ready) if prefill.joins(ready[0])]
-        if len(mixed) < 2:
+        alike = [at for at, prefill in enumerate(ready) if prefill.joins(ready[0])]
+        if len(alike) < 2:
             raise Refusal("shorter rows cannot be filled up")
-        prefills = [ready[at] for at in mixed]
-        done = self._advance(prefills, [ready[at].end(firsts[at]) for at in mixed])
-        left = [at for at, prefilled in enumerate(done) if prefilled is None]
-        rest = [prefills[at] for at in left]
-        finished = iter(self._advance(rest, [one.length for one in rest]) if rest else ())
-        self._compare([cases[at] for at in mixed], [one or next(finished) for one in done])
+        return [cases[at] for at in alike], [ready[at] for at in alike]
 
     def _advance(self, prefills: Sequence[Prefill], ends: Sequence[int]) -> list[Prefilled | None]:
         longest = max(end - prefill.done for prefill, end in zip(prefills, ends, strict=True))
@@ -93,24 +124,37 @@ class Rehearsal:
     def _content(self, case: Case, scope: str) -> Content:
         return self._reader.content(case.asked.prompt, case.asked.pictures, scope)
 
-    def _compare(self, cases: Sequence[Case], done: Sequence[Prefilled | None]) -> None:
-        batch = Batch(self._network)
-        for prefilled in done:
-            if prefilled is None:
-                raise Refusal("a prompt was not computed to its end")
-            batch.join(prefilled)
-        first = [prefilled.logits for prefilled in done if prefilled]
-        second = batch.step([case.tokens[0] for case in cases])
-        for case, *found in zip(cases, first, second, strict=True):
-            if not all(map(self._judge.same, found, case.logits[:2])):
+    def _join(self, batch: Batch, case: Case, prefilled: Prefilled | None) -> None:
+        if prefilled is None:
+            raise Refusal("a prompt was not computed to its end")
+        if not self._judge.same(prefilled.logits, case.logits[0]):
+            raise Refusal("prompts in one pass are answered otherwise")
+        batch.join(prefilled)
+        case.fed = 0
+
+    def _step(
+        self, batch: Batch, rows: Sequence[Case], pieces: Sequence[tuple[Prefill, int]] = ()
+    ) -> list[Prefilled | None]:
+        logits, found = batch.step_beside([case.tokens[case.fed] for case in rows], pieces)
+        for case, row in zip(rows, logits, strict=True):
+            case.fed += 1
+            if not self._judge.same(row, case.logits[case.fed]):
                 raise Refusal("prompts in one pass are answered otherwise")
+        return found
 
 
-def _flaw(rehearsal: Rehearsal, cases: Sequence[Case]) -> str:
+def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
+    """Of all that is left of them, or of a few tokens, another number of each."""
+    return [
+        prefill.end(FIRST + STEP * number) if cut else prefill.length
+        for number, prefill in enumerate(prefills)
+    ]
+
+
+def _flaw(rehearse: Callable[[Sequence[Case]], None], cases: Sequence[Case]) -> str:
     """Empty where all are answered as alone."""
     try:
-        for firsts in ([None] * len(cases), [FIRST + STEP * number for number in range(len(cases))]):
-            rehearsal.ask(cases, firsts)
+        rehearse(cases)
     except Refusal as refusal:
         return str(refusal)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:

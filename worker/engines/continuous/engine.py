@@ -105,7 +105,11 @@ class ContinuousEngine(LoadedEngine):
             loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
         )
         self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
-        joining = Joining(self.rows, joint.grain(loaded.network)) if together.prompts else Joining(1)
+        joining = (
+            Joining(self.rows, joint.grain(loaded.network), mixes=together.steps)
+            if together.prompts
+            else Joining(1)
+        )
         self._loop = Loop(running, self._reuse, ration, pace, joining)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)

@@ -66,6 +66,18 @@ class Pass:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A newcomer that a step takes along, up to `end`."""
+
+    newcomer: Newcomer
+    end: int
+
+    @property
+    def tokens(self) -> int:
+        return self.end - self.newcomer.prefill.done
+
+
+@dataclass(frozen=True)
 class Forked:
     """A prompt that was computed for one of its rows, while others wait for room."""
 
@@ -77,9 +89,12 @@ class Forked:
 class Joining:
     """At most `rows` share a pass."""
 
-    def __init__(self, rows: int, grain: int = 1) -> None:
+    def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
+        """`mixes` where steps take pieces along."""
         self.newcomers: list[Newcomer] = []
         self.rows = rows
+        self.mixes = mixes
+        self.forked: Forked | None = None
         self._grain = grain
 
     @property
@@ -100,8 +115,13 @@ class Joining:
     def remove(self, answer: Answer) -> None:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
 
+    def forget(self, kin: Kin) -> None:
+        """What was computed for one of them and waits for the others."""
+        if self.forked is not None and self.forked.kin is kin:
+            self.forked = None
+
     def clear(self) -> list[Answer]:
-        answers, self.newcomers = self.answers, []
+        answers, self.newcomers, self.forked = self.answers, [], None
         return answers
 
     def next(self, room: Room) -> Pass:
@@ -116,6 +136,18 @@ class Joining:
             if len(more.ends) <= self.rows and _fits(more, room):
                 chosen = more
         return chosen
+
+    def pieces(self, tokens: int, rows: int) -> list[Piece]:
+        """What a step of so many rows takes along: about `tokens`, of the first of all and of others."""
+        found = list[Piece]()
+        left = joint.filled(rows + max(1, tokens), self._grain) - rows
+        for newcomer in self.newcomers:
+            first = found[0].newcomer if found else newcomer
+            if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
+                break
+            found.append(Piece(newcomer, newcomer.prefill.end(left)))
+            left -= found[-1].tokens
+        return found
 
     def _end(self, prefill: Prefill, room: Room) -> int:
         end = prefill.end(self._piece(room.chunk))

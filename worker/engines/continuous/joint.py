@@ -24,9 +24,8 @@ from torch.nn.functional import pad
 
 from worker.engines.continuous.encoded import merged
 from worker.engines.continuous.past import Past, beside
-from worker.engines.continuous.prefill import ENCODED, Prefill, Prefilled, Share
+from worker.engines.continuous.prefill import ENCODED, KEPT, Prefill, Prefilled, Share
 
-KEPT = "logits_to_keep"
 # As many tokens as a tile of AMX takes: what fills one up costs next to nothing.
 GRAIN = 16
 

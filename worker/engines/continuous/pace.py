@@ -48,6 +48,7 @@ class Pace:
         self._step = Fit(least=0.0, unmeasured=0.0)
         self._pass = Fit(least=0.1, unmeasured=1.0)
         self._start = Fit(least=0.1, unmeasured=1.0)
+        self._beside = Fit(least=0.1, unmeasured=1.0)
         self._rows = 0
         self._began = self._asked = clock()
 
@@ -92,6 +93,23 @@ class Pace:
             return 1
         left = self._patience_s - (self._clock() - self._began)
         return max(1, int((left - self._start.base_s) / self._start.unit_s))
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known what a step takes."""
+        return self._step.known
+
+    def mixed(self, rows: int, tokens: int, seconds: float) -> None:
+        """A step of so many rows that took along so many tokens of prompts."""
+        self._beside.add(tokens, max(0.0, seconds - self._step.at(rows)))
+
+    def beside(self) -> Room:
+        """What a step may take along."""
+        tokens = FIRST
+        if self._beside.known:
+            left = self._patience_s - (self._clock() - self._began) - self._beside.base_s
+            tokens = round(max(SMALLEST, left / self._beside.unit_s))
+        return Room(tokens, 0, tokens, self._newcomers)
 
     def room(self, *, hurried: bool) -> Room:
         """Of a pass; `hurried` where some decode and wait for it.

@@ -27,6 +27,7 @@ from worker.engines.continuous.refusal import Refusal
 MODE = ("tokenizer", "streamer", "synced_gpus", "assistant_model")
 TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 ENCODED = "mm_encoder_outputs"
+KEPT = "logits_to_keep"
 PIXELS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL) - {ENCODED}
 # Not needed to decode once the positions are given.
 GIVEN = {

@@ -1,6 +1,6 @@
 """The answers that decode, each with its row of the batch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 import torch
@@ -8,9 +8,12 @@ import torch
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.greedy import Choice, greedy
+from worker.engines.continuous.joining import Piece
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.distribution import Distribution, distributions
+
+Drawn = tuple[Answer, torch.Tensor | Choice, Distribution | None]
 
 
 class Running:
@@ -47,13 +50,14 @@ class Running:
     def __contains__(self, answer: Answer) -> bool:
         return answer in self._arrived
 
-    def step(self) -> list[tuple[Answer, torch.Tensor | Choice, Distribution | None]]:
-        """Every answer that needs a new token.
+    def step(self, pieces: Sequence[Piece] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
+        """Every answer that needs a new token, and what the pieces that the step took along have come to.
 
         A plain one comes with the token itself, another with its logits; one that tells logprobs also with
         what they are made of.
         """
-        logits = self._batch.step([answer.feed() for answer in self.answers])
+        prompts = [(piece.newcomer.prefill, piece.end) for piece in pieces]
+        logits, found = self._batch.step_beside([answer.feed() for answer in self.answers], prompts)
         for answer in self.answers:
             answer.fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
@@ -62,10 +66,11 @@ class Running:
         # What others draw from must not be written over.
         own = logits if len(plain) == len(logits) else logits[plain]
         chosen = dict(zip(plain, greedy(own, self._suppressed), strict=True)) if plain else {}
-        return [
+        drawn = [
             (answer, chosen.get(row) or logits[row : row + 1].to(torch.float32), seen.get(row))
             for row, answer in drawing.items()
         ]
+        return drawn, found
 
     def _seen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Distribution]:
         told = {row: answer.told for row, answer in drawing.items() if answer.told is not None}

@@ -1,0 +1,224 @@
+"""Steps take pieces of prompts along, and neither is understood otherwise for it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engines import suite
+from tests.engines.continuous.conftest import (
+    LONG,
+    QUESTIONS,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+    strangers,
+    tiny,
+)
+from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous import running
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.certify import certify
+from worker.engines.continuous.mixed import Mixed, MixedLayer, Span
+from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.prefill import Share
+from worker.engines.loaded import LoadedModel
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pieces each step took along. One prompt goes first, all others come along, 9 tokens a step."""
+    inputs, found = Mixed.inputs, list[int]()
+
+    def noted(self: Mixed, *how: Any) -> Any:
+        found.append(len(self.spans))
+        return inputs(self, *how)
+
+    monkeypatch.setattr(Mixed, "inputs", noted)
+    beside(monkeypatch, 9)
+    return found
+
+
+def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+    monkeypatch.setattr(Pace, "beside", lambda _: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3))
+    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=1, idle=0))
+    monkeypatch.setattr(Pace, "patient", False)
+
+
+@pytest.mark.parametrize("tokens", [1, 9, 150])
+def test_prompts_taken_along_change_no_answer(
+    harness: suite.Harness,
+    answers: list[Finish],
+    taken: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tokens: int,
+) -> None:
+    beside(monkeypatch, tokens)
+    assert crowded(harness, strangers(QUESTIONS, f"beside steps {tokens}")) == answers
+    assert len(taken) > 3
+    assert (max(taken) > 1) is (tokens > 1)
+
+
+def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_pieces(
+    harness: suite.Harness, taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, passes = Batch.step_beside, list[int]()
+
+    def noted(self: Batch, tokens: list[int], prompts: Any) -> Any:
+        passes.append(sum(end - prefill.done for prefill, end in prompts))
+        return step(self, tokens, prompts)
+
+    monkeypatch.setattr(Batch, "step_beside", noted)
+    crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "no wait"))
+    assert len(taken) > 20
+    assert max(passes) <= 9
+
+
+def test_in_bfloat16_a_step_with_pieces_is_filled_up(
+    taken: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, inputs, widths = loaded(dtype="bfloat16"), Mixed.inputs, list[int]()
+
+    def noted(self: Mixed, *how: Any) -> Any:
+        found = inputs(self, *how)
+        widths.append(found["position_ids"].shape[-1])
+        return found
+
+    monkeypatch.setattr(Mixed, "inputs", noted)
+    crowded(engine)
+    assert taken
+    assert widths
+    assert all(width % 16 == 0 for width in widths)
+
+
+def test_a_prompt_that_breaks_steps_fails_by_itself(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, ill = Batch.step_beside, list[int]()
+
+    def broken(self: Batch, tokens: list[int], prompts: Any) -> Any:
+        ill.extend(end for prefill, end in prompts if prefill._config.max_new_tokens == 21)
+        if ill and prompts:
+            raise ValueError("Image features and image tokens do not match")
+        return compute(self, tokens, prompts)
+
+    monkeypatch.setattr(Batch, "step_beside", broken)
+    asked = strangers([*QUESTIONS[:3], Question(5, {"max_new_tokens": 21})], "broken steps")
+    *futures, poison = crowd(fresh, [lambda q=question: q.ask(fresh) for question in asked])  # type: ignore[misc]
+    assert [future.result() for future in futures] == answers[:3]
+    assert poison.result().ids, "by itself it breaks nothing"
+    assert ill
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a moment's weakness"), torch.OutOfMemoryError("CUDA out of memory.")]
+)
+@pytest.mark.parametrize("where", ["in the pass", "behind it"])
+def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
+    fresh: suite.Harness,
+    answers: list[Finish],
+    taken: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    where: str,
+) -> None:
+    later, module, name = [3], *{"in the pass": (Mixed, "pasts"), "behind it": (running, "greedy")}[where]
+    plain: Callable[..., Any] = getattr(module, name)
+
+    def fails(*given: Any) -> Any:
+        later[0] -= bool(taken)
+        if later[0] == 0:
+            raise error
+        return plain(*given)
+
+    monkeypatch.setattr(module, name, fails)
+    assert crowded(fresh, strangers(QUESTIONS, f"fails {where}")) == answers
+    assert later[0] <= 0
+
+
+def test_a_device_that_breaks_beside_prompts_is_told(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+
+    monkeypatch.setattr(Mixed, "pasts", broken)
+    questions = strangers([Question(n, {**LONG, "seed": n}) for n in range(4)], "broken")
+    futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in questions])  # type: ignore[misc]
+    assert {type(future.exception()) for future in futures} == {DeviceBroken}
+    assert fresh.engine.broken
+
+
+def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
+    harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="mid prompt", **LONG)
+    step = Batch.step_beside
+
+    def leaves(self: Batch, tokens: list[int], prompts: Any) -> Any:
+        if any(
+            prefill._config.max_new_tokens == LONG["max_new_tokens"] and prefill.done
+            for prefill, _ in prompts
+        ):
+            leaver.cancel.set()
+        return step(self, tokens, prompts)
+
+    monkeypatch.setattr(Batch, "step_beside", leaves)
+    asks: list[Callable[[], Finish]] = [
+        lambda q=question: q.ask(harness)  # type: ignore[misc]
+        for question in strangers(QUESTIONS[:3], "beside one who leaves")
+    ]
+    *futures, left = crowd(harness, [*asks, lambda: harness.engine.generate(leaver)])
+    assert isinstance(left.exception(), Cancelled)
+    assert [future.result() for future in futures] == answers[:3]
+
+
+def pieces_see_what_comes_behind_them(patch: pytest.MonkeyPatch) -> None:
+    def open_to_all(start: int, share: Share) -> Span:
+        tokens = share.end - share.start
+        return Span(start, start + tokens, torch.ones(1, 1, tokens, share.end, dtype=torch.bool))
+
+    patch.setattr(Span, "of", open_to_all)
+
+
+def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
+    update = MixedLayer.update
+
+    def turned(self: MixedLayer, keys: torch.Tensor, values: torch.Tensor, *how: object) -> Any:
+        found = update(self, keys, values, *how)
+        self._rows = (self._rows[0].flip(0), self._rows[1].flip(0))
+        return found
+
+    patch.setattr(MixedLayer, "update", turned)
+
+
+def pieces_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        Mixed, "pasts", lambda self, pasts=Mixed.pasts: [past.row(0, 1, 10**6) for past in pasts(self)]
+    )
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [pieces_see_what_comes_behind_them, rows_take_each_others_columns, pieces_forget_what_came_before],
+)
+def test_a_model_that_computes_otherwise_beside_steps_computes_prompts_apart_from_them(
+    flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flaw(monkeypatch)
+    found = certify(LoadedModel(tiny())).together
+    assert (found.prompts, found.pictures, found.steps) == (True, True, False)
+    assert "computes prompts together, not along with steps (" in found.words
+
+
+def test_a_model_with_another_attention_computes_prompts_apart_from_steps(
+    answers: list[Finish], taken: list[int]
+) -> None:
+    harness = loaded(attention="eager")
+    assert "not along with steps (its attention is not sdpa)" in harness.engine.reason
+    assert [finish.ids for finish in crowded(harness)] == [finish.ids for finish in answers]
+    assert engine_of(harness)._loop._joining.mixes is False
+    assert taken == []

@@ -1,0 +1,180 @@
+"""A step of the batch and pieces of prompts in one forward pass, so that the weights are read once for both.
+
+Their tokens lie behind each other in one row: one token of each row of the batch, then those of each piece.
+
+    token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: pieces; -: means nothing
+
+What a model computes token by token takes no notice. Its attention is shown what each of them has seen: rows
+the batch's own columns, and a piece those of its prompt. vLLM and nano-vllm lay tokens out likewise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch.nn.functional import pad
+from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from worker.engines.continuous.attention import expect, in_groups, ours
+from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.encoded import merged
+from worker.engines.continuous.joint import filled, grain
+from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.past import Columns, Past
+from worker.engines.continuous.prefill import ENCODED, KEPT, Share
+from worker.engines.continuous.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece's tokens, `start` to `end` of the pass; `mask` is None where nothing comes before them."""
+
+    start: int
+    end: int
+    mask: torch.Tensor | None
+
+    @classmethod
+    def of(cls, start: int, share: Share) -> "Span":
+        tokens, device = share.end - share.start, share.ids.device
+        seen = (
+            torch.arange(share.end, device=device)
+            <= torch.arange(share.start, share.end, device=device)[:, None]
+        )
+        return cls(start, start + tokens, seen[None, None] if share.start else None)
+
+
+class MixedLayer(CacheLayerMixin):
+    """One model layer's part. It tells attention where everybody's keys and values are.
+
+    The batch's own layer takes the rows' at once, in the column of the coming step; those of pieces wait in
+    `found` until the pass is over.
+    """
+
+    def __init__(
+        self, rows: AlignedLayer, mask: torch.Tensor, spans: Sequence[Span], pasts: Sequence[Columns | None]
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.is_initialized = True
+        self.found: list[Columns] = []
+        self._batch = rows
+        self._mask = mask
+        self._spans = spans
+        self._pasts = pasts
+        self._rows: Columns
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Nothing to do."""
+
+    def get_max_length(self) -> int:
+        return -1
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        new, count = (key_states, value_states), len(self._mask)
+        keys, values = (one[0, :, :count].transpose(0, 1)[:, :, None] for one in new)
+        self._rows = self._batch.update(keys, values)
+        self.found = [
+            _behind(past, [one[:, :, span.start : span.end] for one in new])
+            for span, past in zip(self._spans, self._pasts, strict=True)
+        ]
+        expect(self)
+        return new
+
+    def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
+        count = len(self._mask)
+        rows = query[0, :, :count].transpose(0, 1)[:, :, None]
+        seen = [in_groups(module, rows, *self._rows, self._mask, **how)[0].transpose(0, 1)]
+        for span, columns in zip(self._spans, self.found, strict=True):
+            part = query[:, :, span.start : span.end]
+            seen.append(sdpa_attention_forward(module, part, *columns, span.mask, **how)[0])
+        out = torch.cat(seen, dim=1)
+        return pad(out, (0, 0, 0, 0, 0, query.shape[2] - out.shape[1]))
+
+
+class Mixed:
+    """One such pass. Until it is over nobody's past has changed."""
+
+    def __init__(self, network: Any, cache: BatchCache, shares: Sequence[Share]) -> None:
+        """There is room in the batch for the step's column. Raises Refusal."""
+        layers = _layers(network, cache, shares[0])
+        self._network = network
+        mask = cache.window.mask(shares[0].ids.device).bool()[:, None, None]
+        starts = accumulate((share.end - share.start for share in shares[:-1]), initial=cache.window.rows)
+        self.spans = [Span.of(start, share) for start, share in zip(starts, shares, strict=True)]
+        pasts = zip(*(_columns(share, len(layers)) for share in shares), strict=True)
+        self._layers = [
+            MixedLayer(layer, mask, self.spans, past) for layer, past in zip(layers, pasts, strict=True)
+        ]
+        self._shares = shares
+
+    def inputs(
+        self, tokens: Sequence[int], positions: torch.Tensor, extras: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """As the chunked branch of `GenerationMixin._prefill` makes them. Raises Refusal.
+
+        Rows' `positions` are [..., rows, 1], and what tensors their `extras` hold [rows, 1]. Logits are those
+        of each row, and of each piece's last token.
+        """
+        own = {name: value for name, value in extras.items() if torch.is_tensor(value)}
+        if own.keys() != self._shares[0].types.keys():
+            raise Refusal("its rows have inputs of their own while decoding")
+        shares, device = self._shares, positions.device
+        length = self.spans[-1].end
+        behind = filled(length, grain(self._network)) - length
+        given = dict(shares[0].rest)
+        wanted = [*range(len(tokens)), *(span.end - 1 for span in self.spans)]
+        given[KEPT] = torch.tensor(wanted, device=device)
+        for name, kinds in own.items():
+            pieces = [share.types[name][:, share.start :] for share in shares]
+            given[name] = pad(torch.cat([kinds.transpose(0, 1), *pieces], dim=1), (0, behind))
+        ids = torch.cat([torch.tensor([tokens], device=device), *(share.ids for share in shares)], dim=1)
+        places = torch.cat([positions.transpose(-1, -2), *(share.positions for share in shares)], dim=-1)
+        inputs: dict[str, Any] = self._network.prepare_inputs_for_generation(
+            pad(ids, (0, behind), value=shares[0].filler),
+            is_first_iteration=True,
+            past_key_values=Cache(layers=list(self._layers)),
+            position_ids=pad(places, (0, behind)),
+            attention_mask=None,
+            **given,
+        )
+        shown = [share.sight for share in shares if share.sight is not None]
+        if shown:
+            inputs[ENCODED] = {"image": merged(shown).output()}
+        return inputs
+
+    def pasts(self) -> list[Past]:
+        """What is known of each prompt once the pass is over."""
+        return [
+            Past(tuple(columns)) for columns in zip(*(layer.found for layer in self._layers), strict=True)
+        ]
+
+
+def _layers(network: Any, cache: BatchCache, share: Share) -> list[AlignedLayer]:
+    """Raises Refusal where it cannot be told what tokens attend to, or whose logits there will be."""
+    if not ours(network):
+        raise Refusal("its attention is not sdpa")
+    if KEPT not in share.rest:
+        raise Refusal(f"it takes no {KEPT}")
+    layers = [layer for layer in cache.layers if isinstance(layer, AlignedLayer) and not layer.is_sliding]
+    if len(layers) < len(cache.layers):
+        raise Refusal("its cache has layers with windows or states")
+    return layers
+
+
+def _columns(share: Share, layers: int) -> Sequence[Columns | None]:
+    return share.past.columns if share.past else [None] * layers
+
+
+def _behind(past: Columns | None, new: Sequence[torch.Tensor]) -> Columns:
+    keys, values = new if past is None else (torch.cat(both, dim=2) for both in zip(past, new, strict=True))
+    return keys, values

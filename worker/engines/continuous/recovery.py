@@ -1,0 +1,174 @@
+"""Who fails, who waits and who goes on when something breaks, and what is left behind by those who go."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from worker.engines.base import DeviceBroken
+from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.joining import Joining
+from worker.engines.continuous.line import Line
+from worker.engines.continuous.ration import Ration
+from worker.engines.continuous.reuse import Reuse
+from worker.engines.continuous.running import Running
+from worker.engines.continuous.unanswered import Unanswered
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Knows every place that an answer can be in."""
+
+    def __init__(
+        self,
+        line: Line,
+        joining: Joining,
+        running: Running,
+        ration: Ration,
+        reuse: Reuse,
+        unanswered: Unanswered,
+    ) -> None:
+        self.broken = ""
+        """What broke the device."""
+        self._line = line
+        self._joining = joining
+        self._running = running
+        self._ration = ration
+        self._reuse = reuse
+        self._unanswered = unanswered
+
+    @property
+    def held(self) -> list[Answer]:
+        """Those that have a row, or will have one."""
+        return [*self._running.answers, *self._joining.answers]
+
+    def pass_failed(self, answers: Sequence[Answer], error: Exception, *, joint: bool) -> None:
+        """Prompts are computed once more, each by itself and as it is; whoever is to blame fails then.
+
+        Raises DeviceBroken.
+        """
+        if not joint or (len(answers) == 1 and out_of_memory(error)):
+            self._blame(answers[0], error)
+            return
+        if device_broken(error):
+            self._break(error)
+        log.warning("a pass over %d prompts failed: %s", len(answers), error)
+        if out_of_memory(error):
+            self._joining.shrink(len(answers) // 2)
+        else:
+            _set_apart(answers)
+        self._put_back(answers)
+
+    def step_failed(self, error: Exception) -> None:
+        """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
+
+        What is kept for later requests makes room before any row does. Whoever fails by itself is to blame. A
+        row innocent of two failed steps stays by itself to its end. Raises DeviceBroken.
+        """
+        rows = self._running.answers
+        if len(rows) == 1:
+            self._blame(rows[0], error)
+            return
+        if device_broken(error):
+            self._break(error)
+        log.warning("a step of %d rows failed: %s", len(rows), error)
+        if out_of_memory(error):
+            spared = self._spare()
+            if not spared:
+                self._ration.shrink(len(rows) - 1)
+            back = self._running.clear() if self._running.lost else [] if spared else [self._running.youngest]
+        else:
+            back = self._running.clear()
+            for answer in back:
+                answer.alone, answer.failed_steps = True, answer.failed_steps + 1
+        self._put_back(back)
+
+    def mixed_failed(self, beside: Sequence[Answer], error: Exception) -> None:
+        """The step is taken once more without the prompts beside it, and each of these is computed by itself.
+
+        Raises DeviceBroken.
+        """
+        if device_broken(error):
+            self._break(error)
+        log.warning("a step beside %d prompts failed: %s", len(beside), error)
+        _set_apart(beside)
+        rows = self._running.clear() if self._running.lost else []
+        self._put_back([*rows, *beside])
+
+    @contextmanager
+    def blames(self, answer: Answer) -> Iterator[None]:
+        """The outermost frame of work for one answer: what it raises ends that answer, and no other."""
+        try:
+            yield
+        except Exception as error:
+            self._blame(answer, error)
+
+    def finish(self, answer: Answer) -> None:
+        finish = answer.finish()
+        self._reuse.keep_answer(answer.content, answer.ids_fed, lambda: self._running.past(answer))
+        self._remove(answer)
+        self._unanswered.end()
+        answer.future.set_result(finish)
+
+    def fail(self, answer: Answer, error: Exception) -> None:
+        self._remove(answer)
+        self._unanswered.end()
+        self._joining.forget(answer.kin)
+        answer.fail(error)
+
+    def fail_all(self, error: Exception) -> None:
+        for answer in [*self._running.clear(), *self._joining.clear(), *self._line.take_all()]:
+            self._unanswered.end()
+            answer.fail(error)
+
+    def _blame(self, answer: Answer, error: Exception) -> None:
+        """End the answer, or let it wait where others took the memory. Raises DeviceBroken."""
+        if device_broken(error):
+            self._break(error, answer)
+        others = [other for other in self.held if other is not answer]
+        if out_of_memory(error) and not answer.spared and self._spare():
+            answer.spared = True
+            self._put_back([answer])
+        elif out_of_memory(error) and others:
+            log.warning("no memory for one row beside %d others", len(others))
+            self._ration.shrink(len(others))
+            self._put_back([answer])
+        else:
+            self.fail(answer, error)
+        if self._running.torn:
+            self._put_back(self._running.clear())
+
+    def _break(self, error: Exception, *blamed: Answer) -> NoReturn:
+        self.broken = str(error)
+        for answer in blamed:
+            self.fail(answer, error)
+        raise DeviceBroken(self.broken) from error
+
+    def _spare(self) -> bool:
+        """Give back what is kept for others; whether there was anything."""
+        forked, self._joining.forked = self._joining.forked, None
+        return self._reuse.give_back() or forked is not None
+
+    def _put_back(self, answers: Sequence[Answer]) -> None:
+        """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
+        for answer in answers:
+            self._remove(answer)
+        self._line.put_back(answers)
+        if self._running.torn:
+            return
+        try:
+            self._running.give_back_memory()
+        except (RuntimeError, MemoryError) as error:
+            log.warning("no memory to give memory back: %s", error)
+            self._line.put_back(self._running.clear())
+
+    def _remove(self, answer: Answer) -> None:
+        self._running.leave(answer)
+        self._joining.remove(answer)
+
+
+def _set_apart(answers: Sequence[Answer]) -> None:
+    for answer in answers:
+        answer.apart = True
