@@ -3,7 +3,7 @@
 transformers' own `generate()` prepares it (positions, cache, pictures, logits processors, as the model's
 family wants them) and hands over to `_capture` where it would begin to decode. What is known of the prompt
 then takes the place of its first tokens in the cache. Everything that touches the insides of `generate()` is
-in this file, in `joint.py` and in `encoded.py`; written for transformers 5.23.
+in this file, in `joint.py`, `mixed.py` and `encoded.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
