@@ -100,8 +100,9 @@ def test_prompts_that_steps_take_along_change_no_answer(
         return inputs(self, *how)
 
     monkeypatch.setattr(Mixed, "inputs", noted)
-    monkeypatch.setattr(Pace, "beside", lambda _: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3))
-    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=1, idle=0))
+    room = {True: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3), False: Room(tokens=1, idle=0)}
+    monkeypatch.setattr(Pace, "room", lambda _, *, hurried: room[hurried])
+    monkeypatch.setattr(Pace, "mixes", lambda *_: True)
     monkeypatch.setattr(Pace, "patient", False)
     assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)
     assert bool(taken) is (subject.family.name not in APART_FROM_STEPS)

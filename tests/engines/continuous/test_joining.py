@@ -29,6 +29,13 @@ class Planned:
         return self.mixes and other.mixes
 
 
+class Uncut(Planned):
+    """One that may be cut nowhere."""
+
+    def end(self, tokens: int | None) -> int:  # noqa: ARG002
+        return self.length
+
+
 @pytest.mark.parametrize(
     ("room", "waiting", "chosen"),
     [
@@ -92,6 +99,23 @@ def test_a_step_takes_along_the_first_and_what_there_is_room_for(
         planned.mixes = told is not None
         joining.add(Plain(apart=told == "apart"), planned)  # type: ignore[arg-type]
     assert [piece.end for piece in joining.pieces(tokens, 5)] == ends
+
+
+def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_first() -> None:
+    joining = Joining(4)
+    for prompt in (Planned(80), Uncut(400), Planned(10)):
+        joining.add(Plain(), prompt)  # type: ignore[arg-type]
+    assert [piece.end for piece in joining.pieces(100, 5)] == [80]
+    del joining.newcomers[0]
+    assert [piece.end for piece in joining.pieces(100, 5)] == [400]
+
+
+def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
+    joining = Joining(4)
+    for _ in range(3):
+        joining.add(Plain(), Planned(10))  # type: ignore[arg-type]
+    joining.shrink(2)
+    assert len(joining.pieces(100, 5)) == 2
 
 
 def test_a_step_with_pieces_is_filled_up_only_at_the_end_of_a_prompt() -> None:

@@ -1,7 +1,7 @@
 """Steps take pieces of prompts along, and neither is understood otherwise for it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,10 +21,14 @@ from tests.engines.continuous.conftest import (
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import running
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.cases import cases
 from worker.engines.continuous.certify import certify
+from worker.engines.continuous.head import Head
 from worker.engines.continuous.mixed import Mixed, MixedLayer, Span
 from worker.engines.continuous.pace import Pace, Room
-from worker.engines.continuous.prefill import Share
+from worker.engines.continuous.prefill import Prefill, Share
+from worker.engines.continuous.recovery import Recovery
+from worker.engines.continuous.running import Running
 from worker.engines.loaded import LoadedModel
 
 
@@ -42,9 +46,21 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+class Scarce(torch.Tensor):
+    """Positions behind which there is no memory for the next ones."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.add:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        with torch._C.DisableTorchFunctionSubclass():
+            return func(*args, **(kwargs or {}))
+
+
 def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    monkeypatch.setattr(Pace, "beside", lambda _: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3))
-    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=1, idle=0))
+    room = {True: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3), False: Room(tokens=1, idle=0)}
+    monkeypatch.setattr(Pace, "room", lambda _, *, hurried: room[hurried])
+    monkeypatch.setattr(Pace, "mixes", lambda *_: True)
     monkeypatch.setattr(Pace, "patient", False)
 
 
@@ -88,29 +104,40 @@ def test_in_bfloat16_a_step_with_pieces_is_filled_up(
         return found
 
     monkeypatch.setattr(Mixed, "inputs", noted)
+    taken.clear()
     crowded(engine)
     assert taken
     assert widths
     assert all(width % 16 == 0 for width in widths)
 
 
-def test_a_prompt_that_breaks_steps_fails_by_itself(
-    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("also_alone", [False, True])
+def test_a_prompt_that_breaks_steps_is_computed_by_itself_and_fails_only_by_itself(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, also_alone: bool
 ) -> None:
-    compute, ill = Batch.step_beside, list[int]()
+    share, advance, broken = Prefill.share, Prefill.advance, list[str]()
 
-    def broken(self: Batch, tokens: list[int], prompts: Any) -> Any:
-        ill.extend(end for prefill, end in prompts if prefill._config.max_new_tokens == 21)
-        if ill and prompts:
+    def fails(prefill: Prefill, where: str) -> None:
+        if prefill._config.max_new_tokens == 21:
+            broken.append(where)
             raise ValueError("Image features and image tokens do not match")
-        return compute(self, tokens, prompts)
 
-    monkeypatch.setattr(Batch, "step_beside", broken)
-    asked = strangers([*QUESTIONS[:3], Question(5, {"max_new_tokens": 21})], "broken steps")
+    def beside_others(self: Prefill, end: int) -> Any:
+        fails(self, "beside others")
+        return share(self, end)
+
+    def by_itself(self: Prefill, tokens: int | None = None) -> Any:
+        if also_alone:
+            fails(self, "by itself")
+        return advance(self, tokens)
+
+    monkeypatch.setattr(Prefill, "share", beside_others)
+    monkeypatch.setattr(Prefill, "advance", by_itself)
+    asked = strangers([*QUESTIONS[:3], Question(5, {"max_new_tokens": 21})], f"broken {also_alone}")
     *futures, poison = crowd(fresh, [lambda q=question: q.ask(fresh) for question in asked])  # type: ignore[misc]
     assert [future.result() for future in futures] == answers[:3]
-    assert poison.result().ids, "by itself it breaks nothing"
-    assert ill
+    assert isinstance(poison.exception(), ValueError) is also_alone
+    assert broken == ["beside others", "by itself"][: 1 + also_alone]
 
 
 @pytest.mark.parametrize(
@@ -120,23 +147,72 @@ def test_a_prompt_that_breaks_steps_fails_by_itself(
 def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
     fresh: suite.Harness,
     answers: list[Finish],
-    taken: list[int],
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
     where: str,
 ) -> None:
-    later, module, name = [3], *{"in the pass": (Mixed, "pasts"), "behind it": (running, "greedy")}[where]
+    module, name = {"in the pass": (Mixed, "pasts"), "behind it": (running, "distributions")}[where]
     plain: Callable[..., Any] = getattr(module, name)
+    step, beside, failed = Running.step, [False], list[int]()
+    recover = Recovery.mixed_failed
 
     def fails(*given: Any) -> Any:
-        later[0] -= bool(taken)
-        if later[0] == 0:
+        if beside[0] and not failed:
             raise error
         return plain(*given)
 
+    def noted(self: Running, pieces: Any = ()) -> Any:
+        beside[0] = bool(pieces)
+        return step(self, pieces)
+
+    def recovered(self: Recovery, answers: Any, error: Exception) -> None:
+        failed.append(len(answers))
+        recover(self, answers, error)
+
     monkeypatch.setattr(module, name, fails)
+    monkeypatch.setattr(Running, "step", noted)
+    monkeypatch.setattr(Recovery, "mixed_failed", recovered)
     assert crowded(fresh, strangers(QUESTIONS, f"fails {where}")) == answers
-    assert later[0] <= 0
+    assert len(failed) == 1
+
+
+def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside(monkeypatch, 400)
+    inputs, reuse, most = Mixed.inputs, engine_of(fresh)._reuse, list[int]()
+    limit = reuse._ledger.limit
+
+    def scarce(self: Mixed, *how: Any) -> Any:
+        most.append(len(self.spans))
+        if len(self.spans) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return inputs(self, *how)
+
+    monkeypatch.setattr(Mixed, "inputs", scarce)
+    assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
+    assert sum(count > 1 for count in most) == 1
+    assert reuse._ledger.limit < limit
+    assert engine_of(fresh)._loop._ration.rows == 4, "the rows had memory enough"
+
+
+def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else rows would go on with a column that they count twice."""
+    model = LoadedModel(tiny())
+    case, *_ = cases(model)
+    with torch.inference_mode():
+        batch, other = Batch(model.network), Batch(model.network)
+        for one in (batch, other):
+            one.join(cast("Any", Prefill(model.network, Head(case.inputs), case.config).advance()))
+        positions = batch._positions
+        monkeypatch.setattr(batch, "_positions", positions.as_subclass(Scarce))
+        with pytest.raises(torch.OutOfMemoryError):
+            batch.step(case.tokens[:1])
+        batch._positions = positions
+        for token in case.tokens[:3]:
+            assert torch.equal(batch.step([token]), other.step([token]))
 
 
 def test_a_device_that_breaks_beside_prompts_is_told(

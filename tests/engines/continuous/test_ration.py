@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.engines.continuous import ration
-from worker.engines.continuous.pace import FEW, FIRST, SMALLEST, Pace, Room
+from worker.engines.continuous.pace import FEW, FIRST, OFTEN, SMALLEST, Pace
 from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.pulse import Pulse
 
@@ -136,22 +136,17 @@ def test_several_prompts_take_no_longer_than_a_piece_of_one_while_others_decode(
     assert (room.tokens, room.chunk, room.newcomers) == (40, 40, 1)
 
 
-def test_what_a_step_takes_along_makes_others_wait_no_longer_than_pieces_between_steps() -> None:
-    pace = Pace(2, clock := Clock())
-    assert not pace.measured
-    pace.stepped(4, 0.1)
-    assert pace.measured
-    assert pace.beside().tokens == FIRST
-    for tokens in (100, 20) * 20:
-        pace.mixed(4, tokens, 0.1 + 0.02 + 0.001 * tokens)
-    pace.begun(4, 0.2)
-    assert pace.beside() == Room(tokens=180, idle=0, chunk=180, newcomers=4)
-    clock.now += 0.14
-    assert pace.beside() == Room(tokens=40, idle=0, chunk=40, newcomers=1)
-    clock.now += 1
-    assert pace.beside().tokens == SMALLEST
-    pace.mixed(4, 100, 0.01)
-    assert pace.beside().tokens == SMALLEST, "a step that took less than one without pieces proves nothing"
+def test_steps_and_pieces_are_measured_apart_before_and_while_they_are_taken_together() -> None:
+    """Else nobody knows any more how long those who decode wait."""
+    pace = Pace(2, Clock())
+    found = []
+    for rows in (1, 1, 2, 3, 4, *[5] * (OFTEN + 1)):
+        found.append(pace.mixes(rows))
+        if found[-1]:
+            pace.mixed()
+        else:
+            pace.stepped(rows, 0.1)
+    assert found == [False, True, False, True, False, *[True] * OFTEN, False]
 
 
 def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more() -> None:

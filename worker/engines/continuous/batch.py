@@ -98,8 +98,9 @@ class Batch:
         self._full.before_step()
         with apart(window.groups(self.waste)):
             logits, found = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
-        window.advance()
+        # The last of all that may fail.
         self._positions = self._positions + 1
+        window.advance()
         return logits, found
 
     def _plain(self, tokens: list[int]) -> torch.Tensor:

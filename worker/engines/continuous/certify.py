@@ -66,9 +66,8 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
             raise
         raise Refusal(f"it fails beside others: {type(error).__name__}: {error}"[:300]) from error
     found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
-    return Certificate(
-        seams, column_bytes, judge.worst, found, groups, together(loaded, seams, judge, made_up, found)
-    )
+    shared = together(loaded, seams, judge, made_up, found, WASTES[1] if groups else None)
+    return Certificate(seams, column_bytes, judge.worst, found, groups, shared)
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:

@@ -48,12 +48,17 @@ class Together:
 
 
 def together(
-    loaded: LoadedModel, seams: Seams, judge: Judge, cases: Sequence[Case], what: Reusable
+    loaded: LoadedModel,
+    seams: Seams,
+    judge: Judge,
+    cases: Sequence[Case],
+    what: Reusable,
+    waste: int | None = None,
 ) -> Together:
-    """The judge was sharpened."""
+    """The judge was sharpened. Rows attend in groups where there is a `waste`."""
     flaw = ""
     for pictures in [True, False] if what.pictures else [False]:
-        rehearsal = Rehearsal(loaded, seams, judge, what, pictures=pictures)
+        rehearsal = Rehearsal(loaded, seams, judge, what, waste, pictures=pictures)
         flaw = _flaw(rehearsal.at_once, cases)
         if not flaw:
             flaw = _flaw(rehearsal.beside_steps, cases)
@@ -65,11 +70,19 @@ class Rehearsal:
     """All requests at once, each of a caller of its own."""
 
     def __init__(
-        self, loaded: LoadedModel, seams: Seams, judge: Judge, what: Reusable, *, pictures: bool
+        self,
+        loaded: LoadedModel,
+        seams: Seams,
+        judge: Judge,
+        what: Reusable,
+        waste: int | None,
+        *,
+        pictures: bool,
     ) -> None:
         self._network = loaded.network
         self._seams = seams
         self._judge = judge
+        self._waste = waste
         self._reuse = Reuse(loaded.network, seams, sys.maxsize, what, together=pictures)
         self._reader = Reader(loaded, what, known=self._reuse.known)
 
@@ -87,8 +100,10 @@ class Rehearsal:
 
     def beside_steps(self, cases: Sequence[Case]) -> None:
         """Raises Refusal where a row, or a prompt beside it, is answered otherwise."""
+        if self._seams is not Seams.ANYWHERE:
+            raise Refusal("its pictures' tokens attend to each other")
         alike, prefills = self._alike(cases)
-        half, batch = len(alike) // 2, Batch(self._network)
+        half, batch = len(alike) // 2, Batch(self._network, waste=self._waste)
         rows, waiting = alike[:half], dict(zip(alike[half:], prefills[half:], strict=True))
         for case, prefill in zip(rows, prefills, strict=False):
             self._join(batch, case, prefill.advance())

@@ -145,8 +145,12 @@ class Joining:
             first = found[0].newcomer if found else newcomer
             if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
                 break
-            found.append(Piece(newcomer, newcomer.prefill.end(left)))
-            left -= found[-1].tokens
+            piece = Piece(newcomer, newcomer.prefill.end(left))
+            # Where it may be cut only far behind, it waits until it is the first.
+            if len(found) == self.rows or (found and piece.tokens > left):
+                break
+            found.append(piece)
+            left -= piece.tokens
         return found
 
     def _end(self, prefill: Prefill, room: Room) -> int:

@@ -115,13 +115,14 @@ class Loop:
 
     def _beside(self) -> list[Piece]:
         """What the coming step takes along of waiting prompts."""
-        rows = len(self._running.answers)
-        if not (rows and self._joining.mixes and self._pace.measured):
+        if not (self._running.answers and self._joining.mixes):
             return []
         self._fork()
-        self._begin(self._pace.beside())
+        if not self._pace.mixes(len(self._running.answers)):
+            return []
+        self._begin(self._room)
         # To make them ready took some of what those who decode wait for.
-        return self._joining.pieces(self._pace.beside().tokens, rows)
+        return self._joining.pieces(self._room.tokens, len(self._running.answers))
 
     def _begin(self, room: Room) -> None:
         """Make those ready whose prompts the next pass can compute."""
@@ -186,7 +187,7 @@ class Loop:
 
     def _step(self, pieces: Sequence[Piece]) -> None:
         rows, started = len(self._running.answers), time.perf_counter()
-        tokens, beside = sum(piece.tokens for piece in pieces), [piece.newcomer for piece in pieces]
+        beside = [piece.newcomer for piece in pieces]
         try:
             drawn, arrived = self._running.step(pieces)
         except Exception as error:
@@ -205,7 +206,7 @@ class Loop:
                 if answer.over:
                     self._recovery.finish(answer)
         if pieces:
-            self._pace.mixed(rows, tokens, time.perf_counter() - started)
+            self._pace.mixed()
         else:
             self._pace.stepped(rows, time.perf_counter() - started)
         self._arrived(beside, arrived)

@@ -91,6 +91,9 @@ class MixedLayer(CacheLayerMixin):
         return new
 
     def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
+        """Raises Refusal where more than the order of tokens decides what they see."""
+        if how.get("position_bias") is not None or how.get("sliding_window") is not None:
+            raise Refusal("its attention has a bias or a window")
         count = len(self._mask)
         rows = query[0, :, :count].transpose(0, 1)[:, :, None]
         seen = [in_groups(module, rows, *self._rows, self._mask, **how)[0].transpose(0, 1)]

@@ -17,6 +17,8 @@ UNNOTICED_S = 0.05
 ENOUGH = 4
 # So few tokens share a pass in any model.
 FEW = 256
+# So many steps take pieces along, then one goes by itself, so that both keep being measured.
+OFTEN = 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Pace:
         self._step = Fit(least=0.0, unmeasured=0.0)
         self._pass = Fit(least=0.1, unmeasured=1.0)
         self._start = Fit(least=0.1, unmeasured=1.0)
-        self._beside = Fit(least=0.1, unmeasured=1.0)
+        # Steps with pieces since the last without, and the rows of the largest of these.
+        self._since = self._most = 0
         self._rows = 0
         self._began = self._asked = clock()
 
@@ -65,8 +68,9 @@ class Pace:
         return now - self._began + last <= self._patience_s
 
     def stepped(self, rows: int, seconds: float) -> None:
-        """A step of so many rows."""
+        """A step of so many rows, by itself."""
         self._step.add(rows, seconds)
+        self._since, self._most = 0, max(rows, self._most)
 
     def begun(self, prompts: int, seconds: float) -> None:
         """So many were made ready, and their new pictures encoded."""
@@ -94,22 +98,13 @@ class Pace:
         left = self._patience_s - (self._clock() - self._began)
         return max(1, int((left - self._start.base_s) / self._start.unit_s))
 
-    @property
-    def measured(self) -> bool:
-        """Whether it is known what a step takes."""
-        return self._step.known
+    def mixed(self) -> None:
+        """A step that took along pieces of prompts, which tells neither what it took nor what they did."""
+        self._since += 1
 
-    def mixed(self, rows: int, tokens: int, seconds: float) -> None:
-        """A step of so many rows that took along so many tokens of prompts."""
-        self._beside.add(tokens, max(0.0, seconds - self._step.at(rows)))
-
-    def beside(self) -> Room:
-        """What a step may take along."""
-        tokens = FIRST
-        if self._beside.known:
-            left = self._patience_s - (self._clock() - self._began) - self._beside.base_s
-            tokens = round(max(SMALLEST, left / self._beside.unit_s))
-        return Room(tokens, 0, tokens, self._newcomers)
+    def mixes(self, rows: int) -> bool:
+        """Whether a step of so many rows may take pieces along: what is known of both is not too old."""
+        return self._since < OFTEN and rows < 2 * self._most
 
     def room(self, *, hurried: bool) -> Room:
         """Of a pass; `hurried` where some decode and wait for it.

@@ -88,13 +88,21 @@ class Recovery:
     def mixed_failed(self, beside: Sequence[Answer], error: Exception) -> None:
         """The step is taken once more without the prompts beside it, and each of these is computed by itself.
 
-        Raises DeviceBroken.
+        Without memory what is kept for later requests makes room, too, and fewer prompts share a pass from
+        then on. Raises DeviceBroken.
         """
         if device_broken(error):
             self._break(error)
         log.warning("a step beside %d prompts failed: %s", len(beside), error)
+        lost = self._running.lost
+        rows = self._running.clear() if lost else []
+        if out_of_memory(error):
+            spared = self._spare()
+            if lost and not spared:
+                self._ration.shrink(len(rows) - 1)
+            if len(beside) > 1:
+                self._joining.shrink(len(beside) // 2)
         _set_apart(beside)
-        rows = self._running.clear() if self._running.lost else []
         self._put_back([*rows, *beside])
 
     @contextmanager
