@@ -84,6 +84,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     assert isinstance(engine, ContinuousEngine)
     monkeypatch.setattr(engine._loop._joining, "_grain", grain)
     monkeypatch.setattr(joint, "advance", noted)
+    monkeypatch.setattr(Pace, "mixes", lambda *_: False)
     monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=chunk))
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)

@@ -30,6 +30,11 @@ from worker.engines.sampling import LogitsError
 WIDE = Room(tokens=4096, idle=4096)
 
 
+@pytest.fixture(autouse=True)
+def apart_from_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "mixes", lambda *_: False)
+
+
 def room(monkeypatch: pytest.MonkeyPatch, of: Room) -> None:
     monkeypatch.setattr(Pace, "room", lambda _, **__: of)
 
