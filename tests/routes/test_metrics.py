@@ -53,7 +53,7 @@ async def test_a_process_holds_three_connections_whatever_it_does(stage: Stage) 
     await counted(stage, 1, HTTP)
 
     async def look() -> bool:
-        # Calls, nudges and wake-ups; one is the test's own. One that an earlier test closed may still be told.
+        # Calls, nudges and wake-ups; one is the test's own. An earlier test may still be closing one.
         return len(stage.hand.store.client.client_list()) == 3 + 1
 
     assert await until_async(look)
