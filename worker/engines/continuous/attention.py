@@ -46,7 +46,7 @@ def apart(groups: Sequence[Group]) -> Iterator[None]:
         _step.groups, _step.layer = (), None
 
 
-def expect(layer: "Layer") -> None:
+def expect(layer: Layer) -> None:
     """What this thread attends to next is the layer's to say."""
     _step.layer = layer
 

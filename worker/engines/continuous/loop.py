@@ -99,7 +99,7 @@ class Loop:
     def _advance(self) -> bool:
         """A pass over waiting prompts; whether there was any to compute."""
         self._fork()
-        self._begin(self._room)
+        self._begin()
         if waiting := bool(self._joining.newcomers):
             self._pass()
         return waiting
@@ -120,14 +120,14 @@ class Loop:
         self._fork()
         if not self._pace.mixes(len(self._running.answers)):
             return []
-        self._begin(self._room)
+        self._begin()
         # To make them ready took some of what those who decode wait for.
         return self._joining.pieces(self._room.tokens, len(self._running.answers))
 
-    def _begin(self, room: Room) -> None:
+    def _begin(self) -> None:
         """Make those ready whose prompts the next pass can compute."""
         waiting, started = self._line.waiting(), time.perf_counter()
-        chosen = waiting and self._entrance.next(waiting, self._running.answers, room)
+        chosen = waiting and self._entrance.next(waiting, self._running.answers, self._room)
         if not chosen:
             return
         with self._reuse.looking([answer.content for answer in chosen]):

@@ -5,7 +5,7 @@ Their tokens lie behind each other in one row: one token of each row of the batc
     token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: pieces; -: means nothing
 
 What a model computes token by token takes no notice. Its attention is shown what each of them has seen: rows
-the batch's own columns, and a piece those of its prompt. vLLM and nano-vllm lay tokens out likewise.
+the batch's own columns, and a piece those of its prompt. vLLM lays tokens out likewise.
 """
 
 from collections.abc import Mapping, Sequence
