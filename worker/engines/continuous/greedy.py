@@ -46,8 +46,8 @@ def _in_float32(logits: torch.Tensor, at_once: int) -> Iterator[torch.Tensor]:
 def _greedy(scores: torch.Tensor, never: torch.Tensor) -> Iterable[Choice]:
     scores.index_fill_(1, never, -torch.inf)
     best = _argmax(scores)[:, None]
-    sums = scores.sub_(scores.gather(1, best)).exp_().sum(dim=-1)
-    return map(Choice, best[:, 0].tolist(), sums.reciprocal().tolist())
+    probabilities = scores.softmax(dim=-1).gather(1, best)
+    return map(Choice, best[:, 0].tolist(), probabilities[:, 0].tolist())
 
 
 def _argmax(scores: torch.Tensor) -> torch.Tensor:
