@@ -42,11 +42,16 @@ def read_folder(source: str) -> ModelFolder:
     return ModelFolder(
         files=files,
         load_guess_s=max(1.0, sum(f.stat().st_size for f in files) / SLOW_DISK),
-        samples=None if generation is None else bool(generation.get("do_sample", False)),
+        samples=None if generation is None else _samples(generation),
         has_chat_template=None if template is None else bool(template),
         tools=None if template is None else syntax_of(template),
         deaf=config is not None and not config.get("audio_config"),
     )
+
+
+def _samples(generation: dict[str, Any]) -> bool:
+    """As a caller who samples at a temperature of 0, such a config draws nothing."""
+    return bool(generation.get("do_sample", False)) and generation.get("temperature") != 0
 
 
 def _template(folder: Path) -> str | None:

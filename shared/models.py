@@ -1,5 +1,6 @@
 """The models an installation serves, described in one TOML file (`models.toml`)."""
 
+import math
 import re
 import tomllib
 from functools import cached_property
@@ -19,6 +20,9 @@ LISTED = 10
 
 NOBODY = frozenset({"dummy", "tgi"})
 """What Hugging Face's clients, and the pages of text-generation-inference, write where a name is due."""
+
+OTHER_NAMES = {"attn_implementation": "attention"}
+"""What transformers calls a field of a row."""
 
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What follows an id in the paths of its model, so no id holds it."""
@@ -65,7 +69,7 @@ class Model(Frozen):
     )
     max_new_tokens: int = Field(512, ge=1, description="Longest answer where the caller says nothing.")
     trust_remote_code: bool = Field(
-        False, description="Run code from the model's folder; needs a pinned revision."
+        False, strict=True, description="Run code from the model's folder; needs a pinned revision."
     )
 
     @field_validator("id")
@@ -85,6 +89,17 @@ class Model(Frozen):
     def _plain(cls, value: dict[str, Any]) -> dict[str, Any]:
         if any(isinstance(v, dict | list) for v in value.values()):
             raise ValueError("engine options are plain values")
+        if any(isinstance(v, float) and not math.isfinite(v) for v in value.values()):
+            raise ValueError("engine options are finite numbers")
+        return value
+
+    @field_validator("packed")
+    @classmethod
+    def _rounded_once(cls, value: Any, info: ValidationInfo) -> Any:
+        if value == "int8" and info.data.get("dtype") == "float16":
+            raise ValueError('"int8" is made of float32 or bfloat16; set another dtype')
+        if value == "int8" and info.data.get("quantization_config") is not None:
+            raise ValueError("quantization_config is set as well; leave one of them out")
         return value
 
     @field_validator("attention")
@@ -227,15 +242,31 @@ def load_models(path: Path) -> Models:
     """Read the models file. Raises SettingsError naming the row and field."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SettingsError(f"models file {path}: line {line} is not UTF-8") from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"models file {path}: {error}") from None
-    rows = table.get("models", [])
-    if not rows or set(table) != {"models"}:
-        raise SettingsError(f"models file {path}: expected one or more [[models]] tables and nothing else")
+    rows = _rows(path, table)
     models = Models(tuple(_row(path, number, row) for number, row in enumerate(rows, 1)))
     for model in models.rows:
         _ = model.folder
     return models
+
+
+def _rows(path: Path, table: dict[str, Any]) -> list[dict[str, Any]]:
+    what = f"models file {path}: expected one or more [[models]] tables and nothing else"
+    other = next((name for name in table if name != "models"), None)
+    if other is not None:
+        raise SettingsError(f"{what}, but it has {other!r}")
+    rows = table.get("models", [])
+    if isinstance(rows, dict):
+        raise SettingsError(f"{what}, but it has [models]: double its brackets")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise SettingsError(f"{what}, but models is {rows!r:.40}")
+    if not rows:
+        raise SettingsError(f"{what}, but it has none")
+    return rows
 
 
 def _row(path: Path, number: int, row: dict[str, Any]) -> Model:
@@ -244,7 +275,8 @@ def _row(path: Path, number: int, row: dict[str, Any]) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(p) for p in first["loc"])
-        raise SettingsError(f"models file {path}: row {number}, {where}: {first['msg']}") from None
+        hint = f" (it is {OTHER_NAMES[where]} here)" if where in OTHER_NAMES else ""
+        raise SettingsError(f"models file {path}: row {number}, {where}: {first['msg']}{hint}") from None
     folder = path.parent / model.source
     if model.source and folder.is_dir():
         model = model.model_copy(update={"source": str(folder.resolve())})

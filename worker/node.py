@@ -11,7 +11,7 @@ from shared.blobs import Blobs
 from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
 from shared.models import Model
-from shared.settings import Settings
+from shared.settings import Settings, SettingsError
 from shared.store.claims import Claim, Full, claim, within
 from shared.store.nudges import Nudger
 from shared.store.script import Store, connect
@@ -111,7 +111,7 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
-    engine = _loaded(create(model), model, heartbeat, slots, settings.pictures.max_side)
+    engine = _loaded(model, heartbeat, slots, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
     decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
@@ -127,21 +127,23 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
     )
 
 
-def _loaded(engine: Engine, model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
+def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
     started = time.time()
-    guess, basis = engine.load_guess()
-    heartbeat.start(
-        {
-            "load_started_ms": str(int(started * 1000)),
-            "load_guess_ms": str(int(guess * 1000)),
-            "load_basis": basis,
-        }
-    )
     try:
+        engine = create(model)
+        guess, basis = engine.load_guess()
+        heartbeat.start(
+            {
+                "load_started_ms": str(int(started * 1000)),
+                "load_guess_ms": str(int(guess * 1000)),
+                "load_basis": basis,
+            }
+        )
         engine.load()
     except Exception as error:
         # The outermost frame of loading: whatever transformers raises, callers must learn of it.
-        log.exception("the model %s cannot be loaded", model.id)
+        told = isinstance(error, SettingsError)
+        log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not told)
         reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
         os._exit(Exit.MODEL_FAILED)

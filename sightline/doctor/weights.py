@@ -7,23 +7,30 @@ from typing import Any
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 INDEX = "model.safetensors.index.json"
+# Which a model need not have.
+OWN_DEFAULTS = "generation_config.json"
 HEAD_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own readers refuse more."""
 
 
 def faults(folder: Path) -> Iterator[str]:
     """What is wrong with it, each in a few words."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            yield "config.json is no JSON object"
-    except OSError as error:
-        yield f"config.json: {error.strerror}"
-    except ValueError:
-        yield "config.json is not JSON"
+    yield from _object_faults(folder / "config.json")
+    if (folder / OWN_DEFAULTS).exists():
+        yield from _object_faults(folder / OWN_DEFAULTS)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         yield "there is no tokenizer"
     yield from _weight_faults(folder)
+
+
+def _object_faults(path: Path) -> Iterator[str]:
+    try:
+        if not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+            yield f"{path.name} is no JSON object"
+    except OSError as error:
+        yield f"{path.name}: {error.strerror}"
+    except ValueError:
+        yield f"{path.name} is not JSON"
 
 
 def weights(folder: Path) -> list[Path]:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.settings import RedisSettings
+from shared.settings import RedisSettings, Settings
+from shared.store import jobs
 from shared.store.nudges import Nudger
+from shared.store.script import connect
 from tests.support.redis_server import RedisServer
 from worker.celery_app import QuickConsumer, make_app
 from worker.exits import Exit
@@ -57,3 +59,20 @@ def test_a_process_that_cannot_begin_says_why_and_ends(app: str, name: str, tmp_
     ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == Exit.NOT_OPENED
     assert "none.toml" in ended.stderr
+
+
+def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read_one_line(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[[models]]\nid = "org/m"\nengine = "echo"\noptions = { paze = 1 }\n', encoding="utf-8")
+    env = os.environ | {"SIGHTLINE_MODELS_FILE": str(file), "SIGHTLINE_REDIS__URL": redis.url()}
+    argv = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool=threads", "-c", "3"]
+    ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == Exit.MODEL_FAILED
+    assert "Traceback" not in ended.stderr
+    assert "the model org/m cannot be loaded: model org/m: options.paze" in ended.stderr
+    settings = Settings(redis=RedisSettings(url=redis.url()))
+    told = connect(settings.redis).run(jobs.lane(settings, "model.org--m"))
+    assert told.state == "failed"
+    assert "options.paze" in (told.failed or "")

@@ -99,6 +99,15 @@ def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str
             "quantization_config = .*pre-quantized",
         ),
         ({"device_map": "everywhere"}, "device_map = 'everywhere': .*balanced"),
+        ({"device_map": {}}, "device_map = {}: it places nothing"),
+        ({"device_map": {"": "gpu"}}, "device_map = {'': 'gpu'}: Expected one of cpu, cuda"),
+        (
+            {"device_map": {"head": "cpu"}},
+            "device_map = {'head': 'cpu'}: it has no 'head', but model.*, lm_head",
+        ),
+        ({"device": "gpu"}, "device = 'gpu': Expected one of cpu, cuda.*auto"),
+        ({"device": ""}, "device = '': .*empty"),
+        ({"device": "meta"}, "device = 'meta': .*computes nothing"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[str, Any], words: str) -> None:
@@ -114,6 +123,12 @@ def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[st
         ('quantization_config = "int8"', "quantization_config: .*dictionary"),
         ('cache = "quantum"', "cache: .*'dynamic' or 'static'"),
         ('packed = "yes please"', "packed: .*True, False or 'int8'"),
+        ('dtype = "float16"\npacked = "int8"', "packed: .*set another dtype"),
+        ('packed = "int8"\nquantization_config = { a = 1 }', "packed: .*quantization_config is set as well"),
+        ('trust_remote_code = "yes"', "trust_remote_code: .*boolean"),
+        ("trust_remote_code = 1", "trust_remote_code: .*boolean"),
+        ('attn_implementation = "eager"', "attn_implementation: .*it is attention here"),
+        ("options = { stall_steps = inf }", "options: .*finite"),
     ],
 )
 def test_a_row_that_cannot_be_right_stops_the_start(tmp_path: Path, line: str, words: str) -> None:

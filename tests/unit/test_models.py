@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shared.errors import CallerError
 from shared.models import Model, Models, load_models
+from shared.settings import SettingsError
 from tests.support.tools import TEMPLATES
 
 ROW = '[[models]]\nid = "org/m"\nsource = "m"\n'
@@ -84,6 +85,30 @@ def test_the_echo_engine_needs_no_folder() -> None:
         False,
         True,
     )
+
+
+def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> None:
+    assert model(tmp_path, generation_config={"do_sample": True, "temperature": 0.0}).samples is False
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"models = 3", r"tables and nothing else, but models is 3"),
+        (b"models = []", "tables and nothing else, but it has none"),
+        (b"", "tables and nothing else, but it has none"),
+        (b'[models]\nid = "m"', r"it has \[models\]: double its brackets"),
+        (b'[[models]]\nid = "m"\n[extra]', "nothing else, but it has 'extra'"),
+        (b'[[models]]\nid = "\xff"', "line 2 is not UTF-8"),
+    ],
+)
+def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
+    tmp_path: Path, text: bytes, words: str
+) -> None:
+    path = tmp_path / "models.toml"
+    path.write_bytes(text)
+    with pytest.raises(SettingsError, match=rf"models file .*models\.toml: .*{words}"):
+        load_models(path)
 
 
 @pytest.mark.parametrize(

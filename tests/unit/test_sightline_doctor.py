@@ -42,6 +42,10 @@ def test_a_whole_model_has_no_fault() -> None:
         (lambda folder: (folder / "model.safetensors").unlink(), "there are no weights (*.safetensors)"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: No such file or directory"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
+        (
+            lambda folder: (folder / "generation_config.json").write_text("[]"),
+            "generation_config.json is no JSON object",
+        ),
         (lambda folder: (folder / "model.safetensors").write_text("<html>"), "is no safetensors file"),
         (lambda folder: [f.unlink() for f in folder.glob("tokenizer*")], "there is no tokenizer"),
         (

@@ -38,7 +38,7 @@ class AutoEngine(Engine):
             self._continuous.start(loaded)
             self.reason = self._continuous.reason
         except Refusal as refusal:
-            self.reason = "; ".join(filter(None, (f"not continuous: {refusal}", loaded.packed)))
+            self.reason = "; ".join(filter(None, (f"not continuous: {refusal}", loaded.words)))
             log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
             self._engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
             self._engine.start(loaded)

@@ -1,5 +1,6 @@
 """A model's language: what its folder says of prompts, tokens and answers, whatever computes the weights."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import llguidance
 import torch
 import transformers
+from jinja2 import TemplateSyntaxError
 from llguidance import LLMatcher
 from PIL.Image import Image as Picture
 from transformers import GenerationConfig
+from transformers.utils import chat_template_utils
 
 from shared.calls.syntax import MARKS, Known
 from shared.errors import CallerError, ModelFailed
@@ -29,6 +32,7 @@ from worker.engines.prompt import Renderer
 from worker.engines.token_names import TokenNames
 from worker.engines.transcript import Transcript
 
+log = logging.getLogger(__name__)
 # Tokenizers without a limit of their own say 1e30.
 SANE_LENGTH = 10**8
 # Cleaning up spaces rewrites at most the four characters of " n't".
@@ -40,14 +44,20 @@ DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 class Language:
     """Of one model, by its processor and configs; may be used from several threads."""
 
+    overlong = ""
+    """What is said of a row that takes more tokens than the model was made for."""
+
     def __init__(
         self, model: Model, folder: Path, processor: Any, config: Any, defaults: GenerationConfig
     ) -> None:
-        """`defaults` are the model's own generation config. Raises ModelFailed where no length is known."""
+        """`defaults` are the model's own generation config. Raises ModelFailed where no length is known, and
+        where the chat template is none.
+        """
         self.model = model
         self.defaults = defaults
         self.tokenizer: Any = processor.tokenizer
         self.renderer = Renderer(processor, config)
+        _check_template(model, self.renderer.template)
         self._picture_tokens = PictureTokens(processor, self.renderer.mark)
         self._text = config.get_text_config()
         self.facts = self._read_facts()
@@ -170,15 +180,35 @@ class Language:
     def _read_facts(self) -> ModelFacts:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
         lengths = [int(n) for n in own if n is not None and n < SANE_LENGTH]
-        if not lengths and self.model.context_length is None:
+        wanted = self.model.context_length
+        if not lengths and wanted is None:
             raise ModelFailed(f"model {self.model.id}: its files name no length; set context_length")
+        if lengths and wanted and wanted > min(lengths):
+            log.warning(
+                "model %s: context_length is beyond the %d tokens that its files name",
+                self.model.id,
+                min(lengths),
+            )
+            self.overlong = f"context_length is beyond the {min(lengths)} tokens that its files name"
         return ModelFacts(
-            context_length=self.model.context_length or min(lengths),
+            context_length=wanted or min(lengths),
             samples=bool(self.defaults.do_sample),
             has_chat_template=bool(self.renderer.template),
             tools=self.renderer.syntax,
             sampling_rate=self.renderer.ear.rate,
         )
+
+
+def _check_template(model: Model, template: Any) -> None:
+    """One alone, or several by name."""
+    compiled: Any = chat_template_utils._compile_jinja_template
+    for text in template.values() if isinstance(template, dict) else filter(None, [template]):
+        try:
+            compiled(text)
+        except TemplateSyntaxError as error:
+            raise ModelFailed(
+                f"model {model.id}: its chat template, line {error.lineno}: {error.message}"
+            ) from None
 
 
 def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:

@@ -49,6 +49,11 @@ class LoadedModel(Language):
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
 
     @property
+    def words(self) -> str:
+        """What became of the row, for an engine's reason."""
+        return "; ".join(filter(None, (self.packed, self.overlong)))
+
+    @property
     def format(self) -> torch.dtype:
         """In which most of it is computed; only float32 answers alike whatever the neighbours."""
         dtype: torch.dtype = self.network.dtype

@@ -11,7 +11,11 @@ from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
 from shared.models import Model
+from worker.engines.defaults import check_defaults, settle
+from worker.engines.placement import check_devices, check_places
 
+# Missing tensors that a message names.
+NAMED = 3
 # What a row may wish for that this installation, or the model, may not have.
 WISHES = ("attention", "quantization_config", "device_map")
 
@@ -19,12 +23,15 @@ WISHES = ("attention", "quantization_config", "device_map")
 def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     """The processor and the network. Code in the folder runs only where the models file trusts it.
 
-    Raises ModelFailed where it is needed and not trusted, or where a wish of the row's cannot be met, and
-    whatever else transformers raises.
+    Raises ModelFailed where it is needed and not trusted, where a wish of the row's cannot be met, or where
+    the folder has not all weights, and whatever else transformers raises.
     """
+    check_devices(model)
     with _only_trusted(model):
         processor, config = _described(model, folder)
-        return processor, _network(model, folder, config)
+        network = _network(model, folder, config)
+    settle(network.generation_config)
+    return processor, network
 
 
 def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
@@ -32,10 +39,12 @@ def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
     with _only_trusted(model):
         processor, config = _described(model, folder)
     try:
-        return processor, config, GenerationConfig.from_pretrained(folder)
+        defaults = GenerationConfig.from_pretrained(folder)
     except OSError:
         # The folder has none.
-        return processor, config, GenerationConfig.from_model_config(config)
+        defaults = GenerationConfig.from_model_config(config)
+    settle(defaults)
+    return processor, config, defaults
 
 
 def _log_our_way(speech: Any) -> None:
@@ -61,6 +70,7 @@ def _only_trusted(model: Model) -> Iterator[None]:
 def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     auto: Any = transformers
     _log_our_way(auto.utils.logging)
+    check_defaults(model, folder)
     trust = {"trust_remote_code": model.trust_remote_code}
     processor = auto.AutoProcessor.from_pretrained(folder, **trust)
     return processor, auto.AutoConfig.from_pretrained(folder, **trust)
@@ -78,13 +88,32 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
     }
     given = {name: value for name, value in given.items() if value is not None}
     try:
-        network = kind.from_pretrained(folder, **given)
+        # What does not fit is told with what is missing, by its name.
+        network, told = kind.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **given
+        )
     except (ImportError, ValueError) as error:
         wishes = [f"{w} = {getattr(model, w)!r}" for w in WISHES if w in model.model_fields_set]
         if not wishes or "trust_remote_code" in str(error):
             raise
         raise ModelFailed(f"model {model.id}, with {', '.join(wishes)}: {error}") from error
+    _check_whole(model, told)
+    check_places(model, network)
     return network if "device_map" in given else network.to(_device(model.device))
+
+
+def _check_whole(model: Model, told: dict[str, Any]) -> None:
+    """transformers draws at random what a checkpoint lacks. Raises ModelFailed naming some of it."""
+    lacks = sorted(told["missing_keys"])
+    other = sorted(told["mismatched_keys"])
+    shapes = [f"{name} is {tuple(has)}, not {tuple(due)}" for name, has, due in other]
+    for what, found in (("lack", lacks), ("have in another shape", shapes)):
+        if found:
+            named = ", ".join(found[:NAMED]) + (", …" if len(found) > NAMED else "")
+            raise ModelFailed(
+                f"model {model.id}: its weights {what} {len(found)} of the tensors that it computes with: "
+                f"{named}. Get its files anew."
+            )
 
 
 def _network_class(config: Any) -> str:

@@ -1,7 +1,6 @@
 """What one row adds to a `generate()` call of transformers: penalties, replay, its score and its end."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
@@ -15,25 +14,13 @@ from worker.engines.transcript import Likelihood, Transcript
 MIN_TEMPERATURE = 1e-4
 # In no vocabulary: for what ends no answer `generate()` would take the model's own, were it left out.
 NO_TOKEN = 2**31 - 1
-# What a caller may bend the model's logits with.
-LOGITS = ("repetition_penalty", "temperature", "frequency_penalty", "presence_penalty")
 
 
 class LogitsError(ArithmeticError):
-    """The model computed NaN or infinite logits: its weights, number format or device are broken."""
+    """The model computed NaN or infinite logits: its weights, number format or device are broken.
 
-
-@contextmanager
-def blame_parameters(parameters: Parameters) -> Iterator[None]:
-    """A LogitsError is the caller's where they bent the logits. Raises CallerError `invalid_request`."""
-    try:
-        yield
-    except LogitsError:
-        name = next((n for n in LOGITS if getattr(parameters, n) is not None), None)
-        if name is None:
-            raise
-        message = f"With this {name} the model's probabilities are no numbers any more."
-        raise CallerError("invalid_request", message, param=name) from None
+    No caller's doing: float32 holds what any repetition penalty makes of a sound model's logits.
+    """
 
 
 class Confidence(LogitsProcessor):

@@ -3,6 +3,8 @@
 No code here knows a model family. Prompts are prepared by the calling threads meanwhile.
 """
 
+import logging
+
 import torch
 
 from shared.models import Model
@@ -14,9 +16,10 @@ from worker.engines.gate import Gate
 from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
-from worker.engines.sampling import Confidence, Replay, Steps, bending, blame_parameters
+from worker.engines.sampling import Confidence, Replay, Steps, bending
 from worker.engines.tryout import try_out
 
+log = logging.getLogger(__name__)
 TRIED = Parameters(max_new_tokens=2)
 
 
@@ -42,13 +45,16 @@ class SequentialEngine(LoadedEngine):
     def start(self, loaded: LoadedModel) -> None:
         """Raises what the model raises when it is asked a question."""
         self._loaded = loaded
-        self.reason = loaded.packed
-        try_out(self, self._model.id, TRIED)
+        refused = try_out(self, self._model.id, TRIED)
+        if refused:
+            log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
+            refused = f"a made-up question could not be asked: {refused}"
+        self.reason = "; ".join(filter(None, (refused, loaded.words)))
         self._gate = Gate(self.rows)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""
-        with self._gate.enter(row.cancel), blame_parameters(row.parameters), torch.inference_mode():
+        with self._gate.enter(row.cancel), torch.inference_mode():
             return self._generate(row)
 
     def idle_s(self) -> float:

@@ -18,7 +18,7 @@ SAMPLE_BYTES = 32 * 2**20
 def load_guess(model: Model) -> tuple[float, str]:
     """Seconds to read the model's folder at the rate of a first look into it, at least 1."""
     files = sorted(model.folder.files, key=lambda file: file.stat().st_size)
-    if not files:
+    if not files or not files[-1].stat().st_size:
         return model.folder.load_guess_s, "guess"
     started = time.perf_counter()
     with files[-1].open("rb") as largest:

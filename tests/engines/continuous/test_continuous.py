@@ -219,6 +219,11 @@ def test_an_option_in_error_is_refused() -> None:
         create(tiny(options={"cache": 3}))
 
 
+def test_patience_without_end_is_refused_before_it_breaks_the_first_request() -> None:
+    with pytest.raises(SettingsError, match=r"options\.stall_steps: .*1000"):
+        create(tiny(options={"stall_steps": 1e300}))
+
+
 def test_a_missing_folder_is_named() -> None:
     with pytest.raises(ModelFailed, match=r"test/tiny.*gone"):
         create(tiny().model_copy(update={"source": "/gone"})).load()

@@ -1,5 +1,6 @@
 """Where the next tokens are drawn memory may run out as well: it costs time, and nobody's answer."""
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -13,6 +14,7 @@ from worker.engines import distribution
 from worker.engines.base import Cancelled
 from worker.engines.continuous import answer, running
 from worker.engines.continuous.running import Running
+from worker.engines.sampling import Confidence
 
 
 @pytest.mark.parametrize(
@@ -24,8 +26,16 @@ from worker.engines.continuous.running import Running
     ids=["any text", "a format"],
 )
 @pytest.mark.parametrize("replayed", [0, 4])
+@pytest.mark.parametrize(
+    ("where", "name"), [(torch, "multinomial"), (Confidence, "chose")], ids=["before", "behind the dice"]
+)
 def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], replayed: int
+    fresh: suite.Harness,
+    monkeypatch: pytest.MonkeyPatch,
+    parameters: dict[str, Any],
+    replayed: int,
+    where: Any,
+    name: str,
 ) -> None:
     """Also where a reader already has the beginning: what follows fits to it."""
     asked: dict[str, Any] = {"temperature": 2.0, "seed": 3, **parameters}
@@ -34,17 +44,21 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
         "published": tuple(i for piece in pieces[:replayed] for i in piece.ids),
         "published_text": "".join(piece.text for piece in pieces[:replayed]),
     }
-    scarce_once(monkeypatch, torch, "multinomial", 3)
+    scarce_once(monkeypatch, where, name, 3)
     assert fresh.ask("What?", **asked, **read)[0] == wanted
 
 
+@pytest.mark.parametrize(
+    ("where", "name"), [(answer, "distributions"), (distribution.Distribution, "of"), (answer, "Draw")]
+)
 def test_logprobs_without_memory_do_not_cost_the_answer_its_seed(
-    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
 ) -> None:
+    """Nor does an answer that had no memory to begin."""
     asked: dict[str, Any] = {**LONG, "seed": 3, "logprobs": 1}
     wanted, _ = fresh.ask("What?", **asked)
-    scarce_once(monkeypatch, answer, "distributions", 1)
-    assert fresh.ask("What?", **asked)[0] == wanted
+    scarce_once(monkeypatch, where, name, 1)
+    assert replace(fresh.ask("What?", **asked)[0], score=wanted.score) == wanted
 
 
 def scarce_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:

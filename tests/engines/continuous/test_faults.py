@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from shared.errors import CallerError
 from shared.piece import Piece
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, QUESTIONS, Question, crowd, crowded, engine_of
@@ -70,7 +69,7 @@ def test_a_row_whose_numbers_are_none_fails_alone_and_leaves_nothing_behind(
 
     monkeypatch.setattr(Running, "step", broken)
     poisoned(fresh, answers, LogitsError, temperature=None, min_new_tokens=20, max_new_tokens=20)
-    poisoned(fresh, answers, CallerError)
+    poisoned(fresh, answers, LogitsError)
 
 
 def test_a_prompt_that_cannot_be_prefilled_fails_alone(
@@ -155,7 +154,6 @@ def test_a_prompt_without_memory_waits_for_the_others_and_fails_only_by_itself(
 
     monkeypatch.setattr(Batch, "join", scarce)
     assert crowded(fresh) == answers
-    assert engine_of(fresh)._loop._ration.rows == 2
     monkeypatch.setattr(Batch, "join", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.OutOfMemoryError):
         QUESTIONS[4].ask(fresh)
@@ -218,7 +216,7 @@ def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Running, "leave", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake")))
+        patch.setattr(Ration, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake")))
         with pytest.raises(ZeroDivisionError):
             QUESTIONS[4].ask(fresh)
     assert crowded(fresh) == answers

@@ -43,6 +43,8 @@ class Answer:
         self.budget = loaded.budget(row.prompt, row.parameters)
         self.alone = False
         self.apart = False
+        self.beside: int | None = None
+        """At most so many others leave it the memory that it needs; any number, as far as is known."""
         self.failed_steps = 0
         self._loaded = loaded
         self._ends = loaded.ends(row.parameters)
@@ -136,8 +138,10 @@ class Answer:
         if seen is None and self.told is not None and isinstance(found, torch.Tensor):
             # Before the dice: where there is no memory for it, the token is drawn again.
             [seen] = distributions(found, [self.told])
-        token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
-        self._stopped = self._transcript.add(token, None if seen is None else seen.of(token))
+        with self._draw.undone():
+            token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
+            told = None if seen is None else seen.of(token)
+        self._stopped = self._transcript.add(token, told)
 
     def finish(self) -> Finish:
         ids = self._transcript.ids
@@ -154,7 +158,7 @@ class Answer:
         self._fed = 0
 
     def _begin(self) -> None:
-        self._begun = True
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
         self._draw = Draw(self.row, self._config, self._loaded.network.device, self._held)
+        self._begun = True

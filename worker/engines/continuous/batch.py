@@ -55,6 +55,7 @@ class Batch:
         self.rows += 1
 
     def leave(self, row: int) -> None:
+        """Whatever it raises, the rows are lost then."""
         if self.rows == 1:
             self.clear()
             return

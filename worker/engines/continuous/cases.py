@@ -50,13 +50,17 @@ class Case:
 
 def cases(loaded: LoadedModel) -> list[Case]:
     """Those of the plan that fit the model, two at least. Raises Refusal."""
-    found = []
+    found, why = list[Case](), "they are longer than its context_length"
     for number, (turn, pictures, words, tokens) in enumerate(PLAN):
-        asked = _with_pictures(loaded, number, pictures, words)
-        if asked is not None and asked.prompt.tokens + tokens <= loaded.facts.context_length:
+        try:
+            asked = _with_pictures(loaded, number, pictures, words)
+        except CallerError as error:
+            why = error.message
+            continue
+        if asked.prompt.tokens + tokens <= loaded.facts.context_length:
             found.append(alone(loaded, asked, tokens, turn))
     if len(found) < 2:
-        raise Refusal("no requests to try it with could be made")
+        raise Refusal(f"no requests to try it with could be made: {why}")
     return found
 
 
@@ -92,14 +96,14 @@ def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case
     return Case(asked, turn, inputs, config, ids, logits, _middle(loaded, inputs["input_ids"][0].tolist()))
 
 
-def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> Asked | None:
-    """Without pictures, or with fewer, where the model's processor wants it so."""
-    for shown in range(pictures, -1, -1):
-        try:
-            return ask(loaded, [*range(number, number + shown), words(number, count)])
-        except CallerError:
-            continue
-    return None
+def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> Asked:
+    """Without pictures, or with fewer, where the model's processor wants it so. Raises CallerError."""
+    try:
+        return ask(loaded, [*range(number, number + pictures), words(number, count)])
+    except CallerError:
+        if not pictures:
+            raise
+        return _with_pictures(loaded, number, pictures - 1, count)
 
 
 def _part(part: Part) -> Image | Text:

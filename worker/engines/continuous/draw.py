@@ -1,7 +1,8 @@
 """How one row's next token is chosen: with the processors `generate()` makes for it, as `generate()` does."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,6 +53,17 @@ class Draw:
         self._ids = torch.cat([self._ids, self._ids.new_tensor([[token]])], dim=-1)
         self._confidence.chose(token)
         return token
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What raises within has thrown no dice: the next draw is the same."""
+        thrown = None if self._dice is None else self._dice.get_state()
+        try:
+            yield
+        except Exception:
+            if self._dice is not None and thrown is not None:
+                self._dice.set_state(thrown)
+            raise
 
     def accept(self, choice: Choice) -> int:
         """The token of a plain row. Raises LogitsError."""

@@ -34,7 +34,6 @@ from worker.engines.continuous.running import Running
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.options import read_options
-from worker.engines.sampling import blame_parameters
 from worker.engines.threads import compute_on, in_passing
 
 log = logging.getLogger(__name__)
@@ -52,6 +51,7 @@ class ContinuousOptions(Frozen):
     stall_steps: float = Field(
         2,
         gt=0,
+        le=1000,
         description="Steps' time that others may wait for new prompts, or 50 ms if more; one step longer "
         "where that ends a prompt.",
     )
@@ -133,8 +133,7 @@ class ContinuousEngine(LoadedEngine):
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
         """As `generate`. The rows stand behind each other in line, and the first one's prompt serves all."""
         kin = Kin()
-        with blame_parameters(rows[0].parameters):
-            return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
+        return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
 
     def idle_s(self) -> float:
         return self._loop.pulse.idle_s()
@@ -183,5 +182,5 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
         found += f", which in {format} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
     return "; ".join(
-        filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.packed))
+        filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.words))
     )

@@ -35,6 +35,8 @@ class Entrance:
         """Whether there is a row for it beside the others."""
         if any(other.alone for other in others) or (answer.alone and others):
             return False
+        if answer.beside is not None and len(others) > answer.beside:
+            return False
         return self._ration.admits([other.length for other in [*others, answer]])
 
     def _joins(self, answer: Answer, beside: Sequence[Answer]) -> bool:

@@ -26,6 +26,17 @@ class Line:
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
+    def put_behind_lone(self, answer: Answer) -> None:
+        """Behind all that have to be computed alone."""
+        with self._changed:
+            last = max((at for at, one in enumerate(self._waiting) if one.alone), default=-1)
+            self._waiting.insert(last + 1, answer)
+
+    def leave(self, answer: Answer) -> None:
+        with self._changed:
+            if answer in self._waiting:
+                self._waiting.remove(answer)
+
     def __len__(self) -> int:
         return len(self._waiting)
 

@@ -200,11 +200,12 @@ class Loop:
         self.pulse.tick()
         # Where one leaves no memory, those behind it may be in line again: they draw when they come back.
         for answer, found, seen in (one for one in drawn if one[0] in self._running):
-            answer.alone = answer.alone and answer.failed_steps > 1
             with self._recovery.blames(answer):
                 answer.take(found, seen)
                 if answer.over:
                     self._recovery.finish(answer)
+                else:
+                    self._recovery.acquit(answer)
         if pieces:
             self._pace.mixed()
         else:

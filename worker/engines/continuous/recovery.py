@@ -105,29 +105,48 @@ class Recovery:
         _set_apart(beside)
         self._put_back([*rows, *beside])
 
+    def acquit(self, answer: Answer) -> None:
+        """It took its step alone. Those suspected with it take theirs before anybody goes on."""
+        if not answer.alone or answer.failed_steps > 1:
+            return
+        answer.alone = False
+        if any(other.alone for other in self._line.waiting()):
+            self._remove(answer)
+            self._line.put_behind_lone(answer)
+
     @contextmanager
     def blames(self, answer: Answer) -> Iterator[None]:
-        """The outermost frame of work for one answer: what it raises ends that answer, and no other."""
+        """The outermost frame of work for one answer: what it raises ends that answer, and no other.
+
+        Raises DeviceBroken.
+        """
         try:
             yield
+        except DeviceBroken:
+            raise
         except Exception as error:
             self._blame(answer, error)
 
     def finish(self, answer: Answer) -> None:
         finish = answer.finish()
         self._reuse.keep_answer(answer.content, answer.ids_fed, lambda: self._running.past(answer))
-        self._remove(answer)
-        self._unanswered.end()
-        answer.future.set_result(finish)
+        try:
+            self._remove(answer)
+        finally:
+            self._unanswered.end()
+            answer.future.set_result(finish)
 
     def fail(self, answer: Answer, error: Exception) -> None:
-        self._remove(answer)
-        self._unanswered.end()
-        self._joining.forget(answer.kin)
-        answer.fail(error)
+        try:
+            self._remove(answer)
+        finally:
+            self._unanswered.end()
+            self._joining.forget(answer.kin)
+            answer.fail(error)
 
     def fail_all(self, error: Exception) -> None:
-        for answer in [*self._running.clear(), *self._joining.clear(), *self._line.take_all()]:
+        everybody = [*self._running.clear(), *self._joining.clear(), *self._line.take_all()]
+        for answer in dict.fromkeys(everybody):
             self._unanswered.end()
             answer.fail(error)
 
@@ -141,7 +160,8 @@ class Recovery:
             self._put_back([answer])
         elif out_of_memory(error) and others:
             log.warning("no memory for one row beside %d others", len(others))
-            self._ration.shrink(len(others))
+            # It may be larger than most: that it does not fit says nothing of who comes behind it.
+            answer.beside = len(others) - 1 if answer.beside is None else len(others) // 2
             self._put_back([answer])
         else:
             self.fail(answer, error)
@@ -161,9 +181,11 @@ class Recovery:
 
     def _put_back(self, answers: Sequence[Answer]) -> None:
         """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
-        for answer in answers:
-            self._remove(answer)
-        self._line.put_back(answers)
+        try:
+            for answer in answers:
+                self._remove(answer)
+        finally:
+            self._line.put_back(answers)
         if self._running.torn:
             return
         try:
@@ -173,8 +195,17 @@ class Recovery:
             self._line.put_back(self._running.clear())
 
     def _remove(self, answer: Answer) -> None:
-        self._running.leave(answer)
+        """Raises DeviceBroken; the answer is gone all the same."""
+        self._line.leave(answer)
         self._joining.remove(answer)
+        try:
+            self._running.leave(answer)
+        except Exception as error:
+            # Who goes needs no memory, and who stays is computed again.
+            if device_broken(error):
+                self._break(error)
+            log.warning("a row could not leave the batch: %s", error)
+            self._line.put_back([other for other in self._running.clear() if other is not answer])
 
 
 def _set_apart(answers: Sequence[Answer]) -> None:

@@ -38,14 +38,15 @@ class Running:
         return self._batch.past(self.answers.index(answer)) if answer in self else None
 
     def leave(self, answer: Answer) -> None:
+        """It is gone, whatever this raises; the others' rows are lost then."""
         if answer not in self:
             return
         row = self.answers.index(answer)
-        self._batch.leave(row)
         last = self.answers.pop()
         if last is not answer:
             self.answers[row] = last
         del self._arrived[answer]
+        self._batch.leave(row)
 
     def __contains__(self, answer: Answer) -> bool:
         return answer in self._arrived

@@ -1,0 +1,125 @@
+"""Who was there when something broke is no worse off afterwards than who comes later."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+import pytest
+import torch
+
+from tests.engines import suite
+from tests.engines.continuous.conftest import LONG, QUESTIONS, ROWS, Question, crowd, crowded, engine_of
+from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.running import Running
+
+SCARCE = "CUDA out of memory."
+MANY = {**LONG, "temperature": 0.0}
+
+
+def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be served one by one until somebody starts the worker anew."""
+    large = Question(5, {**LONG, "max_new_tokens": 41})
+    for name in ("advance", "share"):
+        monkeypatch.setattr(Prefill, name, too_large(getattr(Prefill, name), 41))
+    asks = [partial(question.ask, fresh) for question in QUESTIONS]
+    futures = crowd(fresh, [*asks[:3], partial(large.ask, fresh), *asks[3:]])
+    assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
+    assert [future.result() for future in futures] == answers
+    assert engine_of(fresh)._loop._ration.rows == ROWS
+
+
+def too_large(compute: Callable[..., Any], longest: int) -> Callable[..., Any]:
+    def scarce(self: Prefill, tokens: int | None = None) -> Any:
+        if self._config.max_new_tokens == longest:
+            raise torch.OutOfMemoryError(SCARCE)
+        return compute(self, tokens)
+
+    return scarce
+
+
+@pytest.mark.parametrize(("where", "name"), [(Batch, "leave"), (AlignedLayer, "drop")])
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_who_leaves_where_there_is_no_memory_left_costs_nobody_an_answer(
+    fresh: suite.Harness,
+    answers: list[Finish],
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    name: str,
+    at: int,
+) -> None:
+    """Some layers may have let go of the row by then, others not."""
+    scarce_at(monkeypatch, where, name, at)
+    assert crowded(fresh) == answers
+    assert crowded(fresh) == answers
+
+
+def test_callers_who_give_up_where_there_is_no_memory_left_cost_nobody_an_answer(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [fresh.row(f"Who gives up {number}?", **MANY) for number in range(2)]
+    step = Running.step
+
+    def left(self: Running, *beside: Any) -> Any:
+        if len(self.answers) == ROWS:
+            for row in rows:
+                row.cancel.set()
+        return step(self, *beside)
+
+    scarce_at(monkeypatch, Batch, "leave", 1)
+    monkeypatch.setattr(Running, "step", left)
+    giving_up = [partial(fresh.engine.generate, row) for row in rows]
+    futures = crowd(fresh, [*giving_up, *(partial(question.ask, fresh) for question in QUESTIONS)])
+    assert [type(futures.pop(0).exception()) for _ in rows] == [Cancelled, Cancelled]
+    assert [future.result() for future in futures] == answers
+
+
+def test_a_device_that_breaks_as_somebody_leaves_lets_nobody_wait_for_ever(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure", 719)
+
+    monkeypatch.setattr(Batch, "leave", broken)
+    futures = crowd(fresh, [partial(question.ask, fresh) for question in QUESTIONS])
+    first, *others = sorted(future.exception() is not None for future in futures)
+    assert (first, set(others)) == (False, {True})
+    assert {type(error) for future in futures if (error := future.exception())} == {DeviceBroken}
+
+
+def test_rows_that_one_step_failed_are_soon_together_again(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is tried by itself; were it to go on so to its end, all others would wait for it."""
+    step, rows, failed = Running.step, list[int](), list[int]()
+
+    def weak(self: Running, *beside: Any) -> Any:
+        if len(self.answers) == ROWS and not failed:
+            failed.append(len(rows))
+            raise RuntimeError("a moment's weakness")
+        rows.append(len(self.answers))
+        return step(self, *beside)
+
+    questions = [Question(number, MANY) for number in range(ROWS)]
+    wanted = crowded(fresh, questions)
+    monkeypatch.setattr(Running, "step", weak)
+    assert crowded(fresh, questions) == wanted
+    since = rows[failed[0] :]
+    assert since.count(ROWS) > since.count(1)
+
+
+def scarce_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:
+    """Its call number `at` finds no memory."""
+    real, calls = getattr(where, name), count(1)
+
+    def scarce(*given: Any) -> Any:
+        if next(calls) == at:
+            raise torch.OutOfMemoryError(SCARCE)
+        return real(*given)
+
+    monkeypatch.setattr(where, name, scarce)

@@ -1,0 +1,162 @@
+"""A model's folder that is not whole, or says what nothing can be drawn by, is refused with its own words."""
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from shared.errors import ModelFailed
+from tests.engines import suite
+from tests.engines.continuous.conftest import TINY, tiny
+from worker.engines.base import Engine
+from worker.engines.registry import create
+
+Weights = dict[str, torch.Tensor]
+COLOUR = "What color is the shape?"
+ENGINES = pytest.mark.parametrize("engine", ["continuous", "sequential"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "model"))
+
+
+def reweigh(folder: Path, change: Callable[[Weights], Weights]) -> None:
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+
+
+def generation(folder: Path, **keys: Any) -> None:
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | keys), encoding="utf-8")
+
+
+def loaded(folder: Path, **fields: Any) -> Engine:
+    engine = create(tiny(**fields).model_copy(update={"source": str(folder)}))
+    engine.load()
+    return engine
+
+
+def ask(engine: Engine, **parameters: Any) -> str:
+    return suite.Harness(engine).ask(COLOUR, [suite.picture()], **parameters)[0].text
+
+
+def test_a_model_without_some_of_its_weights_is_never_served_with_others_drawn_at_random(
+    folder: Path,
+) -> None:
+    reweigh(folder, lambda all: {name: one for name, one in all.items() if "layers.0.mlp" not in name})
+    with pytest.raises(ModelFailed, match=r"test/tiny: its weights lack \d+ .*layers\.0\.mlp.*anew"):
+        loaded(folder)
+
+
+def test_weights_of_another_shape_are_named_with_both(folder: Path) -> None:
+    reweigh(folder, lambda all: {name: one[:-1] if "down_proj" in name else one for name, one in all.items()})
+    with pytest.raises(
+        ModelFailed, match=r"in another shape \d+ .*down_proj\.weight is \(\d+, \d+\), not \("
+    ):
+        loaded(folder)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU that is there can be named")
+@pytest.mark.parametrize(
+    "fields",
+    [{"device": "cuda"}, {"device_map": "cuda:0"}, {"device_map": {"": "cuda:0"}}, {"device_map": {"": 0}}],
+)
+def test_a_gpu_that_is_not_there_is_told_before_weights_are_read(
+    folder: Path, fields: dict[str, Any]
+) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelFailed, match=r"model test/tiny, with device.* = .*(CUDA|accelerator)"):
+        loaded(folder, **fields)
+
+
+@ENGINES
+def test_a_model_whose_own_temperature_is_0_answers_as_if_a_caller_had_sent_it(
+    folder: Path, engine: str
+) -> None:
+    generation(folder, do_sample=True, temperature=0.0)
+    asked = loaded(folder, engine=engine)
+    assert not asked.facts.samples
+    assert ask(asked) == ask(asked, do_sample=True, seed=1) == "Red"
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"temperature": "hot"}, "temperature = 'hot': .*number"),
+        ({"temperature": -1}, "temperature = -1: .*greater"),
+        ({"top_k": 2.5}, "top_k = 2.5: .*integer"),
+        ({"do_sample": "yes"}, "do_sample = 'yes': .*boolean"),
+        ({"eos_token_id": "end"}, "eos_token_id = 'end': .*integer"),
+    ],
+)
+def test_a_default_that_would_fail_every_request_is_named_before_the_model_serves(
+    folder: Path, keys: dict[str, Any], words: str
+) -> None:
+    generation(folder, **keys)
+    with pytest.raises(ModelFailed, match=rf"test/tiny: its generation_config\.json has {words}"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "as JSON"), ("[]", "no JSON object")])
+def test_a_models_defaults_are_not_lost_without_a_word(folder: Path, text: str, words: str) -> None:
+    (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ModelFailed, match=rf"its generation_config\.json .*{words}.*; mend or remove it"):
+        loaded(folder)
+
+
+@ENGINES
+def test_what_a_model_says_of_beams_lengths_and_time_changes_no_answer_and_floods_no_log(
+    folder: Path, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    generation(folder, do_sample=True, num_beams=3, num_return_sequences=2, max_length=20, max_time=1e-9)
+    with caplog.at_level(logging.WARNING):
+        asked = loaded(folder, engine=engine)
+        assert ask(asked, temperature=0.0, min_new_tokens=6) == ask(
+            loaded(TINY, engine=engine), min_new_tokens=6
+        )
+    assert "max_length" not in caplog.text
+    assert asked.name == engine
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential"])
+def test_a_chat_template_with_a_syntax_error_is_told_at_load_and_not_to_every_caller(
+    folder: Path, engine: str
+) -> None:
+    (folder / "chat_template.jinja").write_text("{{ bos_token }}\n{% for x in messages %}", encoding="utf-8")
+    with pytest.raises(ModelFailed, match=r"its chat template, line 2: .*endfor"):
+        loaded(folder, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["auto", "sequential"])
+def test_why_no_question_could_be_tried_stands_where_operators_look(
+    folder: Path, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "chat_template.jinja").write_text("{{ foo.bar }}", encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        asked = loaded(folder, engine=engine)
+    assert "could" in asked.reason
+    assert "'foo' is undefined" in asked.reason
+    assert "'foo' is undefined" in caplog.text
+
+
+@pytest.mark.parametrize("fields", [{}, {"engine": "sequential"}, {"engine": "auto", "cache": "static"}])
+def test_more_tokens_than_a_model_was_made_for_are_said_to_be_that(
+    fields: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "context_length is beyond the 2048 tokens that its files name"
+    with caplog.at_level(logging.WARNING):
+        engine = loaded(TINY, context_length=4096, **fields)
+    assert words in engine.reason
+    assert words in caplog.text
+
+
+def test_a_folder_of_empty_files_has_a_guess_and_no_crash(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    assert create(tiny().model_copy(update={"source": str(tmp_path)})).load_guess() == (1.0, "guess")

@@ -1,0 +1,51 @@
+"""Where a row's `device` and `device_map` put a model: told before weights are read, where it can be."""
+
+from typing import Any
+
+import torch
+
+from shared.errors import ModelFailed
+from shared.models import Model
+
+# What transformers spreads a model by itself by; "disk" is accelerate's name for a folder.
+PLANS = ("auto", "balanced", "balanced_low_0", "sequential")
+DISK = "disk"
+
+
+def check_devices(model: Model) -> None:
+    """Raises ModelFailed naming the field, the value and why it is no device of this machine."""
+    if model.device_map is None:
+        if model.device != "auto":
+            _check(model, "device", model.device, "it is auto, or a device like cpu, cuda or cuda:1")
+        return
+    where = model.device_map
+    if where == {}:
+        raise ModelFailed(f"model {model.id}, with device_map = {{}}: it places nothing; leave it out.")
+    devices = where.values() if isinstance(where, dict) else [where]
+    for device in devices:
+        if device not in (*PLANS, DISK):
+            _check(model, "device_map", device, f"it names devices, or is one of {', '.join(PLANS)}")
+
+
+def check_places(model: Model, network: torch.nn.Module) -> None:
+    """Raises ModelFailed where `device_map` names what the model does not have."""
+    if not isinstance(model.device_map, dict):
+        return
+    modules = [name for name, _ in network.named_modules(remove_duplicate=False)]
+    known = {*modules, *(name for name, _ in network.named_parameters(remove_duplicate=False))}
+    unknown = next((name for name in model.device_map if name not in known), None)
+    if unknown is not None:
+        parts = ", ".join(name for name in modules if name and name.count(".") < 2)
+        raise ModelFailed(
+            f"model {model.id}, with device_map = {model.device_map}: it has no {unknown!r}, but {parts}."
+        )
+
+
+def _check(model: Model, field: str, value: Any, hint: str) -> None:
+    what = f"model {model.id}, with {field} = {getattr(model, field)!r}"
+    try:
+        found = torch.empty(0, device=value).device
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        raise ModelFailed(f"{what}: {str(error).splitlines()[0]} ({hint})") from None
+    if found.type == "meta":
+        raise ModelFailed(f"{what}: meta computes nothing ({hint})")
