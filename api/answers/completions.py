@@ -90,11 +90,12 @@ async def _blocks(
                 yield comment(event)
             elif event.type == "text":
                 counting.count(event.data)
-                yield _written([*opening, *counting.told(told.piece(event.data))]) or comment("")
-                opening = []
+                due = counting.opened(opening, event.data.get("choice", 0))
+                yield _written([*due, *counting.told(told.piece(event.data))]) or comment("")
             elif event.last:
                 ended = await ended_all(request, context, views)
-                yield _written([*opening, *counting.told(told.ending(result_of(ended)))]) + DONE
+                due = counting.opened(opening)
+                yield _written([*due, *counting.told(told.ending(result_of(ended)))]) + DONE
 
 
 def _written(chunks: list[dict[str, Any]]) -> bytes:

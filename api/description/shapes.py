@@ -116,7 +116,7 @@ class ChatChunkChoice(Shape):
 
 class ChatCompletionChunk(Shape):
     """`usage` is there where stream_options.include_usage was sent: null, and numbers in the last chunk. With
-    continuous_usage_stats all have numbers.
+    continuous_usage_stats all have numbers but those of an answer without text.
     """
 
     id: str

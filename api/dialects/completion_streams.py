@@ -114,14 +114,27 @@ class Counting:
             self._prompts[index] = data["prompt_tokens"]
         self._answers[index] += len(data["ids"])
 
+    def opened(self, opening: list[Chunk], index: int | None = None) -> list[Chunk]:
+        """What is told now of `opening`, and taken from it: all where nothing is counted, and at the end.
+
+        Before an answer's first piece nobody knows how many tokens its prompt has.
+        """
+        due = [c for c in opening if not self._wanted or index in (None, c["choices"][0]["index"])]
+        opening[:] = [chunk for chunk in opening if chunk not in due]
+        return [self._counted(chunk, 0) for chunk in due] if self._wanted else due
+
     def told(self, chunks: list[Chunk]) -> list[Chunk]:
         """But those without an answer, which count for themselves."""
-        return [self._counted(chunk) if self._wanted and chunk["choices"] else chunk for chunk in chunks]
+        if not self._wanted:
+            return chunks
+        return [
+            self._counted(chunk, self._answers[chunk["choices"][0]["index"]]) if chunk["choices"] else chunk
+            for chunk in chunks
+        ]
 
-    def _counted(self, chunk: Chunk) -> Chunk:
+    def _counted(self, chunk: Chunk, answer: int) -> Chunk:
         """As it is where nobody said how many the prompt has: an answer without text, or an older worker."""
-        index = chunk["choices"][0]["index"]
-        prompt, answer = self._prompts.get(index), self._answers[index]
+        prompt = self._prompts.get(chunk["choices"][0]["index"])
         if prompt is None:
             return chunk
         counts = {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}

@@ -19,6 +19,8 @@ MAX_NAME = 256
 MAX_LITERAL = 4096
 # Whole numbers beyond it come out as others: they are computed with as doubles.
 MAX_WHOLE = 2**53
+# Those that are not whole are read with fifteen digits, and rounded beyond it.
+MAX_FRACTION = 10**14
 # The time to compile a factor grows with what is left of it without zeros at either end.
 MAX_FACTOR_DIGITS = 3
 
@@ -38,6 +40,22 @@ NOT_HELD = frozenset(
 )
 
 
+def _empty(value: Any) -> bool:
+    return isinstance(value, dict) and not value
+
+
+def _anything(value: Any) -> bool:
+    return value is True or _empty(value)
+
+
+# With these values they ask for nothing.
+IDLE: dict[str, Callable[[Any], bool]] = {
+    "uniqueItems": lambda v: v is False,
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), _empty),
+    **dict.fromkeys(("propertyNames", "unevaluatedItems", "unevaluatedProperties"), _anything),
+}
+
+
 class Form(NamedTuple):
     """What a keyword's value should be, in words and as a test."""
 
@@ -54,7 +72,7 @@ def _number(value: Any) -> bool:
 
 
 def _bound(value: Any) -> bool:
-    return _number(value) and abs(value) <= MAX_WHOLE
+    return _number(value) and abs(value) <= MAX_WHOLE and (value % 1 == 0 or abs(value) < MAX_FRACTION)
 
 
 def _factor(value: Any) -> bool:
@@ -103,7 +121,9 @@ NAMED = Form(f"an object of JSON Schemas, names of at most {MAX_NAME} characters
 PATTERNED = Form(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
 ITEMS = Form("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
 COUNT = Form("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
-NUMBER = Form(f"a number from -{MAX_WHOLE} to {MAX_WHOLE}", _bound)
+NUMBER = Form(
+    f"a number from -{MAX_WHOLE} to {MAX_WHOLE}, a whole one beyond {MAX_FRACTION} either way", _bound
+)
 FACTOR = Form(f"a number above 0 of at most {MAX_FACTOR_DIGITS} digits beside zeros at its ends", _factor)
 LIMIT = Form(NUMBER.words, lambda v: _bound(v) or isinstance(v, bool))
 TEXT = Form("a text", lambda v: isinstance(v, str))
@@ -153,7 +173,8 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         if isinstance(here, bool):
             continue
         for name, value in here.items():
-            _check_keyword(name, value, render([name], at))
+            if not _idle(name, here):
+                _check_keyword(name, value, render([name], at))
         if here.get("minProperties", 0) > len({*here.get("required", ())}):
             # One name said twice counts as two.
             raise unsupported(render(["minProperties"], at))
@@ -164,20 +185,30 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without properties that it does not name, where it leaves that open.
+    """The schema without properties that it does not name, where it leaves that open, and without idle words.
 
     What is of this schema is of the caller's. OpenAI has its callers say so, and the servers of Hugging Face
-    take it to be meant: who names properties wants these. A schema put together of parts stays as it is,
-    because each part would forbid the others'.
+    take it to be meant: who names properties wants these. A schema put together of parts stays open, because
+    each part would forbid the others'.
     """
     copy: dict[str, Any] = json.loads(json.dumps(schema))
     nodes = list(_nodes(copy))
+    for node in nodes:
+        for name in [name for name in node if _idle(name, node)]:
+            del node[name]
     if any(map(_composed, nodes)):
-        return schema
+        return copy
     for node in nodes:
         if node.get("properties") and not node.keys() & {"additionalProperties", "patternProperties"}:
             node["additionalProperties"] = False
     return copy
+
+
+def _idle(name: str, schema: dict[str, Any]) -> bool:
+    """Whether a keyword asks for nothing: it need not be refused, and is not known further on."""
+    if name in ("minContains", "maxContains"):
+        return "contains" not in schema
+    return name in IDLE and IDLE[name](schema[name])
 
 
 def _composed(node: dict[str, Any]) -> bool:

@@ -1,25 +1,29 @@
 """What strangers send as a format costs them their job, and the worker nothing."""
 
 import json
+import re
 import subprocess
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
 import torch
+from llguidance import LLMatcher
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from shared.errors import CallerError
 from shared.request import Format, Parameters
 from tests.engines.continuous.conftest import TINY
+from tests.support.families.tokens import byte_tokenizer
 from worker.engines import trial
 from worker.engines.base import Prompt, Row
 from worker.engines.grammar import Grammars
 from worker.engines.hold import Hold
 
 Schema = dict[str, Any]
-TEXTS = ['The cat sat on the mat. {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
+TEXTS = ['The cat sat on the mat. </s> {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
 
 
 def nested(levels: int) -> Schema:
@@ -177,6 +181,8 @@ def llama_like() -> Tokenizer:
     file = json.loads(tokenizer.to_str())
     vocabulary = file["model"]["vocab"]
     vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
+    # As converters of SentencePiece's files do, also for the end.
+    file["model"]["merges"].append(["</s", ">"])
     return Tokenizer.from_str(json.dumps(file))
 
 
@@ -193,8 +199,14 @@ def unigram() -> Tokenizer:
 
 @pytest.mark.parametrize(
     ("tokenizer", "choices"),
-    [(llama_like(), ["the cat", "th\u00e9 \U0001f408"]), (unigram(), ["the cat", "the mat"])],
-    ids=["byte fallback", "unigram"],
+    [
+        (llama_like(), ["the cat", "th\u00e9 \U0001f408", "a</s>b", "<unk>"]),
+        (llama_like(), ["</s>"]),
+        (llama_like(), ["<unk>"]),
+        (unigram(), ["the cat", "the mat"]),
+        (unigram(), ["</s>"]),
+    ],
+    ids=["byte fallback", "its end", "its unknown", "unigram", "the end of that"],
 )
 def test_tokenizers_of_other_makes_are_walked_to_the_end(tokenizer: Tokenizer, choices: list[str]) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")  # type: ignore[no-untyped-call]
@@ -202,12 +214,38 @@ def test_tokenizers_of_other_makes_are_walked_to_the_end(tokenizer: Tokenizer, c
     matcher = Grammars(fast, [1]).compile(
         Format(kind="json", content=json.dumps({**wanted, "additionalProperties": False}))
     )
+    assert json.loads(walked(fast, matcher))["a b"] in choices
+
+
+def walked(tokenizer: Any, matcher: LLMatcher) -> str:
+    """What an answer says that takes the highest token each time."""
     ids: list[int] = []
     while not matcher.is_stopped():
         mask = int.from_bytes(matcher.compute_bitmask(), "little")
         ids.append(mask.bit_length() - 1)
         assert matcher.consume_token(ids[-1]), matcher.get_error()
-    assert json.loads(str(fast.decode(ids, skip_special_tokens=True)))["a b"] in choices
+    return str(tokenizer.decode(ids, skip_special_tokens=True))
+
+
+@pytest.mark.parametrize("make", [byte_tokenizer, lambda: AutoTokenizer.from_pretrained(TINY)])
+@pytest.mark.parametrize("kind", ["choice", "regex", "json"])
+def test_a_format_that_spells_a_special_token_is_answered_in_letters(
+    make: Callable[[], Any], kind: Literal["choice", "regex", "json"]
+) -> None:
+    tokenizer = make()
+    for name in tokenizer.all_special_tokens:
+        wanted = f"a{name}b"
+        contents = {"choice": [wanted], "json": {"const": wanted}}
+        content = re.escape(wanted) if kind == "regex" else json.dumps(contents[kind])
+        matcher = Grammars(tokenizer, [tokenizer.eos_token_id]).compile(Format(kind=kind, content=content))
+        assert walked(tokenizer, matcher).strip('"') == wanted
+
+
+def test_no_text_of_a_caller_is_the_name_that_a_special_token_has_instead(grammars: Grammars) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(TINY)
+    for wanted in ("\ufdd01\ufdd1", "\ufdd0 1\ufdd1", "\ufdd0"):
+        matcher = grammars.compile(Format(kind="choice", content=json.dumps([wanted])))
+        assert walked(tokenizer, matcher) == wanted
 
 
 @pytest.mark.parametrize("ends", [[1], [None]], ids=["of words", "without an end"])

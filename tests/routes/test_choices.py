@@ -31,7 +31,7 @@ def answer(stage: Stage) -> None:
     """As a worker that says two answers, by turns."""
     claim = stage.hand.take()
     for choice, start, text in ((1, 0, "A blue "), (0, 0, "A red "), (0, 6, "disc"), (1, 7, "one")):
-        stage.hand.store.run(claims.append(claim, Piece(start, text, (7,), choice=choice)))
+        stage.hand.store.run(claims.append(claim, Piece(start, text, (7,), choice=choice, prompt_tokens=9)))
     result = Result(
         choices=(
             Choice(text="A red disc", finish_reason="stop"),
@@ -79,6 +79,26 @@ async def test_a_chats_stream_begins_and_ends_every_answer_and_counts_once(stage
         (1, {"content": ""}, "length"),
     ]
     assert (usage["choices"], usage["usage"]["completion_tokens"], done) == ([], 6, "[DONE]")
+
+
+async def test_a_chats_stream_that_counts_has_numbers_from_every_answers_first_chunk_on(stage: Stage) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    body = CHAT | {"n": 2, "stream": True, "stream_options": options}
+    *chunks, usage, _ = await answered(stage, "/v1/chat/completions", body)
+    choices = [chunk["choices"][0] | chunk["usage"] for chunk in chunks]
+    assert [
+        (c["index"], c["delta"].get("role"), c["prompt_tokens"], c["completion_tokens"]) for c in choices
+    ] == [
+        (1, "assistant", 9, 0),
+        (1, None, 9, 1),
+        (0, "assistant", 9, 0),
+        (0, None, 9, 1),
+        (0, None, 9, 2),
+        (1, None, 9, 2),
+        (0, None, 9, 2),
+        (1, None, 9, 2),
+    ]
+    assert usage["usage"]["completion_tokens"] == 6
 
 
 async def test_a_text_completion_gives_the_same_whole_and_streamed(stage: Stage) -> None:

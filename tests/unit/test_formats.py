@@ -243,7 +243,16 @@ def test_structured_outputs_name_one_format(wanted: Any) -> None:
         ({"format": "poem"}, "invalid_request", "format"),
         ({"items": {"uniqueItems": True}}, "unsupported_parameter", "items.uniqueItems"),
         ({"if": True}, "unsupported_parameter", "if"),
-        ({"$defs": {"a": {"propertyNames": {}}}}, "unsupported_parameter", "$defs.a.propertyNames"),
+        (
+            {"$defs": {"a": {"propertyNames": {"maxLength": 3}}}},
+            "unsupported_parameter",
+            "$defs.a.propertyNames",
+        ),
+        ({"uniqueItems": 0}, "unsupported_parameter", "uniqueItems"),
+        ({"contains": True, "minContains": 0}, "unsupported_parameter", "contains"),
+        ({"dependentRequired": {"a": ["b"]}}, "unsupported_parameter", "dependentRequired"),
+        ({"unevaluatedProperties": False}, "unsupported_parameter", "unevaluatedProperties"),
+        ({"maximum": 10**14 + 0.5}, "invalid_request", "maximum"),
     ],
 )
 def test_a_schema_that_answers_cannot_be_held_to_is_refused_with_the_place_in_it(

@@ -6,7 +6,8 @@ automata while they are walked, so that nothing is computed ahead for a vocabula
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+import secrets
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -78,7 +79,7 @@ def _plain(backend: Any) -> str:
 
     Its decoder is spelled as llguidance knows it: Metaspace is the older word for these three.
     """
-    file = json.loads(backend.to_str()) | {"padding": None, "truncation": None}
+    file = _unspelled(json.loads(backend.to_str())) | {"padding": None, "truncation": None}
     decoder = file.get("decoder") or {}
     if decoder.get("type") == "Metaspace":
         space = {"type": "Replace", "pattern": {"String": decoder["replacement"]}, "content": " "}
@@ -87,6 +88,33 @@ def _plain(backend: Any) -> str:
             "decoders": [space, {"type": "ByteFallback"}, {"type": "Fuse"}],
         }
     return json.dumps(file)
+
+
+def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
+    """With names for special tokens that no caller can guess.
+
+    llguidance tokenizes what a format leaves no choice about, and such a token in its text would be drawn for
+    the letters of its name, and tell none.
+    """
+    added, model, secret = file["added_tokens"], file["model"], secrets.token_hex(8)
+    names = {token["content"]: f"\ufdd0{secret} {token['id']}\ufdd1" for token in added if token["special"]}
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {names.get(name, name): id_ for name, id_ in vocab.items()}
+    else:
+        model["vocab"] = [[names.get(name, name), score] for name, score in vocab]
+    # Converters write merges for every piece that is made of two others.
+    if merges := model.get("merges"):
+        model["merges"] = [merge for merge in merges if not _makes(merge, names)]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    renamed = [token | {"content": names.get(token["content"], token["content"])} for token in added]
+    return file | {"added_tokens": renamed}
+
+
+def _makes(merge: str | list[str], names: Container[str]) -> bool:
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left in names or right in names or left + right in names
 
 
 def _unusable(why: str) -> CallerError:

@@ -7,6 +7,7 @@ from typing import Any
 from llguidance import regex_to_lark
 
 from shared.request import Format
+from worker.engines.bounds import moved
 
 Mark = Callable[[str], str]
 """Names a mark in a grammar: a token of its own by its number, any other by its text."""
@@ -25,12 +26,12 @@ def is_token(mark: str) -> bool:
 
 
 def schema(wanted: Format, spacing: Spacing) -> str:
-    """The wanted JSON Schema, with llguidance's options in it."""
+    """The wanted JSON Schema as llguidance keeps it, with its options."""
     return spaced(json.loads(wanted.content), spacing)
 
 
 def spaced(schema: dict[str, Any], spacing: Spacing) -> str:
-    return json.dumps(schema | {OPTIONS: dict(spacing)})
+    return json.dumps(moved(schema) | {OPTIONS: dict(spacing)})
 
 
 def word(wanted: Format) -> str:

@@ -1,0 +1,118 @@
+"""A number that a schema shuts out is not written, wherever in the schema its bounds stand."""
+
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+from jsonschema import Draft4Validator, Draft202012Validator
+
+from shared.calls.syntax import Syntax
+from shared.request import Format, Function, Tools
+from tests.support.families.tokens import END, byte_tokenizer, token_id
+from worker.engines.bounds import moved
+from worker.engines.calls import Calling
+from worker.engines.grammar import SPACING, Grammars
+
+Schema = dict[str, Any]
+TEXTS = (
+    *("0", "0.0", "0.00", "-0", "-0.0", "0.001", "0.3", "0.5", "-0.001", "-0.3", "1", "1.0", "1.0005", "-1"),
+    *("-1.0005", "5", "5.0", "5.04", "5.05", "6", "99", "99.0", "99.5", "99999999999999"),
+    *("99999999999999.3", "-99999999999999", "2.99", "3"),
+)
+SHUT = {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}
+
+
+@cache
+def grammars() -> Grammars:
+    tokenizer = byte_tokenizer()
+    return Grammars(tokenizer, [token_id(tokenizer, END)])
+
+
+def taken(schema: Schema, texts: tuple[str, ...] = TEXTS) -> set[str]:
+    """Those that an answer may be."""
+    start = grammars().compile(Format(kind="json", content=json.dumps(schema)))
+    found = set()
+    for text in texts:
+        matcher = start.deep_copy()
+        ids = byte_tokenizer().encode(text, add_special_tokens=False)
+        if matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting():
+            found.add(text)
+    return found
+
+
+def put(low: Schema, high: Schema, where: str) -> Schema:
+    return {
+        "together": {"type": "number", **low, **high},
+        "untyped": {**low, **high},
+        "nullable": {"type": ["number", "null"], **low, **high},
+        "in parts": {"allOf": [{"type": "number", **low}, high]},
+        "by reference": {"type": "number", **high, "$ref": "#/x/low", "x": {"low": low}},
+    }[where]
+
+
+@pytest.mark.parametrize("where", ["together", "untyped", "nullable", "in parts", "by reference"])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ({"exclusiveMinimum": 0}, {"maximum": 0.5}),
+        ({"exclusiveMinimum": 0}, {"exclusiveMaximum": 1e-05}),
+        ({"exclusiveMinimum": 1.0}, {"maximum": 1.001}),
+        ({"exclusiveMinimum": 5}, {"maximum": 5.05}),
+        ({"exclusiveMinimum": 99999999999999}, {"maximum": 99999999999999.5}),
+        ({"minimum": -0.001}, {"exclusiveMaximum": 0}),
+        ({"minimum": -1.001}, {"exclusiveMaximum": -1}),
+    ],
+)
+def test_a_whole_number_that_is_shut_out_is_no_answer(low: Schema, high: Schema, where: str) -> None:
+    for text in taken(put(low, high, where)):
+        assert Draft202012Validator({**low, **high}).is_valid(json.loads(text)), text
+
+
+def test_what_lies_between_two_bounds_is_still_written() -> None:
+    assert taken(SHUT) == {"0.001", "0.3", "0.5"}
+    assert {"5.04", "5.05"} == taken({"type": "number", "exclusiveMinimum": 5, "maximum": 5.05})
+    assert {"1.0005", "2.99"} <= taken({"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 3})
+    assert {"1", "2.99", "99"} <= taken({"exclusiveMinimum": 0})
+    assert taken({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 6}) == {"1", "3", "5"}
+
+
+def test_draft_4_says_that_a_bound_is_exclusive_beside_it() -> None:
+    for low, high in ((0, 0.5), (-0.5, 0), (1, 1.001), (-1.001, -1), (5, 6)):
+        schema = {
+            **{"type": "number", "minimum": low, "exclusiveMinimum": True},
+            **{"maximum": high, "exclusiveMaximum": True},
+        }
+        assert all(Draft4Validator(schema).is_valid(json.loads(text)) for text in taken(schema)), schema
+
+
+@pytest.mark.parametrize("syntax", ["hermes", "gemma"])
+def test_arguments_of_calls_keep_their_bounds(syntax: Syntax) -> None:
+    schema = {"type": "object", "properties": {"a": SHUT}, "required": ["a"], "additionalProperties": False}
+    tool = Function(name="f", parameters=json.dumps(schema), held=json.dumps(schema))
+    wanted = Calling(Tools(functions=(tool,), required=True), syntax, None, SPACING)
+    shape = {
+        "hermes": '<tool_call>\n{"name": "f", "arguments": {"a": @}}\n</tool_call>',
+        "gemma": "<|tool_call>call:f{a:@}<tool_call|>",
+    }[syntax]
+    for number, right in (("0", False), ("0.5", True)):
+        ids = byte_tokenizer().encode(shape.replace("@", number), add_special_tokens=False)
+        matcher = grammars().calls(wanted)
+        assert (matcher.try_consume_tokens(ids) == len(ids)) is right
+
+
+def test_literals_and_names_that_look_like_bounds_stay_as_they_are() -> None:
+    schema = {
+        "enum": [{"exclusiveMinimum": 0}],
+        "properties": {
+            "const": {"exclusiveMinimum": 2},
+            "exclusiveMinimum": {"const": {"exclusiveMaximum": 0}},
+        },
+    }
+    assert moved(schema) == {
+        "enum": [{"exclusiveMinimum": 0}],
+        "properties": {
+            "const": {"exclusiveMinimum": 2.00000000000001},
+            "exclusiveMinimum": {"const": {"exclusiveMaximum": 0}},
+        },
+    }
