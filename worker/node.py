@@ -4,6 +4,8 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from shared import ids
@@ -129,24 +131,18 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
 
 def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
     started = time.time()
-    try:
+    with _told(model, heartbeat):
         engine = create(model)
         guess, basis = engine.load_guess()
-        heartbeat.start(
-            {
-                "load_started_ms": str(int(started * 1000)),
-                "load_guess_ms": str(int(guess * 1000)),
-                "load_basis": basis,
-            }
-        )
+    heartbeat.start(
+        {
+            "load_started_ms": str(int(started * 1000)),
+            "load_guess_ms": str(int(guess * 1000)),
+            "load_basis": basis,
+        }
+    )
+    with _told(model, heartbeat):
         engine.load()
-    except Exception as error:
-        # The outermost frame of loading: whatever transformers raises, callers must learn of it.
-        told = isinstance(error, SettingsError)
-        log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not told)
-        reason = f"{type(error).__name__}: {error}"[:REASON]
-        heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
-        os._exit(Exit.MODEL_FAILED)
     took_s = time.time() - started
     rule = measured(engine, model.id, max_side)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
@@ -157,6 +153,19 @@ def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> En
     }
     heartbeat.ready(engine.fingerprint, ready, engine)
     return engine
+
+
+@contextmanager
+def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
+    """The outermost frame of loading: what transformers raises ends the worker, and callers learn of it."""
+    try:
+        yield
+    except Exception as error:
+        known = isinstance(error, SettingsError)
+        log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
+        reason = f"{type(error).__name__}: {error}"[:REASON]
+        heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
+        os._exit(Exit.MODEL_FAILED)
 
 
 def _facts(engine: Engine) -> dict[str, str]:

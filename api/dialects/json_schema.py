@@ -194,7 +194,11 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
     copy: dict[str, Any] = json.loads(json.dumps(schema))
     nodes = list(_nodes(copy))
     for node in nodes:
-        for name in [name for name in node if _idle(name, node)]:
+        idle = [name for name in node if _idle(name, node)]
+        if "unevaluatedProperties" in idle and node.get("properties"):
+            # Whoever says so wants others, too.
+            node.setdefault("additionalProperties", True)
+        for name in idle:
             del node[name]
     if any(map(_composed, nodes)):
         return copy

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from api.dialects.formats import to_schema
+from api.dialects.json_schema import closed
 
 
 def held(schema: dict[str, Any]) -> Any:
@@ -33,3 +34,8 @@ def test_a_property_that_is_named_like_an_idle_keyword_stays() -> None:
     schema = {"type": "object", "properties": {"uniqueItems": False}, "additionalProperties": False}
     whole = {**schema, "default": {"uniqueItems": False}}
     assert held(whole) == whole
+
+
+def test_a_schema_that_says_it_is_open_stays_open() -> None:
+    schema = {"properties": {"a": {}}, "unevaluatedProperties": True}
+    assert closed(schema) == {"properties": {"a": {}}, "additionalProperties": True}

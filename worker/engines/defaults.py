@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from transformers import GenerationConfig
@@ -23,9 +23,9 @@ class Written(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    do_sample: bool | None = None
+    do_sample: bool | Literal[0, 1] | None = None
     temperature: Number | None = Field(None, ge=0)
-    top_k: int | None = Field(None, ge=0)
+    top_k: Annotated[float, Field(ge=-1, multiple_of=1)] | None = None
     top_p: Number | None = Field(None, ge=0)
     min_p: Number | None = Field(None, ge=0, le=1)
     typical_p: Number | None = Field(None, gt=0)
@@ -54,9 +54,14 @@ def check_defaults(model: Model, folder: Path) -> None:
 
 
 def settle(defaults: GenerationConfig) -> None:
-    """Leaves out what is not the model's to say; a temperature of 0 draws nothing, as a caller's."""
+    """Leaves out what is not the model's to say; a temperature of 0 draws nothing, as a caller's.
+
+    A `top_k` of -1 is vLLM's word for none.
+    """
     for name in NOT_THEIRS:
         setattr(defaults, name, None)
+    if defaults.top_k is not None:
+        defaults.top_k = max(0, int(defaults.top_k))
     if defaults.temperature is not None:
         defaults.do_sample = bool(defaults.do_sample) and defaults.temperature > 0
         defaults.temperature = max(defaults.temperature, MIN_TEMPERATURE)

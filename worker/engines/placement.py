@@ -21,9 +21,9 @@ def check_devices(model: Model) -> None:
     where = model.device_map
     if where == {}:
         raise ModelFailed(f"model {model.id}, with device_map = {{}}: it places nothing; leave it out.")
-    devices = where.values() if isinstance(where, dict) else [where]
+    devices, known = (where.values(), (DISK,)) if isinstance(where, dict) else ([where], PLANS)
     for device in devices:
-        if device not in (*PLANS, DISK):
+        if device not in known:
             _check(model, "device_map", device, f"it names devices, or is one of {', '.join(PLANS)}")
 
 
@@ -32,7 +32,8 @@ def check_places(model: Model, network: torch.nn.Module) -> None:
     if not isinstance(model.device_map, dict):
         return
     modules = [name for name, _ in network.named_modules(remove_duplicate=False)]
-    known = {*modules, *(name for name, _ in network.named_parameters(remove_duplicate=False))}
+    known = {*modules, *network.state_dict(keep_vars=True)}
+    known.update(name for name, _ in network.named_buffers(remove_duplicate=False))
     unknown = next((name for name in model.device_map if name not in known), None)
     if unknown is not None:
         parts = ", ".join(name for name in modules if name and name.count(".") < 2)
@@ -45,7 +46,7 @@ def _check(model: Model, field: str, value: Any, hint: str) -> None:
     what = f"model {model.id}, with {field} = {getattr(model, field)!r}"
     try:
         found = torch.empty(0, device=value).device
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
+    except (AssertionError, ImportError, NotImplementedError, RuntimeError) as error:
         raise ModelFailed(f"{what}: {str(error).splitlines()[0]} ({hint})") from None
     if found.type == "meta":
         raise ModelFailed(f"{what}: meta computes nothing ({hint})")

@@ -1,6 +1,6 @@
 """A model folder's processor, configs and network, by transformers' Auto classes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from worker.engines.placement import check_devices, check_places
 
 # Missing tensors that a message names.
 NAMED = 3
+# Of vision towers, whose last layer is not the one that is shown to the language model.
+UNREAD = {"pooler", "head", "post_layernorm"}
 # What a row may wish for that this installation, or the model, may not have.
 WISHES = ("attention", "quantization_config", "device_map")
 
@@ -97,9 +99,23 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         if not wishes or "trust_remote_code" in str(error):
             raise
         raise ModelFailed(f"model {model.id}, with {', '.join(wishes)}: {error}") from error
+    told["missing_keys"] = _without_unread(network, told["missing_keys"])
     _check_whole(model, told)
     check_places(model, network)
     return network if "device_map" in given else network.to(_device(model.device))
+
+
+def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
+    """But those of parts that many checkpoints leave out because nobody reads what they compute.
+
+    They are NaN from now on: whoever does read it learns so, and is not answered by chance.
+    """
+    unread = [name for name in missing if UNREAD & set(name.split("."))]
+    tensors = network.state_dict(keep_vars=True)
+    for name in unread:
+        if tensors[name].is_floating_point():
+            tensors[name].data.fill_(torch.nan)
+    return [name for name in missing if name not in unread]
 
 
 def _check_whole(model: Model, told: dict[str, Any]) -> None:

@@ -1,6 +1,8 @@
 """Who was there when something broke is no worse off afterwards than who comes later."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from typing import Any
@@ -32,6 +34,28 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
     assert [future.result() for future in futures] == answers
     assert engine_of(fresh)._loop._ration.rows == ROWS
+
+
+def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its tries costs all of them a prompt's time: it may not be tried beside them for ever."""
+    large, over = Question(5, {**LONG, "max_new_tokens": 41}), threading.Event()
+    for name in ("advance", "share"):
+        monkeypatch.setattr(Prefill, name, too_large(getattr(Prefill, name), 41))
+
+    def keep_asking() -> None:
+        while not over.is_set():
+            QUESTIONS[4].ask(fresh)
+
+    with ThreadPoolExecutor(ROWS) as pool:
+        asking = [pool.submit(keep_asking) for _ in range(ROWS)]
+        try:
+            with pytest.raises(torch.OutOfMemoryError):
+                large.ask(fresh)
+        finally:
+            over.set()
+    assert [future.result() for future in asking] == [None] * ROWS
 
 
 def too_large(compute: Callable[..., Any], longest: int) -> Callable[..., Any]:
@@ -96,12 +120,14 @@ def test_rows_that_one_step_failed_are_soon_together_again(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is tried by itself; were it to go on so to its end, all others would wait for it."""
-    step, rows, failed = Running.step, list[int](), list[int]()
+    step, rows, failed, together = Running.step, list[int](), list[int](), list[list[Any]]()
 
     def weak(self: Running, *beside: Any) -> Any:
-        if len(self.answers) == ROWS and not failed:
-            failed.append(len(rows))
-            raise RuntimeError("a moment's weakness")
+        if len(self.answers) == ROWS:
+            together.append(list(self.answers))
+            if not failed:
+                failed.append(len(rows))
+                raise RuntimeError("a moment's weakness")
         rows.append(len(self.answers))
         return step(self, *beside)
 
@@ -111,6 +137,8 @@ def test_rows_that_one_step_failed_are_soon_together_again(
     assert crowded(fresh, questions) == wanted
     since = rows[failed[0] :]
     assert since.count(ROWS) > since.count(1)
+    *tried, last = together[0]
+    assert together[1] == [last, *tried]
 
 
 def scarce_at(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, at: int) -> None:

@@ -44,7 +44,7 @@ class Answer:
         self.alone = False
         self.apart = False
         self.beside: int | None = None
-        """At most so many others leave it the memory that it needs; any number, as far as is known."""
+        """At most so many others may be there until it has taken a step: there was no memory beside more."""
         self.failed_steps = 0
         self._loaded = loaded
         self._ends = loaded.ends(row.parameters)

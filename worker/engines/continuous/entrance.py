@@ -35,7 +35,7 @@ class Entrance:
         """Whether there is a row for it beside the others."""
         if any(other.alone for other in others) or (answer.alone and others):
             return False
-        if answer.beside is not None and len(others) > answer.beside:
+        if any(one.beside is not None and len(others) > one.beside for one in [answer, *others]):
             return False
         return self._ration.admits([other.length for other in [*others, answer]])
 

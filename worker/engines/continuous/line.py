@@ -26,10 +26,10 @@ class Line:
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
-    def put_behind_lone(self, answer: Answer) -> None:
-        """Behind all that have to be computed alone."""
+    def put_behind_suspects(self, answer: Answer) -> None:
+        """Behind all that were in a step that failed, those tried before it among them."""
         with self._changed:
-            last = max((at for at, one in enumerate(self._waiting) if one.alone), default=-1)
+            last = max((at for at, one in enumerate(self._waiting) if one.failed_steps), default=-1)
             self._waiting.insert(last + 1, answer)
 
     def leave(self, answer: Answer) -> None:

@@ -106,13 +106,14 @@ class Recovery:
         self._put_back([*rows, *beside])
 
     def acquit(self, answer: Answer) -> None:
-        """It took its step alone. Those suspected with it take theirs before anybody goes on."""
+        """It took its step, and fits. Those suspected with it take theirs alone before anybody goes on."""
+        answer.beside = None
         if not answer.alone or answer.failed_steps > 1:
             return
         answer.alone = False
         if any(other.alone for other in self._line.waiting()):
             self._remove(answer)
-            self._line.put_behind_lone(answer)
+            self._line.put_behind_suspects(answer)
 
     @contextmanager
     def blames(self, answer: Answer) -> Iterator[None]:
@@ -155,7 +156,7 @@ class Recovery:
         if device_broken(error):
             self._break(error, answer)
         others = [other for other in self.held if other is not answer]
-        if out_of_memory(error) and not answer.spared and self._spare():
+        if out_of_memory(error) and not (answer.spared and others) and self._spare():
             answer.spared = True
             self._put_back([answer])
         elif out_of_memory(error) and others:
