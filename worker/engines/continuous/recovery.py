@@ -156,13 +156,15 @@ class Recovery:
         if device_broken(error):
             self._break(error, answer)
         others = [other for other in self.held if other is not answer]
-        if out_of_memory(error) and not (answer.spared and others) and self._spare():
+        if out_of_memory(error) and not answer.spared and self._spare():
             answer.spared = True
             self._put_back([answer])
         elif out_of_memory(error) and others:
             log.warning("no memory for one row beside %d others", len(others))
             # It may be larger than most: that it does not fit says nothing of who comes behind it.
             answer.beside = len(others) - 1 if answer.beside is None else len(others) // 2
+            # By the time that it is alone, more is kept again.
+            answer.spared = answer.spared and answer.beside > 0
             self._put_back([answer])
         else:
             self.fail(answer, error)
