@@ -41,8 +41,9 @@ class Confidence(LogitsProcessor):
             raise LogitsError("the model computed NaN or infinite logits")
         return scores
 
-    def chose(self, token: int) -> None:
-        self.add(float(self._scores[token].exp()))
+    def of(self, token: int) -> float:
+        """How probable the token is."""
+        return float(self._scores[token].exp())
 
     def add(self, probability: float) -> None:
         self._sum += probability
@@ -162,7 +163,7 @@ class Steps(StoppingCriteria):
         if self._row.cancel.is_set():
             raise Cancelled
         token = int(input_ids[0, -1])
-        self._confidence.chose(token)
+        self._confidence.add(self._confidence.of(token))
         over = self._transcript.add(token, self._likelihood(token))
         return torch.full((1,), over, device=input_ids.device)  # type: ignore[return-value]
 

@@ -22,6 +22,7 @@ class Draw:
     """Whether the row takes what `greedy` says, without more ado."""
     _ids: Any
     _processors: LogitsProcessorList
+    _probability: float
 
     def __init__(
         self, row: Row, config: GenerationConfig, device: torch.device, held: Sequence[LogitsProcessor] = ()
@@ -50,13 +51,13 @@ class Draw:
             token = int(scores.argmax(dim=-1))
         else:
             token = int(torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=self._dice))
+        self._probability = self._confidence.of(token)
         self._ids = torch.cat([self._ids, self._ids.new_tensor([[token]])], dim=-1)
-        self._confidence.chose(token)
         return token
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What raises within has thrown no dice: the next draw is the same."""
+        """What raises within has thrown no dice and counts for no score: the next draw is the same."""
         thrown = None if self._dice is None else self._dice.get_state()
         try:
             yield
@@ -64,12 +65,13 @@ class Draw:
             if self._dice is not None and thrown is not None:
                 self._dice.set_state(thrown)
             raise
+        self._confidence.add(self._probability)
 
     def accept(self, choice: Choice) -> int:
         """The token of a plain row. Raises LogitsError."""
         if not math.isfinite(choice.probability):
             raise LogitsError("the model computed NaN or infinite logits")
-        self._confidence.add(choice.probability)
+        self._probability = choice.probability
         return choice.token
 
     @property
