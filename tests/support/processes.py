@@ -15,8 +15,11 @@ GRACE_S = 20
 class Process:
     """One command line in a process group of its own."""
 
-    def __init__(self, argv: tuple[str, ...], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, argv: tuple[str, ...], env: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> None:
         self.log = log
+        self._cwd = cwd
         self._argv = argv
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
@@ -33,7 +36,12 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._argv, env=dict(self._env), stdout=log, stderr=log, start_new_session=True
+                self._argv,
+                cwd=self._cwd,
+                env=dict(self._env),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait(self, deadline_s: float = PATIENCE_S) -> int:

@@ -53,7 +53,7 @@ class Child:
                 [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                cwd=Path(__file__).parents[1],
+                cwd=Path(__file__).parents[2],
                 env=CHILD_ENV,
                 start_new_session=True,
             )
