@@ -10,6 +10,7 @@ What ends an attempt and never reaches a caller as it is, is in `worker.engines.
 Codes are snake_case and are never renamed.
 """
 
+import math
 from typing import NamedTuple
 
 
@@ -123,8 +124,16 @@ CODES: dict[str, Code] = {
 }
 
 
+def advised_s(seconds: float | None) -> int:
+    """What callers read of a `retry_after`, in whole seconds from 1 to 59.
+
+    Clients take 0 for at once, and the AI SDK a minute for no advice.
+    """
+    return max(1, min(59, math.ceil(seconds or 1)))
+
+
 class ServiceError(Exception):
-    """An error with a stable code; `retry_after` is in seconds, 1 to 60."""
+    """An error with a stable code; who tries again after `retry_after` seconds may fare better."""
 
     def __init__(
         self, code: str, message: str, *, param: str | None = None, retry_after: float | None = None

@@ -21,7 +21,7 @@ class Times:
         for name, value in vars(self).items():
             if value is not None and value > now_ms + FURTHEST_S * 1000:
                 raise _wrong(name, f"lies more than {FURTHEST_S // 86_400} days ahead")
-        earliest = ("now", max(self.schedule_at or 0, now_ms))
+        earliest = ("now", now_ms)
         if self.schedule_at is not None and self.schedule_at > now_ms:
             earliest = ("schedule_at", self.schedule_at)
         for name in ("start_by", "finish_by"):

@@ -1,6 +1,6 @@
 """One attempt at a run, as a pipeline: read → decode → prepare → generate → settle.
 
-Every way out of the middle becomes one of four outcomes in one place (`_outcome`), and one place writes it:
+Every way out of the middle becomes an outcome in one place (`_outcome`), and one place writes it:
 
     Answered          settle succeeded
     JobError          settle failed (the caller's fault: trying again cannot help)

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol
@@ -31,6 +32,9 @@ class Watched(Progress, Protocol):
     """An engine, as far as a beat looks at it."""
 
     rows: int
+
+    @property
+    def broken(self) -> bool: ...
 
     @property
     def reused(self) -> Reused | None: ...
@@ -97,18 +101,26 @@ class Heartbeat:
         wakeup = WorkerWakeup(self._settings.redis, self._worker)
         pause_s = self._settings.queue.renew_s
         while not self._stopping.is_set():
-            try:
-                self._renew()
-                self._say(self._counts())
-                self._leave_mark()
-                self._check_row()
-                self._check_engine()
-                self._check_hearing()
-            except Exception:
-                # The outermost frame of this thread: without it every claim of this worker would run out.
-                log.exception("a beat failed")
+            steps = (
+                self._renew,
+                self._say_counts,
+                self._leave_mark,
+                self._check_row,
+                self._check_engine,
+                self._check_hearing,
+            )
+            for step in steps:
+                self._take(step)
             if not wakeup.wait(pause_s):
                 self._stopping.wait(pause_s)
+
+    def _take(self, step: Callable[[], None]) -> None:
+        """One step of a beat. One that fails does not keep the others from theirs."""
+        try:
+            step()
+        except Exception:
+            # The outermost frame of this thread: without it every claim of this worker would run out.
+            log.exception("a beat failed")
 
     def _renew(self) -> None:
         held = self._leases.all()
@@ -119,9 +131,9 @@ class Heartbeat:
                 if lease.claim.token in gone:
                     lease.stop("lost")
 
-    def _counts(self) -> dict[str, str]:
+    def _say_counts(self) -> None:
         reused = None if self._engine is None else self._engine.reused
-        return {} if reused is None else {"reused": json.dumps(asdict(reused))}
+        self._say({} if reused is None else {"reused": json.dumps(asdict(reused))})
 
     def _say(self, facts: dict[str, str]) -> None:
         # One at a time: a beat that is under way would write an earlier state over the one that is said now.

@@ -18,9 +18,6 @@ class Progress(Protocol):
     @property
     def longest_step_s(self) -> float: ...
 
-    @property
-    def broken(self) -> bool: ...
-
 
 class Stall:
     """What the heartbeat makes of an engine's progress, one look a beat.

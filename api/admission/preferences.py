@@ -11,8 +11,8 @@ from api.admission.submission import Terms
 from api.wire.reply import reply_of
 from shared.errors import CallerError
 
-_FALSE = frozenset({"false", "False", "0"})
-_TRUE = frozenset({"true", "True", "1"})
+NO = frozenset({"false", "False", "0"})
+YES = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,9})\"?)?")
 _INTEGER = re.compile(r"[0-9]{1,15}")
@@ -49,7 +49,7 @@ def terms(request: Request, body: bytes) -> Terms:
         caller=caller.id,
         max_queued=caller.max_queued,
         retain_s=caller.retain_s,
-        use_cache=request.headers.get("x-use-cache") not in _FALSE,
+        use_cache=request.headers.get("x-use-cache") not in NO,
         idempotency_key=key,
         body_digest=_digest(request, body) if key else "",
         request_id=reply_of(request).request_id,
@@ -57,7 +57,7 @@ def terms(request: Request, body: bytes) -> Terms:
 
 
 def waits_for_model(request: Request) -> bool:
-    return request.headers.get("x-wait-for-model") in _TRUE
+    return request.headers.get("x-wait-for-model") in YES
 
 
 def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:

@@ -1,10 +1,9 @@
 """POST /v1/estimate: what would become of a job, on our own wire."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
-from shared.errors import ServiceError
+from shared.errors import ServiceError, advised_s
 from shared.foretold import Foretold
 
 
@@ -39,5 +38,5 @@ def _refusal(error: ServiceError) -> dict[str, Any]:
         "code": error.code,
         "detail": error.message,
         "retryable": error.retryable,
-        "retry_after": None if error.retry_after is None else math.ceil(error.retry_after),
+        "retry_after": None if error.retry_after is None else advised_s(error.retry_after),
     }

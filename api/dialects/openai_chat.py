@@ -63,6 +63,7 @@ class ChatBody(TokenSampling):
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None
+    metadata: dict[str, str] | None = None
     service_tier: Tier | None = None
     tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -79,7 +80,6 @@ class ChatBody(TokenSampling):
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
     user: str | None = None
-    metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer, page_limit
+from api.admission.preferences import NO, YES, integer, page_limit
 from api.answers.answering import note
 from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
 from api.context import context_of
@@ -26,8 +26,6 @@ from shared.request import Image
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
-
-_TRUE, _FALSE = ("true", "True", "1"), ("false", "False", "0")
 
 
 @router.post(
@@ -139,9 +137,9 @@ def _include(request: Request) -> list[str]:
 
 def _flag(request: Request, name: str) -> bool:
     said = request.query_params.get(name, "false")
-    if said not in (*_TRUE, *_FALSE):
+    if said not in YES | NO:
         raise CallerError("invalid_request", f"{name} is true or false.", param=name)
-    return said in _TRUE
+    return said in YES
 
 
 def _json(body: dict[str, Any]) -> Response:

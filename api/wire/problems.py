@@ -10,7 +10,6 @@ Hugging Face's clients show only a string `error`, OpenAI's need `error.message`
 failed stream's body only as exactly application/json. See also `api.wire.pacing`.
 """
 
-import math
 from typing import Literal, cast
 
 from fastapi import FastAPI, Request, Response
@@ -21,7 +20,7 @@ from starlette.routing import Match
 from api.dialects import hf_answers, native, openai_errors
 from api.wire.pacing import pace
 from api.wire.reply import reply_of
-from shared.errors import CODES, CallerError, InternalError, ServiceError
+from shared.errors import CODES, CallerError, InternalError, ServiceError, advised_s
 from shared.metrics.requests import REFUSALS
 from shared.result import JobError
 
@@ -73,8 +72,8 @@ def from_job(error: JobError) -> ServiceError:
 
 
 def retry_after(seconds: float | None) -> str:
-    """Whole seconds, 1 to 59: clients take 0 for at once, and the AI SDK a minute for no advice."""
-    return str(max(1, min(59, math.ceil(seconds or 1))))
+    """The header's value."""
+    return str(advised_s(seconds))
 
 
 def _render(request: Request, error: ServiceError) -> Response:

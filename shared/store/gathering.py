@@ -34,7 +34,7 @@ class Gathering(Generic[T, R]):
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
-                replies = await self._exchange([item for item, _ in batch])
+                replies = await self._replies([item for item, _ in batch])
                 for (_, answer), reply in zip(batch, replies, strict=True):
                     _resolve(answer, reply)
         finally:
@@ -42,6 +42,13 @@ class Gathering(Generic[T, R]):
             # Only where the process is stopping: nobody is left to answer them.
             for _, answer in (*batch, *self._waiting):
                 answer.cancel()
+
+    async def _replies(self, items: Sequence[T]) -> Sequence[R | Exception]:
+        try:
+            return await self._exchange(items)
+        except Exception as error:
+            # It is all of theirs, and not of those who wait for the next exchange.
+            return [error] * len(items)
 
 
 def _resolve(answer: asyncio.Future[R], reply: R | Exception) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from pydantic_core import to_json
 from redis import Redis
@@ -97,6 +97,13 @@ class Call(Generic[T]):
         ), self.text
 
 
+class _Asked(NamedTuple):
+    """What is sent of a call. It is made before others' lot is thrown in with it: it may raise."""
+
+    script: Script
+    argv: tuple[bytes, str]
+
+
 def _unreachable(error: RedisError) -> Unavailable:
     if isinstance(error, OutOfMemoryError):
         return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
@@ -151,19 +158,20 @@ class AsyncStore:
 
     def __init__(self, client: AsyncRedis) -> None:
         self.client: Any = client
-        self._gathering: Gathering[Call[Any], Any] = Gathering(self._exchange)
+        self._gathering: Gathering[_Asked, Any] = Gathering(self._exchange)
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
+        asked = _Asked(call.script, call.argv)
         with reaching():
             try:
                 async with asyncio.timeout(LONGEST_CALL_S):
-                    reply = await self._gathering.ask(call)
+                    reply = await self._gathering.ask(asked)
             except TimeoutError:
                 raise RedisTimeoutError("the record store hangs") from None
         return call.parse(reply)
 
-    async def _exchange(self, calls: Sequence[Call[Any]]) -> Sequence[Any]:
+    async def _exchange(self, calls: Sequence[_Asked]) -> Sequence[Any]:
         pipeline = self.client.pipeline(transaction=False)
         try:
             for call in calls:

@@ -136,7 +136,7 @@ def test_pictures_fetched_together_share_their_bytes() -> None:
     allowance = Allowance(LOOPBACK.limit_s, 10, threading.Event())
     with origin(answering(OK, b"Content-Length: 7\r\n\r\npicture")) as server:
         assert fetch(server.url, LOOPBACK, LIMIT, "image", allowance) == b"picture"
-        with pytest.raises(CallerError, match="larger than 10 bytes together") as refused:
+        with pytest.raises(CallerError, match="for the request is larger than 10 bytes together") as refused:
             fetch(server.url, LOOPBACK, LIMIT, "image", allowance)
     assert refused.value.code == "fetch_failed"
 

@@ -249,6 +249,22 @@ def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_
         heartbeat.stop({})
 
 
+def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_written(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = threading.Event()
+    monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
+    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+    settings = desk.settings.model_copy(update={"heartbeat_file": tmp_path / "no such folder" / "mark"})
+    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.start({})
+    try:
+        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        assert left.wait(30)
+    finally:
+        heartbeat.stop({})
+
+
 def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work(
     desk: Workbench, tmp_path: Path
 ) -> None:

@@ -175,6 +175,27 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
     assert [(d.taken, d.error) for d in office.tries(job)] == [(False, "the call could not be made")]
 
 
+def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container may have only so many."""
+    start, refused = threading.Thread.start, threading.Event()
+
+    def scarce(thread: threading.Thread) -> None:
+        if thread.name == "webhook" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    with receiver() as there:
+        office.answered(Webhook(there.url))
+        with office.open():
+            assert refused.wait(30)
+            later = office.answered(Webhook(there.url))
+            until(lambda: office.tries(later))
+
+
 def test_a_stopping_courier_finishes_its_calls(office: Office) -> None:
     with receiver() as there:
         there.open.clear()

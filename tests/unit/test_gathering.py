@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.store.gathering import Gathering
+from shared.store.gathering import LARGEST, Gathering
 
 
 class Exchange:
@@ -62,6 +62,37 @@ async def test_a_caller_who_hangs_up_leaves_the_others_their_answers() -> None:
 
     assert await staying == 20
     assert await gathering.ask(3) == 30
+
+
+async def test_an_exchange_that_fails_costs_nobody_who_waits_for_the_next_one() -> None:
+    exchange = Exchange()
+
+    async def at_first_broken(numbers: Sequence[int]) -> Sequence[int | Exception]:
+        replies = await exchange(numbers)
+        if len(exchange.batches) == 1:
+            raise ArithmeticError("nobody thought of it")
+        return replies
+
+    gathering = Gathering(at_first_broken)
+    first = asyncio.create_task(gathering.ask(1))
+    await under_way(exchange)
+    later = asyncio.create_task(gathering.ask(2))
+    await asyncio.sleep(0)
+    exchange.go.set()
+
+    with pytest.raises(ArithmeticError):
+        await first
+    assert await later == 20
+
+
+async def test_a_crowd_is_sent_in_exchanges_of_a_bounded_size() -> None:
+    exchange = Exchange()
+    exchange.go.set()
+    gathering = Gathering(exchange)
+    crowd = range(2 * LARGEST + 1)
+
+    assert await asyncio.gather(*(gathering.ask(n) for n in crowd)) == [10 * n for n in crowd]
+    assert [len(batch) for batch in exchange.batches] == [LARGEST, LARGEST, 1]
 
 
 async def test_nobody_waits_for_ever_on_an_exchange_that_broke() -> None:

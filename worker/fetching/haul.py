@@ -1,4 +1,4 @@
-"""What the pictures of one job may take to fetch, and how many jobs may have much of it in memory at once."""
+"""What one job may take to fetch, and how many jobs may have much of it in memory at once."""
 
 import threading
 from types import TracebackType

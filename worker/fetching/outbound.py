@@ -53,7 +53,9 @@ class Allowance:
         with self._lock:
             self._left -= count
             if self._left < 0:
-                raise OriginError(f"the request's pictures are larger than {self._max_bytes} bytes together")
+                raise OriginError(
+                    f"what is fetched for the request is larger than {self._max_bytes} bytes together"
+                )
 
 
 def resolve(host: str, port: int) -> list[IPAddress]:

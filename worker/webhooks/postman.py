@@ -128,12 +128,8 @@ class Postman:
                 self._changed.wait_for(lambda: self._free or self._stopping.is_set(), pause_s)
                 room, ended = self._free, self._ended
             errand = self._taken(room) if room else None
-            if errand is None:
+            if errand is None or not self._sent(errand):
                 self._wait_for_an_end(ended, pause_s)
-                continue
-            with self._changed:
-                self._free -= 1
-            threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True).start()
 
     def _wait_for_an_end(self, ended: int, pause_s: float) -> None:
         """Until a call more than `ended` is over: its host may be called again."""
@@ -149,6 +145,20 @@ class Postman:
             # The outermost frame of a round: a bad record must not end all deliveries.
             log.exception("no call could be taken")
         return None
+
+    def _sent(self, errand: Errand) -> bool:
+        """Whether a thread makes the call; else its lease brings it again."""
+        thread = threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True)
+        with self._changed:
+            self._free -= 1
+        try:
+            thread.start()
+        except RuntimeError:
+            log.exception("%s: there is no thread for a call of a webhook", errand.notice.subject)
+            with self._changed:
+                self._free += 1
+            return False
+        return True
 
     def _go(self, errand: Errand) -> None:
         try:

@@ -14,7 +14,9 @@ from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
 from worker.engines.auto import AutoEngine
 from worker.engines.base import Finish
+from worker.engines.continuous import certify as certifying
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.certify import certify
 from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.layers import AlignedLayer
@@ -179,10 +181,22 @@ def test_a_model_with_stop_strings_of_its_own_is_refused() -> None:
         certify(model)
 
 
-def test_a_model_without_memory_for_its_proof_is_not_called_flawed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def scarce(*_: object) -> None:
+@pytest.mark.parametrize("proof", ["_crowds", "_seams", "reusable", "together"])
+def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
+    proof: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be served worse than it can be for as long as its worker lives."""
+
+    def scarce(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(Batch, "step", scarce)
+    whole = getattr(certifying, proof)
+
+    def without_memory(*arguments: Any) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchCache, "__init__", scarce)
+            return whole(*arguments)
+
+    monkeypatch.setattr(certifying, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
         certify(LoadedModel(tiny()))

@@ -17,7 +17,7 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, cases
 from worker.engines.continuous.certify_joint import Together, together
 from worker.engines.continuous.certify_reuse import reusable
-from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.faults import rehearsing
 from worker.engines.continuous.head import Head
 from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.judge import Judge
@@ -56,15 +56,11 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = Judge(loaded.format)
-    try:
+    with rehearsing("it fails beside others: "):
         made_up = cases(loaded)
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
         seams = _seams(loaded.network, made_up, judge)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if out_of_memory(error) or device_broken(error):
-            raise
-        raise Refusal(f"it fails beside others: {type(error).__name__}: {error}"[:300]) from error
     found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
     shared = together(loaded, seams, judge, made_up, found, WASTES[1] if groups else None)
     return Certificate(seams, column_bytes, judge.worst, found, groups, shared)
@@ -102,10 +98,9 @@ def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, boo
     if not divides(network):
         return _crowd(network, cases, judge, [None]), False
     try:
-        return _crowd(network, cases, judge, WASTES), True
-    except (Refusal, RuntimeError) as error:
-        if out_of_memory(error) or device_broken(error):
-            raise
+        with rehearsing():
+            return _crowd(network, cases, judge, WASTES), True
+    except Refusal as error:
         column_bytes = _crowd(network, cases, judge, [None])
         log.warning("rows of this model all attend together: %s", error)
         return column_bytes, False
@@ -161,9 +156,10 @@ def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
     """Bidirectional attention inside a picture, or in the whole prompt, cannot be computed in pieces."""
     for seams in (Seams.ANYWHERE, Seams.AROUND_PICTURES):
         try:
-            for case in cases:
-                _cut(network, case, judge, seams)
-        except (Refusal, RuntimeError, ValueError, TypeError, IndexError):
+            with rehearsing():
+                for case in cases:
+                    _cut(network, case, judge, seams)
+        except Refusal:
             continue
         return seams
     return Seams.NOWHERE

@@ -14,7 +14,7 @@ from worker.engines.continuous import joint
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case
 from worker.engines.continuous.content import Content, Reader
-from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.faults import rehearsing
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
 from worker.engines.continuous.refusal import Refusal
@@ -169,11 +169,8 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
 def _flaw(rehearse: Callable[[Sequence[Case]], None], cases: Sequence[Case]) -> str:
     """Empty where all are answered as alone."""
     try:
-        rehearse(cases)
+        with rehearsing():
+            rehearse(cases)
     except Refusal as refusal:
         return str(refusal)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if out_of_memory(error) or device_broken(error):
-            raise
-        return f"{type(error).__name__}: {error}"[:300]
     return ""

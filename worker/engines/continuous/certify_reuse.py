@@ -11,7 +11,7 @@ from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, Part, alone, ask, words
 from worker.engines.continuous.content import Content, Reader
-from worker.engines.continuous.faults import device_broken, out_of_memory
+from worker.engines.continuous.faults import rehearsing
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
 from worker.engines.continuous.refusal import Refusal
@@ -120,15 +120,12 @@ def _flaw(rehearsal: Rehearsal, several: Sequence[Case], chat: tuple[Case, Case,
     """
     first, other, last = chat
     try:
-        for case in (*several, first, first):
-            rehearsal.ask(case)
-        rehearsal.answer(first, last)
-        for case in (last, other, last, other):
-            rehearsal.ask(case)
+        with rehearsing():
+            for case in (*several, first, first):
+                rehearsal.ask(case)
+            rehearsal.answer(first, last)
+            for case in (last, other, last, other):
+                rehearsal.ask(case)
     except Refusal as refusal:
         return str(refusal)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if out_of_memory(error) or device_broken(error):
-            raise
-        return f"{type(error).__name__}: {error}"[:300]
     return ""
