@@ -37,7 +37,7 @@ REASON = 500
 
 @dataclass
 class Node:
-    """A model worker; `open_node` makes it before Celery consumes. `drain` when told to stop, `close` last."""
+    """A model worker; `open_node` makes it before Celery consumes. `drain` at its end, then `close`."""
 
     settings: Settings
     model: Model
