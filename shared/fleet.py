@@ -1,6 +1,7 @@
 """What waits and who works, as an operator or a scaler sees it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from shared.estimate import Lane
 
@@ -44,3 +45,24 @@ class Fleet:
         """Rows that work is there for: the signal to scale workers by. Of a paused line nothing is begun."""
         lane = self.lane
         return lane.rows_taken + (0 if lane.paused else lane.queued + lane.extra_queued)
+
+    def told(self, model: str) -> dict[str, Any]:
+        """The model's row of GET /v1/admin/fleet; ages in seconds."""
+        lane = self.lane
+        waited = None if self.oldest_ms is None else max(0, lane.now_ms - self.oldest_ms) / 1000
+        return {
+            "model": model,
+            "state": lane.state,
+            "reason": lane.failed,
+            "paused": lane.paused,
+            "draining": lane.draining,
+            "drained": self.drained,
+            "queued": self.waiting,
+            "running": lane.running,
+            "backlog": self.backlog,
+            "oldest_queued_s": waited,
+            "engine": lane.engine,
+            "engine_reason": lane.engine_reason,
+            "reused": None if lane.reused is None else asdict(lane.reused),
+            "workers": [asdict(worker) for worker in self.workers],
+        }

@@ -11,9 +11,9 @@ import httpx
 
 from sightline import batches
 from sightline.batches import Batch
+from sightline.commands import add_actions, page_size, set_action
 from sightline.exits import CommandError, Exit
-from sightline.printing import columns, moment, named, plain, show_json, span
-from sightline.remote import add_actions, note, page_size, set_action
+from sightline.terminal import columns, moment_if_any, named, note, plain, show_json, span
 
 COLUMNS = ("ID", "STATUS", "DONE", "FAILED", "TOTAL", "AGE", "ENDPOINT")
 TIMES = {
@@ -171,7 +171,7 @@ def _card(batch: Batch) -> list[str]:
             ("status", f"{batch['status']} ({_counted(batch)})"),
             ("endpoint", batch["endpoint"]),
             *(("metadata", f"{name}={value}") for name, value in (batch["metadata"] or {}).items()),
-            *((word, _moment(batch[name])) for name, word in TIMES.items()),
+            *((word, moment_if_any(batch[name])) for name, word in TIMES.items()),
             ("input", batch["input_file_id"]),
             ("output", batch["output_file_id"]),
             ("errors", batch["error_file_id"]),
@@ -179,10 +179,6 @@ def _card(batch: Batch) -> list[str]:
             *(("problem", _problem(problem)) for problem in problems),
         ]
     )
-
-
-def _moment(unix_s: float | None) -> str | None:
-    return None if unix_s is None else moment(unix_s)
 
 
 def _problem(problem: dict[str, Any]) -> str:

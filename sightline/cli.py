@@ -8,16 +8,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from sightline import keys, models, remote, webhooks
+from sightline import keys, models, webhooks
 from sightline.ask import Question, ask
 from sightline.batch_commands import add_batches
+from sightline.commands import add_service
 from sightline.doctor.command import add_doctor
 from sightline.estimate import add_estimate
 from sightline.exits import MEANINGS, CommandError, Exit
-from sightline.printing import show_json, show_piece
+from sightline.job_commands import add_jobs
 from sightline.serving.processes import become_api, become_courier, become_worker
 from sightline.serving.run import run
 from sightline.serving.service import client_of
+from sightline.terminal import show_json, show_piece
 
 EXAMPLES = """\
 examples:
@@ -69,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands.add_parser("run", help="start the whole service on this machine", **RUN))
     _add_ask(commands.add_parser("ask", help="ask a running service about a picture", **ASK))
     add_estimate(commands.add_parser("estimate", help="say what would become of a question"))
-    remote.add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
+    add_jobs(commands.add_parser("jobs", help="look after the jobs of a running service"))
     add_batches(
         commands.add_parser("batches", help="have a file of requests computed, and fetch the answers")
     )
@@ -168,7 +170,7 @@ def _add_ask(command: argparse.ArgumentParser) -> None:
     command.add_argument("question", help="what to ask")
     command.add_argument("--picture", required=True, metavar="FILE|URL", help="the picture it is about")
     command.add_argument("--model", help="id of the model (default: the first one served)")
-    remote.add_service(command)
+    add_service(command)
     command.set_defaults(command=_ask)
 
 

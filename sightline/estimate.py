@@ -6,10 +6,11 @@ from typing import Any
 import httpx
 
 from sightline.ask import first_model, picture_url
+from sightline.commands import set_action
 from sightline.exits import Exit
-from sightline.printing import expected, named, show_json
-from sightline.remote import set_action
+from sightline.job_display import expected
 from sightline.serving.service import fetched, speaking
+from sightline.terminal import named, show_json
 
 DESCRIPTION = (
     "Says whether a question would be answered from the cache, join another one, wait or be refused, how "

@@ -1,4 +1,4 @@
-"""`sightline jobs`: the jobs of a running service, over HTTP."""
+"""Jobs of a running service, over HTTP."""
 
 from collections.abc import Sequence
 from typing import Any

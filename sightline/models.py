@@ -9,10 +9,10 @@ import httpx
 
 from shared.models import load_models
 from shared.settings import SettingsError
+from sightline.commands import add_actions, set_action
 from sightline.exits import CommandError, Exit
-from sightline.printing import columns, plain, show_json
-from sightline.remote import add_actions, set_action
 from sightline.serving.service import fetched, segment
+from sightline.terminal import columns, plain, show_json
 
 PATH = "/v1/admin/models"
 COLUMNS = ("MODEL", "STATE", "WAITING", "RUNNING", "WORKERS")

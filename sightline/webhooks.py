@@ -5,10 +5,10 @@ from typing import Any
 
 import httpx
 
+from sightline.commands import add_actions, set_action
 from sightline.exits import Exit
-from sightline.printing import columns, moment, plain, show_json, show_secret
-from sightline.remote import add_actions, set_action
 from sightline.serving.service import fetched, segment
+from sightline.terminal import columns, moment, plain, show_json, show_secret
 
 PATH = "/v1/webhooks"
 COLUMNS = ("ID", "URL", "EVENTS", "STATE", "DESCRIPTION")

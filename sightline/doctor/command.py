@@ -8,7 +8,7 @@ from pathlib import Path
 from sightline.doctor.check import Check
 from sightline.doctor.examining import Place, examine
 from sightline.exits import Exit
-from sightline.printing import plain, show_json
+from sightline.terminal import plain, show_json
 
 DESCRIPTION = (
     "Looks at the record store, the models, the GPU, the port, the disk, the keys and the workers, and says "

@@ -2,13 +2,11 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import httpx
 
 from shared.errors import Unavailable
-from shared.fleet import Fleet
 from shared.models import Model
 from shared.settings import CLIENT_KEY, ApiSettings, Settings
 from shared.store.fleet import fleet
@@ -82,18 +80,5 @@ def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row]
         return None
     finally:
         store.client.close()
-    rows = [_row(model, one) for model, one in zip(models, found, strict=True)]
+    rows = [one.told(model.id) for model, one in zip(models, found, strict=True)]
     return rows, len(intake.workers)
-
-
-def _row(model: Model, found: Fleet) -> Row:
-    lane = found.lane
-    return {
-        "model": model.id,
-        "state": lane.state,
-        "reason": lane.failed,
-        "paused": lane.paused,
-        "queued": found.waiting,
-        "oldest_queued_s": None if found.oldest_ms is None else (lane.now_ms - found.oldest_ms) / 1000,
-        "workers": [asdict(worker) for worker in found.workers],
-    }

@@ -18,7 +18,7 @@ from shared.job import Event
 from shared.models import Model
 from shared.request import MOST_CHOICES, Message, Parameters, Request, Text
 from shared.result import Choice
-from sightline.printing import card
+from sightline.job_display import card
 from tests.support.views import succeeded
 
 Read = Callable[..., Request]

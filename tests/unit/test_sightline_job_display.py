@@ -6,7 +6,8 @@ import pytest
 
 from api.dialects.native import to_job
 from shared.job import Attempt, Estimate, WaitingReason
-from sightline.printing import card, detail, plain, span, table
+from sightline.job_display import card, detail, table
+from sightline.terminal import plain, span
 from tests.support.views import QUEUED, failed, succeeded
 
 NOW = 1_700_000_060.0

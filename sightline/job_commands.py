@@ -1,19 +1,18 @@
-"""The commands that look after the jobs of a running service: arguments, and what they print."""
+"""`sightline jobs`: arguments, and what they print."""
 
 import argparse
-import sys
 import time
-from collections.abc import Callable
 from typing import get_args
 
 import httpx
 
 from shared.job import Priority, Status
 from sightline import jobs
+from sightline.commands import add_actions, page_size, set_action
 from sightline.exits import CommandError, Exit
 from sightline.follow import Reader, follow
-from sightline.printing import card, detail, failure, plain, show_json, show_piece, table
-from sightline.serving.service import client_of
+from sightline.job_display import card, detail, failure, table
+from sightline.terminal import note, plain, show_json, show_piece
 
 STATUSES = get_args(Status)
 JOBS = """\
@@ -36,13 +35,6 @@ RETRY = """\
 Submits again what an ended job asked, as a new job, and prints the new job's id. A job that has not ended is
 refused.
 """
-Action = Callable[[httpx.Client, argparse.Namespace], Exit]
-
-
-def add_service(command: argparse.ArgumentParser) -> None:
-    """Where the service is, and how to print: the same for every command that speaks with it."""
-    command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
-    command.add_argument("--json", action="store_true", help="print JSON, one value a line")
 
 
 def add_jobs(command: argparse.ArgumentParser) -> None:
@@ -57,15 +49,6 @@ def add_jobs(command: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=text, description=description or f"{text.capitalize()}.")
         action.add_argument("job", metavar="JOB", help="the job's id")
         set_action(action, act)
-
-
-def add_actions(
-    command: argparse.ArgumentParser, description: str, examples: str
-) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
-    command.description = description
-    command.epilog = examples
-    command.formatter_class = argparse.RawDescriptionHelpFormatter
-    return command.add_subparsers(title="actions", required=True, metavar="ACTION")
 
 
 def _add_list(action: argparse.ArgumentParser) -> None:
@@ -91,23 +74,6 @@ def _add_list(action: argparse.ArgumentParser) -> None:
         "--after", metavar="PLACE", help="where the page before ended, or a job: only older ones"
     )
     set_action(action, _list)
-
-
-def set_action(action: argparse.ArgumentParser, act: Action) -> None:
-    add_service(action)
-
-    def command(arguments: argparse.Namespace) -> Exit:
-        with client_of(arguments.url) as client:
-            return act(client, arguments)
-
-    action.set_defaults(command=command)
-
-
-def page_size(text: str) -> int:
-    """Raises ArgumentTypeError."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 100")
-    return int(text)
 
 
 def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
@@ -182,8 +148,3 @@ def _check_success(job: jobs.Job) -> None:
         raise CommandError(Exit.JOB, "The job was cancelled.")
     if job["status"] == "failed":
         raise CommandError(Exit.JOB, plain(f"The job failed: {failure(job['error'])}"))
-
-
-def note(text: str) -> None:
-    """How it goes, for people: standard output is for what was asked."""
-    print(f"sightline: {plain(text)}", file=sys.stderr, flush=True)
