@@ -175,6 +175,20 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
     assert [(d.taken, d.error) for d in office.tries(job)] == [(False, "the call could not be made")]
 
 
+def test_a_call_that_waits_for_its_host_is_made_as_soon_as_another_ends(office: Office) -> None:
+    queue = office.settings.queue.model_copy(update={"rescue_s": 3600.0})
+    office.postman = Postman(
+        office.settings.model_copy(update={"queue": queue}), office.desk.store, office.desk.bench.blobs
+    )
+    with receiver() as there:
+        there.open.clear()
+        jobs = [office.answered(Webhook(there.url)) for _ in range(PER_HOST + 1)]
+        with office.open():
+            until(lambda: len(there.told) == PER_HOST)
+            there.open.set()
+            until(lambda: all(office.tries(job) for job in jobs))
+
+
 def test_a_call_for_which_there_is_no_thread_does_not_end_all_others(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
