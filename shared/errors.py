@@ -158,7 +158,10 @@ class CallerError(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The service cannot take or finish the request now; `estimated_time` (s) says when a model is ready."""
+    """The service cannot take or finish the request now; `estimated_time` (s) says when a model is ready.
+
+    `most_queued` are the runs that the caller may have waiting, where they all do.
+    """
 
     def __init__(
         self,
@@ -168,10 +171,12 @@ class Unavailable(ServiceError):
         retry_after: float | None = None,
         estimated_time: float | None = None,
         basis: str | None = None,
+        most_queued: int | None = None,
     ) -> None:
         super().__init__(code, message, retry_after=retry_after)
         self.estimated_time = estimated_time
         self.basis = basis
+        self.most_queued = most_queued
 
 
 class ModelFailed(ServiceError):

@@ -56,7 +56,6 @@ class Gate:
         except ServiceError as error:
             await pace(headers, error)
             answer: reply.Reply = scope[reply.KEY]
-            answer.unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
             await render(error, scope["path"], answer.request_id)(scope, receive, send)
             return
         await self._app({**scope, callers.KEY: caller}, receive, send)

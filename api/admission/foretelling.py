@@ -56,7 +56,7 @@ class Foretelling:
         if found.word == "hit":
             return replace(told, outcome="cached", cache="HIT", estimate=AT_ONCE)
         if found.word not in ("joins", "queued"):
-            refusal = await self._submission.refusal_of(found.word, model)
+            refusal = await self._submission.refusal_of(found.word, asked.terms, model)
             return replace(told, outcome="refused", refusal=refusal)
         joins = found.word == "joins"
         new: CacheWord | None = None if asked.pending else "MISS" if asked.placing.key else "BYPASS"

@@ -3,10 +3,11 @@
 import time
 from dataclasses import dataclass, field, replace
 
+from api.admission import refusals
 from api.admission.pictures import checked
 from api.admission.registration import registered
 from api.admission.rendering import paths_of, rendered
-from api.answers.readiness import line_full, model_state, not_ready
+from api.answers.readiness import model_state, not_ready
 from api.files import Files
 from api.storing import Storing
 from api.wire.luggage import Luggage
@@ -15,7 +16,7 @@ from shared.batch import Place
 from shared.blobs import Blobs, digest
 from shared.calls.place import check_calls
 from shared.cost import cost
-from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
 from shared.hashing import request_hash
 from shared.held import Held
@@ -133,16 +134,16 @@ class Submission:
         LinePassedError.
         """
         model = self._models.recall(request.model)
-        earlier = await self._earlier(terms)
+        earlier = await self.repeated(terms)
         if earlier is not None:
-            return await self._admitted(earlier, model)
+            return earlier
         # One that is removed takes nothing new.
         model = self._models.resolve(request.model)
         asked = await self.examined(request, terms, model, luggage)
         answer = await self._ask(asked)
         if answer.view is not None:
             ADMITTED.labels(model.id, terms.priority, (answer.view.cache or "pending").lower()).inc()
-        return await self._admitted(answer, model)
+        return await self._admitted(answer, terms, model)
 
     async def examined(
         self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
@@ -213,52 +214,37 @@ class Submission:
         unstored_s = None if terms.stored else self._settings.retention.unstored_s
         return min((s for s in (terms.retain_s, unstored_s) if s is not None), default=None)
 
-    async def repeats(self, terms: Terms) -> bool:
-        """Whether a call with this Idempotency-Key was admitted before."""
-        return await self._earlier(terms) is not None
+    async def repeated(self, terms: Terms) -> JobView | None:
+        """The job of this Idempotency-Key: a repeat is asked for nothing that has changed since.
 
-    async def _earlier(self, terms: Terms) -> Submitted | None:
-        """What this Idempotency-Key was answered: a repeat is asked for nothing that has changed since."""
+        None where the key is new. Raises CallerError `idempotency_mismatch`, `job_purged`, `result_expired`.
+        """
         if terms.idempotency_key is None:
             return None
         key = digest(terms.idempotency_key.encode())
-        return await self._store.run(known(self._settings, terms.caller, key, terms.body_digest))
+        answer = await self._store.run(known(self._settings, terms.caller, key, terms.body_digest))
+        if answer is None:
+            return None
+        if answer.view is None:
+            raise refusals.of_key(answer.word)
+        return _kept(answer, answer.view)
 
-    async def _admitted(self, answer: Submitted, model: Model) -> JobView:
+    async def _admitted(self, answer: Submitted, terms: Terms, model: Model) -> JobView:
         if answer.word in ("queued", "intake"):
             await self._nudger.send([INTAKE if answer.word == "intake" else model.lane])
         if answer.view is not None:
-            _trace(answer, answer.view, model)
-            return answer.view
-        raise await self.refusal_of(answer.word, model)
+            return _kept(answer, answer.view)
+        raise await self.refusal_of(answer.word, terms, model)
 
-    async def refusal_of(self, word: str, model: Model) -> ServiceError:
+    async def refusal_of(self, word: str, terms: Terms, model: Model) -> ServiceError:
         """What a caller is told whom the store answers with no job. Raises LinePassedError."""
-        if word == "mismatch":
-            return CallerError(
-                "idempotency_mismatch",
-                "This Idempotency-Key was used for another request.",
-                param="Idempotency-Key",
-            )
+        if word in ("mismatch", "purged"):
+            return refusals.of_key(word)
         if word == "passed":
             raise LinePassedError
-        if word == "removed":
-            return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
-        if word == "purged":
-            return CallerError(
-                "job_purged", "The job of this Idempotency-Key was deleted.", param="Idempotency-Key"
-            )
         lane = await self._store.run(jobs.lane(self._settings, model.lane))
-        if word in ("slow", "full", "crowded"):
-            return line_full(word, model, lane)
-        if word == "paused":
-            return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=60)
-        if word == "draining":
-            message = f"The model {model.id} is being drained: it takes no new jobs."
-            return Unavailable("model_draining", message)
-        if word == "unready":
-            return not_ready(model, model_state(model, lane))
-        return InternalError()
+        most_queued = terms.max_queued or self._settings.queue.max_queued_caller
+        return refusals.of_line(word, model, lane, most_queued)
 
     async def _lane(self, model: Model) -> Lane:
         at, lane = self._facts.get(model.lane, (-1e9, None))
@@ -270,11 +256,19 @@ class Submission:
         return lane
 
 
-def _trace(answer: Submitted, view: JobView, model: Model) -> None:
+def _kept(answer: Submitted, view: JobView) -> JobView:
+    """The job of an answer. Raises CallerError `result_expired` where nothing is left to tell of it."""
+    _trace(answer, view)
+    if view.status == "succeeded" and view.result is None:
+        raise refusals.of_key("expired")
+    return view
+
+
+def _trace(answer: Submitted, view: JobView) -> None:
     """What became of the request; one that another computes, or has computed, is linked with it."""
     found = {
         "sightline.job.id": view.id,
-        "gen_ai.request.model": model.id,
+        "gen_ai.request.model": view.model,
         "sightline.cache": view.cache or "",
     }
     traces.tell(found)

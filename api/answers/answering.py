@@ -15,7 +15,7 @@ from api.context import ProcessContext, context_of
 from api.wire.edge import disconnected
 from api.wire.problems import from_job
 from api.wire.reply import reply_of
-from shared.errors import InternalError, ServiceError, Unavailable
+from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import JobView
 from shared.request import Request as Question
 from shared.result import Result
@@ -120,6 +120,8 @@ def result_of(view: JobView) -> Result:
         raise from_job(view.error)
     if view.status == "cancelled":
         raise ServiceError("job_cancelled", "The job was cancelled before it ended.")
+    if view.status == "succeeded":
+        raise CallerError("result_expired", "The result of this job is no longer kept.")
     raise InternalError
 
 

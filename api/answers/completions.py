@@ -80,7 +80,8 @@ async def _blocks(
     form: Form,
     asked: Chat,
 ) -> AsyncGenerator[bytes]:
-    told, answers = form.stream(views[0], usage=asked.include_usage), asked.request.parameters.n or 1
+    tools, answers = asked.request.tools, asked.request.parameters.n or 1
+    told = form.stream(views[0], usage=asked.include_usage, calls=tools is not None and tools.required)
     counting = Counting(wanted=asked.counted)
     # Held back until there is something to say: until then an error has its own status.
     opening = told.opening(answers * len(views))

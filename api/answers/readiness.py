@@ -6,6 +6,9 @@ from shared.errors import ModelFailed, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading_time
 from shared.models import Model
 
+PAUSED_RETRY_S = 60
+"""Nothing is known of when it goes on."""
+
 
 @dataclass(frozen=True)
 class ModelState:
@@ -68,13 +71,15 @@ def not_ready(model: Model, state: ModelState) -> ServiceError:
     )
 
 
-def line_full(word: str, model: Model, lane: Lane) -> Unavailable:
-    """`word` is what submit.lua says: full, crowded by the caller's own, or slow for a caller who waits."""
+def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavailable:
+    """`word` is what submit.lua says: full, crowded by the caller's own (`most_queued` runs), or slow for a
+    caller who waits.
+    """
     wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
-    retry_after = min(max(wait_s, 1), 60)
+    retry_after = PAUSED_RETRY_S if lane.paused else min(max(wait_s, 1), 60)
     if word == "crowded":
         message = f"Too many of your requests wait for {model.id} already."
-        return Unavailable("caller_queue_full", message, retry_after=retry_after)
+        return Unavailable("caller_queue_full", message, retry_after=retry_after, most_queued=most_queued)
     limit = "" if word == "full" else ", more than can be answered while you wait; submit a job"
     message = f"{lane.queued} requests wait for {model.id} already{limit}."
     return Unavailable("queue_full", message, retry_after=retry_after)

@@ -132,7 +132,7 @@ async def _question(context: ProcessContext, call: Call, terms: Terms) -> Questi
     model = context.models.recall(call.request.model)
     question = call.request.model_copy(update={"model": model.id})
     # What was answered under an Idempotency-Key is answered again, whatever became of the earlier response.
-    if call.outline.previous is None or await context.submission.repeats(terms):
+    if call.outline.previous is None or await context.submission.repeated(terms) is not None:
         return question
     param = "previous_response_id"
     earlier = await found(context, terms.caller, call.outline.previous, param)

@@ -52,7 +52,7 @@ async def submit_all(
     views: list[JobView] = []
     try:
         with _left_unless_all(context, views, terms):
-            if len(questions) > 1 and not await context.submission.repeats(terms):
+            if len(questions) > 1 and await context.submission.repeated(terms) is None:
                 model = context.models.resolve(questions[0].model)
                 for question in questions:
                     await context.submission.examined(question, terms, model, luggage)

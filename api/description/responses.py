@@ -56,11 +56,12 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "www-authenticate": {"description": "How to say who calls.", "schema": {"const": "Bearer"}},
     "ratelimit-policy": {
-        "description": "Requests that the key may make, and in how many seconds.",
+        "description": "Requests that the key may make, and in how many seconds; how many runs of its caller "
+        "may wait for one model (`queued`).",
         "schema": {"type": "string", "examples": ['"requests";q=600;w=60']},
     },
     "ratelimit": {
-        "description": "How many are left, and in how many seconds the first of those made no longer counts.",
+        "description": "How many are left, and in how many seconds the first request made no longer counts.",
         "schema": {"type": "string", "examples": ['"requests";r=412;t=37']},
     },
     "x-error-message": {"description": "The error's text in one line.", "schema": {"type": "string"}},

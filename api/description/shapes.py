@@ -102,7 +102,9 @@ class ToolCallDelta(ToolCall):
 
 
 class ChatDelta(Shape):
-    content: str = Field(MAY_LACK, description="In every chunk but those of calls.")
+    content: str | None = Field(
+        MAY_LACK, description="In every chunk but those of calls; null where a call was demanded."
+    )
     role: Literal["assistant"] = Field(MAY_LACK, description="In the first chunk.")
     tool_calls: list[ToolCallDelta] = MAY_LACK
 

@@ -5,7 +5,8 @@ import json
 from typing import Any, NamedTuple
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import Wire, parse, read
+from api.dialects.replayed import Replayed
+from api.wire.strict_json import parse, read
 from shared.calls.called import NAME, Called
 from shared.calls.reader import Reader, Said
 from shared.calls.syntax import Syntax
@@ -17,19 +18,24 @@ MOST_ID = 256
 TOLD = dict[str, Any]
 
 
-class CalledBody(Wire):
-    """`description` is a field of Hugging Face's type, `parsed_arguments` one of OpenAI's helpers."""
+class CalledBody(Replayed):
+    """`description` is a field of Hugging Face's type, `parsed_arguments` one of OpenAI's helpers.
+
+    `provider_specific_fields` are LiteLLM's, of what it does not know.
+    """
 
     name: str
     arguments: str | dict[str, Any]
     description: str | None = None
     parsed_arguments: Any = None
+    provider_specific_fields: Any = None
 
 
-class CallBody(Wire):
+class CallBody(Replayed):
     id: str
     type: str | None = None
     index: int | None = None
+    provider_specific_fields: Any = None
     function: CalledBody
 
 

@@ -29,9 +29,9 @@ Chunk = dict[str, Any]
 
 
 class Stream(Protocol):
-    """`usage` says whether the last chunk counts the tokens."""
+    """`usage` says whether the last chunk counts the tokens, `calls` whether the answer has to be a call."""
 
-    def __init__(self, view: JobView, *, usage: bool) -> None: ...
+    def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None: ...
 
     def opening(self, answers: int) -> list[Chunk]:
         """What comes before the first piece of so many answers."""
@@ -43,15 +43,19 @@ class Stream(Protocol):
 
 
 class ChatStream(Stream):
-    """Calls are told when they are whole, and words as soon as they can be no part of one."""
+    """Calls are told when they are whole, and words as soon as they can be no part of one.
 
-    def __init__(self, view: JobView, *, usage: bool) -> None:
+    No text stands beside calls that there have to be: clients take an empty one for a part of the answer.
+    """
+
+    def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:
         self._head = ChunkHead(completion_id(view), view.model, view.created_ms // 1000, usage)
         self._readers: dict[int, Reader] = {}
         self._calls: dict[int, int] = {}
+        self._empty = None if calls else ""
 
     def opening(self, answers: int) -> list[Chunk]:
-        return [first_chunk(self._head, index) for index in range(answers)]
+        return [first_chunk(self._head, index, self._empty) for index in range(answers)]
 
     def piece(self, data: dict[str, Any]) -> list[Chunk]:
         index, told = data.get("choice", 0), logprobs_of(data)
@@ -66,12 +70,12 @@ class ChatStream(Stream):
             if index in self._readers:
                 chunks += self._said(index, self._readers[index].close(), None)
             reason = finish_of(choice.finish_reason, self._calls.get(index, 0))
-            chunks.append(finish_chunk(self._head, reason, index))
+            chunks.append(finish_chunk(self._head, reason, index, self._empty))
         return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
 
     def _said(self, index: int, said: list[Said], told: Logprobs | None) -> list[Chunk]:
         # Apart from the words: those of what is held back, and of calls, are told as well.
-        chunks = [] if told is None else [delta_chunk(self._head, "", told, index)]
+        chunks = [] if told is None else [delta_chunk(self._head, self._empty, told, index)]
         for piece in said:
             if isinstance(piece, Called):
                 chunks.append(call_chunk(self._head, self._calls.get(index, 0), piece, index))
@@ -82,7 +86,7 @@ class ChatStream(Stream):
 
 
 class TextStream(Stream):
-    def __init__(self, view: JobView, *, usage: bool) -> None:
+    def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:  # noqa: ARG002
         self._head = ChunkHead(text_completion_id(view), view.model, view.created_ms // 1000, usage)
 
     def opening(self, answers: int) -> list[Chunk]:  # noqa: ARG002

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from api.dialects.calls import check_id, to_calls
 from api.dialects.media import image, sound
 from api.dialects.refusals import invalid, unknown, unsupported
-from api.wire.strict_json import Wire, read
+from api.dialects.replayed import Replayed
+from api.wire.strict_json import read
 from shared.errors import CallerError
 from shared.request import Image, Message, Part, Role, Sound, Text
 
@@ -28,7 +29,7 @@ BESIDE = ("type", "detail", "role", "prompt_cache_breakpoint")
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
-class ImageUrl(Wire):
+class ImageUrl(Replayed):
     """Some clients, such as Strands, name the kind of picture: what the bytes say of themselves counts."""
 
     url: str
@@ -36,19 +37,19 @@ class ImageUrl(Wire):
     format: str | None = None
 
 
-class ImageFile(Wire):
+class ImageFile(Replayed):
     file_id: str
     detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class InputAudio(Wire):
+class InputAudio(Replayed):
     """What the bytes say of themselves counts, not the format that is named."""
 
     data: str
     format: Literal["wav", "mp3", "flac"] | None = None
 
 
-class WirePart(Wire):
+class WirePart(Replayed):
     """Every part's fields together: clients that dump their own types send the others as null."""
 
     type: str
@@ -66,10 +67,12 @@ class WirePart(Wire):
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
-class WireMessage(Wire):
+class WireMessage(Replayed):
     """A turn; an assistant's turn may come back with every field it was answered with.
 
-    `parsed` is what OpenAI's helpers make of the content, and send back with it.
+    `parsed` is what OpenAI's helpers make of the content, and send back with it. LiteLLM keeps what it does
+    not know in `provider_specific_fields`, Mistral's clients say by `prefix` that a final turn is to be gone
+    on with, and LangChain tells the `status` of what a call gave.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
@@ -84,6 +87,10 @@ class WireMessage(Wire):
     tool_call_id: str | None = None
     function_call: Any = None
     audio: Any = None
+    prefix: bool | None = None
+    provider_specific_fields: Any = None
+    phase: Literal["commentary", "final_answer"] | None = None
+    status: Literal["success"] | None = None
 
 
 class Slots:
@@ -117,7 +124,15 @@ def to_messages(
     if not values:
         raise invalid(at, "is empty; send at least one message")
     *turns, last = (_message(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(values))
+    early = next((i for i, value in enumerate(values[:-1]) if prefixed(value)), None)
+    if early is not None:
+        raise invalid(f"{at}[{early}].prefix", "is for the final message; leave it out here")
     return (*turns, asked(last))
+
+
+def prefixed(value: dict[str, Any]) -> bool:
+    """Whether a turn, that was read, is to be gone on with."""
+    return bool(value.get("prefix"))
 
 
 def asked(last: Message) -> Message:
@@ -138,6 +153,8 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
     calls = to_calls(turn.tool_calls or [], f"{at}.tool_calls")
     if calls and role != "assistant":
         raise invalid(f"{at}.tool_calls", "belong to a message of the assistant")
+    if turn.prefix and role != "assistant":
+        raise invalid(f"{at}.prefix", "belongs to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
     bare = calls and content in (None, "", [])
     parts = () if bare else _parts(content, f"{at}.content", bare_base64, slots)

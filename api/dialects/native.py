@@ -90,7 +90,7 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
         messages=messages,
         parameters=parameters,
         tools=to_tools(job.tools, job.tool_choice, job.parallel_tool_calls),
-        continue_final=continues(job.continue_final_message, messages[-1]),
+        continue_final=continues(job.continue_final_message, job.messages, messages[-1]),
         named=named,
     )
     return request, Envelope(

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from api.dialects.calls import finish_of, to_tool_call, to_tool_calls, told
 from api.dialects.logprobs import to_chat_logprobs, wanted
-from api.dialects.messages import to_messages
+from api.dialects.messages import prefixed, to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
@@ -123,7 +123,7 @@ def from_chat(body: Any) -> Chat:
     refuse_unsupported(chat, HARMLESS)
     refuse_functions(functions=chat.functions, function_call=chat.function_call)
     messages = to_messages(chat.messages, "messages", bare_base64=False)
-    continued = continues(chat.continue_final_message, messages[-1])
+    continued = continues(chat.continue_final_message, chat.messages, messages[-1])
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:
         raise unsupported("add_generation_prompt")
     logprobs = wanted(chat.logprobs, chat.top_logprobs)
@@ -147,11 +147,17 @@ def from_chat(body: Any) -> Chat:
     )
 
 
-def continues(flag: bool | None, last: Message) -> bool:
-    """Whether the final assistant message is extended. Raises CallerError where there is none to extend."""
-    if flag and (last.role != "assistant" or last.calls):
+def continues(flag: bool | None, sent: list[Any] | None, last: Message) -> bool:
+    """Whether the final assistant message is extended, by the flag or as it was `sent`.
+
+    Raises CallerError where there is none to extend.
+    """
+    asked = sent is not None and prefixed(sent[-1])
+    if asked and flag is False:
+        raise invalid("continue_final_message", "contradicts `prefix` of the final message; send one of them")
+    if (flag or asked) and (last.role != "assistant" or last.calls):
         raise invalid("continue_final_message", "needs a final message of the assistant; add one")
-    return bool(flag)
+    return bool(flag or asked)
 
 
 def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
@@ -168,13 +174,13 @@ def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
     }
 
 
-def first_chunk(head: ChunkHead, index: int = 0) -> dict[str, Any]:
+def first_chunk(head: ChunkHead, index: int = 0, content: str | None = "") -> dict[str, Any]:
     """Sent before the first text, so that a reader sees the stream has begun."""
-    return _chunk(head, index, {"role": "assistant", "content": ""}, None)
+    return _chunk(head, index, {"role": "assistant", "content": content}, None)
 
 
 def delta_chunk(
-    head: ChunkHead, text: str, logprobs: Logprobs | None = None, index: int = 0
+    head: ChunkHead, text: str | None, logprobs: Logprobs | None = None, index: int = 0
 ) -> dict[str, Any]:
     return _chunk(head, index, {"content": text}, None, logprobs)
 
@@ -185,9 +191,9 @@ def call_chunk(head: ChunkHead, number: int, called: Called, index: int = 0) -> 
     return _chunk(head, index, {"tool_calls": [call]}, None)
 
 
-def finish_chunk(head: ChunkHead, reason: str, index: int = 0) -> dict[str, Any]:
+def finish_chunk(head: ChunkHead, reason: str, index: int = 0, content: str | None = "") -> dict[str, Any]:
     """Its delta holds an empty text: published snippets read `delta.content` of every chunk."""
-    return _chunk(head, index, {"content": ""}, reason)
+    return _chunk(head, index, {"content": content}, reason)
 
 
 def usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:

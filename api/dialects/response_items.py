@@ -11,14 +11,15 @@ from pydantic import AliasChoices, Field
 from api.dialects.calls import check_id, to_call, to_turn_call, told
 from api.dialects.messages import asked, to_part
 from api.dialects.refusals import invalid, unsupported
+from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
 from api.dialects.sampling import refuse_unsupported
-from api.wire.strict_json import Wire, read
+from api.wire.strict_json import read
 from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
 
 
-class WireItem(Wire):
+class WireItem(Replayed):
     """A message; `phase` tells the answers of a model apart that reasons aloud."""
 
     role: Literal["user", "assistant", "system", "developer"]
@@ -29,7 +30,7 @@ class WireItem(Wire):
     phase: Literal["commentary", "final_answer"] | None = None
 
 
-class Called(Wire):
+class Called(Replayed):
     """What OpenAI's types have beside a call and what it gave: a client that dumps them sends it as null.
 
     In Python the dump of 3.x calls `async` as its class does.
@@ -66,7 +67,7 @@ class WireOutput(Called):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
-class OutputText(Wire):
+class OutputText(Replayed):
     """`parsed` is what OpenAI's helpers made of the text."""
 
     type: Literal["output_text"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from api.dialects.formats import to_schema
 from api.dialects.refusals import invalid, unsupported
+from api.dialects.replayed import Replayed
 from api.wire.strict_json import Wire, read, render
 from shared.calls.called import NAME
 from shared.errors import CallerError
@@ -23,14 +24,14 @@ OLDER: dict[str, tuple[Any, ...]] = {"functions": ([],), "function_call": ("none
 CHOICES = ("auto", "none", "required")
 
 
-class FunctionBody(Wire):
+class FunctionBody(Replayed):
     name: str
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class ToolBody(Wire):
+class ToolBody(Replayed):
     type: str | None = None
     function: FunctionBody
 

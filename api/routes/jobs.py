@@ -145,10 +145,16 @@ async def cancel_job(request: Request, id: str) -> Response:
 )
 async def retry_job(request: Request, id: str) -> Response:
     context = context_of(request)
+    said = terms_of(request, b"")
+    # What was answered under an Idempotency-Key is answered again, whatever became of the old job.
+    earlier = await context.submission.repeated(said)
+    if earlier is not None:
+        note(request, earlier)
+        return accepted(earlier)
     asked = await context.jobs.question(caller_of(request).id, id)
     question = _question(asked)
     terms = replace(
-        terms_of(request, b""),
+        said,
         metadata=asked.metadata,
         priority=asked.priority,
         prompt=question.raw,

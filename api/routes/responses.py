@@ -39,6 +39,14 @@ async def create_response(request: Request) -> Response:
     return await respond(request)
 
 
+@router.post("/compact", include_in_schema=False)
+@router.post("/input_tokens", include_in_schema=False)
+async def refuse_call(request: Request) -> Response:
+    """Calls of OpenAI's that would be taken for an id. Raises CallerError `not_found`."""
+    message = f"POST {request.url.path} is not offered here; /openapi.json lists all paths."
+    raise CallerError("not_found", message)
+
+
 @router.get(
     "/{id}",
     summary="One response; with ?stream=true its events, from any number on.",

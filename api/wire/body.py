@@ -57,7 +57,6 @@ async def arriving(
 
     Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
     """
-    reply_of(request).unread = True
     _check_headers(request, limit)
     received, more, pace = 0, True, _Pace(in_memory_s)
     while more:

@@ -38,7 +38,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(_request_id(scope), Luggage(self._rack))
+        reply = Reply(_request_id(scope), Luggage(self._rack), unread=_has_body(scope))
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
@@ -51,12 +51,13 @@ class Edge:
                 message["headers"] = _headers(message.get("headers", ()), reply)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
-            elif reply.unread and not message.get("more_body", False):
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if last and reply.unread:
                 await send({**message, "more_body": True})
                 await _linger(receive)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
-            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+            ended = last
 
         try:
             with entered(scope, reply):
@@ -92,6 +93,12 @@ def _demand_https(scope: Scope, reply: Reply) -> None:
     seconds = scope["app"].state.context.settings.api.hsts_s
     if seconds:
         reply.headers["strict-transport-security"] = f"max-age={seconds}"
+
+
+def _has_body(scope: Scope) -> bool:
+    """Whether one is announced: its sender may keep the connection busy for as long as nobody reads it."""
+    said = dict(scope["headers"])
+    return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip(b"0") != b""
 
 
 def _without_slash(path: str) -> str:

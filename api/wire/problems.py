@@ -20,7 +20,7 @@ from starlette.routing import Match
 from api.dialects import hf_answers, native, openai_errors
 from api.wire.pacing import pace
 from api.wire.reply import reply_of
-from shared.errors import CODES, CallerError, InternalError, ServiceError, advised_s
+from shared.errors import CODES, CallerError, InternalError, ServiceError, Unavailable, advised_s
 from shared.metrics.requests import REFUSALS
 from shared.result import JobError
 
@@ -137,6 +137,10 @@ def _headers(error: ServiceError) -> dict[str, str]:
     elif error.status == 409 or error.status >= 500:
         # OpenAI's clients repeat these statuses unless told otherwise.
         headers["x-should-retry"] = "false"
+    if isinstance(error, Unavailable) and error.most_queued is not None:
+        # Lines of their own: lists go on from one to the next (RFC 9651, section 3.1).
+        headers["ratelimit-policy"] = f'"queued";q={error.most_queued}'
+        headers["ratelimit"] = '"queued";r=0'
     return headers
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from pydantic_core import to_json
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.dialects.openai_errors import to_error
 from api.wire.problems import retry_after
@@ -39,6 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
         # Refused here, since uvicorn answers in plain text.
         self._most_connections, self.limit_concurrency = self.limit_concurrency, None
         self._in_head = True
+        self._answering: RequestResponseCycle | None = None
         self._steps = 0
         self._pending_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -53,6 +54,10 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         self._stop_reading()
+        if self._answering is not None:
+            # uvicorn tells the request that came last, which may be waiting behind this one.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -65,11 +70,13 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """What takes the parser no step further is kept by it: a head, but also a body's trailer."""
+        """What takes the parser no step further is kept by it: a head, but also a body's trailer.
+
+        Only a request ends the pause between two: blank lines, or a body that nobody reads, do not.
+        """
         if self._refused:
             return
         steps = self._steps
-        self._unset_keepalive_if_required()
         self._feed(data)
         if self._refused:
             return
@@ -81,6 +88,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
+        self._unset_keepalive_if_required()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -88,6 +96,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._steps += 1
         self._stop_timer()
+        self._unset_keepalive_if_required()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
             self._refusal = _too_large()
         elif self._most_connections is not None and len(self.connections) > self._most_connections:
@@ -137,6 +146,10 @@ class LimitedProtocol(HttpToolsProtocol):
                     return
                 left = left[stopped.args[0] :]
             self._read_on()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _offers(self) -> bool:
         """Whether the head that was read offers another protocol; what asks for a tunnel does not."""

@@ -22,7 +22,7 @@ GUARDS = (
 class Reply:
     """One per request, made by `api.wire.edge`, which adds the headers when the answer starts.
 
-    `unread` means that a part of the body was not received: `api.wire.edge` then closes the connection.
+    `unread` means that a part of the body was not received (yet): `api.wire.edge` then closes the connection.
     `luggage` is the memory that what the caller sends takes; `api.wire.edge` takes it back at the end.
     `afterwards` is called once the answer was sent to its end with its body.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.addresses import Reach, may_match
 from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
-from shared.settings.api import Group
+from shared.settings.api import Group, shown
 from shared.settings.metrics import MetricsSettings as MetricsSettings
 from shared.settings.redis import RedisSettings as RedisSettings
 from shared.settings.sounds import SoundSettings
@@ -204,7 +204,7 @@ class FetchSettings(Group):
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if not may_match(entry):
-                raise ValueError(f"{entry!r} is neither a host name (ASCII, no port) nor an IP network")
+                raise ValueError(f"{shown(entry)} is neither a host name (ASCII, no port) nor an IP network")
         return value
 
 

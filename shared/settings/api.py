@@ -25,6 +25,11 @@ def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
     return key
 
 
+def shown(entry: str) -> str:
+    """One of several values, for a message: before an `@` there may be a password."""
+    return "what has an `@`" if "@" in entry else repr(entry)
+
+
 class ApiSettings(Group):
     """The HTTP front end."""
 
@@ -103,7 +108,7 @@ class ApiSettings(Group):
     def _are_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         for entry in value:
             if entry != "*" and not _ORIGIN.fullmatch(entry):
-                raise ValueError(f"{entry!r} is not an origin such as https://app.example.com")
+                raise ValueError(f"{shown(entry)} is not an origin such as https://app.example.com")
         if "*" in value and info.data.get("admin_key") is None and not info.data.get("open"):
             raise ValueError("`*` without API keys lets every web page use this service")
         return value

@@ -19,6 +19,8 @@ class TraceSettings(Group):
     @field_validator("url")
     @classmethod
     def _is_url(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError("should name no user; OTEL_EXPORTER_OTLP_HEADERS may say who sends the traces")
         parts = urlsplit(value)
         if value and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise ValueError("should be http://HOST:PORT/v1/traces or https://…")

@@ -10,6 +10,7 @@ from shared.estimate import Lane
 from shared.job import JobView, Priority
 from shared.settings import Settings
 from shared.store import views
+from shared.store.deadlines import failures
 from shared.store.lifetimes import lifetimes
 from shared.store.models import REMOVED
 from shared.store.pairs import digests
@@ -231,7 +232,8 @@ def _submitted(reply: list[Any]) -> Submitted:
 
 def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["queued", "placed", "lost"]]:
     """Admit a job whose inputs have been fetched under the intake claim `token`."""
-    arguments = placing.arguments(settings) | {"token": token, "removed": REMOVED.model_dump_json()}
+    arguments = placing.arguments(settings) | {"token": token, "failures": failures()}
+    arguments["removed"] = REMOVED.model_dump_json()
     return Call(ADMIT, arguments, lambda reply: reply, placing.request)
 
 

@@ -38,7 +38,7 @@ from shared.request import Image, Message, Request
 from shared.settings import PictureSettings
 from worker.engines.prompt import Renderer
 from worker.media.images import Decoder
-from worker.media.pixels import limit_memory
+from worker.media.wire import limit_memory
 
 tiny = Path("models/tiny")
 renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny))

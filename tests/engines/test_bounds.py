@@ -10,9 +10,9 @@ from jsonschema import Draft4Validator, Draft202012Validator
 from shared.calls.syntax import Syntax
 from shared.request import Format, Function, Tools
 from tests.support.families.tokens import END, byte_tokenizer, token_id
-from worker.engines.bounds import moved
 from worker.engines.calls import Calling
 from worker.engines.grammar import SPACING, Grammars
+from worker.engines.translation import translated
 
 Schema = dict[str, Any]
 TEXTS = (
@@ -109,7 +109,7 @@ def test_literals_and_names_that_look_like_bounds_stay_as_they_are() -> None:
             "exclusiveMinimum": {"const": {"exclusiveMaximum": 0}},
         },
     }
-    assert moved(schema) == {
+    assert translated(schema) == {
         "enum": [{"exclusiveMinimum": 0}],
         "properties": {
             "const": {"exclusiveMinimum": 2.00000000000001},

@@ -42,6 +42,19 @@ async def test_each_family_is_told_in_its_own_shape(stage: Stage) -> None:
         "code": "caller_queue_full",
     }
     assert raw.json() == {"error": MESSAGE, "error_type": "caller_queue_full"}
+    told = {(r.headers["ratelimit-policy"], r.headers["ratelimit"]) for r in (job, chat, raw)}
+    assert told == {('"queued";q=1', '"queued";r=0')}
+
+
+async def test_nobody_is_told_to_come_back_at_once_to_the_line_of_a_paused_model(stage: Stage) -> None:
+    await _fill(stage)
+    async with client_of(stage.app) as client:
+        assert (await client.post(f"/v1/admin/models/{MODEL}/pause")).status_code == 204
+        refused = await client.post("/v1/jobs", json=CHAT)
+        ready = await client.post("/v1/chat/completions", json=CHAT)
+
+    assert (refused.status_code, ready.status_code) == (429, 503)
+    assert refused.headers["retry-after"] == ready.headers["retry-after"] == "59"
 
 
 async def test_openai_s_client_takes_it_for_a_rate_limit(stage: Stage) -> None:

@@ -154,6 +154,19 @@ async def test_a_keys_own_line_comes_before_the_setting(stage: Stage) -> None:
 
 
 @keyed
+async def test_a_key_with_two_quotas_is_told_which_of_them_is_used_up(stage: Stage) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "one", max_queued=1, requests_per_minute=9) as one:
+        await one.post("/v1/jobs", json=JOB)
+        refused = await one.post("/v1/jobs", json={**JOB, "input": {"prompt": "And this?"}})
+
+    assert code_of(refused) == "caller_queue_full"
+    assert set(refused.headers["ratelimit-policy"].split(", ")) == {'"requests";q=9;w=60', '"queued";q=1'}
+    requests, queued = sorted(refused.headers["ratelimit"].split(", "), reverse=True)
+    assert (requests.split(";")[:2], queued) == (['"requests"', "r=7"], '"queued";r=0')
+
+
+@keyed
 async def test_what_is_made_with_a_key_is_kept_for_as_long_as_the_key_says(stage: Stage) -> None:
     stage.hand.beat()
     key = await made(stage.app, "one", retain_s=90)

@@ -107,6 +107,17 @@ async def test_what_follows_a_model_is_never_taken_for_its_id(
     assert response.headers.get("allow") == allow
 
 
+@pytest.mark.parametrize("name", ["compact", "input_tokens"])
+async def test_a_call_of_openais_that_is_not_offered_is_not_taken_for_a_responses_id(name: str) -> None:
+    path = f"/v1/responses/{name}"
+    async with serving(Desk()) as client:
+        response = await client.post(path, json={"model": "sightline/tiny", "input": "Hi"})
+
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (404, "not_found")
+    assert f"POST {path} is not offered here" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [

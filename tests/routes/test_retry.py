@@ -72,6 +72,23 @@ async def test_a_retry_that_is_sent_twice_under_one_key_is_one_job(stage: Stage)
     assert sent[0].json()["id"] == sent[1].json()["id"] != first["id"]
 
 
+async def test_a_retry_whose_reply_was_lost_is_found_by_its_key_when_the_old_job_is_gone(
+    stage: Stage,
+) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=JOB)).json()
+        await client.post(first["urls"]["cancel"])
+        sent = await client.post(first["urls"]["retry"], headers={"idempotency-key": "again"})
+        await client.delete(first["urls"]["self"])
+        again = await client.post(first["urls"]["retry"], headers={"idempotency-key": "again"})
+        other = await client.post(first["urls"]["retry"], headers={"idempotency-key": "other"})
+
+    assert (again.status_code, again.json()["id"]) == (202, sent.json()["id"])
+    assert again.headers["x-job-id"] == sent.json()["id"]
+    assert other.status_code == 404
+
+
 async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(stage: Stage) -> None:
     stage.hand.beat()
     body = {

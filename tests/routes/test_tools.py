@@ -82,6 +82,15 @@ async def test_openais_helper_gathers_a_call_from_a_stream(openai: AsyncOpenAI) 
     assert call.function.parsed_arguments == Weather(city="Oslo", unit="c")
 
 
+@pytest.mark.parametrize(("choice", "empty"), [("required", [None, None]), ("auto", ["", ""])])
+async def test_a_stream_has_no_empty_text_beside_calls_that_were_demanded(
+    openai: AsyncOpenAI, choice: Literal["required", "auto"], empty: list[str | None]
+) -> None:
+    stream = await openai.chat.completions.create(**CHAT, tool_choice=choice, stream=True)
+    told = [chunk.choices[0].delta.content async for chunk in stream]
+    assert ([told[0], told[-1]], "Let me look." in told) == (empty, True)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -96,3 +96,41 @@ def test_an_admission_that_needs_no_run_lets_go_of_what_was_fetched_for_it(recor
     records.upload(records.placing(job=job, blobs=(PICTURE,)))
     assert records.admit(claim, "q", blobs=(PICTURE,)) == "placed"
     assert records.client.exists(KEY) == 0
+
+
+def test_a_hit_keeps_the_pictures_for_as_long_as_the_answer(records: Records) -> None:
+    run = answered(records)
+    records.wait(60)
+    records.client.expire(f"sl2:{run}", 40)
+    assert records.submit("q").cache == "HIT"
+    assert records.client.zscore(KEY, run) == records.now + SETTINGS.retention.result_s * 1000
+    assert records.client.ttl(KEY) == SETTINGS.retention.result_s
+    records.wait(60)
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
+
+
+def test_a_hit_lets_no_picture_go_before_its_time(records: Records) -> None:
+    run = answered(records)
+    till = records.client.zscore(KEY, run)
+    records.wait(-60)
+    records.client.expire(f"sl2:{run}", 40)
+    assert records.submit("q").cache == "HIT"
+    assert records.client.zscore(KEY, run) == till
+
+
+def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: Records) -> None:
+    run = answered(records)
+    records.wait(SETTINGS.retention.result_s)
+    records.beat()
+    records.client.expire(f"sl2:{run}", 40)
+    assert records.submit("q").cache == "HIT"
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+
+
+def answered(records: Records) -> str:
+    """The run that answered `q`, about a picture."""
+    records.beat()
+    records.submit("q", blobs=(PICTURE,))
+    claim = records.claim()
+    records.settle(claim)
+    return claim.id

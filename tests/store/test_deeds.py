@@ -59,6 +59,12 @@ def test_pages_follow_each_other(records: Records) -> None:
     assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
 
 
+@pytest.mark.parametrize("after", ["0-0", "000-000", "0-1"])
+def test_who_pages_on_from_before_the_first_act_gets_an_empty_page(records: Records, after: str) -> None:
+    records.run(by(ANNE, "key.revoke", "key_1", keyring.revoke("key_1")))
+    assert said(records, after) == []
+
+
 def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deeds, "MOST", 3)
     for number in range(5):

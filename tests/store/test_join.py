@@ -93,3 +93,9 @@ def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(record
     records.cancel(hurried.id)
     records.give_back(claim)
     assert records.client.exists(f"sl2:line:{records.placing().lane}:batch:anyone")
+
+
+def test_a_question_of_a_newer_release_is_left_to_those_who_can_read_it(records: Records) -> None:
+    newer = records.submit("q")
+    records.client.hset(f"sl2:{newer.run_id}", "v", 99)
+    assert records.submit("q").run_id != newer.run_id

@@ -129,3 +129,18 @@ def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(rec
     records.run(deleted(orphans))
     assert records.run(touch((PICTURE,), again.job)) == []
     assert records.post(again, uploaded=True).word == "queued"
+
+
+def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_out_before(
+    records: Records,
+) -> None:
+    records.beat()
+    first, second, third = (records.submit("q", blobs=(PICTURE,)) for _ in range(3))
+    records.settle(records.claim())
+    # As at the end of `retention.job_s`.
+    records.client.delete(f"sl2:{first.id}")
+    assert records.purge(second.id) == []
+    assert records.view(third.id).result is not None
+    assert records.purge(third.id) == [PICTURE]
+    assert not any(kind in key for key in remains(records) for kind in ("run_", "cache:", "blob:"))
+    assert records.submit("q").cache == "MISS"

@@ -215,3 +215,57 @@ def test_the_attempts_to_fetch_a_job_s_pictures_are_on_its_record(records: Recor
     records.fail_intake(records.claim_pending())
     assert [(a.number, a.outcome) for a in records.view(job).attempts] == [(1, "failed")]
     assert records.view(job).started_ms is None
+
+
+def test_who_joins_what_has_waited_long_may_wait_as_long_as_anybody(records: Records) -> None:
+    first = timed(records, "q")
+    records.wait(SETTINGS.queue.start_by_s - 1)
+    fetched = records.submit_pending().id
+    joined = timed(records, "q")
+    assert records.admit(records.claim_pending(), "q") == "placed"
+    records.wait(1)
+    assert records.expire() == [first]
+    records.wait(SETTINGS.queue.start_by_s - 2)
+    assert records.expire() == []
+    records.wait(1)
+    assert sorted(records.expire()) == sorted([joined, fetched])
+
+
+def test_jobs_of_a_newer_release_keep_no_other_from_its_last_moment(records: Records) -> None:
+    newer = [timed(records, start_by=1) for _ in range(100)]
+    for job in newer:
+        records.client.hset(f"sl2:{job}", "v", 99)
+    job = timed(records, start_by=2)
+    records.wait(5)
+    assert records.expire() + records.expire() == [job]
+    for other in newer:
+        records.client.hset(f"sl2:{other}", "v", 1)
+    records.wait(5)
+    assert sorted(records.expire()) == sorted(newer), "couriers who can read them end them"
+
+
+def test_an_answer_that_is_known_already_is_not_given_too_late_either(records: Records) -> None:
+    records.beat()
+    records.submit("q", key="everybody:q")
+    records.settle(records.claim())
+    job = timed(records, pending=True, finish_by=5)
+    claim = records.claim_pending()
+    records.upload(records.placing(job=job, blobs=("d" * 64,)))
+    records.wait(5)
+    placing = records.placing("q", job=job, key="everybody:q", blobs=("d" * 64,))
+    assert [records.admit_placing(claim, placing) for _ in range(2)] == ["placed"] * 2
+    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
+    assert not records.client.exists(f"sl2:blob:{'d' * 64}"), "its pictures are held for nobody"
+
+
+def test_an_answer_that_another_run_has_by_now_is_not_given_too_late_either(records: Records) -> None:
+    records.submit("q")
+    claim = records.claim()
+    # As where 256 share that run.
+    records.client.delete("sl2:join:anyone:q")
+    job, patient = timed(records, "q", finish_by=5), timed(records, "q")
+    records.settle(claim)
+    records.wait(5)
+    assert records.try_claim() is None
+    assert ended(records, job) == ("failed", "deadline_exceeded", "finish_by")
+    assert records.view(patient).cache == "HIT"

@@ -69,6 +69,10 @@ class Desk(Submission, Jobs, Waiting):
         error = JobError(code=code, message=message, param="messages.0")
         self._end(job, "failed", error=error)
 
+    def end_without_result(self, job: str) -> None:
+        """It succeeded, and its answer is no longer kept."""
+        self._end(job, "succeeded")
+
     def lose_model(self, job: str, reason: str) -> None:
         """No worker can load the model; the job stays in the line."""
         self._set(job, model_failed=reason)

@@ -1,7 +1,8 @@
 """What other clients of Python really send, recorded once from each, is read as the question that was meant.
 
-Each asked `What is this?`, but where its name ends in `text` about a picture, in its own words. They are no
-part of the tests' tools: docs/clients/README.md says which were tried.
+Each asked `What is this?`, but where its name ends in `text` about a picture, in its own words. Second turns
+hold what an answer of `one`, or a call of `weather`, became in the client's hands. They are no part of the
+tests' tools: docs/clients/README.md says which were tried.
 """
 
 import json
@@ -13,10 +14,13 @@ from api.dialects.hf import from_hf
 from api.dialects.openai_chat import from_chat
 from api.dialects.openai_responses import from_response
 from shared.models import Model, Models
-from shared.request import Format, Parameters, Request, Text
+from shared.request import Format, Message, Parameters, Request, Text
 from tests.support.golden import DATA
 
 SENT: dict[str, dict[str, Any]] = json.loads((DATA / "sent/others_python.json").read_text(encoding="utf-8"))
+THEN: dict[str, dict[str, Any]] = json.loads(
+    (DATA / "sent/second_turns_python.json").read_text(encoding="utf-8")
+)
 TEXTS = ("langchain-huggingface 1.2.3 text", "text-generation 0.7.0 text")
 MODELS = Models((Model(id="sightline/tiny"), Model(id="org/other")))
 
@@ -30,6 +34,11 @@ def asked(client: str) -> Request:
     return from_response(body).request if door == "/responses" else from_chat(body).request
 
 
+def then(client: str, kind: str) -> tuple[Message, ...]:
+    read = from_response if THEN[client]["path"] == "/v1/responses" else from_chat
+    return read(THEN[client][kind]).request.messages
+
+
 @pytest.mark.parametrize("client", SENT)
 def test_a_question_is_read_whichever_client_asks(client: str) -> None:
     request = asked(client)
@@ -38,6 +47,23 @@ def test_a_question_is_read_whichever_client_asks(client: str) -> None:
     assert {message.role for message in request.messages} == {"user"}
     pictures = 0 if client in TEXTS else 1
     assert len([picture for picture in request.images if picture.data]) == len(request.images) == pictures
+
+
+@pytest.mark.parametrize("client", THEN)
+def test_a_conversation_goes_on_whichever_client_sends_the_answer_back(client: str) -> None:
+    turns = then(client, "words")
+    assert [(turn.role, *(part.text for part in turn.parts if isinstance(part, Text))) for turn in turns] == [
+        ("user", "one"),
+        ("assistant", "one"),
+        ("user", "two"),
+    ]
+
+
+@pytest.mark.parametrize("client", THEN)
+def test_what_a_function_gave_is_read_whichever_client_sends_the_call_back(client: str) -> None:
+    user, caller, tool = then(client, "calls")
+    assert [(call.name, call.arguments) for call in caller.calls] == [("weather", '{"city":"Oslo"}')]
+    assert (user.role, tool.role, tool.answers) == ("user", "tool", caller.calls[0].id)
 
 
 @pytest.mark.parametrize("client", [name for name in SENT if name.endswith(" schema")])

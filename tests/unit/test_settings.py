@@ -81,6 +81,26 @@ def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("TRACES__URL", "http://me:hidden@h/v1/traces", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("TRACES__URL", "http://me:hidden@[h", "should name no user"),
+        ("API__CORS_ORIGINS", "https://a.example,https://me:hidden@b.example", "what has an `@` is not an"),
+        ("FETCH__ALLOW", "a.example,me:hidden@b.example", "what has an `@` is neither"),
+        ("FETCH__DENY", "me:hidden@b.example", "what has an `@` is neither"),
+    ],
+)
+def test_a_password_is_neither_taken_nor_repeated_where_none_belongs(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(f"SIGHTLINE_{name}", value)
+    with pytest.raises(SettingsError, match=f"^SIGHTLINE_{name}: ") as refused:
+        load_settings()
+    assert reason in str(refused.value)
+    assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("url", "broker"),
     [
         ("redis://:s@h:7000/0", "redis://:s@h:7000/1"),

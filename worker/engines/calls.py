@@ -11,9 +11,9 @@ from typing import Any
 
 from shared.calls.syntax import Syntax
 from shared.request import Format, Function, Tools
-from worker.engines.bounds import moved
 from worker.engines.gemma_calls import arguments
 from worker.engines.lark import Mark, Spacing, is_token, quoted, spaced, word
+from worker.engines.translation import translated
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Calling:
             name = f"args_{number}"
             yield f"body_{number}: {self._body(function, name, mark)}"
             if self.syntax == "gemma":
-                yield from arguments(name, moved(_schema(function)), mark)
+                yield from arguments(name, translated(_schema(function)), mark)
             else:
                 yield f"{name}: {self._json(_schema(function))}"
 

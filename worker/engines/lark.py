@@ -7,7 +7,7 @@ from typing import Any
 from llguidance import regex_to_lark
 
 from shared.request import Format
-from worker.engines.bounds import moved
+from worker.engines.translation import translated
 
 Mark = Callable[[str], str]
 """Names a mark in a grammar: a token of its own by its number, any other by its text."""
@@ -31,7 +31,7 @@ def schema(wanted: Format, spacing: Spacing) -> str:
 
 
 def spaced(schema: dict[str, Any], spacing: Spacing) -> str:
-    return json.dumps(moved(schema) | {OPTIONS: dict(spacing)})
+    return json.dumps(translated(schema) | {OPTIONS: dict(spacing)})
 
 
 def word(wanted: Format) -> str:

@@ -33,7 +33,7 @@ ITS_FAULT = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 WORDS = {
     "NoExtensionBias": "no answer is of this format",
     "Parser Error: token": "the model has no token that goes on with it",
-    "oneOf constraints": "the branches of a oneOf may overlap; anyOf says what is meant",
+    "oneOf constraints": "branches of a oneOf are not known to exclude each other; anyOf says what is meant",
     **dict.fromkeys(
         ("panic", "lexer", "initial lexer", "fuel", "parser error", "Parser Error", "schema too large"),
         TOO_COMPLEX,

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import InternalError
+from worker.media.wire import READY
 
-READY = b"R"
-"""What a child says when it can be asked."""
 CHILDREN = 4
 START_LIMIT_S = 60.0
 # Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
@@ -45,18 +44,10 @@ class Child:
 
     def __init__(self, craft: Craft) -> None:
         self._limit_s = craft.limit_s
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            # No environment of ours: no secret is in reach of a decoder that a stranger may subvert.
-            # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no caller's text
-                [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                cwd=Path(__file__).parents[2],
-                env=CHILD_ENV,
-                start_new_session=True,
-            )
+        try:
+            self._channel, self._process = _started(craft)
+        except OSError as error:
+            raise InternalError("The decoder did not start.") from error
         self._await_ready()
 
     @property
@@ -117,6 +108,26 @@ class Child:
                 raise ConnectionResetError
             rest = rest[count:]
         return received
+
+
+def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
+    """Our end of its socket, and its process. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            # No environment of ours: no secret is in reach of a decoder that a stranger may subvert.
+            # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
+            return ours, subprocess.Popen(  # noqa: S603 - our own module, no caller's text
+                [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd=Path(__file__).parents[2],
+                env=CHILD_ENV,
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            raise
 
 
 class Children:

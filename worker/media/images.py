@@ -15,8 +15,8 @@ from shared.metrics.attempts import DECODE
 from shared.pictures import PictureInfo, check_request, inspect
 from shared.settings import PictureSettings
 from worker.media.child import Children, Craft, UndecodableError
-from worker.media.pixels import REPLY, REQUEST
 from worker.media.shrinking import sizes
+from worker.media.wire import PICTURES
 from worker.room import Room
 
 TIMED = DECODE.labels("picture")
@@ -50,10 +50,12 @@ class Decoder:
         self._children.close()
 
     def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
-        head = REQUEST.pack(info.format.encode(), info.width, info.height, *size, len(data))
+        head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *size, len(data))
         with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
             try:
-                found, pixels = child.decode(head, data, REPLY, lambda width, height: width * height * 3)
+                found, pixels = child.decode(
+                    head, data, PICTURES.reply, lambda width, height: width * height * 3
+                )
             except UndecodableError as reason:
                 message = f"The picture could not be decoded: {reason}."
                 raise CallerError("invalid_image", message, param=info.param) from None

@@ -2,24 +2,20 @@
 
 Run as `python -m worker.media.pixels <limit_s> <memory_mb> <max_pixels>` with a socket as standard input, by
 `worker.media.images`. It holds no secrets, may be killed at any moment, and ends when its parent's end of the
-socket closes. It imports nothing of the project, so it starts in about a tenth of a second.
+socket closes. It imports nothing else of the project, so it starts in about a tenth of a second.
 """
 
 import io
 import math
-import resource
-import signal
-import socket
 import struct
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from PIL import (
     GifImagePlugin,
     Image,
+    ImageChops,
     ImageCms,
     JpegImagePlugin,
     MpoImagePlugin,
@@ -29,14 +25,10 @@ from PIL import (
 from PIL.Image import Resampling, Transpose
 from PIL.ImageFile import ImageFile
 
+from worker.media.wire import PICTURES, Numbers, serve
+
 # Named so that Pillow needs to import no further format at the first picture, when memory is limited.
 PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
-
-READY = b"R"
-# Format, announced width and height, wanted width and height, bytes that follow.
-REQUEST = struct.Struct("!4sIIIII")
-# Width and height, then width * height * 3 bytes; 0 and 0: it could not be decoded.
-REPLY = struct.Struct("!II")
 
 # Pixels whose colours are converted at a time: each step makes a copy of them.
 STRIP = 2**20
@@ -53,7 +45,10 @@ TURNS = {
     8: Transpose.ROTATE_90,
 }
 # How far Pillow stretches the samples of these PNGs without stretching the transparent colour with them.
-KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "I;16B": 1 / 256, "RGB;16B": 1 / 256}
+# Of 16-bit colours it keeps the high bytes only: those that look like the transparent one are white with it.
+KEY_SCALES = {"L;2": 85.0, "L;4": 17.0, "RGB;16B": 1 / 256}
+
+Box = tuple[int, int, int, int]
 
 
 def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
@@ -62,11 +57,12 @@ def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
     Strip by strip, so that beside the decoded picture there is only the result.
     """
     _scale_key(image)
+    frame = _frame(image)
     image.load()
     colours = Colours(image.info.get("icc_profile"))
     whole = Image.new("RGB", size)
     for top, bottom in _strips(image, size[1]):
-        whole.paste(_strip(image, size, top, bottom, colours), (0, top))
+        whole.paste(_strip(image, frame, size, (top, bottom), colours), (0, top))
     return whole
 
 
@@ -77,22 +73,25 @@ def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
 
 
 def _strip(
-    image: Image.Image, size: tuple[int, int], top: int, bottom: int, colours: "Colours"
+    image: Image.Image, frame: Box | None, size: tuple[int, int], rows: tuple[int, int], colours: "Colours"
 ) -> Image.Image:
     """Rows of the result, the same as if the whole picture had been resized."""
-    width, height = size
+    (width, height), (top, bottom) = size, rows
     scale = image.height / height
     reach = 0 if image.size == size else math.ceil(REACH * max(1.0, scale)) + 1
     above = max(0, math.floor(top * scale) - reach)
     below = min(image.height, math.ceil(bottom * scale) + reach)
     colour, alpha = _split(_eight_bits(image.crop((0, above, image.width, below))))
+    if alpha is None and frame is not None:
+        alpha = Image.new("L", colour.size)
+        alpha.paste(255, (frame[0], frame[1] - above, frame[2], frame[3] - above))
     if alpha is not None:
         # What is transparent has colours too, which must not run into those beside it.
         colour = _on_white(colours.to_srgb(colour), alpha)
     # Rounding may put the end behind the last row, which Pillow refuses.
     box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
-    rows = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
-    return rows if alpha is not None else colours.to_srgb(rows)
+    resized = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
+    return resized if alpha is not None else colours.to_srgb(resized)
 
 
 def _on_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
@@ -141,6 +140,13 @@ def _scale_key(image: ImageFile) -> None:
     )
 
 
+def _frame(image: ImageFile) -> Box | None:
+    """Where a GIF's first frame lies if it leaves a part open, which Pillow fills with the first colour."""
+    if image.format != "GIF" or not image.tile or image.tile[0].extents == (0, 0, *image.size):
+        return None
+    return image.tile[0].extents
+
+
 def _turn(image: Image.Image) -> Transpose | None:
     try:
         return TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -149,13 +155,23 @@ def _turn(image: Image.Image) -> Transpose | None:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey by its high bytes, as Pillow itself reads 16-bit colour; its own convert() clips."""
+    """16-bit grey by its high bytes, as Pillow itself reads 16-bit colour; its own convert() clips.
+
+    What is transparent is found before: 256 greys have the same high byte.
+    """
     if not image.mode.startswith("I"):
         return image
-    grey = Image.frombytes("L", image.size, image.tobytes("raw", "I;16B")[::2])
-    if "transparency" in image.info:
-        grey.info["transparency"] = image.info["transparency"]
-    return grey
+    samples = image.tobytes("raw", "I;16B")
+    high, low = (Image.frombytes("L", image.size, samples[first::2]) for first in (0, 1))
+    key = image.info.get("transparency")
+    if key is None:
+        return high
+    return Image.merge("LA", (high, ImageChops.lighter(_unlike(high, key >> 8), _unlike(low, key & 255))))
+
+
+def _unlike(channel: Image.Image, value: int) -> Image.Image:
+    """255 where it has another value, else 0."""
+    return channel.point([0 if found == value else 255 for found in range(256)])
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -189,47 +205,16 @@ def _opened(
         return to_rgb(image, wanted), _turn(image)
 
 
-def serve(channel: socket.socket, limit_s: float) -> None:
-    """Answer requests until the parent is gone, which shows as an end of input or a ConnectionError."""
-    reader = channel.makefile("rb")
-    channel.sendall(READY)
-    while len(head := reader.read(REQUEST.size)) == REQUEST.size:
-        _answer(channel, reader, head, limit_s)
-
-
-def _answer(channel: socket.socket, reader: BinaryIO, head: bytes, limit_s: float) -> None:
-    """Apart from the loop, so that nothing of a picture is kept until the next one comes.
-
-    The alarm ends a decode that no parent watches any more.
-    """
-    kind, *sides, length = REQUEST.unpack(head)
-    data = reader.read(length)
-    signal.setitimer(signal.ITIMER_REAL, limit_s + 1)
-    try:
-        picture = decode(kind.rstrip(b"\0").decode(), (sides[0], sides[1]), (sides[2], sides[3]), data)
-        reply = REPLY.pack(*picture.size), picture.tobytes()
-    except Exception:  # The outermost frame of a picture: Pillow raises any type, and none may end the child.
-        reply = REPLY.pack(0, 0), b""
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    for part in reply:
-        channel.sendall(part)
-
-
-def limit_memory(growth_mb: int) -> None:
-    """Cap the address space at its present size and `growth_mb` more; Linux only, elsewhere nothing."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        most = int(statm.read_text().split()[0]) * resource.getpagesize() + growth_mb * 2**20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _decoded(said: tuple[Any, ...], data: bytes) -> tuple[Numbers, bytes]:
+    kind, width, height, *wanted = said
+    picture = decode(kind.rstrip(b"\0").decode(), (width, height), (wanted[0], wanted[1]), data)
+    return picture.size, picture.tobytes()
 
 
 def main() -> None:
     limit_s, (memory_mb, max_pixels) = float(sys.argv[1]), map(int, sys.argv[2:])
     Image.MAX_IMAGE_PIXELS = max_pixels
-    limit_memory(memory_mb)
-    with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
-        serve(channel, limit_s)
+    serve(PICTURES, _decoded, limit_s, memory_mb)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Sounds from bytes, decoded in child processes (`worker.media.child`, `worker.media.samples`)."""
 
-import struct
 from array import array
 from collections.abc import Sequence
 
@@ -9,10 +8,9 @@ from shared.settings.sounds import SoundSettings
 from shared.sounds import SoundInfo, check_count, inspect, invalid
 from worker.engines.base import Samples
 from worker.media.child import Children, Craft, UndecodableError
+from worker.media.wire import SOUNDS
 from worker.room import Room
 
-# As `worker.media.samples` has them, which is imported where sounds are decoded only.
-REQUEST, REPLY = struct.Struct("!QIIII"), struct.Struct("!Q")
 TIMED = DECODE.labels("sound")
 
 
@@ -40,10 +38,10 @@ class Listener:
         self._children.close()
 
     def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
-        head = REQUEST.pack(info.frames, info.rate, info.channels, rate, len(data))
+        head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(data))
         with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
             try:
-                _, samples = child.decode(head, data, REPLY, lambda count: count * 4)
+                _, samples = child.decode(head, data, SOUNDS.reply, lambda count: count * 4)
             except UndecodableError as reason:
                 raise invalid(f"it could not be decoded: {reason}", info.param) from None
         return array("f", bytes(samples))

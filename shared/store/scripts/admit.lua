@@ -1,6 +1,6 @@
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
 --   a      job, token (of the intake claim), removed (JSON, what it is told where its model is removed), and the
---          placing spec of placing.lua
+--          placing spec of placing.lua, failures (see late.lua)
 --   text   the request with its pictures' digests
 --   writes as submit.lua; takes the job out of lease
 --   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)
@@ -8,6 +8,7 @@
 --   events queued, where a new run waits
 -- @include base
 -- @include placing
+-- @include late
 
 local key = P .. a.job
 if redis.call('HGET', key, 'admitted') == a.token then
@@ -20,6 +21,11 @@ if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
   redis.call('HSET', key, 'admitted', a.token)
   let_go(a.job)
   fail_work(a.job, a.removed)
+  return 'placed'
+end
+if not leave_late(a.job, 'finish_by') then
+  redis.call('HSET', key, 'admitted', a.token)
+  let_go(a.job)
   return 'placed'
 end
 unlease(a.job, 'intake')

@@ -249,7 +249,9 @@ while not taken and copies < COPIES and #newer < STEPS do
     if state == 'queued' and leave_late(id, 'start_by') then
       local earlier = is_run(id) and answered(id)
       if earlier then
-        copy(id, earlier)
+        if leave_late(id, 'finish_by') then
+          copy(id, earlier)
+        end
         copies = copies + 1
       else
         taken = lease(id)

@@ -16,6 +16,9 @@ for _, job in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', now, 
   if which then
     leave(job, 'failed', a.failures[which])
     table.insert(ended, job)
+  elseif known and not status and is_newer(job) then
+    -- Left to a courier who can read it.
+    redis.call('ZADD', P .. 'deadlines', now + 5000, job)
   elseif known and not status then
     look_later(job)
   else

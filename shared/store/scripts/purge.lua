@@ -18,6 +18,17 @@ if not owned(a.job, a.caller) then
   local before = redis.call('GET', told)
   return before and cjson.decode(before) or nil
 end
+-- Whether a job holds a run still; those whose records ran out hold nothing.
+local function held(run)
+  local holders = P .. run .. ':holders'
+  local holder = redis.call('SRANDMEMBER', holders)
+  while holder and redis.call('EXISTS', P .. holder) == 0 do
+    redis.call('SREM', holders, holder)
+    holder = redis.call('SRANDMEMBER', holders)
+  end
+  return holder
+end
+
 local status, unstored, idem = unpack(redis.call('HMGET', key, 'status', 'unstored', 'idem'))
 if a.delivered and (not unstored or not status or untold(a.job)) then
   return nil
@@ -35,7 +46,7 @@ redis.call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key 
 local holder = a.job
 if run then
   redis.call('SREM', P .. run .. ':holders', a.job)
-  if redis.call('SCARD', P .. run .. ':holders') > 0 then
+  if held(run) then
     redis.call('SET', told, '[]', 'PX', REPEAT_MS)
     return {}
   end

@@ -37,7 +37,8 @@ def expected_claim(
         if model.leave_late(passed, "start_by"):
             source = attempts.answerable(model, passed, fingerprint)
             assert source is not None, f"{passed.id} was dropped"
-            attempts.copy(model, passed, source, fingerprint)
+            if model.leave_late(passed, "finish_by"):
+                attempts.copy(model, passed, source, fingerprint)
             copies, heads = copies + 1, []
     assert not left, f"{left} ended out of turn"
     if got is None:

@@ -84,6 +84,9 @@ def admit(model: Model, placing: Placing, token: str) -> str:
         model.drop_uploads(job.id, tuple(placing.blobs))
         model.fail(job.intake, REMOVED)
         return "placed"
+    if not model.leave_late(job.intake, "finish_by"):
+        model.drop_uploads(job.id, tuple(placing.blobs))
+        return "placed"
     job.intake, job.blobs = None, ()
     hit = _cached(model, placing)
     run = None if hit else _joinable(model, placing)
@@ -108,7 +111,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
         model.enqueue(job.run)
         job.run.tell("queued")
     else:
-        job.run = run
+        job.run, job.joined_at = run, model.now
         if run.retain_ms != job.retain_ms:
             run.retain_ms = max(model.retention_ms(run), model.retention_ms(job))
         if run.started:

@@ -128,7 +128,7 @@ class Model:
         """Who holds each picture now."""
         found: dict[str, set[str]] = {}
         for work in (*self.all_work(), *(r for r in self.runs.values() if r.over)):
-            if not work.over or work.ended + self.retention_ms(work) > self.now:
+            if not work.over or work.kept > self.now:
                 for digest in work.blobs:
                     found.setdefault(digest, set()).add(work.id)
         for job in self.jobs.values():
@@ -220,7 +220,7 @@ class Model:
         del self.jobs[job.id]
         names = job.blobs
         if job.run is not None:
-            job.run.holders.discard(job.id)
+            job.run.holders &= self.jobs.keys()
             if job.run.holders or self.runs.pop(job.run.id, None) is None:
                 return set()
             self.entries = {k: e for k, e in self.entries.items() if e[0] is not job.run}
@@ -247,7 +247,7 @@ class Model:
         if job.start_by is not None and not work.started:
             until = job.start_by
         elif work.state == "queued":
-            until = work.queued_at + round(self.settings.queue.start_by_s * 1000)
+            until = max(work.queued_at, job.joined_at) + round(self.settings.queue.start_by_s * 1000)
         return "start_by" if self.now >= until else None
 
     def story(self, job: Job) -> list[tuple[int, str, dict[str, Any]]]:

@@ -88,7 +88,8 @@ class Work:
 class Job:
     """`intake` while it has no run, `blobs` what it held then; `status` is empty until its end.
 
-    `fetches` are the attempts at its inputs, where it ended without them.
+    `fetches` are the attempts at its inputs, where it ended without them; `joined_at` is when it joined a run
+    that was there already.
 
     `last` is the newest run event that its stream replays. `hook` is its own webhook's host; what is `quiet`
     is told to nobody else. Its record is kept for a time from `kept_from` on, `retain_ms` where it has a time
@@ -105,6 +106,7 @@ class Job:
     intake: Work | None = None
     fetches: list[Attempt] = field(default_factory=list)
     run: Work | None = None
+    joined_at: int = 0
     admitted_by: str = ""
     settled_by: str = ""
     cache: CacheWord | None = None

@@ -17,6 +17,14 @@ local function hold(digest, holder, till)
   outlive_holders(key)
 end
 
+-- A hold that ran out is not taken up again: its picture may be gone.
+local function prolong(digest, holder, till)
+  local held = tonumber(redis.call('ZSCORE', P .. 'blob:' .. digest, holder) or 0)
+  if now < held and held < till then
+    hold(digest, holder, till)
+  end
+end
+
 local function release(digest, holder)
   local key = P .. 'blob:' .. digest
   redis.call('ZREM', key, holder)

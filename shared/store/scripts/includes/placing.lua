@@ -45,6 +45,9 @@ local function subscribe_ended(job, run)
     for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
       redis.call('EXPIRE', P .. run .. suffix, seconds, 'GT')
     end
+    for digest in string.gmatch(redis.call('HGET', P .. run, 'blobs') or '', '%S+') do
+      prolong(digest, run, now + seconds * 1000)
+    end
   end
   redis.call('SADD', P .. run .. ':holders', job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'HIT')
@@ -54,7 +57,7 @@ end
 local function joinable(p)
   local run = redis.call('GET', P .. 'join:' .. p.key)
   if run and redis.call('SCARD', P .. run .. ':live') < SHARE_LIMIT then
-    local state = redis.call('HGET', P .. run, 'state')
+    local state = not is_newer(run) and redis.call('HGET', P .. run, 'state')
     if state == 'queued' or state == 'running' or state == 'retrying' then
       return run
     end
@@ -74,7 +77,7 @@ local function join(job, run, p)
   keep_for(run, job)
   redis.call('SADD', P .. run .. ':live', job)
   redis.call('SADD', P .. run .. ':holders', job)
-  redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED')
+  redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED', 'queued_at', now)
   if rank(p.priority) < rank(redis.call('HGET', P .. run, 'priority')) then
     reclass(run, p.lane, p.priority)
   end

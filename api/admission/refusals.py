@@ -1,0 +1,37 @@
+"""What a caller is told whom the store answers with no job."""
+
+from api.answers.readiness import PAUSED_RETRY_S, line_full, model_state, not_ready
+from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from shared.estimate import Lane
+from shared.models import Model
+
+KEY_REFUSALS = {
+    "mismatch": ("idempotency_mismatch", "This Idempotency-Key was used for another request."),
+    "purged": ("job_purged", "The job of this Idempotency-Key was deleted."),
+    "expired": (
+        "result_expired",
+        "The result of this Idempotency-Key's job is no longer kept; ask again under another key.",
+    ),
+}
+
+
+def of_key(word: str) -> CallerError:
+    """Why a call is not answered as the earlier one under its Idempotency-Key."""
+    code, message = KEY_REFUSALS[word]
+    return CallerError(code, message, param="Idempotency-Key")
+
+
+def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
+    """Why a model takes a request not at all, or not now; of the caller `most_queued` runs may wait."""
+    if word == "removed":
+        return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
+    if word in ("slow", "full", "crowded"):
+        return line_full(word, model, lane, most_queued)
+    if word == "paused":
+        return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=PAUSED_RETRY_S)
+    if word == "draining":
+        message = f"The model {model.id} is being drained: it takes no new jobs."
+        return Unavailable("model_draining", message)
+    if word == "unready":
+        return not_ready(model, model_state(model, lane))
+    return InternalError()

@@ -1,0 +1,20 @@
+"""What callers send back of conversations that other services, and clients, have written into as well."""
+
+from typing import Any
+
+from pydantic import model_validator
+
+from api.wire.strict_json import Wire
+
+NOTHING: tuple[Any, ...] = (None, [], {})
+
+
+class Replayed(Wire):
+    """A piece of a conversation, or a function: an unknown field is refused unless it holds nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nothing(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
+            return value
+        return {name: held for name, held in value.items() if name in cls.model_fields or held not in NOTHING}

@@ -1,0 +1,117 @@
+"""Histories that other services wrote go on here; what would be lost in them is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from api.dialects.native import from_job
+from api.dialects.openai_chat import from_chat
+from api.dialects.openai_responses import from_response
+from shared.errors import CallerError
+from tests.support.tools import CLOCK
+
+ASK = {"role": "user", "content": "Hi"}
+SAID: dict[str, Any] = {"role": "assistant", "content": "It is"}
+CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+GIVEN: dict[str, Any] = {"role": "tool", "tool_call_id": "c", "content": "Noon."}
+NOTHING: tuple[Any, ...] = (None, [], {})
+
+
+def chat(*, said: Any = None, part: Any = None, call: Any = None, made: Any = None, tool: Any = None) -> Any:
+    """A conversation with something beside the fields of one of its pieces."""
+    text = {"type": "text", "text": "Hi"} | (part or {})
+    called = CALL | (call or {}) | {"function": CALL["function"] | (made or {})}
+    turns = [{"role": "user", "content": [text]}, SAID | (said or {}), ASK]
+    turns += [{"role": "assistant", "content": None, "tool_calls": [called]}, GIVEN]
+    return {"messages": turns, "tools": [CLOCK | (tool or {})]}
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+@pytest.mark.parametrize("piece", ["said", "part", "call", "made", "tool"])
+def test_a_field_of_another_service_that_holds_nothing_costs_no_conversation(
+    piece: str, nothing: Any
+) -> None:
+    asked: dict[str, Any] = {piece: {"thinking_blocks": nothing}}
+    assert from_chat(chat(**asked)) == from_chat(chat())
+
+
+@pytest.mark.parametrize("nothing", NOTHING)
+def test_an_item_of_a_response_may_hold_nothing_under_another_services_name(nothing: Any) -> None:
+    more = {"cache_control": nothing}
+    said = {"type": "output_text", "text": "It is"}
+    items = [
+        ASK,
+        {"role": "assistant", "content": [said | more]} | more,
+        {"type": "function_call", "call_id": "c", "name": "clock", "arguments": "{}"} | more,
+        {"type": "function_call_output", "call_id": "c", "output": "Noon."} | more,
+    ]
+    tools = [{"type": "function", "name": "clock"} | more]
+    assert len(from_response({"input": items, "tools": tools}).request.messages) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"said": {"thinking_blocks": [{"thinking": "Hm."}]}}, "messages[1].thinking_blocks"),
+        ({"said": {"id": "msg_1"}}, "messages[1].id"),
+        ({"said": {"cache": 0}}, "messages[1].cache"),
+        ({"said": {"cache": False}}, "messages[1].cache"),
+        ({"said": {"cache": ""}}, "messages[1].cache"),
+        ({"part": {"cache_control": {"type": "ephemeral"}}}, "messages[0].content[0].cache_control"),
+        ({"call": {"extra_content": {"a": 1}}}, "messages[3].tool_calls[0].extra_content"),
+        ({"tool": {"cache_control": {"type": "ephemeral"}}}, "tools[0].cache_control"),
+    ],
+)
+def test_what_holds_something_under_an_unknown_name_is_refused_by_it(asked: Any, param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat(chat(**asked))
+    assert (refused.value.code, refused.value.param) == ("unknown_field", param)
+
+
+def test_a_misspelled_parameter_is_told_though_it_holds_nothing() -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat(chat() | {"max_tokns": None})
+    assert (refused.value.code, refused.value.param) == ("unknown_field", "max_tokns")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"said": {"provider_specific_fields": {"refusal": None, "citations": ["a"]}}},
+        {"call": {"provider_specific_fields": {"a": "b"}}},
+        {"made": {"provider_specific_fields": {"a": "b"}}},
+        {"said": {"phase": "final_answer"}},
+        {"said": {"prefix": False}},
+    ],
+)
+def test_what_clients_keep_beside_an_answer_changes_nothing(asked: Any) -> None:
+    assert from_chat(chat(**asked)) == from_chat(chat())
+
+
+def test_what_a_call_gave_may_say_in_langchains_word_that_it_did() -> None:
+    body = chat()
+    body["messages"][-1] = GIVEN | {"status": "success"}
+    assert from_chat(body) == from_chat(chat())
+
+
+@pytest.mark.parametrize("read", [lambda body: from_chat(body).request, lambda body: from_job(body)[0]])
+def test_a_final_turn_that_mistrals_clients_call_a_prefix_is_gone_on_with(read: Any) -> None:
+    assert read({"messages": [ASK, SAID | {"prefix": True}]}).continue_final
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"messages": [ASK, SAID | {"prefix": True}, ASK]}, "messages[1].prefix"),
+        ({"messages": [ASK | {"prefix": True}]}, "messages[0].prefix"),
+        ({"messages": [ASK, SAID | {"prefix": "yes"}]}, "messages[1].prefix"),
+        (
+            {"messages": [ASK, SAID | {"prefix": True}], "continue_final_message": False},
+            "continue_final_message",
+        ),
+    ],
+)
+def test_a_prefix_that_cannot_be_gone_on_with_is_refused_and_not_ignored(body: Any, param: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat(body)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", param)

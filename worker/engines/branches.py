@@ -1,0 +1,37 @@
+"""Branches of a `oneOf` that are literals, of which llguidance tells only texts and truth values apart."""
+
+import json
+from itertools import chain
+from typing import Any
+
+
+def translate(schema: dict[str, Any]) -> None:
+    """Where no value is in two branches, any of them is one of them. What else a branch says narrows it."""
+    said = schema.get("oneOf")
+    if "anyOf" in schema or not isinstance(said, list) or not all(map(_literal, said)):
+        return
+    values = [{_same(value) for value in _values(branch)} for branch in said]
+    if sum(map(len, values)) == len({*chain.from_iterable(values)}):
+        schema["anyOf"] = schema.pop("oneOf")
+
+
+def _literal(branch: Any) -> bool:
+    """In older drafts a reference overrules what stands beside it."""
+    return isinstance(branch, dict) and "$ref" not in branch and bool(_values(branch))
+
+
+def _values(branch: dict[str, Any]) -> list[Any]:
+    if "const" in branch:
+        return [branch["const"]]
+    values = branch.get("enum")
+    return values if isinstance(values, list) else []
+
+
+def _same(value: Any) -> str:
+    """The same for values that JSON Schema takes for equal: 1 is 1.0, and is not true."""
+    numbers = json.loads(json.dumps(value), parse_int=_number, parse_float=_number)
+    return json.dumps(numbers, sort_keys=True)
+
+
+def _number(text: str) -> float:
+    return float(text) + 0.0  # -0.0 is 0.0.

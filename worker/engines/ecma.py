@@ -1,0 +1,94 @@
+"""Patterns as JSON Schema means them, by ECMA 262, in the spelling of Rust, which llguidance reads.
+
+In Rust `[`, `&&`, `--` and `~~` inside a class begin another class. Where ECMA and Python differ, Python's
+reading is taken: `{,2}` is `{0,2}`, and a bracket right at the beginning of a class does not end it.
+"""
+
+import json
+import re
+from collections import deque
+from typing import Any
+
+HEX = "[0-9a-fA-F]"
+TOKEN = re.compile(
+    rf"\\u[dD][89abAB]{HEX}{{2}}\\u[dD][c-fC-F]{HEX}{{2}}"
+    rf"|\\u{HEX}{{4}}|\\x{HEX}{{2}}|\\[uxpP]\{{[^{{}}\\]*\}}|\\0(?![0-9])|\\[^0]"
+    r"|\{[0-9]+(?:,[0-9]*)?\}|\{,[0-9]+\}|.",
+    re.DOTALL,
+)
+# Stand for several signs, so no range begins or ends with them.
+SEVERAL = re.compile(r"\\[dDwWsSpP]")
+# In a class with all signs below the blank llguidance takes quotes and backslashes, too, named or not.
+NUL = r"\x00"
+NULS = frozenset({"\0", r"\0", NUL, r"\u0000"})
+# Would mean more than themselves in a class.
+SIGNS = frozenset("[]&~-")
+
+
+def translate(schema: dict[str, Any]) -> None:
+    """Its pattern, and those that name its properties."""
+    if isinstance(pattern := schema.get("pattern"), str):
+        schema["pattern"] = spelled(pattern)
+    if isinstance(named := schema.get("patternProperties"), dict):
+        schema["patternProperties"] = _renamed(named)
+
+
+def spelled(pattern: str) -> str:
+    tokens = deque(TOKEN.findall(pattern))
+    said = ""
+    while tokens:
+        sign = tokens.popleft()
+        said += _class(tokens) if sign == "[" else _outside(sign)
+    return said
+
+
+def _renamed(named: dict[str, Any]) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for pattern, schema in named.items():
+        name = spelled(pattern)
+        while name in renamed:
+            # Two spellings of one pattern: neither is lost, and llguidance refuses them.
+            name = f"(?:{name})"
+        renamed[name] = schema
+    return renamed
+
+
+def _class(tokens: deque[str]) -> str:
+    """What stands behind its opening bracket. One that does not end is left so, and refused."""
+    said = "["
+    if tokens and tokens[0] == "^":
+        said += tokens.popleft() + NUL
+    items = ""
+    while tokens and not (items and tokens[0] == "]"):
+        items += _item(tokens)
+    return said + items + (tokens.popleft() if tokens else "")
+
+
+def _item(tokens: deque[str]) -> str:
+    """A sign or a range."""
+    first = tokens.popleft()
+    if len(tokens) < 2 or tokens[0] != "-" or tokens[1] == "]":
+        return _inside(first)
+    dash, last = tokens.popleft(), tokens.popleft()
+    if SEVERAL.match(first) or SEVERAL.match(last):
+        dash = _inside(dash)
+    return (r"\x01" if first in NULS else _inside(first)) + dash + _inside(last)
+
+
+def _inside(sign: str) -> str:
+    return rf"\{sign}" if sign in SIGNS else _escape(sign)
+
+
+def _outside(sign: str) -> str:
+    if sign.startswith("{,"):
+        return f"{{0{sign[1:]}"
+    return r"\{" if sign == "{" else _escape(sign)
+
+
+def _escape(sign: str) -> str:
+    if sign == r"\0":
+        return NUL
+    if sign in (r"\<", r"\>"):
+        return sign[1]
+    # A sign beyond U+FFFF, in two halves as in JavaScript.
+    return str(json.loads(f'"{sign}"')) if sign.count(r"\u") == 2 else sign

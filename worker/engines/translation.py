@@ -1,0 +1,33 @@
+"""A caller's schema in the words that llguidance keeps."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from worker.engines import bounds, branches, ecma, moments
+
+NAMING = ("properties", "patternProperties", "$defs", "definitions")
+LITERAL = ("const", "enum")
+
+
+def translated(schema: dict[str, Any]) -> dict[str, Any]:
+    """A copy. What is below unknown keywords is translated as well: references may lead there."""
+    copy: dict[str, Any] = json.loads(json.dumps(schema))
+    left: list[Any] = [copy]
+    while left:
+        here = left.pop()
+        if isinstance(here, dict):
+            for room in (bounds, branches, ecma, moments):
+                room.translate(here)
+            left.extend(_inside(here))
+        elif isinstance(here, list):
+            left.extend(here)
+    return copy
+
+
+def _inside(schema: dict[str, Any]) -> Iterator[Any]:
+    for name, value in schema.items():
+        if name in NAMING and isinstance(value, dict):
+            yield from value.values()
+        elif name not in LITERAL:
+            yield value

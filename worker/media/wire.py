@@ -1,0 +1,73 @@
+"""What a process and the children that decode for it say to each other, and how a child serves.
+
+Imports nothing that decodes, and nothing of the project.
+"""
+
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+from typing import Any, BinaryIO, NamedTuple
+
+READY = b"R"
+"""What a child says when it can be asked."""
+
+
+class Wire(NamedTuple):
+    """The last number of a request says how many bytes follow it; a reply of zeros, that nothing does."""
+
+    request: Struct
+    reply: Struct
+
+
+# Format, announced width and height, wanted width and height, bytes. Width and height, for 3 bytes a pixel.
+PICTURES = Wire(Struct("!4sIIIII"), Struct("!II"))
+# Announced frames, rate and channels, wanted rate, bytes. Samples, of 4 bytes each.
+SOUNDS = Wire(Struct("!QIIII"), Struct("!Q"))
+
+Numbers = tuple[int, ...]
+Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]
+"""From the numbers of a request and its bytes to those of the reply. May raise anything."""
+
+
+def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
+    """Answer on standard input until the parent is gone: an end of input, or a ConnectionError."""
+    limit_memory(memory_mb)
+    with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
+        reader = channel.makefile("rb")
+        channel.sendall(READY)
+        while len(head := reader.read(wire.request.size)) == wire.request.size:
+            _answer(channel, reader, wire, head, decode, limit_s)
+
+
+def _answer(
+    channel: socket.socket, reader: BinaryIO, wire: Wire, head: bytes, decode: Decode, limit_s: float
+) -> None:
+    """Apart from the loop, so that nothing of a file is kept until the next one comes.
+
+    The alarm ends a decode that no parent watches any more.
+    """
+    *said, length = wire.request.unpack(head)
+    data = reader.read(length)
+    signal.setitimer(signal.ITIMER_REAL, limit_s + 1)
+    try:
+        numbers, decoded = decode(tuple(said), data)
+        reply = wire.reply.pack(*numbers), decoded
+    except Exception:  # The outermost frame of a file: decoders raise any type, and none may end the child.
+        reply = bytes(wire.reply.size), b""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for part in reply:
+        channel.sendall(part)
+
+
+def limit_memory(growth_mb: int) -> None:
+    """Cap the address space at its present size and `growth_mb` more; Linux only, elsewhere nothing."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        most = int(statm.read_text().split()[0]) * resource.getpagesize() + growth_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
