@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 from urllib.parse import unquote
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import Reach, may_match
 from shared.request import MOST_PICTURES
 from shared.settings.api import ApiSettings as ApiSettings
-from shared.settings.api import Group, shown
+from shared.settings.group import Group, Listed, shown
 from shared.settings.metrics import MetricsSettings as MetricsSettings
 from shared.settings.redis import RedisSettings as RedisSettings
 from shared.settings.sounds import SoundSettings
@@ -181,11 +181,11 @@ class FetchSettings(Group):
         5, gt=0, description="DNS, headers, redirects and bodies of all pictures of one job together."
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
-    allow: Annotated[tuple[str, ...], NoDecode] = Field(
+    allow: Listed[tuple[str, ...]] = Field(
         (),
         description="Hosts or networks exempt from the address guard, comma separated (never 169.254.0.0/16).",
     )
-    deny: Annotated[tuple[str, ...], NoDecode] = Field(
+    deny: Listed[tuple[str, ...]] = Field(
         (),
         description="Hosts (with all names below them) or networks that are never contacted, comma separated.",
     )
@@ -193,11 +193,6 @@ class FetchSettings(Group):
     @property
     def reach(self) -> Reach:
         return Reach(self.allow, self.deny)
-
-    @field_validator("allow", "deny", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
 
     @field_validator("allow", "deny")
     @classmethod

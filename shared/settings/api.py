@@ -2,32 +2,14 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from shared.request import MOST_PROMPTS
+from shared.settings.group import BearerSecret, Group, Listed, both_or_none, shown
 
 # As browsers write it: no path, no credentials.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/@?#,*\\]+")
-
-
-class Group(BaseModel):
-    # An input may be a URL with a password in it.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
-    """A private key that belongs to a certificate, or neither. Raises ValueError."""
-    if (key is None) != (certificate is None):
-        raise ValueError("a certificate and its private key are set together or not at all")
-    return key
-
-
-def shown(entry: str) -> str:
-    """One of several values, for a message: before an `@` there may be a password."""
-    return "what has an `@`" if "@" in entry else repr(entry)
 
 
 class ApiSettings(Group):
@@ -52,7 +34,7 @@ class ApiSettings(Group):
         256, ge=1, description="All texts of one request together, in KiB of UTF-8; pictures are not counted."
     )
     prompts_limit: int = Field(64, ge=1, le=MOST_PROMPTS, description="Most prompts of one text completion.")
-    admin_key: SecretStr | None = Field(
+    admin_key: BearerSecret | None = Field(
         None,
         description="Turns API keys on, and is the first of them: it may do everything and makes the others; "
         "32 visible ASCII characters or more.",
@@ -62,7 +44,7 @@ class ApiSettings(Group):
         validate_default=True,
         description="true: without API keys, answer everybody who reaches the port, not this machine alone.",
     )
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: Listed[tuple[str, ...]] = Field(
         (),
         description="Origins of web pages that may call this service from a browser, comma separated, each "
         "like `https://app.example.com`; `*` = every page, only with API keys or SIGHTLINE_API__OPEN.",
@@ -82,13 +64,6 @@ class ApiSettings(Group):
         "(Strict-Transport-Security); 0 = it is not told.",
     )
 
-    @field_validator("admin_key")
-    @classmethod
-    def _hard_to_guess(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[!-~]{32,}", value.get_secret_value()):
-            raise ValueError("should have at least 32 visible ASCII characters")
-        return value
-
     @field_validator("open")
     @classmethod
     def _not_with_keys(cls, value: bool, info: ValidationInfo) -> bool:
@@ -96,16 +71,11 @@ class ApiSettings(Group):
             raise ValueError("says that no key is asked for, but SIGHTLINE_API__ADMIN_KEY is set")
         return value
 
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
-
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # Browsers write theirs in small letters.
+        value = tuple(entry.lower() for entry in value)
         for entry in value:
             if entry != "*" and not _ORIGIN.fullmatch(entry):
                 raise ValueError(f"{shown(entry)} is not an origin such as https://app.example.com")

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, FilePath, SecretStr, ValidationInfo, field_validator
 
 from shared.settings import redis_url
-from shared.settings.api import Group, both_or_none
+from shared.settings.group import Group, both_or_none
 
 
 class RedisSettings(Group):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from shared.settings.api import Group
+from shared.settings.group import Group
 
 
 class SoundSettings(Group):

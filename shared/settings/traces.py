@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from shared.settings.api import Group
+from shared.settings.group import Group
 
 
 class TraceSettings(Group):

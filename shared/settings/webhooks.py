@@ -1,11 +1,10 @@
 """The settings of webhooks; `shared.settings` puts them among the others."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import NoDecode
 
-from shared.settings.api import Group
+from shared.settings.group import Group, Listed
 from shared.webhooks import key_of
 
 Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -23,7 +22,7 @@ class WebhookSettings(Group):
     limit_s: float = Field(
         20, gt=0, description="DNS, connection, request and answer of one call of a webhook together."
     )
-    delays_s: Annotated[tuple[Pause, ...], NoDecode] = Field(
+    delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Pauses after each call of a webhook that failed, comma separated; up to a tenth is "
         "added by chance. When they are used up, no more is tried.",
@@ -35,8 +34,3 @@ class WebhookSettings(Group):
         if value is not None:
             key_of(value.get_secret_value())
         return value
-
-    @field_validator("delays_s", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value

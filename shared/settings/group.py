@@ -1,0 +1,45 @@
+"""What the groups of settings are made of."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic_settings import NoDecode
+
+T = TypeVar("T")
+
+
+class Group(BaseModel):
+    """Settings under one prefix, frozen; an unknown name is an error."""
+
+    # An input may be a URL with a password in it.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+def _split(value: Any) -> Any:
+    return tuple(p.strip() for p in value.split(",") if p.strip()) if isinstance(value, str) else value
+
+
+def _hard_to_guess(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{32,}", value.get_secret_value()):
+        raise ValueError("should have at least 32 visible ASCII characters")
+    return value
+
+
+Listed = Annotated[T, NoDecode, BeforeValidator(_split)]
+"""Several values, comma separated."""
+BearerSecret = Annotated[SecretStr, AfterValidator(_hard_to_guess)]
+"""At least 32 visible ASCII characters."""
+
+
+def both_or_none(key: Path | None, certificate: Path | None) -> Path | None:
+    """A private key that belongs to a certificate, or neither. Raises ValueError."""
+    if (key is None) != (certificate is None):
+        raise ValueError("a certificate and its private key are set together or not at all")
+    return key
+
+
+def shown(entry: str) -> str:
+    """One of several values, for a message: before an `@` there may be a password."""
+    return "what has an `@`" if "@" in entry else repr(entry)
