@@ -21,6 +21,7 @@ from api.dialects.completion_streams import ChatStream, Counting, Stream, TextSt
 from api.dialects.openai_chat import Chat
 from api.wire import strict_json
 from api.wire.body import read_body, translated
+from api.wire.json_answer import json_answer
 from api.wire.sse import DONE, EventStream, block, comment
 from shared.job import JobView
 
@@ -67,9 +68,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         blocks = _blocks(request, context, views, terms, form, asked)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer_all(request, context, views, terms)
-    return Response(
-        to_json(form.whole(ended, model.id, ended.created_ms // 1000)), media_type="application/json"
-    )
+    return json_answer(form.whole(ended, model.id, ended.created_ms // 1000))
 
 
 async def _blocks(

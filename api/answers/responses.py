@@ -22,6 +22,7 @@ from api.dialects.response_items import continued
 from api.dialects.response_object import Kept, Outline, job_of, to_output, to_response
 from api.wire import strict_json
 from api.wire.body import read_body, translated
+from api.wire.json_answer import json_answer
 from api.wire.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -61,7 +62,7 @@ async def found(context: ProcessContext, caller: str, response: str, param: str 
 
 
 def written(kept: Kept) -> Response:
-    return Response(to_json(to_response(kept)), media_type="application/json")
+    return json_answer(to_response(kept))
 
 
 def replay(request: Request, kept: Kept, after: int) -> EventStream:

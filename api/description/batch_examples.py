@@ -3,7 +3,8 @@
 from typing import Any
 
 from api.dialects.openai_batches import to_batch
-from api.dialects.openai_files import to_deleted, to_file, to_page
+from api.dialects.openai_files import to_deleted, to_file
+from api.dialects.pages import to_page
 from shared.batch import Batch, Tokens
 from shared.file import File
 

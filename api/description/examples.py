@@ -6,11 +6,12 @@ from typing import Any
 from pydantic_core import to_json
 
 from api.dialects import hf_answers, native, openai_chat, openai_completions
-from api.dialects.deeds import to_deeds
+from api.dialects.deeds import to_deed
 from api.dialects.forecasts import to_forecast
 from api.dialects.hf import from_hf
 from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
+from api.dialects.pages import to_page
 from api.wire.sse import DONE, block
 from shared.deed import Deed, Operator
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
@@ -159,7 +160,7 @@ ANSWERS: dict[str, Any] = {
     "scored-answer": hf_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
     "key": to_key(_KEY),
     "new-key": to_key(_KEY, "sl_" + "0123456789" * 4),
-    "deeds": to_deeds([_DEED], has_more=False),
+    "deeds": to_page([to_deed(_DEED)]),
     "keys": {"object": "list", "data": [to_key(_KEY)], "has_more": False},
     "model": _MODEL,
     "models": {"object": "list", "data": [_MODEL]},

@@ -3,7 +3,8 @@
 from typing import Any
 
 from api.description.examples import SUCCEEDED
-from api.dialects.endpoints import from_endpoint, to_endpoint, to_event, to_page, to_try
+from api.dialects.endpoints import from_endpoint, to_endpoint, to_event, to_try
+from api.dialects.pages import to_page
 from shared.endpoint import TEST, Tried
 from shared.job import Delivery
 from shared.notice import Notice

@@ -17,14 +17,3 @@ def to_deed(deed: Deed) -> dict[str, Any]:
         "address": deed.operator.address,
         "request_id": deed.operator.request,
     }
-
-
-def to_deeds(deeds: list[Deed], has_more: bool) -> dict[str, Any]:
-    """One page, newest first."""
-    return {
-        "object": "list",
-        "data": [to_deed(deed) for deed in deeds],
-        "first_id": deeds[0].id if deeds else None,
-        "last_id": deeds[-1].id if deeds else None,
-        "has_more": has_more,
-    }

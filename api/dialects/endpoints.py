@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 from pydantic_core import from_json
 
+from api.dialects.moments import seconds
 from api.dialects.refusals import invalid
 from api.wire.strict_json import Wire, read
 from shared.endpoint import ALL_EVENTS, FAMILIES, Change, Endpoint, Tried
@@ -93,9 +94,9 @@ def to_endpoint(endpoint: Endpoint, secret: str | None = None) -> dict[str, Any]
         "description": endpoint.description,
         "enabled": endpoint.disabled is None,
         "disabled_reason": endpoint.disabled,
-        "disabled_at": _seconds(endpoint.disabled_ms),
+        "disabled_at": seconds(endpoint.disabled_ms),
         "created_at": endpoint.created_ms / 1000,
-        "former_until": _seconds(endpoint.former_until_ms),
+        "former_until": seconds(endpoint.former_until_ms),
     }
     return shown if secret is None else shown | {"secret": secret}
 
@@ -118,22 +119,7 @@ def to_event(notice: Notice) -> dict[str, Any]:
     return {"id": notice.id, **from_json(body_of(notice))}
 
 
-def to_page(notices: list[dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
-    """A list of events, or of anything else with an id."""
-    return {
-        "object": "list",
-        "data": notices,
-        "first_id": notices[0]["id"] if notices else None,
-        "last_id": notices[-1]["id"] if notices else None,
-        "has_more": has_more,
-    }
-
-
 def _one_line(text: str | None) -> str | None:
     if text and not text.isprintable():
         raise invalid("description", "should be one line of text")
     return text
-
-
-def _seconds(ms: int | None) -> float | None:
-    return None if ms is None else ms / 1000

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from api.dialects.moments import seconds
 from api.dialects.refusals import invalid
 from api.dialects.times import Moment, to_ms
 from api.wire.strict_json import Wire, read
@@ -71,15 +72,11 @@ def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
         "caller": key.caller,
         "scopes": list(key.scopes),
         "created_at": key.created_ms / 1000,
-        "expires_at": _seconds(key.expires_ms),
-        "revoked_at": _seconds(key.revoked_ms),
-        "former_until": _seconds(key.former_until_ms),
+        "expires_at": seconds(key.expires_ms),
+        "revoked_at": seconds(key.revoked_ms),
+        "former_until": seconds(key.former_until_ms),
         "requests_per_minute": key.requests_per_minute,
         "max_queued": key.max_queued,
         "retain_s": key.retain_s,
     }
     return shown if secret is None else shown | {"secret": secret}
-
-
-def _seconds(ms: int | None) -> float | None:
-    return None if ms is None else ms / 1000

@@ -11,8 +11,10 @@ from api.dialects.logprobs import to_content, wanted
 from api.dialects.media import image
 from api.dialects.messages import to_messages
 from api.dialects.metadata import to_metadata
+from api.dialects.moments import seconds
 from api.dialects.openai_chat import TopLogprobs, continues
 from api.dialects.openai_errors import readiness, status_of
+from api.dialects.pages import to_page
 from api.dialects.receipts import to_receipt
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, TokenSampling, to_parameters
@@ -112,9 +114,9 @@ def to_job(view: JobView) -> dict[str, Any]:
         "estimate": None if view.estimate is None else asdict(view.estimate),
         "result": result,
         "error": None if view.error is None else view.error.model_dump(),
-        "start_by": _seconds(view.start_by_ms),
-        "finish_by": _seconds(view.finish_by_ms),
-        "schedule_at": _seconds(view.schedule_at_ms),
+        "start_by": seconds(view.start_by_ms),
+        "finish_by": seconds(view.finish_by_ms),
+        "schedule_at": seconds(view.schedule_at_ms),
         "receipt": _receipt(view),
         "retry_of": view.retry_of,
         "store": None if view.stored else False,
@@ -127,8 +129,8 @@ def to_job(view: JobView) -> dict[str, Any]:
         "model": view.model,
         "priority": view.priority,
         "created_at": view.created_ms / 1000,
-        "started_at": _seconds(view.started_ms),
-        "ended_at": _seconds(view.ended_ms),
+        "started_at": seconds(view.started_ms),
+        "ended_at": seconds(view.ended_ms),
         "attempts": [_attempt(a) for a in view.attempts],
         "cache": view.cache,
         "metadata": view.metadata,
@@ -142,16 +144,8 @@ def to_job(view: JobView) -> dict[str, Any]:
 
 
 def to_list(page: Page) -> dict[str, Any]:
-    """One page; `has_more` is always there, since SDK iterators never end without it."""
-    views = page.views
-    return {
-        "object": "list",
-        "data": [to_job(v) for v in views],
-        "first_id": views[0].id if views else None,
-        "last_id": views[-1].id if views else None,
-        "next": page.next,
-        "has_more": page.next is not None,
-    }
+    rows = [to_job(view) for view in page.views]
+    return to_page(rows, has_more=page.next is not None) | {"next": page.next}
 
 
 def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
@@ -238,10 +232,6 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "number": attempt.number,
         "worker": attempt.worker,
         "started_at": attempt.started_ms / 1000,
-        "ended_at": _seconds(attempt.ended_ms),
+        "ended_at": seconds(attempt.ended_ms),
         "outcome": attempt.outcome,
     }
-
-
-def _seconds(ms: int | None) -> float | None:
-    return None if ms is None else ms / 1000

@@ -84,14 +84,3 @@ def to_file(file: File) -> dict[str, Any]:
 
 def to_deleted(id: str) -> dict[str, Any]:
     return {"id": id, "object": "file", "deleted": True}
-
-
-def to_page(rows: list[dict[str, Any]], has_more: bool) -> dict[str, Any]:
-    """One page; `has_more` is always there, since the clients' iterators never end without it."""
-    return {
-        "object": "list",
-        "data": rows,
-        "first_id": rows[0]["id"] if rows else None,
-        "last_id": rows[-1]["id"] if rows else None,
-        "has_more": has_more,
-    }

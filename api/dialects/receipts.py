@@ -5,6 +5,7 @@ Two answers that differ have receipts that differ, and say in what.
 
 from typing import Any
 
+from api.dialects.moments import seconds
 from shared.job import Computed, JobView
 from shared.result import Result
 
@@ -21,15 +22,11 @@ def to_receipt(view: JobView, result: Result, computed: Computed) -> dict[str, A
         "run": {"id": computed.run, "job": computed.job},
         "attempts": computed.attempts,
         "timings": {
-            "queued_at": _seconds(computed.queued_ms),
-            "started_at": _seconds(computed.started_ms),
-            "first_token_at": _seconds(computed.first_text_ms),
-            "ended_at": _seconds(computed.ended_ms),
+            "queued_at": seconds(computed.queued_ms),
+            "started_at": seconds(computed.started_ms),
+            "first_token_at": seconds(computed.first_text_ms),
+            "ended_at": seconds(computed.ended_ms),
             "compute_s": result.compute_s,
         },
         "usage": usage.model_dump() | {"total_tokens": usage.prompt_tokens + usage.completion_tokens},
     }
-
-
-def _seconds(ms: int | None) -> float | None:
-    return None if ms is None else ms / 1000

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, Field
 
 from api.dialects.calls import check_id, to_call, to_turn_call, told
 from api.dialects.messages import asked, to_part
+from api.dialects.pages import to_page
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
@@ -134,13 +135,7 @@ def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -
 
 def to_item_list(items: list[Item], has_more: bool, pictures: Mapping[str, str]) -> dict[str, Any]:
     """`pictures` are the addresses to be told, by digest."""
-    return {
-        "object": "list",
-        "data": [_item(item, pictures) for item in items],
-        "first_id": items[0].id if items else None,
-        "last_id": items[-1].id if items else None,
-        "has_more": has_more,
-    }
+    return to_page([_item(item, pictures) for item in items], has_more=has_more)
 
 
 def _turns(values: list[Any]) -> list[Message]:

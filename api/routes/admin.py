@@ -3,7 +3,6 @@
 import re
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.admission.preferences import page_limit
 from api.context import context_of
@@ -11,7 +10,9 @@ from api.description.answers import DEED_LIST
 from api.description.openapi import describe
 from api.description.parameters import DEED_PAGE
 from api.description.responses import refusals
-from api.dialects.deeds import to_deeds
+from api.dialects.deeds import to_deed
+from api.dialects.pages import to_page
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 
@@ -38,4 +39,4 @@ async def list_deeds(request: Request) -> Response:
         raise CallerError("invalid_request", "`after` is not the id of an act.", param="after")
     limit = page_limit(request)
     found, has_more = await context_of(request).deeds.list(after, limit)
-    return Response(to_json(to_deeds(found, has_more)), media_type="application/json")
+    return json_answer(to_page([to_deed(deed) for deed in found], has_more=has_more))

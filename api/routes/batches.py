@@ -1,9 +1,6 @@
 """OpenAI's batches: a file of requests, computed when there is room, answered as a file."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.access.callers import caller_of
 from api.admission.preferences import page_limit
@@ -15,9 +12,10 @@ from api.description.openapi import describe
 from api.description.parameters import BATCH_PAGE
 from api.description.responses import refusals
 from api.dialects.openai_batches import BatchBody, from_batch, to_batch
-from api.dialects.openai_files import to_page
+from api.dialects.pages import to_page
 from api.wire import strict_json
 from api.wire.body import read_body
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 
 router = APIRouter(
@@ -34,7 +32,8 @@ router = APIRouter(
 async def create_batch(request: Request) -> Response:
     context = context_of(request)
     body = strict_json.parse(await read_body(request, context.settings.api))
-    return _json(to_batch(await context.batches.create(caller_of(request), from_batch(body, tuple(DOORS)))))
+    made = await context.batches.create(caller_of(request), from_batch(body, tuple(DOORS)))
+    return json_answer(to_batch(made))
 
 
 @router.get(
@@ -49,12 +48,12 @@ async def list_batches(request: Request) -> Response:
     rows, has_more = await context_of(request).batches.list(
         caller_of(request).id, limit=limit, after=query.get("after")
     )
-    return _json(to_page([to_batch(row) for row in rows], has_more))
+    return json_answer(to_page([to_batch(row) for row in rows], has_more=has_more))
 
 
 @router.get("/{id}", summary="One batch.", responses=refusals("OpenAIError", 404) | {200: BATCH})
 async def get_batch(request: Request, id: str) -> Response:
-    return _json(to_batch(await context_of(request).batches.get(caller_of(request).id, id)))
+    return json_answer(to_batch(await context_of(request).batches.get(caller_of(request).id, id)))
 
 
 @router.post(
@@ -63,8 +62,4 @@ async def get_batch(request: Request, id: str) -> Response:
     responses=refusals("OpenAIError", 404) | {200: BATCH},
 )
 async def cancel_batch(request: Request, id: str) -> Response:
-    return _json(to_batch(await context_of(request).batches.cancel(caller_of(request).id, id)))
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(to_json(body), media_type="application/json")
+    return json_answer(to_batch(await context_of(request).batches.cancel(caller_of(request).id, id)))

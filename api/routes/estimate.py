@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.context import context_of
 from api.description import examples
@@ -14,6 +13,7 @@ from api.description.responses import refusals
 from api.dialects import native
 from api.dialects.forecasts import to_forecast
 from api.routes.jobs import read_job
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.reply import reply_of
 
@@ -33,4 +33,4 @@ async def foretell_job(request: Request) -> Response:
         told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), luggage)
     finally:
         await luggage.leave()
-    return Response(to_json(to_forecast(told)), media_type="application/json")
+    return json_answer(to_forecast(told))

@@ -1,11 +1,9 @@
 """OpenAI's files: inputs and outputs of batches, and pictures that are sent once and named often."""
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic_core import to_json
 
 from api.access.callers import caller_of
 from api.admission.preferences import page_limit
@@ -15,8 +13,10 @@ from api.description.bodies import UPLOAD
 from api.description.openapi import describe
 from api.description.parameters import FILE_PAGE
 from api.description.responses import refusals
-from api.dialects.openai_files import from_purpose, to_deleted, to_file, to_page
+from api.dialects.openai_files import from_purpose, to_deleted, to_file
+from api.dialects.pages import to_page
 from api.wire.body import too_slow
+from api.wire.json_answer import json_answer
 from api.wire.multipart import Form, receive
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
@@ -47,7 +47,7 @@ async def create_file(request: Request) -> Response:
         except TimeoutError:
             raise too_slow(limit_s) from None
 
-    return _json(to_file(await context.files.create(caller_of(request), read)))
+    return json_answer(to_file(await context.files.create(caller_of(request), read)))
 
 
 @router.get(
@@ -69,12 +69,12 @@ async def list_files(request: Request) -> Response:
         oldest_first=order == "asc",
         purpose=from_purpose(query.get("purpose")),
     )
-    return _json(to_page([to_file(row) for row in rows], has_more))
+    return json_answer(to_page([to_file(row) for row in rows], has_more=has_more))
 
 
 @router.get("/{id}", summary="One file.", responses=refusals("OpenAIError", 404) | {200: FILE})
 async def get_file(request: Request, id: str) -> Response:
-    return _json(to_file(await context_of(request).files.get(caller_of(request).id, id)))
+    return json_answer(to_file(await context_of(request).files.get(caller_of(request).id, id)))
 
 
 @router.get(
@@ -95,13 +95,9 @@ async def file_content(request: Request, id: str) -> Response:
 )
 async def delete_file(request: Request, id: str) -> Response:
     await context_of(request).files.delete(caller_of(request).id, id)
-    return _json(to_deleted(id))
+    return json_answer(to_deleted(id))
 
 
 def _patience_s(limits: ApiSettings) -> float:
     """A file may come as slowly as the largest body may."""
     return limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(to_json(body), media_type="application/json")

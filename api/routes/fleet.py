@@ -1,11 +1,11 @@
 """What waits and who works: for a look, and for whatever scales the workers."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.context import context_of
 from api.description.answers import FLEET
 from api.description.responses import refusals
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 
 router = APIRouter(route_class=PlainRoute, tags=["admin"], responses=refusals("OpenAIError", 503))
@@ -17,4 +17,4 @@ async def fleet(request: Request) -> Response:
     models = context.models.rows
     told = zip(models, await context.jobs.fleet(models), strict=True)
     rows = [found.told(model.id) for model, found in told]
-    return Response(to_json({"models": rows}), media_type="application/json")
+    return json_answer({"models": rows})

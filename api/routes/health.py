@@ -3,11 +3,11 @@
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.context import ProcessContext, context_of
 from api.description.answers import HEALTH, NOT_READY, READY
 from api.description.responses import refusals
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from shared.errors import Unavailable
@@ -27,7 +27,7 @@ async def health(request: Request) -> Response:
     # At once: where both hang a probe would not wait for one after the other.
     reachable, blobs = await asyncio.gather(_store_reachable(context), _blobs(context))
     body = {"status": "ok", "store": _word(reachable), "blobs": blobs}
-    return Response(to_json(body), media_type="application/json")
+    return json_answer(body)
 
 
 @router.get(
@@ -38,9 +38,9 @@ async def ready(request: Request) -> Response:
     states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}
     said = {"models": states, "blobs": await _blobs(context)}
     if "ready" in states.values():
-        return Response(to_json({"status": "ready"} | said), media_type="application/json")
+        return json_answer({"status": "ready"} | said)
     headers = {"retry-after": retry_after(None)}
-    return Response(to_json({"status": "not_ready"} | said), 503, headers, "application/json")
+    return json_answer({"status": "not_ready"} | said, 503, headers)
 
 
 async def _store_reachable(context: ProcessContext) -> bool:

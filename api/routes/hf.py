@@ -26,6 +26,7 @@ from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.routes.jobs import accepted
 from api.wire.body import read_body, translated
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.sse import EventStream, block, comment
 from shared.job import Event, JobView
@@ -105,7 +106,7 @@ async def _ask(request: Request, path_id: str) -> Response:
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
     ids = await _token_ids(request, context, ended) if call.details else []
-    return Response(to_json(to_answer(ended, call, said_by, ids)), media_type="application/json")
+    return json_answer(to_answer(ended, call, said_by, ids))
 
 
 async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:

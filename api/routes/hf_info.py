@@ -4,12 +4,12 @@ from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.answers.readiness import ModelState, not_ready
 from api.context import context_of
 from api.description.answers import MODEL_HEALTH, MODEL_INFO, MODEL_STATUS
 from api.description.responses import refusals
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared.models import Model
 
@@ -29,7 +29,7 @@ async def model_health(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
     if state.state != "ready":
         raise not_ready(model, state)
-    return Response(to_json({"status": "ready"}), media_type="application/json")
+    return json_answer({"status": "ready"})
 
 
 @router.get("/models/{id:model}", summary="What the model is and how it stands.", responses={200: MODEL_INFO})
@@ -38,7 +38,7 @@ async def model_health(request: Request, id: str) -> Response:
 )
 async def model_info(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
-    return Response(to_json(to_info(model, state)), media_type="application/json")
+    return json_answer(to_info(model, state))
 
 
 @router.get("/info", summary="What the first model is and how it stands.", responses={200: MODEL_INFO})
@@ -53,7 +53,7 @@ async def default_info(request: Request) -> Response:
 )
 async def model_status(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
-    return Response(to_json(to_status(model, state)), media_type="application/json")
+    return json_answer(to_status(model, state))
 
 
 def to_info(model: Model, state: ModelState) -> dict[str, Any]:

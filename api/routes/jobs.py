@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
@@ -35,6 +34,7 @@ from api.dialects import native
 from api.dialects.job_filters import from_query
 from api.wire import strict_json
 from api.wire.body import read_body, translated
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from api.wire.sse import EventStream, block, comment
@@ -71,7 +71,7 @@ async def submit_job(request: Request) -> Response:
         note(request, view)
         if view.ended:
             note_times(request, view)
-            return _json(native.to_job(view))
+            return json_answer(native.to_job(view))
     return accepted(view)
 
 
@@ -106,7 +106,7 @@ async def list_jobs(request: Request) -> Response:
         after=query.get("after"),
         wanted=from_query(query.get, query.getlist),
     )
-    return _json(native.to_list(page))
+    return json_answer(native.to_list(page))
 
 
 @router.get(
@@ -122,7 +122,7 @@ async def get_job(request: Request, id: str) -> Response:
     if wait_s and not view.ended:
         view = await attend(request, context, view, wait_s, leaves=False)
     note(request, view)
-    return _json(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
+    return json_answer(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
 
 
 @router.post(
@@ -133,7 +133,7 @@ async def get_job(request: Request, id: str) -> Response:
 async def cancel_job(request: Request, id: str) -> Response:
     view = await context_of(request).jobs.cancel(caller_of(request).id, id)
     note(request, view)
-    return _json(native.to_job(view))
+    return json_answer(native.to_job(view))
 
 
 @router.post(
@@ -173,7 +173,7 @@ async def retry_job(request: Request, id: str) -> Response:
 async def replay_job(request: Request, id: str) -> Response:
     view = await context_of(request).jobs.replay(caller_of(request).id, id)
     note(request, view)
-    return _json(native.to_job(view), 202)
+    return json_answer(native.to_job(view), 202)
 
 
 @router.delete(
@@ -209,7 +209,7 @@ async def job_events(request: Request, id: str) -> Response:
 def accepted(view: JobView) -> Response:
     """202: the job is kept; where to look and when."""
     headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
-    return _json(native.to_job(view), 202, headers)
+    return json_answer(native.to_job(view), 202, headers)
 
 
 def _question(asked: Asked) -> Question:
@@ -253,7 +253,3 @@ def _poll_after(view: JobView) -> str:
     if view.estimate is None or view.ended:
         return retry_after(1)
     return retry_after(math.ceil(view.estimate.p50 + view.estimate.service_s))
-
-
-def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(to_json(body), status, headers, "application/json")

@@ -1,10 +1,8 @@
 """The keys of those who call, for who has one with the scope `admin`."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.access.deeds import operator_of
 from api.context import context_of
@@ -15,6 +13,7 @@ from api.description.responses import refusals
 from api.dialects.keys import KeyBody, RotationBody, from_key, from_rotation, to_key
 from api.wire import strict_json
 from api.wire.body import read_body
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared import ids
 
@@ -35,13 +34,13 @@ async def create_key(request: Request) -> Response:
     body = strict_json.parse(await read_body(request, context.settings.api))
     asked = from_key(body, ids.key_id(), time.time_ns() // 10**6)
     key, secret = await context.keyring.create(operator_of(request), asked)
-    return _json(to_key(key, secret), 201)
+    return json_answer(to_key(key, secret), 201)
 
 
 @router.get("", summary="List the keys, newest first.", responses={200: KEY_LIST})
 async def list_keys(request: Request) -> Response:
     keys = await context_of(request).keyring.list()
-    return _json({"object": "list", "data": [to_key(key) for key in keys], "has_more": False})
+    return json_answer({"object": "list", "data": [to_key(key) for key in keys], "has_more": False})
 
 
 @router.post(
@@ -55,7 +54,7 @@ async def rotate_key(request: Request, id: str) -> Response:
     body = await read_body(request, context.settings.api)
     grace_s = from_rotation(strict_json.parse(body or b"{}"))
     key, secret = await context.keyring.rotate(operator_of(request), id, grace_s)
-    return _json(to_key(key, secret))
+    return json_answer(to_key(key, secret))
 
 
 @router.delete(
@@ -64,8 +63,4 @@ async def rotate_key(request: Request, id: str) -> Response:
     responses=refusals("OpenAIError", 404) | {200: KEY},
 )
 async def revoke_key(request: Request, id: str) -> Response:
-    return _json(to_key(await context_of(request).keyring.revoke(operator_of(request), id)))
-
-
-def _json(body: dict[str, Any], status: int = 200) -> Response:
-    return Response(to_json(body), status, media_type="application/json")
+    return json_answer(to_key(await context_of(request).keyring.revoke(operator_of(request), id)))

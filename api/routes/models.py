@@ -3,11 +3,11 @@
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.context import context_of
 from api.description.answers import MODEL, MODEL_LIST
 from api.description.responses import refusals
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared.models import Model
 
@@ -21,7 +21,7 @@ router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("
 )
 async def list_models(request: Request) -> Response:
     rows = [to_model(model) for model in context_of(request).models.rows]
-    return Response(to_json({"object": "list", "data": rows}), media_type="application/json")
+    return json_answer({"object": "list", "data": rows})
 
 
 # Clients do not encode the slash of an id.
@@ -31,7 +31,7 @@ async def list_models(request: Request) -> Response:
     responses=refusals("OpenAIError", 404) | {200: MODEL},
 )
 async def get_model(request: Request, id: str) -> Response:
-    return Response(to_json(to_model(context_of(request).models.resolve(id))), media_type="application/json")
+    return json_answer(to_model(context_of(request).models.resolve(id)))
 
 
 def to_model(model: Model) -> dict[str, Any]:

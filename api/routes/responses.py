@@ -1,10 +1,8 @@
 """OpenAI's Responses: asked, read, followed, cancelled, deleted, and what they were asked."""
 
 from dataclasses import replace
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.access.callers import caller_of
 from api.admission.preferences import NO, YES, integer, page_limit
@@ -19,6 +17,7 @@ from api.description.responses import refusals
 from api.dialects.openai_responses import INCLUDABLE, PICTURES, ResponseBody
 from api.dialects.response_items import Item, numbered, page, to_item_list
 from api.dialects.response_object import Kept, job_of, to_deleted
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 from shared.request import Image
@@ -77,7 +76,7 @@ async def delete_response(request: Request, id: str) -> Response:
     jobs, caller = context_of(request).jobs, caller_of(request).id
     view = await jobs.response(caller, job_of(id))
     await jobs.purge(caller, view.id)
-    return _json(to_deleted(id))
+    return json_answer(to_deleted(id))
 
 
 @router.post(
@@ -111,7 +110,7 @@ async def list_input_items(request: Request, id: str) -> Response:
     kept = await _found(request, id)
     items, more = page(numbered(kept), limit=limit, after=query.get("after"), ascending=order == "asc")
     pictures = await _pictures(request, items) if PICTURES in included else {}
-    return _json(to_item_list(items, more, pictures))
+    return json_answer(to_item_list(items, more, pictures))
 
 
 async def _pictures(request: Request, items: list[Item]) -> dict[str, str]:
@@ -148,7 +147,3 @@ def _flag(request: Request, name: str) -> bool:
     if said not in YES | NO:
         raise CallerError("invalid_request", f"{name} is true or false.", param=name)
     return said in YES
-
-
-def _json(body: dict[str, Any]) -> Response:
-    return Response(to_json(body), media_type="application/json")

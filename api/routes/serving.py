@@ -1,7 +1,6 @@
 """Which models are served: added, paused, resumed, drained and removed while the service runs."""
 
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.access.deeds import operator_of
 from api.context import context_of
@@ -13,6 +12,7 @@ from api.dialects.models import ModelBody, from_row
 from api.routes.models import to_model
 from api.wire import strict_json
 from api.wire.body import read_body
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 
 router = APIRouter(
@@ -34,7 +34,7 @@ async def add_model(request: Request) -> Response:
     context = context_of(request)
     model = from_row(strict_json.parse(await read_body(request, context.settings.api)))
     added = await context.serving.add(operator_of(request), model)
-    return Response(to_json(to_model(model)), 201 if added else 200, media_type="application/json")
+    return json_answer(to_model(model), 201 if added else 200)
 
 
 @router.post("/{id:path}/pause", status_code=204, summary="Begin none of a model's jobs; what runs finishes.")

@@ -1,9 +1,6 @@
 """Endpoints that are told of whatever ends, and the log of that."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
-from pydantic_core import to_json
 
 from api.access.callers import caller_of
 from api.admission.preferences import page_limit
@@ -30,12 +27,13 @@ from api.dialects.endpoints import (
     from_types,
     to_endpoint,
     to_event,
-    to_page,
     to_try,
 )
 from api.dialects.keys import RotationBody, from_rotation
+from api.dialects.pages import to_page
 from api.wire import strict_json
 from api.wire.body import read_body
+from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared import ids
 
@@ -57,18 +55,18 @@ async def create_webhook(request: Request) -> Response:
     endpoint, secret = await context.endpoints.create(
         caller_of(request).id, from_endpoint(body, ids.endpoint_id())
     )
-    return _json(to_endpoint(endpoint, secret), 201)
+    return json_answer(to_endpoint(endpoint, secret), 201)
 
 
 @router.get("/webhooks", summary="List the webhooks, newest first.", responses={200: ENDPOINT_LIST})
 async def list_webhooks(request: Request) -> Response:
     found = await context_of(request).endpoints.list(caller_of(request).id)
-    return _json(to_page([to_endpoint(endpoint) for endpoint in found]))
+    return json_answer(to_page([to_endpoint(endpoint) for endpoint in found]))
 
 
 @router.get("/webhooks/{id}", summary="One webhook.", responses=refusals("Problem", 404) | {200: ENDPOINT})
 async def get_webhook(request: Request, id: str) -> Response:
-    return _json(to_endpoint(await context_of(request).endpoints.get(caller_of(request).id, id)))
+    return json_answer(to_endpoint(await context_of(request).endpoints.get(caller_of(request).id, id)))
 
 
 @router.patch(
@@ -80,7 +78,7 @@ async def get_webhook(request: Request, id: str) -> Response:
 async def change_webhook(request: Request, id: str) -> Response:
     context = context_of(request)
     change = from_change(strict_json.parse(await read_body(request, context.settings.api)))
-    return _json(to_endpoint(await context.endpoints.change(caller_of(request).id, id, change)))
+    return json_answer(to_endpoint(await context.endpoints.change(caller_of(request).id, id, change)))
 
 
 @router.delete(
@@ -104,7 +102,7 @@ async def rotate_webhook(request: Request, id: str) -> Response:
     context = context_of(request)
     body = await read_body(request, context.settings.api)
     grace_s = from_rotation(strict_json.parse(body or b"{}"))
-    return _json(to_endpoint(*await context.endpoints.rotate(caller_of(request).id, id, grace_s)))
+    return json_answer(to_endpoint(*await context.endpoints.rotate(caller_of(request).id, id, grace_s)))
 
 
 @router.post(
@@ -115,7 +113,7 @@ async def rotate_webhook(request: Request, id: str) -> Response:
 )
 async def test_webhook(request: Request, id: str) -> Response:
     sent = await context_of(request).endpoints.test(caller_of(request).id, id)
-    return _json(to_event(sent), 202)
+    return json_answer(to_event(sent), 202)
 
 
 @router.get(
@@ -125,7 +123,7 @@ async def test_webhook(request: Request, id: str) -> Response:
 )
 async def list_deliveries(request: Request, id: str) -> Response:
     tries = await context_of(request).endpoints.tries(caller_of(request).id, id)
-    return _json({"object": "list", "data": [to_try(tried) for tried in tries], "has_more": False})
+    return json_answer({"object": "list", "data": [to_try(tried) for tried in tries], "has_more": False})
 
 
 @router.post(
@@ -136,7 +134,7 @@ async def list_deliveries(request: Request, id: str) -> Response:
 )
 async def replay_event(request: Request, id: str, event: str) -> Response:
     sent = await context_of(request).endpoints.replay(caller_of(request).id, id, event)
-    return _json(to_event(sent), 202)
+    return json_answer(to_event(sent), 202)
 
 
 @router.get(
@@ -154,8 +152,4 @@ async def list_events(request: Request) -> Response:
         types=from_types(query.get("types")),
         limit=limit,
     )
-    return _json(to_page([to_event(notice) for notice in found], has_more=has_more))
-
-
-def _json(body: dict[str, Any], status: int = 200) -> Response:
-    return Response(to_json(body), status, media_type="application/json")
+    return json_answer(to_page([to_event(notice) for notice in found], has_more=has_more))
