@@ -52,7 +52,7 @@ COPY --from=service-packages /opt/venv /opt/venv
 FROM service AS api
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen('http' + 's' * bool(os.getenv('SIGHTLINE_API__TLS_CERT')) + '://127.0.0.1:8000/health', timeout=4, context=ssl._create_unverified_context())"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.build_opener(r.ProxyHandler({}), r.HTTPSHandler(context=ssl._create_unverified_context())).open('http' + 's' * bool(os.getenv('SIGHTLINE_API__TLS_CERT')) + '://127.0.0.1:8000/health', timeout=4)"]
 CMD ["api", "--host", "0.0.0.0"]
 
 FROM service AS courier

@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
+DATA := data
 ARGS ?=
 
 # A stamp is renewed when what is to be installed changed, so a second start installs nothing.
+VENV_STAMP := $(VENV)/.made
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
@@ -21,6 +23,7 @@ help:
 	@echo
 	@echo '  make run            install what is needed, start everything, ask a first question'
 	@echo '  make run PORT=8080  the same on another port (Ctrl-C stops it)'
+	@echo '  make run DATA=more  the same with its jobs, pictures and logs in another folder (by default data)'
 	@echo '  make test           run every test; ARGS="-k cancel" is handed to pytest'
 	@echo '  make test-clients   ask with the clients of Hugging Face, OpenAI and the AI SDK, in JavaScript too (needs npm)'
 	@echo '  make check          format, lint, types, import rules, known vulnerabilities'
@@ -33,18 +36,21 @@ help:
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer).'
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo 'Sightline needs Python 3.11 or newer: name one, for instance make run PYTHON=python3.12' >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo 'Python could not make a virtual environment: install its venv module (Debian: python3-venv).' >&2; exit 1; }
+# Its python is there before its pip: one whose making was cut off is made anew.
+$(VENV_STAMP):
+	@$(PIP) --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'Sightline needs Python 3.11 or newer: name one, for instance make run PYTHON=python3.12' >&2; exit 1; }; \
+	  $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	  echo 'Python could not make a virtual environment: install its venv module (Debian: python3-venv).' >&2; exit 1; }; }
+	@touch $@
 
-$(RUN_STAMP): $(INPUTS) | $(VENV)/bin/python
+$(RUN_STAMP): $(INPUTS) | $(VENV_STAMP)
 	@echo 'installing the service into $(VENV) (the first time takes minutes: torch is large)'
 	@$(PIP) install -c constraints.txt -e '.[worker,local]'
 	@touch $@
 
-$(DEV_STAMP): $(INPUTS) | $(VENV)/bin/python
+$(DEV_STAMP): $(INPUTS) | $(VENV_STAMP)
 	@echo 'installing the service and its test tools into $(VENV) (the first time takes minutes: torch is large)'
 	@$(PIP) install -c constraints.txt -e '.[worker,local,traces,dev]'
 	@touch $@ $(RUN_STAMP)
@@ -52,7 +58,7 @@ $(DEV_STAMP): $(INPUTS) | $(VENV)/bin/python
 setup: $(DEV_STAMP)
 
 run: $(RUN_STAMP)
-	@exec $(BIN)/sightline run --port $(PORT)
+	@exec $(BIN)/sightline run --port $(PORT) --data '$(DATA)'
 
 # Two processes: tests wait for servers as much as they compute.
 test: $(DEV_STAMP)

@@ -21,10 +21,10 @@ T = TypeVar("T")
 class Endpoints:
     """Knows nothing of HTTP. Whatever names an endpoint raises CallerError `webhook_not_found`."""
 
-    def __init__(self, settings: Settings, store: AsyncStore) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore, room: Room) -> None:
         self._settings = settings
         self._store = store
-        self._room = Room(store, settings.redis.full_at)
+        self._room = room
 
     async def create(self, caller: str, new: Endpoint) -> tuple[Endpoint, str]:
         """The endpoint and its secret, which nobody is told again.

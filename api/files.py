@@ -28,12 +28,12 @@ SIEVED = 100
 class Files:
     """Knows nothing of HTTP but the form that an upload is."""
 
-    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, room: Room) -> None:
         self._settings = settings
         self._store = store
         self._blobs = blobs
         self._storing = Storing(store, blobs)
-        self._room = Room(store, settings.redis.full_at)
+        self._room = room
 
     async def create(self, caller: Caller, receive: Callable[[Form], Awaitable[None]]) -> File:
         """Keep an upload, which `receive` reads into the form that it is given.

@@ -20,6 +20,7 @@ from shared.metrics.telling import start_telling
 from shared.models import load_models
 from shared.settings import Settings
 from shared.store.nudges import AsyncNudger
+from shared.store.room import Room
 from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
 
@@ -44,12 +45,12 @@ async def open_context(settings: Settings) -> ProcessContext:
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
-    blobs = Blobs(settings.blobs)
-    jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs)
+    blobs, room = Blobs(settings.blobs), Room(store, settings.redis.full_at)
+    jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, room)
     serving = Serving(models, store)
     await serving.open()
-    submission = Submission(settings, models, store, nudger, blobs, files)
-    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission))
+    submission = Submission(settings, models, store, nudger, blobs, files, room)
+    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission), room)
     batches.open()
     tally = start_telling(settings.metrics, LoopStore(store))
     return ProcessContext(
@@ -63,7 +64,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         leaving=Leaving(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),
         deeds=Deeds(store),
-        endpoints=Endpoints(settings, store),
+        endpoints=Endpoints(settings, store, room),
         files=files,
         batches=batches,
         blobs=blobs,

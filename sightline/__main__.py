@@ -2,6 +2,6 @@
 
 import sys
 
-from sightline.cli import main
+from sightline.entry import main
 
 sys.exit(main())

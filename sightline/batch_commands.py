@@ -1,6 +1,7 @@
 """`sightline batches`: arguments, and what they print."""
 
 import argparse
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -232,13 +233,22 @@ def _fetched(client: httpx.Client, arguments: argparse.Namespace, name: str, non
 
 
 def _saved(client: httpx.Client, file: str, path: Path) -> None:
-    """What stands under the name is whole."""
-    part = path.with_name(f"{path.name}.part")
+    """What stands under the name of a file is whole; a pipe or device is written to."""
     try:
-        with part.open("wb") as into:
-            batches.download(client, file, into)
-        part.replace(path)
+        if path.exists() and not path.is_file():
+            with path.open("wb") as into:
+                batches.download(client, file, into)
+        else:
+            _replaced(client, file, path.resolve())
     except OSError as error:
         raise CommandError(Exit.USAGE, f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _replaced(client: httpx.Client, file: str, path: Path) -> None:
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as into:
+            batches.download(client, file, into)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from sightline import keys, models, webhooks
-from sightline.ask import Question, ask
+from sightline.ask import PICTURE, Question, ask
 from sightline.batch_commands import add_batches
 from sightline.commands import add_service
 from sightline.doctor.command import add_doctor
@@ -38,10 +38,13 @@ examples:
 in docs/settings.md; the models are listed in models.toml. Where the service asks for API keys, commands send
 the one in SIGHTLINE_API_KEY.
 """
+ENDED = """\
+  130  Ctrl-C; of run it is 0
+  141  who read the output has left"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script's entry."""
+    """What it ends with, as a number."""
     arguments = parser().parse_args(argv)
     try:
         code = int(arguments.command(arguments))
@@ -50,12 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as failure:
         print(f"sightline: {failure}", file=sys.stderr)
         return int(failure.code)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
-        # Who read it (head, less) has left; what is buffered must not fail once more at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except OSError as failure:
+        what, why = failure.filename or "Standard output", failure.strerror or failure
+        print(f"sightline: {what}: {why}.", file=sys.stderr)
+        _drop_output()
+        return int(Exit.USAGE)
+
+
+def _drop_output() -> None:
+    """Who read it (head, less) has left, or a disk is full: what is buffered must not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="sightline",
         description="Ask vision-language models about pictures, through a job queue.",
-        epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 where one is not 0):\n{codes}",
+        epilog=f"{EXAMPLES}\nexit codes (make run ends with 2 where one is not 0):\n{codes}\n{ENDED}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -168,7 +178,7 @@ def _add_api(command: argparse.ArgumentParser) -> None:
 
 def _add_ask(command: argparse.ArgumentParser) -> None:
     command.add_argument("question", help="what to ask")
-    command.add_argument("--picture", required=True, metavar="FILE|URL", help="the picture it is about")
+    command.add_argument("--picture", required=True, metavar="FILE|URL", help=PICTURE)
     command.add_argument("--model", help="id of the model (default: the first one served)")
     add_service(command)
     command.set_defaults(command=_ask)

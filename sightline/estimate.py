@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from sightline.ask import first_model, picture_url
+from sightline.ask import PICTURE, first_model, picture_url
 from sightline.commands import set_action
 from sightline.exits import Exit
 from sightline.job_display import expected
@@ -25,7 +25,7 @@ def add_estimate(command: argparse.ArgumentParser) -> None:
         "exit codes are listed by `sightline --help`."
     )
     command.add_argument("question", help="what would be asked")
-    command.add_argument("--picture", metavar="FILE|URL", help="the picture it is about")
+    command.add_argument("--picture", metavar="FILE|URL", help=PICTURE)
     command.add_argument("--model", help="id of the model (default: the first one served)")
     command.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer")
     set_action(command, _estimate)

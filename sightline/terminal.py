@@ -18,8 +18,8 @@ def plain(text: str) -> str:
 
 
 def show_json(value: Any) -> None:
-    """One value, one line."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    """One value, one line. Letters that the output may not have are escaped: none is lost."""
+    print(json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
 
 
 def show_secret(named: dict[str, Any], whose: str, *, as_json: bool) -> None:

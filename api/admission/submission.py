@@ -110,6 +110,7 @@ class Submission:
         nudger: AsyncNudger,
         blobs: Blobs,
         files: Files,
+        room: Room,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -118,7 +119,7 @@ class Submission:
         self._blobs = blobs
         self._storing = Storing(store, blobs)
         self._files = files
-        self._room = Room(store, settings.redis.full_at)
+        self._room = room
         self._facts: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> JobView:

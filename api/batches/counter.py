@@ -18,11 +18,11 @@ BUSY_S = 60
 class Batches:
     """Knows nothing of HTTP. `open` begins the work on batches, whoever made them."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, room: Room) -> None:
         self._settings = bench.settings
         self._store = bench.store
         self._rounds = Rounds(bench)
-        self._room = Room(bench.store, bench.settings.redis.full_at)
+        self._room = room
 
     def open(self) -> None:
         self._rounds.start()

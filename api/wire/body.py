@@ -66,7 +66,6 @@ async def arriving(
         chunk = message.get("body", b"")
         received += len(chunk)
         more = message.get("more_body", False)
-        reply_of(request).unread = more
         if received > limit:
             raise _too_large(limit)
         yield chunk

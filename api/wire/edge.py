@@ -44,24 +44,31 @@ class Edge:
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
         ended = False
 
+        async def hear() -> Message:
+            message = await receive()
+            reply.unread = bool(message.get("more_body", False))
+            return message
+
         async def respond(message: Message) -> None:
             nonlocal ended
             if message["type"] == "http.response.start":
                 reply.status = message["status"]
+                if reply.unread and not _asks_before(scope):
+                    await _glance(hear)
                 message["headers"] = _headers(message.get("headers", ()), reply)
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
             last = message["type"] == "http.response.body" and not message.get("more_body", False)
             if last and reply.unread:
                 await send({**message, "more_body": True})
-                await _linger(receive)
+                await _linger(hear)
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
             ended = last
 
         try:
             with entered(scope, reply):
-                await self._answer(scope, receive, respond, reply)
+                await self._answer(scope, hear, respond, reply)
         finally:
             await reply.luggage.leave()
         if ended and reply.afterwards and scope["method"] != "HEAD":
@@ -98,7 +105,12 @@ def _demand_https(scope: Scope, reply: Reply) -> None:
 def _has_body(scope: Scope) -> bool:
     """Whether one is announced: its sender may keep the connection busy for as long as nobody reads it."""
     said = dict(scope["headers"])
-    return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip(b"0") != b""
+    return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip().strip(b"0") != b""
+
+
+def _asks_before(scope: Scope) -> bool:
+    """Whether its sender holds the body back until somebody wants it."""
+    return any(name == b"expect" for name, _ in scope["headers"])
 
 
 def _without_slash(path: str) -> str:
@@ -111,6 +123,14 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return str(value, "ascii")
     return ids.request_id()
+
+
+async def _glance(receive: Receive) -> None:
+    """Take what has come already: a small body that nobody reads costs no connection."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0):
+            while (await receive()).get("more_body", False):
+                pass
 
 
 async def _linger(receive: Receive) -> None:

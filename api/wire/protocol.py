@@ -114,6 +114,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._most_connections is not None and 2 * len(self.connections) > self._most_connections:
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
+        if self._in_head:
+            # The next request has begun.
+            self._unset_keepalive_if_required()
         if self.transport.is_closing():
             self._expect_reading()
 

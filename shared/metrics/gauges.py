@@ -26,7 +26,11 @@ BACKLOG = gauge(
     MODEL,
 )
 PAUSED = gauge("sightline_model_paused", "1 while an operator keeps the model from beginning runs.", MODEL)
-FAILED = gauge("sightline_model_failed", "1 where no worker could load the model.", MODEL)
+FAILED = gauge(
+    "sightline_model_failed",
+    "1 where no worker serves the model and its last load failed, also while it is tried again.",
+    MODEL,
+)
 WORKERS = gauge("sightline_workers", "Live workers.", MODEL, STATE)
 ROWS = gauge("sightline_rows", "Answers that the ready workers compute at once.", MODEL)
 BUSY = gauge("sightline_rows_busy", "Of these rows, those in use.", MODEL)
@@ -101,7 +105,7 @@ def _put_line(sheet: Sheet, model: str, fleet: Fleet) -> None:
     sheet.put(RUNNING, lane.running, model)
     sheet.put(BACKLOG, fleet.backlog, model)
     sheet.put(PAUSED, lane.paused, model)
-    sheet.put(FAILED, lane.state == "failed", model)
+    sheet.put(FAILED, lane.failed is not None and not lane.ready, model)
 
 
 def _put_workers(sheet: Sheet, model: str, fleet: Fleet) -> None:

@@ -60,16 +60,25 @@ _NOTHING = _Nothing()
 _open: list[Traces] = []
 
 
-def open_traces(settings: Settings, service: str) -> None:
-    """Begin to send what this process does, under the name of its service. Raises SettingsError."""
+def check_traces(settings: Settings) -> None:
+    """Raises SettingsError where traces are on and their packages are not installed."""
     if not settings.traces.url:
         return
     try:
-        from shared.telemetry.otlp import Otlp
+        import shared.telemetry.otlp  # noqa: F401
     except ImportError as error:
         message = "SIGHTLINE_TRACES__URL: traces need packages that are not installed"
-        raise SettingsError(f"{message} ({error.name}): pip install 'sightline[traces]'") from None
-    _open[:] = [Otlp(settings.traces.url, service)]
+        fix = ".venv/bin/python -m pip install -c constraints.txt -e '.[traces]'"
+        raise SettingsError(f"{message} ({error.name}): {fix}") from None
+
+
+def open_traces(settings: Settings, service: str) -> None:
+    """Begin to send what this process does, under the name of its service. Raises SettingsError."""
+    check_traces(settings)
+    if settings.traces.url:
+        from shared.telemetry.otlp import Otlp
+
+        _open[:] = [Otlp(settings.traces.url, service)]
 
 
 def close_traces() -> None:

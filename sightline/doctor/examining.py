@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.settings import SettingsError, load_settings
+from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
@@ -28,6 +29,7 @@ def examine(place: Place) -> Iterator[Check]:
     try:
         settings = load_settings()
         check_tls(settings.api)
+        check_traces(settings)
     except (SettingsError, CommandError) as error:
         yield problem("settings", str(error), "correct the variable; docs/settings.md lists them all")
         return

@@ -5,7 +5,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 
 import psutil
@@ -13,6 +12,7 @@ import psutil
 from shared.blobs import Blobs
 from shared.settings import ApiSettings, BlobSettings, SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
+from sightline.serving.service import is_loopback
 
 LITTLE, SCARCE = 5 * 2**30, 2**29
 """Free bytes of a disk below which it is said, and below which nothing should be started."""
@@ -106,7 +106,7 @@ def _unwritable(folder: Path) -> str | None:
 
 def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
     """Who is let in where the API listens."""
-    if _is_loopback(host):
+    if is_loopback(host):
         yield ok("access", "the API listens on this machine alone")
     elif api.admin_key is not None:
         yield ok("access", "the API asks for keys")
@@ -121,12 +121,3 @@ def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
         yield problem(
             "access", f"the API is to listen on {host}, and without keys it answers nobody there", fix
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

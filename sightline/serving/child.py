@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -82,7 +83,7 @@ class Child:
     def last_lines(self, count: int = 8) -> str:
         """The end of its log, indented, for a person to read."""
         lines = self.command.log.read_text(errors="replace").splitlines()[-count:]
-        return "\n".join(f"  | {line[:300]}" for line in lines)
+        return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
     def _spawn(self, mode: str) -> subprocess.Popen[bytes]:
         command = self.command
@@ -99,3 +100,12 @@ class Child:
                 start_new_session=True,
                 pass_fds=() if command.keep_fd is None else (command.keep_fd,),
             )
+
+
+def _readable(line: str) -> str:
+    """The words of a line of JSON, and the last of its traceback, which says why; other lines as they are."""
+    try:
+        told = json.loads(line)
+        return ": ".join([told["message"], *told.get("exception", "").splitlines()[-1:]])
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return line

@@ -47,7 +47,7 @@ class DataFolder:
                 raise CommandError(
                     Exit.DATA,
                     f"The data folder {self.path} is in use by process {holder}: stop that one first, or "
-                    "choose another folder with --data.",
+                    "choose another folder (make run DATA=other, sightline run --data other).",
                 )
             time.sleep(0.1)
         os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)

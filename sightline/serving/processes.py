@@ -15,6 +15,7 @@ from shared.models import Model
 from shared.registry import chosen
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
+from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags
 
@@ -97,7 +98,9 @@ def become_courier() -> NoReturn:
 
 def _settings() -> Settings:
     try:
-        return load_settings()
+        settings = load_settings()
+        check_traces(settings)
+        return settings
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
 

@@ -18,6 +18,7 @@ from shared.settings import Settings, SettingsError, load_settings
 from shared.store.script import Store, connect
 from shared.store.server import Server, probe
 from shared.store.workers import forget
+from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.folder import DataFolder, shown
 from sightline.serving.memory import check_memory
@@ -46,6 +47,7 @@ def run(port: int, data: Path) -> Exit:
     """Check what can be checked first, then start, answer one question, serve. Raises CommandError."""
     try:
         settings = load_settings()
+        check_traces(settings)
         models = load_models(settings.models_file)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
@@ -122,12 +124,12 @@ class Runner:
             headers=headers,
             verify=trusting(self._settings.api),
         ) as client:
-            if own:
-                await self._ready(supervisor, client)
+            states = await self._ready(supervisor, workers, client) if own else {}
             keeping = asyncio.create_task(supervisor.keep())
             try:
                 if own:
-                    await Sample(self._settings.models_file, own[0]).show(client, plan.url, say)
+                    asked = next((model for model in own if states.get(model.id) == "ready"), own[0])
+                    await Sample(self._settings.models_file, asked).show(client, plan.url, say)
                 say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
                 await asyncio.gather(keeping, workers.follow())
             finally:
@@ -172,23 +174,20 @@ class Runner:
             else:
                 return
 
-    async def _ready(self, supervisor: Supervisor, client: httpx.AsyncClient) -> None:
-        """Wait until a model is loaded, saying what is waited for."""
+    async def _ready(
+        self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
+    ) -> dict[str, str]:
+        """Wait until a model is loaded, saying what is waited for; how each then stands."""
         said: dict[str, str] = {}
         while True:
-            supervisor.check()
+            supervisor.check(spared=workers.failed())
             ready, states = await readiness(client)
             for model, state in states.items():
                 if state != said.get(model):
                     say(f"model    {model}: {WORDS.get(state, state)}")
             said = states
             if ready:
-                return
-            if states and set(states.values()) == {"failed"}:
-                raise CommandError(
-                    Exit.CHILD,
-                    f"No model can be loaded; see {shown(self._data.logs)}/worker-*.log for the reason.",
-                )
+                return states
             await asyncio.sleep(POLL_S)
 
 

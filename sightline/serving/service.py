@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +18,39 @@ SILENCE_S = 60.0
 
 
 def client_of(url: str) -> httpx.Client:
-    """It sends the key of SIGHTLINE_API_KEY, if any; an argument would stand in every process list."""
+    """It sends the key of SIGHTLINE_API_KEY, if any; an argument would stand in every process list.
+
+    Raises CommandError.
+    """
     key = os.environ.get(CLIENT_KEY)
-    return httpx.Client(base_url=url, timeout=httpx.Timeout(10, read=SILENCE_S), headers=bearer(key))
+    # With a transport of its own a client asks no proxy: none leads to this machine.
+    direct = httpx.HTTPTransport() if is_loopback(_host(url)) else None
+    timeout = httpx.Timeout(10, read=SILENCE_S)
+    try:
+        return httpx.Client(base_url=url, timeout=timeout, headers=bearer(key), transport=direct)
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        said = f"The proxy that the environment names cannot be used ({error})"
+        fix = "correct or unset HTTP_PROXY, HTTPS_PROXY, ALL_PROXY"
+        raise CommandError(Exit.USAGE, f"{said}: {fix}.") from None
+
+
+def _host(url: str) -> str:
+    try:
+        place = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise CommandError(Exit.USAGE, f"--url {url} is not a URL: {error}.") from None
+    if place.scheme not in ("http", "https") or not place.host:
+        raise CommandError(Exit.USAGE, f"--url {url} is not a URL: write it like http://127.0.0.1:8000.")
+    return place.host
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def bearer(key: str | None) -> dict[str, str]:

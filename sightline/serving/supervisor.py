@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from sightline.exits import CommandError, Exit
@@ -56,10 +56,13 @@ class Supervisor:
         await self._stop(child)
         self._children.remove(child)
 
-    def check(self) -> None:
-        """Raise CommandError where a child has died; before the service is ready nothing is restarted."""
+    def check(self, spared: Sequence[Child] = ()) -> None:
+        """Raise CommandError where a child has died, but for the spared ones: `keep` restarts these.
+
+        Before the service is ready nothing is restarted.
+        """
         for child in self._children:
-            if child.exit_code is not None:
+            if child.exit_code is not None and child not in spared:
                 raise _death(child)
 
     async def keep(self) -> None:

@@ -16,6 +16,8 @@ from sightline.serving.plan import Plan
 from sightline.serving.supervisor import Supervisor
 
 LOOK_S = 1.0
+MODEL_FAILED = 71
+"""What a worker ends with that cannot load its model (docs/fleet.md)."""
 
 
 class Workers:
@@ -48,6 +50,12 @@ class Workers:
             back = f"sightline models add FILE --model {model.id}"
             self._say(f"model    {model.id}: not served, as it was removed; `{back}` brings it back")
         return own
+
+    def failed(self) -> list[Child]:
+        """Those that cannot load their model, which ends no other; nobody where none is left that may."""
+        children = [child for _, child in self._children.values()]
+        failed = [child for child in children if child.exit_code == MODEL_FAILED]
+        return failed if len(failed) < len(children) else []
 
     async def follow(self) -> None:
         """Go on starting and stopping; never ends by itself."""

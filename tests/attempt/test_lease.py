@@ -51,8 +51,10 @@ def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_
     lease, tries = Lease(desk.claim()), count(1)
 
     def out_of_reach(_: Call[Any]) -> Any:
-        if next(tries) == 100:
+        tried = next(tries)
+        if tried == 100:
             lease.stop("draining")
+        assert tried < 200, "it tries for ever"
         raise Unavailable("store_unavailable", "gone")
 
     ending: Any = None

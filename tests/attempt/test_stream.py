@@ -26,13 +26,23 @@ T = TypeVar("T")
 def stream(desk: Workbench, store: Store) -> Iterator[Channel]:
     """The stream of one claimed run."""
     publisher = Publisher(store)
-    publisher.start()
-    try:
-        with desk.leases.hold(desk.claim()) as lease:
-            (channel,) = publisher.channels(lease)
+    with desk.leases.hold(desk.claim()) as lease:
+        (channel,) = publisher.channels(lease)
+        publisher.start()
+        try:
             yield channel
-    finally:
-        publisher.stop()
+        finally:
+            assert ends(publisher, lease)
+
+
+def ends(publisher: Publisher, lease: Lease) -> bool:
+    """Whether it stops by itself. Its claim is lost then, so that it stops in any case."""
+    ending = threading.Thread(target=publisher.stop)
+    ending.start()
+    ending.join(20)
+    by_itself = not ending.is_alive()
+    lease.stop("lost")
+    return by_itself
 
 
 def pieces(*texts: str) -> Iterator[Piece]:
@@ -230,11 +240,12 @@ def test_a_piece_that_the_store_cannot_be_told_holds_up_no_other_row(
     kept, _ = desk.ask("kept"), desk.ask("broken")
     no_number: Any = object()
     publisher = Publisher(desk.store)
-    for ids in ((0,), (no_number,)):
-        publisher.channels(Lease(desk.claim()))[0].emit(Piece(0, "text", ids))
+    leases = [Lease(desk.claim()) for _ in range(2)]
+    for lease, ids in zip(leases, ((0,), (no_number,)), strict=True):
+        publisher.channels(lease)[0].emit(Piece(0, "text", ids))
     publisher.start()
     until(lambda: desk.text(kept) == "text")
-    publisher.stop()
+    assert ends(publisher, leases[1])
 
 
 def test_a_claim_lost_in_mid_write_does_not_end_the_streams_of_the_others(desk: Workbench) -> None:

@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,21 @@ def test_worker_that_dies_while_serving_comes_back(tmp_path: Path) -> None:
             f"{running.url}/models/sightline/tiny", json=question, headers=waits, timeout=READY_S
         )
         assert asked.status_code == 200
+        stop(running)
+
+
+def test_a_model_that_cannot_be_loaded_takes_no_other_away(tmp_path: Path) -> None:
+    """The first question goes to one that answers, though the other stands before it in the file."""
+    rows = ("my/model", tmp_path / "nowhere"), ("sightline/tiny", ROOT / "models/tiny")
+    models = tmp_path / "models.toml"
+    models.write_text("".join(f'[[models]]\nid = "{id}"\nsource = "{source}"\n' for id, source in rows))
+    (tmp_path / "examples").mkdir()
+    shutil.copy(ROOT / "examples/sample.png", tmp_path / "examples")
+
+    with service(tmp_path / "data", MODELS_FILE=str(models)) as running:
+        said = running.wait_for("serving on")
+        assert re.search(r"answer +.*red circle", said)
+        running.wait_for("worker-my--model died (exit code 71), restarting it")
         stop(running)
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from llguidance import LLMatcher, LLTokenizer
 
+from worker.engines.ecma import rename
 from worker.engines.grammar import SPACING
 from worker.engines.lark import spaced
 from worker.engines.trial import begin, reason
@@ -131,3 +132,17 @@ def test_patterns_of_names_are_read_alike_and_none_takes_another_ones_place() ->
     twice = {"patternProperties": {"^[a&]$": number, r"^[a\&]$": {"maximum": 5}}}
     with pytest.raises(AssertionError, match="disjoint"):
         taken({"type": "object", **twice}, [])
+
+
+def test_names_that_are_spelled_alike_cost_no_worker_its_time() -> None:
+    """Else a small schema with many of them becomes one of megabytes."""
+    signs = [[""], *([r"&", r"\&"] for _ in range(11))]
+    named = {f"[{''.join(spelling)}]": True for spelling in product(*signs)}
+    schema: dict[str, Any] = {"patternProperties": named}
+    rename(schema)
+    assert len(schema["patternProperties"]) == len(named)
+    assert max(map(len, schema["patternProperties"])) < 50
+
+
+def test_a_range_of_nothing_but_its_first_sign_is_a_class() -> None:
+    assert taken({"type": "string", "pattern": r"^[\x00-\x00a]$"}, ['"a"', '"b"']) == {'"a"'}

@@ -94,6 +94,20 @@ def test_an_answer_is_never_of_two_branches_of_a_one_of(branches: list[Any]) -> 
         taken({"oneOf": branches})
 
 
+def test_a_reference_into_a_one_of_or_to_a_pattern_of_names_still_leads_there() -> None:
+    letter = {"oneOf": [{"const": "x"}, {"const": "y"}]}
+    pointing = {"properties": {"a": letter, "b": {"$ref": "#/properties/a/oneOf/0"}}, "required": ["a", "b"]}
+    texts = ('{"a":"y","b":"x"}', '{"a":"y","b":"y"}')
+    assert taken({"type": "object", **pointing}, texts) == {texts[0]}
+    named = {
+        "type": "object",
+        "patternProperties": {"^[^x]$": {"type": "integer"}},
+        "properties": {"name": {"$ref": "#/patternProperties/%5E%5B%5Ex%5D%24"}},
+    }
+    texts = ('{"name":1}', '{"name":"1"}')
+    assert taken(named, texts) == {texts[0]}
+
+
 def test_what_is_no_schema_is_left_as_it_is() -> None:
     odd: dict[str, Any] = {
         "default": {"format": ["time"], "oneOf": [5], "pattern": 5, "patternProperties": ["[["]},

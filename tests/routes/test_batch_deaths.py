@@ -22,6 +22,7 @@ from shared.models import Model, Models
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store import batches, files
 from shared.store.nudges import AsyncNudger
+from shared.store.room import Room
 from shared.store.script import AsyncStore, Call, T, connect, connect_async
 from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
 from tests.support.hand import Hand
@@ -70,8 +71,9 @@ class Shop:
 
     def bench(self, store: AsyncStore) -> Bench:
         """Of a new API process."""
-        files = Files(self.settings, store, self.blobs)
-        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files)
+        room = Room(store, self.settings.redis.full_at)
+        files = Files(self.settings, store, self.blobs, room)
+        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, room)
         return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
 
     async def begin(self, lines: list[Any]) -> None:

@@ -222,6 +222,21 @@ async def test_tests_of_webhooks_do_not_take_the_room_of_accepted_work(
     assert errand(stage) is None
 
 
+async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LOOKED_AT_S", 30.0)
+    server = stage.hand.store.client
+    server.config_resetstat()
+    async with client_of(stage.app) as client:
+        await endpoint(client)
+        job = {"model": stage.hand.model.id, "input": {"prompt": "How full?"}}
+        assert (await client.post("/v1/jobs", json=job)).status_code == 202
+        file = {"file": ("a.txt", b"a")}
+        assert (await client.post("/v1/files", files=file, data={"purpose": "user_data"})).status_code == 200
+    assert server.info("commandstats")["cmdstat_info"]["calls"] == 1
+
+
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_a_key_that_may_not_read_has_no_answers_sent_anywhere(stage: Stage) -> None:
     async with await customer(stage.app, "one", scopes=["submit"]) as writer:

@@ -1,6 +1,9 @@
 """What an operator's Prometheus reads: what is true, no word of a caller, and to nobody else."""
 
+import asyncio
+import signal
 import threading
+import time
 from typing import Any
 
 import openai
@@ -22,6 +25,9 @@ TOKEN = "prometheus-token-0123456789-abcdefghij"
 SCRAPED = {"metrics": {"token": TOKEN}}
 MODEL = "sightline/tiny"
 DEPTH, HTTP = "sightline_queue_depth", "sightline_http_requests_total"
+FAILED = "sightline_model_failed"
+SCRAPE_S = 10
+"""How long Prometheus waits for a page, where its configuration does not say."""
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +94,22 @@ async def test_what_waits_and_runs_is_seen_by_model_and_class(stage: Stage) -> N
     assert total(page, "sightline_workers", model=MODEL, state="ready") == 1
     assert total(page, "sightline_workers", model="org/bare") == 0
     assert 0 < total(page, "sightline_store_round_trip_seconds") < total(page, "sightline_store_memory_bytes")
+
+
+async def test_a_model_that_no_load_brings_up_stays_failed_while_it_is_tried_again(stage: Stage) -> None:
+    async def failed() -> float:
+        return total(await read(stage.app), FAILED, model=MODEL)
+
+    began = round(time.time() * 1000)
+    stage.hand.beat("loading", load_started_ms=str(began))
+    first = await failed()
+    stage.hand.beat("gone", failed="broken weights", failed_ms=str(began + 1))
+    between = await failed()
+    stage.hand.beat("loading", load_started_ms=str(began + 2))
+    again = await failed()
+    stage.hand.beat("ready", failed="")
+
+    assert (first, between, again, await failed()) == (0, 1, 1, 0)
 
 
 async def test_nobody_pays_for_workers_of_a_model_that_is_paused(stage: Stage) -> None:
@@ -193,6 +215,19 @@ async def test_while_the_store_is_away_that_is_what_is_told(stage: Stage) -> Non
         page = await read(stage.app)
     finally:
         stage.server.start()
+    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+
+
+async def test_a_store_that_hangs_is_told_before_a_scraper_gives_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.metrics.READ_WITHIN_S", 0.05)
+    stage.server.process.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(SCRAPE_S):
+            page = await read(stage.app)
+    finally:
+        stage.server.process.send_signal(signal.SIGCONT)
     assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
 
 

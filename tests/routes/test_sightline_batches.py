@@ -1,6 +1,7 @@
 """`sightline batches` against the service on a socket, over the real store."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def file_of(folder: Path, *lines: dict[str, Any] | str) -> str:
     return str(path)
 
 
+def parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.part"))
+
+
 async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_path: Path) -> None:
     file = file_of(tmp_path, line("a", "one"), line("b", "two"), line("c", "fail"))
     answered, failed = tmp_path / "answers.jsonl", tmp_path / "failed.jsonl"
@@ -52,7 +57,7 @@ async def test_a_file_goes_up_and_its_answers_come_down(terminal: Terminal, tmp_
     }
     assert answers(rows(answered.read_bytes())) == {"a": "ONE", "b": "TWO"}
     assert [row["custom_id"] for row in rows(failed.read_bytes())] == ["c"]
-    assert not answered.with_name("answers.jsonl.part").exists()
+    assert parts(tmp_path) == []
 
 
 async def test_batches_are_listed_newest_first_and_read_by_scripts(
@@ -132,6 +137,30 @@ async def test_what_cannot_be_read_written_or_found_is_one_sentence(
     assert (missing[0], missing[2].count("\n")) == (Exit.USAGE, 1)
     assert "cannot be read: No such file or directory." in missing[2]
     assert nobody[::2] == (Exit.REFUSED, "sightline: The service refused (404): There is no such batch.\n")
+
+
+async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    async with serving(terminal.stage.hand):
+        made = await terminal.type("batches", "create", file_of(tmp_path, line("a", "one")), "--wait")
+    pipe, target, link, other = (tmp_path / name for name in ("pipe", "target", "link", "link.part"))
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    target.write_text("old")
+    link.symlink_to(target)
+    other.write_text("mine")
+    codes = [
+        (await terminal.type("batches", "output", made[1].strip(), "--to", str(path)))[0]
+        for path in (pipe, link)
+    ]
+    piped = os.read(reader, 65536)
+    os.close(reader)
+
+    assert codes == [Exit.OK, Exit.OK]
+    assert answers(rows(piped)) == answers(rows(target.read_bytes())) == {"a": "ONE"}
+    assert (pipe.is_fifo(), link.is_symlink(), other.read_text()) == (True, True, "mine")
+    assert parts(tmp_path) == [other]
 
 
 async def test_answers_are_written_to_standard_output_for_the_next_program(

@@ -25,6 +25,7 @@ from shared.blobs import Blobs
 from shared.metrics.tally import Tally
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
+from shared.store.room import Room
 from shared.store.script import connect, connect_async
 from tests.support.desk import Desk
 
@@ -53,7 +54,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         leaving = Leaving(desk, settings.api.leave_grace_s)
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
-        blobs = Blobs(settings.blobs)
+        blobs, room = Blobs(settings.blobs), Room(store, settings.redis.full_at)
         bench = Bench(settings, store, blobs, Storing(store, blobs), desk)
         return ProcessContext(
             settings=settings,
@@ -66,9 +67,9 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             leaving=leaving,
             keyring=Keyring(settings.api, store),
             deeds=Deeds(store),
-            endpoints=Endpoints(settings, store),
-            files=Files(settings, store, blobs),
-            batches=Batches(bench),
+            endpoints=Endpoints(settings, store, room),
+            files=Files(settings, store, blobs, room),
+            batches=Batches(bench, room),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, Tally(connect(settings.redis))),
             redis=NoConnection(),

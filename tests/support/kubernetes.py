@@ -1,5 +1,8 @@
 """Reading `deploy/kubernetes` without kustomize, as far as ours use its language."""
 
+from functools import reduce
+from itertools import product
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ def built(folder: Path) -> list[Resource]:
     for patch in patches(folder):
         (at,) = [n for n, row in enumerate(found) if _id(row) == _id(patch)]
         found[at] = merged(found[at], patch)
+    _suffix_references(folder, rule, found)
     return [_finished(row, rule) for row in found]
 
 
@@ -66,6 +70,19 @@ def _config_map(folder: Path, row: Resource) -> Resource:
     for name in row.get("envs", []):
         data |= dict(line.split("=", 1) for line in (folder / name).read_text("utf-8").splitlines())
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": row["name"]}, "data": data}
+
+
+def _suffix_references(folder: Path, rule: Resource, found: list[Resource]) -> None:
+    """Where its `configurations` say that one resource names another, the suffix goes there, too."""
+    named = {_id(row) for row in found}
+    files = [documents(folder / name)[0] for name in rule.get("configurations", [])]
+    for reference in (one for file in files for one in file["nameReference"]):
+        for field, row in product(reference["fieldSpecs"], found):
+            *way, last = field["path"].split("/")
+            if row["kind"] == field["kind"]:
+                holder = reduce(getitem, way, row)
+                if (reference["kind"], holder[last]) in named:
+                    holder[last] += rule["nameSuffix"]
 
 
 def _finished(resource: Resource, rule: Resource) -> Resource:

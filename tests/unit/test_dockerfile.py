@@ -7,12 +7,15 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from http.server import HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from sightline.cli import parser
 from tests.support.containers import Dockerfile
+from tests.support.healthy import Healthy
 from tests.support.service import ROOT
 
 DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
@@ -42,6 +45,17 @@ def test_an_image_has_a_health_check_and_a_user(image: str) -> None:
     else:
         assert f"find {DOCKERFILE.env(image)['SIGHTLINE_HEARTBEAT_FILE']} -mmin -1 " in words[2]
     assert DOCKERFILE.last(image, "USER") == "10001:10001"
+
+
+def test_an_api_behind_a_company_s_proxy_is_not_called_sick() -> None:
+    words = json.loads(DOCKERFILE.last("api", "HEALTHCHECK").partition(" CMD ")[2])
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        Thread(target=server.serve_forever).start()
+        asked = [word.replace(":8000", f":{server.server_port}") for word in words[1:]]
+        env = {"http_proxy": "http://127.0.0.1:1"}
+        done = subprocess.run([sys.executable, *asked], env=env, capture_output=True, text=True)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("age_s", [0, 3600, None])

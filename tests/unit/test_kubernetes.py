@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.support.cluster import NEWEST, check
-from tests.support.kubernetes import FOLDER, Resource, kustomization, patches
+from tests.support.kubernetes import FOLDER, Resource, built, kustomization, patches
 from tests.support.manifests import (
     ALL,
     INSTALLATIONS,
@@ -48,6 +48,7 @@ def test_no_manifest_lies_about_that_no_kustomization_names(folder: Path) -> Non
     rule = kustomization(folder)
     assert (rule["apiVersion"], rule["kind"]) == ("kustomize.config.k8s.io/v1beta1", "Kustomization")
     named = [*rule["resources"], *(row["path"] for row in rule.get("patches", []) if "path" in row)]
+    named += rule.get("configurations", [])
     for row in rule.get("configMapGenerator", []):
         named += row.get("files", []) + row.get("envs", [])
     assert [name for name in named if not (folder / name).exists()] == []
@@ -146,6 +147,29 @@ def test_workers_are_scaled_by_the_line_of_their_own_model() -> None:
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
     bounds = scaler["spec"]
     assert bounds["minReplicaCount"] <= bounds["fallback"]["replicas"] <= bounds["maxReplicaCount"]
+
+
+def test_a_second_model_on_gpus_is_scaled_by_a_scaler_of_its_own(tmp_path: Path) -> None:
+    folder = tmp_path / "kubernetes"
+    shutil.copytree(FOLDER, folder)
+    shutil.copytree(folder / "models/gpu", folder / "models/big")
+    for name, old, new in (
+        ("models/big/kustomization.yaml", "-gpu\n", "-big\n"),
+        ("models/big/kustomization.yaml", "sightline-model: gpu", "sightline-model: big"),
+        ("fleet/kustomization.yaml", "  - ../models/gpu\n", "  - ../models/gpu\n  - ../models/big\n"),
+    ):
+        text = (folder / name).read_text("utf-8")
+        (folder / name).write_text(text.replace(old, new), encoding="utf-8")
+
+    rows = built(folder / "fleet")
+    scaled = {
+        row["metadata"]["name"]: row["spec"]["scaleTargetRef"]["name"]
+        for row in rows
+        if row["kind"] == "ScaledObject"
+    }
+    assert scaled == {"worker-gpu": "worker-gpu", "worker-big": "worker-big"}
+    workers = {row["metadata"]["name"] for row in rows if row["kind"] == "Deployment"}
+    assert workers == {"api", "courier", *scaled.values()}
 
 
 def test_a_worker_for_gpus_asks_for_one() -> None:

@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.clients import until
 from worker.fetching.haul import LARGE_AT_ONCE, SMALL, Haul
 from worker.fetching.outbound import OriginError
 from worker.room import Room
@@ -29,8 +30,7 @@ def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
         with room.taking(5):
             large = threads.submit(take, 10)
             assert waits.wait(20)
-            while not room._turn.locked():
-                pass
+            until(room._turn.locked, 20)
             small = threads.submit(take, 1)
         large.result(20)
         small.result(20)

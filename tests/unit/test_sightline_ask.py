@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sightline.ask import Answer, Question, ask
+from sightline.ask import Answer, Question, ask, picture_url
 from sightline.exits import CommandError, Exit
 
 PNG = b"\x89PNG\r\n"
@@ -167,3 +167,10 @@ def test_missing_picture_is_one_sentence() -> None:
         ask(client(lambda _: stream()), Question("?", "/no/picture.png", "m"), print)
 
     assert caught.value.code is Exit.USAGE
+
+
+@pytest.mark.parametrize("name", ["pic", "pic.txt", "pic.mp3"])
+def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(PNG)
+
+    assert picture_url(str(tmp_path / name)).startswith("data:image/")

@@ -100,3 +100,13 @@ async def test_log_goes_on_after_a_restart_and_its_end_is_quoted(start: Callable
 
     assert child.exit_code == 3
     assert child.last_lines() == "  | died here\n  | died here"
+
+
+async def test_a_log_of_json_is_quoted_by_its_words_and_the_cause_behind_them(
+    start: Callable[..., Child],
+) -> None:
+    line = {"time": "2", "message": "it cannot begin", "exception": "Traceback\n" + "x" * 400 + "\nWhy: so"}
+    child = start(f"import json; print(json.dumps({line!r})); print('plain'); print('[1]')")
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    assert child.last_lines() == "  | it cannot begin: Why: so\n  | plain\n  | [1]"

@@ -16,6 +16,7 @@ from sightline.cli import main
 from sightline.doctor import machine, models, workers
 from sightline.doctor.check import Check, State
 from sightline.doctor.weights import faults
+from tests.support.packages import without_traces
 from tests.support.ports import free_port
 
 TINY = Path(__file__).parents[2] / "models/tiny"
@@ -241,3 +242,11 @@ def test_a_wrong_setting_or_models_file_is_the_first_thing_named(
     assert main(["doctor", "--json", *place]) == 1
     (found,) = json.loads(capsys.readouterr().out)["checks"]
     assert (found["about"], "SIGHTLINE_QUEUE__LEASE_S" in found["said"]) == ("settings", True)
+
+
+def test_traces_that_would_end_every_process_are_not_passed_over(
+    place: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_traces(monkeypatch)
+    assert main(["doctor", *place]) == 1
+    assert "-e '.[traces]'" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
+from tests.support.packages import without_traces
 
 MODELS = """
 [[models]]
@@ -97,6 +98,16 @@ def test_what_is_wrong_is_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("sightline: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "courier"])
+def test_traces_without_their_packages_are_one_sentence_and_no_process_that_dies(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_traces(monkeypatch)
+    assert main([command]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert (said.count("\n"), "-e '.[traces]'" in said) == (1, True)
 
 
 def test_a_model_that_may_have_been_added_is_looked_up_and_an_outage_is_no_wrong_name(

@@ -14,6 +14,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
 from sightline.serving.run import check_port, check_server, readiness
+from tests.support.packages import without_traces
 
 
 def test_taken_port_is_found_before_anything_is_started(
@@ -45,6 +46,15 @@ def test_misspelt_setting_stops_the_start_with_its_name(
     assert main(["run"]) == Exit.USAGE
     said = capsys.readouterr().err
     assert "SIGHTLINE_REDIS__URI is not a setting; did you mean SIGHTLINE_REDIS__URL?" in said
+
+
+def test_traces_without_their_packages_stop_the_start_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_traces(monkeypatch)
+    assert main(["run", "--data", str(tmp_path / "data")]) == Exit.USAGE
+    assert "-e '.[traces]'" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
 
 
 def test_missing_models_file_is_one_sentence(
@@ -154,4 +164,4 @@ def test_help_lists_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
 
     text = capsys.readouterr().out
-    assert all(f"\n  {code:d}  " in text for code in Exit)
+    assert all(f"\n  {code:d}  " in text for code in (*Exit, 130, 141))

@@ -42,6 +42,20 @@ async def test_death_before_ready_names_the_process_its_code_and_its_last_words(
     assert caught.value.code is Exit.CHILD
 
 
+async def test_a_death_that_is_borne_hides_no_other(tmp_path: Path) -> None:
+    async with Supervisor(print, DEADLINE_S) as supervisor:
+        borne, other = (
+            supervisor.start(command(tmp_path, name, f"raise SystemExit({code})"))
+            for name, code in (("worker", 71), ("courier", 4))
+        )
+        for child in (borne, other):
+            await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+        supervisor.check(spared=[borne, other])
+        with pytest.raises(CommandError, match="courier died"):
+            supervisor.check(spared=[borne])
+
+
 async def test_process_killed_by_the_system_is_reported_as_lack_of_memory(tmp_path: Path) -> None:
     async with Supervisor(print, DEADLINE_S) as supervisor:
         child = supervisor.start(command(tmp_path, "worker", "import os; os.kill(os.getpid(), 9)"))

@@ -35,12 +35,14 @@ class Stage:
     refused: str = ""
     running: list[Command] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
+    children: list[Any] = field(default_factory=list)
 
     def start(self, command: Command) -> Any:
         if self.refused and self.refused in command.name:
             raise CommandError(Exit.CHILD, "no more processes")
         self.running.append(command)
-        return SimpleNamespace(command=command)
+        self.children.append(SimpleNamespace(command=command, exit_code=None))
+        return self.children[-1]
 
     async def end(self, child: Any) -> None:
         self.running.remove(child.command)
@@ -58,10 +60,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_S", 0.01)
 
 
-def made(stage: Stage, folder: Path) -> Workers:
+def made(stage: Stage, folder: Path, *own: Model) -> Workers:
     plan = Plan(Settings(), DataFolder(folder), 8000, "redis://127.0.0.1:7000/0")
     parts: tuple[Any, Any] = stage, stage
-    workers = Workers(parts[0], plan, Registry(Models((OWN,))), parts[1], stage.said.append)
+    workers = Workers(parts[0], plan, Registry(Models(own or (OWN,))), parts[1], stage.said.append)
     workers.look()
     return workers
 
@@ -133,3 +135,18 @@ async def cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+@pytest.mark.parametrize(
+    ("ends", "spared"), [((71, None), 1), ((71, 71), 0), ((71, 74), 1), ((None, None), 0)]
+)
+def test_a_model_that_cannot_be_loaded_ends_the_start_only_where_no_other_is_left(
+    ends: tuple[int | None, ...], spared: int, tmp_path: Path
+) -> None:
+    stage = Stage()
+    workers = made(stage, tmp_path, OWN, NEW)
+    workers.start()
+    for child, code in zip(stage.children, ends, strict=True):
+        child.exit_code = code
+
+    assert workers.failed() == stage.children[:spared]

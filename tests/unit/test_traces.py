@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings, SettingsError
-from shared.settings.traces import TraceSettings
+from shared.settings import SettingsError, load_settings
 from shared.telemetry import traces
+from tests.support.packages import without_traces
 
 ROOT = Path(__file__).parents[2]
 USE = """
@@ -63,10 +63,9 @@ def test_a_process_without_traces_imports_nothing_of_them(modules: str) -> None:
 def test_traces_without_their_packages_stop_the_start_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    monkeypatch.delitem(sys.modules, "shared.telemetry.otlp", raising=False)
-    settings = Settings(traces=TraceSettings(url="http://127.0.0.1:4318/v1/traces"))
-    with pytest.raises(SettingsError, match=r"SIGHTLINE_TRACES__URL.*pip install 'sightline\[traces\]'"):
+    without_traces(monkeypatch)
+    settings = load_settings()
+    with pytest.raises(SettingsError, match=r"SIGHTLINE_TRACES__URL.*pip install .*-e '\.\[traces\]'"):
         traces.open_traces(settings, "a-service")
 
 

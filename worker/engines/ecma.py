@@ -6,7 +6,7 @@ reading is taken: `{,2}` is `{0,2}`, and a bracket right at the beginning of a c
 
 import json
 import re
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 HEX = "[0-9a-fA-F]"
@@ -26,9 +26,12 @@ SIGNS = frozenset("[]&~-")
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """Its pattern, and those that name its properties."""
     if isinstance(pattern := schema.get("pattern"), str):
         schema["pattern"] = spelled(pattern)
+
+
+def rename(schema: dict[str, Any]) -> None:
+    """The patterns that name its properties."""
     if isinstance(named := schema.get("patternProperties"), dict):
         schema["patternProperties"] = _renamed(named)
 
@@ -44,11 +47,13 @@ def spelled(pattern: str) -> str:
 
 def _renamed(named: dict[str, Any]) -> dict[str, Any]:
     renamed: dict[str, Any] = {}
+    alike: Counter[str] = Counter()
     for pattern, schema in named.items():
-        name = spelled(pattern)
+        name = said = spelled(pattern)
         while name in renamed:
             # Two spellings of one pattern: neither is lost, and llguidance refuses them.
-            name = f"(?:{name})"
+            alike[said] += 1
+            name = f"{said}(?:){{{alike[said]}}}"
         renamed[name] = schema
     return renamed
 
@@ -70,6 +75,8 @@ def _item(tokens: deque[str]) -> str:
     if len(tokens) < 2 or tokens[0] != "-" or tokens[1] == "]":
         return _inside(first)
     dash, last = tokens.popleft(), tokens.popleft()
+    if first in NULS and last in NULS:
+        return NUL
     if SEVERAL.match(first) or SEVERAL.match(last):
         dash = _inside(dash)
     return (r"\x01" if first in NULS else _inside(first)) + dash + _inside(last)

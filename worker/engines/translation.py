@@ -8,17 +8,25 @@ from worker.engines import bounds, branches, ecma, moments
 
 NAMING = ("properties", "patternProperties", "$defs", "definitions")
 LITERAL = ("const", "enum")
+# What a reference names of those whose name, or whose parts', changes.
+RENAMES = {"oneOf": branches.translate, "patternProperties": ecma.rename}
 
 
 def translated(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy. What is below unknown keywords is translated as well: references may lead there."""
-    copy: dict[str, Any] = json.loads(json.dumps(schema))
+    """A copy. What is below unknown keywords is translated as well: references may lead there.
+
+    Where one leads through a name that would change, such names stay as they are.
+    """
+    text = json.dumps(schema)
+    copy: dict[str, Any] = json.loads(text)
+    translations = [bounds.translate, ecma.translate, moments.translate]
+    translations += [rename for name, rename in RENAMES.items() if f"/{name}/" not in text]
     left: list[Any] = [copy]
     while left:
         here = left.pop()
         if isinstance(here, dict):
-            for room in (bounds, branches, ecma, moments):
-                room.translate(here)
+            for translate in translations:
+                translate(here)
             left.extend(_inside(here))
         elif isinstance(here, list):
             left.extend(here)

@@ -33,7 +33,8 @@ def require(model: str) -> None:
     """Raises ModelFailed where vLLM is not installed."""
     if find_spec("vllm") is None:
         raise ModelFailed(
-            f"model {model}: its engine is vllm, and vLLM is not installed: pip install 'sightline[vllm]'"
+            f"model {model}: its engine is vllm, and vLLM is not installed: "
+            "python -m pip install -e '.[vllm]', in an environment of its own (docs/vllm.md)"
         )
 
 

@@ -1,0 +1,64 @@
+"""What a person or script is left with where the surroundings fail: a sentence and a code, no traceback."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.support.service import ROOT
+
+PRESSED = """
+import runpy, signal, sys
+
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "sightline.cli":
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+runpy.run_module("sightline", run_name="__main__")
+"""
+FULL = Path("/dev/full")
+
+
+def typed(command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """By a shell, whose redirections are what is tried."""
+    line = f"{sys.executable} -m sightline {command}"
+    argv = ["sh", "-c", line]
+    return subprocess.run(argv, cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
+
+
+def test_ctrl_c_while_the_commands_are_still_read_leaves_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", PRESSED], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"sightline": "sightline.entry:main"}
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is full")
+def test_a_full_disk_is_one_sentence() -> None:
+    done = typed(f"doctor > {FULL}")
+    assert (done.returncode, done.stderr) == (2, "sightline: Standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_output_that_is_closed_leaves_the_exit_code_as_it_is(closed: str) -> None:
+    done = typed(f"jobs list --url nonsense {closed}")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert typed(f"doctor --port 0 {closed}").returncode == typed("doctor --port 0").returncode
+
+
+def test_a_terminal_of_few_letters_shows_the_rest_all_the_same() -> None:
+    done = typed("--help", PYTHONIOENCODING="ascii")
+    assert (done.returncode, "jobs follow job_5f0c?" in done.stdout) == (0, True)
+
+
+def test_a_script_loses_no_letter_where_its_output_has_few() -> None:
+    code = "from sightline.terminal import show_json; show_json('naïve 🙂')"
+    argv, env = [sys.executable, "-c", code], os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.stdout == '"na\\u00efve \\ud83d\\ude42"\n', done.stderr
