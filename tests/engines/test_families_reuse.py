@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.families import FAMILIES
 from tests.support.families import chatting as faults
-from tests.support.families.asking import CONVERSATIONS, Subject
+from tests.support.families.asking import BLUE, CONVERSATIONS, RED, Conversation, Subject, spot
 from tests.support.families.chatting import TURNS, Plant, answered
 from tests.support.families.family import Family, called
 
@@ -32,6 +32,33 @@ def test_what_begins_alike_is_answered_as_alone_and_a_chat_goes_on_from_its_last
     assert any(one.finish.cached_tokens for one in asked)
     chat = asked[: 0 if subject.family.raw else 2 if subject.family.name in TOGETHER else len(TURNS)]
     assert all(later.finish.cached_tokens >= before.tokens for before, later in pairwise(chat))
+
+
+@pytest.mark.parametrize(
+    "subject", [NAMED["llava"], NAMED["paligemma"], NAMED["mistral3"]], indirect=True, ids=called
+)
+def test_pictures_in_another_order_or_number_are_another_question(subject: Subject) -> None:
+    """Nothing stands between the pictures of the first two, so a name for all of them has to tell."""
+    alone, engine = subject.engine(), subject.engine("continuous", rows=4)
+    for shown in (
+        (RED, RED, BLUE),
+        (RED, BLUE, BLUE),
+        (RED, BLUE, RED),
+        (BLUE, BLUE, RED),
+        (BLUE, RED, BLUE),
+    ):
+        about = Conversation("", ((*shown, "What?"),))
+        expected = alone.generate(subject.row(alone, about))
+        assert engine.generate(subject.row(engine, about, "orders")).ids == expected.ids
+
+
+@pytest.mark.parametrize("subject", [NAMED["mistral3"]], indirect=True, ids=called)
+def test_a_picture_that_a_model_encodes_beside_others_only_is_answered_as_alone(subject: Subject) -> None:
+    """One of a single token, which transformers 5.23 squeezes out of its batch."""
+    alone, engine = subject.engine(), subject.engine("continuous", rows=4)
+    about = Conversation("", ((spot("red", (1, 1)), BLUE, "What?"),))
+    expected = alone.generate(subject.row(alone, about))
+    assert engine.generate(subject.row(engine, about, "icon")).ids == expected.ids
 
 
 def test_a_prompt_that_is_known_is_not_computed(subject: Subject) -> None:

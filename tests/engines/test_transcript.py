@@ -1,6 +1,6 @@
 import threading
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -71,6 +71,28 @@ def test_text_that_a_decoder_takes_back_stays_with_its_readers() -> None:
     detokenizer = Detokenizer(fallback)
     seen = [detokenizer.push(token) for token in "\u20ac\u20ac".encode()]
     assert seen == ["", "", "\u20ac", "\u20ac", "\u20ac", "\u20ac\u20ac"]
+
+
+def test_behind_a_character_that_came_undone_text_and_stop_strings_go_on() -> None:
+    """In decoders like SentencePiece's a byte that fits nowhere undoes the whole run of bytes around it."""
+
+    def fallback(ids: Sequence[int]) -> str:
+        runs = groupby(ids, key=lambda id_: id_ >= 128)
+        return "".join(_undone(run) if high else bytes(run).decode() for high, run in runs)
+
+    detokenizer = Detokenizer(fallback)
+    written = b"\xe2\x82\xac\xff" + b" word" * 30
+    seen = [detokenizer.push(token) for token in written]
+    assert seen[3:6] == ["\u20ac", "\u20ac\ufffd\ufffd\ufffd ", "\u20ac\ufffd\ufffd\ufffd w"]
+    assert seen[-1] == detokenizer.finish() == "\u20ac\ufffd\ufffd\ufffd" + " word" * 30
+
+
+def _undone(run: Iterable[int]) -> str:
+    data = bytes(run)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "\ufffd" * len(data)
 
 
 def test_spaces_that_are_cleaned_up_later_are_held_back() -> None:

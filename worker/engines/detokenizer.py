@@ -33,8 +33,8 @@ class Detokenizer:
         whole = text.rstrip(REPLACEMENT)
         self.reached = len(self._head) + len(whole)
         candidate = self._head + whole[: max(0, len(whole) - self._unsettled)]
-        if candidate.startswith(self.settled):
-            self.settled = candidate
+        # Otherwise a character came undone that readers have: in a run of bytes by an invalid one behind it.
+        self.settled += candidate[len(self.settled) :]
         if len(self._window) > WINDOW:
             self._slide(text)
         return self.settled
@@ -46,10 +46,8 @@ class Detokenizer:
         what readers already have stays.
         """
         text = self._head + self._decode(self._window)
-        if not text.startswith(self.settled):
-            text = self.settled + text[len(self.settled) :]
-        self.settled = text
-        return text
+        self.settled += text[len(self.settled) :]
+        return self.settled
 
     def _slide(self, text: str) -> None:
         """Forget the oldest tokens, where the rest alone decodes to the same characters."""

@@ -119,8 +119,8 @@ class Reader:
 def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:
     """`owners` are what the placeholders of each token stand for, in reading order.
 
-    Placeholders that stand side by side are named after all of their pictures: a model that looks both ways
-    in one picture may look from one into the next.
+    Placeholders that stand side by side are named after all of their pictures, in order and with repeats: a
+    model that looks both ways in one picture may look from one into the next.
     """
     marks = list[Mark]()
     for id_, run in groupby(ids):
@@ -128,7 +128,7 @@ def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tu
             marks += run
             continue
         shown = [next(owners[id_]) for _ in run]
-        name = " ".join(dict.fromkeys(shown))
+        name = " ".join(f"{digest}*{len(list(same))}" for digest, same in groupby(shown))
         marks += [(name, at) for at in range(len(shown))]
     return tuple(marks)
 

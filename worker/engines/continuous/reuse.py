@@ -16,7 +16,7 @@ from transformers import BatchFeature
 from shared.estimate import Reused
 from worker.engines.continuous.content import Content, Shown
 from worker.engines.continuous.encoded import Encoded, encode, encode_all, merged
-from worker.engines.continuous.faults import out_of_memory
+from worker.engines.continuous.faults import UNFIT, device_broken, out_of_memory
 from worker.engines.continuous.head import Head
 from worker.engines.continuous.ledger import Ledger
 from worker.engines.continuous.past import Past
@@ -194,16 +194,26 @@ class Reuse:
         return kept.encoded
 
     def _encoded(self, key: Key, picture: Shown) -> Encoded | None:
-        """None where it was dropped meanwhile, or its rows are not those of its placeholders."""
+        """None where it was dropped meanwhile, cannot be by itself, or has other rows than placeholders."""
         encoded = self._ahead.get(key)
         if encoded is None and picture.inputs is not None:
-            encoded = encode(self._network, self._moved(picture.inputs))
+            encoded = self._alone(picture)
         if encoded is None or len(encoded.rows) != picture.tokens:
             return None
         if self._ledger.room(encoded.bytes):
             self._pictures[key] = Sight(self._pictures, key, encoded)
             self._ledger.use([self._pictures[key]])
         return encoded
+
+    def _alone(self, picture: Shown) -> Encoded | None:
+        """None where the model fails on it: with all of its prompt it may not (Mistral 3, of one token)."""
+        try:
+            return encode(self._network, self._moved(picture.inputs))
+        except UNFIT as error:
+            if out_of_memory(error) or device_broken(error):
+                raise
+            log.warning("a picture is encoded with all of its prompt: %s", error)
+            return None
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
         return dict(inputs.to(self._network.device, dtype=self._network.dtype))
