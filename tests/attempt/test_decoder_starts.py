@@ -1,6 +1,7 @@
-"""A decoder that cannot be started is our fault, and nothing of it is left."""
+"""A decoder that cannot be started, or that somebody else kills, is no fault of the file."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,9 @@ from shared.errors import InternalError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
+from worker.media.child import Children, Craft, UndecodableError
 from worker.media.images import Decoder
+from worker.media.wire import PICTURES
 
 
 def test_a_caller_is_not_blamed_where_no_process_can_be_started(
@@ -25,3 +28,39 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
         assert psutil.Process().num_fds() == before, refused
     assert decoded(decoder, data).mode == "RGB"
     decoder.close()
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    found = Children(Craft("worker.media.pixels", (60.0, 512, 100_000_000), 60.0))
+    yield found
+    found.close()
+
+
+def decoded_while_killed(children: Children, times: int) -> tuple[int, int]:
+    """The bytes of a picture, more than a socket holds, whose decoder is killed on its way so many times;
+    and how often it was decoded.
+    """
+    size, data = (1500, 1200), make.picture("PNG", (1500, 1200))
+    before, begun = set(psutil.Process().children()), []
+
+    def killing(width: int, height: int) -> int:
+        begun.append(1)
+        if len(begun) <= times:
+            for child in set(psutil.Process().children()) - before:
+                child.kill()
+        return width * height * 3
+
+    head = PICTURES.request.pack(b"PNG", *size, *size, len(data))
+    _, pixels = children.decode(head, data, PICTURES.reply, killing)
+    return len(pixels), len(begun)
+
+
+def test_a_file_whose_decoder_somebody_kills_is_decoded_by_another(children: Children) -> None:
+    assert decoded_while_killed(children, times=1) == (1500 * 1200 * 3, 2)
+
+
+def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(children: Children) -> None:
+    with pytest.raises(UndecodableError, match="died of it"):
+        decoded_while_killed(children, times=100)
+    assert decoded_while_killed(children, times=0) == (1500 * 1200 * 3, 1)

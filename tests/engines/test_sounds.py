@@ -163,3 +163,20 @@ def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:
     finally:
         renderer.template = template
     assert refused.value.code == "invalid_audio"
+
+
+@pytest.mark.parametrize("samples", [1, 80, 160])
+@pytest.mark.parametrize("beside", [(), (LONG,)], ids=["alone", "beside another"])
+def test_a_sound_too_short_to_be_heard_is_refused_and_not_passed_over(
+    folder: Path, samples: int, beside: tuple[Samples, ...]
+) -> None:
+    sounds = [*beside, LOW[:samples]]
+    with pytest.raises(CallerError, match=r"nothing shorter than 10\.1 ms") as refused:
+        loaded(folder, "sequential").prepare(request([*sounds, "?"]), [], "", sounds)
+    assert (refused.value.code, refused.value.param) == ("invalid_audio", f"sounds[{len(beside)}]")
+
+
+def test_the_shortest_sound_that_is_heard_is_answered(folder: Path) -> None:
+    engine, shortest = loaded(folder, "sequential"), LOW[:161]
+    assert engine.prepare(request((shortest, "?")), [], "", [shortest]).audio_tokens == 1
+    assert answer(engine, (shortest, "?")).ids

@@ -16,6 +16,7 @@ from PIL.Image import Image as Picture
 from shared.calls.numbers import numbers
 from shared.calls.syntax import Known
 from shared.request import Function, Message, Request, Text
+from worker.engines.forms import Content, Forms, joined, text_part
 
 Turn = dict[str, Any]
 Shown: TypeAlias = "Picture | NDArray[np.float32]"
@@ -36,6 +37,7 @@ class Hand:
     """Writes what callers typed. A harmless one writes other words, and builds the same of them."""
 
     escape: Callable[[str], str]
+    forms: Forms
     harmless: bool = False
 
     def text(self, typed: str) -> str:
@@ -73,7 +75,8 @@ def _turn(
         [number] = called
         told = {"tool_call_id": _id(number), "name": names[number]}
         return {"role": "tool", **told, "content": _plain(content)}
-    turn: Turn = {"role": message.role, "content": content}
+    plain = hand.forms[message.role] == "plain"
+    turn: Turn = {"role": message.role, "content": _plain(content) if plain else content}
     if message.calls:
         turn["tool_calls"] = [
             {
@@ -89,16 +92,14 @@ def _turn(
 def _content(message: Message, left: Iterator[Shown], hand: Hand) -> Iterator[dict[str, Any]]:
     for part in message.parts:
         if isinstance(part, Text):
-            yield {"type": "text", "text": hand.text(part.text)}
+            yield text_part(hand.text(part.text), hand.forms[message.role])
         else:
             yield {"type": part.type, part.type: next(left)}
 
 
-def _plain(content: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """A tool's words as one text: not every template looks for parts there."""
-    if all(part["type"] == "text" for part in content):
-        return "".join(part["text"] for part in content)
-    return content
+def _plain(content: list[dict[str, Any]]) -> Content:
+    """A tool's words as one text, and a role's that are written so: not every template looks for parts."""
+    return joined(content) if all(part["type"] == "text" for part in content) else content
 
 
 def _gathered(turns: list[Turn]) -> list[Turn]:

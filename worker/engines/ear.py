@@ -1,12 +1,16 @@
-"""Whether a model listens, at what rate and for how long."""
+"""Whether a model listens, at what rate, and to how short and how long a sound."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from shared.errors import CallerError
 from shared.request import Request
 from shared.sounds import invalid
 from worker.engines.base import Samples
+from worker.engines.forms import STUMBLES
 
 # What decoders put before and behind an MP3; a processor that takes less cuts it off.
 SLACK_S = 0.2
@@ -23,6 +27,7 @@ class Ear:
         listens = extractor is not None and getattr(config, "audio_config", None) is not None
         self.rate = int(getattr(extractor, "sampling_rate", 0)) if listens else 0
         self.id = getattr(config, "audio_token_id", None) or getattr(processor, "audio_token_id", None)
+        self._least = self._shortest(processor) if self.rate else 0
         most = getattr(processor, "audio_seq_length", None)
         # What is longer its processor cuts off without a word.
         self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
@@ -33,5 +38,23 @@ class Ear:
             message = "This model has no chat template, and hears sounds in chats only."
             raise CallerError("unsupported_parameter", message, param="messages")
         for place, sound in enumerate(sounds):
+            if len(sound) < self._least:
+                least_ms = 1000 * self._least / self.rate
+                raise invalid(f"this model hears nothing shorter than {least_ms:.1f} ms", f"sounds[{place}]")
             if self._most_s and len(sound) > (self._most_s + SLACK_S) * self.rate:
                 raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
+
+    def _shortest(self, processor: Any) -> int:
+        """The samples from which a sound becomes a token; 0 where none within a second does."""
+
+        def heard(samples: int) -> bool:
+            silence = np.zeros(samples, dtype=np.float32)
+            try:
+                inputs = processor(text=[processor.audio_token], audio=[silence], return_tensors="pt")
+            except (RuntimeError, ValueError, *STUMBLES):
+                return False
+            return bool((inputs["input_ids"] == self.id).any())
+
+        lengths = range(1, self.rate + 1)
+        at = bisect_left(lengths, True, key=heard)
+        return lengths[at] if at < len(lengths) else 0

@@ -24,14 +24,15 @@ from shared.request import Image, Request, Text
 from worker.engines.base import Prompt, Samples
 from worker.engines.chat import Chat, Hand, Shown, chat
 from worker.engines.ear import Ear
+from worker.engines.forms import STUMBLES, forms_of
 
 log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
 # A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
-# What a template meets where JSON has another form than it takes for granted.
-STUMBLES = (AttributeError, LookupError, TypeError)
+# How tracebacks call a chat template.
+TEMPLATE_FILE = "<template>"
 # What transformers names a template with a place for functions, where a model has several.
 NAMED = "tool_use"
 
@@ -57,7 +58,10 @@ class Renderer:
         self._processor = processor
         self._tokenizer = processor.tokenizer
         template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
-        self.template = template if _takes_parts(processor, template) else None
+        self._forms = forms_of(
+            lambda turns: processor.apply_chat_template(turns, chat_template=_own(template), tokenize=False)
+        )
+        self.template = template if self._forms else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
         self.ear = Ear(processor, config)
@@ -137,7 +141,7 @@ class Renderer:
             raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
         check_calls(request, self.syntax)
         conversation, harmless = (
-            chat(request, media, Hand(self._reserved.escape, harmless), self.syntax)
+            chat(request, media, Hand(self._reserved.escape, self._forms, harmless), self.syntax)
             for harmless in (False, True)
         )
         # A template can join two innocent parts to one special token.
@@ -198,15 +202,20 @@ def refusals(request: Request) -> Iterator[None]:
         raise CallerError("invalid_request", reason, param="messages") from None
     except (ValueError, *STUMBLES) as error:
         stumbled = isinstance(error, STUMBLES)
-        if stumbled and not request.tools:
+        frames = extract_tb(error.__traceback__)
+        in_template = any(frame.filename == TEMPLATE_FILE for frame in frames)
+        if stumbled and not (request.tools or in_template):
             raise
-        last = extract_tb(error.__traceback__)[-1]
+        last = frames[-1]
         where = (type(error).__name__, Path(last.filename).name, last.lineno)
         log.warning("the processor refuses a request: %s in %s, line %s", *where)
-        if stumbled:
-            message = "The model's chat template cannot read the parameters of these functions."
-            raise CallerError("invalid_request", message, param="tools") from None
-        raise _refusal(request) from None
+        raise (_unreadable(request) if stumbled else _refusal(request)) from None
+
+
+def _unreadable(request: Request) -> CallerError:
+    what = "the parameters of these functions" if request.tools else "these messages"
+    message = f"The model's chat template cannot read {what}."
+    return CallerError("invalid_request", message, param="tools" if request.tools else "messages")
 
 
 def _refusal(request: Request) -> CallerError:
@@ -222,23 +231,6 @@ def _refusal(request: Request) -> CallerError:
     return CallerError(
         "invalid_request", "The model's processor cannot use these messages.", param="messages"
     )
-
-
-def _takes_parts(processor: Any, template: Any) -> bool:
-    """Whether it writes a part's text; one for plain texts fails, or writes the list as Python does."""
-    part = {"type": "text", "text": "x"}
-    try:
-        text = processor.apply_chat_template(
-            [{"role": "user", "content": [part]}], chat_template=_own(template), tokenize=False
-        )
-    except TypeError:
-        text = str(part)
-    except (TemplateError, ValueError):
-        return True  # for a reason of its own, which callers will read
-    if str(part) not in text:
-        return True
-    log.warning("the model's chat template takes plain texts only, so chats are refused")
-    return False
 
 
 def _own(template: Any, *, shows: bool = False) -> str | None:

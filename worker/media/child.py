@@ -6,6 +6,7 @@ restart, never the worker with its model.
 """
 
 import queue
+import signal
 import socket
 import struct
 import subprocess
@@ -22,12 +23,18 @@ from worker.media.wire import READY
 
 CHILDREN = 4
 START_LIMIT_S = 60.0
+# What a process whose socket is closed takes to be gone.
+END_LIMIT_S = 5.0
 # Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
 CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 
 class UndecodableError(Exception):
     """The child could not decode it, took too long or died of it."""
+
+
+class KilledError(UndecodableError):
+    """Somebody else killed the child: an operator, or the system for want of memory."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Child:
     ) -> tuple[tuple[int, ...], bytearray]:
         """What it replies to a head and a file: the reply's numbers, and `size` of these bytes.
 
-        Within the time limit. Raises UndecodableError; the child may be dead then.
+        Within the time limit. Raises UndecodableError, KilledError; the child may be dead then.
         """
         self._end = time.monotonic() + self._limit_s
         try:
@@ -72,8 +79,9 @@ class Child:
             self.kill()
             raise UndecodableError(f"it took longer than {self._limit_s:g} s") from None
         except OSError:
+            killed = self._ended() == -signal.SIGKILL
             self.kill()
-            raise UndecodableError("its decoder died of it") from None
+            raise (KilledError if killed else UndecodableError)("its decoder died of it") from None
         if not decoded:
             raise UndecodableError("the file is damaged")
         return numbers, decoded
@@ -83,6 +91,13 @@ class Child:
         self._process.kill()
         self._process.wait()
         self._channel.close()
+
+    def _ended(self) -> int | None:
+        """What it ended by itself with, or by whose signal; None where it goes on."""
+        try:
+            return self._process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _await_ready(self) -> None:
         self._channel.settimeout(START_LIMIT_S)
@@ -145,14 +160,28 @@ class Children:
         for _ in range(CHILDREN):
             self._places.put(None)
 
+    def decode(
+        self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
+    ) -> tuple[tuple[int, ...], bytearray]:
+        """As a child does; once more by a new one where the first was killed, which is no fault of the file.
+
+        Raises UndecodableError; InternalError where none starts, or all were closed.
+        """
+        try:
+            with self._borrowed() as child:
+                return child.decode(head, data, reply, size)
+        except KilledError:
+            with self._borrowed(new=True) as child:
+                return child.decode(head, data, reply, size)
+
     @contextmanager
-    def borrowed(self) -> Iterator[Child]:
+    def _borrowed(self, *, new: bool = False) -> Iterator[Child]:
         """One of them for the block. Raises InternalError where none starts, or all were closed."""
         child = self._places.get()
         try:
             if self._closed.is_set():
                 raise InternalError("The decoder is closed.")
-            if child and not child.alive:
+            if child and (new or not child.alive):
                 child.kill()
                 child = None
             child = child or Child(self._craft)

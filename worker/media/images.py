@@ -51,9 +51,9 @@ class Decoder:
 
     def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
         head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *size, len(data))
-        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
+        with TIMED.time(), self._memory.taking(info.memory):
             try:
-                found, pixels = child.decode(
+                found, pixels = self._children.decode(
                     head, data, PICTURES.reply, lambda width, height: width * height * 3
                 )
             except UndecodableError as reason:

@@ -39,9 +39,9 @@ class Listener:
 
     def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
         head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(data))
-        with TIMED.time(), self._memory.taking(info.memory), self._children.borrowed() as child:
+        with TIMED.time(), self._memory.taking(info.memory):
             try:
-                _, samples = child.decode(head, data, SOUNDS.reply, lambda count: count * 4)
+                _, samples = self._children.decode(head, data, SOUNDS.reply, lambda count: count * 4)
             except UndecodableError as reason:
                 raise invalid(f"it could not be decoded: {reason}", info.param) from None
         return array("f", bytes(samples))
