@@ -74,6 +74,7 @@ class Batch:
     errors: tuple[LineProblem, ...] = ()
     output: str | None = None
     error: str | None = None
+    gone: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Names that cannot be guessed: 128 random bits behind a prefix that says what they name."""
 
+import hashlib
+import json
 import secrets
 
 
@@ -30,6 +32,11 @@ def file_id() -> str:
 
 def batch_id() -> str:
     return f"batch_{secrets.token_hex(16)}"
+
+
+def batch_id_of(caller: str, key: str) -> str:
+    """That of the batch which a caller asks for under an idempotency key."""
+    return f"batch_{hashlib.sha256(json.dumps([caller, key]).encode()).hexdigest()[:32]}"
 
 
 def endpoint_id() -> str:

@@ -107,7 +107,8 @@ class JobView:
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one tries again, `response` (JSON) is what it tells as one of OpenAI's responses, None where it is none.
-    What is not `stored` is forgotten when its end was told.
+    What is not `stored` is forgotten when its end was told. `read_ms` is when the store was asked, by its own
+    clock, None where the job has ended.
     """
 
     id: str
@@ -137,6 +138,7 @@ class JobView:
     response: str | None = None
     stored: bool = True
     last_event: int = 0
+    read_ms: int | None = None
     hook: Hook | None = None
 
     @property

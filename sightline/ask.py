@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from sightline.events import lines
 from sightline.exits import CommandError, Exit
 from sightline.serving.service import check, check_stream, code, parsed, reason, speaking
 
@@ -116,4 +117,4 @@ def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, st
 
 
 def _events(reply: httpx.Response) -> Iterator[str]:
-    return (line[5:].strip() for line in reply.iter_lines() if line.startswith("data:"))
+    return (line[5:].strip() for line in lines(reply.iter_text()) if line.startswith("data:"))

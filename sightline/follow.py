@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from sightline.events import Sent, sent
+from sightline.events import Sent, lines, sent
 from sightline.exits import CommandError, Exit
 from sightline.jobs import Job, path_of, texts
-from sightline.serving.service import check_stream, passing, unreachable
+from sightline.serving.service import check_stream, is_stream, passing, unreachable
 
 MOST_MISSES = 8
 """Connections in a row without a sign of life, after which it gives up: about a minute."""
@@ -56,9 +56,11 @@ class Reader:
         with self.client.stream("GET", f"{path_of(self.job)}/events", headers=headers) as reply:
             if passing(reply) and self.met:
                 raise ConnectionOverError(f"the service answered {reply.status_code}")
+            if reply.is_success and not is_stream(reply) and self.met:
+                raise ConnectionOverError("something else answered in the service's place")
             check_stream(reply)
             self.met = True
-            for found in sent(reply.iter_lines()):
+            for found in sent(lines(reply.iter_text())):
                 if isinstance(found, Sent):
                     if found.name == "error":
                         raise ConnectionOverError(_reason(found))

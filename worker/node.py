@@ -130,20 +130,20 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
 
 
 def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
-    started = time.time()
+    started = time.monotonic()
     with _told(model, heartbeat):
         engine = create(model)
         guess, basis = engine.load_guess()
     heartbeat.start(
         {
-            "load_started_ms": str(int(started * 1000)),
+            "load_passed_ms": str(int((time.monotonic() - started) * 1000)),
             "load_guess_ms": str(int(guess * 1000)),
             "load_basis": basis,
         }
     )
     with _told(model, heartbeat):
         engine.load()
-    took_s = time.time() - started
+    took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
@@ -164,7 +164,7 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
         known = isinstance(error, SettingsError)
         log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
         reason = f"{type(error).__name__}: {error}"[:REASON]
-        heartbeat.stop({"failed": reason, "failed_ms": str(int(time.time() * 1000))})
+        heartbeat.stop({"failed": reason})
         os._exit(Exit.MODEL_FAILED)
 
 

@@ -1,7 +1,8 @@
 """A call whose answer is the result: submit, wait for the end, or say why there is none."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -70,20 +71,38 @@ async def answer(request: Request, context: ProcessContext, view: JobView, terms
     Raises the job's own error, ModelFailed, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
     """
     limit_s = context.settings.api.sync_limit_s
-    if not view.ended:
-        view = await attend(request, context, view, limit_s, leaves=may_leave(terms), over=over)
-    note(request, view)
-    check_answered(context, view, terms)
+    with left_where_one_fails(context, (view,), terms):
+        if not view.ended:
+            view = await attend(request, context, view, limit_s, leaves=may_leave(terms), over=over)
+        note(request, view)
+        check_ended(view, limit_s)
+    result_of(view)
     note_times(request, view)
     return view
 
 
-def check_answered(context: ProcessContext, view: JobView, terms: Terms) -> None:
-    """Raises as `answer` where a job that was waited for for as long as it may take has no answer."""
-    check_hope(context, view, terms)
+@contextmanager
+def left_where_one_fails(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
+    """What was only waited for in vain goes on."""
+    try:
+        yield
+    except ServiceError as error:
+        if may_leave(terms) and error.code != "wait_exceeded":
+            for view in views:
+                context.leaving.left(view, told_s=error.retry_after or 0)
+        raise
+
+
+def leave(context: ProcessContext, views: Sequence[JobView], *, at_once: bool = False) -> None:
+    for view in views:
+        context.leaving.left(view, at_once=at_once)
+
+
+def check_ended(view: JobView, limit_s: float) -> None:
+    """Raises ModelFailed, and `wait_exceeded` where a job was waited for for as long as it may take."""
+    check_hope(view)
     if not view.ended:
-        raise wait_exceeded(view, context.settings.api.sync_limit_s)
-    result_of(view)
+        raise wait_exceeded(view, limit_s)
 
 
 def over(view: JobView) -> bool:
@@ -95,11 +114,9 @@ def hopeless(view: JobView) -> bool:
     return view.model_failed is not None
 
 
-def check_hope(context: ProcessContext, view: JobView, terms: Terms) -> None:
-    """Raises ModelFailed where waiting for the job's model does not help; the job is left if it may be."""
+def check_hope(view: JobView) -> None:
+    """Raises ModelFailed where waiting for the job's model does not help."""
     if hopeless(view):
-        if may_leave(terms):
-            context.leaving.left(view)
         raise model_failed(view.model, view.model_failed)
 
 

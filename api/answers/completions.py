@@ -12,9 +12,9 @@ from pydantic_core import to_json
 from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
-from api.answers.answering import may_leave, result_of
+from api.answers.answering import leave, may_leave, result_of
 from api.answers.interleaving import follow_all
-from api.answers.together import answer_all, ended_all, leave, submit_all
+from api.answers.together import answer_all, ended_all, submit_all
 from api.context import ProcessContext, context_of
 from api.dialects import openai_chat, openai_completions
 from api.dialects.completion_streams import ChatStream, Counting, Stream, TextStream

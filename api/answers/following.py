@@ -7,7 +7,7 @@ from contextlib import aclosing
 from fastapi import Request
 
 from api.admission.submission import Terms
-from api.answers.answering import check_hope, note, wait_exceeded
+from api.answers.answering import check_hope, left_where_one_fails, note, wait_exceeded
 from api.answers.waiting import POLL_S
 from api.context import ProcessContext
 from shared.errors import ServiceError
@@ -32,20 +32,31 @@ async def follow_answer(
 ) -> AsyncGenerator[Event | str]:
     """As `follow`, for a caller whose answer is the stream, who is not kept waiting in vain.
 
-    Raises ModelFailed, and Unavailable `wait_exceeded` where nothing has begun within `sync_limit_s`.
+    Raises as `follow`, and ModelFailed, and Unavailable `wait_exceeded` where nothing has begun within
+    `sync_limit_s`, or nobody goes on with what had begun. Where it raises, the job is left if it may be.
     """
+    with left_where_one_fails(context, (view,), terms):
+        async with aclosing(_patient_story(request, context, view)) as story:
+            async for found in story:
+                yield found
+
+
+async def _patient_story(
+    request: Request, context: ProcessContext, view: JobView
+) -> AsyncGenerator[Event | str]:
     api = context.settings.api
-    began = told = time.monotonic()
+    began = heard = told = time.monotonic()
     look_s = min(api.keepalive_s, POLL_S, api.sync_limit_s)
     async with aclosing(_story(request, context, view, 0, look_s)) as story:
         async for found in story:
             now = time.monotonic()
             if isinstance(found, Event):
-                told = now
+                heard = told = now
                 yield found
                 continue
-            check_hope(context, found, terms)
-            if found.status == "queued" and now - began >= api.sync_limit_s:
+            check_hope(found)
+            since = began if found.status == "queued" else heard
+            if found.waiting_reason is not None and now - since >= api.sync_limit_s:
                 raise wait_exceeded(found, api.sync_limit_s)
             if now - told >= api.keepalive_s:
                 told = now

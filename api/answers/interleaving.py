@@ -8,9 +8,9 @@ from dataclasses import replace
 from fastapi import Request
 
 from api.admission.submission import Terms
-from api.answers.answering import may_leave
+from api.answers.answering import leave, left_where_one_fails, may_leave
 from api.answers.following import follow_answer
-from api.answers.together import dropped, leave, left_where_one_fails
+from api.answers.together import dropped
 from api.context import ProcessContext
 from shared.errors import ServiceError
 from shared.job import Event, JobView

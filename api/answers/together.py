@@ -16,12 +16,15 @@ from fastapi import Request
 from api.admission.submission import Terms
 from api.answers.answering import (
     answer,
-    check_answered,
+    check_ended,
     forget_behind,
+    leave,
+    left_where_one_fails,
     may_leave,
     note,
     note_times,
     over,
+    result_of,
     unless_gone,
 )
 from api.context import ProcessContext
@@ -100,11 +103,6 @@ async def ended_all(request: Request, context: ProcessContext, views: Sequence[J
     return merged(found)
 
 
-def leave(context: ProcessContext, views: Sequence[JobView], *, at_once: bool = False) -> None:
-    for view in views:
-        context.leaving.left(view, at_once=at_once)
-
-
 def merged(views: Sequence[JobView]) -> JobView:
     """Jobs that succeeded as one: their answers in order, their tokens together, the last one's times.
 
@@ -123,7 +121,7 @@ def merged(views: Sequence[JobView]) -> JobView:
 
 
 async def _succeeded(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> list[JobView]:
-    tasks = [asyncio.ensure_future(_answered(context, view, terms)) for view in views]
+    tasks = [asyncio.ensure_future(_answered(context, view)) for view in views]
     try:
         with left_where_one_fails(context, views, terms):
             return await asyncio.gather(*tasks)
@@ -131,21 +129,12 @@ async def _succeeded(context: ProcessContext, views: Sequence[JobView], terms: T
         await dropped(tasks)
 
 
-async def _answered(context: ProcessContext, view: JobView, terms: Terms) -> JobView:
-    view = await context.waiting.until_ended(view, context.settings.api.sync_limit_s, over)
-    check_answered(context, view, terms)
+async def _answered(context: ProcessContext, view: JobView) -> JobView:
+    limit_s = context.settings.api.sync_limit_s
+    view = await context.waiting.until_ended(view, limit_s, over)
+    check_ended(view, limit_s)
+    result_of(view)
     return view
-
-
-@contextmanager
-def left_where_one_fails(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
-    """What was only waited for in vain goes on."""
-    try:
-        yield
-    except ServiceError as error:
-        if may_leave(terms) and error.code != "wait_exceeded":
-            leave(context, views)
-        raise
 
 
 async def dropped(tasks: Collection["asyncio.Future[Any]"]) -> None:

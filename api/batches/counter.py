@@ -1,6 +1,8 @@
 """The batches of one caller: made, listed, read, cancelled; another's do not exist for them."""
 
 from api.access.callers import Caller
+from api.admission.refusals import of_key
+from api.admission.submission import Terms
 from api.batches.bench import Bench
 from api.batches.rounds import Rounds
 from api.dialects.openai_batches import Asked
@@ -30,13 +32,16 @@ class Batches:
     async def aclose(self) -> None:
         await self._rounds.aclose()
 
-    async def create(self, caller: Caller, asked: Asked) -> Batch:
-        """Raises CallerError (`file_not_found`, `invalid_request`), Unavailable (`store_unavailable`,
-        `caller_queue_full`).
+    async def create(self, caller: Caller, asked: Asked, terms: Terms) -> Batch:
+        """The same again under one idempotency key is the same batch.
+
+        Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
+        (`store_unavailable`, `caller_queue_full`).
         """
         await self._room.check()
+        key = terms.idempotency_key
         batch = Batch(
-            id=ids.batch_id(),
+            id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),
             caller=caller.id,
             stage="validating",
             file=asked.file,
@@ -50,7 +55,7 @@ class Batches:
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
-        word, made = await self._store.run(batches.create(self._settings, batch))
+        word, made = await self._store.run(batches.create(self._settings, batch, terms.body_digest or None))
         if made is None:
             raise _refusal(word)
         self._rounds.look_now()
@@ -78,6 +83,8 @@ def _refusal(word: str) -> ServiceError:
     if word == "many":
         message = f"You have {batches.MOST} batches under way already."
         return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
+    if word == "mismatch":
+        return of_key(word)
     if word == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."

@@ -2,26 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from api.dialects.openai_batches import Entry, from_line
+from api.dialects.openai_batches import HEAD, Entry, from_line, named_at_start
 from shared.batch import MOST_LINES, LineProblem
 
 MOST_TOLD = 100
 """Problems of a file that are listed; each line's own is in the error file all the same."""
+BLOCK = 2**13
+"""Blank lines are skipped by so many bytes at a time."""
 
 
 @dataclass(frozen=True)
 class Line:
     """A line that is not blank: its number from 1, the bytes it begins `at` and ends `behind`.
 
-    Blank lines before it count as its own. `raw` is None where it is longer than a body may be.
+    Blank lines before it count as its own. Of one that is longer than a body may be, which is not `whole`,
+    `raw` is the beginning.
     """
 
     number: int
     at: int
     behind: int
-    raw: bytes | None
+    raw: bytes
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -47,18 +51,40 @@ def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
         row += 1
         behind += len(raw)
         whole = raw.endswith(b"\n") or len(raw) <= limit
+        if whole and not raw.strip():
+            blank = _skip_blank(file, behind)
+            row, behind = row + blank.lines, behind + blank.size
+            continue
+        said = raw if whole else raw[:HEAD]
         while not raw.endswith(b"\n") and (more := file.readline(limit + 1)):
             behind += len(more)
             raw = more
-        if not whole or raw.strip():
-            yield Line(row, at, behind, raw if whole else None)
-            at = behind
+        yield Line(row, at, behind, said, whole)
+        at = behind
+
+
+class _Blank(NamedTuple):
+    lines: int
+    size: int
+
+
+def _skip_blank(file: BinaryIO, at: int) -> _Blank:
+    """Blank lines in front of the next one, from the byte `at`: a file may be made of nothing else."""
+    count = size = 0
+    while block := file.read(BLOCK):
+        blank = len(block) - len(block.lstrip())
+        skipped = block.rfind(b"\n", 0, blank) + 1
+        count, size = count + block.count(b"\n", 0, skipped), size + skipped
+        file.seek(at + size)
+        if not skipped:
+            break
+    return _Blank(count, size)
 
 
 def entry_of(line: Line, endpoint: str, limit: int) -> Entry:
-    if line.raw is None:
+    if not line.whole:
         message = f"Line {line.number} is longer than {limit} bytes."
-        return Entry(None, None, LineProblem("payload_too_large", message, line.number))
+        return Entry(named_at_start(line.raw), None, LineProblem("payload_too_large", message, line.number))
     return from_line(line.raw, line.number, endpoint)
 
 

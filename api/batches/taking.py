@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO
 
 from api.admission.submission import LinePassedError, Terms
 from api.batches.bench import Held
 from api.batches.doors import DOORS, Question
 from api.batches.lines import Line, double, entry_of, lines
-from shared.batch import Place
+from shared.batch import Batch, Place
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.metrics.requests import LINES
 from shared.result import JobError
@@ -57,12 +58,8 @@ class Taking:
 
     async def refuse(self, error: JobError) -> bool:
         """Refuse the next lines, whatever they are; False where there are none. Raises LostError."""
-        file = await asyncio.to_thread(self._bench.blobs.open, self._batch.digest)
-        try:
-            batch = await self._held.read(batches.batch(self._batch.caller, self._batch.id))
-            found = await asyncio.to_thread(self._next, file, batch.at, batch.row)
-        finally:
-            file.close()
+        batch = await self._held.read(batches.batch(self._batch.caller, self._batch.id))
+        found = self._unread(batch) if batch.gone else await asyncio.to_thread(self._next, batch)
         if found:
             await self._held.write(
                 batches.refuse(self._held.turn, [(place, custom_id, error) for place, custom_id in found])
@@ -128,13 +125,23 @@ class Taking:
                 question = _failure(error)
             yield Asked(self._place(line, entry.custom_id), entry.custom_id, question)
 
-    def _next(self, file: BinaryIO, at: int, row: int) -> list[tuple[Place, str | None]]:
+    def _next(self, batch: Batch) -> list[tuple[Place, str | None]]:
         limit, found = self._bench.line_limit, []
-        for line in lines(file, at, row, limit):
-            custom_id = entry_of(line, self._batch.endpoint, limit).custom_id
-            found.append((self._place(line, custom_id), custom_id))
-            if len(found) == AT_ONCE:
-                break
+        with self._bench.blobs.open(batch.digest) as file:
+            for line in islice(lines(file, batch.at, batch.row, limit), AT_ONCE):
+                custom_id = entry_of(line, batch.endpoint, limit).custom_id
+                found.append((self._place(line, custom_id), custom_id))
+        return found
+
+    def _unread(self, batch: Batch) -> list[tuple[Place, str | None]]:
+        """The next lines where nobody can read them: as many as there are, each as if it had one byte."""
+        before, under_way = self._batch, self._held.turn.under_way
+        last = before.row + (before.total or 0) - before.completed - before.failed - under_way
+        found: list[tuple[Place, str | None]] = []
+        for number in range(batch.row + 1, min(batch.row + AT_ONCE, last) + 1):
+            at = batch.at + number - batch.row - 1
+            behind = (batch.last or 0) if number == last else at + 1
+            found.append((Place(batch.id, number, at, behind, ""), None))
         return found
 
     def _place(self, line: Line, custom_id: str | None) -> Place:

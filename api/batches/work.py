@@ -8,9 +8,10 @@ import asyncio
 from api.batches.bench import Held
 from api.batches.lines import Scan, scan
 from api.batches.taking import Taking
-from api.batches.writing import CANCELLED, EXPIRED, Writing
+from api.batches.writing import CANCELLED, EXPIRED, LOST, Writing
 from shared.batch import LineProblem
 from shared.blobs import BlobMissingError
+from shared.errors import Unavailable
 from shared.result import JobError
 from shared.store import batches, jobs
 
@@ -19,7 +20,8 @@ BUSY_S, IDLE_S = 0.25, 1.0
 MANY = 32
 LONGEST_S = 5.0
 """What has ended is written down when it is so many lines, or this old: each time makes a file."""
-GONE = LineProblem("file_not_found", "The bytes of the batch's file are no longer kept.")
+PATIENCE_S = 600.0
+"""A folder without the bytes may be one that is mounted late: so long nothing is given up for it."""
 
 
 class Work:
@@ -45,14 +47,25 @@ class Work:
                 await self._close(self._closing)
             else:
                 return await self._go_on()
-        except BlobMissingError:
-            await self._held.write(batches.fail(self._bench.settings, self._turn, [GONE]))
+        except BlobMissingError as missing:
+            await self._miss(missing)
         return 0.0
 
     def _why_closed(self) -> JobError | None:
         if self._batch.stage == "cancelling":
             return CANCELLED
-        return EXPIRED if self._turn.now_ms >= self._batch.expires_ms else None
+        if self._turn.now_ms >= self._batch.expires_ms:
+            return EXPIRED
+        return LOST if self._batch.gone else None
+
+    async def _miss(self, missing: BlobMissingError) -> None:
+        """Bytes are not there: only where nothing is thrown away by it, or nothing can be saved, it fails."""
+        if self._batch.row and not self._batch.gone:
+            await self._held.write(batches.miss(self._turn, PATIENCE_S))
+            message = f"The bytes {missing} are not in SIGHTLINE_BLOBS__URL."
+            raise Unavailable("store_unavailable", message)
+        problem = LineProblem(LOST.code, LOST.message)
+        await self._held.write(batches.fail(self._bench.settings, self._turn, [problem]))
 
     async def _look_through(self) -> None:
         found = await asyncio.to_thread(self._scanned)

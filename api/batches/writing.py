@@ -5,27 +5,30 @@ between the two leaves a piece that nobody names, and the next one writes the sa
 """
 
 import asyncio
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
 from api.batches.bench import Held
 from api.batches.doors import DOORS
+from api.batches.lines import lines
 from api.dialects.openai_batches import from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
 from shared.batch import LineAnswer, Tokens, Wrote
-from shared.blobs import Staged, digest
+from shared.blobs import BlobMissingError, Staged, digest
+from shared.errors import Unavailable
 from shared.file import Written
 from shared.job import JobView
 from shared.metrics.requests import LINES
 from shared.result import JobError, Result
 from shared.store import batches
 
+log = logging.getLogger(__name__)
 AT_ONCE = 64
 """Lines whose answers are in memory at the same time."""
 CANCELLED = JobError(
@@ -35,6 +38,8 @@ EXPIRED = JobError(
     code="batch_expired",
     message="This request could not be executed before the completion window expired.",
 )
+LOST = JobError(code="file_not_found", message="The bytes of the batch's file are no longer kept.")
+UNWRITTEN = JobError(code="internal_error", message="The answer of this line could not be written down.")
 
 
 @dataclass
@@ -125,27 +130,45 @@ class Writing:
     def _rows(self, found: Sequence[LineAnswer]) -> Rows:
         rows, answers = Rows(), self._answers(found)
         for line in found:
-            if line.result is not None:
-                rows.good.append(_written(to_row(self._batch.id, line, answers[line.number])))
+            if line.result is not None and line.number in answers:
+                rows.good.append(answers[line.number])
                 rows.add(_tokens(line.result))
                 continue
             error = self._error(line)
             rows.late += error == EXPIRED
-            shape = to_undone_row if error in (CANCELLED, EXPIRED) else to_refused_row
+            shape = to_undone_row if error in (CANCELLED, EXPIRED, LOST) else to_refused_row
             rows.bad.append(_written(shape(self._batch.id, line, error)))
         return rows
 
-    def _answers(self, found: Sequence[LineAnswer]) -> dict[int, dict[str, Any]]:
-        """By number. The file is opened once and read forwards: each look at a bucket brings a megabyte."""
-        with ExitStack() as opened:
-            file = cache(lambda: opened.enter_context(self._bench.blobs.open(self._batch.digest)))
-            return {
-                line.number: self._answer(line, line.result, file)
-                for line in sorted(found, key=lambda line: line.at)
-                if line.result is not None
-            }
+    def _answers(self, found: Sequence[LineAnswer]) -> dict[int, bytes]:
+        """By number, but for those that cannot be told.
 
-    def _answer(self, line: LineAnswer, result: Result, file: Callable[[], BinaryIO]) -> dict[str, Any]:
+        The file is opened once and read forwards: each look at a bucket brings a megabyte. Where it is not
+        there, pieces should not be written either.
+        """
+        answers: dict[int, bytes] = {}
+        with ExitStack() as opened:
+            gone, blobs = self._batch.gone, self._bench.blobs
+            file = None if gone else opened.enter_context(blobs.open(self._batch.digest))
+            for line in sorted(found, key=lambda line: line.at):
+                if line.result is not None and (row := self._row(line, line.result, file)):
+                    answers[line.number] = row
+        return answers
+
+    def _row(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> bytes | None:
+        try:
+            return _written(to_row(self._batch.id, line, self._answer(line, result, file)))
+        except Unavailable:
+            raise
+        except BlobMissingError:
+            if not self._batch.gone:
+                raise
+        except Exception:
+            # The outermost frame of a row: a line that cannot be told must not hold up all others.
+            log.exception("line %d of batch %s cannot be written down", line.number, self._batch.id)
+        return None
+
+    def _answer(self, line: LineAnswer, result: Result, file: BinaryIO | None) -> dict[str, Any]:
         view = JobView(
             id=line.job or "",
             caller=self._batch.caller,
@@ -156,17 +179,21 @@ class Writing:
             result=result,
             priority="batch",
         )
-        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line, file()))
+        return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line, file))
 
-    def _body(self, line: LineAnswer, file: BinaryIO) -> Any:
-        """What the line asked, as it stands in the file."""
-        file.seek(line.at)
-        return from_line(file.read(line.behind - line.at), line.number, self._batch.endpoint).body
+    def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
+        """What the line asked, as it stands in the file behind the blank lines that count as its own."""
+        if file is None:
+            raise BlobMissingError(self._batch.digest)
+        found = next(lines(file, line.at, line.number - 1, line.behind - line.at))
+        return from_line(found.raw, line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
         """The window is a line's own deadline too, so that it ends though nobody works on its batch."""
         if line.error is not None:
             return EXPIRED if line.error.code == "deadline_exceeded" else line.error
+        if line.result is not None:
+            return LOST if self._batch.gone else UNWRITTEN
         if line.status == "succeeded":
             return JobError(code="result_expired", message="The answer of this line was lost.")
         message = "The job of this line was cancelled."

@@ -31,6 +31,7 @@ KEY = parameter(
     "The same key and body again is the same job.",
     {"type": "string", "maxLength": 255},
 )
+BATCH_KEY = KEY | {"description": "The same key and body again is the same batch."}
 USE_CACHE = parameter("header", "x-use-cache", "`false`, `False` or `0`: a new computation.")
 WAIT_FOR_MODEL = parameter("header", "x-wait-for-model", "`true`: wait while the model loads instead of 503.")
 SYNCHRONOUS = (KEY, USE_CACHE, WAIT_FOR_MODEL)

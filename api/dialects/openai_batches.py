@@ -1,9 +1,11 @@
 """/v1/batches: batches, the lines of their input, the rows of their output. Times are Unix seconds."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
+from pydantic_core import from_json
 
 from api.dialects.metadata import to_metadata
 from api.dialects.openai_errors import status_of, to_error
@@ -24,6 +26,12 @@ ELSEWHERE = (
 )
 """OpenAI's endpoints that this service does not have."""
 MAX_ID = 512
+HEAD = 2**12
+"""Bytes of a line that cannot be parsed in which its `custom_id` is looked for."""
+_NAMED = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*+\{(?:\s*+"(?:method|url)"\s*+:\s*+"[^"\\]*+"\s*+,)*+'
+    rb'\s*+"custom_id"\s*+:\s*+("(?:[^"\\]|\\.)++")'
+)
 _SHOWN: tuple[Stage, ...] = (
     "in_progress",
     "finalizing",
@@ -99,9 +107,10 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
     try:
         value = parse(raw)
     except CallerError as error:
-        return Entry(None, None, LineProblem("invalid_json_line", f"Line {number}: {error.message}", number))
-    custom_id = value.get("custom_id") if isinstance(value, dict) else None
-    named = custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_ID else None
+        code = "invalid_json_line" if error.code == "invalid_json" else error.code
+        problem = LineProblem(code, f"Line {number}: {error.message}", number)
+        return Entry(named_at_start(raw), None, problem)
+    named = _named(value.get("custom_id")) if isinstance(value, dict) else None
     try:
         said = read(LineBody, value)
     except CallerError as error:
@@ -114,6 +123,19 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
         message = f"Line {number}: `method` should be POST."
         return Entry(named, None, LineProblem("invalid_request", message, number, "method"))
     return Entry(named, said.body)
+
+
+def named_at_start(raw: bytes) -> str | None:
+    """The custom_id of a line that cannot be parsed, where nothing but its method and url stand before it."""
+    found = _NAMED.match(raw[:HEAD])
+    try:
+        return _named(from_json(found[1])) if found else None
+    except ValueError:
+        return None
+
+
+def _named(custom_id: Any) -> str | None:
+    return custom_id if isinstance(custom_id, str) and 0 < len(custom_id) <= MAX_ID else None
 
 
 def to_batch(batch: Batch) -> dict[str, Any]:

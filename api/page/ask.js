@@ -1,56 +1,32 @@
-// The question: a picture from disk, clipboard, address or sample; its answer as it is made.
+// The question, and its answer as it is made.
 
-import { $, make, seconds } from "./dom.js";
+import { $, say, seconds } from "./dom.js";
+import { picture, setUp as setUpPicture } from "./picture.js";
 import { call, events } from "./wire.js";
 
-const SAMPLES = { "shapes.png": "two shapes", "dots.png": "three triangles", "word.png": "the word CAT", "sign.png": "a pink triangle" };
-let picture = null; // a data URI
-let asked = null; // {job, stop} while an answer is awaited
+// A picture goes up slowly where the line is thin.
+const SEND_MS = 120_000;
+let asked = null; // {job, stop, unwanted} while an answer is awaited
 
 export function setUp(changed) {
-  $("drop").addEventListener("click", () => $("file").click());
-  $("drop").addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && (event.preventDefault(), $("file").click()));
-  $("file").addEventListener("change", () => take($("file").files[0]));
-  $("url").addEventListener("input", () => $("url").value && show(null));
-  for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener(kind, dragged);
-  document.addEventListener("paste", (event) => take([...event.clipboardData.files].find((f) => f.type.startsWith("image/"))));
-  $("samples").append(...Object.entries(SAMPLES).map(sample));
+  setUpPicture();
   $("ask").addEventListener("submit", (event) => (event.preventDefault(), ask(changed)));
   $("cancel").addEventListener("click", cancel);
-  document.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("ask").requestSubmit();
-    if (event.key === "Escape" && asked && !$("job").open) cancel();
-  });
+  document.addEventListener("keydown", pressed);
 }
 
-function sample([file, name]) {
-  const load = async () => take(await (await fetch(`page/${file}`)).blob());
-  const image = make("img", { src: `page/${file}`, alt: name });
-  return make("li", {}, make("button", { type: "button", title: name, onclick: load }, image));
+function pressed(event) {
+  // Held down, ending a composition, closing a list: none of it is meant for the question.
+  if (event.repeat || event.isComposing || event.defaultPrevented || $("job").open) return;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    $("ask").requestSubmit();
+  }
+  if (event.key === "Escape" && event.target.tagName !== "SELECT") cancel();
 }
 
-function dragged(event) {
-  event.preventDefault();
-  $("drop").classList.toggle("over", event.type === "dragover");
-  if (event.type === "drop") take(event.dataTransfer.files[0]);
-}
-
-function take(file) {
-  if (!file) return;
-  const reader = new FileReader();
-  reader.addEventListener("load", () => (($("url").value = ""), show(reader.result)));
-  reader.readAsDataURL(file);
-}
-
-function show(uri) {
-  picture = uri;
-  $("preview").hidden = !uri;
-  $("hint").hidden = Boolean(uri);
-  if (uri) $("preview").src = uri;
-}
-
-function body() {
-  const image = $("url").value.trim() || picture;
+async function body() {
+  const image = await picture();
   return {
     model: $("model").value,
     input: { prompt: $("question").value, ...(image ? { image } : {}) },
@@ -59,27 +35,38 @@ function body() {
 }
 
 async function ask(changed) {
+  if (asked && !asked.job) return;
   asked?.stop.abort();
   const mine = (asked = { stop: new AbortController() });
   begin();
   try {
-    const more = $("fresh").checked ? { "x-use-cache": "false" } : {};
-    const { data } = await call("v1/jobs", { method: "POST", body: body(), more });
-    mine.job = data.id;
-    tell(data);
-    changed();
-    for await (const event of events(data.id, mine.stop.signal)) hear(event);
+    await follow(mine, changed);
   } catch (error) {
-    if (!mine.stop.signal.aborted) refused(error);
+    if (asked === mine) refused(error);
   }
   if (asked === mine) end();
   changed();
 }
 
+async function follow(mine, changed) {
+  const more = $("fresh").checked ? { "x-use-cache": "false" } : {};
+  const { data } = await call("v1/jobs", { method: "POST", body: await body(), more, limit_ms: SEND_MS });
+  mine.job = data.id;
+  tell(data);
+  changed();
+  if (mine.unwanted) cancel();
+  for await (const event of events(data.id, mine.stop.signal, line)) {
+    if (asked !== mine) return;
+    hear(event);
+  }
+}
+
 function begin() {
   $("reply").hidden = false;
   $("reply").className = "running";
+  $("answer").setAttribute("aria-busy", "true");
   $("answer").textContent = $("facts").textContent = $("waits").textContent = "";
+  line("");
   badge("status", "sending");
   badge("cache", "");
   $("cancel").disabled = false;
@@ -87,12 +74,15 @@ function begin() {
 
 function end() {
   asked = null;
+  line("");
+  $("answer").setAttribute("aria-busy", "false");
   $("cancel").disabled = true;
   $("reply").className = "";
 }
 
 function hear({ type, data }) {
-  if (type === "text") $("answer").textContent = $("answer").textContent.slice(0, data.start) + data.text;
+  // Places are counted in letters, of which one beyond U+FFFF is two to JavaScript.
+  if (type === "text") $("answer").textContent = [...$("answer").textContent].slice(0, data.start).join("") + data.text;
   else if (data.job) tell(data.job);
   else badge("status", type === "requeued" ? "queued again" : type);
   if (type !== "queued") $("waits").textContent = "";
@@ -123,7 +113,19 @@ function badge(id, word) {
   $(id).className = `badge ${word}`;
 }
 
+const line = (text) => say("line", text);
+
 async function cancel() {
-  if (!asked?.job) return;
-  await call(`v1/jobs/${asked.job}/cancel`, { method: "POST" }).catch(refused);
+  const mine = asked;
+  if (!mine) return;
+  if (!mine.job) {
+    mine.unwanted = true;
+    line("to be cancelled as soon as it is sent");
+    return;
+  }
+  try {
+    await call(`v1/jobs/${mine.job}/cancel`, { method: "POST" });
+  } catch (error) {
+    if (asked === mine) line(`Not cancelled: ${error.message}`);
+  }
 }

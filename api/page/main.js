@@ -1,53 +1,69 @@
 // Puts the page together and keeps it fresh while somebody looks at it.
 
 import * as ask from "./ask.js";
-import { $, make } from "./dom.js";
+import { $, make, say, settle } from "./dom.js";
+import * as job from "./job.js";
 import * as jobs from "./jobs.js";
+import { Panel } from "./panel.js";
 import * as queue from "./queue.js";
-import { call, pause } from "./wire.js";
+import { Away, pause, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
+const IDLE_MS = 8000;
+const MODELS_MS = 30_000;
+
+const models = new Panel(() => "v1/models", listModels, "model-note");
+const list = new Panel(jobs.path, jobs.paint, "jobs-note");
+const fleet = new Panel(queue.path, paintQueue, "queue-note");
+const panels = [models, list, fleet];
+let line = "serving";
+let modelsDue = 0;
+let wait_ms = EVERY_MS;
 
 ask.setUp(() => refresh());
-jobs.setUp();
-$("key").addEventListener("change", () => refresh());
-document.addEventListener("visibilitychange", () => document.hidden || refresh());
+job.setUp(() => list.refresh());
+jobs.setUp(() => list.refresh());
+$("key").addEventListener("change", () => (panels.forEach((panel) => panel.forget()), lookAgain()));
+document.addEventListener("visibilitychange", () => document.hidden || lookAgain());
+
+function lookAgain() {
+  modelsDue = 0;
+  return refresh();
+}
 
 async function refresh() {
-  try {
-    if (!$("model").options.length) await listModels();
-    await Promise.all([jobs.refresh(), queueIfAllowed()]);
-  } catch (error) {
-    tell(error instanceof TypeError ? "The service is out of reach; trying again." : error.message);
+  const looked = [list, fleet];
+  if (performance.now() >= modelsDue || models.error) {
+    modelsDue = performance.now() + MODELS_MS;
+    looked.push(models);
   }
+  const changed = await Promise.all(looked.map((panel) => panel.refresh()));
+  // Where nothing happens, looking less often shows as much.
+  wait_ms = changed.some(Boolean) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
+  tell();
 }
 
-async function listModels() {
-  const { data } = await call("v1/models");
-  const names = data.data.map((model) => model.id);
-  $("model").replaceChildren(...names.map((name) => make("option", {}, name)));
-  $("by-model").append(...names.map((name) => make("option", {}, name)));
+// A model added or gone while the page is open leaves what is chosen as it is.
+function listModels(data) {
+  const options = (data?.data ?? []).map(({ id }) => make("option", { "data-key": id }, id));
+  settle($("model"), options);
+  settle($("by-model"), [make("option", { value: "" }, "any"), ...options.map((option) => option.cloneNode(true))]);
 }
 
-async function queueIfAllowed() {
-  try {
-    const { models } = await queue.refresh();
-    const waiting = models.reduce((sum, it) => sum + Object.values(it.queued).reduce((a, b) => a + b), 0);
-    const running = models.reduce((sum, it) => sum + it.running, 0);
-    const workers = models.reduce((sum, it) => sum + it.workers.length, 0);
-    tell(`${waiting} waiting, ${running} running, ${workers} ${workers === 1 ? "worker" : "workers"}`);
-  } catch (error) {
-    if (error.status !== 403) throw error;
-    tell("serving");
-    $("queue").replaceChildren(make("p", { class: "faint" }, "Seen with a key that has the scope admin."));
-  }
+function paintQueue(data) {
+  queue.paint(data);
+  line = data ? queue.sum(data) : "serving";
 }
 
-function tell(text) {
-  $("service").textContent = text;
+function tell() {
+  const errors = panels.map((panel) => panel.error).filter(Boolean);
+  const away = errors.find((error) => error instanceof Away);
+  const stranger = errors.find((error) => error.status === 401);
+  say("service", away ? `${away.message} Trying again.` : (stranger?.message ?? line));
 }
 
 for (;;) {
   if (!document.hidden) await refresh();
-  await pause(EVERY_MS);
+  const asked_ms = Math.max(...panels.map(({ error }) => error?.after_ms ?? 0));
+  await pause(Math.max(wait_ms, asked_ms, spacing_ms(2)));
 }

@@ -1,14 +1,21 @@
 // What waits and who works, model by model.
 
-import { $, make, seconds } from "./dom.js";
-import { call } from "./wire.js";
+import { $, make, seconds, settle } from "./dom.js";
 
 const CLASSES = ["interactive", "normal", "batch"];
 
-export async function refresh() {
-  const { data } = await call("v1/admin/fleet");
-  $("queue").replaceChildren(...data.models.map(model));
-  return data;
+export const path = () => "v1/admin/fleet";
+
+export function paint(data) {
+  settle($("queue"), (data?.models ?? []).map(model));
+}
+
+// All of it in a line.
+export function sum({ models }) {
+  const waiting = models.reduce((sum, it) => sum + Object.values(it.queued).reduce((a, b) => a + b), 0);
+  const running = models.reduce((sum, it) => sum + it.running, 0);
+  const workers = models.reduce((sum, it) => sum + it.workers.length, 0);
+  return `${waiting} waiting, ${running} running, ${workers} ${workers === 1 ? "worker" : "workers"}`;
 }
 
 function model(it) {
@@ -16,7 +23,7 @@ function model(it) {
   const most = Math.max(10, ...CLASSES.map((name) => it.queued[name]));
   return make(
     "div",
-    { class: "model" },
+    { class: "model", "data-key": it.model },
     make("h3", {}, it.model, " ", make("span", { class: `badge ${state}` }, state.replace("_", " "))),
     ...CLASSES.map((name) => bar(name, it.queued[name], most)),
     bar("running", it.running, Math.max(1, it.workers.reduce((sum, w) => sum + w.rows, 0))),
@@ -57,7 +64,7 @@ function workers(all) {
       "table",
       {},
       make("thead", {}, make("tr", {}, ...head.map((name) => make("th", {}, name)))),
-      make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", {}, cell))))),
+      make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", { dir: "auto" }, cell))))),
     ),
   );
 }

@@ -1,58 +1,112 @@
 // Calls to the service this page came from: plain requests, and one job's events as they come.
 
+const ANSWER_MS = 10_000;
+const MINUTE_MS = 60_000;
 const keyField = document.getElementById("key");
 keyField.value = sessionStorage.getItem("sightline-key") ?? "";
 keyField.addEventListener("change", () => sessionStorage.setItem("sightline-key", keyField.value));
+let quota = 0; // the key's requests a minute, where it has such
 
+// What the service, or a proxy before it, says in place of an answer.
 export class Refusal extends Error {
-  constructor(status, body) {
+  constructor(status, body, headers) {
     const said = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
     super(typeof said === "string" ? said : JSON.stringify(said));
     this.status = status;
     this.code = body?.code ?? body?.error?.code ?? "";
+    this.after_ms = 1000 * Number(headers?.get("retry-after")) || 0;
+    this.passing = status >= 500 || status === 408 || status === 429;
+  }
+}
+
+// Nobody answered.
+export class Away extends Error {
+  constructor() {
+    super("The service is out of reach.");
+    this.passing = true;
   }
 }
 
 function headers(more) {
   const key = keyField.value.trim();
+  if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key has letters that no key has: copy it again." });
   return { ...more, ...(key ? { authorization: `Bearer ${key}` } : {}) };
 }
 
-// The answer's JSON and its headers. Throws Refusal, or TypeError where the service is out of reach.
-export async function call(path, { method = "GET", body, more = {} } = {}) {
+// The answer's JSON and its headers. Throws Refusal, or Away.
+export async function call(path, { method = "GET", body, more = {}, signal, limit_ms = ANSWER_MS } = {}) {
   const told = body === undefined ? {} : { "content-type": "application/json" };
-  const answer = await fetch(path, {
-    method,
-    headers: headers({ ...told, ...more }),
-    body: body === undefined ? undefined : JSON.stringify(body),
+  const asked = { method, headers: headers({ ...told, ...more }), body: body && JSON.stringify(body) };
+  const { answer, text } = await whole(path, asked, [signal, AbortSignal.timeout(limit_ms)].filter(Boolean)).catch((error) => {
+    throw signal?.aborted ? error : new Away();
   });
-  const parsed = answer.status === 204 ? null : await answer.json().catch(() => null);
-  if (!answer.ok) throw new Refusal(answer.status, parsed);
+  const parsed = json(text);
+  if (!answer.ok) throw new Refusal(answer.status, parsed, answer.headers);
+  quota = Number(/"requests";q=(\d+)/.exec(answer.headers.get("ratelimit-policy"))?.[1]);
+  if (text && !parsed) throw new Refusal(answer.status, { detail: "What answered is not the service: a proxy's page, perhaps. Load this page again." });
   return { data: parsed, headers: answer.headers };
 }
 
+async function whole(path, asked, signals) {
+  const answer = await fetch(path, { ...asked, signal: AbortSignal.any(signals) });
+  return { answer, text: await answer.text() };
+}
+
+function json(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+// Between two looks of `calls` requests each: half of a key's quota is left to the questions.
+export const spacing_ms = (calls) => (quota ? (2 * calls * MINUTE_MS) / quota : 0);
+
 // Every event of a job, exactly once and in order. A broken connection is taken up again behind the last event
-// that came. EventSource would do the same, but cannot send a key.
-export async function* events(job, signal) {
+// that came, and `said` hears of it. EventSource would do the same, but cannot send a key.
+export async function* events(job, signal, said) {
   let last = 0;
   for (let tries = 0; ; tries++) {
+    const hidden = hiding();
+    let wait_ms = Math.min(5000, 250 * 2 ** tries);
     try {
-      for await (const event of stream(job, last, signal)) {
+      for await (const event of stream(job, last, AbortSignal.any([signal, hidden.signal]), said)) {
         tries = 0;
         last = event.id;
         yield event;
         if (event.data.job) return;
       }
     } catch (error) {
-      if (signal.aborted || error instanceof Refusal) throw error;
+      if (signal.aborted || error.passing === false) throw error;
+      wait_ms = Math.max(wait_ms, error.after_ms ?? 0);
+    } finally {
+      hidden.abort();
     }
-    await pause(Math.min(5000, 250 * 2 ** tries), signal);
+    if (document.hidden) await shown(signal);
+    else said("connection lost, trying again"), await pause(wait_ms, signal);
   }
 }
 
-async function* stream(job, after, signal) {
+// A browser has six connections to a host for all its tabs: the hidden ones give theirs back.
+function hiding() {
+  const until = new AbortController();
+  if (document.hidden) until.abort();
+  document.addEventListener("visibilitychange", () => document.hidden && until.abort(), { signal: until.signal });
+  return until;
+}
+
+function shown(signal) {
+  return new Promise((resolve, reject) => {
+    document.addEventListener("visibilitychange", resolve, { once: true, signal });
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+async function* stream(job, after, signal, said) {
   const answer = await fetch(`v1/jobs/${job}/events?after=${after}`, { headers: headers({}), signal });
-  if (!answer.ok) throw new Refusal(answer.status, await answer.json().catch(() => null));
+  if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
+  said("");
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -60,7 +114,11 @@ async function* stream(job, after, signal) {
     if (done) return;
     const blocks = (rest + value).split("\n\n");
     rest = blocks.pop();
-    yield* blocks.map(read).filter(Boolean);
+    for (const event of blocks.map(read).filter(Boolean)) {
+      // The service's own `error`, without an id, ends this connection and not the job.
+      if (event.type === "error" || !Number.isFinite(event.id)) return await reader.cancel();
+      yield event;
+    }
   }
 }
 

@@ -3,13 +3,13 @@
 from fastapi import APIRouter, Request, Response
 
 from api.access.callers import caller_of
-from api.admission.preferences import page_limit
+from api.admission.preferences import page_limit, terms
 from api.batches.doors import DOORS
 from api.context import context_of
 from api.description.answers import BATCH, BATCH_LIST
 from api.description.batch_examples import BATCH as EXAMPLE
 from api.description.openapi import describe
-from api.description.parameters import BATCH_PAGE
+from api.description.parameters import BATCH_KEY, BATCH_PAGE
 from api.description.responses import refusals
 from api.dialects.openai_batches import BatchBody, from_batch, to_batch
 from api.dialects.pages import to_page
@@ -26,13 +26,14 @@ router = APIRouter(
 @router.post(
     "",
     summary="Compute a file's requests within a day.",
-    responses=refusals("OpenAIError", 400, 404, 408, 413, 429) | {200: BATCH},
-    openapi_extra=describe(BatchBody, example=EXAMPLE),
+    responses=refusals("OpenAIError", 400, 404, 408, 413, 422, 429) | {200: BATCH},
+    openapi_extra=describe(BatchBody, BATCH_KEY, example=EXAMPLE),
 )
 async def create_batch(request: Request) -> Response:
     context = context_of(request)
-    body = strict_json.parse(await read_body(request, context.settings.api))
-    made = await context.batches.create(caller_of(request), from_batch(body, tuple(DOORS)))
+    body = await read_body(request, context.settings.api)
+    asked = from_batch(strict_json.parse(body), tuple(DOORS))
+    made = await context.batches.create(caller_of(request), asked, terms(request, body))
     return json_answer(to_batch(made))
 
 

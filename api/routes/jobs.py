@@ -1,7 +1,6 @@
 """Our own wire: submit a job, ask for it, follow it, cancel it, delete it."""
 
 import math
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -247,7 +246,7 @@ def _after(request: Request) -> int:
 
 def _poll_after(view: JobView) -> str:
     if view.waiting_reason == "scheduled":
-        return retry_after((view.schedule_at_ms or 0) / 1000 - time.time())
+        return retry_after(((view.schedule_at_ms or 0) - (view.read_ms or 0)) / 1000)
     if view.waiting_reason == "paused":
         return retry_after(PAUSED_S)
     if view.estimate is None or view.ended:

@@ -18,10 +18,16 @@ from api.wire.luggage import Luggage, Rack
 from api.wire.problems import render
 from api.wire.reply import GUARDS, KEY, Reply
 from shared import ids
-from shared.errors import InternalError
+from shared.errors import InternalError, Unavailable
 
 log = logging.getLogger(__name__)
 
+ENDING = Unavailable(
+    "store_unavailable",
+    "This process is ending; ask again. A job that x-job-id names goes on.",
+    retry_after=1,
+)
+GLANCE_BYTES = 2**16
 LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -79,6 +85,11 @@ class Edge:
             await self._app(scope, receive, respond)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            # uvicorn ends, and has waited for callers long enough; it would answer 500 in plain text.
+            if reply.status is not None:
+                raise
+            await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
         except Exception:
             log.exception("request %s failed", reply.request_id)
             # Once started, returning without the end makes the server abort the transfer, which no client
@@ -127,10 +138,11 @@ def _request_id(scope: Scope) -> str:
 
 async def _glance(receive: Receive) -> None:
     """Take what has come already: a small body that nobody reads costs no connection."""
+    left = GLANCE_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0):
-            while (await receive()).get("more_body", False):
-                pass
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message.get("body", b""))
 
 
 async def _linger(receive: Receive) -> None:

@@ -22,6 +22,7 @@ AROUND = 64 * 2**10
 """Bytes of a body beside the file's own: boundaries, headers, fields."""
 PIECE = 2**20
 """So much is parsed, hashed and written at a time, off the event loop."""
+_ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
 
 
 @dataclass
@@ -114,7 +115,7 @@ class _Parts:
         if self._name == FILE:
             if self._form.filename is not None:
                 raise CallerError("invalid_request", "Send one `file` at a time.", param=FILE)
-            self._form.filename = options.get(b"filename", b"").decode("utf-8", "replace")
+            self._form.filename = _unescaped(options.get(b"filename", b"")).decode("utf-8", "replace")
         elif len(self._form.fields) == MAX_FIELDS:
             raise CallerError("invalid_request", f"The form has more than {MAX_FIELDS} fields.")
 
@@ -136,3 +137,10 @@ class _Parts:
 
     def _over(self) -> None:
         self._ended = True
+
+
+def _unescaped(name: bytes) -> bytes:
+    """What a form's names cannot hold stands in them as browsers write it (HTML standard, 4.10.22.7)."""
+    for escaped, sign in _ESCAPED.items():
+        name = name.replace(escaped, sign)
+    return name

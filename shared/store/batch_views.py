@@ -37,6 +37,7 @@ def batch(flat: list[Any]) -> Batch:
         errors=tuple(LineProblem(**problem) for problem in json.loads(fields.get("errors", "[]"))),
         output=fields.get("output"),
         error=fields.get("error"),
+        gone="gone" in fields,
     )
 
 

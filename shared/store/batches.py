@@ -16,7 +16,7 @@ from shared.store.script import Call, Script
 
 CREATE, CANCEL, TAKE, KEEP = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep"))
 BEGIN, FAIL, REFUSE, LINES = (Script(f"batch_{verb}") for verb in ("begin", "fail", "refuse", "lines"))
-WROTE, PIECES, END = (Script(f"batch_{verb}") for verb in ("wrote", "pieces", "end"))
+WROTE, PIECES, END, MISS = (Script(f"batch_{verb}") for verb in ("wrote", "pieces", "end", "miss"))
 
 WINDOW = 256
 """Lines of one batch on their way at once."""
@@ -28,9 +28,12 @@ Outcome = Literal["written", "lost"]
 
 
 def create(
-    settings: Settings, batch: Batch
-) -> Call[tuple[Literal["missing", "purpose", "many", "created"], Batch | None]]:
-    """Begin a batch; its times are the store's clock."""
+    settings: Settings, batch: Batch, body: str | None = None
+) -> Call[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
+    """Begin a batch; its times are the store's clock.
+
+    `body` is the digest of what was asked where the id stands for an idempotency key.
+    """
     arguments = {
         "id": batch.id,
         "caller": batch.caller,
@@ -43,6 +46,7 @@ def create(
         "life_s": batch.life_s,
         "kept_s": batch.retain_s or max(batch.life_s, settings.retention.job_s),
         "most": MOST,
+        "body": body,
     }
     return Call(
         CREATE,
@@ -110,6 +114,12 @@ def begin(
         "errors": _errors(errors) if errors else None,
     }
     return Call(BEGIN, arguments, lambda reply: reply)
+
+
+def miss(turn: Turn, patience_s: float) -> Call[Outcome]:
+    """Bytes of it are not there. Where they have been missing for so long, they are given up."""
+    arguments = {**_holder(turn), "patience_ms": round(patience_s * 1000)}
+    return Call(MISS, arguments, lambda reply: reply)
 
 
 def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> Call[Outcome]:

@@ -129,6 +129,7 @@ def _view(
         response=job.get("response"),
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
+        read_ms=facts.now_ms if facts else None,
     )
 
 

@@ -37,6 +37,7 @@ def beat(
 ) -> Call[Literal["OK", "outdated"]]:
     """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
 
+    Of a load `load_passed_ms` is told and `failed`: when it began and failed is kept by the store's clock.
     `outdated`: its model was removed, and added again with another row than its own.
     """
     arguments = {

@@ -115,10 +115,15 @@ def check(reply: httpx.Response) -> None:
         raise kind(Exit.REFUSED, said)
 
 
+def is_stream(reply: httpx.Response) -> bool:
+    kind: str = reply.headers.get("content-type", "")
+    return kind.startswith("text/event-stream")
+
+
 def check_stream(reply: httpx.Response) -> None:
     """As `check`, of an answer that is to come piece by piece."""
     check(reply)
-    if not reply.headers.get("content-type", "").startswith("text/event-stream"):
+    if not is_stream(reply):
         raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.")
 
 

@@ -1,12 +1,21 @@
 """What a worker says of itself is what it said last."""
 
 import threading
+import time
+from dataclasses import replace
 from typing import TypeVar
 
+import pytest
+
+from shared.estimate import Lane
+from shared.models import Model
 from shared.store import jobs
 from shared.store.script import Call, Store
+from shared.store.workers import beat
 from tests.support.workbench import MODEL, Workbench
+from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
+from worker.node import _loaded
 
 T = TypeVar("T")
 
@@ -39,3 +48,29 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(d
     loading.join(30)
     serving.join(30)
     assert desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state == "ready"
+
+
+@pytest.mark.parametrize("wrong_s", [-3600, 3600])
+def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, wrong_s: float
+) -> None:
+    model = Model(id="test/other", engine="echo")
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
+    failed = beat(
+        desk.settings, worker="worker_01", lane=model.lane, state="gone", facts={"failed": "no memory"}
+    )
+    a_minute_ago = (desk.store.client.time()[0] - 60) * 1000
+    desk.store.run(replace(failed, arguments={**failed.arguments, "now": a_minute_ago}))
+    seen, clock, load = list[Lane](), time.time, EchoEngine.load
+
+    def looked(engine: EchoEngine) -> None:
+        seen.append(desk.store.run(jobs.lane(desk.settings, model.lane)))
+        load(engine)
+
+    monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
+    monkeypatch.setattr(EchoEngine, "load", looked)
+    _loaded(model, heartbeat, slots=1, max_side=64)
+    heartbeat.stop({})
+    (lane,) = seen
+    assert lane.state == "loading"
+    assert a_minute_ago < (lane.load_started_ms or 0) <= lane.now_ms

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.support.browsing import CHROMIUM, DESK
 from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service, watched
 
@@ -75,3 +77,33 @@ def service(_shared: Service) -> Iterator[Service]:
 def api(service: Service) -> Iterator[Api]:
     with Api(service.url()) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Per file: while one runs no other event loop can."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    with sync_playwright() as playwright:
+        # A container's root has no sandbox to use, and the only page it opens is ours.
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """The page, opened; whatever it complains of or asks of other hosts fails the test."""
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url, service) else None)
+    page.goto(service.url())
+    expect(page.locator("#model option")).not_to_have_count(0)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def _is_foreign(url: str, service: Service) -> bool:
+    return not url.startswith((service.url(), "data:", "blob:"))

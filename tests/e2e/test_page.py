@@ -4,57 +4,18 @@ Needs Chromium (Debian: `apt install chromium`); SIGHTLINE_PICTURES=1 writes the
 """
 
 import os
-import shutil
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.e2e.conftest import ECHO, SLOW, TINY
-from tests.support.clients import PATIENCE_S, Api
+from tests.support.browsing import ask
+from tests.support.clients import Api
 from tests.support.service import ROOT, Service
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DOCS = ROOT / "docs" / "images"
-DESK: ViewportSize = {"width": 1180, "height": 900}
 PHONE: ViewportSize = {"width": 375, "height": 740}
-
-expect.set_options(timeout=1000 * PATIENCE_S)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # A container's root has no sandbox to use, and the only page it opens is ours.
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """The page, opened; whatever it complains of or asks of other hosts fails the test."""
-    context = browser.new_context(viewport=DESK)
-    page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-    page.on("request", lambda asked: wrong.append(asked.url) if _is_foreign(asked.url, service) else None)
-    page.goto(service.url())
-    expect(page.locator("#model option")).not_to_have_count(0)
-    yield page
-    context.close()
-    assert wrong == []
-
-
-def _is_foreign(url: str, service: Service) -> bool:
-    return not url.startswith((service.url(), "data:", "blob:"))
-
-
-def ask(page: Page, model: str, question: str) -> None:
-    page.select_option("#model", model)
-    page.fill("#question", question)
-    page.keyboard.press("Control+Enter")
 
 
 def keep(page: Page, name: str) -> None:

@@ -17,6 +17,7 @@ from api.storing import Storing
 from shared import ids
 from shared.batch import Batch, Turn
 from shared.blobs import Blobs
+from shared.errors import Unavailable
 from shared.file import Written
 from shared.models import Model, Models
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
@@ -24,7 +25,7 @@ from shared.store import batches, files
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room
 from shared.store.script import AsyncStore, Call, T, connect, connect_async
-from tests.support.batches import ENDPOINT, answers, jsonl, line, rows
+from tests.support.batches import ENDPOINT, answers, empty, jsonl, line, rows
 from tests.support.hand import Hand
 from tests.support.redis_server import RedisServer
 
@@ -255,3 +256,45 @@ async def test_what_a_death_leaves_is_nobodys_and_can_be_collected(shop: Shop) -
     assert {file.digest for file in outputs if file} <= {
         key.rpartition(":")[2] for key in client.keys("sl2:blob:*")
     }
+
+
+async def half_done(shop: Shop, count: int) -> None:
+    """Two lines of so many are answered, the others not taken yet."""
+    await shop.begin([line(f"{n}", f"text {n}") for n in range(count)])
+    for _ in range(2):
+        turn = replace(await shop.take(), room=2)
+        await Work(Held(shop.bench(shop.store), turn)).run()
+    shop.answer()
+
+
+async def misses(shop: Shop) -> None:
+    with pytest.raises(Unavailable):
+        await Work(Held(shop.bench(shop.store), await shop.take())).run()
+
+
+async def test_a_folder_that_is_empty_for_a_while_throws_nothing_away(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batches.work.MANY", 1)
+    await half_done(shop, 5)
+    with empty(Path(shop.settings.blobs.url)):
+        await misses(shop)
+    await shop.go_on()
+    batch = await shop.now()
+    assert (batch.stage, batch.completed, batch.failed) == ("completed", 5, 0)
+    assert len(answers(await shop.written(batch.output))) == 5
+
+
+async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batches.work.PATIENCE_S", 0)
+    await half_done(shop, 200)
+    shop.blobs.delete((await shop.now()).digest)
+    await misses(shop)
+    await shop.go_on()
+    batch = await shop.now()
+    assert (batch.stage, batch.total, batch.completed, batch.failed) == ("completed", 200, 2, 198)
+    assert answers(await shop.written(batch.output)) == {"0": "TEXT 0", "1": "TEXT 1"}
+    lost = {row["id"]: row["error"]["code"] for row in await shop.written(batch.error)}
+    assert (len(lost), set(lost.values())) == (198, {"file_not_found"})

@@ -70,6 +70,7 @@ async def test_a_batch_of_responses_is_answered_with_responses_that_can_be_asked
 
     lines: list[Any] = [
         "",
+        "\x0c",
         said("1"),
         said("2", previous_response_id="resp_0"),
         said("3", background=True),
@@ -196,3 +197,24 @@ async def test_batches_are_their_callers_alone(stage: Stage) -> None:
     assert [code_of(reply) for reply in foreign] == ["batch_not_found"] * 3 + ["file_not_found"]
     assert [[batch["id"] for batch in batches] for batches in lists] == [[id], []]
     assert lists[0][0]["status"] != "cancelling"
+
+
+async def test_a_call_that_is_sent_again_under_its_key_makes_no_second_batch(
+    client: openai.AsyncOpenAI,
+) -> None:
+    key = {"Idempotency-Key": "night-12"}
+    file = await client.files.create(file=jsonl([line("1")]), purpose="batch")
+
+    async def make(endpoint: Any, **headers: str) -> str:
+        made = await client.batches.create(
+            input_file_id=file.id, endpoint=endpoint, completion_window="24h", extra_headers=headers
+        )
+        return made.id
+
+    first = await make(ENDPOINT, **key)
+    assert await make(ENDPOINT, **key) == first
+    with pytest.raises(openai.UnprocessableEntityError) as refusal:
+        await make("/v1/completions", **key)
+    assert (refusal.value.code, refusal.value.param) == ("idempotency_mismatch", "Idempotency-Key")
+    other = await make(ENDPOINT, **{"Idempotency-Key": "night-13"})
+    assert [batch.id async for batch in client.batches.list()] == [other, first]

@@ -34,7 +34,8 @@ async def test_a_declared_body_over_the_cap_is_refused_before_it_is_read() -> No
 
 
 @pytest.mark.parametrize(
-    ("chunks", "connection"), [((b"x" * 600, b"x" * 449), None), ((b"x" * 600,) * 8, "close")]
+    ("chunks", "connection"),
+    [((b"x" * 600, b"x" * 449), None), ((b"x" * 600, b"x" * 600, b"x" * 70_000, b"x"), "close")],
 )
 async def test_a_chunked_body_over_the_cap_is_drained_so_that_its_sender_reads_the_answer(
     chunks: tuple[bytes, ...], connection: str | None

@@ -1,6 +1,7 @@
 """A job's times, pauses and estimates, as they leave the service."""
 
 import json
+import time
 
 import pytest
 
@@ -98,6 +99,17 @@ async def test_a_scheduled_job_says_its_time_and_begins_then(stage: Stage) -> No
     assert "estimate" not in job
     assert reply.headers["retry-after"] == "59"
     assert done["status"] == "succeeded"
+
+
+async def test_when_to_ask_for_a_scheduled_job_is_told_by_the_store_s_clock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = time.time()
+    monkeypatch.setattr("time.time", lambda: here + 7200)
+    async with client_of(stage.app) as client:
+        reply = await client.post("/v1/jobs", json=JOB | {"schedule_at": _now(stage) + 3600})
+
+    assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("scheduled", "59")
 
 
 async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no_rows(stage: Stage) -> None:

@@ -1,7 +1,6 @@
 """Callers who wait for a model that cannot be loaded, or for a turn that does not come."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -115,6 +114,20 @@ async def test_a_stream_that_has_begun_takes_its_time() -> None:
     assert (call.status, data(call.body)[-1]) == (200, "[DONE]")
 
 
+async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call() -> None:
+    desk = Desk()
+    async with application(desk, sync_limit_s=0.2) as app:
+        call = posted(app, {**CHAT, "stream": True})
+        await desk.submitted.wait()
+        desk.run(FIRST)
+        desk.say(FIRST, "A ")
+        desk.lose_worker(FIRST)
+        await call.finish()
+
+    assert data(call.body)[-1]["error"]["code"] == "wait_exceeded"
+    assert desk.views[FIRST].status == "running"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_store_tells_who_waits_that_the_load_failed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, stream: bool
@@ -125,7 +138,7 @@ async def test_the_store_tells_who_waits_that_the_load_failed(
     async with client_of(stage.app) as client:
         while not (queued := (await client.get("/v1/jobs")).json()["data"]):
             assert call.status == 0, call.body
-        stage.hand.beat("gone", failed="out of memory", failed_ms=str(int(time.time() * 1000)))
+        stage.hand.beat("gone", failed="out of memory")
         await call.finish()
         job = await client.get(queued[0]["urls"]["self"] + "?wait=60")
 

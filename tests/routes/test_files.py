@@ -76,6 +76,14 @@ async def test_the_javascript_clients_order_of_parts_is_understood(stage: Stage)
     assert (reply.json()["filename"], reply.json()["bytes"]) == ("night 1.jsonl", 7)
 
 
+async def test_a_name_that_a_client_had_to_escape_is_the_file_s_own(stage: Stage) -> None:
+    body = form(
+        ('name="file"; filename="we%22ird%0D%0A 100%25.txt"', b"x"),
+        ('name="purpose"', b"user_data"),
+    )
+    assert (await post(stage.app, body)).json()["filename"] == 'we"ird 100%25.txt'
+
+
 async def test_a_form_of_many_empty_parts_is_read_no_further(stage: Stage) -> None:
     reply = await post(stage.app, b"--edge\r\n\r\n\r\n" * 400_000 + b"--edge--\r\n")
     assert (reply.status_code, code_of(reply)) == (413, "payload_too_large")

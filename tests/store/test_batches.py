@@ -275,3 +275,19 @@ def test_no_line_is_taken_when_the_window_has_closed(records: Records) -> None:
     begun(records, 2)
     records.wait(86_400)
     assert submit(records, 1) == "passed"
+
+
+def test_bytes_of_a_batch_are_given_up_only_where_they_were_missing_all_the_time(records: Records) -> None:
+    turn = begun(records)
+    for wait_s in (0, 59):
+        records.wait(wait_s)
+        assert records.run(batches.miss(turn, 60)) == "written"
+    assert not now(records).gone
+    records.run(batches.keep(turn, 0, leave=True))
+    turn = take(records)
+    records.wait(59)
+    records.run(batches.miss(turn, 60))
+    assert not now(records).gone
+    records.wait(60)
+    records.run(batches.miss(turn, 60))
+    assert now(records).gone

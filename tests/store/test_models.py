@@ -178,7 +178,7 @@ def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(re
 
 def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:
     records.add_model(ROW)
-    records.beat(state="gone", facts={"failed": "no such folder", "failed_ms": "1"})
+    records.beat(state="gone", facts={"failed": "no such folder"})
     records.remove_model()
     records.pause()
     records.drain()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from shared.estimate import loading_time
 from shared.settings import QueueSettings
 from shared.store import jobs
 from shared.store.keys import INTAKE
@@ -59,13 +60,21 @@ def test_what_is_known_of_a_model_is_kept_while_a_worker_serves_it(records: Reco
 
 
 def test_a_model_that_cannot_load_says_so_until_another_load_begins(records: Records) -> None:
-    records.beat(state="gone", facts={"failed": "no memory", "failed_ms": str(records.now)})
+    records.beat(state="gone", facts={"failed": "no memory"})
     assert state(records) == "failed"
     records.wait(1)
-    records.beat(state="loading", worker="worker_02", facts={"load_started_ms": str(records.now)})
+    records.beat(state="loading", worker="worker_02", facts={"load_passed_ms": "500"})
     assert state(records) == "loading"
     records.beat(worker="worker_02", facts={"failed": ""})
     assert state(records) == "ready"
+
+
+def test_the_time_that_a_load_still_takes_does_not_depend_on_the_worker_s_clock(records: Records) -> None:
+    facts = {"load_passed_ms": "4000", "load_guess_ms": "9000", "load_basis": "rate"}
+    records.beat(state="loading", facts=facts)
+    assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (5, "rate")
+    records.wait(2)
+    assert loading_time(records.run(jobs.lane(SETTINGS, LANE))) == (3, "rate")
 
 
 def test_a_worker_s_life_may_be_a_fraction_of_a_second(store: Store) -> None:

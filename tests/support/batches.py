@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -46,6 +47,16 @@ def answers(found: Sequence[dict[str, Any]]) -> dict[str, str]:
 def asked(request: str) -> str:
     """The text of a question, as the worker reads it."""
     return str(json.loads(request)["messages"][-1]["parts"][-1]["text"])
+
+
+@contextmanager
+def empty(folder: Path) -> Iterator[None]:
+    """As where nothing is mounted on it yet."""
+    away = folder.rename(f"{folder}.away")
+    folder.mkdir()
+    yield
+    folder.rmdir()
+    away.rename(folder)
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from api.answers.readiness import ModelState
 from api.answers.waiting import Over, Waiting, ended
 from api.jobs import Jobs
 from api.wire.luggage import Luggage
-from shared.errors import CallerError
+from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
 from shared.job import CacheWord, Event, JobView
@@ -76,6 +76,17 @@ class Desk(Submission, Jobs, Waiting):
     def lose_model(self, job: str, reason: str) -> None:
         """No worker can load the model; the job stays in the line."""
         self._set(job, model_failed=reason)
+        self._wake()
+
+    def lose_worker(self, job: str) -> None:
+        """It dies, and there is no other."""
+        self._set(job, waiting_reason="no_worker")
+        self._tell(job, "requeued", {"reason": "worker_died"})
+
+    def lose_store(self, retry_after: float = 0) -> None:
+        """It is away until `refusal` is None again."""
+        message = "The record store is out of reach."
+        self.refusal = Unavailable("store_unavailable", message, retry_after=retry_after)
         self._wake()
 
     def _end(self, job: str, status: Any, **fields: Any) -> None:
@@ -170,6 +181,8 @@ class Desk(Submission, Jobs, Waiting):
         try:
             async with asyncio.timeout(timeout_s):
                 while not over(self.views[view.id]):
+                    if self.refusal is not None:
+                        raise self.refusal
                     await self._changed.wait()
         except TimeoutError:
             pass

@@ -27,7 +27,7 @@ async def loading(scene: Scene) -> None:
 
 
 async def broken(scene: Scene) -> None:
-    scene.hand.beat("gone", failed="out of memory", failed_ms=str(int(time.time() * 1000)))
+    scene.hand.beat("gone", failed="out of memory")
 
 
 async def answers(scene: Scene) -> None:

@@ -1,11 +1,14 @@
 """Rows of lines that have ended."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterable
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
-from api.batches.writing import Writing
+import pytest
+
+from api.batches.writing import Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
@@ -25,23 +28,49 @@ class Counting(Blobs):
         return super().open(name)
 
 
-def test_what_responses_asked_is_read_from_their_batch_s_file_at_one_go(tmp_path: Path) -> None:
-    lines = [
-        jsonl([{"custom_id": str(n), "method": "POST", "url": "/v1/responses", "body": asked(n)}])
-        for n in range(COUNT)
-    ]
-    file = b"".join(lines)
-    blobs = Counting(BlobSettings(url=str(tmp_path / "blobs")))
-    blobs.write(digest(file), file)
-    batch = SimpleNamespace(id="batch_1", caller="anyone", digest=digest(file), endpoint="/v1/responses")
-    held = SimpleNamespace(bench=SimpleNamespace(blobs=blobs), turn=SimpleNamespace(batch=batch))
-
-    rows = Writing(cast(Any, held), None)._rows([ended(n, lines) for n in reversed(range(COUNT))])
+def test_what_responses_asked_is_read_from_their_batch_s_file_at_one_go() -> None:
+    lines = [said(n) for n in range(COUNT)]
+    rows, opened = written(lines, reversed(range(COUNT)))
 
     told = [json.loads(row) for row in rows.good]
     assert [row["custom_id"] for row in told] == [str(n) for n in reversed(range(COUNT))]
     assert all(row["response"]["body"]["metadata"] == {"n": row["custom_id"]} for row in told)
-    assert blobs.opened == 1
+    assert opened == 1
+
+
+@pytest.mark.parametrize("odd", [b"\x0c\n", b" \x0b \n", b"\n\n\xef\xbb\xbf"])
+def test_an_odd_blank_line_before_a_response_s_does_not_stop_its_batch(odd: bytes) -> None:
+    rows, _ = written([said(0), odd + said(1)], range(2))
+
+    assert [json.loads(row)["custom_id"] for row in rows.good] == ["0", "1"]
+
+
+def test_a_line_that_cannot_be_written_down_is_a_row_of_its_own_and_holds_up_no_other() -> None:
+    rows, _ = written([said(0), b"0" * 80 + b"\n", said(2)], range(3))
+
+    (bad,) = map(json.loads, rows.bad)
+    assert [json.loads(row)["custom_id"] for row in rows.good] == ["0", "2"]
+    assert (bad["custom_id"], bad["response"]["status_code"]) == ("1", 500)
+    assert bad["response"]["body"]["error"]["code"] == "internal_error"
+
+
+def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
+    """What is written of these that were answered, and how often their file was opened for it."""
+    file = b"".join(lines)
+    with TemporaryDirectory() as folder:
+        blobs = Counting(BlobSettings(url=folder))
+        blobs.write(digest(file), file)
+        batch = SimpleNamespace(
+            id="batch_1", caller="anyone", digest=digest(file), endpoint="/v1/responses", gone=False
+        )
+        held = SimpleNamespace(bench=SimpleNamespace(blobs=blobs), turn=SimpleNamespace(batch=batch))
+        rows = Writing(cast(Any, held), None)._rows([ended(n, lines) for n in numbers])
+    return rows, blobs.opened
+
+
+def said(number: int) -> bytes:
+    line = {"custom_id": str(number), "method": "POST", "url": "/v1/responses", "body": asked(number)}
+    return jsonl([line])
 
 
 def asked(number: int) -> dict[str, Any]:

@@ -188,12 +188,13 @@ def of_files() -> Iterator[Call]:
 
 
 def of_batches() -> Iterator[Call]:
-    yield batches.create(SETTINGS, BATCH)
+    yield batches.create(SETTINGS, BATCH, "d")
     yield batches.cancel("anyone", "batch_1")
     yield batches.take(SETTINGS, "t")
     yield batches.keep(TURN, 1, leave=True)
     yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
     yield batches.fail(SETTINGS, TURN, [PROBLEM])
+    yield batches.miss(TURN, 1)
     yield batches.refuse(TURN, [(PLACE, "1", ERROR)])
     yield batches.answered(TURN, 1)
     yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), good="d", bad="d"))

@@ -174,3 +174,12 @@ def test_a_picture_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(PNG)
 
     assert picture_url(str(tmp_path / name)).startswith("data:image/")
+
+
+def test_signs_that_end_a_line_only_in_a_text_end_no_event() -> None:
+    odd = "one\u2028two\u2029three\x85four\x0bfive"
+    piece = json.dumps({"model": MODEL, "choices": [{"delta": {"content": odd}}]}, ensure_ascii=False)
+
+    answer = ask(client(lambda _: stream(piece, "[DONE]")), Question("?", "http://a/b.png", "m"), print)
+
+    assert answer.text == odd

@@ -1,9 +1,10 @@
 -- Begins a batch over a file of its caller.
 --   a      id, caller, file, endpoint, window_s, metadata (JSON text), max_queued and retain_s (of the key that makes it,
---          absent = it says nothing), life_s, kept_s, most (batches of a caller that may be under way)
+--          absent = it says nothing), life_s, kept_s, most (batches of a caller that may be under way), body (digest of what
+--          was asked, absent = the id is no idempotency key's)
 --   writes <batch> hash, batches:<caller>, batching and batching:<caller> zsets, blob:<digest> zset
---   returns {missing} where the caller has no such file, {purpose} where it is none for batches, {many}, else
---           {created, fields}
+--   returns {missing} where the caller has no such file, {purpose} where it is none for batches, {many},
+--           {mismatch} where the id is another body's, else {created, fields}
 --   repeat the same id changes nothing
 -- @include base
 -- @include batches
@@ -27,7 +28,7 @@ if redis.call('EXISTS', key) == 0 then
     'digest', digest, 'size', size, 'endpoint', a.endpoint, 'window_s', a.window_s, 'metadata', a.metadata,
     'life_s', a.life_s, 'kept_s', a.kept_s, 'created', now, 'expires', string.format('%.0f', now + a.window_s * 1000), 'at', 0, 'row', 0,
     'completed', 0, 'failed', 0, 'late', 0, 'input_tokens', 0, 'output_tokens', 0, 'cached_tokens', 0)
-  for _, name in ipairs({ 'max_queued', 'retain_s' }) do
+  for _, name in ipairs({ 'max_queued', 'retain_s', 'body' }) do
     if a[name] then
       redis.call('HSET', key, name, a[name])
     end
@@ -43,5 +44,7 @@ if redis.call('EXISTS', key) == 0 then
       redis.call('ZREM', list, oldest)
     end
   end
+elseif redis.call('HGET', key, 'body') ~= (a.body or false) then
+  return { 'mismatch' }
 end
 return { 'created', redis.call('HGETALL', key) }

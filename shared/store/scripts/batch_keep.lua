@@ -12,6 +12,7 @@ end
 dirty_first()
 redis.call('ZADD', P .. 'batching', now + a.ms, a.id)
 if a.leave then
-  redis.call('HDEL', P .. a.id, 'token')
+  -- A turn that came to its end missed nothing.
+  redis.call('HDEL', P .. a.id, 'token', 'missing')
 end
 return 'kept'

@@ -1,6 +1,7 @@
 -- A worker says that it lives.
 --   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), ttl_s, lease_ms, gap_ms, grace_ms,
---          facts (flat map kept on the lane), record (flat map kept of the worker while it lives)
+--          facts (flat map kept on the lane; for load_passed_ms the moment at which the load began, and with failed
+--          that of its end), record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
 --          and emptying:<lane> strings
 --   returns OK | outdated (its model has another row by now: it counts as gone)
@@ -66,6 +67,15 @@ end
 -- Kept while anybody serves it, however long nothing is asked.
 if a.state ~= 'gone' then
   redis.call('EXPIRE', P .. 'lane:' .. a.lane, LANE_LIFE_S)
+end
+-- Moments of a load are by this clock: the workers' may be others.
+local passed = a.facts.load_passed_ms
+a.facts.load_passed_ms = nil
+if passed then
+  note(a.lane, 'load_started_ms', now - passed)
+end
+if (a.facts.failed or '') ~= '' then
+  note(a.lane, 'failed_ms', now)
 end
 for name, value in pairs(a.facts) do
   if value == '' then

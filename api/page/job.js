@@ -1,0 +1,113 @@
+// One job opened: what it is, its timeline, whom it told.
+
+import { $, clock, make, say, seconds, settle } from "./dom.js";
+import { timeline } from "./timeline.js";
+import { call, events, pause } from "./wire.js";
+
+const EVERY_MS = 2000;
+let seen = null; // {id, stop} while one is open
+
+export function setUp(changed) {
+  $("job").addEventListener("close", () => $("job").open || seen.stop.abort());
+  $("job-cancel").addEventListener("click", () => cancel(seen).then(changed));
+}
+
+export async function open(id) {
+  seen?.stop.abort();
+  const mine = (seen = { id, stop: new AbortController() });
+  $("job-title").textContent = id;
+  $("job-cancel").hidden = true;
+  line("");
+  $("job-body").replaceChildren(make("p", { class: "faint" }, "reading…"));
+  $("job").showModal();
+  try {
+    await follow(mine);
+  } catch (error) {
+    if (!mine.stop.signal.aborted) $("job-body").replaceChildren(make("p", { class: "failed" }, error.message));
+  }
+}
+
+async function follow({ id, stop: { signal } }) {
+  let { data: job } = await call(`v1/jobs/${id}`, { signal });
+  const heard = [];
+  let due = 0;
+  // Pieces come by the thousand: they are painted together, once for each frame.
+  const soon = () => (due ||= requestAnimationFrame(() => ((due = 0), signal.aborted || paint(job, heard))));
+  soon();
+  for await (const event of events(id, signal, line)) {
+    heard.push(event);
+    job = event.data.job ?? job;
+    soon();
+  }
+  // Its webhook hears of the end only now.
+  while (outstanding(job)) {
+    job = (await reread(id, signal)) ?? job;
+    soon();
+    await pause(EVERY_MS, signal);
+  }
+}
+
+// The job as it is now, or nothing while the service is away.
+async function reread(id, signal) {
+  try {
+    const { data } = await call(`v1/jobs/${id}`, { signal });
+    line("");
+    return data;
+  } catch (error) {
+    if (!error.passing) throw error;
+    line(error.message);
+    return null;
+  }
+}
+
+const outstanding = ({ webhook, status }) => webhook && !webhook.delivered_at && webhook.events.includes(`job.${status}`);
+const line = (text) => say("job-line", text);
+
+async function cancel({ id, stop: { signal } }) {
+  try {
+    await call(`v1/jobs/${id}/cancel`, { method: "POST" });
+  } catch (error) {
+    if (!signal.aborted) line(`Not cancelled: ${error.message}`);
+  }
+}
+
+function paint(job, heard) {
+  $("job-cancel").hidden = !["queued", "running"].includes(job.status);
+  const facts = {
+    status: job.status,
+    model: `${job.model}, ${job.priority}`,
+    waits: job.status === "queued" ? job.waiting_reason : null,
+    cache: job.cache,
+    answer: job.result?.text,
+    error: job.error && `${job.error.message} (${job.error.code})`,
+    tokens: job.result && JSON.stringify(job.result.usage),
+    fingerprint: job.result?.fingerprint,
+    metadata: Object.keys(job.metadata).length ? JSON.stringify(job.metadata) : null,
+  };
+  const list = Object.entries(facts).filter(([, value]) => value);
+  settle($("job-body"), [
+    make("dl", {}, ...list.flatMap(([name, value]) => [make("dt", {}, name), make("dd", { dir: "auto" }, value)])),
+    make("h3", {}, "Timeline"),
+    timeline(job, heard),
+    ...attempts(job),
+    ...deliveries(job),
+  ]);
+}
+
+function attempts(job) {
+  if (!job.attempts.length) return [];
+  const rows = job.attempts.map((a) => [a.number, a.worker, clock(a.started_at), seconds(a.ended_at && a.ended_at - a.started_at), a.outcome ?? "under way"]);
+  return [make("h3", {}, "Attempts"), table(["", "worker", "began", "took", "outcome"], rows)];
+}
+
+function deliveries(job) {
+  if (!job.webhook) return [];
+  const rows = (job.webhook.deliveries ?? []).map((d) => [d.event, clock(d.at), d.status ?? d.error, `${d.ms} ms`]);
+  return [make("h3", {}, `Webhook: ${job.webhook.url}`), table(["event", "at", "answer", "took"], rows)];
+}
+
+function table(names, rows) {
+  const head = make("tr", {}, ...names.map((name) => make("th", {}, name)));
+  const body = rows.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", { dir: "auto" }, String(cell)))));
+  return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...body)));
+}

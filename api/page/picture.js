@@ -1,0 +1,82 @@
+// The picture to ask about: from disk, clipboard, a drop or a sample.
+
+import { $, make } from "./dom.js";
+
+const SAMPLES = { "shapes.png": "two shapes", "dots.png": "three triangles", "word.png": "the word CAT", "sign.png": "a pink triangle" };
+const CHOOSE = $("hint").textContent;
+let chosen = null; // a promise of its data URI
+
+export function setUp() {
+  $("drop").addEventListener("click", () => $("file").click());
+  $("drop").addEventListener("keydown", pressed);
+  $("file").addEventListener("change", () => take($("file").files[0]));
+  $("url").addEventListener("input", () => $("url").value && show("", CHOOSE));
+  for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener(kind, dragged);
+  // A file dropped beside the box would be opened in place of this page.
+  for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
+  document.addEventListener("paste", (event) => take([...event.clipboardData.files].find((f) => f.type.startsWith("image/"))));
+  $("samples").append(...Object.entries(SAMPLES).map(sample));
+}
+
+// The address or the data URI to send, if any. Throws where the file cannot be read.
+export async function picture() {
+  return $("url").value.trim() || (await chosen);
+}
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || !["Enter", " "].includes(event.key)) return;
+  event.preventDefault();
+  $("file").click();
+}
+
+function sample([file, name]) {
+  const image = make("img", { src: `page/${file}`, alt: name });
+  return make("li", {}, make("button", { type: "button", title: name, onclick: () => load(file, name) }, image));
+}
+
+async function load(file, name) {
+  const answer = await fetch(`page/${file}`).catch(() => null);
+  if (answer?.ok) take(await answer.blob(), name);
+  else show("", `The sample “${name}” could not be loaded; try again.`);
+}
+
+function dragged(event) {
+  event.preventDefault();
+  $("drop").classList.toggle("over", event.type === "dragover");
+  if (event.type === "drop") take(event.dataTransfer.files[0]);
+}
+
+function take(file, name = file?.name) {
+  if (!file) return;
+  // Else choosing the same file again would be no change.
+  $("file").value = "";
+  $("url").value = "";
+  if (!$("file").accept.split(",").includes(file.type)) {
+    show("", `${name} is not a PNG, JPEG, WebP or GIF.`);
+    return;
+  }
+  const mine = (chosen = read(file, name));
+  mine.then(
+    (uri) => chosen === mine && show(uri, name),
+    (error) => chosen === mine && show("", error.message),
+  );
+}
+
+function read(file, name) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result));
+    reader.addEventListener("error", () => reject(new Error(`${name} cannot be read; choose it again.`)));
+    reader.readAsDataURL(file);
+  });
+}
+
+function show(uri, said) {
+  if (!uri) chosen = null;
+  $("preview").hidden = !uri;
+  $("hint").hidden = Boolean(uri);
+  if (uri) $("preview").src = uri;
+  $("preview").alt = uri && said;
+  $("hint").textContent = said;
+  $("drop").setAttribute("aria-label", uri ? `Picture ${said}. Choose another; or drop or paste one` : said);
+}

@@ -1,0 +1,162 @@
+"""The page where the service, the line or another answer comes in between; in a real browser."""
+
+import json
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import ECHO, SLOW
+from tests.support.browsing import answered, ask, held, hide, posts
+from tests.support.clients import Api, until
+from tests.support.receiver import receiver
+
+EVENTS = "**/events?*"
+SSE = {"content-type": "text/event-stream"}
+BEGUN = (200, SSE, 'id: 1\nevent: queued\ndata: {"at":1}\n\n')
+SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"
+LONG = "say a very long answer " * 40
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (200, SSE, 'data: {"error":{"code":"store_unavailable"}}\nevent: error\n\n'),
+        (503, {"content-type": "application/problem+json"}, '{"detail":"The record store is away."}'),
+        (429, {"retry-after": "1"}, '{"detail":"Too many requests."}'),
+        (502, {"content-type": "text/html"}, "<h1>Bad gateway</h1>"),
+    ],
+    ids=["error event", "503", "429", "proxy"],
+)
+def test_a_passing_refusal_ends_no_answer(page: Page, fault: tuple[int, dict[str, str], str]) -> None:
+    answered(page, EVENTS, BEGUN, fault)
+    ask(page, SLOW, "one two three")
+    expect(page.locator("#line")).to_have_text("connection lost, trying again")
+    expect(page.locator("#status")).to_have_text("succeeded")
+    expect(page.locator("#answer")).to_have_text("one two three")
+
+
+def test_a_job_that_is_gone_is_not_asked_for_for_ever(page: Page) -> None:
+    answered(page, EVENTS, BEGUN, (404, {}, '{"detail":"There is no such job."}'))
+    ask(page, SLOW, "one two three")
+    expect(page.locator("#answer")).to_have_text("There is no such job.")
+
+
+def test_a_cancel_during_sending_is_not_forgotten_and_asking_twice_sends_once(page: Page) -> None:
+    sending, sent = held(page, "**/v1/jobs", "POST"), posts(page)
+    ask(page, SLOW, "sending: " + LONG)
+    expect(page.locator("#status")).to_have_text("sending")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    expect(page.locator("#line")).to_have_text("to be cancelled as soon as it is sent")
+    sending[0].continue_()
+    expect(page.locator("#status")).to_have_text("cancelled")
+    assert len(sent) == 1
+
+
+def test_a_refused_cancel_does_not_look_like_a_failed_job(page: Page) -> None:
+    answered(page, "**/cancel", (503, {}, '{"detail":"The record store is away."}'))
+    ask(page, SLOW, "refused: " + LONG)
+    expect(page.locator("#answer")).not_to_be_empty()
+    page.keyboard.press("Escape")
+    expect(page.locator("#line")).to_have_text("Not cancelled: The record store is away.")
+    expect(page.locator("#status")).to_have_text("running")
+    page.keyboard.press("Escape")
+    expect(page.locator("#status")).to_have_text("cancelled")
+
+
+def test_a_dialog_never_shows_another_job_s_facts(page: Page, api: Api) -> None:
+    first, second = (api.submit(model=ECHO, input={"prompt": text}) for text in ("the first", "the second"))
+    late = held(page, f"**/v1/jobs/{first}")
+    page.click(f'[data-job="{first}"]')
+    until(lambda: page.evaluate("1") and late)
+    with page.expect_event("requestfailed", lambda request: request.url.endswith(first)):
+        page.keyboard.press("Escape")
+    page.click(f'[data-job="{second}"]')
+    expect(page.locator("#job-body")).to_contain_text("the second")
+
+
+def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
+    api.ended(api.submit(model=ECHO, input={"prompt": "one that ends"}))
+    ended = page.locator("#jobs tr", has_text="succeeded")
+    expect(ended).not_to_have_count(0)
+    late = held(page, "**/v1/jobs?limit=12&status=succeeded")
+    page.select_option("#by-status", "succeeded")
+    until(lambda: page.evaluate("1") and late)
+    with page.expect_event("requestfailed", lambda request: "status=succeeded" in request.url):
+        page.select_option("#by-status", "cancelled")
+    expect(ended).to_have_count(0)
+
+
+def test_an_open_job_tells_what_its_webhook_answered_at_the_end(page: Page, api: Api) -> None:
+    with receiver((500, {})) as there:
+        there.open.clear()
+        job = api.submit(
+            model=SLOW, input={"prompt": "tell me"}, webhook={"url": there.url, "secret": SECRET}
+        )
+        page.click(f'[data-job="{job}"]')
+        expect(page.locator("#job-body")).to_contain_text("succeeded")
+        expect(page.locator("#job-body")).to_contain_text("Webhook")
+        there.open.set()
+        expect(page.locator("#job-body")).to_contain_text("500")
+        expect(page.locator("#job-body")).to_contain_text("204")
+
+
+def test_a_job_of_thousands_of_pieces_is_drawn_as_finely_as_can_be_seen(page: Page, api: Api) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "x"})
+    end = api.ended(job)
+    begun, span = end["created_at"], end["ended_at"] - end["created_at"]
+    told = [("text", {"at": begun + span * n / 3000, "start": n, "text": "x"}) for n in range(3000)]
+    story = [*told, ("succeeded", {"at": begun + span, "job": end})]
+    body = "".join(
+        f"id: {n}\nevent: {kind}\ndata: {json.dumps(data)}\n\n" for n, (kind, data) in enumerate(story, 1)
+    )
+    answered(page, EVENTS, (200, SSE, body))
+    page.click(f'[data-job="{job}"]')
+    marks = page.locator("#job svg.timeline .mark")
+    expect(marks).not_to_have_count(0)
+    expect(page.locator("#job-body")).to_contain_text("succeeded")
+    assert marks.count() <= 701
+
+
+def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -> None:
+    ask(page, SLOW, "one two three four five six seven eight nine ten")
+    expect(page.locator("#answer")).to_contain_text("two")
+    with page.expect_event("requestfailed", lambda request: "/events?" in request.url):
+        hide(page, hidden=True)
+    assert page.text_content("#status") == "running"
+    hide(page, hidden=False)
+    expect(page.locator("#status")).to_have_text("succeeded")
+    expect(page.locator("#answer")).to_have_text("one two three four five six seven eight nine ten")
+
+
+def test_a_service_that_hangs_is_noticed(page: Page) -> None:
+    # The page's ten seconds, shortened.
+    page.evaluate(
+        "{ const real = AbortSignal.timeout; AbortSignal.timeout = () => real.call(AbortSignal, 50); }"
+    )
+    held(page, "**/v1/**")
+    expect(page.locator("#service")).to_have_text("The service is out of reach. Trying again.")
+
+
+def test_letters_beyond_the_basic_plane_come_whole_while_an_answer_is_made(page: Page) -> None:
+    words = "😀😀😀😀😀 one two three"
+    page.evaluate("""() => {
+      window.seen = [];
+      const answer = document.getElementById("answer");
+      const watch = new MutationObserver(() => window.seen.push(answer.textContent));
+      watch.observe(answer, { childList: true, characterData: true, subtree: true });
+    }""")
+    ask(page, SLOW, words)
+    expect(page.locator("#status")).to_have_text("succeeded")
+    assert [text for text in page.evaluate("window.seen") if not words.startswith(text)] == []
+
+
+def test_a_job_asked_before_a_reload_can_be_cancelled(page: Page, api: Api) -> None:
+    ask(page, SLOW, "reload: " + LONG)
+    expect(page.locator("#status")).to_have_text("running")
+    page.reload()
+    job = api.get("/v1/jobs?limit=1").json()["data"][0]["id"]
+    page.click(f'[data-job="{job}"]')
+    page.click("#job-cancel")
+    expect(page.locator("#job-body")).to_contain_text("cancelled")
+    expect(page.locator("#job-cancel")).to_be_hidden()

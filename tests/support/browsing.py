@@ -1,0 +1,81 @@
+"""What a person does on the page, in Chromium."""
+
+import shutil
+
+from playwright.sync_api import Page, Request, Route, ViewportSize, expect
+
+from tests.support.clients import PATIENCE_S
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DESK: ViewportSize = {"width": 1180, "height": 900}
+
+expect.set_options(timeout=1000 * PATIENCE_S)
+
+
+def ask(page: Page, model: str, question: str) -> None:
+    page.select_option("#model", model)
+    page.fill("#question", question)
+    page.keyboard.press("Control+Enter")
+
+
+def posts(page: Page, ending: str = "/v1/jobs") -> list[str]:
+    """The bodies that the page sends from now on."""
+    sent: list[str] = []
+
+    def keep(asked: Request) -> None:
+        if asked.method == "POST" and asked.url.endswith(ending):
+            sent.append(asked.post_data or "")
+
+    page.on("request", keep)
+    return sent
+
+
+def answered(page: Page, pattern: str, *answers: tuple[int, dict[str, str], str]) -> None:
+    """These in place of the service's, as a proxy may give them; from then on the service's own."""
+    left = list(answers)
+
+    def give(route: Route) -> None:
+        if not left:
+            return route.continue_()
+        status, headers, body = left.pop(0)
+        return route.fulfill(status=status, headers=headers, body=body)
+
+    page.route(pattern, give)
+
+
+def held(page: Page, pattern: str, method: str = "GET") -> list[Route]:
+    """What is asked stays on its way until the test lets it go."""
+    kept: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if route.request.method == method:
+            kept.append(route)
+        else:
+            route.fallback()
+
+    page.route(pattern, hold)
+    return kept
+
+
+def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str = "") -> bool:
+    """Drops a file; whether the browser was kept from opening it. `then` runs at once."""
+    script = """([place, content, name, type, then]) => {
+      const carried = new DataTransfer();
+      carried.items.add(new File([new Uint8Array(content)], name, { type }));
+      const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: carried });
+      document.querySelector(place).dispatchEvent(event);
+      if (then) document.querySelector(then).requestSubmit();
+      return event.defaultPrevented;
+    }"""
+    return bool(page.evaluate(script, [place, list(content), name, kind, then]))
+
+
+def hide(page: Page, *, hidden: bool) -> None:
+    """As a browser does to a tab that nobody sees."""
+    page.evaluate(
+        """(hidden) => {
+          Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
