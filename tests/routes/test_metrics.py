@@ -60,16 +60,17 @@ def earlier(_server: RedisServer) -> set[str]:
         return {one["id"] for one in client.client_list()}
 
 
-async def test_a_process_holds_three_connections_whatever_it_does(earlier: set[str], stage: Stage) -> None:
+async def test_a_process_holds_few_connections_whatever_it_does(earlier: set[str], stage: Stage) -> None:
     stage.hand.beat()
     async with client_of(stage.app) as client:
-        await client.post("/v1/jobs", json=JOB)
-    await counted(stage, 1, HTTP)
+        for _ in range(8):
+            await client.post("/v1/jobs", json=JOB)
+    await counted(stage, 8, HTTP)
 
     async def look() -> bool:
-        # Calls, nudges and wake-ups; one is the test's own.
+        # Calls, nudges and wake-ups; a fourth where the page was read beside a call; one is the test's own.
         held = stage.hand.store.client.client_list()
-        return len([one for one in held if one["id"] not in earlier]) == 3 + 1
+        return 3 + 1 <= len([one for one in held if one["id"] not in earlier]) <= 3 + 1 + 1
 
     assert await until_async(look)
 
