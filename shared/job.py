@@ -138,7 +138,7 @@ class JobView:
     response: str | None = None
     stored: bool = True
     last_event: int = 0
-    read_ms: int | None = None
+    read_ms: int | None = field(default=None, compare=False)
     hook: Hook | None = None
 
     @property

@@ -87,9 +87,9 @@ class Edge:
             return
         except asyncio.CancelledError:
             # uvicorn ends, and has waited for callers long enough; it would answer 500 in plain text.
-            if reply.status is not None:
-                raise
-            await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
+            if reply.status is None:
+                await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
+            raise
         except Exception:
             log.exception("request %s failed", reply.request_id)
             # Once started, returning without the end makes the server abort the transfer, which no client

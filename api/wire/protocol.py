@@ -152,7 +152,16 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+
+        async def quiet(*connection: Any) -> None:
+            try:
+                await app(*connection)
+            except asyncio.CancelledError:
+                # The process ends; an answer that is whole by then is no error.
+                if not cycle.response_complete:
+                    raise
+
+        super()._start_asgi_task(cycle, quiet)
 
     def _offers(self) -> bool:
         """Whether the head that was read offers another protocol; what asks for a tunnel does not."""

@@ -18,6 +18,8 @@ class CtrlC:
         if name == "sightline.cli":
             signal.raise_signal(signal.SIGINT)
 
+# A shell has its background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, CtrlC())
 runpy.run_module("sightline", run_name="__main__")
 """
