@@ -53,6 +53,17 @@ def beating(desk: Workbench) -> Iterator[Heartbeat]:
         ending.join()
 
 
+@contextmanager
+def started(desk: Workbench, mark: Path | None = None, row: str | None = None) -> Iterator[Heartbeat]:
+    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
+    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane, row=row)
+    heartbeat.start({})
+    try:
+        yield heartbeat
+    finally:
+        heartbeat.stop({})
+
+
 def wake(desk: Workbench) -> bool:
     desk.store.client.publish(channel(desk.worker), "state")
     return True
@@ -236,17 +247,14 @@ def test_a_watcher_outside_sees_that_a_worker_lives_even_while_the_record_store_
     redis: RedisServer, desk: Workbench, tmp_path: Path
 ) -> None:
     mark = tmp_path / "heartbeat"
-    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
-    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.start({})
-    try:
+    with started(desk, mark):
         until(mark.exists)
         redis.kill()
-        mark.unlink()
-        until(mark.exists)
-    finally:
-        redis.start()
-        heartbeat.stop({})
+        try:
+            mark.unlink()
+            until(mark.exists)
+        finally:
+            redis.start()
 
 
 def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_written(
@@ -255,31 +263,21 @@ def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_writte
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
     monkeypatch.setattr(type(desk.bench.engine), "broken", True)
-    settings = desk.settings.model_copy(update={"heartbeat_file": tmp_path / "no such folder" / "mark"})
-    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.start({})
-    try:
+    with started(desk, tmp_path / "no such folder" / "mark") as heartbeat:
         heartbeat.ready("f" * 32, {}, desk.bench.engine)
         assert left.wait(30)
-    finally:
-        heartbeat.stop({})
 
 
 def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work(
     desk: Workbench, tmp_path: Path
 ) -> None:
     mark = tmp_path / "heartbeat"
-    settings = desk.settings.model_copy(update={"heartbeat_file": mark})
-    heartbeat = Heartbeat(settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.start({})
-    try:
+    with started(desk, mark) as heartbeat:
         until(lambda: mark.exists() and mark.read_text() == "loading")
         heartbeat.ready("f" * 32, {}, desk.bench.engine)
         until(lambda: mark.read_text() == "ready")
         heartbeat.drain()
         until(lambda: mark.read_text() == "gone")
-    finally:
-        heartbeat.stop({})
 
 
 def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs_have(
@@ -291,11 +289,7 @@ def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs
     before, after = (json.dumps({"id": "org/model", "rows": rows}) for rows in (1, 2))
     desk.ask("begun before")
     desk.store.run(models.add(MODEL.lane, before))
-    heartbeat = Heartbeat(
-        desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane, row=before
-    )
-    heartbeat.start({})
-    try:
+    with started(desk, row=before) as heartbeat:
         with desk.leases.hold(desk.claim()):
             desk.store.run(models.remove(MODEL.lane))
             desk.store.run(models.add(MODEL.lane, after))
@@ -303,5 +297,3 @@ def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs
             assert not left
         until(lambda: left)
         assert set(left) == {Exit.OUTDATED}
-    finally:
-        heartbeat.stop({})
