@@ -4,6 +4,7 @@ A chunked body has no length to check beforehand, so received bytes are what cou
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from shared.settings import ApiSettings
 T = TypeVar("T")
 
 _SMALL = 64 * 2**10
-STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 6.0
+STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 10.0
 """So many bytes of a body, or its end, have to come in that time; who is slower keeps a connection busy."""
 SHARE = 8
 """Of a body in memory a stretch is at least this part of what has come: it keeps others from their room."""
@@ -85,19 +86,31 @@ class _Pace:
         if received >= self._next:
             stretch = STRETCH if self._limit_s is None else max(STRETCH, received // SHARE)
             self._left_s, self._next = STRETCH_LIMIT_S, received + stretch
-        began = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(min(self._left_s, self._all_left_s)):
-                return await receive()
+            return await self._within(receive, min(self._left_s, self._all_left_s))
         except TimeoutError:
             if self._limit_s is not None and self._all_left_s < self._left_s:
                 raise too_slow(self._limit_s) from None
             left = math.ceil((self._next - received) / 1024)
             message = f"The body came too slowly: {left} KiB more were to come within {STRETCH_LIMIT_S:g} s."
             raise CallerError("upload_timeout", message) from None
-        finally:
-            took_s = asyncio.get_running_loop().time() - began
-            self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
+
+    async def _within(self, receive: Receive, limit_s: float) -> Message:
+        """In halves: where this process stands still, however long, the sender loses one of them at most.
+
+        Raises TimeoutError.
+        """
+        clock = asyncio.get_running_loop().time
+        for half_s in (limit_s / 2, limit_s / 2):
+            began = clock()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(half_s):
+                    try:
+                        return await receive()
+                    finally:
+                        took_s = min(clock() - began, half_s)
+                        self._left_s, self._all_left_s = self._left_s - took_s, self._all_left_s - took_s
+        raise TimeoutError
 
 
 def too_slow(limit_s: float) -> CallerError:
