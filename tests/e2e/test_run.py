@@ -36,6 +36,14 @@ def redis() -> Iterator[RedisServer]:
         yield server
 
 
+@pytest.fixture
+def echo(tmp_path: Path) -> str:
+    """A model table for what does not depend on the model: its worker starts without torch."""
+    models = tmp_path / "echo.toml"
+    models.write_text('[[models]]\nid = "my/echo"\nengine = "echo"\n')
+    return str(models)
+
+
 @dataclass
 class Service:
     """A running `sightline run`."""
@@ -143,8 +151,8 @@ def test_first_start_answers_truly_and_the_second_one_still_has_the_job(tmp_path
         stop(second)
 
 
-def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: RedisServer) -> None:
-    with service(tmp_path / "data", REDIS__URL=redis.url(2)) as running:
+def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: RedisServer, echo: str) -> None:
+    with service(tmp_path / "data", REDIS__URL=redis.url(2), MODELS_FILE=echo) as running:
         said = running.wait_for("serving on")
         assert "(given by SIGHTLINE_REDIS__URL)" in said
         assert not any("valkey-server" in "".join(argv[:1]) for argv in running.commands().values())
@@ -154,19 +162,17 @@ def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: Re
         assert client.info("keyspace").keys() == {"db2", "db3"}
 
 
-def test_worker_that_dies_while_serving_comes_back(tmp_path: Path) -> None:
-    with service(tmp_path / "data") as running:
+def test_worker_that_dies_while_serving_comes_back(tmp_path: Path, echo: str) -> None:
+    with service(tmp_path / "data", MODELS_FILE=echo) as running:
         running.wait_for("serving on")
         worker = next(pid for pid, argv in running.commands().items() if "worker.app" in argv)
 
         os.kill(worker, signal.SIGKILL)
 
-        running.wait_for("worker-sightline--tiny died (SIGKILL), restarting it in 1 s")
+        running.wait_for("worker-my--echo died (SIGKILL), restarting it in 1 s")
         question = {"inputs": "Hello?"}
         waits = {"x-wait-for-model": "true"}
-        asked = httpx.post(
-            f"{running.url}/models/sightline/tiny", json=question, headers=waits, timeout=READY_S
-        )
+        asked = httpx.post(f"{running.url}/models/my/echo", json=question, headers=waits, timeout=READY_S)
         assert asked.status_code == 200
         stop(running)
 
@@ -186,8 +192,8 @@ def test_a_model_that_cannot_be_loaded_takes_no_other_away(tmp_path: Path) -> No
         stop(running)
 
 
-def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
-    with service(tmp_path / "data") as running:
+def test_killed_supervisor_leaves_no_process_behind(tmp_path: Path, echo: str) -> None:
+    with service(tmp_path / "data", MODELS_FILE=echo) as running:
         running.wait_for("serving on")
         family = running.family()
 
