@@ -8,18 +8,19 @@ from typing import TypeVar
 
 from api.answers.readiness import ModelState, model_state
 from api.storing import Storing
+from shared import pictures, sounds
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
 from shared.fleet import Fleet
 from shared.job import JobView
 from shared.listing import EVERYTHING, Filter, Page
 from shared.models import Model
-from shared.pictures import inspect
-from shared.request import Request
+from shared.request import Image, Request, Sound
 from shared.settings import Settings
 from shared.store import hooks
 from shared.store import jobs as transitions
 from shared.store.fleet import fleet as fleet_of
+from shared.store.room import writable
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -78,14 +79,19 @@ class Jobs:
             raise CallerError("result_expired", "This response is no longer kept.", param=param)
         return Request.model_validate_json(asked.request)
 
-    async def picture(self, name: str) -> str:
-        """A kept picture as a data: URI. Raises CallerError `result_expired`."""
+    async def media(self, part: Image | Sound) -> str:
+        """A kept picture or sound as a data: URI. Raises CallerError `result_expired`."""
         try:
-            data = await asyncio.to_thread(self._blobs.read, name)
+            data = await asyncio.to_thread(self._blobs.read, part.digest or "")
         except BlobMissingError:
-            raise CallerError("result_expired", "The pictures of this job are no longer kept.") from None
-        kind = inspect(data, self._settings.pictures, None).format.lower()
-        return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+            raise CallerError(
+                "result_expired", "The pictures and sounds of this job are no longer kept."
+            ) from None
+        if isinstance(part, Sound):
+            kind: str = sounds.inspect(data, self._settings.sounds, None).format
+        else:
+            kind = pictures.inspect(data, self._settings.pictures, None).format
+        return f"data:{part.type}/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
 
     async def replay(self, caller: str, job_id: str) -> JobView:
         """Tell a job's webhook its end again.
@@ -129,6 +135,10 @@ class Jobs:
 
     async def model_state(self, model: Model) -> ModelState:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
+
+    async def writable(self) -> bool:
+        """Whether the record store takes jobs and what becomes of them, and not only tells."""
+        return await self._store.run(writable())
 
 
 def _found(reply: T | None) -> T:

@@ -12,6 +12,7 @@ from shared.errors import Unavailable
 from shared.metrics import gauges, totals
 from shared.metrics.gauges import Server
 from shared.metrics.tally import Tally
+from shared.metrics.telling import understood
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.counts import Counts, counts, round_trip_s
@@ -59,7 +60,7 @@ class Metrics:
                 self._read_at = time.monotonic()
         registry = CollectorRegistry()
         registry.register(Seen(self._metrics))
-        encode, name = choose_encoder(accepted)
+        encode, name = choose_encoder(understood(accepted))
         # Of ten models that takes a tenth of a second, for which all other requests would wait.
         return await asyncio.to_thread(encode, registry), name
 

@@ -17,7 +17,7 @@ from api.serving import Serving
 from api.storing import Storing
 from shared.blobs import Blobs
 from shared.metrics.telling import start_telling
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import Settings
 from shared.store.nudges import AsyncNudger
 from shared.store.room import Room

@@ -11,6 +11,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
+import idna
+
 from shared.errors import CallerError
 
 IPAddress = IPv4Address | IPv6Address
@@ -59,6 +61,8 @@ NEVER: tuple[Network, ...] = (
 # What who tries a receiver on a machine of their own has to know next.
 EXEMPT = "; SIGHTLINE_FETCH__ALLOW of the service exempts hosts"
 PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
+# Zero-width joiner and non-joiner: not printable, but letters of Persian or of Indian scripts need them.
+JOINERS = re.compile("[\u200c\u200d]")
 HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -153,7 +157,7 @@ def check_url(url: str, reach: Reach, param: str | None) -> Target:
 def _split(url: str, param: str | None) -> SplitResult:
     if len(url) > MAX_URL_CHARS:
         raise _refusal(f"The URL is longer than {MAX_URL_CHARS} characters.", param)
-    if not url.isprintable() or " " in url or "\\" in url:
+    if not JOINERS.sub("", url).isprintable() or " " in url or "\\" in url:
         raise _refusal("The URL holds blanks, control characters or backslashes.", param)
     try:
         parts = urlsplit(url)
@@ -173,8 +177,9 @@ def _host(parts: SplitResult, param: str | None) -> str:
             raise _refusal("The URL's host is not a valid address.", param)
         return name
     try:
-        # IDNA folds full-width digits and dots into ASCII ones, so it comes before every other look.
-        name = name[:254].encode("idna").decode("ascii").lower()
+        # Full-width digits and dots are folded into ASCII ones, so it comes before every other look.
+        folded = idna.uts46_remap(name[:254], std3_rules=False, transitional=False)
+        name = ".".join(map(_ascii_label, folded.split(".")))
     except UnicodeError:
         name = ""
     if len(name) > 253 or not HOST.fullmatch(name):
@@ -182,6 +187,15 @@ def _host(parts: SplitResult, param: str | None) -> str:
     if NUMBER.fullmatch(name.rpartition(".")[2]) and _literal(name) is None:
         raise _refusal("The URL spells an address in an unusual way.", param)
     return name
+
+
+def _ascii_label(label: str) -> str:
+    """As browsers do (UTS 46, not transitional): `ß` is not `ss`, emoji are letters. Raises UnicodeError."""
+    if label.isascii():
+        return label
+    if JOINERS.search(label):
+        return idna.alabel(label).decode("ascii")
+    return f"xn--{label.encode('punycode').decode('ascii')}"
 
 
 def _port(parts: SplitResult, param: str | None) -> int:

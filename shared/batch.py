@@ -109,8 +109,20 @@ class LineAnswer:
 
 
 @dataclass(frozen=True)
+class Undone:
+    """Lines that are not taken any more: the bytes from `at` to `behind`; `row` is the last one's number."""
+
+    at: int
+    behind: int
+    row: int
+
+
+@dataclass(frozen=True)
 class Wrote:
-    """Lines that were written down in one step, and the digests of what was written of them."""
+    """Lines that were written down in one step, and the digests of what was written of them.
+
+    They are those of `numbers`, or the next ones of the file, which are `undone`.
+    """
 
     numbers: tuple[int, ...]
     completed: int
@@ -119,6 +131,7 @@ class Wrote:
     tokens: Tokens
     good: str | None = None
     bad: str | None = None
+    undone: Undone | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +139,8 @@ class Turn:
     """A batch that this process works on now, under `token`.
 
     `doubles` are numbers of lines to come whose custom_id stands in an earlier one, `under_way` how many
-    lines were taken and not written down, `answered` how many of these have ended, `room` how many more may
-    be taken now.
+    lines were taken and not written down, `answered` how many of these have ended, `pieces` in how many its
+    files lie so far, `room` how many more lines may be taken now.
     """
 
     batch: Batch
@@ -135,5 +148,6 @@ class Turn:
     doubles: frozenset[int]
     under_way: int
     answered: int
+    pieces: int
     room: int
     now_ms: int

@@ -1,28 +1,23 @@
-"""The models an installation serves, described in one TOML file (`models.toml`)."""
+"""The models an installation serves. `shared.models_file` reads them."""
 
 import math
 import re
-import tomllib
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from shared.calls.syntax import Known
 from shared.errors import CallerError
 from shared.model_folder import ModelFolder, read_folder
 from shared.request import Frozen
-from shared.settings import SettingsError
 
 LISTED = 10
 """Models that an error message names."""
 
 NOBODY = frozenset({"dummy", "tgi"})
 """What Hugging Face's clients, and the pages of text-generation-inference, write where a name is due."""
-
-OTHER_NAMES = {"attn_implementation": "attention"}
-"""What transformers calls a field of a row."""
 
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What follows an id in the paths of its model, so no id holds it."""
@@ -39,11 +34,15 @@ class Model(Frozen):
     id: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$", description="What callers name, org/name."
     )
-    source: str = Field("", description="Hub id or folder; relative folders are relative to the models file.")
-    revision: str = Field("main", description="Hub revision; part of the request hash.")
     engine: Literal["auto", "continuous", "echo", "sequential", "vllm"] = Field(
         "auto", description="auto = the best of ours that fits the model."
     )
+    source: str = Field(
+        "",
+        validate_default=True,
+        description="Hub id or folder; relative folders are relative to the models file.",
+    )
+    revision: str = Field("main", description="Hub revision; part of the request hash.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of the engine.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "float32", description="Number format of weights."
@@ -82,6 +81,16 @@ class Model(Frozen):
             raise ValueError("an id has names between its slashes, none of them . or ..")
         if len(_slug(value)) > LONGEST_SLUG:
             raise ValueError("an id of this length has fewer slashes")
+        return value
+
+    @field_validator("source")
+    @classmethod
+    def _somewhere(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("engine") != "echo":
+            words = "name a folder or a Hub id; only the engine echo has none"
+            raise PydanticCustomError("missing", words)
+        if value.startswith("~"):
+            raise ValueError("write the folder in full; ~ is a shell's word")
         return value
 
     @field_validator("options")
@@ -163,11 +172,7 @@ class Models:
         self.replace(rows)
 
     def replace(self, rows: tuple[Model, ...], removed: tuple[Model, ...] = ()) -> None:
-        """Serve these from now on, and remember those that are removed. Raises SettingsError."""
-        if len({m.lane for m in rows}) != len(rows):
-            raise SettingsError(
-                "models file: two models have the same id (ids differ in more than case and / or -)"
-            )
+        """Serve these, each in a lane of its own, from now on, and remember those that are removed."""
         self.rows = rows
         self._by_id = {m.id: m for m in rows}
         self._removed = {m.id: m for m in removed}
@@ -235,51 +240,4 @@ def read_row(row: str) -> Model | None:
     except ValidationError:
         return None
     _ = model.folder
-    return model
-
-
-def load_models(path: Path) -> Models:
-    """Read the models file. Raises SettingsError naming the row and field."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SettingsError(f"models file {path}: line {line} is not UTF-8") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"models file {path}: {error}") from None
-    rows = _rows(path, table)
-    models = Models(tuple(_row(path, number, row) for number, row in enumerate(rows, 1)))
-    for model in models.rows:
-        _ = model.folder
-    return models
-
-
-def _rows(path: Path, table: dict[str, Any]) -> list[dict[str, Any]]:
-    what = f"models file {path}: expected one or more [[models]] tables and nothing else"
-    other = next((name for name in table if name != "models"), None)
-    if other is not None:
-        raise SettingsError(f"{what}, but it has {other!r}")
-    rows = table.get("models", [])
-    if isinstance(rows, dict):
-        raise SettingsError(f"{what}, but it has [models]: double its brackets")
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise SettingsError(f"{what}, but models is {rows!r:.40}")
-    if not rows:
-        raise SettingsError(f"{what}, but it has none")
-    return rows
-
-
-def _row(path: Path, number: int, row: dict[str, Any]) -> Model:
-    try:
-        model = Model.model_validate(row)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        hint = f" (it is {OTHER_NAMES[where]} here)" if where in OTHER_NAMES else ""
-        raise SettingsError(f"models file {path}: row {number}, {where}: {first['msg']}{hint}") from None
-    folder = path.parent / model.source
-    if model.source and folder.is_dir():
-        model = model.model_copy(update={"source": str(folder.resolve())})
-    if model.trust_remote_code and model.revision == "main" and not Path(model.source).is_dir():
-        raise SettingsError(f"models file {path}: row {number}: trust_remote_code needs a pinned revision")
     return model

@@ -7,7 +7,8 @@ and has the rows of those that no file names.
 from typing import Any
 
 from shared.errors import CallerError
-from shared.models import Model, Models, load_models, read_row
+from shared.models import Model, Models, read_row
+from shared.models_file import load_models
 from shared.settings import Settings
 from shared.store.models import Registered, registered
 from shared.store.script import connect

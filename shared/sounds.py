@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from shared import mp3
 from shared.errors import CallerError
 from shared.request import Request
 from shared.settings.sounds import SoundSettings
@@ -21,14 +22,10 @@ BESIDE_SAMPLES_MB = 48
 # Each sample as it is decoded, mixed and resampled.
 BYTES_PER_SAMPLE = 12
 MAX_WAV_CHUNKS = 1_000
+# Bytes of a FLAC that say all of it.
+FLAC_HEAD = 42
 # PCM, float, A-law, mu-law, and what says in an extension which of them it is.
 WAV_CODINGS = frozenset({1, 3, 6, 7, 0xFFFE})
-# ISO/IEC 11172-3 and 13818-3, layer III: kbit/s by index, samples a second by index, samples a frame.
-MP3_BITRATES = {
-    1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,18 @@ def inspect(data: bytes, limits: SoundSettings, param: str | None) -> SoundInfo:
     return replace(info, param=param)
 
 
+def decodable(data: bytes, info: SoundInfo, limits: SoundSettings) -> bytes:
+    """The file that `inspect` told of, as a decoder reads all of it: what its head leaves open or tells
+    wrongly is put right, and tags are left out.
+    """
+    if info.format == "MP3":
+        return mp3.rebuilt(data, limits.max_s)
+    if info.format == "FLAC":
+        return data[_flac_at(data) :]
+    at, _ = _wav_samples(data)
+    return data[: at + 4] + b"\xff" * 4 + data[at + 8 :] if _unpatched(data, at) else data
+
+
 def invalid(why: str, param: str | None) -> CallerError:
     return CallerError("invalid_audio", f"The sound cannot be used: {why}.", param=param)
 
@@ -108,11 +117,17 @@ def _read(data: bytes, limits: SoundSettings) -> SoundInfo:
         raise MalformedError("it is empty")
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return _read_wav(data)
-    if data[:4] == b"fLaC":
-        return _read_flac(data)
-    if data[:3] == b"ID3" or (data[0] == 0xFF and data[1] & 0xE0 == 0xE0):
+    if (flac := _flac_at(data)) is not None:
+        return _read_flac(data[flac : flac + FLAC_HEAD])
+    if data[:3] == b"ID3" or mp3.SYNC.match(data):
         return _read_mp3(data, limits.max_s)
     raise MalformedError("it is not a WAV, FLAC or MP3")
+
+
+def _flac_at(data: bytes) -> int | None:
+    """Where a FLAC begins, behind tags or without any; None where the file is none."""
+    at = mp3.past_tags(data)
+    return at if data[at : at + 4] == b"fLaC" else None
 
 
 def _check(info: SoundInfo, limits: SoundSettings) -> None:
@@ -135,7 +150,19 @@ def _number(data: bytes, at: int, length: int, order: Literal["big", "little"] =
 
 
 def _read_wav(data: bytes) -> SoundInfo:
-    """RIFF: chunks of even length. A length that streams could not know yet ends with the file."""
+    at, (coding, channels, rate, block) = _wav_samples(data)
+    if coding not in WAV_CODINGS or not block or not rate:
+        raise MalformedError("its samples are in a coding that is not accepted")
+    rest = len(data) - at - 8
+    length = rest if _unpatched(data, at) else min(_number(data, at + 4, 4), rest)
+    return SoundInfo("WAV", rate, channels, length // block)
+
+
+def _wav_samples(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """Where the chunk of samples begins; and their coding, channels, rate and bytes of all channels.
+
+    RIFF: chunks of even length. A length that streams could not know yet ends with the file.
+    """
     at, coded = 12, None
     for _ in range(MAX_WAV_CHUNKS):
         kind, length = data[at : at + 4], _number(data, at + 4, 4)
@@ -146,12 +173,15 @@ def _read_wav(data: bytes) -> SoundInfo:
         elif kind == b"data":
             if coded is None:
                 raise MalformedError("its header is missing")
-            coding, channels, rate, block = coded
-            if coding not in WAV_CODINGS or not block or not rate:
-                raise MalformedError("its samples are in a coding that is not accepted")
-            return SoundInfo("WAV", rate, channels, min(length, len(data) - at - 8) // block)
+            return at, coded
         at += 8 + length + length % 2
     raise MalformedError("it has too many chunks")
+
+
+def _unpatched(data: bytes, at: int) -> bool:
+    """Whether the chunk of samples at a place is empty by its word only: nobody came back to its header."""
+    whole = 8 + _number(data, 4, 4)
+    return _number(data, at + 4, 4) == 0 and (whole <= at + 8 or whole > len(data))
 
 
 def _read_flac(data: bytes) -> SoundInfo:
@@ -166,36 +196,10 @@ def _read_flac(data: bytes) -> SoundInfo:
 
 
 def _read_mp3(data: bytes, max_s: float) -> SoundInfo:
-    """Goes from frame to frame, until there is none or it is too long; an MP3 has no other head."""
-    at = 0
-    if data[:3] == b"ID3":
-        at = 10 + sum((data[6 + place] & 0x7F) << 7 * (3 - place) for place in range(4))
-    rate = channels = frames = 0
-    while (found := _mp3_frame(data, at)) is not None:
-        length, samples, own_rate, own_channels = found
-        if rate and own_rate != rate:
-            break
-        rate, channels = own_rate, max(channels, own_channels)
-        at, frames = at + length, frames + samples
-        if frames > (max_s + 1) * rate:
-            break
-    if not rate:
+    try:
+        found = mp3.read(data, max_s)
+    except mp3.DamagedError as error:
+        raise MalformedError(str(error)) from None
+    if not found.frames:
         raise MalformedError("it is not a WAV, FLAC or MP3")
-    return SoundInfo("MP3", rate, channels, frames)
-
-
-def _mp3_frame(data: bytes, at: int) -> tuple[int, int, int, int] | None:
-    """Bytes, samples, rate and channels of the frame at a place; None where there is no whole one."""
-    if at + 4 > len(data) or data[at] != 0xFF:
-        return None
-    head = _number(data, at, 4, "big")
-    version, layer = head >> 19 & 3, head >> 17 & 3
-    bitrate, rate = head >> 12 & 15, head >> 10 & 3
-    if head >> 21 != 0x7FF or layer != 1 or version == 1 or bitrate in (0, 15) or rate == 3:
-        return None
-    hertz = MP3_RATES[version][rate]
-    whole = version == 3
-    bits = MP3_BITRATES[1 if whole else 2][bitrate] * 1000
-    samples = 1152 if whole else 576
-    length = samples // 8 * bits // hertz + (head >> 9 & 1)
-    return (length, samples, hertz, 1 if head >> 6 & 3 == 3 else 2) if at + length <= len(data) else None
+    return SoundInfo("MP3", found.frames[0].rate, found.frames[0].channels, found.samples)

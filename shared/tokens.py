@@ -22,7 +22,8 @@ class TokenRule:
 
     `pictures` are the tokens of a picture by its sides: a row and a column for each of `sides` (pixels).
     Between these they are interpolated, which is exact where they follow the area. One row alone is every
-    picture's, none says that the model takes none.
+    picture's, none says that the model takes none. `sound` is what every sound has beside its length, and
+    what each second adds; None where nobody measured it.
     """
 
     bytes_per_token: float
@@ -30,6 +31,7 @@ class TokenRule:
     turn: float
     sides: tuple[int, ...]
     pictures: tuple[tuple[int, ...], ...]
+    sound: tuple[float, float] | None = None
 
     def text(self, request: Request) -> int:
         """Of everything but pictures and sounds."""
@@ -45,6 +47,11 @@ class TokenRule:
         column = [_between(self.sides, row, height * shrink) for row in self.pictures]
         return round(_between(self.sides, column, width * shrink))
 
+    def heard(self, seconds: float) -> int:
+        """Of a sound that long."""
+        each, second = self.sound or (TOKENS_PER_SOUND, 0)
+        return round(each + second * seconds)
+
     def dumped(self) -> str:
         return to_json(asdict(self)).decode()
 
@@ -58,13 +65,16 @@ def rule_of(published: str | None) -> TokenRule | None:
     if not published:
         return None
     said = from_json(published)
-    tables = {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"]))}
-    return TokenRule(**{part.name: said[part.name] for part in fields(TokenRule)} | tables)
+    # A worker of an older release says nothing of sounds.
+    sound = tuple(said["sound"]) if said.get("sound") else None
+    tables = {"sides": tuple(said["sides"]), "pictures": tuple(map(tuple, said["pictures"])), "sound": sound}
+    return TokenRule(**{part.name: said.get(part.name) for part in fields(TokenRule)} | tables)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of a prompt. Among `prompt` are `image`; both are None while nobody knows how large its pictures are.
+    """Of a prompt. Among `prompt` are `image`; both are None while nobody knows how large its pictures are,
+    and `prompt` while nobody knows how long its sounds are.
 
     `basis` is measured or guess.
     """
@@ -74,14 +84,23 @@ class Tokens:
     basis: str
 
 
-def reckoned(request: Request, sizes: Sequence[tuple[int, int]], rule: TokenRule | None) -> Tokens:
-    """`sizes` are width and height of its pictures, as far as they are known."""
-    used, basis = rule or GUESS, "guess" if rule is None or request.sounds else "measured"
+def reckoned(
+    request: Request,
+    sizes: Sequence[tuple[int, int]],
+    rule: TokenRule | None,
+    seconds: Sequence[float] = (),
+) -> Tokens:
+    """`sizes` are width and height of its pictures, `seconds` the lengths of its sounds, as far as they are
+    known.
+    """
+    used = rule or GUESS
+    basis = "measured" if rule and (rule.sound or not request.sounds) else "guess"
     if len(sizes) < len(request.images):
         return Tokens(None, None, basis)
     image = sum(used.picture(*size) for size in sizes)
-    heard = TOKENS_PER_SOUND * len(request.sounds)
-    return Tokens(used.text(request) + image + heard, image, basis)
+    if len(seconds) < len(request.sounds):
+        return Tokens(None, image, basis)
+    return Tokens(used.text(request) + image + sum(map(used.heard, seconds)), image, basis)
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:

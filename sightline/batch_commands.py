@@ -223,6 +223,9 @@ def _fetched(client: httpx.Client, arguments: argparse.Namespace, name: str, non
     batch = batches.show(client, arguments.batch)
     if batch["status"] not in batches.ENDED:
         raise CommandError(Exit.REFUSED, f"The batch is {batch['status']}; its files are made at its end.")
+    if batch["status"] == "failed":
+        # No line of it was taken, and the reason is in no file.
+        _check_completed(batch)
     if batch[name] is None:
         note(none)
     elif arguments.to is None:

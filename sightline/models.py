@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import SettingsError
 from sightline.commands import add_actions, set_action
 from sightline.exits import CommandError, Exit

@@ -6,6 +6,7 @@ the records do (docs/decisions/record-beside-celery.md).
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -21,13 +22,22 @@ LONGEST_PAUSE_S = 2.0
 
 
 class QuickConsumer(Consumer):  # type: ignore[misc]
-    """Outlives outages of the broker, and tries at least every 2 s; Celery's own pauses grow to 30 s."""
+    """Outlives outages of the broker, and tries at least every 2 s; Celery's own pauses grow to 30 s.
+
+    What it refuses while it is up is an outage, too: a full disk or memory, a replica, too few replicas.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # To kombu a refusal is the channel's fault, and Celery ends the process over it.
+        self.connection_errors += self.channel_errors
 
     def connect(self) -> Any:
         connection = super().connect()
         # A nudge not yet acknowledged when the connection breaks may be lost. Putting it back ends the whole
         # worker: kombu 5.7 closes the channel twice and meets its own None the second time.
         connection.default_channel.do_restore = False
+        _acknowledge_while_open(connection.default_channel)
         return connection
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -38,6 +48,34 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
             interval_max=LONGEST_PAUSE_S,
             callback=maybe_shutdown,
         )
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        super().on_connection_error_before_connected(exc)
+        self._pause_if_refused(exc)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        super().on_connection_error_after_connected(exc)
+        self._pause_if_refused(exc)
+
+    def _pause_if_refused(self, error: Exception) -> None:
+        """Who refuses may be connected to at once, only to refuse the same again."""
+        if isinstance(error, self.channel_errors):
+            _report(error, LONGEST_PAUSE_S)
+            time.sleep(LONGEST_PAUSE_S)
+
+
+def _acknowledge_while_open(channel: Any) -> None:
+    """What came over a connection that has broken since is acknowledged to nobody.
+
+    kombu 5.7 would meet its own None, and Celery end the process over it.
+    """
+    acknowledge = channel.basic_ack
+
+    def basic_ack(tag: str, multiple: bool = False) -> None:
+        if not channel.closed:
+            acknowledge(tag, multiple=multiple)
+
+    channel.basic_ack = basic_ack
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]

@@ -1,12 +1,13 @@
 """What a worker finds out about its model's prompts once it is loaded: how many tokens it makes of what."""
 
 import logging
+from array import array
 from collections.abc import Sequence
 
 from PIL import Image as Pictures
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request, Text
+from shared.request import Image, Message, Request, Sound, Text
 from shared.tokens import TokenRule
 from worker.engines.base import Engine
 
@@ -38,6 +39,7 @@ def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
             turn=round(max((turns - short) / 2 - text, 0), 1),
             sides=known,
             pictures=table,
+            sound=_sounds(engine, model, short),
         )
     except CallerError as refused:
         log.info("the model %s takes no made-up question: %s", model, refused.message)
@@ -73,6 +75,22 @@ def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
         return engine.facts.context_length
 
 
+def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | None:
+    """What a sound adds to a prompt of `short` tokens, whatever its length, and with each second."""
+    rate = engine.facts.sampling_rate
+    if not rate:
+        return None
+    request = _request(engine, model, (Sound(), Text(text=WORD)))
+    try:
+        one, two = (
+            engine.prepare(request, [], None, [array("f", bytes(4 * rate * seconds))]).tokens - short
+            for seconds in (1, 2)
+        )
+    except CallerError:
+        return None
+    return 2 * one - two, two - one
+
+
 def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
     request = _request(engine, model, ())
     turns = tuple(
@@ -82,6 +100,6 @@ def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
     return engine.prepare(request.model_copy(update={"messages": turns}), [], None).tokens
 
 
-def _request(engine: Engine, model: str, parts: tuple[Text | Image, ...]) -> Request:
+def _request(engine: Engine, model: str, parts: tuple[Text | Image | Sound, ...]) -> Request:
     raw = not engine.facts.has_chat_template
     return Request(model=model, messages=(Message(role="user", parts=parts),), raw=raw)

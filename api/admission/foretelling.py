@@ -2,18 +2,19 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from api.admission.submission import Examined, Submission, Terms
 from api.wire.luggage import Luggage
+from shared import pictures, sounds
 from shared.cost import answer_tokens, cost
 from shared.errors import ModelFailed
 from shared.estimate import Lane, estimate, waiting_reason
 from shared.foretold import Foretold
 from shared.job import CacheWord, Estimate
 from shared.models import Model, Models
-from shared.pictures import inspect
-from shared.request import Request
+from shared.request import Media, Request
 from shared.settings import Settings
 from shared.store.admission import Prospect, foretell
 from shared.store.script import AsyncStore
@@ -44,8 +45,8 @@ class Foretelling:
         except ModelFailed as refusal:
             told = _of(request, model, Tokens(None, None, "guess"), model.context_length)
             return replace(told, outcome="refused", refusal=refusal)
-        sizes = await asyncio.to_thread(self._sizes, asked) if asked.data else []
-        tokens = reckoned(asked.request, sizes, rule_of(asked.lane.token_rule))
+        sizes, seconds = await asyncio.to_thread(self._measures, asked) if asked.data else ([], [])
+        tokens = reckoned(asked.request, sizes, rule_of(asked.lane.token_rule), seconds)
         told = _of(asked.request, model, tokens, model.context_length or asked.lane.context_length)
         call = foretell(
             asked.placing, self._settings, pending=asked.pending, max_queued_caller=terms.max_queued
@@ -65,14 +66,22 @@ class Foretelling:
             return replace(told, estimate=replace(AT_ONCE, service_s=estimate(found.lane).service_s))
         return _waiting(told, found.lane, found.state or _state(asked), placed=not asked.pending)
 
-    def _sizes(self, asked: Examined) -> list[tuple[int, int]]:
-        """Of the pictures whose bytes came; those that are to be fetched have none yet."""
-        found = {}
-        for image in asked.request.images:
-            if image.digest and image.digest not in found:
-                info = inspect(asked.data[image.digest], self._settings.pictures, image.param)
-                found[image.digest] = info.width, info.height
-        return [found[image.digest] for image in asked.request.images if image.digest]
+    def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
+        """Sizes of the pictures and seconds of the sounds whose bytes came, which remote ones' did not."""
+        request, settings = asked.request, self._settings
+        seen = {
+            name: pictures.inspect(asked.data[name], settings.pictures, None)
+            for name in _names(request.images)
+        }
+        heard = {
+            name: sounds.inspect(asked.data[name], settings.sounds, None) for name in _names(request.sounds)
+        }
+        sizes = [(seen[name].width, seen[name].height) for name in _names(request.images)]
+        return sizes, [heard[name].seconds for name in _names(request.sounds)]
+
+
+def _names(parts: Sequence[Media]) -> list[str]:
+    return [part.digest for part in parts if part.digest]
 
 
 def _of(request: Request, model: Model, tokens: Tokens, context_length: int | None) -> Foretold:

@@ -14,8 +14,10 @@ from shared.errors import CallerError
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]{1,9})\"?)?")
-_INTEGER = re.compile(r"[0-9]{1,15}")
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]+)\"?)?")
+_INTEGER = re.compile(r"[0-9]+")
+_MOST_DIGITS = 20
+"""More than any count that is asked for has; int() refuses thousands of them."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,10 @@ def waits_for_model(request: Request) -> bool:
 
 def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
     """A count from a header or query, capped at `largest`. Raises CallerError `invalid_request`."""
-    if not _INTEGER.fullmatch(text) or int(text) < least:
+    count = int(text.lstrip("0")[:_MOST_DIGITS] or "0") if _INTEGER.fullmatch(text) else -1
+    if count < least:
         raise CallerError("invalid_request", f"{name} must be a whole number, {least} or more.", param=name)
-    return min(int(text), largest)
+    return min(count, largest)
 
 
 def page_limit(request: Request, *, usual: int = 20, largest: int = 100) -> int:

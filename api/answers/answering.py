@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
+from api.admission.preferences import preferences
 from api.admission.submission import Terms
 from api.answers.readiness import model_failed
 from api.answers.waiting import Over, ended
@@ -51,6 +52,19 @@ def forget_behind(request: Request, view: JobView) -> None:
     """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
     if view.ended and not view.stored:
         reply_of(request).afterwards = partial(context_of(request).jobs.forget, view)
+
+
+async def wait_as_preferred(request: Request, context: ProcessContext, view: JobView) -> JobView:
+    """The newest view, once the job ended or the caller's `Prefer: wait` is over.
+
+    Raises ClientDisconnect where the caller hangs up first; the job goes on.
+    """
+    wait_s = preferences(request).wait_s
+    if wait_s:
+        limit_s = min(wait_s, context.settings.api.sync_limit_s)
+        view = await attend(request, context, view, limit_s, leaves=False)
+        note(request, view)
+    return view
 
 
 def note_times(request: Request, view: JobView) -> None:

@@ -17,6 +17,8 @@ from shared.store import batches
 log = logging.getLogger(__name__)
 AT_ONCE = 2
 """Batches that one process works on at the same time."""
+LONG_AT_ONCE = 1
+"""Besides, of those whose turn is long: no other batch waits for the end of one."""
 LOOK_S = 2.0
 """Where no batch is known to be due, one may come by another process all the same."""
 
@@ -28,6 +30,7 @@ class Rounds:
         self._bench = bench
         self._heard = asyncio.Event()
         self._free = asyncio.Semaphore(AT_ONCE)
+        self._free_for_long = asyncio.Semaphore(LONG_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -51,8 +54,10 @@ class Rounds:
                 self._add(asyncio.create_task(self._work(found), name=f"batch {found.batch.id}"))
                 continue
             self._free.release()
+            # `wait_for` would lose a cancellation that comes with the news.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), found)
+                async with asyncio.timeout(found):
+                    await self._heard.wait()
             self._heard.clear()
 
     async def _taken(self) -> Turn | float:
@@ -72,7 +77,7 @@ class Rounds:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await Work(Held(self._bench, turn)).run()
+            pause_s = await self._done(Work(Held(self._bench, turn)))
             await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
         except LostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
@@ -83,8 +88,19 @@ class Rounds:
             log.exception("the work on batch %s failed", turn.batch.id)
         finally:
             keeping.cancel()
-            self._free.release()
             self.look_now()
+
+    async def _done(self, work: Work) -> float:
+        """As `Work.run`, which gives its place free."""
+        place = self._free
+        if work.long:
+            place.release()
+            place = self._free_for_long
+            await place.acquire()
+        try:
+            return await work.run()
+        finally:
+            place.release()
 
     async def _keep(self, turn: Turn, work: "asyncio.Task[None] | None") -> None:
         """Hold the batch while this process works on it, and stop where it is another's."""

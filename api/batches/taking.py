@@ -4,22 +4,18 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import BinaryIO
 
 from api.admission.submission import LinePassedError, Terms
 from api.batches.bench import Held
 from api.batches.doors import DOORS, Question
 from api.batches.lines import Line, double, entry_of, lines
-from shared.batch import Batch, Place
-from shared.errors import CallerError, ServiceError, Unavailable
+from shared.batch import Place
+from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
 from shared.metrics.requests import LINES
 from shared.result import JobError
 from shared.store import batches
 from shared.times import Times
-
-AT_ONCE = 64
-"""Lines that are refused in one step."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,6 @@ class Asked:
     """A line as its door read it: what it asks, or why it is refused."""
 
     place: Place
-    custom_id: str | None
     question: Question | JobError
 
 
@@ -56,17 +51,6 @@ class Taking:
             file.close()
         return taken
 
-    async def refuse(self, error: JobError) -> bool:
-        """Refuse the next lines, whatever they are; False where there are none. Raises LostError."""
-        batch = await self._held.read(batches.batch(self._batch.caller, self._batch.id))
-        found = self._unread(batch) if batch.gone else await asyncio.to_thread(self._next, batch)
-        if found:
-            await self._held.write(
-                batches.refuse(self._held.turn, [(place, custom_id, error) for place, custom_id in found])
-            )
-            LINES.labels("refused").inc(len(found))
-        return bool(found)
-
     async def _admitted(self, line: Asked) -> bool:
         """Take one line; False where it has to wait, or the batch takes no more."""
         if isinstance(line.question, JobError):
@@ -74,7 +58,8 @@ class Taking:
             return True
         try:
             await self._bench.submission.submit(line.question.request, self._terms(line, line.question))
-        except LinePassedError:
+        except (LinePassedError, ModelFailed):
+            # A model that fails to load is tried again by its worker's supervisor, like one without a worker.
             return False
         except Unavailable as error:
             if error.code == "store_unavailable":
@@ -90,7 +75,7 @@ class Taking:
         return True
 
     async def _refuse(self, line: Asked, error: JobError) -> None:
-        await self._held.write(batches.refuse(self._held.turn, [(line.place, line.custom_id, error)]))
+        await self._held.write(batches.refuse(self._held.turn, line.place, error))
         LINES.labels("refused").inc()
 
     def _terms(self, line: Asked, question: Question) -> Terms:
@@ -117,32 +102,13 @@ class Taking:
                 problem = double(entry, line.number)
             if problem is not None:
                 error = JobError(code=problem.code, message=problem.message, param=problem.param)
-                yield Asked(self._place(line, entry.custom_id), entry.custom_id, error)
+                yield Asked(self._place(line, entry.custom_id), error)
                 continue
             try:
                 question: Question | JobError = read(entry.body)
             except CallerError as error:
                 question = _failure(error)
-            yield Asked(self._place(line, entry.custom_id), entry.custom_id, question)
-
-    def _next(self, batch: Batch) -> list[tuple[Place, str | None]]:
-        limit, found = self._bench.line_limit, []
-        with self._bench.blobs.open(batch.digest) as file:
-            for line in islice(lines(file, batch.at, batch.row, limit), AT_ONCE):
-                custom_id = entry_of(line, batch.endpoint, limit).custom_id
-                found.append((self._place(line, custom_id), custom_id))
-        return found
-
-    def _unread(self, batch: Batch) -> list[tuple[Place, str | None]]:
-        """The next lines where nobody can read them: as many as there are, each as if it had one byte."""
-        before, under_way = self._batch, self._held.turn.under_way
-        last = before.row + (before.total or 0) - before.completed - before.failed - under_way
-        found: list[tuple[Place, str | None]] = []
-        for number in range(batch.row + 1, min(batch.row + AT_ONCE, last) + 1):
-            at = batch.at + number - batch.row - 1
-            behind = (batch.last or 0) if number == last else at + 1
-            found.append((Place(batch.id, number, at, behind, ""), None))
-        return found
+            yield Asked(self._place(line, entry.custom_id), question)
 
     def _place(self, line: Line, custom_id: str | None) -> Place:
         return Place(self._batch.id, line.number, line.at, line.behind, custom_id or "")

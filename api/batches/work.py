@@ -6,6 +6,7 @@ A turn is short and leaves nothing in memory that the next one needs, so that an
 import asyncio
 
 from api.batches.bench import Held
+from api.batches.closing import Closing
 from api.batches.lines import Scan, scan
 from api.batches.taking import Taking
 from api.batches.writing import CANCELLED, EXPIRED, LOST, Writing
@@ -19,7 +20,7 @@ BUSY_S, IDLE_S = 0.25, 1.0
 """Pauses after a turn that did something, and after one that did not."""
 MANY = 32
 LONGEST_S = 5.0
-"""What has ended is written down when it is so many lines, or this old: each time makes a file."""
+"""What has ended is written down when it is so many lines, or this old: each time makes a piece."""
 PATIENCE_S = 600.0
 """A folder without the bytes may be one that is mounted late: so long nothing is given up for it."""
 
@@ -41,7 +42,7 @@ class Work:
         try:
             if self._batch.total is None:
                 await self._look_through()
-            elif self._batch.stage == "finalizing":
+            elif self._joins:
                 await self._writing.finish()
             elif self._closing is not None:
                 await self._close(self._closing)
@@ -50,6 +51,17 @@ class Work:
         except BlobMissingError as missing:
             await self._miss(missing)
         return 0.0
+
+    @property
+    def long(self) -> bool:
+        """Whether this turn puts many pieces together, one after another."""
+        return self._joins and self._turn.pieces > MANY
+
+    @property
+    def _joins(self) -> bool:
+        """Whether nothing is left to do but that."""
+        batch = self._batch
+        return batch.total is not None and batch.at == batch.last and not self._turn.under_way
 
     def _why_closed(self) -> JobError | None:
         if self._batch.stage == "cancelling":
@@ -96,10 +108,11 @@ class Work:
         return waited_ms >= LONGEST_S * 1000 or (all_taken and answered == self._turn.under_way)
 
     async def _close(self, why: JobError) -> None:
-        """What is under way is left where it is; what was not taken is refused; what was done is kept."""
+        """What is under way is left where it is; what was not taken is refused; what was done is kept.
+
+        The rest of a large batch is for its next turns.
+        """
         for job in await self._held.read(batches.under_way(self._turn)):
             await self._bench.store.run(jobs.cancel(self._bench.settings, self._batch.caller, job))
         await self._writing.write()
-        while await self._taking.refuse(why):
-            await self._writing.write()
-        await self._writing.finish()
+        await Closing(self._held, self._writing, why).refuse()

@@ -19,7 +19,7 @@ from api.batches.doors import DOORS
 from api.batches.lines import lines
 from api.dialects.openai_batches import from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
-from shared.batch import LineAnswer, Tokens, Wrote
+from shared.batch import LineAnswer, Tokens, Undone, Wrote
 from shared.blobs import BlobMissingError, Staged, digest
 from shared.errors import Unavailable
 from shared.file import Written
@@ -31,6 +31,8 @@ from shared.store import batches
 log = logging.getLogger(__name__)
 AT_ONCE = 64
 """Lines whose answers are in memory at the same time."""
+LINE_ENDS = "\x85\u2028\u2029"
+"""What ends a line of text, and stands in JSON as it is."""
 CANCELLED = JobError(
     code="batch_cancelled", message="The batch was cancelled before this request was executed."
 )
@@ -72,21 +74,31 @@ class Writing:
         count = 0
         while found := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
             rows = await asyncio.to_thread(self._rows, found)
-            good, bad = await self._piece(rows.good), await self._piece(rows.bad)
-            wrote = Wrote(
-                numbers=tuple(line.number for line in found),
-                completed=len(rows.good),
-                failed=len(rows.bad),
-                late=rows.late,
-                tokens=rows.tokens,
-                good=good,
-                bad=bad,
-            )
-            await self._held.write(batches.wrote(self._held.turn, wrote))
-            LINES.labels("completed").inc(wrote.completed)
-            LINES.labels("failed").inc(wrote.failed)
+            await self._count(rows, tuple(line.number for line in found))
             count += len(found)
         return count
+
+    async def refuse(self, found: Sequence[LineAnswer], why: JobError) -> None:
+        """Write down the next lines of the file, which none takes any more. Raises LostError, Unavailable."""
+        bad = [_written(to_undone_row(self._batch.id, line, why)) for line in found]
+        rows = Rows(bad=bad, late=len(bad) if why == EXPIRED else 0)
+        await self._count(rows, undone=Undone(found[0].at, found[-1].behind, found[-1].number))
+        LINES.labels("refused").inc(len(found))
+
+    async def _count(self, rows: Rows, numbers: tuple[int, ...] = (), undone: Undone | None = None) -> None:
+        wrote = Wrote(
+            numbers=numbers,
+            completed=len(rows.good),
+            failed=len(rows.bad),
+            late=rows.late,
+            tokens=rows.tokens,
+            good=await self._piece(rows.good),
+            bad=await self._piece(rows.bad),
+            undone=undone,
+        )
+        await self._held.write(batches.wrote(self._held.turn, wrote))
+        LINES.labels("completed").inc(wrote.completed)
+        LINES.labels("failed").inc(wrote.failed)
 
     async def _piece(self, rows: Sequence[bytes]) -> str | None:
         """The name of rows that are written."""
@@ -201,7 +213,11 @@ class Writing:
 
 
 def _written(row: dict[str, Any]) -> bytes:
-    return to_json(row) + b"\n"
+    """A line, also for who takes the file for text: clients end lines at these signs, too."""
+    written: bytes = to_json(row)
+    for sign in LINE_ENDS:
+        written = written.replace(sign.encode(), b"\\u%04x" % ord(sign))
+    return written + b"\n"
 
 
 def _tokens(result: Result) -> Tokens:

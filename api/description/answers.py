@@ -106,7 +106,7 @@ MODEL_HEALTH = answer("It is loaded.", ref(service_shapes.ModelHealth), "model-h
 HEALTH = answer("The process serves.", ref(service_shapes.Health), "health")
 READY = answer("Some model is loaded.", ref(service_shapes.Readiness), "ready")
 NOT_READY = answer(
-    "No model is loaded, or the record store is out of reach.",
+    "No model is loaded, or the record store is out of reach or takes no writes.",
     one_of(ref(service_shapes.Readiness), {"$ref": f"{REF}HuggingFaceError"}),
     "not-ready",
     headers=("retry-after",),

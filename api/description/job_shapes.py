@@ -171,7 +171,7 @@ class JobEvent(Shape):
 
 
 class ForecastTokens(Shape):
-    """`image` is part of `prompt`; both are null while pictures are to be fetched."""
+    """`image` is part of `prompt`; both are null while pictures are fetched, `prompt` while sounds are."""
 
     prompt: int | None
     image: int | None

@@ -80,7 +80,7 @@ PLACE = (
 INCLUDE = parameter(
     "query",
     "include[]",
-    "What OpenAI's clients may ask for beside; here the pictures of an input are. `include` is the same.",
+    "What clients may ask for beside; here the pictures and sounds of an input are. `include` is the same.",
     {"type": "array", "items": {"enum": list(INCLUDABLE)}},
 )
 RETRIEVAL = (

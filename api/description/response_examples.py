@@ -35,6 +35,6 @@ RESPONSES: dict[str, Any] = {
     "response-queued": to_response(_QUEUED),
     "response-cancelled": to_response(replace(_QUEUED, view=replace(QUEUED, status="cancelled"))),
     "response-deleted": to_deleted(RESPONSE_ID),
-    "response-input": to_item_list(numbered(_KEPT), has_more=False, pictures={}),
+    "response-input": to_item_list(numbered(_KEPT), has_more=False, media={}),
 }
 """Answers by name."""

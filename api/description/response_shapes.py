@@ -158,7 +158,9 @@ class InputPart(Shape):
     detail: Literal["auto"] = Field(MAY_LACK, description="input_image")
     file_id: None = Field(MAY_LACK, description="input_image")
     image_url: str | None = Field(MAY_LACK, description="input_image")
-    input_audio: dict[str, str] = Field(MAY_LACK, description="input_audio: without the sound itself")
+    input_audio: dict[str, str] = Field(
+        MAY_LACK, description="input_audio: empty, or the sound where it was asked for"
+    )
 
 
 class InputItem(Shape):

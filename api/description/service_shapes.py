@@ -132,6 +132,7 @@ class ModelHealth(Shape):
 
 
 Reach = Literal["reachable", "unreachable"]
+StoreState = Literal["reachable", "read_only", "unreachable"]
 
 
 class BlobStore(Shape):
@@ -143,7 +144,9 @@ class BlobStore(Shape):
 
 class Health(Shape):
     status: Literal["ok"]
-    store: Reach = Field(description="The record store.")
+    store: StoreState = Field(
+        description="The record store; one that is `read_only` takes no jobs, as where its disk is full."
+    )
     blobs: BlobStore
 
 

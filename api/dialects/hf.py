@@ -2,7 +2,7 @@
 
     "inputs"                                         meant as
     "text with ![](url)"                             a prompt with markdown pictures
-    "<base64>" or "data:image/…" alone               image-to-text
+    "<base64>" or "data:…;base64,…" alone            image-to-text
     {image | images, text}                           pictures, then the text
     {image, question}                                visual or document question answering
     {text: [messages], images: […]}                  pictures fill the messages' image slots
@@ -29,8 +29,12 @@ from shared.request import Image, Message, Parameters, Request, Text
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
-# How the base64 of a PNG, JPEG, GIF or WebP file begins.
-_PICTURE_BASE64 = ("iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+# How a data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF) file. Who
+# sends one that is not read is told so, and the model is asked nothing.
+_PICTURE = re.compile(
+    r"(?i:data:[^\s,]*;base64,)"
+    r"|iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX"
+)
 # How any JSON value begins, a mistaken one too; no picture does.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
@@ -184,7 +188,7 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
     if isinstance(call.inputs, dict):
         return _fields(read(HfInputs, call.inputs, "inputs"))
-    if call.inputs.startswith(_PICTURE_BASE64) or call.inputs[:11].lower() == "data:image/":
+    if _PICTURE.match(call.inputs.lstrip()[:400]):
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs, "inputs")

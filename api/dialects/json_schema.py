@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
 from api.wire.strict_json import render
 
@@ -167,21 +168,35 @@ KEYWORDS: dict[str, Form] = {
 def check_schema(schema: dict[str, Any], param: str) -> None:
     """Raises CallerError (`invalid_request`, `unsupported_parameter`) naming the place in the schema."""
     left: list[tuple[Any, str]] = [(schema, param)]
+    # What references lead to, which may stand below an unknown keyword: there nothing else leads.
+    named: list[tuple[Any, str]] = []
+    references = References(schema)
+    seen: set[int] = set()
     properties = 0
-    while left:
-        here, at = left.pop()
-        if isinstance(here, bool):
+    while left or named:
+        here, at = (left or named).pop()
+        if not isinstance(here, dict) or id(here) in seen:
             continue
-        for name, value in here.items():
-            if not _idle(name, here):
-                _check_keyword(name, value, render([name], at))
-        if here.get("minProperties", 0) > len({*here.get("required", ())}):
-            # One name said twice counts as two.
-            raise unsupported(render(["minProperties"], at))
+        seen.add(id(here))
+        _check_node(here, at)
+        if references.in_ring(here):
+            raise invalid(at, "leads back to itself, and describes no value")
         properties += len(here.get("properties", ()))
         if properties > MAX_PROPERTIES:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
         left.extend(_below(here, at))
+        if "$ref" in here:
+            named.append((references.named(here["$ref"]), render(["$ref"], at)))
+
+
+def _check_node(schema: dict[str, Any], at: str) -> None:
+    """What a schema says itself, not those inside it."""
+    for name, value in schema.items():
+        if not _idle(name, schema):
+            _check_keyword(name, value, render([name], at))
+    if schema.get("minProperties", 0) > len({*schema.get("required", ())}):
+        # One name said twice counts as two.
+        raise unsupported(render(["minProperties"], at))
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def _check_whole(value: Any, at: str) -> None:
         if isinstance(here, dict | list):
             inside = here.items() if isinstance(here, dict) else enumerate(here)
             left.extend((inner, render([place], at)) for place, inner in inside)
-        elif type(here) is int and abs(here) > MAX_WHOLE:
+        elif _number(here) and abs(here) > MAX_WHOLE:
             raise invalid(at, f"is a whole number beyond {MAX_WHOLE}; answers cannot be held to it")
 
 

@@ -1,11 +1,11 @@
 """Conversations as every family writes them: turns of text, pictures and sounds, in the caller's order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from api.dialects.calls import check_id, to_calls
 from api.dialects.media import image, sound
-from api.dialects.refusals import invalid, unknown, unsupported
+from api.dialects.refusals import invalid, unknown, unsupported, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.wire.strict_json import read
 from shared.errors import CallerError
@@ -145,7 +145,7 @@ def asked(last: Message) -> Message:
 def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Message:
     turn = read(WireMessage, value, at)
     if turn.role == "function":
-        raise unsupported(f"{at}.role")
+        raise unsupported_kind(f"{at}.role", turn.role)
     for name in ("function_call", "audio"):
         if getattr(turn, name):
             raise unsupported(f"{at}.{name}")
@@ -157,26 +157,38 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
         raise invalid(f"{at}.prefix", "belongs to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
     bare = calls and content in (None, "", [])
-    parts = () if bare else _parts(content, f"{at}.content", bare_base64, slots)
+    parts = (
+        ()
+        if bare
+        else to_parts(
+            content, f"{at}.content", role, lambda value, place: to_part(value, place, bare_base64, slots)
+        )
+    )
     if role != "tool":
         return Message(role=role, parts=parts, calls=calls)
     answered = f"{at}.tool_call_id"
     return Message(role=role, parts=parts, answers=check_id(turn.tool_call_id, answered), param=answered)
 
 
-def _parts(content: Any, at: str, bare_base64: bool, slots: Slots | None) -> tuple[Part, ...]:
+def to_parts(content: Any, at: str, role: Role, one: Callable[[Any, str], Part]) -> tuple[Part, ...]:
+    """What a turn holds, each part read by `one`. Raises CallerError naming the field.
+
+    A function may have given nothing, and a model said nothing; who asks has to send something.
+    """
     if isinstance(content, str):
         return (Text(text=content),)
-    if not isinstance(content, list) or not content:
+    if not isinstance(content, list):
         raise invalid(at, "should be a string or a list of parts")
-    return tuple(to_part(v, f"{at}[{i}]", bare_base64, slots) for i, v in enumerate(content))
+    if not content and role in ("user", "system"):
+        raise invalid(at, "is an empty list; send at least one part")
+    return tuple(one(value, f"{at}[{i}]") for i, value in enumerate(content)) or (Text(text=""),)
 
 
 def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None = None) -> Part:
     """One piece of a turn. Raises CallerError naming the field."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in UNSUPPORTED_PARTS:
-        raise unsupported(f"{at}.type")
+        raise unsupported_kind(f"{at}.type", kind)
     part = read(WirePart, value, at)
     if part.type not in PART_FIELDS:
         raise invalid(f"{at}.type", f"should be one of {', '.join(PART_FIELDS)}")

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from api.dialects.metadata import to_metadata
 from api.dialects.openai_errors import status_of, to_error
 from api.dialects.openai_files import to_life
-from api.dialects.refusals import invalid, unsupported
+from api.dialects.refusals import invalid, unsupported_kind
 from api.wire.strict_json import Wire, parse, read
 from shared.batch import Batch, LineAnswer, LineProblem, Stage
 from shared.errors import CallerError
@@ -88,7 +88,7 @@ def from_batch(body: Any, endpoints: tuple[str, ...]) -> Asked:
     """Raises CallerError naming the field."""
     said = read(BatchBody, body)
     if said.endpoint in ELSEWHERE:
-        raise unsupported("endpoint")
+        raise unsupported_kind("endpoint", said.endpoint)
     if said.endpoint not in endpoints:
         raise invalid("endpoint", f"should be one of {', '.join(endpoints)}")
     if said.completion_window != WINDOW:

@@ -28,7 +28,6 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "tool_prompt": (),
     "modalities": (["text"],),
     "audio": (),
-    "prediction": (),
     "moderation": (),
     "web_search_options": (),
     "reasoning_effort": ("none",),
@@ -74,11 +73,12 @@ class ChatBody(TokenSampling):
     function_call: str | dict[str, Any] | None = None
     modalities: list[str] | None = None
     audio: dict[str, Any] | None = None
-    prediction: dict[str, Any] | None = None
     moderation: dict[str, Any] | None = None
     web_search_options: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
+    # It makes an answer sooner elsewhere, never another one.
+    prediction: dict[str, Any] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

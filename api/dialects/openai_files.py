@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from api.dialects.refusals import invalid, unknown, unsupported
+from api.dialects.refusals import invalid, unknown, unsupported_kind
 from shared.errors import CallerError
 from shared.file import File, Purpose
 
@@ -33,14 +33,14 @@ def from_fields(fields: dict[str, str]) -> Said:
     if purpose is None:
         raise invalid("purpose", "is required")
     if purpose in OTHERS:
-        raise unsupported("purpose")
+        raise unsupported_kind("purpose", purpose)
     if purpose not in UPLOADED:
         raise invalid("purpose", f"should be one of {', '.join(UPLOADED)}")
     if SECONDS not in fields and ANCHOR not in fields:
         return Said(purpose, None)
     seconds = fields.get(SECONDS, "")
     # A form's numbers are text, of any length.
-    number = int(seconds) if seconds.isdecimal() and len(seconds) < MAX_DIGITS else None
+    number = int(seconds) if seconds.isascii() and seconds.isdecimal() and len(seconds) < MAX_DIGITS else None
     return Said(purpose, to_life(fields.get(ANCHOR), number, EXPIRES))
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import AliasChoices, Field
 
 from api.dialects.calls import check_id, to_call, to_turn_call, told
-from api.dialects.messages import asked, to_part
+from api.dialects.messages import asked, to_part, to_parts
 from api.dialects.pages import to_page
-from api.dialects.refusals import invalid, unsupported
+from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
 from api.dialects.sampling import refuse_unsupported
@@ -68,6 +68,17 @@ class WireOutput(Called):
     status: Literal["in_progress", "completed", "incomplete"] | None = None
 
 
+class WireReasoning(Replayed):
+    """What another service's model thought before it answered: taken and not read, as in a chat's message."""
+
+    type: Literal["reasoning"]
+    id: str | None = None
+    summary: list[Any] | None = None
+    content: list[Any] | None = None
+    encrypted_content: str | None = None
+    status: Literal["in_progress", "completed", "incomplete"] | None = None
+
+
 class OutputText(Replayed):
     """`parsed` is what OpenAI's helpers made of the text."""
 
@@ -92,8 +103,10 @@ def from_input(value: str | list[Any]) -> tuple[Message, ...]:
         return (Message(role="user", parts=(Text(text=value),)),)
     if not value:
         raise invalid("input", "is empty; send a text or at least one item")
-    *turns, last = _turns(value)
-    return (*turns, asked(last))
+    turns = _turns(value)
+    if not turns:
+        raise invalid("input", "holds nothing but reasoning; send at least one message")
+    return (*turns[:-1], asked(turns[-1]))
 
 
 def conversation(kept: Kept) -> tuple[Message, ...]:
@@ -133,9 +146,9 @@ def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -
     return ordered[:limit], len(ordered) > limit
 
 
-def to_item_list(items: list[Item], has_more: bool, pictures: Mapping[str, str]) -> dict[str, Any]:
-    """`pictures` are the addresses to be told, by digest."""
-    return to_page([_item(item, pictures) for item in items], has_more=has_more)
+def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> dict[str, Any]:
+    """`media` are the pictures and sounds to be told, as data: URIs by digest."""
+    return to_page([_item(item, media) for item in items], has_more=has_more)
 
 
 def _turns(values: list[Any]) -> list[Message]:
@@ -143,6 +156,8 @@ def _turns(values: list[Any]) -> list[Message]:
     turns: list[Message] = []
     for number, value in enumerate(values):
         turn = _turn(value, f"input[{number}]")
+        if turn is None:
+            continue
         joins = turn.calls and turns and turns[-1].role == "assistant"
         if joins:
             turn = turns[-1].model_copy(update={"calls": (*turns.pop().calls, *turn.calls)})
@@ -150,8 +165,12 @@ def _turns(values: list[Any]) -> list[Message]:
     return turns
 
 
-def _turn(value: Any, at: str) -> Message:
+def _turn(value: Any, at: str) -> Message | None:
+    """None of what is not read."""
     kind = value.get("type") if isinstance(value, dict) else None
+    if kind == "reasoning":
+        read(WireReasoning, value, at)
+        return None
     if kind == "function_call":
         said = read(WireCall, value, at)
         refuse_unsupported(said, HARMLESS, at)
@@ -160,21 +179,13 @@ def _turn(value: Any, at: str) -> Message:
     if kind == "function_call_output":
         given, named = read(WireOutput, value, at), f"{at}.call_id"
         refuse_unsupported(given, HARMLESS, at)
-        parts = _parts(given.output, f"{at}.output")
+        parts = to_parts(given.output, f"{at}.output", "tool", _part)
         return Message(role="tool", parts=parts, answers=check_id(given.call_id, named), param=named)
     if isinstance(kind, str) and kind != "message":
-        raise unsupported(f"{at}.type")
+        raise unsupported_kind(f"{at}.type", kind)
     item = read(WireItem, value, at)
     role: Role = "system" if item.role == "developer" else item.role
-    return Message(role=role, parts=_parts(item.content, f"{at}.content"))
-
-
-def _parts(content: Any, at: str) -> tuple[Part, ...]:
-    if isinstance(content, str):
-        return (Text(text=content),)
-    if not isinstance(content, list) or not content:
-        raise invalid(at, "should be a string or a list of parts")
-    return tuple(_part(value, f"{at}[{i}]") for i, value in enumerate(content))
+    return Message(role=role, parts=to_parts(item.content, f"{at}.content", role, _part))
 
 
 def _part(value: Any, at: str) -> Part:
@@ -196,23 +207,24 @@ def _answered(job: str, result: Result) -> Message:
     return Message(role="assistant", parts=parts, calls=calls)
 
 
-def _item(item: Item, pictures: Mapping[str, str]) -> dict[str, Any]:
+def _item(item: Item, media: Mapping[str, str]) -> dict[str, Any]:
     turn, common = item.turn, {"id": item.id, "status": "completed"}
     if item.call is not None:
         call = item.call
         own = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
         return {**common, "type": "function_call", **own}
-    content = [_told(part, turn.role, pictures) for part in turn.parts]
+    content = [_told(part, turn.role, media) for part in turn.parts]
     if turn.role == "tool":
         return {**common, "type": "function_call_output", "call_id": turn.answers, "output": content}
     return {**common, "type": "message", "role": turn.role, "content": content}
 
 
-def _told(piece: Part, role: Role, pictures: Mapping[str, str]) -> dict[str, Any]:
+def _told(piece: Part, role: Role, media: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(piece, Sound):
-        return {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
+        head, _, data = media.get(piece.digest or "", "data:audio/wav;base64,").partition(";base64,")
+        return {"type": "input_audio", "input_audio": {"data": data, "format": head.rpartition("/")[2]}}
     if isinstance(piece, Image):
-        url = pictures.get(piece.digest or "")
+        url = media.get(piece.digest or "")
         return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}
     if role == "assistant":
         return {"type": "output_text", "text": piece.text, "annotations": []}

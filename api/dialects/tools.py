@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from api.dialects.formats import to_schema
-from api.dialects.refusals import invalid, unsupported
+from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.wire.strict_json import Wire, read, render
 from shared.calls.called import NAME
@@ -115,8 +115,9 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
 
 
 def _check_type(value: Any, at: str) -> None:
-    if isinstance(value, dict) and value.get("type") not in (None, "function"):
-        raise unsupported(render(["type"], at))
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in (None, "function"):
+        raise unsupported_kind(render(["type"], at), kind)
 
 
 def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
@@ -126,5 +127,13 @@ def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) ->
         name=body.name,
         description=body.description,
         parameters=json.dumps(parameters, separators=(",", ":"), ensure_ascii=False),
-        held=to_schema(parameters, f"{at}.parameters") if held else None,
+        held=_held(parameters, f"{at}.parameters") if held else None,
     )
+
+
+def _held(parameters: dict[str, Any], at: str) -> str:
+    """Arguments are an object, whether their schema says so or not; else there would be no call."""
+    said = parameters.get("type", "object")
+    if "object" not in (said if isinstance(said, list) else [said]):
+        raise invalid(f"{at}.type", "should be object, as arguments are")
+    return to_schema(parameters | {"type": "object"}, at)

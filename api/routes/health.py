@@ -25,9 +25,8 @@ _STORE_LIMIT_S = 1.0
 async def health(request: Request) -> Response:
     context = context_of(request)
     # At once: where both hang a probe would not wait for one after the other.
-    reachable, blobs = await asyncio.gather(_store_reachable(context), _blobs(context))
-    body = {"status": "ok", "store": _word(reachable), "blobs": blobs}
-    return json_answer(body)
+    store, blobs = await asyncio.gather(_store(context), _blobs(context))
+    return json_answer({"status": "ok", "store": store, "blobs": blobs})
 
 
 @router.get(
@@ -35,6 +34,9 @@ async def health(request: Request) -> Response:
 )
 async def ready(request: Request) -> Response:
     context = context_of(request)
+    if not await context.jobs.writable():
+        message = "The record store takes no writes now; try again."
+        raise Unavailable("store_unavailable", message, retry_after=5)
     states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}
     said = {"models": states, "blobs": await _blobs(context)}
     if "ready" in states.values():
@@ -43,20 +45,15 @@ async def ready(request: Request) -> Response:
     return json_answer({"status": "not_ready"} | said, 503, headers)
 
 
-async def _store_reachable(context: ProcessContext) -> bool:
+async def _store(context: ProcessContext) -> str:
     try:
         async with asyncio.timeout(_STORE_LIMIT_S):
-            for model in context.models.rows[:1]:
-                await context.jobs.model_state(model)
+            return "reachable" if await context.jobs.writable() else "read_only"
     except (Unavailable, TimeoutError):
-        return False
-    return True
+        return "unreachable"
 
 
 async def _blobs(context: ProcessContext) -> dict[str, str]:
     """Questions without pictures are answered also where it is out of reach."""
-    return {"kind": context.blobs.kind, "state": _word(await context.blobs.reachable())}
-
-
-def _word(reachable: bool) -> str:
-    return "reachable" if reachable else "unreachable"
+    state = "reachable" if await context.blobs.reachable() else "unreachable"
+    return {"kind": context.blobs.kind, "state": state}

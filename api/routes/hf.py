@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from api.admission.preferences import preferences, waits_for_model
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
-from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
+from api.answers.answering import answer, forget_behind, may_leave, result_of, submit, wait_as_preferred
 from api.answers.completions import CHAT, TEXT, complete
 from api.answers.following import follow, follow_answer
 from api.context import ProcessContext, context_of
@@ -92,13 +92,18 @@ async def _ask(request: Request, path_id: str) -> Response:
     said = terms_of(request, body)
     use_cache = said.use_cache and call.use_cache is not False
     terms = replace(said, hf=True, prompt=True, use_cache=use_cache, stored=call.stored)
-    if preferences(request).respond_async:
-        return accepted(await submit(request, context, call.request, terms))
-    waits = waits_for_model(request) or call.wait_for_model
-    view = await submit(request, context, call.request, replace(terms, must_be_ready=not waits, quiet=True))
+    preferred = preferences(request)
+    if not preferred.respond_async:
+        waits = waits_for_model(request) or call.wait_for_model
+        terms = replace(terms, must_be_ready=not waits, quiet=True)
+    view = await submit(request, context, call.request, terms)
     # The answer may take minutes.
     del body
     call = replace(call, request=call.request.without_bytes())
+    if preferred.respond_async:
+        view = await wait_as_preferred(request, context, view)
+        if not (view.ended and preferred.wait_s):
+            return accepted(view)
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
         blocks = _blocks(request, context, view, terms, call)

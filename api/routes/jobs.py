@@ -12,7 +12,7 @@ from api.access.callers import caller_of
 from api.admission.preferences import integer, page_limit, preferences
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
-from api.answers.answering import attend, forget_behind, note, note_times, submit
+from api.answers.answering import attend, forget_behind, note, note_times, submit, wait_as_preferred
 from api.answers.following import follow
 from api.context import ProcessContext, context_of
 from api.description import examples
@@ -63,15 +63,11 @@ async def submit_job(request: Request) -> Response:
     view = await submit(request, context, question, terms)
     # The answer may take minutes.
     del question
-    wait_s = preferences(request).wait_s
-    if wait_s:
-        limit_s = min(wait_s, context.settings.api.sync_limit_s)
-        view = await attend(request, context, view, limit_s, leaves=False)
-        note(request, view)
-        if view.ended:
-            note_times(request, view)
-            return json_answer(native.to_job(view))
-    return accepted(view)
+    waited = await wait_as_preferred(request, context, view)
+    if waited.ended and preferences(request).wait_s:
+        note_times(request, waited)
+        return json_answer(native.to_job(waited))
+    return accepted(waited)
 
 
 async def read_job(request: Request, context: ProcessContext) -> tuple[Question, Terms]:

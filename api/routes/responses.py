@@ -14,17 +14,19 @@ from api.description.openapi import describe
 from api.description.parameters import INPUT_PAGE, RETRIEVAL, SYNCHRONOUS
 from api.description.response_examples import RESPONSE as EXAMPLE
 from api.description.responses import refusals
-from api.dialects.openai_responses import INCLUDABLE, PICTURES, ResponseBody
+from api.dialects.openai_responses import INCLUDABLE, PICTURES, SOUNDS, ResponseBody
 from api.dialects.response_items import Item, numbered, page, to_item_list
 from api.dialects.response_object import Kept, job_of, to_deleted
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
-from shared.request import Image
+from shared.request import Image, Sound
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
+MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
+"""What is told of an input only where it was asked for, by what `include[]` calls it."""
 
 
 @router.post(
@@ -109,20 +111,25 @@ async def list_input_items(request: Request, id: str) -> Response:
     included = _include(request)
     kept = await _found(request, id)
     items, more = page(numbered(kept), limit=limit, after=query.get("after"), ascending=order == "asc")
-    pictures = await _pictures(request, items) if PICTURES in included else {}
-    return json_answer(to_item_list(items, more, pictures))
+    media = await _media(request, items, tuple(kind for name, kind in MEDIA if name in included))
+    return json_answer(to_item_list(items, more, media))
 
 
-async def _pictures(request: Request, items: list[Item]) -> dict[str, str]:
-    """The addresses of the items' pictures, by digest. Raises CallerError `payload_too_large`."""
+async def _media(
+    request: Request, items: list[Item], kinds: tuple[type[Image | Sound], ...]
+) -> dict[str, str]:
+    """The items' pictures and sounds, of these kinds, as data: URIs by digest.
+
+    Raises CallerError `payload_too_large`.
+    """
     context = context_of(request)
     limit_mb = context.settings.pictures.max_mb_request
     found: dict[str, str] = {}
-    parts = (part for item in items for part in item.turn.parts)
-    for digest in {part.digest for part in parts if isinstance(part, Image) and part.digest}:
-        found[digest] = await context.jobs.picture(digest)
+    parts = (part for item in items for part in item.turn.parts if isinstance(part, kinds))
+    for digest, part in {part.digest: part for part in parts if part.digest}.items():
+        found[digest] = await context.jobs.media(part)
         if sum(map(len, found.values())) > limit_mb * 2**20:
-            message = f"The pictures of this page are larger than {limit_mb:g} MiB; ask for fewer items."
+            message = f"What this page includes is larger than {limit_mb:g} MiB; ask for fewer items."
             raise CallerError("payload_too_large", message, param="limit")
     return found
 

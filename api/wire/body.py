@@ -118,15 +118,24 @@ def too_slow(limit_s: float) -> CallerError:
 
 
 def _check_headers(request: Request, limit: int) -> None:
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
+    if set(_words(request, "content-encoding")) - {"identity"}:
         raise CallerError(
             "invalid_request", "Send the body without a content coding.", param="content-encoding"
+        )
+    if _words(request, "transfer-encoding") not in ([], ["chunked"]):
+        raise CallerError(
+            "invalid_request", "Send the body in no transfer coding but chunked.", param="transfer-encoding"
         )
     # Compared as text first: int() refuses thousands of digits with an error of its own.
     length = request.headers.get("content-length", "").lstrip("0")
     if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
         raise _too_large(limit)
+
+
+def _words(request: Request, name: str) -> list[str]:
+    """What a header lists, on however many lines."""
+    listed = ",".join(request.headers.getlist(name)).lower().split(",")
+    return [word for word in map(str.strip, listed) if word]
 
 
 def _too_large(limit: int) -> CallerError:

@@ -6,7 +6,6 @@ Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every r
 import asyncio
 import contextlib
 import logging
-import re
 from collections.abc import Sequence
 
 from fastapi import Request
@@ -16,8 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.wire.journal import entered
 from api.wire.luggage import Luggage, Rack
 from api.wire.problems import render
-from api.wire.reply import GUARDS, KEY, Reply
-from shared import ids
+from api.wire.reply import GUARDS, KEY, Reply, request_id_of
 from shared.errors import InternalError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,6 @@ ENDING = Unavailable(
 GLANCE_BYTES = 2**16
 LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
-_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Edge:
@@ -44,7 +41,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(_request_id(scope), Luggage(self._rack), unread=_has_body(scope))
+        reply = Reply(request_id_of(scope["headers"]), Luggage(self._rack), unread=_has_body(scope))
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
         scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
@@ -127,13 +124,6 @@ def _asks_before(scope: Scope) -> bool:
 def _without_slash(path: str) -> str:
     """One slash at the end means nothing, and clients join URLs carelessly."""
     return path[:-1] if path.endswith("/") and path != "/" else path
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
-            return str(value, "ascii")
-    return ids.request_id()
 
 
 async def _glance(receive: Receive) -> None:

@@ -4,7 +4,9 @@ The parts come in any order: OpenAI's JavaScript client sends the file before wh
 """
 
 import asyncio
+import re
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -22,6 +24,8 @@ AROUND = 64 * 2**10
 """Bytes of a body beside the file's own: boundaries, headers, fields."""
 PIECE = 2**20
 """So much is parsed, hashed and written at a time, off the event loop."""
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 _ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
 
 
@@ -115,7 +119,9 @@ class _Parts:
         if self._name == FILE:
             if self._form.filename is not None:
                 raise CallerError("invalid_request", "Send one `file` at a time.", param=FILE)
-            self._form.filename = _unescaped(options.get(b"filename", b"")).decode("utf-8", "replace")
+            self._form.filename = _extended(self._disposition) or _unescaped(options.get(b"filename", b""))
+        elif not self._name:
+            raise CallerError("invalid_request", "A part of the form has no name.")
         elif len(self._form.fields) == MAX_FIELDS:
             raise CallerError("invalid_request", f"The form has more than {MAX_FIELDS} fields.")
 
@@ -139,8 +145,17 @@ class _Parts:
         self._ended = True
 
 
-def _unescaped(name: bytes) -> bytes:
+def _extended(disposition: bytes) -> str:
+    """The name in `filename*` (RFC 8187), empty where there is none.
+
+    RFC 7578 wants none in a form. .NET writes one, and beside it a `filename` that only mail programs read.
+    """
+    said = _EXTENDED.search(_QUOTED.sub(b"", disposition))
+    return unquote_to_bytes(said[2]).decode(said[1].decode("ascii"), "replace") if said else ""
+
+
+def _unescaped(name: bytes) -> str:
     """What a form's names cannot hold stands in them as browsers write it (HTML standard, 4.10.22.7)."""
     for escaped, sign in _ESCAPED.items():
         name = name.replace(escaped, sign)
-    return name
+    return name.decode("utf-8", "replace")

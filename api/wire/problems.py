@@ -109,6 +109,8 @@ def _nowhere(request: Request) -> Response:
     asked = request.url.path
     short, long = asked.removeprefix("/v1"), f"/v1{asked}"
     shape, hint = asked, "/openapi.json lists all paths"
+    if family_of(asked) == "openai":
+        hint = f"not all that OpenAI has is offered here, and {hint}"
     # What follows a model's id here would be taken for a part of the id there.
     if not asked.startswith("/models/") and _serves(request, path=long):
         shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"

@@ -8,17 +8,16 @@ such an offer is read over (RFC 9110, section 7.8).
 """
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-from pydantic_core import to_json
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from api.dialects.openai_errors import to_error
-from api.wire.problems import retry_after
+from api.wire.problems import render
+from api.wire.reply import GUARDS, request_id_of
 from shared.errors import CallerError, ServiceError, Unavailable
-from shared.metrics.requests import REFUSALS
 
 HEAD_LIMIT = 64 * 2**10
 HEAD_LIMIT_S = 8.0
@@ -29,6 +28,8 @@ CROWDED_KEEP_S = 1
 """How long an unused connection is kept once half of all that may be open are."""
 UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
 """So many bytes of an answer, or the rest of it, have to be taken in that time: else they stay in memory."""
+_ORIGIN = re.compile(rb"(https?://[^/?#]+)(\?.*)?", re.IGNORECASE)
+"""A request's target without a path: it means `/` (RFC 9112, section 3.2.2), which uvicorn misses."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -38,7 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         # Refused here, since uvicorn answers in plain text.
         self._most_connections, self.limit_concurrency = self.limit_concurrency, None
-        self._in_head = True
+        self._in_head = False
         self._answering: RequestResponseCycle | None = None
         self._steps = 0
         self._pending_bytes = 0
@@ -46,6 +47,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading: asyncio.TimerHandle | None = None
         self._refusal: ServiceError | None = None
         self._refused = False
+        # As uvicorn has them from the first byte of a request on.
+        self.url, self.headers = b"", []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -83,8 +86,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._pending_bytes = self._pending_bytes + len(data) if self._steps == steps else 0
         if self._pending_bytes > HEAD_LIMIT:
             self._refuse(_too_large())
-        elif self._in_head and self._timer is None:
-            self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up)
+        else:
+            self._expect_head()
 
     def on_message_begin(self) -> None:
         self._in_head = True
@@ -97,6 +100,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._steps += 1
         self._stop_timer()
         self._unset_keepalive_if_required()
+        if origin := _ORIGIN.fullmatch(self.url):
+            self.url = b"%s/%s" % (origin[1], origin[2] or b"")
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
             self._refusal = _too_large()
         elif self._most_connections is not None and len(self.connections) > self._most_connections:
@@ -114,11 +119,12 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._most_connections is not None and 2 * len(self.connections) > self._most_connections:
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
-        if self._in_head:
-            # The next request has begun.
-            self._unset_keepalive_if_required()
         if self.transport.is_closing():
             self._expect_reading()
+        elif self._in_head:
+            # The next request has begun.
+            self._unset_keepalive_if_required()
+            self._expect_head()
 
     def timeout_keep_alive_handler(self) -> None:
         """Closing waits until somebody has read what is left."""
@@ -180,6 +186,15 @@ class LimitedProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join(lines))
 
+    def _expect_head(self) -> None:
+        """The rest of one that has begun. While an earlier request waits for its answer nobody is late.
+
+        uvicorn reads no further then, and giving up would take the answer with it.
+        """
+        answered = self.cycle is None or self.cycle.response_complete
+        if self._in_head and answered and self._timer is None:
+            self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -203,7 +218,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._reading = None
 
     def _give_up(self) -> None:
-        if self._pending_bytes:
+        if self._in_head or self._pending_bytes:
             message = f"The request's headers did not arrive within {HEAD_LIMIT_S:g} s."
             self._refuse(CallerError("upload_timeout", message))
         else:
@@ -216,7 +231,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         self._refused = True
         # It becomes no request, and stands in no other count.
-        REFUSALS.labels(error.code).inc()
+        answer = _answer(error, self.url, self.headers)
         self._stop_timer()
         if self.cycle is not None and not self.cycle.response_complete:
             if not self._is_own():
@@ -225,7 +240,7 @@ class LimitedProtocol(HttpToolsProtocol):
             # The handler waits for a body that will not come.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(_answer(error))
+        self.transport.write(answer)
         # TLS cannot end one direction alone.
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -246,12 +261,13 @@ def _without_offer(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[byt
             yield name, value
 
 
-def _answer(error: ServiceError) -> bytes:
-    body = to_json(to_error(error))
-    lines = [b"content-type: application/json", b"content-length: %d" % len(body), b"connection: close"]
-    if error.retryable:
-        lines.append(b"retry-after: " + retry_after(error.retry_after).encode())
-    return STATUS_LINE[error.status] + b"\r\n".join([*lines, b"", body])
+def _answer(error: ServiceError, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The refusal of a request of which so much was read, counted; `api.wire.edge` never sees it."""
+    request_id = request_id_of(headers)
+    response = render(error, url.partition(b"?")[0].decode("latin-1"), request_id)
+    own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
+    lines = b"".join(b"%s: %s\r\n" % line for line in (*response.raw_headers, *own))
+    return STATUS_LINE[error.status] + lines + b"\r\n" + bytes(response.body)
 
 
 def _too_large() -> CallerError:

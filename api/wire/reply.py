@@ -1,12 +1,14 @@
 """What is known about an answer before it exists: headers that also go on its error, what comes behind it."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
 from fastapi import Request
 
 from api.wire.luggage import Luggage
+from shared import ids
 
 KEY = "sightline.reply"
 
@@ -16,6 +18,7 @@ GUARDS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 """On every answer that says nothing else: browsers and proxies are to keep, guess and show nothing of it."""
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 @dataclass
@@ -40,6 +43,14 @@ class Reply:
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
         own = {"x-request-id": self.request_id, **self.headers}
         return [(name.encode("ascii"), value.encode("latin-1")) for name, value in own.items()]
+
+
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's own where it is sane, else a new one; the headers' names are in lower case."""
+    for name, value in headers:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            return str(value, "ascii")
+    return ids.request_id()
 
 
 def reply_of(request: Request) -> Reply:

@@ -9,7 +9,8 @@ from benchmarks.batching.plan import WIDE, Part
 from benchmarks.batching.questions import Subject, Wire
 from benchmarks.processes import Processes
 from benchmarks.server import NotStartedError, free_port
-from shared.models import Model, load_models
+from shared.models import Model
+from shared.models_file import load_models
 from shared.settings import RedisSettings, Settings, WorkerSettings
 from shared.store import jobs
 from shared.store.script import connect

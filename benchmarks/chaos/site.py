@@ -23,7 +23,7 @@ from benchmarks import service
 from benchmarks.chaos.questions import PICTURE_SIZE
 from benchmarks.server import NotStartedError, free_port, start
 from benchmarks.supervised import Supervised
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import Settings
 from sightline.serving import processes
 

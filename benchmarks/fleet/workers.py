@@ -18,7 +18,8 @@ from typing import IO, Any
 from redis import Redis
 
 from benchmarks.fleet.load import SPARE, STREAMED
-from shared.models import Model, load_models
+from shared.models import Model
+from shared.models_file import load_models
 from shared.settings import settings
 from worker import node
 from worker.engines.base import Cancelled, Finish, Row

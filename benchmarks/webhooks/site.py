@@ -18,7 +18,7 @@ from benchmarks import service
 from benchmarks.server import free_port, start
 from benchmarks.supervised import Supervised
 from benchmarks.webhooks.receivers import BEHAVIOURS, HOSTS
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import Settings
 from sightline.serving import processes
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from typing import Any, NamedTuple, NoReturn
 
 NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -37,7 +38,7 @@ def made(name: Any, arguments: Any) -> Called:
 def parsed(text: str) -> Any:
     """Raises NoCallError for what is no JSON."""
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise NoCallError from None
 
@@ -73,12 +74,10 @@ def after_blanks(text: str, at: int) -> int:
 def _written(arguments: dict[str, Any]) -> str:
     """As readable as UTF-8 allows: a half of a surrogate pair has to stay an escape."""
     try:
-        text = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(arguments, ensure_ascii=False)
         text.encode()
     except UnicodeEncodeError:
         return json.dumps(arguments)
-    except ValueError:
-        raise NoCallError from None
     return text
 
 
@@ -86,4 +85,14 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
+def _finite(text: str) -> float:
+    """A number as a double; one that is beyond them all is the last of them."""
+    return max(-sys.float_info.max, min(sys.float_info.max, float(text)))
+
+
+def _whole(text: str) -> float:
+    """As it is while a double is as large. Python reads none of thousands of digits."""
+    return int(text) if len(text) <= sys.float_info.max_10_exp else _finite(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite, parse_int=_whole)

@@ -1,10 +1,12 @@
 """How a process begins to tell what it counts."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app, start_http_server
 from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from shared.metrics.declared import REGISTRY
@@ -35,12 +37,33 @@ def start_telling(settings: MetricsSettings, store: Runs) -> Tally:
     return tally
 
 
+def understood(accepted: str) -> str:
+    """An `Accept` header as prometheus_client reads it; nothing of one whose `version` it would fail on.
+
+    It knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
+    """
+    bare = accepted.replace('"', "")
+    try:
+        choose_encoder(bare)
+    except TypeError:
+        return ""
+    return bare
+
+
 def _listen(address: str) -> None:
     """A port that is taken ends nobody's work: another process of this machine has it."""
     host, _, port = address.rpartition(":")
     registry = CollectorRegistry()
     registry.register(Own())
     try:
-        start_http_server(int(port), host.strip("[]"), registry)
+        server, _ = start_http_server(int(port), host.strip("[]"), registry)
     except OSError as error:
         log.warning("metrics are not told at %s: %s", address, error.strerror)
+        return
+    page = make_wsgi_app(registry)
+
+    def lenient(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
+        accepted = understood(environ.get("HTTP_ACCEPT", ""))
+        return page({**environ, "HTTP_ACCEPT": accepted}, start)
+
+    server.set_app(lenient)

@@ -128,17 +128,15 @@ def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> Call[
     return Call(FAIL, arguments, lambda reply: reply)
 
 
-def refuse(turn: Turn, lines: Sequence[tuple[Place, str | None, JobError]]) -> Call[Outcome]:
-    """Answer successive lines that become no job; each with its custom_id, where it has one, and why."""
-    rows = [
-        {"number": str(place.number), "custom_id": custom_id, "error": error.model_dump_json()}
-        for place, custom_id, error in lines
-    ]
+def refuse(turn: Turn, place: Place, error: JobError) -> Call[Outcome]:
+    """Answer the next line, which becomes no job, with why."""
     arguments = {
         **_holder(turn),
-        "at": str(lines[0][0].at),
-        "behind": str(lines[-1][0].behind),
-        "lines": [{name: value for name, value in row.items() if value is not None} for row in rows],
+        "number": str(place.number),
+        "at": str(place.at),
+        "behind": str(place.behind),
+        "custom_id": place.custom_id or None,
+        "error": error.model_dump_json(),
     }
     return Call(REFUSE, arguments, lambda reply: reply)
 
@@ -155,9 +153,11 @@ def under_way(turn: Turn) -> Call[list[str] | None]:
 
 def wrote(turn: Turn, wrote: Wrote) -> Call[Outcome]:
     """Lines are written down: they are counted, and leave the batch's way."""
+    undone = wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()}
     arguments = {
         **_holder(turn),
         "numbers": [str(number) for number in wrote.numbers],
+        "undone": undone,
         "completed": wrote.completed,
         "failed": wrote.failed,
         "late": wrote.late,

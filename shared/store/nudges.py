@@ -73,9 +73,14 @@ class Nudger:
         return True
 
     def listed(self, lane: str) -> int:
-        """Nudges of a lane that no worker has taken. Raises Unavailable."""
+        """Nudges of a lane that no worker has taken.
+
+        Raises Unavailable, also where the server could hand none out because it takes no writes.
+        """
         with reaching():
-            return int(self._client.llen(lane))
+            # A write that changes nothing: no more are ever listed.
+            asked = self._client.pipeline(transaction=False).ltrim(lane, 0, MOST - 1).llen(lane)
+            return int(asked.execute()[1])
 
 
 class AsyncNudger:

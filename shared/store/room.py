@@ -1,4 +1,8 @@
-"""How full the record store is: at its limit workers cannot even start, so new work is refused before."""
+"""Whether the record store takes what is new.
+
+At its limit of memory workers cannot even start, so new work is refused before. A server may also take no
+writes at all, for reasons of its own.
+"""
 
 import time
 
@@ -6,6 +10,7 @@ from shared.errors import Unavailable
 from shared.store.script import AsyncStore, Call, Script
 
 MEMORY = Script("memory")
+WRITABLE = Script("writable")
 LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""
 
@@ -13,6 +18,11 @@ LOOKED_AT_S = 1.0
 def memory() -> Call[float]:
     """The share of the server's memory limit that is used; 0 where it has none."""
     return Call(MEMORY, {}, lambda reply: reply[0] / reply[1] if reply[1] else 0.0)
+
+
+def writable() -> Call[bool]:
+    """Whether it takes writes. One that hangs or does not answer is Unavailable, as to every call."""
+    return Call(WRITABLE, {}, bool)
 
 
 class Room:

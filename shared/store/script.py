@@ -137,6 +137,10 @@ class Store:
                 reply = self.client.evalsha(call.script.sha, 1, PREFIX, *call.argv)
             except NoScriptError:
                 reply = self.client.eval(call.script.source, 1, PREFIX, *call.argv)
+            except ReadOnlyError:
+                # A server that was demoted keeps its connections; new ones may lead to its successor.
+                self.client.connection_pool.disconnect(inuse_connections=False)
+                raise
         return call.parse(reply)
 
     def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
@@ -182,6 +186,9 @@ class AsyncStore:
                 pipeline.eval(calls[at].script.source, 1, PREFIX, *calls[at].argv)
             for at, reply in zip(unknown, await pipeline.execute(raise_on_error=False), strict=True):
                 replies[at] = reply
+            if any(isinstance(reply, ReadOnlyError) for reply in replies):
+                # As above.
+                await self.client.connection_pool.disconnect(inuse_connections=False)
         except RedisError as error:
             return [error] * len(calls)
         return cast("list[Any]", replies)

@@ -55,7 +55,8 @@ class Listener:
     async def wait(self, timeout_s: float) -> None:
         """Until something was heard since the last call, or the time is over."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._heard.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._heard.wait()
         self._heard.clear()
 
 

@@ -1,5 +1,6 @@
 """This machine: the port, the data folder and the room on its disk, who may come in."""
 
+import errno
 import os
 import shutil
 import socket
@@ -14,6 +15,7 @@ from shared.settings import ApiSettings, BlobSettings, SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.serving.service import is_loopback
 
+MAKE_ROOM = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
 LITTLE, SCARCE = 5 * 2**30, 2**29
 """Free bytes of a disk below which it is said, and below which nothing should be started."""
 
@@ -48,9 +50,9 @@ def _listener(port: int) -> str | None:
 def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
     """The folder of jobs, pictures and logs, which need not be there yet."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
-    if why := _unwritable(there):
+    if error := _unwritable(there):
         fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
-        yield problem("data folder", f"{data} cannot be written: {why}", fix)
+        yield _refused("data folder", str(data), error, fix)
     else:
         yield _room("data folder", data, (free or _free)(there))
 
@@ -58,10 +60,16 @@ def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Itera
 def _room(about: str, folder: Path, left: int) -> Check:
     """`left` in bytes."""
     said = f"{folder} can be written, {left / 2**30:.1f} GiB are free"
-    fix = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
     if left < SCARCE:
-        return problem(about, said, fix)
-    return warning(about, said, fix) if left < LITTLE else ok(about, said)
+        return problem(about, said, MAKE_ROOM)
+    return warning(about, said, MAKE_ROOM) if left < LITTLE else ok(about, said)
+
+
+def _refused(about: str, what: str, error: OSError, fix: str) -> Check:
+    """`fix` is what to do about anything but a full disk."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = f"{what} cannot be written: {os.strerror(error.errno or 0)}"
+    return problem(about, said, MAKE_ROOM if full else fix)
 
 
 def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
@@ -71,9 +79,9 @@ def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None
     folder = blobs.folder
     if folder is None:
         yield _look_at_bucket(blobs)
-    elif why := _unwritable(folder):
+    elif error := _unwritable(folder):
         fix = "make it, and let api, workers and couriers write there"
-        yield problem("pictures", f"SIGHTLINE_BLOBS__URL: {folder} cannot be written: {why}", fix)
+        yield _refused("pictures", f"SIGHTLINE_BLOBS__URL: {folder}", error, fix)
     else:
         yield _room("pictures", folder, (free or _free)(folder))
 
@@ -93,14 +101,14 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _unwritable(folder: Path) -> str | None:
+def _unwritable(folder: Path) -> OSError | None:
     """Why not. Tried: rights do not tell of a disk that is full, or mounted for reading only."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(4096))
             file.flush()
     except OSError as error:
-        return os.strerror(error.errno or 0)
+        return error
     return None
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.models import Model, load_models
+from shared.models import Model
+from shared.models_file import load_models
 from shared.settings import SettingsError
 from sightline.doctor import weights
 from sightline.doctor.check import Check, ok, problem, warning
@@ -12,6 +13,7 @@ from sightline.serving.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
 """How many times its files a model may take, as most are published in 16 bits."""
+FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE; docs/models.md says what a row may hold"
 SOURCE = "correct `source` of its row in the models file, or put the model there"
 
 
@@ -20,7 +22,7 @@ def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
     try:
         rows = load_models(path).rows
     except SettingsError as error:
-        return (), [problem("models file", str(error), "correct it; docs/models.md says what a row may hold")]
+        return (), [problem("models file", str(error), FILE)]
     named = ", ".join(row.id for row in rows[:5]) + (", …" if len(rows) > 5 else "")
     return rows, [ok("models file", f"{path}: {named}")]
 
@@ -63,6 +65,6 @@ def _look_at(model: Model, free_mb: float | None) -> Check:
 
 
 def _elsewhere(about: str, source: str) -> Check:
-    if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        return problem(about, f"there is no folder {source or '(no source is named)'}", SOURCE)
+    if source.startswith((".", "/")) or source.count("/") != 1:
+        return problem(about, f"there is no folder {source}", SOURCE)
     return ok(about, f"{source} is fetched from the Hub at its first start, or was")

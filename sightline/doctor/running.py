@@ -22,6 +22,7 @@ Health = dict[str, Any]
 """As GET /health tells it."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to ask who listens on all addresses
 PATIENCE_S = 10.0
+STORE_STATES = ("reachable", "read_only", "unreachable")
 
 
 class Api(httpx.Client):
@@ -42,7 +43,7 @@ class Api(httpx.Client):
     def health(self) -> Health | None:
         """None where it is not ours that listens there, or nobody."""
         found = self._told("/health", {})
-        ours = isinstance(found, dict) and found.get("store") in ("reachable", "unreachable")
+        ours = isinstance(found, dict) and found.get("store") in STORE_STATES
         return found if ours else None
 
     def fleet(self) -> list[Row] | None:
@@ -62,6 +63,9 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
     if health["store"] == "unreachable":
         fix = "start its record store, or see its log: nothing is taken in until it answers"
         yield problem("service", "it runs, and does not reach its record store", fix)
+    elif health["store"] == "read_only":
+        fix = "see its log: as a rule its disk is full; or it is a replica (redis-cli role)"
+        yield problem("service", "it runs, and its record store takes no writes, so no jobs", fix)
     elif told is None:
         fix = f"set {CLIENT_KEY} to a key with the scope admin"
         yield warning("service", "it runs, and does not tell us of its workers", fix)

@@ -36,9 +36,7 @@ class DataFolder:
                 folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise CommandError(
-                Exit.DATA, f"The data folder {self.path} cannot be written: {error.strerror}."
-            ) from None
+            raise self._unwritable(error) from None
         deadline = time.monotonic() + wait_s
         while not _try_lock(fd):
             holder = os.pread(fd, 20, 0).decode().strip() or "0"
@@ -50,8 +48,15 @@ class DataFolder:
                     "choose another folder (make run DATA=other, sightline run --data other).",
                 )
             time.sleep(0.1)
-        os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
+        try:
+            os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise self._unwritable(error) from None
         return fd
+
+    def _unwritable(self, error: OSError) -> CommandError:
+        return CommandError(Exit.DATA, f"The data folder {self.path} cannot be written: {error.strerror}.")
 
 
 def _try_lock(fd: int) -> bool:

@@ -12,7 +12,8 @@ import httpx
 from pydantic import SecretStr
 
 from shared.errors import Unavailable
-from shared.models import Models, load_models
+from shared.models import Models
+from shared.models_file import load_models
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.script import Store, connect

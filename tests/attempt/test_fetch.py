@@ -27,6 +27,9 @@ pytestmark = pytest.mark.timeout(30)
         (OK, b"Transfer-Encoding: chunked\r\n\r\n3\r\npic\r\n4\r\nture\r\n0\r\n\r\n"),
         (OK, b"\r\npicture"),
         (OK, b"Content-Encoding: identity\r\nContent-Length: 7\r\n\r\npicture"),
+        (OK, b"Content-Encoding: Identity\r\nContent-Encoding: identity\r\n\r\npicture"),
+        (OK, b"Content-Encoding: UTF-8\r\n\r\npicture"),
+        (OK, b"Content-Encoding: aws-chunked\r\n\r\npicture"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", OK, b"Content-Length: 7\r\n\r\npicture"),
         (b"HTTP/1.0 200 OK\r\n\r\npicture",),
     ],
@@ -56,6 +59,8 @@ BAD_ANSWERS = {
     "cut chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n50\r\nsecret", "HTTP protocol"),
     "negative chunk": (OK + b"Transfer-Encoding: chunked\r\n\r\n-1\r\nsecret", "HTTP protocol"),
     "gzip": (OK + b"Content-Encoding: gzip\r\n\r\n\x1f\x8bsecret", "content coding"),
+    "a second coding": (OK + b"Content-Encoding: identity, GZip\r\n\r\n\x1f\x8bsecret", "content coding"),
+    "a part": (b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-5/9\r\n\r\nsecret", "status 206"),
     "large by its word": (OK + b"Content-Length: 100001\r\n\r\nsecret", "larger than"),
     "large indeed": (OK + b"\r\n" + b"secret" * 20_000, "larger than"),
     "large head": (OK + b"X-Secret: a\r\n" * 50_000, "HTTP protocol|headers do not end"),
@@ -119,11 +124,35 @@ def test_a_slow_tls_handshake_counts_towards_the_deadline() -> None:
     assert "longer than 0.4 s" in error.message
 
 
-def test_a_redirect_within_the_origin_is_followed() -> None:
-    answers = iter([b"HTTP/1.1 302 Found\r\nLocation: ../other?x=1\r\n\r\n", OK + b"\r\npicture"])
+def redirect(location: str) -> bytes:
+    return f"HTTP/1.1 302 Found\r\nLocation: {location}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("../other?x=1", b"/other?x=1"),
+        ("/my picture.png", b"/my%20picture.png"),
+        ("/é.png", b"/%C3%A9.png"),
+    ],
+)
+def test_a_redirect_within_the_origin_is_followed(location: str, asked: bytes) -> None:
+    answers = iter([redirect(location), OK + b"\r\npicture"])
     with origin(lambda connection, _: connection.sendall(next(answers))) as server:
         assert fetched(server) == b"picture"
-    assert server.requests[1].startswith(b"GET /other?x=1 HTTP/1.1\r\n")
+    assert server.requests[1].startswith(b"GET " + asked + b" HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [("file:///etc/passwd", "Only http"), ("http://a:b@pictures.example/", "credentials")],
+)
+def test_who_is_refused_for_a_redirect_reads_that_it_is_one(location: str, why: str) -> None:
+    with origin(answering(redirect(location))) as server:
+        error = refused(server.url)
+    assert error.code == "invalid_image_url"
+    assert error.message.startswith("The URL redirects to another, which is refused: ")
+    assert why in error.message
 
 
 def test_redirects_end() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench
 from worker.exits import Exit
 from worker.hearing import Hearing
@@ -34,6 +35,18 @@ def test_it_finishes_what_it_has_first(desk: Workbench, left: list[int]) -> None
         deaf.check()
         assert left == []
     deaf.check()
+    assert left == [Exit.DEAF]
+
+
+def test_a_worker_whose_server_refuses_to_hand_nudges_out_does_not_load_its_model_anew(
+    desk: Workbench, redis: RedisServer, left: list[int]
+) -> None:
+    cut_off = hearing(desk)
+    desk.nudger.send(MODEL.lane)
+    with redis.refusing_writes():
+        cut_off.check()
+    assert left == []
+    cut_off.check()
     assert left == [Exit.DEAF]
 
 

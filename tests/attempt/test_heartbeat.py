@@ -286,7 +286,7 @@ def test_a_worker_whose_model_was_added_anew_with_another_row_ends_once_its_runs
     """Under a supervisor the next process loads what is meant."""
     left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
-    before, after = (json.dumps({"id": "org/model", "rows": rows}) for rows in (1, 2))
+    before, after = (json.dumps({"id": "org/model", "source": "org/model", "rows": rows}) for rows in (1, 2))
     desk.ask("begun before")
     desk.store.run(models.add(MODEL.lane, before))
     with started(desk, row=before) as heartbeat:

@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from shared.errors import CallerError, InternalError
 from shared.settings import PictureSettings
@@ -115,22 +115,21 @@ def test_a_phone_s_picture_stands_upright(
     assert (picture.size, picture.getpixel(corner)) == (size, RED)
 
 
-def profile_swapping_red_and_blue() -> bytes:
-    """An sRGB profile under another name whose red and blue primaries point at each other's values."""
-    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, blue = data.index(b"rXYZ"), data.index(b"bXYZ")
-    data[red : red + 4], data[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
-
-
 def test_an_embedded_profile_is_converted_to_srgb(decoder: Decoder) -> None:
     red = Image.new("RGB", (4, 4), RED)
-    data = make.encoded(red, "PNG", icc_profile=profile_swapping_red_and_blue())
+    data = make.encoded(red, "PNG", icc_profile=make.profile_swapping_red_and_blue())
     assert near(first_pixel(decoded(decoder, data)), BLUE)
 
 
+def test_a_picture_in_linear_light_is_not_seen_dark_for_its_profile_s_name(decoder: Decoder) -> None:
+    data = make.encoded(
+        Image.new("RGB", (4, 4), (55,) * 3), "PNG", icc_profile=make.profile_of_linear_light()
+    )
+    assert near(first_pixel(decoded(decoder, data)), (128, 128, 128))
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("profile", [b"junk", profile_swapping_red_and_blue()[:200]])
+@pytest.mark.parametrize("profile", [b"junk", make.profile_swapping_red_and_blue()[:200]])
 def test_a_broken_profile_does_not_cost_the_picture(decoder: Decoder, profile: bytes, mode: str) -> None:
     data = make.picture("PNG", mode=mode, icc_profile=profile)
     plain = make.picture("PNG", mode=mode)

@@ -14,6 +14,7 @@ from shared.settings.sounds import SoundSettings
 from shared.store.admission import submit
 from tests.support import sounds as make
 from tests.support.workbench import Workbench
+from worker.media.samples import decode
 from worker.media.sounds import Listener
 
 RATE = 16_000
@@ -50,6 +51,27 @@ def test_a_sound_is_heard_in_mono_at_the_models_rate(
     assert abs(max(middle) - 0.4) < 0.05
 
 
+PIPED, NAMED = make.piped_mp3(3.0), make.sound("MP3", 3.0)
+TAGGED = make.tag(128) + NAMED + make.ape_tag(300)
+WAV = make.sound(seconds=3.0)
+WHOLE = {
+    "MP3 from a pipe": (PIPED, 3),
+    "MP3s joined": (NAMED + NAMED, 6),
+    "MP3s with tags joined": (TAGGED + TAGGED, 6),
+    "MP3s from a pipe joined": (PIPED + PIPED, 6),
+    "MP3 with junk in it": (NAMED[:-50] + bytes(3_000) + NAMED, 6),
+    "FLAC behind tags": (make.tag(128) + make.sound("FLAC", 3.0), 3),
+    "WAV from a pipe": (WAV[:4] + bytes(4) + WAV[8:40] + bytes(4) + WAV[44:], 3),
+}
+
+
+@pytest.mark.parametrize(("data", "seconds"), WHOLE.values(), ids=WHOLE.keys())
+def test_no_sound_loses_its_end_whatever_its_head_says(
+    listener: Listener, data: bytes, seconds: float
+) -> None:
+    assert abs(len(heard(listener, data)) / RATE - seconds) < 0.2
+
+
 def test_samples_at_the_models_own_rate_are_those_of_the_file(listener: Listener) -> None:
     samples = heard(listener, make.sound(coding="FLOAT"))
     assert samples == list(make.wave())
@@ -81,6 +103,12 @@ def test_more_than_the_headers_announced_is_not_heard(listener: Listener) -> Non
     at = honest.index(b"fLaC") + 8 + 10
     packed = int.from_bytes(honest[at : at + 8], "big") >> 36 << 36 | 16_000
     assert len(heard(listener, honest[:at] + packed.to_bytes(8, "big") + honest[at + 8 :])) == 16_000
+
+
+@pytest.mark.parametrize("announced", [16_000, 80_000])
+def test_a_sound_of_another_length_than_announced_is_not_heard_cut_off(announced: int) -> None:
+    with pytest.raises(ValueError, match="another sound"):
+        decode(announced, RATE, 1, RATE, make.sound(seconds=3.0))
 
 
 def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:

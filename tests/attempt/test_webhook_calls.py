@@ -13,7 +13,7 @@ from shared.store.hooks import Errand
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
 from tests.support.views import succeeded
-from worker.webhooks.post import Outcome, post
+from worker.webhooks.post import LONGEST_DELAY_S, Outcome, post
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
@@ -107,6 +107,12 @@ def test_a_receiver_s_impossible_date_costs_it_a_try_and_not_the_call(said: str)
     with receiver((503, {"Retry-After": said})) as there:
         outcome = called(there.url)
     assert (outcome.tried.status, outcome.retry_after_s) == (503, 0)
+
+
+@pytest.mark.parametrize("said", ["999999999", "9" * 40, "Wed, 01 Jan 2098 00:00:00 GMT"])
+def test_a_receiver_that_asks_for_years_is_called_again_within_a_day(said: str) -> None:
+    with receiver((503, {"Retry-After": said})) as there:
+        assert called(there.url).retry_after_s == LONGEST_DELAY_S == 86_400
 
 
 def test_a_call_says_which_request_it_all_began_with_where_that_is_known() -> None:

@@ -126,6 +126,23 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
     assert due / 1000 >= before + least_s - 1
 
 
+def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, redis: RedisServer) -> None:
+    """A receiver that was away would meet all of them at once."""
+    office, pause_s, calls = Office(desk, redis, delays_s=(10_000,)), 10_000, 6
+    with receiver(*[(503, {})] * calls) as there:
+        host = there.url.split("/")[2]
+        before = time.time()
+        for _ in range(calls):
+            office.answered(Webhook(there.url))
+            office.postman.deliver(office.errand())
+        after = time.time()
+    line = office.desk.store.client.zrange(f"sl2:calls:{CALLER}:{host}", 0, -1, withscores=True)
+    due = [score / 1000 for _, score in line]
+    assert len(due) == calls
+    assert before + pause_s - 1 <= min(due) <= max(due) <= after + pause_s * 1.1 + 1
+    assert max(due) - min(due) > after - before + 1
+
+
 def test_a_hanging_receiver_does_not_hold_up_the_others(office: Office) -> None:
     with receiver() as hanging, receiver() as well:
         hanging.open.clear()

@@ -5,6 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import pytest
 from redis import Redis
 
 from tests.e2e.conftest import ECHO, SLOW
@@ -64,6 +65,34 @@ def test_jobs_accepted_before_the_record_store_is_killed_end_after_its_restart(
     for number, job in enumerate(jobs):
         assert api.ended(job)["result"]["text"] == words(f"store-{number}-")
     assert api.ended(api.submit(model=ECHO, input={"prompt": "as before"}))["status"] == "succeeded"
+
+
+REFUSED = "; next try in 2.0 s"
+REFUSALS = {
+    "READONLY": ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    "NOREPLICAS": ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+}
+
+
+@pytest.mark.parametrize("word", REFUSALS)
+def test_a_record_store_that_refuses_writes_for_a_while_ends_no_worker_and_no_courier(
+    service: Service, api: Api, word: str
+) -> None:
+    """As one does whose disk is full: a model would be loaded again, and what was computed is lost."""
+    names = (ECHO, COURIER)
+    begun = [(service.processes[name].pid, len(service.log(name))) for name in names]
+    refuse, mend = REFUSALS[word]
+    with Redis.from_url(service.redis.url()) as client:
+        client.execute_command(*refuse.split())
+        try:
+            for name, (_, start) in zip(names, begun, strict=True):
+                until(lambda name=name, start=start: REFUSED in service.log(name)[start:])  # type: ignore[misc]
+            assert health(api)["store"] == "read_only"
+        finally:
+            client.execute_command(*mend.split())
+    assert api.ended(api.submit(model=ECHO, input={"prompt": words(word)}))["status"] == "succeeded"
+    assert all(service.processes[name].alive for name in names)
+    assert [service.processes[name].pid for name in names] == [pid for pid, _ in begun]
 
 
 def until_persisted(service: Service) -> None:

@@ -90,7 +90,7 @@ def test_headers_that_do_not_end_are_cut_off(service: Service) -> None:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: " + b"a" * 200_000)
         head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 431 ")
-    assert json.loads(body)["error"]["code"] == "headers_too_large"
+    assert json.loads(body)["error_type"] == "headers_too_large"
 
 
 def test_a_picture_without_a_question_is_asked_the_same_by_every_door(api: Api) -> None:

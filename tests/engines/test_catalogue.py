@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pictures
 
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.request import Image, Message, Request, Text
 from tests.engines import suite
 from tests.support.families import FAMILIES

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
 from worker.engines.base import Engine
+from worker.engines.defaults import settle
 from worker.engines.registry import create
 
 Weights = dict[str, torch.Tensor]
@@ -108,6 +110,12 @@ def test_a_model_whose_own_temperature_is_0_answers_as_if_a_caller_had_sent_it(
         ({"top_k": 2.5}, "top_k = 2.5: .*multiple of 1"),
         ({"do_sample": "yes"}, "do_sample = 'yes': .*boolean"),
         ({"eos_token_id": "end"}, "eos_token_id = 'end': .*integer"),
+        ({"no_repeat_ngram_size": "2"}, "no_repeat_ngram_size = '2': .*integer"),
+        ({"bad_words_ids": [[1], [999999]]}, r"bad_words_ids = .*: 999999 is none of the model's \d+ tokens"),
+        ({"sequence_bias": [[[999999], 1.0]]}, "sequence_bias = .*: 999999 is none"),
+        ({"forced_bos_token_id": 999999}, "forced_bos_token_id = 999999: 999999 is none"),
+        ({"forced_eos_token_id": [2, 999999]}, "forced_eos_token_id = .*: 999999 is none"),
+        ({"exponential_decay_length_penalty": [4]}, "exponential_decay_length_penalty = .*required"),
     ],
 )
 def test_a_default_that_would_fail_every_request_is_named_before_the_model_serves(
@@ -118,11 +126,63 @@ def test_a_default_that_would_fail_every_request_is_named_before_the_model_serve
         loaded(folder)
 
 
+@pytest.mark.parametrize("keys", [{"num_return_sequences": 2}, {"cache_implementation": "none"}])
+def test_a_default_that_transformers_refuses_is_named_with_its_file(
+    folder: Path, keys: dict[str, Any]
+) -> None:
+    generation(folder, do_sample=False, **keys)
+    name = next(iter(keys))
+    with pytest.raises(ModelFailed, match=rf"its generation_config\.json is refused by .*{name}"):
+        loaded(folder)
+
+
 @pytest.mark.parametrize(("text", "words"), [("{", "as JSON"), ("[]", "no JSON object")])
 def test_a_models_defaults_are_not_lost_without_a_word(folder: Path, text: str, words: str) -> None:
     (folder / "generation_config.json").write_text(text, encoding="utf-8")
     with pytest.raises(ModelFailed, match=rf"its generation_config\.json .*{words}.*; mend or remove it"):
         loaded(folder)
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 2},
+    {"assistant_early_exit": 1},
+    {"use_mtp": True},
+    {"penalty_alpha": 0.6, "top_k": 4},
+    {"dola_layers": "low"},
+    {"num_beams": 4, "force_words_ids": [[40]]},
+]
+
+
+@pytest.mark.parametrize("keys", SEARCHES)
+@pytest.mark.parametrize("samples", [False, True])
+def test_a_model_that_names_a_search_of_its_own_can_be_served_one_token_a_step(
+    keys: dict[str, Any], samples: bool
+) -> None:
+    defaults = GenerationConfig(**keys)  # type: ignore[no-untyped-call]
+    settle(defaults)
+    defaults.do_sample = samples
+    assert defaults.get_generation_mode() == ("sample" if samples else "greedy_search")
+
+
+@ENGINES
+def test_no_token_is_lost_where_a_model_would_draw_several_in_a_step(folder: Path, engine: str) -> None:
+    plain = loaded(folder, engine=engine)
+    searches = {name: value for keys in SEARCHES for name, value in keys.items() if name != "top_k"}
+    generation(folder, **searches, token_healing=True, prefill_chunk_size=8)
+    assert ask(loaded(folder, engine=engine), min_new_tokens=30) == ask(plain, min_new_tokens=30)
+
+
+def test_an_answer_that_lost_tokens_is_an_error_and_never_given() -> None:
+    engine: Any = loaded(TINY, engine="sequential")
+    engine._loaded.network.generation_config.prompt_lookup_num_tokens = 3
+    with pytest.raises(RuntimeError, match=r"drew \d+ tokens in one step"):
+        ask(engine, min_new_tokens=40)
+
+
+def test_a_whole_number_in_the_place_of_a_fraction_fails_no_request(folder: Path) -> None:
+    generation(folder, temperature=2, repetition_penalty=2, sequence_bias=[[[40, 41], 1]])
+    asked = loaded(folder, engine="sequential")
+    assert ask(asked, do_sample=True, seed=1)
 
 
 @ENGINES

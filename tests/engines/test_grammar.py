@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -17,9 +17,9 @@ from shared.errors import CallerError
 from shared.request import Format, Parameters
 from tests.engines.continuous.conftest import TINY
 from tests.support.families.tokens import byte_tokenizer
-from worker.engines import trial
+from worker.engines import lark, trial
 from worker.engines.base import Prompt, Row
-from worker.engines.grammar import Grammars
+from worker.engines.grammar import SPACING, Grammars
 from worker.engines.hold import Hold
 
 Schema = dict[str, Any]
@@ -111,6 +111,26 @@ def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: G
     with pytest.raises(CallerError, match="no token") as refused:
         hold(torch.tensor([[5]]), forbidden)  # type: ignore[arg-type]
     assert (refused.value.code, refused.value.param) == ("invalid_request", "format")
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"const": "a", "format": "date"}, "no text is all that it asks for"),
+        (
+            {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            "no whole number lies between its bounds",
+        ),
+        ({"oneOf": [{"minimum": 1}, {"maximum": 1}]}, "anyOf says what is meant"),
+    ],
+)
+def test_a_schema_that_cannot_be_used_is_refused_in_its_callers_words(schema: Any, words: str) -> None:
+    written = lark.spaced(schema, SPACING)
+    for tried in (
+        LLMatcher.grammar_from_json_schema(written),
+        LLMatcher.grammar_from_lark(f"start: %json {written}"),
+    ):
+        assert trial.reason(trial.begin(LLTokenizer("byte"), tried)).endswith(words)
 
 
 def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from shared.errors import ModelFailed
-from shared.models import Model, load_models
+from shared.models import Model
+from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny

@@ -1,5 +1,6 @@
 """What a worker publishes of its prompts is what its engine then counts."""
 
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,21 @@ from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
 from shared.models import Model
-from shared.request import Image, Message, Request, Text
+from shared.request import Image, Message, Request, Sound, Text
 from shared.tokens import reckoned
 from worker.engines.base import Engine, Prompt, Samples
-from worker.engines.echo import EchoEngine
+from worker.engines.echo import SAMPLING_RATE, EchoEngine
 from worker.engines.sequential import SequentialEngine
 from worker.measure import measured
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 MAX_SIDE = 1536
 CELL = 32
+PER_SECOND = 25
 
 
 class Cells(EchoEngine):
-    """Cuts pictures into cells, as Qwen's do, and takes none above `limit` tokens."""
+    """Cuts pictures into cells, as Qwen's do, and takes none above `limit` tokens; hears as Gemma 4's do."""
 
     def __init__(self, limit: int = 10**6) -> None:
         super().__init__(Model(id="test/cells", engine="echo", context_length=limit))
@@ -40,7 +42,9 @@ class Cells(EchoEngine):
         image = sum((p.width // CELL) * (p.height // CELL) for p in pictures)
         if image > self.limit:
             raise CallerError("context_length_exceeded", "too long")
-        return Prompt(plain.tokens - len(pictures) + image, image, plain.inputs)
+        heard = sum(2 + len(sound) * PER_SECOND // SAMPLING_RATE for sound in sounds)
+        whole = plain.tokens - len(pictures) - len(sounds) + image + heard
+        return Prompt(whole, image, plain.inputs, audio_tokens=heard)
 
 
 class Failing(EchoEngine):
@@ -66,6 +70,20 @@ def test_pictures_of_any_size_are_foretold_for_a_model_that_cuts_them(sizes: lis
     told = reckoned(question("What is this?", len(sizes)), sizes, measured(engine, "m", MAX_SIDE))
 
     assert told.image == counted(engine, "What is this?", *sizes)[1]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 10, 30])
+def test_sounds_of_any_length_are_foretold_for_a_model_that_listens(seconds: float) -> None:
+    engine = Cells()
+    request = Request(
+        model="m", messages=(Message(role="user", parts=(Sound(digest="d"), Text(text="Who?"))),)
+    )
+    told = reckoned(request, [], measured(engine, "m", MAX_SIDE), [seconds])
+    samples = array("f", bytes(4 * round(seconds * SAMPLING_RATE)))
+
+    assert told.basis == "measured"
+    assert told.prompt is not None
+    assert abs(told.prompt - engine.prepare(request, [], sounds=[samples]).tokens) <= 1
 
 
 def test_the_shipped_model_s_prompts_are_foretold() -> None:

@@ -65,6 +65,34 @@ def test_a_format_says_nothing_of_what_is_no_text() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "right", "wrong"),
+    [
+        ({"properties": {"a": {"type": "integer"}}, "additionalProperties": True}, "a", r"\u0061"),
+        ({"patternProperties": {"^a": {"type": "integer"}}}, "ab", r"\u0061b"),
+        ({"patternProperties": {"^[^b]": {"type": "integer"}}}, "a", r"\u0061"),
+    ],
+)
+def test_no_name_is_spelled_so_that_its_value_is_not_looked_at(
+    schema: dict[str, Any], right: str, wrong: str
+) -> None:
+    texts = (f'{{"{right}":1}}', f'{{"{wrong}":"x"}}', f'{{"{right}":"x"}}')
+    assert taken({"type": "object", **schema}, texts) == {texts[0]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [
+        ({"const": "a\x07"}, r'"a\u0007"'),
+        ({"const": "a\x7f"}, r'"a\u007f"'),
+        ({"properties": {"\0": True}, "required": ["\0"], "type": "object"}, r'{"\u0000":1}'),
+        *(({"type": "string", "pattern": f"^{sign}$"}, r'"\u000b"') for sign in (r"\x0b", r"\v", r"\u000b")),
+    ],
+)
+def test_a_control_character_that_a_schema_names_is_still_written(schema: dict[str, Any], text: str) -> None:
+    assert taken(schema, (text, '"a"', '""', r'"\n"')) == {text}
+
+
+@pytest.mark.parametrize(
     ("branches", "right"),
     [
         ([{"const": 1, "title": "Low"}, {"const": 2, "title": "High"}], {"1", "2"}),
@@ -94,6 +122,21 @@ def test_an_answer_is_never_of_two_branches_of_a_one_of(branches: list[Any]) -> 
         taken({"oneOf": branches})
 
 
+@pytest.mark.parametrize(
+    ("schema", "right"),
+    [
+        ({"enum": [0.5, "a", None, 1.25], "multipleOf": 0.25}, {"0.5", '"a"', "null", "1.25"}),
+        ({"enum": [0.3], "multipleOf": 0.1}, {"0.3"}),
+        ({"const": 0.5, "multipleOf": 0.25, "type": "number"}, {"0.5"}),
+        ({"enum": [1, 2, 4], "multipleOf": 2}, {"2", "4"}),
+    ],
+)
+def test_a_literal_that_is_a_multiple_is_written_as_it_stands(
+    schema: dict[str, Any], right: set[str]
+) -> None:
+    assert taken(schema, ("0.5", "0.50", "0.3", "1.25", "1", "2", "4", '"a"', "null")) == right
+
+
 def test_a_reference_into_a_one_of_or_to_a_pattern_of_names_still_leads_there() -> None:
     letter = {"oneOf": [{"const": "x"}, {"const": "y"}]}
     pointing = {"properties": {"a": letter, "b": {"$ref": "#/properties/a/oneOf/0"}}, "required": ["a", "b"]}
@@ -110,7 +153,14 @@ def test_a_reference_into_a_one_of_or_to_a_pattern_of_names_still_leads_there() 
 
 def test_what_is_no_schema_is_left_as_it_is() -> None:
     odd: dict[str, Any] = {
-        "default": {"format": ["time"], "oneOf": [5], "pattern": 5, "patternProperties": ["[["]},
+        "default": {
+            "format": ["time"],
+            "multipleOf": "2",
+            "enum": 5,
+            "oneOf": [5],
+            "pattern": 5,
+            "patternProperties": ["[["],
+        },
         "x": {"format": "time", "allOf": None, "oneOf": {}},
         "const": {"format": "time", "pattern": "[[", "oneOf": [{"const": 1}]},
         "properties": {"format": {"const": "time"}, "pattern": {"enum": ["[["]}},

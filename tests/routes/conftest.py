@@ -11,7 +11,7 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 from api.app import create_app
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import (
     ApiSettings,
     BlobSettings,

@@ -79,7 +79,7 @@ async def test_every_route_that_changes_something_for_operators_is_written_down(
         before = len((await operator.get(PATH)).json()["data"])
         for method, path in changing:
             body = {"name": "another"} if path.endswith("/keys") else None
-            body = {"id": "org/new"} if path.endswith("/models") else body
+            body = {"id": "org/new", "engine": "echo"} if path.endswith("/models") else body
             reply = await operator.request(method, path, json=body)
             assert reply.is_success, reply.text
         after = len((await operator.get(PATH)).json()["data"])

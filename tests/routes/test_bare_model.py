@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.request import Request
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

@@ -1,35 +1,21 @@
 """A process that works on a batch may die at any call: no line is lost, computed twice or counted twice."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from api.admission.submission import Submission
-from api.batches.bench import Bench, Held, LostError
+from api.batches.bench import Held, LostError
 from api.batches.work import Work
-from api.files import Files
-from api.storing import Storing
-from shared import ids
-from shared.batch import Batch, Turn
-from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.file import Written
-from shared.models import Model, Models
-from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store import batches, files
-from shared.store.nudges import AsyncNudger
-from shared.store.room import Room
-from shared.store.script import AsyncStore, Call, T, connect, connect_async
-from tests.support.batches import ENDPOINT, answers, empty, jsonl, line, rows
-from tests.support.hand import Hand
+from shared.store.script import AsyncStore, Call, T
+from tests.support.batch_shop import Shop, opened
+from tests.support.batches import answers, empty, line
 from tests.support.redis_server import RedisServer
 
-MODELS = Models((Model(id="sightline/tiny"),))
 LINES = [line("a", "one"), "no JSON", line("b", "two"), line("a", "double"), line("c", "three", colour="red")]
 GOOD, BAD = {"a": "ONE", "b": "TWO"}, {"invalid_json_line", "duplicate_custom_id", "unknown_field"}
 
@@ -59,109 +45,10 @@ class Mortal(AsyncStore):
         return self._left > 0
 
 
-@dataclass
-class Shop:
-    """A store with one batch in it, API processes to be started, and a worker."""
-
-    settings: Settings
-    store: AsyncStore
-    hand: Hand
-    nudger: AsyncNudger
-    blobs: Blobs
-    batch: str = ""
-
-    def bench(self, store: AsyncStore) -> Bench:
-        """Of a new API process."""
-        room = Room(store, self.settings.redis.full_at)
-        files = Files(self.settings, store, self.blobs, room)
-        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, room)
-        return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
-
-    async def begin(self, lines: list[Any]) -> None:
-        self.hand.store.client.flushdb()
-        self.hand.beat()
-        data, staged = jsonl(lines), self.blobs.stage()
-        staged.write(data)
-        self.blobs.adopt(staged)
-        file = Written(ids.file_id(), "in", "batch", len(data), staged.digest, 3600, "upload:0")
-        await self.store.run(files.create(file, "local"))
-        self.batch = ids.batch_id()
-        made = Batch(
-            id=self.batch,
-            caller="local",
-            stage="validating",
-            file=file.id,
-            digest="",
-            endpoint=ENDPOINT,
-            created_ms=0,
-            expires_ms=0,
-            life_s=3600,
-            metadata={},
-            stages_ms={},
-        )
-        await self.store.run(batches.create(self.settings, made))
-
-    async def take(self) -> Turn:
-        """As when the lease of whoever had it has run out."""
-        self.hand.store.client.zadd("sl2:batching", {self.batch: 0})
-        turn = await self.store.run(batches.take(self.settings, ids.token()))
-        assert isinstance(turn, Turn)
-        return turn
-
-    def answer(self) -> None:
-        """The worker answers all that waits."""
-        while not self.hand.idle():
-            claim = self.hand.take()
-            text = json.loads(claim.request)["messages"][-1]["parts"][-1]["text"]
-            self.hand.succeed(claim, str(text).upper())
-
-    async def now(self) -> Batch:
-        found = await self.store.run(batches.batch("local", self.batch))
-        assert found is not None
-        return found
-
-    async def ended(self) -> bool:
-        return (await self.now()).stage in ("completed", "cancelled", "expired", "failed")
-
-    async def go_on(self) -> None:
-        """Turns of one process, answers between them, until the batch has ended."""
-        bench = self.bench(self.store)
-        for _ in range(20):
-            if await self.ended():
-                return
-            await Work(Held(bench, await self.take())).run()
-            self.answer()
-        raise AssertionError(f"the batch stands still: {await self.now()}")
-
-    async def written(self, file: str | None) -> list[dict[str, Any]]:
-        if file is None:
-            return []
-        found = await self.store.run(files.file("local", file))
-        assert found is not None
-        return rows(self.blobs.read(found.digest))
-
-    def jobs(self) -> int:
-        return len(self.hand.store.client.keys("sl2:job_*"))
-
-
 @pytest.fixture
 async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
-    _server.empty()
-    settings = Settings(
-        redis=RedisSettings(url=_server.url()),
-        blobs=BlobSettings(url=str(tmp_path / "blobs")),
-        queue=QueueSettings(max_queued=4000),
-    )
-    threads, store, nudger = (
-        connect(settings.redis),
-        connect_async(settings.redis),
-        AsyncNudger(settings.redis),
-    )
-    hand = Hand(settings, threads, MODELS.rows[0])
-    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs))
-    await nudger.aclose()
-    await store.client.aclose()
-    threads.client.close()
+    async with opened(_server, tmp_path) as found:
+        yield found
 
 
 async def check(shop: Shop) -> None:
@@ -172,7 +59,7 @@ async def check(shop: Shop) -> None:
     assert {row["response"]["body"]["error"]["code"] for row in refused} == BAD
     assert len(refused) == len(BAD)
     assert shop.jobs() == len(GOOD), "a line was computed twice"
-    assert shop.hand.store.client.exists("sl2:taken") == 0
+    assert shop.hand.store.client.keys("sl2:taken*") == []
 
 
 async def dies(shop: Shop, dies_at: int, *, heard: bool) -> bool:

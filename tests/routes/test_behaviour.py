@@ -17,10 +17,13 @@ from tests.support.redis_server import RedisServer
 from tests.support.response_situations import RESPONSES
 from tests.support.scene import ANSWER, Scene
 from tests.support.situations import WHEN as WHEN_ASKED
+from tests.support.situations import no_worker, ready
 from tests.support.webhook_situations import WEBHOOKS
 
 ROWS = rows()
-WHEN = WHEN_ASKED | RESPONSES | BATCHES | WEBHOOKS
+STORES = {"the store is out of reach": no_worker, "the store takes no writes": ready}
+"""What else there is; `_reach` does it to the server."""
+WHEN = WHEN_ASKED | RESPONSES | BATCHES | WEBHOOKS | STORES
 SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
     "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},
@@ -72,14 +75,18 @@ def test_no_situation_is_kept_that_the_page_does_not_use() -> None:
 
 @contextmanager
 def _reach(server: RedisServer, row: Row) -> Iterator[None]:
-    if row.when != "the store is out of reach":
-        yield
-        return
-    server.kill()
-    try:
-        yield
-    finally:
-        server.start()
+    match row.when:
+        case "the store is out of reach":
+            server.kill()
+            try:
+                yield
+            finally:
+                server.start()
+        case "the store takes no writes":
+            with server.refusing_writes():
+                yield
+        case _:
+            yield
 
 
 def _body_is(row: Row, response: httpx.Response, known: str) -> None:

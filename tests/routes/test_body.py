@@ -108,11 +108,32 @@ async def test_a_compressed_body_is_refused_before_it_can_unfold() -> None:
         )
 
 
-async def test_identity_as_content_coding_is_no_coding() -> None:
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("content-encoding", ["identity", "gzip"]),
+        ("transfer-encoding", ["gzip, chunked"]),
+        ("transfer-encoding", ["gzip", "chunked"]),
+        ("transfer-encoding", ["chunked, chunked"]),
+    ],
+)
+async def test_who_compresses_a_body_is_told_so_and_not_that_it_is_broken(
+    name: str, lines: list[str]
+) -> None:
     async with application(Desk()) as app, client_of(app) as client:
-        response = await client.post(
-            "/v1/jobs", content=b"[", headers={**JSON, "content-encoding": "identity"}
-        )
+        headers = [*JSON.items(), *((name, line) for line in lines)]
+        response = await client.post("/v1/jobs", content=b"\x1f\x8b", headers=headers)
+
+        said = response.json()
+        assert (response.status_code, said["code"], said["param"]) == (400, "invalid_request", name)
+
+
+@pytest.mark.parametrize(
+    "said", [{"content-encoding": "identity"}, {"transfer-encoding": "Chunked"}, {"content-encoding": ""}]
+)
+async def test_what_says_no_coding_is_read_as_it_is(said: dict[str, str]) -> None:
+    async with application(Desk()) as app, client_of(app) as client:
+        response = await client.post("/v1/jobs", content=b"[", headers={**JSON, **said})
 
         assert response.json()["code"] == "invalid_json"
 

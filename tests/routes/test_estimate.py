@@ -1,6 +1,7 @@
 """POST /v1/estimate over the real store: it says what a submit then does, and leaves nothing behind."""
 
 import base64
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,7 @@ from shared.tokens import TokenRule
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.keys import ADMIN, KEYED, bearer
+from tests.support.sounds import sound
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 RULE = TokenRule(bytes_per_token=4, template=7, turn=0, sides=(), pictures=((64,),))
@@ -152,6 +154,21 @@ async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(stage: Stage
 
     assert (found["tokens"]["prompt"], found["waiting_reason"]) == (None, "fetching_inputs")
     assert "cache" not in found
+
+
+async def test_a_sound_is_foretold_by_its_seconds(stage: Stage) -> None:
+    rule = replace(RULE, sound=(2.0, 25.0))
+    stage.hand.beat(token_rule=rule.dumped(), sampling_rate="16000")
+    async with client_of(stage.app) as client:
+        content = [
+            {"type": "text", "text": "x" * 40},
+            {"type": "image_url", "image_url": {"url": picture(8, 8)}},
+            {"type": "audio", "audio": base64.b64encode(sound("MP3", 3.0)).decode()},
+        ]
+        body = {"messages": [{"role": "user", "content": content}], "input": None}
+        found = (await told(client, **body))["tokens"]
+
+    assert (found["prompt"], found["image"], found["basis"]) == (7 + 10 + 77 + 64, 64, "measured")
 
 
 async def test_before_any_worker_spoke_the_tokens_are_a_guess(stage: Stage) -> None:

@@ -15,6 +15,7 @@ REASON = "The model sightline/tiny cannot be loaded: out of memory"
 CHATS, HF = "/v1/chat/completions", "/models/sightline/tiny"
 CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What?"}]}
 INPUTS: dict[str, Any] = {"inputs": "What?"}
+JOB: dict[str, Any] = {"model": "sightline/tiny", "input": {"prompt": "What?"}}
 DOORS = [
     pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
     for path, body in ((CHATS, CHAT), (HF, INPUTS))
@@ -126,6 +127,18 @@ async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call() -> None:
 
     assert data(call.body)[-1]["error"]["code"] == "wait_exceeded"
     assert desk.views[FIRST].status == "running"
+
+
+async def test_a_model_that_was_mended_is_not_refused_for_its_old_failure(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.admission.submission.LANE_FACTS_S", 0.0)
+    stage.hand.beat("gone", failed="out of memory")
+    async with client_of(stage.app) as client:
+        failed = await client.post("/v1/jobs", json=JOB)
+        stage.hand.beat()
+        mended = await client.post("/v1/jobs", json=JOB)
+    assert (failed.status_code, mended.status_code) == (500, 202)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -100,6 +100,26 @@ async def test_respond_async_answers_with_the_job() -> None:
     assert [(terms.must_be_ready, terms.hf) for _, terms in desk.asked] == [(False, True)]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_would_wait_a_while_before_it_is_a_job_gets_the_answer_itself(stream: bool) -> None:
+    async with serving(answering("A cat.")) as client:
+        headers = {"prefer": "respond-async, wait=10"}
+        response = await client.post(MODEL_URL, json={**INPUTS, "stream": stream}, headers=headers)
+
+    assert (response.status_code, "A cat." in response.text) == (200, True)
+    assert response.headers["content-type"].startswith("text/event-stream" if stream else "application/json")
+
+
+async def test_who_waited_in_vain_before_it_is_a_job_gets_the_job() -> None:
+    desk = Desk()
+    async with serving(desk, sync_limit_s=0.01) as client:
+        headers = {"prefer": "respond-async, wait=10"}
+        response = await client.post(MODEL_URL, json=INPUTS, headers=headers)
+
+    assert (response.status_code, response.json()["status"]) == (202, "queued")
+    assert [(terms.must_be_ready, terms.quiet) for _, terms in desk.asked] == [(False, False)]
+
+
 async def test_a_stream_is_tokens_and_at_last_the_whole_text() -> None:
     async with serving(answering("A ", "cat.")) as client:
         response = await client.post(MODEL_URL, json={**INPUTS, "stream": True})

@@ -208,6 +208,23 @@ async def test_what_scrapers_that_want_openmetrics_get_is_openmetrics(stage: Sta
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ('application/openmetrics-text;version="1.0.0"', "application/openmetrics-text; version=1.0.0"),
+        ('text/plain;version="0.0.4"', "text/plain; version=0.0.4"),
+        ("text/plain; version=v1", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; version=1.x, */*", "text/plain; version=0.0.4"),
+    ],
+)
+async def test_a_scraper_gets_its_page_however_it_writes_the_version(
+    stage: Stage, accept: str, kind: str
+) -> None:
+    async with client_of(stage.app) as client:
+        reply = await client.get("/metrics", headers={"accept": accept})
+    assert (reply.status_code, reply.headers["content-type"].startswith(kind)) == (200, True)
+
+
 async def test_while_the_store_is_away_that_is_what_is_told(stage: Stage) -> None:
     stage.server.kill()
     try:

@@ -132,7 +132,7 @@ async def test_a_probe_does_not_wait_for_one_store_after_the_other(monkeypatch: 
         await both.wait()
         return True
 
-    monkeypatch.setattr("api.routes.health._store_reachable", meets)
+    monkeypatch.setattr(Desk, "writable", meets)
     monkeypatch.setattr(Blobs, "reachable", meets)
     async with serving(Desk()) as client:
         response = await client.get("/health")

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.routes.test_protocol import application as answering_all
+from tests.routes.test_protocol import served
 from tests.support.app import application, client_of, serving
 from tests.support.desk import Desk, answering, failing
 from tests.support.exchange import Exchange
@@ -213,3 +215,18 @@ async def test_a_failure_is_a_status_to_a_client_of_http_1_0() -> None:
 
 def _bytes(body: dict[str, Any]) -> bytes:
     return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("target", [b"http://localhost", b"HTTP://localhost:80", b"http://localhost?a=b"])
+async def test_who_names_an_origin_alone_is_answered_at_its_root(target: bytes) -> None:
+    paths = []
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        paths.append((scope["path"], scope["query_string"]))
+        await answering_all(scope, receive, send)
+
+    async with served(noted) as connect:
+        reader, writer = await connect()
+        writer.write(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    assert paths == [("/", target.partition(b"?")[2])]

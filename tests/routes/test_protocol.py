@@ -94,7 +94,7 @@ async def asked(sent: bytes, **options: Any) -> tuple[int, dict[str, str], bytes
 def code_of(status: int, headers: dict[str, str], body: bytes) -> tuple[int, str]:
     assert headers["content-type"] == "application/json"
     assert headers["connection"] == "close"
-    return status, json.loads(body)["error"]["code"]
+    return status, json.loads(body)["error_type"]
 
 
 ENDLESS = {

@@ -91,10 +91,13 @@ async def test_a_cancelled_batch_is_no_success_for_who_waits(terminal: Terminal,
 
 
 async def test_a_file_without_a_good_line_is_said_to_be_so(terminal: Terminal, tmp_path: Path) -> None:
-    code, _, err = await terminal.type("batches", "create", file_of(tmp_path, "no json"), "--wait")
+    code, out, err = await terminal.type("batches", "create", file_of(tmp_path, "no json"), "--wait")
+    fetched = [await terminal.type("batches", kind, out.strip()) for kind in ("errors", "output")]
 
     assert code == Exit.JOB
     assert "The batch is failed. invalid_json_line: Line 1" in err
+    assert [(code, out) for code, out, _ in fetched] == [(Exit.JOB, "")] * 2
+    assert all("The batch is failed. invalid_json_line: Line 1" in err for *_, err in fetched)
 
 
 async def test_who_waits_sits_out_a_service_that_is_away(

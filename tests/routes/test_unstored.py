@@ -188,6 +188,17 @@ async def test_another_caller_makes_it_forget_nothing(stage: Stage) -> None:
         assert (await one.get(url)).json()["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+@pytest.mark.parametrize(("key_s", "kept_s"), [(60, 60), (31_536_000, 3600)])
+async def test_what_is_not_to_be_kept_is_kept_no_longer_for_a_key_that_keeps_long(
+    stage: Stage, key_s: int, kept_s: int
+) -> None:
+    """Where nobody is told of its end, nothing else makes it be forgotten."""
+    async with await customer(stage.app, "one", retain_s=key_s) as one:
+        url = await submitted(stage, one)
+    assert stage.hand.store.client.ttl(f"sl2:{url.split('/')[-1]}") == pytest.approx(kept_s, abs=5)
+
+
 def test_a_line_of_a_batch_whose_answers_are_kept_in_a_file_is_refused() -> None:
     with pytest.raises(CallerError) as refused:
         DOORS["/v1/chat/completions"].read(CHAT)

@@ -32,7 +32,8 @@ STRANGE = {
     "MP3 behind tags in tags": (ANY, b"ID3\x04\0\0\0\0\0\x0a" * 5000 + MP3),
     "MP3 of nothing but beginnings": (BAD, b"\xff" * 5_000_000),
     "MP3 of frames without sound": (ANY, MP3[:4] + bytes(400) + MP3[4:8] + bytes(400)),
-    "MP3 that is a FLAC": (BAD, b"ID3\x04\0\0\0\0\0\0" + FLAC),
+    "FLAC behind a tag": (ANY, b"ID3\x04\0\0\0\0\0\0" + FLAC),
+    "MP3s of two rates": (BAD, MP3 + make.sound("MP3", 1.0, 8_000)),
     "MP3 that is a WAV": (BAD, b"ID3\x04\0\0\0\0\0\0" + WAV),
 }  # fmt: skip
 HEADS = {

@@ -1,9 +1,24 @@
 """A batch's lines: each is taken once, answered once and counted once, whoever works on them and dies."""
 
-from shared.batch import Tokens, Wrote
+from dataclasses import replace
+
+from shared.batch import Tokens, Undone, Wrote
 from shared.store import audit, batches, jobs
 from tests.support.store import BROKEN, Records, answer
-from tests.support.stored_batches import BAD, GOOD, LINE, REFUSAL, begun, now, place, submit, take, write
+from tests.support.stored_batches import (
+    BAD,
+    BATCH,
+    GOOD,
+    LINE,
+    REFUSAL,
+    begun,
+    end,
+    now,
+    place,
+    submit,
+    take,
+    write,
+)
 
 
 def test_a_line_is_taken_once_and_none_is_left_out(records: Records) -> None:
@@ -73,13 +88,13 @@ def test_a_lines_error_names_the_callers_own_field(records: Records) -> None:
     assert found[0].error.param == "messages[0].content[1].image_url.url"
 
 
-def test_refused_lines_are_taken_and_answered_in_one_step(records: Records) -> None:
+def test_a_refused_line_is_taken_and_answered_in_one_step(records: Records) -> None:
     turn = begun(records)
-    refused = [(place(1), "line 1", REFUSAL), (place(2), None, REFUSAL)]
-    assert records.run(batches.refuse(turn, refused)) == "written"
-    before = records.dump()
-    assert records.run(batches.refuse(turn, refused)) == "written"
-    assert records.dump() == before
+    for refused in (place(1), replace(place(2), custom_id="")):
+        assert records.run(batches.refuse(turn, refused, REFUSAL)) == "written"
+        before = records.dump()
+        assert records.run(batches.refuse(turn, refused, REFUSAL)) == "written"
+        assert records.dump() == before
     found = records.run(batches.answered(turn, 64))
     assert found is not None
     assert [(line.number, line.custom_id, line.status, line.error) for line in found] == [
@@ -104,7 +119,7 @@ def test_lines_that_are_written_down_count_once_and_the_last_of_them_finishes_th
     assert records.run(batches.wrote(turn, repeat)) == "written"
     assert records.dump() == before
     assert now(records).stage == "in_progress"
-    records.run(batches.refuse(turn, [(place(3), None, REFUSAL)]))
+    records.run(batches.refuse(turn, place(3), REFUSAL))
     assert write(records, turn, completed=0, failed=1, good=None, bad=BAD) == "written"
     batch = now(records)
     assert (batch.stage, batch.completed, batch.failed) == ("finalizing", 2, 1)
@@ -113,8 +128,24 @@ def test_lines_that_are_written_down_count_once_and_the_last_of_them_finishes_th
     assert records.run(audit.doom([GOOD, BAD])) == []
 
 
+def test_lines_that_are_not_taken_any_more_count_once(records: Records) -> None:
+    turn = begun(records)
+    submit(records, 1)
+    records.settle(records.claim())
+    records.run(batches.cancel("anyone", BATCH))
+    undone = Wrote((), 0, 2, 0, Tokens(), bad=BAD, undone=Undone(LINE, 3 * LINE, 3))
+    assert records.run(batches.wrote(turn, undone)) == "written"
+    before = records.dump()
+    assert records.run(batches.wrote(turn, undone)) == "written"
+    assert records.dump() == before
+    assert write(records, turn) == "written"
+    batch = now(records)
+    assert (batch.at, batch.row, batch.completed, batch.failed) == (3 * LINE, 3, 1, 2)
+    assert end(records, turn) == "written"
+
+
 def test_the_doubles_among_the_next_lines_are_told(records: Records) -> None:
     turn = begun(records, doubles=[1, 3])
-    records.run(batches.refuse(turn, [(place(1), None, REFUSAL)]))
+    records.run(batches.refuse(turn, place(1), REFUSAL))
     records.wait(batches.LEASE_S)
     assert take(records).doubles == {3}

@@ -6,13 +6,12 @@ import pytest
 
 from shared.batch import Batch, LineProblem, Tokens, Wrote
 from shared.store import audit, batches, files
-from tests.support.store import Records, answer
+from tests.support.store import LANE, Records, answer
 from tests.support.stored_batches import (
     BATCH,
     BYTES,
     FILE,
     GOOD,
-    LINE,
     REFUSAL,
     begun,
     create,
@@ -108,7 +107,7 @@ def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> 
     before = records.dump()
     wrote = Wrote((1,), 1, 0, 0, Tokens(), good=GOOD)
     assert records.run(batches.wrote(turn, wrote)) == "lost"
-    assert records.run(batches.refuse(turn, [(place(2), None, REFUSAL)])) == "lost"
+    assert records.run(batches.refuse(turn, place(2), REFUSAL)) == "lost"
     assert end(records, turn) == "lost"
     assert records.run(batches.answered(turn, 64)) is None
     assert records.run(batches.under_way(turn)) is None
@@ -142,7 +141,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert output is not None
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
     assert set(records.client.keys(f"sl2:{BATCH}*")) - {f"sl2:{BATCH}:ended"} == {f"sl2:{BATCH}"}
-    assert records.client.exists("sl2:batching", "sl2:taken") == 0
+    assert records.client.keys("sl2:batching") + records.client.keys("sl2:taken*") == []
     assert records.client.ttl(f"sl2:{BATCH}") == 3600
     assert records.run(audit.doom([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
@@ -194,33 +193,6 @@ def test_a_batch_cancelled_before_anybody_looked_at_it_is_taken_up_at_once(recor
     assert take(records).batch.stage == "cancelling"
 
 
-def test_batches_leave_room_in_the_line_for_others(records: Records) -> None:
-    upload(records)
-    create(records)
-    turn = take(records)
-    limits = records.settings.queue.model_copy(update={"max_queued": 16, "max_queued_caller": 8})
-    records.settings = records.settings.model_copy(update={"queue": limits})
-    records.run(batches.begin(turn, total=3, last=3 * LINE))
-    records.run(batches.keep(turn, 0, leave=True))
-    turn = take(records)
-    assert turn.room == 2
-    submit(records, 1)
-    submit(records, 2)
-    records.run(batches.keep(turn, 0, leave=True))
-    turn = take(records)
-    assert turn.room == 0
-    records.settle(records.claim())
-    write(records, turn)
-    records.run(batches.keep(turn, 0, leave=True))
-    assert take(records).room == 1
-
-
-def test_the_room_of_a_key_with_a_quota_of_its_own_is_less(records: Records) -> None:
-    upload(records)
-    create(records, max_queued=4)
-    assert take(records).room == 1
-
-
 def test_the_audit_finds_nothing_wrong_with_batches(records: Records) -> None:
     begun(records, doubles=[2])
     submit(records, 1)
@@ -243,7 +215,7 @@ def test_the_audit_takes_up_a_batch_that_nobody_would_and_a_line_whose_job_is_lo
     (line,) = records.run(batches.answered(turn, 64)) or []
     assert line.error is not None
     assert (line.status, line.error.code) == ("failed", "internal_error")
-    assert records.client.exists("sl2:taken") == 0
+    assert records.client.keys("sl2:taken*") == []
     assert take(records).batch.id == BATCH
 
 
@@ -253,12 +225,21 @@ def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Reco
     records.settle(records.claim(), answer("One."))
     # It writes the job's end, and knows of no batch.
     records.client.delete(f"sl2:{BATCH}:answers")
-    records.client.hset("sl2:taken", mapping={"": 1, "anyone": 1})
+    records.client.hset(f"sl2:taken:{LANE}", mapping={"": 1, "anyone": 1})
     assert audited(records) == {"line_unanswered": 1}
     (line,) = records.run(batches.answered(turn, 64)) or []
     assert (line.status, line.result) == ("succeeded", answer("One."))
-    assert records.client.exists("sl2:taken") == 0
+    assert records.client.keys("sl2:taken*") == []
     assert audited(records) == {}
+
+
+def test_lines_that_the_release_before_has_taken_hold_up_none(records: Records) -> None:
+    begun(records)
+    submit(records, 1)
+    records.client.rename(f"sl2:taken:{LANE}", "sl2:taken")
+    records.settle(records.claim())
+    assert audited(records) == {}
+    assert records.client.keys("sl2:taken*") == []
 
 
 def test_a_batch_does_not_end_before_its_last_line(records: Records) -> None:

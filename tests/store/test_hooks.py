@@ -252,3 +252,14 @@ def test_a_receiver_that_is_gone_is_not_told_what_waits_for_it_already(records: 
     records.tell(taken(records), 410, error="gone")
     assert records.errand() is None
     assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]
+
+
+def test_a_receiver_that_is_gone_by_the_end_is_not_told_the_beginning_again(records: Records) -> None:
+    submit(records, webhook=ALL)
+    claim = records.claim()
+    records.tell(taken(records), 500, error="no", delay_s=5)
+    records.settle(claim)
+    records.tell(taken(records), 410, error="gone")
+    records.wait(6)
+    assert records.errand() is None
+    assert not [key for key in records.key_names() if key.endswith((":began", ":own"))]

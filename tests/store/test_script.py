@@ -132,6 +132,27 @@ def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store
     assert records.view(job).status == "queued"
 
 
+async def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: RedisSettings) -> None:
+    """The address leads to its successor by then, but not for connections that were open before."""
+    threads, tasks = connect(redis_settings), connect_async(redis_settings)
+    clients: tuple[Any, Any] = threads.client, tasks.client
+    job = Records(threads).submit().id
+    cancel = jobs.cancel(SETTINGS, "anyone", job)
+    before = [clients[0].client_id(), await clients[1].client_id()]
+    clients[0].replicaof("127.0.0.1", free_port())
+    try:
+        with pytest.raises(Unavailable):
+            threads.run(cancel)
+        with pytest.raises(Unavailable):
+            await tasks.run(cancel)
+        assert clients[0].client_id() != before[0]
+        assert await clients[1].client_id() != before[1]
+    finally:
+        clients[0].replicaof("NO", "ONE")
+        threads.client.close()
+        await clients[1].aclose()
+
+
 def test_a_store_that_cannot_save_counts_as_out_of_reach() -> None:
     class Unsaved:
         """Stands for a server whose disk is full, which cannot be had here."""

@@ -30,7 +30,12 @@ from shared.store.script import connect, connect_async
 from tests.support.desk import Desk
 
 ROOT = "http://127.0.0.1"
-MODELS = Models((Model(id="sightline/tiny"), Model(id="org/other", revision="abc")))
+MODELS = Models(
+    (
+        Model(id="sightline/tiny", source="sightline/tiny"),
+        Model(id="org/other", source="org/other", revision="abc"),
+    )
+)
 JSON = {"content-type": "application/json"}
 
 

@@ -172,6 +172,11 @@ class Desk(Submission, Jobs, Waiting):
             raise self.refusal
         return self.states.get(model.id, NO_WORKER)
 
+    async def writable(self) -> bool:
+        if self.refusal is not None:
+            raise self.refusal
+        return True
+
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
         worker = Worker("worker_1", "ready", host="here", pid=1, since=1.0, rows=4)
         lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageCms
 
 from worker.media.images import Decoder
 
@@ -22,6 +22,21 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
+
+
+def profile_swapping_red_and_blue() -> bytes:
+    """An sRGB profile under another name whose red and blue primaries point at each other's values."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = data.index(b"rXYZ"), data.index(b"bXYZ")
+    data[red : red + 4], data[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(data).replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be"))
+
+
+def profile_of_linear_light() -> bytes:
+    """One under sRGB's name, as GIMP writes it, whose curves are straight."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    curve = data.index(b"para")
+    return data.replace(data[curve : curve + 16], b"para" + bytes(8) + struct.pack(">I", 2**16))
 
 
 def picture(kind: str = "PNG", size: tuple[int, int] = (8, 6), mode: str = "RGB", **options: Any) -> bytes:

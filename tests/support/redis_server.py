@@ -60,6 +60,16 @@ class RedisServer:
     def url(self, database: int = 0) -> str:
         return f"redis://127.0.0.1:{self.port}/{database}"
 
+    @contextmanager
+    def refusing_writes(self) -> Iterator[None]:
+        """It answers who reads, as it does while its disk is full."""
+        with Redis(port=self.port) as client:
+            client.config_set("min-replicas-to-write", 1)
+            try:
+                yield
+            finally:
+                client.config_set("min-replicas-to-write", 0)
+
     def empty(self) -> None:
         with Redis(port=self.port) as client:
             client.flushall()

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from shared.models import Model, Models, load_models
+from shared.models import Model, Models
+from shared.models_file import load_models
 from sightline.serving.processes import COURIER_THREADS, LIMITS
 from tests.support.clients import PATIENCE_S, until
 from tests.support.ports import free_port

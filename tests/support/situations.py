@@ -260,7 +260,6 @@ async def _make_key(scene: Scene, **quota: int) -> None:
 WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "no worker lives": no_worker,
     "there is no such job": no_worker,
-    "the store is out of reach": no_worker,
     "a worker is ready": ready,
     "a worker answers": answers,
     "the model is loading": loading,

@@ -1,4 +1,5 @@
 from ipaddress import ip_address
+from urllib.parse import quote
 
 import pytest
 
@@ -33,6 +34,7 @@ HOSTILE = [
     "http://pictures.example\t/",
     "http://\ud800.example/",
     "http://pictures..example/",
+    "http://pic\u200dtures.example/",
     "http://pictures%00.example/",
     "http://" + ".".join(["a" * 60] * 5) + "/",
     "http://pictures.example/" + "a" * 9000,
@@ -82,6 +84,9 @@ def test_public_addresses_are_not_locked_out(ip: str) -> None:
     assert is_public(ip_address(ip))
 
 
+PERSIAN = "\u0646\u0627\u0645\u0647\u200c\u0627\u06cc"
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
@@ -89,11 +94,20 @@ def test_public_addresses_are_not_locked_out(ip: str) -> None:
         ("HTTPS://Pictures.Example./a.png?x=1#part", ("https", "pictures.example", 443, "/a.png?x=1")),
         ("https://pictures.example:8443?x=1", ("https", "pictures.example", 8443, "/?x=1")),
         ("https://bücher.example/ä.png", ("https", "xn--bcher-kva.example", 443, "/%C3%A4.png")),
+        ("https://Faß.example/", ("https", "xn--fa-hia.example", 443, "/")),
+        ("https://σοφός.example/", ("https", "xn--0xagbn4a.example", 443, "/")),
+        (
+            f"https://{PERSIAN}.example/{PERSIAN}",
+            ("https", "xn--mgba3gch31f060k.example", 443, f"/{quote(PERSIAN)}"),
+        ),
+        ("https://☕.my_shop.example/", ("https", "xn--53h.my_shop.example", 443, "/")),
         ("http://1.1.1.1:8080/a%20b", ("http", "1.1.1.1", 8080, "/a%20b")),
         ("http://[2606:4700::1]/", ("http", "2606:4700::1", 80, "/")),
     ],
 )
-def test_ordinary_urls_keep_their_meaning(url: str, expected: tuple[str, str, int, str]) -> None:
+def test_a_url_leads_where_a_browser_goes_and_to_no_stranger(
+    url: str, expected: tuple[str, str, int, str]
+) -> None:
     assert tuple(check_url(url, Reach(), None)) == expected
 
 

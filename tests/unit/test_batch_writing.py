@@ -54,6 +54,15 @@ def test_a_line_that_cannot_be_written_down_is_a_row_of_its_own_and_holds_up_no_
     assert bad["response"]["body"]["error"]["code"] == "internal_error"
 
 
+def test_a_row_is_one_line_for_who_reads_the_file_as_text() -> None:
+    ends = "".join(sign for sign in map(chr, range(0x3000)) if len(f"a{sign}b".splitlines()) == 2)
+    rows, _ = written([said(0, instructions=ends)], range(1))
+
+    (row,) = rows.good
+    (text,) = row.decode().splitlines()
+    assert json.loads(text)["response"]["body"]["instructions"] == ends
+
+
 def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
     """What is written of these that were answered, and how often their file was opened for it."""
     file = b"".join(lines)
@@ -68,8 +77,9 @@ def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
     return rows, blobs.opened
 
 
-def said(number: int) -> bytes:
-    line = {"custom_id": str(number), "method": "POST", "url": "/v1/responses", "body": asked(number)}
+def said(number: int, **more: str) -> bytes:
+    body = asked(number) | more
+    line = {"custom_id": str(number), "method": "POST", "url": "/v1/responses", "body": body}
     return jsonl([line])
 
 

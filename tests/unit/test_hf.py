@@ -1,3 +1,4 @@
+import base64
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from api.dialects.hf import HfCall, from_bytes, from_hf, from_picture
 from api.dialects.messages import CAPTION
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
+from tests.support import pictures as make
 from tests.support.hf import B64, FULL, PNG, URL
 
 NAMED = [
@@ -68,6 +70,7 @@ def test_messages_with_pictures_beside_them_fill_their_slots_and_continue() -> N
     ("body", "task", "messages"),
     [
         ({"inputs": "Hi"}, "image-text-to-text", asked(Text(text="Hi"))),
+        ({"inputs": "Qk0 data: a"}, "image-text-to-text", asked(Text(text="Qk0 data: a"))),
         (
             {"inputs": f"![]({URL})What?"},
             "image-text-to-text",
@@ -136,6 +139,24 @@ def test_every_form_that_clients_send_is_read(body: Any, task: str, messages: tu
     assert call.task == task
     asked_in = "question" if "question" in body else "inputs"
     assert call.request == Request(model="org/model", messages=messages, named={"messages": asked_in})
+
+
+FILES = {
+    "PNG": PNG,
+    "JPEG": make.picture("JPEG"),
+    "BMP": make.picture("BMP"),
+    "TIFF": make.picture("TIFF"),
+    "TIFF, big-endian": b"MM\0*\0\0\0\x08",
+    "AVIF": b"\0\0\0\x1cftypavif",
+    "HEIC": b"\0\0\0\x28ftypheic\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("lead", ["", "\n", "data:image/png;base64,"])
+@pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
+def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: str) -> None:
+    call = from_hf({"inputs": lead + base64.urlsafe_b64encode(data).decode()}, "m")
+    assert call.request.messages == asked(Image(data=data, param="inputs"), Text(text=CAPTION))
 
 
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:

@@ -37,6 +37,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": {"image": "/etc/passwd", "text": "Hi"}}, "invalid_image_url", "inputs.image"),
         ({"inputs": {"images": [URL, "file:///x"], "text": "Hi"}}, "invalid_image_url", "inputs.images[1]"),
         ({"inputs": "![](/etc/passwd)"}, "invalid_image_url", "inputs"),
+        ({"inputs": f"data:application/pdf;base64,{B64}"}, "invalid_image_url", "inputs"),
         ({"inputs": B64, "image": B64}, "invalid_request", "question"),
         ({"inputs": B64, "image": URL, "question": "?"}, "invalid_request", "image"),
         ({"inputs": {}, "question": "?"}, "invalid_request", "inputs"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.models import Model, load_models
+from shared.models import Model
+from shared.models_file import load_models
 from shared.settings import SettingsError
 
 CATALOGUE = Path("examples/models/catalogue.toml")

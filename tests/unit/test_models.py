@@ -8,10 +8,12 @@ import pytest
 from pydantic import ValidationError
 
 from shared.errors import CallerError
-from shared.models import Model, Models, load_models
+from shared.models import Model, Models
+from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.support.tools import TEMPLATES
 
+ECHO = b'[[models]]\nid = "org/m"\nengine = "echo"\n'
 ROW = '[[models]]\nid = "org/m"\nsource = "m"\n'
 
 
@@ -100,6 +102,12 @@ def test_a_model_that_says_a_temperature_of_0_draws_nothing(tmp_path: Path) -> N
         (b'[models]\nid = "m"', r"it has \[models\]: double its brackets"),
         (b'[[models]]\nid = "m"\n[extra]', "nothing else, but it has 'extra'"),
         (b'[[models]]\nid = "\xff"', "line 2 is not UTF-8"),
+        (b'[[models]]\nid = "m"', "row 1, source: name a folder or a Hub id"),
+        (b'[[models]]\nid = "m"\nsource = "~/m"', "row 1, source: write the folder in full"),
+        (ECHO + b'torch_dtype = "auto"', "row 1, torch_dtype: it is dtype here"),
+        (ECHO + b'dtyp = "auto"', r"row 1, dtyp: is no field of a row; did you mean dtype\?"),
+        (ECHO + b"colour = 1", "row 1, colour: is no field of a row$"),
+        (ECHO + ECHO.replace(b"org/m", b"Org--M"), "rows 1 and 2 have the same id, org/m and Org--M"),
     ],
 )
 def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
@@ -111,20 +119,36 @@ def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
         load_models(path)
 
 
+def test_a_models_file_that_is_not_there_is_told_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        SettingsError, match=rf"^models file {tmp_path}/models.toml: No such file or directory$"
+    ):
+        load_models(Path("models.toml"))
+
+
+def test_a_models_file_that_windows_wrote_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + ECHO.replace(b"\n", b"\r\n"))
+    assert [model.id for model in load_models(path).rows] == ["org/m"]
+
+
 @pytest.mark.parametrize(
     "name", ["org/v1", "org/m/health", "org/m/info", "org/v1/m", "org/m/", "org/../m", "org//m", "m/."]
 )
 def test_an_id_that_its_own_paths_would_hide_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="an id ha"):
-        Model(id=name)
+        Model(id=name, engine="echo")
 
 
 @pytest.mark.parametrize("name", ["v1", "info/m", "org/v1-vl", "org/health.m"])
 def test_an_id_may_resemble_a_path(name: str) -> None:
-    assert Model(id=name).id == name
+    assert Model(id=name, engine="echo").id == name
 
 
 def test_a_long_list_of_models_is_cut_in_the_error() -> None:
-    models = Models(tuple(Model(id=f"m{number}") for number in range(12)))
+    models = Models(tuple(Model(id=f"m{number}", engine="echo") for number in range(12)))
     with pytest.raises(CallerError, match="name one of: m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, …"):
         models.resolve("tgi")

@@ -178,7 +178,6 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
         ({"reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"prompt_cache_options": {"prewarm": True}}, "prompt_cache_options.prewarm"),
-        ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "input[0].type"),
         ({"input": [{"type": "custom_tool_call_output", "output": "x"}]}, "input[0].type"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].type"),
         (
@@ -209,6 +208,8 @@ def one_part(part: Any) -> dict[str, Any]:
         ({"n": 1}, "unknown_field", "n"),
         ({"input": None}, "invalid_request", "input"),
         ({"input": []}, "invalid_request", "input"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "invalid_request", "input"),
+        ({"input": [{"type": "reasoning", "thought": "Hm."}]}, "unknown_field", "input[0].thought"),
         ({"input": ["Hi"]}, "invalid_request", "input[0]"),
         ({"input": [{"content": "Hi"}]}, "invalid_request", "input[0].role"),
         ({"input": [{"id": "msg_1"}]}, "invalid_request", "input[0].role"),

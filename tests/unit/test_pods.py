@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from api.routes.health import router
-from shared.models import load_models
+from shared.models_file import load_models
 from shared.settings import Settings, load_settings
 from sightline.serving import processes
 from tests.support.kubernetes import FOLDER, Resource, kustomization

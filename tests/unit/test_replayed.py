@@ -49,6 +49,63 @@ def test_an_item_of_a_response_may_hold_nothing_under_another_services_name(noth
     assert len(from_response({"input": items, "tools": tools}).request.messages) == 3
 
 
+REASONED: tuple[Any, ...] = (
+    {"id": "rs_1", "summary": []},
+    {
+        "summary": [{"type": "summary_text", "text": "Hm."}],
+        "encrypted_content": "gAAA",
+        "status": "completed",
+    },
+    {"id": "rs_1", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+)
+
+
+@pytest.mark.parametrize("reasoned", REASONED)
+def test_what_another_services_model_thought_costs_no_conversation(reasoned: Any) -> None:
+    called = {"type": "function_call", "call_id": "c", "name": "clock", "arguments": "{}"}
+    given = {"type": "function_call_output", "call_id": "c", "output": "Noon."}
+    thought = {"type": "reasoning"} | reasoned
+    asked = from_response({"input": [ASK, thought, SAID, thought, called, given, thought]}).request.messages
+    assert [(turn.role, len(turn.calls)) for turn in asked] == [("user", 0), ("assistant", 1), ("tool", 0)]
+    assert asked[:2] == from_response({"input": [ASK, SAID, called, given]}).request.messages[:2]
+
+
+@pytest.mark.parametrize("family", ["chat", "responses"])
+def test_a_function_that_gave_nothing_and_a_model_that_said_nothing_cost_no_conversation(family: str) -> None:
+    def asked(nothing: Any) -> Any:
+        if family == "chat":
+            turns = [ASK, SAID | {"content": nothing}, {"role": "assistant", "tool_calls": [CALL]}]
+            return from_chat({"messages": [*turns, GIVEN | {"content": nothing}]})
+        called = {"type": "function_call", "call_id": "c", "name": "clock", "arguments": "{}"}
+        given = {"type": "function_call_output", "call_id": "c", "output": nothing}
+        return from_response({"input": [ASK, SAID | {"content": nothing}, called, given]})
+
+    assert asked([]) == asked("")
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        (
+            {"tool_choice": {"type": "allowed_tools"}},
+            "`tool_choice.type` 'allowed_tools' .* `tool_choice` out",
+        ),
+        ({"tools": [{"type": "custom"}]}, r"'custom' .* `tools\[0\]` out"),
+        ({"messages": [{"role": "function", "content": "x"}]}, r"'function' .* `messages\[0\]` out"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "file"}]}]},
+            r"'file' .* `messages\[0\]\.content\[0\]` out",
+        ),
+        ({"input": [{"type": "web_search_call"}]}, r"'web_search_call' .* `input\[0\]` out"),
+        ({"input": [{"type": "x" * 900}]}, r"^`input\[0\]\.type` 'x{79} is not implemented; .*"),
+    ],
+)
+def test_who_sends_a_kind_that_is_not_implemented_is_told_what_to_leave_out(body: Any, advice: str) -> None:
+    read, asked = (from_response, {}) if "input" in body else (from_chat, {"messages": [ASK]})
+    with pytest.raises(CallerError, match=advice):
+        read(asked | body)
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [

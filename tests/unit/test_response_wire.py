@@ -217,7 +217,7 @@ def test_a_page_of_the_input_ends_and_says_so() -> None:
 
     assert [*newest, *oldest] == items[::-1]
     assert (more, no_more) == (True, False)
-    assert to_item_list([], has_more=False, pictures={})["first_id"] is None
+    assert to_item_list([], has_more=False, media={})["first_id"] is None
     with pytest.raises(CallerError, match="names no item"):
         page(items, limit=2, after="msg_0", ascending=True)
 
@@ -225,9 +225,7 @@ def test_a_page_of_the_input_ends_and_says_so() -> None:
 def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
     question = from_response(ASKED).request.with_media((Image(digest="d"),))
     items = numbered(Kept(QUEUED, question, kept().outline))
-    told = [
-        to_item_list(items, has_more=False, pictures=p) for p in ({}, {"d": "data:image/png;base64,AA=="})
-    ]
+    told = [to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})]
 
     assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
 

@@ -8,7 +8,7 @@ from itertools import chain
 import pytest
 
 from shared.apikey import ApiKey
-from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Wrote
+from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Undone, Wrote
 from shared.deed import Operator
 from shared.endpoint import Change, Endpoint
 from shared.file import Written
@@ -69,7 +69,7 @@ PLACE = Place("batch_1", 1, 0, 9, "1")
 BATCH = Batch(
     "batch_1", "anyone", "validating", "file-1", "d", "/", 1, 1, 1, {}, {}, max_queued=1, retain_s=1
 )
-TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1)
+TURN = Turn(BATCH, "t", frozenset(), 1, 1, 1, 1, 1)
 PROBLEM = LineProblem("empty_file", "m", 1, "p")
 OPERATOR = Operator("key_1", "n", "127.0.0.1", "req_1")
 FILTER = Filter("failed", "m", "batch", since=1, until=2, metadata={"k": "v"})
@@ -136,6 +136,7 @@ def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
     yield room.memory()
+    yield room.writable()
     yield counts.count("process", 1, [("series", 1.0)])
     yield counts.counts()
     yield upkeep.due()
@@ -195,9 +196,9 @@ def of_batches() -> Iterator[Call]:
     yield batches.begin(TURN, total=1, last=1, doubles=[1], errors=[PROBLEM])
     yield batches.fail(SETTINGS, TURN, [PROBLEM])
     yield batches.miss(TURN, 1)
-    yield batches.refuse(TURN, [(PLACE, "1", ERROR)])
+    yield batches.refuse(TURN, PLACE, ERROR)
     yield batches.answered(TURN, 1)
-    yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), good="d", bad="d"))
+    yield batches.wrote(TURN, Wrote((1,), 1, 1, 1, Tokens(1, 1, 1), "d", "d", Undone(1, 1, 1)))
     yield batches.pieces(TURN)
     yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
 

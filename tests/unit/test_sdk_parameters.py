@@ -40,7 +40,7 @@ def acts(value: Any, **beside: Any) -> Tried:
 
 
 def nothing(value: Any, **beside: Any) -> Tried:
-    """It is taken, and changes no answer: a name for somebody, a hint for a cache, what is so in any case."""
+    """It is taken, and changes no answer: a name for somebody, a hint, what is so in any case."""
     return Tried("nothing", value, beside)
 
 
@@ -89,7 +89,7 @@ CHAT = {
     "moderation": refused({"model": "any"}),
     "n": acts(2),
     "parallel_tool_calls": acts(False, tools=[CLOCK]),
-    "prediction": refused({"type": "content", "content": "A"}),
+    "prediction": nothing({"type": "content", "content": "A"}),
     "prompt_cache_key": nothing("mine"),
     "prompt_cache_options": nothing({"mode": "implicit"}),
     "prompt_cache_retention": nothing("24h"),

@@ -22,7 +22,7 @@ THEN: dict[str, dict[str, Any]] = json.loads(
     (DATA / "sent/second_turns_python.json").read_text(encoding="utf-8")
 )
 TEXTS = ("langchain-huggingface 1.2.3 text", "text-generation 0.7.0 text")
-MODELS = Models((Model(id="sightline/tiny"), Model(id="org/other")))
+MODELS = Models(tuple(Model(id=id, source=id) for id in ("sightline/tiny", "org/other")))
 
 
 def asked(client: str) -> Request:

@@ -1,6 +1,8 @@
 """`sightline doctor` names what is broken here and what to do about it, and ends with 1."""
 
+import errno
 import json
+import os
 import shutil
 import socket
 import sys
@@ -88,7 +90,7 @@ def test_models_that_each_have_room_and_not_together_are_named(monkeypatch: pyte
     assert states(models.look_at_all(pair)) == {}
 
 
-@pytest.mark.parametrize("source", ["", "./nowhere", "/nowhere"])
+@pytest.mark.parametrize("source", ["./nowhere", "/nowhere"])
 def test_a_model_whose_folder_is_not_there_is_a_problem(source: str) -> None:
     (found,) = models.look([Model(id="org/m", source=source)], None, gpu=False)
     assert found.state == "problem"
@@ -125,6 +127,21 @@ def test_a_data_folder_that_cannot_be_written_or_has_no_room_is_a_problem(tmp_pa
     assert state(tmp_path / "data", 2 * GIB) == ["warning"]
     assert state(tmp_path / "data", 2**20) == ["problem"]
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("why", "cure"), [(errno.ENOSPC, "make room"), (errno.EDQUOT, "make room"), (errno.EACCES, "chown")]
+)
+def test_whoever_has_a_full_disk_is_not_sent_to_change_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, cure: str
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    (found,) = machine.look_at_data(tmp_path)
+    assert (found.state, os.strerror(why) in found.said) == ("problem", True)
+    assert cure in found.fix
 
 
 def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ HEALTHY = {"status": "ok", "store": "reachable", "blobs": {"kind": "folder", "st
         ({}, [], {}),
         ({}, None, {"service": "warning"}),
         ({"store": "unreachable"}, None, {"service": "problem"}),
+        ({"store": "read_only"}, None, {"service": "problem"}),
         ({"blobs": {"kind": "s3", "state": "unreachable"}}, [], {"pictures": "problem"}),
     ],
 )

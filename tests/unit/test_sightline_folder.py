@@ -1,5 +1,6 @@
 """One service per data folder: two record servers never write one append-only file."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -46,3 +47,20 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         DataFolder(tmp_path / "file").lock(wait_s=0)
 
     assert caught.value.code is Exit.DATA
+
+
+def test_folder_on_a_full_disk_is_named_and_free_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without bytes is still made there."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", refuse)
+        with pytest.raises(CommandError, match=f"{tmp_path} cannot be written: No space left") as caught:
+            DataFolder(tmp_path).lock(wait_s=0)
+
+    assert caught.value.code is Exit.DATA
+    os.close(DataFolder(tmp_path).lock(wait_s=0))

@@ -9,7 +9,7 @@ from shared.models import Model
 from sightline.exits import CommandError, Exit
 from sightline.serving.memory import check_memory
 
-TINY = Model(id="org/tiny", engine="sequential")
+TINY = Model(id="org/tiny", source="org/tiny", engine="sequential")
 
 
 def machine(folder: Path, free_mb: int) -> Path:

@@ -252,7 +252,7 @@ def test_models_files_and_batches_say_times_and_counts_in_numbers() -> None:
         metadata={},
         stages_ms={},
     )
-    model, file, batch = to_model(Model(id="org/name")), to_file(uploaded), to_batch(begun)
+    model, file, batch = to_model(Model(id="org/name", source="org/name")), to_file(uploaded), to_batch(begun)
     assert types(model, "id", "object", "created", "owned_by") == [str, str, int, str]
     assert types(file, "bytes", "created_at", "filename", "status") == [int, int, str, str]
     assert types(batch, "created_at", "completion_window", "input_file_id") == [int, str, str]

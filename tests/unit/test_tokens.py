@@ -1,11 +1,14 @@
 """How many tokens a prompt is said to have, by what its model's worker measured."""
 
+from dataclasses import replace
+
 import pytest
 
 from shared.request import Image, Message, Request, Sound, Text
 from shared.tokens import GUESS, TokenRule, Tokens, reckoned, rule_of
 
 FIXED = TokenRule(bytes_per_token=4, template=10, turn=5, sides=(), pictures=((64,),))
+LISTENING = replace(FIXED, sound=(2, 25))
 SIDES = (100, 200, 400)
 # A token for each square of 10 pixels.
 BY_AREA = TokenRule(
@@ -50,9 +53,19 @@ def test_a_picture_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
     assert reckoned(asked("x", pictures=2), [(9, 9)], FIXED) == Tokens(None, None, "measured")
 
 
-def test_without_a_worker_it_is_a_guess_and_with_sounds_as_well() -> None:
+def test_without_a_worker_it_is_a_guess_and_so_are_sounds_that_nobody_measured() -> None:
     assert reckoned(asked("x" * 40), [], None) == Tokens(10, 0, "guess")
-    assert reckoned(asked("x" * 40, sounds=1), [], FIXED) == Tokens(10 + 10 + 256, 0, "guess")
+    assert reckoned(asked("x" * 40, sounds=1), [], FIXED, [9.5]) == Tokens(10 + 10 + 256, 0, "guess")
+
+
+def test_sounds_are_counted_by_their_seconds() -> None:
+    request = asked("x" * 40, pictures=1, sounds=2)
+
+    assert reckoned(request, [(9, 9)], LISTENING, [30.0, 0.5]) == Tokens(20 + 64 + 752 + 14, 64, "measured")
+
+
+def test_a_sound_that_is_still_to_be_fetched_leaves_the_sum_open() -> None:
+    assert reckoned(asked("x", sounds=2), [], LISTENING, [1.0]) == Tokens(None, 0, "measured")
 
 
 def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:
@@ -60,7 +73,7 @@ def test_a_model_that_takes_no_pictures_has_no_tokens_for_them() -> None:
     assert rule.picture(100, 100) == 0
 
 
-@pytest.mark.parametrize("rule", [FIXED, BY_AREA, GUESS])
+@pytest.mark.parametrize("rule", [FIXED, LISTENING, BY_AREA, GUESS])
 def test_a_rule_is_read_as_it_was_published(rule: TokenRule) -> None:
     assert rule_of(rule.dumped()) == rule
     assert rule_of("") is None
@@ -68,3 +81,7 @@ def test_a_rule_is_read_as_it_was_published(rule: TokenRule) -> None:
 
 def test_a_rule_of_a_newer_worker_is_read_by_an_older_api() -> None:
     assert rule_of(FIXED.dumped().replace("{", '{"videos":[1],', 1)) == FIXED
+
+
+def test_a_rule_of_an_older_worker_is_read_by_a_newer_api() -> None:
+    assert rule_of(FIXED.dumped().replace(',"sound":null', "")) == FIXED

@@ -34,6 +34,7 @@ FULL: dict[str, Any] = {
     "parallel_tool_calls": False,
 }
 SCHEMA = json.dumps(WEATHER["function"]["parameters"], separators=(",", ":"))
+NO_OBJECT = ("invalid_request", "tools[0].function.parameters.type")
 WROTE = (
     'Let me look.\n<tool_call>\n{"name": "weather", "arguments": {"city": "Oslo", "unit": "c"}}\n</tool_call>'
     '\n<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>'
@@ -132,6 +133,7 @@ def call(**changes: Any) -> dict[str, Any]:
         (function(name=""), "invalid_request", "tools[0].function.name"),
         (function(colour=1), "unknown_field", "tools[0].function.colour"),
         (function(parameters=[]), "invalid_request", "tools[0].function.parameters"),
+        (function(strict=True, parameters={"type": "string"}), *NO_OBJECT),
         (
             function(strict=True, parameters={"type": "object", "properties": {"a": {"not": {}}}}),
             "unsupported_parameter",

@@ -10,7 +10,7 @@ def translate(schema: dict[str, Any]) -> None:
     said = schema.get("oneOf")
     if "anyOf" in schema or not isinstance(said, list) or not all(map(_literal, said)):
         return
-    values = [{_same(value) for value in _values(branch)} for branch in said]
+    values = [{same(value) for value in _values(branch)} for branch in said]
     if sum(map(len, values)) == len({*chain.from_iterable(values)}):
         schema["anyOf"] = schema.pop("oneOf")
 
@@ -27,7 +27,7 @@ def _values(branch: dict[str, Any]) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _same(value: Any) -> str:
+def same(value: Any) -> str:
     """The same for values that JSON Schema takes for equal: 1 is 1.0, and is not true."""
     numbers = json.loads(json.dumps(value), parse_int=_number, parse_float=_number)
     return json.dumps(numbers, sort_keys=True)

@@ -1,10 +1,12 @@
 """A model's own generation config: checked before its weights are read, and settled for our callers."""
 
 import json
+import reprlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo
+from pydantic_core import PydanticCustomError
 from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
@@ -12,14 +14,32 @@ from shared.models import Model
 from worker.engines.sampling import MIN_TEMPERATURE
 
 FILE = "generation_config.json"
-# Beams and several answers revise or multiply what readers have; lengths and times are the service's own.
-NOT_THEIRS = ("max_length", "max_time", "num_beams", "num_return_sequences")
+
+
+def _in_vocabulary(token: int, info: ValidationInfo) -> int:
+    """Where the vocabulary's size is told."""
+    if info.context is not None and token >= info.context:
+        told = {"token": token, "vocabulary": info.context}
+        raise PydanticCustomError("token", "{token} is none of the model's {vocabulary} tokens", told)
+    return token
+
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+Token = Annotated[Count, AfterValidator(_in_vocabulary)]
+Word = Annotated[list[Token], Field(min_length=1)]
+# JSON has no tuples.
+Biased = Annotated[tuple[Word, float], Strict(False)]
+Decay = Annotated[tuple[int, Number], Strict(False)]
 
 
 class Written(BaseModel):
-    """What the file may say of the keys that answers are drawn by: no other value draws a token."""
+    """What the file may say, and whatever is heard of it: no other value draws a token.
+
+    All that bends how a single next token is drawn, what ends an answer, and how memory is kept. Other keys,
+    also those of a transformers to come, are left out: beams, candidates and searches revise or multiply what
+    readers have or draw several tokens in a step; lengths and times are the service's own.
+    """
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -28,14 +48,46 @@ class Written(BaseModel):
     top_k: Annotated[float, Field(ge=-1, multiple_of=1)] | None = None
     top_p: Number | None = Field(None, ge=0)
     min_p: Number | None = Field(None, ge=0, le=1)
+    top_h: Number | None = Field(None, gt=0, le=1)
     typical_p: Number | None = Field(None, gt=0)
+    epsilon_cutoff: Number | None = None
+    eta_cutoff: Number | None = None
+
     repetition_penalty: Number | None = Field(None, gt=0)
-    eos_token_id: int | list[int] | None = None
+    encoder_repetition_penalty: Number | None = Field(None, gt=0)
+    no_repeat_ngram_size: Count | None = None
+    encoder_no_repeat_ngram_size: Count | None = None
+    exponential_decay_length_penalty: Decay | None = None
+    sequence_bias: Annotated[list[Biased], Field(min_length=1)] | None = None
+    bad_words_ids: Annotated[list[Word], Field(min_length=1)] | None = None
     suppress_tokens: list[int] | None = None
+    begin_suppress_tokens: list[int] | None = None
+    forced_bos_token_id: Token | None = None
+    forced_eos_token_id: Token | list[Token] | None = None
+    guidance_scale: Number | None = None
+    watermarking_config: Any = None
+    renormalize_logits: bool | None = None
+    remove_invalid_values: bool | None = None
+
+    min_length: Count | None = None
+    min_new_tokens: Count | None = None
+    stop_strings: str | list[str] | None = None
+    bos_token_id: int | list[int] | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | list[int] | None = None
+    decoder_start_token_id: int | list[int] | None = None
+
+    use_cache: bool | None = None
+    cache_implementation: str | None = None
+    cache_config: dict[str, Any] | None = None
+    disable_compile: bool | None = None
 
 
-def check_defaults(model: Model, folder: Path) -> None:
-    """Raises ModelFailed naming the file, and the key where one of its values can draw nothing."""
+def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
+    """Raises ModelFailed naming the file, and the key where one of its values can draw nothing.
+
+    `vocabulary` is the number of tokens.
+    """
     what = f"model {model.id}: its {FILE}"
     try:
         said = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -46,20 +98,27 @@ def check_defaults(model: Model, folder: Path) -> None:
     if not isinstance(said, dict):
         raise ModelFailed(f"{what} is no JSON object; mend or remove it.")
     try:
-        Written.model_validate(said)
+        Written.model_validate(said, context=vocabulary)
+        # transformers reads all of it before anything can be left out.
+        GenerationConfig.from_dict(said)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        raise ModelFailed(f"{what} has {key} = {said[key]!r}: {first['msg']}.") from None
+        # Of several forms that a value may have, the one that it came closest to.
+        fault = max(error.errors(), key=lambda one: len(one["loc"]))
+        key = str(fault["loc"][0])
+        raise ModelFailed(f"{what} has {key} = {reprlib.repr(said[key])}: {fault['msg']}.") from None
+    except (TypeError, ValueError) as error:
+        raise ModelFailed(f"{what} is refused by transformers: {error}") from None
 
 
 def settle(defaults: GenerationConfig) -> None:
     """Leaves out what is not the model's to say; a temperature of 0 draws nothing, as a caller's.
 
-    A `top_k` of -1 is vLLM's word for none.
+    A `top_k` of -1 is vLLM's word for none. Numbers become such as transformers takes.
     """
-    for name in NOT_THEIRS:
-        setattr(defaults, name, None)
+    said = Written.model_validate(vars(defaults))
+    for name in vars(GenerationConfig()):  # type: ignore[no-untyped-call]
+        if not name.startswith("_"):
+            setattr(defaults, name, getattr(said, name, None))
     if defaults.top_k is not None:
         defaults.top_k = max(0, int(defaults.top_k))
     if defaults.temperature is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.calls.gemma import QUOTE
 from shared.errors import CallerError
+from worker.engines.branches import same
 from worker.engines.lark import Mark, is_token, quoted
 
 Schema = dict[str, Any] | bool
@@ -19,14 +20,33 @@ NOT_HELD = frozenset(
     {"pattern", "format", "oneOf", "prefixItems", "patternProperties", "minProperties", "maxProperties"}
 )
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
+# What says all of a value: nothing may stand beside it but its type.
+WHOLE = ("$ref", "enum", "const", "anyOf", "allOf")
+# What says something of a value, where it is held.
+SAYING = frozenset(
+    {
+        *("properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
+        *("minLength", "maxLength", *NUMBERS, *WHOLE),
+    }
+)
+Types = tuple[str, ...]
+TYPES: Types = ("object", "array", "string", "number", "integer", "boolean", "null")
+NAMES: dict[type, str] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
 # Named like places of a schema, which no schema has.
 ANYTHING, ANY_OBJECT = "anything", "object"
+BARE = r"/[A-Za-z0-9_-]+/"
 KEY = re.compile(r"[^:{}\[\],<>|\"\s]+")
 
 
 def arguments(name: str, schema: dict[str, Any], mark: Mark) -> Iterator[str]:
-    """Rules, the first one of this name. Raises CallerError `unsupported_parameter`."""
+    """Rules, the first one of this name. Raises CallerError as `Rules.value`."""
     rules = Rules(name, schema, mark)
     yield f"{name}: {rules.value(schema)}"
     rules.finish()
@@ -41,37 +61,48 @@ class Rules:
         self._prefix = prefix
         self._root = root
         self._mark = mark(QUOTE)
-        self._named: dict[str, str] = {}
+        self._named: dict[tuple[str, Types], str] = {}
         # Named and not yet written: a reference may lead to the next one hundreds of times.
-        self._owed: list[str] = []
+        self._owed: list[tuple[str, Types]] = []
         self._schemas = {id(schema) for schema in _schemas(root)}
         self._numbers = count()
 
     def finish(self) -> None:
         """Write what has only been named. Raises as `value`."""
         while self._owed:
-            place = self._owed.pop()
-            self.others.append(f"{self._named[place]}: {self._content(place)}")
+            owed = self._owed.pop()
+            self.others.append(f"{self._named[owed]}: {self._content(*owed)}")
 
-    def value(self, schema: Schema) -> str:
-        """What goes where the schema stands. Raises CallerError for what this form has no words for."""
-        if schema is True or schema == {}:
+    def value(self, schema: Schema, among: Types = TYPES) -> str:
+        """What goes where the schema stands, of these types.
+
+        Raises CallerError `unsupported_parameter` for what this form has no words for and where nothing can
+        stand, `invalid_request` where counts contradict each other.
+        """
+        if schema in (True, {}) and among == TYPES:
             return self._named_rule(ANYTHING)
-        if not isinstance(schema, dict):
-            raise _unheld("false")
+        types = _types(schema, among)
+        if not isinstance(schema, dict) or not types:
+            raise _unheld("type" if isinstance(schema, dict) else "false")
         if wrong := next((key for key in schema if key in NOT_HELD), None):
             raise _unheld(wrong)
-        if "$ref" in schema:
-            return self._named_rule(schema["$ref"])
-        if "const" in schema or "enum" in schema:
-            return _either(map(self._literal, schema.get("enum", [schema.get("const")])))
-        parts = schema.get("anyOf") or schema.get("allOf")
-        if parts is not None:
-            if "allOf" in schema and len(parts) > 1:
-                raise _unheld("allOf")
-            return _either(map(self.value, parts))
-        types = schema.get("type", TYPES)
-        return _either(self._typed(t, schema) for t in ([types] if isinstance(types, str) else types))
+        said = _alone(schema)
+        if said == "$ref":
+            return self._named_rule(schema["$ref"], types)
+        if said in ("enum", "const"):
+            values = _values(schema) or ()
+            return _either(self._literal(value) for value in values if _type(value) in types)
+        if said is None:
+            return self._any(types, schema)
+        parts = [part for part in schema[said] if _types(part, types)]
+        if not parts or (said == "allOf" and len(schema[said]) > 1):
+            raise _unheld(said)
+        return _either(self.value(part, types) for part in parts)
+
+    def _any(self, types: Types, schema: dict[str, Any]) -> str:
+        return _either(
+            self._typed(kind, schema) for kind in types if kind != "integer" or "number" not in types
+        )
 
     def _typed(self, kind: str, schema: dict[str, Any]) -> str:
         if kind == "object":
@@ -84,8 +115,8 @@ class Rules:
         return f"%json {json.dumps({'type': kind} | bounds)}"
 
     def _text(self, schema: dict[str, Any]) -> str:
-        least, most = schema.get("minLength", 0), schema.get("maxLength", "")
-        many = "*" if not least and most == "" else f"{{{least},{most}}}"
+        least, most = _counts(schema, "minLength", "maxLength")
+        many = "*" if not least and most is None else f"{{{least},{'' if most is None else most}}}"
         text = rf"/(.|\n){many}/"
         if is_token(self._mark):
             return f"{self._mark} {self._add(text, word=True)} {self._mark}"
@@ -94,49 +125,59 @@ class Rules:
         return f"{self._mark} {own}"
 
     def _array(self, schema: dict[str, Any]) -> str:
-        item = self._add(self.value(schema.get("items", True)))
-        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        least, most = _counts(schema, "minItems", "maxItems")
         if most == 0:
             return '"[" "]"'
+        item = self._add(self.value(schema.get("items", True)))
         more = f"{{{max(least - 1, 0)},{'' if most is None else most - 1}}}"
-        several = f'{item} ("," {item}){more}'
+        several = item if most == 1 else f'{item} ("," {item}){more}'
         return f'"[" {several} "]"' if least else f'"[" ({several})? "]"'
 
     def _object(self, schema: dict[str, Any]) -> str:
-        """Its own properties in their order; one without any has what it likes."""
-        if not schema.get("properties"):
-            return self._named_rule(ANY_OBJECT)
-        required = schema.get("required", ())
+        """Its own properties in their order; one without any has what it likes, or what others have to be."""
+        own, required = schema.get("properties", {}), schema.get("required", ())
+        if not own.keys() >= {*required}:
+            raise _unheld("required")
+        if not own:
+            others = schema.get("additionalProperties", True)
+            return self._named_rule(ANY_OBJECT) if others in (True, {}) else self._open(others)
         # From the last on: what follows a property, where one came before it and where none did.
         behind, first = '""', '""'
-        for key, inner in reversed(schema["properties"].items()):
+        for key, inner in reversed(own.items()):
             if not KEY.fullmatch(key):
                 raise _unheld("properties")
-            own = f"{quoted(key + ':')} {self.value(inner)}"
-            after, begin = f'"," {own} {behind}', f"{own} {behind}"
+            pair = f"{quoted(key + ':')} {self.value(inner)}"
+            after, begin = f'"," {pair} {behind}', f"{pair} {behind}"
             if key not in required:
                 after, begin = f"{after} | {behind}", f"{begin} | {first}"
             behind, first = self._add(after), self._add(begin)
         return f'"{{" {first} "}}"'
 
-    def _named_rule(self, place: str) -> str:
-        """Of what may be inside itself: a place of the schema, any object, or any value."""
-        if place not in self._named:
-            self._named[place] = self._name()
-            self._owed.append(place)
-        return self._named[place]
+    def _open(self, others: Schema) -> str:
+        """An object of properties that have no names yet."""
+        if others is False:
+            return '"{" "}"'
+        pair = f'{self._add(BARE, word=True)} ":" {self.value(others)}'
+        return f'"{{" ({pair} ("," {pair})*)? "}}"'
 
-    def _content(self, place: str) -> str:
+    def _named_rule(self, place: str, types: Types = TYPES) -> str:
+        """Of what may be inside itself: a place of the schema, any object, or any value."""
+        named = place, types
+        if named not in self._named:
+            self._named[named] = self._name()
+            self._owed.append(named)
+        return self._named[named]
+
+    def _content(self, place: str, types: Types) -> str:
         if place == ANYTHING:
-            return _either(self._typed(kind, {}) for kind in TYPES)
+            return self._any(types, {})
         if place == ANY_OBJECT:
-            pair = f'{self._add("/[A-Za-z0-9_-]+/", word=True)} ":" {self._named_rule(ANYTHING)}'
-            return f'"{{" ({pair} ("," {pair})*)? "}}"'
+            return self._open(True)
         found = _found(self._root, place)
         # Nobody has looked at what is no schema: a literal, or an unknown keyword's value.
         if id(found) not in self._schemas:
             raise _unheld("$ref")
-        return self.value(found)
+        return self.value(found, types)
 
     def _literal(self, value: Any) -> str:
         if isinstance(value, str):
@@ -157,6 +198,56 @@ class Rules:
 
 def _either(choices: Iterable[str]) -> str:
     return "(" + " | ".join(choices) + ")"
+
+
+def _types(schema: Schema, among: Types) -> Types:
+    """Those of these that a schema leaves, by its types and its literals; a number may be whole."""
+    if not isinstance(schema, dict):
+        return among if schema else ()
+    said = schema.get("type", TYPES)
+    left = {said} if isinstance(said, str) else {*said}
+    if "number" in left:
+        left.add("integer")
+    values = _values(schema)
+    if values is not None:
+        left &= {_type(value) for value in values}
+    return tuple(kind for kind in among if kind in left)
+
+
+def _type(value: Any) -> str:
+    if isinstance(value, float):
+        return "integer" if value % 1 == 0 else "number"
+    return NAMES[type(value)]
+
+
+def _values(schema: dict[str, Any]) -> list[Any] | None:
+    """The literals of a schema, None where it has none of them."""
+    if "const" not in schema:
+        return schema.get("enum")
+    const = schema["const"]
+    return [value for value in schema.get("enum", [const]) if same(value) == same(const)]
+
+
+def _alone(schema: dict[str, Any]) -> str | None:
+    """What says all of a value; None where its type's words do. Raises CallerError for what stands beside."""
+    said = next((key for key in WHOLE if key in schema), None)
+    if said is None:
+        return None
+    own = {"enum", "const"} if said in ("enum", "const") else {said}
+    for key in schema:
+        idle = schema[key] is True or schema[key] in ([], {})
+        if key in SAYING - own and not idle:
+            raise _unheld(f"{key} beside {said}")
+    return said
+
+
+def _counts(schema: dict[str, Any], low: str, high: str) -> tuple[int, int | None]:
+    """Raises CallerError `invalid_request` where nothing has so many."""
+    least, most = schema.get(low, 0), schema.get(high)
+    if most is not None and most < least:
+        message = f"Calls cannot be held to these schemas: {low} is above {high}."
+        raise CallerError("invalid_request", message, param="tools")
+    return least, most
 
 
 def _found(root: dict[str, Any], place: str) -> Schema:
@@ -183,7 +274,7 @@ def _schemas(root: Schema) -> Iterator[Schema]:
                 left.extend(here.get(name, {}).values())
             for name in ("anyOf", "allOf"):
                 left.extend(here.get(name, ()))
-            left.append(here.get("items", True))
+            left.extend(here.get(name, True) for name in ("items", "additionalProperties"))
 
 
 def _unheld(keyword: str) -> CallerError:

@@ -84,7 +84,10 @@ def pack(network: torch.nn.Module, model: Model) -> str:
                 setattr(parent, name, one)
     rounded = sum(isinstance(one, Int8Linear) for one in made)
     if model.packed == "int8" and not rounded:
-        raise ModelFailed(f'model {model.id}: packed = "int8" finds no linear layer in float32 or bfloat16.')
+        raise ModelFailed(
+            f'model {model.id}: packed = "int8" finds no linear layer in float32 or bfloat16; '
+            "set another dtype, or leave packed out."
+        )
     words = f"{len(made)} of {total} linear layers packed" if made else ""
     return f"{words}, {rounded} of them in int8" if rounded else words
 

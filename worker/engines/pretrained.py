@@ -72,10 +72,13 @@ def _only_trusted(model: Model) -> Iterator[None]:
 def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     auto: Any = transformers
     _log_our_way(auto.utils.logging)
-    check_defaults(model, folder)
     trust = {"trust_remote_code": model.trust_remote_code}
     processor = auto.AutoProcessor.from_pretrained(folder, **trust)
-    return processor, auto.AutoConfig.from_pretrained(folder, **trust)
+    config = auto.AutoConfig.from_pretrained(folder, **trust)
+    # Some families' added tokens are behind the vocabulary that their config tells.
+    told = getattr(config.get_text_config(), "vocab_size", 0)
+    check_defaults(model, folder, max(told, len(processor.tokenizer)))
+    return processor, config
 
 
 def _network(model: Model, folder: Path, config: Any) -> Any:

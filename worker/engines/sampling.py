@@ -23,7 +23,19 @@ class LogitsError(ArithmeticError):
     """
 
 
-class Confidence(LogitsProcessor):
+class Following(LogitsProcessor):
+    """Knows the answer from the prompt, by length: a step that found no memory is computed again."""
+
+    _start: int | None = None
+
+    def drawn(self, input_ids: torch.LongTensor) -> torch.Tensor:
+        """The answer so far; the first call comes before there is any."""
+        if self._start is None:
+            self._start = input_ids.shape[1]
+        return input_ids[0, self._start :]
+
+
+class Confidence(Following):
     """Remembers one step's distribution, to tell how probable the token then chosen was.
 
     The model's distribution after its repetition penalty and suppressed tokens, before OpenAI's penalties,
@@ -35,7 +47,8 @@ class Confidence(LogitsProcessor):
         self._sum = 0.0
         self._steps = 0
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self.drawn(input_ids)
         self._scores = torch.log_softmax(scores[0], dim=-1)
         if bool(torch.isnan(self._scores).any()):
             raise LogitsError("the model computed NaN or infinite logits")
@@ -53,18 +66,6 @@ class Confidence(LogitsProcessor):
     def score(self) -> float | None:
         """Mean probability of the chosen tokens."""
         return self._sum / self._steps if self._steps else None
-
-
-class Following(LogitsProcessor):
-    """Knows the answer from the prompt, by length: a step that found no memory is computed again."""
-
-    _start: int | None = None
-
-    def drawn(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        """The answer so far; the first call comes before there is any."""
-        if self._start is None:
-            self._start = input_ids.shape[1]
-        return input_ids[0, self._start :]
 
 
 class Penalties(Following):
@@ -134,7 +135,9 @@ class Replay(Following):
 
 
 class Steps(StoppingCriteria):
-    """After each step: tick, write the token down, end the row where it is over. Raises Cancelled.
+    """After each step: tick, write the token down, end the row where it is over.
+
+    Raises Cancelled, and RuntimeError where a step drew several tokens: those before the last would be lost.
 
     `likelihood` says how probable the token was, where the row tells it.
     """
@@ -162,6 +165,9 @@ class Steps(StoppingCriteria):
         self._tick()
         if self._row.cancel.is_set():
             raise Cancelled
+        drawn, written = len(self._confidence.drawn(input_ids)), len(self._transcript.ids)
+        if drawn != written + 1:
+            raise RuntimeError(f"the model drew {drawn - written} tokens in one step, where one is expected")
         token = int(input_ids[0, -1])
         self._confidence.add(self._confidence.of(token))
         over = self._transcript.add(token, self._likelihood(token))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from worker.engines import bounds, branches, ecma, moments
+from worker.engines import bounds, branches, ecma, moments, multiples
 
 NAMING = ("properties", "patternProperties", "$defs", "definitions")
 LITERAL = ("const", "enum")
@@ -19,7 +19,7 @@ def translated(schema: dict[str, Any]) -> dict[str, Any]:
     """
     text = json.dumps(schema)
     copy: dict[str, Any] = json.loads(text)
-    translations = [bounds.translate, ecma.translate, moments.translate]
+    translations = [bounds.translate, ecma.translate, moments.translate, multiples.translate]
     translations += [rename for name, rename in RENAMES.items() if f"/{name}/" not in text]
     left: list[Any] = [copy]
     while left:

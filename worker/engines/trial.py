@@ -27,12 +27,16 @@ START_LIMIT_S = 60
 # (about 100 MB at most).
 INITIAL_FUEL, STEP_FUEL, STATES = 300_000, 50_000, 100_000
 REASON_LIMIT = 200
+# Before what is wrong with a schema inside another grammar.
+INSIDE = "failed to compile JSON schema: "
 TOO_COMPLEX = "it is too complex"
 # How a child ends that computes, recurses or takes memory without end; any other signal came from outside.
 ITS_FAULT = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 WORDS = {
     "NoExtensionBias": "no answer is of this format",
     "Parser Error: token": "the model has no token that goes on with it",
+    "Unsatisfiable schema: Regex is empty": "no text is all that it asks for",
+    "Unsatisfiable schema: integer interval": "no whole number lies between its bounds",
     "oneOf constraints": "branches of a oneOf are not known to exclude each other; anyOf says what is meant",
     **dict.fromkeys(
         ("panic", "lexer", "initial lexer", "fuel", "parser error", "Parser Error", "schema too large"),
@@ -98,6 +102,7 @@ def reason(matcher: LLMatcher) -> str:
     """What went wrong with it, in a line; "" where nothing did."""
     lines = matcher.get_error().splitlines() or [""]
     told = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
+    told = told.rpartition(INSIDE)[2]
     known = next((words for start, words in WORDS.items() if told.startswith(start)), told)
     return known[:REASON_LIMIT].rstrip(".:")
 

@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 import h11
 
-from shared.addresses import Target, check_url
+from shared.addresses import Reach, Target, check_url
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from worker.fetching.outbound import (
@@ -23,6 +23,9 @@ from worker.fetching.outbound import (
 from worker.turns import Turns
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PARTIAL = 206
+CODINGS = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
+"""What hides a file's bytes. Origins say other things there too (`identity`, `UTF-8`), which change none."""
 HOSTS = Turns(8)
 """Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
 
@@ -60,8 +63,8 @@ def fetch(
     does, slowness included. Never takes longer than the allowance.
     """
     try:
-        for _ in range(settings.max_redirects + 1):
-            target = check_url(url, settings.reach, param)
+        for followed in range(settings.max_redirects + 1):
+            target = _target(url, settings.reach, param, redirected=followed > 0)
             with (
                 HOSTS.at(target.host, allowance.left()),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
@@ -93,9 +96,10 @@ def _exchange(
     response = read_head(http, connection, allowance)
     if response.status_code in REDIRECTS:
         return Answer(header(response, b"location"), b"")
-    if not 200 <= response.status_code < 300:
+    if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
         raise OriginError(f"the origin answered with status {response.status_code}")
-    if header(response, b"content-encoding").lower() not in ("", "identity"):
+    codings = header(response, b"content-encoding").lower().split(",")
+    if not CODINGS.isdisjoint(coding.strip() for coding in codings):
         raise OriginError("the origin sent a content coding nobody asked for")
     length = header(response, b"content-length")
     if length and int(length) > max_bytes:
@@ -130,11 +134,23 @@ def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allo
                 raise _too_large(limit)
 
 
+def _target(url: str, reach: Reach, param: str | None, *, redirected: bool) -> Target:
+    """As `check_url`; the caller, who wrote another URL, reads that this one is a redirect's."""
+    try:
+        return check_url(url, reach, param)
+    except CallerError as refused:
+        if not redirected:
+            raise
+        message = f"The URL redirects to another, which is refused: {refused.message}"
+        raise CallerError(refused.code, message, param=param) from None
+
+
 def _redirected(url: str, location: str) -> str:
     if not location:
         raise OriginError("it redirects to nowhere")
     try:
-        return urljoin(url, location)
+        # Blanks are escaped as browsers do, who follow them.
+        return urljoin(url, location.replace(" ", "%20"))
     except ValueError:
         raise OriginError("it redirects to something that is no URL") from None
 

@@ -10,6 +10,7 @@ import math
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import chain, product
 from typing import Any
 
 from PIL import (
@@ -32,6 +33,10 @@ PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebP
 
 # Pixels whose colours are converted at a time: each step makes a copy of them.
 STRIP = 2**20
+# Colours by which a profile is tried, and how far sRGB's own may move them.
+LEVELS = (0, 32, 64, 128, 192, 255)
+SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))
+ROUNDING = 2
 # To each side of a pixel of the result, so many of its own widths does bicubic resampling look.
 REACH = 2
 ORIENTATION = 0x0112
@@ -122,11 +127,17 @@ class Colours:
         return (turned or colour).convert("RGB")
 
     def _made(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-        """None where the picture is in sRGB already."""
+        """None where the picture is in sRGB already, which the profile's name does not tell: that of linear
+        light is called so too.
+        """
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(source):
-            return None
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        return None if mode == "RGB" and _changes_little(transform) else transform
+
+
+def _changes_little(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether it is for colours that are in sRGB already, rounded otherwise."""
+    return max(ImageChops.difference(SAMPLES, transform.apply(SAMPLES)).tobytes()) <= ROUNDING
 
 
 def _scale_key(image: ImageFile) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from worker.media.wire import SOUNDS, Numbers, serve
 
-# MP3's decoders put up to this many seconds before and behind what was encoded.
+# So many seconds may MP3's decoders put before and behind what was encoded, or take away.
 SLACK_S = 0.2
 
 
@@ -26,9 +26,9 @@ def decode(frames: int, rate: int, channels: int, wanted: int, data: bytes) -> "
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if (file.samplerate, file.channels) != (rate, channels):
             raise ValueError("the decoder hears another sound than the headers announced")
-        most = frames + int(SLACK_S * rate)
-        samples = file.read(most + 1, dtype="float32", always_2d=True)
-    if not 0 < len(samples) <= most or not np.isfinite(samples).all():
+        slack = int(SLACK_S * rate)
+        samples = file.read(frames + slack + 1, dtype="float32", always_2d=True)
+    if not len(samples) or abs(len(samples) - frames) > slack or not np.isfinite(samples).all():
         raise ValueError("the decoder hears another sound than the headers announced")
     mono = samples[:, 0] if channels == 1 else samples.mean(axis=1, dtype=np.float32)
     resampled: NDArray[np.float32] = mono if rate == wanted else soxr.resample(mono, rate, wanted)

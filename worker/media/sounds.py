@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from shared.metrics.attempts import DECODE
 from shared.settings.sounds import SoundSettings
-from shared.sounds import SoundInfo, check_count, inspect, invalid
+from shared.sounds import SoundInfo, check_count, decodable, inspect, invalid
 from worker.engines.base import Samples
 from worker.media.child import Children, Craft, UndecodableError
 from worker.media.wire import SOUNDS
@@ -38,10 +38,11 @@ class Listener:
         self._children.close()
 
     def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
-        head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(data))
+        whole = decodable(data, info, self._limits)
+        head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(whole))
         with TIMED.time(), self._memory.taking(info.memory):
             try:
-                _, samples = self._children.decode(head, data, SOUNDS.reply, lambda count: count * 4)
+                _, samples = self._children.decode(head, whole, SOUNDS.reply, lambda count: count * 4)
             except UndecodableError as reason:
                 raise invalid(f"it could not be decoded: {reason}", info.param) from None
         return array("f", bytes(samples))

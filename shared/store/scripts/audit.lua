@@ -242,6 +242,9 @@ local function look(name)
     look_at_claimed(name)
   elseif name == 'extra' then
     look_at_extra()
+  elseif name == 'taken' then
+    -- The release before counted the lines of batches here, of all models together.
+    redis.call('DEL', P .. name)
   elseif kind == 'queue' then
     look_at_line(rest)
   elseif kind == 'line' or kind == 'suspects' then

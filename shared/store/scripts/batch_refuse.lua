@@ -1,22 +1,20 @@
--- Lines that become no job: they are answered as they are taken.
---   a      id, token, at (the byte before the first of them), behind (the byte behind the last), lines {number, custom_id,
---          error (JSON text)}
+-- A line that becomes no job: it is answered as it is taken.
+--   a      id, token, number, at and behind (the bytes where it begins and ends), custom_id (absent = it has none),
+--          error (JSON text)
 --   writes <batch> hash, <batch>:lines and <batch>:answers hashes
 --   returns written | lost (it is another process's by now)
 --   repeat changes nothing
 -- @include base
 -- @include batches
+-- @include lines
 
 local key = P .. a.id
 if not works_on(a.id, a.token) then
   return 'lost'
 end
 if redis.call('HGET', key, 'at') == a.at then
-  for _, line in ipairs(a.lines) do
-    redis.call('HSET', key .. ':lines', line.number, cjson.encode({ custom_id = line.custom_id or '' }))
-    redis.call('HSET', key .. ':answers', line.number, cjson.encode({ status = 'refused', error = line.error }))
-    redis.call('HSET', key, 'row', line.number)
-  end
-  redis.call('HSET', key, 'at', a.behind)
+  redis.call('HSET', key .. ':lines', a.number, cjson.encode({ custom_id = a.custom_id or '' }))
+  redis.call('HSET', key .. ':answers', a.number, cjson.encode({ status = 'refused', error = a.error }))
+  move_on(a.id, a.behind, a.number)
 end
 return 'written'

@@ -2,26 +2,28 @@
 --   a      token, lease_ms, window (lines of a batch on their way at once), max_queued, max_queued_caller
 --   writes batching zset, <batch> hash
 --   returns {none, ms until one may be taken or ''}, else {taken, fields, doubles among the next lines, lines on their way, how many of them have
---           ended, lines for which there is room, now}
+--           ended, pieces of its files, lines for which there is room, now}
 --   repeat after a lost reply may take another: the lease of the first runs out
 -- @include base
 -- @include batches
-
--- Batches together have no more than this part of a line, and each caller's no more than this part of the caller's.
-local SHARE = 4
+-- @include lines
 
 local function room_of(batch, on_their_way)
-  local caller, own = unpack(redis.call('HMGET', P .. batch, 'caller', 'max_queued'))
-  local all, theirs = unpack(redis.call('HMGET', P .. 'taken', '', caller))
-  local most = math.max(1, math.floor(a.max_queued / SHARE))
-  local most_own = math.max(1, math.floor((own or a.max_queued_caller) / SHARE))
-  return math.min(a.window - on_their_way, most - (all or 0), most_own - (theirs or 0))
+  local caller, own, lane = unpack(redis.call('HMGET', P .. batch, 'caller', 'max_queued', 'waits_for'))
+  if lane and share_taken(lane, caller, a.max_queued, own or a.max_queued_caller) then
+    return 0
+  end
+  return math.max(0, a.window - on_their_way)
 end
 
 -- Of the lines that the batch comes to next: a process takes no more of them at a time than the window.
 local function doubles_of(batch)
   local row = redis.call('HGET', P .. batch, 'row')
   return redis.call('ZRANGEBYSCORE', P .. batch .. ':doubles', '(' .. row, '+inf', 'LIMIT', 0, a.window)
+end
+
+local function pieces_of(batch)
+  return redis.call('LLEN', P .. batch .. ':good') + redis.call('LLEN', P .. batch .. ':bad')
 end
 
 for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batching', '-inf', now, 'LIMIT', 0, 16)) do
@@ -34,7 +36,7 @@ for _, batch in ipairs(redis.call('ZRANGEBYSCORE', P .. 'batching', '-inf', now,
       redis.call('HSET', P .. batch, 'token', a.token)
       local on_their_way = redis.call('HLEN', P .. batch .. ':lines')
       return { 'taken', redis.call('HGETALL', P .. batch), doubles_of(batch), on_their_way,
-        redis.call('HLEN', P .. batch .. ':answers'), math.max(0, room_of(batch, on_their_way)), now }
+        redis.call('HLEN', P .. batch .. ':answers'), pieces_of(batch), room_of(batch, on_their_way), now }
     end
   end
 end

@@ -1,23 +1,30 @@
--- Lines that have ended are written down: they leave the batch's way, and count.
---   a      id, token, numbers, completed, failed, late, input_tokens, output_tokens, cached_tokens, good and bad (digests
---          of what was written of them, absent = nothing), holder (of their upload)
+-- Lines that have ended, or become no job, are written down: they leave the batch's way, and count.
+--   a      id, token, numbers (of lines that were taken), or undone {at, behind, row} (the next lines, which are not taken
+--          any more: their bytes and the last one's number), completed, failed, late, input_tokens, output_tokens,
+--          cached_tokens, good and bad (digests of what was written of them, absent = nothing), holder (of their upload)
 --   writes <batch> hash, <batch>:lines and <batch>:answers hashes, <batch>:good and <batch>:bad lists, blob:<digest> zset
 --   returns written | lost (it is another process's by now)
 --   repeat changes nothing
 -- @include base
 -- @include batches
 -- @include blobs
+-- @include lines
 
 local key = P .. a.id
 if not works_on(a.id, a.token) then
   return 'lost'
 end
-if redis.call('HEXISTS', key .. ':lines', a.numbers[1]) == 0 then
+if a.undone and redis.call('HGET', key, 'at') ~= a.undone.at
+  or not a.undone and redis.call('HEXISTS', key .. ':lines', a.numbers[1]) == 0 then
   return 'written'
 end
 dirty_first()
-redis.call('HDEL', key .. ':lines', unpack(a.numbers))
-redis.call('HDEL', key .. ':answers', unpack(a.numbers))
+if a.undone then
+  move_on(a.id, a.undone.behind, a.undone.row)
+else
+  redis.call('HDEL', key .. ':lines', unpack(a.numbers))
+  redis.call('HDEL', key .. ':answers', unpack(a.numbers))
+end
 for _, count in ipairs({ 'completed', 'failed', 'late', 'input_tokens', 'output_tokens', 'cached_tokens' }) do
   redis.call('HINCRBY', key, count, a[count])
 end

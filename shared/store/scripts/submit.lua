@@ -48,7 +48,7 @@ end
 
 local hit = a.key and not a.pending and cached(a)
 local run = a.key and not a.pending and not hit and joinable(a)
-local word = not hit and refusal(a, run)
+local word = not hit and (a.line and line_waits(a) or refusal(a, run))
 if word then
   return { word }
 end

@@ -8,14 +8,18 @@ local function answer_lost_lines(batch)
   local key, caller = P .. batch, redis.call('HGET', P .. batch, 'caller')
   local lines = redis.call('HGETALL', key .. ':lines')
   for i = 1, #lines, 2 do
-    local job = redis.call('HEXISTS', key .. ':answers', lines[i]) == 0 and cjson.decode(lines[i + 1]).job
+    local line = cjson.decode(lines[i + 1])
+    local job = redis.call('HEXISTS', key .. ':answers', lines[i]) == 0 and line.job
     local record = job and fields_at(P .. job, JOB_TOLD) or {}
     if record.status then
       found('line_unanswered')
       answer_line(record, answer_told(record).result)
     elseif job and redis.call('EXISTS', P .. job) == 0 then
       found('line_without_job')
-      count_line(caller, -1)
+      -- The release before wrote down no lane, and its lines are not counted.
+      if line.lane then
+        count_line(line.lane, caller, -1)
+      end
       redis.call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = a.failure }))
     end
   end

@@ -7,6 +7,7 @@
 --                          failed: those the window closed on), input_tokens, output_tokens, cached_tokens; wrote (when
 --                          lines were written down last); errors (JSON text); output and error (ids of files);
 --                          body (digest of what was asked under an idempotency key);
+--                          waits_for (lane of the next line, while others have batches' share of it);
 --                          missing (since when bytes of it are not there) and gone (1 = they are given up);
 --                          <stage>_at for each it has come to; token while a process works on it; times in Unix ms
 --   <batch>:doubles  zset  numbers of lines whose custom_id stands in an earlier one, by themselves

@@ -4,7 +4,8 @@
 
 -- What is told of a job, by whomever, and of the run that answered it: read once.
 local JOB_TOLD = { 'caller', 'model', 'priority', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of',
-  'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'request_id', 'trace' }
+  'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'model_lane', 'request_id',
+  'trace' }
 local RUN_TOLD = { 'started', 'attempt', 'seq', 'result', 'bare' }
 -- What a job shows at its end and is told, too; `started` as its attempts say.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }

@@ -191,3 +191,20 @@ local function refusal(p, joined)
     end
   end
 end
+
+-- Why a batch's line waits though another request might not: full or crowded. Batches have no more than their share of a
+-- line, the courier's among them.
+local function line_waits(p)
+  local word = share_taken(p.lane, p.caller, p.max_queued, p.max_queued_caller)
+  if word then
+    -- Nobody opens its file before there is room.
+    redis.call('HSET', P .. p.line.batch, 'waits_for', p.lane)
+    return word
+  end
+  if p.pending and redis.call('ZCARD', P .. 'queue:intake') >= share_of(p.max_queued) then
+    return 'full'
+  end
+  if p.pending and waiting_of('intake', p.caller) >= share_of(p.max_queued_caller) then
+    return 'crowded'
+  end
+end

@@ -1,0 +1,51 @@
+"""Where the references of a JSON Schema lead.
+
+Each may lead to another, and so on; those that come back without a word about the value describe none, and an
+answer that began one could not go on.
+"""
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+# Python reads no number of thousands of digits.
+INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
+
+
+class References:
+    """Of one schema, which need not have been looked at."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        # Known to end. By identity: the schema is not changed meanwhile.
+        self._ending: set[int] = set()
+
+    def in_ring(self, schema: dict[str, Any]) -> bool:
+        """Whether to follow what stands in this schema's place never ends."""
+        here: Any = schema
+        passed: set[int] = set()
+        while isinstance(here, dict) and id(here) not in self._ending:
+            if id(here) in passed:
+                return True
+            passed.add(id(here))
+            here = self._next(here)
+        self._ending |= passed
+        return False
+
+    def named(self, place: str) -> Any:
+        """By its JSON pointer (RFC 6901) in a URL's fragment; None where nothing stands there."""
+        here: Any = self._root
+        for step in unquote(place).lstrip("#").split("/")[1:]:
+            name = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(here, list):
+                here = here[int(name)] if INDEX.fullmatch(name) and int(name) < len(here) else None
+            else:
+                here = here.get(name) if isinstance(here, dict) else None
+        return here
+
+    def _next(self, schema: dict[str, Any]) -> Any:
+        """What a value of the schema has to be as well: what it refers to, or its only part."""
+        if isinstance(place := schema.get("$ref"), str):
+            return self.named(place)
+        parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))
+        return next((part[0] for part in parts if isinstance(part, list) and len(part) == 1), None)

@@ -1,0 +1,122 @@
+"""Turns of work on batches: none is lost to a model's bad hour, and none keeps other batches waiting."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from api.batches.bench import Bench, Held
+from api.batches.work import Work
+from api.batches.writing import CANCELLED
+from shared.batch import Place
+from shared.blobs import Blobs
+from shared.store import batches
+from tests.support.batch_shop import Shop, opened
+from tests.support.batches import jsonl, line
+from tests.support.redis_server import RedisServer
+
+COUNT = 40
+LINES = [line(f"{n}", f"text {n}") for n in range(COUNT)]
+
+
+class Counting(Blobs):
+    """Each opening is two requests of an object store, and a megabyte."""
+
+    opened = 0
+
+    def open(self, name: str) -> BinaryIO:
+        self.opened += 1
+        return super().open(name)
+
+
+@pytest.fixture
+async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
+    async with opened(_server, tmp_path) as found:
+        yield found
+
+
+async def turn(shop: Shop, bench: Bench | None = None) -> Work:
+    """One turn of a process, which is behind it."""
+    work = Work(Held(bench or shop.bench(shop.store), await shop.take()))
+    await work.run()
+    return work
+
+
+async def test_a_model_that_fails_to_load_for_a_while_costs_no_line(shop: Shop) -> None:
+    await shop.begin(LINES)
+    shop.hand.beat("loading")
+    shop.hand.beat("gone", failed="out of memory")
+    for _ in range(2):
+        await turn(shop)
+    assert (await shop.now()).row == 0
+    shop.hand.beat()
+    await shop.go_on()
+    batch = await shop.now()
+    assert (batch.stage, batch.completed, batch.failed) == ("completed", COUNT, 0)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("at_once", [1, 1000])
+async def test_a_batch_that_ends_before_its_time_gives_way_to_others_after_each_turn(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, gone: bool
+) -> None:
+    monkeypatch.setattr("api.batches.closing.TURN_S", 0.0)
+    monkeypatch.setattr("api.batches.closing.AT_ONCE", at_once)
+    await shop.begin(LINES[:4])
+    await turn(shop)
+    if gone:
+        shop.hand.store.client.hset(f"sl2:{shop.batch}", "gone", 1)
+    else:
+        await shop.store.run(batches.cancel("local", shop.batch))
+    for done in range(1, 5):
+        await turn(shop)
+        batch = await shop.now()
+        assert (batch.row, batch.failed, batch.output) == (done, done, None)
+    await shop.go_on()
+    batch = await shop.now()
+    code = "file_not_found" if gone else "batch_cancelled"
+    assert (batch.stage, batch.failed) == ("completed" if gone else "cancelled", 4)
+    refused = await shop.written(batch.error)
+    assert {row["error"]["code"] for row in refused} == {code}
+    assert [row["custom_id"] for row in refused] == [None if gone else str(n) for n in range(4)]
+
+
+async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.batches.closing.AT_ONCE", 1)
+    await shop.begin(LINES)
+    await turn(shop)
+    await shop.store.run(batches.cancel("local", shop.batch))
+    blobs = Counting(shop.settings.blobs)
+    await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
+    assert ((await shop.now()).failed, blobs.opened) == (COUNT, 1)
+
+
+@pytest.mark.parametrize(("at_once", "long"), [(1, True), (1000, False)])
+async def test_only_a_large_output_is_put_together_beside_the_other_batches(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, long: bool
+) -> None:
+    monkeypatch.setattr("api.batches.closing.AT_ONCE", at_once)
+    await shop.begin(LINES)
+    assert not (await turn(shop)).long
+    await shop.store.run(batches.cancel("local", shop.batch))
+    assert not (await turn(shop)).long
+    assert (await turn(shop)).long is long
+    assert (await shop.now()).stage == "cancelled"
+    assert len(await shop.written((await shop.now()).error)) == COUNT
+
+
+async def test_a_batch_that_the_release_before_was_closing_has_a_row_for_each_line(shop: Shop) -> None:
+    """It answered lines as if they had been taken, and then wrote them down."""
+    await shop.begin(LINES)
+    await turn(shop)
+    await shop.store.run(batches.cancel("local", shop.batch))
+    first = Place(shop.batch, 1, 0, len(jsonl(LINES[:1])), "0")
+    await shop.store.run(batches.refuse(await shop.take(), first, CANCELLED))
+    await shop.go_on()
+    batch = await shop.now()
+    assert (batch.stage, batch.failed) == ("cancelled", COUNT)
+    assert [row["custom_id"] for row in await shop.written(batch.error)] == [str(n) for n in range(COUNT)]

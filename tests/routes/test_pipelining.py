@@ -1,0 +1,45 @@
+"""Several requests on one connection, each sent before those ahead of it are answered."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.wire import protocol
+from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
+
+
+@pytest.mark.parametrize("cut", [1, len(GET)])
+@pytest.mark.parametrize("before", [1, 2])
+async def test_who_sends_on_before_an_answer_loses_no_answer(
+    monkeypatch: pytest.MonkeyPatch, cut: int, before: int
+) -> None:
+    """From the second unanswered request on nothing is read, so that no more of a third can come."""
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
+    may_answer = asyncio.Event()
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await may_answer.wait()
+        await application(scope, receive, send)
+
+    async with served(late) as connect:
+        reader, writer = await connect()
+        whole = GET + b"\r\n"
+        writer.write(whole * before + whole[:cut])
+        silent, _ = await connect()
+        assert await asyncio.wait_for(silent.read(), LIMIT_S) == b""
+        may_answer.set()
+        writer.write(whole[cut:])
+        for _ in range(before + 1):
+            assert (await asyncio.wait_for(reader.readuntil(b"ok"), LIMIT_S)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_head_left_unfinished_behind_another_request_is_408_once_that_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
+    async with served() as connect:
+        reader, writer = await connect()
+        writer.write(GET + b"\r\n" + GET)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        assert code_of(*await answer(reader)) == (408, "upload_timeout")

@@ -1,0 +1,135 @@
+"""A batch by hand: the turns of API processes one by one, answers and deaths between them."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from api.admission.submission import Submission
+from api.batches.bench import Bench, Held
+from api.batches.work import Work
+from api.files import Files
+from api.storing import Storing
+from shared import ids
+from shared.batch import Batch, Turn
+from shared.blobs import Blobs
+from shared.file import Written
+from shared.models import Model, Models
+from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
+from shared.store import batches, files
+from shared.store.nudges import AsyncNudger
+from shared.store.room import Room
+from shared.store.script import AsyncStore, connect, connect_async
+from tests.support.batches import ENDPOINT, jsonl, rows
+from tests.support.hand import Hand
+from tests.support.redis_server import RedisServer
+
+MODELS = Models((Model(id="sightline/tiny", source="sightline/tiny"),))
+
+
+@dataclass
+class Shop:
+    """A store with one batch in it, API processes to be started, and a worker."""
+
+    settings: Settings
+    store: AsyncStore
+    hand: Hand
+    nudger: AsyncNudger
+    blobs: Blobs
+    batch: str = ""
+
+    def bench(self, store: AsyncStore) -> Bench:
+        """Of a new API process."""
+        room = Room(store, self.settings.redis.full_at)
+        files = Files(self.settings, store, self.blobs, room)
+        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, room)
+        return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
+
+    async def begin(self, lines: list[Any]) -> None:
+        self.hand.store.client.flushdb()
+        self.hand.beat()
+        data, staged = jsonl(lines), self.blobs.stage()
+        staged.write(data)
+        self.blobs.adopt(staged)
+        file = Written(ids.file_id(), "in", "batch", len(data), staged.digest, 3600, "upload:0")
+        await self.store.run(files.create(file, "local"))
+        self.batch = ids.batch_id()
+        made = Batch(
+            id=self.batch,
+            caller="local",
+            stage="validating",
+            file=file.id,
+            digest="",
+            endpoint=ENDPOINT,
+            created_ms=0,
+            expires_ms=0,
+            life_s=3600,
+            metadata={},
+            stages_ms={},
+        )
+        await self.store.run(batches.create(self.settings, made))
+
+    async def take(self) -> Turn:
+        """As when the lease of whoever had it has run out."""
+        self.hand.store.client.zadd("sl2:batching", {self.batch: 0})
+        turn = await self.store.run(batches.take(self.settings, ids.token()))
+        assert isinstance(turn, Turn)
+        return turn
+
+    def answer(self) -> None:
+        """The worker answers all that waits."""
+        while not self.hand.idle():
+            claim = self.hand.take()
+            text = json.loads(claim.request)["messages"][-1]["parts"][-1]["text"]
+            self.hand.succeed(claim, str(text).upper())
+
+    async def now(self) -> Batch:
+        found = await self.store.run(batches.batch("local", self.batch))
+        assert found is not None
+        return found
+
+    async def ended(self) -> bool:
+        return (await self.now()).stage in ("completed", "cancelled", "expired", "failed")
+
+    async def go_on(self) -> None:
+        """Turns of one process, answers between them, until the batch has ended."""
+        bench = self.bench(self.store)
+        for _ in range(20):
+            if await self.ended():
+                return
+            await Work(Held(bench, await self.take())).run()
+            self.answer()
+        raise AssertionError(f"the batch stands still: {await self.now()}")
+
+    async def written(self, file: str | None) -> list[dict[str, Any]]:
+        if file is None:
+            return []
+        found = await self.store.run(files.file("local", file))
+        assert found is not None
+        return rows(self.blobs.read(found.digest))
+
+    def jobs(self) -> int:
+        return len(self.hand.store.client.keys("sl2:job_*"))
+
+
+@asynccontextmanager
+async def opened(server: RedisServer, folder: Path) -> AsyncIterator[Shop]:
+    """A shop over an empty store; its blobs lie in the folder."""
+    server.empty()
+    settings = Settings(
+        redis=RedisSettings(url=server.url()),
+        blobs=BlobSettings(url=str(folder / "blobs")),
+        queue=QueueSettings(max_queued=4000),
+    )
+    threads, store, nudger = (
+        connect(settings.redis),
+        connect_async(settings.redis),
+        AsyncNudger(settings.redis),
+    )
+    hand = Hand(settings, threads, MODELS.rows[0])
+    yield Shop(settings, store, hand, nudger, Blobs(settings.blobs))
+    await nudger.aclose()
+    await store.client.aclose()
+    threads.client.close()

@@ -1,0 +1,65 @@
+"""A schema whose references lead nowhere is refused before anybody waits, and no other one is."""
+
+from typing import Any
+
+import pytest
+
+from api.dialects.formats import to_schema
+from shared.errors import CallerError
+
+HERE = {"$ref": "#/$defs/d"}
+
+
+@pytest.mark.parametrize(
+    "defs",
+    [
+        {"d": HERE},
+        {"d": {"allOf": [HERE], "title": "d"}},
+        {"d": {"anyOf": [{"oneOf": [HERE]}]}},
+        {"d": {"$ref": "#/$defs/a%20~1b"}, "a /b": HERE},
+        {"d": {"$ref": "#/$defs/e/items/0"}, "e": {"items": [HERE]}},
+        {"d": {"$ref": "#/properties/next"}},
+    ],
+)
+def test_a_ring_of_references_is_refused_and_not_found_in_the_middle_of_an_answer(
+    defs: dict[str, Any],
+) -> None:
+    schema = {"properties": {"note": {"type": "string"}, "next": HERE}, "required": ["note"], "$defs": defs}
+    with pytest.raises(CallerError, match="leads back to itself") as refused:
+        to_schema(schema, "schema")
+    assert refused.value.code == "invalid_request"
+    assert (refused.value.param or "").startswith("schema.$defs.")
+
+
+@pytest.mark.parametrize(
+    "defs",
+    [
+        {"d": {"anyOf": [HERE, {"type": "null"}]}},
+        {"d": {"type": "array", "items": HERE}},
+        {"d": {"$ref": "#"}},
+        {"d": {"$ref": "#/$defs/e"}, "e": True},
+        {"d": {"$ref": "#anchor"}},
+        {"d": {"$ref": "#/$defs/e/enum/" + "9" * 5000}, "e": {"enum": [1]}},
+        {"d": {"$ref": "#/$defs/0"}, **{str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(900)}},
+    ],
+)
+def test_references_that_end_or_tell_of_a_value_are_followed(defs: dict[str, Any]) -> None:
+    assert to_schema({"type": "object", "properties": {"next": HERE}, "$defs": defs}, "schema")
+
+
+@pytest.mark.parametrize(
+    ("hidden", "place"),
+    [
+        ({"type": "integer", "enum": [-1e19]}, "schema.items.$ref.enum[0]"),
+        ({"properties": {"a": {"not": {}}}}, "schema.items.$ref.properties.a.not"),
+        ({"$ref": "#/x/other"}, "schema.items.$ref.$ref.multipleOf"),
+        ({"$ref": "#/x/d"}, "schema.items"),
+    ],
+)
+def test_a_schema_below_an_unknown_word_is_looked_at_where_a_reference_leads_there(
+    hidden: dict[str, Any], place: str
+) -> None:
+    schema = {"type": "array", "items": {"$ref": "#/x/d"}, "x": {"d": hidden, "other": {"multipleOf": 0}}}
+    with pytest.raises(CallerError) as refused:
+        to_schema(schema, "schema")
+    assert refused.value.param == place
