@@ -60,9 +60,9 @@ setup: $(DEV_STAMP)
 run: $(RUN_STAMP)
 	@exec $(BIN)/sightline run --port $(PORT) --data '$(DATA)'
 
-# Two processes: tests wait for servers as much as they compute.
+# More processes than two cores: tests wait for servers as much as they compute.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 # npm brings Node.js too, of the version that the clients need, whichever npm itself runs on.
 $(JS_STAMP): $(JS)/package.json

@@ -12,6 +12,7 @@ from fastapi.telemetry import TelemetryConfig
 from api.access.gate import Gate
 from api.context import ProcessContext
 from api.description.openapi import install_schema
+from api.hangup import hangup_as_end
 from api.routes import (
     admin,
     batches,
@@ -64,7 +65,8 @@ def create_app(
         open_traces(config, "sightline-api")
         app.state.context = await open_context(config)
         try:
-            yield
+            with hangup_as_end():
+                yield
         finally:
             await app.state.context.aclose()
             close_traces()

@@ -82,11 +82,15 @@ class Jobs:
     async def media(self, part: Image | Sound) -> str:
         """A kept picture or sound as a data: URI. Raises CallerError `result_expired`."""
         try:
-            data = await asyncio.to_thread(self._blobs.read, part.digest or "")
+            return await asyncio.to_thread(self._data_uri, part)
         except BlobMissingError:
             raise CallerError(
                 "result_expired", "The pictures and sounds of this job are no longer kept."
             ) from None
+
+    def _data_uri(self, part: Image | Sound) -> str:
+        """Reads all of it, so not for the event loop. Raises BlobMissingError."""
+        data = self._blobs.read(part.digest or "")
         if isinstance(part, Sound):
             kind: str = sounds.inspect(data, self._settings.sounds, None).format
         else:
@@ -138,7 +142,7 @@ class Jobs:
 
     async def writable(self) -> bool:
         """Whether the record store takes jobs and what becomes of them, and not only tells."""
-        return await self._store.run(writable())
+        return await self._store.run(writable(self._settings))
 
 
 def _found(reply: T | None) -> T:

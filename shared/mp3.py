@@ -6,6 +6,7 @@ decoder how many there are.
 """
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 # ISO/IEC 11172-3 and 13818-3, layer III: kbit/s by index, samples a second by index, samples a frame.
@@ -20,8 +21,10 @@ FACTS = re.compile(rb".{4}(?:.{2})?\x00*(Xing|Info|VBRI)", re.DOTALL)
 # What may follow there, by its flag: the count of frames, that of bytes, places to seek, the quality.
 HAS_COUNT = 1
 FIELDS = ((HAS_COUNT, 4), (2, 4), (4, 100), (8, 4))
-# Bytes that are neither a frame nor a tag and are passed over, at one place.
-MOST_JUNK = 2**16
+# Places in one file that cost a look and are no sound: what begins like a frame in junk, frames of facts.
+MOST_LOOKS = 2**11
+# Bytes searched at once: no other thread runs meanwhile.
+PIECE = 2**16
 # That stand one behind another.
 MOST_TAGS = 16
 # Index of a bitrate at which every frame has room for the facts.
@@ -30,6 +33,19 @@ ROOMY = 9
 
 class DamagedError(Exception):
     """It cannot be heard as a whole; the message says why."""
+
+
+class Looks:
+    """Those that are left of `MOST_LOOKS`: they bound the work for a whole file, not for each place in it."""
+
+    def __init__(self) -> None:
+        self._left = MOST_LOOKS
+
+    def take(self) -> None:
+        """Raises DamagedError where none is left."""
+        if not self._left:
+            raise DamagedError("much of it is no sound")
+        self._left -= 1
 
 
 class Frame(NamedTuple):
@@ -69,13 +85,16 @@ def past_tags(data: bytes, at: int = 0) -> int:
 def read(data: bytes, max_s: float) -> Mp3:
     """Goes from frame to frame, until there is none or they last more than a second beyond `max_s`.
 
+    What stands between and behind them (zeros, tags without a head, pictures) is passed over, however long.
     No frames where it is no MP3. Raises DamagedError.
     """
     frames: list[Frame] = []
+    looks = Looks()
     at, total, first, last, behind = 0, 0, Facts(), Facts(), 0
-    while (frame := _next(data, at)) is not None:
+    while (frame := _next(data, at, looks)) is not None:
         at = frame.end
         if (facts := _facts(data[frame.start : at])) is not None:
+            looks.take()
             first, last, behind = first if frames else facts, facts, 0
             continue
         if frames and (frame.rate, frame.channels) != (frames[0].rate, frames[0].channels):
@@ -84,17 +103,14 @@ def read(data: bytes, max_s: float) -> Mp3:
         total, behind = total + frame.samples, behind + 1
         if total > (max_s + 1) * frame.rate:
             return Mp3(frames, total, 0, 0)
-    if frames and len(data) - past_tags(data, at) > MOST_JUNK:
-        raise DamagedError("much of it is no sound")
     # Of a file behind the one that told its padding nothing is known.
     padding = last.padding if abs(behind - last.frames) <= 1 else 0
     beside = first.delay + padding
     return Mp3(frames, total - beside, first.delay, padding) if beside < total else Mp3(frames, total, 0, 0)
 
 
-def rebuilt(data: bytes, max_s: float) -> bytes:
-    """The same sound without tags and junk, behind one frame that counts the others. Raises DamagedError."""
-    found = read(data, max_s)
+def rebuilt(data: bytes, found: Mp3) -> bytes:
+    """What `read` found, without tags and junk, behind one frame that counts the others."""
     return _head(data, found) + b"".join(data[frame.start : frame.end] for frame in found.frames)
 
 
@@ -111,17 +127,26 @@ def _head(data: bytes, found: Mp3) -> bytes:
     return (head + facts + lame).ljust(_size(word)[0], b"\0")
 
 
-def _next(data: bytes, at: int) -> Frame | None:
-    """The first frame at a place or behind the tags and the junk there."""
+def _next(data: bytes, at: int, looks: Looks) -> Frame | None:
+    """The first frame at a place or behind the tags and the junk there. Raises DamagedError."""
     at = past_tags(data, at)
     if (frame := _frame(data, at)) is not None:
         return frame
-    for sync in SYNC.finditer(data, at, at + MOST_JUNK):
+    for start in _starts(data, at):
+        looks.take()
         # In junk anything may look like a frame, but hardly with another one of its kind behind it.
-        frame = _frame(data, sync.start())
+        frame = _frame(data, start)
         if frame is not None and (after := _frame(data, frame.end)) is not None and after[2:] == frame[2:]:
             return frame
     return None
+
+
+def _starts(data: bytes, at: int) -> Iterator[int]:
+    """The places from one on where something begins like a frame."""
+    for piece in range(at, len(data), PIECE):
+        # The last of them may begin with a piece's last byte.
+        for sync in SYNC.finditer(data, piece, piece + PIECE + 1):
+            yield sync.start()
 
 
 def _frame(data: bytes, at: int) -> Frame | None:

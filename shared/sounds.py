@@ -11,6 +11,7 @@ from typing import Literal
 
 from shared import mp3
 from shared.errors import CallerError
+from shared.mp3 import Mp3
 from shared.request import Request
 from shared.settings.sounds import SoundSettings
 
@@ -30,13 +31,16 @@ WAV_CODINGS = frozenset({1, 3, 6, 7, 0xFFFE})
 
 @dataclass(frozen=True)
 class SoundInfo:
-    """`frames` are samples of one channel; `param` names where in the request the sound stood."""
+    """`frames` are samples of one channel; `param` names where in the request the sound stood; `mp3` is what
+    was read of one.
+    """
 
     format: SoundFormat
     rate: int
     channels: int
     frames: int
     param: str | None = field(default=None, compare=False)
+    mp3: Mp3 | None = field(default=None, compare=False, repr=False)
 
     @property
     def seconds(self) -> float:
@@ -68,12 +72,12 @@ def inspect(data: bytes, limits: SoundSettings, param: str | None) -> SoundInfo:
     return replace(info, param=param)
 
 
-def decodable(data: bytes, info: SoundInfo, limits: SoundSettings) -> bytes:
+def decodable(data: bytes, info: SoundInfo) -> bytes:
     """The file that `inspect` told of, as a decoder reads all of it: what its head leaves open or tells
     wrongly is put right, and tags are left out.
     """
-    if info.format == "MP3":
-        return mp3.rebuilt(data, limits.max_s)
+    if info.mp3 is not None:
+        return mp3.rebuilt(data, info.mp3)
     if info.format == "FLAC":
         return data[_flac_at(data) :]
     at, _ = _wav_samples(data)
@@ -202,4 +206,5 @@ def _read_mp3(data: bytes, max_s: float) -> SoundInfo:
         raise MalformedError(str(error)) from None
     if not found.frames:
         raise MalformedError("it is not a WAV, FLAC or MP3")
-    return SoundInfo("MP3", found.frames[0].rate, found.frames[0].channels, found.samples)
+    first = found.frames[0]
+    return SoundInfo("MP3", first.rate, first.channels, found.samples, mp3=found)

@@ -6,11 +6,13 @@ the records do (docs/decisions/record-beside-celery.md).
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
+from celery.apps.worker import install_worker_term_handler
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
@@ -64,6 +66,24 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
             time.sleep(LONGEST_PAUSE_S)
 
 
+class Hangup(bootsteps.StartStopStep):  # type: ignore[misc]
+    """SIGHUP (of a log's rotation, of a terminal that closes) ends the process as SIGTERM does.
+
+    Celery would start itself anew, without the `-m` of its command line, and fail. Under nohup it is ignored.
+    """
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        # Celery puts its own handler there between this and the start.
+        self._ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+    def start(self, parent: Any) -> None:
+        if self._ignored:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        else:
+            install_worker_term_handler(parent, sig="SIGHUP")
+
+
 def _acknowledge_while_open(channel: Any) -> None:
     """What came over a connection that has broken since is acknowledged to nobody.
 
@@ -104,6 +124,7 @@ def opening(start: Callable[[], None]) -> None:
 def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
     app = Celery(name, broker=redis.broker_url, set_as_current=True)
+    app.steps["worker"].add(Hangup)
     app.conf.update(
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.

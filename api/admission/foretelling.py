@@ -71,10 +71,11 @@ class Foretelling:
         request, settings = asked.request, self._settings
         seen = {
             name: pictures.inspect(asked.data[name], settings.pictures, None)
-            for name in _names(request.images)
+            for name in dict.fromkeys(_names(request.images))
         }
         heard = {
-            name: sounds.inspect(asked.data[name], settings.sounds, None) for name in _names(request.sounds)
+            name: sounds.inspect(asked.data[name], settings.sounds, None)
+            for name in dict.fromkeys(_names(request.sounds))
         }
         sizes = [(seen[name].width, seen[name].height) for name in _names(request.images)]
         return sizes, [heard[name].seconds for name in _names(request.sounds)]

@@ -1,12 +1,16 @@
 """What working on a batch needs, and how a process learns that the batch is no longer its own."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from os import SEEK_END
+from typing import BinaryIO, TypeVar
 
 from api.admission.submission import Submission
 from api.storing import Storing
 from shared.batch import Turn
-from shared.blobs import Blobs
+from shared.blobs import BlobMissingError, Blobs
 from shared.settings import Settings
 from shared.store.batches import Outcome
 from shared.store.script import AsyncStore, Call
@@ -41,6 +45,29 @@ class Held:
     bench: Bench
     turn: Turn
 
+    def open(self) -> BinaryIO:
+        """The batch's file. Raises BlobMissingError, also where it ends too soon, and BlobsUnavailable."""
+        batch = self.turn.batch
+        file = self.bench.blobs.open(batch.digest)
+        if file.seek(0, SEEK_END) < (batch.last or 0):
+            file.close()
+            raise BlobMissingError(batch.digest)
+        file.seek(0)
+        return file
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[BinaryIO]:
+        """The same beside the event loop, and closed whatever happens. Raises as `open`."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self.open))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread does not hear of it, and opens what nobody would close.
+            opening.add_done_callback(_close)
+            raise
+        with file:
+            yield file
+
     async def read(self, call: Call[T | None]) -> T:
         """Raises LostError, Unavailable."""
         reply = await self.bench.store.run(call)
@@ -52,3 +79,8 @@ class Held:
         """Raises LostError, Unavailable."""
         if await self.bench.store.run(call) == "lost":
             raise LostError
+
+
+def _close(opened: asyncio.Future[BinaryIO]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        opened.result().close()

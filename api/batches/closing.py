@@ -22,8 +22,7 @@ class Closing:
     """Refuses what was not taken of one batch, and says why. One use per turn."""
 
     def __init__(self, held: Held, writing: Writing, why: JobError) -> None:
-        self._bench = held.bench
-        self._turn = held.turn
+        self._held = held
         self._batch = held.turn.batch
         self._writing = writing
         self._why = why
@@ -36,7 +35,7 @@ class Closing:
         if self._batch.gone:
             await self._go_on(self._unread())
             return
-        with await asyncio.to_thread(self._bench.blobs.open, self._batch.digest) as file:
+        async with self._held.opened() as file:
             await self._go_on(self._read(file))
 
     async def _go_on(self, undone: Iterator[LineAnswer]) -> None:
@@ -47,7 +46,7 @@ class Closing:
                 break
 
     def _read(self, file: BinaryIO) -> Iterator[LineAnswer]:
-        batch, limit = self._batch, self._bench.line_limit
+        batch, limit = self._batch, self._held.bench.line_limit
         for line in lines(file, batch.at, batch.row, limit):
             custom_id = entry_of(line, batch.endpoint, limit).custom_id
             yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)
@@ -55,7 +54,7 @@ class Closing:
     def _unread(self) -> Iterator[LineAnswer]:
         """The next lines where nobody can read them: as many as there are, each as if it had one byte."""
         batch = self._batch
-        left = (batch.total or 0) - batch.completed - batch.failed - self._turn.under_way
+        left = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
         for number in range(1, left + 1):
             behind = batch.at + number if number < left else batch.last or 0
             yield LineAnswer(batch.row + number, None, "refused", at=batch.at + number - 1, behind=behind)

@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 
 from api.batches.bench import Bench, Held, LostError
-from api.batches.work import Work
+from api.batches.work import IDLE_S, Work
 from shared import ids
 from shared.batch import Turn
 from shared.errors import Unavailable
@@ -78,7 +78,11 @@ class Rounds:
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
             pause_s = await self._done(Work(Held(self._bench, turn)))
-            await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
+            if pause_s is None:
+                # It is not left: that would say that its bytes are there.
+                await self._bench.store.run(batches.keep(turn, IDLE_S))
+            else:
+                await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
         except LostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
@@ -90,14 +94,17 @@ class Rounds:
             keeping.cancel()
             self.look_now()
 
-    async def _done(self, work: Work) -> float:
-        """As `Work.run`, which gives its place free."""
+    async def _done(self, work: Work) -> float | None:
+        """As `Work.run`, which gives its place free. None where the place for a long turn is taken."""
         place = self._free
-        if work.long:
-            place.release()
-            place = self._free_for_long
-            await place.acquire()
         try:
+            if work.long:
+                if self._free_for_long.locked():
+                    # Not waited for: another process may have its own free, and this one may hang.
+                    return None
+                await self._free_for_long.acquire()
+                place.release()
+                place = self._free_for_long
             return await work.run()
         finally:
             place.release()

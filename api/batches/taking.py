@@ -39,16 +39,13 @@ class Taking:
 
         Raises LostError, Unavailable `store_unavailable`, BlobMissingError.
         """
-        file = await asyncio.to_thread(self._bench.blobs.open, self._batch.digest)
         taken = 0
-        try:
+        async with self._held.opened() as file:
             asked = self._asked(file)
             while taken < self._held.turn.room and (line := await asyncio.to_thread(next, asked, None)):
                 if not await self._admitted(line):
                     break
                 taken += 1
-        finally:
-            file.close()
         return taken
 
     async def _admitted(self, line: Asked) -> bool:

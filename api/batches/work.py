@@ -90,7 +90,7 @@ class Work:
         await self._held.write(begin)
 
     def _scanned(self) -> Scan:
-        with self._bench.blobs.open(self._batch.digest) as file:
+        with self._held.open() as file:
             return scan(file, self._batch.endpoint, self._bench.line_limit)
 
     async def _go_on(self) -> float:

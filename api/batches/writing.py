@@ -160,8 +160,7 @@ class Writing:
         """
         answers: dict[int, bytes] = {}
         with ExitStack() as opened:
-            gone, blobs = self._batch.gone, self._bench.blobs
-            file = None if gone else opened.enter_context(blobs.open(self._batch.digest))
+            file = None if self._batch.gone else opened.enter_context(self._held.open())
             for line in sorted(found, key=lambda line: line.at):
                 if line.result is not None and (row := self._row(line, line.result, file)):
                     answers[line.number] = row

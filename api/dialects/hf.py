@@ -29,12 +29,14 @@ from shared.request import Image, Message, Parameters, Request, Text
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
-# How a data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF) file. Who
-# sends one that is not read is told so, and the model is asked nothing.
+# How a picture's data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF)
+# file. Who sends one that is not read is told so, and the model is asked nothing.
 _PICTURE = re.compile(
-    r"(?i:data:[^\s,]*;base64,)"
+    r"(?i:data:image/)"
     r"|iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX"
 )
+# Another file's data: URI alone, broken into lines perhaps; with words behind it, it is part of a prompt.
+_FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")
 # How any JSON value begins, a mistaken one too; no picture does.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
@@ -188,7 +190,7 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
         return "image-text-to-text", to_messages(call.inputs, "inputs", bare_base64=True)
     if isinstance(call.inputs, dict):
         return _fields(read(HfInputs, call.inputs, "inputs"))
-    if _PICTURE.match(call.inputs.lstrip()[:400]):
+    if _PICTURE.match(call.inputs.lstrip()[:400]) or _FILE.fullmatch(call.inputs):
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
     parts = prompt_parts(call.inputs, "inputs")

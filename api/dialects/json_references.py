@@ -4,12 +4,9 @@ Each may lead to another, and so on; those that come back without a word about t
 answer that began one could not go on.
 """
 
-import re
 from typing import Any
-from urllib.parse import unquote
 
-# Python reads no number of thousands of digits.
-INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
+from shared.json_pointer import found
 
 
 class References:
@@ -33,15 +30,8 @@ class References:
         return False
 
     def named(self, place: str) -> Any:
-        """By its JSON pointer (RFC 6901) in a URL's fragment; None where nothing stands there."""
-        here: Any = self._root
-        for step in unquote(place).lstrip("#").split("/")[1:]:
-            name = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(here, list):
-                here = here[int(name)] if INDEX.fullmatch(name) and int(name) < len(here) else None
-            else:
-                here = here.get(name) if isinstance(here, dict) else None
-        return here
+        """None where nothing stands there."""
+        return found(self._root, place)
 
     def _next(self, schema: dict[str, Any]) -> Any:
         """What a value of the schema has to be as well: what it refers to, or its only part."""

@@ -14,7 +14,8 @@ from shared.errors import Unavailable
 
 router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
 
-_STORE_LIMIT_S = 1.0
+STORE_LIMIT_S = 1.0
+"""A store that says nothing for so long is out of reach, as far as the health of a process goes."""
 
 
 @router.get(
@@ -47,7 +48,7 @@ async def ready(request: Request) -> Response:
 
 async def _store(context: ProcessContext) -> str:
     try:
-        async with asyncio.timeout(_STORE_LIMIT_S):
+        async with asyncio.timeout(STORE_LIMIT_S):
             return "reachable" if await context.jobs.writable() else "read_only"
     except (Unavailable, TimeoutError):
         return "unreachable"

@@ -12,7 +12,13 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import (
+    HttpParserError,
+    HttpParserInvalidURLError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+    parse_url,
+)
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.wire.problems import render
@@ -264,10 +270,18 @@ def _without_offer(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[byt
 def _answer(error: ServiceError, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The refusal of a request of which so much was read, counted; `api.wire.edge` never sees it."""
     request_id = request_id_of(headers)
-    response = render(error, url.partition(b"?")[0].decode("latin-1"), request_id)
+    response = render(error, _path(url), request_id)
     own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
     lines = b"".join(b"%s: %s\r\n" % line for line in (*response.raw_headers, *own))
     return STATUS_LINE[error.status] + lines + b"\r\n" + bytes(response.body)
+
+
+def _path(target: bytes) -> str:
+    """Empty where there is none; what a proxy is asked for names the origin before it."""
+    try:
+        return (parse_url(target).path or b"/").decode("latin-1")
+    except HttpParserInvalidURLError:
+        return ""
 
 
 def _too_large() -> CallerError:

@@ -15,7 +15,7 @@ PARTS = ("lines", "answers", "doubles", "good", "bad")
 def left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
     """Entries by where they stand, those of nothing left out; `redis` is a client that decodes."""
     found = {name: int(redis.zcard(f"sl2:{name}")) for name in SETS}
-    found["taken"] = sum(int(count) for key in redis.keys("sl2:taken:*") for count in redis.hvals(key))
+    found["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl2:taken:*"))
     for part in PARTS:
         found[part] = int(redis.exists(*(f"sl2:{batch}:{part}" for batch in batches)))
     return {name: count for name, count in found.items() if count}

@@ -1,6 +1,7 @@
 """How what goes wrong at a folder or an object store is told: bytes that are not there, or nobody to ask."""
 
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ GONE = (NotFoundError, FileNotFoundError)
 NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
 """What object stores answer with the same 404 where not the object is missing but all of them."""
 STATUS = re.compile(r"\b[345]\d\d [A-Z][A-Za-z ]+")
+SYSTEM = re.compile(r"\(os error (\d+)\)")
+"""How obstore tells of a folder what the system said; its errors have no errno."""
 RETRY_AFTER_S = 30
 
 
@@ -57,5 +60,7 @@ def reason(error: Exception) -> str:
     """Enough for an operator, and none of the store's own words: they may hold a signed URL."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if system := SYSTEM.search(str(error)):
+        return os.strerror(int(system.group(1)))
     said = NO_BUCKET.search(str(error)) or STATUS.search(str(error))
     return f"{type(error).__name__} ({said.group()})" if said else type(error).__name__

@@ -15,6 +15,7 @@ from shared.store.lifetimes import lifetimes
 from shared.store.models import REMOVED
 from shared.store.pairs import digests
 from shared.store.script import Call, Script
+from shared.store.workers import watching
 from shared.times import Times
 from shared.webhooks import Webhook
 
@@ -162,7 +163,9 @@ def submit(
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
     those, submit again.
     """
-    arguments = placing.arguments(settings) | terms.arguments(settings) | _limits(settings)
+    arguments = (
+        placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
+    )
     return Call(SUBMIT, arguments | {"uploaded": uploaded or None}, _submitted, placing.request)
 
 

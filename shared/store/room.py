@@ -7,7 +7,9 @@ writes at all, for reasons of its own.
 import time
 
 from shared.errors import Unavailable
+from shared.settings import Settings
 from shared.store.script import AsyncStore, Call, Script
+from shared.store.workers import watching
 
 MEMORY = Script("memory")
 WRITABLE = Script("writable")
@@ -20,9 +22,9 @@ def memory() -> Call[float]:
     return Call(MEMORY, {}, lambda reply: reply[0] / reply[1] if reply[1] else 0.0)
 
 
-def writable() -> Call[bool]:
+def writable(settings: Settings) -> Call[bool]:
     """Whether it takes writes. One that hangs or does not answer is Unavailable, as to every call."""
-    return Call(WRITABLE, {}, bool)
+    return Call(WRITABLE, watching(settings), bool)
 
 
 class Room:

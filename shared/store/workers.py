@@ -46,7 +46,7 @@ def beat(
         "state": state,
         "print": fingerprint,
         "row": row,
-        "ttl_s": settings.queue.worker_ttl_s,
+        "worker_ttl_s": settings.queue.worker_ttl_s,
         "lease_ms": round(settings.queue.lease_s * 1000),
         "facts": facts,
         "record": record or {},

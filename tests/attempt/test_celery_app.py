@@ -1,6 +1,7 @@
 """Celery hands out nudges over every outage of the broker."""
 
 import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +16,8 @@ from shared.settings import RedisSettings, Settings
 from shared.store import jobs
 from shared.store.nudges import Nudger
 from shared.store.script import connect
+from tests.support.clients import until
+from tests.support.processes import Process
 from tests.support.redis_server import RedisServer
 from worker.celery_app import QuickConsumer, make_app
 from worker.exits import Exit
@@ -79,3 +82,23 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
     told = connect(settings.redis).run(jobs.lane(settings, "model.org--m"))
     assert told.state == "failed"
     assert "options.paze" in (told.failed or "")
+
+
+@pytest.mark.parametrize(("app", "lane"), [("worker.app", "model.org--m"), ("worker.courier", "intake")])
+def test_a_log_s_rotation_ends_a_process_in_order_and_not_in_a_traceback(
+    redis: RedisServer, tmp_path: Path, app: str, lane: str
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
+    blobs = {"SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs")}
+    env = os.environ | {"SIGHTLINE_MODELS_FILE": str(file), "SIGHTLINE_REDIS__URL": redis.url()} | blobs
+    argv = (sys.executable, "-m", "celery", "-A", app, "worker", "--pool=threads", "-c", "3", "-Q", lane)
+    process, nudger = Process(argv, env, tmp_path / "log", ROOT), Nudger(RedisSettings(url=redis.url()))
+    nudger.send(lane)
+    process.start()
+    try:
+        until(lambda: not nudger.listed(lane))
+        os.kill(process.pid, signal.SIGHUP)
+        assert process.wait() == 0, process.log.read_text(encoding="utf-8")
+    finally:
+        process.end()

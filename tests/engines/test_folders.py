@@ -185,6 +185,13 @@ def test_a_whole_number_in_the_place_of_a_fraction_fails_no_request(folder: Path
     assert ask(asked, do_sample=True, seed=1)
 
 
+def test_what_a_folder_s_own_code_says_in_its_own_form_is_taken_as_it_is() -> None:
+    """Its class may hold what no JSON can."""
+    defaults = GenerationConfig(eos_token_id={1}, sequence_bias={(4,): 1.0}, num_beams=3)  # type: ignore[no-untyped-call]
+    settle(defaults)
+    assert (defaults.eos_token_id, defaults.sequence_bias, defaults.num_beams) == ({1}, {(4,): 1.0}, None)
+
+
 @ENGINES
 def test_what_a_model_says_of_beams_lengths_and_time_changes_no_answer_and_floods_no_log(
     folder: Path, engine: str, caplog: pytest.LogCaptureFixture

@@ -88,21 +88,47 @@ def test_names_that_are_no_ones_have_the_values_that_are_asked_for() -> None:
         ({"allOf": [{"$ref": "#/$defs/n"}], "title": "x", "default": 1}, ["1", "1.5"], ["-1", text("a")]),
         ({"anyOf": [WHOLE], "properties": {}, "required": [], "items": True}, ["1"], ["-1", "{}"]),
         ({"type": "array", "items": False, "maxItems": 0}, ["[]"], ["[1]"]),
+        ({"type": "string", "anyOf": [{"$ref": "#/$defs/n"}, {"$ref": "#/$defs/s"}]}, [text("a")], ["1"]),
+        ({"type": "string", "anyOf": [{"anyOf": [WHOLE]}, {"type": "string"}]}, [text("a")], ["1"]),
+        ({"type": "string", "$ref": "#/$defs/either"}, [text("a")], ["1", "[]"]),
+        (
+            {"type": "integer", "enum": [1, 2, 3, 4], "exclusiveMinimum": 1, "maximum": 3},
+            ["2", "3"],
+            ["1", "4"],
+        ),
+        (
+            {"enum": ["", "ab", "é", 7], "minLength": 1, "maxLength": 1},
+            [text("é"), "7"],
+            [text(""), text("ab")],
+        ),
+        ({"const": 3, "minimum": 0}, ["3"], ["0"]),
     ],
 )
 def test_what_stands_beside_a_part_of_a_schema_is_kept_too(
     schema: Any, right: list[str], wrong: list[str]
 ) -> None:
-    whole = of(schema, **{"$defs": {"n": {"type": "number", "minimum": 0}}})
+    named = {
+        "n": {"type": "number", "minimum": 0},
+        "s": {"type": "string"},
+        "either": {"anyOf": [{"$ref": "#/$defs/either"}, {"$ref": "#/$defs/n"}, {"$ref": "#/$defs/s"}]},
+    }
+    whole = of(schema, **{"$defs": named})
     right, wrong = ([f"{{u:{value}}}" for value in values] for values in (right, wrong))
     assert taken(whole, right + wrong) == right
+
+
+@pytest.mark.parametrize("place", ["#/$defs/My%20T", "#/properties/v/anyOf/0", "#/$defs/a~1b"])
+def test_a_reference_is_followed_however_its_generator_spells_the_place(place: str) -> None:
+    schema = of({"$ref": place}, **{"$defs": {"My T": WHOLE, "a/b": WHOLE}})
+    schema["properties"]["v"] = {"anyOf": [WHOLE, {"type": "null"}]}
+    assert taken(schema, ["{u:1}", "{u:null}"]) == ["{u:1}"]
 
 
 @pytest.mark.parametrize(
     ("schema", "keyword"),
     [
         (of(WHOLE, anyOf=[{"required": ["u"]}, {"required": []}]), "properties beside anyOf"),
-        (of({"enum": [1, 2, 3], "minimum": 2}), "minimum beside enum"),
+        (of({"enum": [1, 2, 3], "minimum": 4}), "minimum beside enum"),
         (of({"$ref": "#/$defs/n", "maximum": 3}, **{"$defs": {"n": WHOLE}}), "maximum beside \\$ref"),
         (of({"allOf": [{"type": "string"}], "maxLength": 1}), "maxLength beside allOf"),
         (of({"allOf": [WHOLE], "anyOf": [WHOLE]}), "allOf beside anyOf"),
@@ -111,7 +137,9 @@ def test_what_stands_beside_a_part_of_a_schema_is_kept_too(
         (of(WHOLE, required=["u", "z"]), "required"),
         (of({"type": "string", "enum": [1]}), "type"),
         (of({"const": 1, "enum": [2]}), "type"),
-        (of({"type": "null", "anyOf": [WHOLE]}), "anyOf"),
+        (of({"type": "null", "anyOf": [WHOLE]}), "type"),
+        (of({"anyOf": [{"$ref": "#/$defs/none"}, {"type": "null"}], "type": "null"}), "\\$ref"),
+        (of({"$ref": "#u"}), "\\$ref"),
         (of({"type": "null", "$ref": "#/$defs/n"}, **{"$defs": {"n": WHOLE}}), "type"),
     ],
 )

@@ -93,6 +93,22 @@ def test_a_control_character_that_a_schema_names_is_still_written(schema: dict[s
 
 
 @pytest.mark.parametrize(
+    "inner",
+    [
+        {"description": r"C:\vendor\0", "title": "\a", "default": "\0", "examples": [r"\p{L}"]},
+        {"enum": [r"C:\vendor\0\u0001", r"\x07", "\n", {"k": "\t"}]},
+        {"pattern": r"^\\v\n$"},
+        {"properties": {r"\0": True}, "required": [r"\v"], "additionalProperties": True},
+        {"description": r"\v", "default": {"properties": 5, "pattern": [1], "enum": "a"}},
+    ],
+)
+def test_no_name_is_spelled_otherwise_since_a_schema_has_a_backslash_somewhere(inner: dict[str, Any]) -> None:
+    schema = {"properties": {"a": inner if "properties" in inner else {"type": "string", **inner}}}
+    texts = ("{}", r'{"\u0061":1}')
+    assert taken({"type": "object", **schema, "additionalProperties": True}, texts) == {"{}"}
+
+
+@pytest.mark.parametrize(
     ("branches", "right"),
     [
         ([{"const": 1, "title": "Low"}, {"const": 2, "title": "High"}], {"1", "2"}),
@@ -129,6 +145,14 @@ def test_an_answer_is_never_of_two_branches_of_a_one_of(branches: list[Any]) -> 
         ({"enum": [0.3], "multipleOf": 0.1}, {"0.3"}),
         ({"const": 0.5, "multipleOf": 0.25, "type": "number"}, {"0.5"}),
         ({"enum": [1, 2, 4], "multipleOf": 2}, {"2", "4"}),
+        ({"enum": [0.5, 0.3, 1.25], "multipleOf": 0.25, "maximum": 1}, {"0.5"}),
+        ({"enum": [0.5, 1.25], "multipleOf": 0.25, "minimum": 0.5, "exclusiveMinimum": True}, {"1.25"}),
+        (
+            {"enum": [0.5, 1.25], "multipleOf": 0.25, "minimum": 0.5, "exclusiveMinimum": False},
+            {"0.5", "1.25"},
+        ),
+        ({"const": 0.5, "enum": [0.5, 1], "multipleOf": 0.25}, {"0.5"}),
+        ({"enum": [0.5, "a"], "multipleOf": 0.25, "exclusiveMinimum": 0.5}, {'"a"'}),
     ],
 )
 def test_a_literal_that_is_a_multiple_is_written_as_it_stands(

@@ -1,6 +1,7 @@
 """A process that works on a batch may die at any call: no line is lost, computed twice or counted twice."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,3 +186,27 @@ async def test_what_was_done_is_kept_though_the_rest_of_the_file_is_lost(
     assert answers(await shop.written(batch.output)) == {"0": "TEXT 0", "1": "TEXT 1"}
     lost = {row["id"]: row["error"]["code"] for row in await shop.written(batch.error)}
     assert (len(lost), set(lost.values())) == (198, {"file_not_found"})
+
+
+def cut(folder: Path, name: str) -> None:
+    """As after a crash of its machine."""
+    (file,) = folder.rglob(name)
+    os.truncate(file, file.stat().st_size - 9)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_batch_whose_file_was_cut_short_comes_to_its_end(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
+) -> None:
+    monkeypatch.setattr("api.batches.work.PATIENCE_S", 0)
+    await half_done(shop, 5)
+    if cancelled:
+        await shop.store.run(batches.cancel("local", shop.batch))
+    cut(Path(shop.settings.blobs.url), (await shop.now()).digest)
+    await misses(shop)
+    await shop.go_on()
+    batch = await shop.now()
+    assert (batch.stage, batch.completed, batch.failed) == ("cancelled" if cancelled else "completed", 2, 3)
+    assert {row["id"] for row in await shop.written(batch.output)}.isdisjoint(
+        row["id"] for row in await shop.written(batch.error)
+    )

@@ -124,6 +124,18 @@ async def test_a_scheduled_job_outlives_the_way_back_to_a_version_that_counts_no
     assert held[1]["rows"] == 2
 
 
+@pytest.mark.parametrize(("wrong_s", "start_by_s", "status"), [(3600, 600, 202), (-3600, -60, 400)])
+async def test_a_deadline_is_good_or_past_by_the_store_s_clock_whatever_this_machine_s_says(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, wrong_s: int, start_by_s: int, status: int
+) -> None:
+    stage.hand.beat()
+    right = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_s * 10**9)
+    async with client_of(stage.app) as client:
+        answer = await client.post("/v1/jobs", json=JOB | {"start_by": _now(stage) + start_by_s})
+    assert answer.status_code == status, answer.text
+
+
 async def test_times_are_read_in_both_spellings(stage: Stage) -> None:
     async with client_of(stage.app) as client:
         job = (await client.post("/v1/jobs", json=JOB | {"start_by": _now(stage) + 60.5})).json()

@@ -20,7 +20,7 @@ async def test_no_proxy_keeps_or_guesses_at_a_refused_head_s_answer_and_its_call
     assert (headers["x-request-id"] == "mine") is (b"mine" in sent)
 
 
-@pytest.mark.parametrize("path", [b"/v1/jobs?limit=1", b"/v1/jobs/j", b"/v1/estimate"])
+@pytest.mark.parametrize("path", [b"/v1/jobs?limit=1", b"/v1/jobs/j", b"http://a.example/v1/estimate"])
 async def test_a_head_refused_at_our_own_doors_is_told_as_all_else_there(path: bytes) -> None:
     status, headers, body = await asked(OWN % path)
     problem = json.loads(body)
@@ -28,7 +28,8 @@ async def test_a_head_refused_at_our_own_doors_is_told_as_all_else_there(path: b
     assert (problem["code"], problem["request_id"]) == ("headers_too_large", "mine")
 
 
-async def test_openais_clients_read_why_a_head_was_refused() -> None:
-    _, headers, body = await asked(OWN % b"/v1/models")
+@pytest.mark.parametrize("path", [b"/v1/models", b"http://a.example/v1/models"])
+async def test_openais_clients_read_why_a_head_was_refused(path: bytes) -> None:
+    _, headers, body = await asked(OWN % path)
     assert headers["content-type"] == "application/json"
     assert json.loads(body)["error"]["code"] == "headers_too_large"

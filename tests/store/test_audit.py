@@ -180,7 +180,7 @@ def test_every_key_of_the_scripts_is_known() -> None:
     named = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("**/*.lua"))
     audit = (FOLDER / "audit.lua").read_text(encoding="utf-8")
     lasting = audit[audit.index("local LASTING") :].partition("}")[0]
-    known = {*re.findall(r"(\w+) = 1\b", lasting), *re.findall(r"kind == '(\w+)'", audit)}
+    known = {*re.findall(r"(\w+) = 1\b", lasting), *re.findall(r"kind(?: or name\))? == '(\w+)'", audit)}
     assert set(re.findall(r"P \.\. '([a-z]+):?'", named)) - known == {"wake"}, "which is a channel"
 
 

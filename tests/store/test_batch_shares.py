@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.batch import LineProblem
 from shared.settings import Settings
 from shared.store import batches
 from tests.support.store import Records
@@ -67,3 +68,39 @@ def test_lines_whose_pictures_are_fetched_leave_room_in_that_line_too(records: R
         placing = records.placing(key=None, model=f"org/{number}", lane=f"model.org--{number}")
         words.append(records.post(placing, line=place(number), pending_terms="{}").word)
     assert words == ["intake", "intake", "crowded"]
+
+
+def test_lines_that_an_older_release_has_ended_leave_their_room_to_the_next(records: Records) -> None:
+    """It ends their jobs and writes them down, and does not take them out of what batches have of a line."""
+    records.settings = limited(records.settings, max_queued_caller=8)
+    turn = begun(records)
+    for number in (1, 2):
+        submit(records, number)
+    counted = records.client.keys("sl2:taken:*")
+    for key in counted:
+        records.client.rename(key, f"kept:{key}")
+    for _ in range(2):
+        records.settle(records.claim())
+    write(records, turn)
+    for key in counted:
+        records.client.rename(f"kept:{key}", key)
+    assert submit(records, 3) == "crowded"
+    records.audit()
+    assert submit(records, 3).startswith("job_")
+
+
+def test_jobs_of_a_batch_that_failed_have_their_part_of_the_line_until_they_end(records: Records) -> None:
+    records.settings = limited(records.settings, max_queued_caller=8)
+    for number, failed in enumerate((True, False)):
+        upload(records)
+        create(records, id=f"batch_0{number}")
+        turn = take(records)
+        records.run(batches.begin(turn, total=3, last=3 * LINE))
+        if failed:
+            for line in (1, 2):
+                records.post(records.placing(), line=place(line, "batch_00"), quiet=True)
+            records.run(batches.fail(records.settings, turn, [LineProblem("file_not_found", "m")]))
+    assert records.audit() == {}
+    assert records.post(records.placing(), line=place(1, "batch_01"), quiet=True).word == "crowded"
+    records.settle(records.claim())
+    assert records.post(records.placing(), line=place(1, "batch_01"), quiet=True).word == "queued"

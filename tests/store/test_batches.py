@@ -225,7 +225,6 @@ def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Reco
     records.settle(records.claim(), answer("One."))
     # It writes the job's end, and knows of no batch.
     records.client.delete(f"sl2:{BATCH}:answers")
-    records.client.hset(f"sl2:taken:{LANE}", mapping={"": 1, "anyone": 1})
     assert audited(records) == {"line_unanswered": 1}
     (line,) = records.run(batches.answered(turn, 64)) or []
     assert (line.status, line.result) == ("succeeded", answer("One."))
@@ -233,11 +232,15 @@ def test_the_audit_hears_of_a_line_that_an_older_release_has_ended(records: Reco
     assert audited(records) == {}
 
 
-def test_lines_that_the_release_before_has_taken_hold_up_none(records: Records) -> None:
+@pytest.mark.parametrize("name", ["taken", f"taken:{LANE}"])
+def test_lines_that_releases_before_have_counted_hold_up_none(records: Records, name: str) -> None:
     begun(records)
     submit(records, 1)
-    records.client.rename(f"sl2:taken:{LANE}", "sl2:taken")
-    records.settle(records.claim())
+    records.client.delete(*records.client.keys("sl2:taken*"))
+    records.client.hset(f"sl2:{name}", mapping={"": 20_000, "anyone": 20_000})
+    assert submit(records, 2).startswith("job_")
+    for _ in range(2):
+        records.settle(records.claim())
     assert audited(records) == {}
     assert records.client.keys("sl2:taken*") == []
 

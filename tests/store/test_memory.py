@@ -9,6 +9,7 @@ from shared.errors import Unavailable
 from shared.job import JobView
 from shared.store import hooks
 from shared.store.claims import Claim
+from shared.store.room import writable
 from shared.store.script import Store
 from shared.store.workers import lead
 from shared.webhooks import EVENTS, Webhook
@@ -53,6 +54,13 @@ def test_a_join_and_a_hit_are_refused_whole(records: Records) -> None:
         with full_memory(records), pytest.raises(Unavailable):
             records.submit(question)
     assert records.dump() == before
+
+
+def test_a_balancer_takes_no_api_away_from_who_waits_for_what_was_accepted(records: Records) -> None:
+    _, claim = running(records)
+    with full_memory(records):
+        assert records.run(writable(SETTINGS))
+        assert records.settle(claim) == "settled"
 
 
 def test_an_upload_is_refused_before_its_bytes_are_written(records: Records) -> None:

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
 from shared.estimate import loading_time
 from shared.settings import QueueSettings
 from shared.store import jobs
 from shared.store.keys import INTAKE
+from shared.store.room import writable
 from shared.store.script import Store
 from shared.store.workers import backlog, beat, lead
+from tests.support.clock import Clock
 from tests.support.store import LANE, PRINT, SETTINGS, Records
 
 
@@ -39,6 +43,54 @@ def test_a_worker_unheard_of_counts_as_gone(records: Records) -> None:
     assert state(records) == "ready"
     records.wait(2)
     assert state(records) == "loading"
+
+
+def opened(records: Records) -> bool:
+    """Whether a caller is let in who waits for the answer."""
+    return records.post(records.placing(), must_be_ready=True).word != "unready"
+
+
+@pytest.mark.parametrize("away_s", [8, 22, 6 * 3600])
+def test_whoever_comes_right_behind_an_outage_is_not_told_that_workers_are_away(
+    records: Records, away_s: int
+) -> None:
+    """Nobody could say that it lives while the store was away."""
+    records.beat()
+    records.beat(worker="worker_02", state="loading")
+    clock = Clock(records)
+    clock.advance(away_s * 1000)
+    assert opened(records)
+    records.beat()
+    lane = records.run(jobs.lane(SETTINGS, LANE))
+    assert (lane.ready, lane.loading) == (1, 1), "one beats before the other"
+    clock.advance(2100)
+    assert opened(records)
+    assert records.run(jobs.lane(SETTINGS, LANE)).loading == (away_s == 8), "who stays away is away"
+
+
+def test_right_behind_an_outage_a_probe_takes_no_api_away(records: Records) -> None:
+    records.beat()
+    Clock(records).advance(22_000)
+    assert records.run(writable(SETTINGS))
+    assert state(records) == "ready"
+
+
+def test_behind_an_outage_a_worker_that_died_before_it_is_away(records: Records) -> None:
+    records.beat()
+    records.wait(SETTINGS.queue.worker_ttl_s + 1)
+    records.rescue()
+    records.wait(22)
+    assert not opened(records)
+
+
+def test_where_nobody_is_left_callers_wait_for_no_worker_but_once(records: Records) -> None:
+    records.beat()
+    records.wait(60)
+    assert opened(records)
+    records.wait(3)
+    assert not opened(records)
+    records.wait(60)
+    assert not opened(records)
 
 
 def test_what_a_worker_said_of_its_model_is_kept_until_it_says_otherwise(records: Records) -> None:
@@ -87,12 +139,12 @@ def test_a_worker_s_life_may_be_a_fraction_of_a_second(store: Store) -> None:
     assert state(records) == "no_worker"
 
 
-def test_workers_that_died_leave_nothing(records: Records) -> None:
+def test_workers_that_died_leave_nothing_for_ever(records: Records) -> None:
     records.beat()
     records.beat(worker="worker_02", state="loading")
     ttl = records.client.ttl
-    assert 0 < ttl(f"sl2:ready:{LANE}") <= 15
-    assert 0 < ttl(f"sl2:loading:{LANE}") <= 15
+    assert 0 < ttl(f"sl2:ready:{LANE}") <= 86_400
+    assert 0 < ttl(f"sl2:loading:{LANE}") <= 86_400
     assert 0 < ttl(f"sl2:prints:{LANE}") <= 86_400
 
 

@@ -1,12 +1,17 @@
 """Which batches an API process works on at the same time."""
 
 import asyncio
+import threading
+from collections.abc import Mapping
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import pytest
 
+from api.batches.bench import Held
 from api.batches.rounds import AT_ONCE, LONG_AT_ONCE, Rounds
+from api.batches.work import IDLE_S
 from shared.batch import Turn
 from shared.settings import Settings
 from shared.store.script import Call
@@ -19,9 +24,11 @@ class Line:
 
     def __init__(self, *turns: Turn) -> None:
         self.turns = list(turns)
+        self.kept: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
     async def run(self, call: Call[Any]) -> Any:
         if call.script.name != "batch_take":
+            self.kept.put_nowait(call.arguments)
             return "kept"
         return self.turns.pop(0) if self.turns else None
 
@@ -66,6 +73,23 @@ async def test_a_small_batch_does_not_wait_until_large_ones_are_put_together(
     assert begun == [str(n) for n in range(LONG_AT_ONCE)] + ["small"]
 
 
+async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """This one may hang."""
+    monkeypatch.setattr("api.batches.rounds.Work", Worked)
+    Worked.begun = asyncio.Queue()
+    line = Line(*(made(str(n), pieces=100) for n in range(LONG_AT_ONCE + AT_ONCE + 1)))
+    rounds = started(line)
+    async with asyncio.timeout(20):
+        kept = [await line.kept.get() for _ in range(AT_ONCE + 1)]
+    await rounds.aclose()
+    assert [said["id"] for said in kept] == [str(n) for n in range(LONG_AT_ONCE, LONG_AT_ONCE + AT_ONCE + 1)]
+    # Left are batches none of whose bytes was found to be missing.
+    assert {(said["ms"], said["leave"]) for said in kept} == {(IDLE_S * 1000, None)}
+    assert Worked.begun.qsize() == LONG_AT_ONCE
+
+
 async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
     rounds = started(Line())
     for _ in range(5):
@@ -73,3 +97,28 @@ async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
     rounds.look_now()
     async with asyncio.timeout(20):
         await rounds.aclose()
+
+
+async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path: Path) -> None:
+    opening, may_open = asyncio.Event(), threading.Event()
+    loop, file = asyncio.get_running_loop(), (tmp_path / "lines").open("wb+")
+
+    class Slow(Held):
+        def open(self) -> BinaryIO:
+            loop.call_soon_threadsafe(opening.set)
+            may_open.wait(10)
+            return file
+
+    async def turn() -> None:
+        async with Slow(cast(Any, None), made("batch", 1)).opened():
+            pass
+
+    task = asyncio.create_task(turn())
+    await opening.wait()
+    task.cancel()
+    may_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        while not file.closed:
+            await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
+from api.batches.bench import Held
 from api.batches.writing import Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
@@ -70,10 +71,15 @@ def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
         blobs = Counting(BlobSettings(url=folder))
         blobs.write(digest(file), file)
         batch = SimpleNamespace(
-            id="batch_1", caller="anyone", digest=digest(file), endpoint="/v1/responses", gone=False
+            id="batch_1",
+            caller="anyone",
+            digest=digest(file),
+            endpoint="/v1/responses",
+            gone=False,
+            last=len(file),
         )
-        held = SimpleNamespace(bench=SimpleNamespace(blobs=blobs), turn=SimpleNamespace(batch=batch))
-        rows = Writing(cast(Any, held), None)._rows([ended(n, lines) for n in numbers])
+        held = Held(cast(Any, SimpleNamespace(blobs=blobs)), cast(Any, SimpleNamespace(batch=batch)))
+        rows = Writing(held, None)._rows([ended(n, lines) for n in numbers])
     return rows, blobs.opened
 
 

@@ -1,6 +1,9 @@
 """Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
+import errno
 import logging
+import os
+import resource
 import socket
 import subprocess
 import sys
@@ -203,6 +206,21 @@ async def test_where_nothing_can_be_written_the_caller_is_told_to_come_again(
         folder.write(name, b"picture")
     with pytest.raises(BlobsUnavailable, match="try again later"):
         await folder.write_async(name, b"picture")
+
+
+def test_who_looks_for_why_pictures_are_refused_reads_what_the_system_said(
+    folder: Blobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, name = resource.getrlimit(resource.RLIMIT_FSIZE), digest(b"picture")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(BlobsUnavailable):
+            folder.write(name, b"picture")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the blob store cannot be written: {os.strerror(errno.EFBIG)}"
+    ]
 
 
 def test_a_file_that_does_not_fit_on_the_disk_is_refused_and_leaves_nothing(tmp_path: Path) -> None:

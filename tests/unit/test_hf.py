@@ -159,6 +159,12 @@ def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: 
     assert call.request.messages == asked(Image(data=data, param="inputs"), Text(text=CAPTION))
 
 
+@pytest.mark.parametrize("words", [" is base64. Decode it.", "\nDecode it", "=\nDecode", ", decoded?"])
+def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str) -> None:
+    prompt = f"data:text/csv;base64,YSxiCjEsMg={words}"
+    assert from_hf({"inputs": prompt}, "m").request.messages == asked(Text(text=prompt))
+
+
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:
     call = from_hf({"inputs": {"question": "?", "image": URL}, "parameters": {"top_k": 2}}, "m")
     assert call.answers == 2

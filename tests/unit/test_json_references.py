@@ -47,6 +47,11 @@ def test_references_that_end_or_tell_of_a_value_are_followed(defs: dict[str, Any
     assert to_schema({"type": "object", "properties": {"next": HERE}, "$defs": defs}, "schema")
 
 
+def test_a_schema_that_is_only_the_one_of_an_anchor_is_no_ring() -> None:
+    """An anchor was taken for the root."""
+    assert to_schema({"$ref": "#whole", "$defs": {"w": {"$anchor": "whole", "type": "integer"}}}, "schema")
+
+
 @pytest.mark.parametrize(
     ("hidden", "place"),
     [

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from api.routes.health import router
+from api.routes.health import STORE_LIMIT_S, router
+from shared.blobs import REACHED_S
 from shared.models_file import load_models
 from shared.settings import Settings, load_settings
 from sightline.serving import processes
@@ -102,6 +103,13 @@ def test_an_outage_of_the_record_store_restarts_no_api() -> None:
     for _, resource in OURS:
         if target(resource) == "api":
             assert {row["httpGet"]["path"] for row in probes(resource).values()} == {"/health"}
+
+
+def test_while_a_store_hangs_new_apis_start_because_each_probe_gives_health_its_time() -> None:
+    for _, resource in OURS:
+        if target(resource) == "api":
+            patience_s = {name: row.get("timeoutSeconds", 1) for name, row in probes(resource).items()}
+            assert min(patience_s.values()) >= max(STORE_LIMIT_S, REACHED_S) + 1, patience_s
 
 
 @pytest.mark.parametrize(

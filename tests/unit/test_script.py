@@ -136,7 +136,7 @@ def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
     yield room.memory()
-    yield room.writable()
+    yield room.writable(SETTINGS)
     yield counts.count("process", 1, [("series", 1.0)])
     yield counts.counts()
     yield upkeep.due()

@@ -113,14 +113,23 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
 def settle(defaults: GenerationConfig) -> None:
     """Leaves out what is not the model's to say; a temperature of 0 draws nothing, as a caller's.
 
-    A `top_k` of -1 is vLLM's word for none. Numbers become such as transformers takes.
+    A `top_k` of -1 is vLLM's word for none.
     """
-    said = Written.model_validate(vars(defaults))
+    said = _said(defaults)
     for name in vars(GenerationConfig()):  # type: ignore[no-untyped-call]
         if not name.startswith("_"):
-            setattr(defaults, name, getattr(said, name, None))
+            setattr(defaults, name, said.get(name) if name in Written.model_fields else None)
     if defaults.top_k is not None:
         defaults.top_k = max(0, int(defaults.top_k))
     if defaults.temperature is not None:
         defaults.do_sample = bool(defaults.do_sample) and defaults.temperature > 0
         defaults.temperature = max(defaults.temperature, MIN_TEMPERATURE)
+
+
+def _said(defaults: GenerationConfig) -> dict[str, Any]:
+    """With numbers such as transformers takes; a trusted folder's own class may speak in another form."""
+    said = vars(defaults)
+    try:
+        return dict(Written.model_validate(said))
+    except ValidationError:
+        return said

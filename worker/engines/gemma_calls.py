@@ -11,10 +11,10 @@ from typing import Any
 
 from shared.calls.gemma import QUOTE
 from shared.errors import CallerError
-from worker.engines.branches import same
+from shared.json_pointer import found
+from worker.engines.kinds import TYPES, Kinds, Schema, Types, literals, type_of
 from worker.engines.lark import Mark, is_token, quoted
 
-Schema = dict[str, Any] | bool
 # What a schema says of a value without a bound that this form has no words for.
 NOT_HELD = frozenset(
     {"pattern", "format", "oneOf", "prefixItems", "patternProperties", "minProperties", "maxProperties"}
@@ -29,16 +29,6 @@ SAYING = frozenset(
         *("minLength", "maxLength", *NUMBERS, *WHOLE),
     }
 )
-Types = tuple[str, ...]
-TYPES: Types = ("object", "array", "string", "number", "integer", "boolean", "null")
-NAMES: dict[type, str] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 # Named like places of a schema, which no schema has.
 ANYTHING, ANY_OBJECT = "anything", "object"
 BARE = r"/[A-Za-z0-9_-]+/"
@@ -64,7 +54,7 @@ class Rules:
         self._named: dict[tuple[str, Types], str] = {}
         # Named and not yet written: a reference may lead to the next one hundreds of times.
         self._owed: list[tuple[str, Types]] = []
-        self._schemas = {id(schema) for schema in _schemas(root)}
+        self._kinds = Kinds(root)
         self._numbers = count()
 
     def finish(self) -> None:
@@ -81,7 +71,7 @@ class Rules:
         """
         if schema in (True, {}) and among == TYPES:
             return self._named_rule(ANYTHING)
-        types = _types(schema, among)
+        types = self._kinds.of(schema, among)
         if not isinstance(schema, dict) or not types:
             raise _unheld("type" if isinstance(schema, dict) else "false")
         if wrong := next((key for key in schema if key in NOT_HELD), None):
@@ -90,14 +80,13 @@ class Rules:
         if said == "$ref":
             return self._named_rule(schema["$ref"], types)
         if said in ("enum", "const"):
-            values = _values(schema) or ()
-            return _either(self._literal(value) for value in values if _type(value) in types)
+            values = literals(schema) or ()
+            return _either(self._literal(value) for value in values if type_of(value) in types)
         if said is None:
             return self._any(types, schema)
-        parts = [part for part in schema[said] if _types(part, types)]
-        if not parts or (said == "allOf" and len(schema[said]) > 1):
+        if said == "allOf" and len(schema[said]) > 1:
             raise _unheld(said)
-        return _either(self.value(part, types) for part in parts)
+        return _either(self.value(part, types) for part in schema[said] if self._kinds.of(part, types))
 
     def _any(self, types: Types, schema: dict[str, Any]) -> str:
         return _either(
@@ -173,11 +162,10 @@ class Rules:
             return self._any(types, {})
         if place == ANY_OBJECT:
             return self._open(True)
-        found = _found(self._root, place)
-        # Nobody has looked at what is no schema: a literal, or an unknown keyword's value.
-        if id(found) not in self._schemas:
+        schema = found(self._root, place)
+        if not self._kinds.known(schema):
             raise _unheld("$ref")
-        return self.value(found, types)
+        return self.value(schema, types)
 
     def _literal(self, value: Any) -> str:
         if isinstance(value, str):
@@ -200,34 +188,6 @@ def _either(choices: Iterable[str]) -> str:
     return "(" + " | ".join(choices) + ")"
 
 
-def _types(schema: Schema, among: Types) -> Types:
-    """Those of these that a schema leaves, by its types and its literals; a number may be whole."""
-    if not isinstance(schema, dict):
-        return among if schema else ()
-    said = schema.get("type", TYPES)
-    left = {said} if isinstance(said, str) else {*said}
-    if "number" in left:
-        left.add("integer")
-    values = _values(schema)
-    if values is not None:
-        left &= {_type(value) for value in values}
-    return tuple(kind for kind in among if kind in left)
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, float):
-        return "integer" if value % 1 == 0 else "number"
-    return NAMES[type(value)]
-
-
-def _values(schema: dict[str, Any]) -> list[Any] | None:
-    """The literals of a schema, None where it has none of them."""
-    if "const" not in schema:
-        return schema.get("enum")
-    const = schema["const"]
-    return [value for value in schema.get("enum", [const]) if same(value) == same(const)]
-
-
 def _alone(schema: dict[str, Any]) -> str | None:
     """What says all of a value; None where its type's words do. Raises CallerError for what stands beside."""
     said = next((key for key in WHOLE if key in schema), None)
@@ -248,33 +208,6 @@ def _counts(schema: dict[str, Any], low: str, high: str) -> tuple[int, int | Non
         message = f"Calls cannot be held to these schemas: {low} is above {high}."
         raise CallerError("invalid_request", message, param="tools")
     return least, most
-
-
-def _found(root: dict[str, Any], place: str) -> Schema:
-    """What a reference names. Raises CallerError where it leads nowhere."""
-    here: Any = root
-    for step in place.lstrip("#").strip("/").split("/"):
-        name = step.replace("~1", "/").replace("~0", "~")
-        if name:
-            if not isinstance(here, dict) or name not in here:
-                raise _unheld("$ref")
-            here = here[name]
-    found: Schema = here
-    return found
-
-
-def _schemas(root: Schema) -> Iterator[Schema]:
-    """A schema and all below it that this form has words for."""
-    left: list[Any] = [root]
-    while left:
-        here = left.pop()
-        yield here
-        if isinstance(here, dict):
-            for name in ("properties", "$defs", "definitions"):
-                left.extend(here.get(name, {}).values())
-            for name in ("anyOf", "allOf"):
-                left.extend(here.get(name, ()))
-            left.extend(here.get(name, True) for name in ("items", "additionalProperties"))
 
 
 def _unheld(keyword: str) -> CallerError:

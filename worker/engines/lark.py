@@ -1,13 +1,13 @@
 """Pieces of grammars as llguidance reads them, in its dialect of Lark."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from llguidance import regex_to_lark
 
 from shared.request import Format
+from worker.engines import controls
 from worker.engines.translation import translated
 
 Mark = Callable[[str], str]
@@ -16,10 +16,9 @@ Spacing = Mapping[str, str | bool]
 """llguidance's options for the blanks in JSON."""
 # What llguidance takes for its own in a schema; to a caller it is a key without meaning.
 OPTIONS = "x-guidance"
-# With \uXXXX an open name could be spelled so that it is no property's, nor of any pattern, and means one.
+# With \uXXXX an open name could be spelled so that it is no property's, nor of any pattern, and means one;
+# only control characters need it.
 ESCAPES = 'nrbtf\\"'
-# Only control characters need it: as JSON and patterns name them.
-CONTROL = re.compile(r"\x7f|\\(?:u00[017]|x[017]|0|[avpP]|[ux]\{)")
 
 
 def quoted(text: str) -> str:
@@ -37,7 +36,7 @@ def schema(wanted: Format, spacing: Spacing) -> str:
 
 def spaced(schema: dict[str, Any], spacing: Spacing) -> str:
     options = dict(spacing)
-    if not CONTROL.search(json.dumps(schema)):
+    if not controls.named(schema):
         options["json_allowed_escapes"] = ESCAPES
     return json.dumps(translated(schema) | {OPTIONS: options})
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from worker.engines import bounds, branches, ecma, moments, multiples
+from worker.engines import bounds, branches, ecma, literals, moments
 
 NAMING = ("properties", "patternProperties", "$defs", "definitions")
 LITERAL = ("const", "enum")
@@ -19,18 +19,24 @@ def translated(schema: dict[str, Any]) -> dict[str, Any]:
     """
     text = json.dumps(schema)
     copy: dict[str, Any] = json.loads(text)
-    translations = [bounds.translate, ecma.translate, moments.translate, multiples.translate]
+    translations = [literals.translate, bounds.translate, ecma.translate, moments.translate]
     translations += [rename for name, rename in RENAMES.items() if f"/{name}/" not in text]
-    left: list[Any] = [copy]
+    for here in nodes(copy):
+        for translate in translations:
+            translate(here)
+    return copy
+
+
+def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A schema and all below it. What is inside one is looked for when the next is asked for."""
+    left: list[Any] = [schema]
     while left:
         here = left.pop()
         if isinstance(here, dict):
-            for translate in translations:
-                translate(here)
+            yield here
             left.extend(_inside(here))
         elif isinstance(here, list):
             left.extend(here)
-    return copy
 
 
 def _inside(schema: dict[str, Any]) -> Iterator[Any]:

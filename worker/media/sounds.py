@@ -38,7 +38,7 @@ class Listener:
         self._children.close()
 
     def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
-        whole = decodable(data, info, self._limits)
+        whole = decodable(data, info)
         head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(whole))
         with TIMED.time(), self._memory.taking(info.memory):
             try:

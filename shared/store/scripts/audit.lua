@@ -211,8 +211,8 @@ end
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
   removed = 1, removing = 1, leader = 1, lease = 1, schedule = 1,
-  deadlines = 1, watched = 1, spared = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
-  rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, taken = 1, extra = 1,
+  deadlines = 1, watched = 1, spared = 1, gap = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
+  rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, extra = 1,
   deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
 
 local NOTICES = { began = 1, ended = 1, sent = 1 }
@@ -242,9 +242,8 @@ local function look(name)
     look_at_claimed(name)
   elseif name == 'extra' then
     look_at_extra()
-  elseif name == 'taken' then
-    -- The release before counted the lines of batches here, of all models together.
-    redis.call('DEL', P .. name)
+  elseif (kind or name) == 'taken' then
+    look_at_taken(name)
   elseif kind == 'queue' then
     look_at_line(rest)
   elseif kind == 'line' or kind == 'suspects' then

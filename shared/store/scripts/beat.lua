@@ -1,14 +1,18 @@
 -- A worker says that it lives.
---   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), ttl_s, lease_ms, gap_ms, grace_ms,
---          facts (flat map kept on the lane; for load_passed_ms the moment at which the load began, and with failed
+--   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), worker_ttl_s, lease_ms, gap_ms,
+--          grace_ms, facts (flat map kept on the lane; for load_passed_ms the moment at which the load began, and with failed
 --          that of its end), record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
---          and emptying:<lane> strings
+--          and emptying:<lane> strings, gap hash
 --   returns OK | outdated (its model has another row by now: it counts as gone)
 -- @include base
 -- @include lane
 -- @include rows
 -- @include watch
+-- @include alive
+
+-- Longer than an outage that its worker outlives: until then its last beat tells whether it was alive before.
+local KEPT_S = 86400
 
 dirty_first()
 watch()
@@ -19,7 +23,7 @@ if outdated() then
   redis.call('DEL', P .. 'worker:' .. a.worker)
   return 'outdated'
 end
-local old = now - a.ttl_s * 1000
+local old = alive_since()
 -- A clock that was set back.
 local ahead = '(' .. now
 local was_ready = redis.call('ZSCORE', P .. 'ready:' .. a.lane, a.worker)
@@ -30,7 +34,7 @@ for _, state in ipairs({ 'ready', 'loading' }) do
   redis.call('ZREMRANGEBYSCORE', key, ahead, '+inf')
   if state == a.state then
     redis.call('ZADD', key, now, a.worker)
-    redis.call('PEXPIRE', key, math.ceil(a.ttl_s * 1000))
+    redis.call('EXPIRE', key, KEPT_S)
   else
     redis.call('ZREM', key, a.worker)
   end
@@ -42,7 +46,7 @@ else
   for name, value in pairs(a.record) do
     redis.call('HSET', record, name, value)
   end
-  redis.call('PEXPIRE', record, math.ceil(a.ttl_s * 1000))
+  redis.call('PEXPIRE', record, math.ceil(a.worker_ttl_s * 1000))
 end
 -- It makes itself empty for a suspect (claim.lua), and is waited for while it takes part and a suspect waits.
 local EMPTYING = P .. 'emptying:' .. a.lane
@@ -56,13 +60,13 @@ if a.state == 'ready' and ready_before == 0 then
 end
 if was_ready and a.state ~= 'ready' and a.print ~= '' then
   -- Its answers are no longer read from the cache, unless another worker of this fingerprint says that it lives.
-  redis.call('ZADD', P .. 'prints:' .. a.lane, old - 1, a.print)
+  redis.call('ZADD', P .. 'prints:' .. a.lane, now - a.worker_ttl_s * 1000 - 1, a.print)
 end
 if a.state == 'ready' then
   local key = P .. 'prints:' .. a.lane
   redis.call('ZADD', key, now, a.print)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - 86400000)
-  redis.call('EXPIRE', key, 86400)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - KEPT_S * 1000)
+  redis.call('EXPIRE', key, KEPT_S)
 end
 -- Kept while anybody serves it, however long nothing is asked.
 if a.state ~= 'gone' then

@@ -25,8 +25,7 @@ end
 local function workers(lane)
   local found = {}
   for _, state in ipairs({ 'ready', 'loading' }) do
-    local fresh = now - a.worker_ttl_s * 1000
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. state .. ':' .. lane, fresh, '+inf')) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. state .. ':' .. lane, alive_since(), '+inf')) do
       table.insert(found, { id, state, redis.call('HGETALL', P .. 'worker:' .. id) })
     end
   end

@@ -6,14 +6,14 @@
 --          held), start_by, finish_by and schedule_at (Unix ms), retry_of, response (JSON text, what it tells as one
 --          of OpenAI's responses), hook (its webhook
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
---          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, result_s, job_s, event_s, max_events,
---          idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
+--          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, gap_ms, grace_ms, result_s, job_s,
+--          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
 --          told, and stands in no list), request_id and trace (of the call; a carrier of shared/telemetry/traces.py),
 --          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
 --          (of which it is the job)
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
---   writes <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
+--   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
 --          schedule zsets
 --   returns {word} for mismatch | purged | passed (a line that another process took) | removed |
@@ -23,6 +23,7 @@
 --   events queued, where a new run waits
 -- @include base
 -- @include placing
+-- @include watch
 -- @include idempotency
 -- @include deadlines
 -- @include pairs
@@ -30,6 +31,7 @@
 -- A job's record outlives its end by job_s; before that it can wait and run for so long.
 local LONGEST_WAIT_S = 2764800
 
+notice_gap()
 if redis.call('EXISTS', P .. a.job) == 1 then
   return { 'known', view(a.job) }
 end

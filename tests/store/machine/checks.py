@@ -13,7 +13,7 @@ from tests.support.invariants import Watch, misplaced, untold
 from tests.support.store import Records
 
 CALL, NOTICE = re.compile(r"^sl2:job_\w+:\w+:\w+$"), re.compile(r"^sl2:job_\w+:(began|ended)$")
-LASTING = {"sl2:arrivals", "sl2:lanes", "sl2:watched", "sl2:outages"}
+LASTING = {"sl2:arrivals", "sl2:lanes", "sl2:watched", "sl2:gap", "sl2:outages"}
 
 
 def differences(records: Records, model: Model, watch: Watch) -> list[str]:
@@ -205,9 +205,9 @@ def _waiting_reason(model: Model, job: Job) -> str | None:
         return "fetching_inputs"
     if model.paused:
         return "paused"
-    if any(beaten >= model.fresh for beaten in model.ready.values()):
+    if any(beaten >= model.alive_since for beaten in model.ready.values()):
         return "busy"
-    return "model_loading" if any(b >= model.fresh for b in model.loading.values()) else "no_worker"
+    return "model_loading" if any(b >= model.alive_since for b in model.loading.values()) else "no_worker"
 
 
 def _odd(view: JobView) -> Iterator[str]:

@@ -27,6 +27,7 @@ class Terms:
 
 def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> str:
     """The word that the door says; it has happened then."""
+    model.notice_gap()
     if placing.job in model.jobs:
         return "known"
     name = (placing.caller, terms.idempotency or "")
@@ -150,7 +151,7 @@ def _joinable(model: Model, placing: Placing) -> Work | None:
 def _refusal(model: Model, placing: Placing, terms: Terms, *, joins: bool) -> str | None:
     if model.draining:
         return "draining"
-    if terms.must_be_ready and not any(beaten >= model.fresh for beaten in model.ready.values()):
+    if terms.must_be_ready and not any(beaten >= model.alive_since for beaten in model.ready.values()):
         return "unready"
     if terms.must_be_ready and model.paused:
         return "paused"

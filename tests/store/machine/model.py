@@ -9,6 +9,7 @@ from typing import Any
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.admission import HOLD_S, Placing
+from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS
 from tests.store.machine.telling import OWN, Book
 from tests.store.machine.work import Job, Work
 
@@ -39,6 +40,7 @@ class Model:
         self.told: dict[str, set[str]] = {}
         self.watched: int | None = None
         self.spared = 0
+        self.gap = (0, 0)
         self.emptying: dict[str, tuple[str, int]] = {}
         self.book = Book(settings, now)
         self._arrivals = 0
@@ -49,8 +51,23 @@ class Model:
 
     @property
     def fresh(self) -> int:
-        """Workers heard of since then live."""
+        """Answers of workers heard of since then count."""
         return self.now - round(self.settings.queue.worker_ttl_s * 1000)
+
+    @property
+    def alive_since(self) -> int:
+        """Workers heard of since then live."""
+        from_, till = self.gap
+        return self.fresh - (self.now - from_ if self.now < till else 0)
+
+    def notice_gap(self) -> bool:
+        """Whether nobody could write for long; right behind that workers count as they did before."""
+        queue = self.settings.queue
+        if self.watched is None or self.now - self.watched <= (GAP_ROUNDS * queue.rescue_s + 1) * 1000:
+            return False
+        if self.gap[0] != self.watched:
+            self.gap = (self.watched, self.now + round(GRACE_ROUNDS * queue.renew_s * 1000) // 2)
+        return True
 
     @property
     def lease_ms(self) -> int:

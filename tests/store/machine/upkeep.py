@@ -1,7 +1,7 @@
 """What maintenance does and workers say of themselves, in plain Python."""
 
 from shared.store.models import REMOVED
-from shared.store.workers import GAP_ROUNDS, GRACE_ROUNDS, State
+from shared.store.workers import GRACE_ROUNDS, State
 from tests.store.machine.attempts import POISON, count_death
 from tests.store.machine.model import Model, too_late
 from tests.support.store import LANE
@@ -9,10 +9,9 @@ from tests.support.store import LANE
 
 def watch(model: Model) -> bool:
     """Whether workers are given time to renew: nobody could write for long."""
-    queue, last = model.settings.queue, model.watched
-    model.watched = model.now
-    if last is not None and model.now - last > (GAP_ROUNDS * queue.rescue_s + 1) * 1000:
-        model.spared = model.now + round(GRACE_ROUNDS * queue.renew_s * 1000)
+    gone, model.watched = model.notice_gap(), model.now
+    if gone:
+        model.spared = model.now + round(GRACE_ROUNDS * model.settings.queue.renew_s * 1000)
     return model.spared > model.now
 
 
@@ -56,11 +55,11 @@ def beat(model: Model, worker: str, state: State, fingerprint: str) -> str:
     """Who stops being ready is no longer read the cache for."""
     watch(model)
     # The whole list goes where nobody spoke up for so long.
-    if all(beaten <= model.fresh for beaten in model.ready.values()):
+    if all(beaten <= model.alive_since for beaten in model.ready.values()):
         model.ready = {}
     was_ready = worker in model.ready
     for known, word in ((model.ready, "ready"), (model.loading, "loading")):
-        for name in [n for n, beaten in known.items() if n == worker or beaten <= model.fresh]:
+        for name in [n for n, beaten in known.items() if n == worker or beaten <= model.alive_since]:
             del known[name]
         if state == word:
             known[worker] = model.now

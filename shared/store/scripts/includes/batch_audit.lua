@@ -5,7 +5,7 @@
 
 -- A line whose job is gone, or has ended unheard (by a process of an older release), would be waited for for ever.
 local function answer_lost_lines(batch)
-  local key, caller = P .. batch, redis.call('HGET', P .. batch, 'caller')
+  local key = P .. batch
   local lines = redis.call('HGETALL', key .. ':lines')
   for i = 1, #lines, 2 do
     local line = cjson.decode(lines[i + 1])
@@ -13,13 +13,9 @@ local function answer_lost_lines(batch)
     local record = job and fields_at(P .. job, JOB_TOLD) or {}
     if record.status then
       found('line_unanswered')
-      answer_line(record, answer_told(record).result)
+      answer_line(job, record, answer_told(record).result)
     elseif job and redis.call('EXISTS', P .. job) == 0 then
       found('line_without_job')
-      -- The release before wrote down no lane, and its lines are not counted.
-      if line.lane then
-        count_line(line.lane, caller, -1)
-      end
       redis.call('HSET', key .. ':answers', lines[i], cjson.encode({ status = 'failed', ended = now, error = a.failure }))
     end
   end
@@ -39,6 +35,22 @@ local function look_at_batch(batch)
     if not redis.call('ZSCORE', P .. 'batching', batch) then
       found('batch_nowhere')
       redis.call('ZADD', P .. 'batching', now, batch)
+    end
+  end
+end
+
+-- Lines whose jobs are gone or have ended unheard leave their room to others.
+local function look_at_taken(name)
+  if redis.call('TYPE', P .. name).ok ~= 'set' then
+    -- Older releases kept a number here, which nobody can put right.
+    redis.call('DEL', P .. name)
+    return
+  end
+  for _, job in ipairs(redis.call('SMEMBERS', P .. name)) do
+    local caller, status = unpack(redis.call('HMGET', P .. job, 'caller', 'status'))
+    if status or not caller then
+      found('line_outlived_job')
+      redis.call('SREM', P .. name, job)
     end
   end
 end

@@ -24,7 +24,7 @@ local function end_job(job, status, last, own, failure, answer)
   local hook = hook_of(job)
   announce(job, 'ended', status, record, hook, answer)
   if record.batch then
-    answer_line(record, answer.result)
+    answer_line(job, record, answer.result)
   end
   report_end(job, record, answer)
   expire_job(job, record, hook.host)

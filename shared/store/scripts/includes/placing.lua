@@ -5,6 +5,7 @@
 -- Text: the request.
 -- @include ending
 -- @include outlook
+-- @include alive
 
 -- At most so many jobs share a run; the next identical request opens a new one.
 local SHARE_LIMIT = 256
@@ -95,7 +96,7 @@ local function take_over(digests, job, holder)
 end
 
 local function ready_workers(lane)
-  return redis.call('ZCOUNT', P .. 'ready:' .. lane, now - a.worker_ttl_s * 1000, '+inf')
+  return redis.call('ZCOUNT', P .. 'ready:' .. lane, alive_since(), '+inf')
 end
 
 -- Writes down when a new run will begin, so that its beginning can be held against it. Nothing is foretold where

@@ -1,12 +1,13 @@
 -- One consistent read of a job, its run and its lane, as flat lists; nil where there is no such job.
 -- @include outlook
+-- @include alive
 
 -- Never its secret.
 local HOOK_FIELDS = { 'url', 'events', 'delivered' }
 local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from', 'origin' }
 
 local function lane_view(lane)
-  local fresh = now - a.worker_ttl_s * 1000
+  local fresh = alive_since()
   local facts = redis.call('HGETALL', P .. 'lane:' .. lane)
   table.insert(facts, 'ready')
   table.insert(facts, redis.call('ZCOUNT', P .. 'ready:' .. lane, fresh, '+inf'))

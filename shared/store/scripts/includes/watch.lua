@@ -1,10 +1,20 @@
 -- Whether anybody could write. Where nobody could for gap_ms (an outage, or nobody was there) workers could not
--- renew either: their leases look run out, and they get grace_ms to renew them.
+-- renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half that
+-- time they count as when the gap began, from when anybody writes again. That is granted once for each gap.
+
+local function notice_gap()
+  local last = redis.call('GET', P .. 'watched')
+  local gone = last and now - last > a.gap_ms
+  if gone and redis.call('HGET', P .. 'gap', 'from') ~= last then
+    redis.call('HSET', P .. 'gap', 'from', last, 'till', now + a.grace_ms / 2)
+  end
+  return gone
+end
 
 local function watch()
-  local last = redis.call('GET', P .. 'watched')
+  local gone = notice_gap()
   redis.call('SET', P .. 'watched', now)
-  if last and now - last > a.gap_ms then
+  if gone then
     redis.call('SET', P .. 'spared', 1, 'PX', a.grace_ms)
     redis.call('INCR', P .. 'outages')
   end
