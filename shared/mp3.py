@@ -23,12 +23,19 @@ HAS_COUNT = 1
 FIELDS = ((HAS_COUNT, 4), (2, 4), (4, 100), (8, 4))
 # Places in one file that cost a look and are no sound: what begins like a frame in junk, frames of facts.
 MOST_LOOKS = 2**11
+# Whole frames of the file's own kind that stand alone in junk, where no sound is believed to be.
+MOST_ALONE = 8
+# Bytes that are neither frames nor tags, in all; more may be where the frames have more.
+MOST_JUNK = 2**17
 # Bytes searched at once: no other thread runs meanwhile.
 PIECE = 2**16
 # That stand one behind another.
 MOST_TAGS = 16
 # Index of a bitrate at which every frame has room for the facts.
 ROOMY = 9
+
+
+NO_SOUND = "much of it is no sound"
 
 
 class DamagedError(Exception):
@@ -40,12 +47,19 @@ class Looks:
 
     def __init__(self) -> None:
         self._left = MOST_LOOKS
+        self._alone = MOST_ALONE
 
     def take(self) -> None:
         """Raises DamagedError where none is left."""
         if not self._left:
-            raise DamagedError("much of it is no sound")
+            raise DamagedError(NO_SOUND)
         self._left -= 1
+
+    def alone(self) -> None:
+        """A frame is not believed for want of another behind it. Raises DamagedError where many are not."""
+        if not self._alone:
+            raise DamagedError(NO_SOUND)
+        self._alone -= 1
 
 
 class Frame(NamedTuple):
@@ -78,20 +92,24 @@ class Mp3(NamedTuple):
 def past_tags(data: bytes, at: int = 0) -> int:
     """The place behind the tags (ID3v2, ID3v1, APEv2) that begin at a place, if any."""
     for _ in range(MOST_TAGS):
-        at += _tag(data[at : at + 32])
+        length = _tag(data[at : at + 32])
+        if not length:
+            break
+        at += length
     return at
 
 
 def read(data: bytes, max_s: float) -> Mp3:
     """Goes from frame to frame, until there is none or they last more than a second beyond `max_s`.
 
-    What stands between and behind them (zeros, tags without a head, pictures) is passed over, however long.
-    No frames where it is no MP3. Raises DamagedError.
+    What stands between and behind them (zeros, tags without a head, pictures) is passed over, unless it is
+    most of the file. No frames where it is no MP3. Raises DamagedError.
     """
     frames: list[Frame] = []
     looks = Looks()
-    at, total, first, last, behind = 0, 0, Facts(), Facts(), 0
-    while (frame := _next(data, at, looks)) is not None:
+    at, total, junk, first, last, behind = 0, 0, 0, Facts(), Facts(), 0
+    while (frame := _next(data, at, looks, frames[:1])) is not None:
+        junk += frame.start - past_tags(data, at)
         at = frame.end
         if (facts := _facts(data[frame.start : at])) is not None:
             looks.take()
@@ -103,6 +121,9 @@ def read(data: bytes, max_s: float) -> Mp3:
         total, behind = total + frame.samples, behind + 1
         if total > (max_s + 1) * frame.rate:
             return Mp3(frames, total, 0, 0)
+    junk += len(data) - past_tags(data, at)
+    if frames and junk > max(MOST_JUNK, sum(frame.end - frame.start for frame in frames)):
+        raise DamagedError(NO_SOUND)
     # Of a file behind the one that told its padding nothing is known.
     padding = last.padding if abs(behind - last.frames) <= 1 else 0
     beside = first.delay + padding
@@ -127,8 +148,11 @@ def _head(data: bytes, found: Mp3) -> bytes:
     return (head + facts + lame).ljust(_size(word)[0], b"\0")
 
 
-def _next(data: bytes, at: int, looks: Looks) -> Frame | None:
-    """The first frame at a place or behind the tags and the junk there. Raises DamagedError."""
+def _next(data: bytes, at: int, looks: Looks, first: list[Frame]) -> Frame | None:
+    """The first frame at a place or behind the tags and the junk there. Raises DamagedError.
+
+    `first` is the file's first frame, if there is one yet.
+    """
     at = past_tags(data, at)
     if (frame := _frame(data, at)) is not None:
         return frame
@@ -136,8 +160,12 @@ def _next(data: bytes, at: int, looks: Looks) -> Frame | None:
         looks.take()
         # In junk anything may look like a frame, but hardly with another one of its kind behind it.
         frame = _frame(data, start)
-        if frame is not None and (after := _frame(data, frame.end)) is not None and after[2:] == frame[2:]:
+        if frame is None:
+            continue
+        if (after := _frame(data, frame.end)) is not None and after[2:] == frame[2:]:
             return frame
+        if first and frame[2:] == first[0][2:]:
+            looks.alone()
     return None
 
 

@@ -33,7 +33,8 @@ Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering
 # file. Who sends one that is not read is told so, and the model is asked nothing.
 _PICTURE = re.compile(
     r"(?i:data:image/)"
-    r"|iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX"
+    r"|(?:(?i:data:[^\s,]*;base64,)\s*)?"
+    r"(?:iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX)"
 )
 # Another file's data: URI alone, broken into lines perhaps; with words behind it, it is part of a prompt.
 _FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")

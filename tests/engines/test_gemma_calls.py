@@ -140,6 +140,7 @@ def test_a_reference_is_followed_however_its_generator_spells_the_place(place: s
         (of({"type": "null", "anyOf": [WHOLE]}), "type"),
         (of({"anyOf": [{"$ref": "#/$defs/none"}, {"type": "null"}], "type": "null"}), "\\$ref"),
         (of({"$ref": "#u"}), "\\$ref"),
+        (of({"type": "string", "anyOf": []}), "anyOf"),
         (of({"type": "null", "$ref": "#/$defs/n"}, **{"$defs": {"n": WHOLE}}), "type"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import pytest
 
+from api.admission.submission import Submission
 from api.batches.bench import Bench, Held
 from api.batches.work import Work
 from api.batches.writing import CANCELLED
@@ -55,6 +56,17 @@ async def test_a_model_that_fails_to_load_for_a_while_costs_no_line(shop: Shop) 
     await shop.go_on()
     batch = await shop.now()
     assert (batch.stage, batch.completed, batch.failed) == ("completed", COUNT, 0)
+
+
+async def test_lines_whose_window_closes_meanwhile_are_told_of_no_field_that_they_never_sent(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the store's clock, whatever this machine's says."""
+    await shop.begin(LINES)
+    monkeypatch.setattr(Submission, "_now_ms", lambda *_: 2**60)
+    await turn(shop)
+    batch = await shop.now()
+    assert (batch.row, batch.failed) == (0, 0)
 
 
 @pytest.mark.parametrize("gone", [False, True])

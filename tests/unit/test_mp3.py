@@ -19,7 +19,6 @@ COVER = bytes(range(255)) * 400
 AROUND = {
     "zeros": bytes(102_000),
     "an APE tag that has only a foot": COVER + make.ape_tag(len(COVER))[:32],
-    "much else": COVER * 10,
 }
 
 
@@ -32,6 +31,21 @@ def test_an_mp3_is_not_refused_for_what_stands_behind_it(rest: bytes) -> None:
 def test_what_stands_behind_much_that_is_no_sound_is_heard_too(rest: bytes) -> None:
     once, twice = (mp3.read(data, LIMITS.max_s) for data in (SOUND, SOUND + rest + SOUND))
     assert len(twice.frames) == 2 * len(once.frames)
+
+
+ONE = mp3.read(SOUND, LIMITS.max_s).frames[3]
+FRAME = SOUND[ONE.start : ONE.end]
+UNHEARD = {
+    "frames that lines were broken between": (FRAME + b"\r\n") * 300,
+    "another sound": SOUND + bytes(range(1, 255)) * 2_000,
+    "what a download had not brought yet": SOUND + bytes(400_000),
+}
+
+
+@pytest.mark.parametrize("data", UNHEARD.values(), ids=UNHEARD.keys())
+def test_nobody_is_answered_about_the_beginning_of_a_sound_whose_rest_cannot_be_read(data: bytes) -> None:
+    with pytest.raises(CallerError, match="much of it is no sound"):
+        inspect(data, LIMITS, None)
 
 
 @contextmanager

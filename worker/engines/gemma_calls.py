@@ -86,7 +86,10 @@ class Rules:
             return self._any(types, schema)
         if said == "allOf" and len(schema[said]) > 1:
             raise _unheld(said)
-        return _either(self.value(part, types) for part in schema[said] if self._kinds.of(part, types))
+        parts = [part for part in schema[said] if self._kinds.of(part, types)]
+        if not parts:
+            raise _unheld(said)
+        return _either(self.value(part, types) for part in parts)
 
     def _any(self, types: Types, schema: dict[str, Any]) -> str:
         return _either(

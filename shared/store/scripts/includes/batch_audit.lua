@@ -41,12 +41,13 @@ end
 
 -- Lines whose jobs are gone or have ended unheard leave their room to others.
 local function look_at_taken(name)
-  if redis.call('TYPE', P .. name).ok ~= 'set' then
+  local jobs = redis.pcall('SMEMBERS', P .. name)
+  if jobs.err then
     -- Older releases kept a number here, which nobody can put right.
     redis.call('DEL', P .. name)
     return
   end
-  for _, job in ipairs(redis.call('SMEMBERS', P .. name)) do
+  for _, job in ipairs(jobs) do
     local caller, status = unpack(redis.call('HMGET', P .. job, 'caller', 'status'))
     if status or not caller then
       found('line_outlived_job')
