@@ -63,7 +63,7 @@ class Taking:
             return False
         except ServiceError as error:
             # Its window is over, by the store's clock: a line has no deadlines of its own.
-            if getattr(error, "param", None) in ("start_by", "finish_by"):
+            if error.param in ("start_by", "finish_by"):
                 return False
             await self._refuse(line, _failure(error))
         else:

@@ -29,13 +29,9 @@ class References:
         self._ending |= passed
         return False
 
-    def named(self, place: str) -> Any:
-        """None where nothing stands there."""
-        return found(self._root, place)
-
     def _next(self, schema: dict[str, Any]) -> Any:
         """What a value of the schema has to be as well: what it refers to, or its only part."""
         if isinstance(place := schema.get("$ref"), str):
-            return self.named(place)
+            return found(self._root, place)
         parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))
         return next((part[0] for part in parts if isinstance(part, list) and len(part) == 1), None)

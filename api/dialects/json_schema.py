@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
 from api.wire.strict_json import render
+from shared.json_pointer import found
 
 MAX_PROPERTIES = 1000
 MAX_NAME = 256
@@ -186,7 +187,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
         left.extend(_below(here, at))
         if "$ref" in here:
-            named.append((references.named(here["$ref"]), render(["$ref"], at)))
+            named.append((found(schema, here["$ref"]), render(["$ref"], at)))
 
 
 def _check_node(schema: dict[str, Any], at: str) -> None:

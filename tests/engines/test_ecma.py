@@ -11,14 +11,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 
+from tests.support import grammars
 from worker.engines.ecma import rename
 from worker.engines.grammar import SPACING
 from worker.engines.lark import spaced
-from worker.engines.trial import begin, reason
 
-TOKENIZER = LLTokenizer("byte")
 SIGNS = printable.strip() + " "
 IN_CLASSES = (
     *("a", "b", "-", "[", "]", "&", "&&", "~~", "--", "^", "[:", ":]", "{2}", '"'),
@@ -32,15 +31,7 @@ SHORT = ["".join(text) for length in range(4) for text in product("ab{} 2", repe
 
 def taken(schema: Any, texts: list[str]) -> set[str]:
     grammar = LLMatcher.grammar_from_json_schema(spaced(schema, SPACING))
-    start = begin(TOKENIZER, grammar)
-    assert not reason(start)
-    found = set()
-    for text in texts:
-        matcher = start.deep_copy()
-        ids = TOKENIZER.tokenize_str(text)
-        if matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting():
-            found.add(text)
-    return found
+    return {*grammars.taken(grammar, texts)}
 
 
 def held(pattern: str, texts: list[str]) -> set[str]:

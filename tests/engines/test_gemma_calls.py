@@ -3,15 +3,14 @@
 from typing import Any
 
 import pytest
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher
 
 from shared.errors import CallerError
+from tests.support import grammars
 from worker.engines.gemma_calls import arguments
 from worker.engines.lark import quoted
 from worker.engines.translation import translated
-from worker.engines.trial import begin, reason
 
-TOKENIZER = LLTokenizer("byte")
 WHOLE = {"type": "integer", "minimum": 0}
 
 
@@ -26,15 +25,7 @@ def grammar(schema: dict[str, Any]) -> str:
 
 def taken(schema: dict[str, Any], texts: list[str]) -> list[str]:
     """Those that a call's arguments may be."""
-    start = begin(TOKENIZER, LLMatcher.grammar_from_lark(grammar(schema)))
-    assert not reason(start)
-    found = []
-    for text in texts:
-        matcher = start.deep_copy()
-        ids = TOKENIZER.tokenize_str(text)
-        if matcher.try_consume_tokens(ids) == len(ids) and matcher.is_accepting():
-            found.append(text)
-    return found
+    return grammars.taken(LLMatcher.grammar_from_lark(grammar(schema)), texts)
 
 
 def text(value: str) -> str:

@@ -26,9 +26,8 @@ DOORS = [
 ]
 
 
-@pytest.mark.parametrize("body", [CHAT, STREAM])
-async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None:
-    desk = Desk()
+async def hung_up(desk: Desk, body: dict[str, Any]) -> None:
+    """A call that its caller leaves once it is a job; it frees the row."""
     async with application(desk) as app:
         call = posted(app, body)
         await desk.submitted.wait()
@@ -37,6 +36,11 @@ async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None
         await desk.cancelled.wait()
 
     assert desk.views[FIRST].status == "cancelled"
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM])
+async def test_a_caller_who_hangs_up_frees_the_row(body: dict[str, Any]) -> None:
+    await hung_up(Desk(), body)
 
 
 async def test_a_reader_who_hangs_up_in_mid_stream_frees_the_row() -> None:
@@ -100,15 +104,7 @@ async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("api.answers.leaving.FIRST_PAUSE_S", 0)
-    desk = Busy()
-    async with application(desk) as app:
-        call = posted(app, CHAT)
-        await desk.submitted.wait()
-        call.hang_up()
-        await call.finish()
-        await desk.cancelled.wait()
-
-    assert desk.views[FIRST].status == "cancelled"
+    await hung_up(Busy(), CHAT)
 
 
 @pytest.mark.parametrize(("path", "body"), DOORS)

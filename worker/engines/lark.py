@@ -16,8 +16,8 @@ Spacing = Mapping[str, str | bool]
 """llguidance's options for the blanks in JSON."""
 # What llguidance takes for its own in a schema; to a caller it is a key without meaning.
 OPTIONS = "x-guidance"
-# With \uXXXX an open name could be spelled so that it is no property's, nor of any pattern, and means one;
-# only control characters need it.
+# With its signs as escaped numbers an open name could be spelled so that it is no property's, nor of any
+# pattern, and means one; only control characters need that.
 ESCAPES = 'nrbtf\\"'
 
 
