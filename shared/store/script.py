@@ -41,7 +41,10 @@ _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 _CALLED = re.compile(r"\b(\w+)\(")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
 LONGEST_CALL_S = 6.0
-"""A caller is told that the store hangs after this, whatever the client's own retries are about."""
+"""A caller is told that the store hangs after this, whatever the client's own retries are about.
+
+It is counted in halves: where this process stands still, however long, the store loses one of them at most.
+"""
 
 
 class Script:
@@ -169,11 +172,20 @@ class AsyncStore:
         asked = _Asked(call.script, call.argv)
         with reaching():
             try:
-                async with asyncio.timeout(LONGEST_CALL_S):
-                    reply = await self._gathering.ask(asked)
+                reply = await self._reply(asked)
             except TimeoutError:
                 raise RedisTimeoutError("the record store hangs") from None
         return call.parse(reply)
+
+    async def _reply(self, asked: _Asked) -> Any:
+        """Raises TimeoutError."""
+        loop, half_s = asyncio.get_running_loop(), LONGEST_CALL_S / 2
+        async with asyncio.timeout(LONGEST_CALL_S) as limit:
+            half = loop.call_later(half_s, lambda: limit.reschedule(loop.time() + half_s))
+            try:
+                return await self._gathering.ask(asked)
+            finally:
+                half.cancel()
 
     async def _exchange(self, calls: Sequence[_Asked]) -> Sequence[Any]:
         pipeline = self.client.pipeline(transaction=False)

@@ -16,8 +16,6 @@ from worker.webhooks.post import post
 
 OLD, NEW = "whsec_" + "b2xkIG9sZCBvbGQgb2xkIG9sZA==", "whsec_" + "bmV3IG5ldyBuZXcgbmV3IG5ldw=="
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def office(desk: Workbench, redis: RedisServer) -> Office:

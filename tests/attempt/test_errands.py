@@ -2,10 +2,10 @@
 
 import pytest
 
-from shared.settings import FetchSettings
 from shared.webhooks import Webhook
 from tests.attempt.test_intake import ask, serving
 from tests.support.clients import until
+from tests.support.fetching import LOOPBACK
 from tests.support.metrics import counted
 from tests.support.office import Office
 from tests.support.pictures import Serve, answering, origin, picture
@@ -48,7 +48,7 @@ def test_a_webhook_that_is_given_up_is_counted_once(desk: Workbench, redis: Redi
 def test_a_fetched_picture_and_one_that_cannot_be_had_are_told_apart(
     redis: RedisServer, serve: Serve, outcome: str
 ) -> None:
-    with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",))) as desk, origin(serve) as there:
+    with workbench(redis, fetch=LOOPBACK) as desk, origin(serve) as there:
         fetched = "sightline_fetch_seconds_count"
         before = counted(INTAKES, outcome=outcome), counted(fetched, kind="picture")
         ask(desk, there.url)

@@ -10,14 +10,13 @@ import pytest
 from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
+from tests.support.clients import PATIENCE_S, until
 from tests.support.fetching import LIMIT, LOOPBACK, OK, fetched, refused
 from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.fetch import HOSTS, fetch
 from worker.fetching.outbound import Allowance
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
-
-pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +107,17 @@ def test_slow_dns_counts_towards_the_deadline() -> None:
 
     def resolver(_host: str, _port: int) -> list[IPAddress]:
         asked.set()
-        over.wait(20)
+        over.wait(PATIENCE_S)
         return []
 
-    error = refused("http://pictures.example/", HASTY, resolver=resolver)
+    def is_refused() -> bool:
+        """And had the time to ask."""
+        error = refused("http://pictures.example/", HASTY, resolver=resolver)
+        assert (error.code, "longer than" in error.message) == ("fetch_failed", True)
+        return asked.is_set()
+
+    until(is_refused)
     over.set()
-    assert asked.is_set()
-    assert (error.code, "longer than" in error.message) == ("fetch_failed", True)
 
 
 def test_a_slow_tls_handshake_counts_towards_the_deadline() -> None:
@@ -178,22 +181,24 @@ def test_no_host_is_flooded() -> None:
         with lock:
             together[0] += 1
         inside.release()
-        go_on.wait(20)
+        go_on.wait(PATIENCE_S)
         return []
 
     def asked(host: str) -> str:
-        return refused(f"http://{host}.example/", FetchSettings(limit_s=20), resolver=resolver).message
+        return refused(
+            f"http://{host}.example/", FetchSettings(limit_s=PATIENCE_S), resolver=resolver
+        ).message
 
     with ThreadPoolExecutor(most + 3) as threads:
         crowd = [threads.submit(asked, "crowded") for _ in range(most + 2)]
         for _ in range(most):
-            assert inside.acquire(timeout=20)
+            assert inside.acquire(timeout=PATIENCE_S)
         other = threads.submit(asked, "quiet")
-        assert inside.acquire(timeout=20), "another host's pictures had to wait"
+        assert inside.acquire(timeout=PATIENCE_S), "another host's pictures had to wait"
         assert not inside.acquire(timeout=0.1)
         assert together[0] == most + 1
         go_on.set()
-        assert all("no address" in future.result(20) for future in [*crowd, other])
+        assert all("no address" in future.result(PATIENCE_S) for future in [*crowd, other])
 
 
 def test_who_waits_for_a_crowded_host_is_told_so_in_time() -> None:

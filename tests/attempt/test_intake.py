@@ -12,11 +12,12 @@ from shared.blobs import digest
 from shared.errors import Unavailable
 from shared.held import Held
 from shared.request import Image, Sound
-from shared.settings import FetchSettings, PictureSettings
+from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
+from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
@@ -36,7 +37,7 @@ def serving(body: bytes) -> Serve:
 
 @pytest.fixture
 def intake(redis: RedisServer) -> Iterator[tuple[Workbench, Intake]]:
-    with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",))) as desk:
+    with workbench(redis, fetch=LOOPBACK) as desk:
         yield (
             desk,
             Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker),
@@ -105,7 +106,7 @@ def test_what_is_no_sound_or_may_not_be_fetched_ends_the_job_by_its_place(
 def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_say_so(
     redis: RedisServer, shared: bool, cache: str
 ) -> None:
-    with workbench(redis, fetch=FetchSettings(allow=("127.0.0.1",)), share_answers=shared) as desk:
+    with workbench(redis, fetch=LOOPBACK, share_answers=shared) as desk:
         courier = Intake(desk.settings, desk.store, desk.nudger, desk.blobs, desk.leases, desk.worker)
         desk.beat()
         with origin(serving(PICTURE)) as there:

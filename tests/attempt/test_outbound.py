@@ -7,15 +7,14 @@ import trustme
 
 from shared.addresses import IPAddress
 from shared.settings import FetchSettings
+from tests.support.clients import PATIENCE_S
 from tests.support.fetching import LIMIT, OK, alone, refused, resolving_to
 from tests.support.pictures import answering, origin
 from worker.fetching import outbound
 from worker.fetching.fetch import fetch
 
-NAMED = FetchSettings(allow=("pictures.example",))
+NAMED = FetchSettings(allow=("pictures.example",), limit_s=PATIENCE_S)
 AUTHORITY = trustme.CA()
-
-pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ def trusting() -> ssl.SSLContext:
 
 def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbound, "_tls", trusting)
-    settings = FetchSettings(allow=("pictures.example", "other.example"))
+    settings = FetchSettings(allow=("pictures.example", "other.example"), limit_s=PATIENCE_S)
     with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
         urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]
         assert (

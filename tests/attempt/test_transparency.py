@@ -16,7 +16,7 @@ GREEN, WHITE = (0, 255, 0), (255, 255, 255)
 
 @pytest.fixture(scope="module")
 def decoder() -> Iterator[Decoder]:
-    decoder = Decoder(PictureSettings())
+    decoder = Decoder(PictureSettings(decode_limit_s=60))
     yield decoder
     decoder.close()
 

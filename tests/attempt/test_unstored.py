@@ -25,8 +25,6 @@ from worker.webhooks.postman import AT_ONCE, Postman
 
 SECRET = SecretStr("a secret of sixteen bytes")
 
-pytestmark = pytest.mark.timeout(60)
-
 
 def ask(desk: Workbench, shown: bytes, *, stored: bool, webhook: Webhook | None = None) -> str:
     """A job about a picture that is uploaded; its id."""

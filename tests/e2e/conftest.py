@@ -34,7 +34,7 @@ options = {{ step_s = 0.1 }}
 [[models]]
 id = "test/late"
 engine = "echo"
-options = {{ load_s = 5 }}
+options = {{ load_s = 8 }}
 
 [[models]]
 id = "test/broken"
@@ -53,8 +53,12 @@ ENV = {
     "SIGHTLINE_QUEUE__DRAIN_S": "1",
     "SIGHTLINE_API__LEAVE_GRACE_S": "0.5",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    # As long as a machine may stand still, and longer.
+    "SIGHTLINE_FETCH__LIMIT_S": "60",
+    "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
+    "SIGHTLINE_SOUNDS__DECODE_LIMIT_S": "60",
     # A killed courier's call comes again after this and 5 s.
-    "SIGHTLINE_WEBHOOK__LIMIT_S": "5",
+    "SIGHTLINE_WEBHOOK__LIMIT_S": "12",
     "SIGHTLINE_WEBHOOK__DELAYS_S": "0.2,0.2",
 }
 

@@ -6,20 +6,25 @@ from pathlib import Path
 import pytest
 
 from benchmarks import findings
-from benchmarks.batching import plan
+from benchmarks.batching import ours, plan
 from benchmarks.batching.drawing import drawn
 from benchmarks.batching.measuring import FIRST, Measuring
 from benchmarks.batching.plan import Part
 from benchmarks.batching.results import Results
 from benchmarks.batching.servers import serving
 from docs.generate import measured
+from tests.support.ports import free_port
 
-SIZE = replace(plan.QUICK, one_by_one_s=0.5, together_s=0.5, clients=(2,), at_once=2)
+SIZE = replace(plan.QUICK, one_by_one_s=3.0, together_s=3.0, clients=(2,), at_once=2)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("system", [system for system in plan.OURS if system not in plan.WHOLE_ONLY])
-def test_the_service_is_measured_as_its_callers_see_it(system: str, tmp_path: Path) -> None:
+def test_the_service_is_measured_as_its_callers_see_it(
+    system: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None that a connection may have before its server takes it.
+    monkeypatch.setattr(ours, "free_port", free_port)
     part = Part(system, "tiny", "float32", 1)
     with serving(part, Path()) as served:
         found = Measuring(part, SIZE, served).all(print)

@@ -32,9 +32,10 @@ MOMENTS = 120
 WINDOW = "10s"
 """What Grafana would take for $__rate_interval, as often as is scraped here."""
 SEEN = (
+    # First: the line does not last, what was counted does.
+    f'sum(sightline_queue_depth{{model="{SLOW}"}}) > 3',
     "sum(increase(sightline_refusals_total[5m])) > 0",
     'sum(increase(sightline_maintenance_total{pass="rescued"}[5m])) > 0',
-    f'sum(sightline_queue_depth{{model="{SLOW}"}}) > 3',
 )
 """What comes last to Prometheus: processes tell every two seconds what they count."""
 WELL = {"Broken"}

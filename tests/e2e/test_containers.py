@@ -27,6 +27,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
         env = {
             "SIGHTLINE_REDIS__URL": redis.url(),
             "SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs"),
+            "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
             "OMP_NUM_THREADS": "1",
         }
         try:

@@ -60,7 +60,8 @@ def test_a_caller_who_hangs_up_cancels_the_job(service: Service, api: Api) -> No
 
 def test_a_caller_who_times_out_waiting_for_the_whole_answer_cancels_the_job(api: Api) -> None:
     try:
-        api.post(f"/models/{SLOW}", json={"inputs": LONG + " timed out"}, timeout=1)
+        limits = httpx.Timeout(60, read=1)
+        api.post(f"/models/{SLOW}", json={"inputs": LONG + " timed out"}, timeout=limits)
     except httpx.ReadTimeout:
         newest(api, "cancelled")
     else:

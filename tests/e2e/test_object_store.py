@@ -24,6 +24,9 @@ QUICK = {
     "SIGHTLINE_QUEUE__RESCUE_S": "0.2",
     "SIGHTLINE_QUEUE__BACKOFF_S": "0.2",
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+    # As long as a machine may stand still, and longer.
+    "SIGHTLINE_FETCH__LIMIT_S": "60",
+    "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
     "SIGHTLINE_LOG_LEVEL": "debug",
 }
 

@@ -83,6 +83,8 @@ def observed() -> Iterator[Observed]:
             "SIGHTLINE_LOG_FORMAT": "json",
             "SIGHTLINE_TRACES__URL": traces.url,
             "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
+            "SIGHTLINE_FETCH__LIMIT_S": "60",
+            "SIGHTLINE_PICTURES__DECODE_LIMIT_S": "60",
             "SIGHTLINE_QUEUE__RESCUE_S": "0.1",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
         }

@@ -24,7 +24,7 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
 
 ROOT = Path(__file__).parents[2]
-READY_S = 90
+READY_S = 120
 STOP_S = 60
 
 pytestmark = pytest.mark.timeout(4 * READY_S)

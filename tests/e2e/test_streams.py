@@ -7,7 +7,7 @@ from tests.e2e.conftest import SLOW, TINY
 from tests.support.clients import Api, SentEvent, sent_events, told
 from tests.support.service import Service
 
-WORDS = " ".join(f"word{n}" for n in range(30))
+WORDS = " ".join(f"word{n}" for n in range(50))
 
 
 def test_a_reader_goes_on_at_another_api_process_where_the_first_left_off(service: Service, api: Api) -> None:

@@ -11,6 +11,7 @@ from shared.piece import Piece
 from shared.request import Format
 from shared.settings import PictureSettings, Settings, SettingsError
 from tests.engines import several, suite, telling
+from tests.support.clients import until
 from worker.engines.base import Cancelled, Row
 from worker.engines.registry import create
 
@@ -35,12 +36,10 @@ def test_the_answer_names_every_picture_in_order() -> None:
 
 def test_a_row_waits_for_a_free_place_and_can_be_cancelled_there() -> None:
     under_test = harness(stall_on="hang")
-    running = threading.Event()
     hanging, waiting = under_test.row("hang"), under_test.row("second")
     outcomes: list[type[Exception]] = []
 
     def run(row: Row) -> None:
-        running.set()
         try:
             under_test.engine.generate(row)
         except Cancelled as outcome:
@@ -48,7 +47,7 @@ def test_a_row_waits_for_a_free_place_and_can_be_cancelled_there() -> None:
 
     first = threading.Thread(target=run, args=(hanging,))
     first.start()
-    assert running.wait(suite.PATIENCE_S)
+    until(lambda: under_test.engine.idle_s() > 0)  # it has the place
     second = threading.Thread(target=run, args=(waiting,))
     second.start()
     waiting.cancel.set()

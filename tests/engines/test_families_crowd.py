@@ -32,6 +32,13 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.engines.continuous.engine.WASTE", 16)
 
 
+@pytest.fixture(autouse=True)
+def few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow a step was measured to be, no prompt takes so many that rows end before others join."""
+    measured = vars(Pace)["chunk"].fget
+    monkeypatch.setattr(Pace, "chunk", property(lambda pace: max(128, measured(pace))))
+
+
 @pytest.fixture(scope="module", params=BATCHED, ids=called)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     family: Family = request.param

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.support.clients import until
+from tests.support.clients import PATIENCE_S, until
 from worker.engines import trials
 from worker.engines.trial import TrialError
 from worker.engines.trials import AT_ONCE, KEPT, Trials
@@ -25,7 +25,7 @@ class Held:
         with self._changed:
             self.begun.append(grammar)
             self._changed.notify_all()
-            assert self._changed.wait_for(lambda: grammar in self._ended, 20)
+            assert self._changed.wait_for(lambda: grammar in self._ended, PATIENCE_S)
         return f"{grammar} is tried"
 
     def end(self, grammar: str) -> None:
@@ -35,7 +35,7 @@ class Held:
 
     def until(self, count: int) -> list[str]:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.begun) >= count, 20), self.begun
+            assert self._changed.wait_for(lambda: len(self.begun) >= count, PATIENCE_S), self.begun
             return list(self.begun)
 
 
@@ -77,7 +77,7 @@ def test_a_caller_s_slow_formats_let_each_other_caller_s_go_first(held: Held) ->
         assert held.until(6)[5].startswith("slow")
         for grammar in ("one", "one again", *(f"slow {n}" for n in range(8))):
             held.end(grammar)
-        assert all(future.result(20).endswith("is tried") for future in [*futures, *again])
+        assert all(future.result(PATIENCE_S).endswith("is tried") for future in [*futures, *again])
     assert not tried._places._held
 
 
@@ -87,7 +87,7 @@ def test_a_format_that_many_threads_wait_for_is_not_tried_by_each(held: Held) ->
         futures = asked(tried, threads, "anyone", *["same"] * 8)
         held.until(AT_ONCE)
         held.end("same")
-        assert {future.result(20) for future in futures} == {"same is tried"}
+        assert {future.result(PATIENCE_S) for future in futures} == {"same is tried"}
     assert len(held.begun) == AT_ONCE
 
 

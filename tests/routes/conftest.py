@@ -22,7 +22,7 @@ from shared.settings import (
     Settings,
 )
 from shared.settings.webhooks import WebhookSettings
-from shared.store.script import connect
+from shared.store.script import CONNECTION, connect
 from tests.support.hand import Hand
 from tests.support.listening import listening
 from tests.support.redis_server import RedisServer, redis_server
@@ -40,6 +40,13 @@ engine = "sequential"
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 BARE_BYTES = 500_000_000
 PLACES_IN_LINE = 3
+STILL_S = 60
+"""For so long the machine may stand still without a limit of the service's being what a test sees."""
+UNHURRIED: dict[str, dict[str, Any]] = {
+    "api": {"leave_grace_s": 0, "head_start_s": STILL_S, "keepalive_s": STILL_S},
+    "queue": {"max_queued": PLACES_IN_LINE, "worker_ttl_s": 10 * STILL_S},
+}
+"""What a test does not say otherwise: headers wait for the first event, and a worker's beat lasts."""
 
 
 @dataclass
@@ -69,7 +76,18 @@ def _make_bare(folder: Path) -> None:
 
 
 @pytest.fixture
-async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is there is never taken for one that hangs."""
+    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", STILL_S)
+    monkeypatch.setitem(CONNECTION, "socket_timeout", STILL_S)
+    monkeypatch.setitem(CONNECTION, "socket_connect_timeout", STILL_S)
+    monkeypatch.setattr("api.routes.health.STORE_LIMIT_S", STILL_S)
+
+
+@pytest.fixture
+async def stage(
+    _server: RedisServer, _patient: None, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Stage]:
     """An empty store; the model has no worker until the hand's first beat.
 
     Parametrized indirectly it takes settings by group, `api`, `queue`, `webhook` and `pictures`.
@@ -83,8 +101,8 @@ async def stage(_server: RedisServer, tmp_path: Path, request: pytest.FixtureReq
         models_file=models_file,
         redis=RedisSettings(url=_server.url()),
         blobs=BlobSettings(url=str(tmp_path / "blobs")),
-        queue=QueueSettings(**{"max_queued": PLACES_IN_LINE, **said.get("queue", {})}),
-        api=ApiSettings(**{"leave_grace_s": 0, **said.get("api", {})}),
+        queue=QueueSettings(**UNHURRIED["queue"] | said.get("queue", {})),
+        api=ApiSettings(**UNHURRIED["api"] | said.get("api", {})),
         webhook=WebhookSettings(**said.get("webhook", {})),
         pictures=PictureSettings(**said.get("pictures", {})),
         metrics=MetricsSettings(**said.get("metrics", {})),

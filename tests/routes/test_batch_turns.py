@@ -99,6 +99,7 @@ async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.batches.closing.AT_ONCE", 1)
+    monkeypatch.setattr("api.batches.closing.TURN_S", 60.0)
     await shop.begin(LINES)
     await turn(shop)
     await shop.store.run(batches.cancel("local", shop.batch))
@@ -112,6 +113,7 @@ async def test_only_a_large_output_is_put_together_beside_the_other_batches(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, at_once: int, *, long: bool
 ) -> None:
     monkeypatch.setattr("api.batches.closing.AT_ONCE", at_once)
+    monkeypatch.setattr("api.batches.closing.TURN_S", 60.0)
     await shop.begin(LINES)
     assert not (await turn(shop)).long
     await shop.store.run(batches.cancel("local", shop.batch))

@@ -17,6 +17,7 @@ from shared.settings import ApiSettings
 from sightline.exits import CommandError
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application
+from tests.support.clients import PATIENCE_S
 from tests.support.containers import Dockerfile
 from tests.support.desk import Desk
 from tests.support.listening import listening
@@ -57,12 +58,16 @@ async def test_a_client_that_knows_the_authority_is_answered_and_others_do_not_t
     (tmp_path / "other").mkdir()
     other = certificates(tmp_path / "other")
     async with over_tls(made) as url:
-        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=str(made.ca))) as client:
+        async with httpx.AsyncClient(
+            timeout=PATIENCE_S, verify=ssl.create_default_context(cafile=str(made.ca))
+        ) as client:
             reply = await client.get(f"{url}/v1/models")
-        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=str(other.ca))) as client:
+        async with httpx.AsyncClient(
+            timeout=PATIENCE_S, verify=ssl.create_default_context(cafile=str(other.ca))
+        ) as client:
             with pytest.raises(httpx.ConnectError):
                 await client.get(f"{url}/v1/models")
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
             with pytest.raises(httpx.TransportError):
                 await client.get(url.replace("https", "http"))
     assert reply.status_code == 200
@@ -71,11 +76,17 @@ async def test_a_client_that_knows_the_authority_is_answered_and_others_do_not_t
 
 async def test_our_own_start_trusts_the_certificate_itself_whatever_host_it_is_for(tmp_path: Path) -> None:
     made = certificates(tmp_path, "api.example.com")
-    async with over_tls(made) as url, httpx.AsyncClient(verify=trusting(settings_of(made))) as client:
+    async with (
+        over_tls(made) as url,
+        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
+    ):
         assert (await client.get(f"{url}/health")).status_code == 200
     (tmp_path / "other").mkdir()
     other = certificates(tmp_path / "other")
-    async with over_tls(other) as url, httpx.AsyncClient(verify=trusting(settings_of(made))) as client:
+    async with (
+        over_tls(other) as url,
+        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
+    ):
         with pytest.raises(httpx.ConnectError):
             await client.get(f"{url}/health")
 
@@ -83,7 +94,7 @@ async def test_our_own_start_trusts_the_certificate_itself_whatever_host_it_is_f
 async def test_browsers_are_told_to_come_by_https_where_the_operator_says_so(made: Certificates) -> None:
     async with (
         over_tls(made, hsts_s=31_536_000) as url,
-        httpx.AsyncClient(verify=trusting(settings_of(made))) as client,
+        httpx.AsyncClient(timeout=PATIENCE_S, verify=trusting(settings_of(made))) as client,
     ):
         replies = [await client.get(f"{url}{path}") for path in ("/v1/models", "/nothing", "/health")]
     assert {r.headers["strict-transport-security"] for r in replies} == {"max-age=31536000"}

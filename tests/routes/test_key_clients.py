@@ -15,6 +15,7 @@ from shared.settings import CLIENT_KEY
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
+from tests.support.clients import PATIENCE_S
 from tests.support.keys import ADMIN, KEYED, made
 from tests.support.listening import listening
 
@@ -37,7 +38,7 @@ async def refusals(stage: Stage, url: str) -> list[Exception]:
     """What the client raises for a wrong key, one that may not ask, and one that has asked enough."""
     reader = await made(stage.app, "one", scopes=["read"])
     busy = await made(stage.app, "two", requests_per_minute=1)
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         await client.get("/v1/models", headers={"authorization": f"Bearer {busy['secret']}"})
     raised = []
     for key in ("sl_wrong", reader["secret"], busy["secret"]):

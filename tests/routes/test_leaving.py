@@ -9,6 +9,7 @@ import pytest
 from shared.errors import Unavailable
 from shared.job import JobView
 from tests.support.app import application
+from tests.support.clients import PATIENCE_S
 from tests.support.desk import Desk
 from tests.support.exchange import data, posted
 from tests.support.listening import listening
@@ -166,7 +167,10 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
     path: str, body: dict[str, Any], headers: dict[str, str]
 ) -> None:
     desk = Desk()
-    async with application(desk, keepalive_s=60, head_start_s=60) as app, httpx.AsyncClient() as client:
+    async with (
+        application(desk, keepalive_s=60, head_start_s=60) as app,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+    ):
         async with listening(app, timeout_graceful_shutdown=0) as url:
             asking = asyncio.ensure_future(client.post(f"{url}{path}", json=body, headers=headers))
             await desk.submitted.wait()
@@ -179,7 +183,10 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
 
 async def test_a_stream_that_this_process_cuts_off_is_not_taken_for_a_whole_one() -> None:
     desk = Desk()
-    async with application(desk, keepalive_s=60, head_start_s=60) as app, httpx.AsyncClient() as client:
+    async with (
+        application(desk, keepalive_s=60, head_start_s=60) as app,
+        httpx.AsyncClient(timeout=PATIENCE_S) as client,
+    ):
         async with listening(app, timeout_graceful_shutdown=0) as url:
             desk.script = lambda job: desk.say(job, "A ")
             asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)

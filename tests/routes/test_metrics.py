@@ -34,6 +34,8 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was counted is told without a pause, and read anew each time."""
     monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 0.02)
     monkeypatch.setattr("api.metrics.KEPT_S", 0.0)
+    # A machine that stands still for a while is no store that is away.
+    monkeypatch.setattr("api.metrics.READ_WITHIN_S", 60.0)
 
 
 async def read(app: Any) -> str:

@@ -16,6 +16,7 @@ from shared.store import jobs as transitions
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.routes.conftest import Stage
+from tests.support.clients import PATIENCE_S
 from tests.support.listening import listening
 
 MODEL = "sightline/tiny"
@@ -37,13 +38,13 @@ class Terminal:
         return code, printed.out, printed.err
 
     async def submit(self, prompt: str = "What is this?", **body: Any) -> str:
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S) as client:
             reply = await client.post("/v1/jobs", json={"model": MODEL, "input": {"prompt": prompt}, **body})
         assert reply.status_code == 202, reply.text
         return str(reply.json()["id"])
 
     async def job(self, job: str) -> dict[str, Any]:
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_S) as client:
             return dict((await client.get(f"/v1/jobs/{job}")).json())
 
 

@@ -13,7 +13,7 @@ from api.batches.doors import DOORS
 from shared.errors import CallerError
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of
-from tests.support.clients import until_async
+from tests.support.clients import PATIENCE_S, until_async
 from tests.support.desk import Desk
 from tests.support.keys import KEYED, customer
 from tests.support.listening import listening
@@ -144,7 +144,7 @@ async def test_an_error_that_was_told_leaves_as_little(stage: Stage) -> None:
 
 async def test_a_caller_who_hangs_up_leaves_as_little(stage: Stage) -> None:
     stage.hand.beat()
-    async with listening(stage.app) as url, httpx.AsyncClient(base_url=url) as client:
+    async with listening(stage.app) as url, httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
         asking = asyncio.ensure_future(client.post("/v1/chat/completions", json=CHAT))
 
         async def waiting() -> bool:

@@ -19,16 +19,20 @@ class Watch:
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
-        self._before = {p.pid: _resident(p) for p in self._all()}
-        for pid in self._before:
-            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+        self._before: dict[int, int] = {}
+        for process in self._all():
+            # A decoder that strangers broke before may end at any moment.
+            with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+                resident = _resident(process)
+                Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
+                self._before[process.pid] = resident
 
     def growth_mb(self) -> dict[str, float]:
         """Peaks over what was before."""
         found: dict[str, float] = {}
         for name, process in self._processes.items():
             for number, one in enumerate((process, *process.children(recursive=True))):
-                with suppress(psutil.NoSuchProcess, FileNotFoundError):
+                with suppress(psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                     grown = _peak(one.pid) - self._before.get(one.pid, CHILD)
                     found[f"{name} {number}"] = grown / 2**20
         return found

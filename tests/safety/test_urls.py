@@ -8,7 +8,7 @@ from tests.safety.answers import Stranger
 from tests.safety.conftest import ECHO, World
 from tests.safety.internet import PUBLIC_V4
 from tests.safety.resolver import named
-from tests.safety.urls import FETCHED, GOOD, PRIVATE_V4, PRIVATE_V6, SPELLED, Url, found
+from tests.safety.urls import FAILED, FETCHED, GOOD, PRIVATE_V4, PRIVATE_V6, SPELLED, Url, found
 from tests.support.clients import until
 from tests.support.pictures import answering
 
@@ -27,11 +27,17 @@ def asked(stranger: Stranger, url: Url, question: str) -> str:
     return answer.code
 
 
+def patiently(stranger: Stranger, url: Url, question: str) -> str:
+    """Once more where it only failed: on a machine that stands still 5 s are soon over, for the best origin."""
+    code = asked(stranger, url, question)
+    return asked(stranger, url, question) if code == FAILED and code not in url.codes else code
+
+
 def wrong(stranger: Stranger, url: Url) -> str | None:
     """What was answered that should not have been."""
     for time in range(url.times):
         try:
-            code = asked(stranger, url, f"{url.name} {time}")
+            code = patiently(stranger, url, f"{url.name} {time}")
         except Exception as error:
             return f"{url.name}: {error!r}"
         if code not in url.codes:

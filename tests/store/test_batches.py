@@ -142,7 +142,7 @@ def test_a_batch_ends_with_its_files_and_leaves_nothing_else(
     assert (output.purpose, output.name, output.size) == ("batch_output", "out.jsonl", 5)
     assert set(records.client.keys(f"sl2:{BATCH}*")) - {f"sl2:{BATCH}:ended"} == {f"sl2:{BATCH}"}
     assert records.client.keys("sl2:batching") + records.client.keys("sl2:taken*") == []
-    assert records.client.ttl(f"sl2:{BATCH}") == 3600
+    assert records.client.ttl(f"sl2:{BATCH}") == records.given(3600)
     assert records.run(audit.doom([GOOD, output.digest])) == [GOOD]
     assert records.run(batches.take(records.settings, records.token())) is None
 

@@ -39,8 +39,8 @@ def test_a_lost_reply_asked_for_again_makes_one_key(records: Records) -> None:
 
 
 def test_a_key_ends_when_it_expires_and_is_still_listed(records: Records) -> None:
-    records.run(keyring.create(replace(KEY, expires_ms=START_MS + 5000), FIRST))
-    records.wait(4.9)
+    records.run(keyring.create(replace(KEY, expires_ms=START_MS + 5_000_000), FIRST))
+    records.wait(4999.9)
     assert left(records) is not None
     records.wait(0.1)
     assert left(records) is None

@@ -37,7 +37,7 @@ def test_a_job_and_all_of_its_run_are_kept_for_that_long(records: Records, retai
         f"blob:{PICTURE}",
     ]
     assert {name: left(records, name) for name in of_job + of_run} == {
-        name: pytest.approx(retain_s, abs=2) for name in of_job + of_run
+        name: records.given(retain_s) for name in of_job + of_run
     }
     assert left(records, "jobs:anyone") > retain_s, "its list names it for as long"
 
@@ -74,8 +74,8 @@ def test_without_one_the_settings_count(records: Records) -> None:
     job = ask(records, retain_s=None)
     claim = records.claim()
     records.settle(claim, BROKEN)
-    assert left(records, job.id) == pytest.approx(SETTINGS_JOB_S, abs=2)
-    assert left(records, claim.id) == pytest.approx(SETTINGS_RESULT_S, abs=2)
+    assert left(records, job.id) == records.given(SETTINGS_JOB_S)
+    assert left(records, claim.id) == records.given(SETTINGS_RESULT_S)
 
 
 @pytest.mark.parametrize(("first", "second"), [(30, None), (None, 30), (30, 5000), (5000, 30)])
@@ -88,9 +88,9 @@ def test_a_shared_answer_is_kept_for_as_long_as_each_of_its_callers_asks(
     claim = records.claim()
     records.settle(claim)
     longest = max(retain_s or SETTINGS_RESULT_S for retain_s in (first, second))
-    assert left(records, claim.id) == pytest.approx(longest, abs=2)
-    assert left(records, one.id) == pytest.approx(first or SETTINGS_JOB_S, abs=2)
-    assert left(records, other.id) == pytest.approx(second or SETTINGS_JOB_S, abs=2)
+    assert left(records, claim.id) == records.given(longest)
+    assert left(records, one.id) == records.given(first or SETTINGS_JOB_S)
+    assert left(records, other.id) == records.given(second or SETTINGS_JOB_S)
 
 
 def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> None:
@@ -99,9 +99,9 @@ def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> No
     claim = records.claim()
     records.settle(claim, answer())
     assert ask(records, "same", retain_s=5000, caller="other").cache == "HIT"
-    assert left(records, claim.id) == pytest.approx(5000, abs=2)
+    assert left(records, claim.id) == records.given(5000)
     assert ask(records, "same", retain_s=40, caller="third").cache == "HIT"
-    assert left(records, claim.id) == pytest.approx(5000, abs=2)
+    assert left(records, claim.id) == records.given(5000)
 
 
 def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Records) -> None:
@@ -109,5 +109,5 @@ def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Recor
     view = records.post(placing, pending_terms='{"reuse":true}', retain_s=30).view
     assert view is not None
     records.fail_intake(records.claim_pending())
-    assert left(records, view.id) == pytest.approx(30, abs=2)
-    assert left(records, f"{view.id}:asked") == pytest.approx(30, abs=2)
+    assert left(records, view.id) == records.given(30)
+    assert left(records, f"{view.id}:asked") == records.given(30)

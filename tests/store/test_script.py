@@ -16,9 +16,11 @@ from shared.settings import RedisSettings
 from shared.store import jobs, workers
 from shared.store.admission import submit
 from shared.store.claims import published
-from shared.store.script import LoopStore, Store, connect, connect_async
+from shared.store.script import AsyncStore, Call, LoopStore, Script, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
+
+LIMIT_S = 60
 
 
 def test_a_store_that_forgot_its_scripts_is_told_them_again(records: Records) -> None:
@@ -79,10 +81,10 @@ def test_a_thread_whose_loop_ends_is_told_that_there_is_no_store() -> None:
 
     async def process() -> None:
         threading.Thread(target=ask, args=(LoopStore(cast(Any, Hangs())),), daemon=True).start()
-        await asyncio.to_thread(begun.wait, 10)
+        assert await asyncio.to_thread(begun.wait, LIMIT_S)
 
     asyncio.run(process())
-    assert told.result(10) == "store_unavailable"
+    assert told.result(LIMIT_S) == "store_unavailable"
 
 
 def test_a_thread_that_asks_when_its_loop_is_over_is_told_so_too() -> None:
@@ -118,6 +120,51 @@ async def test_asyncio_callers_learn_it_too() -> None:
     with pytest.raises(Unavailable):
         await store.run(jobs.lane(SETTINGS, "model.m"))
     await store.client.aclose()
+
+
+class Waits:
+    """Stands for a server that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self._calls = 0
+
+    def pipeline(self, **_: Any) -> "Waits":
+        return self
+
+    def evalsha(self, *_: Any) -> None:
+        self._calls += 1
+
+    async def execute(self, **_: Any) -> list[str]:
+        self.asked.set()
+        await self.answers.wait()
+        calls, self._calls = self._calls, 0
+        return ["here it is"] * calls
+
+
+async def test_a_store_is_not_blamed_for_the_time_in_which_this_process_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, client = asyncio.get_running_loop(), Waits()
+    usual = loop.time
+    store: Any = AsyncStore(cast(Any, client))
+    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 2 * LIMIT_S)
+    call = Call(Script("lane"), {}, str)
+    asking = asyncio.create_task(store.run(call))
+    await client.asked.wait()
+    monkeypatch.setattr(loop, "time", lambda: usual() + 1000)
+    await asyncio.sleep(0.01)
+    client.answers.set()
+    assert await asking == "here it is"
+
+
+async def test_a_store_that_hangs_is_unavailable_before_the_client_gives_it_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 0.02)
+    store: Any = AsyncStore(cast(Any, Waits()))
+    with pytest.raises(Unavailable, match="out of reach"):
+        await store.run(Call(Script("lane"), {}, str))
 
 
 def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:

@@ -22,8 +22,15 @@ LONG_S = 3600.0
 
 
 @pytest.fixture
-async def wakeups(redis_settings: RedisSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Wakeups]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the machine stands still, no subscription is left unconfirmed and no connection given up."""
     monkeypatch.setattr(module, "RECONNECT_S", 0.01)
+    monkeypatch.setattr(module, "CONFIRM_S", LONG_S)
+    monkeypatch.setattr(module, "PING_S", LONG_S)
+
+
+@pytest.fixture
+async def wakeups(redis_settings: RedisSettings, patient: None) -> AsyncIterator[Wakeups]:  # noqa: ARG001
     opened = Wakeups(redis_settings)
     await opened.open()
     yield opened
@@ -168,10 +175,10 @@ async def test_channels_given_up_during_an_outage_are_not_taken_up_again(
         await until_subscribed(client, {"run_1"})
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_process_started_before_its_store_hears_once_the_store_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "RECONNECT_S", 0.01)
     monkeypatch.setattr(module, "CONFIRM_S", 0.01)
     port = free_port()
     settings = RedisSettings.model_validate({"url": f"redis://127.0.0.1:{port}/0"})
@@ -194,7 +201,7 @@ async def test_a_process_started_before_its_store_hears_once_the_store_is_there(
 async def test_a_connection_that_went_silent_is_given_up(
     server: RedisServer, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "PING_S", 0.05)
+    monkeypatch.setattr(module, "PING_S", 0.2)
 
     async def noticed() -> bool:
         return "wake-ups wait" in caplog.text

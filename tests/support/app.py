@@ -80,7 +80,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             redis=NoConnection(),
         )
 
-    said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, **api})
+    said = ApiSettings(**{"keepalive_s": 0.01, "leave_grace_s": 0, "head_start_s": 60, **api})
     with TemporaryDirectory() as folder:
         settings = Settings(api=said, blobs=BlobSettings(url=folder))
         async with LifespanManager(create_app(settings, open_context)) as manager:

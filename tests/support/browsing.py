@@ -79,3 +79,16 @@ def hide(page: Page, *, hidden: bool) -> None:
         }""",
         hidden,
     )
+
+
+def watch(page: Page, place: str) -> None:
+    """From now on `window.seen` has every text that the element of this id has shown."""
+    page.evaluate(
+        """(place) => {
+          window.seen = [];
+          const element = document.getElementById(place);
+          const watch = new MutationObserver(() => window.seen.push(element.textContent));
+          watch.observe(element, { childList: true, characterData: true, subtree: true });
+        }""",
+        place,
+    )

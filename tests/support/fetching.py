@@ -8,12 +8,13 @@ import pytest
 from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
+from tests.support.clients import PATIENCE_S
 from tests.support.pictures import Origin
 from worker.fetching import outbound
 from worker.fetching.fetch import fetch
 from worker.fetching.outbound import Allowance
 
-LOOPBACK = FetchSettings(allow=("127.0.0.1",))
+LOOPBACK = FetchSettings(allow=("127.0.0.1",), limit_s=PATIENCE_S)
 LIMIT = 100_000
 OK = b"HTTP/1.1 200 OK\r\n"
 

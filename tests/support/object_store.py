@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.support.clients import until
+from tests.support.clients import PATIENCE_S, until
 from tests.support.ports import free_port
 
 BUCKET = "pictures"
@@ -42,7 +42,7 @@ class ObjectStore:
         until(self._answers)
 
     def make_bucket(self) -> None:
-        httpx.put(f"{self.url}/{BUCKET}").raise_for_status()
+        httpx.put(f"{self.url}/{BUCKET}", timeout=PATIENCE_S).raise_for_status()
 
     def restart(self) -> None:
         """Empty, with its bucket."""
@@ -56,8 +56,8 @@ class ObjectStore:
     def names(self) -> set[str]:
         """The keys of all objects, and of uploads that were never finished."""
         listed = (
-            httpx.get(f"{self.url}/{BUCKET}?list-type=2").text
-            + httpx.get(f"{self.url}/{BUCKET}?uploads").text
+            httpx.get(f"{self.url}/{BUCKET}?list-type=2", timeout=PATIENCE_S).text
+            + httpx.get(f"{self.url}/{BUCKET}?uploads", timeout=PATIENCE_S).text
         )
         return {part.partition("</Key>")[0] for part in listed.split("<Key>")[1:]}
 

@@ -14,6 +14,7 @@ from shared.store import hooks
 from shared.store.admission import JobTerms, submit
 from shared.store.hooks import Errand
 from shared.webhooks import Webhook
+from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import Workbench
 from worker.webhooks import postman as posting
@@ -32,7 +33,7 @@ class Office:
             redis=RedisSettings(url=SecretStr(redis.url())),
             fetch=LOOPBACK,
             queue=QueueSettings(rescue_s=0.02),
-            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), **webhook}),
+            webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), "limit_s": PATIENCE_S, **webhook}),
         )
         self.postman = Postman(self.settings, desk.store, desk.bench.blobs)
 

@@ -1,9 +1,12 @@
 """The record store in a test's hands: a clock the test turns, and one short verb per transition."""
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+
+import pytest
 
 from shared.job import Delivery, Event, JobView
 from shared.listing import Filter, Page
@@ -56,12 +59,18 @@ class Records:
         self.settings = settings
         self.now = START_MS
         self._numbers = itertools.count(1)
+        self._made = time.monotonic()
 
     def run(self, call: Call[T]) -> T:
         return self.store.run(replace(call, arguments={**call.arguments, "now": self.now}))
 
     def wait(self, seconds: float) -> None:
         self.now += round(seconds * 1000)
+
+    def given(self, seconds: float) -> Any:
+        """What is left of such a time to live: the server takes off what has really passed."""
+        passed = time.monotonic() - self._made + 1
+        return pytest.approx(seconds - passed / 2, abs=passed / 2 + 0.001)
 
     def token(self) -> str:
         return f"{next(self._numbers):032x}"

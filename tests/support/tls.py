@@ -66,11 +66,11 @@ def tls_front(port: int, made: Certificates, *, asks_clients: bool = False) -> I
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        loop.run_until_complete(_end(server))
-        loop.close()
         # asyncio leaves the transport of a client that hung up in its greeting to the garbage collector.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
+            loop.run_until_complete(_end(server))
+            loop.close()
             gc.collect()
 
 

@@ -15,13 +15,22 @@ from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Sound, Text
-from shared.settings import BlobSettings, FetchSettings, QueueSettings, RedisSettings, Settings
+from shared.settings import (
+    BlobSettings,
+    FetchSettings,
+    PictureSettings,
+    QueueSettings,
+    RedisSettings,
+    Settings,
+)
+from shared.settings.sounds import SoundSettings
 from shared.store import jobs
 from shared.store.admission import Placing, submit
 from shared.store.claims import Claim, claim, rescue
 from shared.store.nudges import Nudger
 from shared.store.script import Call, Store, connect
 from shared.store.workers import beat
+from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from worker.attempt import Bench, attempt
 from worker.engines.base import Engine
@@ -84,6 +93,8 @@ class Workbench:
             redis=RedisSettings(url=redis.url()),
             blobs=BlobSettings(url=str(folder)),
             fetch=fetch,
+            pictures=PictureSettings(decode_limit_s=PATIENCE_S),
+            sounds=SoundSettings(decode_limit_s=PATIENCE_S),
             queue=QueueSettings(**{"lease_s": 10, "renew_s": 0.1, "backoff_s": 0, **queue}),
         )
         self.worker = ids.worker_id()

@@ -11,6 +11,7 @@ from training import train
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 
 
+@pytest.mark.timeout(400)
 def test_a_short_end_begins_at_the_weights_it_was_given_and_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from shared.piece import Piece
+from tests.support.clients import until
 from tests.support.families.asking import CONVERSATIONS, Conversation, Subject
 from worker.engines.base import Cancelled, Engine, Row
 
@@ -46,7 +47,10 @@ def members(subject: Subject) -> list[Member]:
 
 @dataclass
 class Crowd:
-    """Each member joins as soon as the one before it has text, or is through."""
+    """Each member joins as soon as the one before it has text, or is through.
+
+    An engine with a line goes on only once it is there: no machine is too slow for rows beside each other.
+    """
 
     engine: Engine
     subject: Subject
@@ -73,7 +77,8 @@ class Crowd:
             assert self.started[number - 1].wait(PATIENCE_S)
 
         def emit(_: Piece) -> None:
-            self.started[number].set()
+            if not self.started[number].is_set():
+                self._call_next(number)
             if member.leaves:
                 row.cancel.set()
 
@@ -83,6 +88,15 @@ class Crowd:
             return None
         finally:
             self.started[number].set()
+
+    def _call_next(self, number: int) -> None:
+        """On the engine's thread, which meanwhile takes nobody out of its line."""
+        engine: Any = self.engine
+        line = engine._loop._line if hasattr(engine, "_loop") else None
+        before, following = len(line or ()), self.started[number + 1 : number + 2]
+        self.started[number].set()
+        if line is not None and following:
+            until(lambda: len(line) > before or following[0].is_set())
 
 
 @contextmanager
