@@ -157,10 +157,11 @@ def check_url(url: str, reach: Reach, param: str | None) -> Target:
 def _split(url: str, param: str | None) -> SplitResult:
     if len(url) > MAX_URL_CHARS:
         raise _refusal(f"The URL is longer than {MAX_URL_CHARS} characters.", param)
-    if not JOINERS.sub("", url).isprintable() or " " in url or "\\" in url:
-        raise _refusal("The URL holds blanks, control characters or backslashes.", param)
+    if not JOINERS.sub("", url).isprintable() or "\\" in url:
+        raise _refusal("The URL holds control characters or backslashes.", param)
     try:
-        parts = urlsplit(url)
+        # Blanks around it are no part of it to browsers, and those inside are encoded.
+        parts = urlsplit(url.strip(" "))
     except ValueError:
         raise _refusal("The URL cannot be parsed.", param) from None
     if parts.scheme not in DEFAULT_PORTS:

@@ -104,7 +104,7 @@ CODES: dict[str, Code] = {
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),
     "store_unavailable": Code(
-        503, True, "Wait for Retry-After seconds; a store of the service is out of reach."
+        503, True, "Wait for Retry-After seconds; a store of the service is out of reach or takes no writes."
     ),
     "deadline_exceeded": Code(504, True, "Submit again with a later start_by or finish_by."),
     "wait_exceeded": Code(504, True, "Poll the job named by x-job-id; it goes on."),

@@ -5,7 +5,7 @@ import re
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, StrictBool, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.calls.syntax import Known
@@ -50,7 +50,7 @@ class Model(Frozen):
     quantization_config: dict[str, Any] | None = Field(
         None, description="Handed to transformers; needs accelerate and the method's package."
     )
-    packed: Literal[True, False, "int8"] | None = Field(
+    packed: StrictBool | Literal["int8"] | None = Field(
         None,
         description="Linear layers laid out for the CPU; by default those that gain by it. int8 = in 8 bits.",
     )

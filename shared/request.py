@@ -48,10 +48,14 @@ class Media(Frozen):
     param: str = Field(default="", exclude=True)
 
 
+Detail = Literal["auto", "low", "high", "original"]
+
+
 class Image(Media):
-    """A picture."""
+    """A picture. `detail` is how closely it is to be looked at: no model is told, its caller is again."""
 
     type: Literal["image"] = "image"
+    detail: Detail = Field(default="auto", exclude=True)
 
 
 class Sound(Media):

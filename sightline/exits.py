@@ -24,7 +24,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.USAGE: "wrong arguments, a wrong setting, or a file that cannot be read or written",
     Exit.PORT: "the port is taken",
     Exit.REDIS: "no usable Redis or Valkey server",
-    Exit.DATA: "the data folder is in use or cannot be written",
+    Exit.DATA: "the data folder is in use, cannot be written, or was lost under way",
     Exit.MEMORY: "not enough memory",
     Exit.CHILD: "a process of the service died, or a model failed, before the service was ready",
     Exit.UNREACHABLE: "the service does not answer, or its answer broke off",

@@ -45,9 +45,10 @@ PREPARED_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Retry:
-    """The attempt failed in a way that another may not."""
+    """The attempt failed in a way that another may not; `missing` are digests that the blob store lacks."""
 
     error: JobError
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,10 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
         return GiveBack("device_broken", died=True)
     except CallerError as error:
         return JobError(code=error.code, message=error.message, param=error.param)
-    except BlobMissingError:
+    except BlobMissingError as missing:
         log.error("run %s: a file is missing from the blob store", lease.claim.id)
-        return Retry(JobError(code="internal_error", message="A stored file is missing.", retryable=True))
+        message = "A stored picture or sound is missing; send it again."
+        return Retry(JobError(code="internal_error", message=message, retryable=True), missing=missing.names)
     except Exception:
         # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
         log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
@@ -158,14 +160,14 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
 def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
     with traces.span("fetch"):
-        files = [bench.blobs.read(image.digest or "") for image in request.images]
-        sounds = [bench.blobs.read(sound.digest or "") for sound in request.sounds]
+        count = len(request.images)
+        read = bench.blobs.read_all(part.digest or "" for part in (*request.images, *request.sounds))
     shared = bench.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
     with ExitStack() as held:
         with traces.span("decode"):
-            heard = bench.listener.heard(sounds, bench.engine.facts.sampling_rate)
-            pictures = held.enter_context(bench.decoder.decoded(files))
+            heard = bench.listener.heard(read[count:], bench.engine.facts.sampling_rate)
+            pictures = held.enter_context(bench.decoder.decoded(read[:count]))
         with traces.span("prepare"):
             return bench.engine.prepare(request, pictures, scope, heard)
 
@@ -196,13 +198,17 @@ def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
     if isinstance(outcome, Answered | JobError):
         insist(bench.store.run, _settling(bench, claim, outcome), lease)
     elif isinstance(outcome, Retry | GiveBack):
-        error = outcome.error if isinstance(outcome, Retry) else None
-        reason = outcome.reason if isinstance(outcome, GiveBack) else "attempt_failed"
-        died = isinstance(outcome, GiveBack) and outcome.died
-        back = give_back(bench.settings, claim, reason=reason, error=error, died=died)
-        lane = insist(bench.store.run, back, lease)
+        lane = insist(bench.store.run, _giving_back(bench, claim, outcome), lease)
         if lane:
             bench.nudger.send(lane)
+
+
+def _giving_back(bench: Bench, claim: Claim, outcome: Retry | GiveBack) -> Call[str | None]:
+    if isinstance(outcome, GiveBack):
+        return give_back(bench.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
+    return give_back(
+        bench.settings, claim, reason="attempt_failed", error=outcome.error, missing=outcome.missing
+    )
 
 
 def _settling(bench: Bench, claim: Claim, outcome: Answered | JobError) -> Call[Settled]:

@@ -84,8 +84,8 @@ def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None
     while lease.reason != "lost" and left:
         try:
             return run(call)
-        except Unavailable:
-            log.warning("the record store is out of reach; the end of %s is not written yet", lease.claim.id)
+        except Unavailable as error:
+            log.warning("the end of %s is not written yet: %s", lease.claim.id, error.message)
             left -= lease.reason == "draining"
             time.sleep(RETRY_S)
     return None

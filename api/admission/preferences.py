@@ -1,6 +1,7 @@
 """What callers say in headers and queries around a request, read by hand: a bad value names itself."""
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 
@@ -14,7 +15,10 @@ from shared.errors import CallerError
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
-_WAIT = re.compile(r"wait(?:\s*=\s*\"?([0-9]+)\"?)?")
+# A comma within quotes parts nothing; a quote that is never closed goes on to the end.
+_PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.?)*+"?|[^,"]++)++')
+# A name, and behind `=` a word, which may be quoted; the preference's own parameters follow.
+_WORD = re.compile(r'\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))\s*+)?(?:;.*)?')
 _INTEGER = re.compile(r"[0-9]+")
 _MOST_DIGITS = 20
 """More than any count that is asked for has; int() refuses thousands of them."""
@@ -29,15 +33,14 @@ class Preferences:
 
 
 def preferences(request: Request) -> Preferences:
-    """Preferences not understood are ignored, as the RFC demands."""
-    respond_async, wait_s = False, None
-    for line in request.headers.getlist("prefer"):
-        for token in line.split(","):
-            word = token.partition(";")[0].strip().lower()
-            respond_async = respond_async or word == "respond-async"
-            if wait_s is None and (match := _WAIT.fullmatch(word)):
-                wait_s = float(match[1] or "inf")
-    return Preferences(respond_async, wait_s)
+    """Preferences not understood are ignored, as the RFC demands; of one sent twice the first counts."""
+    said: dict[str, str] = {}
+    for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
+        if match := _WORD.fullmatch(preference):
+            said.setdefault(match[1].lower(), re.sub(r"\\(.)", r"\1", match[2] or "") or match[3] or "")
+    wait = said.get("wait")
+    wait_s = math.inf if wait == "" else float(wait) if wait and _INTEGER.fullmatch(wait) else None
+    return Preferences(said.get("respond-async") == "", wait_s)
 
 
 def terms(request: Request, body: bytes) -> Terms:

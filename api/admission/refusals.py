@@ -1,7 +1,7 @@
 """What a caller is told whom the store answers with no job."""
 
-from api.answers.readiness import PAUSED_RETRY_S, line_full, model_state, not_ready
-from shared.errors import CallerError, InternalError, ServiceError, Unavailable
+from api.answers.readiness import draining, line_full, model_state, not_ready, paused
+from shared.errors import CallerError, InternalError, ServiceError
 from shared.estimate import Lane
 from shared.models import Model
 
@@ -28,10 +28,9 @@ def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceErr
     if word in ("slow", "full", "crowded"):
         return line_full(word, model, lane, most_queued)
     if word == "paused":
-        return Unavailable("model_paused", f"The model {model.id} is paused.", retry_after=PAUSED_RETRY_S)
+        return paused(model)
     if word == "draining":
-        message = f"The model {model.id} is being drained: it takes no new jobs."
-        return Unavailable("model_draining", message)
+        return draining(model)
     if word == "unready":
         return not_ready(model, model_state(model, lane))
     return InternalError()

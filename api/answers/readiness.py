@@ -6,13 +6,14 @@ from shared.errors import ModelFailed, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading_time
 from shared.models import Model
 
-PAUSED_RETRY_S = 60
-"""Nothing is known of when it goes on."""
+PAUSED_RETRY_S = 60.0
+"""When to ask again for a paused model, of which nothing is known of when it goes on."""
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready.
+    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready, or until
+    who is told that it is paused (so the `basis` says then) asks again.
 
     `engine` and `engine_reason`: what computes the answers and why, as the last worker to load the model
     said. `reused` is what a worker knew of its requests already, as the last to beat said. `calibration` is
@@ -32,9 +33,18 @@ class ModelState:
     draining: bool = False
     calibration: Calibration | None = None
 
+    @property
+    def standing(self) -> str:
+        """What who asks now meets: `state`, or draining, or in place of ready paused."""
+        if self.draining and self.state != "failed":
+            return "draining"
+        return "paused" if self.paused and self.state == "ready" else self.state
+
 
 def model_state(model: Model, lane: Lane) -> ModelState:
     seconds, basis = loading_time(lane, model.folder.load_guess_s)
+    if lane.paused and lane.ready:
+        seconds, basis = PAUSED_RETRY_S, "paused"
     workers = lane.ready + lane.loading
     return ModelState(
         lane.state,
@@ -57,11 +67,31 @@ def model_failed(model: str, reason: str | None) -> ModelFailed:
     return ModelFailed(f"The model {model} cannot be loaded: {reason}")
 
 
+def paused(model: Model) -> Unavailable:
+    """Clients read `estimated_time` of every 503."""
+    message = f"The model {model.id} is paused."
+    return Unavailable(
+        "model_paused",
+        message,
+        retry_after=PAUSED_RETRY_S,
+        estimated_time=PAUSED_RETRY_S,
+        basis="paused",
+    )
+
+
+def draining(model: Model) -> Unavailable:
+    return Unavailable("model_draining", f"The model {model.id} is being drained: it takes no new jobs.")
+
+
 def not_ready(model: Model, state: ModelState) -> ServiceError:
-    """The 503 of a model that no worker serves now, or the 500 of one that none will."""
-    if state.state == "failed":
+    """The 503 of a model that answers nobody now, or the 500 of one that never will."""
+    if state.standing == "failed":
         return model_failed(model.id, state.reason)
-    loading = state.state == "loading"
+    if state.standing == "draining":
+        return draining(model)
+    if state.standing == "paused":
+        return paused(model)
+    loading = state.standing == "loading"
     return Unavailable(
         "model_loading" if loading else "no_worker",
         f"Model {model.id} {'is loading' if loading else 'has no worker'}.",

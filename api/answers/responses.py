@@ -19,7 +19,7 @@ from api.dialects.openai_responses import Call, from_response
 from api.dialects.references import references, response_of, written_out
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
-from api.dialects.response_object import Kept, Outline, job_of, to_output, to_response
+from api.dialects.response_object import Kept, Outline, detailed, job_of, to_output, to_response
 from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
@@ -40,11 +40,13 @@ async def respond(request: Request) -> Response:
     call = await _read(request, body)
     terms = _terms(request, body, call)
     question = await _question(context, call, terms)
+    outline = detailed(call.outline, question)
+    terms = replace(terms, response=outline.model_dump_json(exclude_defaults=True))
     view = await submit(request, context, question, terms)
     # The answer may take minutes.
     del body
     call, question = replace(call, request=call.request.without_bytes()), question.without_bytes()
-    kept = Kept(view, question, call.outline)
+    kept = Kept(view, question, outline)
     if call.outline.background:
         return replay(request, kept, NOTHING_SEEN) if call.stream else written(kept)
     if call.stream:
@@ -118,7 +120,6 @@ def _terms(request: Request, body: bytes, call: Call) -> Terms:
         metadata=call.metadata,
         stored=call.stored,
         priority=call.priority,
-        response=call.outline.model_dump_json(exclude_defaults=True),
         must_be_ready=not (call.outline.background or waits_for_model(request)),
         quiet=not call.outline.background,
     )

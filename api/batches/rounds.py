@@ -64,8 +64,8 @@ class Rounds:
         """A batch to work on, or after how many seconds to look again."""
         try:
             found = await self._bench.store.run(batches.take(self._bench.settings, ids.token()))
-        except Unavailable:
-            log.warning("batches wait: the record store is out of reach")
+        except Unavailable as error:
+            log.warning("batches wait: %s", error.message)
             return LOOK_S
         except Exception:
             # The outermost frame of a round: a bad record must not end the work on all batches.

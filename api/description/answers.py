@@ -84,7 +84,7 @@ TASK_ANSWER = streamed(
 )
 RESPONSE = answer(
     "The response.",
-    ref(response_shapes.Response),
+    ref(response_shapes.ResponseObject),
     "response",
     "response-queued",
     "response-cancelled",
@@ -122,7 +122,7 @@ ENDPOINT_GONE = answer("The webhook is forgotten.")
 TRY_LIST = answer("The calls.", ref(webhook_shapes.EndpointTryList), "tries")
 SENT = answer("The event, which is sent.", ref(webhook_shapes.Event), "event", "test-event")
 EVENT_LIST = answer("A page of events.", ref(webhook_shapes.EventList), "events")
-FILE = answer("The file.", ref(batch_shapes.File), "file")
+FILE = answer("The file.", ref(batch_shapes.FileObject), "file")
 FILE_LIST = answer("A page of files.", ref(batch_shapes.FileList), "files")
 FILE_GONE = answer("The file is forgotten.", ref(batch_shapes.FileDeleted), "file-deleted")
 FILE_CONTENT = answer("The bytes, as they were uploaded or written.") | {

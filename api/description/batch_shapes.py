@@ -9,7 +9,7 @@ from shared.batch import Stage
 from shared.file import Purpose
 
 
-class File(Shape):
+class FileObject(Shape):
     id: str
     object: Literal["file"]
     bytes: int
@@ -18,12 +18,12 @@ class File(Shape):
     filename: str
     purpose: Purpose
     status: Literal["processed"]
-    status_details: None
+    status_details: str | None
 
 
 class FileList(Shape):
     object: Literal["list"]
-    data: list[File]
+    data: list[FileObject]
     first_id: str | None
     last_id: str | None
     has_more: bool
@@ -32,7 +32,7 @@ class FileList(Shape):
 class FileDeleted(Shape):
     id: str
     object: Literal["file"]
-    deleted: Literal[True]
+    deleted: bool
 
 
 class BatchError(Shape):

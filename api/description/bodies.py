@@ -1,10 +1,11 @@
 """The bodies that handlers read by hand: their wire models, and the limits that are checked later."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from api.description.responses import REF
-from api.dialects import hf_harmless, openai_chat, openai_completions, openai_responses
+from api.dialects import hf_harmless, openai_chat, openai_completions, openai_responses, tools
 from api.dialects.calls import MOST_ID, CallBody
 from api.dialects.endpoints import EndpointBody, EndpointChange
 from api.dialects.hf import Generation, HfBody, HfInputs
@@ -18,12 +19,13 @@ from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.dialects.openai_files import ANCHOR, LEAST_LIFE_S, LONGEST_LIFE_S, SECONDS, UPLOADED
 from api.dialects.openai_responses import ResponseBody
-from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput
+from api.dialects.references import Reference
+from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput, WireReasoning
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
 from api.dialects.tools import CHOICES, OLDER, ChoiceBody, FlatChoice, FlatTool, ToolBody
 from api.wire.strict_json import Wire
 from shared.calls.called import NAME
-from shared.request import MAX_BIASES, MOST_FUNCTIONS, Parameters
+from shared.request import MAX_BIASES, MOST_FUNCTIONS, MOST_PROMPTS, Parameters
 
 BODIES: tuple[type[Wire], ...] = (
     ModelBody,
@@ -41,6 +43,8 @@ BODIES: tuple[type[Wire], ...] = (
     CallBody,
     WireCall,
     WireOutput,
+    WireReasoning,
+    Reference,
     ToolBody,
     ChoiceBody,
     FlatTool,
@@ -64,8 +68,8 @@ UPLOAD: Schema = {
                 "additionalProperties": False,
                 "properties": {
                     "file": {"type": "string", "format": "binary"},
-                    "purpose": {"enum": list(UPLOADED)},
-                    ANCHOR: {"const": "created_at"},
+                    "purpose": {"type": "string", "enum": list(UPLOADED)},
+                    ANCHOR: {"type": "string", "const": "created_at"},
                     SECONDS: {
                         "type": "integer",
                         "minimum": LEAST_LIFE_S,
@@ -93,8 +97,12 @@ _METADATA: Schema = {
     "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
     "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
 }
-_HF_PARAMETERS = hf_harmless.HARMLESS | hf_harmless.HARMLESS_TO_DOCUMENTS
-_REFUSED: dict[str, Mapping[str, tuple[Any, ...]]] = {
+_HF_PARAMETERS = {
+    name: values
+    for name, values in (hf_harmless.HARMLESS | hf_harmless.HARMLESS_TO_DOCUMENTS).items()
+    if name not in hf_harmless.DETAILS
+}
+_HARMLESS: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "ChatBody": openai_chat.HARMLESS | OLDER,
     "CompletionBody": openai_completions.HARMLESS,
     "ResponseBody": openai_responses.HARMLESS,
@@ -103,6 +111,7 @@ _REFUSED: dict[str, Mapping[str, tuple[Any, ...]]] = {
     "CacheOptions": openai_responses.HARMLESS_INSIDE["prompt_cache_options"],
     "HfParameters": _HF_PARAMETERS,
     "Generation": hf_harmless.HARMLESS,
+    "FlatTool": tools.HARMLESS,
 }
 
 
@@ -114,7 +123,7 @@ def body_schemas() -> dict[str, Schema]:
         schemas |= own.pop("$defs", {}) | {body.__name__: own}
     for name, schema in schemas.items():
         _limit(schema["properties"])
-        _narrow(schema["properties"], _REFUSED.get(name, {}))
+        _narrow(schema["properties"], _HARMLESS.get(name, {}))
     _open(schemas)
     return schemas
 
@@ -129,41 +138,71 @@ def _limit(properties: dict[str, Schema]) -> None:
             single = [] if name == "stop_sequences" else [_STOP]
             properties[name] = {"anyOf": [*single, _STOPS, _NULL]}
         elif name == "logit_bias":
-            properties[name] = {"anyOf": [_BIASES, {"type": "array", "maxItems": 0}, _NULL]}
+            empty = {"type": "array", "items": {"type": "number"}, "maxItems": 0}
+            properties[name] = {"anyOf": [_BIASES, empty, _NULL]}
         else:
             properties[name] = {"anyOf": limits[SPELLINGS[name]]["anyOf"]}
+        if name == "top_k":
+            # -1 is one more word for all tokens.
+            properties[name] = {"anyOf": [{"type": "integer", "minimum": -1}, _NULL]}
     if "metadata" in properties:
         properties["metadata"] = {"anyOf": [_METADATA, _NULL]}
 
 
 def _narrow(properties: dict[str, Schema], harmless: Mapping[str, tuple[Any, ...]]) -> None:
-    """A parameter that is not implemented takes the values that ask for nothing."""
+    """A parameter that is not implemented takes the values that ask for nothing.
+
+    Makers of clients read enumerations of words and constant numbers. Which truth values, lists and objects
+    are taken, the description alone says.
+    """
     for name, values in harmless.items():
-        properties[name] = {"enum": [*values, None], "description": "Not implemented for any other value."}
+        shown = ", ".join(f"`{json.dumps(value)}`" for value in (*values, None))
+        properties[name] = {
+            "anyOf": [*_constants(values), _NULL] if _readable(values) else properties[name]["anyOf"],
+            "description": f"Not implemented for any other value than {shown}.",
+        }
+
+
+def _readable(values: tuple[Any, ...]) -> bool:
+    return bool(values) and all(type(value) in (str, int, float) for value in values)
+
+
+def _constants(values: tuple[Any, ...]) -> list[Schema]:
+    words = [value for value in values if isinstance(value, str)]
+    found: list[Schema] = [
+        {"type": "integer" if isinstance(value, int) else "number", "const": value}
+        for value in values
+        if value not in words
+    ]
+    return [*found, {"type": "string", "enum": words}] if words else found
 
 
 def _open(schemas: dict[str, Schema]) -> None:
     """Say what is inside the fields that are read in a second step."""
     turns = {"type": "array", "items": _ref("WireMessage"), "minItems": 1}
-    parts = {"type": "array", "items": _ref("WirePart"), "minItems": 1}
+    parts = {"type": "array", "items": _ref("WirePart")}
     schemas["ChatBody"]["properties"]["messages"] = turns
     job = schemas["JobBody"]
     job["properties"]["messages"] = {"anyOf": [turns, _NULL]}
-    job["oneOf"] = [
-        {"required": ["messages"], "properties": {"messages": turns, "input": _NULL}},
-        {"required": ["input"], "properties": {"input": _ref("JobInput"), "messages": _NULL}},
-    ]
+    job["description"] = "Either `messages` or `input` is sent."
     roles = ["system", "developer", "user", "assistant", "tool"]
     schemas["WireMessage"]["properties"]["role"] = {"type": "string", "enum": roles}
-    single = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1}
-    schemas["CompletionBody"]["properties"]["prompt"] = {"anyOf": [{"type": "string"}, single]}
+    prompts = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MOST_PROMPTS}
+    schemas["CompletionBody"]["properties"]["prompt"] = {
+        "anyOf": [{"type": "string"}, prompts],
+        "description": "The line of a batch has one.",
+    }
     schemas["WireMessage"]["properties"]["content"] = {"anyOf": [{"type": "string"}, parts, _NULL]}
-    item = {"anyOf": [_ref("WireItem"), _ref("WireCall"), _ref("WireOutput")]}
+    kinds = ("WireItem", "WireCall", "WireOutput", "WireReasoning", "Reference")
+    item = {"anyOf": [_ref(kind) for kind in kinds]}
     items = {"type": "array", "items": item, "minItems": 1}
     schemas["ResponseBody"]["properties"]["input"] = {"anyOf": [{"type": "string"}, items]}
-    said = {"type": "array", "items": {"anyOf": [_ref("WirePart"), _ref("OutputText")]}, "minItems": 1}
+    said = {"type": "array", "items": {"anyOf": [_ref("WirePart"), _ref("OutputText")]}}
     schemas["WireItem"]["properties"]["content"] = {"anyOf": [{"type": "string"}, said]}
-    schemas["HfBody"]["properties"]["inputs"] = {"anyOf": [{"type": "string"}, _ref("HfInputs"), turns]}
+    schemas["HfBody"]["properties"]["inputs"] = {
+        "anyOf": [{"type": "string"}, _ref("HfInputs"), turns, _NULL],
+        "description": "Null beside a `question` and its `image`.",
+    }
     schemas["HfInputs"]["properties"]["text"] = {"anyOf": [{"type": "string"}, turns, _NULL]}
     for name in ("generate_kwargs", "generation_parameters"):
         schemas["HfParameters"]["properties"][name] = {"anyOf": [_ref("Generation"), _NULL]}
@@ -179,10 +218,10 @@ def _open_calls(schemas: dict[str, Schema]) -> None:
     ):
         shown = {"type": "array", "items": _ref(tool), "maxItems": MOST_FUNCTIONS}
         schemas[body]["properties"]["tools"] = {"anyOf": [shown, _NULL]}
-        named = {"anyOf": [{"enum": list(CHOICES)}, _ref(choice), _NULL]}
+        named = {"anyOf": [{"type": "string", "enum": list(CHOICES)}, _ref(choice), _NULL]}
         schemas[body]["properties"]["tool_choice"] = named
     for name in ("ToolBody", "ChoiceBody", "FlatTool", "FlatChoice", "CallBody"):
-        schemas[name]["properties"]["type"] = {"enum": ["function", None]}
+        schemas[name]["properties"]["type"] = {"anyOf": [{"type": "string", "const": "function"}, _NULL]}
     for name in ("FunctionBody", "FlatTool", "CalledBody", "WireCall"):
         schemas[name]["properties"]["name"] = {"type": "string", "pattern": f"^{NAME.pattern}$"}
     called: Schema = {"type": "string", "minLength": 1, "maxLength": MOST_ID}

@@ -141,7 +141,7 @@ class Job(Shape):
     schedule_at: float = MAY_LACK
     retry_of: str = Field(MAY_LACK, description="The job that this one tries again.")
     webhook: WebhookState = Field(MAY_LACK, description="Where it has one.")
-    store: Literal[False] = Field(MAY_LACK, description="Where it is forgotten once its end was told.")
+    store: bool = Field(MAY_LACK, description="`false` where it is forgotten once its end was told.")
 
 
 class JobList(Shape):

@@ -69,8 +69,9 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
                 operation["responses"] = _at_the_gate(path) | operation["responses"]
             for parameter in operation.get("parameters", ()):
                 if parameter["in"] == "path":
+                    del parameter["schema"]["title"]
                     parameter["example"] = _named(path, parameter["name"])
-    schemas = _without_null_defaults(body_schemas() | _shapes())
+    schemas = _bare(body_schemas() | _shapes())
     schema["components"] = {
         "schemas": schemas,
         "headers": HEADERS,
@@ -113,9 +114,11 @@ def _shapes() -> dict[str, Any]:
     return found
 
 
-def _without_null_defaults(value: Any) -> Any:
-    """Null is how the models say that a field may be left out."""
+def _bare(value: Any) -> Any:
+    """Without what pydantic says beside: null is how the models say that a field may be left out, and makers
+    of clients name types by titles, which clash.
+    """
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if not (k == "default" and v is None)}
-        return {k: _without_null_defaults(v) for k, v in kept.items()}
-    return [_without_null_defaults(v) for v in value] if isinstance(value, list) else value
+        return {k: _bare(v) for k, v in kept.items() if not (k == "title" and isinstance(v, str))}
+    return [_bare(v) for v in value] if isinstance(value, list) else value

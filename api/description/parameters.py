@@ -65,9 +65,13 @@ PAGE = (
     parameter(
         "query", "after", "`next` of the page before, or a job's id.", {"type": "string", "minLength": 1}
     ),
-    parameter("query", "status", "Jobs of this status only.", {"enum": list(get_args(Status))}),
+    parameter(
+        "query", "status", "Jobs of this status only.", {"type": "string", "enum": list(get_args(Status))}
+    ),
     parameter("query", "model", "Jobs of this model only."),
-    parameter("query", "priority", "Jobs of this class only.", {"enum": list(get_args(Priority))}),
+    parameter(
+        "query", "priority", "Jobs of this class only.", {"type": "string", "enum": list(get_args(Priority))}
+    ),
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
     parameter("query", "created_before", "Jobs created before.", _MOMENT),
     parameter("query", "metadata", "Jobs with this pair only, or all of these.", _PAIRS),
@@ -81,7 +85,7 @@ INCLUDE = parameter(
     "query",
     "include[]",
     "What clients may ask for beside; here the pictures and sounds of an input are. `include` is the same.",
-    {"type": "array", "items": {"enum": list(INCLUDABLE)}},
+    {"type": "array", "items": {"type": "string", "enum": list(INCLUDABLE)}},
 )
 RETRIEVAL = (
     parameter("query", "stream", "`true`: the response's events instead.", {"type": "boolean"}),
@@ -96,7 +100,12 @@ INPUT_PAGE = (
         "Items in a page; more than 100 is 100.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
-    parameter("query", "order", "`asc`: the oldest first.", {"enum": ["asc", "desc"], "default": "desc"}),
+    parameter(
+        "query",
+        "order",
+        "`asc`: the oldest first.",
+        {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    ),
     parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1}),
     INCLUDE,
 )
@@ -118,8 +127,15 @@ FILE_PAGE = (
         "Files in a page; more than 1000 is 1000.",
         {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000},
     ),
-    parameter("query", "order", "`asc`: the oldest first.", {"enum": ["asc", "desc"], "default": "desc"}),
-    parameter("query", "purpose", "Files of this purpose only.", {"enum": list(get_args(Purpose))}),
+    parameter(
+        "query",
+        "order",
+        "`asc`: the oldest first.",
+        {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+    ),
+    parameter(
+        "query", "purpose", "Files of this purpose only.", {"type": "string", "enum": list(get_args(Purpose))}
+    ),
     _AFTER,
 )
 DEED_PAGE = (

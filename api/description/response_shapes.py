@@ -86,11 +86,11 @@ class ResponseTextConfig(Shape):
 
 
 class ResponseReasoning(Shape):
-    effort: None
-    summary: None
+    effort: str | None
+    summary: str | None
 
 
-class Response(Shape):
+class ResponseObject(Shape):
     """Times are Unix seconds; `output` holds a message, calls, or nothing until there is an answer."""
 
     id: str
@@ -103,7 +103,7 @@ class Response(Shape):
     incomplete_details: IncompleteDetails | None
     instructions: str | None
     max_output_tokens: int | None
-    max_tool_calls: None
+    max_tool_calls: int | None
     metadata: dict[str, str]
     model: str
     output: list[ResponseMessage | ResponseCall]
@@ -130,7 +130,7 @@ class ResponseEvent(Shape):
 
     type: str
     sequence_number: int
-    response: Response = Field(MAY_LACK, description="created, queued, in_progress and the last")
+    response: ResponseObject = Field(MAY_LACK, description="created, queued, in_progress and the last")
     item: ResponseMessage | ResponseCall = Field(MAY_LACK, description="output_item.…")
     part: ResponseText = Field(MAY_LACK, description="content_part.…")
     delta: str = Field(MAY_LACK, description="output_text.delta, function_call_arguments.delta")
@@ -140,13 +140,13 @@ class ResponseEvent(Shape):
     logprobs: list[ChatTokenLogprob] = Field(MAY_LACK, description="output_text.…")
     item_id: str = MAY_LACK
     output_index: int = MAY_LACK
-    content_index: Literal[0] = MAY_LACK
+    content_index: int = MAY_LACK
 
 
 class ResponseDeleted(Shape):
     id: str
     object: Literal["response"]
-    deleted: Literal[True]
+    deleted: bool
 
 
 class InputPart(Shape):
@@ -156,7 +156,7 @@ class InputPart(Shape):
     text: str = MAY_LACK
     annotations: list[Any] = Field(MAY_LACK, description="output_text")
     detail: Literal["auto"] = Field(MAY_LACK, description="input_image")
-    file_id: None = Field(MAY_LACK, description="input_image")
+    file_id: str | None = Field(MAY_LACK, description="input_image")
     image_url: str | None = Field(MAY_LACK, description="input_image")
     input_audio: dict[str, str] = Field(
         MAY_LACK, description="input_audio: empty, or the sound where it was asked for"

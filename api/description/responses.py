@@ -41,7 +41,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "x-cache": {
         "description": "Where the answer comes from.",
-        "schema": {"enum": ["HIT", "MISS", "COALESCED", "BYPASS"]},
+        "schema": {"type": "string", "enum": ["HIT", "MISS", "COALESCED", "BYPASS"]},
     },
     "x-compute-time": {"description": "Seconds of computing.", "schema": {"type": "number"}},
     "x-queue-time": {"description": "Seconds before it began.", "schema": {"type": "number"}},
@@ -52,9 +52,12 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "x-should-retry": {
         "description": "`false` where a repeat cannot help.",
-        "schema": {"enum": ["false"]},
+        "schema": {"type": "string", "enum": ["false"]},
     },
-    "www-authenticate": {"description": "How to say who calls.", "schema": {"const": "Bearer"}},
+    "www-authenticate": {
+        "description": "How to say who calls.",
+        "schema": {"type": "string", "const": "Bearer"},
+    },
     "ratelimit-policy": {
         "description": "Requests that the key may make, and in how many seconds; how many runs of its caller "
         "may wait for one model (`queued`).",
@@ -98,7 +101,7 @@ def streamed(found: dict[str, Any], item: type[BaseModel], example: bytes) -> di
         "contentSchema": one_of(ref(item), {"$ref": REF + "StreamError"}),
     }
     if example.endswith(DONE):
-        data = one_of({"const": "[DONE]"}, data)
+        data = one_of({"type": "string", "const": "[DONE]"}, data)
     event = {
         "type": "object",
         "description": "One event; the stream has any number.",

@@ -9,6 +9,7 @@ from shared.apikey import Scope
 from shared.deed import Outcome
 
 State = Literal["ready", "loading", "no_worker", "failed"]
+Standing = Literal[State, "paused", "draining"]
 
 
 class Model(Shape):
@@ -30,7 +31,7 @@ class ModelInfo(Shape):
     model_sha: str
     model_dtype: str
     model_device_type: str
-    state: State
+    state: Standing
     workers: int
     queued: int
     estimated_time: float
@@ -152,7 +153,7 @@ class Health(Shape):
 
 class Readiness(Shape):
     status: Literal["ready", "not_ready"]
-    models: dict[str, State]
+    models: dict[str, Standing]
     blobs: BlobStore
 
 
@@ -180,7 +181,7 @@ class NewApiKey(ApiKey):
 class ApiKeyList(Shape):
     object: Literal["list"]
     data: list[ApiKey]
-    has_more: Literal[False]
+    has_more: bool = Field(description="`false`: this is all.")
 
 
 class DeedKey(Shape):

@@ -69,13 +69,13 @@ class ChatMessage(Shape):
 
     role: Literal["assistant"]
     content: str | None
-    refusal: None
+    refusal: str | None
     tool_calls: list[ToolCall] = Field(MAY_LACK, description="Where it calls functions.")
 
 
 class ChatLogprobs(Shape):
     content: list[ChatTokenLogprob]
-    refusal: None
+    refusal: str | None
 
 
 class ChatChoice(Shape):
@@ -199,7 +199,7 @@ class Token(Shape):
     id: int
     text: str
     special: bool
-    logprob: None
+    logprob: float | None
 
 
 class TokenChunk(Shape):

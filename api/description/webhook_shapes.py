@@ -33,7 +33,7 @@ class EndpointList(Shape):
     data: list[Endpoint]
     first_id: str | None
     last_id: str | None
-    has_more: Literal[False]
+    has_more: bool = Field(description="`false`: this is all.")
 
 
 class EndpointTry(Shape):
@@ -50,7 +50,7 @@ class EndpointTry(Shape):
 class EndpointTryList(Shape):
     object: Literal["list"]
     data: list[EndpointTry]
-    has_more: Literal[False]
+    has_more: bool = Field(description="`false`: this is all.")
 
 
 class Event(Shape):

@@ -4,9 +4,9 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
-from api.dialects.refusals import invalid
+from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
-from api.wire.strict_json import parse, read
+from api.wire.strict_json import parse, read, render
 from shared.calls.called import NAME, Called
 from shared.calls.reader import Reader, Said
 from shared.calls.syntax import Syntax
@@ -49,7 +49,7 @@ class Told(NamedTuple):
 
 def to_calls(values: list[Any], at: str) -> tuple[Call, ...]:
     """Raises CallerError naming the field."""
-    return tuple(_call(read(CallBody, value, f"{at}[{i}]"), f"{at}[{i}]") for i, value in enumerate(values))
+    return tuple(_call(value, f"{at}[{i}]") for i, value in enumerate(values))
 
 
 def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> Call:
@@ -62,6 +62,13 @@ def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> Cal
 def to_turn_call(job: str, choice: int, number: int, called: Called) -> Call:
     """As a caller would send it back."""
     return to_call(call_id(job, choice, number), called.name, called.arguments, "previous_response_id")
+
+
+def check_function(value: Any, at: str) -> None:
+    """Raises CallerError `unsupported_parameter` for what is of another type."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind not in (None, "function"):
+        raise unsupported_kind(render(["type"], at), kind)
 
 
 def check_id(id: str | None, at: str) -> str:
@@ -104,9 +111,9 @@ def to_tool_calls(job: str, choice: int, calls: tuple[Called, ...]) -> list[TOLD
     return [to_tool_call(job, choice, number, called) for number, called in enumerate(calls)]
 
 
-def _call(body: CallBody, at: str) -> Call:
-    if body.type not in (None, "function"):
-        raise invalid(f"{at}.type", "should be function")
+def _call(value: Any, at: str) -> Call:
+    check_function(value, at)
+    body = read(CallBody, value, at)
     id = check_id(body.id, f"{at}.id")
     return to_call(id, body.function.name, body.function.arguments, f"{at}.function")
 

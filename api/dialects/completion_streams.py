@@ -1,6 +1,7 @@
 """Answers in pieces, as the chunks of OpenAI's two forms. Each tells one job's events in their order."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any, Protocol
 
 from api.dialects.calls import finish_of
@@ -23,7 +24,7 @@ from shared.calls.called import Called
 from shared.calls.reader import Reader, Said
 from shared.job import JobView
 from shared.logprobs import Logprobs, logprobs_of
-from shared.result import Result
+from shared.result import Choice, Result
 
 Chunk = dict[str, Any]
 
@@ -49,7 +50,7 @@ class ChatStream(Stream):
     """
 
     def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:
-        self._head = ChunkHead(completion_id(view), view.model, view.created_ms // 1000, usage)
+        self._head = _head(completion_id(view), view, usage=usage)
         self._readers: dict[int, Reader] = {}
         self._calls: dict[int, int] = {}
         self._empty = None if calls else ""
@@ -65,12 +66,13 @@ class ChatStream(Stream):
         return self._said(index, reader.feed(data["text"]), told)
 
     def ending(self, result: Result) -> list[Chunk]:
+        self._head = replace(self._head, fingerprint=result.fingerprint)
         chunks = []
         for index, choice in enumerate(result.choices):
             if index in self._readers:
                 chunks += self._said(index, self._readers[index].close(), None)
             reason = finish_of(choice.finish_reason, self._calls.get(index, 0))
-            chunks.append(finish_chunk(self._head, reason, index, self._empty))
+            chunks.append(finish_chunk(self._head, reason, index, self._empty, _untold(choice)))
         return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
 
     def _said(self, index: int, said: list[Said], told: Logprobs | None) -> list[Chunk]:
@@ -87,7 +89,7 @@ class ChatStream(Stream):
 
 class TextStream(Stream):
     def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:  # noqa: ARG002
-        self._head = ChunkHead(text_completion_id(view), view.model, view.created_ms // 1000, usage)
+        self._head = _head(text_completion_id(view), view, usage=usage)
 
     def opening(self, answers: int) -> list[Chunk]:  # noqa: ARG002
         return []
@@ -96,11 +98,23 @@ class TextStream(Stream):
         return [text_chunk(self._head, data["text"], logprobs_of(data), data.get("choice", 0))]
 
     def ending(self, result: Result) -> list[Chunk]:
+        self._head = replace(self._head, fingerprint=result.fingerprint)
         ends = [
-            text_finish_chunk(self._head, choice.finish_reason, index)
+            text_finish_chunk(self._head, choice.finish_reason, index, _untold(choice))
             for index, choice in enumerate(result.choices)
         ]
         return [*ends, text_usage_chunk(self._head, result.usage)] if self._head.include_usage else ends
+
+
+def _head(id: str, view: JobView, *, usage: bool) -> ChunkHead:
+    """What answers is known before the end only where the answer was kept."""
+    known = None if view.result is None else view.result.fingerprint
+    return ChunkHead(id, view.model, view.created_ms // 1000, usage, known)
+
+
+def _untold(choice: Choice) -> Logprobs | None:
+    """The logprobs that no piece told: none of an answer without text, where they were asked for."""
+    return None if choice.logprobs else choice.logprobs
 
 
 class Counting:

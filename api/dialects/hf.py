@@ -14,11 +14,12 @@ A body of picture bytes is image-to-text. Answers are in `hf_answers`.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.dialects.formats import Grammar
-from api.dialects.hf_harmless import DETAILS, HARMLESS, HARMLESS_TO_DOCUMENTS
+from api.dialects.hf_harmless import DETAILS, HARMLESS, HARMLESS_TO_DOCUMENTS, PRECEDENCE
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid, unsupported
@@ -159,8 +160,7 @@ def from_hf(body: Any, model: str) -> HfCall:
     given = call.parameters or HfParameters()
     options = call.options or Options()
     details = _details(given, task)
-    # A stream tells no probabilities: its pieces are not tokens.
-    parameters, named = _parameters(given, task, logprobs=0 if details and not call.stream else None)
+    parameters, named = _parameters(given, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
         raise unsupported(named["n"])
     return HfCall(
@@ -259,7 +259,7 @@ def _details(given: HfParameters, task: Task) -> bool:
 def _parameters(
     given: HfParameters, task: Task, *, logprobs: int | None
 ) -> tuple[Parameters, dict[str, str]]:
-    refuse_unsupported(given, HARMLESS | HARMLESS_TO_DOCUMENTS | DETAILS, "parameters")
+    _refuse(given, HARMLESS | HARMLESS_TO_DOCUMENTS | DETAILS, "parameters")
     # For a question, top_k is the number of answers wanted.
     own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given
     sources: list[tuple[Wire, str]] = [(own, "parameters")]
@@ -267,10 +267,16 @@ def _parameters(
         if (inner := getattr(given, name)) is not None:
             at = f"parameters.{name}"
             generation = read(Generation, inner, at)
-            refuse_unsupported(generation, HARMLESS, at)
+            _refuse(generation, HARMLESS, at)
             sources.append((generation, at))
     parameters, named = to_parameters(*sources, logprobs=logprobs)
     return parameters, named if logprobs is None else {**named, "logprobs": "parameters.details"}
+
+
+def _refuse(given: Generation, harmless: Mapping[str, tuple[Any, ...]], at: str) -> None:
+    """What a newer parameter takes precedence over asks for nothing beside it."""
+    outdone = {old: None for old, new in PRECEDENCE.items() if getattr(given, new) is not None}
+    refuse_unsupported(given.model_copy(update=outdone), harmless, at)
 
 
 def _answers(given: HfParameters) -> int | None:

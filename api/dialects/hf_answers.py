@@ -13,9 +13,9 @@ from api.dialects.openai_chat import result_of
 from api.dialects.openai_errors import readiness
 from shared.errors import ServiceError
 from shared.job import Event, JobView
-from shared.logprobs import Candidate, Logprobs
+from shared.logprobs import Candidate, Logprobs, logprobs_of
 from shared.request import Request, Text
-from shared.result import JobError
+from shared.result import JobError, Result
 
 _HUGGINGFACE_JS = re.compile(r"@huggingface/inference/(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 
@@ -51,15 +51,20 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
 
 
 def token_chunk(event: Event, index: int) -> dict[str, Any]:
-    """One text event; where its characters took several tokens, `token.id` is the last of them."""
-    ids = event.data["ids"]
-    return _chunk(index, {"id": ids[-1] if ids else 0, "text": event.data["text"], "special": False}, None)
+    """One text event; of several tokens `token.id` is the last one's, `token.logprob` that of all together.
+
+    Nobody knows how probable it was where no details were asked for.
+    """
+    ids, told = event.data["ids"], logprobs_of(event.data)
+    logprob = None if told is None else sum((token.chosen.logprob for token in told), 0.0)
+    return _chunk(index, ids[-1] if ids else 0, event.data["text"], logprob)
 
 
 def last_chunk(view: JobView, index: int, call: HfCall) -> dict[str, Any]:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
-    chunk = _chunk(index, {"id": 0, "text": "", "special": True}, result.text)
+    # No text is what comes for certain.
+    chunk = _chunk(index, 0, "", 0.0 if call.details else None, result.text)
     if call.details:
         chunk["details"] = _details(view, call) | {"input_length": result.usage.prompt_tokens}
     return chunk
@@ -88,8 +93,14 @@ def _details(view: JobView, call: HfCall) -> dict[str, Any]:
     return {
         "finish_reason": "length" if choice.finish_reason == "length" else stopped,
         "generated_tokens": result.usage.completion_tokens,
-        "seed": call.request.parameters.seed,
+        "seed": _seed(result, call.request),
     }
+
+
+def _seed(result: Result, request: Request) -> int | None:
+    """The caller's, or the one that the run drew with; None where nothing was drawn."""
+    drawn = None if result.origin is None else result.origin.parameters.get("seed")
+    return drawn if request.parameters.seed is None else request.parameters.seed
 
 
 def _tokens(told: Logprobs, ids: Sequence[int]) -> dict[str, Any]:
@@ -102,6 +113,8 @@ def _token(chosen: Candidate, id: int | None) -> dict[str, Any]:
     return {"id": id, "text": chosen.token, "logprob": chosen.logprob, "special": chosen.bytes == ()}
 
 
-def _chunk(index: int, token: dict[str, Any], generated_text: str | None) -> dict[str, Any]:
-    token = token | {"logprob": None}
+def _chunk(
+    index: int, id: int, text: str, logprob: float | None, generated_text: str | None = None
+) -> dict[str, Any]:
+    token = {"id": id, "text": text, "special": generated_text is not None, "logprob": logprob}
     return {"index": index, "token": token, "generated_text": generated_text, "details": None}

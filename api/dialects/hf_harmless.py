@@ -24,6 +24,8 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
 }
 DETAILS: dict[str, tuple[Any, ...]] = {"details": (False, True)}
 """Implemented, where a body says it and not its `generate_kwargs`."""
+PRECEDENCE = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+"""By Hugging Face's own descriptions; the first of each are not implemented alone."""
 HARMLESS_TO_DOCUMENTS: dict[str, tuple[Any, ...]] = {
     "adapter_id": (),
     "doc_stride": (),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from api.dialects import json_patterns
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
 from api.wire.strict_json import render
@@ -40,6 +41,9 @@ NOT_HELD = frozenset(
         *("unevaluatedProperties", "$dynamicRef", "$recursiveRef"),
     }
 )
+
+# What says whether there are other properties than those named.
+OTHERS = frozenset({"additionalProperties", "patternProperties"})
 
 
 def _empty(value: Any) -> bool:
@@ -154,7 +158,7 @@ KEYWORDS: dict[str, Form] = {
         f"a text of at most {MAX_LITERAL} characters that does not end in a single backslash",
         lambda v: TEXT.fits(v) and _literal(v) and is_whole(v),
     ),
-    "format": Form(f"one of {', '.join(FORMATS)}", lambda v: v in FORMATS),
+    "format": Form(f"one of {', '.join(FORMATS)}, or any beside a `pattern`", lambda v: v in FORMATS),
     "minimum": NUMBER,
     "maximum": NUMBER,
     "exclusiveMinimum": LIMIT,
@@ -195,13 +199,15 @@ def _check_node(schema: dict[str, Any], at: str) -> None:
     for name, value in schema.items():
         if not _idle(name, schema):
             _check_keyword(name, value, render([name], at))
+    json_patterns.check(schema, at)
     if schema.get("minProperties", 0) > len({*schema.get("required", ())}):
         # One name said twice counts as two.
         raise unsupported(render(["minProperties"], at))
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without properties that it does not name, where it leaves that open, and without idle words.
+    """The schema without properties that it does not name, where it leaves that open, and without idle words;
+    its patterns look ahead no more.
 
     What is of this schema is of the caller's. OpenAI has its callers say so, and the servers of Hugging Face
     take it to be meant: who names properties wants these. A schema put together of parts stays open, because
@@ -216,11 +222,11 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
             node.setdefault("additionalProperties", True)
         for name in idle:
             del node[name]
-    if any(map(_composed, nodes)):
-        return copy
+    composed = any(map(_composed, nodes))
     for node in nodes:
-        if node.get("properties") and not node.keys() & {"additionalProperties", "patternProperties"}:
+        if not composed and node.get("properties") and not node.keys() & OTHERS:
             node["additionalProperties"] = False
+        json_patterns.translate(node)
     return copy
 
 
@@ -228,7 +234,17 @@ def _idle(name: str, schema: dict[str, Any]) -> bool:
     """Whether a keyword asks for nothing: it need not be refused, and is not known further on."""
     if name in ("minContains", "maxContains"):
         return "contains" not in schema
+    if name == "format":
+        return _annotates(schema)
     return name in IDLE and IDLE[name](schema[name])
+
+
+def _annotates(schema: dict[str, Any]) -> bool:
+    """Whether its format is only a name for what its patterns say, as JSON Schema has it of unknown ones."""
+    name, parts = schema["format"], schema.get("allOf")
+    beside = [schema, *parts] if isinstance(parts, list) else [schema]
+    patterned = any(isinstance(part, dict) and "pattern" in part for part in beside)
+    return patterned and isinstance(name, str) and name not in FORMATS
 
 
 def _composed(node: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from api.dialects.refusals import invalid, unknown, unsupported, unsupported_kin
 from api.dialects.replayed import Replayed
 from api.wire.strict_json import read
 from shared.errors import CallerError
-from shared.request import Image, Message, Part, Role, Sound, Text
+from shared.request import Detail, Image, Message, Part, Role, Sound, Text
 
 CAPTION = "Describe the image."
 
@@ -24,8 +24,10 @@ PART_FIELDS = {
     "input_audio": ("input_audio",),
     "audio": ("audio", "url"),
 }
-BESIDE = ("type", "detail", "role", "prompt_cache_breakpoint")
-"""Fields of a part that hold none of it. The Agents SDK says in each whose turn it is of."""
+COPIED = ("role", "annotations", "reasoning", "reasoning_content", "tool_calls")
+"""Fields of an answer that the Agents SDK of JavaScript copies into its parts; the turn's own count."""
+BESIDE = ("type", "detail", "prompt_cache_breakpoint", *COPIED)
+"""Fields of a part that hold none of it."""
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
@@ -33,13 +35,13 @@ class ImageUrl(Replayed):
     """Some clients, such as Strands, name the kind of picture: what the bytes say of themselves counts."""
 
     url: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
+    detail: Detail | None = None
     format: str | None = None
 
 
 class ImageFile(Replayed):
     file_id: str
-    detail: Literal["auto", "low", "high", "original"] | None = None
+    detail: Detail | None = None
 
 
 class InputAudio(Replayed):
@@ -62,9 +64,13 @@ class WirePart(Replayed):
     input_audio: InputAudio | None = None
     audio: str | None = None
     file_id: str | None = None
-    detail: Literal["auto", "low", "high", "original"] | None = None
-    role: str | None = None
+    detail: Detail | None = None
     prompt_cache_breakpoint: dict[str, Any] | None = None
+    role: str | None = None
+    annotations: list[Any] | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[Any] | None = None
 
 
 class WireMessage(Replayed):
@@ -157,6 +163,7 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
         raise invalid(f"{at}.prefix", "belongs to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
     bare = calls and content in (None, "", [])
+
     parts = (
         ()
         if bare
@@ -207,7 +214,9 @@ def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None 
         return sound(value.data, f"{place}.data", bare_base64=True)
     if part.type == "audio":
         return sound(value, place, bare_base64=bare_base64)
-    return _piece(value, sources[0], place, bare_base64)
+    found = _piece(value, sources[0], place, bare_base64)
+    detail = getattr(value, "detail", None) or part.detail
+    return found.model_copy(update={"detail": detail}) if detail and isinstance(found, Image) else found
 
 
 def _piece(value: str | ImageUrl | ImageFile, name: str, at: str, bare_base64: bool) -> Part:

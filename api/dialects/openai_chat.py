@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from api.dialects import vllm_harmless
 from api.dialects.calls import finish_of, to_tool_call, to_tool_calls, told
 from api.dialects.logprobs import to_chat_logprobs, wanted
 from api.dialects.messages import prefixed, to_messages
@@ -17,6 +18,7 @@ from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import refuse_functions, to_tools
+from api.dialects.vllm_harmless import VllmNames
 from api.wire.strict_json import Wire, read
 from shared.calls.called import Called
 from shared.job import JobView, Priority
@@ -24,7 +26,8 @@ from shared.logprobs import Logprobs
 from shared.request import Message, Request
 from shared.result import Result, Usage
 
-HARMLESS: dict[str, tuple[Any, ...]] = {
+HARMLESS: dict[str, tuple[Any, ...]] = vllm_harmless.HARMLESS | {
+    "add_special_tokens": (False,),
     "tool_prompt": (),
     "modalities": (["text"],),
     "audio": (),
@@ -49,8 +52,8 @@ class StreamOptions(Wire):
         return bool(self.include_usage and self.continuous_usage_stats)
 
 
-class ChatBody(TokenSampling):
-    """The body; fields after `add_generation_prompt` ask for nothing or are refused."""
+class ChatBody(TokenSampling, VllmNames):
+    """The body; vLLM's names and fields after `add_generation_prompt` ask for nothing or are refused."""
 
     model: str | None = None
     messages: list[Any]
@@ -59,6 +62,8 @@ class ChatBody(TokenSampling):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     continue_final_message: bool | None = None
+    # Mistral's word for `seed`.
+    random_seed: int | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
     store: bool | None = None
@@ -191,9 +196,15 @@ def call_chunk(head: ChunkHead, number: int, called: Called, index: int = 0) -> 
     return _chunk(head, index, {"tool_calls": [call]}, None)
 
 
-def finish_chunk(head: ChunkHead, reason: str, index: int = 0, content: str | None = "") -> dict[str, Any]:
+def finish_chunk(
+    head: ChunkHead,
+    reason: str,
+    index: int = 0,
+    content: str | None = "",
+    logprobs: Logprobs | None = None,
+) -> dict[str, Any]:
     """Its delta holds an empty text: published snippets read `delta.content` of every chunk."""
-    return _chunk(head, index, {"content": content}, reason)
+    return _chunk(head, index, {"content": content}, reason, logprobs)
 
 
 def usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:

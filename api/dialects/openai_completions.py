@@ -4,31 +4,33 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from api.dialects import vllm_harmless
 from api.dialects.formats import Grammar
 from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.vllm_harmless import VllmNames
 from api.wire.strict_json import read
 from shared.job import JobView
 from shared.logprobs import Logprobs
 from shared.request import MOST_PROMPTS, Message, Request, Text
 from shared.result import FinishReason, Usage
 
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "best_of": (1,),
-    "echo": (False,),
+HARMLESS: dict[str, tuple[Any, ...]] = vllm_harmless.HARMLESS | {
+    "add_special_tokens": (True,),
     "suffix": ("",),
     "return_full_text": (False,),
     "adapter_id": (),
     "decoder_input_details": (False,),
-    "details": (False,),
+    # huggingface.js sends it to this route, too, and gives its caller the text alone.
+    "details": (False, True),
     "top_n_tokens": (0,),
     "truncate": (),
     "watermark": (False,),
 }
 
 
-class CompletionBody(TokenSampling):
+class CompletionBody(TokenSampling, VllmNames):
     """The body; huggingface.js spreads its text-generation parameters over it."""
 
     model: str | None = None
@@ -42,8 +44,6 @@ class CompletionBody(TokenSampling):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    best_of: int | None = None
-    echo: bool | None = None
     suffix: str | None = None
     return_full_text: bool | None = None
     adapter_id: str | None = None
@@ -100,8 +100,10 @@ def text_chunk(head: ChunkHead, text: str, told: Logprobs | None = None, index: 
     return _chunk(head, _choice(index, text, None, told))
 
 
-def text_finish_chunk(head: ChunkHead, reason: FinishReason, index: int = 0) -> dict[str, Any]:
-    return _chunk(head, _choice(index, "", reason, None))
+def text_finish_chunk(
+    head: ChunkHead, reason: FinishReason, index: int = 0, told: Logprobs | None = None
+) -> dict[str, Any]:
+    return _chunk(head, _choice(index, "", reason, told))
 
 
 def text_usage_chunk(head: ChunkHead, usage: Usage) -> dict[str, Any]:

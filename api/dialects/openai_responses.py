@@ -15,10 +15,10 @@ from api.dialects.metadata import to_metadata
 from api.dialects.openai_chat import TopLogprobs
 from api.dialects.refusals import invalid
 from api.dialects.response_items import from_input
-from api.dialects.response_object import Outline
+from api.dialects.response_object import Outline, detailed
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
 from api.dialects.tiers import CLASSES, Tier
-from api.dialects.tools import to_tools
+from api.dialects.tools import to_tools, to_unshown
 from api.wire.strict_json import Wire, read
 from shared.job import Priority
 from shared.request import Message, Request, Text
@@ -104,6 +104,7 @@ class ResponseBody(Sampling):
     access_programs: dict[str, Any] | None = None
     prompt_cache_options: CacheOptions | None = None
     prompt_cache_retention: str | None = None
+    background_options: dict[str, Any] | None = None
 
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
@@ -115,6 +116,7 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "moderation": (),
     "image": ({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
     "access_programs": (),
+    "background_options": ({}, {"completion_window": "soonest"}),
 }
 HARMLESS_INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
     "text": {"verbosity": ("medium",)},
@@ -163,7 +165,7 @@ def from_response(body: Any) -> Call:
     )
     return Call(
         request=request,
-        outline=_outline(said),
+        outline=detailed(_outline(said), request),
         stream=bool(said.stream),
         stored=said.store is not False,
         metadata=to_metadata(said.metadata),
@@ -194,6 +196,8 @@ def _outline(said: ResponseBody) -> Outline:
         instructed=bool(said.instructions),
         previous=said.previous_response_id,
         format=None if form is None else form.model_dump(exclude={"schema_"}, exclude_none=True),
+        parallel=said.parallel_tool_calls is not False,
+        unshown=to_unshown(said.tools, said.tool_choice),
         user=said.user,
         safety_identifier=said.safety_identifier,
         prompt_cache_key=said.prompt_cache_key,

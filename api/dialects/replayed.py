@@ -2,15 +2,22 @@
 
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from api.wire.strict_json import Wire
 
 NOTHING: tuple[Any, ...] = (None, [], {})
 
 
+def _open(schema: dict[str, Any]) -> None:
+    """What an unknown field may hold cannot be said in words that makers of typed clients understand."""
+    del schema["additionalProperties"]
+
+
 class Replayed(Wire):
     """A piece of a conversation, or a function: an unknown field is refused unless it holds nothing."""
+
+    model_config = ConfigDict(json_schema_extra=_open)
 
     @model_validator(mode="before")
     @classmethod

@@ -111,7 +111,12 @@ def from_input(value: str | list[Any]) -> tuple[Message, ...]:
 
 def conversation(kept: Kept) -> tuple[Message, ...]:
     """What a response was asked, earlier turns among it, without its instructions."""
-    return kept.question.messages[int(kept.outline.instructed) :]
+    details = iter(kept.outline.details)
+    media = (
+        part.model_copy(update={"detail": next(details, "auto")}) if isinstance(part, Image) else part
+        for part in kept.question.media
+    )
+    return kept.question.with_media(tuple(media)).messages[int(kept.outline.instructed) :]
 
 
 def continued(question: Request, outline: Outline, earlier: Kept, result: Result) -> Request:
@@ -225,7 +230,7 @@ def _told(piece: Part, role: Role, media: Mapping[str, str]) -> dict[str, Any]:
         return {"type": "input_audio", "input_audio": {"data": data, "format": head.rpartition("/")[2]}}
     if isinstance(piece, Image):
         url = media.get(piece.digest or "")
-        return {"type": "input_image", "detail": "auto", "file_id": None, "image_url": url}
+        return {"type": "input_image", "detail": piece.detail, "file_id": None, "image_url": url}
     if role == "assistant":
         return {"type": "output_text", "text": piece.text, "annotations": []}
     return {"type": "input_text", "text": piece.text}

@@ -11,7 +11,7 @@ from api.dialects.openai_errors import to_error
 from api.dialects.tiers import TIERS
 from shared.calls.called import Called
 from shared.job import JobView
-from shared.request import Format, Frozen, Request, Text, Tools
+from shared.request import Detail, Format, Frozen, Request, Text, Tools
 from shared.result import Choice, Result, Usage
 
 ALIKE: dict[str, Any] = {
@@ -32,13 +32,18 @@ class Outline(Frozen, extra="ignore"):
 
     Kept with the job, and read without what a newer release adds. `instructed` says that the question's first
     message are the instructions, `previous` is the response that it goes on from, `format` is `text.format`
-    without its schema.
+    without its schema, `parallel` is `parallel_tool_calls`. `unshown` are the functions, as they are told,
+    that a `tool_choice` of none keeps from the model, None for any other choice. `details` are those of the
+    pictures of the whole conversation in reading order, empty where all are auto.
     """
 
     background: bool = False
     instructed: bool = False
     previous: str | None = None
     format: dict[str, Any] | None = None
+    parallel: bool = True
+    unshown: list[dict[str, Any]] | None = None
+    details: tuple[Detail, ...] = ()
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -51,6 +56,12 @@ class Kept:
     view: JobView
     question: Request
     outline: Outline
+
+
+def detailed(outline: Outline, question: Request) -> Outline:
+    """With the details of the question's pictures: its record is that of all who asked the same."""
+    details = tuple(picture.detail for picture in question.images)
+    return outline.model_copy(update={"details": details if set(details) - {"auto"} else ()})
 
 
 def response_id(job: str) -> str:
@@ -157,20 +168,20 @@ def _asked(kept: Kept) -> dict[str, Any]:
         "store": kept.view.stored,
         "temperature": UNSAID if asked.temperature is None else asked.temperature,
         "text": {"format": _format(outline.format, asked.format), "verbosity": "medium"},
-        **_tools(kept.question.tools),
+        "parallel_tool_calls": outline.parallel,
+        **_tools(kept.question.tools, outline.unshown),
         "top_logprobs": asked.logprobs or 0,
         "top_p": UNSAID if asked.top_p is None else asked.top_p,
         "user": outline.user,
     }
 
 
-def _tools(shown: Tools | None) -> dict[str, Any]:
+def _tools(shown: Tools | None, unshown: list[dict[str, Any]] | None) -> dict[str, Any]:
     """`strict` says whether the arguments of calls are held to the schema."""
     if shown is None:
-        return {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+        return {"tool_choice": "auto" if unshown is None else "none", "tools": unshown or []}
     named = None if shown.named is None else {"type": "function", "name": shown.named}
     return {
-        "parallel_tool_calls": shown.parallel,
         "tool_choice": named or ("required" if shown.required else "auto"),
         "tools": [
             {

@@ -4,11 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
 from api.dialects.refusals import invalid, unsupported
-from api.wire.strict_json import Wire, caller_error, render
+from api.wire.strict_json import Wire, caller_error, render, whole
 from shared.request import Parameters
 
 MAX_STOPS = 4
@@ -37,6 +37,7 @@ SPELLINGS = {
     "presence_penalty": "presence_penalty",
     "logit_bias": "logit_bias",
     "seed": "seed",
+    "random_seed": "seed",
     "n": "n",
     "num_return_sequences": "n",
     "stop": "stop",
@@ -70,7 +71,7 @@ class TokenSampling(Sampling):
     n: Count | None = None
     min_tokens: Count | None = None
     logit_bias: dict[str, float] | list[float] | None = None
-    stop_token_ids: list[int] | None = None
+    stop_token_ids: list[Annotated[int, BeforeValidator(whole)]] | None = None
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None

@@ -8,10 +8,12 @@ of them, which has to be called; `parallel_tool_calls` says whether several may 
 import json
 from typing import Any
 
+from api.dialects.calls import check_function
 from api.dialects.formats import to_schema
-from api.dialects.refusals import invalid, unsupported_kind
+from api.dialects.refusals import invalid
 from api.dialects.replayed import Replayed
-from api.wire.strict_json import Wire, read, render
+from api.dialects.sampling import refuse_unsupported
+from api.wire.strict_json import Wire, read
 from shared.calls.called import NAME
 from shared.errors import CallerError
 from shared.request import MOST_FUNCTIONS, Function, Tools
@@ -21,6 +23,8 @@ NOTHING = {"type": "object", "properties": {}}
 NEWER = {"functions": "tools", "function_call": "tool_choice"}
 OLDER: dict[str, tuple[Any, ...]] = {"functions": ([],), "function_call": ("none", "auto")}
 """What took these names' place, and the values that ask for nothing."""
+HARMLESS: dict[str, tuple[Any, ...]] = {"defer_loading": (False,), "allowed_callers": ([], ["direct"])}
+"""Of a response's function: the values that ask for nothing."""
 CHOICES = ("auto", "none", "required")
 
 
@@ -38,6 +42,8 @@ class ToolBody(Replayed):
 
 class FlatTool(FunctionBody):
     type: str | None = None
+    defer_loading: bool | None = None
+    allowed_callers: list[str] | None = None
 
 
 class Named(Wire):
@@ -83,6 +89,16 @@ def to_tools(
     )
 
 
+def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> list[dict[str, Any]] | None:
+    """The functions of a response, which `to_tools` has read, that its choice keeps from the model.
+
+    As the response tells them; None where it keeps none from it.
+    """
+    if choice != "none":
+        return None
+    return [_told(read(FlatTool, value)) for value in tools or []]
+
+
 def refuse_functions(**said: Any) -> None:
     """The older form, by name. Raises CallerError `unsupported_parameter`."""
     for name, value in said.items():
@@ -94,7 +110,7 @@ def refuse_functions(**said: Any) -> None:
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
     """Whether one has to be called, and which."""
     if isinstance(value, dict):
-        _check_type(value, "tool_choice")
+        check_function(value, "tool_choice")
         # The AI SDK's provider for Hugging Face writes it as in a chat.
         if flat and "function" not in value:
             return True, read(FlatChoice, value, "tool_choice").name
@@ -106,18 +122,24 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
 
 def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     """A function, and where it stands."""
-    _check_type(value, at)
+    check_function(value, at)
     body: FunctionBody = read(FlatTool, value, at) if flat else read(ToolBody, value, at).function
+    if flat:
+        refuse_unsupported(body, HARMLESS, at)
     at = at if flat else f"{at}.function"
     if not NAME.fullmatch(body.name):
         raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
     return body, at
 
 
-def _check_type(value: Any, at: str) -> None:
-    kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in (None, "function"):
-        raise unsupported_kind(render(["type"], at), kind)
+def _told(body: FlatTool) -> dict[str, Any]:
+    return {
+        "type": "function",
+        "name": body.name,
+        "description": body.description,
+        "parameters": NOTHING if body.parameters is None else body.parameters,
+        "strict": bool(body.strict),
+    }
 
 
 def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:

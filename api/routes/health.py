@@ -38,9 +38,11 @@ async def ready(request: Request) -> Response:
     if not await context.jobs.writable():
         message = "The record store takes no writes now; try again."
         raise Unavailable("store_unavailable", message, retry_after=5)
-    states = {model.id: (await context.jobs.model_state(model)).state for model in context.models.rows}
-    said = {"models": states, "blobs": await _blobs(context)}
-    if "ready" in states.values():
+    states = {model.id: await context.jobs.model_state(model) for model in context.models.rows}
+    standing = {name: state.standing for name, state in states.items()}
+    said = {"models": standing, "blobs": await _blobs(context)}
+    # A paused or drained model is loaded: no process is to be replaced because an operator said so.
+    if any(state.state == "ready" for state in states.values()):
         return json_answer({"status": "ready"} | said)
     headers = {"retry-after": retry_after(None)}
     return json_answer({"status": "not_ready"} | said, 503, headers)

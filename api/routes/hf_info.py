@@ -22,12 +22,12 @@ _STATES = {"ready": "Loaded", "loading": "Loadable", "no_worker": "Loadable", "f
 
 @router.get(
     "/models/{id:model}/health",
-    summary="200 when the model is loaded.",
+    summary="200 when the model is loaded and answers.",
     responses=refusals("HuggingFaceError", 500) | {200: MODEL_HEALTH},
 )
 async def model_health(request: Request, id: str) -> Response:
     model, state = await _state(request, id)
-    if state.state != "ready":
+    if state.standing != "ready":
         raise not_ready(model, state)
     return json_answer({"status": "ready"})
 
@@ -63,7 +63,7 @@ def to_info(model: Model, state: ModelState) -> dict[str, Any]:
         "model_sha": model.revision,
         "model_dtype": model.dtype,
         "model_device_type": model.device,
-        "state": state.state,
+        "state": state.standing,
         "workers": state.workers,
         "queued": state.queued,
         "estimated_time": state.estimated_time,

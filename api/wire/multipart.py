@@ -94,7 +94,7 @@ class _Parts:
         except FormParserError as error:
             raise CallerError("invalid_request", f"The form cannot be read: {str(error)[:200]}.") from None
         self._fed += len(data)
-        # A megabyte of parts with nothing in them costs a second.
+        # Headers, and what stands behind the form's end.
         if self._fed - self._form.staged.size > AROUND:
             message = f"The form has more than {AROUND} bytes beside its file."
             raise CallerError("payload_too_large", message)
@@ -122,6 +122,9 @@ class _Parts:
             self._form.filename = _extended(self._disposition) or _unescaped(options.get(b"filename", b""))
         elif not self._name:
             raise CallerError("invalid_request", "A part of the form has no name.")
+        elif self._name in self._form.fields:
+            shown = self._name[:64]
+            raise CallerError("invalid_request", f"`{shown}` is sent twice; send it once.", param=shown)
         elif len(self._form.fields) == MAX_FIELDS:
             raise CallerError("invalid_request", f"The form has more than {MAX_FIELDS} fields.")
 

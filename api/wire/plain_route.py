@@ -11,7 +11,6 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from api.wire import reply
-from api.wire.sse import EventStream
 from shared.errors import CallerError
 from shared.models import RESERVED
 
@@ -30,9 +29,9 @@ class PlainRoute(APIRoute):
 
     FastAPI would look for dependencies, validate parameters and keep stacks of what is to be closed on every
     call, a fifth of a cache hit's time; here are none. HEAD is answered as GET would be (RFC 9110, section
-    9.1), except by a stream; `methods` does not name it, because each method would be described as one more
-    operation. A query is refused where it asks for what the route's description does not have: a list that
-    was to be narrowed would be told whole.
+    9.1); `methods` does not name it, because each method would be described as one more operation. A query is
+    refused where it asks for what the route's description does not have, or twice for what it has once: a
+    list that was to be narrowed would be told whole, and one that was to be of two kinds would be of one.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
@@ -40,23 +39,25 @@ class PlainRoute(APIRoute):
         self.app = self._plain
         self._beginning = path.partition("{")[0]
         described = (said.get("openapi_extra") or {}).get("parameters", ())
-        names = {parameter["name"] for parameter in described if parameter["in"] == "query"}
-        self._queries = names | {name.removesuffix("[]") for name in names}
+        # By name, whether it is a list: those are sent an item at a time.
+        self._queries: dict[str, bool] = {}
+        for parameter in (found for found in described if found["in"] == "query"):
+            listed = parameter["schema"].get("type") == "array"
+            self._queries |= {parameter["name"]: listed, parameter["name"].removesuffix("[]"): listed}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         # Most routes are not meant, and trying each in full takes longer than most handlers.
         if not get_route_path(scope).startswith(self._beginning):
             return Match.NONE, {}
-        return super().matches(self._as_get(scope))
+        return super().matches({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer: reply.Reply = scope[reply.KEY]
         answer.route = self.path_format
-        await super().handle(self._as_get(scope), receive, send)
-
-    def _as_get(self, scope: Scope) -> Scope:
-        heads = scope["method"] == "HEAD" and self.response_class is not EventStream
-        return {**scope, "method": "GET"} if heads else scope
+        if scope["method"] == "HEAD" and "GET" in (self.methods or ()):
+            await self.app(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
 
     def under(self, prefix: str) -> "PlainRoute":
         """The same route at one more path, which is not described."""
@@ -77,8 +78,12 @@ class PlainRoute(APIRoute):
         await response(scope, receive, send)
 
     def _check(self, request: Request) -> None:
-        for name in request.query_params:
+        met: set[str] = set()
+        for name, _ in request.query_params.multi_items():
             if name not in self._queries:
                 shown = name[:80]
                 message = f"`{shown}` is not a parameter of this call; remove it."
                 raise CallerError("unknown_field", message, param=shown)
+            if name in met and not self._queries[name]:
+                raise CallerError("invalid_request", f"`{name}` is sent twice; send it once.", param=name)
+            met.add(name)

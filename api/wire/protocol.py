@@ -34,8 +34,9 @@ CROWDED_KEEP_S = 1
 """How long an unused connection is kept once half of all that may be open are."""
 UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
 """So many bytes of an answer, or the rest of it, have to be taken in that time: else they stay in memory."""
-_ORIGIN = re.compile(rb"(https?://[^/?#]+)(\?.*)?", re.IGNORECASE)
-"""A request's target without a path: it means `/` (RFC 9112, section 3.2.2), which uvicorn misses."""
+_ABSOLUTE = re.compile(rb"([^/?#:]+://([^/?#]+))/?(.*)")
+"""A target with a host, which counts instead of the Host header (RFC 9112, section 3.2.2). Without a path it
+means `/`, which uvicorn misses."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -100,14 +101,21 @@ class LimitedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Trailers, which uvicorn takes for headers, are read over (RFC 9110, section 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """What is raised here comes back through the parser to `send_400_response`."""
         self._in_head = False
         self._steps += 1
         self._stop_timer()
         self._unset_keepalive_if_required()
-        if origin := _ORIGIN.fullmatch(self.url):
-            self.url = b"%s/%s" % (origin[1], origin[2] or b"")
+        if absolute := _ABSOLUTE.fullmatch(self.url):
+            self.url = b"%s/%s" % (absolute[1], absolute[3])
+            host = absolute[2].rpartition(b"@")[2]
+            self.headers[:] = [(name, host if name == b"host" else value) for name, value in self.headers]
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
             self._refusal = _too_large()
         elif self._most_connections is not None and len(self.connections) > self._most_connections:

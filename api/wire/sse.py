@@ -39,7 +39,7 @@ class EventStream(Response):
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
     HTTP error with its status, one raised later becomes an error event and the end. When the client hangs up
     `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HTTP/1.0 has
-    no chunks to stream in: its client is sent the whole at its end.
+    no chunks to stream in: its client is sent the whole at its end. HEAD is told at once.
     """
 
     media_type = "text/event-stream"
@@ -54,6 +54,9 @@ class EventStream(Response):
         self._left = left
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":
+            await self._send_head(send)
+            return
         sending = self._send_whole if scope.get("http_version") == "1.0" else self._pump
         pump = asyncio.ensure_future(sending(send))
         gone = asyncio.ensure_future(disconnected(Request(scope, receive)))
@@ -68,6 +71,11 @@ class EventStream(Response):
             gone.cancel()
             await asyncio.gather(pump, gone, return_exceptions=True)
             await self._blocks.aclose()
+
+    async def _send_head(self, send: Send) -> None:
+        await self._blocks.aclose()
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_whole(self, send: Send) -> None:
         body = b"".join([part async for part in self._blocks])

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails, from_json
 
 from shared.errors import CallerError
@@ -26,10 +26,19 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRING = re.compile(rb'"[^"]*+(?:"|\Z)')
 
 
+def whole(value: Any) -> Any:
+    """A number without a fraction is an integer however it is written (JSON Schema 2020-12, section 4.2.3):
+    all numbers of Lua, R and some of PHP are floats.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Wire(BaseModel):
     """A JSON object as a caller sends it: exact types, unknown fields refused, null the same as left out."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    _whole = field_validator("*", mode="before")(whole)
 
 
 Body = TypeVar("Body", bound=Wire)

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -73,7 +73,7 @@ class Blobs:
     def look(self) -> bool:
         """As `reachable`, for who may wait for half a minute."""
         try:
-            obstore.list_with_delimiter(self._store)
+            self._place.look()
         except (BaseError, OSError):
             return False
         return True
@@ -82,6 +82,18 @@ class Blobs:
         """Raises BlobMissingError, BlobsUnavailable."""
         with finding(name):
             return bytes(obstore.get(self._store, _path(name)).bytes())
+
+    def read_all(self, names: Iterable[str]) -> list[bytes]:
+        """Raises BlobMissingError with every name that is not there, BlobsUnavailable."""
+        found, missing = [], []
+        for name in names:
+            try:
+                found.append(self.read(name))
+            except BlobMissingError:
+                missing.append(name)
+        if missing:
+            raise BlobMissingError(*missing)
+        return found
 
     def open(self, name: str) -> BinaryIO:
         """To read in pieces. Raises BlobMissingError, BlobsUnavailable."""

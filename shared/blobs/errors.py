@@ -23,7 +23,11 @@ RETRY_AFTER_S = 30
 
 
 class BlobMissingError(Exception):
-    """What a record names is not in the store."""
+    """What a record names is not in the store: `names`."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(*names)
+        self.names = names
 
 
 class BlobsUnavailable(Unavailable):

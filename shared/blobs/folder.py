@@ -25,6 +25,10 @@ class Folder:
         self._path = path
         self.store = LocalStore(prefix=path)
 
+    def look(self) -> None:
+        """Raises OSError. Of a folder that is gone obstore says that nothing is in it."""
+        os.scandir(self._path).close()
+
     def open(self, path: str) -> BinaryIO:
         """Goes on being readable when it is deleted. Raises BlobMissingError, BlobsUnavailable."""
         with finding(path):

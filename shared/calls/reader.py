@@ -1,7 +1,8 @@
 """Calls and words taken apart, while a model still writes them.
 
 A call is told when it is whole; what may still become one is told to nobody until then. What was begun as a
-call and is none in the end is words. Blanks beside calls are no words.
+call and is none in the end is words. Blanks beside a call are words only between words: they keep apart what
+the model wrote apart.
 """
 
 from shared.calls.called import Called, NoCallError, after_blanks
@@ -33,6 +34,7 @@ class Reader:
         self._blanks = ""
         self._attempt: Attempt | None = None
         self._given_up = 0
+        # Whether words were told, and whether none were since the last call.
         self._begun = False
         self._after_call = False
 
@@ -44,7 +46,7 @@ class Reader:
     def close(self) -> list[Said]:
         """What is certain now that no more will come."""
         said = self._advance(last=True)
-        if self._blanks:
+        if self._blanks and not self._after_call:
             said.append(self._blanks)
         return said
 
@@ -100,7 +102,7 @@ class Reader:
         said.extend(calls)
         self.calls += len(calls)
         self._left = self._left[end:]
-        self._attempt, self._after_call, self._blanks = None, True, ""
+        self._attempt, self._after_call = None, True
         return True
 
     def _give_up(self, said: list[Said]) -> None:
@@ -111,13 +113,9 @@ class Reader:
         self._left = self._left[len(self._form.opening) :]
 
     def _say(self, said: list[Said], words: str) -> None:
-        if not words:
-            return
-        if self._after_call:
-            words = words.lstrip()
-            if not words:
-                return
         told = self._blanks + words
+        if self._after_call and not self._begun:
+            told = told.lstrip()
         kept = told.rstrip()
         self._blanks = told[len(kept) :]
         if kept:

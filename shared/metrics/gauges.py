@@ -13,7 +13,10 @@ PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))
 WHO = (MODEL, Label("worker"), Label("host"))
 
-UP = gauge("sightline_store_up", "1 where the record store answers; 0, and nothing else, where it does not.")
+UP = gauge(
+    "sightline_store_up",
+    "1 where the record store answers and takes writes; 0, and nothing else, where it does not.",
+)
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of the record store, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that the record store's server uses.")
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
@@ -73,7 +76,7 @@ class Sheet:
 
 
 def store_down() -> Iterator[Metric]:
-    """What is known while the record store is out of reach."""
+    """What is known while the record store is out of reach or takes no writes."""
     sheet = Sheet()
     sheet.put(UP, 0)
     return sheet.families()

@@ -59,8 +59,8 @@ class Tally:
             last = self._stopping.wait(PAUSE_S)
             try:
                 self.tell()
-            except Unavailable:
-                log.info("counts wait: the record store is out of reach")
+            except Unavailable as error:
+                log.info("counts wait: %s", error.message)
             except Exception:
                 # The outermost frame of this thread: what this process does is done, though nobody sees it.
                 log.exception("counts could not be told")

@@ -164,7 +164,9 @@ class PictureSettings(Group):
         200, ge=1, description="Scans in one JPEG (progressive files have about ten)."
     )
     decode_limit_s: float = Field(
-        5, gt=0, description="Longest one picture may take to decode before its child is ended."
+        5,
+        gt=0,
+        description="Seconds of computing that a picture may take to decode before its child is ended.",
     )
     decode_memory_mb: int = Field(
         300,

@@ -12,7 +12,9 @@ class SoundSettings(Group):
     max_s: float = Field(30, gt=0, le=600, description="Longest sound, in seconds.")
     max_count: int = Field(4, ge=1, le=16, description="Sounds in one request.")
     decode_limit_s: float = Field(
-        5, gt=0, description="Longest one sound may take to decode before its child is ended."
+        5,
+        gt=0,
+        description="Seconds of computing that a sound may take to decode before its child is ended.",
     )
     decode_memory_mb: int = Field(
         400,

@@ -162,10 +162,17 @@ def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settl
 
 
 def give_back(
-    settings: Settings, claim: Claim, *, reason: str, error: JobError | None, died: bool = False
+    settings: Settings,
+    claim: Claim,
+    *,
+    reason: str,
+    error: JobError | None,
+    missing: Sequence[str] = (),
+    died: bool = False,
 ) -> Call[str | None]:
     """Put claimed work back in line; with an error a failure is counted, and the budget may be spent.
 
+    `missing` are digests that the blob store lacks: who asks about these next is asked for their bytes.
     `died` = the worker ends because of this attempt or of one beside it, which counts as its death. Answers
     the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
@@ -175,6 +182,7 @@ def give_back(
         "reason": reason,
         "spend": error is not None or None,
         "failure": error.model_dump_json() if error else None,
+        "missing": list(missing) or None,
         "max_failures": settings.queue.max_failures,
         "backoff_ms": settings.queue.backoff_s * 1000,
         "died": died or None,

@@ -18,7 +18,9 @@ PER_HOST = 4
 RESERVED = 4
 """Threads of each courier that are for callers without a call under way."""
 LEASE_SPARE_S = 5
-"""What a call may take beside the exchange itself before another courier makes it."""
+"""What a call may take beside the exchange itself."""
+STRETCH = 1.5
+"""So many times its limit an exchange takes at most: of a standstill of ours half of that limit counts."""
 OWN = "own"
 """The target of a call that is for the webhook of its job; others are endpoints."""
 
@@ -49,6 +51,11 @@ class Errand:
         return self.id.rpartition(":")[2]
 
 
+def lease_ms(settings: Settings) -> int:
+    """After which another courier makes a call that its own told no end of."""
+    return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
+
+
 def deliver(settings: Settings, token: str, room: int) -> Call[Errand | None]:
     """Take the next call that is due; None where there is none for this courier.
 
@@ -56,7 +63,7 @@ def deliver(settings: Settings, token: str, room: int) -> Call[Errand | None]:
     """
     arguments = {
         "token": token,
-        "lease_ms": round((settings.webhook.limit_s + LEASE_SPARE_S) * 1000),
+        "lease_ms": lease_ms(settings),
         "per_host": PER_HOST,
         "room": room,
         "reserved": RESERVED,

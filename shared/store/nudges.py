@@ -9,6 +9,7 @@ the processor time of the rest of a submission.
 """
 
 import json
+import logging
 import uuid
 from collections.abc import Sequence
 from functools import cache
@@ -22,8 +23,10 @@ from redis.exceptions import RedisError
 
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
+from shared.store.keys import INTAKE
 from shared.store.script import CONNECTION, reaching
 
+log = logging.getLogger(__name__)
 TASK = "sightline.claim"
 """The Celery task every nudge names; its one argument is the lane."""
 
@@ -59,16 +62,29 @@ def _push(pipeline: Any, lane: str, count: int) -> Any:
     return pipeline.ltrim(lane, 0, MOST - 1)
 
 
+def _render_first() -> None:
+    """Where a process starts: rendering imports modules, and later there may be no file left to open."""
+    _template(INTAKE)
+
+
+def _unsent(error: Exception) -> None:
+    """What it is about is written down already, and whoever asked for that must not hear of an error."""
+    if not isinstance(error, RedisError):
+        log.error("a nudge could not be sent", exc_info=error)
+
+
 class Nudger:
-    """Sends nudges from threads. Maintenance makes good a lost one, so the broker's errors are not raised."""
+    """Sends nudges from threads. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
+        _render_first()
         self._client: Any = Redis.from_url(redis.broker_url, **CONNECTION)
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
             _push(self._client.pipeline(transaction=False), lane, count).execute()
-        except RedisError:
+        except Exception as error:
+            _unsent(error)
             return False
         return True
 
@@ -84,9 +100,10 @@ class Nudger:
 
 
 class AsyncNudger:
-    """Sends nudges from asyncio. Maintenance makes good a lost one, so the broker's errors are not raised."""
+    """Sends nudges from asyncio. Maintenance makes good a lost one, so no error is raised."""
 
     def __init__(self, redis: RedisSettings) -> None:
+        _render_first()
         self._client: Any = AsyncRedis.from_url(redis.broker_url, **CONNECTION)
         self._gathering: Gathering[Sequence[str], bool] = Gathering(self._exchange)
 
@@ -95,12 +112,13 @@ class AsyncNudger:
 
     async def _exchange(self, asked: Sequence[Sequence[str]]) -> Sequence[bool]:
         lanes = [lane for each in asked for lane in each]
-        pipeline = self._client.pipeline(transaction=False)
-        for lane in set(lanes):
-            _push(pipeline, lane, lanes.count(lane))
         try:
+            pipeline = self._client.pipeline(transaction=False)
+            for lane in set(lanes):
+                _push(pipeline, lane, lanes.count(lane))
             await pipeline.execute()
-        except RedisError:
+        except Exception as error:
+            _unsent(error)
             return [False] * len(asked)
         return [True] * len(asked)
 

@@ -34,9 +34,10 @@ T = TypeVar("T")
 FOLDER = Path(__file__).parent / "scripts"
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
-# What a server says that cannot save, has too few replicas, is busy or has no master; redis-py has no class
-# of its own for these.
-NOT_NOW = ("MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN")
+# What a server says that cannot save (a full disk) or has too few replicas, and one that is busy or has no
+# master; redis-py has no class of its own for these.
+UNWRITABLE = ("MISCONF", "NOREPLICAS")
+NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 _CALLED = re.compile(r"\b(\w+)\(")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
@@ -107,22 +108,26 @@ class _Asked(NamedTuple):
     argv: tuple[bytes, str]
 
 
-def _unreachable(error: RedisError) -> Unavailable:
+def _unavailable(error: RedisError) -> Unavailable:
     if isinstance(error, OutOfMemoryError):
         return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
+    if isinstance(error, ReadOnlyError) or any(word in str(error) for word in UNWRITABLE):
+        # It answers: who looks for the cause on the way to it would look in vain.
+        message = "The record store takes no writes now; try again."
+        return Unavailable("store_unavailable", message, retry_after=5)
     return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Around commands of the record store. Raises Unavailable where it is out of reach, demoted or full."""
+    """Around commands of the record store. Raises Unavailable where it is away, full or takes no writes."""
     try:
         yield
     except LOST as error:
-        raise _unreachable(error) from error
+        raise _unavailable(error) from error
     except ResponseError as error:
         if any(word in str(error) for word in NOT_NOW):
-            raise _unreachable(error) from error
+            raise _unavailable(error) from error
         raise
 
 

@@ -1,6 +1,6 @@
 """Every look, in the order in which its finding matters."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
 from sightline.doctor.check import Check, ok, problem
-from sightline.doctor.running import Api, Row, stored_fleet
+from sightline.doctor.running import Api, Health, Row, stored_fleet
 from sightline.exits import CommandError
 from sightline.serving.memory import free_mb
 from sightline.tls import check_tls
@@ -56,7 +56,17 @@ def examine(place: Place) -> Iterator[Check]:
     stored = stored_fleet(settings, rows) if asked else None
     if told is not None:
         yield from workers.look_at_unserved(rows, told)
-    yield from _at_work(told, stored, runs=health is not None)
+    if _unwritten(health, kept):
+        yield workers.unknown()
+    else:
+        yield from _at_work(told, stored, runs=health is not None)
+
+
+def _unwritten(health: Health | None, kept: Sequence[Check]) -> bool:
+    """Whether a record store takes no writes, so that all workers look dead in it."""
+    if health:
+        return bool(health["store"] != "reachable")
+    return any((check.about, check.state) == ("persistence", "problem") for check in kept)
 
 
 def _at_work(told: list[Row] | None, stored: tuple[list[Row], int] | None, *, runs: bool) -> Iterator[Check]:

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 from shared.blobs import Blobs
 from shared.settings import ApiSettings, BlobSettings, SettingsError
 from sightline.doctor.check import Check, ok, problem, warning
+from sightline.serving.folder import try_writing
 from sightline.serving.service import is_loopback
 
 MAKE_ROOM = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
@@ -102,11 +102,9 @@ def _free(folder: Path) -> int:
 
 
 def _unwritable(folder: Path) -> OSError | None:
-    """Why not. Tried: rights do not tell of a disk that is full, or mounted for reading only."""
+    """Why not."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
+        try_writing(folder)
     except OSError as error:
         return error
     return None

@@ -35,6 +35,12 @@ def look_at_couriers(count: int) -> Check:
     return problem("couriers", "none: nothing is fetched, rescued or told to webhooks", fix)
 
 
+def unknown() -> Check:
+    """In place of the above where workers cannot renew what the record store knows of them."""
+    said = "not known: who lives is told by the record store, which they cannot write to now"
+    return warning("workers", said, "mend the record store: those that live go on by themselves")
+
+
 def _look_at(row: Row) -> Check:
     about, waiting = f"workers of {row['model']}", sum(row["queued"].values())
     workers: list[dict[str, Any]] = row["workers"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LONGEST_PAUSE_S = 30.0
+LONGEST_LOG = 16 * 2**20
+"""Bytes beyond which a log is put by when its process is started again; one such is kept."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,14 @@ def backoff_s(deaths: int) -> float:
 class Child:
     """A process in a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
 
-    Making one starts it and truncates its log. Raises OSError where the program cannot be run.
+    Making one starts it. Its log goes on where an earlier one's ended: who starts the service again after
+    a bad night still reads why it ended. Raises OSError where the program cannot be run.
     """
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.exited = asyncio.Event()
-        self._process = self._spawn("w")
+        self._process = self._spawn()
 
     @property
     def pid(self) -> int:
@@ -54,8 +57,8 @@ class Child:
         return self._process.returncode
 
     def restart(self) -> None:
-        """Start it again after its death; its log goes on."""
-        self._process = self._spawn("a")
+        """Start it again after its death; its log goes on. Raises OSError as making one does."""
+        self._process = self._spawn()
         self.exited.clear()
 
     def reap(self) -> None:
@@ -81,13 +84,17 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self, count: int = 8) -> str:
-        """The end of its log, indented, for a person to read."""
-        lines = self.command.log.read_text(errors="replace").splitlines()[-count:]
+        """The end of what it has written since it was last started, indented, for a person to read."""
+        with self.command.log.open("rb") as log:
+            log.seek(self._begun_at)
+            lines = log.read().decode(errors="replace").splitlines()[-count:]
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
-    def _spawn(self, mode: str) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> subprocess.Popen[bytes]:
         command = self.command
-        with command.log.open(mode) as log, tempfile.TemporaryFile() as stdin:
+        _put_by(command.log)
+        with command.log.open("ab") as log, tempfile.TemporaryFile() as stdin:
+            self._begun_at = log.tell()
             stdin.write(command.stdin.encode())
             stdin.seek(0)
             return subprocess.Popen(  # noqa: S603
@@ -100,6 +107,13 @@ class Child:
                 start_new_session=True,
                 pass_fds=() if command.keep_fd is None else (command.keep_fd,),
             )
+
+
+def _put_by(log: Path) -> None:
+    """A log that has grown long is begun anew, in place of the one before it."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LONGEST_LOG:
+            log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _readable(line: str) -> str:

@@ -2,15 +2,30 @@
 
 import fcntl
 import os
+import secrets
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sightline.exits import CommandError, Exit
+
+PID_WIDTH = 20
+TRIAL = 2**16
+"""Bytes: a start writes a few thousand at once, to its logs and to the records."""
 
 
 def shown(path: Path) -> str:
     """A path as a person in this working folder would type it."""
     return os.path.relpath(path)
+
+
+def try_writing(folder: Path) -> None:
+    """Raises OSError. Rights do not tell of a disk that is full, or mounted for reading only."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(TRIAL))
+        file.flush()
 
 
 class DataFolder:
@@ -25,38 +40,62 @@ class DataFolder:
         self.redis = self.path / "redis"
         self.blobs = self.path / "blobs"
         self.logs = self.path / "logs"
+        self._lock = self.path / "lock"
+        # A number of a process alone may be another's, in another container.
+        self._mark = f"{os.getpid():<{PID_WIDTH}}{secrets.token_hex(8)}".encode()
 
     def lock(self, wait_s: float) -> int:
         """Make the folders and lock them; the lock's descriptor.
 
         Where the holder was killed, its processes are being ended: that is waited for. Raises CommandError.
         """
-        try:
+        with self._writing():
             for folder in (self.redis, self.blobs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise self._unwritable(error) from None
+            fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._take(fd, wait_s)
+            with self._writing():
+                os.pwrite(fd, self._mark, 0)
+                try_writing(self.path)
+        except CommandError:
+            os.close(fd)
+            raise
+        return fd
+
+    def holds(self) -> bool:
+        """Whether the folder that was locked is still the one at its path: not deleted, moved or unmounted.
+
+        The lock does not tell: it is on a file, whatever becomes of its name. Nor does the file's number,
+        which some network file systems change.
+        """
+        try:
+            return self._lock.read_bytes() == self._mark
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            # A disk that cannot be read for a moment is no other folder.
+            return True
+
+    def _take(self, fd: int, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
         while not _try_lock(fd):
-            holder = os.pread(fd, 20, 0).decode().strip() or "0"
+            holder = os.pread(fd, PID_WIDTH, 0).decode().strip() or "0"
             if _lives(int(holder)) or time.monotonic() > deadline:
-                os.close(fd)
                 raise CommandError(
                     Exit.DATA,
                     f"The data folder {self.path} is in use by process {holder}: stop that one first, or "
                     "choose another folder (make run DATA=other, sightline run --data other).",
                 )
             time.sleep(0.1)
-        try:
-            os.pwrite(fd, f"{os.getpid():<20}".encode(), 0)
-        except OSError as error:
-            os.close(fd)
-            raise self._unwritable(error) from None
-        return fd
 
-    def _unwritable(self, error: OSError) -> CommandError:
-        return CommandError(Exit.DATA, f"The data folder {self.path} cannot be written: {error.strerror}.")
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            said = f"The data folder {self.path} cannot be written: {error.strerror}."
+            raise CommandError(Exit.DATA, said) from None
 
 
 def _try_lock(fd: int) -> bool:

@@ -1,6 +1,7 @@
 """Whether this machine has the memory the service needs, asked before anything is started."""
 
-from collections.abc import Iterable
+import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.models import Model
@@ -10,13 +11,19 @@ from sightline.exits import CommandError, Exit
 BASE_MB = 300
 TORCH_MB = 350
 ECHO_MB = 100
+# Measured likewise: the addresses that such a worker needs at least, beyond the memory that it takes.
+TORCH_ADDRESSES_MB = 500
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_memory(
-    models: Iterable[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
+    models: Sequence[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
 ) -> None:
-    """Raise CommandError where what is free (swap included) is too little; silent where nobody can tell."""
+    """Raise CommandError where what is free (swap included), or what one process may have, is too little.
+
+    Silent where nobody can tell.
+    """
+    _check_addresses(models)
     free = free_mb(meminfo, cgroup)
     needed = BASE_MB + sum(_worker_mb(model) for model in models)
     if free is not None and free < needed:
@@ -24,6 +31,18 @@ def check_memory(
             Exit.MEMORY,
             f"Not enough memory: the service needs about {needed:.0f} MB, {free:.0f} MB are free; "
             "end other programs or serve fewer models.",
+        )
+
+
+def _check_addresses(models: Sequence[Model]) -> None:
+    """Where a worker's end (`ulimit -v`) libraries raise whatever they know, or crash."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = [_worker_mb(model) + TORCH_ADDRESSES_MB for model in models if model.engine != "echo"]
+    if limit != resource.RLIM_INFINITY and limit / 2**20 < max(needed, default=0):
+        raise CommandError(
+            Exit.MEMORY,
+            f"Not enough memory: a worker needs about {max(needed):.0f} MB of addresses and may have "
+            f"{limit / 2**20:.0f}; raise that limit (ulimit -v).",
         )
 
 

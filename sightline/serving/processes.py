@@ -17,6 +17,7 @@ from shared.settings import Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
+from sightline.serving.files import allow_files
 from sightline.tls import check_tls, flags
 
 # Each job with remote pictures has one while it is fetched, which a slow origin draws out to the limit.
@@ -106,5 +107,6 @@ def _settings() -> Settings:
 
 
 def _become(process: Process) -> NoReturn:
+    allow_files()
     env = dict(os.environ) | dict(process.env)
     os.execve(sys.executable, (sys.executable, "-m", *process.argv), env)  # noqa: S606

@@ -6,7 +6,9 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 from pydantic import SecretStr
@@ -21,6 +23,7 @@ from shared.store.server import Server, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
+from sightline.serving.files import FEWEST, allow_files
 from sightline.serving.folder import DataFolder, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server
@@ -32,6 +35,7 @@ from sightline.serving.workers import Workers
 from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
+LOOK_S = 2.0
 RECORD_SERVER_S = 60.0
 # Above every child's own grace time: used by the watchdog and for waiting on an earlier one.
 LAST_GRACE_S = 60.0
@@ -55,9 +59,10 @@ def run(port: int, data: Path) -> Exit:
     check_tls(settings.api)
     check_port(port)
     check_memory(models.rows)
+    check_files()
     folder = DataFolder(data)
     lock_fd = folder.lock(LAST_GRACE_S)
-    asyncio.run(_until_stopped(Runner(settings, models, folder, port, lock_fd)))
+    asyncio.run(until_stopped(Runner(settings, models, folder, port, lock_fd), folder))
     return Exit.OK
 
 
@@ -74,21 +79,49 @@ def check_port(port: int) -> None:
         ) from None
 
 
-async def _until_stopped(runner: "Runner") -> None:
+def check_files() -> None:
+    """Warn where the system lets the processes have too few files open."""
+    if (files := allow_files()) < FEWEST:
+        say(
+            f"warning  {files} open files are too few where many call at once: processes cannot reach each "
+            f"other then (raise the hard limit, ulimit -Hn, to {FEWEST} or more)"
+        )
+
+
+async def until_stopped(runner: "Runner", data: DataFolder) -> None:
     """SIGINT and SIGTERM end the serving, never the stopping."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
         work = asyncio.create_task(runner.serve(supervisor))
-        stop = asyncio.create_task(stopped.wait())
-        await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            say("stopping (the data is kept)")
-            work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-        stop.cancel()
+        told = asyncio.create_task(_until_told(stopped, data))
+        done, left = await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for task in done:
+            task.result()
+
+
+async def _until_told(stopped: asyncio.Event, data: DataFolder) -> None:
+    """Until the service is to stop, which it says. Raises CommandError where the data folder is lost before.
+
+    Nothing else would tell: who has files open goes on writing to what has no name any more, and what is
+    accepted is lost with the last process. A second service could be started on the same path, too.
+    """
+    while data.holds() and not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), LOOK_S)
+    if data.holds():
+        say("stopping (the data is kept)")
+        return
+    say("stopping (the data folder is gone)")
+    raise CommandError(
+        Exit.DATA,
+        f"The data folder {data.path} was deleted, moved or unmounted while the service ran: put it back "
+        "before the next start; what the service kept is in it, or lost with it.",
+    )
 
 
 class Runner:
@@ -108,8 +141,7 @@ class Runner:
         store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         plan = Plan(self._settings, self._data, self._port, url)
         workers = Workers(supervisor, plan, Registry(self._models), store, say)
-        await asyncio.to_thread(workers.look)
-        await asyncio.to_thread(self._forget, store)
+        await asyncio.to_thread(self._look, workers, store)
         supervisor.start(plan.api())
         say(f"api      {plan.url}")
         own = workers.start()
@@ -136,10 +168,17 @@ class Runner:
             finally:
                 keeping.cancel()
 
-    def _forget(self, store: Store) -> None:
-        """What an earlier start said of its workers is no news of ours."""
-        for model in self._models.rows:
-            forget(store, model.lane, presence=self._own_server)
+    def _look(self, workers: Workers, store: Store) -> None:
+        """See what is served, and forget what an earlier start said of its workers: that is no news of ours.
+
+        Raises CommandError.
+        """
+        try:
+            workers.look()
+            for model in self._models.rows:
+                forget(store, model.lane, presence=self._own_server)
+        except Unavailable as error:
+            raise CommandError(Exit.REDIS, f"The service cannot be started. {error.message}") from None
 
     async def _records(self, supervisor: Supervisor) -> str:
         """The URL of a record server that answers: the one given, else one of our own."""
@@ -177,12 +216,16 @@ class Runner:
 
     async def _ready(
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
-    ) -> dict[str, str]:
+    ) -> Mapping[str, str]:
         """Wait until a model is loaded, saying what is waited for; how each then stands."""
-        said: dict[str, str] = {}
+        said: Mapping[str, str] = {}
+        refused = ""
         while True:
             supervisor.check(spared=workers.failed())
-            ready, states = await readiness(client)
+            ready, states, reason = await readiness(client)
+            if reason not in ("", refused):
+                say(f"waiting  {reason}")
+            refused = reason
             for model, state in states.items():
                 if state != said.get(model):
                     say(f"model    {model}: {WORDS.get(state, state)}")
@@ -199,12 +242,21 @@ def _given(url: str, what: str) -> Server:
         raise CommandError(Exit.REDIS, f"{what} does not answer ({error.message}).") from None
 
 
-async def readiness(client: httpx.AsyncClient) -> tuple[bool, dict[str, str]]:
-    """Whether a question can be answered, and each model's state; nothing while the service starts."""
+class Readiness(NamedTuple):
+    """What the service says of itself: each model's state, or in a sentence why it takes nothing."""
+
+    ready: bool
+    states: Mapping[str, str]
+    refusal: str
+
+
+async def readiness(client: httpx.AsyncClient) -> Readiness:
+    """Whether a question can be answered, and why not; nothing while the service starts."""
     with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
         reply = await client.get("/ready")
-        return reply.status_code == httpx.codes.OK, dict(reply.json().get("models", {}))
-    return False, {}
+        told = reply.json()
+        return Readiness(reply.status_code == httpx.codes.OK, told.get("models", {}), told.get("error", ""))
+    return Readiness(ready=False, states={}, refusal="")
 
 
 def check_server(server: Server) -> None:

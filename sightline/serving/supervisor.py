@@ -73,7 +73,7 @@ class Supervisor:
                 tasks.create_task(self._keep(child))
 
     async def _keep(self, child: Child) -> None:
-        deaths = 0
+        deaths, failure = 0, ""
         while True:
             started = time.monotonic()
             await child.exited.wait()
@@ -83,16 +83,21 @@ class Supervisor:
             deaths = 1 if time.monotonic() - started > SETTLED_S else deaths + 1
             pause = backoff_s(deaths)
             log = shown(child.command.log)
-            self._say(
-                f"{child.command.name} died ({_how(child)}), restarting it in {pause:g} s; {log} has more"
-            )
+            what, more = (failure, "") if failure else (f"died ({_how(child)})", f"; {log} has more")
+            self._say(f"{child.command.name} {what}, restarting it in {pause:g} s{more}")
             await asyncio.sleep(pause)
             if child in self._ending:
                 return
-            with contextlib.suppress(OSError):
-                # A program that has vanished counts as one more death.
-                child.restart()
-                self._watchdog.add(child.pid)
+            failure = self._restart(child)
+
+    def _restart(self, child: Child) -> str:
+        """What is to be said where it cannot be: that counts as one more death."""
+        try:
+            child.restart()
+        except OSError as error:
+            return f"could not be started ({error})"
+        self._watchdog.add(child.pid)
+        return ""
 
     async def _stop(self, child: Child) -> None:
         await child.stop()

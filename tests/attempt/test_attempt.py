@@ -13,8 +13,9 @@ from PIL.Image import Image as Picture
 from shared.blobs import digest
 from shared.errors import Unavailable
 from shared.piece import Piece
-from shared.request import Request
+from shared.request import Image, Request
 from shared.reuse import EVERYBODY
+from shared.store.admission import submit
 from shared.store.claims import append
 from shared.store.script import Store
 from tests.support.clients import until
@@ -169,6 +170,21 @@ def test_a_missing_picture_is_tried_again_as_it_may_still_arrive(desk: Workbench
     desk.blobs.write(digest(data), data)
     desk.attempt()
     assert desk.job(job).status == "succeeded"
+
+
+def test_pictures_whose_bytes_were_lost_fail_one_run_and_not_all_that_come_after_it(desk: Workbench) -> None:
+    pictures = [picture(), picture(size=(9, 9))]
+    names = tuple(digest(data) for data in pictures)
+    job = desk.ask("look", *pictures)
+    for name in names:
+        Path(desk.settings.blobs.url, name[:2], name).unlink()
+    for _ in range(desk.settings.queue.max_failures):
+        desk.attempt()
+    error = desk.job(job).error
+    assert error is not None
+    assert (error.code, error.retryable) == ("internal_error", True)
+    placing = desk.placing("look again", tuple(Image(digest=name) for name in names), blobs=names)
+    assert desk.store.run(submit(placing, desk.settings)).missing == names, "nobody is asked for all of them"
 
 
 def test_a_cancelled_run_stops_and_writes_nothing_more(desk: Workbench) -> None:

@@ -4,6 +4,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -11,10 +12,10 @@ from shared.addresses import IPAddress
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from tests.support.clients import PATIENCE_S, until
-from tests.support.fetching import LIMIT, LOOPBACK, OK, fetched, refused
+from tests.support.fetching import LIMIT, LOOPBACK, OK, alone, fetched, refused
 from tests.support.pictures import Serve, answering, dripping, origin
 from worker.fetching.fetch import HOSTS, fetch
-from worker.fetching.outbound import Allowance
+from worker.fetching.outbound import Allowance, receive
 
 HASTY = FetchSettings(allow=("127.0.0.1",), limit_s=0.4)
 
@@ -100,6 +101,42 @@ def test_one_deadline_covers_every_kind_of_slowness(serve: Serve) -> None:
     with origin(serve) as server:
         error = refused(server.url, HASTY)
     assert (error.code, "longer than 0.4 s" in error.message) == ("fetch_failed", True)
+
+
+class Standing:
+    """A connection that says nothing in time where its machine stands still, for so many times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self._now, self._left = 0.0, times
+        monkeypatch.setattr("worker.fetching.outbound.time", self)
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def settimeout(self, wait_s: float) -> None:
+        assert wait_s <= HASTY.limit_s / 2
+
+    def recv(self, _: int) -> bytes:
+        if not self._left:
+            return b"picture"
+        self._left -= 1
+        self._now += 10 * HASTY.limit_s
+        raise TimeoutError
+
+
+def test_no_picture_is_lost_because_the_courier_s_machine_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection: Any = Standing(monkeypatch, times=1)
+    assert receive(connection, alone(HASTY)) == b"picture"
+
+
+def test_an_origin_that_keeps_silent_is_given_up_after_two_halves_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection: Any = Standing(monkeypatch, times=2)
+    with pytest.raises(TimeoutError):
+        receive(connection, alone(HASTY))
 
 
 def test_slow_dns_counts_towards_the_deadline() -> None:

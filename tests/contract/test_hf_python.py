@@ -112,6 +112,7 @@ def test_the_details_of_a_text_are_its_tokens_and_why_it_ended(url: str, kind: K
     assert [token.id for token in found.details.tokens] == [0, 1, 2]
     assert {token.logprob for token in found.details.tokens} == {0}
     assert (found.details.finish_reason, found.details.generated_tokens) == ("length", 3)
+    assert {chunk.token.logprob for chunk in chunks} == {0}
     told = chunks[-1].details
     assert (told.finish_reason, told.generated_tokens, told.input_length) == ("length", 3, 4)
     assert (cut.finish_reason, done.finish_reason) == ("stop_sequence", "eos_token")

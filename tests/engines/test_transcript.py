@@ -28,7 +28,11 @@ def name(token: int) -> tuple[str, bytes]:
 
 
 def write(
-    text: str, stop: Sequence[str] = (), parameters: Parameters | None = None, **row: object
+    text: str,
+    stop: Sequence[str] = (),
+    parameters: Parameters | None = None,
+    ends: Sequence[int] = (),
+    **row: object,
 ) -> tuple[Finish, list[Piece]]:
     pieces: list[Piece] = []
     prompt = Prompt(tokens=0, image_tokens=0, inputs=None)
@@ -37,6 +41,7 @@ def write(
         Row(prompt, given, pieces.append, threading.Event(), **row),  # type: ignore[arg-type]
         from_bytes,
         name,
+        ends=ends,
     )
     for token in text.encode():
         if transcript.add(token, Likelihood(-0.5, ((token, -0.5), (33, -1.0))[: given.logprobs])):
@@ -165,9 +170,18 @@ def test_tokens_behind_the_end_have_no_logprobs() -> None:
     finish, pieces = write("ab END", parameters=Parameters(stop=("END",), logprobs=0))
     assert [t.chosen.token for t in finish.logprobs or ()] == ["a", "b", " "]
     assert [t for p in pieces for t in p.logprobs or ()] == list(finish.logprobs or ())
-    finish, _ = write("ab!c", parameters=Parameters(stop_token_ids=(ord("!"),), logprobs=0))
+
+
+@pytest.mark.parametrize(
+    ("stops", "ends"), [([33], []), ([], [33]), ([7], [33])], ids=["asked", "own", "both"]
+)
+def test_the_token_that_ends_an_answer_is_no_text_of_it_though_it_has_some(
+    stops: list[int], ends: list[int]
+) -> None:
+    finish, pieces = write("ab!c", parameters=Parameters(stop_token_ids=tuple(stops), logprobs=0), ends=ends)
     assert (finish.text, finish.reason, bytes(finish.ids)) == ("ab", "stop", b"ab!")
     assert [t.chosen.token for t in finish.logprobs or ()] == ["a", "b"]
+    assert ("".join(p.text for p in pieces), bytes(pieces[-1].ids)) == ("ab", b"!")
 
 
 def test_a_resumed_row_tells_all_in_the_end_and_streams_only_what_readers_do_not_have() -> None:

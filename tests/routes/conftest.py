@@ -81,7 +81,13 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", STILL_S)
     monkeypatch.setitem(CONNECTION, "socket_timeout", STILL_S)
     monkeypatch.setitem(CONNECTION, "socket_connect_timeout", STILL_S)
+
+
+@pytest.fixture(autouse=True)
+def _healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is any, in a process's health."""
     monkeypatch.setattr("api.routes.health.STORE_LIMIT_S", STILL_S)
+    monkeypatch.setattr("shared.blobs.REACHED_S", STILL_S)
 
 
 @pytest.fixture
@@ -122,6 +128,15 @@ async def client(stage: Stage) -> AsyncIterator[openai.AsyncOpenAI]:
         openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as found,
     ):
         yield found
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread tells the store what was counted, between two looks at all that it holds.
+
+    Asked for by a mark, which goes before the stage's start.
+    """
+    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 3600.0)
 
 
 @pytest.fixture

@@ -91,3 +91,22 @@ async def test_a_list_that_cannot_be_narrowed_so_is_not_told_whole(path: str) ->
     answer = answer.get("error", answer)
     assert (response.status_code, answer["code"], answer["param"]) == (400, "unknown_field", "statsu")
     assert len(QUERIES) > 7
+
+
+ONCE = [
+    (path, said["name"])
+    for method, path, operation in operations()
+    for said in operation.get("parameters", ())
+    if method == "get" and said["in"] == "query" and said["schema"].get("type") != "array"
+]
+
+
+@pytest.mark.parametrize(("path", "name"), ONCE)
+async def test_a_list_that_was_to_be_of_two_kinds_is_not_told_of_one(path: str, name: str) -> None:
+    async with serving(Desk()) as client:
+        response = await client.get(path, params={name: ["failed", "succeeded"]})
+
+    answer = response.json()
+    answer = answer.get("error", answer)
+    assert (response.status_code, answer["code"], answer["param"]) == (400, "invalid_request", name)
+    assert answer.get("message", answer.get("detail")) == f"`{name}` is sent twice; send it once."

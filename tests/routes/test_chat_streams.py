@@ -26,7 +26,7 @@ def _chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
         "object": "chat.completion.chunk",
         "created": 1760000000,
         "model": "sightline/tiny",
-        "system_fingerprint": None,
+        "system_fingerprint": "f" * 32,
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
     }
 

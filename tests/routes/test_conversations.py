@@ -12,13 +12,13 @@ from tests.support.pictures import picture, png
 from tests.support.responses import LATER, PATH, answered, begun, finish
 
 
-def shown(data: bytes) -> dict[str, Any]:
+def shown(data: bytes, **beside: str) -> dict[str, Any]:
     """One turn that shows a picture."""
     uri = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    return {"role": "user", "content": [{"type": "input_image", "image_url": uri}]}
+    return {"role": "user", "content": [{"type": "input_image", "image_url": uri, **beside}]}
 
 
-WIDE, HIGH = shown(picture(size=(8, 6))), shown(picture(size=(6, 8)))
+WIDE, HIGH = shown(picture(size=(8, 6)), detail="high"), shown(picture(size=(6, 8)))
 
 
 async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instructions(stage: Stage) -> None:
@@ -36,6 +36,7 @@ async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instruct
     assert [m["role"] for m in items] == ["user", "assistant", "user"]
     assert items[1]["content"][0]["text"] == "A cat."
     assert items[0]["content"][0]["image_url"] is None
+    assert [item["content"][0].get("detail") for item in items] == ["high", None, "auto"]
     addresses = [item["content"][0].get("image_url") for item in pictures.json()["data"]]
     assert addresses == [HIGH["content"][0]["image_url"], None, WIDE["content"][0]["image_url"]]
     assert (told["previous_response_id"], told["instructions"]) == (one, "Shout.")

@@ -174,6 +174,6 @@ async def test_a_paused_model_promises_no_time_and_goes_on_where_it_stopped(stag
 
     assert (reply.json()["waiting_reason"], reply.headers["retry-after"]) == ("paused", "59")
     assert "estimate" not in reply.json()
-    assert (status["paused"], status["queued"], health.status_code) == (True, 1, 200)
+    assert (status["paused"], status["queued"], health.status_code) == (True, 1, 503)
     assert resumed["waiting_reason"] == "busy"
     stage.hand.take()

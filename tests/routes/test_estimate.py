@@ -62,6 +62,7 @@ async def test_an_estimate_says_all_that_a_job_would_show_and_what_it_costs(stag
     }
 
 
+@pytest.mark.usefixtures("untold")
 async def test_an_estimate_leaves_nothing_behind(stage: Stage) -> None:
     stage.hand.beat()
     before = kept(stage)

@@ -1,6 +1,8 @@
 """Callers who wait for a model that cannot be loaded, or for a turn that does not come."""
 
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +23,12 @@ DOORS = [
     for path, body in ((CHATS, CHAT), (HF, INPUTS))
     for stream in (False, True)
 ]
+
+
+def much_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits in vain has done so for a day."""
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 86_400)
+    monkeypatch.setattr("api.answers.following.time", later)
 
 
 def said(call: Exchange) -> str:
@@ -94,10 +102,11 @@ async def test_a_stream_that_never_begins_ends_like_every_call(path: str, body: 
     assert desk.views[FIRST].status == "queued"
 
 
-async def test_a_stream_that_has_opened_and_never_begins_says_so() -> None:
-    # The one ends long before the other.
-    async with application(Desk(), sync_limit_s=1, head_start_s=0.001) as app:
+async def test_a_stream_that_has_opened_and_never_begins_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with application(Desk(), head_start_s=0.001) as app:
         call = posted(app, {**CHAT, "stream": True})
+        await call.until(lambda e: e.status == 200)
+        much_later(monkeypatch)
         await call.finish()
 
     assert (call.status, data(call.body)[-1]["error"]["code"]) == (200, "wait_exceeded")
@@ -115,14 +124,18 @@ async def test_a_stream_that_has_begun_takes_its_time() -> None:
     assert (call.status, data(call.body)[-1]) == (200, "[DONE]")
 
 
-async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call() -> None:
+async def test_a_stream_that_nobody_goes_on_with_ends_like_every_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     desk = Desk()
-    async with application(desk, sync_limit_s=0.2) as app:
+    async with application(desk) as app:
         call = posted(app, {**CHAT, "stream": True})
         await desk.submitted.wait()
         desk.run(FIRST)
         desk.say(FIRST, "A ")
         desk.lose_worker(FIRST)
+        await call.until(lambda e: b"A " in e.body)
+        much_later(monkeypatch)
         await call.finish()
 
     assert data(call.body)[-1]["error"]["code"] == "wait_exceeded"

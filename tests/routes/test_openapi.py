@@ -2,12 +2,18 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from api.description import examples
+from api.dialects.hf import from_hf
+from api.dialects.native import from_job
+from api.dialects.openai_chat import from_chat
+from api.dialects.openai_completions import from_completion
+from api.dialects.openai_responses import from_response
 from shared.models import Model
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
@@ -17,7 +23,15 @@ from tests.support.golden import DATA
 from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, operations, shape
 
 HF = "/models/{id}"
-CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+CHAT: dict[str, Any] = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "What is this?"}]}
+ITEM = {"role": "user", "content": [{"type": "input_text", "text": "What is this?"}]}
+READERS: dict[str, Callable[[Any], Any]] = {
+    "ChatBody": from_chat,
+    "CompletionBody": from_completion,
+    "HfBody": lambda body: from_hf(body, "sightline/tiny"),
+    "JobBody": from_job,
+    "ResponseBody": from_response,
+}
 SYNCHRONOUS = [
     ("/v1/chat/completions", "ChatBody", "OpenAIError"),
     ("/v1/completions", "CompletionBody", "OpenAIError"),
@@ -125,7 +139,7 @@ def test_every_example_of_an_answer_is_of_its_schema() -> None:
         ("chat_chunks", "ChatCompletionChunk"),
         ("text_completion", "TextCompletion"),
         ("hf_stream", "TokenChunk"),
-        ("responses", "Response"),
+        ("responses", "ResponseObject"),
         ("response_events", "ResponseEvent"),
     ],
 )
@@ -239,8 +253,6 @@ def test_the_parameters_read_by_hand_are_described() -> None:
         ("ChatBody", {**CHAT, "structured_outputs": {"choice": [5]}}),
         ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "regex"}}}),
         ("CompletionBody", {"prompt": "x", "logprobs": 6}),
-        ("JobBody", {}),
-        ("JobBody", {**CHAT, "input": {"prompt": "x"}}),
         ("JobBody", {**CHAT, "metadata": {"k": "v" * 513}}),
         ("HfBody", {"inputs": "x", "parameters": {"num_beams": 2}}),
         ("HfBody", {"inputs": "x", "parameters": {"generate_kwargs": {"top_p": 2}}}),
@@ -260,9 +272,20 @@ def test_the_schemas_refuse_what_the_service_refuses(name: str, body: Any) -> No
         ("HfBody", {"inputs": "x", "parameters": {"grammar": {"type": "json", "value": {"a": 1}}}}),
         ("CompletionBody", {"prompt": "x", "logprobs": 5, "logit_bias": None}),
         ("HfBody", {"inputs": "x", "parameters": {"min_new_tokens": 5, "min_p": 0.1}}),
+        ("HfBody", {"inputs": "x", "parameters": {"details": True, "best_of": 1, "watermark": False}}),
+        ("HfBody", {"inputs": None, "question": "What?", "image": examples.PICTURE}),
+        ("CompletionBody", {"prompt": ["x", "y"], "best_of": 1, "echo": False, "suffix": ""}),
+        ("ChatBody", {**CHAT, "max_tokens": 2.0, "seed": 1e0, "stop_token_ids": [5.0], "n": 1.0}),
+        ("ChatBody", {**CHAT, "top_k": -1, "modalities": ["text"], "functions": []}),
+        ("ChatBody", {"messages": [*CHAT["messages"], {"role": "assistant", "content": []}]}),
+        ("ChatBody", {"messages": [{"role": "user", "content": "x", "cache_control": None}]}),
+        ("JobBody", {**CHAT, "parameters": {"top_k": -1}}),
+        ("ResponseBody", {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}, ITEM]}),
+        ("ResponseBody", {"input": [ITEM, {**ITEM, "role": "assistant", "content": []}], "image": {}}),
     ],
 )
 def test_the_schemas_take_what_the_service_takes(name: str, body: Any) -> None:
+    READERS[name](body)
     assert accepts(shape(name), body)
 
 

@@ -177,12 +177,13 @@ async def test_a_head_request_gets_the_headers_of_its_get(path: str) -> None:
     )
 
 
-async def test_a_stream_has_no_head() -> None:
-    async with serving(answering("A cat.")) as client:
+async def test_the_head_of_a_stream_does_not_wait_for_its_end() -> None:
+    async with serving(Desk()) as client:
         await client.post("/v1/jobs", json={**CHAT, "model": "sightline/tiny"})
         response = await client.head(f"/v1/jobs/{FIRST}/events")
 
-    assert (response.status_code, response.headers["allow"], response.content) == (405, "GET", b"")
+    kind = response.headers["content-type"].partition(";")[0]
+    assert (response.status_code, kind, response.content) == (200, "text/event-stream", b"")
 
 
 async def test_the_root_has_the_information_of_the_first_model() -> None:
@@ -230,3 +231,29 @@ async def test_who_names_an_origin_alone_is_answered_at_its_root(target: bytes) 
         writer.write(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
     assert paths == [("/", target.partition(b"?")[2])]
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [
+        (b"/health", b"localhost"),
+        (b"http://evil.example/health", b"evil.example"),
+        (b"HTTP://evil.example", b"evil.example"),
+        (b"ws://evil.example?a=b", b"evil.example"),
+        (b"http://localhost@evil.example:81/health", b"evil.example:81"),
+    ],
+)
+async def test_no_request_is_for_one_host_by_its_target_and_for_another_by_its_header(
+    target: bytes, host: bytes
+) -> None:
+    hosts = list[bytes]()
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        hosts.extend(value for name, value in scope["headers"] if name == b"host")
+        await answering_all(scope, receive, send)
+
+    async with served(noted) as connect:
+        reader, writer = await connect()
+        writer.write(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % target)
+        assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    assert hosts == [host]

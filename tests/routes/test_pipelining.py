@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from api.wire import protocol
-from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
+from tests.routes.test_protocol import GET, LIMIT_S, Connect, answer, application, code_of, served
+
+
+async def used(connect: Connect) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that is past the limit on its first head."""
+    reader, writer = await connect()
+    writer.write(GET + b"\r\n")
+    await asyncio.wait_for(reader.readuntil(b"ok"), LIMIT_S)
+    return reader, writer
 
 
 @pytest.mark.parametrize("cut", [1, len(GET)])
@@ -15,15 +23,17 @@ async def test_who_sends_on_before_an_answer_loses_no_answer(
     monkeypatch: pytest.MonkeyPatch, cut: int, before: int
 ) -> None:
     """From the second unanswered request on nothing is read, so that no more of a third can come."""
-    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
     may_answer = asyncio.Event()
 
     async def late(scope: Any, receive: Any, send: Any) -> None:
         await may_answer.wait()
         await application(scope, receive, send)
 
-    async with served(late) as connect:
-        reader, writer = await connect()
+    async with served(late, timeout_keep_alive=3600) as connect:
+        may_answer.set()
+        reader, writer = await used(connect)
+        may_answer.clear()
+        monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
         whole = GET + b"\r\n"
         writer.write(whole * before + whole[:cut])
         silent, _ = await connect()
@@ -37,9 +47,9 @@ async def test_who_sends_on_before_an_answer_loses_no_answer(
 async def test_a_head_left_unfinished_behind_another_request_is_408_once_that_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
-    async with served() as connect:
-        reader, writer = await connect()
+    async with served(timeout_keep_alive=3600) as connect:
+        reader, writer = await used(connect)
+        monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 0.05)
         writer.write(GET + b"\r\n" + GET)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
         assert code_of(*await answer(reader)) == (408, "upload_timeout")

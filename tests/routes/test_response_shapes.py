@@ -56,6 +56,7 @@ async def test_every_answer_is_of_its_schema(stage: Stage) -> None:
         ({}, True),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]}, True),
         ({"input": [{"role": "assistant", "content": [{"type": "output_text", "text": "A cat."}]}]}, True),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, True),
         ({"store": False, "tools": [], "reasoning": {"effort": "none"}, "text": None}, True),
         ({"input": []}, False),
         ({"input": None}, False),

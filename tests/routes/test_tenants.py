@@ -50,6 +50,7 @@ async def test_no_route_answers_without_a_key_in_force(stage: Stage, method: str
 
 
 @keyed
+@pytest.mark.usefixtures("untold")
 @pytest.mark.parametrize(("method", "path"), [route for route in ROUTES if route[1] not in OPEN])
 async def test_no_route_shows_or_changes_what_another_caller_owns(
     stage: Stage, method: str, path: str

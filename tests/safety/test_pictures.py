@@ -18,7 +18,7 @@ QUESTION = "what is it?"
 
 def as_job(stranger: Stranger, text: str) -> Answer:
     body = {"model": ECHO, "input": {"prompt": QUESTION, "image": text}}
-    return stranger.ask("POST", "/v1/jobs", json=body, headers={"prefer": "wait=9"})
+    return stranger.ask("POST", "/v1/jobs", json=body, headers={"prefer": "wait=40"})
 
 
 def as_chat(stranger: Stranger, text: str) -> Answer:

@@ -1,6 +1,11 @@
 """Blob holds: a picture is there for as long as work needs it, and its record is not kept for ever."""
 
-from tests.support.store import SETTINGS, Records
+from dataclasses import replace
+
+import pytest
+
+from tests.support.clients import until
+from tests.support.store import BROKEN, FAILURE, SETTINGS, Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
 KEY = f"sl2:blob:{PICTURE}"
@@ -125,6 +130,45 @@ def test_a_hit_does_not_say_that_a_picture_is_there_which_nobody_held(records: R
     records.client.expire(f"sl2:{run}", 40)
     assert records.submit("q").cache == "HIT"
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+
+
+@pytest.mark.parametrize("question", ["q", "another"])
+def test_a_picture_whose_bytes_were_lost_is_there_again_when_its_next_asker_has_sent_it(
+    records: Records, question: str
+) -> None:
+    records.submit("held beside", blobs=(PICTURE,))
+    records.submit("q", blobs=(PICTURE, OTHER))
+    records.claim()
+    records.give_back(records.claim(), FAILURE, missing=(PICTURE,))
+    placing = records.placing(question, blobs=(PICTURE, OTHER))
+    asked = records.post(placing)
+    assert (asked.word, asked.missing) == ("pictures", (PICTURE,))
+    assert records.try_view(placing.job) is None
+    records.upload(replace(placing, blobs=asked.missing))
+    assert records.post(records.placing("q", blobs=(PICTURE,))).word == "pictures", "it is only on its way"
+    assert records.post(placing, uploaded=True).view is not None
+    assert records.post(records.placing(question, blobs=(PICTURE, OTHER))).word == "known"
+    assert records.post(records.placing(blobs=(PICTURE, OTHER))).word == "queued"
+
+
+def test_runs_that_end_or_begin_do_not_say_that_a_lost_picture_is_there(records: Records) -> None:
+    waiting = records.submit(blobs=(PICTURE,)).id
+    records.submit(blobs=(PICTURE,))
+    failing = records.claim()
+    records.cancel(waiting)
+    for _ in range(SETTINGS.queue.max_failures):
+        records.give_back(failing, FAILURE, missing=(PICTURE,))
+        failing = records.try_claim() or failing
+    assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+
+
+def test_what_is_known_of_a_lost_picture_is_kept_no_longer_than_somebody_holds_it(records: Records) -> None:
+    records.submit(blobs=(PICTURE,))
+    claim = records.claim()
+    records.give_back(claim, FAILURE, missing=(PICTURE, OTHER))
+    until(lambda: not records.client.exists(f"sl2:blob:{OTHER}"))
+    records.settle(records.claim(), BROKEN)
+    assert records.client.ttl(KEY) == records.given(SETTINGS.retention.result_s)
 
 
 def answered(records: Records) -> str:

@@ -52,7 +52,7 @@ def test_a_killed_courier_s_call_is_another_s_with_the_same_id_and_body(records:
     ended(records)
     first = taken(records)
     assert records.run(hooks.kept(first, "the body")) == "the body"
-    records.wait(24)
+    records.wait(34)
     assert records.errand() is None
     records.wait(2)
     second = taken(records)

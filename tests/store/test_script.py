@@ -172,7 +172,7 @@ def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store
     job = records.submit().id
     records.client.replicaof("127.0.0.1", free_port())
     try:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="takes no writes now"):
             records.cancel(job)
     finally:
         records.client.replicaof("NO", "ONE")
@@ -200,13 +200,24 @@ async def test_no_connection_to_a_demoted_server_is_used_again(redis_settings: R
         await clients[1].aclose()
 
 
-def test_a_store_that_cannot_save_counts_as_out_of_reach() -> None:
-    class Unsaved:
-        """Stands for a server whose disk is full, which cannot be had here."""
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("MISCONF Errors writing to the AOF file: No space left on device", "takes no writes now"),
+        ("NOREPLICAS Not enough good replicas to write.", "takes no writes now"),
+        ("BUSY Redis is busy running a script.", "out of reach"),
+        ("MASTERDOWN Link with MASTER is down", "out of reach"),
+    ],
+)
+def test_a_store_that_answers_and_takes_no_writes_is_not_looked_for_on_the_network(
+    said: str, told: str
+) -> None:
+    class Refuses:
+        """Stands for a server whose disk is full, say, which cannot be had here."""
 
         def evalsha(self, *_: Any) -> None:
-            raise ResponseError("MISCONF Errors writing to the AOF file: No space left on device")
+            raise ResponseError(said)
 
-    store = Store(cast(Redis, Unsaved()))
-    with pytest.raises(Unavailable, match="out of reach"):
+    store = Store(cast(Redis, Refuses()))
+    with pytest.raises(Unavailable, match=told):
         store.run(jobs.view(SETTINGS, "anyone", "job_1"))

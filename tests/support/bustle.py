@@ -8,7 +8,7 @@ from itertools import cycle
 from tests.e2e.conftest import ECHO, SLOW, TINY
 from tests.support.batches import ENDPOINT, jsonl, line
 from tests.support.circles import BLUE, GREEN, RED, chat, circle
-from tests.support.clients import Api
+from tests.support.clients import Api, until
 from tests.support.pictures import answering, origin, picture
 from tests.support.receiver import Receiver, receiver
 from tests.support.service import Service
@@ -56,10 +56,16 @@ def line_up(api: Api, about: str, count: int) -> list[str]:
         for prompt, kind in zip(prompts, cycle(CLASSES), strict=False)
     ]
     jobs.append(api.submit(model=SLOW, input={"prompt": prompts[1]}))
-    late = {"start_by": time.time() + 4, "priority": "batch"}
-    jobs.append(api.submit(model=SLOW, input={"prompt": f"{about}, in vain"}, **late))
+    jobs.append(until(lambda: in_vain(api, about)))
     api.post(f"/v1/jobs/{jobs[5]}/cancel")
     return jobs
+
+
+def in_vain(api: Api, about: str) -> str:
+    """A job that comes too late where it waits; "" where it did on its way, on a machine that stood still."""
+    body = {"model": SLOW, "input": {"prompt": f"{about}, in vain"}, "priority": "batch"}
+    reply = api.post("/v1/jobs", json=body | {"start_by": time.time() + 4})
+    return str(reply.json()["id"]) if reply.status_code == 202 else ""
 
 
 def begin_batch(api: Api, number: int) -> None:

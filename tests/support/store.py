@@ -157,9 +157,14 @@ class Records:
         return self.run(claims.fail_intake(self.settings, claim, error))
 
     def give_back(
-        self, claim: Claim, error: JobError | None = None, *, reason: str = "worker_draining"
+        self,
+        claim: Claim,
+        error: JobError | None = None,
+        *,
+        reason: str = "worker_draining",
+        missing: Sequence[str] = (),
     ) -> str | None:
-        return self.run(claims.give_back(self.settings, claim, reason=reason, error=error))
+        return self.run(claims.give_back(self.settings, claim, reason=reason, error=error, missing=missing))
 
     def renew(self, *held: Claim) -> list[str]:
         return self.run(claims.renew(self.settings, "worker_01", [(c.id, c.token) for c in held]))

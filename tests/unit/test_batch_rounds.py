@@ -81,7 +81,7 @@ async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_togeth
     Worked.begun = asyncio.Queue()
     line = Line(*(made(str(n), pieces=100) for n in range(LONG_AT_ONCE + AT_ONCE + 1)))
     rounds = started(line)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         kept = [await line.kept.get() for _ in range(AT_ONCE + 1)]
     await rounds.aclose()
     assert [said["id"] for said in kept] == [str(n) for n in range(LONG_AT_ONCE, LONG_AT_ONCE + AT_ONCE + 1)]
@@ -95,7 +95,7 @@ async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     rounds.look_now()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await rounds.aclose()
 
 
@@ -106,7 +106,7 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
     class Slow(Held):
         def open(self) -> BinaryIO:
             loop.call_soon_threadsafe(opening.set)
-            may_open.wait(10)
+            may_open.wait(60)
             return file
 
     async def turn() -> None:
@@ -119,6 +119,6 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
     may_open.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not file.closed:
             await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from shared import blobs as blobs_module
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
 from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings
+from tests.support.clients import PATIENCE_S
 from tests.support.object_store import SECRET, URL, ObjectStore, object_store
 from tests.support.service import ROOT
 
@@ -24,12 +25,14 @@ LARGE = bytes(range(256)) * (40 * 2**10)
 """Several parts of an upload, and several pieces of a download."""
 ENDING = """
 import asyncio, sys
+import shared.blobs
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
 async def main():
     blobs = Blobs(BlobSettings(url=sys.argv[1]))
     await blobs.write_async(digest(b"last"), b"last")
     assert b"".join([piece async for piece in await blobs.stream(digest(b"last"))]) == b"last"
+    shared.blobs.REACHED_S = 60
     assert await blobs.reachable()
 asyncio.run(main())
 """
@@ -233,9 +236,18 @@ def test_a_file_that_does_not_fit_on_the_disk_is_refused_and_leaves_nothing(tmp_
     assert not full.is_symlink()
 
 
+def test_a_folder_that_was_deleted_is_not_said_to_be_well(tmp_path: Path) -> None:
+    blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
+    assert blobs.look()
+    (tmp_path / "blobs").rmdir()
+    assert not blobs.look()
+
+
 async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwards(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(blobs_module, "REACHED_S", PATIENCE_S)
+    monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 10 * PATIENCE_S)
     with object_store() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)

@@ -17,6 +17,7 @@ CASES: dict[Syntax, dict[str, Read]] = {
         HERMES: ("", [OSLO]),
         f"Let me look.\n\n{HERMES}\n{HERMES}": ("Let me look.", [OSLO, OSLO]),
         f"{HERMES}\n And then.\n": ("And then.\n", [OSLO]),
+        f"\n{HERMES}\nOne.\n{HERMES} {HERMES} Two. {HERMES}\n": ("One.\n  Two.", [OSLO] * 4),
         '<tool_call>{"name": "clock"}</tool_call>': ("", [("clock", "{}")]),
         '<tool_call>{"name": "weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}</tool_call>': ("", [OSLO]),
         '<tool_call>{"name": "say", "arguments": {"text": "</tool_call>"}}</tool_call>': (

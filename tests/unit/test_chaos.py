@@ -20,7 +20,7 @@ from benchmarks.chaos.questions import Question
 from benchmarks.chaos.recovery import Recovery, recoveries
 from benchmarks.chaos.streams import DONE, Chat, Events, SentEvent
 from benchmarks.supervised import Supervised
-from tests.support.clients import until
+from tests.support.clients import PATIENCE_S, until
 
 QUESTION = Question(1, "follow", "one two three", picture=False)
 LEASE_S = 3.0
@@ -215,7 +215,7 @@ async def test_a_process_whose_keeper_is_told_to_end_twice_is_not_left_behind(tm
     child = Supervised("deaf", (sys.executable, "-c", deaf), {}, tmp_path / "log")
     keeper = asyncio.create_task(child.keep())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2 * PATIENCE_S):
             while child.lines() != ["up"]:
                 await asyncio.sleep(0.01)
             keeper.cancel()
@@ -235,7 +235,7 @@ def test_a_benchmark_that_is_told_to_end_takes_along_what_it_started(tmp_path: P
     try:
         child = int(until(lambda: logged(tmp_path / "child.log")))
         benchmark.terminate()
-        assert benchmark.wait(20) == 143
+        assert benchmark.wait(PATIENCE_S) == 143
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
     finally:

@@ -37,7 +37,7 @@ def taken_anew(heap: str, **own: str) -> float:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
         env=env | own,
     )
     return float(done.stdout)

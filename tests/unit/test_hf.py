@@ -152,7 +152,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("lead", ["", "\n", "data:image/png;base64,"])
+@pytest.mark.parametrize(
+    "lead", ["", "\n", "data:image/png;base64,", "data:application/octet-stream;base64,", "data:;base64,"]
+)
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
 def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: str) -> None:
     call = from_hf({"inputs": lead + base64.urlsafe_b64encode(data).decode()}, "m")
@@ -163,6 +165,20 @@ def test_a_picture_is_never_asked_about_as_a_wall_of_letters(data: bytes, lead: 
 def test_a_prompt_about_a_file_s_data_uri_is_not_taken_for_a_picture(words: str) -> None:
     prompt = f"data:text/csv;base64,YSxiCjEsMg={words}"
     assert from_hf({"inputs": prompt}, "m").request.messages == asked(Text(text=prompt))
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [({"max_length": 20}, {"max_new_tokens": 5}), ({"min_length": 2}, {"min_new_tokens": 1})],
+)
+@pytest.mark.parametrize("inside", [None, "generate_kwargs"])
+def test_an_older_length_beside_the_newer_one_that_outdoes_it_costs_no_answer(
+    older: dict[str, int], newer: dict[str, int], inside: str | None
+) -> None:
+    def asks(said: dict[str, int]) -> HfCall:
+        return from_hf({"inputs": "Hi", "parameters": said if inside is None else {inside: said}}, "m")
+
+    assert asks({**older, **newer}) == asks(newer)
 
 
 def test_top_k_of_a_question_is_the_number_of_answers() -> None:

@@ -8,7 +8,7 @@ from api.dialects.hf_answers import last_chunk, to_answer, to_error, token_chunk
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event
 from shared.logprobs import Candidate, TokenLogprob
-from shared.result import Choice, JobError, Result
+from shared.result import Choice, JobError, Origin, Result
 from tests.support.golden import assert_golden
 from tests.support.views import succeeded
 
@@ -85,6 +85,37 @@ def detailed(*, stream: bool = False, **changes: Any) -> Any:
     choice = view.result.choices[0].model_copy(update={"logprobs": told, **changes})
     view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
     return last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY, [5])[0]["details"]
+
+
+def test_the_pieces_of_a_stream_with_details_tell_how_probable_they_were() -> None:
+    """Typed readers want numbers there. Of several tokens it is the piece's as a whole."""
+    data = {
+        "start": 0,
+        "text": "A red",
+        "ids": [5, 6],
+        "logprobs": [[0, ["A", -0.5], []], [1, [" red", -0.25], []]],
+    }
+    chunks = [token_chunk(Event(2, "text", data, 1_700_000_000_000), 1)]
+    call = from_hf({"inputs": "Hi", "parameters": {"details": True}, "stream": True}, "m")
+    chunks += [token_chunk(Event(3, "text", {**data, "logprobs": []}, 1_700_000_000_000), 2)]
+    chunks += [last_chunk(succeeded(), 3, call)]
+    assert call.request.parameters.logprobs == 0
+    assert [chunk["token"]["logprob"] for chunk in chunks] == [-0.75, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(("asked", "drawn", "told"), [(None, 99, 99), (7, 7, 7), (None, None, None)])
+@pytest.mark.parametrize("stream", [False, True])
+def test_details_tell_the_seed_that_draws_the_same_answer_again(
+    stream: bool, asked: int | None, drawn: int | None, told: int | None
+) -> None:
+    said = {"details": True, "seed": asked}
+    call = from_hf({"inputs": "Hi", "parameters": said, "stream": stream}, "m")
+    view = succeeded()
+    assert view.result is not None
+    origin = Origin(made_of={}, parameters={} if drawn is None else {"seed": drawn})
+    view = replace(view, result=view.result.model_copy(update={"origin": origin}))
+    details = last_chunk(view, 3, call)["details"] if stream else to_answer(view, call, PY)[0]["details"]
+    assert details["seed"] == told
 
 
 def test_details_tell_every_token_of_the_text() -> None:

@@ -38,7 +38,7 @@ def test_picture_and_slot_counts_that_differ_are_refused(images: list[str]) -> N
         ({"inputs": {"images": [URL, "file:///x"], "text": "Hi"}}, "invalid_image_url", "inputs.images[1]"),
         ({"inputs": "![](/etc/passwd)"}, "invalid_image_url", "inputs"),
         ({"inputs": f"data:application/pdf;base64,{B64}"}, "invalid_image_url", "inputs"),
-        ({"inputs": f" data:;base64,{B64[:20]}\r\n{B64[20:]}\n"}, "invalid_image_url", "inputs"),
+        ({"inputs": f" data:text/csv;base64,{B64[:20]}\r\n{B64[20:]}\n"}, "invalid_image_url", "inputs"),
         ({"inputs": f"data:text/plain;base64,{B64[:40]} {B64[40:]}"}, "invalid_image_url", "inputs"),
         ({"inputs": "data:image/svg+xml,%3Csvg%3E"}, "invalid_image_url", "inputs"),
         ({"inputs": "data:image/svg+xml;utf8,<svg xmlns='x'/>"}, "invalid_image_url", "inputs"),

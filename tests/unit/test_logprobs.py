@@ -1,6 +1,7 @@
 """Logprobs on each wire: the bodies that OpenAI's clients read, and nothing where nobody asked."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
+from api.dialects.completion_streams import ChatStream, Stream, TextStream
 from api.dialects.native import to_event, to_job
 from api.dialects.openai_chat import ChunkHead, delta_chunk, to_completion
 from api.dialects.openai_completions import text_chunk, to_text_completion
@@ -16,7 +18,7 @@ from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
 from shared.piece import Piece, joined
 from shared.result import Choice, Result
 from tests.support.golden import assert_golden
-from tests.support.views import succeeded
+from tests.support.views import QUEUED, succeeded
 
 RED, BLUE, END = Candidate(" red", -0.25), Candidate(" blue", -1.5), Candidate("<|end|>", -9999.0, ())
 HALF, OTHER = Candidate("\\xc3", -2.0, (0xC3,)), Candidate("\\xa9", -0.0625, (0xA9,))
@@ -59,6 +61,18 @@ def test_a_text_completions_logprobs_are_those_that_openai_writes() -> None:
     assert read is not None
     assert read.top_logprobs is not None
     assert [len(likeliest) for likeliest in read.top_logprobs] == [2, 3, 2], "the chosen token is missing"
+
+
+@pytest.mark.parametrize(("form", "whole"), [(ChatStream, to_completion), (TextStream, to_text_completion)])
+@pytest.mark.parametrize("told", [(), None])
+def test_a_stream_of_an_answer_without_text_tells_what_the_whole_answer_does(
+    form: type[Stream], whole: Callable[..., dict[str, Any]], told: Logprobs | None
+) -> None:
+    view = answered(told)
+    assert view.result is not None
+    [chunk] = form(QUEUED, usage=False).ending(view.result)
+    assert chunk["choices"][0]["logprobs"] == whole(view, "org/model", 0)["choices"][0]["logprobs"]
+    assert (chunk["choices"][0]["logprobs"] is None) == (told is None)
 
 
 def test_without_alternatives_a_text_completion_has_none() -> None:

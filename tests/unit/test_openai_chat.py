@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from api.dialects.completion_streams import ChatStream, Stream, TextStream
 from api.dialects.openai_chat import (
     ChunkHead,
     delta_chunk,
@@ -12,6 +13,7 @@ from api.dialects.openai_chat import (
     usage_chunk,
 )
 from shared.errors import CallerError
+from shared.job import JobView
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
@@ -93,7 +95,7 @@ def test_every_documented_parameter_of_a_chat_is_read() -> None:
                 role="user",
                 parts=(
                     Text(text="What is this?"),
-                    Image(url=URL, param=f"{at}[1].image_url.url"),
+                    Image(url=URL, detail="low", param=f"{at}[1].image_url.url"),
                     Image(url=URL, param=f"{at}[2].image_url"),
                     Image(url=URL, param=f"{at}[3].image"),
                     Image(data=b"\x89PNG\r\n\x1a\n", param=f"{at}[4].url"),
@@ -136,6 +138,12 @@ def test_what_is_left_out_is_left_to_the_model() -> None:
 def test_explicit_nulls_are_the_same_as_left_out() -> None:
     nulls = {name: None for name in FULL if name != "messages"}
     assert from_chat({"messages": ASK, **nulls}) == from_chat({"messages": ASK})
+
+
+def test_a_seed_by_mistral_s_name_draws_the_same_answer() -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    asked = from_chat({"messages": messages, "random_seed": 7}).request
+    assert asked.parameters == from_chat({"messages": messages, "seed": 7}).request.parameters
 
 
 def test_final_assistant_message_is_continued_only_when_asked() -> None:
@@ -262,6 +270,17 @@ def test_chunks_are_what_openai_clients_and_published_snippets_read() -> None:
         usage_chunk(asked, Usage(prompt_tokens=70, completion_tokens=5, image_tokens=64, cached_tokens=66)),
     ]
     assert_golden("chat_chunks", chunks)
+
+
+@pytest.mark.parametrize("form", [ChatStream, TextStream])
+@pytest.mark.parametrize("view", [QUEUED, succeeded()])
+def test_a_stream_says_what_answered_as_soon_as_it_is_known(form: type[Stream], view: JobView) -> None:
+    result = succeeded().result
+    assert result is not None
+    stream = form(view, usage=True)
+    said = stream.piece({"text": "A red"})
+    assert [c["system_fingerprint"] for c in said] == [view.result and result.fingerprint]
+    assert [c["system_fingerprint"] for c in stream.ending(result)] == [result.fingerprint] * 2
 
 
 def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:

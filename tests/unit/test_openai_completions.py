@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai_chat import ChunkHead
+from api.dialects.openai_chat import ChunkHead, from_chat
 from api.dialects.openai_completions import (
     from_completion,
     text_chunk,
@@ -33,6 +33,21 @@ FULL: dict[str, Any] = {
     "return_full_text": False,
     "user": "u",
 }
+VLLM: dict[str, tuple[Any, Any]] = {
+    "bad_words": ([], ["no"]),
+    "best_of": (1, 2),
+    "chat_template_kwargs": ({}, {"enable_thinking": True}),
+    "echo": (False, True),
+    "include_stop_str_in_output": (False, True),
+    "kv_transfer_params": (None, {"do_remote_decode": True}),
+    "length_penalty": (1.0, 1.5),
+    "logits_processors": (None, ["any"]),
+    "prompt_logprobs": (None, 1),
+    "return_token_ids": (False, True),
+    "skip_special_tokens": (True, False),
+    "use_beam_search": (False, True),
+}
+"""By name what vLLM takes where nothing is said, and something else."""
 
 
 @pytest.mark.parametrize(("prompt", "at"), [("Once", "prompt"), (["Once"], "prompt[0]")])
@@ -104,6 +119,20 @@ def test_answer_and_chunks_are_what_clients_read() -> None:
     usage = Usage(prompt_tokens=3, completion_tokens=2)
     chunks = [text_chunk(head, "upon"), text_finish_chunk(head, "stop"), text_usage_chunk(head, usage)]
     assert_golden("text_completion", [to_text_completion(succeeded(), "org/model", 1_700_000_000), *chunks])
+
+
+def test_what_vllms_parameters_say_by_default_asks_for_nothing() -> None:
+    said = {name: default for name, (default, _) in VLLM.items()}
+    text, chat = {"prompt": "Hi"}, {"messages": [{"role": "user", "content": "Hi"}]}
+    assert from_completion({**text, **said, "add_special_tokens": True}) == from_completion(text)
+    assert from_chat({**chat, **said, "add_special_tokens": False}) == from_chat(chat)
+
+
+@pytest.mark.parametrize("name", VLLM)
+def test_what_vllms_parameters_say_otherwise_is_refused_by_name(name: str) -> None:
+    with pytest.raises(CallerError) as refused:
+        from_chat({"messages": [{"role": "user", "content": "Hi"}], name: VLLM[name][1]})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", name)
 
 
 def test_what_hugging_face_s_parameters_say_by_default_asks_for_nothing() -> None:

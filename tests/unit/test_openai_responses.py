@@ -19,6 +19,7 @@ ANSWERED = {
     "content": [{"type": "output_text", "text": "Red.", "annotations": [], "logprobs": []}],
     "phase": None,
 }
+CLOCK = {"type": "function", "name": "clock"}
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string"}}}
 FULL: dict[str, Any] = {
     "model": "org/model:hf-inference",
@@ -71,13 +72,14 @@ def test_every_field_of_a_call_arrives() -> None:
     call = from_response(FULL)
 
     held = '{"type":"object","properties":{"colour":{"type":"string"}},"additionalProperties":false}'
+    shown = Image(url=URL, detail="low", param="input[1].content[0].image_url")
     picture = Image(data=b"\x89PNG\r\n\x1a\n", param="input[3].content[1].image_url")
     assert call.request == Request(
         model="org/model:hf-inference",
         messages=(
             Message(role="system", parts=(Text(text="Be brief."),)),
             Message(role="system", parts=(Text(text="Answer in French."),)),
-            Message(role="user", parts=(Image(url=URL, param="input[1].content[0].image_url"),)),
+            Message(role="user", parts=(shown,)),
             Message(role="assistant", parts=(Text(text="Red."),)),
             Message(role="user", parts=(Text(text="And this?"), picture)),
         ),
@@ -98,6 +100,7 @@ def test_every_field_of_a_call_arrives() -> None:
         "instructed": True,
         "previous": "resp_1",
         "format": {"type": "json_schema", "name": "seen", "strict": True},
+        "details": ("low", "auto"),
         "user": "u1",
         "safety_identifier": "s1",
         "prompt_cache_key": "c1",
@@ -125,6 +128,11 @@ def test_a_picture_can_be_a_file_that_was_uploaded() -> None:
     part = {"type": "input_image", "file_id": "file-1", "image_url": None}
     call = from_response({"input": [{"role": "user", "content": [part]}]})
     assert call.request.images == (Image(file="file-1", param="input[0].content[0].file_id"),)
+
+
+@pytest.mark.parametrize("options", [None, {}, {"completion_window": "soonest"}])
+def test_a_response_that_may_end_as_soon_as_it_can_asks_for_nothing(options: Any) -> None:
+    assert from_response({"input": "Hi", "background_options": options}) == from_response({"input": "Hi"})
 
 
 @pytest.mark.parametrize(
@@ -184,6 +192,9 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
             {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": URL}]}]},
             "input[0].content[0].type",
         ),
+        ({"background_options": {"completion_window": "24h"}}, "background_options"),
+        ({"tools": [CLOCK | {"defer_loading": True}]}, "tools[0].defer_loading"),
+        ({"tools": [CLOCK | {"allowed_callers": ["programmatic"]}]}, "tools[0].allowed_callers"),
         (
             {"text": {"format": {"type": "json_schema", "schema": {"uniqueItems": True}}}},
             "text.format.schema.uniqueItems",

@@ -11,6 +11,7 @@ from api.dialects.openai_responses import from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued, numbered, page, to_item_list
 from api.dialects.response_object import Kept, to_response
+from api.dialects.tools import NOTHING
 from shared.calls.numbers import numbers
 from shared.errors import CallerError
 from shared.job import Event, JobView
@@ -80,6 +81,12 @@ def test_a_call_that_openai_s_types_dumped_comes_back() -> None:
     assert from_response({**ASKED, "input": items}).request == from_response(ASKED).request
 
 
+@pytest.mark.parametrize("callers", [[], ["direct"]])
+def test_what_openai_s_functions_say_by_default_asks_for_nothing(callers: list[str]) -> None:
+    dumped = [tool | {"defer_loading": False, "allowed_callers": callers} for tool in TOOLS]
+    assert from_response({**ASKED, "tools": dumped}).request == from_response(ASKED).request
+
+
 def test_a_call_without_words_before_it_is_a_turn_of_its_own() -> None:
     request = from_response({"input": [CALL, GIVEN]}).request
     assert [(m.role, m.parts, len(m.calls)) for m in request.messages[:1]] == [("assistant", (), 1)]
@@ -128,6 +135,16 @@ def test_a_response_names_the_function_that_it_had_to_call() -> None:
     assert to_response(kept(called(), tool_choice=named))["tool_choice"] == named
 
 
+@pytest.mark.parametrize("tools", [TOOLS, [], None])
+def test_a_response_tells_the_choice_and_the_functions_that_it_was_sent(tools: list[Any] | None) -> None:
+    asked: dict[str, Any] = {"tools": tools, "tool_choice": "none", "parallel_tool_calls": False}
+    told = to_response(kept(**asked))
+    default = {"description": None, "parameters": NOTHING, "strict": False}
+    assert {name: told[name] for name in asked} == asked | {"tools": [default | t for t in tools or []]}
+    assert Response.model_validate(to_response(kept(called(), **asked))).tool_choice == "none"
+    assert to_response(kept(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
+
+
 def test_the_events_of_calls_give_the_response_at_the_end() -> None:
     told = story(WROTE, WROTE[:30], WROTE[30:90], WROTE[90:])
     for event in told:
@@ -148,6 +165,20 @@ def test_words_behind_calls_keep_their_place() -> None:
     assert [item["type"] for item in told[-1]["response"]["output"]] == ["function_call", "message"]
     indexes = [e["output_index"] for e in told if e["type"] == "response.output_text.delta"]
     assert indexes == [1]
+
+
+def test_words_on_both_sides_of_a_call_stay_apart_in_the_stream_the_answer_and_the_next_turn() -> None:
+    call = '<tool_call>{"name": "clock"}</tool_call>'
+    text = f"I look.\n{call}\nDone.\n{call}"
+    told = story(text, *text)
+    deltas = [event["delta"] for event in told if event["type"] == "response.output_text.delta"]
+    [part] = next(i for i in told[-1]["response"]["output"] if i["type"] == "message")["content"]
+    view = called(text)
+    assert view.result is not None
+    then = from_response({"input": [GIVEN]})
+    next_turn = continued(then.request, then.outline, kept(view), view.result).messages[-2]
+    assert ("".join(deltas), next_turn.parts) == (part["text"], (Text(text=part["text"]),))
+    assert part["text"] == "I look.\n\nDone."
 
 
 def test_a_response_of_calls_alone_speaks_no_message() -> None:

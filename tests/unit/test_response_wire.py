@@ -10,11 +10,11 @@ from pydantic import TypeAdapter
 from api.dialects.openai_responses import from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued, conversation, numbered, page, to_item_list
-from api.dialects.response_object import Kept, job_of, response_id, to_response
+from api.dialects.response_object import Kept, detailed, job_of, response_id, to_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.logprobs import Candidate, TokenLogprob
-from shared.request import Image, Message, Text
+from shared.request import Image, Message, Request, Text
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, failed, succeeded
 
@@ -39,6 +39,7 @@ ASKED: dict[str, Any] = {
     "text": {"format": {"type": "json_schema", "name": "seen", "schema": SCHEMA, "strict": True}},
     "user": "u1",
 }
+DETAILS = ("high", "auto", "original")
 TOLD = (TokenLogprob(0, Candidate("A red", -0.25), (Candidate("A red", -0.25), Candidate("Blue", -2.5))),)
 STORY = (
     Event(1, "queued", {}, 1_700_000_000_125),
@@ -228,6 +229,22 @@ def test_a_picture_of_the_input_is_told_where_it_is_asked_for() -> None:
     told = [to_item_list(items, has_more=False, media=p) for p in ({}, {"d": "data:image/png;base64,AA=="})]
 
     assert [t["data"][0]["content"][1]["image_url"] for t in told] == [None, "data:image/png;base64,AA=="]
+
+
+def test_a_picture_of_the_input_is_told_as_closely_as_it_was_to_be_looked_at() -> None:
+    shown = [{"type": "input_image", "image_url": "https://example.org/a.png", "detail": d} for d in DETAILS]
+    asked = from_response({"input": [{"role": "user", "content": shown}]})
+    # As the record tells it, which is that of all who asked the same.
+    record = Request.model_validate_json(asked.request.model_dump_json())
+    earlier = Kept(succeeded(), record, asked.outline)
+    then = from_response({"input": [{"role": "user", "content": shown[:1]}]})
+    assert earlier.view.result is not None
+    question = continued(then.request, then.outline, earlier, earlier.view.result)
+    later = Kept(QUEUED, question, detailed(then.outline, question))
+
+    listed = to_item_list(numbered(later), has_more=False, media={})["data"]
+    told = [p["detail"] for item in listed for p in item["content"] if p["type"] == "input_image"]
+    assert told == [*DETAILS, DETAILS[0]]
 
 
 def test_a_response_and_its_job_name_each_other() -> None:

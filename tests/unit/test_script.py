@@ -128,7 +128,7 @@ def of_claims() -> Iterator[Call]:
     told = LOGPROBS.model_copy(update={"origin": Origin(made_of={}, parameters={})})
     yield claims.settle(SETTINGS, CLAIM, told, fingerprint="f", rest=(Piece(0, "x", (1,)),))
     yield claims.fail_intake(SETTINGS, CLAIM, ERROR)
-    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, died=True)
+    yield claims.give_back(SETTINGS, CLAIM, reason="r", error=ERROR, missing=("d" * 64,), died=True)
     yield claims.rescue(SETTINGS)
 
 

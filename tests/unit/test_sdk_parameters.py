@@ -195,7 +195,7 @@ GENERATION = {
     "typical_p": acts(0.5),
     "watermark": refused(True),
 }
-JS_GENERATION = GENERATION | {"details": refused(True), "return_full_text": refused(True)}
+JS_GENERATION = GENERATION | {"details": nothing(True), "return_full_text": refused(True)}
 """huggingface.js sends the same names to OpenAI's route, whose answer has no place for these two."""
 QUESTIONS = {"top_k": acts(2)}
 DOCUMENTS = {

@@ -18,6 +18,8 @@ from tests.support.tools import WEATHER
 
 SENT: dict[str, Any] = json.loads((DATA / "sent/others_javascript.json").read_text(encoding="utf-8"))
 
+AGENTS = "@openai/agents 0.20.0 chat_completions"
+
 
 def asked(sent: dict[str, Any]) -> Request:
     read = from_response if sent["path"] == "/responses" else from_chat
@@ -41,13 +43,27 @@ def test_what_a_function_gave_is_sent_back_by_older_run_tools_with_its_own_parse
 
 
 def test_a_conversation_of_the_agents_sdk_goes_on_though_its_parts_say_whose_they_are() -> None:
-    [client] = [name for name in SENT["then"] if name.startswith("@openai/agents")]
-    turns = [message for message in asked(SENT["then"][client]).messages if message.role != "system"]
+    turns = asked(SENT["then"][AGENTS]).messages
     assert [(turn.role, *(part.text for part in turn.parts if isinstance(part, Text))) for turn in turns] == [
         ("user", "one"),
         ("assistant", "one"),
         ("user", "two"),
     ]
+
+
+def test_a_run_of_the_agents_sdk_goes_on_though_it_copies_a_call_into_the_words_beside_it() -> None:
+    _, caller, tool, *_ = asked(SENT["then"][f"{AGENTS}, words and a call"]).messages
+    [call] = caller.calls
+    assert (caller.parts, tool.answers) == ((Text(text="Let me look."),), call.id)
+
+
+@pytest.mark.parametrize(
+    "copied", [{"annotations": [{}]}, {"reasoning": "Hm."}, {"reasoning_content": "Hm."}]
+)
+def test_what_another_service_answered_beside_its_words_is_read_over_in_its_parts(copied: Any) -> None:
+    said = {"type": "text", "text": "one", **copied}
+    [turn] = from_chat({"messages": [{"role": "assistant", "content": [said]}]}).request.messages
+    assert turn.parts == (Text(text="one"),)
 
 
 def test_the_ai_sdk_for_hugging_face_names_a_function_of_a_response_as_one_of_a_chat() -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import psutil
 import pytest
 
+from sightline.serving import child as module
 from sightline.serving.child import Child, Command, backoff_s
 from tests.support.clients import until_async
 
@@ -99,7 +100,34 @@ async def test_log_goes_on_after_a_restart_and_its_end_is_quoted(start: Callable
     await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
 
     assert child.exit_code == 3
-    assert child.last_lines() == "  | died here\n  | died here"
+    assert child.command.log.read_text() == "died here\ndied here\n"
+    assert child.last_lines() == "  | died here"
+
+
+async def test_a_new_start_keeps_the_night_s_evidence_and_quotes_only_its_own(
+    start: Callable[..., Child],
+) -> None:
+    for said in ("the night before", "this morning"):
+        child = start(f"print({said!r})")
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    assert child.command.log.read_text() == "the night before\nthis morning\n"
+    assert child.last_lines() == "  | this morning"
+
+
+async def test_logs_do_not_fill_the_disk_over_many_restarts(
+    start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_LOG", 3)
+    for said in ("one", "two", "three"):
+        child = start(f"print({said!r})")
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    folder = child.command.log.parent
+    assert {log.name: log.read_text() for log in folder.iterdir()} == {
+        "child.log": "three\n",
+        "child.log.1": "two\n",
+    }
 
 
 async def test_a_log_of_json_is_quoted_by_its_words_and_the_cause_behind_them(

@@ -15,7 +15,7 @@ import pytest
 from shared.models import Model
 from shared.settings import PREFIX, ApiSettings, BlobSettings
 from sightline.cli import main
-from sightline.doctor import machine, models, workers
+from sightline.doctor import examining, machine, models, records, running, workers
 from sightline.doctor.check import Check, State
 from sightline.doctor.weights import faults
 from tests.support.packages import without_traces
@@ -199,6 +199,25 @@ def test_workers_that_take_nothing_are_named(said: dict[str, Any], state: State,
     (found,) = workers.look([line(**said)])
     assert found.state == state
     assert word in found.said
+
+
+@pytest.mark.parametrize("health", [{"store": "read_only"}, {"store": "unreachable"}, None])
+def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_full_disk(
+    health: dict[str, Any] | None, place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They could not write for so long that they look dead in it, also to the API that runs there."""
+    full = Check("persistence", "problem", "its last write to its disk failed", "make room")
+    dead = [line(queued=WAITING, workers=[], state="no_worker")]
+    monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(running.Api, "health", lambda _: health)
+    monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
+    monkeypatch.setattr(records, "look", lambda _: iter([] if health else [full]))
+    monkeypatch.setattr(examining, "stored_fleet", lambda *_: (dead, 0))
+
+    found = states(examining.examine(examining.Place("127.0.0.1", int(place[1]), tmp_path)))
+
+    assert found["workers"] == "warning"
+    assert not found.keys() & {"workers of org/m", "couriers"}
 
 
 def test_workers_of_one_model_with_different_weights_are_named() -> None:

@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,18 +51,40 @@ def test_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     assert caught.value.code is Exit.DATA
 
 
+@pytest.mark.parametrize("last", ["os.pwrite", "tempfile.TemporaryFile"])
 def test_folder_on_a_full_disk_is_named_and_free_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file without bytes is still made there."""
+    """A file without bytes is still made there, and the lock may get the last of the room."""
 
-    def refuse(*_: object) -> int:
+    def refuse(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as full:
-        full.setattr(os, "pwrite", refuse)
+        full.setattr(last, refuse)
         with pytest.raises(CommandError, match=f"{tmp_path} cannot be written: No space left") as caught:
             DataFolder(tmp_path).lock(wait_s=0)
 
     assert caught.value.code is Exit.DATA
     os.close(DataFolder(tmp_path).lock(wait_s=0))
+
+
+def started_anew(folder: Path) -> None:
+    shutil.rmtree(folder)
+    os.close(DataFolder(folder).lock(wait_s=0))
+
+
+@pytest.mark.parametrize("lose", [shutil.rmtree, lambda folder: folder.rename("moved"), started_anew])
+def test_a_folder_that_is_not_the_one_that_was_locked_is_found_out(
+    lose: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock itself is held as long as its file is open, wherever that is."""
+    monkeypatch.chdir(tmp_path)
+    folder = DataFolder(tmp_path / "data")
+    fd = folder.lock(wait_s=0)
+    assert folder.holds()
+
+    lose(folder.path)
+
+    assert not folder.holds()
+    os.close(fd)

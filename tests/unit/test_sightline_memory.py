@@ -1,6 +1,7 @@
 """A machine that is too small says so before anything is started."""
 
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,24 @@ def test_weights_count_and_echo_needs_little(tmp_path: Path) -> None:
     check_memory([Model(id="org/echo", engine="echo")], machine(tmp_path, 500), tmp_path)
     with pytest.raises(CommandError, match="Not enough memory"):
         check_memory([big], machine(tmp_path, 2000), tmp_path)
+
+
+@pytest.mark.parametrize("limit_mb", [586, 800])
+def test_a_limit_of_each_process_is_said_and_not_met_as_a_crash_of_a_library(
+    limit_mb: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ulimit -v`: a worker needs more addresses than memory."""
+    monkeypatch.setattr(
+        resource, "getrlimit", {resource.RLIMIT_AS: (limit_mb << 20, resource.RLIM_INFINITY)}.__getitem__
+    )
+    enough = machine(tmp_path, 4000)
+
+    check_memory([Model(id="org/echo", engine="echo")], enough, tmp_path)
+    with pytest.raises(
+        CommandError, match=rf"850 MB of addresses and may have {limit_mb}; .*ulimit -v"
+    ) as caught:
+        check_memory([TINY], enough, tmp_path)
+    assert caught.value.code is Exit.MEMORY
 
 
 def test_machine_that_does_not_say_is_not_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`sightline api`, `worker` and `courier` become the process they name, or say in one sentence why not."""
 
 import os
+import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,17 @@ def test_an_api_listens_where_it_is_told() -> None:
     argv = became("api", "--host", "::", "--port", "8080").argv
     assert argv[2:5] == ("uvicorn", "--factory", "api.app:create_app")
     assert argv[argv.index("--host") + 1 : argv.index("--port") + 2] == ("::", "--port", "8080")
+
+
+def test_an_api_has_as_many_connections_as_its_service_manager_grants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """systemd starts what it starts with 1024, and lets it raise that."""
+    raised: list[tuple[int, tuple[int, int]]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda *said: raised.append(said))
+    became("api")
+    assert raised == [(resource.RLIMIT_NOFILE, (4096, 4096))]
 
 
 def test_a_worker_takes_the_line_of_the_first_model_by_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from functools import partial
@@ -92,6 +93,31 @@ async def test_process_that_dies_while_serving_is_announced_and_restarted(
         f"api died (exit code 9), restarting it in 0.002 s; {log} has more",
         f"api died (exit code 9), restarting it in 0.003 s; {log} has more",
     ]
+
+
+async def test_one_that_cannot_be_started_again_is_not_said_to_have_died_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log may be what is missing: nothing is to be read there."""
+    monkeypatch.setattr(module, "backoff_s", lambda deaths: deaths / 1000)
+    said: list[str] = []
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    async with Supervisor(said.append, DEADLINE_S) as supervisor:
+        child = supervisor.start(command(folder, "courier", "raise SystemExit(9)"))
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+        shutil.rmtree(folder)
+        keeping = asyncio.create_task(supervisor.keep())
+
+        async def twice() -> bool:
+            return len(said) > 1
+
+        await until_async(twice)
+        keeping.cancel()
+
+    assert said[0].startswith("courier died (exit code 9), ")
+    assert said[1].startswith("courier could not be started ([Errno 2] No such file or directory: ")
+    assert said[1].endswith("), restarting it in 0.002 s")
 
 
 async def test_record_server_is_stopped_after_those_who_write_to_it(tmp_path: Path) -> None:

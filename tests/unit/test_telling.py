@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.settings.metrics import MetricsSettings
+from tests.support.clients import PATIENCE_S
 from tests.support.metrics import total
 from tests.support.ports import free_port
 from tests.support.service import ROOT
@@ -51,8 +52,9 @@ def test_a_process_without_its_store_tells_what_it_did_and_a_second_one_goes_on_
     with ExitStack() as stack:
         begun(stack, address)
         second = begun(stack, address)
-        page = httpx.get(f"http://{address}/metrics").text
-        quoted = httpx.get(f"http://{address}/metrics", headers={"accept": 'text/plain;version="0.0.4"'})
+        client = stack.enter_context(httpx.Client(base_url=f"http://{address}", timeout=PATIENCE_S))
+        page = client.get("/metrics").text
+        quoted = client.get("/metrics", headers={"accept": 'text/plain;version="0.0.4"'})
         assert second.poll() is None
     assert total(page, "sightline_attempts_total", model="m", outcome="succeeded") == 1
     assert total(page, "process_resident_memory_bytes") > 0

@@ -17,7 +17,7 @@ from shared.request import Call, Function, Message, Text, Tools
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.tools import CLOCK, WEATHER
-from tests.support.views import succeeded
+from tests.support.views import QUEUED, succeeded
 
 ASK = {"role": "user", "content": "How is Oslo?"}
 ARGUMENTS = '{"unit": "c", "city": "Oslo"}'
@@ -144,7 +144,7 @@ def call(**changes: Any) -> dict[str, Any]:
         ({"tool_choice": {"function": {"name": "f"}}, "tools": [CLOCK]}, "invalid_request", "tool_choice"),
         ({"tool_choice": {"type": "function"}, "tools": [CLOCK]}, "invalid_request", "tool_choice.function"),
         (call(id=""), "invalid_request", "messages[1].tool_calls[0].id"),
-        (call(type="custom"), "invalid_request", "messages[1].tool_calls[0].type"),
+        (call(type="custom", function=None), "unsupported_parameter", "messages[1].tool_calls[0].type"),
         (
             call(function={"name": "f", "arguments": "[1]"}),
             "invalid_request",
@@ -247,7 +247,7 @@ def test_an_answer_in_words_has_no_calls() -> None:
 
 
 def test_chunks_tell_words_and_whole_calls() -> None:
-    stream = ChatStream(succeeded(), usage=False)
+    stream = ChatStream(QUEUED, usage=False)
     pieces = [WROTE[:20], WROTE[20:60], WROTE[60:]]
     said = [chunk for text in pieces for chunk in stream.piece({"text": text, "syntax": "hermes"})]
     view = called()

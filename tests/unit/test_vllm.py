@@ -153,7 +153,10 @@ def begun(grammar: Any = None, **parameters: Any) -> tuple[Answer, list[Piece], 
     pieces, cancel = list[Piece](), threading.Event()
     row = Row(Prompt(1, 0, None), Parameters(**parameters), pieces.append, cancel, grammar=grammar)
     transcript = Transcript(
-        row, lambda ids: "".join(LETTERS[id_] for id_ in ids if id_ < END), lambda id_: (LETTERS[id_], b"")
+        row,
+        lambda ids: "".join(LETTERS[id_] for id_ in ids),
+        lambda id_: (LETTERS[id_], b""),
+        ends=[END],
     )
     return Answer(row, transcript, {END}), pieces, cancel
 
@@ -262,4 +265,4 @@ def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to() -> None:
         assert tied.stdout.readline() == "held\n"
         assert tied.poll() is None
         worker.kill()
-        assert tied.wait(30) == 0
+        assert tied.wait(60) == 0

@@ -1,5 +1,6 @@
 """Keeps one row's draws inside its format."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,26 @@ from worker.engines.sampling import Following
 from worker.engines.trial import reason
 
 
-def held(row: Row) -> list[LogitsProcessor]:
-    """What holds the row to its format, from its beginning on; nothing where any text will do."""
-    return [] if row.grammar is None else [Hold(row.grammar.deep_copy(), row)]
+def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
+    """What holds the row to its format, from its beginning on; nothing where any text will do.
+
+    `ends` are the tokens that end the row.
+    """
+    return [] if row.grammar is None else [Hold(row.grammar.deep_copy(), row, ends)]
 
 
 class Hold(Following):
     """Forbids every token that the format does not go on with.
 
-    Where it is complete only a token that ends the answer is left. It stands behind whatever forbids tokens
-    for the model's sake, so that the two together leave one, or are refused here; a caller's logit_bias comes
-    behind it. Replayed tokens are taken like drawn ones.
+    Where it is complete only a token that ends the answer is left. Before that none of these is, though the
+    format may go on with the text that one has. It stands behind whatever forbids tokens for the model's
+    sake, so that the two together leave one, or are refused here; a caller's logit_bias comes behind it.
+    Replayed tokens are taken like drawn ones.
     """
 
-    def __init__(self, matcher: LLMatcher, row: Row) -> None:
+    def __init__(self, matcher: LLMatcher, row: Row, ends: Collection[int]) -> None:
         self._matcher = matcher
+        self._ends = list(ends)
         self._least = row.parameters.min_new_tokens or 0
         self._what = "tools" if row.prompt.syntax and not row.parameters.format else "format"
         self._taken = 0
@@ -48,8 +54,11 @@ class Hold(Following):
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if wrong := reason(self._matcher):
             raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param=self._what)
+        allowed = np.unpackbits(bits, bitorder="little")
+        if not self._matcher.is_accepting():
+            allowed[self._ends] = 0
+        allowed = allowed[: scores.shape[1]]
         forbidden = np.ones((1, scores.shape[1]), dtype=np.bool_)
-        allowed = np.unpackbits(bits, bitorder="little")[: scores.shape[1]]
         forbidden[0, : len(allowed)] = allowed == 0
         return torch.from_numpy(forbidden).to(scores.device)
 

@@ -127,7 +127,7 @@ class Language:
         decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
-        return Transcript(row, decode, self._names, unsettled=unsettled)
+        return Transcript(row, decode, self._names, ends=self.ends(row.parameters), unsettled=unsettled)
 
     @property
     def end_ids(self) -> set[int]:

@@ -71,7 +71,8 @@ class SequentialEngine(LoadedEngine):
         config = loaded.config(parameters, budget)
         if config.do_sample:
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
-        processors = [confidence, *held(row), *bending(parameters), Replay(row.published)]
+        format_kept = held(row, loaded.ends(parameters))
+        processors = [confidence, *format_kept, *bending(parameters), Replay(row.published)]
         with loaded.network.register_forward_hook(watch.see):
             loaded.network.generate(
                 **loaded.inputs(row.prompt),
@@ -80,5 +81,5 @@ class SequentialEngine(LoadedEngine):
                 stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._gate.tick)],
                 tokenizer=loaded.tokenizer,
             )
-        ended = len(transcript.ids) < budget or transcript.ids[-1] in loaded.ends(parameters)
-        return transcript.finish("stop" if ended else "length", confidence.score)
+        # Stop strings of the model's own config end it sooner, too.
+        return transcript.finish("stop" if len(transcript.ids) < budget else "length", confidence.score)

@@ -1,7 +1,7 @@
 """One answer as it grows: ids in, pieces out, stop strings cut off before any reader sees them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from shared.logprobs import Candidate, Logprobs, TokenLogprob
@@ -24,15 +24,18 @@ class Transcript:
     """Feeds a row's `emit`; made when the row's first step begins.
 
     Every token of the answer is added, published ones too; those emit nothing. `name` gives a token's text
-    and bytes, as `TokenNames`.
+    and bytes, as `TokenNames`. `ends` are the model's own tokens that end this row: like the caller's they
+    are no part of its text, also where they have one (of BLIP-2's OPT it is a line feed).
     """
 
-    def __init__(self, row: Row, decode: Decode, name: Name, *, unsettled: int = 0) -> None:
+    def __init__(
+        self, row: Row, decode: Decode, name: Name, *, ends: Iterable[int] = (), unsettled: int = 0
+    ) -> None:
         self.ids: list[int] = []
         self._row = row
         self._started = time.monotonic()
         self._stop = tuple(s for s in row.parameters.stop if s)
-        self._stop_ids = frozenset(row.parameters.stop_token_ids or ())
+        self._ends = frozenset([*ends, *(row.parameters.stop_token_ids or ())])
         self._name = name
         self._told: list[TokenLogprob] | None = None if row.parameters.logprobs is None else []
         self._detokenizer = Detokenizer(decode, unsettled=unsettled)
@@ -48,7 +51,7 @@ class Transcript:
             self._told.append(self._tell(token, likelihood))
             if len(self.ids) == len(self._row.published):
                 self._told_sent = self._told_before(self._read)
-        if self._end is not None or token in self._stop_ids:
+        if self._end is not None or token in self._ends:
             return True
         text = self._detokenizer.push(token)
         self._end = self._first_stop(text)
@@ -58,13 +61,13 @@ class Transcript:
         return self._end is not None
 
     def finish(self, reason: FinishReason, score: float | None = None) -> Finish:
-        """Emit what was held back and close the answer."""
+        """Emit what was held back and close the answer; `reason` is for one whose last token is no end."""
         text = self._detokenizer.finish()
         if self._end is None:
             self._end = self._first_stop(text)
         if self._end is not None:
             text, reason = text[: self._end], "stop"
-        elif self.ids and self.ids[-1] in self._stop_ids:
+        elif self.ids and self.ids[-1] in self._ends:
             reason = "stop"
         rest = text[self._read :]
         if rest or len(self.ids) > self._sent:

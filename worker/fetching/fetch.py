@@ -60,7 +60,7 @@ def fetch(
     """The bytes behind `url`, redirects followed, each checked as the first URL was.
 
     Raises CallerError: `invalid_image_url` where the guard refuses, `fetch_failed` for anything the origin
-    does, slowness included. Never takes longer than the allowance.
+    does, slowness included. Takes no longer than the allowance counts.
     """
     try:
         for followed in range(settings.max_redirects + 1):
@@ -149,8 +149,7 @@ def _redirected(url: str, location: str) -> str:
     if not location:
         raise OriginError("it redirects to nowhere")
     try:
-        # Blanks are escaped as browsers do, who follow them.
-        return urljoin(url, location.replace(" ", "%20"))
+        return urljoin(url, location)
     except ValueError:
         raise OriginError("it redirects to something that is no URL") from None
 

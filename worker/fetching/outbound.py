@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
 
@@ -32,21 +33,30 @@ class OriginError(Exception):
 class Allowance:
     """The time and bytes left for everything together; threads that fetch for the same job share one.
 
-    It is used up at once when `cancel` is set.
+    Between two looks at it no more than half of the time is counted: where this process stands still, however
+    long, the origin loses one half at most. It is used up at once when `cancel` is set.
     """
 
     def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event) -> None:
-        self._end = time.monotonic() + limit_s
+        self._half_s, self._left_s = limit_s / 2, limit_s
+        self._looked = time.monotonic()
         self._max_bytes = self._left = max_bytes
         self._cancel = cancel
         self._lock = threading.Lock()
 
     def left(self) -> float:
         """Seconds left. Raises TimeoutError where there are none."""
-        left = self._end - time.monotonic()
+        with self._lock:
+            now = time.monotonic()
+            self._left_s -= min(now - self._looked, self._half_s)
+            self._looked, left = now, self._left_s
         if left <= 0 or self._cancel.is_set():
             raise TimeoutError
         return left
+
+    def patience_s(self) -> float:
+        """How long to wait before the next look, for what may be waited for again. Raises TimeoutError."""
+        return min(self.left(), self._half_s)
 
     def take(self, count: int) -> None:
         """Count received bytes. Raises OriginError where they are too many."""
@@ -96,8 +106,11 @@ def read_head(http: h11.Connection, connection: socket.socket, allowance: Allowa
 
 
 def receive(connection: socket.socket, allowance: Allowance) -> bytes:
-    connection.settimeout(allowance.left())
-    return connection.recv(CHUNK)
+    """Raises TimeoutError, OSError."""
+    while True:
+        connection.settimeout(allowance.patience_s())
+        with suppress(TimeoutError):
+            return connection.recv(CHUNK)
 
 
 def header(response: h11.Response, name: bytes) -> str:
@@ -119,9 +132,8 @@ def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) ->
 
     thread = threading.Thread(target=look_up, name="resolve", daemon=True)
     thread.start()
-    thread.join(allowance.left())
-    if thread.is_alive():
-        raise TimeoutError
+    while thread.is_alive():
+        thread.join(allowance.patience_s())
     if failed or not found:
         raise OriginError("its host name has no address")
     return found

@@ -1,8 +1,8 @@
 """Decoding in child processes that can be ended.
 
 Neither bytes nor what headers promise bound the time a decoder takes, and a thread cannot be stopped. So each
-file is decoded in a process of its own, killed at its time limit and replaced: a hostile file costs one
-restart, never the worker with its model.
+file is decoded in a process of its own, which ends at its limit of computing and is replaced: a hostile file
+costs one restart, never the worker with its model.
 """
 
 import queue
@@ -23,6 +23,8 @@ from worker.media.wire import READY
 
 CHILDREN = 4
 START_LIMIT_S = 60.0
+# Beyond its limit of computing: a child that waits for so long hangs, on a machine however busy.
+HANG_LIMIT_S = 60.0
 # What a process whose socket is closed takes to be gone.
 END_LIMIT_S = 5.0
 # Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
@@ -39,7 +41,9 @@ class KilledError(UndecodableError):
 
 @dataclass(frozen=True)
 class Craft:
-    """A module that decodes in a process of its own, the arguments it is started with, and its time limit."""
+    """A module that decodes in a process of its own, the arguments it is started with, and how long it may
+    compute.
+    """
 
     module: str
     arguments: tuple[float, ...]
@@ -66,21 +70,25 @@ class Child:
     ) -> tuple[tuple[int, ...], bytearray]:
         """What it replies to a head and a file: the reply's numbers, and `size` of these bytes.
 
-        Within the time limit. Raises UndecodableError, KilledError; the child may be dead then.
+        Within the limit. Raises UndecodableError, KilledError; the child may be dead then.
         """
-        self._end = time.monotonic() + self._limit_s
+        patience_s = self._limit_s + HANG_LIMIT_S
+        self._end = time.monotonic() + patience_s
         try:
-            self._channel.settimeout(self._limit_s)
+            self._channel.settimeout(patience_s)
             self._channel.sendall(head)
             self._channel.sendall(data)
             numbers = reply.unpack(self._receive(reply.size))
             decoded = self._receive(size(*numbers))
         except TimeoutError:
             self.kill()
-            raise UndecodableError(f"it took longer than {self._limit_s:g} s") from None
+            raise self._too_long() from None
         except OSError:
-            killed = self._ended() == -signal.SIGKILL
+            ended = self._ended()
             self.kill()
+            if ended == -signal.SIGPROF:
+                raise self._too_long() from None
+            killed = ended == -signal.SIGKILL
             raise (KilledError if killed else UndecodableError)("its decoder died of it") from None
         if not decoded:
             raise UndecodableError("the file is damaged")
@@ -91,6 +99,9 @@ class Child:
         self._process.kill()
         self._process.wait()
         self._channel.close()
+
+    def _too_long(self) -> UndecodableError:
+        return UndecodableError(f"it took longer than {self._limit_s:g} s")
 
     def _ended(self) -> int | None:
         """What it ended by itself with, or by whose signal; None where it goes on."""
@@ -110,7 +121,7 @@ class Child:
             raise InternalError("The decoder did not start.")
 
     def _receive(self, length: int) -> bytearray:
-        """Exactly `length` bytes. Raises TimeoutError at the file's limit, OSError without child."""
+        """Exactly `length` bytes. Raises TimeoutError where it hangs, OSError without child."""
         received = bytearray(length)
         rest = memoryview(received)
         while rest:

@@ -30,8 +30,8 @@ from worker.fetching.outbound import (
     resolve,
 )
 
-ANSWER_LIMIT = 4096
-"""Bytes of an answer's body that are read, out of politeness; nothing in them counts."""
+ANSWER_LIMIT, ANSWER_LIMIT_S = 4096, 1.0
+"""Bytes of an answer's body that are read, and seconds, out of politeness; nothing in them counts."""
 LONGEST_DELAY_S = 86_400.0
 
 
@@ -83,7 +83,8 @@ def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver)
         response = read_head(http, connection, allowance)
         # Whoever closes on an unread answer looks to the receiver as if it had hung up.
         with suppress(OSError, OriginError, h11.RemoteProtocolError):
-            _skip_body(http, connection, allowance)
+            polite_s = min(ANSWER_LIMIT_S, allowance.left())
+            _skip_body(http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event()))
         return response
 
 

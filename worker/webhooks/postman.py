@@ -139,8 +139,8 @@ class Postman:
     def _taken(self, room: int) -> Errand | None:
         try:
             return self._store.run(deliver(self._settings, ids.token(), room))
-        except Unavailable:
-            log.warning("webhooks wait: the record store is out of reach")
+        except Unavailable as error:
+            log.warning("webhooks wait: %s", error.message)
         except Exception:
             # The outermost frame of a round: a bad record must not end all deliveries.
             log.exception("no call could be taken")

@@ -1,8 +1,8 @@
 -- Puts claimed work back in line, or ends it where its budget of failures is spent.
 --   a      id, token, reason, spend (true = count a failure), max_failures, backoff_ms (after the first failure,
---          doubled by each), failure (JSON), died (true = the worker ends because of this attempt, or one beside
---          it), max_deaths, poison (JSON), result_s, job_s, event_s, max_events
---   writes <work> hash, lease zset, queue:<lane> zset and its lines, schedule zset
+--          doubled by each), failure (JSON), missing (digests that the blob store lacks), died (true = the worker ends
+--          because of this attempt, or one beside it), max_deaths, poison (JSON), result_s, job_s, event_s, max_events
+--   writes <work> hash, lease zset, queue:<lane> zset and its lines, schedule zset, blob:<digest> zset
 --   returns {queued, lane} | {postponed} | {failed} | {lost}
 --   events requeued {reason} | failed
 -- @include base
@@ -15,6 +15,9 @@ if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return { 'lost' }
 end
 dirty_first()
+for _, digest in ipairs(a.missing or {}) do
+  miss(digest)
+end
 if a.died and count_death(a.id) then
   fail_work(a.id, a.poison)
   return { 'failed' }

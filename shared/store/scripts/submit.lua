@@ -54,7 +54,7 @@ local word = not hit and (a.line and line_waits(a) or refusal(a, run))
 if word then
   return { word }
 end
-local missing = (hit or run or a.uploaded) and {} or unwritten(a.blobs)
+local missing = (hit or a.uploaded) and {} or unwritten(a.blobs, run)
 if #missing > 0 then
   return { 'pictures', missing }
 end

@@ -17,6 +17,7 @@ from worker.engines.base import Finish
 from worker.engines.continuous import certify as certifying
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.cases import Case
 from worker.engines.continuous.certify import certify
 from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.layers import AlignedLayer
@@ -174,10 +175,47 @@ def test_attention_whose_temperature_depends_on_the_longest_row_is_refused_where
         certify(model)
 
 
-def test_a_model_with_stop_strings_of_its_own_is_refused() -> None:
+def test_attention_whose_temperature_always_depends_names_no_length_that_would_help(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    model = family("llama4", tmp_path_factory.getbasetemp())
+    model.network.config.get_text_config().floor_scale = HOLE
+    with pytest.raises(Refusal, match=r"temperature depends on the longest row$"):
+        certify(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("stop_strings", ["END"], "stop strings"), ("guidance_scale", 1.7, "guidance_scale")],
+)
+def test_a_config_that_a_row_in_a_batch_would_not_keep_to_is_refused(
+    name: str, value: object, words: str
+) -> None:
+    """Guidance remembers what it guided: of a row that is prefilled again it would know nothing."""
     model = LoadedModel(tiny())
-    model.network.generation_config.stop_strings = ["END"]
-    with pytest.raises(Refusal, match="stop strings"):
+    setattr(model.network.generation_config, name, value)
+    with pytest.raises(Refusal, match=words):
+        certify(model)
+
+
+def test_a_config_that_forces_the_end_costs_nobody_the_batch() -> None:
+    model = LoadedModel(tiny())
+    model.network.generation_config.forced_eos_token_id = 1
+    certify(model)
+
+
+def test_neighbours_are_not_blamed_for_what_fails_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, step = LoadedModel(tiny()), Batch.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "step", lambda self, tokens: step(self, tokens).roll(1, dims=1))
+        with pytest.raises(Refusal, match=r"^in a batch by itself its logits"):
+            certify(model)
+
+    def unanswered(_: LoadedModel) -> list[Case]:
+        raise ValueError("no")
+
+    monkeypatch.setattr(certifying, "cases", unanswered)
+    with pytest.raises(Refusal, match=r"^a made-up request fails: ValueError: no"):
         certify(model)
 
 

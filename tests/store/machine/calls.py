@@ -5,7 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.endpoint import Change, Endpoint
 from shared.store import endpoints, hooks, notices
-from shared.store.hooks import LEASE_SPARE_S, PER_HOST, RESERVED, Errand
+from shared.store.hooks import PER_HOST, RESERVED, Errand, lease_ms
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
 from tests.store.machine.model import Model
@@ -13,7 +13,7 @@ from tests.store.machine.telling import OWN
 from tests.store.machine.work import Job
 
 PAUSE_S = 60
-LEASE_MS = round((SETTINGS.webhook.limit_s + LEASE_SPARE_S) * 1000)
+LEASE_MS = lease_ms(SETTINGS)
 ROOM = 16
 MOST = 4
 Seen = tuple[str, str, int, int]

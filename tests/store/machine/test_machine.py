@@ -13,7 +13,6 @@ from tests.store.machine.base import Base
 from tests.store.machine.callers import Callers
 from tests.store.machine.keeping import Upkeep
 from tests.store.machine.sharing import Sharing
-from tests.support.draws import decided_by_seed
 from tests.support.store import Records
 
 SLOWER = 4
@@ -38,8 +37,7 @@ def run(machine: type[Base], store: Store) -> None:
     examples = settings().max_examples // (SLOWER if isinstance(store.client, FakeRedis) else 1)
     # It is called and nothing else, though typed as a class.
     factory = cast("type[RuleBasedStateMachine]", fresh)
-    with decided_by_seed():
-        run_state_machine_as_test(factory, settings=settings(max_examples=examples))
+    run_state_machine_as_test(factory, settings=settings(max_examples=examples))
 
 
 def test_no_history_loses_doubles_or_misplaces_anything(store: Store) -> None:

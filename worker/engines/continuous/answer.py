@@ -47,8 +47,7 @@ class Answer:
         """At most so many others may be there until it has taken a step: there was no memory beside more."""
         self.failed_steps = 0
         self._loaded = loaded
-        self._ends = loaded.ends(row.parameters)
-        self._held = held(row)
+        self._held = held(row, loaded.ends(row.parameters))
         self.spared = False
         self._fed = 0
         self._cached: int | None = None
@@ -72,8 +71,7 @@ class Answer:
 
     @property
     def over(self) -> bool:
-        ids = self._transcript.ids
-        return self._stopped or len(ids) == self.budget or ids[-1] in self._ends
+        return self._stopped or len(self._transcript.ids) == self.budget
 
     @property
     def cancelled(self) -> bool:
@@ -144,9 +142,7 @@ class Answer:
         self._stopped = self._transcript.add(token, told)
 
     def finish(self) -> Finish:
-        ids = self._transcript.ids
-        ended = len(ids) < self.budget or ids[-1] in self._ends
-        finish = self._transcript.finish("stop" if ended else "length", self._draw.score)
+        finish = self._transcript.finish("length", self._draw.score)
         return replace(finish, cached_tokens=self._cached or 0)
 
     def fail(self, error: Exception) -> None:

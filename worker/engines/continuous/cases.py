@@ -80,12 +80,12 @@ def words(number: int, count: int) -> str:
 
 def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case:
     """By `generate()` itself, greedily, to the last token."""
-    ends = [id_ for id_ in loaded.end_ids if id_ is not None]
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=tokens,
+        # To suppress the ends would contradict a config that forces one.
+        min_new_tokens=tokens,
         do_sample=False,
         num_beams=1,
-        suppress_tokens=ends or None,
         return_dict_in_generate=True,
         output_logits=True,
     )

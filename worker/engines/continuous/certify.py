@@ -56,8 +56,9 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     """Takes about as long as seventeen short answers, without `reuse` twelve. Raises Refusal."""
     _refuse_by_config(loaded)
     judge = Judge(loaded.format)
-    with rehearsing("it fails beside others: "):
+    with rehearsing("a made-up request fails: "):
         made_up = cases(loaded)
+    with rehearsing("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
         seams = _seams(loaded.network, made_up, judge)
@@ -72,12 +73,13 @@ def _refuse_by_config(loaded: LoadedModel) -> None:
         raise Refusal("a static cache is made for one request")
     if loaded.network.generation_config.stop_strings:
         raise Refusal("its generation config names stop strings")
+    if loaded.network.generation_config.guidance_scale not in (None, 1):
+        # What guides a row remembers the tokens it drew: one that is prefilled again would be guided anew.
+        raise Refusal("its generation config has a guidance_scale")
     for what, limit in _of_the_batch(loaded.network.config.get_text_config()):
         if loaded.facts.context_length > limit:
-            raise Refusal(
-                f"{what} on the longest row once one has more than {limit} tokens "
-                "(a context_length up to that is possible)"
-            )
+            far = f" once one has more than {limit} tokens (a context_length up to that is possible)"
+            raise Refusal(f"{what} on the longest row{far if limit else ''}")
 
 
 def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
@@ -131,7 +133,8 @@ def _step(batch: Batch, rows: list[Case], judge: Judge) -> None:
     for case, row in zip(rows, logits, strict=True):
         case.fed += 1
         if not judge.same(row, case.logits[case.fed]):
-            raise Refusal(f"beside {len(rows) - 1} others its logits are not what they are alone")
+            beside = f"beside {len(rows) - 1} others" if len(rows) > 1 else "in a batch by itself"
+            raise Refusal(f"{beside} its logits are not those of generate()")
 
 
 def _leave(batch: Batch, rows: list[Case]) -> None:

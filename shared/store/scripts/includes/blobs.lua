@@ -1,5 +1,10 @@
 -- Who needs a picture and until when: blob:<digest> scores each holder with Unix ms, +inf while it has not
--- ended. The key lives as long as its longest hold; a picture without one may be deleted.
+-- ended. The key lives as long as its longest hold; a picture without one may be deleted. The member `missing` holds
+-- nothing: it says that a worker looked for the bytes in vain, until somebody has written them.
+
+local MISSING = 'missing'
+-- Before every hold, those that ran out among them.
+local MISSING_SCORE = -1
 
 local function outlive_holders(key)
   local longest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2]
@@ -13,7 +18,7 @@ end
 local function hold(digest, holder, till)
   local key = P .. 'blob:' .. digest
   redis.call('ZADD', key, till, holder)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZREMRANGEBYSCORE', key, 0, now)
   outlive_holders(key)
 end
 
@@ -27,8 +32,21 @@ end
 
 local function release(digest, holder)
   local key = P .. 'blob:' .. digest
-  redis.call('ZREM', key, holder)
+  -- The hold of an upload is taken over when its bytes are written.
+  if redis.call('ZREM', key, holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
+    redis.call('ZREM', key, MISSING)
+  end
   outlive_holders(key)
+end
+
+local function miss(digest)
+  local key = P .. 'blob:' .. digest
+  redis.call('ZADD', key, MISSING_SCORE, MISSING)
+  outlive_holders(key)
+end
+
+local function is_missing(digest)
+  return redis.call('ZSCORE', P .. 'blob:' .. digest, MISSING)
 end
 
 -- While a picture is being deleted its upload has to wait; a deleter that died is not waited for longer.

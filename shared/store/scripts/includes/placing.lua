@@ -137,17 +137,18 @@ local function open_run(job, p, request)
   emit(p.run, 'queued', '{}')
 end
 
--- The pictures that nobody's run or job holds: only their upload makes sure that they are there.
-local function unwritten(digests)
+-- The pictures that nobody's run or job holds, or that are missing: only their upload makes sure that they are there. A run
+-- in flight, where there is one, holds its own.
+local function unwritten(digests, run)
   local missing = {}
   for _, digest in ipairs(digests) do
-    local written = false
+    local written = run
     -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
     local longest = redis.call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
     for _, holder in ipairs(longest) do
       written = written or string.sub(holder, 1, 7) ~= 'upload:'
     end
-    if not written then
+    if not written or is_missing(digest) then
       table.insert(missing, digest)
     end
   end

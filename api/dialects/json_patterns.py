@@ -1,0 +1,94 @@
+"""What a schema's patterns look ahead for, said without looking: what reads patterns here cannot look around.
+
+A look-ahead at the beginning is another pattern that the text fits as well, and `allOf` takes several.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from api.dialects.refusals import invalid
+from api.wire.strict_json import render
+
+# One sign, a class (one without an end is not looked for again) or a group's opening.
+_SIGN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+(?:\]|\Z)|\(\?<?[=!]|.", re.DOTALL)
+# Looks ahead and behind, the edges of words, what refers back to a group.
+_UNREAD = re.compile(r"\(\?<?[=!]|\\[bBk1-9]")
+_DATE = r"(?:\d+Y(?:\d+M)?(?:\d+D)?|\d+M(?:\d+D)?|\d+D)"
+_SECONDS = r"\d+(?:[.,]\d+)?S"
+_TIME = rf"T(?:\d+H(?:\d+M)?(?:{_SECONDS})?|\d+M(?:{_SECONDS})?|{_SECONDS})"
+KNOWN = {
+    # zod 4's z.iso.duration()
+    r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$": (
+        rf"^P(?:\d+W|{_DATE}(?:{_TIME})?|{_TIME})$"
+    ),
+    # and its z.email() as it was at first; this is how a later zod 4 writes the same.
+    r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$": (
+        r"^(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$"
+    ),
+}
+"""Patterns that clients write by themselves, and others for the same texts."""
+
+
+def check(schema: dict[str, Any], at: str) -> None:
+    """Raises CallerError naming a pattern of this schema, whose keywords have their form; of none inside."""
+    for pattern in plain(schema.get("pattern", "")):
+        _check(pattern, render(["pattern"], at))
+    for pattern in schema.get("patternProperties", ()):
+        _check(pattern, render(["patternProperties", pattern], at))
+
+
+def translate(schema: dict[str, Any]) -> None:
+    """Put in place of its pattern what `plain` says. Those that name properties stay as they are."""
+    if "pattern" in schema:
+        schema["pattern"], *ahead = plain(schema["pattern"])
+        if ahead:
+            schema["allOf"] = [*schema.get("allOf", ()), *({"pattern": said} for said in ahead)]
+
+
+def plain(pattern: str) -> tuple[str, ...]:
+    """Patterns that a text fits all of where it fits this one, and not else; itself where none are known."""
+    if pattern in KNOWN:
+        return (KNOWN[pattern],)
+    signs = _SIGN.findall(pattern)
+    place, ahead = 1, []
+    while signs[:1] == ["^"] and signs[place : place + 1] == ["(?="]:
+        end = _end(signs, place)
+        # What is counted may be there no time.
+        if end is None or signs[end + 1 : end + 2] in (["?"], ["*"], ["+"], ["{"]):
+            return (pattern,)
+        ahead.append(f"^(?:{''.join(signs[place + 1 : end])})")
+        place = end + 1
+    # Of several branches the first alone looks ahead.
+    if not ahead or _branches(signs[place:]):
+        return (pattern,)
+    return "^" + "".join(signs[place:]), *ahead
+
+
+def _check(pattern: str, at: str) -> None:
+    sign = next((sign for sign in _SIGN.findall(pattern) if _UNREAD.fullmatch(sign)), None)
+    if sign is not None:
+        raise invalid(at, f"has `{sign}`, which answers cannot be held to; write it without")
+
+
+def _end(signs: Sequence[str], start: int) -> int | None:
+    """Where the group ends that opens at `start`."""
+    depth = 0
+    for place in range(start, len(signs)):
+        depth += _step(signs[place])
+        if depth == 0:
+            return place
+    return None
+
+
+def _branches(signs: Sequence[str]) -> bool:
+    depth = 0
+    for sign in signs:
+        depth += _step(sign)
+        if sign == "|" and depth == 0:
+            return True
+    return False
+
+
+def _step(sign: str) -> int:
+    return -1 if sign == ")" else sign.startswith("(")

@@ -1,0 +1,40 @@
+"""Parameters of vLLM's chats and completions that are known by name and not implemented: by each, the values
+that ask for nothing, vLLM's own defaults. Others are refused.
+"""
+
+from typing import Any
+
+from api.wire.strict_json import Wire
+
+HARMLESS: dict[str, tuple[Any, ...]] = {
+    "bad_words": ([],),
+    "best_of": (1,),
+    "chat_template_kwargs": ({},),
+    "echo": (False,),
+    "include_stop_str_in_output": (False,),
+    "kv_transfer_params": (),
+    "length_penalty": (1.0,),
+    "logits_processors": ([],),
+    "prompt_logprobs": (),
+    "return_token_ids": (False,),
+    "skip_special_tokens": (True,),
+    "use_beam_search": (False,),
+}
+
+
+class VllmNames(Wire):
+    """The fields of a body that holds them."""
+
+    bad_words: list[str] | None = None
+    best_of: int | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    echo: bool | None = None
+    include_stop_str_in_output: bool | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+    length_penalty: float | None = None
+    logits_processors: list[Any] | None = None
+    prompt_logprobs: int | None = None
+    return_token_ids: bool | None = None
+    skip_special_tokens: bool | None = None
+    use_beam_search: bool | None = None
+    add_special_tokens: bool | None = None

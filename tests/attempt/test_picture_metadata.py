@@ -1,0 +1,114 @@
+"""What a file says beside its pixels is heard where viewers hear it, and costs nobody a good picture."""
+
+import random
+import struct
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from shared.errors import CallerError
+from shared.settings import PictureSettings
+from tests.support import pictures as make
+from tests.support.pictures import decoded
+from worker.media.images import Decoder
+
+PLAIN = make.picture("PNG")
+HEAD, REST = PLAIN[:33], PLAIN[33:]
+MEGABYTES = bytes(random.Random(7).choices(b"abcdefgh", k=3_000_000))  # noqa: S311
+PROFILE = make.profile_swapping_red_and_blue()
+BLUE_FOR_RED = (60, 30, 200)
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:'
+    b'Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+)
+ZIPPED = zlib.compress(MEGABYTES)
+LARGE = {
+    "zTXt": b"workflow\0\0" + ZIPPED,
+    "iTXt": b"workflow\0\1\0\0\0" + ZIPPED,
+    "iCCP": b"profile\0\0" + zlib.compress(bytes(50_000_000)),
+}
+UNREADABLE = {
+    "zTXt": b"k\0\5method", "iTXt": b"", "iCCP": b"k\0\5method", "eXIf": b"nonsense", "tRNS": b"\0",
+    "tEXt": b"transparency\0none", "pHYs": b"", "gAMA": b"\0", "cHRM": b"\0", "sRGB": b"",
+    "acTL": b"\0", "fcTL": b"", "fdAT": b"", "abCD": b"",
+}  # fmt: skip
+TURNED, SWAPPING, KEYED = (
+    (b"eXIf", b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHxx", 0x0112, 3, 1, 6) + bytes(4)),
+    (b"iCCP", b"k\0\0" + zlib.compress(PROFILE)),
+    (b"tRNS", struct.pack(">3H", 200, 30, 60)),
+)
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Iterator[Decoder]:
+    decoder = Decoder(PictureSettings(decode_limit_s=60))
+    yield decoder
+    decoder.close()
+
+
+def chunk(name: str, body: bytes) -> bytes:
+    return make.png_chunk(name.encode(), body)
+
+
+def broken(kind: bytes, body: bytes) -> bytes:
+    """A chunk whose checksum is another's."""
+    whole = make.png_chunk(kind, body)
+    return whole[:-1] + bytes((whole[-1] ^ 1,))
+
+
+def same(decoder: Decoder, data: bytes) -> bool:
+    """Whether it looks like the picture that says nothing beside its pixels."""
+    return decoded(decoder, data) == decoded(decoder, PLAIN)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_png_with_megabytes_beside_its_pixels_is_seen(decoder: Decoder, name: str) -> None:
+    assert same(decoder, HEAD + chunk(name, LARGE[name]) + REST)
+    assert same(decoder, PLAIN[:-12] + chunk(name, LARGE[name]) + PLAIN[-12:])
+
+
+def test_a_png_with_many_large_texts_is_seen(decoder: Decoder) -> None:
+    text = chunk("zTXt", b"k\0\0" + zlib.compress(bytes(900_000)))
+    assert same(decoder, HEAD + text * 80 + REST)
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_png_s_unreadable_metadata_does_not_cost_the_picture(decoder: Decoder, name: str) -> None:
+    assert same(decoder, HEAD + chunk(name, UNREADABLE[name]) + REST)
+
+
+@pytest.mark.parametrize("said", [TURNED, SWAPPING, KEYED, (b"tEXt", b"k\0v")])
+def test_metadata_that_is_not_what_was_written_is_not_believed(
+    decoder: Decoder, said: tuple[bytes, bytes]
+) -> None:
+    assert same(decoder, HEAD + broken(*said) + REST)
+    assert said[0] == b"tEXt" or not same(decoder, HEAD + make.png_chunk(*said) + REST)
+
+
+def test_a_png_whose_pixels_are_not_what_was_written_is_refused(decoder: Decoder) -> None:
+    with pytest.raises(CallerError, match="damaged"):
+        decoded(decoder, PLAIN[:8] + broken(b"IHDR", HEAD[16:29]) + REST)
+
+
+def test_a_profile_of_megabytes_is_heard(decoder: Decoder) -> None:
+    large = (len(PROFILE) + 2_000_000).to_bytes(4, "big") + PROFILE[4:] + bytes(2_000_000)
+    pixel = decoded(decoder, make.picture("PNG", icc_profile=large)).getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    assert all(abs(a - b) <= 3 for a, b in zip(pixel, BLUE_FOR_RED, strict=True))
+
+
+@pytest.mark.parametrize("exif", [None, b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"], ids=["alone", "beside EXIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_that_viewers_show_upright_is_not_laid_on_its_side_by_its_xmp(
+    decoder: Decoder, kind: str, exif: bytes | None
+) -> None:
+    options: dict[str, bytes] = {"exif": exif} if exif else {}
+    if kind == "PNG":
+        whole = make.encoded(Image.new("RGB", (9, 3)), kind, **options)
+        data = whole[:33] + chunk("iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP) + whole[33:]
+    else:
+        data = make.encoded(Image.new("RGB", (9, 3)), kind, xmp=XMP, **options)
+    assert b"Orientation" in data
+    assert decoded(decoder, data).size == (9, 3)

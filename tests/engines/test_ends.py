@@ -1,0 +1,66 @@
+"""Some models end their answers with a token that has a text: a tilde here, a line feed in BLIP-2."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from shared.errors import CallerError
+from shared.models import Model
+from shared.request import Format
+from tests.engines import suite
+from tests.support.families import FAMILIES
+from worker.engines.registry import create
+
+TILDE = 96
+FORMATS = {
+    "choice": Format(kind="choice", content='["cat","dog"]'),
+    "regex": Format(kind="regex", content="[a-z~]{3}|cat"),
+    "json": Format(kind="json", content='{"type":"object"}'),
+}
+# Where the dice may they end.
+EAGER: dict[str, Any] = {"temperature": 1.5, "logit_bias": ((TILDE, 6.0),), "max_new_tokens": 300}
+
+
+@pytest.fixture(scope="module", params=[("sequential", 1), ("continuous", 4)], ids=lambda param: param[0])
+def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> suite.Harness:
+    name, rows = request.param
+    [family] = [family for family in FAMILIES if family.name == "llava"]
+    source = str(family.folder(tmp_path_factory.getbasetemp()))
+    engine = create(Model(id="tiny/llava", source=source, engine=name, rows=rows, max_new_tokens=300))
+    engine.load()
+    return suite.Harness(engine)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_answer_that_ended_is_of_its_format_to_the_letter(harness: suite.Harness, kind: str) -> None:
+    wanted, ended = FORMATS[kind], 0
+    for seed in range(6):
+        finish, pieces = harness.ask("Which?", format=wanted, seed=seed, **EAGER)
+        assert "".join(piece.text for piece in pieces) == finish.text
+        if finish.reason == "length":
+            continue
+        ended += 1
+        if kind == "json":
+            assert isinstance(json.loads(finish.text), dict)
+        else:
+            assert re.fullmatch("cat|dog" if kind == "choice" else "[a-z]{3}", finish.text)
+    assert ended
+
+
+def test_a_text_that_only_the_end_can_spell_is_refused_and_not_cut_short(harness: suite.Harness) -> None:
+    with pytest.raises(CallerError, match="no token that goes on") as refused:
+        harness.ask("Which?", format=Format(kind="choice", content='["a~b"]'))
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "format")
+
+
+def test_the_end_is_a_text_where_it_ends_nothing(harness: suite.Harness) -> None:
+    asked = {**EAGER, "seed": 1, "max_new_tokens": 40, "logprobs": 0}
+    finish, _ = harness.ask("Which?", **asked)
+    assert (finish.ids[-1], finish.reason) == (TILDE, "stop")
+    assert "~" not in finish.text
+    assert len(finish.logprobs or ()) == len(finish.ids) - 1
+    longer, _ = harness.ask("Which?", **asked, ignore_eos=True)
+    assert longer.text.startswith(f"{finish.text}~")
+    assert (len(longer.ids), longer.reason) == (40, "length")

@@ -1,0 +1,46 @@
+"""`python -m tests.support.far_crowd FOLDER FAMILY...` prints as JSON what callers of the shipped model, and
+of small random ones of these families, are answered on the CPU one by one, and on a device in a crowd.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import tests.support.far as far
+from tests.engines.continuous.conftest import QUESTIONS, Question, crowded, loaded
+from tests.engines.continuous.test_formats import MIXED
+from tests.support.families import FAMILIES
+from tests.support.families.asking import Subject
+from tests.support.families.crowd import ROWS, Crowd, members
+
+
+def shipped() -> dict[str, Any]:
+    """Every parameter, and formats."""
+    asked: list[Question] = [*QUESTIONS, *MIXED]
+    alone, device = loaded(engine="sequential", rows=1, device="cpu"), loaded(device=far.NAME)
+    together = crowded(device, asked)
+    return {
+        "reason": device.engine.reason,
+        "alone": [one.ask(alone).ids for one in asked],
+        "crowd": [one.ids for one in together],
+    }
+
+
+def family(name: str, folder: Path) -> dict[str, Any]:
+    """None is the answer to those who left."""
+    [found] = [one for one in FAMILIES if one.name == name]
+    subject = Subject(found, found.folder(folder))
+    alone, device = subject.engine(device="cpu"), subject.engine("continuous", rows=ROWS, device=far.NAME)
+    crowd = members(subject)
+    answers = [
+        None if one.leaves else alone.generate(subject.row(alone, one.conversation, **one.parameters)).ids
+        for one in crowd
+    ]
+    return {"reason": device.reason, "alone": answers, "crowd": Crowd(device, subject).ask(crowd)}
+
+
+if __name__ == "__main__":
+    folder, *names = sys.argv[1:]
+    answers = {"shipped": shipped(), **{name: family(name, Path(folder)) for name in names}}
+    print(json.dumps(answers))
