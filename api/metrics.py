@@ -18,6 +18,7 @@ from shared.settings import Settings
 from shared.store.counts import Counts, counts, round_trip_s
 from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
+from shared.store.room import writable
 from shared.store.script import AsyncStore
 
 KEPT_S = 1.0
@@ -71,6 +72,8 @@ class Metrics:
             async with asyncio.timeout(READ_WITHIN_S):
                 # Not beside the calls: it would need a connection of its own.
                 took_s = await round_trip_s(self._store)
+                if not await self._store.run(writable(self._settings)):
+                    return list(gauges.store_down())
                 seen, counted = await asyncio.gather(
                     self._store.run(fleet(self._settings, lanes)), self._store.run(counts())
                 )

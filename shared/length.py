@@ -8,8 +8,12 @@ from shared.request import Request
 
 
 def check_text(request: Request, limit_kb: int) -> None:
-    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together."""
-    if sum(len(text.encode()) for text in request.texts) > limit_kb * 1024:
+    """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together.
+
+    What no model is shown counts as well: it is kept with the job.
+    """
+    texts = (*request.texts, *(function.text for function in request.unshown or ()))
+    if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
         message = f"The request's texts are longer than {limit_kb} KiB together."
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 

@@ -3,9 +3,9 @@
 import math
 import re
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StrictBool, ValidationError, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.calls.syntax import Known
@@ -21,6 +21,9 @@ NOBODY = frozenset({"dummy", "tgi"})
 
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What follows an id in the paths of its model, so no id holds it."""
+
+_EITHER = WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["int8"]}]})
+"""One enum of truth values and words is more than makers of typed clients can read."""
 
 LONGEST_SLUG = 240
 """It is part of a log's file name, of which there are 255 bytes."""
@@ -50,7 +53,7 @@ class Model(Frozen):
     quantization_config: dict[str, Any] | None = Field(
         None, description="Handed to transformers; needs accelerate and the method's package."
     )
-    packed: StrictBool | Literal["int8"] | None = Field(
+    packed: Annotated[Literal[True, False, "int8"], _EITHER] | None = Field(
         None,
         description="Linear layers laid out for the CPU; by default those that gain by it. int8 = in 8 bits.",
     )

@@ -104,6 +104,11 @@ class Function(Frozen):
     parameters: str
     held: str | None = None
 
+    @property
+    def text(self) -> str:
+        """All that a model that is shown it reads of it."""
+        return f"{self.name} {self.description or ''} {self.parameters}"
+
 
 class Tools(Frozen):
     """The functions that a model is shown. It calls some of them or answers in words.
@@ -207,9 +212,10 @@ class Request(Frozen):
     """A question about zero or more pictures and sounds, addressed to one model.
 
     `raw` sends the text to the model without its chat template (models that have none).
-    `continue_final` extends the final assistant message instead of answering it. `named` says where in the
-    caller's body `messages` and the parameters stood, where not under these names ("" for the body itself);
-    it is never serialised.
+    `continue_final` extends the final assistant message instead of answering it. `unshown` are functions that
+    their caller is told again and no model is shown, None where none were kept back. `named` says where in
+    the caller's body `messages` and the parameters stood, where not under these names ("" for the body
+    itself). Neither is ever serialised.
     """
 
     model: str
@@ -218,6 +224,7 @@ class Request(Frozen):
     tools: Tools | None = None
     continue_final: bool = False
     raw: bool = False
+    unshown: tuple[Function, ...] | None = Field(default=None, exclude=True)
     named: dict[str, str] = Field(default_factory=dict, exclude=True)
 
     @property
@@ -227,7 +234,7 @@ class Request(Frozen):
             yield from (part.text for part in message.parts if isinstance(part, Text))
             yield from (f"{call.name} {call.arguments}" for call in message.calls)
         for shown in self.tools.functions if self.tools else ():
-            yield f"{shown.name} {shown.description or ''} {shown.parameters}"
+            yield shown.text
 
     @property
     def media(self) -> tuple[Image | Sound, ...]:

@@ -1,6 +1,6 @@
 """How ready a model is, and what a caller who cannot wait is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.errors import ModelFailed, ServiceError, Unavailable
 from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading_time
@@ -43,10 +43,8 @@ class ModelState:
 
 def model_state(model: Model, lane: Lane) -> ModelState:
     seconds, basis = loading_time(lane, model.folder.load_guess_s)
-    if lane.paused and lane.ready:
-        seconds, basis = PAUSED_RETRY_S, "paused"
     workers = lane.ready + lane.loading
-    return ModelState(
+    state = ModelState(
         lane.state,
         workers,
         lane.queued,
@@ -60,6 +58,9 @@ def model_state(model: Model, lane: Lane) -> ModelState:
         lane.draining,
         lane.calibration,
     )
+    if state.standing == "paused":
+        return replace(state, estimated_time=PAUSED_RETRY_S, basis="paused")
+    return state
 
 
 def model_failed(model: str, reason: str | None) -> ModelFailed:

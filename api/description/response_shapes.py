@@ -6,6 +6,7 @@ from pydantic import Field
 
 from api.description.service_shapes import OpenAIErrorBody
 from api.description.shapes import MAY_LACK, ChatTokenLogprob, Shape
+from shared.request import Detail
 
 
 class ResponseText(Shape):
@@ -116,7 +117,7 @@ class ResponseObject(Shape):
     store: bool
     temperature: float
     text: ResponseTextConfig
-    tool_choice: Literal["auto", "required"] | ResponseChoice
+    tool_choice: Literal["auto", "none", "required"] | ResponseChoice
     tools: list[ResponseFunction]
     top_logprobs: int
     top_p: float
@@ -155,7 +156,7 @@ class InputPart(Shape):
     type: Literal["input_text", "input_image", "input_audio", "output_text"]
     text: str = MAY_LACK
     annotations: list[Any] = Field(MAY_LACK, description="output_text")
-    detail: Literal["auto"] = Field(MAY_LACK, description="input_image")
+    detail: Detail = Field(MAY_LACK, description="input_image")
     file_id: str | None = Field(MAY_LACK, description="input_image")
     image_url: str | None = Field(MAY_LACK, description="input_image")
     input_audio: dict[str, str] = Field(

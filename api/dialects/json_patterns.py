@@ -31,11 +31,16 @@ KNOWN = {
 
 
 def check(schema: dict[str, Any], at: str) -> None:
-    """Raises CallerError naming a pattern of this schema, whose keywords have their form; of none inside."""
-    for pattern in plain(schema.get("pattern", "")):
-        _check(pattern, render(["pattern"], at))
-    for pattern in schema.get("patternProperties", ()):
-        _check(pattern, render(["patternProperties", pattern], at))
+    """Raises CallerError naming a pattern of this schema, whose keywords have their form; of none inside.
+
+    Nothing is held to one that stands beside another type than it speaks of.
+    """
+    if _may_be("string", schema):
+        for pattern in plain(schema.get("pattern", "")):
+            _check(pattern, render(["pattern"], at))
+    if _may_be("object", schema):
+        for pattern in schema.get("patternProperties", ()):
+            _check(pattern, render(["patternProperties", pattern], at))
 
 
 def translate(schema: dict[str, Any]) -> None:
@@ -63,6 +68,11 @@ def plain(pattern: str) -> tuple[str, ...]:
     if not ahead or _branches(signs[place:]):
         return (pattern,)
     return "^" + "".join(signs[place:]), *ahead
+
+
+def _may_be(kind: str, schema: dict[str, Any]) -> bool:
+    said = schema.get("type", kind)
+    return kind in ([said] if isinstance(said, str) else said)
 
 
 def _check(pattern: str, at: str) -> None:

@@ -42,6 +42,7 @@ NOT_HELD = frozenset(
     }
 )
 
+DEFINITIONS = ("$defs", "definitions")
 # What says whether there are other properties than those named.
 OTHERS = frozenset({"additionalProperties", "patternProperties"})
 
@@ -143,8 +144,7 @@ KEYWORDS: dict[str, Form] = {
     ),
     "properties": NAMED,
     "patternProperties": PATTERNED,
-    "$defs": NAMED,
-    "definitions": NAMED,
+    **dict.fromkeys(DEFINITIONS, NAMED),
     "additionalProperties": SCHEMA,
     "additionalItems": SCHEMA,
     "items": ITEMS,
@@ -173,16 +173,16 @@ KEYWORDS: dict[str, Form] = {
 def check_schema(schema: dict[str, Any], param: str) -> None:
     """Raises CallerError (`invalid_request`, `unsupported_parameter`) naming the place in the schema."""
     left: list[tuple[Any, str]] = [(schema, param)]
-    # What references lead to, which may stand below an unknown keyword: there nothing else leads.
+    # What references lead to may stand below an unknown keyword; definitions may be led to by none.
     named: list[tuple[Any, str]] = []
     references = References(schema)
-    seen: set[int] = set()
+    seen: dict[int, str] = {}
     properties = 0
     while left or named:
         here, at = (left or named).pop()
         if not isinstance(here, dict) or id(here) in seen:
             continue
-        seen.add(id(here))
+        seen[id(here)] = at
         _check_node(here, at)
         if references.in_ring(here):
             raise invalid(at, "leads back to itself, and describes no value")
@@ -192,6 +192,8 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         left.extend(_below(here, at))
         if "$ref" in here:
             named.append((found(schema, here["$ref"]), render(["$ref"], at)))
+    for here in _nodes(schema, without=DEFINITIONS):
+        json_patterns.check(here, seen[id(here)])
 
 
 def _check_node(schema: dict[str, Any], at: str) -> None:
@@ -199,15 +201,13 @@ def _check_node(schema: dict[str, Any], at: str) -> None:
     for name, value in schema.items():
         if not _idle(name, schema):
             _check_keyword(name, value, render([name], at))
-    json_patterns.check(schema, at)
     if schema.get("minProperties", 0) > len({*schema.get("required", ())}):
         # One name said twice counts as two.
         raise unsupported(render(["minProperties"], at))
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without properties that it does not name, where it leaves that open, and without idle words;
-    its patterns look ahead no more.
+    """The schema without look-aheads, idle words and, where it leaves that open, properties of other names.
 
     What is of this schema is of the caller's. OpenAI has its callers say so, and the servers of Hugging Face
     take it to be meant: who names properties wants these. A schema put together of parts stays open, because
@@ -253,13 +253,18 @@ def _composed(node: dict[str, Any]) -> bool:
     return len(node.get("allOf", ())) > 1 or bool(own and beside) or not own >= {*node.get("required", own)}
 
 
-def _nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _nodes(schema: dict[str, Any], without: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """The schemas in it, each once; of those `without`, keywords, the ones alone that references lead to."""
     left: list[Any] = [schema]
+    seen: set[int] = set()
     while left:
         here = left.pop()
-        if isinstance(here, dict):
+        if isinstance(here, dict) and id(here) not in seen:
+            seen.add(id(here))
             yield here
-            left.extend(inner for inner, _ in _below(here, ""))
+            said = {name: value for name, value in here.items() if name not in without}
+            left.extend(inner for inner, _ in _below(said, ""))
+            left.append(found(schema, here["$ref"]) if "$ref" in here else None)
 
 
 def _check_keyword(name: str, value: Any, at: str) -> None:

@@ -163,7 +163,6 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
         raise invalid(f"{at}.prefix", "belongs to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
     bare = calls and content in (None, "", [])
-
     parts = (
         ()
         if bare

@@ -161,6 +161,7 @@ def from_response(body: Any) -> Call:
         messages=_messages(said),
         parameters=parameters,
         tools=to_tools(said.tools, said.tool_choice, said.parallel_tool_calls, flat=True),
+        unshown=to_unshown(said.tools, said.tool_choice),
         named={**named, "messages": "input"},
     )
     return Call(
@@ -197,7 +198,6 @@ def _outline(said: ResponseBody) -> Outline:
         previous=said.previous_response_id,
         format=None if form is None else form.model_dump(exclude={"schema_"}, exclude_none=True),
         parallel=said.parallel_tool_calls is not False,
-        unshown=to_unshown(said.tools, said.tool_choice),
         user=said.user,
         safety_identifier=said.safety_identifier,
         prompt_cache_key=said.prompt_cache_key,

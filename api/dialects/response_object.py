@@ -11,7 +11,7 @@ from api.dialects.openai_errors import to_error
 from api.dialects.tiers import TIERS
 from shared.calls.called import Called
 from shared.job import JobView
-from shared.request import Detail, Format, Frozen, Request, Text, Tools
+from shared.request import Detail, Format, Frozen, Function, Request, Text
 from shared.result import Choice, Result, Usage
 
 ALIKE: dict[str, Any] = {
@@ -59,9 +59,11 @@ class Kept:
 
 
 def detailed(outline: Outline, question: Request) -> Outline:
-    """With the details of the question's pictures: its record is that of all who asked the same."""
+    """With what is told of the question and its record lacks, which is that of all who asked the same."""
     details = tuple(picture.detail for picture in question.images)
-    return outline.model_copy(update={"details": details if set(details) - {"auto"} else ()})
+    unshown = None if question.unshown is None else [_function(f) for f in question.unshown]
+    kept = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
+    return outline.model_copy(update=kept)
 
 
 def response_id(job: str) -> str:
@@ -168,31 +170,39 @@ def _asked(kept: Kept) -> dict[str, Any]:
         "store": kept.view.stored,
         "temperature": UNSAID if asked.temperature is None else asked.temperature,
         "text": {"format": _format(outline.format, asked.format), "verbosity": "medium"},
-        "parallel_tool_calls": outline.parallel,
-        **_tools(kept.question.tools, outline.unshown),
+        **_tools(kept),
         "top_logprobs": asked.logprobs or 0,
         "top_p": UNSAID if asked.top_p is None else asked.top_p,
         "user": outline.user,
     }
 
 
-def _tools(shown: Tools | None, unshown: list[dict[str, Any]] | None) -> dict[str, Any]:
-    """`strict` says whether the arguments of calls are held to the schema."""
+def _tools(kept: Kept) -> dict[str, Any]:
+    shown, outline = kept.question.tools, kept.outline
     if shown is None:
-        return {"tool_choice": "auto" if unshown is None else "none", "tools": unshown or []}
+        choice = "auto" if outline.unshown is None else "none"
+        return {
+            "parallel_tool_calls": outline.parallel,
+            "tool_choice": choice,
+            "tools": outline.unshown or [],
+        }
     named = None if shown.named is None else {"type": "function", "name": shown.named}
     return {
+        # An earlier release wrote it with the functions alone.
+        "parallel_tool_calls": outline.parallel and shown.parallel,
         "tool_choice": named or ("required" if shown.required else "auto"),
-        "tools": [
-            {
-                "type": "function",
-                "name": function.name,
-                "description": function.description,
-                "parameters": json.loads(function.parameters),
-                "strict": function.held is not None,
-            }
-            for function in shown.functions
-        ],
+        "tools": [_function(function) for function in shown.functions],
+    }
+
+
+def _function(function: Function) -> dict[str, Any]:
+    """`strict` says whether the arguments of calls are held to the schema."""
+    return {
+        "type": "function",
+        "name": function.name,
+        "description": function.description,
+        "parameters": json.loads(function.parameters),
+        "strict": function.held is not None,
     }
 
 

@@ -89,14 +89,14 @@ def to_tools(
     )
 
 
-def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> list[dict[str, Any]] | None:
+def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> tuple[Function, ...] | None:
     """The functions of a response, which `to_tools` has read, that its choice keeps from the model.
 
-    As the response tells them; None where it keeps none from it.
+    None for any other choice than none. Nothing is held to a schema that nobody calls: it is not looked at.
     """
     if choice != "none":
         return None
-    return [_told(read(FlatTool, value)) for value in tools or []]
+    return tuple(_unshown(read(FlatTool, value)) for value in tools or [])
 
 
 def refuse_functions(**said: Any) -> None:
@@ -132,25 +132,28 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     return body, at
 
 
-def _told(body: FlatTool) -> dict[str, Any]:
-    return {
-        "type": "function",
-        "name": body.name,
-        "description": body.description,
-        "parameters": NOTHING if body.parameters is None else body.parameters,
-        "strict": bool(body.strict),
-    }
+def _unshown(body: FunctionBody) -> Function:
+    parameters = _written(body)
+    held = parameters if body.strict else None
+    return Function(name=body.name, description=body.description, parameters=parameters, held=held)
 
 
 def _shown(body: FunctionBody, at: str, *, required: bool, named: str | None) -> Function:
-    parameters = NOTHING if body.parameters is None else body.parameters
     held = (required or bool(body.strict)) and named in (None, body.name)
     return Function(
         name=body.name,
         description=body.description,
-        parameters=json.dumps(parameters, separators=(",", ":"), ensure_ascii=False),
-        held=_held(parameters, f"{at}.parameters") if held else None,
+        parameters=_written(body),
+        held=_held(_parameters(body), f"{at}.parameters") if held else None,
     )
+
+
+def _parameters(body: FunctionBody) -> dict[str, Any]:
+    return NOTHING if body.parameters is None else body.parameters
+
+
+def _written(body: FunctionBody) -> str:
+    return json.dumps(_parameters(body), separators=(",", ":"), ensure_ascii=False)
 
 
 def _held(parameters: dict[str, Any], at: str) -> str:

@@ -23,7 +23,7 @@ RETRY_AFTER_S = 30
 
 
 class BlobMissingError(Exception):
-    """What a record names is not in the store: `names`."""
+    """What a record names is not in the store: `names`, the digests as they were asked for."""
 
     def __init__(self, *names: str) -> None:
         super().__init__(*names)

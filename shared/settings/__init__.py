@@ -180,7 +180,10 @@ class FetchSettings(Group):
     """Fetching remote pictures; done by the courier only."""
 
     limit_s: float = Field(
-        5, gt=0, description="DNS, headers, redirects and bodies of all pictures of one job together."
+        5,
+        gt=0,
+        description="Seconds for DNS, headers, redirects and bodies of all pictures of one job together; "
+        "one wait counts as half of them at most.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(

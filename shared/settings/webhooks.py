@@ -20,7 +20,10 @@ class WebhookSettings(Group):
         "admin key's caller only, and others' are refused.",
     )
     limit_s: float = Field(
-        20, gt=0, description="DNS, connection, request and answer of one call of a webhook together."
+        20,
+        gt=0,
+        description="Seconds for DNS, connection, request and answer of one call of a webhook together; "
+        "one wait counts as half of them at most.",
     )
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),

@@ -20,7 +20,7 @@ RESERVED = 4
 LEASE_SPARE_S = 5
 """What a call may take beside the exchange itself."""
 STRETCH = 1.5
-"""So many times its limit an exchange takes at most: of a standstill of ours half of that limit counts."""
+"""So many times its limit an exchange takes at most: one wait, however long, counts as half of it."""
 OWN = "own"
 """The target of a call that is for the webhook of its job; others are endpoints."""
 

@@ -37,7 +37,7 @@ def look_at_couriers(count: int) -> Check:
 
 def unknown() -> Check:
     """In place of the above where workers cannot renew what the record store knows of them."""
-    said = "not known: who lives is told by the record store, which they cannot write to now"
+    said = "not known: who lives is told by the record store, which does not answer, or takes no writes"
     return warning("workers", said, "mend the record store: those that live go on by themselves")
 
 

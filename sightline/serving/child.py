@@ -13,7 +13,7 @@ from pathlib import Path
 
 LONGEST_PAUSE_S = 30.0
 LONGEST_LOG = 16 * 2**20
-"""Bytes beyond which a log is put by when its process is started again; one such is kept."""
+"""Bytes beyond which a log is put by when its process is started again; the last so many are kept."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,17 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self, count: int = 8) -> str:
-        """The end of what it has written since it was last started, indented, for a person to read."""
-        with self.command.log.open("rb") as log:
-            log.seek(self._begun_at)
-            lines = log.read().decode(errors="replace").splitlines()[-count:]
+        """The end of what it has written since it was last started, indented, for a person to read.
+
+        Nothing where the log cannot be read: it may be lost with its folder.
+        """
+        try:
+            with self.command.log.open("rb") as log:
+                # One that was emptied since, as by `> x.log`, has grown from its beginning.
+                log.seek(self._begun_at if self._begun_at <= log.seek(0, os.SEEK_END) else 0)
+                lines = log.read().decode(errors="replace").splitlines()[-count:]
+        except OSError:
+            return ""
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -110,10 +117,24 @@ class Child:
 
 
 def _put_by(log: Path) -> None:
-    """A log that has grown long is begun anew, in place of the one before it."""
-    with contextlib.suppress(FileNotFoundError):
+    """The end of a log that has grown long is kept in place of the one before it; the log is begun anew.
+
+    Where that cannot be done it goes on: a long log is better than no service.
+    """
+    with contextlib.suppress(OSError):
         if log.stat().st_size > LONGEST_LOG:
-            log.replace(log.with_name(f"{log.name}.1"))
+            _keep_end(log.replace(log.with_name(f"{log.name}.1")))
+
+
+def _keep_end(log: Path) -> None:
+    """Of a log that is longer, leave the last LONGEST_LOG bytes, on a full disk too. Raises OSError."""
+    with log.open("r+b") as file:
+        file.seek(-LONGEST_LOG, os.SEEK_END)
+        end = file.read(LONGEST_LOG)
+        # What is written needs no room that was not made first.
+        file.truncate(LONGEST_LOG)
+        file.seek(0)
+        file.write(end)
 
 
 def _readable(line: str) -> str:

@@ -1,9 +1,12 @@
 """The data folder: one service at a time."""
 
+import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +14,7 @@ from pathlib import Path
 
 from sightline.exits import CommandError, Exit
 
+LOOK_S = 2.0
 PID_WIDTH = 20
 TRIAL = 2**16
 """Bytes: a start writes a few thousand at once, to its logs and to the records."""
@@ -96,6 +100,49 @@ class DataFolder:
         except OSError as error:
             said = f"The data folder {self.path} cannot be written: {error.strerror}."
             raise CommandError(Exit.DATA, said) from None
+
+
+class Lookout:
+    """Looks whether the data folder holds; make one in the event loop that asks it.
+
+    Where the folder's disk hangs a look may never end. Each is made in a daemon thread, which nobody waits
+    for: `asyncio.run` would wait at its end for those of `asyncio.to_thread`.
+    """
+
+    def __init__(self, data: DataFolder) -> None:
+        self._data = data
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[bool] = self._loop.create_future()
+        self._answer.set_result(True)
+
+    async def until_lost(self) -> None:
+        """Until the folder is lost; it is looked for every LOOK_S."""
+        while await self.holds():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(LOOK_S)
+
+    async def holds(self) -> bool:
+        """Whether it holds now, after twice LOOK_S at most; true as long as a look has not ended."""
+        # One that began earlier may have seen what is no longer so.
+        await asyncio.wait((self._answer,), timeout=LOOK_S)
+        if self._answer.done():
+            self._answer = self._begin()
+            await asyncio.wait((self._answer,), timeout=LOOK_S)
+        return not self._answer.done() or self._answer.result()
+
+    def _begin(self) -> asyncio.Future[bool]:
+        answer = self._loop.create_future()
+        try:
+            threading.Thread(target=self._look, args=(answer,), daemon=True).start()
+        except RuntimeError:
+            # The system has no thread to give, which says nothing of the folder.
+            answer.set_result(True)
+        return answer
+
+    def _look(self, answer: asyncio.Future[bool]) -> None:
+        held = self._data.holds()
+        # The loop is closed where the service has ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(answer.set_result, held)
 
 
 def _try_lock(fd: int) -> bool:

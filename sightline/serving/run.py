@@ -24,7 +24,7 @@ from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.files import FEWEST, allow_files
-from sightline.serving.folder import DataFolder, shown
+from sightline.serving.folder import DataFolder, Lookout, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.sample import Sample
@@ -35,7 +35,6 @@ from sightline.serving.workers import Workers
 from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
-LOOK_S = 2.0
 RECORD_SERVER_S = 60.0
 # Above every child's own grace time: used by the watchdog and for waiting on an earlier one.
 LAST_GRACE_S = 60.0
@@ -94,30 +93,30 @@ async def until_stopped(runner: "Runner", data: DataFolder) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
+        lookout = Lookout(data)
         work = asyncio.create_task(runner.serve(supervisor))
-        told = asyncio.create_task(_until_told(stopped, data))
-        done, left = await asyncio.wait((work, told), return_when=asyncio.FIRST_COMPLETED)
+        told = asyncio.create_task(stopped.wait())
+        lost = asyncio.create_task(lookout.until_lost())
+        done, left = await asyncio.wait((work, told, lost), return_when=asyncio.FIRST_COMPLETED)
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        for task in done:
-            task.result()
+        await asyncio.gather(*done, *left, return_exceptions=True)
+        if lost in done or not await lookout.holds():
+            raise _gone(data)
+        if told in done:
+            say("stopping (the data is kept)")
+        else:
+            work.result()
 
 
-async def _until_told(stopped: asyncio.Event, data: DataFolder) -> None:
-    """Until the service is to stop, which it says. Raises CommandError where the data folder is lost before.
+def _gone(data: DataFolder) -> CommandError:
+    """Why the service ends where its data folder is lost, whatever else fails with it.
 
     Nothing else would tell: who has files open goes on writing to what has no name any more, and what is
     accepted is lost with the last process. A second service could be started on the same path, too.
     """
-    while data.holds() and not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), LOOK_S)
-    if data.holds():
-        say("stopping (the data is kept)")
-        return
     say("stopping (the data folder is gone)")
-    raise CommandError(
+    return CommandError(
         Exit.DATA,
         f"The data folder {data.path} was deleted, moved or unmounted while the service ran: put it back "
         "before the next start; what the service kept is in it, or lost with it.",
@@ -218,20 +217,14 @@ class Runner:
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
     ) -> Mapping[str, str]:
         """Wait until a model is loaded, saying what is waited for; how each then stands."""
-        said: Mapping[str, str] = {}
-        refused = ""
+        said = Readiness(ready=False, states={}, refusal="")
         while True:
             supervisor.check(spared=workers.failed())
-            ready, states, reason = await readiness(client)
-            if reason not in ("", refused):
-                say(f"waiting  {reason}")
-            refused = reason
-            for model, state in states.items():
-                if state != said.get(model):
-                    say(f"model    {model}: {WORDS.get(state, state)}")
-            said = states
-            if ready:
-                return states
+            if told := await readiness(client):
+                _tell(told, said)
+                said = told
+            if said.ready:
+                return said.states
             await asyncio.sleep(POLL_S)
 
 
@@ -250,13 +243,22 @@ class Readiness(NamedTuple):
     refusal: str
 
 
-async def readiness(client: httpx.AsyncClient) -> Readiness:
-    """Whether a question can be answered, and why not; nothing while the service starts."""
+def _tell(told: Readiness, said: Readiness) -> None:
+    """Say what is new in what is told."""
+    if told.refusal not in ("", said.refusal):
+        say(f"waiting  {told.refusal}")
+    for model, state in told.states.items():
+        if state != said.states.get(model):
+            say(f"model    {model}: {WORDS.get(state, state)}")
+
+
+async def readiness(client: httpx.AsyncClient) -> Readiness | None:
+    """Whether a question can be answered, and why not; None where nothing answers, as while it starts."""
     with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
         reply = await client.get("/ready")
         told = reply.json()
         return Readiness(reply.status_code == httpx.codes.OK, told.get("models", {}), told.get("error", ""))
-    return Readiness(ready=False, states={}, refusal="")
+    return None
 
 
 def check_server(server: Server) -> None:

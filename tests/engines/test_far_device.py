@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-FAMILIES = ("llava", "qwen2-vl", "mistral3", "lfm2-vl")
-"""Plain positions; three-dimensional ones; pictures of any size; recurrent states."""
+FAMILIES = ("qwen2-vl", "mistral3", "lfm2-vl")
+"""Three-dimensional positions; pictures of any size; recurrent states. The shipped model is a LLaVA."""
 SHARED = "computes prompts together and along with steps"
 APART = "computes prompts one by one"
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
+from tests.support.openapi import check, shape
 from tests.support.pictures import picture, png
 from tests.support.responses import LATER, PATH, answered, begun, finish
 
@@ -27,10 +28,12 @@ async def test_a_conversation_goes_on_with_its_pictures_and_without_its_instruct
         said = {"input": [HIGH], "previous_response_id": one, "instructions": "Shout."}
         two = await begun(stage.hand, client, **said)
         asked = json.loads(stage.hand.take().request)
-        items = (await client.get(f"{PATH}/{two}/input_items", params={"order": "asc"})).json()["data"]
+        listed = (await client.get(f"{PATH}/{two}/input_items", params={"order": "asc"})).json()
         pictures = await client.get(f"{PATH}/{two}/input_items?include[]=message.input_image.image_url")
         told = (await client.get(f"{PATH}/{two}")).json()
 
+    check(shape("InputItemList"), listed)
+    items = listed["data"]
     assert [m["role"] for m in asked["messages"]] == ["system", "user", "assistant", "user"]
     assert asked["messages"][0]["parts"][0]["text"] == "Shout."
     assert [m["role"] for m in items] == ["user", "assistant", "user"]

@@ -236,6 +236,12 @@ async def test_while_the_store_is_away_that_is_what_is_told(stage: Stage) -> Non
     assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
 
 
+async def test_a_store_that_takes_no_writes_is_told_as_one_that_is_away(stage: Stage) -> None:
+    with stage.server.refusing_writes():
+        page = await read(stage.app)
+    assert [line for line in page.splitlines() if not line.startswith("#")] == ["sightline_store_up 0.0"]
+
+
 async def test_a_store_that_hangs_is_told_before_a_scraper_gives_up(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,8 +28,11 @@ def of_its_schema(method: str, path: str, reply: httpx.Response) -> None:
 async def test_every_answer_is_of_its_schema(stage: Stage) -> None:
     stage.hand.beat()
     form = {"type": "json_schema", "name": "seen", "schema": {"type": "object"}}
+    unshown = {"tools": [{"type": "function", "name": "clock"}], "tool_choice": "none"}
     async with client_of(stage.app) as client:
-        made = await client.post(PATH, json=ASK | {"text": {"format": form}, "instructions": "Be brief."})
+        made = await client.post(
+            PATH, json=ASK | unshown | {"text": {"format": form}, "instructions": "Be brief."}
+        )
         own = f"{PATH}/{made.json()['id']}"
         claim = stage.hand.take()
         stage.hand.say(claim, "{}")

@@ -152,14 +152,28 @@ def test_a_picture_whose_bytes_were_lost_is_there_again_when_its_next_asker_has_
 
 
 def test_runs_that_end_or_begin_do_not_say_that_a_lost_picture_is_there(records: Records) -> None:
+    def asked() -> str:
+        return records.post(records.placing(blobs=(PICTURE,))).word
+
+    job = records.submit(blobs=(PICTURE,)).id
+    claim = records.claim()
     waiting = records.submit(blobs=(PICTURE,)).id
-    records.submit(blobs=(PICTURE,))
-    failing = records.claim()
+    records.give_back(claim, FAILURE, missing=(PICTURE,))
+    assert asked() == "pictures"
     records.cancel(waiting)
-    for _ in range(SETTINGS.queue.max_failures):
-        records.give_back(failing, FAILURE, missing=(PICTURE,))
-        failing = records.try_claim() or failing
-    assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"
+    assert asked() == "pictures"
+    while failing := records.try_claim():
+        assert asked() == "pictures"
+        records.give_back(failing, FAILURE)
+    assert records.view(job).status == "failed"
+    assert asked() == "pictures"
+
+
+def test_a_picture_that_one_worker_missed_and_another_read_is_not_asked_for_again(records: Records) -> None:
+    records.submit(blobs=(PICTURE, OTHER))
+    records.give_back(records.claim(), FAILURE, missing=(PICTURE, OTHER))
+    records.settle(records.claim())
+    assert records.post(records.placing(blobs=(PICTURE, OTHER))).word == "queued"
 
 
 def test_what_is_known_of_a_lost_picture_is_kept_no_longer_than_somebody_holds_it(records: Records) -> None:

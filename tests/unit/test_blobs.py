@@ -1,41 +1,21 @@
 """Bytes under their digest, in a folder and in an object store: they come back, or are said to be gone."""
 
 import errno
-import logging
 import os
 import resource
-import socket
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from shared import blobs as blobs_module
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged, digest
 from shared.blobs.bucket import BUFFER, PART, PIECE
 from shared.settings import BlobSettings
-from tests.support.clients import PATIENCE_S
-from tests.support.object_store import SECRET, URL, ObjectStore, object_store
-from tests.support.service import ROOT
+from tests.support.object_store import URL, ObjectStore, object_store
 
 LARGE = bytes(range(256)) * (40 * 2**10)
 """Several parts of an upload, and several pieces of a download."""
-ENDING = """
-import asyncio, sys
-import shared.blobs
-from shared.blobs import Blobs, digest
-from shared.settings import BlobSettings
-async def main():
-    blobs = Blobs(BlobSettings(url=sys.argv[1]))
-    await blobs.write_async(digest(b"last"), b"last")
-    assert b"".join([piece async for piece in await blobs.stream(digest(b"last"))]) == b"last"
-    shared.blobs.REACHED_S = 60
-    assert await blobs.reachable()
-asyncio.run(main())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +61,6 @@ async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None
     with blobs.open(name) as opened:
         assert opened.read() == b"picture"
     assert await streamed(blobs, name) == b"picture"
-
-
-def test_a_process_that_ends_right_behind_its_last_look_is_not_aborted(tmp_path: Path) -> None:
-    for _ in range(3):
-        argv = (sys.executable, "-c", ENDING, str(tmp_path))
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) -> None:
@@ -234,65 +207,6 @@ def test_a_file_that_does_not_fit_on_the_disk_is_refused_and_leaves_nothing(tmp_
         upload.write(bytes(2**20))
     upload.discard()
     assert not full.is_symlink()
-
-
-def test_a_folder_that_was_deleted_is_not_said_to_be_well(tmp_path: Path) -> None:
-    blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
-    assert blobs.look()
-    (tmp_path / "blobs").rmdir()
-    assert not blobs.look()
-
-
-async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwards(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(blobs_module, "REACHED_S", PATIENCE_S)
-    monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 10 * PATIENCE_S)
-    with object_store() as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
-        blobs, name = Blobs(BlobSettings(url=URL)), digest(b"picture")
-        assert await blobs.reachable()
-        server.kill()
-        caplog.set_level(logging.DEBUG)
-        upload = staged(blobs, b"picture")
-        with pytest.raises(BlobsUnavailable) as refused:
-            blobs.adopt(upload)
-        upload.discard()
-        assert (refused.value.status, refused.value.retry_after) == (503, 30)
-        with pytest.raises(BlobsUnavailable):
-            blobs.read(name)
-        assert await blobs.reachable(), "each look is paid for"
-        monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
-        assert not await blobs.reachable()
-        assert SECRET not in caplog.text
-        server.start()
-        for read in (blobs.read, blobs.open, blobs.set_aside):
-            caplog.clear()
-            with pytest.raises(BlobsUnavailable):
-                read(name)
-            assert "NoSuchBucket" in caplog.text, "a bucket that is not there is no missing picture"
-        with pytest.raises(BlobsUnavailable):
-            await blobs.stream(name)
-
-
-async def test_a_store_that_hangs_is_looked_at_once_and_not_by_every_probe(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(blobs_module, "REACHED_S", 0.05)
-    monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        keys = {"AWS_ACCESS_KEY_ID": "sightline", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
-        for name, value in {"AWS_ENDPOINT_URL": address, **keys}.items():
-            monkeypatch.setenv(name, value)
-        blobs = Blobs(BlobSettings(url=URL))
-        assert [await blobs.reachable() for _ in range(3)] == [False] * 3
-        # Held: who is hung up on asks again.
-        with silent.accept()[0]:
-            silent.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                silent.accept()
 
 
 @pytest.mark.parametrize("url", ["s3://pictures", "s3://pictures/", "s3://pictures/of/ours/"])

@@ -2,8 +2,10 @@
 
 import pytest
 
+from api.answers.readiness import PAUSED_RETRY_S, model_state
 from shared.estimate import Lane, estimate, loading_time, waiting_reason
 from shared.job import Estimate
+from shared.models import Model
 
 
 def lane(**facts: object) -> Lane:
@@ -122,3 +124,19 @@ def test_claimed_runs_that_wait_for_a_row_are_served_first(facts: dict[str, obje
 def test_more_workers_never_make_the_estimate_longer() -> None:
     waits = [estimate(lane(**{**READY, "ready": n}, ahead=10)).p50 for n in range(1, 6)]
     assert waits == sorted(waits, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"ready": 1}, ("paused", PAUSED_RETRY_S, "paused")),
+        ({"ready": 1, "draining": True}, ("draining", 0.0, "measured")),
+        ({}, ("no_worker", 1.0, "guess")),
+    ],
+)
+def test_only_who_is_told_that_a_model_is_paused_is_told_when_to_ask_again(
+    facts: dict[str, object], expected: tuple[str, float, str]
+) -> None:
+    model = Model(id="m", engine="echo")
+    state = model_state(model, lane(paused=True, **facts))
+    assert (state.standing, state.estimated_time, state.basis) == expected

@@ -95,6 +95,41 @@ def test_a_pattern_of_names_that_looks_around_is_refused_by_its_place_in_the_sch
     assert refused.value.param == "schema.items.patternProperties.^(?=a)b"
 
 
+UNHELD = "^a(?!b)"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$defs": {
+                "unused": {"pattern": UNHELD, "items": {"$ref": "#/$defs/too"}},
+                "too": {"pattern": UNHELD},
+            }
+        },
+        {"definitions": {"unused": {"patternProperties": {UNHELD: True}}}, "type": "string"},
+        {"items": {"type": "integer", "pattern": UNHELD}},
+        {"type": ["integer", "null"], "pattern": UNHELD},
+        {"type": "string", "patternProperties": {UNHELD: True}},
+    ],
+)
+def test_a_pattern_that_nothing_is_held_to_costs_nobody_the_answer(schema: dict[str, Any]) -> None:
+    assert held(schema) == schema
+
+
+@pytest.mark.parametrize("place", ["$defs", "components"])
+@pytest.mark.parametrize("kinds", [{}, {"type": ["null", "string"]}])
+def test_a_pattern_that_a_reference_leads_to_is_held_or_refused(kinds: dict[str, Any], place: str) -> None:
+    asked: dict[str, Any] = {
+        "items": {"$ref": f"#/{place}/used"},
+        place: {"used": {**kinds, "pattern": "^(?=a)b"}},
+    }
+    assert held(asked)[place] == {"used": {**kinds, "pattern": "^b", "allOf": [{"pattern": "^(?:a)"}]}}
+    asked[place]["used"]["pattern"] = UNHELD
+    with pytest.raises(CallerError, match=r"has `\(\?!`"):
+        held(asked)
+
+
 @pytest.mark.parametrize("pattern", [r"[(?=]\(?!", r"[\b\1]", r"\\b", r"[^](?=]", r"(?<a>b)(?:c)"])
 def test_a_pattern_that_only_seems_to_look_is_left_to_who_reads_it(pattern: str) -> None:
     assert said(pattern) == [pattern]

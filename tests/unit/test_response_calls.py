@@ -1,5 +1,6 @@
 """Calls of functions in OpenAI's Responses: as items that come in, go out and are listed, and as events."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -7,14 +8,17 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from api.batches.doors import DOORS, Question
+from api.dialects.openai_responses import Call as Asked
 from api.dialects.openai_responses import from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued, numbered, page, to_item_list
-from api.dialects.response_object import Kept, to_response
+from api.dialects.response_object import Kept, Outline, to_response
 from api.dialects.tools import NOTHING
 from shared.calls.numbers import numbers
 from shared.errors import CallerError
 from shared.job import Event, JobView
+from shared.length import check_text
 from shared.request import Call, Message, Text
 from tests.support.golden import assert_golden
 from tests.support.tools import CLOCK, WEATHER
@@ -143,6 +147,28 @@ def test_a_response_tells_the_choice_and_the_functions_that_it_was_sent(tools: l
     assert {name: told[name] for name in asked} == asked | {"tools": [default | t for t in tools or []]}
     assert Response.model_validate(to_response(kept(called(), **asked))).tool_choice == "none"
     assert to_response(kept(tools=tools, parallel_tool_calls=False))["parallel_tool_calls"] is False
+
+
+@pytest.mark.parametrize(("asked", "told"), [({}, False), ({"tool_choice": "none"}, True)])
+def test_a_response_that_an_earlier_release_wrote_down_tells_its_parallel_tool_calls(
+    asked: dict[str, Any], told: bool
+) -> None:
+    """It kept them with the functions that are shown; who shows none lets none be called at once."""
+    response = kept(parallel_tool_calls=False, **asked)
+    earlier = response.outline.model_dump(exclude={"parallel"})
+    read = replace(response, outline=Outline.model_validate(earlier))
+    assert to_response(read)["parallel_tool_calls"] is told
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+@pytest.mark.parametrize("read", [from_response, DOORS["/v1/responses"].read])
+def test_functions_are_too_long_whether_the_model_is_shown_them_or_not(
+    read: Callable[[Any], Question | Asked], choice: str
+) -> None:
+    asked = {"input": "x", "tools": [TOOLS[0] | {"description": "é" * 512}], "tool_choice": choice}
+    with pytest.raises(CallerError, match="1 KiB") as refused:
+        check_text(read(asked).request, 1)
+    assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "input")
 
 
 def test_the_events_of_calls_give_the_response_at_the_end() -> None:

@@ -115,6 +115,48 @@ async def test_a_new_start_keeps_the_night_s_evidence_and_quotes_only_its_own(
     assert child.last_lines() == "  | this morning"
 
 
+@pytest.mark.parametrize(
+    ("become", "quoted"),
+    [(Path.unlink, ""), (lambda log: log.write_text("why\n"), "  | why")],
+    ids=["lost with its folder", "emptied under way"],
+)
+async def test_a_death_is_told_whatever_became_of_the_log(
+    become: Callable[[Path], object], quoted: str, start: Callable[..., Child]
+) -> None:
+    for said in ("a long night before", "this morning"):
+        child = start(f"print({said!r})")
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    become(child.command.log)
+
+    assert child.last_lines() == quoted
+
+
+async def test_a_log_that_filled_the_disk_leaves_it_with_the_next_start_but_for_its_end(
+    start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_LOG", 10)
+    child = start("print('x' * 100_000); print('the cause')")
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    child.restart()
+
+    assert child.command.log.with_name("child.log.1").read_text() == "the cause\n"
+    await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+
+async def test_a_log_that_cannot_be_put_by_does_not_keep_its_process_from_starting(
+    start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_LOG", 3)
+    (tmp_path / "child.log.1").mkdir()
+    for said in ("one", "two"):
+        child = start(f"print({said!r})")
+        await asyncio.wait_for(child.exited.wait(), DEADLINE_S)
+
+    assert child.command.log.read_text() == "one\ntwo\n"
+
+
 async def test_logs_do_not_fill_the_disk_over_many_restarts(
     start: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +168,7 @@ async def test_logs_do_not_fill_the_disk_over_many_restarts(
     folder = child.command.log.parent
     assert {log.name: log.read_text() for log in folder.iterdir()} == {
         "child.log": "three\n",
-        "child.log.1": "two\n",
+        "child.log.1": "wo\n",
     }
 
 

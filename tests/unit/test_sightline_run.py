@@ -1,8 +1,5 @@
 """`sightline run`: what is checked before anything is started, and what a person is told."""
 
-import asyncio
-import os
-import shutil
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +17,7 @@ from sightline.exits import CommandError, Exit
 from sightline.serving import run as module
 from sightline.serving.folder import DataFolder
 from sightline.serving.plan import Plan
-from sightline.serving.run import Runner, check_port, check_server, readiness, until_stopped
+from sightline.serving.run import Runner, check_port, check_server, readiness
 from tests.support.packages import without_traces
 from tests.support.ports import free_port
 from tests.support.redis_server import redis_server
@@ -132,13 +129,19 @@ async def test_readiness_is_no_while_the_service_starts() -> None:
         raise httpx.ConnectError("refused", request=request)
 
     async with httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(nobody)) as client:
-        assert await readiness(client) == (False, {}, "")
+        assert await readiness(client) is None
 
 
-def answering(*replies: httpx.Response) -> httpx.AsyncClient:
-    """A service that answers so, one after the other."""
+def answering(*replies: httpx.Response | None) -> httpx.AsyncClient:
+    """A service that answers so, one after the other; None: not in time."""
     left = iter(replies)
-    return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(lambda _: next(left)))
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if reply := next(left):
+            return reply
+        raise httpx.ReadTimeout("late", request=request)
+
+    return httpx.AsyncClient(base_url="http://service", transport=httpx.MockTransport(answer))
 
 
 async def test_readiness_tells_each_model_s_state() -> None:
@@ -152,15 +155,17 @@ async def test_a_start_that_waits_for_a_disk_says_once_what_it_waits_for(
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0)
     refused = httpx.Response(503, json={"error": "The record store takes no writes now; try again."})
+    loading = httpx.Response(503, json={"models": {"org/m": "loading"}})
     ready = httpx.Response(200, json={"models": {"org/m": "ready"}})
     calm: Any = SimpleNamespace(check=lambda **_: None, failed=list)
     runner = Runner(Settings(), Models((ECHO,)), DataFolder(tmp_path), 8000, 0)
 
-    async with answering(refused, refused, ready) as client:
+    async with answering(refused, refused, None, refused, loading, None, loading, ready) as client:
         assert await runner._ready(calm, calm, client) == {"org/m": "ready"}
 
     assert capsys.readouterr().out.splitlines() == [
         "waiting  The record store takes no writes now; try again.",
+        "model    org/m: loading",
         "model    org/m: ready",
     ]
 
@@ -174,31 +179,6 @@ def test_a_given_server_that_takes_no_writes_is_one_sentence(
         monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
         assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == Exit.REDIS
     assert capsys.readouterr().err.startswith("sightline: The service cannot be started. The record store")
-
-
-async def test_a_data_folder_that_is_deleted_under_way_ends_the_service_and_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it accepts from then on would be lost at its end, and a second one could be started beside it."""
-    monkeypatch.setattr(module, "LOOK_S", 0.01)
-    folder = DataFolder(tmp_path / "data")
-    fd, ended = folder.lock(wait_s=0), asyncio.Event()
-
-    async def serve(_: object) -> None:
-        shutil.rmtree(folder.path)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    runner: Any = SimpleNamespace(serve=serve)
-    with pytest.raises(CommandError, match="was deleted, moved or unmounted while") as caught:
-        await asyncio.wait_for(until_stopped(runner, folder), 60)
-
-    assert caught.value.code is Exit.DATA
-    assert ended.is_set()
-    assert capsys.readouterr().out == "stopping (the data folder is gone)\n"
-    os.close(fd)
 
 
 def test_every_process_learns_where_records_models_and_pictures_are(tmp_path: Path) -> None:

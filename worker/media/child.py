@@ -24,7 +24,7 @@ from worker.media.wire import READY
 CHILDREN = 4
 START_LIMIT_S = 60.0
 # Beyond its limit of computing: a child that waits for so long hangs, on a machine however busy.
-HANG_LIMIT_S = 60.0
+HANG_LIMIT_S = 15.0
 # What a process whose socket is closed takes to be gone.
 END_LIMIT_S = 5.0
 # Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.

@@ -10,7 +10,7 @@ from typing import IO
 from PIL import PngImagePlugin
 
 HEEDED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-"""Of the ancillary chunks (PNG, third edition, section 5.4)."""
+"""Of the ancillary chunks (PNG, third edition, section 5.4), the first of each: there may be no more."""
 MAX_PROFILE = 4 * 2**20
 """Bytes of a colour profile, unpacked; those of printers have more than one MiB."""
 
@@ -20,6 +20,10 @@ class Chunks(PngImagePlugin.PngStream):
 
     fp: IO[bytes]
 
+    def __init__(self, fp: IO[bytes]) -> None:
+        super().__init__(fp)
+        self._met = set[bytes]()
+
     def call(self, cid: bytes, pos: int, length: int) -> bytes:
         """Take in the chunk whose body is at `pos`, and leave the file at the body's end.
 
@@ -27,7 +31,8 @@ class Chunks(PngImagePlugin.PngStream):
         """
         if not _is_ancillary(cid):
             return super().call(cid, pos, length)
-        if cid in HEEDED:
+        if cid in HEEDED - self._met:
+            self._met.add(cid)
             with suppress(ValueError, SyntaxError, LookupError, struct.error):
                 super().crc(cid, self.fp.read(length))
                 self.fp.seek(pos)

@@ -15,8 +15,8 @@
 -- @include text
 
 local key = P .. a.id
-local token, by, lane, join, mixed =
-  unpack(redis.call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed'))
+local token, by, lane, join, mixed, blobs =
+  unpack(redis.call('HMGET', key, 'token', 'settled_by', 'lane', 'join', 'mixed', 'blobs'))
 if by == a.token then
   return 'settled'
 end
@@ -52,6 +52,10 @@ if old then
   redis.call('HSET', P .. 'lane:' .. lane, 'service_ms', 0.8 * old + 0.2 * a.took_ms)
 else
   note(lane, 'service_ms', a.took_ms)
+end
+-- Its attempt has read them: another worker may have looked into an empty folder.
+for digest in string.gmatch(blobs or '', '%S+') do
+  regain(digest)
 end
 end_run(a.id, 'succeeded', nil, true)
 return 'settled'

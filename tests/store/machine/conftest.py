@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 COMMON = settings(
     deadline=None,
@@ -14,7 +15,14 @@ COMMON = settings(
 
 settings.register_profile("quick", COMMON, derandomize=True, max_examples=16, stateful_step_count=60)
 settings.register_profile(
-    "nightly", COMMON, derandomize=False, max_examples=2000, stateful_step_count=100, print_blob=True
+    "nightly",
+    COMMON,
+    derandomize=False,
+    # A profile without dice keeps nothing, and what is made from it neither.
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    max_examples=2000,
+    stateful_step_count=100,
+    print_blob=True,
 )
 
 

@@ -1,6 +1,6 @@
 -- Who needs a picture and until when: blob:<digest> scores each holder with Unix ms, +inf while it has not
 -- ended. The key lives as long as its longest hold; a picture without one may be deleted. The member `missing` holds
--- nothing: it says that a worker looked for the bytes in vain, until somebody has written them.
+-- nothing: it says that a worker looked for the bytes in vain, until somebody has written them, or a worker read them.
 
 local MISSING = 'missing'
 -- Before every hold, those that ran out among them.
@@ -30,11 +30,15 @@ local function prolong(digest, holder, till)
   end
 end
 
+local function regain(digest)
+  redis.call('ZREM', P .. 'blob:' .. digest, MISSING)
+end
+
 local function release(digest, holder)
   local key = P .. 'blob:' .. digest
   -- The hold of an upload is taken over when its bytes are written.
   if redis.call('ZREM', key, holder) == 1 and string.sub(holder, 1, 7) == 'upload:' then
-    redis.call('ZREM', key, MISSING)
+    regain(digest)
   end
   outlive_holders(key)
 end

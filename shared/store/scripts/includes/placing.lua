@@ -143,10 +143,12 @@ local function unwritten(digests, run)
   local missing = {}
   for _, digest in ipairs(digests) do
     local written = run
-    -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
-    local longest = redis.call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
-    for _, holder in ipairs(longest) do
-      written = written or string.sub(holder, 1, 7) ~= 'upload:'
+    if not run then
+      -- The longest hold is a run's or job's where there is one; a wrong `missing` costs one needless upload.
+      local longest = redis.call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
+      for _, holder in ipairs(longest) do
+        written = written or string.sub(holder, 1, 7) ~= 'upload:'
+      end
     end
     if not written or is_missing(digest) then
       table.insert(missing, digest)
