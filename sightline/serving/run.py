@@ -88,10 +88,11 @@ def check_files() -> None:
 
 
 async def until_stopped(runner: "Runner", data: DataFolder) -> None:
-    """SIGINT and SIGTERM end the serving, never the stopping."""
+    """SIGINT, SIGTERM and, unless nohup started it, SIGHUP end the serving, never the stopping."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with Supervisor(say, LAST_GRACE_S) as supervisor:
         lookout = Lookout(data)
         work = asyncio.create_task(runner.serve(supervisor))

@@ -110,3 +110,26 @@ async def test_a_system_without_a_thread_to_spare_is_no_lost_data_folder(
         assert await lookout.holds()
 
     assert not await lookout.holds()
+
+
+async def test_a_service_that_nohup_started_outlives_the_log_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    folder = DataFolder(tmp_path / "data")
+    fd, served = folder.lock(wait_s=0), asyncio.Event()
+
+    async def serve(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(9):  # what a signal wakes comes some turns later
+            await asyncio.sleep(0)
+        served.set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+
+    runner: Any = SimpleNamespace(serve=serve)
+    await asyncio.wait_for(until_stopped(runner, folder), 60)
+
+    assert served.is_set()
+    assert capsys.readouterr().out == "stopping (the data is kept)\n"
+    os.close(fd)
