@@ -9,8 +9,8 @@ from benchmarks.cache.pairs import SAME, differing, pairs
 from shared.hashing import request_hash
 from shared.request import Call, Frozen, Function, Message, Parameters, Request, Tools
 
-UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named"}, Message: {"param"}, Call: {"id"}}
-"""What no model sees: where things stood in the body, and the ids of calls."""
+UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, Call: {"id"}}
+"""What no model sees: where things stood in the body, functions kept back, and the ids of calls."""
 
 
 def fields(model: type[Frozen]) -> set[str]:
