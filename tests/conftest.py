@@ -4,6 +4,7 @@ Hypothesis gives an example 0.2 s, and all drawing 1 s, which a busy machine mis
 draws and `assume` then refuses it takes no fifty before ten good ones, which the dice miss at times.
 """
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -25,3 +26,11 @@ settings.load_profile("patient")
 def _decided_by_seed() -> Iterator[None]:
     with decided_by_seed():
         yield
+
+
+@pytest.fixture
+def hangup_heard() -> Iterator[None]:
+    """By this process and those that it starts, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

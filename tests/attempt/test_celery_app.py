@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -85,15 +84,7 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
     assert "options.paze" in (told.failed or "")
 
 
-@pytest.fixture
-def _heard() -> Iterator[None]:
-    """What is started is ended by SIGHUP also where the tests themselves run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("_heard")
+@pytest.mark.usefixtures("hangup_heard")
 @pytest.mark.parametrize(("app", "lane"), [("worker.app", "model.org--m"), ("worker.courier", "intake")])
 def test_a_log_s_rotation_ends_a_process_in_order_and_not_in_a_traceback(
     redis: RedisServer, tmp_path: Path, app: str, lane: str

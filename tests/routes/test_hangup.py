@@ -19,15 +19,7 @@ def ends() -> Iterator[list[int]]:
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.fixture
-def _heard() -> Iterator[None]:
-    """Also where the tests themselves run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.usefixtures("_heard")
+@pytest.mark.usefixtures("hangup_heard")
 async def test_a_hangup_ends_an_api_in_order_and_not_at_once(ends: list[int]) -> None:
     async with serving(Desk()):
         assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL, "the tests would end here"
