@@ -87,6 +87,15 @@ def test_metadata_that_is_not_what_was_written_is_not_believed(
     assert said[0] == b"tEXt" or not same(decoder, HEAD + make.png_chunk(*said) + REST)
 
 
+def test_of_what_a_png_says_twice_the_first_counts_and_no_more_is_unpacked(decoder: Decoder) -> None:
+    """Else a file of a MiB has its decoder unpack profiles for seconds."""
+    turned = make.png_chunk(*TURNED)
+    upright = make.png_chunk(b"eXIf", TURNED[1].replace(b"\0\1\0\6", b"\0\1\0\1"))
+    assert upright != turned
+    assert same(decoder, HEAD + upright + turned + REST)
+    assert not same(decoder, HEAD + turned + upright + REST)
+
+
 def test_a_png_whose_pixels_are_not_what_was_written_is_refused(decoder: Decoder) -> None:
     with pytest.raises(CallerError, match="damaged"):
         decoded(decoder, PLAIN[:8] + broken(b"IHDR", HEAD[16:29]) + REST)
