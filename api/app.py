@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
-from api.access.gate import Gate
 from api.context import ProcessContext
 from api.description.openapi import install_schema
+from api.gate import Gate
 from api.hangup import hangup_as_end
 from api.routes import (
     admin,

@@ -9,12 +9,12 @@ from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
-from api.answers.leaving import Leaving
-from api.answers.waiting import Waiting
 from api.batches.counter import Batches
 from api.endpoints import Endpoints
 from api.files import Files
-from api.jobs import Jobs
+from api.jobs.jobs import Jobs
+from api.jobs.leaving import Leaving
+from api.jobs.waiting import Waiting
 from api.metrics import Metrics
 from api.serving import Serving
 from shared.blobs import Blobs

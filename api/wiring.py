@@ -4,14 +4,14 @@ from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
-from api.answers.leaving import Leaving
-from api.answers.waiting import Waiting
 from api.batches.bench import Bench
 from api.batches.counter import Batches
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
-from api.jobs import Jobs
+from api.jobs.jobs import Jobs
+from api.jobs.leaving import Leaving
+from api.jobs.waiting import Waiting
 from api.metrics import Metrics
 from api.serving import Serving
 from api.storing import Storing

@@ -1,4 +1,4 @@
-"""Who is calling, as the handlers ask; `api.access.gate` found out."""
+"""Who is calling, as the handlers ask; `api.gate` found out."""
 
 from dataclasses import dataclass
 from typing import cast

@@ -1,6 +1,6 @@
 """What a caller is told whom the store answers with no job."""
 
-from api.answers.readiness import draining, line_full, model_state, not_ready, paused
+from api.admission.readiness import draining, line_full, model_state, not_ready, paused
 from shared.errors import CallerError, InternalError, ServiceError
 from shared.estimate import Lane
 from shared.models import Model

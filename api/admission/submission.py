@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from api.admission import refusals
 from api.admission.pictures import checked
+from api.admission.readiness import model_state, not_ready
 from api.admission.registration import registered
 from api.admission.rendering import paths_of, rendered
-from api.answers.readiness import model_state, not_ready
 from api.files import Files
 from api.storing import Storing
 from api.wire.luggage import Luggage

@@ -10,10 +10,10 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from api.admission.preferences import preferences
+from api.admission.readiness import model_failed
 from api.admission.submission import Terms
-from api.answers.readiness import model_failed
-from api.answers.waiting import Over, ended
 from api.context import ProcessContext, context_of
+from api.jobs.waiting import Over, ended
 from api.wire.edge import disconnected
 from api.wire.problems import from_job
 from api.wire.reply import reply_of

@@ -16,10 +16,9 @@ from api.answers.answering import leave, may_leave, result_of
 from api.answers.interleaving import follow_all
 from api.answers.together import answer_all, ended_all, submit_all
 from api.context import ProcessContext, context_of
-from api.dialects import openai_chat, openai_completions
+from api.dialects import openai_chat, openai_completions, strict_json
 from api.dialects.completion_streams import ChatStream, Counting, Stream, TextStream
 from api.dialects.openai_chat import Chat
-from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.sse import DONE, EventStream, block, comment

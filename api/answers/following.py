@@ -8,8 +8,8 @@ from fastapi import Request
 
 from api.admission.submission import Terms
 from api.answers.answering import check_hope, left_where_one_fails, note, wait_exceeded
-from api.answers.waiting import POLL_S
 from api.context import ProcessContext
+from api.jobs.waiting import POLL_S
 from shared.errors import ServiceError
 from shared.job import Event, JobView
 

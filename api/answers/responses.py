@@ -15,12 +15,12 @@ from api.admission.submission import Terms
 from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
 from api.answers.following import follow, follow_answer
 from api.context import ProcessContext, context_of
+from api.dialects import strict_json
 from api.dialects.openai_responses import Call, from_response
 from api.dialects.references import references, response_of, written_out
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
 from api.dialects.response_object import Kept, Outline, detailed, job_of, to_output, to_response
-from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.sse import EventStream, block, comment

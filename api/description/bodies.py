@@ -22,8 +22,8 @@ from api.dialects.openai_responses import ResponseBody
 from api.dialects.references import Reference
 from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput, WireReasoning
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
+from api.dialects.strict_json import Wire
 from api.dialects.tools import CHOICES, OLDER, ChoiceBody, FlatChoice, FlatTool, ToolBody
-from api.wire.strict_json import Wire
 from shared.calls.called import NAME
 from shared.request import MAX_BIASES, MOST_FUNCTIONS, MOST_PROMPTS, Parameters
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from api.access.gate import OPEN
 from api.description import (
     batch_shapes,
     job_shapes,
@@ -25,8 +24,9 @@ from api.description.response_examples import RESPONSE_ID
 from api.description.responses import EXAMPLES, HEADERS, REF, Family, refusals
 from api.description.shapes import Shape
 from api.description.webhook_examples import ENDPOINT_ID, EVENT_ID
+from api.dialects.strict_json import Wire
+from api.gate import OPEN
 from api.wire.problems import family_of
-from api.wire.strict_json import Wire
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
 """Of the errors of `api.wire.problems`' families."""
@@ -99,7 +99,7 @@ def _named(path: str, name: str) -> str:
 
 
 def _at_the_gate(path: str) -> dict[str, Any]:
-    """What `api.access.gate` answers to any call of this path that it does not let in."""
+    """What `api.gate` answers to any call of this path that it does not let in."""
     found = refusals(SHAPES[family_of(path)], 401, 403, 429)
     return {str(status): response for status, response in found.items()}
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
-from api.wire.strict_json import parse, read, render
+from api.dialects.strict_json import parse, read, render
 from shared.calls.called import NAME, Called
 from shared.calls.reader import Reader, Said
 from shared.calls.syntax import Syntax

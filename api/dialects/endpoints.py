@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from api.dialects.moments import seconds
 from api.dialects.refusals import invalid
-from api.wire.strict_json import Wire, read
+from api.dialects.strict_json import Wire, read
 from shared.endpoint import ALL_EVENTS, FAMILIES, Change, Endpoint, Tried
 from shared.notice import Notice, body_of
 from shared.webhooks import ENDINGS

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
 from api.dialects.refusals import invalid
-from api.wire.strict_json import Wire, parse, read, render
+from api.dialects.strict_json import Wire, parse, read, render
 from shared.errors import CallerError
 from shared.request import Format
 

@@ -24,7 +24,7 @@ from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
-from api.wire.strict_json import Wire, parse, read
+from api.dialects.strict_json import Wire, parse, read
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import render
+from api.dialects.strict_json import render
 
 # One sign, a class (one without an end is not looked for again) or a group's opening.
 _SIGN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+(?:\]|\Z)|\(\?<?[=!]|.", re.DOTALL)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from api.dialects import json_patterns
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
-from api.wire.strict_json import render
+from api.dialects.strict_json import render
 from shared.json_pointer import found
 
 MAX_PROPERTIES = 1000

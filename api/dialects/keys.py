@@ -6,8 +6,8 @@ from pydantic import Field
 
 from api.dialects.moments import seconds
 from api.dialects.refusals import invalid
+from api.dialects.strict_json import Wire, read
 from api.dialects.times import Moment, to_ms
-from api.wire.strict_json import Wire, read
 from shared.apikey import CALLER, SCOPES, ApiKey, Scope
 
 MOST = 1_000_000

@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import render
+from api.dialects.strict_json import render
 from shared.logprobs import Candidate, Logprobs, TokenLogprob
 
 

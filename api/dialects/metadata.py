@@ -1,7 +1,7 @@
 """Pairs that a caller keeps with a job, under the limits of OpenAI's `metadata`."""
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import render
+from api.dialects.strict_json import render
 
 MAX_PAIRS = 16
 MAX_KEY = 64

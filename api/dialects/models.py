@@ -3,7 +3,7 @@
 from typing import Any
 
 from api.dialects.refusals import unsupported
-from api.wire.strict_json import Wire, read
+from api.dialects.strict_json import Wire, read
 from shared.models import Model
 
 

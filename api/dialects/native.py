@@ -18,10 +18,10 @@ from api.dialects.pages import to_page
 from api.dialects.receipts import to_receipt
 from api.dialects.refusals import invalid
 from api.dialects.sampling import Count, TokenSampling, to_parameters
+from api.dialects.strict_json import Wire, read
 from api.dialects.times import Moment, to_times
 from api.dialects.tools import to_tools
 from api.dialects.webhook import JobWebhook, to_hook, to_webhook
-from api.wire.strict_json import Wire, read
 from shared.errors import CODES, CallerError, ServiceError
 from shared.job import Attempt, Event, JobView, Priority
 from shared.listing import Page

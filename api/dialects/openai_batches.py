@@ -11,7 +11,7 @@ from api.dialects.metadata import to_metadata
 from api.dialects.openai_errors import status_of, to_error
 from api.dialects.openai_files import to_life
 from api.dialects.refusals import invalid, unsupported_kind
-from api.wire.strict_json import Wire, parse, read
+from api.dialects.strict_json import Wire, parse, read
 from shared.batch import Batch, LineAnswer, LineProblem, Stage
 from shared.errors import CallerError
 from shared.result import JobError

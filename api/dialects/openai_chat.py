@@ -16,10 +16,10 @@ from api.dialects.messages import prefixed, to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.strict_json import Wire, read
 from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import refuse_functions, to_tools
 from api.dialects.vllm_harmless import VllmNames
-from api.wire.strict_json import Wire, read
 from shared.calls.called import Called
 from shared.job import JobView, Priority
 from shared.logprobs import Logprobs

@@ -9,8 +9,8 @@ from api.dialects.formats import Grammar
 from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.strict_json import read
 from api.dialects.vllm_harmless import VllmNames
-from api.wire.strict_json import read
 from shared.job import JobView
 from shared.logprobs import Logprobs
 from shared.request import MOST_PROMPTS, Message, Request, Text

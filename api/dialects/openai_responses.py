@@ -17,9 +17,9 @@ from api.dialects.refusals import invalid
 from api.dialects.response_items import from_input
 from api.dialects.response_object import Outline, detailed
 from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.strict_json import Wire, read
 from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import to_tools, to_unshown
-from api.wire.strict_json import Wire, read
 from shared.job import Priority
 from shared.request import Message, Request, Text
 

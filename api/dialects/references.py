@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import Wire, read
+from api.dialects.strict_json import Wire, read
 
 MOST = 256
 """Of one call, since each may be of another response."""

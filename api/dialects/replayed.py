@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ConfigDict, model_validator
 
-from api.wire.strict_json import Wire
+from api.dialects.strict_json import Wire
 
 NOTHING: tuple[Any, ...] = (None, [], {})
 

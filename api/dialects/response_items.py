@@ -15,7 +15,7 @@ from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
 from api.dialects.sampling import refuse_unsupported
-from api.wire.strict_json import read
+from api.dialects.strict_json import read
 from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
 

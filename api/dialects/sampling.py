@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
 from api.dialects.refusals import invalid, unsupported
-from api.wire.strict_json import Wire, caller_error, render, whole
+from api.dialects.strict_json import Wire, caller_error, render, whole
 from shared.request import Parameters
 
 MAX_STOPS = 4

@@ -13,7 +13,7 @@ from api.dialects.formats import to_schema
 from api.dialects.refusals import invalid
 from api.dialects.replayed import Replayed
 from api.dialects.sampling import refuse_unsupported
-from api.wire.strict_json import Wire, read
+from api.dialects.strict_json import Wire, read
 from shared.calls.called import NAME
 from shared.errors import CallerError
 from shared.request import MOST_FUNCTIONS, Function, Tools

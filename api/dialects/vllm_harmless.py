@@ -4,7 +4,7 @@ that ask for nothing, vLLM's own defaults. Others are refused.
 
 from typing import Any
 
-from api.wire.strict_json import Wire
+from api.dialects.strict_json import Wire
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "bad_words": ([],),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import SecretStr
 
 from api.dialects.refusals import invalid
-from api.wire.strict_json import Wire
+from api.dialects.strict_json import Wire
 from shared.job import Delivery, Hook
 from shared.webhooks import ENDINGS, Webhook, key_of
 

@@ -11,9 +11,9 @@ from api.description.batch_examples import BATCH as EXAMPLE
 from api.description.openapi import describe
 from api.description.parameters import BATCH_KEY, BATCH_PAGE
 from api.description.responses import refusals
+from api.dialects import strict_json
 from api.dialects.openai_batches import BatchBody, from_batch, to_batch
 from api.dialects.pages import to_page
-from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.answers.readiness import ModelState, not_ready
+from api.admission.readiness import ModelState, not_ready
 from api.context import context_of
 from api.description.answers import MODEL_HEALTH, MODEL_INFO, MODEL_STATUS
 from api.description.responses import refusals

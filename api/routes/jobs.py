@@ -29,9 +29,8 @@ from api.description.answers import (
 from api.description.openapi import describe
 from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
-from api.dialects import native
+from api.dialects import native, strict_json
 from api.dialects.job_filters import from_query
-from api.wire import strict_json
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute

@@ -10,8 +10,8 @@ from api.description import examples
 from api.description.answers import KEY, KEY_LIST, NEW_KEY
 from api.description.openapi import describe
 from api.description.responses import refusals
+from api.dialects import strict_json
 from api.dialects.keys import KeyBody, RotationBody, from_key, from_rotation, to_key
-from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute

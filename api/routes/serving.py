@@ -8,9 +8,9 @@ from api.description import examples
 from api.description.answers import CHANGED, MODEL
 from api.description.openapi import describe
 from api.description.responses import refusals
+from api.dialects import strict_json
 from api.dialects.models import ModelBody, from_row
 from api.routes.models import to_model
-from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute

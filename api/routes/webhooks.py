@@ -19,6 +19,7 @@ from api.description.examples import ROTATION
 from api.description.openapi import describe
 from api.description.parameters import LOG
 from api.description.responses import refusals
+from api.dialects import strict_json
 from api.dialects.endpoints import (
     EndpointBody,
     EndpointChange,
@@ -31,7 +32,6 @@ from api.dialects.endpoints import (
 )
 from api.dialects.keys import RotationBody, from_rotation
 from api.dialects.pages import to_page
-from api.wire import strict_json
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute

@@ -158,7 +158,7 @@ async def test_a_model_that_was_mended_is_not_refused_for_its_old_failure(
 async def test_the_store_tells_who_waits_that_the_load_failed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, stream: bool
 ) -> None:
-    monkeypatch.setattr("api.answers.waiting.POLL_S", 0.01)
+    monkeypatch.setattr("api.jobs.waiting.POLL_S", 0.01)
     stage.hand.beat("loading")
     call = posted(stage.app, {**CHAT, "stream": stream}, x_wait_for_model="true")
     async with client_of(stage.app) as client:

@@ -104,7 +104,7 @@ class Busy(Desk):
 async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.answers.leaving.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.leaving.FIRST_PAUSE_S", 0)
     await hung_up(Busy(), CHAT)
 
 
@@ -112,7 +112,7 @@ async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_
 async def test_a_caller_who_is_told_that_the_store_is_away_frees_the_row(
     monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("api.answers.leaving.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.leaving.FIRST_PAUSE_S", 0)
     desk = Desk()
     async with application(desk) as app:
         call = posted(app, body, path)

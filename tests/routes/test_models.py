@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from api.answers.readiness import ModelState
+from api.admission.readiness import ModelState
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused

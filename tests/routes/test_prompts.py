@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from api.admission.submission import Submission
-from api.answers.leaving import Leaving
+from api.jobs.leaving import Leaving
 from shared.errors import Unavailable
 from shared.job import JobView
 from shared.piece import Piece

@@ -11,13 +11,13 @@ from asgi_lifespan import LifespanManager
 from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
-from api.answers.leaving import Leaving
 from api.app import create_app
 from api.batches.bench import Bench
 from api.batches.counter import Batches
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
+from api.jobs.leaving import Leaving
 from api.metrics import Metrics
 from api.serving import Serving
 from api.storing import Storing

@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from api.admission.readiness import ModelState
 from api.admission.submission import Submission, Terms
-from api.answers.readiness import ModelState
-from api.answers.waiting import Over, Waiting, ended
-from api.jobs import Jobs
+from api.jobs.jobs import Jobs
+from api.jobs.waiting import Over, Waiting, ended
 from api.wire.luggage import Luggage
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.batches.lines import BLOCK, entry_of, lines, scan
-from api.wire.strict_json import MAX_DEPTH, MAX_ELEMENTS
+from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS
 from tests.support.batches import ENDPOINT, line
 
 COUNT, LINE = 5000, 4000

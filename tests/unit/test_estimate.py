@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.answers.readiness import PAUSED_RETRY_S, model_state
+from api.admission.readiness import PAUSED_RETRY_S, model_state
 from shared.estimate import Lane, estimate, loading_time, waiting_reason
 from shared.job import Estimate
 from shared.models import Model

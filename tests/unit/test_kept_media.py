@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.jobs import Jobs
+from api.jobs.jobs import Jobs
 from shared import pictures, sounds
 from shared.blobs import Blobs, digest
 from shared.request import Image, Sound

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from api.wire import strict_json
-from api.wire.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, parse, read
+from api.dialects import strict_json
+from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, parse, read
 from shared.errors import CallerError
 
 

@@ -7,7 +7,7 @@ repeats the POST at once: the grace lets the repeat join the run before the firs
 import asyncio
 import logging
 
-from api.jobs import Jobs
+from api.jobs.jobs import Jobs
 from shared.errors import CallerError, Unavailable
 from shared.job import JobView
 

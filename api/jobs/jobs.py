@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from api.answers.readiness import ModelState, model_state
+from api.admission.readiness import ModelState, model_state
 from api.storing import Storing
 from shared import pictures, sounds
 from shared.blobs import BlobMissingError, Blobs

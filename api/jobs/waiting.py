@@ -6,7 +6,7 @@ Reading alone would be correct; being woken is quick.
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from api.answers.reading import Reading
+from api.jobs.reading import Reading
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.settings import Settings
