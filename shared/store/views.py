@@ -94,8 +94,7 @@ def _view(
     job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
 ) -> JobView:
     status = _status(job, run)
-    created = int(job["created"])
-    ended = int(job["ended"]) if "ended" in job else None
+    ended = _moment(job, "ended")
     tries = _until(ended, [_attempt(a) for a in attempts])
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
@@ -106,9 +105,9 @@ def _view(
         caller=job["caller"],
         model=job["model"],
         status=status,
-        created_ms=created,
+        created_ms=int(job["created"]),
         run_id=job.get("run"),
-        started_ms=max(tries[0].started_ms, created) if tries and "run" in job else None,
+        started_ms=_started(job, tries),
         ended_ms=ended,
         waiting_reason=reason,
         model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
@@ -122,15 +121,22 @@ def _view(
         error=job_error(job) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
-        start_by_ms=int(job["start_by"]) if "start_by" in job else None,
-        finish_by_ms=int(job["finish_by"]) if "finish_by" in job else None,
-        schedule_at_ms=int(job["schedule_at"]) if "schedule_at" in job else None,
+        start_by_ms=_moment(job, "start_by"),
+        finish_by_ms=_moment(job, "finish_by"),
+        schedule_at_ms=_moment(job, "schedule_at"),
         retry_of=job.get("retry_of"),
         response=job.get("response"),
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
     )
+
+
+def _started(job: dict[str, str], tries: tuple[Attempt, ...]) -> int | None:
+    """Not before it was submitted: its run may have begun for others."""
+    if not tries or "run" not in job:
+        return None
+    return max(tries[0].started_ms, int(job["created"]))
 
 
 def _result(run: dict[str, str]) -> Result | None:
@@ -181,8 +187,8 @@ def _attempt(row: str) -> Attempt:
 
 
 def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
-    delivered = int(hook["delivered"]) if "delivered" in hook else None
-    return Hook(hook["url"], tuple(hook["events"].split()), tuple(map(delivery, deliveries)), delivered)
+    tries = tuple(map(delivery, deliveries))
+    return Hook(hook["url"], tuple(hook["events"].split()), tries, _moment(hook, "delivered"))
 
 
 def delivery(row: str) -> Delivery:
