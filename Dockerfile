@@ -9,6 +9,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 
 # Packages come before the project's own code, so that a change of the code installs nothing.
 FROM base AS service-packages
+# A mirror in place of pip's own package index.
+ARG PIP_INDEX_URL
 WORKDIR /build
 RUN python -m venv /opt/venv
 COPY pyproject.toml constraints.txt ./
@@ -17,14 +19,16 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['p
  && pip install -c constraints.txt -r service.txt
 
 FROM service-packages AS worker-packages
+ARG PIP_INDEX_URL
 # cpu, or a CUDA build such as cu130; empty is what the package index gives, on Linux x86-64 a CUDA build.
 ARG TORCH_BUILD=cpu
 # Where pip finds such builds besides the package index.
 ARG PIP_EXTRA_INDEX_URL=""
 # The local version (`+cpu`) admits no other build: where the index has none, pip ends here and fetches nothing.
-RUN pip install -c constraints.txt "$(grep '^torch==' constraints.txt)${TORCH_BUILD:++$TORCH_BUILD}" \
+# torchvision with torch: of another build than torch's it breaks every model.
+RUN pip install -c constraints.txt $(grep -E '^torch(vision)?==' constraints.txt | sed "s/$/${TORCH_BUILD:++$TORCH_BUILD}/") \
  || { echo "No PyTorch '$TORCH_BUILD' build: name its index in PIP_EXTRA_INDEX_URL (docs/containers.md)." >&2; exit 1; }
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['worker'], sep='\n')" > worker.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; print(*p['worker'], *p['processors'], sep='\n')" > worker.txt \
  && pip install -c constraints.txt -r worker.txt
 
 # The user, its folders and the code; what differs below is packages and command.

@@ -7,7 +7,7 @@ DATA := data
 ARGS ?=
 
 # A stamp is renewed when what is to be installed changed, so a second start installs nothing.
-VENV_STAMP := $(VENV)/.made
+VENV_STAMP := $(VENV)/pyvenv.cfg
 RUN_STAMP := $(VENV)/.installed-run
 DEV_STAMP := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
@@ -15,8 +15,12 @@ JS := tests/contract/js
 JS_STAMP := $(JS)/node_modules/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Where a person's own pip installs is no matter of this environment. Indexes and proxies stay theirs.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIRE_HASHES PIP_DRY_RUN
+
 .DEFAULT_GOAL := help
-.PHONY: help run setup test test-clients check format chaos proof train-tiny clean
+.PHONY: FORCE help run setup test test-clients check format chaos proof train-tiny clean
 
 help:
 	@echo 'Sightline: ask vision-language models through a job queue.'
@@ -36,21 +40,21 @@ help:
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter (3.11 or newer).'
 
-# Its python is there before its pip: one whose making was cut off is made anew.
-$(VENV_STAMP):
-	@$(PIP) --version >/dev/null 2>&1 || { \
+# Its python is there before its pip: one whose making was cut off is made anew. So is one that was copied or moved
+# here, whose commands lead to the other checkout, and one whose Python is gone. Its file stays as old as it is else.
+$(VENV_STAMP): FORCE
+	@grep -qF "$$(pwd -P)/$(BIN)/" $(BIN)/pip 2>/dev/null && $(PIP) --version >/dev/null 2>&1 || { \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'Sightline needs Python 3.11 or newer: name one, for instance make run PYTHON=python3.12' >&2; exit 1; }; \
 	  $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
 	  echo 'Python could not make a virtual environment: install its venv module (Debian: python3-venv).' >&2; exit 1; }; }
-	@touch $@
 
-$(RUN_STAMP): $(INPUTS) | $(VENV_STAMP)
+$(RUN_STAMP): $(INPUTS) $(VENV_STAMP)
 	@echo 'installing the service into $(VENV) (the first time takes minutes: torch is large)'
 	@$(PIP) install -c constraints.txt -e '.[worker,local]'
 	@touch $@
 
-$(DEV_STAMP): $(INPUTS) | $(VENV_STAMP)
+$(DEV_STAMP): $(INPUTS) $(VENV_STAMP)
 	@echo 'installing the service and its test tools into $(VENV) (the first time takes minutes: torch is large)'
 	@$(PIP) install -c constraints.txt -e '.[worker,local,traces,dev]'
 	@touch $@ $(RUN_STAMP)
@@ -60,9 +64,10 @@ setup: $(DEV_STAMP)
 run: $(RUN_STAMP)
 	@exec $(BIN)/sightline run --port $(PORT) --data '$(DATA)'
 
-# More processes than two cores: tests wait for servers as much as they compute.
+# More processes than two cores: tests wait for servers as much as they compute. Files in their own order, the
+# small ones of tests/unit last: with the longest tests at the end, one process works and the others wait.
 test: $(DEV_STAMP)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # npm brings Node.js too, of the version that the clients need, whichever npm itself runs on.
 $(JS_STAMP): $(JS)/package.json

@@ -35,6 +35,8 @@ from api.routes import (
 from api.wire import problems
 from api.wire.cors import Cors
 from api.wire.edge import Edge
+from api.wire.ending import KEY as ENDING
+from api.wire.ending import Ending
 from api.wire.plain_route import PlainRoute
 from api.wiring import open_context as open_production_context
 from shared.settings import Settings
@@ -61,12 +63,13 @@ def create_app(
     open_log(config)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Ending]]:
         open_traces(config, "sightline-api")
         app.state.context = await open_context(config)
         try:
-            with hangup_as_end():
-                yield
+            end = Ending()
+            with end.told_by_signal(), hangup_as_end():
+                yield {ENDING: end}
         finally:
             await app.state.context.aclose()
             close_traces()

@@ -20,6 +20,7 @@ from api.serving import Serving
 from shared.blobs import Blobs
 from shared.models import Models
 from shared.settings import Settings
+from shared.store.headroom import Headroom
 
 
 class Connection(Protocol):
@@ -42,6 +43,7 @@ class ProcessContext:
     leaving: Leaving
     keyring: Keyring
     deeds: Deeds
+    headroom: Headroom
     endpoints: Endpoints
     files: Files
     batches: Batches

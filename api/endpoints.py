@@ -12,7 +12,7 @@ from shared.errors import CallerError
 from shared.notice import Notice
 from shared.settings import Settings
 from shared.store import endpoints, notices
-from shared.store.room import Room
+from shared.store.headroom import Headroom
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -21,17 +21,17 @@ T = TypeVar("T")
 class Endpoints:
     """Knows nothing of HTTP. Whatever names an endpoint raises CallerError `webhook_not_found`."""
 
-    def __init__(self, settings: Settings, store: AsyncStore, room: Room) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore, headroom: Headroom) -> None:
         self._settings = settings
         self._store = store
-        self._room = room
+        self._headroom = headroom
 
     async def create(self, caller: str, new: Endpoint) -> tuple[Endpoint, str]:
         """The endpoint and its secret, which nobody is told again.
 
         Raises CallerError `invalid_webhook_url`, `too_many_webhooks`, Unavailable `store_unavailable`.
         """
-        await self._room.check()
+        await self._headroom.check()
         host, secret = checked_host(new.url, self._settings, "url"), new_secret()
         made = await self._store.run(endpoints.create(caller, new, host, secret))
         if made is None:
@@ -65,7 +65,7 @@ class Endpoints:
 
     async def test(self, caller: str, id: str) -> Notice:
         """Tell it of nothing, now. Raises Unavailable `store_unavailable` (a dead one is told for days)."""
-        await self._room.check()
+        await self._headroom.check()
         data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
         call = endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
         return _found(await self._store.run(call))

@@ -17,7 +17,7 @@ from shared.pictures import inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
-from shared.store.room import Room
+from shared.store.headroom import Headroom
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -28,12 +28,12 @@ SIEVED = 100
 class Files:
     """Knows nothing of HTTP but the form that an upload is."""
 
-    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, room: Room) -> None:
+    def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs, headroom: Headroom) -> None:
         self._settings = settings
         self._store = store
         self._blobs = blobs
         self._storing = Storing(store, blobs)
-        self._room = room
+        self._headroom = headroom
 
     async def create(self, caller: Caller, receive: Callable[[Form], Awaitable[None]]) -> File:
         """Keep an upload, which `receive` reads into the form that it is given.
@@ -41,7 +41,7 @@ class Files:
         Raises CallerError (`invalid_request`, `unknown_field`, `unsupported_parameter`, `invalid_image`,
         `payload_too_large`), Unavailable `store_unavailable`.
         """
-        await self._room.check()
+        await self._headroom.check()
         staged = await asyncio.to_thread(self._blobs.stage)
         form = Form(staged, int(self._settings.api.file_limit_mb * 2**20))
         try:
@@ -87,7 +87,7 @@ class Files:
         file = await self.get(caller, id)
         return file, await self._found(self._blobs.stream(file.digest), None)
 
-    async def with_pictures(self, caller: str, request: Request, luggage: Luggage | None = None) -> Request:
+    async def with_pictures(self, caller: str, request: Request, luggage: Luggage | None) -> Request:
         """The request with the bytes of the pictures that it names as files, as if they had come with it.
 
         Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.

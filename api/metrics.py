@@ -17,8 +17,8 @@ from shared.models import Models
 from shared.settings import Settings
 from shared.store.counts import Counts, counts, round_trip_s
 from shared.store.fleet import fleet
+from shared.store.headroom import writable
 from shared.store.keys import INTAKE
-from shared.store.room import writable
 from shared.store.script import AsyncStore
 
 KEPT_S = 1.0

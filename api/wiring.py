@@ -19,8 +19,8 @@ from shared.blobs import Blobs
 from shared.metrics.telling import start_telling
 from shared.models_file import load_models
 from shared.settings import Settings
+from shared.store.headroom import Headroom
 from shared.store.nudges import AsyncNudger
-from shared.store.room import Room
 from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
 
@@ -45,12 +45,12 @@ async def open_context(settings: Settings) -> ProcessContext:
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
-    blobs, room = Blobs(settings.blobs), Room(store, settings.redis.full_at)
-    jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, room)
+    blobs, headroom = Blobs(settings.blobs), Headroom(store, settings.redis.full_at)
+    jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
     serving = Serving(models, store)
     await serving.open()
-    submission = Submission(settings, models, store, nudger, blobs, files, room)
-    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission), room)
+    submission = Submission(settings, models, store, nudger, blobs, files, headroom)
+    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission), headroom)
     batches.open()
     tally = start_telling(settings.metrics, LoopStore(store))
     return ProcessContext(
@@ -64,7 +64,8 @@ async def open_context(settings: Settings) -> ProcessContext:
         leaving=Leaving(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),
         deeds=Deeds(store),
-        endpoints=Endpoints(settings, store, room),
+        headroom=headroom,
+        endpoints=Endpoints(settings, store, headroom),
         files=files,
         batches=batches,
         blobs=blobs,

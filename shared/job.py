@@ -145,6 +145,11 @@ class JobView:
     def ended(self) -> bool:
         return self.status in ENDED
 
+    @property
+    def expired(self) -> bool:
+        """Whether it has succeeded with a result that is no longer kept."""
+        return self.status == "succeeded" and self.result is None
+
 
 @dataclass(frozen=True)
 class Event:

@@ -13,7 +13,7 @@ from shared.settings import Settings
 from shared.store.models import Registered, registered
 from shared.store.script import connect
 
-NOTHING = Registered({}, frozenset(), frozenset())
+NOTHING = Registered({}, frozenset(), {})
 
 
 class Registry:

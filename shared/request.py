@@ -1,7 +1,7 @@
 """The canonical request: what every dialect translates to, what a run computes.
 
-Two requests that ask for the same computation are equal here whatever wire they came by, so they share
-one request hash (`shared.hashing`).
+Two requests that ask for the same computation have one request hash (`shared.hashing`), whatever wire they
+came by. They need not be equal: what only their callers are told again, or where a field stood, may differ.
 """
 
 import hashlib

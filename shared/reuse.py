@@ -11,6 +11,11 @@ def reuse_scope(caller: str, *, shared: bool) -> str:
     return EVERYBODY if shared else caller
 
 
+def reuse_key(caller: str, hashed: str, *, shared: bool) -> str:
+    """Under which the answer to requests of one hash (`request_hash`) is found. `shared` as above."""
+    return f"{reuse_scope(caller, shared=shared)}:{hashed}"
+
+
 def reusable(request: Request, *, use_cache: bool, samples_default: bool | None, hf: bool) -> bool:
     """Whether an identical request may get the same answer; where False, `x-cache` is BYPASS.
 

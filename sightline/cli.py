@@ -16,6 +16,7 @@ from sightline.doctor.command import add_doctor
 from sightline.estimate import add_estimate
 from sightline.exits import MEANINGS, CommandError, Exit
 from sightline.job_commands import add_jobs
+from sightline.serving.folder import typed_path
 from sightline.serving.processes import become_api, become_courier, become_worker
 from sightline.serving.run import run
 from sightline.serving.service import client_of
@@ -163,7 +164,7 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--data",
-        type=Path,
+        type=typed_path,
         default=Path("data"),
         help="folder of jobs, pictures and logs (default: %(default)s)",
     )
@@ -171,7 +172,9 @@ def _add_run(command: argparse.ArgumentParser) -> None:
 
 
 def _add_api(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; '' is all of them (default: %(default)s)"
+    )
     command.add_argument("--port", type=_port, default=8000, help="port to listen on (default: %(default)s)")
     command.set_defaults(command=lambda arguments: become_api(arguments.host, arguments.port))
 

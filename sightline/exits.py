@@ -22,7 +22,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.OK: "done, or stopped by Ctrl-C",
     Exit.REFUSED: "the service answered with an error; of doctor: there is a problem",
     Exit.USAGE: "wrong arguments, a wrong setting, or a file that cannot be read or written",
-    Exit.PORT: "the port is taken",
+    Exit.PORT: "the port is taken; of api: or its start failed",
     Exit.REDIS: "no usable Redis or Valkey server",
     Exit.DATA: "the data folder is in use, cannot be written, or was lost under way",
     Exit.MEMORY: "not enough memory",

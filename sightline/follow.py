@@ -22,7 +22,7 @@ class ConnectionOverError(Exception):
 
 @dataclass
 class Reader:
-    """Of one job's events. `seen` is the last one that came, where the next connection goes on."""
+    """Reads one job's events. `seen` is the last one that came, where the next connection goes on."""
 
     client: httpx.Client
     job: str

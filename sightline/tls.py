@@ -7,7 +7,7 @@ from sightline.exits import CommandError, Exit
 
 
 def flags(settings: ApiSettings) -> tuple[str, ...]:
-    """Of uvicorn's command line; they name files, and a passphrase has no place there."""
+    """Flags of uvicorn's command line; they name files, and a passphrase has no place there."""
     if settings.tls_cert is None:
         return ()
     return ("--ssl-certfile", str(settings.tls_cert), "--ssl-keyfile", str(settings.tls_key))
@@ -28,7 +28,7 @@ def check_tls(settings: ApiSettings) -> None:
 
 
 def trusting(settings: ApiSettings) -> ssl.SSLContext | bool:
-    """For calls of our own API over loopback: its certificate and no other, whatever name that is for."""
+    """What calls of our own API over loopback trust: its certificate and no other, whatever its name."""
     if settings.tls_cert is None:
         return True
     context = ssl.create_default_context(cafile=str(settings.tls_cert))

@@ -19,11 +19,12 @@ from training.world import COLOR_NAMES
 PAD, END, USER, ASSISTANT, IMAGE = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<image>"
 MARKS = ("<|img1|>", "<|img2|>", "<|img3|>", "<|img4|>")
 VOCABULARY = 1024
+CONVERSATIONS = 12_000
 # One digit, one capital of a run, a word, marks, blanks.
 PIECES = r"\p{N}| ?\p{Lu}(?=\p{Lu}|\P{L}|$)|'s| ?\p{L}[\p{Ll}\p{Lo}]*| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 
-def new_tokenizer(conversations: int = 12_000) -> PreTrainedTokenizerFast:
+def new_tokenizer() -> PreTrainedTokenizerFast:
     """The same at every call: its seed is its own."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -40,7 +41,7 @@ def new_tokenizer(conversations: int = 12_000) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_said(conversations), trainer)
+    tokenizer.train_from_iterator(_said(), trainer)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         pad_token=PAD,
@@ -59,9 +60,9 @@ def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     return found
 
 
-def _said(conversations: int) -> Iterator[str]:
+def _said() -> Iterator[str]:
     rng = random.Random("tokenizer")
-    for _ in range(conversations):
+    for _ in range(CONVERSATIONS):
         for exchange in conversation(rng):
             yield exchange.turn.question
             if exchange.turn.kind != "text":

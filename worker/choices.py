@@ -37,7 +37,7 @@ def rows(
 
 
 def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
-    """With a seed where tokens are drawn and the request names none, for the receipt to tell.
+    """The parameters, with a seed where tokens are drawn and the request names none, for the receipt to tell.
 
     It is the run's, so that each attempt at it throws the same dice; small enough for every reader of JSON.
     """

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 
-from shared.store.claims import Claim, Full
+from shared.store.claims import Again, Claim, Full
 
 LOOK_AGAIN_S = 2.0
 """Room that no thread here made, as when a claim's reply was lost, is found after so long."""
@@ -17,7 +17,7 @@ class Claiming:
     """
 
     def __init__(
-        self, ask: Callable[[], Claim | Full | None], pass_on: Callable[[], object], slots: int
+        self, ask: Callable[[], Claim | Again | Full | None], pass_on: Callable[[], object], slots: int
     ) -> None:
         """`ask` claims the best waiting run, `slots` are the rows that all claims together may take."""
         self._ask = ask
@@ -35,6 +35,8 @@ class Claiming:
             taken = self._ask()
             if taken is None:
                 return
+            if taken == "again":
+                continue
             if taken != "full":
                 yield from self._counted(taken)
                 continue

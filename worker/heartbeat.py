@@ -59,7 +59,8 @@ class Heartbeat:
         self._worker = worker
         self._lane = lane
         self._row = row
-        self._outdated = False
+        self._outdated = self._forgotten = False
+        self._facts: dict[str, str] = {}
         self._state: State = "loading"
         self._fingerprint = ""
         self._record = Record(leases)
@@ -79,6 +80,7 @@ class Heartbeat:
         """The model is loaded; from now on its engine is watched."""
         self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
         self._record.rows, self._record.fingerprint = engine.rows, fingerprint
+        self._facts = facts
         self._say(facts)
 
     def watch(self, hearing: Hearing) -> None:
@@ -133,7 +135,9 @@ class Heartbeat:
 
     def _say_counts(self) -> None:
         reused = None if self._engine is None else self._engine.reused
-        self._say({} if reused is None else {"reused": json.dumps(asdict(reused))})
+        # A store that came back empty, or with old data, knows them from nobody else.
+        facts = self._facts if self._forgotten else {}
+        self._say(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
 
     def _say(self, facts: dict[str, str]) -> None:
         # One at a time: a beat that is under way would write an earlier state over the one that is said now.
@@ -148,7 +152,8 @@ class Heartbeat:
                 facts=facts,
                 record=self._record.now(),
             )
-            self._outdated = self._store.run(said) == "outdated"
+            word = self._store.run(said)
+            self._outdated, self._forgotten = word == "outdated", word == "forgotten"
 
     def _leave_mark(self) -> None:
         """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""

@@ -36,7 +36,7 @@ class Lease:
 
     @property
     def age_s(self) -> float:
-        """Since its work stood in line."""
+        """Seconds since the claimed work came to stand in line."""
         return self.claim.waited_ms / 1000 + time.monotonic() - self.since
 
     def stop(self, reason: Reason) -> None:
@@ -70,7 +70,7 @@ class Leases:
 
     @property
     def rows(self) -> int:
-        """That the held claims take together."""
+        """Rows of the engine that the held claims take together."""
         return sum(lease.claim.rows for lease in self.all())
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from PIL import Image as Pictures
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Request, Sound, Text
+from shared.request import Image, Message, Sound, Text
 from shared.tokens import TokenRule
 from worker.engines.base import Engine
+from worker.engines.tryout import question
 
 log = logging.getLogger(__name__)
 Table = tuple[tuple[int, ...], ...]
@@ -66,7 +67,7 @@ def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple
 
 def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
     """As many as fit where the picture alone is more than the model takes."""
-    request = _request(engine, model, (Image(), Text(text=WORD)))
+    request = question(engine, model, (Image(), Text(text=WORD)))
     try:
         return engine.prepare(request, [Pictures.new("RGB", size, "gray")], None).image_tokens
     except CallerError as refused:
@@ -80,7 +81,7 @@ def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | Non
     rate = engine.facts.sampling_rate
     if not rate:
         return None
-    request = _request(engine, model, (Sound(), Text(text=WORD)))
+    request = question(engine, model, (Sound(), Text(text=WORD)))
     try:
         one, two = (
             engine.prepare(request, [], None, [array("f", bytes(4 * rate * seconds))]).tokens - short
@@ -92,14 +93,9 @@ def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | Non
 
 
 def _tokens(engine: Engine, model: str, texts: Sequence[str]) -> int:
-    request = _request(engine, model, ())
+    request = question(engine, model, ())
     turns = tuple(
         Message(role="assistant" if at % 2 else "user", parts=(Text(text=text),))
         for at, text in enumerate(texts)
     )
     return engine.prepare(request.model_copy(update={"messages": turns}), [], None).tokens
-
-
-def _request(engine: Engine, model: str, parts: tuple[Text | Image | Sound, ...]) -> Request:
-    raw = not engine.facts.has_chat_template
-    return Request(model=model, messages=(Message(role="user", parts=parts),), raw=raw)

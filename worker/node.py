@@ -14,9 +14,9 @@ from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
 from shared.models import Model
 from shared.settings import Settings, SettingsError
-from shared.store.claims import Claim, Full, claim, within
+from shared.store.claims import Again, Claim, Full, claim, within
 from shared.store.nudges import Nudger
-from shared.store.script import Store, connect
+from shared.store.script import connect
 from worker.attempt import Bench, attempt
 from worker.claiming import Claiming
 from worker.engines.base import Engine
@@ -35,26 +35,26 @@ REASON = 500
 """Characters of a reason that the records keep."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Node:
-    """A model worker; `open_node` makes it before Celery consumes. `drain` at its end, then `close`."""
+    """A model worker; `open_node` makes it before Celery consumes. `drain` at its end, then `close`.
 
-    settings: Settings
+    `worker` is its id; `model`, `row` and `slots` are as `open_node` was given them.
+    """
+
+    bench: Bench
     model: Model
     row: str | None
-    worker: str
-    store: Store
-    nudger: Nudger
-    heartbeat: Heartbeat
-    bench: Bench
-    hearing: Hearing
-    draining: threading.Event
-    tally: Tally
     slots: int
+    worker: str
+    heartbeat: Heartbeat
+    hearing: Hearing
+    tally: Tally
+    draining: threading.Event = field(default_factory=threading.Event, init=False)
     claiming: Claiming = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claiming = Claiming(self._claimed, lambda: self.nudger.send(self.model.lane), self.slots)
+        self.claiming = Claiming(self._claimed, lambda: self.bench.nudger.send(self.model.lane), self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
@@ -63,30 +63,30 @@ class Node:
         """
         self.hearing.nudged()
         if self.draining.is_set():
-            self.nudger.send(lane)
+            self.bench.nudger.send(lane)
         for taken in self.claiming.each():
             attempt(self.bench, taken)
             self.hearing.nudged()
 
-    def _claimed(self) -> Claim | Full | None:
+    def _claimed(self) -> Claim | Again | Full | None:
         if self.draining.is_set() or self.bench.engine.broken:
             return None
         call = claim(
-            self.settings,
+            self.bench.settings,
             lane=self.model.lane,
             worker=self.worker,
             token=ids.token(),
             fingerprint=self.bench.engine.fingerprint,
             row=self.row,
         )
-        return self.store.run(within(self.slots, call))
+        return self.bench.store.run(within(self.slots, call))
 
     def drain(self) -> None:
         """Claim no more; give back after the grace time what has not ended by then."""
         self.draining.set()
         self.claiming.stir()
         self.heartbeat.drain()
-        timer = threading.Timer(self.settings.queue.drain_s, self._give_back_all)
+        timer = threading.Timer(self.bench.settings.queue.drain_s, self._give_back_all)
         timer.daemon = True
         timer.start()
 
@@ -122,10 +122,15 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
     )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
-    tally = start_telling(settings.metrics, store)
-    stopping = threading.Event()
     return Node(
-        settings, model, row, worker, store, nudger, heartbeat, bench, hearing, stopping, tally, slots
+        bench=bench,
+        model=model,
+        row=row,
+        slots=slots,
+        worker=worker,
+        heartbeat=heartbeat,
+        hearing=hearing,
+        tally=start_telling(settings.metrics, store),
     )
 
 
@@ -142,7 +147,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> En
         }
     )
     with _told(model, heartbeat):
-        engine.load()
+        engine = engine.load()
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from shared.calls.syntax import Syntax
 from shared.errors import Unavailable
 from shared.piece import Piece, joined
-from shared.store.claims import Held, append
+from shared.store.claims import Renewal, append
 from shared.store.script import Store
 from worker.lease import Lease
 from worker.telemetry.rhythm import Rhythm
@@ -163,7 +163,7 @@ class Publisher:
         written = [self._written(write, held) for write, held in zip(work, told, strict=True)]
         return all(written)
 
-    def _told(self, work: Sequence[Write]) -> Sequence[Held | None]:
+    def _told(self, work: Sequence[Write]) -> Sequence[Renewal | None]:
         """What the store said, None where it could not be asked."""
         try:
             return self._store.run_all([append(each.channel.lease.claim, each.piece) for each in work])
@@ -177,7 +177,7 @@ class Publisher:
             log.exception("the stream of %s could not be written; it is tried again", run)
             return [None]
 
-    def _written(self, write: Write, held: Held | None) -> bool:
+    def _written(self, write: Write, held: Renewal | None) -> bool:
         lease = write.channel.lease
         if held is None:
             # Nobody waits for what is left when the process ends: its run is another's soon.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """For threads; what nobody uses is not remembered."""
+    """At most `most` threads at each thing at a time; what nobody uses is not remembered."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -36,13 +36,9 @@ class Deeds:
 
     async def do(self, operator: Operator, action: str, subject: str, call: Call[T]) -> T:
         """Make a transition as this operator. Raises Unavailable."""
-        reply = await self._store.run(deeds.by(operator, action, subject, call))
-        log.info(
-            "admin %s",
-            json.dumps(
-                {"action": action, "subject": subject, "found": reply is not None, **asdict(operator)}
-            ),
-        )
+        outcome, reply = await self._store.run(deeds.by(operator, action, subject, call))
+        said = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
+        log.info("admin %s", json.dumps(said))
         return reply
 
     async def list(self, after: str | None, limit: int) -> tuple[list[Deed], bool]:

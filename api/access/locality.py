@@ -13,8 +13,21 @@ from starlette.types import Scope
 
 from shared.errors import CallerError
 
-# What a proxy on this machine forwards does not come from this machine.
-_FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
+# What a proxy on this machine forwards does not come from this machine; each kind leaves a trace of its own.
+_FORWARDED = (b"x-forwarded-", b"x-original-")
+_FORWARDED_NAMES = frozenset(
+    (
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-envoy-external-address",
+        b"true-client-ip",
+        b"cf-connecting-ip",
+        b"fastly-client-ip",
+    )
+)
 _OTHER_PAGES = (b"cross-site", b"same-site")
 
 
@@ -49,9 +62,13 @@ def is_loopback_host(host: bytes) -> bool:
 
 
 def _is_here(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
-    if scope.get("client") is None or any(name in headers for name in _FORWARDED):
+    if scope.get("client") is None or any(map(_is_a_proxys, headers)):
         return False
     return _is_loopback(scope["client"][0])
+
+
+def _is_a_proxys(name: bytes) -> bool:
+    return name in _FORWARDED_NAMES or name.startswith(_FORWARDED)
 
 
 @lru_cache(256)

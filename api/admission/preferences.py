@@ -44,7 +44,10 @@ def preferences(request: Request) -> Preferences:
 
 
 def terms(request: Request, body: bytes) -> Terms:
-    """What every door's headers say; routes add what only they know with `dataclasses.replace`."""
+    """What every door's headers say; routes add what only they know with `dataclasses.replace`.
+
+    Raises CallerError `invalid_request` for an Idempotency-Key that is too long.
+    """
     key = request.headers.get("idempotency-key") or None
     if key and len(key) > _KEY_LIMIT:
         message = f"The key is longer than {_KEY_LIMIT} characters."

@@ -22,7 +22,9 @@ def of_key(word: str) -> CallerError:
 
 
 def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
-    """Why a model takes a request not at all, or not now; of the caller `most_queued` runs may wait."""
+    """Why a request is taken not at all, or not now; of the caller `most_queued` runs may wait."""
+    if word == "gone":
+        return CallerError("job_not_found", "The job was deleted meanwhile.")
     if word == "removed":
         return CallerError("model_not_found", f"The model {model.id} was removed.", param="model")
     if word in ("slow", "full", "crowded"):

@@ -7,7 +7,7 @@ from shared.request import Request
 
 
 def rendered(request: Request, model: Model, lane: Lane, *, prompt: bool) -> Request:
-    """A model without a chat template is sent the `prompt` as it stands.
+    """A model without a chat template, or with none for parts, is sent the `prompt` as it stands.
 
     Where nobody knows yet (a model not on this machine, never loaded) it is taken to have one.
     Raises CallerError `no_chat_template`.
@@ -17,7 +17,7 @@ def rendered(request: Request, model: Model, lane: Lane, *, prompt: bool) -> Req
         return request
     if prompt and [message.role for message in request.messages] == ["user"]:
         return request.model_copy(update={"raw": True})
-    message = f"The model {model.id} has no chat template; send one prompt to POST /models/{model.id}."
+    message = f"The model {model.id} has no usable chat template; send one prompt to POST /models/{model.id}."
     raise CallerError("no_chat_template", message, param=request.named.get("messages", "messages"))
 
 

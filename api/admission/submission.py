@@ -18,21 +18,20 @@ from shared.calls.place import check_calls
 from shared.cost import cost
 from shared.errors import CallerError, ServiceError
 from shared.estimate import Lane
-from shared.hashing import request_hash
-from shared.held import Held
+from shared.held import HeldTerms
 from shared.job import JobView, Priority
 from shared.length import check_answer, check_end, check_text
 from shared.metrics.requests import ADMITTED
 from shared.models import Model, Models
 from shared.request import Request
-from shared.reuse import reusable, reuse_scope
+from shared.reuse import reusable
 from shared.settings import Settings
 from shared.sounds import check_heard
 from shared.store import jobs
 from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, submit
+from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
-from shared.store.room import Room
 from shared.store.script import AsyncStore
 from shared.telemetry import traces
 from shared.times import Times
@@ -88,7 +87,7 @@ class Examined:
     request: Request
     terms: Terms
     placing: Placing
-    held: Held
+    held: HeldTerms
     lane: Lane
     paths: dict[str, str]
     data: dict[str, bytes]
@@ -110,7 +109,7 @@ class Submission:
         nudger: AsyncNudger,
         blobs: Blobs,
         files: Files,
-        room: Room,
+        headroom: Headroom,
     ) -> None:
         self._settings = settings
         self._models = models
@@ -119,7 +118,7 @@ class Submission:
         self._blobs = blobs
         self._storing = Storing(store, blobs)
         self._files = files
-        self._room = room
+        self._headroom = headroom
         self._facts: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> JobView:
@@ -129,10 +128,10 @@ class Submission:
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
-        `invalid_webhook_url`, `context_length_exceeded`, `idempotency_mismatch`, `job_purged`,
-        `file_not_found`, `result_expired`), ModelFailed, Unavailable (`model_loading`, `no_worker`,
-        `model_paused`, `model_draining`, `queue_full`, `caller_queue_full`, `store_unavailable`),
-        LinePassedError.
+        `invalid_audio`, `payload_too_large`, `invalid_webhook_url`, `context_length_exceeded`,
+        `idempotency_mismatch`, `job_purged`, `file_not_found`, `job_not_found` of a retry, `result_expired`),
+        ModelFailed, Unavailable (`model_loading`, `no_worker`, `model_paused`, `model_draining`,
+        `queue_full`, `caller_queue_full`, `store_unavailable`), LinePassedError.
         """
         model = self._models.recall(request.model)
         earlier = await self.repeated(terms)
@@ -142,7 +141,7 @@ class Submission:
         model = self._models.resolve(request.model)
         asked = await self.examined(request, terms, model, luggage)
         answer = await self._ask(asked)
-        if answer.view is not None:
+        if answer.view is not None and answer.view.id == asked.placing.job:
             ADMITTED.labels(model.id, terms.priority, (answer.view.cache or "pending").lower()).inc()
         return await self._admitted(answer, terms, model)
 
@@ -150,7 +149,7 @@ class Submission:
         self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
     ) -> Examined:
         """What is asked, as the store is told it. Raises as `submit` does where it is not for the line."""
-        await self._room.check()
+        await self._headroom.check()
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
@@ -171,11 +170,16 @@ class Submission:
         use_cache = terms.use_cache and terms.stored
         reuse = reusable(request, use_cache=use_cache, samples_default=samples, hf=terms.hf)
         pending = any(part.url for part in request.media) or terms.times.schedule_at is not None
-        scope = reuse_scope(terms.caller, shared=self._settings.queue.share_answers) if reuse else None
-        rows = request.parameters.rows(samples is not False)
-        placing = replace(_placing(request, terms, model, scope, pending=pending), rows=rows)
-        place = {"lane": model.lane, "revision": model.revision, "priority": terms.priority}
-        held = Held.model_validate(place | {"cost": placing.cost, "rows": rows, "reuse": reuse})
+        held = HeldTerms(
+            lane=model.lane,
+            revision=model.revision,
+            priority=terms.priority,
+            cost=cost(request, model),
+            rows=request.parameters.rows(samples is not False),
+            reuse=reuse,
+        )
+        shared = self._settings.queue.share_answers
+        placing = held.placing(ids.job_id(), terms.caller, request, shared=shared, pending=pending)
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
     async def _ask(self, asked: Examined) -> Submitted:
@@ -265,7 +269,7 @@ class Submission:
 def _kept(answer: Submitted, view: JobView) -> JobView:
     """The job of an answer. Raises CallerError `result_expired` where nothing is left to tell of it."""
     _trace(answer, view)
-    if view.status == "succeeded" and view.result is None:
+    if view.expired:
         raise refusals.of_key("expired")
     return view
 
@@ -279,21 +283,3 @@ def _trace(answer: Submitted, view: JobView) -> None:
     }
     traces.tell(found)
     traces.link(answer.trace)
-
-
-def _placing(request: Request, terms: Terms, model: Model, scope: str | None, *, pending: bool) -> Placing:
-    """`scope` says with whom the answer may be shared; None = with nobody."""
-    hashed = "" if pending else request_hash(request, model.revision)
-    return Placing(
-        job=ids.job_id(),
-        run=ids.run_id(),
-        caller=terms.caller,
-        model=model.id,
-        lane=model.lane,
-        priority=terms.priority,
-        hash=hashed,
-        key=f"{scope}:{hashed}" if scope and not pending else None,
-        blobs=request.digests,
-        cost=cost(request, model),
-        request=request.model_dump_json(exclude_none=True),
-    )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import Request
+from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
 from api.admission.preferences import preferences
@@ -19,67 +19,67 @@ from api.wire.problems import from_job
 from api.wire.reply import reply_of
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.job import JobView
-from shared.request import Request as Question
+from shared.request import Request
 from shared.result import Result
 
 T = TypeVar("T")
 
 
-async def submit(request: Request, context: ProcessContext, question: Question, terms: Terms) -> JobView:
-    """Admit a question and note its job on the answer, whatever the answer becomes."""
-    luggage = reply_of(request).luggage
+async def submit(http: HttpRequest, context: ProcessContext, request: Request, terms: Terms) -> JobView:
+    """Admit a request and note its job on the answer, whatever the answer becomes."""
+    luggage = reply_of(http).luggage
     try:
-        view = await context.submission.submit(question, terms, luggage)
+        view = await context.submission.submit(request, terms, luggage)
     finally:
         await luggage.leave()
-    note(request, view)
+    note(http, view)
     return view
 
 
-def note(request: Request, view: JobView) -> None:
+def note(http: HttpRequest, view: JobView) -> None:
     """Name the job in the headers of whatever is answered, with what is known of it by now.
 
     One that has ended and is not to be stored is forgotten behind that answer.
     """
-    answer = reply_of(request)
+    answer = reply_of(http)
     answer.headers["x-job-id"] = view.id
     if view.cache is not None:
         answer.headers["x-cache"] = view.cache
-    forget_behind(request, view)
+    forget_behind(http, view)
 
 
-def forget_behind(request: Request, view: JobView) -> None:
+def forget_behind(http: HttpRequest, view: JobView) -> None:
     """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
     if view.ended and not view.stored:
-        reply_of(request).afterwards = partial(context_of(request).jobs.forget, view)
+        reply_of(http).afterwards = partial(context_of(http).jobs.forget, view)
 
 
-async def wait_as_preferred(request: Request, context: ProcessContext, view: JobView) -> JobView:
+async def wait_as_preferred(http: HttpRequest, context: ProcessContext, view: JobView) -> JobView:
     """The newest view, once the job ended or the caller's `Prefer: wait` is over.
 
     Raises ClientDisconnect where the caller hangs up first; the job goes on.
     """
-    wait_s = preferences(request).wait_s
+    wait_s = preferences(http).wait_s
     if wait_s:
         limit_s = min(wait_s, context.settings.api.sync_limit_s)
-        view = await attend(request, context, view, limit_s, leaves=False)
-        note(request, view)
+        view = await attend(http, context, view, limit_s, leaves=False)
+        note(http, view)
     return view
 
 
-def note_times(request: Request, view: JobView) -> None:
+def note_times(http: HttpRequest, view: JobView) -> None:
     """Say how long a job that succeeded was computed, and how long it was not.
 
     A claimed run may still wait for a row of its worker's engine: all that is not computing is queueing.
     """
     if view.result is not None and view.ended_ms is not None:
         queue_s = (view.ended_ms - view.created_ms) / 1000 - view.result.compute_s
-        headers = reply_of(request).headers
+        headers = reply_of(http).headers
         headers["x-compute-time"] = f"{view.result.compute_s:.3f}"
         headers["x-queue-time"] = f"{max(0.0, queue_s):.3f}"
 
 
-async def answer(request: Request, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
+async def answer(http: HttpRequest, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
     """The job as it succeeded.
 
     Raises the job's own error, ModelFailed, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
@@ -87,11 +87,11 @@ async def answer(request: Request, context: ProcessContext, view: JobView, terms
     limit_s = context.settings.api.sync_limit_s
     with left_where_one_fails(context, (view,), terms):
         if not view.ended:
-            view = await attend(request, context, view, limit_s, leaves=may_leave(terms), over=over)
-        note(request, view)
+            view = await attend(http, context, view, limit_s, leaves=may_leave(terms), over=over)
+        note(http, view)
         check_ended(view, limit_s)
     result_of(view)
-    note_times(request, view)
+    note_times(http, view)
     return view
 
 
@@ -144,20 +144,23 @@ def may_leave(terms: Terms) -> bool:
 
 
 def result_of(view: JobView) -> Result:
-    """What an ended job computed. Raises the error it ended with."""
+    """What an ended job computed.
+
+    Raises the error it ended with, ServiceError `job_cancelled`, CallerError `result_expired`.
+    """
     if view.result is not None:
         return view.result
     if view.error is not None:
         raise from_job(view.error)
     if view.status == "cancelled":
         raise ServiceError("job_cancelled", "The job was cancelled before it ended.")
-    if view.status == "succeeded":
+    if view.expired:
         raise CallerError("result_expired", "The result of this job is no longer kept.")
     raise InternalError
 
 
 async def attend(
-    request: Request,
+    http: HttpRequest,
     context: ProcessContext,
     view: JobView,
     limit_s: float,
@@ -170,13 +173,15 @@ async def attend(
     Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then left too.
     """
     left = partial(context.leaving.left, view) if leaves else None
-    return await unless_gone(request, context.waiting.until_ended(view, limit_s, over), left)
+    return await unless_gone(http, context.waiting.until_ended(view, limit_s, over), left)
 
 
-async def unless_gone(request: Request, coming: Coroutine[Any, Any, T], left: Callable[[], None] | None) -> T:
+async def unless_gone(
+    http: HttpRequest, coming: Coroutine[Any, Any, T], left: Callable[[], None] | None
+) -> T:
     """What comes. Raises ClientDisconnect where the caller hangs up first, having called `left`."""
     waiting = asyncio.ensure_future(coming)
-    gone = asyncio.ensure_future(disconnected(request))
+    gone = asyncio.ensure_future(disconnected(http))
     try:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
         if waiting.done():

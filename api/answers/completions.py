@@ -46,7 +46,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     body = await read_body(request, context.settings.api)
     asked = await translated(body, lambda raw: form.read(strict_json.parse(raw)))
     model = context.models.recall(asked.request.model, path_id=path_id)
-    questions = [q.model_copy(update={"model": model.id}) for q in (asked.request, *asked.others)]
+    requests = [q.model_copy(update={"model": model.id}) for q in (asked.request, *asked.others)]
     said = terms_of(request, body)
     terms = replace(
         said,
@@ -58,9 +58,9 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         must_be_ready=not waits_for_model(request),
         quiet=True,
     )
-    views = await submit_all(request, context, questions, terms)
+    views = await submit_all(request, context, requests, terms)
     # The answer may take minutes.
-    del body, questions
+    del body, requests
     asked = replace(asked, request=asked.request.without_bytes(), others=())
     if asked.stream:
         left = partial(leave, context, views) if may_leave(terms) else None

@@ -5,7 +5,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
-from fastapi import Request, Response
+from fastapi import Request as HttpRequest
+from fastapi import Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
@@ -26,59 +27,59 @@ from api.wire.json_answer import json_answer
 from api.wire.sse import EventStream, block, comment
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.request import Request as Question
+from shared.request import Request
 from shared.result import Result
 
 NOTHING_SEEN = -1
 """Numbers of events begin with 0."""
 
 
-async def respond(request: Request) -> Response:
+async def respond(http: HttpRequest) -> Response:
     """Answer a call; one in the background at once, whatever its model's state."""
-    context = context_of(request)
-    body = await read_body(request, context.settings.api)
-    call = await _read(request, body)
-    terms = _terms(request, body, call)
-    question = await _question(context, call, terms)
-    outline = detailed(call.outline, question)
+    context = context_of(http)
+    body = await read_body(http, context.settings.api)
+    call = await _read(http, body)
+    terms = _terms(http, body, call)
+    request = await _request(context, call, terms)
+    outline = detailed(call.outline, request)
     terms = replace(terms, response=outline.model_dump_json(exclude_defaults=True))
-    view = await submit(request, context, question, terms)
+    view = await submit(http, context, request, terms)
     # The answer may take minutes.
     del body
-    call, question = replace(call, request=call.request.without_bytes()), question.without_bytes()
-    kept = Kept(view, question, outline)
+    call, request = replace(call, request=call.request.without_bytes()), request.without_bytes()
+    kept = Kept(view, request, outline)
     if call.outline.background:
-        return replay(request, kept, NOTHING_SEEN) if call.stream else written(kept)
+        return replay(http, kept, NOTHING_SEEN) if call.stream else written(kept)
     if call.stream:
         left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(request, kept, follow_answer(request, context, view, terms), holds=True)
+        blocks = _blocks(http, kept, follow_answer(http, context, view, terms), holds=True)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
-    return written(replace(kept, view=await answer(request, context, view, terms)))
+    return written(replace(kept, view=await answer(http, context, view, terms)))
 
 
 async def found(context: ProcessContext, caller: str, response: str, param: str | None = None) -> Kept:
     """A response of this caller. Raises CallerError `response_not_found`, `result_expired`."""
     view = await context.jobs.response(caller, job_of(response), param)
-    question = await context.jobs.question_of(view, param)
-    return Kept(view, question, Outline.model_validate_json(view.response or "{}"))
+    request = await context.jobs.request_of(view, param)
+    return Kept(view, request, Outline.model_validate_json(view.response or "{}"))
 
 
 def written(kept: Kept) -> Response:
     return json_answer(to_response(kept))
 
 
-def replay(request: Request, kept: Kept, after: int) -> EventStream:
+def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
     """The response's events behind number `after`, to the last one."""
-    context = context_of(request)
-    blocks = _blocks(request, kept, follow(request, context, kept.view), after)
+    context = context_of(http)
+    blocks = _blocks(http, kept, follow(http, context, kept.view), after)
     return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
 
 
-async def _read(request: Request, body: bytes) -> Call:
+async def _read(http: HttpRequest, body: bytes) -> Call:
     """What is asked. Raises CallerError, also those of `_result` for the items that it names."""
     said = await translated(body, strict_json.parse)
     if named := references(said):
-        items = await _items(context_of(request), caller_of(request).id, named)
+        items = await _items(context_of(http), caller_of(http).id, named)
         said = written_out(said, items)
     return await translated(body, lambda _: from_response(said))
 
@@ -107,42 +108,42 @@ def _result(earlier: JobView, param: str) -> Result:
         raise CallerError("response_not_found", "The response to go on from was not stored.", param=param)
     if not earlier.ended:
         raise CallerError("job_not_ended", "The response to go on from has not ended yet.", param=param)
-    if earlier.result is None and earlier.status == "succeeded":
+    if earlier.expired:
         raise CallerError("result_expired", "This response is no longer kept.", param=param)
     if earlier.result is None:
         raise CallerError("invalid_request", "The response to go on from has no answer.", param=param)
     return earlier.result
 
 
-def _terms(request: Request, body: bytes, call: Call) -> Terms:
+def _terms(http: HttpRequest, body: bytes, call: Call) -> Terms:
     return replace(
-        terms_of(request, body),
+        terms_of(http, body),
         metadata=call.metadata,
         stored=call.stored,
         priority=call.priority,
-        must_be_ready=not (call.outline.background or waits_for_model(request)),
+        must_be_ready=not (call.outline.background or waits_for_model(http)),
         quiet=not call.outline.background,
     )
 
 
-async def _question(context: ProcessContext, call: Call, terms: Terms) -> Question:
+async def _request(context: ProcessContext, call: Call, terms: Terms) -> Request:
     """What is asked, behind the earlier conversation where there is one.
 
     Raises CallerError `model_not_found`, and `response_not_found`, `job_not_ended`, `result_expired`,
     `invalid_request` of the response that it goes on from.
     """
     model = context.models.recall(call.request.model)
-    question = call.request.model_copy(update={"model": model.id})
+    request = call.request.model_copy(update={"model": model.id})
     # What was answered under an Idempotency-Key is answered again, whatever became of the earlier response.
     if call.outline.previous is None or await context.submission.repeated(terms) is not None:
-        return question
+        return request
     param = "previous_response_id"
     earlier = await found(context, terms.caller, call.outline.previous, param)
-    return continued(question, call.outline, earlier, _result(earlier.view, param))
+    return continued(request, call.outline, earlier, _result(earlier.view, param))
 
 
 async def _blocks(
-    request: Request,
+    http: HttpRequest,
     kept: Kept,
     events: AsyncGenerator[Event | str],
     after: int = NOTHING_SEEN,
@@ -163,7 +164,7 @@ async def _blocks(
             if isinstance(event, str):
                 yield comment(event)
                 continue
-            ended = await _ended(request, kept.view) if event.last else None
+            ended = await _ended(http, kept.view) if event.last else None
             told = [*(told if holds else ()), *_retold(story, event, ended, silent=holds)]
             if event.id >= kept.view.last_event and story.told <= after:
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
@@ -172,9 +173,9 @@ async def _blocks(
                 yield part
 
 
-async def _ended(request: Request, view: JobView) -> JobView:
-    ended = await context_of(request).jobs.get(view.caller, view.id)
-    forget_behind(request, ended)
+async def _ended(http: HttpRequest, view: JobView) -> JobView:
+    ended = await context_of(http).jobs.get(view.caller, view.id)
+    forget_behind(http, ended)
     return ended
 
 

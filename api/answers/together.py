@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from fastapi import Request
+from fastapi import Request as HttpRequest
 
 from api.admission.submission import Terms
 from api.answers.answering import (
@@ -31,39 +31,41 @@ from api.context import ProcessContext
 from api.wire.reply import reply_of
 from shared.errors import CallerError, ServiceError
 from shared.job import CacheWord, JobView
-from shared.request import Request as Question
+from shared.request import Request
 from shared.result import Usage
 
 # What is told of all is what the worst was served: it says whether anything was computed for this call.
+MOST_NAMED = 50
+"""Ids on one answer: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
 WORDS: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
 
 
 async def submit_all(
-    request: Request, context: ProcessContext, questions: Sequence[Question], terms: Terms
+    http: HttpRequest, context: ProcessContext, requests: Sequence[Request], terms: Terms
 ) -> list[JobView]:
-    """Admit the questions of a call and note their jobs on the answer.
+    """Admit the requests of a call and note their jobs on the answer.
 
     All are looked at before the first is admitted. Where the line then refuses one, the others are given
     back; with an Idempotency-Key they stay, and the call that is sent again finds them.
     Raises as `Submission.submit`.
     """
     limit = context.settings.api.prompts_limit
-    if len(questions) > limit:
+    if len(requests) > limit:
         message = f"`prompt` takes up to {limit} texts; send the others in another call."
         raise CallerError("invalid_request", message, param="prompt")
-    luggage = reply_of(request).luggage
+    luggage = reply_of(http).luggage
     views: list[JobView] = []
     try:
         with _left_unless_all(context, views, terms):
-            if len(questions) > 1 and await context.submission.repeated(terms) is None:
-                model = context.models.resolve(questions[0].model)
-                for question in questions:
-                    await context.submission.examined(question, terms, model, luggage)
-            for number, question in enumerate(questions):
-                views.append(await context.submission.submit(question, _terms_of(terms, number), luggage))
+            if len(requests) > 1 and await context.submission.repeated(terms) is None:
+                model = context.models.resolve(requests[0].model)
+                for request in requests:
+                    await context.submission.examined(request, terms, model, luggage)
+            for number, request in enumerate(requests):
+                views.append(await context.submission.submit(request, _terms_of(terms, number), luggage))
     finally:
         await luggage.leave()
-    _note(request, views)
+    _note(http, views)
     return views
 
 
@@ -84,22 +86,22 @@ def _left_unless_all(context: ProcessContext, views: Sequence[JobView], terms: T
 
 
 async def answer_all(
-    request: Request, context: ProcessContext, views: Sequence[JobView], terms: Terms
+    http: HttpRequest, context: ProcessContext, views: Sequence[JobView], terms: Terms
 ) -> JobView:
     """The jobs as they succeeded, as one. Raises as `answer`; where one fails the others are left."""
     if len(views) == 1:
-        return await answer(request, context, views[0], terms)
+        return await answer(http, context, views[0], terms)
     left = partial(leave, context, views) if may_leave(terms) else None
-    whole = merged(await unless_gone(request, _succeeded(context, views, terms), left))
-    note_times(request, whole)
+    whole = merged(await unless_gone(http, _succeeded(context, views, terms), left))
+    note_times(http, whole)
     return whole
 
 
-async def ended_all(request: Request, context: ProcessContext, views: Sequence[JobView]) -> JobView:
+async def ended_all(http: HttpRequest, context: ProcessContext, views: Sequence[JobView]) -> JobView:
     """The jobs as they ended, as one, for the answer that tells it."""
     found = await asyncio.gather(*(context.jobs.get(view.caller, view.id) for view in views))
     for view in found:
-        forget_behind(request, view)
+        forget_behind(http, view)
     return merged(found)
 
 
@@ -150,11 +152,11 @@ def _terms_of(terms: Terms, number: int) -> Terms:
     return replace(terms, idempotency_key=f"{terms.idempotency_key}\n{number}")
 
 
-def _note(request: Request, views: Sequence[JobView]) -> None:
+def _note(http: HttpRequest, views: Sequence[JobView]) -> None:
     for view in views:
-        note(request, view)
-    headers = reply_of(request).headers
-    headers["x-job-id"] = ", ".join(view.id for view in views)
+        note(http, view)
+    headers = reply_of(http).headers
+    headers["x-job-id"] = ", ".join(view.id for view in views[:MOST_NAMED])
     served = {view.cache for view in views}
     if word := next((word for word in WORDS if word in served), None):
         headers["x-cache"] = word

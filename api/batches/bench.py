@@ -18,7 +18,7 @@ from shared.store.script import AsyncStore, Call
 T = TypeVar("T")
 
 
-class LostError(Exception):
+class LeaseLostError(Exception):
     """Another process works on the batch by now, or it has ended."""
 
 
@@ -39,7 +39,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Held:
+class LeasedBatch:
     """A bench with a batch on it; each call of the store says whether it still is there."""
 
     bench: Bench
@@ -69,16 +69,16 @@ class Held:
             yield file
 
     async def read(self, call: Call[T | None]) -> T:
-        """Raises LostError, Unavailable."""
+        """Raises LeaseLostError, Unavailable."""
         reply = await self.bench.store.run(call)
         if reply is None:
-            raise LostError
+            raise LeaseLostError
         return reply
 
     async def write(self, call: Call[Outcome]) -> None:
-        """Raises LostError, Unavailable."""
+        """Raises LeaseLostError, Unavailable."""
         if await self.bench.store.run(call) == "lost":
-            raise LostError
+            raise LeaseLostError
 
 
 def _close(opened: asyncio.Future[BinaryIO]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.lines import entry_of, lines
 from api.batches.writing import Writing
 from shared.batch import LineAnswer
@@ -21,7 +21,7 @@ TURN_S = 1.0
 class Closing:
     """Refuses what was not taken of one batch, and says why. One use per turn."""
 
-    def __init__(self, held: Held, writing: Writing, why: JobError) -> None:
+    def __init__(self, held: LeasedBatch, writing: Writing, why: JobError) -> None:
         self._held = held
         self._batch = held.turn.batch
         self._writing = writing
@@ -30,7 +30,7 @@ class Closing:
     async def refuse(self) -> None:
         """Write down the next lines, as many as there is time for, and one at least where there is one.
 
-        Raises LostError, Unavailable, BlobMissingError.
+        Raises LeaseLostError, Unavailable, BlobMissingError.
         """
         if self._batch.gone:
             await self._go_on(self._unread())

@@ -11,7 +11,7 @@ from shared import ids
 from shared.batch import Batch
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.store import batches
-from shared.store.room import Room
+from shared.store.headroom import Headroom
 
 BUSY_S = 60
 """A batch takes its time: asking for another sooner is in vain, mostly."""
@@ -20,11 +20,11 @@ BUSY_S = 60
 class Batches:
     """Knows nothing of HTTP. `open` begins the work on batches, whoever made them."""
 
-    def __init__(self, bench: Bench, room: Room) -> None:
+    def __init__(self, bench: Bench, headroom: Headroom) -> None:
         self._settings = bench.settings
         self._store = bench.store
         self._rounds = Rounds(bench)
-        self._room = room
+        self._headroom = headroom
 
     def open(self) -> None:
         self._rounds.start()
@@ -38,7 +38,7 @@ class Batches:
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
         """
-        await self._room.check()
+        await self._headroom.check()
         key = terms.idempotency_key
         batch = Batch(
             id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),

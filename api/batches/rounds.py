@@ -7,7 +7,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.batches.bench import Bench, Held, LostError
+from api.batches.bench import Bench, LeasedBatch, LeaseLostError
 from api.batches.work import IDLE_S, Work
 from shared import ids
 from shared.batch import Turn
@@ -77,13 +77,13 @@ class Rounds:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await self._done(Work(Held(self._bench, turn)))
+            pause_s = await self._done(Work(LeasedBatch(self._bench, turn)))
             if pause_s is None:
                 # It is not left: that would say that its bytes are there.
                 await self._bench.store.run(batches.keep(turn, IDLE_S))
             else:
                 await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
-        except LostError:
+        except LeaseLostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
             log.warning("batch %s waits: %s", turn.batch.id, error.message)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from api.admission.submission import LinePassedError, Terms
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.doors import DOORS, Question
 from api.batches.lines import Line, double, entry_of, lines
 from shared.batch import Place
@@ -28,7 +28,7 @@ class Asked:
 class Taking:
     """Takes lines behind those that were taken already. One use per turn."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: LeasedBatch) -> None:
         self._held = held
         self._bench = held.bench
         self._batch = held.turn.batch
@@ -36,7 +36,7 @@ class Taking:
     async def take(self) -> int:
         """Take as many lines as there is room for, or as the door lets in; how many that were.
 
-        Raises LostError, Unavailable `store_unavailable`, BlobMissingError.
+        Raises LeaseLostError, Unavailable `store_unavailable`, BlobMissingError.
         """
         taken = 0
         async with self._held.opened() as file:

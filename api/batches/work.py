@@ -5,7 +5,7 @@ A turn is short and leaves nothing in memory that the next one needs, so that an
 
 import asyncio
 
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.closing import Closing
 from api.batches.lines import Scan, scan
 from api.batches.taking import Taking
@@ -28,7 +28,7 @@ PATIENCE_S = 600.0
 class Work:
     """A batch in the hands of this process."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: LeasedBatch) -> None:
         self._held = held
         self._bench = held.bench
         self._turn = held.turn
@@ -38,7 +38,7 @@ class Work:
         self._taking = Taking(held)
 
     async def run(self) -> float:
-        """Do what there is to do; after how many seconds to look again. Raises LostError, Unavailable."""
+        """Do what there is to do; seconds until the next look. Raises LeaseLostError, Unavailable."""
         try:
             if self._batch.total is None:
                 await self._look_through()

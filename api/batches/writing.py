@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.doors import DOORS
 from api.batches.lines import lines
 from api.dialects.openai_batches import from_line, to_refused_row, to_row, to_undone_row
@@ -63,14 +63,14 @@ class Rows:
 class Writing:
     """Writes what has ended of one batch. `closing` says why its other lines are not done any more, if so."""
 
-    def __init__(self, held: Held, closing: JobError | None) -> None:
+    def __init__(self, held: LeasedBatch, closing: JobError | None) -> None:
         self._held = held
         self._bench = held.bench
         self._batch = held.turn.batch
         self._closing = closing
 
     async def write(self) -> int:
-        """Write down all that has ended; how many lines. Raises LostError, Unavailable."""
+        """Write down all that has ended; how many lines. Raises LeaseLostError, Unavailable."""
         count = 0
         while found := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
             rows = await asyncio.to_thread(self._rows, found)
@@ -79,7 +79,7 @@ class Writing:
         return count
 
     async def refuse(self, found: Sequence[LineAnswer], why: JobError) -> None:
-        """Write down the next lines of the file, which none takes any more. Raises LostError, Unavailable."""
+        """Write down the file's next lines, which none takes any more. Raises LeaseLostError, Unavailable."""
         bad = [_written(to_undone_row(self._batch.id, line, why)) for line in found]
         rows = Rows(bad=bad, late=len(bad) if why == EXPIRED else 0)
         await self._count(rows, undone=Undone(found[0].at, found[-1].behind, found[-1].number))
@@ -110,7 +110,7 @@ class Writing:
         return name
 
     async def finish(self) -> None:
-        """Put the pieces together and end the batch. Raises LostError, Unavailable, BlobMissingError."""
+        """Put the pieces together and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
         good, bad = await self._held.read(batches.pieces(self._held.turn))
         output, error = await self._file("output", good), await self._file("error", bad)
         await self._held.write(batches.end(self._bench.settings, self._held.turn, output=output, error=error))

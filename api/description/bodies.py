@@ -8,7 +8,7 @@ from api.description.responses import REF
 from api.dialects import hf_harmless, openai_chat, openai_completions, openai_responses, tools
 from api.dialects.calls import MOST_ID, CallBody
 from api.dialects.endpoints import EndpointBody, EndpointChange
-from api.dialects.hf import Generation, HfBody, HfInputs
+from api.dialects.hf_body import Generation, HfBody, HfInputs
 from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
 from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE

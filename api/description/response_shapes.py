@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.description.service_shapes import OpenAIErrorBody
-from api.description.shapes import MAY_LACK, ChatTokenLogprob, Shape
+from api.description.shapes import MAY_LACK, ChatTokenLogprob, ServiceTier, Shape
 from shared.request import Detail
 
 
@@ -92,7 +92,7 @@ class ResponseReasoning(Shape):
 
 
 class ResponseObject(Shape):
-    """Times are Unix seconds; `output` holds a message, calls, or nothing until there is an answer."""
+    """Times are Unix seconds; `output` holds messages and calls, or nothing until there is an answer."""
 
     id: str
     object: Literal["response"]
@@ -113,7 +113,7 @@ class ResponseObject(Shape):
     prompt_cache_key: str | None
     reasoning: ResponseReasoning
     safety_identifier: str | None
-    service_tier: Literal["default", "flex", "priority"]
+    service_tier: ServiceTier
     store: bool
     temperature: float
     text: ResponseTextConfig

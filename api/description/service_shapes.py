@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field
 
 from api.description.shapes import MAY_LACK, Shape
 from shared.apikey import Scope
+from shared.blobs import Reach
 from shared.deed import Outcome
 
 State = Literal["ready", "loading", "no_worker", "failed"]
@@ -132,21 +133,24 @@ class ModelHealth(Shape):
     status: Literal["ready"]
 
 
-Reach = Literal["reachable", "unreachable"]
-StoreState = Literal["reachable", "read_only", "unreachable"]
+StoreState = Literal["reachable", "nearly_full", "read_only", "unreachable"]
 
 
 class BlobStore(Shape):
     """Where pictures and files lie."""
 
     kind: Literal["folder", "s3", "gs", "az"]
-    state: Reach
+    state: Reach = Field(
+        description="One that is `read_only` refuses what it is to keep: it tells so, or a write of the last "
+        "minute failed and none since has succeeded."
+    )
 
 
 class Health(Shape):
     status: Literal["ok"]
     store: StoreState = Field(
-        description="The record store; one that is `read_only` takes no jobs, as where its disk is full."
+        description="The record store. One that is `nearly_full`, of its memory, takes no jobs, and what it "
+        "took goes on; one that is `read_only` takes nothing, as where its disk is full."
     )
     blobs: BlobStore
 

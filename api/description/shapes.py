@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from shared.result import FinishReason
 
 ChatFinish = FinishReason | Literal["tool_calls"]
+ServiceTier = Literal["default", "flex", "priority"]
 # A field that an answer may lack; it is never sent as null.
 MAY_LACK: Any = None
 
@@ -92,6 +93,7 @@ class ChatCompletion(Shape):
     model: str
     choices: list[ChatChoice]
     usage: TokenUsage
+    service_tier: ServiceTier
     system_fingerprint: str
 
 
@@ -103,7 +105,8 @@ class ToolCallDelta(ToolCall):
 
 class ChatDelta(Shape):
     content: str | None = Field(
-        MAY_LACK, description="In every chunk but those of calls; null where a call was demanded."
+        MAY_LACK,
+        description="In every chunk but those of calls; empty without words, null behind or for a call.",
     )
     role: Literal["assistant"] = Field(MAY_LACK, description="In the first chunk.")
     tool_calls: list[ToolCallDelta] = MAY_LACK
@@ -125,6 +128,7 @@ class ChatCompletionChunk(Shape):
     object: Literal["chat.completion.chunk"]
     created: int
     model: str
+    service_tier: ServiceTier
     system_fingerprint: str | None
     choices: list[ChatChunkChoice]
     usage: TokenUsage | TokensSoFar | None = MAY_LACK

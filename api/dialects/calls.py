@@ -4,11 +4,11 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+from api.dialects.apart import Words, apart
 from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.dialects.strict_json import parse, read, render
 from shared.calls.called import NAME, Called
-from shared.calls.reader import Reader, Said
 from shared.calls.syntax import Syntax
 from shared.errors import CallerError
 from shared.request import Call
@@ -40,11 +40,10 @@ class CallBody(Replayed):
 
 
 class Told(NamedTuple):
-    """An answer taken apart. `words` are None where it is nothing but calls; so many stand `before` them."""
+    """An answer taken apart, without the order. `words` are None where it is nothing but calls."""
 
     words: str | None
     calls: tuple[Called, ...]
-    before: int = 0
 
 
 def to_calls(values: list[Any], at: str) -> tuple[Call, ...]:
@@ -80,14 +79,10 @@ def check_id(id: str | None, at: str) -> str:
 
 def told(text: str, syntax: Syntax | None) -> Told:
     """What an answer says and calls."""
-    if syntax is None:
-        return Told(text, ())
-    reader = Reader(syntax)
-    said: list[Said] = [*reader.feed(text), *reader.close()]
-    words = [piece for piece in said if isinstance(piece, str)]
-    calls = tuple(piece for piece in said if isinstance(piece, Called))
-    before = next((n for n, piece in enumerate(said) if isinstance(piece, str)), 0)
-    return Told("".join(words) if words or not calls else None, calls, before)
+    heard = apart(text, syntax)
+    words = [piece.text for piece in heard if isinstance(piece, Words)]
+    calls = tuple(piece for piece in heard if isinstance(piece, Called))
+    return Told("".join(words) if words else None, calls)
 
 
 def finish_of(reason: FinishReason, calls: int) -> str:

@@ -46,7 +46,8 @@ class Stream(Protocol):
 class ChatStream(Stream):
     """Calls are told when they are whole, and words as soon as they can be no part of one.
 
-    No text stands beside calls that there have to be: clients take an empty one for a part of the answer.
+    No text stands beside calls that there have to be, or behind one that was told: clients take an empty one
+    for a part of the answer.
     """
 
     def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:
@@ -72,12 +73,12 @@ class ChatStream(Stream):
             if index in self._readers:
                 chunks += self._said(index, self._readers[index].close(), None)
             reason = finish_of(choice.finish_reason, self._calls.get(index, 0))
-            chunks.append(finish_chunk(self._head, reason, index, self._empty, _untold(choice)))
+            chunks.append(finish_chunk(self._head, reason, index, self._silence(index), _untold(choice)))
         return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
 
     def _said(self, index: int, said: list[Said], told: Logprobs | None) -> list[Chunk]:
         # Apart from the words: those of what is held back, and of calls, are told as well.
-        chunks = [] if told is None else [delta_chunk(self._head, self._empty, told, index)]
+        chunks = [] if told is None else [delta_chunk(self._head, self._silence(index), told, index)]
         for piece in said:
             if isinstance(piece, Called):
                 chunks.append(call_chunk(self._head, self._calls.get(index, 0), piece, index))
@@ -85,6 +86,9 @@ class ChatStream(Stream):
             else:
                 chunks.append(delta_chunk(self._head, piece, None, index))
         return chunks
+
+    def _silence(self, index: int) -> str | None:
+        return None if self._calls.get(index) else self._empty
 
 
 class TextStream(Stream):
@@ -109,7 +113,7 @@ class TextStream(Stream):
 def _head(id: str, view: JobView, *, usage: bool) -> ChunkHead:
     """What answers is known before the end only where the answer was kept."""
     known = None if view.result is None else view.result.fingerprint
-    return ChunkHead(id, view.model, view.created_ms // 1000, usage, known)
+    return ChunkHead(id, view.model, view.created_ms // 1000, usage, known, view.priority)
 
 
 def _untold(choice: Choice) -> Logprobs | None:

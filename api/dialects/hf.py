@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from api.dialects.formats import Grammar
+from api.dialects.hf_body import Generation, HfBody, HfInputs, HfParameters, Options
 from api.dialects.hf_harmless import DETAILS, HARMLESS, HARMLESS_TO_DOCUMENTS, PRECEDENCE
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid, unsupported
-from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
-from api.dialects.strict_json import Wire, parse, read
+from api.dialects.sampling import refuse_unsupported, to_parameters
+from api.dialects.strict_json import Wire, is_form, parse, read
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 
@@ -43,80 +43,13 @@ _FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
 
-class Generation(Sampling):
-    """`parameters` and `generate_kwargs` alike; the fields after `use_cache` are refused by HARMLESS.
-
-    `use_cache` here is the model's KV cache, which changes no answer.
-    """
-
-    max_new_tokens: Count | None = None
-    min_new_tokens: Count | None = None
-    do_sample: bool | None = None
-    typical_p: float | None = None
-    num_return_sequences: Count | None = None
-    stop_sequences: list[str] | None = None
-    grammar: Grammar | None = None
-    use_cache: bool | None = None
-    best_of: int | None = None
-    clean_up_tokenization_spaces: bool | None = None
-    decoder_input_details: bool | None = None
-    details: bool | None = None
-    early_stopping: bool | str | None = None
-    epsilon_cutoff: float | None = None
-    eta_cutoff: float | None = None
-    max_length: int | None = None
-    max_time: float | None = None
-    min_length: int | None = None
-    num_beam_groups: int | None = None
-    num_beams: int | None = None
-    penalty_alpha: float | None = None
-    top_n_tokens: int | None = None
-    truncate: int | None = None
-    watermark: bool | None = None
-
-
-class HfParameters(Generation):
-    return_full_text: bool | None = None
-    store: bool | None = None
-    generate_kwargs: dict[str, Any] | None = None
-    generation_parameters: dict[str, Any] | None = None
-    adapter_id: str | None = None
-    doc_stride: int | None = None
-    handle_impossible_answer: bool | None = None
-    lang: str | None = None
-    max_answer_len: int | None = None
-    max_question_len: int | None = None
-    max_seq_len: int | None = None
-    word_boxes: list[Any] | None = None
-
-
-class Options(Wire):
-    use_cache: bool | None = None
-    wait_for_model: bool | None = None
-
-
-class HfBody(Wire):
-    inputs: str | dict[str, Any] | list[Any] | None = None
-    question: str | None = None
-    image: str | None = None
-    parameters: HfParameters | None = None
-    options: Options | None = None
-    stream: bool | None = None
-    store: bool | None = None
-
-
-class HfInputs(Wire):
-    image: str | None = None
-    images: str | list[str] | None = None
-    text: str | list[Any] | None = None
-    question: str | None = None
-
-
 @dataclass(frozen=True)
 class HfCall:
     """A raw call: what to compute and how to answer.
 
     `answers` is how many answers a question wants at most. `details`: how it ended and its tokens, too.
+    `prefixed` says that the text asked stands in front of the answer, as `return_full_text` has it where a
+    text is gone on from, and no conversation.
     `use_cache` and `wait_for_model` are None where the body says nothing (the headers may).
     """
 
@@ -124,6 +57,7 @@ class HfCall:
     task: Task
     stream: bool = False
     return_full_text: bool = False
+    prefixed: bool = False
     details: bool = False
     answers: int | None = None
     use_cache: bool | None = None
@@ -140,7 +74,7 @@ def from_bytes(body: bytes, content_type: str | None, model: str) -> HfCall:
     if kind.startswith("image/"):
         return from_picture(body, model)
     textual = kind.endswith("json") or kind.startswith("text/")
-    if textual or _JSON.match(body[:64]):
+    if textual or is_form(body) or _JSON.match(body[:64]):
         return from_hf(parse(body), model)
     return from_picture(body, model)
 
@@ -159,6 +93,7 @@ def from_hf(body: Any, model: str) -> HfCall:
     task, messages = _conversation(call)
     given = call.parameters or HfParameters()
     options = call.options or Options()
+    _refuse_labels(given, task)
     details = _details(given, task)
     parameters, named = _parameters(given, task, logprobs=0 if details else None)
     if parameters.n and (call.stream or details):
@@ -174,6 +109,7 @@ def from_hf(body: Any, model: str) -> HfCall:
         task=task,
         stream=bool(call.stream),
         return_full_text=bool(given.return_full_text),
+        prefixed=bool(given.return_full_text) and task == "image-text-to-text" and _is_text(call.inputs),
         details=details,
         answers=_answers(given) if task == "visual-question-answering" else None,
         use_cache=options.use_cache,
@@ -194,8 +130,12 @@ def _conversation(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
     if _PICTURE.match(call.inputs.lstrip()[:400]) or _FILE.fullmatch(call.inputs):
         picture = image(call.inputs, "inputs", bare_base64=True)
         return "image-to-text", _turn((picture,), CAPTION)
-    parts = prompt_parts(call.inputs, "inputs")
+    parts = prompt_parts(call.inputs)
     return "image-text-to-text", (asked(Message(role="user", parts=parts)),)
+
+
+def _is_text(inputs: str | dict[str, Any] | list[Any] | None) -> bool:
+    return isinstance(inputs.get("text") if isinstance(inputs, dict) else inputs, str)
 
 
 def _top_level_question(call: HfBody) -> tuple[Task, tuple[Message, ...]]:
@@ -247,6 +187,16 @@ def _pictures(inputs: HfInputs) -> tuple[tuple[Image, ...], str]:
 def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
     """Pictures first, then the text: the order of every short form, so that they share the cache."""
     return (Message(role="user", parts=(*pictures, Text(text=text))),)
+
+
+def _refuse_labels(given: HfParameters, task: Task) -> None:
+    """How many labels a picture is to have: a caption's `top_k` stands among other parameters of drawing."""
+    if task == "image-to-text" and given.model_dump(exclude_none=True).keys() == {"top_k"}:
+        message = (
+            "`parameters.top_k` alone asks for labels of a picture, and pictures are not classified here. "
+            "For a caption send it beside `do_sample`, or in `parameters.generation_parameters`."
+        )
+        raise CallerError("unsupported_parameter", message, param="parameters.top_k")
 
 
 def _details(given: HfParameters, task: Task) -> bool:

@@ -42,7 +42,7 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
         # huggingface.js refuses an answer without a number.
         return [{"answer": c.text, "score": c.score or 0.0} for c in choices[: call.answers]]
     full = {"input_text": _input_text(call.request)} if call.return_full_text else {}
-    answers = [full | {"generated_text": c.text} for c in choices]
+    answers = [full | {"generated_text": _prefix(call) + c.text} for c in choices]
     if call.details:
         return [answers[0] | {"details": _details(view, call) | _tokens(choices[0].logprobs or (), ids)}]
     if call.task == "image-to-text" and takes_object(user_agent):
@@ -64,7 +64,7 @@ def last_chunk(view: JobView, index: int, call: HfCall) -> dict[str, Any]:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
     # No text is what comes for certain.
-    chunk = _chunk(index, 0, "", 0.0 if call.details else None, result.text)
+    chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + result.text)
     if call.details:
         chunk["details"] = _details(view, call) | {"input_length": result.usage.prompt_tokens}
     return chunk
@@ -78,6 +78,10 @@ def to_text(error: ServiceError | JobError) -> str:
     """The only thing that huggingface_hub shows as a sentence, so it names the field too."""
     named = error.param is None or error.param in error.message
     return error.message if named else f"`{error.param}`: {error.message}"
+
+
+def _prefix(call: HfCall) -> str:
+    return _input_text(call.request) if call.prefixed else ""
 
 
 def _input_text(request: Request) -> str:

@@ -56,7 +56,7 @@ def sound(value: str, param: str, *, bare_base64: bool) -> Sound:
     return Sound(url=url, data=data, param=param)
 
 
-def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
+def prompt_parts(prompt: str) -> tuple[Part, ...]:
     """Split a prompt at its markdown pictures, `![](url)`, keeping the order.
 
     Stops behind the first that is too many for any installation. Raises CallerError `invalid_image_url`.
@@ -64,7 +64,7 @@ def prompt_parts(prompt: str, param: str) -> tuple[Part, ...]:
     parts: list[Part] = []
     for number, piece in enumerate(_MARKDOWN.split(prompt, MOST_PICTURES + 1)):
         if number % 2:
-            parts.append(image(piece, param, bare_base64=False))
+            parts.append(image(piece, "inputs", bare_base64=False))
             continue
         # `![](url) What?` asks the same as the picture and the text sent apart.
         leads = number and not any(isinstance(part, Text) for part in parts)

@@ -108,6 +108,7 @@ class Slots:
         self._param = param
 
     def take(self) -> Image:
+        """The next picture. Raises CallerError `image_count_mismatch` where none is left."""
         found = next(self._left, None)
         if found is None:
             raise self._mismatch("more")

@@ -17,7 +17,7 @@ from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
 from api.dialects.strict_json import Wire, read
-from api.dialects.tiers import CLASSES, Tier
+from api.dialects.tiers import CLASSES, TIERS, Tier
 from api.dialects.tools import refuse_functions, to_tools
 from api.dialects.vllm_harmless import VllmNames
 from shared.calls.called import Called
@@ -120,6 +120,7 @@ class ChunkHead:
     created: int
     include_usage: bool = False
     fingerprint: str | None = None
+    priority: Priority = "normal"
 
 
 def from_chat(body: Any) -> Chat:
@@ -175,6 +176,7 @@ def to_completion(view: JobView, model: str, created: int) -> dict[str, Any]:
         "model": model,
         "choices": [_choice(view.id, result, i) for i in range(len(result.choices))],
         "usage": to_usage(result.usage),
+        "service_tier": TIERS[view.priority],
         "system_fingerprint": result.fingerprint,
     }
 
@@ -190,7 +192,7 @@ def delta_chunk(
     return _chunk(head, index, {"content": text}, None, logprobs)
 
 
-def call_chunk(head: ChunkHead, number: int, called: Called, index: int = 0) -> dict[str, Any]:
+def call_chunk(head: ChunkHead, number: int, called: Called, index: int) -> dict[str, Any]:
     """A call, whole; `number` counts those of its answer."""
     call = {"index": number} | to_tool_call(head.id, index, number, called)
     return _chunk(head, index, {"tool_calls": [call]}, None)
@@ -203,7 +205,7 @@ def finish_chunk(
     content: str | None = "",
     logprobs: Logprobs | None = None,
 ) -> dict[str, Any]:
-    """Its delta holds an empty text: published snippets read `delta.content` of every chunk."""
+    """Where nothing is called its delta holds an empty text: published snippets read it of every chunk."""
     return _chunk(head, index, {"content": content}, reason, logprobs)
 
 
@@ -271,5 +273,6 @@ def _envelope(head: ChunkHead) -> dict[str, Any]:
         "object": "chat.completion.chunk",
         "created": head.created,
         "model": head.model,
+        "service_tier": TIERS[head.priority],
         "system_fingerprint": head.fingerprint,
     }

@@ -93,7 +93,7 @@ class ResponseBody(Sampling):
     tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    max_tool_calls: int | None = None
+    max_tool_calls: Annotated[Count, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
     conversation: str | dict[str, Any] | None = None
@@ -108,7 +108,6 @@ class ResponseBody(Sampling):
 
 
 HARMLESS: dict[str, tuple[Any, ...]] = {
-    "max_tool_calls": (),
     "truncation": ("auto", "disabled"),
     "conversation": (),
     "prompt": (),
@@ -198,6 +197,7 @@ def _outline(said: ResponseBody) -> Outline:
         previous=said.previous_response_id,
         format=None if form is None else form.model_dump(exclude={"schema_"}, exclude_none=True),
         parallel=said.parallel_tool_calls is not False,
+        max_tool_calls=said.max_tool_calls,
         user=said.user,
         safety_identifier=said.safety_identifier,
         prompt_cache_key=said.prompt_cache_key,

@@ -4,9 +4,10 @@
     seq 1   response.queued where it is one in the background, then response.in_progress when a worker begins;
             any other is response.in_progress at once
     …       response.output_item.added, response.content_part.added, and a response.output_text.delta for each
-            text; for a call, once it is whole, response.output_item.added, then
+            text; before a call and at the end response.output_text.done, response.content_part.done,
+            response.output_item.done; words behind a call are another item
+    …       for a call, once it is whole, response.output_item.added, then
             response.function_call_arguments.delta and .done, response.output_item.done
-    …       response.output_text.done, response.content_part.done, response.output_item.done, where it spoke
     last    response.completed, response.incomplete or response.failed; OpenAI has no event for a cancelled
             one, which is told as failed with the status `cancelled`
 
@@ -16,7 +17,7 @@ The job's events decide all of it, so they give the same events under the same n
 from dataclasses import replace
 from typing import Any
 
-from api.dialects.calls import told
+from api.dialects.apart import Apart, Heard, Words
 from api.dialects.logprobs import to_content
 from api.dialects.response_object import (
     Kept,
@@ -25,14 +26,12 @@ from api.dialects.response_object import (
     message_id,
     part,
     status_of,
-    to_message,
-    to_part,
+    to_output,
     to_response,
 )
 from shared.calls.called import Called
-from shared.calls.reader import Reader, Said
 from shared.job import Event, JobView, Status
-from shared.logprobs import Logprobs, logprobs_of
+from shared.logprobs import logprobs_of
 from shared.result import Result
 
 Told = dict[str, Any]
@@ -45,10 +44,12 @@ class Story:
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
         self._begun = not kept.outline.background
-        self._reader: Reader | None = None
+        self._apart: Apart | None = None
         self._items = 0
-        self._spoken_at: int | None = None
-        self._logprobs: Logprobs = ()
+        self._calls = 0
+        # The place of the message that is not over, and what it says so far.
+        self._open_at: int | None = None
+        self._said: list[Words] = []
         self.told = 0
 
     def opening(self) -> list[Told]:
@@ -63,16 +64,14 @@ class Story:
             return self._beginning()
         if event.type != "text":
             return []
-        self._logprobs += logprobs_of(event.data) or ()
-        if self._reader is None and "syntax" in event.data:
-            self._reader = Reader(event.data["syntax"])
-        text = event.data["text"]
-        return self._heard([text] if self._reader is None else self._reader.feed(text))
+        if self._apart is None:
+            self._apart = Apart(event.data.get("syntax"))
+        return self._heard(self._apart.feed(event.data["text"], logprobs_of(event.data) or ()))
 
     def ending(self, view: JobView) -> list[Told]:
         """The rest, of a job that has ended."""
         last = LAST.get(status_of(view), "response.failed")
-        rest = [] if view.result is None else self._spoken(view.result)
+        rest = [] if view.result is None else self._rest(view.result)
         return [*rest, self._tell(last, response=to_response(replace(self._kept, view=view)))]
 
     def _beginning(self) -> list[Told]:
@@ -81,28 +80,28 @@ class Story:
         self._begun = True
         return [self._life("response.in_progress", "running")]
 
-    def _heard(self, said: list[Said]) -> list[Told]:
+    def _heard(self, heard: list[Heard]) -> list[Told]:
         found: list[Told] = []
-        for piece in said:
+        for piece in heard:
             found += self._called(piece) if isinstance(piece, Called) else self._words(piece)
         return found
 
-    def _words(self, words: str) -> list[Told]:
-        logprobs, self._logprobs = to_content(self._logprobs), ()
-        return [
-            *self._speaking(),
-            self._piece("response.output_text.delta", delta=words, logprobs=logprobs),
-        ]
+    def _words(self, words: Words) -> list[Told]:
+        begun = self._speaking()
+        self._said.append(words)
+        logprobs = to_content(words.logprobs)
+        return [*begun, self._piece("response.output_text.delta", delta=words.text, logprobs=logprobs)]
 
     def _called(self, called: Called) -> list[Told]:
-        job, at = self._kept.view.id, self._items
-        number = at - (self._spoken_at is not None)
+        before = self._beginning() if self._open_at is None else self._over(self._message())
+        job, at, number = self._kept.view.id, self._items, self._calls
         self._items += 1
+        self._calls += 1
         item = function_call(job, number, called)
         place = {"item_id": item["id"], "output_index": at}
         begun, whole = function_call(job, number, called, "in_progress"), called.arguments
         return [
-            *self._beginning(),
+            *before,
             self._tell("response.output_item.added", output_index=at, item=begun),
             self._tell("response.function_call_arguments.delta", **place, delta=whole),
             self._tell("response.function_call_arguments.done", **place, name=called.name, arguments=whole),
@@ -110,41 +109,51 @@ class Story:
         ]
 
     def _speaking(self) -> list[Told]:
-        if self._spoken_at is not None:
+        if self._open_at is not None:
             return []
-        self._spoken_at = self._items
+        before = self._beginning()
+        self._open_at = self._items
         self._items += 1
-        item = message(self._kept.view.id, "in_progress", [])
+        item = message(self._kept.view.id, self._number(), "in_progress", [])
         return [
-            *self._beginning(),
-            self._tell("response.output_item.added", output_index=self._spoken_at, item=item),
-            self._piece("response.content_part.added", part=part("", [])),
+            *before,
+            self._tell("response.output_item.added", output_index=self._open_at, item=item),
+            self._piece("response.content_part.added", part=part(Words("", ()))),
         ]
 
-    def _spoken(self, result: Result) -> list[Told]:
-        rest = self._heard(self._reader.close()) if self._reader else []
-        answer = result.choices[0]
-        words = told(answer.text, result.syntax).words
-        if words is None:
-            return rest
-        whole = to_part(answer, words)
-        item = to_message(self._kept.view.id, answer, words)
-        return [
-            *rest,
-            *self._speaking(),
-            self._piece("response.output_text.done", text=words, logprobs=whole["logprobs"]),
+    def _rest(self, result: Result) -> list[Told]:
+        rest = [] if self._apart is None else self._heard(self._apart.close())
+        last = to_output(self._kept.view.id, result)[-1]
+        return [*rest, *self._speaking(), *self._over(last)] if last["type"] == "message" else rest
+
+    def _message(self) -> Told:
+        """The open one, whole."""
+        text = "".join(words.text for words in self._said)
+        logprobs = tuple(token for words in self._said for token in words.logprobs)
+        return message(self._kept.view.id, self._number(), "completed", [part(Words(text, logprobs))])
+
+    def _over(self, item: Told) -> list[Told]:
+        [whole] = item["content"]
+        told = [
+            self._piece("response.output_text.done", text=whole["text"], logprobs=whole["logprobs"]),
             self._piece("response.content_part.done", part=whole),
-            self._tell("response.output_item.done", output_index=self._spoken_at, item=item),
+            self._tell("response.output_item.done", output_index=self._open_at, item=item),
         ]
+        self._open_at, self._said = None, []
+        return told
 
     def _life(self, kind: str, status: Status) -> Told:
         """The response as it was then, whatever became of it since."""
         view = replace(self._kept.view, status=status, result=None, error=None, ended_ms=None)
         return self._tell(kind, response=to_response(replace(self._kept, view=view)))
 
+    def _number(self) -> int:
+        """Of the open message among the answer's."""
+        return (self._open_at or 0) - self._calls
+
     def _piece(self, kind: str, **fields: Any) -> Told:
-        own = message_id(self._kept.view.id)
-        return self._tell(kind, item_id=own, output_index=self._spoken_at, content_index=0, **fields)
+        own = message_id(self._kept.view.id, self._number())
+        return self._tell(kind, item_id=own, output_index=self._open_at, content_index=0, **fields)
 
     def _tell(self, kind: str, **fields: Any) -> Told:
         number, self.told = self.told, self.told + 1

@@ -157,17 +157,26 @@ def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) ->
 
 
 def _turns(values: list[Any]) -> list[Message]:
-    """An assistant's calls are part of the turn before them, where that is the assistant's too."""
+    """An assistant's calls, what it says before them and what it says behind them are one turn, as it was."""
     turns: list[Message] = []
     for number, value in enumerate(values):
         turn = _turn(value, f"input[{number}]")
         if turn is None:
             continue
-        joins = turn.calls and turns and turns[-1].role == "assistant"
-        if joins:
-            turn = turns[-1].model_copy(update={"calls": (*turns.pop().calls, *turn.calls)})
-        turns.append(turn)
+        turns.append(_joined(turns.pop(), turn) if turns and _one_turn(turns[-1], turn) else turn)
     return turns
+
+
+def _one_turn(before: Message, turn: Message) -> bool:
+    """An assistant goes on behind its own words and calls until it hears what they gave."""
+    return before.role == turn.role == "assistant" and bool(before.calls or turn.calls)
+
+
+def _joined(before: Message, turn: Message) -> Message:
+    parts = (*before.parts, *turn.parts)
+    if before.parts and turn.parts and all(isinstance(part, Text) for part in parts):
+        parts = (Text(text="".join(part.text for part in parts if isinstance(part, Text))),)
+    return before.model_copy(update={"parts": parts, "calls": (*before.calls, *turn.calls)})
 
 
 def _turn(value: Any, at: str) -> Message | None:

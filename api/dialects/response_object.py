@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from api.dialects.calls import call_id, told
+from api.dialects.apart import Words, apart
+from api.dialects.calls import call_id
 from api.dialects.logprobs import to_content
 from api.dialects.openai_chat import heard
 from api.dialects.openai_errors import to_error
@@ -12,10 +13,9 @@ from api.dialects.tiers import TIERS
 from shared.calls.called import Called
 from shared.job import JobView
 from shared.request import Detail, Format, Frozen, Function, Request, Text
-from shared.result import Choice, Result, Usage
+from shared.result import Result, Usage
 
 ALIKE: dict[str, Any] = {
-    "max_tool_calls": None,
     "reasoning": {"effort": None, "summary": None},
     "truncation": "disabled",
 }
@@ -32,7 +32,8 @@ class Outline(Frozen, extra="ignore"):
 
     Kept with the job, and read without what a newer release adds. `instructed` says that the question's first
     message are the instructions, `previous` is the response that it goes on from, `format` is `text.format`
-    without its schema, `parallel` is `parallel_tool_calls`. `unshown` are the functions, as they are told,
+    without its schema, `parallel` is `parallel_tool_calls`. `max_tool_calls` bounds those of OpenAI's own
+    tools, of which there are none. `unshown` are the functions, as they are told,
     that a `tool_choice` of none keeps from the model, None for any other choice. `details` are those of the
     pictures of the whole conversation in reading order, empty where all are auto.
     """
@@ -42,6 +43,7 @@ class Outline(Frozen, extra="ignore"):
     previous: str | None = None
     format: dict[str, Any] | None = None
     parallel: bool = True
+    max_tool_calls: int | None = None
     unshown: list[dict[str, Any]] | None = None
     details: tuple[Detail, ...] = ()
     user: str | None = None
@@ -75,8 +77,9 @@ def job_of(response: str) -> str:
     return f"job_{response.removeprefix('resp_')}" if response.startswith("resp_") else ""
 
 
-def message_id(job: str) -> str:
-    return f"msg_{job.removeprefix('job_')}"
+def message_id(job: str, number: int = 0) -> str:
+    """Of the answer's messages in their order; a bare number behind it would be an item of the input."""
+    return f"msg_{job.removeprefix('job_')}" + (f"_o{number}" if number else "")
 
 
 def to_response(kept: Kept) -> dict[str, Any]:
@@ -111,18 +114,23 @@ def to_deleted(response: str) -> dict[str, Any]:
 
 
 def to_output(job: str, result: Result) -> list[dict[str, Any]]:
-    """The items of a response that has ended with an answer: what it says and what it calls, as that came."""
+    """The items of a response that has ended with an answer: what it says and what it calls, as that came.
+
+    A call ends a message, so words behind it are another one; only the last item may be incomplete.
+    """
     choice = result.choices[0]
-    said = told(choice.text, result.syntax)
-    calls = [function_call(job, number, called) for number, called in enumerate(said.calls)]
-    if said.words is None:
-        return calls
-    return [*calls[: said.before], to_message(job, choice, said.words), *calls[said.before :]]
-
-
-def to_message(job: str, choice: Choice, words: str) -> dict[str, Any]:
-    status = "completed" if choice.finish_reason == "stop" else "incomplete"
-    return message(job, status, [to_part(choice, words)])
+    heard = apart(choice.text, result.syntax, choice.logprobs or ())
+    items: list[dict[str, Any]] = []
+    calls = 0
+    for place, piece in enumerate(heard):
+        if isinstance(piece, Words):
+            ended = place < len(heard) - 1 or choice.finish_reason == "stop"
+            status = "completed" if ended else "incomplete"
+            items.append(message(job, place - calls, status, [part(piece)]))
+        else:
+            items.append(function_call(job, calls, piece))
+            calls += 1
+    return items
 
 
 def function_call(job: str, number: int, called: Called, status: str = "completed") -> dict[str, Any]:
@@ -137,9 +145,9 @@ def function_call(job: str, number: int, called: Called, status: str = "complete
     }
 
 
-def message(job: str, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+def message(job: str, number: int, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "id": message_id(job),
+        "id": message_id(job, number),
         "type": "message",
         "status": status,
         "role": "assistant",
@@ -147,12 +155,9 @@ def message(job: str, status: str, content: list[dict[str, Any]]) -> dict[str, A
     }
 
 
-def to_part(choice: Choice, words: str) -> dict[str, Any]:
-    return part(words, to_content(choice.logprobs or ()))
-
-
-def part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
+def part(words: Words) -> dict[str, Any]:
+    logprobs = to_content(words.logprobs)
+    return {"type": "output_text", "text": words.text, "annotations": [], "logprobs": logprobs}
 
 
 def _asked(kept: Kept) -> dict[str, Any]:
@@ -162,6 +167,7 @@ def _asked(kept: Kept) -> dict[str, Any]:
         "background": outline.background,
         "instructions": _instructions(kept),
         "max_output_tokens": asked.max_new_tokens,
+        "max_tool_calls": outline.max_tool_calls,
         "metadata": kept.view.metadata,
         "previous_response_id": outline.previous,
         "prompt_cache_key": outline.prompt_cache_key,

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.store import hooks
 from shared.store import jobs as transitions
 from shared.store.fleet import fleet as fleet_of
-from shared.store.room import writable
+from shared.store.headroom import writable
 from shared.store.script import AsyncStore
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Jobs:
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
         view = _found(await self._store.run(transitions.view(self._settings, caller, job_id)))
-        if view.status == "succeeded" and view.result is None:
+        if view.expired:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         return view
 
@@ -55,7 +55,7 @@ class Jobs:
         """Harmless twice and after the end. Raises CallerError `job_not_found`."""
         return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
-    async def question(self, caller: str, job_id: str) -> transitions.Asked:
+    async def ended_request(self, caller: str, job_id: str) -> transitions.Asked:
         """What an ended job asked. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
         asked = _found(await self._store.run(transitions.asked(caller, job_id)))
         if asked.status is None:
@@ -71,11 +71,10 @@ class Jobs:
             raise CallerError("response_not_found", "There is no such response.", param=param)
         return view
 
-    async def question_of(self, view: JobView, param: str | None = None) -> Request:
+    async def request_of(self, view: JobView, param: str | None) -> Request:
         """What a job asks, ended or not. Raises CallerError `result_expired` naming `param`."""
         asked = await self._store.run(transitions.asked(view.caller, view.id))
-        expired = view.status == "succeeded" and view.result is None
-        if asked is None or asked.request is None or expired:
+        if asked is None or asked.request is None or view.expired:
             raise CallerError("result_expired", "This response is no longer kept.", param=param)
         return Request.model_validate_json(asked.request)
 

@@ -1,9 +1,22 @@
 """One reader's place in a job's stream."""
 
-from shared.errors import CallerError
+from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event, JobView
 from shared.store import jobs
 from shared.store.script import AsyncStore
+
+
+async def missing(store: AsyncStore, view: JobView) -> ServiceError:
+    """What who waits for a job is told where it is not there any more.
+
+    CallerError `job_not_found` where it was deleted, or had ended and is kept no longer, else Unavailable
+    `store_unavailable`: the store lost it, and who asks again is answered.
+    """
+    if await store.run(jobs.purged(view.caller, view.id)):
+        return CallerError("job_not_found", "The job was deleted.")
+    if view.ended:
+        return CallerError("job_not_found", "The job is no longer kept.")
+    return Unavailable("store_unavailable", "The record store lost this job; ask again.", retry_after=1)
 
 
 class Reading:
@@ -27,12 +40,12 @@ class Reading:
     async def more(self) -> tuple[Event, ...]:
         """What the stream holds by now, in stretches; nothing where nothing is new.
 
-        Raises CallerError `job_not_found` where the job was purged meanwhile, and `stream_rewound` where the
-        store forgot what was read: the answer may have gone on in other words since.
+        Raises CallerError `stream_rewound` where the store forgot what was read: the answer may have gone on
+        in other words since; and as `missing`.
         """
         chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
         if chapter is None:
-            raise CallerError("job_not_found", "The job was deleted.")
+            raise await missing(self._store, self._view)
         if chapter.newest < self._after or (self._seen is not None and chapter.seen != self._seen):
             raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
         if chapter.events:

@@ -6,8 +6,7 @@ Reading alone would be correct; being woken is quick.
 import time
 from collections.abc import AsyncGenerator, Callable
 
-from api.jobs.reading import Reading
-from shared.errors import CallerError
+from api.jobs.reading import Reading, missing
 from shared.job import Event, JobView
 from shared.settings import Settings
 from shared.store import jobs
@@ -33,10 +32,10 @@ class Waiting:
         self._store = store
         self._wakeups = wakeups
 
-    async def until_ended(self, view: JobView, timeout_s: float, over: Over = ended) -> JobView:
+    async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
         """The newest view; not ended where the time was over first, or `over` says that it is enough.
 
-        Raises CallerError `job_not_found`.
+        Raises as `missing`.
         """
         deadline = time.monotonic() + timeout_s
         while not over(view) and time.monotonic() < deadline:
@@ -55,7 +54,7 @@ class Waiting:
     async def events(self, view: JobView, after: int, idle_s: float) -> AsyncGenerator[Event | None]:
         """Every event behind id `after`, to the terminal one; None where nothing came for `idle_s`.
 
-        Raises CallerError `job_not_found`, `stream_rewound`.
+        Raises CallerError `stream_rewound`, and as `missing`.
         """
         reading = Reading(self._store, view, after)
         due = time.monotonic() + idle_s
@@ -77,5 +76,5 @@ class Waiting:
     async def _read(self, view: JobView) -> JobView:
         fresh = await self._store.run(jobs.view(self._settings, view.caller, view.id))
         if fresh is None:
-            raise CallerError("job_not_found", "The job was deleted.")
+            raise await missing(self._store, view)
         return fresh

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request, Response
 from api.context import ProcessContext, context_of
 from api.description.answers import HEALTH, NOT_READY, READY
 from api.description.responses import refusals
+from api.wire.edge import ENDING
+from api.wire.ending import KEY, Ending
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
@@ -31,9 +33,14 @@ async def health(request: Request) -> Response:
 
 
 @router.get(
-    "/ready", summary="200 when some model is loaded, else 503.", responses={200: READY, 503: NOT_READY}
+    "/ready",
+    summary="200 when some model is loaded, else 503; 503 too where this process ends.",
+    responses={200: READY, 503: NOT_READY},
 )
 async def ready(request: Request) -> Response:
+    ending: Ending | None = getattr(request.state, KEY, None)
+    if ending is not None and ending.begun:
+        raise ENDING
     context = context_of(request)
     if not await context.jobs.writable():
         message = "The record store takes no writes now; try again."
@@ -51,12 +58,13 @@ async def ready(request: Request) -> Response:
 async def _store(context: ProcessContext) -> str:
     try:
         async with asyncio.timeout(STORE_LIMIT_S):
-            return "reachable" if await context.jobs.writable() else "read_only"
+            if not await context.jobs.writable():
+                return "read_only"
+            return "reachable" if await context.headroom.left() else "nearly_full"
     except (Unavailable, TimeoutError):
         return "unreachable"
 
 
 async def _blobs(context: ProcessContext) -> dict[str, str]:
     """Questions without pictures are answered also where it is out of reach."""
-    state = "reachable" if await context.blobs.reachable() else "unreachable"
-    return {"kind": context.blobs.kind, "state": state}
+    return {"kind": context.blobs.kind, "state": await context.blobs.reach()}

@@ -20,8 +20,9 @@ from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANS
 from api.description.openapi import describe
 from api.description.parameters import PREFER, SYNCHRONOUS
 from api.description.responses import Responses, refusals
-from api.dialects.hf import HfBody, HfCall, from_bytes
+from api.dialects.hf import HfCall, from_bytes
 from api.dialects.hf_answers import last_chunk, to_answer, token_chunk
+from api.dialects.hf_body import HfBody
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.routes.jobs import accepted

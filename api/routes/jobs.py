@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
@@ -37,7 +38,7 @@ from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from api.wire.sse import EventStream, block, comment
 from shared.job import JobView
-from shared.request import Request as Question
+from shared.request import Request
 from shared.store.jobs import Asked
 
 router = APIRouter(
@@ -56,33 +57,33 @@ PAUSED_S = 60
     responses=refusals("Problem", 400, 404, 408, 410, 413, 422, 429, 500) | {200: JOB_ENDED, 202: ACCEPTED},
     openapi_extra=describe(native.JobBody, PREFER, KEY, USE_CACHE, example=examples.JOB),
 )
-async def submit_job(request: Request) -> Response:
-    context = context_of(request)
-    question, terms = await read_job(request, context)
-    view = await submit(request, context, question, terms)
+async def submit_job(http: HttpRequest) -> Response:
+    context = context_of(http)
+    request, terms = await read_job(http, context)
+    view = await submit(http, context, request, terms)
     # The answer may take minutes.
-    del question
-    waited = await wait_as_preferred(request, context, view)
-    if waited.ended and preferences(request).wait_s:
-        note_times(request, waited)
+    del request
+    waited = await wait_as_preferred(http, context, view)
+    if waited.ended and preferences(http).wait_s:
+        note_times(http, waited)
         return json_answer(native.to_job(waited))
     return accepted(waited)
 
 
-async def read_job(request: Request, context: ProcessContext) -> tuple[Question, Terms]:
+async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request, Terms]:
     """What a body asks, and what is said around it. Raises CallerError."""
-    body = await read_body(request, context.settings.api)
-    question, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
-    model = context.models.recall(question.model)
+    body = await read_body(http, context.settings.api)
+    request, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
+    model = context.models.recall(request.model)
     terms = replace(
-        terms_of(request, body),
+        terms_of(http, body),
         metadata=said.metadata,
         priority=said.priority,
         times=said.times,
         webhook=said.webhook,
         stored=said.stored,
     )
-    return question.model_copy(update={"model": model.id}), terms
+    return request.model_copy(update={"model": model.id}), terms
 
 
 @router.get(
@@ -91,11 +92,11 @@ async def read_job(request: Request, context: ProcessContext) -> tuple[Question,
     responses=refusals("Problem", 400, 404) | {200: JOB_LIST},
     openapi_extra=describe(None, *PAGE),
 )
-async def list_jobs(request: Request) -> Response:
-    query = request.query_params
-    limit = page_limit(request)
-    page = await context_of(request).jobs.list(
-        caller_of(request).id,
+async def list_jobs(http: HttpRequest) -> Response:
+    query = http.query_params
+    limit = page_limit(http)
+    page = await context_of(http).jobs.list(
+        caller_of(http).id,
         limit=limit,
         after=query.get("after"),
         wanted=from_query(query.get, query.getlist),
@@ -109,13 +110,13 @@ async def list_jobs(request: Request) -> Response:
     responses=refusals("Problem", 400, 404, 410) | {200: JOB},
     openapi_extra=describe(None, WAIT),
 )
-async def get_job(request: Request, id: str) -> Response:
-    context = context_of(request)
-    wait_s = integer("wait", request.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
-    view = await context.jobs.get(caller_of(request).id, id)
+async def get_job(http: HttpRequest, id: str) -> Response:
+    context = context_of(http)
+    wait_s = integer("wait", http.query_params.get("wait", "0"), largest=LONG_POLL_LIMIT_S)
+    view = await context.jobs.get(caller_of(http).id, id)
     if wait_s and not view.ended:
-        view = await attend(request, context, view, wait_s, leaves=False)
-    note(request, view)
+        view = await attend(http, context, view, wait_s, leaves=False)
+    note(http, view)
     return json_answer(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
 
 
@@ -124,9 +125,9 @@ async def get_job(request: Request, id: str) -> Response:
     summary="Cancel a job; harmless twice and after its end.",
     responses=refusals("Problem", 404) | {200: JOB},
 )
-async def cancel_job(request: Request, id: str) -> Response:
-    view = await context_of(request).jobs.cancel(caller_of(request).id, id)
-    note(request, view)
+async def cancel_job(http: HttpRequest, id: str) -> Response:
+    view = await context_of(http).jobs.cancel(caller_of(http).id, id)
+    note(http, view)
     return json_answer(native.to_job(view))
 
 
@@ -137,25 +138,25 @@ async def cancel_job(request: Request, id: str) -> Response:
     responses=refusals("Problem", 400, 404, 409, 410, 422, 429, 500) | {202: ACCEPTED},
     openapi_extra=describe(None, KEY, USE_CACHE),
 )
-async def retry_job(request: Request, id: str) -> Response:
-    context = context_of(request)
-    said = terms_of(request, b"")
+async def retry_job(http: HttpRequest, id: str) -> Response:
+    context = context_of(http)
+    said = terms_of(http, b"")
     # What was answered under an Idempotency-Key is answered again, whatever became of the old job.
     earlier = await context.submission.repeated(said)
     if earlier is not None:
-        note(request, earlier)
+        note(http, earlier)
         return accepted(earlier)
-    asked = await context.jobs.question(caller_of(request).id, id)
-    question = _question(asked)
+    asked = await context.jobs.ended_request(caller_of(http).id, id)
+    request = _request(asked)
     terms = replace(
         said,
         metadata=asked.metadata,
         priority=asked.priority,
-        prompt=question.raw,
+        prompt=request.raw,
         retry_of=id,
         stored=asked.stored,
     )
-    return accepted(await submit(request, context, question, terms))
+    return accepted(await submit(http, context, request, terms))
 
 
 @router.post(
@@ -164,9 +165,9 @@ async def retry_job(request: Request, id: str) -> Response:
     summary="Tell a job's webhook its end again.",
     responses=refusals("Problem", 400, 404, 409, 410) | {202: REPLAYED},
 )
-async def replay_job(request: Request, id: str) -> Response:
-    view = await context_of(request).jobs.replay(caller_of(request).id, id)
-    note(request, view)
+async def replay_job(http: HttpRequest, id: str) -> Response:
+    view = await context_of(http).jobs.replay(caller_of(http).id, id)
+    note(http, view)
     return json_answer(native.to_job(view), 202)
 
 
@@ -176,8 +177,8 @@ async def replay_job(request: Request, id: str) -> Response:
     summary="Cancel a job if need be and forget it.",
     responses=refusals("Problem", 404) | {204: JOB_GONE},
 )
-async def delete_job(request: Request, id: str) -> Response:
-    await context_of(request).jobs.purge(caller_of(request).id, id)
+async def delete_job(http: HttpRequest, id: str) -> Response:
+    await context_of(http).jobs.purge(caller_of(http).id, id)
     return Response(status_code=204)
 
 
@@ -189,15 +190,15 @@ async def delete_job(request: Request, id: str) -> Response:
     responses=refusals("Problem", 400, 404, 410) | {200: JOB_EVENTS, 204: JOB_TOLD},
     openapi_extra=describe(None, *PLACE),
 )
-async def job_events(request: Request, id: str) -> Response:
-    context = context_of(request)
-    after = _after(request)
-    view = await context.jobs.get(caller_of(request).id, id)
-    note(request, view)
-    if view.ended and after == view.last_event and "last-event-id" in request.headers:
+async def job_events(http: HttpRequest, id: str) -> Response:
+    context = context_of(http)
+    after = _after(http)
+    view = await context.jobs.get(caller_of(http).id, id)
+    note(http, view)
+    if view.ended and after == view.last_event and "last-event-id" in http.headers:
         # A browser's EventSource comes back behind the last event for ever, unless it is told so.
         return Response(status_code=204)
-    return EventStream(_blocks(request, context, view, after), head_start_s=context.settings.api.head_start_s)
+    return EventStream(_blocks(http, context, view, after), head_start_s=context.settings.api.head_start_s)
 
 
 def accepted(view: JobView) -> Response:
@@ -206,37 +207,37 @@ def accepted(view: JobView) -> Response:
     return json_answer(native.to_job(view), 202, headers)
 
 
-def _question(asked: Asked) -> Question:
+def _request(asked: Asked) -> Request:
     """With the names that its fields had in the first caller's body, which its record does not hold."""
-    question = Question.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
+    request = Request.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
     named = (
         part.model_copy(update={"param": asked.paths.get(at, "")})
-        for at, part in zip(question.places, question.media, strict=True)
+        for at, part in zip(request.places, request.media, strict=True)
     )
-    return question.with_media(tuple(named))
+    return request.with_media(tuple(named))
 
 
 async def _blocks(
-    request: Request, context: ProcessContext, view: JobView, after: int
+    http: HttpRequest, context: ProcessContext, view: JobView, after: int
 ) -> AsyncGenerator[bytes]:
-    async with aclosing(follow(request, context, view, after)) as events:
+    async with aclosing(follow(http, context, view, after)) as events:
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
                 continue
             if event.last:
                 view = await context.jobs.get(view.caller, view.id)
-                forget_behind(request, view)
+                forget_behind(http, view)
             name, number, data = native.to_event(event, view)
             yield block(to_json(data), event=name, id=number)
 
 
-def _after(request: Request) -> int:
+def _after(http: HttpRequest) -> int:
     """Where to go on; a reconnecting EventSource sends the header, which is newer than its URL's query."""
-    header = request.headers.get("last-event-id")
+    header = http.headers.get("last-event-id")
     if header is not None:
         return integer("Last-Event-ID", header, largest=2**53)
-    return integer("after", request.query_params.get("after", "0"), largest=2**53)
+    return integer("after", http.query_params.get("after", "0"), largest=2**53)
 
 
 def _poll_after(view: JobView) -> str:

@@ -5,8 +5,10 @@ Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every r
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 from collections.abc import Sequence
+from typing import cast
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -25,6 +27,8 @@ ENDING = Unavailable(
     "This process is ending; ask again. A job that x-job-id names goes on.",
     retry_after=1,
 )
+PEER = "peer"
+"""Of a request's state: the other end of its connection, which uvicorn puts `X-Forwarded-For` in place of."""
 GLANCE_BYTES = 2**16
 LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
@@ -44,7 +48,7 @@ class Edge:
         reply = Reply(request_id_of(scope["headers"]), Luggage(self._rack), unread=_has_body(scope))
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
-        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"])}
+        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
         async def hear() -> Message:
@@ -101,6 +105,18 @@ def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[by
     guards = [guard for guard in GUARDS if guard[0] not in own]
     closing = [(b"connection", b"close")] if reply.unread else []
     return [*said, *reply.raw_headers, *guards, *closing]
+
+
+def _client(scope: Scope) -> tuple[str, int] | None:
+    """Address and port, None where there is none.
+
+    From a proxy uvicorn takes any text for an address, also what the proxy's caller wrote.
+    """
+    client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
+    with contextlib.suppress(ValueError):
+        if client is not None and "%" not in client[0]:
+            return str(ipaddress.ip_address(client[0])), client[1]
+    return cast("tuple[str, int] | None", peer)
 
 
 def _demand_https(scope: Scope, reply: Reply) -> None:

@@ -19,8 +19,9 @@ log = logging.getLogger(__name__)
 def entered(scope: Scope, reply: Reply) -> Iterator[None]:
     """Around a request: what is logged for it has its id, and at its end stands how it went.
 
-    The route is told by its template: what a caller wrote into a path or query is in no log. Without a status
-    the caller had left before there was an answer.
+    The route is told by its template, and as `other` where none was looked for (the gate refused) or found:
+    what a caller wrote into a path or query is in no log. Without a status the caller had left before there
+    was an answer.
     """
     began = time.perf_counter()
     with about(request_id=reply.request_id, trace_id=traces.trace_id()):
@@ -31,5 +32,6 @@ def entered(scope: Scope, reply: Reply) -> Iterator[None]:
             count_request(scope["method"], reply, took_s)
             if log.isEnabledFor(logging.INFO):
                 took_ms = round(took_s * 1000, 1)
-                said = fields(method=scope["method"], route=reply.route, status=reply.status, ms=took_ms)
+                route = reply.route or "other"
+                said = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
                 log.info("request", extra=said)

@@ -89,6 +89,7 @@ class _Parts:
         )
 
     def feed(self, data: bytes) -> None:
+        """Read on. Raises CallerError `invalid_request`, `payload_too_large`."""
         try:
             self._parser.write(data)
         except FormParserError as error:
@@ -100,6 +101,7 @@ class _Parts:
             raise CallerError("payload_too_large", message)
 
     def finish(self) -> None:
+        """Nothing more comes. Raises CallerError `invalid_request` where the form is not over."""
         if not self._ended:
             raise CallerError("invalid_request", "The form ends before its last boundary.")
 

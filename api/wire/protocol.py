@@ -1,42 +1,35 @@
 """One HTTP connection with limits that uvicorn's lacks: `uvicorn --http api.wire.protocol:LimitedProtocol`.
 
 Its parser keeps a request's head until it is complete, however long it grows and however slowly it comes, and
-answers what it cannot parse in plain text. Bodies are limited where they are read (`api.wire.body`).
+answers what it cannot parse in plain text. Bodies are limited where they are read (`api.wire.body`). It sends
+chunks to who does not know them, and ends without regard to who is just sending.
 
 It also loses the body of a request that offers another protocol, as Java's HttpClient does with HTTP/2: here
 such an offer is read over (RFC 9110, section 7.8).
 """
 
 import asyncio
-import re
-from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from httptools import (
-    HttpParserError,
-    HttpParserInvalidURLError,
-    HttpParserUpgrade,
-    HttpRequestParser,
-    parse_url,
-)
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from starlette.types import Message, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.wire.problems import render
-from api.wire.reply import GUARDS, request_id_of
+from api.wire import ending
+from api.wire.edge import PEER
+from api.wire.heads import HEAD_LIMIT, fault_of, refusal, too_large, with_its_host, without_offer
+from api.wire.unchunked import unchunked
 from shared.errors import CallerError, ServiceError, Unavailable
 
-HEAD_LIMIT = 64 * 2**10
 HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
-OFFER = frozenset((b"upgrade", b"http2-settings"))
-"""Headers of an offer, which `Connection` names too."""
 CROWDED_KEEP_S = 1
-"""How long an unused connection is kept once half of all that may be open are."""
+"""How long an unused connection is kept once half of all that may be open are (a new one: HEAD_LIMIT_S)."""
+PARTING_S, PARTING_HEAD_S = 0.1, 1.0
+"""What is on its way when the port closes has arrived by then, and the rest of a head."""
 UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
 """So many bytes of an answer, or the rest of it, have to be taken in that time: else they stay in memory."""
-_ABSOLUTE = re.compile(rb"([^/?#:]+://([^/?#]+))/?(.*)")
-"""A target with a host, which counts instead of the Host header (RFC 9112, section 3.2.2). Without a path it
-means `/`, which uvicorn misses."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -46,6 +39,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         # Refused here, since uvicorn answers in plain text.
         self._most_connections, self.limit_concurrency = self.limit_concurrency, None
+        self._ending: ending.Ending = self.app_state.get(ending.KEY) or ending.Ending()
         self._in_head = False
         self._answering: RequestResponseCycle | None = None
         self._steps = 0
@@ -58,8 +52,19 @@ class LimitedProtocol(HttpToolsProtocol):
         self.url, self.headers = b"", []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Balancers connect ahead: the first request has as long as the next one."""
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up)
+        self._keep(HEAD_LIMIT_S if self._is_crowded() else self.timeout_keep_alive)
+        if self._is_crowded() and not self._is_crowded(but=1):
+            for connection in self.connections:
+                if isinstance(connection, LimitedProtocol):
+                    connection.hurry()
+
+    def hurry(self) -> None:
+        """Others need its place: where nothing was asked on it yet, it has no longer than a head has."""
+        task = self.timeout_keep_alive_task
+        if self.cycle is None and task is not None and task.when() > self.loop.time() + HEAD_LIMIT_S:
+            self._keep(HEAD_LIMIT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -92,7 +97,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._pending_bytes = self._pending_bytes + len(data) if self._steps == steps else 0
         if self._pending_bytes > HEAD_LIMIT:
-            self._refuse(_too_large())
+            self._refuse(too_large())
         else:
             self._expect_head()
 
@@ -100,6 +105,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._unset_keepalive_if_required()
         super().on_message_begin()
+        self.scope["state"][PEER] = self.client
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Trailers, which uvicorn takes for headers, are read over (RFC 9110, section 6.5.1)."""
@@ -112,16 +118,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self._steps += 1
         self._stop_timer()
         self._unset_keepalive_if_required()
-        if absolute := _ABSOLUTE.fullmatch(self.url):
-            self.url = b"%s/%s" % (absolute[1], absolute[3])
-            host = absolute[2].rpartition(b"@")[2]
-            self.headers[:] = [(name, host if name == b"host" else value) for name, value in self.headers]
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_LIMIT:
-            self._refusal = _too_large()
-        elif self._most_connections is not None and len(self.connections) > self._most_connections:
+        self._ending.note_request()
+        self._refusal = fault_of(self.parser.get_http_version(), self.url, self.headers)
+        if self._most_connections is not None and len(self.connections) > self._most_connections:
             self._refusal = Unavailable("queue_full", "Too many connections are open.", retry_after=1)
         if self._refusal:
             raise self._refusal
+        self.url, self.headers[:] = with_its_host(self.url, self.headers)
         if not self._offers():
             super().on_headers_complete()
 
@@ -130,7 +133,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self._most_connections is not None and 2 * len(self.connections) > self._most_connections:
+        if self._is_crowded():
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
         if self.transport.is_closing():
@@ -139,6 +142,15 @@ class LimitedProtocol(HttpToolsProtocol):
             # The next request has begun.
             self._unset_keepalive_if_required()
             self._expect_head()
+
+    def shutdown(self) -> None:
+        """What was sent before the port closed is answered still, a head within the time that it may take."""
+        self._ending.begun = True
+        if self._is_answered():
+            self._keep(PARTING_S)
+            self._expect_head(PARTING_HEAD_S)
+        elif not self._in_head:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Closing waits until somebody has read what is left."""
@@ -173,15 +185,24 @@ class LimitedProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
 
-        async def quiet(*connection: Any) -> None:
+        async def quiet(scope: Any, receive: Any, send: Any) -> None:
+            if scope["http_version"] == "1.0":
+                send = unchunked(cycle, send)
             try:
-                await app(*connection)
+                await app(scope, receive, partial(self._send, cycle, send))
             except asyncio.CancelledError:
                 # The process ends; an answer that is whole by then is no error.
                 if not cycle.response_complete:
                     raise
 
         super()._start_asgi_task(cycle, quiet)
+
+    async def _send(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
+        """The last answer of a connection says so, once the process ends."""
+        last = self.cycle is cycle and not self._in_head
+        if message["type"] == "http.response.start" and self._ending.begun and last:
+            cycle.keep_alive = False
+        await send(message)
 
     def _offers(self) -> bool:
         """Whether the head that was read offers another protocol; what asks for a tunnel does not."""
@@ -194,20 +215,20 @@ class LimitedProtocol(HttpToolsProtocol):
             self.url,
             self.parser.get_http_version().encode("ascii"),
         )
-        lines = [first, *(b"%s: %s" % header for header in _without_offer(self.headers)), b"", b""]
+        lines = [first, *(b"%s: %s" % header for header in without_offer(self.headers)), b"", b""]
         self.parser = HttpRequestParser(self)
         # As uvicorn makes its own.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join(lines))
 
-    def _expect_head(self) -> None:
+    def _expect_head(self, limit_s: float = HEAD_LIMIT_S) -> None:
         """The rest of one that has begun. While an earlier request waits for its answer nobody is late.
 
         uvicorn reads no further then, and giving up would take the answer with it.
         """
-        answered = self.cycle is None or self.cycle.response_complete
-        if self._in_head and answered and self._timer is None:
-            self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up)
+        if self._in_head and self._is_answered() and (self._timer is None or limit_s < HEAD_LIMIT_S):
+            self._stop_timer()
+            self._timer = self.loop.call_later(limit_s, self._give_up, limit_s)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -231,12 +252,22 @@ class LimitedProtocol(HttpToolsProtocol):
             self._reading.cancel()
             self._reading = None
 
-    def _give_up(self) -> None:
-        if self._in_head or self._pending_bytes:
-            message = f"The request's headers did not arrive within {HEAD_LIMIT_S:g} s."
-            self._refuse(CallerError("upload_timeout", message))
-        else:
-            self.transport.close()
+    def _give_up(self, limit_s: float) -> None:
+        message = f"The request's headers did not arrive within {limit_s:g} s."
+        self._refuse(CallerError("upload_timeout", message))
+
+    def _keep(self, seconds: float) -> None:
+        """Close then, unless a request begins."""
+        self._unset_keepalive_if_required()
+        if not self._in_head:
+            self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _is_crowded(self, *, but: int = 0) -> bool:
+        most, open_now = self._most_connections, len(self.connections) - but
+        return most is not None and 2 * open_now > most
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer, read on for a while, close: closing over unread input may cost the client the answer.
@@ -245,9 +276,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         self._refused = True
         # It becomes no request, and stands in no other count.
-        answer = _answer(error, self.url, self.headers)
+        answer = refusal(error, self.url, self.headers)
         self._stop_timer()
-        if self.cycle is not None and not self.cycle.response_complete:
+        if not self._is_answered():
             if not self._is_own():
                 self.transport.close()
                 return
@@ -264,33 +295,3 @@ class LimitedProtocol(HttpToolsProtocol):
     def _is_own(self) -> bool:
         """Whether what is refused belongs to the request being read, whose answer has not begun."""
         return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
-
-
-def _without_offer(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
-    for name, value in headers:
-        if name == b"connection":
-            words = (word.strip() for word in value.split(b","))
-            yield name, b", ".join(word for word in words if word.lower() not in OFFER)
-        elif name not in OFFER:
-            yield name, value
-
-
-def _answer(error: ServiceError, url: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The refusal of a request of which so much was read, counted; `api.wire.edge` never sees it."""
-    request_id = request_id_of(headers)
-    response = render(error, _path(url), request_id)
-    own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
-    lines = b"".join(b"%s: %s\r\n" % line for line in (*response.raw_headers, *own))
-    return STATUS_LINE[error.status] + lines + b"\r\n" + bytes(response.body)
-
-
-def _path(target: bytes) -> str:
-    """Empty where there is none; what a proxy is asked for names the origin before it."""
-    try:
-        return (parse_url(target).path or b"/").decode("latin-1")
-    except HttpParserInvalidURLError:
-        return ""
-
-
-def _too_large() -> CallerError:
-    return CallerError("headers_too_large", f"The request's head is larger than {HEAD_LIMIT // 1024} KiB.")

@@ -38,8 +38,8 @@ class EventStream(Response):
 
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
     HTTP error with its status, one raised later becomes an error event and the end. When the client hangs up
-    `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HTTP/1.0 has
-    no chunks to stream in: its client is sent the whole at its end. HEAD is told at once.
+    `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HEAD is
+    told at once.
     """
 
     media_type = "text/event-stream"
@@ -57,8 +57,7 @@ class EventStream(Response):
         if scope["method"] == "HEAD":
             await self._send_head(send)
             return
-        sending = self._send_whole if scope.get("http_version") == "1.0" else self._pump
-        pump = asyncio.ensure_future(sending(send))
+        pump = asyncio.ensure_future(self._pump(send))
         gone = asyncio.ensure_future(disconnected(Request(scope, receive)))
         try:
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,12 +75,6 @@ class EventStream(Response):
         await self._blocks.aclose()
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _send_whole(self, send: Send) -> None:
-        body = b"".join([part async for part in self._blocks])
-        headers = [*self.raw_headers, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _pump(self, send: Send) -> None:
         first = asyncio.ensure_future(self._next())

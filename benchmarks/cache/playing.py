@@ -8,7 +8,7 @@ from benchmarks.cache.pairs import Pair
 from shared import ids
 from shared.hashing import request_hash
 from shared.result import Choice, Result, Usage
-from shared.reuse import reuse_scope
+from shared.reuse import reuse_key
 from shared.settings import QueueSettings, Settings
 from shared.store import admission, claims, workers
 from shared.store.admission import Placing
@@ -57,7 +57,7 @@ async def _submit(store: AsyncStore, asked: Asked) -> bool:
         lane=_lane(asked),
         priority="normal",
         hash=hashed,
-        key=f"{reuse_scope(asked.caller, shared=False)}:{hashed}",
+        key=reuse_key(asked.caller, hashed, shared=False),
         blobs=(),
         cost=1,
         request="{}",

@@ -9,10 +9,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import BinaryIO, Literal, ParamSpec, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -27,12 +27,15 @@ from shared.settings import BlobSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Reach = Literal["reachable", "read_only", "unreachable"]
 AT_ONCE = 32
 """Asynchronous calls that are made at once. A store that hangs holds up nothing else of a process."""
 REACHED_S = 2.0
 """A store that says nothing for so long is out of reach, as far as the health of a process goes."""
 ASKED_AGAIN_S = 5.0
 """Every probe and every stranger may ask how a process is, and each look into a bucket is paid for."""
+REFUSED_S = 60.0
+"""For how long a write that failed tells of the next, where none has succeeded since: no look tries one."""
 
 
 def digest(data: bytes) -> str:
@@ -55,28 +58,45 @@ class Blobs:
         self._store = self._place.store
         self._threads = ThreadPoolExecutor(AT_ONCE, "blobs")
         self._asked = 0.0
-        self._look: asyncio.Future[bool] | None = None
+        self._look: asyncio.Future[Reach] | None = None
+        self._refused = -REFUSED_S
 
     @property
     def kind(self) -> str:
         """What the bytes lie in: folder, s3, gs or az."""
         return self._place.kind
 
-    async def reachable(self) -> bool:
-        """Whether the store lets us look into it, or did a moment ago. While one look hangs none is begun."""
+    async def reach(self) -> Reach:
+        """Whether the store lets us look into it and write, or did a moment ago.
+
+        While one look hangs none is begun.
+        """
         if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
-            self._look = asyncio.ensure_future(self._beside(self.look))
+            self._look = asyncio.ensure_future(self.beside(self.look))
         await asyncio.wait({self._look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
-        return self._look.done() and self._look.result()
+        found = self._look.result() if self._look.done() else "unreachable"
+        refused = found == "reachable" and time.monotonic() - self._refused < REFUSED_S
+        return "read_only" if refused else found
 
-    def look(self) -> bool:
-        """As `reachable`, for who may wait for half a minute."""
+    def look(self) -> Reach:
+        """As `reach`, for who may wait for half a minute; knows nothing of writes that failed."""
         try:
-            self._place.look()
+            return "reachable" if self._place.look() else "read_only"
         except (BaseError, OSError):
-            return False
-        return True
+            # It explains what failed meanwhile, which says nothing of when it is back.
+            self._refused = -REFUSED_S
+            return "unreachable"
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Remembers how it went. Raises BlobsUnavailable."""
+        try:
+            yield
+        except BlobsUnavailable:
+            self._refused = time.monotonic()
+            raise
+        self._refused = -REFUSED_S
 
     def read(self, name: str) -> bytes:
         """Raises BlobMissingError, BlobsUnavailable."""
@@ -101,11 +121,11 @@ class Blobs:
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first, or between two."""
-        return self._pieces(await self._beside(self.open, name))
+        return self._pieces(await self.beside(self.open, name))
 
     async def _pieces(self, file: BinaryIO) -> AsyncIterator[bytes]:
         try:
-            while piece := await self._beside(file.read, self._place.piece):
+            while piece := await self.beside(file.read, self._place.piece):
                 yield piece
         finally:
             # A reader may leave in the middle of a read, which closing waits for.
@@ -117,8 +137,9 @@ class Blobs:
 
     def adopt(self, staged: Staged) -> None:
         """Give what was staged the name of its bytes. Raises BlobMissingError, BlobsUnavailable."""
-        staged.finish()
-        self._place.adopt(staged, _path(staged.digest))
+        with self._writing():
+            staged.finish()
+            self._place.adopt(staged, _path(staged.digest))
         staged.file.close()
 
     def rename(self, name: str, other: str) -> None:
@@ -131,12 +152,12 @@ class Blobs:
 
     def write(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        with keeping():
+        with self._writing(), keeping():
             obstore.put(self._store, _path(name), data)
 
     async def write_async(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        await self._beside(self.write, name, data)
+        await self.beside(self.write, name, data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
@@ -164,8 +185,8 @@ class Blobs:
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
 
-    async def _beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """In a thread of ours, which a process that ends waits for.
+    async def beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """What `call` answers, in a thread of ours, which a process that ends waits for. Raises as it does.
 
         The client answers asynchronous calls from one of its own, which aborts a Python that ends just then.
         """

@@ -52,9 +52,10 @@ class Bucket:
         except (BaseError, ValueError) as error:
             raise SettingsError(f"SIGHTLINE_BLOBS__URL: no such store can be made: {reason(error)}") from None
 
-    def look(self) -> None:
-        """Raises BaseError, OSError."""
+    def look(self) -> bool:
+        """True: whether we may write only a write tells. Raises BaseError, OSError."""
         obstore.list_with_delimiter(self.store)
+        return True
 
     def open(self, path: str) -> BinaryIO:
         """Reads a megabyte at a time. Raises BlobMissingError, BlobsUnavailable, also later."""

@@ -25,9 +25,13 @@ class Folder:
         self._path = path
         self.store = LocalStore(prefix=path)
 
-    def look(self) -> None:
-        """Raises OSError. Of a folder that is gone obstore says that nothing is in it."""
+    def look(self) -> bool:
+        """Whether our rights and its mount let us write. Raises OSError.
+
+        Of a folder that is gone obstore says that nothing is in it.
+        """
         os.scandir(self._path).close()
+        return os.access(self._path, os.W_OK | os.X_OK)
 
     def open(self, path: str) -> BinaryIO:
         """Goes on being readable when it is deleted. Raises BlobMissingError, BlobsUnavailable."""

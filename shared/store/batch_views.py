@@ -4,8 +4,8 @@ import json
 from typing import Any, cast
 
 from shared.batch import Batch, LineAnswer, LineProblem, Stage, Tokens, Turn
-from shared.result import JobError, Result
-from shared.store.views import pairs
+from shared.result import Result
+from shared.store.views import integer, job_error, pairs
 
 
 def batch(flat: list[Any]) -> Batch:
@@ -23,16 +23,16 @@ def batch(flat: list[Any]) -> Batch:
         life_s=int(fields["life_s"]),
         metadata=json.loads(fields["metadata"]),
         stages_ms=stages,
-        max_queued=_number(fields, "max_queued"),
-        retain_s=_number(fields, "retain_s"),
+        max_queued=integer(fields, "max_queued"),
+        retain_s=integer(fields, "retain_s"),
         at=int(fields["at"]),
         row=int(fields["row"]),
-        last=_number(fields, "last"),
-        total=_number(fields, "total"),
+        last=integer(fields, "last"),
+        total=integer(fields, "total"),
         completed=int(fields["completed"]),
         failed=int(fields["failed"]),
         late=int(fields["late"]),
-        wrote_ms=_number(fields, "wrote"),
+        wrote_ms=integer(fields, "wrote"),
         tokens=Tokens(*(int(fields[f"{kind}_tokens"]) for kind in ("input", "output", "cached"))),
         errors=tuple(LineProblem(**problem) for problem in json.loads(fields.get("errors", "[]"))),
         output=fields.get("output"),
@@ -72,16 +72,5 @@ def _answer(number: str, line: str, answer: str) -> LineAnswer:
         at=int(taken.get("at", 0)),
         behind=int(taken.get("behind", 0)),
         result=Result.model_validate_json(result) if result else None,
-        error=_error(error, ended.get("paths")) if error else None,
+        error=job_error(error, ended.get("paths")) if error else None,
     )
-
-
-def _error(failure: str, paths: str | None) -> JobError:
-    """With the caller's own path, as in the view of a job."""
-    error = JobError.model_validate_json(failure)
-    named: dict[str, str] = json.loads(paths or "{}")
-    return error.model_copy(update={"param": named.get(error.param or "", error.param) or None})
-
-
-def _number(fields: dict[str, str], name: str) -> int | None:
-    return int(fields[name]) if name in fields else None

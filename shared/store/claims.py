@@ -15,7 +15,8 @@ from shared.settings import Settings
 from shared.store.deadlines import failures
 from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
-from shared.store.script import Call, Script, Store, reaching
+from shared.store.models import REMOVED
+from shared.store.script import Call, Runs, Script, Store, reaching
 from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
@@ -23,8 +24,9 @@ GIVE_BACK, RESCUE, FAIL_INTAKE = Script("give_back"), Script("rescue"), Script("
 RESCUE_LIMIT = 100
 
 
+Again = Literal["again"]
 Full = Literal["full"]
-Held = Literal["ok", "lost"]
+Renewal = Literal["ok", "lost"]
 Settled = Literal["settled", "lost"]
 
 
@@ -58,9 +60,10 @@ class Claim:
 def claim(
     settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
 ) -> Call[Claim | None]:
-    """Take the best waiting work of a lane; None when nothing waits.
+    """Take the best waiting work of a lane; None when nothing is to be had now.
 
-    `row` is what the worker's model was added with, where no models file has it.
+    `take` and `within` tell whether that is so because much of the line had to end first. `row` is what the
+    worker's model was added with, where no models file has it.
     """
     arguments = {
         "lane": lane,
@@ -70,11 +73,12 @@ def claim(
         "row": row,
         "lease_ms": round(settings.queue.lease_s * 1000),
         "failures": failures(),
+        "removed": REMOVED.model_dump_json(),
         **lifetimes(settings),
     }
 
-    def parse(reply: list[Any] | None) -> Claim | None:
-        if not reply:
+    def parse(reply: Any) -> Claim | None:
+        if not isinstance(reply, list):
             return None
         work, request, terms, number, chars, caller, mixed, unstored, *about = reply
         head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
@@ -83,14 +87,23 @@ def claim(
     return Call(CLAIM, arguments, parse)
 
 
-def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Full | None]:
+def take(store: Runs, claim: Call[Claim | None]) -> Claim | None:
+    """Ask until there is a claim, or nothing waits. Raises Unavailable `store_unavailable`."""
+    told = Call(CLAIM, claim.arguments, lambda reply: reply if reply == "again" else claim.parse(reply))
+    while (taken := store.run(told)) == "again":
+        pass
+    return taken
+
+
+def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Again | Full | None]:
     """The same for a worker whose rows are counted: "full" where work waits, and what it holds takes `slots`.
 
-    The last that it takes may need more rows than are left, so that none is too wide to have its turn.
+    "again" where much of the line was too late, or answered meanwhile, and ended: ask at once. The last that
+    it takes may need more rows than are left, so that none is too wide to have its turn.
     """
 
-    def parse(reply: Any) -> Claim | Full | None:
-        return "full" if reply == "full" else claim.parse(reply)
+    def parse(reply: Any) -> Claim | Again | Full | None:
+        return reply if reply in ("again", "full") else claim.parse(reply)
 
     return Call(CLAIM, {**claim.arguments, "slots": slots}, parse)
 
@@ -108,7 +121,7 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> C
     return Call(RENEW, arguments | lifetimes(settings), lambda reply: reply)
 
 
-def append(claim: Claim, piece: Piece) -> Call[Held]:
+def append(claim: Claim, piece: Piece) -> Call[Renewal]:
     """Publish the next piece of text."""
     arguments = {"id": claim.id, "token": claim.token, **_place(piece)}
     return Call(APPEND, arguments, lambda reply: reply, _data(piece))

@@ -1,6 +1,6 @@
 """The log of what operators did: written in the step that does it, so that neither is there alone."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, cast
 
 from shared.deed import Deed, Operator, Outcome
@@ -13,11 +13,17 @@ MOST = 10_000
 LONGEST = 200
 
 
-def by(operator: Operator, action: str, subject: str, call: Call[T]) -> Call[T]:
-    """The same transition, written down as what this operator did to a key or model."""
+def by(operator: Operator, action: str, subject: str, call: Call[T]) -> Call[tuple[Outcome, T]]:
+    """The same transition, written down as what this operator did to a key or model, and how it went."""
     # The subject may be anything that was typed.
     said = {"by": {"action": action, "subject": subject[:LONGEST], **asdict(operator)}, "max_deeds": MOST}
-    return replace(call, arguments={**call.arguments, **said})
+
+    def parse(reply: list[Any]) -> tuple[Outcome, T]:
+        # Lua's lists end before a nil.
+        outcome, *answer = reply
+        return outcome, call.parse(answer[0] if answer else None)
+
+    return Call(call.script, {**call.arguments, **said}, parse, call.text)
 
 
 def deeds(after: str | None, limit: int) -> Call[list[Deed]]:

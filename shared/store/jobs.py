@@ -16,6 +16,7 @@ from shared.store.script import Call, Script
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
 CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
+PURGED = Script("purged")
 ASKED = Script("asked")
 CHAPTER_LIMIT = 512
 LOOK = 1000
@@ -72,6 +73,11 @@ def purge(settings: Settings, caller: str, job: str, *, delivered: bool = False)
     """
     arguments = _job(settings, caller, job) | {"delivered": delivered or None}
     return Call(PURGE, arguments, lambda reply: reply)
+
+
+def purged(caller: str, job: str) -> Call[bool]:
+    """Whether a job that is not there was deleted, a minute ago at most."""
+    return Call(PURGED, {"caller": caller, "job": job}, bool)
 
 
 @dataclass(frozen=True)

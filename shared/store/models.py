@@ -13,8 +13,6 @@ MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
 REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
 AT_ONCE = 50
 """Pieces of work that one step ends: each may be waited for by 256 jobs."""
-ELSEWHERE = ("schedule", "queue:intake")
-"""Where work waits that is in no model's line, in this order: from the first it comes into the second."""
 REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
 
 
@@ -22,12 +20,13 @@ REMOVED = JobError(code="model_removed", message="The model was removed while th
 class Registered:
     """`rows` (JSON, by lane) of models that no file names.
 
-    Lanes of those that are `removed`, and of those of them for which something may still wait (`removing`).
+    Lanes of those that are `removed`; and, with how often each was, of those for which something from before
+    that may still wait (`removing`), whether they are served again or not.
     """
 
     rows: dict[str, str]
     removed: frozenset[str]
-    removing: frozenset[str]
+    removing: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Swept:
 def registered() -> Call[Registered]:
     def parse(reply: list[Any]) -> Registered:
         rows, removed, removing = reply
-        return Registered(pairs(rows), frozenset(removed), frozenset(removing))
+        return Registered(pairs(rows), frozenset(removed), pairs(removing))
 
     return Call(MODELS, {}, parse)
 
@@ -57,7 +56,7 @@ def drain(lane: str) -> Call[str]:
 
 
 def remove(lane: str) -> Call[str]:
-    """Take and begin nothing more; what waits ends soon (`end_waiting`, `end_elsewhere`)."""
+    """Take and begin nothing more; what waits ends soon (`end_waiting`, `end_earlier`)."""
     return Call(REMOVE, {"lane": lane}, str)
 
 
@@ -66,9 +65,17 @@ def end_waiting(settings: Settings, lane: str) -> Call[Swept]:
     return _sweep(settings, lane, None)
 
 
-def end_elsewhere(settings: Settings, lane: str, key: str, cursor: str) -> Call[Swept]:
-    """Go on with a walk over all that waits in `key`, one of ELSEWHERE."""
-    return _sweep(settings, lane, {"key": key, "cursor": cursor})
+def places(lane: str) -> tuple[str, ...]:
+    """Where a model's work waits, in this order: from the first it comes into the others."""
+    return ("schedule", "queue:intake", f"queue:{lane}")
+
+
+def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation: str) -> Call[Swept]:
+    """Go on with a walk over all that waits in `key`, one of its `places`, for what came before the removal.
+
+    `generation` is how often the model had been removed when the walk began.
+    """
+    return _sweep(settings, lane, {"key": key, "cursor": cursor, "generation": generation})
 
 
 def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> Call[Swept]:

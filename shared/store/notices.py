@@ -59,7 +59,7 @@ def _job(id: str, said: dict[str, str]) -> JobView:
         ended_ms=int(facts["ended"]) if "ended" in facts else None,
         cache=facts.get("cache"),  # type: ignore[arg-type]
         result=Result.model_validate_json(said["result"]) if "result" in said else None,
-        error=job_error(facts) if "error" in facts else None,
+        error=job_error(facts["error"], facts.get("paths")) if "error" in facts else None,
         metadata=json.loads(facts["metadata"]),
         retry_of=facts.get("retry_of"),
     )

@@ -94,8 +94,7 @@ def _view(
     job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
 ) -> JobView:
     status = _status(job, run)
-    ended = _moment(job, "ended")
-    tries = _until(ended, [_attempt(a) for a in attempts])
+    tries = _tries(job, [_attempt(a) for a in attempts])
     state = run.get("state") if "run" in job else job.get("state")
     waits = status == "queued" or state in ("queued", "retrying")
     reason = waiting_reason(facts, placed="run" in job, state=state) if facts and waits else None
@@ -108,7 +107,7 @@ def _view(
         created_ms=int(job["created"]),
         run_id=job.get("run"),
         started_ms=_started(job, tries),
-        ended_ms=ended,
+        ended_ms=integer(job, "ended"),
         waiting_reason=reason,
         model_failed=facts.failed if facts and waits and facts.state == "failed" else None,
         ahead=facts.served_first if facts and waits else None,
@@ -118,12 +117,12 @@ def _view(
         request_hash=run.get("hash"),
         result=result,
         computed=_computed(job, run) if result else None,
-        error=job_error(job) if "error" in job else None,
+        error=job_error(job["error"], job.get("paths")) if "error" in job else None,
         metadata=json.loads(job["metadata"]),
         priority=job["priority"],  # type: ignore[arg-type]
-        start_by_ms=_moment(job, "start_by"),
-        finish_by_ms=_moment(job, "finish_by"),
-        schedule_at_ms=_moment(job, "schedule_at"),
+        start_by_ms=integer(job, "start_by"),
+        finish_by_ms=integer(job, "finish_by"),
+        schedule_at_ms=integer(job, "schedule_at"),
         retry_of=job.get("retry_of"),
         response=job.get("response"),
         stored="unstored" not in job,
@@ -154,15 +153,16 @@ def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:
     return Computed(
         job["run"],
         job=run.get("job") if run.get("caller") == job["caller"] else None,
-        queued_ms=_moment(run, "created"),
-        started_ms=_moment(run, "started"),
-        first_text_ms=_moment(run, "first"),
-        ended_ms=_moment(run, "ended"),
-        attempts=_moment(run, "attempt"),
+        queued_ms=integer(run, "created"),
+        started_ms=integer(run, "started"),
+        first_text_ms=integer(run, "first"),
+        ended_ms=integer(run, "ended"),
+        attempts=integer(run, "attempt"),
     )
 
 
-def _moment(fields: dict[str, str], name: str) -> int | None:
+def integer(fields: dict[str, str], name: str) -> int | None:
+    """A field of a record; None where it has none of this name."""
     return int(fields[name]) if name in fields else None
 
 
@@ -172,11 +172,14 @@ def _status(job: dict[str, str], run: dict[str, str]) -> Status:
     return "running" if "started" in run else "queued"
 
 
-def job_error(job: dict[str, str]) -> JobError:
-    """With the caller's own path: the run, which says where it found the error, may be shared."""
-    error = JobError.model_validate_json(job["error"])
-    paths: dict[str, str] = json.loads(job.get("paths", "{}"))
-    return error.model_copy(update={"param": paths.get(error.param or "", error.param) or None})
+def job_error(error: str, paths: str | None) -> JobError:
+    """With the caller's own path: the run, which says where it found the error, may be shared.
+
+    Both are JSON; `paths` as in `JobTerms`.
+    """
+    found = JobError.model_validate_json(error)
+    named: dict[str, str] = json.loads(paths or "{}")
+    return found.model_copy(update={"param": named.get(found.param or "", found.param) or None})
 
 
 def _attempt(row: str) -> Attempt:
@@ -188,7 +191,7 @@ def _attempt(row: str) -> Attempt:
 
 def _hook(hook: dict[str, str], deliveries: list[str]) -> Hook:
     tries = tuple(map(delivery, deliveries))
-    return Hook(hook["url"], tuple(hook["events"].split()), tries, _moment(hook, "delivered"))
+    return Hook(hook["url"], tuple(hook["events"].split()), tries, integer(hook, "delivered"))
 
 
 def delivery(row: str) -> Delivery:
@@ -196,14 +199,18 @@ def delivery(row: str) -> Delivery:
     return Delivery(raw["event"], int(raw["at"]), int(raw["ms"]), raw.get("status"), raw.get("error"))
 
 
-def _until(ended: int | None, attempts: list[Attempt]) -> tuple[Attempt, ...]:
-    """The attempts as they stood when the job ended: its run may have gone on for others."""
-    if ended is None:
+def _tries(job: dict[str, str], attempts: list[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts as they stood when the job left its run, which may have gone on for others.
+
+    An end with its run is behind all its attempts, though the clock was set back between.
+    """
+    left = integer(job, "ended") if job.get("own") == "1" else None
+    if left is None:
         return tuple(attempts)
     return tuple(
-        a if a.ended_ms is not None and a.ended_ms <= ended else replace(a, ended_ms=None, outcome=None)
+        a if a.ended_ms is not None and a.ended_ms <= left else replace(a, ended_ms=None, outcome=None)
         for a in attempts
-        if a.started_ms <= ended
+        if a.started_ms <= left
     )
 
 

@@ -34,11 +34,12 @@ def beat(
     row: str | None = None,
     facts: dict[str, str],
     record: dict[str, str] | None = None,
-) -> Call[Literal["OK", "outdated"]]:
+) -> Call[Literal["OK", "outdated", "forgotten"]]:
     """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
 
     Of a load `load_passed_ms` is told and `failed`: when it began and failed is kept by the store's clock.
-    `outdated`: its model was removed, and added again with another row than its own.
+    `outdated`: its model was removed, and added again with another row than its own. `forgotten`: the store
+    lost what a ready worker had said of its lane.
     """
     arguments = {
         "worker": worker,

@@ -8,6 +8,7 @@ from pathlib import Path
 from sightline.doctor.check import Check
 from sightline.doctor.examining import Place, examine
 from sightline.exits import Exit
+from sightline.serving.folder import typed_path
 from sightline.terminal import plain, show_json
 
 DESCRIPTION = (
@@ -23,7 +24,10 @@ def add_doctor(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", default="127.0.0.1", help="where the API listens (default: %(default)s)")
     command.add_argument("--port", type=int, default=8000, help="and on which port (default: %(default)s)")
     command.add_argument(
-        "--data", type=Path, default=Path("data"), help="folder of jobs and pictures (default: %(default)s)"
+        "--data",
+        type=typed_path,
+        default=Path("data"),
+        help="folder of jobs and pictures (default: %(default)s)",
     )
     command.add_argument("--json", action="store_true", help="print one JSON object")
     command.set_defaults(command=_doctor)

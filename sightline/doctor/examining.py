@@ -48,7 +48,8 @@ def examine(place: Place) -> Iterator[Check]:
     yield machine.look_at_port(place.host, place.port, answers=health is not None)
     if health:
         yield from running.look(health, told)
-    yield from machine.look_at_data(place.data)
+    if not (given and "url" in settings.blobs.model_fields_set):
+        yield from machine.look_at_data(place.data)
     yield from machine.look_at_blobs(settings.blobs)
     yield from machine.look_at_access(settings.api, place.host)
     # One that does not answer is not asked again: each time takes half a minute.
@@ -65,7 +66,7 @@ def examine(place: Place) -> Iterator[Check]:
 def _unwritten(health: Health | None, kept: Sequence[Check]) -> bool:
     """Whether a record store takes no writes, so that all workers look dead in it."""
     if health:
-        return bool(health["store"] != "reachable")
+        return health["store"] in ("read_only", "unreachable")
     return any((check.about, check.state) == ("persistence", "problem") for check in kept)
 
 

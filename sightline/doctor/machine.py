@@ -48,7 +48,7 @@ def _listener(port: int) -> str | None:
 
 
 def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
-    """The folder of jobs, pictures and logs, which need not be there yet."""
+    """The folder of jobs, pictures and logs, which need not be there yet; `sightline run` alone has one."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
     if error := _unwritable(there):
         fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
@@ -88,7 +88,7 @@ def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None
 
 def _look_at_bucket(blobs: BlobSettings) -> Check:
     try:
-        if Blobs(blobs).look():
+        if Blobs(blobs).look() == "reachable":
             return ok("pictures", f"{blobs.url} lets us look into it")
         said = f"{blobs.url} is out of reach, or does not let us look into it"
     except SettingsError as error:
@@ -112,13 +112,14 @@ def _unwritable(folder: Path) -> OSError | None:
 
 def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
     """Who is let in where the API listens."""
-    if is_loopback(host):
-        yield ok("access", "the API listens on this machine alone")
-    elif api.admin_key is not None:
+    if api.admin_key is not None:
         yield ok("access", "the API asks for keys")
-        if api.tls_cert is None:
+        if api.tls_cert is None and not is_loopback(host):
             fix = "set SIGHTLINE_API__TLS_CERT and _TLS_KEY, or put a proxy with TLS in front"
             yield warning("transport", f"keys travel to {host} in the clear", fix)
+    elif is_loopback(host):
+        # One that answers here may listen elsewhere too, where nobody is let in without keys.
+        yield ok("access", f"without keys an API answers this machine alone on {host}")
     elif api.open:
         fix = "set SIGHTLINE_API__ADMIN_KEY in place of SIGHTLINE_API__OPEN"
         yield warning("access", f"whoever reaches {host} may use everything, administration too", fix)

@@ -22,7 +22,7 @@ Health = dict[str, Any]
 """As GET /health tells it."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to ask who listens on all addresses
 PATIENCE_S = 10.0
-STORE_STATES = ("reachable", "read_only", "unreachable")
+STORE_STATES = ("reachable", "nearly_full", "read_only", "unreachable")
 
 
 class Api(httpx.Client):
@@ -66,10 +66,17 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
     elif health["store"] == "read_only":
         fix = "see its log: as a rule its disk is full; or it is a replica (redis-cli role)"
         yield problem("service", "it runs, and its record store takes no writes, so no jobs", fix)
+    elif health["store"] == "nearly_full":
+        fix = "raise its maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
+        yield problem("service", "it runs, and its record store is nearly full, so it takes no jobs", fix)
     elif told is None:
         fix = f"set {CLIENT_KEY} to a key with the scope admin"
         yield warning("service", "it runs, and does not tell us of its workers", fix)
-    if health.get("blobs", {}).get("state") == "unreachable":
+    pictures = health.get("blobs", {}).get("state")
+    if pictures == "read_only":
+        fix = "let user and group of api, workers and couriers write there, and see the service's log"
+        yield problem("pictures", "the service runs, and may not write where its pictures lie", fix)
+    elif pictures == "unreachable":
         fix = "see the service's log, and whether SIGHTLINE_BLOBS__URL can be reached and written"
         yield problem("pictures", "the service runs, and does not reach where its pictures lie", fix)
 

@@ -15,6 +15,9 @@ LONGEST_PAUSE_S = 30.0
 LONGEST_LOG = 16 * 2**20
 """Bytes beyond which a log is put by when its process is started again; the last so many are kept."""
 
+LAST_LINES = 8
+"""Of its log, told of a process that died."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -83,7 +86,7 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def last_lines(self, count: int = 8) -> str:
+    def last_lines(self) -> str:
         """The end of what it has written since it was last started, indented, for a person to read.
 
         Nothing where the log cannot be read: it may be lost with its folder.
@@ -92,7 +95,7 @@ class Child:
             with self.command.log.open("rb") as log:
                 # One that was emptied since, as by `> x.log`, has grown from its beginning.
                 log.seek(self._begun_at if self._begun_at <= log.seek(0, os.SEEK_END) else 0)
-                lines = log.read().decode(errors="replace").splitlines()[-count:]
+                lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         except OSError:
             return ""
         return "\n".join(f"  | {_readable(line)[:300]}" for line in lines)

@@ -25,6 +25,11 @@ def shown(path: Path) -> str:
     return os.path.relpath(path)
 
 
+def typed_path(text: str) -> Path:
+    """A folder as a person names it, `~` for the home folder too: not every shell sees it behind `DATA=`."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - what nobody's home is stays as it is, as in a shell
+
+
 def try_writing(folder: Path) -> None:
     """Raises OSError. Rights do not tell of a disk that is full, or mounted for reading only."""
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -53,9 +58,13 @@ class DataFolder:
 
         Where the holder was killed, its processes are being ended: that is waited for. Raises CommandError.
         """
+        new = not self.path.exists()
         with self._writing():
             for folder in (self.redis, self.blobs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
+            if new:
+                # In a checkout, callers' pictures are nothing to be committed.
+                (self.path / ".gitignore").write_text("*\n")
             fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             self._take(fd, wait_s)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from shared.errors import CallerError, Unavailable
 from shared.models import Model
+from shared.models_file import load_models
 from shared.registry import chosen
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
@@ -71,9 +72,14 @@ def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) ->
 
 
 def become_api(host: str, port: int) -> NoReturn:
-    """Raises CommandError where a setting is wrong."""
+    """Raises CommandError where a setting or the models file is wrong."""
     settings = _settings()
     check_tls(settings.api)
+    try:
+        # Read for its faults: uvicorn would tell them as a traceback, and end as if its port were taken.
+        load_models(settings.models_file)
+    except SettingsError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
     _become(api(settings, host, port))
 
 

@@ -140,7 +140,7 @@ def reason(body: str) -> str:
 
 
 def code(body: bytes) -> str | None:
-    """That of an error's body, whichever family it is of."""
+    """The code in an error's body, of whichever family; None where it has none."""
     try:
         found = json.loads(body)
         error = found.get("error", found)

@@ -52,7 +52,7 @@ class Workers:
         return own
 
     def failed(self) -> list[Child]:
-        """Those that cannot load their model, which ends no other; nobody where none is left that may."""
+        """Workers that cannot load their model, which ends no other; none where no other is left that may."""
         children = [child for _, child in self._children.values()]
         failed = [child for child in children if child.exit_code == MODEL_FAILED]
         return failed if len(failed) < len(children) else []

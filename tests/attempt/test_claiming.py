@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from shared import ids
-from shared.store.claims import Claim, Full, claim, settle, within
+from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.clients import until
 from tests.support.store import answer
 from tests.support.workbench import MODEL, Workbench
@@ -52,7 +52,7 @@ class Threads:
             assert on.wait(FOR_EVER_S)
             self.desk.store.run(settle(self.desk.settings, taken, answer(), fingerprint="a" * 32))
 
-    def _ask(self) -> Claim | Full | None:
+    def _ask(self) -> Claim | Again | Full | None:
         self.asked += 1
         desk, name = self.desk, self.desk.worker
         call = claim(desk.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
@@ -103,7 +103,7 @@ def test_work_for_one_row_each_is_claimed_without_a_second_look(desk: Workbench,
     assert (threads.asked, desk.nudger.listed(MODEL.lane)) == (SLOTS, 0)
 
 
-def told(*words: Claim | Full | None) -> Claiming:
+def told(*words: Claim | Again | Full | None) -> Claiming:
     """What asking again and again answers."""
     answers = iter(words)
     return Claiming(lambda: next(answers), lambda: None, SLOTS)
@@ -113,6 +113,14 @@ def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", 0.01)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
     assert list(told("full", "full", work, "full", None).each()) == [work]
+
+
+def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", FOR_EVER_S)
+    work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
+    assert list(told("again", "again", work, None).each()) == [work]
 
 
 def test_room_that_came_while_the_store_said_full_is_not_slept_through(

@@ -195,7 +195,7 @@ def test_who_is_refused_for_a_redirect_reads_that_it_is_one(location: str, why: 
     assert why in error.message
 
 
-def test_redirects_end() -> None:
+def test_a_url_that_redirects_for_ever_is_given_up_after_three() -> None:
     with origin(answering(b"HTTP/1.1 307 Again\r\nLocation: /picture\r\n\r\n")) as server:
         assert "redirects more than 3 times" in refused(server.url).message
     assert len(server.requests) == 4

@@ -45,6 +45,7 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbe
     job = desk.ask("one two three four")
     dead = desk.claim(fingerprint="a" * 32)
     desk.store.run(append(dead, Piece(0, "one two", (0, 1))))
+    assert desk.text(job) == "one two"
     desk.give_up()
     desk.attempt()
     error = desk.job(job).error
@@ -52,9 +53,19 @@ def test_another_model_does_not_go_on_with_a_text_that_readers_have(desk: Workbe
     assert (error.code, error.retryable) == ("stream_broken", True)
 
 
-def test_another_model_may_answer_where_nothing_was_read_yet(desk: Workbench) -> None:
+def test_another_model_may_answer_where_nothing_was_written_yet(desk: Workbench) -> None:
     job = desk.ask("one two")
     desk.claim(fingerprint="a" * 32)
     desk.give_up()
     desk.attempt()
     assert desk.job(job).status == "succeeded"
+
+
+def test_an_update_fails_no_job_whose_words_nobody_has_read(desk: Workbench) -> None:
+    job = desk.ask("one two three four")
+    stopped = desk.claim(fingerprint="a" * 32)
+    desk.store.run(append(stopped, Piece(0, "eins zwei", (5, 6))))
+    desk.give_up()
+    desk.attempt()
+    assert desk.job(job).status == "succeeded"
+    assert desk.text(job) == "one two three four"

@@ -10,13 +10,14 @@ import pytest
 
 from shared.blobs import digest
 from shared.errors import Unavailable
-from shared.held import Held
+from shared.held import HeldTerms
 from shared.request import Image, Sound
 from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
+from shared.times import Times
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
@@ -27,7 +28,9 @@ from worker.fetching.outbound import Allowance
 
 T = TypeVar("T")
 PICTURE = picture(size=(64, 48))
-HELD = Held(lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True).model_dump_json()
+HELD = HeldTerms(
+    lane=MODEL.lane, revision=MODEL.revision, priority="normal", cost=1, reuse=True
+).model_dump_json()
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n"
 
 
@@ -68,7 +71,7 @@ def test_answers_about_a_remote_picture_take_as_many_rows_as_about_any_other(
     intake: tuple[Workbench, Intake],
 ) -> None:
     desk, courier = intake
-    held = Held.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
+    held = HeldTerms.model_validate_json(HELD).model_copy(update={"rows": 8}).model_dump_json()
     with origin(serving(PICTURE)) as there:
         placing = desk.placing("look", (Image(url=there.url),))
         desk.store.run(submit(placing, desk.settings, JobTerms(pending_terms=held)))
@@ -119,6 +122,20 @@ def test_a_fetched_pictures_answer_is_another_callers_only_where_the_settings_sa
         view = desk.store.run(jobs.view(desk.settings, "another", placing.job))
     assert view is not None
     assert view.cache == cache
+
+
+def test_a_picture_is_fetched_at_once_though_a_hundred_before_it_came_too_late(
+    intake: tuple[Workbench, Intake],
+) -> None:
+    """The store ends a part of a long line only, and the courier's nudge was the last."""
+    desk, courier = intake
+    with origin(serving(PICTURE)) as there:
+        late = JobTerms(pending_terms=HELD, times=Times(start_by=1))
+        for _ in range(100):
+            desk.store.run(submit(desk.placing("look", (Image(url=there.url),)), desk.settings, late))
+        job = ask(desk, there.url)
+        courier.work()
+    assert desk.job(job).waiting_reason != "fetching_inputs"
 
 
 def test_the_same_picture_by_url_and_inline_is_one_question(intake: tuple[Workbench, Intake]) -> None:

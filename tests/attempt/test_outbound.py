@@ -2,6 +2,7 @@
 
 import ssl
 
+import h11
 import pytest
 import trustme
 
@@ -74,6 +75,22 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
         pass
     error = refused(server.url)
     assert (error.code, "could not be reached" in error.message) == ("fetch_failed", True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (outbound.OriginError("it redirects to nowhere"), "it redirects to nowhere"),
+        (TimeoutError(), "it took longer than 2.5 s"),
+        (ssl.SSLCertVerificationError(), "no trusted TLS connection could be made"),
+        (h11.RemoteProtocolError("illegal status line"), "the receiver broke the HTTP protocol"),
+        (ConnectionResetError(), "the receiver could not be reached"),
+    ],
+    ids=lambda found: type(found).__name__ if isinstance(found, Exception) else "",
+)
+def test_a_caller_reads_which_end_of_the_line_failed_and_how(fault: Exception, words: str) -> None:
+    assert isinstance(fault, outbound.FAULTS)
+    assert outbound.described(fault, "receiver", 2.5) == words
 
 
 def served_tls() -> ssl.SSLContext:

@@ -10,9 +10,11 @@ import pytest
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import jobs
+from shared.store.keys import PREFIX
 from shared.store.script import Call, Store
 from shared.store.workers import beat
 from tests.support.workbench import MODEL, Workbench
+from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat
 from worker.node import _loaded
@@ -50,6 +52,16 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(d
     assert desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state == "ready"
 
 
+def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(desk: Workbench) -> None:
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    facts = {"rows": "4", "context_length": "2048", "engine": "echo"}
+    heartbeat.ready("f" * 32, facts, desk.bench.engine)
+    desk.store.client.flushdb()
+    for _ in range(2):
+        heartbeat._say_counts()
+    assert desk.store.client.hgetall(f"{PREFIX}lane:{MODEL.lane}").items() >= facts.items()
+
+
 @pytest.mark.parametrize("wrong_s", [-3600, 3600])
 def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch, wrong_s: float
@@ -63,9 +75,9 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
     desk.store.run(replace(failed, arguments={**failed.arguments, "now": a_minute_ago}))
     seen, clock, load = list[Lane](), time.time, EchoEngine.load
 
-    def looked(engine: EchoEngine) -> None:
+    def looked(engine: EchoEngine) -> Engine:
         seen.append(desk.store.run(jobs.lane(desk.settings, model.lane)))
-        load(engine)
+        return load(engine)
 
     monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
     monkeypatch.setattr(EchoEngine, "load", looked)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.clients import Api
 from tests.support.keys import ADMIN
 from tests.support.node import Node, running_node
 from tests.support.openai_clients import KINDS, openai_client
@@ -88,6 +89,15 @@ def service(_shared: Service) -> Iterator[Service]:
 def url(service: Service) -> str:
     """The service's root."""
     return service.url()
+
+
+@pytest.fixture
+def drained(url: str) -> Iterator[str]:
+    """A model that takes no new jobs."""
+    with Api(url) as api:
+        api.post(f"/v1/admin/models/{UNSERVED}/drain").raise_for_status()
+        yield UNSERVED
+        api.post(f"/v1/admin/models/{UNSERVED}/resume").raise_for_status()
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils._http import hf_raise_for_status
 
-from tests.contract.conftest import ECHO, FAILING, LONG, STALLING, UNSERVED, WAKING
+from tests.contract.conftest import ECHO, FAILING, LONG, STALLING, TINY, UNSERVED, WAKING
 from tests.support.clients import Api, until
 from tests.support.hf_clients import KINDS, Kind, ask, turn
 from tests.support.keys import ADMIN
 from tests.support.pictures import picture
 from tests.support.service import Service
+from tests.support.snippets import snippets
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 both = pytest.mark.parametrize("kind", KINDS)
@@ -105,6 +106,12 @@ def test_a_model_that_is_not_ready_is_asked_once_and_tells_when_to_come_back(
     [reply] = traffic
     assert reply.json()["estimated_time"] >= 1
     assert 1 <= int(reply.headers["retry-after"]) <= 60
+
+
+def test_the_page_s_way_to_ask_again_tells_of_a_drained_model_why_it_does_not(url: str, drained: str) -> None:
+    (loop,) = (snippet.code for snippet in snippets("python") if '"retry-after"' in snippet.code)
+    with pytest.raises(HfHubHTTPError, match="model_draining"):
+        exec(loop.replace("http://127.0.0.1:8000", url).replace(TINY, drained), {})  # noqa: S102
 
 
 def test_another_body_under_one_idempotency_key_is_refused_and_the_answer_shown(url: str) -> None:

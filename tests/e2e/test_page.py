@@ -112,4 +112,5 @@ def test_it_fits_a_phone(page: Page, scheme: Literal["light", "dark"]) -> None:
     page.set_viewport_size(PHONE)
     expect(page.locator(".model").first).to_be_visible()
     assert page.evaluate("document.scrollingElement.scrollWidth") <= PHONE["width"]
-    keep(page, f"page-phone-{scheme}.png")
+    if scheme == "light":
+        keep(page, "page-phone.png")

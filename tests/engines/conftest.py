@@ -38,8 +38,7 @@ def vllm_row(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 @pytest.fixture(scope="session")
 def vllm(vllm_row: Model) -> Iterator[suite.Harness]:
-    engine: Any = create(vllm_row)
-    engine.load()
+    engine: Any = create(vllm_row).load()
     yield suite.Harness(engine, hot=2.0)
     with warnings.catch_warnings(action="ignore"):
         # Sockets that vLLM leaves open.

@@ -239,8 +239,7 @@ def loaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder: Path = family.folder(tmp_path_factory.getbasetemp())
     engine = create(
         Model(id="tiny/calls", source=str(folder), engine=name, rows=1 if name == "sequential" else 4)
-    )
-    engine.load()
+    ).load()
     return syntax, engine
 
 

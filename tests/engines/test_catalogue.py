@@ -54,8 +54,7 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     family = next(f for f in FAMILIES if f.name == ROWS[request.param])
     folder = family.save(tmp_path_factory.mktemp("family") / "model")
     row = CATALOGUE.resolve(request.param).model_copy(update={"source": str(folder)})
-    engine = SequentialEngine(row)
-    engine.load()
+    engine = SequentialEngine(row).load()
     return suite.Harness(engine)
 
 

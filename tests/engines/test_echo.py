@@ -17,8 +17,7 @@ from worker.engines.registry import create
 
 
 def harness(rows: int = 1, **options: object) -> suite.Harness:
-    engine = create(Model(id="test/echo", engine="echo", rows=rows, options=options))
-    engine.load()
+    engine = create(Model(id="test/echo", engine="echo", rows=rows, options=options)).load()
     return suite.Harness(engine)
 
 

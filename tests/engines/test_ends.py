@@ -28,8 +28,7 @@ def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     name, rows = request.param
     [family] = [family for family in FAMILIES if family.name == "llava"]
     source = str(family.folder(tmp_path_factory.getbasetemp()))
-    engine = create(Model(id="tiny/llava", source=source, engine=name, rows=rows, max_new_tokens=300))
-    engine.load()
+    engine = create(Model(id="tiny/llava", source=source, engine=name, rows=rows, max_new_tokens=300)).load()
     return suite.Harness(engine)
 
 

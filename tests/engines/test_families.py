@@ -125,6 +125,5 @@ def test_answers_about_other_pixels_share_no_cache(subject: Subject, monkeypatch
 
     usual = subject.engine().fingerprint
     monkeypatch.setattr("worker.engines.loaded.pretrained", with_other_pixels)
-    other = create(Model(id="tiny/llava", source=str(subject.folder), engine="sequential"))
-    other.load()
+    other = create(Model(id="tiny/llava", source=str(subject.folder), engine="sequential")).load()
     assert other.fingerprint != usual

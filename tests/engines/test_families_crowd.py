@@ -15,7 +15,7 @@ from tests.support.families.family import Family, called
 from worker.engines.continuous import joint
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.mixed import Mixed
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
@@ -33,7 +33,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow a step was measured to be, no prompt takes so many that rows end before others join."""
     measured = vars(Pace)["chunk"].fget
     monkeypatch.setattr(Pace, "chunk", property(lambda pace: max(128, measured(pace))))
@@ -76,7 +76,7 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
 @pytest.mark.parametrize(
     ("chunk", "grain"),
     [(None, 1), (9, 1), (9, 8), (None, 8)],
-    ids=["whole", "in pieces", "filled pieces", "filled up"],
+    ids=["whole", "in chunks", "filled chunks", "filled up"],
 )
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     subject: Subject, chunk: int | None, grain: int, monkeypatch: pytest.MonkeyPatch
@@ -92,7 +92,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     monkeypatch.setattr(engine._loop._joining, "_grain", grain)
     monkeypatch.setattr(joint, "advance", noted)
     monkeypatch.setattr(Pace, "mixes", lambda *_: False)
-    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=chunk))
+    monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk))
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)
     assert bool(shared) is (subject.family.name not in ONE_BY_ONE)
 
@@ -108,8 +108,11 @@ def test_prompts_that_steps_take_along_change_no_answer(
         return inputs(self, *how)
 
     monkeypatch.setattr(Mixed, "inputs", noted)
-    room = {True: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3), False: Room(tokens=1, idle=0)}
-    monkeypatch.setattr(Pace, "room", lambda _, *, hurried: room[hurried])
+    limits = {
+        True: PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3),
+        False: PassLimits(tokens=1, idle=0),
+    }
+    monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: limits[hurried])
     monkeypatch.setattr(Pace, "mixes", lambda *_: True)
     monkeypatch.setattr(Pace, "patient", False)
     assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)

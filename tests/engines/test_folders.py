@@ -40,9 +40,7 @@ def generation(folder: Path, **keys: Any) -> None:
 
 
 def loaded(folder: Path, **fields: Any) -> Engine:
-    engine = create(tiny(**fields).model_copy(update={"source": str(folder)}))
-    engine.load()
-    return engine
+    return create(tiny(**fields).model_copy(update={"source": str(folder)})).load()
 
 
 def ask(engine: Engine, **parameters: Any) -> str:

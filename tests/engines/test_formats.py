@@ -77,8 +77,7 @@ def harness(request: pytest.FixtureRequest) -> suite.Harness:
         return started
     rows = 1 if request.param == "sequential" else 4
     model = Model(id="test/tiny", engine=request.param, source=str(TINY), rows=rows, max_new_tokens=48)
-    engine = create(model)
-    engine.load()
+    engine = create(model).load()
     return suite.Harness(engine)
 
 

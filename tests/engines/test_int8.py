@@ -99,9 +99,8 @@ def test_the_shipped_model_finds_nearly_the_same_logits_in_8_bits() -> None:
 
 
 def test_an_engine_in_8_bits_says_that_neighbours_may_change_an_answer_and_shares_no_cached_ones() -> None:
-    engine, plain = create(tiny(engine="auto", packed="int8")), create(tiny(engine="auto"))
-    engine.load()
-    plain.load()
+    engine = create(tiny(engine="auto", packed="int8")).load()
+    plain = create(tiny(engine="auto")).load()
     assert engine.name == "continuous"
     assert "which in int8 may change an answer" in engine.reason
     assert "of them in int8" in engine.reason

@@ -24,9 +24,7 @@ COLOUR = "What color is the shape?"
 
 
 def load(**fields: Any) -> Engine:
-    engine = create(tiny(**fields))
-    engine.load()
-    return engine
+    return create(tiny(**fields)).load()
 
 
 def answer(engine: Engine) -> str:

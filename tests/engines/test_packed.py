@@ -145,7 +145,7 @@ def test_times_are_taken_of_both_ways_with_each_number_of_rows(monkeypatch: pyte
 
 
 @torch.inference_mode()
-def test_both_ways_are_timed() -> None:
+def test_no_way_of_a_layer_is_chosen_without_its_time() -> None:
     plain = Linear(32, 48)
     seconds = packed._fastest((plain, PackedLinear(plain, rows=4)), torch.ones(4, 32))
     assert all(0 < taken < float("inf") for taken in seconds)

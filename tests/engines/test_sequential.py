@@ -32,8 +32,7 @@ def tiny(source: Path = TINY, **fields: Any) -> Model:
 
 @pytest.fixture(scope="module")
 def harness() -> suite.Harness:
-    engine = create(tiny())
-    engine.load()
+    engine = create(tiny()).load()
     return suite.Harness(engine)
 
 
@@ -115,8 +114,7 @@ def test_streams_of_random_bytes_hold_no_broken_character(
 
 
 def test_a_picture_placeholder_is_never_generated() -> None:
-    engine: Any = create(tiny())
-    engine.load()
+    engine: Any = create(tiny()).load()
     placeholder = engine._loaded.network.config.image_token_id
     engine._loaded.network.lm_head.register_forward_hook(
         lambda _layer, _inputs, logits: logits.index_fill(-1, torch.tensor([placeholder]), 1e4)
@@ -185,14 +183,12 @@ def test_a_reader_that_fails_does_not_hold_the_next_question(harness: suite.Harn
 def test_facts_come_from_the_model_and_yield_to_the_models_file(harness: suite.Harness) -> None:
     facts = harness.engine.facts
     assert (facts.context_length, facts.samples, facts.has_chat_template) == (2048, False, True)
-    short = SequentialEngine(tiny(context_length=100))
-    short.load()
+    short = SequentialEngine(tiny(context_length=100)).load()
     assert short.facts.context_length == 100
 
 
 def test_a_default_budget_is_cut_to_the_context() -> None:
-    engine = create(tiny(context_length=7))
-    engine.load()
+    engine = create(tiny(context_length=7)).load()
     finish, _ = suite.Harness(engine).ask("Hello", max_new_tokens=None)
     assert (finish.reason, len(finish.ids)) == (
         "length",
@@ -203,13 +199,11 @@ def test_a_default_budget_is_cut_to_the_context() -> None:
 def test_a_changed_file_changes_the_fingerprint(harness: suite.Harness, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(TINY, copy)
-    same = create(tiny(copy))
-    same.load()
+    same = create(tiny(copy)).load()
     assert same.fingerprint == harness.engine.fingerprint
     template = copy / "chat_template.jinja"
     template.write_text(template.read_text() + " ")
-    changed = create(tiny(copy))
-    changed.load()
+    changed = create(tiny(copy)).load()
     assert changed.fingerprint != harness.engine.fingerprint
 
 
@@ -218,8 +212,7 @@ def test_pictures_shrunk_to_another_size_never_share_the_cache(
 ) -> None:
     small = Settings(pictures=PictureSettings(max_side=512))
     monkeypatch.setattr("worker.engines.language.settings", lambda: small)
-    other = create(tiny())
-    other.load()
+    other = create(tiny()).load()
     assert other.fingerprint != harness.engine.fingerprint
 
 
@@ -227,8 +220,7 @@ def test_a_model_without_a_chat_template_continues_a_raw_prompt_about_a_picture(
     bare = tmp_path / "bare"
     shutil.copytree(TINY, bare, ignore=shutil.ignore_patterns("chat_template.jinja"))
     model = tiny(bare)
-    engine = create(model)
-    engine.load()
+    engine = create(model).load()
     asked = suite.question("The circle is", 1, max_new_tokens=8)
     with pytest.raises(CallerError) as refused:
         engine.prepare(asked, [suite.picture()])

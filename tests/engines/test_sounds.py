@@ -1,5 +1,7 @@
 """Sounds behind our engines: what transformers answers alone, whoever is beside them."""
 
+import json
+import shutil
 import threading
 from array import array
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from tests.support.families.family import Family, hf
 from tests.support.families.gemma import gemma4, gemma4_listening
 from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
+from worker.engines.prompt import Renderer
 from worker.engines.registry import create
 
 LISTENING = Family("gemma4-listening", gemma4_listening, seed=2)
@@ -43,11 +46,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def loaded(folder: Path, name: str) -> Engine:
-    engine = create(
+    return create(
         Model(id="tiny/ears", source=str(folder), engine=name, rows=1 if name == "sequential" else 4)
-    )
-    engine.load()
-    return engine
+    ).load()
 
 
 def request(pieces: Sequence[Piece]) -> Request:
@@ -142,8 +143,7 @@ def test_only_a_model_with_an_ear_says_that_it_listens(folder: Path, tmp_path: P
     assert loaded(folder, "sequential").facts.sampling_rate == 16_000
     deaf = create(
         Model(id="tiny/deaf", source=str(Family("gemma4-deaf", gemma4).save(tmp_path)), engine="sequential")
-    )
-    deaf.load()
+    ).load()
     assert deaf.facts.sampling_rate == 0
 
 
@@ -152,6 +152,22 @@ def test_what_is_longer_than_the_model_listens_is_refused_and_not_cut_off(folder
     with pytest.raises(CallerError, match="listens for 30 s") as refused:
         loaded(folder, "sequential").prepare(request((long, "?")), [], "", [long])
     assert (refused.value.code, refused.value.param) == ("invalid_audio", "sounds[0]")
+
+
+def test_a_sound_is_not_cut_off_where_a_models_texts_were_in_training(folder: Path, tmp_path: Path) -> None:
+    trained = shutil.copytree(folder, tmp_path / "trained", ignore=shutil.ignore_patterns("*.safetensors"))
+    file = trained / "tokenizer_config.json"
+    known = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(known | {"truncation": True, "max_length": 1000}), encoding="utf-8")
+    found, due = (
+        Renderer(hf.AutoProcessor.from_pretrained(each), hf.AutoConfig.from_pretrained(each)).prompt(
+            request((LONG, "What is said?")), [], [LONG]
+        )
+        for each in (trained, folder)
+    )
+    assert found.audio_tokens == due.audio_tokens > 0
+    for name, value in due.inputs.items():
+        assert torch.equal(found.inputs[name], value), name
 
 
 def test_sounds_that_a_template_drops_are_not_passed_over(folder: Path) -> None:

@@ -174,8 +174,7 @@ def test_a_picture_of_any_kind_of_size_is_answered(vllm: suite.Harness) -> None:
 def test_a_death_of_vllms_processes_ends_the_worker_and_not_the_request(vllm_row: Model, name: str) -> None:
     mine = psutil.Process()
     others = set(mine.children(recursive=True))
-    engine: Any = create(vllm_row)
-    engine.load()
+    engine: Any = create(vllm_row).load()
     harness = suite.Harness(engine)
     [victim] = [child for child in {*mine.children(recursive=True)} - others if name in child.name()]
     row = harness.row(harness.question, emit=lambda _: victim.kill(), min_new_tokens=400)

@@ -1,6 +1,7 @@
 """The application over a real record store, with a worker in the test's hand."""
 
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,15 @@ class Stage:
     app: Any
     server: RedisServer
     hand: Hand
+
+
+@pytest.fixture
+def ends() -> Iterator[list[int]]:
+    """How often the server was told to end, as uvicorn hears of it; this process outlives it."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    yield told
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,28 @@ async def test_without_keys_it_says_local(stage: Stage, caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_who_counts_acts_by_the_log_counts_what_the_record_store_does(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with calling(stage.app, ADMIN) as operator:
+        for action in ("pause", "pause", "resume"):
+            await operator.post(f"/v1/admin/models/{MODEL}/{action}")
+        await operator.delete("/v1/admin/keys/key_00")
+        kept = (await operator.get(PATH)).json()["data"]
+    lines = [record.getMessage() for record in caplog.records if record.name == "api.access.deeds"]
+    logged = [json.loads(line.partition(" ")[2]) for line in lines]
+    assert [(act["action"], act["outcome"]) for act in logged] == [
+        ("model.pause", "done"),
+        ("model.pause", "unchanged"),
+        ("model.resume", "done"),
+        ("key.revoke", "not_found"),
+    ]
+    assert [(act["outcome"], act["request"]) for act in logged] == [
+        (act["outcome"], act["request_id"]) for act in reversed(kept)
+    ]
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
 async def test_every_route_that_changes_something_for_operators_is_written_down(stage: Stage) -> None:
     key = await made(stage.app, "shop")
     async with calling(stage.app, ADMIN) as operator:

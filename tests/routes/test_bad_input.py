@@ -1,5 +1,7 @@
 """Bodies that no client should send."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.app import JSON, serving
@@ -110,3 +112,21 @@ async def test_a_list_that_was_to_be_of_two_kinds_is_not_told_of_one(path: str, 
     answer = answer.get("error", answer)
     assert (response.status_code, answer["code"], answer["param"]) == (400, "invalid_request", name)
     assert answer.get("message", answer.get("detail")) == f"`{name}` is sent twice; send it once."
+
+
+PICTURE_OF_COMMAS = b"\x89PNG\r\n" + b"," * 30_000
+FORMS: dict[str, Any] = {"files": {"file": ("a.png", PICTURE_OF_COMMAS)}, "data": {"inputs": "hi"}}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/v1/chat/completions", "/v1/responses", "/models/sightline/tiny", "/"]
+)
+async def test_who_sends_a_form_is_told_what_to_send_instead(path: str, form: str) -> None:
+    """The commonest slip with `requests`; it was told of a wrong number, or of a picture that nobody sent."""
+    async with serving(Desk()) as client:
+        response = await client.post(path, **{form: FORMS[form]})
+
+    assert response.status_code == 400
+    assert "invalid_json" in response.text
+    assert "The body is a form. Send JSON instead" in response.text

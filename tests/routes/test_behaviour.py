@@ -21,7 +21,11 @@ from tests.support.situations import no_worker, ready
 from tests.support.webhook_situations import WEBHOOKS
 
 ROWS = rows()
-STORES = {"the store is out of reach": no_worker, "the store takes no writes": ready}
+STORES = {
+    "the store is out of reach": no_worker,
+    "the store takes no writes": ready,
+    "the store is nearly full": ready,
+}
 """What else there is; `_reach` does it to the server."""
 WHEN = WHEN_ASKED | RESPONSES | BATCHES | WEBHOOKS | STORES
 SETTINGS = {
@@ -84,6 +88,9 @@ def _reach(server: RedisServer, row: Row) -> Iterator[None]:
                 server.start()
         case "the store takes no writes":
             with server.refusing_writes():
+                yield
+        case "the store is nearly full":
+            with server.nearly_full():
                 yield
         case _:
             yield

@@ -32,6 +32,7 @@ WHOLE = {
         "total_tokens": 12,
         "prompt_tokens_details": {"cached_tokens": 0, "image_tokens": 4},
     },
+    "service_tier": "default",
     "system_fingerprint": "f" * 32,
 }
 

@@ -26,6 +26,7 @@ def _chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
         "object": "chat.completion.chunk",
         "created": 1760000000,
         "model": "sightline/tiny",
+        "service_tier": "default",
         "system_fingerprint": "f" * 32,
         "choices": [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}],
     }

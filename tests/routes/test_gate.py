@@ -55,7 +55,22 @@ async def test_without_keys_another_machine_is_refused_and_told_what_to_do(stage
         assert [r.status_code for r in probes] == [200, 503]
 
 
-@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-original-forwarded-for",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "true-client-ip",
+        "cf-connecting-ip",
+    ],
+)
 async def test_without_keys_what_a_proxy_on_this_machine_forwards_is_refused(
     stage: Stage, header: str
 ) -> None:

@@ -1,22 +1,12 @@
 """A log's rotation, or a terminal that closes, cuts off nobody who is answered."""
 
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from tests.support.app import serving
 from tests.support.clients import until_async
 from tests.support.desk import Desk
-
-
-@pytest.fixture
-def ends() -> Iterator[list[int]]:
-    """How often the server was told to end, as uvicorn hears of it."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
-    yield told
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.usefixtures("hangup_heard")

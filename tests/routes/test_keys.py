@@ -260,7 +260,7 @@ async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.access.guesses.BURST", 3)
-    async with await customer(stage.app, "one") as one, calling(stage.app, ADMIN) as operator:
+    async with await customer(stage.app, "one") as one:
         assert (await one.get("/v1/models")).status_code == 200
         guesses = []
         for _ in range(5):
@@ -270,4 +270,15 @@ async def test_who_guesses_is_made_to_wait_and_a_good_key_from_there_goes_on(
         assert code_of(guesses[-1]) == "rate_limited"
         assert 1 <= int(guesses[-1].headers["retry-after"]) <= 60
         assert (await one.get("/v1/models")).status_code == 200
+
+
+@keyed
+async def test_strangers_behind_the_same_proxy_do_not_lock_the_operator_out_of_a_new_process(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.access.guesses.BURST", 1)
+    for code in (401, 429):
+        async with calling(stage.app, new_secret()) as stranger:
+            assert (await stranger.get("/v1/models")).status_code == code
+    async with calling(stage.app, ADMIN) as operator:
         assert (await operator.get("/v1/admin/keys")).status_code == 200

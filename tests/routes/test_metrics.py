@@ -139,12 +139,16 @@ async def test_how_jobs_came_in_is_counted(stage: Stage) -> None:
         once = {**JOB, "input": {"prompt": "Once?"}}
         for _ in range(2):
             await client.post("/v1/jobs", json=once, headers={"idempotency-key": "one"})
-    page = await counted(stage, 3, "sightline_jobs_admitted_total")
+        twice = {**JOB, "input": {"prompt": "At the same moment?"}}
+        await asyncio.gather(
+            *(client.post("/v1/jobs", json=twice, headers={"idempotency-key": "two"}) for _ in range(6))
+        )
+    page = await counted(stage, 10, HTTP, route="/v1/jobs")
 
     seen = {
         cache: total(page, "sightline_jobs_admitted_total", cache=cache) for cache in ("miss", "coalesced")
     }
-    assert seen == {"miss": 2, "coalesced": 1}
+    assert seen == {"miss": 3, "coalesced": 1}
 
 
 async def test_requests_are_counted_by_their_route_and_refusals_by_their_code(stage: Stage) -> None:

@@ -128,12 +128,12 @@ async def test_the_process_is_healthy_while_it_serves_even_without_its_store() -
 async def test_a_probe_does_not_wait_for_one_store_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     both = asyncio.Barrier(2)
 
-    async def meets(*_: object) -> bool:
+    async def meets(*_: object) -> str:
         await both.wait()
-        return True
+        return "reachable"
 
     monkeypatch.setattr(Desk, "writable", meets)
-    monkeypatch.setattr(Blobs, "reachable", meets)
+    monkeypatch.setattr(Blobs, "reach", meets)
     async with serving(Desk()) as client:
         response = await client.get("/health")
     assert response.json() == {"status": "ok", "store": "reachable", "blobs": BLOBS}

@@ -28,10 +28,8 @@ TEXTS = "/v1/completions"
 TWO: dict[str, Any] = {"model": "sightline/tiny", "prompt": ["a cat", "a dog"]}
 DRAWN: dict[str, Any] = TWO | {"n": 2, "temperature": 1, "seed": 1}
 STREAM: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
-COUNTED: dict[str, Any] = {
-    "stream": True,
-    "stream_options": {"include_usage": True, "continuous_usage_stats": True},
-}
+OFTEN = {"include_usage": True, "continuous_usage_stats": True}
+COUNTED: dict[str, Any] = {"stream": True, "stream_options": OFTEN}
 
 
 @pytest.fixture
@@ -42,7 +40,7 @@ async def http(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def jobs(http: httpx.AsyncClient, status: str) -> list[str]:
-    page = (await http.get("/v1/jobs", params={"status": status})).json()
+    page = (await http.get("/v1/jobs", params={"status": status, "limit": 100})).json()
     return [job["id"] for job in page["data"]]
 
 
@@ -212,19 +210,28 @@ async def test_a_call_with_a_key_goes_on_where_the_line_stopped_it(
     stage: Stage, http: httpx.AsyncClient
 ) -> None:
     async def again() -> httpx.Response:
-        headers = {"idempotency-key": "k"}
-        return await http.post(TEXTS, json=TWO | {"prompt": ["a", "b", "c"]}, headers=headers)
+        three = TWO | {"prompt": ["a", "b", "c"]}
+        return await http.post(TEXTS, json=three, headers={"idempotency-key": "k"})
 
     assert (await again()).status_code == 429
     first = await jobs(http, "queued")
     async with serving(stage.hand):
-        reply = await again()
-        repeated = await again()
+        reply, repeated = await again(), await again()
     assert reply.status_code == 200
     assert set(first) < set(reply.headers["x-job-id"].split(", "))
     assert repeated.headers["x-job-id"] == reply.headers["x-job-id"]
     other = await http.post(TEXTS, json=TWO, headers={"idempotency-key": "k"})
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_the_answer_to_many_prompts_passes_a_proxy_that_takes_short_heads(
+    stage: Stage, http: httpx.AsyncClient
+) -> None:
+    async with serving(stage.hand):
+        reply = await http.post(TEXTS, json=TWO | {"prompt": ["a cat"] * 60})
+    named = reply.headers["x-job-id"]
+    assert (len(reply.json()["choices"]), len(named) <= 2048) == (60, True)
+    assert set(named.split(", ")) < set(await jobs(http, "succeeded"))
 
 
 @pytest.mark.parametrize("more", [{}, STREAM])
@@ -273,16 +280,9 @@ async def test_jobs_that_take_longer_than_their_caller_may_wait_go_on(http: http
 
 
 async def test_each_prompt_is_known_by_itself(stage: Stage, http: httpx.AsyncClient) -> None:
+    prompts = ("a cat", ["a cat", "a dog"], ["a dog", "a cat"], ["a dog", "a cat", "a cow", "a cow"])
     async with serving(stage.hand):
-        replies = [
-            await http.post(TEXTS, json=TWO | {"prompt": prompt})
-            for prompt in (
-                "a cat",
-                ["a cat", "a dog"],
-                ["a dog", "a cat"],
-                ["a dog", "a cat", "a cow", "a cow"],
-            )
-        ]
+        replies = [await http.post(TEXTS, json=TWO | {"prompt": prompt}) for prompt in prompts]
     assert [reply.headers["x-cache"] for reply in replies] == ["MISS", "MISS", "HIT", "MISS"]
     assert [c["text"] for c in replies[3].json()["choices"]] == ["A DOG", "A CAT", "A COW", "A COW"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.wire.protocol import HEAD_LIMIT
+from api.wire.heads import HEAD_LIMIT
 from api.wire.reply import GUARDS
 from tests.routes.test_protocol import GET, asked
 

@@ -3,7 +3,9 @@
 import pytest
 
 from api.description.examples import PICTURE
+from api.jobs.jobs import Jobs
 from shared.result import JobError
+from shared.store.jobs import Asked
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 
@@ -87,6 +89,27 @@ async def test_a_retry_whose_reply_was_lost_is_found_by_its_key_when_the_old_job
     assert (again.status_code, again.json()["id"]) == (202, sent.json()["id"])
     assert again.headers["x-job-id"] == sent.json()["id"]
     assert other.status_code == 404
+
+
+async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = Jobs.ended_request
+
+    async def deleted_then(jobs: Jobs, caller: str, job: str) -> Asked:
+        asked = await question(jobs, caller, job)
+        await jobs.purge(caller, job)
+        return asked
+
+    monkeypatch.setattr(Jobs, "ended_request", deleted_then)
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        first = (await client.post("/v1/jobs", json=JOB)).json()
+        await client.post(first["urls"]["cancel"])
+        again = await client.post(first["urls"]["retry"])
+        left = (await client.get("/v1/jobs")).json()["data"]
+
+    assert (again.status_code, again.json()["code"], left) == (404, "job_not_found", [])
 
 
 async def test_a_job_that_was_cancelled_while_its_picture_was_fetched_can_be_retried(stage: Stage) -> None:

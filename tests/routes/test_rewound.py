@@ -1,12 +1,18 @@
-"""A store that lost its last second never splices what a reader has with what came instead."""
+"""A store that lost its last second never splices what a reader has with what came instead, and tells
+who waits for what it lost to ask again.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 
+from api.jobs.reading import Reading
+from shared.errors import ServiceError
+from shared.job import JobView, Status
 from shared.store.claims import Claim
+from shared.store.script import AsyncStore, Call
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -15,6 +21,8 @@ from tests.support.exchange import Exchange, data, posted
 JOB = {"model": "sightline/tiny", "input": {"prompt": "Tell."}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
 HF = {"inputs": "Tell.", "stream": True}
+
+T = TypeVar("T")
 
 
 class PowerLoss:
@@ -98,3 +106,83 @@ async def test_a_reader_who_comes_back_knowing_more_than_the_store_is_told_so(st
         response = await client.get(job["urls"]["events"], headers={"last-event-id": "2"})
 
     assert (response.status_code, response.json()["code"]) == (410, "stream_rewound")
+
+
+@asynccontextmanager
+async def _waiting(
+    stage: Stage, path: str, body: dict[str, Any] | None
+) -> AsyncIterator[tuple[Exchange, str]]:
+    """A caller who waits for an answer that a worker computes, and the job's id; all is over at the end."""
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        if body is None:
+            job = (await client.post("/v1/jobs", json=JOB)).json()
+            reader = Exchange(stage.app, "GET", path.format(id=job["id"])).start()
+        else:
+            reader = posted(stage.app, body, path)
+
+        async def queued() -> bool:
+            return bool((await client.get("/v1/jobs")).json()["data"])
+
+        await until_async(queued)
+        claim = stage.hand.take()
+        channel, store = f"sl2:wake:{claim.id}", stage.hand.store.client
+        await until_async(lambda: _listened(store, channel))
+        yield reader, (await client.get("/v1/jobs")).json()["data"][0]["id"]
+        store.publish(channel, "state")
+        await reader.finish()
+
+
+async def _listened(store: Any, channel: str) -> bool:
+    return bool(dict(store.pubsub_numsub(channel))[channel])
+
+
+WAITING = [
+    ("/v1/jobs/{id}?wait=60", None),
+    ("/v1/jobs/{id}/events", None),
+    ("/v1/chat/completions", CHAT),
+    ("/v1/chat/completions", CHAT | {"stream": False}),
+    ("/models/sightline/tiny", {"inputs": "Tell."}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), WAITING)
+async def test_who_waits_for_a_job_that_the_store_lost_is_told_to_ask_again(
+    stage: Stage, path: str, body: dict[str, Any] | None
+) -> None:
+    async with _waiting(stage, path, body) as (reader, _):
+        stage.hand.store.client.flushdb()
+
+    said = reader.body.decode()
+    assert "store_unavailable" in said
+    assert reader.status in (200, 503)
+    assert "job_not_found" not in said
+    if reader.status == 503:
+        assert reader.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(("path", "body"), WAITING)
+async def test_who_waits_for_a_job_that_was_deleted_is_told_so(
+    stage: Stage, path: str, body: dict[str, Any] | None
+) -> None:
+    async with _waiting(stage, path, body) as (reader, job), client_of(stage.app) as client:
+        assert (await client.delete(f"/v1/jobs/{job}")).status_code == 204
+
+    assert "job_not_found" in reader.body.decode()
+
+
+class Empty:
+    """A store that has nothing."""
+
+    async def run(self, call: Call[T]) -> T:
+        return call.parse(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("succeeded", "job_not_found"), ("running", "store_unavailable")]
+)
+async def test_who_reads_a_job_whose_time_is_over_is_not_told_to_ask_again(status: Status, code: str) -> None:
+    view = JobView("job_1", "anyone", "sightline/tiny", status, 0)
+    with pytest.raises(ServiceError) as told:
+        await Reading(cast(AsyncStore, Empty()), view, 0).more()
+    assert told.value.code == code

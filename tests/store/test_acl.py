@@ -13,8 +13,8 @@ from shared.apikey import ApiKey
 from shared.deed import Operator
 from shared.settings import RedisSettings
 from shared.store import audit, deeds, hooks, keyring
+from shared.store.headroom import memory
 from shared.store.nudges import Nudger
-from shared.store.room import memory
 from shared.store.script import FOLDER, connect
 from shared.store.server import probe
 from shared.store.worker_wakeup import WorkerWakeup
@@ -77,7 +77,7 @@ def work(records: Records, admin: Any) -> None:
     records.tell(errand)
     records.purge(job.id)
     for call in (keyring.create(KEY, "one"), keyring.rotate(KEY.id, "two", 60), keyring.revoke(KEY.id)):
-        assert records.run(deeds.by(OPERATOR, "key", KEY.id, call)) is not None
+        assert records.run(deeds.by(OPERATOR, "key", KEY.id, call))[1] is not None
         records.run(keyring.use("two"))
     assert len(records.run(deeds.deeds(None, 10))) == 3
     records.run(keyring.keys())

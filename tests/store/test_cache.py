@@ -96,9 +96,10 @@ def test_an_answer_counts_under_the_model_that_gave_it_not_the_one_that_lives(re
 def test_an_answer_begun_by_one_model_and_ended_by_another_is_nobody_s(records: Records) -> None:
     records.beat(fingerprint=PRINT)
     records.beat(worker="worker_02", fingerprint=OTHER_PRINT)
-    records.submit("q")
+    job = records.submit("q").id
     first = records.claim(fingerprint=PRINT)
     records.append(first, 0, "half")
+    assert records.story(job)[-1] == "text"
     records.lose_worker()
     second = records.claim(fingerprint=OTHER_PRINT)
     assert (second.mixed, second.published, second.attempt) == (True, 4, 2)
@@ -109,8 +110,9 @@ def test_an_answer_begun_by_one_model_and_ended_by_another_is_nobody_s(records: 
 
 
 def test_a_return_to_the_first_model_does_not_unmix_an_answer(records: Records) -> None:
-    records.submit("q")
+    job = records.submit("q").id
     records.append(records.claim(fingerprint=PRINT), 0, "half")
+    assert records.story(job)[-1] == "text"
     for fingerprint in (OTHER_PRINT, PRINT):
         records.lose_worker()
         claim = records.claim(fingerprint=fingerprint)

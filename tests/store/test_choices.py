@@ -56,10 +56,23 @@ def test_the_next_attempt_knows_what_readers_have_of_each_answer(records: Record
 
 
 def test_a_text_of_any_answer_binds_the_run_to_its_model(records: Records) -> None:
-    records.submit()
+    job = records.submit().id
     say(records, records.claim(), 1, 0, "read", 1)
+    assert texts(records, job) == [(1, 0, "read")]
     records.lose_worker()
     assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+def test_who_has_read_one_answer_is_given_no_second_beginning_of_it(records: Records) -> None:
+    """Another answer begins behind what was read, and the model changes."""
+    job = records.submit().id
+    claim = records.claim()
+    say(records, claim, 0, 0, "eins", 1)
+    assert texts(records, job) == [(0, 0, "eins")]
+    say(records, claim, 1, 0, "drei", 3)
+    records.lose_worker()
+    assert records.claim(fingerprint=OTHER_PRINT).mixed
+    assert texts(records, job) == [(0, 0, "eins"), (1, 0, "drei")]
 
 
 def test_what_is_left_of_every_answer_is_told_before_the_end(records: Records) -> None:

@@ -1,9 +1,13 @@
 """Claim: the best waiting work, once, and again for the same token when the reply was lost."""
 
+import pytest
+
+from shared.store.script import Store
+from shared.times import Times
 from tests.support.store import SETTINGS, Records
 
 
-def test_nothing_waits(records: Records) -> None:
+def test_a_worker_is_given_nothing_where_nothing_waits(records: Records) -> None:
     assert records.try_claim() is None
 
 
@@ -75,6 +79,48 @@ def test_a_stray_entry_of_the_line_is_passed_over(records: Records) -> None:
     other = records.submit()
     assert records.claim().id == other.run_id
     assert records.view(view.id).status == "running"
+
+
+@pytest.mark.parametrize("stands", ["line", "queue"])
+def test_work_that_ended_and_was_left_standing_stops_nobody(records: Records, stands: str) -> None:
+    """Looked at for ever it would hold up the whole store, and only a kill would end that."""
+    bad = records.submit_pending().id
+    records.client.hset(f"sl2:{bad}", "status", "failed")
+    if stands == "line":
+        records.client.zrem("sl2:queue:intake", bad)
+    good = records.submit_pending().id
+    assert records.claim_pending().id == good
+    assert records.client.zcard("sl2:queue:intake") == 0
+
+
+def test_work_of_a_removed_model_that_stands_only_in_line_stops_nobody(records: Records) -> None:
+    bad = records.submit_pending().id
+    records.client.zrem("sl2:queue:intake", bad)
+    records.remove_model()
+    records.add_model()
+    good = records.submit_pending().id
+    assert records.claim_pending().id == good
+
+
+def test_a_run_whose_late_job_had_ended_is_not_looked_at_for_ever(records: Records) -> None:
+    view = records.post(records.placing(), times=Times(start_by=records.now + 1000)).view
+    assert view is not None
+    records.client.hset(f"sl2:{view.id}", "status", "failed")
+    records.wait(1)
+    assert records.claim().id == view.run_id
+
+
+def test_others_reach_the_store_while_a_long_line_is_found_to_be_too_late(real_store: Store) -> None:
+    """One claim that ended all of ten thousand held the store up for seconds."""
+    records = Records(real_store)
+    soon = Times(start_by=records.now + 1000)
+    jobs = [records.post(records.placing(), times=soon).view for _ in range(150)]
+    fresh = records.submit()
+    records.wait(1)
+    assert records.claim_within(8) == "again"
+    ended = [job for job in jobs if job and records.view(job.id).ended]
+    assert len(ended) == 100
+    assert records.claim().id == fresh.run_id
 
 
 def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:

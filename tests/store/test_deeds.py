@@ -46,8 +46,9 @@ def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_d
     records: Records,
 ) -> None:
     for _ in range(2):
-        records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
-        records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+        made = records.run(by(ANNE, "key.create", KEY.id, keyring.create(KEY, "digest")))
+        rotated = records.run(by(ANNE, "key.rotate", KEY.id, keyring.rotate(KEY.id, "other", 60)))
+        assert (made[0], rotated[0]) == ("done", "done")
     assert said(records) == [("key.rotate", KEY.id, "done"), ("key.create", KEY.id, "done")]
 
 

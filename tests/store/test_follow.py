@@ -2,7 +2,8 @@
 
 from shared.store import jobs
 from shared.store.jobs import CHAPTER_LIMIT
-from tests.support.store import BROKEN, Records
+from shared.store.script import Store
+from tests.support.store import BROKEN, OTHER_PRINT, PRINT, Records
 
 
 def told(records: Records) -> str:
@@ -123,3 +124,67 @@ def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) ->
     last = records.events(job.id)[-1]
     assert (last.id, last.data["code"]) == (records.view(job.id).last_event, BROKEN.code)
     assert records.events(job.id, after=last.id) == []
+
+
+def test_who_reads_after_a_change_of_model_reads_one_answer(records: Records) -> None:
+    """Its first words were read by nobody, and are computed anew; a place in the stream stays what it was."""
+    job = records.submit().id
+    records.claim(fingerprint=PRINT)
+    early = records.events(job)
+    records.lose_worker()
+    old = records.claim(fingerprint=PRINT)
+    records.append(old, 0, "eins ")
+    records.append(old, 5, "zwei")
+    records.lose_worker()
+    new = records.claim(fingerprint=OTHER_PRINT)
+    assert (new.mixed, new.published) == (False, 0)
+    records.append(new, 0, "one ")
+    records.settle(new)
+
+    events = records.events(job)
+    assert events[: len(early)] == early
+    assert [e.data["text"] for e in events if e.type == "text"] == ["one "]
+    for event in events:
+        assert records.events(job, after=event.id) == [e for e in events if e.id > event.id]
+
+
+def test_one_caller_s_reading_binds_a_run_that_another_asked_for(records: Records) -> None:
+    records.submit("q")
+    reader = records.submit("q").id
+    records.append(records.claim(fingerprint=PRINT), 0, "eins ")
+    records.cancel(reader)
+    assert "text" in records.story(reader)
+    records.lose_worker()
+    assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+def test_what_an_older_release_wrote_of_a_run_counts_as_read(records: Records) -> None:
+    """It kept no account of readers."""
+    run = records.submit().run_id
+    records.append(records.claim(fingerprint=PRINT), 0, "eins ")
+    records.client.hdel(f"sl2:{run}", "unread")
+    records.lose_worker()
+    assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+def test_a_run_in_flight_is_read_while_the_store_takes_no_writes(real_store: Store) -> None:
+    records = Records(real_store)
+    job = records.submit().id
+    records.append(records.claim(), 0, "one ")
+    records.client.config_set("min-replicas-to-write", 1)
+    try:
+        assert records.story(job) == ["queued", "running", "text"]
+    finally:
+        records.client.config_set("min-replicas-to-write", 0)
+    # Who reads on is known to have read.
+    records.events(job)
+    records.lose_worker()
+    assert records.claim(fingerprint=OTHER_PRINT).mixed
+
+
+def test_reading_an_ended_job_writes_nothing(records: Records) -> None:
+    """A replica that takes no writes still tells it."""
+    job = told(records)
+    before = records.dump()
+    records.events(job)
+    assert records.dump() == before

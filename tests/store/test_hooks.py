@@ -198,6 +198,15 @@ def test_a_retry_keeps_the_webhook(records: Records) -> None:
     assert (errand.notice.subject, errand.url, errand.secrets) == (again.id, HOOK.url, (SECRET,))
 
 
+def test_a_retry_of_what_is_deleted_meanwhile_is_not_taken_in_without_its_webhook(records: Records) -> None:
+    first = ended(records)
+    records.purge(first.id)
+    placing = records.placing()
+    assert records.post(placing, retry_of=first.id).word == "gone"
+    assert records.try_view(placing.job) is None
+    assert records.try_claim() is None
+
+
 def test_the_audit_leaves_calls_alone_that_wait_or_are_made(records: Records) -> None:
     for _ in range(3):
         ended(records)

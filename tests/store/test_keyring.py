@@ -124,6 +124,17 @@ def test_no_minute_sees_more_requests_than_the_quota(records: Records) -> None:
     assert len(times) == 9, "the quota was not given back"
 
 
+@pytest.mark.parametrize("back_s", [0.3, 1, 5, 3600])
+def test_a_clock_that_is_set_back_gives_no_second_quota(records: Records, back_s: float) -> None:
+    records.run(keyring.create(replace(KEY, requests_per_minute=3), FIRST))
+    records.wait(0.1)
+    assert [left(records), left(records)] == [2, 1]
+    records.wait(-back_s)
+    assert [left(records), left(records)] == [0, -1]
+    records.wait(60)
+    assert left(records) == 2
+
+
 def test_a_refused_request_is_told_when_one_fits_again(records: Records) -> None:
     records.run(keyring.create(replace(KEY, requests_per_minute=1), FIRST))
     assert left(records) == 0

@@ -9,7 +9,7 @@ from shared.errors import Unavailable
 from shared.job import JobView
 from shared.store import hooks
 from shared.store.claims import Claim
-from shared.store.room import writable
+from shared.store.headroom import writable
 from shared.store.script import Store
 from shared.store.workers import lead
 from shared.webhooks import EVENTS, Webhook

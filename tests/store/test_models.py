@@ -2,13 +2,17 @@
 
 import json
 
+import pytest
+
 from shared.job import JobView
 from shared.store import fleet, jobs, models, upkeep, workers
+from shared.store.keys import INTAKE
 from shared.store.script import Store
 from shared.times import Times
 from tests.support.store import FAILURE, LANE, MODEL, OTHER_PRINT, Records
 
 ROW = json.dumps({"id": MODEL, "engine": "echo"})
+OTHER_ROW = json.dumps({"id": MODEL, "engine": "echo", "revision": "main", "source": "elsewhere"})
 
 
 def test_a_drained_model_takes_no_new_jobs_and_ends_those_it_has(records: Records) -> None:
@@ -132,7 +136,7 @@ def test_other_models_keep_their_jobs(records: Records) -> None:
     records.remove_model()
     assert records.sweep() == 0
     assert [records.view(job.id).status for job in (other, pending)] == ["queued", "queued"]
-    assert records.run(models.registered()).removing == frozenset(), "it is looked for again and again"
+    assert records.run(models.registered()).removing == {}, "it is looked for again and again"
 
 
 def test_a_model_that_comes_back_serves_at_once_and_without_its_pause(records: Records) -> None:
@@ -158,7 +162,7 @@ def test_a_row_is_kept_and_another_one_under_the_same_id_is_refused(records: Rec
 
 def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(records: Records) -> None:
     """Callers would be told another model's answers, old or new ones, under this one's name."""
-    other = json.dumps({"id": MODEL, "engine": "echo", "revision": "main", "source": "elsewhere"})
+    other = OTHER_ROW
     assert records.add_model(ROW) == "added"
     assert records.beat(row=ROW, facts={"rows": "4"}) == "OK"
     records.submit("asked before")
@@ -172,8 +176,91 @@ def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(re
     assert records.try_claim(row=ROW) is None
     assert records.beat(row=ROW) == "outdated"
     assert records.run(jobs.lane(records.settings, LANE)).ready == 0
-    assert records.beat(row=other, fingerprint=OTHER_PRINT) == "OK"
+    assert records.beat(row=other, fingerprint=OTHER_PRINT, facts={"rows": "2"}) == "OK"
     assert records.try_claim(row=other, fingerprint=OTHER_PRINT) is not None
+
+
+def test_a_question_asked_after_the_change_is_not_answered_by_the_model_before_it(records: Records) -> None:
+    """The model before it may run for long: what it computes is joined by nobody new."""
+    records.add_model(ROW)
+    before = records.submit("q")
+    claim = records.claim(row=ROW)
+    records.remove_model()
+    records.add_model(OTHER_ROW)
+    after, same = records.submit("q"), records.submit("q")
+    assert [job.cache for job in (after, same)] == ["MISS", "COALESCED"]
+    assert records.settle(claim) == "settled"
+    assert records.view(before.id).status == "succeeded"
+    assert records.view(after.id).status == "queued"
+    assert records.settle(records.claim(row=OTHER_ROW, fingerprint=OTHER_PRINT)) == "settled"
+    assert [records.view(job.id).status for job in (after, same)] == ["succeeded"] * 2
+
+
+@pytest.mark.parametrize("row", [ROW, OTHER_ROW])
+@pytest.mark.parametrize("how", ["sweep", "claim"])
+def test_what_waited_for_a_removed_model_is_told_so_also_where_it_is_served_again_at_once(
+    records: Records, how: str, row: str
+) -> None:
+    records.add_model(ROW)
+    scheduled = records.post(records.placing(), pending_terms="{}", times=Times(schedule_at=records.now + 10))
+    assert scheduled.view
+    early = [records.submit("q"), records.submit("q"), records.submit_pending(), scheduled.view]
+    records.remove_model()
+    assert records.add_model(row) == "added"
+    late = [records.submit("q", priority="interactive"), records.submit_pending()]
+    if how == "sweep":
+        assert records.sweep() == 3
+    records.wait(1)
+    records.run(upkeep.due())
+    assert (records.claim(row=row).id, records.claim_pending().id) == (late[0].run_id, late[1].id)
+    assert (records.try_claim(row=row), records.try_claim(lane=INTAKE)) == (None, None)
+    assert {failure(records.view(job.id)) for job in early} == {"model_removed"}
+    assert records.audit() == {}
+    records.sweep()
+    assert records.run(models.registered()).removing == {}
+
+
+def test_pictures_that_come_when_the_model_is_another_begin_nothing(records: Records) -> None:
+    job = records.submit_pending()
+    claim = records.claim_pending()
+    records.remove_model()
+    records.add_model()
+    assert [records.admit(claim) for _ in range(2)] == ["placed", "placed"]
+    assert failure(records.view(job.id)) == "model_removed"
+
+
+def test_what_the_model_before_gives_back_ends_though_nobody_comes_to_claim_it(records: Records) -> None:
+    job = records.submit()
+    claim = records.claim()
+    records.remove_model()
+    records.sweep()
+    records.add_model()
+    records.give_back(claim)
+    assert records.sweep() == 1
+    assert failure(records.view(job.id)) == "model_removed"
+
+
+def test_a_model_removed_again_is_walked_for_anew(records: Records) -> None:
+    """Else what came behind the walk for the first removal would wait for ever."""
+    records.remove_model()
+    records.add_model()
+    ((_, generation),) = records.run(models.registered()).removing.items()
+    job = records.submit_pending()
+    records.remove_model()
+    line = models.places(LANE)[-1]
+    records.run(models.end_earlier(records.settings, LANE, line, "0", generation))
+    assert records.sweep() == 1
+    assert failure(records.view(job.id)) == "model_removed"
+
+
+def test_what_an_older_release_took_in_goes_on_where_its_model_comes_back(records: Records) -> None:
+    job = records.submit("q")
+    records.client.hdel(f"sl2:{job.run_id}", "generation")
+    records.remove_model()
+    records.add_model()
+    assert records.submit("q").cache == "COALESCED"
+    assert records.sweep() == 0
+    assert records.claim().id == job.run_id
 
 
 def test_a_model_that_could_not_be_loaded_comes_back_without_that(records: Records) -> None:

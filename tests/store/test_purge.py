@@ -5,6 +5,7 @@ import pytest
 from shared.job import JobView
 from shared.store.admission import touch
 from shared.store.jobs import deleted
+from shared.store.script import Store
 from tests.support.store import Records
 
 PICTURE, OTHER = "d" * 64, "e" * 64
@@ -129,6 +130,34 @@ def test_a_picture_uploaded_again_while_it_is_deleted_waits_for_the_deletion(rec
     records.run(deleted(orphans))
     assert records.run(touch((PICTURE,), again.job)) == []
     assert records.post(again, uploaded=True).word == "queued"
+
+
+def test_a_popular_answer_does_not_remember_all_who_asked(records: Records) -> None:
+    """The last to delete it would wait for a walk over all of them, and so would everybody else."""
+    records.beat()
+    run = records.submit("q").run_id
+    records.settle(records.claim())
+    for _ in range(30):
+        hit = records.submit("q")
+        records.client.delete(f"sl2:{hit.id}")
+    assert records.client.scard(f"sl2:{run}:holders") < 15
+
+
+@pytest.mark.parametrize(("gone", "left"), [(3_000, 0), (30_000, 1)])
+def test_a_deletion_holds_the_store_up_for_no_longer_the_more_have_asked(
+    real_store: Store, gone: int, left: int
+) -> None:
+    """Of as many as an older release may have left the rest is forgotten by and by."""
+    records = Records(real_store)
+    job = records.submit("q")
+    holders = f"sl2:{job.run_id}:holders"
+    records.client.sadd(holders, *(f"job_{number:032x}" for number in range(10**6, 10**6 + gone)))
+    records.purge(job.id)
+    assert records.client.exists(f"sl2:{job.run_id}") == left
+    before = records.client.scard(holders)
+    assert before <= max(gone - 9_000, 0)
+    records.audit()
+    assert records.client.scard(holders) == max(before - 100, 0)
 
 
 def test_what_is_deleted_is_gone_although_the_record_of_another_job_of_it_ran_out_before(

@@ -8,6 +8,7 @@ import pytest
 from shared.job import Priority
 from shared.settings import QueueSettings
 from shared.store.claims import Claim
+from shared.times import Times
 from tests.support.store import SETTINGS, Records
 
 
@@ -83,6 +84,16 @@ def test_a_cancelled_head_of_a_line_costs_its_caller_nothing(records: Records) -
     other = records.submit(caller="two", cost=50)
     records.cancel(head.id, "one")
     assert [claim.id for claim in served(records, 2)] == [following.run_id, other.run_id]
+
+
+def test_what_is_found_too_late_costs_its_caller_nothing(records: Records) -> None:
+    soon = Times(start_by=records.now + 1000)
+    for _ in range(2):
+        records.post(records.placing(caller="one", cost=40), times=soon)
+    records.submit(caller="one", cost=40)
+    records.submit(caller="two", cost=50)
+    records.wait(1)
+    assert callers(records, 2) == ["one", "two"]
 
 
 def test_what_was_begun_once_is_not_charged_for_again(records: Records) -> None:

@@ -51,7 +51,7 @@ def test_nothing_is_left_once_the_end_was_told(records: Records) -> None:
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "deadline"])
-def test_whatever_end_it_was(records: Records, ending: str) -> None:
+def test_what_is_not_to_be_stored_is_forgotten_whatever_its_end_was(records: Records, ending: str) -> None:
     job = submit(records, "what is this")
     if ending == "failed":
         records.settle(records.claim(), BROKEN)

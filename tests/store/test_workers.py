@@ -7,8 +7,8 @@ import pytest
 from shared.estimate import loading_time
 from shared.settings import QueueSettings
 from shared.store import jobs
+from shared.store.headroom import writable
 from shared.store.keys import INTAKE
-from shared.store.room import writable
 from shared.store.script import Store
 from shared.store.workers import backlog, beat, lead
 from tests.support.clock import Clock

@@ -25,7 +25,7 @@ from shared.blobs import Blobs
 from shared.metrics.tally import Tally
 from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
-from shared.store.room import Room
+from shared.store.headroom import Headroom
 from shared.store.script import connect, connect_async
 from tests.support.desk import Desk
 
@@ -37,6 +37,11 @@ MODELS = Models(
     )
 )
 JSON = {"content-type": "application/json"}
+
+
+class EmptyStore(Headroom):
+    async def left(self) -> bool:
+        return True
 
 
 class NoConnection:
@@ -59,7 +64,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         leaving = Leaving(desk, settings.api.leave_grace_s)
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
-        blobs, room = Blobs(settings.blobs), Room(store, settings.redis.full_at)
+        blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
         bench = Bench(settings, store, blobs, Storing(store, blobs), desk)
         return ProcessContext(
             settings=settings,
@@ -72,9 +77,10 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             leaving=leaving,
             keyring=Keyring(settings.api, store),
             deeds=Deeds(store),
-            endpoints=Endpoints(settings, store, room),
-            files=Files(settings, store, blobs, room),
-            batches=Batches(bench, room),
+            headroom=headroom,
+            endpoints=Endpoints(settings, store, headroom),
+            files=Files(settings, store, blobs, headroom),
+            batches=Batches(bench, headroom),
             blobs=blobs,
             metrics=Metrics(settings, MODELS, store, Tally(connect(settings.redis))),
             redis=NoConnection(),

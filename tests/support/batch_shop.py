@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.submission import Submission
-from api.batches.bench import Bench, Held
+from api.batches.bench import Bench, LeasedBatch
 from api.batches.work import Work
 from api.files import Files
 from api.storing import Storing
@@ -19,8 +19,8 @@ from shared.file import Written
 from shared.models import Model, Models
 from shared.settings import BlobSettings, QueueSettings, RedisSettings, Settings
 from shared.store import batches, files
+from shared.store.headroom import Headroom
 from shared.store.nudges import AsyncNudger
-from shared.store.room import Room
 from shared.store.script import AsyncStore, connect, connect_async
 from tests.support.batches import ENDPOINT, jsonl, rows
 from tests.support.hand import Hand
@@ -42,9 +42,9 @@ class Shop:
 
     def bench(self, store: AsyncStore) -> Bench:
         """Of a new API process."""
-        room = Room(store, self.settings.redis.full_at)
-        files = Files(self.settings, store, self.blobs, room)
-        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, room)
+        headroom = Headroom(store, self.settings.redis.full_at)
+        files = Files(self.settings, store, self.blobs, headroom)
+        submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, headroom)
         return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
 
     async def begin(self, lines: list[Any]) -> None:
@@ -99,7 +99,7 @@ class Shop:
         for _ in range(20):
             if await self.ended():
                 return
-            await Work(Held(bench, await self.take())).run()
+            await Work(LeasedBatch(bench, await self.take())).run()
             self.answer()
         raise AssertionError(f"the batch stands still: {await self.now()}")
 

@@ -12,7 +12,7 @@ from typing import Any
 from api.admission.readiness import ModelState
 from api.admission.submission import Submission, Terms
 from api.jobs.jobs import Jobs
-from api.jobs.waiting import Over, Waiting, ended
+from api.jobs.waiting import Over, Waiting
 from api.wire.luggage import Luggage
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
@@ -146,7 +146,7 @@ class Desk(Submission, Jobs, Waiting):
             raise CallerError("response_not_found", "There is no such response.", param=param)
         return view
 
-    async def question_of(self, view: JobView, param: str | None = None) -> Request:  # noqa: ARG002
+    async def request_of(self, view: JobView, param: str | None) -> Request:  # noqa: ARG002
         return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
 
     async def list(self, caller: str, *, limit: int, after: str | None, wanted: Filter = EVERYTHING) -> Page:
@@ -182,7 +182,7 @@ class Desk(Submission, Jobs, Waiting):
         lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")
         return tuple(Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,)) for _ in models)
 
-    async def until_ended(self, view: JobView, timeout_s: float, over: Over = ended) -> JobView:
+    async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
         try:
             async with asyncio.timeout(timeout_s):
                 while not over(self.views[view.id]):

@@ -106,10 +106,11 @@ def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
 
 def untold(view: JobView, events: list[Event]) -> Iterator[str]:
     """What is wrong with a stream whose run is still kept."""
-    if [e.id for e in events] != list(range(1, len(events) + 1)):
-        yield f"{view.id}: event ids are {[e.id for e in events]}"
-    if view.last_event != len(events):
-        yield f"{view.id} says {view.last_event} events, has {len(events)}"
+    ids = [e.id for e in events]
+    if ids != sorted(set(ids)):
+        yield f"{view.id}: event ids are {ids}"
+    if ids[-1:] != [view.last_event] * bool(view.last_event):
+        yield f"{view.id} says that event {view.last_event} is its last, has {ids}"
     if [e.last for e in events] != [False] * (len(events) - 1) + [view.ended] * bool(events):
         yield f"{view.id} is {view.status}, its events are {[e.type for e in events]}"
     if view.ended and events[-1].type != view.status:

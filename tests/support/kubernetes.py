@@ -68,7 +68,8 @@ def _id(resource: Resource) -> tuple[str, str]:
 def _config_map(folder: Path, row: Resource) -> Resource:
     data = {name: (folder / name).read_text("utf-8") for name in row.get("files", [])}
     for name in row.get("envs", []):
-        data |= dict(line.split("=", 1) for line in (folder / name).read_text("utf-8").splitlines())
+        lines = (folder / name).read_text("utf-8").splitlines()
+        data |= dict(line.split("=", 1) for line in lines if not line.startswith("#"))
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": row["name"]}, "data": data}
 
 

@@ -79,6 +79,20 @@ class RedisServer:
             finally:
                 client.config_set("min-replicas-to-write", 0)
 
+    @contextmanager
+    def nearly_full(self) -> Iterator[None]:
+        """What it holds leaves little of the memory that it may use."""
+        with Redis(port=self.port) as client:
+            # What connections come and go with is then too little to matter. Sent whole it would be in the
+            # buffer of this connection, too, until the server takes that back.
+            client.setrange("ballast", 16 * 2**20, b"x")
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.05))
+            try:
+                yield
+            finally:
+                client.config_set("maxmemory", 0)
+                client.delete("ballast")
+
     def empty(self) -> None:
         with Redis(port=self.port) as client:
             # Before it answers: memory that is given back later would still count as used.

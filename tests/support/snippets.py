@@ -14,7 +14,7 @@ JS = ("js",)
 """Executed as well, by `make test-clients` (tests/contract/test_pages.py)."""
 BY_HAND = ("sh by-hand", "console")
 """Takes hours, or needs another machine: read by a shell, and what it names of ours must exist."""
-DATA = ("toml", "json", "yaml", "dotenv")
+DATA = ("toml", "json", "yaml", "dotenv", "ini")
 """Parsed, where Python has a parser."""
 SHOWN = ("text", "mermaid")
 """Nothing to execute."""

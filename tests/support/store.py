@@ -15,7 +15,7 @@ from shared.result import Choice, JobError, Result, Usage
 from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, workers
 from shared.store.admission import JobTerms, Placing, Submitted
-from shared.store.claims import Claim, Full
+from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.store.script import Call, Store
 
@@ -126,9 +126,10 @@ class Records:
         return claim
 
     def try_claim(self, **how: Any) -> Claim | None:
-        return self.run(self.claiming(**how))
+        """Asking again where the store says so, as workers do."""
+        return claims.take(self, self.claiming(**how))
 
-    def claim_within(self, slots: int, **how: Any) -> Claim | Full | None:
+    def claim_within(self, slots: int, **how: Any) -> Claim | Again | Full | None:
         """As a model worker does, whose claims may take so many rows."""
         return self.run(claims.within(slots, self.claiming(**how)))
 
@@ -212,15 +213,20 @@ class Records:
         return self.run(models.add(LANE, row))
 
     def sweep(self) -> int:
-        """Maintenance ends what waits for a model that was removed; how much that was."""
+        """Maintenance ends what waits for a model since before it was removed; how much that was."""
         ended = 0
         while count := self.run(models.end_waiting(self.settings, LANE)).ended:
             ended += count
-        for key in models.ELSEWHERE:
-            cursor = ""
-            while cursor != "0":
-                swept = self.run(models.end_elsewhere(self.settings, LANE, key, cursor or "0"))
-                ended, cursor = ended + swept.ended, swept.cursor
+        for generation in self.run(models.registered()).removing.values():
+            for key in models.places(LANE):
+                ended += self._walk(key, generation)
+        return ended
+
+    def _walk(self, key: str, generation: str) -> int:
+        ended, cursor = 0, ""
+        while cursor != "0":
+            swept = self.run(models.end_earlier(self.settings, LANE, key, cursor or "0", generation))
+            ended, cursor = ended + swept.ended, swept.cursor
         return ended
 
     def lose_worker(self) -> list[tuple[str, str]]:

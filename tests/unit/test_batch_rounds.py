@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.rounds import AT_ONCE, LONG_AT_ONCE, Rounds
 from api.batches.work import IDLE_S
 from shared.batch import Turn
@@ -103,7 +103,7 @@ async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path
     opening, may_open = asyncio.Event(), threading.Event()
     loop, file = asyncio.get_running_loop(), (tmp_path / "lines").open("wb+")
 
-    class Slow(Held):
+    class Slow(LeasedBatch):
         def open(self) -> BinaryIO:
             loop.call_soon_threadsafe(opening.set)
             may_open.wait(60)

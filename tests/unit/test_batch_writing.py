@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.bench import Held
+from api.batches.bench import LeasedBatch
 from api.batches.writing import Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
@@ -78,7 +78,7 @@ def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
             gone=False,
             last=len(file),
         )
-        held = Held(cast(Any, SimpleNamespace(blobs=blobs)), cast(Any, SimpleNamespace(batch=batch)))
+        held = LeasedBatch(cast(Any, SimpleNamespace(blobs=blobs)), cast(Any, SimpleNamespace(batch=batch)))
         rows = Writing(held, None)._rows([ended(n, lines) for n in numbers])
     return rows, blobs.opened
 

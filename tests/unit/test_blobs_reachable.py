@@ -1,6 +1,8 @@
 """Whether the folder or the object store is there at all: said truly, at once, and asked of it seldom."""
 
+import errno
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -25,7 +27,7 @@ async def main():
     await blobs.write_async(digest(b"last"), b"last")
     assert b"".join([piece async for piece in await blobs.stream(digest(b"last"))]) == b"last"
     shared.blobs.REACHED_S = 60
-    assert await blobs.reachable()
+    assert await blobs.reach() == "reachable"
 asyncio.run(main())
 """
 
@@ -39,9 +41,35 @@ def test_a_process_that_ends_right_behind_its_last_look_is_not_aborted(tmp_path:
 
 def test_a_folder_that_was_deleted_is_not_said_to_be_well(tmp_path: Path) -> None:
     blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
-    assert blobs.look()
+    assert blobs.look() == "reachable"
     (tmp_path / "blobs").rmdir()
-    assert not blobs.look()
+    assert blobs.look() == "unreachable"
+
+
+async def test_pictures_are_not_said_to_be_well_where_each_will_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume of another owner, or mounted for reading only: rights tell, and nothing is written to see."""
+    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
+    assert await Blobs(BlobSettings(url=str(tmp_path))).reach() == "read_only"
+
+
+async def test_a_store_that_refused_its_last_picture_is_not_said_to_be_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a bucket whose key may only read: a look does not tell."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    blobs = Blobs(BlobSettings(url=str(tmp_path)))
+    with monkeypatch.context() as full:
+        full.setattr("obstore.put", refuse)
+        with pytest.raises(BlobsUnavailable):
+            blobs.write(digest(b"picture"), b"picture")
+    assert await blobs.reach() == "read_only"
+    blobs.write(digest(b"picture"), b"picture")
+    assert await blobs.reach() == "reachable"
 
 
 async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwards(
@@ -53,7 +81,7 @@ async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwa
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
         blobs, name = Blobs(BlobSettings(url=URL)), digest(b"picture")
-        assert await blobs.reachable()
+        assert await blobs.reach() == "reachable"
         server.kill()
         caplog.set_level(logging.DEBUG)
         upload = blobs.stage()
@@ -64,9 +92,9 @@ async def test_a_store_that_is_down_is_no_missing_file_and_is_well_again_afterwa
         assert (refused.value.status, refused.value.retry_after) == (503, 30)
         with pytest.raises(BlobsUnavailable):
             blobs.read(name)
-        assert await blobs.reachable(), "each look is paid for"
+        assert await blobs.reach() == "read_only", "each look is paid for"
         monkeypatch.setattr(blobs_module, "ASKED_AGAIN_S", 0)
-        assert not await blobs.reachable()
+        assert await blobs.reach() == "unreachable"
         assert SECRET not in caplog.text
         server.start()
         for read in (blobs.read, blobs.open, blobs.set_aside):
@@ -89,7 +117,7 @@ async def test_a_store_that_hangs_is_looked_at_once_and_not_by_every_probe(
         for name, value in {"AWS_ENDPOINT_URL": address, **keys}.items():
             monkeypatch.setenv(name, value)
         blobs = Blobs(BlobSettings(url=URL))
-        assert [await blobs.reachable() for _ in range(3)] == [False] * 3
+        assert [await blobs.reach() for _ in range(3)] == ["unreachable"] * 3
         # Held: who is hung up on asks again.
         with silent.accept()[0]:
             silent.setblocking(False)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, known_names, load_settings
 from sightline.cli import parser
 from sightline.serving import processes
 from tests.support.containers import Dockerfile, VariableMissingError, compose
@@ -22,7 +22,7 @@ DOCKERFILE = Dockerfile(ROOT / "Dockerfile")
 PAGE = (ROOT / "docs/containers.md").read_text(encoding="utf-8")
 PASSWORD = "0123abcd" * 8
 ADMIN_KEY = "4567cdef" * 8
-SECRETS = {"REDIS_PASSWORD": PASSWORD, "ADMIN_KEY": ADMIN_KEY}
+SECRETS = {"COMPOSE_SIGHTLINE_REDIS_PASSWORD": PASSWORD, "SIGHTLINE_API__ADMIN_KEY": ADMIN_KEY}
 SERVICES: dict[str, Any] = compose(COMPOSE, SECRETS)["services"]
 OURS = sorted(set(SERVICES) - {"redis"})
 COMMANDS = [line[2:] for line in PAGE.splitlines() if line.startswith("$ ")]
@@ -98,6 +98,24 @@ def test_the_command_for_the_password_writes_it_once_and_for_its_owner_only(tmp_
 def test_every_variable_of_the_compose_file_is_explained_in_the_example_and_no_other() -> None:
     named = re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8"))
     assert set(named) == set(variables(ROOT / ".env.example"))
+
+
+def test_what_a_shell_exports_for_itself_changes_no_container() -> None:
+    """Compose takes a name from its shell before `.env`: of ours are the settings' own, and one prefix."""
+    named = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text(encoding="utf-8")))
+    others = {name for name in named - known_names() if not name.startswith("COMPOSE_SIGHTLINE_")}
+    assert others == {"HF_TOKEN"}, "the hub's own, for nothing else"
+
+
+def test_no_process_but_workers_is_given_the_token_of_the_hub() -> None:
+    services = compose(COMPOSE, SECRETS | {"HF_TOKEN": "hf_1"})["services"]
+    assert {name for name in services if "hf_1" in json.dumps(services[name])} == {"worker", "worker-gpu"}
+
+
+def test_callers_behind_a_proxy_are_told_apart_once_its_address_is_named() -> None:
+    services = compose(COMPOSE, SECRETS | {"COMPOSE_SIGHTLINE_FORWARDED_ALLOW_IPS": "172.18.0.1"})["services"]
+    assert services["api"]["environment"]["FORWARDED_ALLOW_IPS"] == "172.18.0.1"
+    assert SERVICES["api"]["environment"]["FORWARDED_ALLOW_IPS"] == "", "nobody chooses an address by himself"
 
 
 def test_an_untouched_example_changes_no_default_but_asks_for_secrets() -> None:

@@ -100,26 +100,43 @@ def test_every_stage_that_is_copied_from_stands_in_the_file() -> None:
         assert {rest.split()[0].removeprefix("--from=") for rest in origins} <= set(DOCKERFILE.stages)
 
 
-@pytest.mark.parametrize(
-    ("stage", "extra"), [("service-packages", ""), ("worker-packages", "worker")], ids=["service", "worker"]
-)
-def test_a_stage_installs_what_the_project_names_and_no_torch_where_none_is_needed(
-    stage: str, extra: str
-) -> None:
+def installed(stage: str) -> list[str]:
+    """The requirements that a stage hands to pip, as its own command lists them."""
     runs = [rest for word, rest in DOCKERFILE.stages[stage].instructions if word == "RUN"]
     (listing,) = [run for run in runs if "tomllib" in run]
     printing, _, installing = listing.partition(" && ")
     words = shlex.split(printing)
     assert words[:2] == ["python", "-c"]
-    done = subprocess.run([sys.executable, *words[1:3]], cwd=ROOT, capture_output=True, text=True, check=True)
-    named = done.stdout.splitlines()
-    assert named == (dependencies(extra) if extra else dependencies() + dependencies("traces"))
-    assert any(name.startswith(("torch", "transformers")) for name in named) == bool(extra)
     assert installing.split() == ["pip", "install", "-c", "constraints.txt", "-r", words[-1]]
+    done = subprocess.run([sys.executable, *words[1:3]], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_a_stage_installs_what_the_project_names_and_no_torch_where_none_is_needed() -> None:
+    service, worker = installed("service-packages"), installed("worker-packages")
+    assert service == dependencies() + dependencies("traces")
+    assert worker == dependencies("worker") + dependencies("processors")
+    assert not any(name.startswith(("torch", "transformers")) for name in service)
+
+
+def test_a_row_of_the_catalogue_lacks_no_package_in_the_worker_s_image() -> None:
+    catalogue = (ROOT / "examples/models/catalogue.toml").read_text(encoding="utf-8")
+    needed = re.findall(r"Needs ([\w, ]+)\.", catalogue)
+    assert len(needed) == catalogue.count("Needs ") > 0
+    names = {re.split(r"[<>=\[]", name)[0] for name in installed("worker-packages")}
+    assert {name for said in needed for name in re.split(r" and |, ", said)} <= names
+
+
+def test_images_can_be_built_where_only_a_mirror_of_the_package_index_is_reached() -> None:
+    installing = [
+        s for s in DOCKERFILE.stages.values() if any("pip install" in rest for _, rest in s.instructions)
+    ]
+    assert len(installing) == 2
+    assert all(("ARG", "PIP_INDEX_URL") in stage.instructions for stage in installing)
 
 
 @pytest.mark.parametrize(("build", "wanted"), [("cpu", "+cpu"), ("cu130", "+cu130"), ("", "")])
-def test_the_torch_asked_of_pip_is_the_build_that_was_named(build: str, wanted: str) -> None:
+def test_torch_and_torchvision_asked_of_pip_are_of_the_build_that_was_named(build: str, wanted: str) -> None:
     runs = [rest for word, rest in DOCKERFILE.stages["worker-packages"].instructions if word == "RUN"]
     asked = runs[0].split(" || ")[0].removeprefix("pip install -c constraints.txt ")
     done = subprocess.run(
@@ -130,7 +147,8 @@ def test_the_torch_asked_of_pip_is_the_build_that_was_named(build: str, wanted: 
         text=True,
         check=True,
     )
-    assert re.fullmatch(r"torch==[\d.]+" + re.escape(wanted), done.stdout.strip())
+    local = re.escape(wanted)
+    assert re.fullmatch(rf"torch==[\d.]+{local} torchvision==[\d.]+{local}", done.stdout.strip())
 
 
 def test_api_and_courier_start_without_what_only_workers_have() -> None:

@@ -16,9 +16,11 @@ import pytest
 from api.dialects.sampling import SPELLINGS
 from api.wire.problems import OWN
 from docs.generate.pages import pages as generated
-from shared.settings import CLIENT_KEY, known_names
+from shared.settings import CLIENT_KEY, Settings, known_names
 from shared.store.script import FOLDER
+from sightline.exits import Exit
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
+from worker.exits import Exit as WorkerExit
 
 
 def _name(page: Path) -> str:
@@ -79,6 +81,46 @@ def test_a_file_that_a_page_shows_can_be_read(snippet: Snippet) -> None:
         assert tomllib.loads(snippet.code)
     elif snippet.kind == "json":
         assert json.loads(snippet.code)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd on this machine")
+def test_systemd_reads_every_line_of_the_unit_that_the_page_shows(tmp_path: Path) -> None:
+    (shown,) = snippets("ini")
+    unit = tmp_path / "sightline@api.service"
+    program = shutil.which("true") or ""
+    unit.write_text(shown.code.replace("/opt/sightline/.venv/bin/sightline", program), encoding="utf-8")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)],  # noqa: S607
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+    )
+    assert str(unit) not in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_back_up_of_one_machine_is_neither_lost_nor_hidden_in_the_first(tmp_path: Path) -> None:
+    (shown,) = (s for s in snippets("sh by-hand") if "cp -a data" in s.code)
+    back_ups = tmp_path / "backup"
+    back_ups.mkdir()
+    (tmp_path / "data").mkdir()
+    for made, moment in enumerate(("2026-01-31-0400", "2026-02-01-0400", "2026-02-01-0400"), 1):
+        (tmp_path / "data/records").write_text(str(made), encoding="utf-8")
+        script = f"date() {{ echo {moment}; }}\n" + shown.code.replace("/backup", str(back_ups))
+        done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)  # noqa: S607
+        assert (done.returncode == 0) == (made < 3), "a name that is taken is said"
+    kept = {path.relative_to(back_ups): path.read_text() for path in back_ups.rglob("records")}
+    assert kept == {
+        Path("sightline-2026-01-31-0400/records"): "1",
+        Path("sightline-2026-02-01-0400/records"): "2",
+    }
+
+
+def test_the_table_of_exit_codes_names_every_code_of_a_process() -> None:
+    text = (ROOT / "docs/fleet.md").read_text(encoding="utf-8")
+    table = text.partition("## Exit codes")[2].partition("\n## ")[0]
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    assert told == {0, 1, *WorkerExit, Exit.USAGE, Exit.PORT, Exit.REDIS}
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)
@@ -144,3 +186,18 @@ def _succeeds(program: str, *arguments: str) -> None:
 
 def _code(path: Path) -> str:
     return "\n".join(line.split("--")[0] for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def test_the_lines_for_nginx_let_pass_whatever_the_service_takes(tmp_path: Path) -> None:
+    (code,) = (s.code for s in snippets("text") if "proxy_pass" in s.code)
+    api = Settings().api
+    said = {
+        words[0]: words[-1] for words in (line.strip(" ;").split() for line in code.splitlines()) if words
+    }
+    assert int(said["client_max_body_size"].removesuffix("m")) > max(api.body_limit_mb, api.file_limit_mb)
+    assert int(said["proxy_read_timeout"].removesuffix("s")) > max(api.sync_limit_s, 2 * api.keepalive_s)
+    if nginx := shutil.which("nginx"):
+        whole = tmp_path / "nginx.conf"
+        files = f"pid {tmp_path}/pid; error_log stderr;"
+        whole.write_text(f"{files}\nevents {{}}\nhttp {{ access_log off;\n{code}}}\n", encoding="utf-8")
+        _succeeds(nginx, "-t", "-c", str(whole))

@@ -48,6 +48,16 @@ def test_full_text_adds_the_question_without_its_pictures() -> None:
     ]
 
 
+@pytest.mark.parametrize("inputs", ["Once ", {"text": "Once "}, {"text": "Once ", "image": URL}])
+def test_full_text_of_a_text_begins_with_it_for_clients_that_return_the_generated_text_alone(
+    inputs: Any,
+) -> None:
+    call = from_hf({"inputs": inputs, "parameters": {"return_full_text": True, "details": True}}, "m")
+    [answer] = to_answer(succeeded(), call, PY)
+    assert answer["generated_text"] == last_chunk(succeeded(), 3, call)["generated_text"]
+    assert answer["generated_text"] == "Once A red square."
+
+
 def question(**parameters: Any) -> Any:
     return from_hf({"inputs": {"question": "?", "image": URL}, "parameters": parameters}, "m")
 

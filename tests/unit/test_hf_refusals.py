@@ -129,6 +129,21 @@ def test_no_broken_body_is_answered_with_a_server_error(body: Any) -> None:
     assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
 
 
+def test_labels_of_a_picture_are_refused_and_not_answered_with_a_caption() -> None:
+    """What `image_classification(picture, top_k=3)` sends; its answers had no label and no score."""
+    with pytest.raises(CallerError, match="not classified here") as refused:
+        from_hf({"inputs": B64, "parameters": {"top_k": 3, "top_p": None}}, "m")
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "parameters.top_k")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"top_k": 3, "do_sample": True}, {"top_k": 3, "seed": 1}, {"generate_kwargs": {"top_k": 3}}],
+)
+def test_a_caption_is_drawn_from_so_many_tokens(parameters: dict[str, Any]) -> None:
+    assert from_hf({"inputs": B64, "parameters": parameters}, "m").request.parameters.top_k == 3
+
+
 def test_picture_data_never_stands_in_an_error() -> None:
     secret = "QUJD" * 1000
     for body in ({"inputs": {"image": secret + "!", "text": "?"}}, {"inputs": {"images": [secret, 5]}}):

@@ -89,7 +89,11 @@ def test_the_page_tells_how_to_make_every_secret_and_none_is_in_a_manifest() -> 
         for row in container(resource)["env"]:
             if reference := row.get("valueFrom", {}).get("secretKeyRef"):
                 assert reference["name"] == "sightline"
-                wanted.add(reference["key"])
+                if reference.get("optional"):
+                    assert (target(resource), reference["key"]) == ("worker", "HF_TOKEN")
+                    assert f"`{reference['key']}`" in PAGE
+                else:
+                    wanted.add(reference["key"])
     (making,) = [command for command in COMMANDS if "create secret generic sightline" in command]
     assert wanted == set(re.findall(r"([A-Z_]+)=(?:%s|redis)", making))
     assert [row for _, row in RESOURCES if row["kind"] == "Secret"] == []
@@ -177,6 +181,14 @@ def test_a_worker_for_gpus_asks_for_one() -> None:
     assert container(worker)["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert image(worker) == "sightline-worker-gpu"
     assert spec(worker)["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_spans_reach_a_collector_by_the_rule_of_the_page() -> None:
+    (text,) = re.findall(r"```yaml\n(apiVersion: networking.*?)```", PAGE, re.DOTALL)
+    rule = yaml.safe_load(text)
+    check(rule, OLDEST)
+    assert all(selects(rule["spec"]["podSelector"], row) for _, row in OURS)
+    assert {port["port"] for way in rule["spec"]["egress"] for port in way["ports"]} == {4318}
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("kubectl")])

@@ -4,38 +4,84 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.support.service import ROOT
 
+# Makes an environment of its kind, which says what it installs; the pip there names its folder.
+PYTHON = """#!/bin/sh
+case "$*" in
+"-m venv"*)
+  rm -rf .venv && mkdir -p .venv/bin && touch .venv/pyvenv.cfg && cp "$0" .venv/bin/python
+  echo "#!$(pwd -P)/.venv/bin/python" > .venv/bin/pip
+  printf '#!/bin/sh\necho "code of $(pwd -P)"\n' > .venv/bin/sightline
+  chmod +x .venv/bin/* ;;
+*" install "*) echo "installed, user $PIP_USER target $PIP_TARGET index $PIP_INDEX_URL" ;;
+esac
+"""
+INSTALLED = "installed, user 0 target  index a mirror"
 
-def make(folder: Path, *argv: str) -> str:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+def make(folder: Path, *argv: str, **env: str) -> str:
+    """What it says. A new folder gets what it installs from, of yesterday."""
+    passed = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     shutil.copy(ROOT / "Makefile", folder)
     for name in ("pyproject.toml", "constraints.txt"):
-        (folder / name).touch()
-    done = subprocess.run(["make", *argv], cwd=folder, env=env, capture_output=True, text=True)  # noqa: S607
+        if not (folder / name).exists():
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))
+    done = subprocess.run(["make", *argv], cwd=folder, env=passed | env, capture_output=True, text=True)  # noqa: S607
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with blanks in its name in which `make run` was typed before."""
+    folder = tmp_path / "my checkout"
+    folder.mkdir()
+    python = tmp_path / "python3"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    own = {"PIP_USER": "1", "PIP_TARGET": "elsewhere", "PIP_INDEX_URL": "a mirror"}
+    assert INSTALLED in make(folder, "run", f"PYTHON={python}", **own), "settings of a person's own pip"
+    return folder
 
 
 def test_an_environment_whose_making_was_cut_off_is_made_anew(tmp_path: Path) -> None:
     half = [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / ".venv")]
     subprocess.run(half, check=True)
-    make(tmp_path, f"PYTHON={sys.executable}", ".venv/.made")
+    make(tmp_path, f"PYTHON={sys.executable}", ".venv/pyvenv.cfg")
 
     pip = [str(tmp_path / ".venv/bin/python"), "-m", "pip", "--version"]
     assert subprocess.run(pip, capture_output=True).returncode == 0
 
 
-def test_an_environment_that_works_is_kept(tmp_path: Path) -> None:
-    python = tmp_path / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/sh\n")
-    python.chmod(0o755)
-    make(tmp_path, "PYTHON=false", ".venv/.made")
+def test_an_environment_that_works_is_kept_and_nothing_installed_again(checkout: Path) -> None:
+    assert make(checkout, "run", "PYTHON=false") == f"code of {checkout}\n"
 
-    assert python.read_text() == "#!/bin/sh\n"
+
+@pytest.mark.parametrize("how", [shutil.copytree, shutil.move])
+def test_a_checkout_that_was_copied_or_moved_runs_its_own_code(
+    checkout: Path, how: Callable[[Path, Path], object]
+) -> None:
+    other = checkout.with_name("another")
+    how(checkout, other)
+    said = make(other, "run", f"PYTHON={checkout.with_name('python3')}")
+    assert "installed" in said
+    assert said.endswith(f"code of {other}\n")
+
+
+def test_an_environment_whose_python_was_upgraded_away_is_made_anew(checkout: Path) -> None:
+    python = checkout / ".venv/bin/python"
+    python.unlink()
+    python.symlink_to("/nowhere/python3.10")
+    said = make(checkout, "run", f"PYTHON={checkout.with_name('python3')}")
+    assert "installed" in said
+    assert said.endswith(f"code of {checkout}\n")
 
 
 def test_a_second_service_can_be_given_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_anything_else_is_refused_and_not_repeated(value: str, bare_base64: bool
 
 def test_markdown_pictures_split_the_prompt_in_order() -> None:
     parts = prompt_parts(
-        f"Compare ![](https://e.org/a_(1).png) and![the second](data:image/png;base64,{B64})", "inputs"
+        f"Compare ![](https://e.org/a_(1).png) and![the second](data:image/png;base64,{B64})"
     )
     assert parts == (
         Text(text="Compare "),
@@ -112,29 +112,29 @@ def test_markdown_pictures_split_the_prompt_in_order() -> None:
     "prompt", ["", "What?", "a [link](https://e.org) and !bang", "![open](", "![a]", "![[]]("]
 )
 def test_prompt_without_pictures_is_one_text(prompt: str) -> None:
-    assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
+    assert prompt_parts(prompt) == (Text(text=prompt),)
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "file:///etc/passwd", "cat.png", ""])
 def test_markdown_picture_of_a_file_is_refused(target: str) -> None:
     with pytest.raises(CallerError) as refused:
-        prompt_parts(f"What is ![]({target})?", "inputs")
+        prompt_parts(f"What is ![]({target})?")
     assert (refused.value.code, refused.value.param) == ("invalid_image_url", "inputs")
 
 
 @pytest.mark.parametrize("unit", ["![", "![](", "![](a(", "![]((", "![](()"])
 def test_a_prompt_of_half_written_pictures_is_read_in_linear_time(unit: str) -> None:
     prompt = unit * 100_000
-    assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
+    assert prompt_parts(prompt) == (Text(text=prompt),)
 
 
 def test_a_target_of_endless_parentheses_is_text() -> None:
     prompt = "![](" + "a()" * 1_000_000 + ")"
-    assert prompt_parts(prompt, "inputs") == (Text(text=prompt),)
+    assert prompt_parts(prompt) == (Text(text=prompt),)
 
 
 def test_no_more_pictures_are_read_than_any_installation_takes() -> None:
-    parts = prompt_parts("![](http://e.org/a)" * 100_000, "inputs")
+    parts = prompt_parts("![](http://e.org/a)" * 100_000)
     assert sum(isinstance(part, Image) for part in parts) == MOST_PICTURES + 1
     assert len(parts) == MOST_PICTURES + 2
 
@@ -142,7 +142,7 @@ def test_no_more_pictures_are_read_than_any_installation_takes() -> None:
 @pytest.mark.parametrize("between", ["", " ", "\n"])
 def test_a_question_behind_its_pictures_is_the_same_as_one_sent_apart(between: str) -> None:
     url = "https://e.org/a.png"
-    assert prompt_parts(f"![]({url}){between}![]({url}){between}What?", "inputs") == (
+    assert prompt_parts(f"![]({url}){between}![]({url}){between}What?") == (
         Image(url=url, param="inputs"),
         Image(url=url, param="inputs"),
         Text(text="What?"),

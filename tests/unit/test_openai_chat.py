@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from api.dialects.openai_chat import (
     usage_chunk,
 )
 from shared.errors import CallerError
-from shared.job import JobView
+from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import Usage
 from tests.support.golden import assert_golden
@@ -281,6 +282,15 @@ def test_a_stream_says_what_answered_as_soon_as_it_is_known(form: type[Stream], 
     said = stream.piece({"text": "A red"})
     assert [c["system_fingerprint"] for c in said] == [view.result and result.fingerprint]
     assert [c["system_fingerprint"] for c in stream.ending(result)] == [result.fingerprint] * 2
+
+
+@pytest.mark.parametrize(("priority", "tier"), [("batch", "flex"), ("interactive", "priority")])
+def test_a_caller_hears_which_tier_served_his_chat(priority: Priority, tier: str) -> None:
+    view = replace(succeeded(), priority=priority)
+    assert view.result is not None
+    stream = ChatStream(view, usage=True)
+    told = [to_completion(view, "m", 0), *stream.opening(1), *stream.ending(view.result)]
+    assert {each["service_tier"] for each in told} == {tier}
 
 
 def test_a_job_without_result_is_never_rendered_as_an_empty_answer() -> None:

@@ -175,7 +175,6 @@ def test_a_format_without_a_schema_is_understood(form: dict[str, str], content: 
     [
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
-        ({"max_tool_calls": 1}, "max_tool_calls"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
@@ -242,6 +241,7 @@ def one_part(part: Any) -> dict[str, Any]:
             "input[0].content[0].image_url",
         ),
         ({"max_output_tokens": 0}, "invalid_request", "max_output_tokens"),
+        ({"max_tool_calls": 0}, "invalid_request", "max_tool_calls"),
         ({"temperature": -1}, "invalid_request", "temperature"),
         ({"top_logprobs": 3}, "invalid_request", "top_logprobs"),
         ({"top_logprobs": 21}, "invalid_request", "top_logprobs"),

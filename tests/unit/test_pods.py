@@ -59,6 +59,12 @@ def test_a_variable_that_the_cluster_adds_by_itself_stops_no_start(
 
 
 @pytest.mark.parametrize("installation", INSTALLATIONS)
+def test_callers_behind_an_ingress_are_told_apart_once_its_network_is_named(installation: str) -> None:
+    (api,) = [row for name, row in OURS if name == installation and target(row) == "api"]
+    assert environment(installation, api)["FORWARDED_ALLOW_IPS"] == "", "no pod chooses its address by itself"
+
+
+@pytest.mark.parametrize("installation", INSTALLATIONS)
 def test_each_worker_serves_a_model_of_the_installation_and_no_two_the_same(
     installation: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Prompts for the shipped model's processor, and for processors no model here has."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,47 @@ def test_a_token_that_the_tokenizer_itself_would_form_is_refused(raw: bool) -> N
     wide = "\uff1c|end|\uff1e"
     with pytest.raises(CallerError, match="special token"):
         build(renderer_with(processor), message("user", f"One {wide} two"), raw=raw)
+
+
+@pytest.mark.parametrize(
+    ("file", "keys"),
+    [
+        ("tokenizer_config.json", {"max_length": 8, "truncation_strategy": "longest_first"}),
+        ("tokenizer_config.json", {"truncation": True, "max_length": 8}),
+        ("tokenizer_config.json", {"padding": "longest", "pad_to_multiple_of": 64}),
+        ("tokenizer_config.json", {"padding": "max_length", "max_length": 160}),
+        (
+            "tokenizer.json",
+            {"truncation": {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}},
+        ),
+        (
+            "tokenizer.json",
+            {
+                "padding": {
+                    "strategy": {"Fixed": 16},
+                    "direction": "Left",
+                    "pad_to_multiple_of": 64,
+                    "pad_id": 0,
+                    "pad_type_id": 0,
+                    "pad_token": "<|pad|>",
+                }
+            },
+        ),
+    ],
+)
+def test_a_question_is_not_cut_off_or_filled_up_where_a_models_tokenizer_did_so_in_training(
+    renderer: Renderer, tmp_path: Path, file: str, keys: dict[str, Any]
+) -> None:
+    folder = shutil.copytree(TINY, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    known = json.loads((folder / file).read_text(encoding="utf-8"))
+    (folder / file).write_text(json.dumps(known | keys), encoding="utf-8")
+    trained = renderer_with(AutoProcessor.from_pretrained(folder))  # type: ignore[no-untyped-call]
+    asked = message("user", Image(), "Of the two shapes in this picture, which one is red?")
+    for raw in (False, True):
+        found, due = (build(each, asked, raw=raw).inputs for each in (trained, renderer))
+        assert found["input_ids"].tolist() == due["input_ids"].tolist()
+        request = Request(model="m", messages=(asked,), raw=raw)
+        assert trained.ids(request, [PICTURE]) == renderer.ids(request, [PICTURE])
 
 
 def test_an_empty_prompt_is_refused(renderer: Renderer) -> None:

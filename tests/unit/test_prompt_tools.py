@@ -16,6 +16,7 @@ TINY = Path(__file__).parents[2] / "models" / "tiny"
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'
 TOOLS = Tools(functions=(Function(name="weather", description="Of a city.", parameters=SCHEMA),))
 ASK = Message(role="user", parts=(Text(text="How is Oslo?"),))
+CHATS = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
 
 
 def calling(
@@ -118,35 +119,46 @@ def test_a_token_that_a_template_joins_of_a_function_is_refused(processor: Any) 
 def test_a_template_without_a_place_for_functions_refuses_them(
     processor: Any, request_: Request, param: str
 ) -> None:
-    template = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
     with pytest.raises(CallerError, match="org/m takes no functions") as refused:
-        renderer(processor, template).prompt(request_, [])
+        renderer(processor, CHATS).prompt(request_, [])
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", param)
 
 
 def test_a_template_without_a_place_for_functions_is_no_matter_where_one_has_to_be_called(
     processor: Any,
 ) -> None:
-    template = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
     forced = TOOLS.model_copy(update={"required": True})
-    found = renderer(processor, template).prompt(Request(model="m", messages=(ASK,), tools=forced), [])
+    found = renderer(processor, CHATS).prompt(Request(model="m", messages=(ASK,), tools=forced), [])
     assert found.syntax == "llama"
 
 
-def test_of_several_templates_the_one_that_shows_functions_is_taken(processor: Any) -> None:
-    named = {"default": "{% for m in messages %}plain{% endfor %}", "tool_use": TEMPLATES["hermes"]}
+@pytest.mark.parametrize("of_the_tokenizer", [False, True])
+def test_a_model_with_several_templates_is_asked_by_the_one_for_chats_or_for_functions(
+    processor: Any, monkeypatch: pytest.MonkeyPatch, of_the_tokenizer: bool
+) -> None:
+    named = {"default": f"plain{CHATS}", "tool_use": TEMPLATES["hermes"], "rag": "[TOOL_CALLS]{{ tools }}"}
+    monkeypatch.setattr(processor, "chat_template", None if of_the_tokenizer else named)
+    monkeypatch.setattr(processor.tokenizer, "chat_template", named if of_the_tokenizer else None)
     found = Renderer(processor, AutoConfig.from_pretrained(TINY))
-    found.template = named
-    processor.chat_template, before = named, processor.chat_template
-    try:
-        asked = Request(model="m", messages=(ASK,), tools=TOOLS)
-        texts = [
-            processor.tokenizer.decode(found.prompt(request, []).inputs["input_ids"][0])
-            for request in (asked, asked.model_copy(update={"tools": None}))
-        ]
-    finally:
-        processor.chat_template = before
-    assert ["weather" in text for text in texts] == [True, False]
+    asked = Request(model="m", messages=(ASK,), tools=TOOLS)
+    shown, told = (
+        processor.tokenizer.decode(found.prompt(request, []).inputs["input_ids"][0])
+        for request in (asked, asked.model_copy(update={"tools": None}))
+    )
+    assert found.syntax == "hermes"
+    assert "weather" in shown
+    assert told == "plainHow is Oslo?"
+
+
+def test_templates_of_which_none_is_for_chats_are_said_to_be_none_and_no_fault_of_the_messages(
+    processor: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processor, "chat_template", {"rag": CHATS, "tool_use": TEMPLATES["hermes"]})
+    found = Renderer(processor, AutoConfig.from_pretrained(TINY))
+    assert "none is named default" in caplog.text
+    with pytest.raises(CallerError) as refused:
+        found.prompt(Request(model="m", messages=(ASK,)), [])
+    assert refused.value.code == "no_chat_template"
 
 
 @pytest.mark.parametrize("properties", ["5", "[1]", '{"a":5}', '{"a":null}', '{"a":{"type":{}}}'])

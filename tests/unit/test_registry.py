@@ -15,7 +15,7 @@ FIRST, SECOND, NEW = (Model(id=f"org/{name}", engine="echo") for name in ("first
 
 def found(*rows: Model, removed: tuple[Model, ...] = ()) -> Registered:
     written = {row.lane: row.model_dump_json(exclude_defaults=True) for row in rows}
-    return Registered(written, frozenset(model.lane for model in removed), frozenset())
+    return Registered(written, frozenset(model.lane for model in removed), {})
 
 
 @pytest.fixture

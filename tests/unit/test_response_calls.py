@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from shared.calls.numbers import numbers
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.length import check_text
+from shared.logprobs import Candidate, TokenLogprob
 from shared.request import Call, Message, Text
 from tests.support.golden import assert_golden
 from tests.support.tools import CLOCK, WEATHER
@@ -177,7 +179,7 @@ def test_the_events_of_calls_give_the_response_at_the_end() -> None:
         EVENT.validate_python(event)
     done = [event["item"] for event in told if event["type"] == "response.output_item.done"]
     final = told[-1]["response"]["output"]
-    assert sorted(done, key=final.index) == final
+    assert done == final
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
     added = [event for event in told if event["type"] == "response.output_item.added"]
     assert [event["output_index"] for event in added] == [0, 1, 2]
@@ -193,18 +195,61 @@ def test_words_behind_calls_keep_their_place() -> None:
     assert indexes == [1]
 
 
-def test_words_on_both_sides_of_a_call_stay_apart_in_the_stream_the_answer_and_the_next_turn() -> None:
-    call = '<tool_call>{"name": "clock"}</tool_call>'
-    text = f"I look.\n{call}\nDone.\n{call}"
-    told = story(text, *text)
-    deltas = [event["delta"] for event in told if event["type"] == "response.output_text.delta"]
-    [part] = next(i for i in told[-1]["response"]["output"] if i["type"] == "message")["content"]
-    view = called(text)
+CLOCK_CALL = '<tool_call>{"name": "clock"}</tool_call>'
+MIXED = f"I look.\n{CLOCK_CALL}\nDone.\n{CLOCK_CALL}"
+
+
+@pytest.mark.parametrize("step", [1, 7, 200])
+@pytest.mark.parametrize("text", [MIXED, f"{CLOCK_CALL}{CLOCK_CALL}Wait.", f"Words. {CLOCK_CALL}", "Words."])
+def test_a_client_that_builds_its_turn_from_a_stream_has_the_items_of_the_answer(
+    text: str, step: int
+) -> None:
+    """LangChain writes down what it hears as it comes: an item that ended late was a turn that never was."""
+    told = story(text, *(text[at : at + step] for at in range(0, len(text), step)))
+    final = told[-1]["response"]["output"]
+    bounds = [(e["type"][21:], e["item"]) for e in told if e["type"].startswith("response.output_item.")]
+    assert [kind for kind, _ in bounds] == ["added", "done"] * len(final), "one began before another was over"
+    assert [item for kind, item in bounds if kind == "done"] == final
+    assert len({item["id"] for item in final}) == len(final)
+    assert [item["id"] for kind, item in bounds if kind == "added"] == [item["id"] for item in final]
+    for item in final:
+        own = [event for event in told if event.get("item_id") == item["id"]]
+        said = "".join(e["delta"] for e in own if e["type"] == "response.output_text.delta")
+        assert {e["output_index"] for e in own} == {final.index(item)}
+        assert said == (item["content"][0]["text"] if item["type"] == "message" else "")
+
+
+def test_words_behind_a_call_come_back_as_the_one_turn_that_they_were() -> None:
+    """A template may refuse two turns of the assistant in a row; sent back or gone on from is the same."""
+    view = called(MIXED)
     assert view.result is not None
     then = from_response({"input": [GIVEN]})
-    next_turn = continued(then.request, then.outline, kept(view), view.result).messages[-2]
-    assert ("".join(deltas), next_turn.parts) == (part["text"], (Text(text=part["text"]),))
-    assert part["text"] == "I look.\n\nDone."
+    by_name = continued(then.request, then.outline, kept(view), view.result).messages[-2]
+    given = [GIVEN | {"call_id": call.id} for call in by_name.calls]
+    sent = from_response({"input": [*to_response(kept(view))["output"], *given]}).request.messages[0]
+    assert by_name.parts == (Text(text="I look.\n\nDone."),)
+    assert sent == by_name
+
+
+def test_each_message_of_an_answer_has_the_logprobs_of_its_own_words() -> None:
+    cuts = [0, 3, 9, 30, 47, 50, 53, 70, len(MIXED)]
+    pieces = [MIXED[a:b] for a, b in pairwise(cuts)]
+    logprobs = tuple(TokenLogprob(a, Candidate(p, -0.5), ()) for a, p in zip(cuts, pieces, strict=False))
+    view = called(MIXED)
+    assert view.result is not None
+    choice = view.result.choices[0].model_copy(update={"logprobs": logprobs})
+    view = replace(view, result=view.result.model_copy(update={"choices": (choice,)}))
+    told = Story(kept())
+    texts = [{"text": p, "syntax": "hermes", "logprobs": [n]} for p, n in zip(pieces, logprobs, strict=True)]
+    events = [t for n, data in enumerate(texts) for t in told.of(Event(n, "text", data, 0))]
+    last = [*events, *told.ending(view)][-1]["response"]["output"]
+    parts = [item["content"][0] for item in last if item["type"] == "message"]
+    done = [event["part"] for event in events if event["type"] == "response.content_part.done"]
+    deltas = [n for e in events if e["type"] == "response.output_text.delta" for n in e["logprobs"]]
+    names = [[n["token"] for n in part["logprobs"]] for part in parts]
+    assert names == [pieces[:2], pieces[5:7]]
+    assert done == parts
+    assert deltas == [n for part in parts for n in part["logprobs"]]
 
 
 def test_a_response_of_calls_alone_speaks_no_message() -> None:

@@ -83,6 +83,10 @@ def test_a_response_is_what_openais_clients_read_at_every_moment_of_its_life() -
     assert_golden("responses", [to_response(held) for held in RESPONSES.values()])
 
 
+def test_a_bound_on_openais_own_tools_is_taken_and_told_again() -> None:
+    assert to_response(kept(max_tool_calls=3))["max_tool_calls"] == 3
+
+
 @pytest.mark.parametrize("status", RESPONSES)
 def test_openais_own_types_take_a_response_of_every_status(status: str) -> None:
     body = to_response(RESPONSES[status])

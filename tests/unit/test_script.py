@@ -29,13 +29,13 @@ from shared.store import (
     endpoints,
     files,
     fleet,
+    headroom,
     hooks,
     jobs,
     keyring,
     models,
     notices,
     reports,
-    room,
     upkeep,
     workers,
 )
@@ -135,8 +135,8 @@ def of_claims() -> Iterator[Call]:
 def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
-    yield room.memory()
-    yield room.writable(SETTINGS)
+    yield headroom.memory()
+    yield headroom.writable(SETTINGS)
     yield counts.count("process", 1, [("series", 1.0)])
     yield counts.counts()
     yield upkeep.due()
@@ -147,7 +147,7 @@ def of_upkeep() -> Iterator[Call]:
     yield deeds.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
     yield deeds.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
     yield deeds.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
-    yield models.end_elsewhere(SETTINGS, "model.m", "schedule", "0")
+    yield models.end_earlier(SETTINGS, "model.m", "schedule", "0", "1")
     yield deeds.deeds("1-0", 1)
 
 
@@ -157,6 +157,7 @@ def of_jobs() -> Iterator[Call]:
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)
+    yield jobs.purged("anyone", "job_1")
     yield jobs.asked("anyone", "job_1")
     yield jobs.deleted(["d"])
     yield jobs.lane(SETTINGS, "model.m")

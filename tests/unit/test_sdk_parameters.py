@@ -127,7 +127,7 @@ RESPONSES = {name: COMMON[name] for name in ("temperature", "top_p")} | {
     "input": acts("Who?"),
     "instructions": acts("Be brief."),
     "max_output_tokens": acts(5),
-    "max_tool_calls": refused(2),
+    "max_tool_calls": told(2),
     "metadata": acts({"order": "7"}),
     "model": acts("other/model"),
     "moderation": refused({"model": "any"}),

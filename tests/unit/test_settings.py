@@ -52,6 +52,11 @@ def test_a_wrong_value_is_one_sentence_that_names_its_variable(
     assert said.count("\n") == 1
 
 
+def test_a_level_that_is_written_large_stops_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_LOG_LEVEL", "INFO")
+    assert load_settings().log_level == "info"
+
+
 @pytest.mark.parametrize("group", ["API", "REDIS"])
 @pytest.mark.parametrize("half", ["CERT", "KEY"])
 def test_half_a_certificate_is_refused_and_not_left_out(

@@ -162,6 +162,7 @@ def test_pictures_that_cannot_be_kept_are_a_problem_and_why_is_said(tmp_path: Pa
     ("host", "api", "expected"),
     [
         ("127.0.0.1", {}, {"access": "ok"}),
+        ("127.0.0.1", {"admin_key": "k" * 32}, {"access": "ok"}),
         ("192.0.2.7", {}, {"access": "problem"}),
         ("192.0.2.7", {"open": True}, {"access": "warning"}),
         ("192.0.2.7", {"admin_key": "k" * 32}, {"access": "ok", "transport": "warning"}),
@@ -254,6 +255,17 @@ def test_a_machine_on_which_all_is_well_ends_with_0(
     said = capsys.readouterr().out
     assert "problem" not in said
     assert "`sightline run` starts" in said
+
+
+def test_a_machine_of_a_fleet_is_not_blamed_for_a_data_folder_that_it_does_not_use(
+    place: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").touch()
+    monkeypatch.setenv(PREFIX + "BLOBS__URL", str(tmp_path))
+    at = examining.Place("127.0.0.1", int(place[1]), tmp_path / "data")
+    assert states(examining.examine(at))["data folder"] == "problem", "the records would lie there"
+    monkeypatch.setenv(PREFIX + "REDIS__URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert "data folder" not in states(examining.examine(at))
 
 
 def test_a_problem_ends_with_1_and_says_what_to_do(

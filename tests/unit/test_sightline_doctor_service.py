@@ -20,7 +20,9 @@ HEALTHY = {"status": "ok", "store": "reachable", "blobs": {"kind": "folder", "st
         ({}, None, {"service": "warning"}),
         ({"store": "unreachable"}, None, {"service": "problem"}),
         ({"store": "read_only"}, None, {"service": "problem"}),
+        ({"store": "nearly_full"}, [], {"service": "problem"}),
         ({"blobs": {"kind": "s3", "state": "unreachable"}}, [], {"pictures": "problem"}),
+        ({"blobs": {"kind": "folder", "state": "read_only"}}, [], {"pictures": "problem"}),
     ],
 )
 def test_a_service_that_runs_without_its_stores_is_not_well(

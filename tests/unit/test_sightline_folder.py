@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sightline.cli import parser
 from sightline.exits import CommandError, Exit
 from sightline.serving.folder import DataFolder
 
@@ -88,3 +89,25 @@ def test_a_folder_that_is_not_the_one_that_was_locked_is_found_out(
 
     assert not folder.holds()
     os.close(fd)
+
+
+def test_a_home_folder_that_no_shell_wrote_out_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As zsh does not in `make run DATA=~/jobs`; who tidies up a folder called `~` may lose their own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for command in ("run", "doctor"):
+        assert parser().parse_args([command, "--data", "~/jobs"]).data == tmp_path / "jobs"
+
+
+def test_callers_pictures_in_a_folder_of_the_checkout_are_not_committed(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)  # noqa: S607
+    os.close(DataFolder(tmp_path / "more").lock(wait_s=0))
+    (tmp_path / "more/blobs/picture").touch()
+    seen = ["git", "-C", str(tmp_path), "status", "--porcelain"]
+    assert subprocess.run(seen, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_a_folder_of_somebody_s_own_gets_no_rules_for_git(tmp_path: Path) -> None:
+    os.close(DataFolder(tmp_path).lock(wait_s=0))
+    assert not (tmp_path / ".gitignore").exists()

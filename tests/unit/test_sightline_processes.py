@@ -94,6 +94,7 @@ def test_a_courier_takes_the_line_of_remote_pictures() -> None:
     ("command", "name", "value"),
     [
         ("worker", "MODELS_FILE", "/no/models.toml"),
+        ("api", "MODELS_FILE", "/no/models.toml"),
         ("api", "REDIS__URL", "nonsense"),
         ("courier", "LOG_LEVEL", "loud"),
     ],

@@ -49,7 +49,7 @@ class Stage:
 
     def run(self, _call: object) -> Registered:
         rows = {model.lane: model.model_dump_json(exclude_defaults=True) for model in self.added}
-        return Registered(rows, frozenset(model.lane for model in self.removed), frozenset())
+        return Registered(rows, frozenset(model.lane for model in self.removed), {})
 
     def names(self) -> list[str]:
         return [command.name for command in self.running]

@@ -1,11 +1,13 @@
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from api.dialects import strict_json
-from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, parse, read
+from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, is_form, parse, read
 from shared.errors import CallerError
 
 
@@ -149,3 +151,11 @@ def test_a_huge_value_is_never_repeated_in_the_error() -> None:
     with pytest.raises(CallerError) as refused:
         read(Outer, {"number": "SECRET" * 1000})
     assert "SECRET" not in refused.value.message
+
+
+@pytest.mark.parametrize("width", range(1, 2000, 60))
+def test_a_picture_is_no_form_whatever_its_size(width: int) -> None:
+    """One of 61 pixels begins with `GIF89a=`."""
+    found = io.BytesIO()
+    Image.new("P", (width, 3)).save(found, "GIF")
+    assert not is_form(found.getvalue())

@@ -9,6 +9,8 @@ import json
 from typing import Annotated, Any, Literal
 
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from api.dialects.openai_batches import to_batch
@@ -227,6 +229,14 @@ def test_no_event_has_a_field_error_beside_those_that_fail() -> None:
     # openai-go and openai-java take one for the end of the stream, be it null.
     told = [*recorded("chat_chunks"), *recorded("chat_call_chunks"), *recorded("response_events")]
     assert not [event for event in told if "error" in event]
+
+
+def test_a_reader_who_closes_its_text_where_the_call_begins_hears_no_more_of_it() -> None:
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    chunks = [ChatCompletionChunk.model_validate(chunk) for chunk in recorded("chat_call_chunks")]
+    told = [event.type for chunk in chunks for event in state.handle_chunk(chunk)]
+    assert told.count("content.done") == 1
+    assert "content.delta" not in told[told.index("content.done") :]
 
 
 def test_an_error_of_a_stream_begins_with_its_error() -> None:

@@ -124,8 +124,11 @@ class Engine(ABC):
     """Why this engine serves the model, or why no better one does; known after `load`."""
 
     @abstractmethod
-    def load(self) -> None:
-        """Load the model; slow. Raises any exception where the model cannot be loaded as configured."""
+    def load(self) -> "Engine":
+        """Load the model; slow. Returns the engine that serves it: this one, or the one it gave way to.
+
+        Raises any exception where the model cannot be loaded as configured.
+        """
 
     def load_guess(self) -> tuple[float, str]:
         """Seconds the first load may take, before any was measured, and what that rests on."""

@@ -35,7 +35,7 @@ class Distribution(NamedTuple):
 
 
 def distributions(logits: torch.Tensor, told: Sequence[int]) -> list[Distribution]:
-    """Of each row of float32 [rows, vocabulary], with `told` tokens each, in one go.
+    """One for each row of float32 logits [rows, vocabulary], with `told` tokens each, in one go.
 
     The softmax is that of the logits as the network gave them: before penalties, biases, temperature, top_k,
     top_p and min_p, and with the tokens that no answer may hold.

@@ -35,7 +35,7 @@ class Ear:
     def check(self, request: Request, sounds: Sequence[Samples]) -> None:
         """Raises CallerError `invalid_audio`, `unsupported_parameter`."""
         if sounds and request.raw:
-            message = "This model has no chat template, and hears sounds in chats only."
+            message = "This model has no usable chat template, and hears sounds in chats only."
             raise CallerError("unsupported_parameter", message, param="messages")
         for place, sound in enumerate(sounds):
             if len(sound) < self._least:

@@ -61,10 +61,11 @@ class EchoEngine(Engine):
         # Once: to look for a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
 
-    def load(self) -> None:
+    def load(self) -> Engine:
         time.sleep(self._options.load_s)
         if self._options.fail:
             raise RuntimeError(self._options.fail)
+        return self
 
     def load_guess(self) -> tuple[float, str]:
         return max(1.0, self._options.load_s), "guess"

@@ -21,7 +21,10 @@ NAMES: dict[type, str] = {
 
 
 class Kinds:
-    """Of a schema and of all below it that Gemma's form has words for; a number may be whole."""
+    """Types that a schema and those below it allow, as far as Gemma's form has words for them.
+
+    A number may be whole.
+    """
 
     def __init__(self, root: dict[str, Any]) -> None:
         schemas = {id(schema): schema for schema in _schemas(root)}
@@ -48,7 +51,7 @@ class Kinds:
         return id(schema) in self._left
 
     def of(self, schema: Schema, among: Types) -> Types:
-        """Those of these types that a known schema leaves."""
+        """The types among these that a known schema leaves."""
         return tuple(kind for kind in among if kind in self._left[id(schema)])
 
 
@@ -59,7 +62,7 @@ def type_of(value: Any) -> str:
 
 
 def literals(schema: dict[str, Any]) -> list[Any] | None:
-    """Those of a schema, None where it has none of them."""
+    """The values that a schema names (`const`, `enum`); None where it names none."""
     if "const" not in schema:
         return schema.get("enum")
     const = schema["const"]

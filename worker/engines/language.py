@@ -42,7 +42,7 @@ DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 
 class Language:
-    """Of one model, by its processor and configs; may be used from several threads."""
+    """What one model reads and writes, by its processor and configs; may be used from several threads."""
 
     overlong = ""
     """What is said of a row that takes more tokens than the model was made for."""
@@ -111,7 +111,7 @@ class Language:
         )
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
-        """With the generation config where the request says nothing; without dice where none are thrown."""
+        """The generation config's where the request says nothing, and no dice where none are thrown."""
         samples = parameters.samples(bool(self.defaults.do_sample))
         asked = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
         own = {name: getattr(self.defaults, name, None) for name in asked}

@@ -55,7 +55,7 @@ class LoadedModel(Language):
 
     @property
     def format(self) -> torch.dtype:
-        """In which most of it is computed; only float32 answers alike whatever the neighbours."""
+        """The type in which most is computed; only float32 answers alike whatever the neighbours."""
         dtype: torch.dtype = self.network.dtype
         return torch.int8 if self.model.packed == "int8" else dtype
 

@@ -33,7 +33,7 @@ class PictureTokens:
         self._together = self._alone and self._right(TOGETHER)
 
     def of(self, pictures: Sequence[Picture]) -> int:
-        """Those of one prompt, with what parts them; 0 where nobody knows before they are processed."""
+        """Tokens of a prompt's pictures, with what parts them; 0 where only processing them would tell."""
         known = self._together if len(pictures) > 1 else self._alone
         try:
             return self._told([picture.size for picture in pictures]) if known and pictures else 0

@@ -25,6 +25,7 @@ from worker.engines.base import Prompt, Samples
 from worker.engines.chat import Chat, Hand, Shown, chat
 from worker.engines.ear import Ear
 from worker.engines.forms import STUMBLES, forms_of
+from worker.engines.whole import keep_whole
 
 log = logging.getLogger(__name__)
 ZERO_WIDTH_SPACE = "\u200b"
@@ -33,8 +34,8 @@ REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
 # How tracebacks call a chat template.
 TEMPLATE_FILE = "<template>"
-# What transformers names a template with a place for functions, where a model has several.
-NAMED = "tool_use"
+# What transformers names the template for chats and the one with a place for functions, where it has several.
+CHATS, FUNCTIONS = "default", "tool_use"
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Renderer:
     def __init__(self, processor: Any, config: Any) -> None:
         self._processor = processor
         self._tokenizer = processor.tokenizer
-        template = getattr(processor, "chat_template", None) or self._tokenizer.chat_template
+        keep_whole(self._tokenizer)
+        template = _template(processor)
         self._forms = forms_of(
             lambda turns: processor.apply_chat_template(turns, chat_template=_own(template), tokenize=False)
         )
@@ -67,9 +69,8 @@ class Renderer:
         self.ear = Ear(processor, config)
         # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
         self.mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
-        self._reserved = _reserved(processor, str(self.template or ""), self.placeholder_ids)
-        # The first call may reset padding and truncation, which a tokenizer in use by a thread cannot bear.
-        self._tokenizer("x")
+        written = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
+        self._reserved = _reserved(processor, written, self.placeholder_ids)
 
     def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
@@ -88,7 +89,7 @@ class Renderer:
     @property
     def syntax(self) -> Known:
         """The form in which the model calls functions; "" where it takes none."""
-        return syntax_of(str(self.template or ""))
+        return syntax_of(_own(self.template, shows=True) or "")
 
     def syntax_of(self, request: Request) -> Syntax | None:
         """The form in which the answer may call functions, None where it shows none."""
@@ -138,7 +139,7 @@ class Renderer:
     def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
         """Raises CallerError where there is no template for it, or it forges a special token."""
         if not self.template:
-            raise CallerError("no_chat_template", "This model has no chat template.", param="messages")
+            raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
         conversation, harmless = (
             chat(request, media, Hand(self._reserved.escape, self._forms, harmless), self.syntax)
@@ -233,11 +234,23 @@ def _refusal(request: Request) -> CallerError:
     )
 
 
+def _template(processor: Any) -> Any:
+    """One alone, or several by name; None where there is none for chats."""
+    template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
+    if isinstance(template, dict) and CHATS not in template:
+        log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
+        return None
+    return template
+
+
 def _own(template: Any, *, shows: bool = False) -> str | None:
-    """Where there are several by name, the processor chooses, but for the one that shows functions."""
-    if shows and isinstance(template, dict) and NAMED in template:
-        return NAMED
-    return template if isinstance(template, str) else None
+    """The text of the one for chats, or for those that show functions.
+
+    A processor finds its own by name, and none of its tokenizer's.
+    """
+    if isinstance(template, dict):
+        template = template.get(FUNCTIONS if shows else CHATS, template[CHATS])
+    return template or None
 
 
 def _reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:

@@ -10,12 +10,13 @@ import torch
 from shared.models import Model
 from shared.request import Parameters
 from shared.settings import SettingsError
-from worker.engines.base import Finish, Row
+from worker.engines.base import Engine, Finish, Row
 from worker.engines.distribution import Watch
 from worker.engines.gate import Gate
 from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
+from worker.engines.ropes import Ropes
 from worker.engines.sampling import Confidence, Replay, Steps, bending
 from worker.engines.tryout import try_out
 
@@ -38,13 +39,14 @@ class SequentialEngine(LoadedEngine):
         super().__init__(model)
         self._gate = Gate(self.rows)
 
-    def load(self) -> None:
+    def load(self) -> Engine:
         """Raises ModelFailed."""
         self.start(LoadedModel(self._model))
+        return self
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises what the model raises when it is asked a question."""
-        self._loaded = loaded
+        self._loaded, self._ropes = loaded, Ropes(loaded.network)
         refused = try_out(self, self._model.id, TRIED)
         if refused:
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
@@ -73,6 +75,7 @@ class SequentialEngine(LoadedEngine):
             torch.seed() if parameters.seed is None else torch.manual_seed(parameters.seed)
         format_kept = held(row, loaded.ends(parameters))
         processors = [confidence, *format_kept, *bending(parameters), Replay(row.published)]
+        self._ropes.begin()
         with loaded.network.register_forward_hook(watch.see):
             loaded.network.generate(
                 **loaded.inputs(row.prompt),

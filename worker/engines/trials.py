@@ -13,7 +13,7 @@ KEPT = 256
 
 
 class Places:
-    """For threads. A free place is for who has the fewest; among those, callers take turns."""
+    """Places for threads: a free one is for the caller with the fewest; among those, callers take turns."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -7,19 +7,24 @@ from PIL import Image as Pictures
 from PIL.Image import Image as Picture
 
 from shared.errors import CallerError
-from shared.request import Image, Message, Parameters, Request, Text
+from shared.request import Image, Message, Parameters, Part, Request, Text
 from worker.engines.base import Engine, Row
 
 SIZE = (96, 64)
+DEFAULTS = Parameters()
+
+
+def question(
+    engine: Engine, model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAULTS
+) -> Request:
+    """One message, through the model's template where it has one."""
+    raw = not engine.facts.has_chat_template
+    return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw)
 
 
 def made_up(engine: Engine, model: str, parameters: Parameters) -> tuple[Request, Sequence[Picture]]:
-    """About a picture, through the model's template where it has one."""
-    parts = (Image(), Text(text="What is this?"))
-    raw = not engine.facts.has_chat_template
-    request = Request(
-        model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw
-    )
+    """About a picture."""
+    request = question(engine, model, (Image(), Text(text="What is this?")), parameters)
     return request, [Pictures.new("RGB", SIZE, "gray")]
 
 

@@ -1,7 +1,7 @@
 """Fetching one remote picture or sound: guarded (`outbound`), bounded in time and bytes, once."""
 
 import socket
-import ssl
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -11,13 +11,15 @@ from shared.addresses import Reach, Target, check_url
 from shared.errors import CallerError
 from shared.settings import FetchSettings
 from worker.fetching.outbound import (
+    FAULTS,
     Allowance,
     OriginError,
     Resolver,
+    body,
     connect,
+    described,
+    exchange,
     header,
-    read_head,
-    receive,
     resolve,
 )
 from worker.turns import Turns
@@ -69,31 +71,20 @@ def fetch(
                 HOSTS.at(target.host, allowance.left()),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
-                answer = _exchange(connection, target, max_bytes, allowance, wanted.accepts)
+                answer = _answer(connection, target, max_bytes, allowance, wanted.accepts)
             if answer.location is None:
                 return answer.body
             url = _redirected(url, answer.location)
         raise OriginError(f"the URL redirects more than {settings.max_redirects} times")
-    except OriginError as error:
-        reason = str(error)
-    except TimeoutError:
-        reason = f"it took longer than {settings.limit_s:g} s"
-    except ssl.SSLError:
-        reason = "no trusted TLS connection could be made"
-    except h11.RemoteProtocolError:
-        reason = "the origin broke the HTTP protocol"
-    except OSError:
-        reason = "the origin could not be reached"
+    except FAULTS as fault:
+        reason = described(fault, "origin", settings.limit_s)
     raise CallerError("fetch_failed", f"The {wanted.noun} could not be fetched: {reason}.", param=param)
 
 
-def _exchange(
+def _answer(
     connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
 ) -> Answer:
-    http = h11.Connection(h11.CLIENT)
-    connection.settimeout(allowance.left())
-    connection.sendall(_request(http, target, accepts))
-    response = read_head(http, connection, allowance)
+    http, response = exchange(connection, _request(target, accepts), allowance)
     if response.status_code in REDIRECTS:
         return Answer(header(response, b"location"), b"")
     if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
@@ -107,7 +98,7 @@ def _exchange(
     return Answer(None, _read_body(http, connection, max_bytes, allowance))
 
 
-def _request(http: h11.Connection, target: Target, accepts: str) -> bytes:
+def _request(target: Target, accepts: str) -> Sequence[h11.Event]:
     headers = [
         ("Host", target.authority),
         ("User-Agent", "sightline"),
@@ -115,23 +106,16 @@ def _request(http: h11.Connection, target: Target, accepts: str) -> bytes:
         ("Accept-Encoding", "identity"),
         ("Connection", "close"),
     ]
-    head = http.send(h11.Request(method="GET", target=target.path, headers=headers))
-    return (head or b"") + (http.send(h11.EndOfMessage()) or b"")
+    return [h11.Request(method="GET", target=target.path, headers=headers), h11.EndOfMessage()]
 
 
 def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allowance: Allowance) -> bytes:
-    body = bytearray()
-    while True:
-        event = http.next_event()
-        if isinstance(event, h11.EndOfMessage):
-            return bytes(body)
-        if event is h11.NEED_DATA:
-            http.receive_data(receive(connection, allowance))
-        elif isinstance(event, h11.Data):
-            body += event.data
-            allowance.take(len(event.data))
-            if len(body) > limit:
-                raise _too_large(limit)
+    read = bytearray()
+    for data in body(http, connection, allowance):
+        read += data
+        if len(read) > limit:
+            raise _too_large(limit)
+    return bytes(read)
 
 
 def _target(url: str, reach: Reach, param: str | None, *, redirected: bool) -> Target:

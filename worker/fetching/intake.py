@@ -14,17 +14,15 @@ from urllib.parse import urlsplit
 from shared import ids, sounds
 from shared.blobs import Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
-from shared.hashing import request_hash
-from shared.held import Held
+from shared.held import HeldTerms
 from shared.metrics.errands import FETCH, INTAKES
 from shared.pictures import PictureInfo, check_request, inspect
 from shared.request import Image, Media, Request
 from shared.result import JobError
-from shared.reuse import reuse_scope
 from shared.settings import Settings
 from shared.sounds import refused_as_sound
 from shared.store.admission import DELETION_POLL_S, Placing, admit, touch
-from shared.store.claims import Claim, claim, fail_intake, give_back
+from shared.store.claims import Claim, claim, fail_intake, give_back, take
 from shared.store.keys import INTAKE
 from shared.store.nudges import Nudger
 from shared.store.script import Store
@@ -54,9 +52,8 @@ class Intake:
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
-        taken = self.store.run(
-            claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
-        )
+        call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
+        taken = take(self.store, call)
         if taken is None:
             return
         with self.leases.hold(taken) as lease, attempted(taken) as entry:
@@ -153,23 +150,8 @@ class Intake:
         return body, None
 
     def _placing(self, claimed: Claim, request: Request) -> Placing:
-        held = Held.model_validate_json(claimed.terms)
-        hashed = request_hash(request, held.revision)
-        scope = reuse_scope(claimed.caller, shared=self.settings.queue.share_answers)
-        return Placing(
-            job=claimed.id,
-            run=ids.run_id(),
-            caller=claimed.caller,
-            model=request.model,
-            lane=held.lane,
-            priority=held.priority,
-            hash=hashed,
-            key=f"{scope}:{hashed}" if held.reuse else None,
-            blobs=request.digests,
-            cost=held.cost,
-            rows=held.rows,
-            request=request.model_dump_json(exclude_none=True),
-        )
+        held, shared = HeldTerms.model_validate_json(claimed.terms), self.settings.queue.share_answers
+        return held.placing(claimed.id, claimed.caller, request, shared=shared)
 
 
 def _host(url: str) -> str:

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from ipaddress import ip_address
@@ -28,6 +28,25 @@ Resolver = Callable[[str, int], list[IPAddress]]
 
 class OriginError(Exception):
     """The origin did not deliver; the message is fit for the caller."""
+
+
+FAULTS = (OriginError, OSError, h11.RemoteProtocolError)
+"""All that an exchange may raise but for the guard's refusal; `described` tells callers of any of them."""
+
+
+def described(fault: Exception, peer: str, limit_s: float) -> str:
+    """One of `FAULTS` in words fit for the caller; `peer` is what the other side is to them."""
+    match fault:
+        case OriginError():
+            return str(fault)
+        case TimeoutError():
+            return f"it took longer than {limit_s:g} s"
+        case ssl.SSLError():
+            return "no trusted TLS connection could be made"
+        case h11.RemoteProtocolError():
+            return f"the {peer} broke the HTTP protocol"
+        case _:
+            return f"the {peer} could not be reached"
 
 
 class Allowance:
@@ -90,7 +109,28 @@ def connect(
     return _connect(target, addresses, allowance)
 
 
-def read_head(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> h11.Response:
+def exchange(
+    connection: socket.socket, request: Sequence[h11.Event], allowance: Allowance
+) -> tuple[h11.Connection, h11.Response]:
+    """Send `request`, read the answer's head; `body` reads on. Raises `FAULTS`."""
+    http = h11.Connection(h11.CLIENT)
+    sent = b"".join(http.send(event) or b"" for event in request)
+    connection.settimeout(allowance.left())
+    connection.sendall(sent)
+    return http, _head(http, connection, allowance)
+
+
+def body(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> Iterator[bytes]:
+    """The answer's body as it comes, counted. Raises `FAULTS`."""
+    while not isinstance(event := http.next_event(), h11.EndOfMessage):
+        if event is h11.NEED_DATA:
+            http.receive_data(receive(connection, allowance))
+        elif isinstance(event, h11.Data):
+            allowance.take(len(event.data))
+            yield event.data
+
+
+def _head(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> h11.Response:
     """The final response's head; informational ones are skipped, but count against the limit on heads."""
     received = 0
     while True:
@@ -114,7 +154,7 @@ def receive(connection: socket.socket, allowance: Allowance) -> bytes:
 
 
 def header(response: h11.Response, name: bytes) -> str:
-    """All of its lines, as if they were one (RFC 9110, section 5.3)."""
+    """All lines of a header, as if they were one (RFC 9110, section 5.3); "" where there is none."""
     found = [value for key, value in response.headers if key == name]
     return b", ".join(found).decode("utf-8", "replace").strip()
 

@@ -157,7 +157,7 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 class Children:
-    """Those of one craft, for the threads of one process: four at once, more wait their turn.
+    """Child processes of one craft, for the threads of one process: four at once, more wait their turn.
 
     They start when first needed and stay. `close` waits for files in flight; without it they end by
     themselves when this process does.

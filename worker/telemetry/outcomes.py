@@ -16,7 +16,7 @@ WORDS = {
 
 
 class Series:
-    """Those of one model, looked up once: each look-up costs as much as the counting."""
+    """The metrics of one model, looked up once: each look-up costs as much as the counting."""
 
     def __init__(self, model: str) -> None:
         self.wait = WAIT.labels(model)

@@ -1,10 +1,8 @@
 """One call of a webhook: signed, guarded (`worker.fetching`), bounded in time, no redirect followed."""
 
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,16 +17,8 @@ from shared.settings import Settings
 from shared.store.hooks import Errand
 from shared.telemetry import traces
 from shared.webhooks import key_of, signature
-from worker.fetching.outbound import (
-    Allowance,
-    OriginError,
-    Resolver,
-    connect,
-    header,
-    read_head,
-    receive,
-    resolve,
-)
+from worker.fetching import outbound
+from worker.fetching.outbound import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
 
 ANSWER_LIMIT, ANSWER_LIMIT_S = 4096, 1.0
 """Bytes of an answer's body that are read, and seconds, out of politeness; nothing in them counts."""
@@ -51,16 +41,10 @@ def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = res
         response = _answer(errand, body.encode(), settings, resolver)
         status, retry_after_s = response.status_code, _retry_after(header(response, b"retry-after"))
         error = None if 200 <= status < 300 else _refused(status)
-    except (OriginError, CallerError) as reason:
-        error = str(reason)
-    except TimeoutError:
-        error = f"it took longer than {settings.webhook.limit_s:g} s"
-    except ssl.SSLError:
-        error = "no trusted TLS connection could be made"
-    except h11.RemoteProtocolError:
-        error = "the receiver broke the HTTP protocol"
-    except OSError:
-        error = "the receiver could not be reached"
+    except CallerError as refused:
+        error = str(refused)
+    except FAULTS as fault:
+        error = outbound.described(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
     return Outcome(Delivery(errand.notice.type, at_ms, took_ms, status, error), retry_after_s)
 
@@ -77,14 +61,12 @@ def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver)
     allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
     target = check_url(errand.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
-        http = h11.Connection(h11.CLIENT)
-        connection.settimeout(allowance.left())
-        connection.sendall(_request(http, target, errand, body, keys))
-        response = read_head(http, connection, allowance)
+        http, response = outbound.exchange(connection, _request(target, errand, body, keys), allowance)
         # Whoever closes on an unread answer looks to the receiver as if it had hung up.
-        with suppress(OSError, OriginError, h11.RemoteProtocolError):
+        with suppress(*FAULTS):
             polite_s = min(ANSWER_LIMIT_S, allowance.left())
-            _skip_body(http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event()))
+            for _ in outbound.body(http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event())):
+                pass
         return response
 
 
@@ -97,7 +79,7 @@ def _keys(errand: Errand, settings: Settings) -> list[bytes]:
     return [key_of(default.get_secret_value())]
 
 
-def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> bytes:
+def _request(target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> Sequence[h11.Event]:
     id, timestamp = errand.notice.id, int(time.time())
     signatures = [signature(key, id, timestamp, body) for key in keys]
     headers = [
@@ -111,12 +93,11 @@ def _request(http: h11.Connection, target: Target, errand: Errand, body: bytes, 
         *_origin(errand),
         ("Connection", "close"),
     ]
-    parts = (
+    return [
         h11.Request(method="POST", target=target.path, headers=headers),
         h11.Data(data=body),
         h11.EndOfMessage(),
-    )
-    return b"".join(http.send(part) or b"" for part in parts)
+    ]
 
 
 def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
@@ -128,14 +109,6 @@ def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
         yield "traceparent", parent
     if state:
         yield "tracestate", state
-
-
-def _skip_body(http: h11.Connection, connection: socket.socket, allowance: Allowance) -> None:
-    while not isinstance(event := http.next_event(), h11.EndOfMessage):
-        if event is h11.NEED_DATA:
-            http.receive_data(receive(connection, allowance))
-        elif isinstance(event, h11.Data):
-            allowance.take(len(event.data))
 
 
 def _retry_after(text: str) -> float:

@@ -1,5 +1,5 @@
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
---   a      job, token (of the intake claim), removed (JSON, what it is told where its model is removed), and the
+--   a      job, token (of the intake claim), removed (JSON, what it is told where its model was removed), and the
 --          placing spec of placing.lua, failures (see late.lua)
 --   text   the request with its pictures' digests
 --   writes as submit.lua; takes the job out of lease
@@ -17,7 +17,7 @@ end
 if redis.call('HGET', key, 'token') ~= a.token or redis.call('HEXISTS', key, 'status') == 1 then
   return 'lost'
 end
-if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 then
+if redis.call('SISMEMBER', P .. 'removed', a.lane) == 1 or superseded(a.job) then
   redis.call('HSET', key, 'admitted', a.token)
   let_go(a.job)
   fail_work(a.job, a.removed)
@@ -32,7 +32,8 @@ unlease(a.job, 'intake')
 for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
   release(digest, a.job)
 end
-redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs')
+redis.call('HDEL', key, 'token', 'worker', 'request', 'state', 'arrival', 'charged', 'terms', 'blobs',
+  'generation')
 redis.call('HSET', key, 'admitted', a.token, 'lane', a.lane)
 redis.call('DEL', key .. ':attempts')
 

@@ -9,6 +9,7 @@
 -- @include batch_audit
 -- @include call_audit
 -- @include deadlines
+-- @include holders
 
 local function ended(id)
   local status, state = unpack(redis.call('HMGET', P .. id, 'status', 'state'))
@@ -114,6 +115,9 @@ local function look_beside(name, owner)
     found('undying_key')
     redis.call('PEXPIRE', P .. name, redis.call('PTTL', P .. owner))
   end
+  if name == owner .. ':holders' then
+    forget_gone(owner, redis.call('SRANDMEMBER', P .. name, OLDEST))
+  end
 end
 
 local function look_at_pointer(name)
@@ -210,7 +214,7 @@ end
 -- Keys of these kinds have a time to live, or are one and for ever.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
-  removed = 1, removing = 1, leader = 1, lease = 1, schedule = 1,
+  removed = 1, removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1,
   deadlines = 1, watched = 1, spared = 1, gap = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
   rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, extra = 1,
   deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }

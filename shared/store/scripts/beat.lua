@@ -3,8 +3,9 @@
 --          grace_ms, facts (flat map kept on the lane; for load_passed_ms the moment at which the load began, and with failed
 --          that of its end), record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
---          and emptying:<lane> strings, gap hash
---   returns OK | outdated (its model has another row by now: it counts as gone)
+--          and emptying:<lane> strings, gap hash, and what set_back.lua writes
+--   returns OK | outdated (its model has another row by now: it counts as gone) | forgotten (it is ready, and the lane
+--           has no facts of a model that is: the store lost them, and they are to be said again)
 -- @include base
 -- @include lane
 -- @include rows
@@ -87,5 +88,8 @@ for name, value in pairs(a.facts) do
   else
     note(a.lane, name, value)
   end
+end
+if a.state == 'ready' and redis.call('HEXISTS', P .. 'lane:' .. a.lane, 'rows') == 0 then
+  return 'forgotten'
 end
 return 'OK'

@@ -1,20 +1,24 @@
 -- Takes the best waiting work of one lane under a lease.
 --   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), row (see rows.lua), slots (rows
 --          that all it holds may take; the last run may take more, so that no wide one waits for ever), lease_ms,
---          failures (see late.lua), result_s, job_s, event_s, max_events
+--          failures (see late.lua), removed (JSON, what those are told whose model was removed), result_s, job_s,
+--          event_s, max_events
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, extra and <work> hashes,
---          <work>:attempts list, claim:<token> string, emptying:<lane> string
+--          <work>:attempts list, claim:<token> string, emptying:<lane> string; text of another fingerprint that nobody
+--          has read is taken out of <run>:events
 --   returns {id, request, terms, attempt number, published characters, caller,
 --           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept),
 --           model, class, how long it stood in line (ms), request_id and trace of the call that asked first, rows},
---           `full` where work waits and this worker holds as much as it may, or nil when nothing can be taken
+--           `full` where work waits and this worker holds as much as it may, `again` where much ended that stood
+--           before what it may take, or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
---   events running {attempt} | text …, succeeded (an answer that was cached meanwhile)
+--   events running {attempt} | text …, succeeded (an answer that was cached meanwhile) | failed
 -- @include base
 -- @include ending
 -- @include outlook
 -- @include late
 -- @include rows
+-- @include text
 
 local function claimed(id)
   local request, terms, attempt, chars, caller, mixed, unstored, model, class, since, request_id, trace, rows =
@@ -100,6 +104,15 @@ local function take(id, turn, rows)
   else
     withdraw(id, a.lane)
   end
+end
+
+-- Ended work leaves its line as it would anywhere else: its caller is not charged for it. Its end itself takes it out,
+-- unless it had ended before, or its record says that it stands elsewhere: it would be met here for ever.
+local function drop(id, turn)
+  if turn then
+    quit_line(id, a.lane, turn.class, turn.caller)
+  end
+  withdraw(id, a.lane)
 end
 
 -- The run that meanwhile answered the same request under this worker's fingerprint.
@@ -191,7 +204,8 @@ local function lease(id)
   local record = { 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now }
   if is_run(id) then
     add(record, 'print', a.print)
-    add(record, 'mixed', print and print ~= a.print and chars ~= '0' and 1)
+    -- What a reader has goes on or fails; what nobody has read is computed anew.
+    add(record, 'mixed', print and print ~= a.print and chars ~= '0' and not unsay(id) and 1)
   end
   redis.call('HSET', key, unpack(record))
   redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
@@ -213,6 +227,8 @@ end
 
 -- So many answers are copied at once: each may end 256 jobs.
 local COPIES = 4
+-- When so many jobs have ended otherwise, others have their turn at the store first; one step more may end 256.
+local ENDS = 100
 -- So many pieces of a newer release are stepped over.
 local STEPS = 100
 
@@ -234,8 +250,8 @@ end
 if is_full() then
   return redis.call('EXISTS', P .. 'queue:' .. a.lane) == 1 and 'full' or nil
 end
-local newer, copies, taken = {}, 0, nil
-while not taken and copies < COPIES and #newer < STEPS do
+local newer, copies, ends, taken = {}, 0, 0, nil
+while not taken and copies < COPIES and ends < ENDS and #newer < STEPS do
   local id, turn = next_piece()
   if not id then
     break
@@ -244,22 +260,31 @@ while not taken and copies < COPIES and #newer < STEPS do
   if state == 'queued' and tonumber(version or 1) > VERSION then
     withdraw(id, a.lane)
     table.insert(newer, id)
-  else
+  elseif state ~= 'queued' then
     take(id, turn, rows)
-    if state == 'queued' and leave_late(id, 'start_by') then
-      local earlier = is_run(id) and answered(id)
-      if earlier then
-        if leave_late(id, 'finish_by') then
-          copy(id, earlier)
-        end
-        copies = copies + 1
-      else
-        taken = lease(id)
+  elseif superseded(id) then
+    ends = ends + math.max(redis.call('SCARD', P .. id .. ':live'), 1)
+    fail_work(id, a.removed)
+    drop(id, turn)
+  else
+    local stays, left = leave_late(id, 'start_by')
+    local earlier = stays and is_run(id) and answered(id)
+    ends = ends + left
+    if not stays then
+      drop(id, turn)
+    elseif earlier then
+      if leave_late(id, 'finish_by') then
+        copy(id, earlier)
       end
+      copies = copies + 1
+    elseif left == 0 then
+      -- Else it may be less urgent by now, and another's turn.
+      take(id, turn, rows)
+      taken = lease(id)
     end
   end
 end
 for _, id in ipairs(newer) do
   stand(id, a.lane)
 end
-return taken
+return taken or (copies == COPIES or ends >= ENDS) and 'again' or nil

@@ -65,7 +65,7 @@ local function take_back(caller)
     redis.call('ZREM', P .. 'busy:' .. caller, call)
     if host then
       hang_up(call, caller, host)
-      redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+      await_turn(call, caller, host, now)
       redis.call('ZADD', P .. 'hosts:' .. caller, 'LT', now, host)
     end
   end
@@ -86,7 +86,7 @@ local function first_due(caller, host)
 end
 
 local function lease(call, caller, host)
-  redis.call('HSET', P .. call, 'token', a.token)
+  redis.call('HSET', P .. call, 'token', a.token, 'since', now)
   redis.call('ZADD', P .. 'calling:' .. caller .. ':' .. host, now + a.lease_ms, call)
   redis.call('ZADD', P .. 'busy:' .. caller, now + a.lease_ms, call)
   redis.call('SET', P .. 'claim:' .. a.token, call, 'PX', CLAIM_MS)

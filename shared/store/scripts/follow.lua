@@ -1,9 +1,19 @@
--- Reads a job's events behind one id.
+-- Reads a job's events behind one id. The first who is given text of a run in flight marks it as read.
 --   a       job, caller, after, limit
+--   writes  <run> hash (unread)
 --   returns {status or '', closing (1 = the job's own last event comes behind these), newest id, error,
 --           run or '', ended, seen, {event, …}}, nil where the caller has no such job; an event is
 --           {id, {field, value, …}}, seen holds the run's event `after` where there is one
 -- @include base
+
+local function has_text(entries)
+  for _, entry in ipairs(entries) do
+    if entry[2][2] == 'text' then
+      return true
+    end
+  end
+  return false
+end
 
 local key = P .. a.job
 if not owned(a.job, a.caller) then
@@ -21,6 +31,10 @@ if run then
   local after = string.format('%.0f-0', a.after)
   entries = redis.call('XRANGE', stream, '(' .. after, status and last .. '-0' or '+', 'COUNT', a.limit)
   seen = redis.call('XRANGE', stream, after, after)
+  if has_text(entries) and redis.call('HEXISTS', P .. run, 'unread') == 1 then
+    -- A store that takes no writes now is read all the same: who reads on writes it down.
+    redis.pcall('HDEL', P .. run, 'unread')
+  end
 end
 local newest = own == '1' and last + 1 or last
 -- A job outlives its run's events: its end is then told from its own record.

@@ -26,4 +26,4 @@ if not is_key(a.id) then
   end
   record('done')
 end
-return redis.call('HGETALL', key_key(a.id))
+return with_outcome(redis.call('HGETALL', key_key(a.id)))

@@ -9,7 +9,7 @@
 
 if not is_key(a.id) then
   record('not_found')
-  return nil
+  return with_outcome(nil)
 end
 local key = key_key(a.id)
 dirty_first()
@@ -22,4 +22,4 @@ if changed then
   redis.call('EXPIRE', key, a.kept_s)
 end
 record(changed and 'done' or 'unchanged')
-return redis.call('HGETALL', key)
+return with_outcome(redis.call('HGETALL', key))

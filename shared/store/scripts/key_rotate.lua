@@ -9,7 +9,7 @@
 
 if not is_key(a.id) or not in_force(a.id) then
   record('not_found')
-  return nil
+  return with_outcome(nil)
 end
 local key = key_key(a.id)
 local current, expires = unpack(redis.call('HMGET', key, 'digest', 'expires'))
@@ -36,4 +36,4 @@ if current ~= a.digest then
   redis.call('HSET', key, 'digest', a.digest, 'former_until', last)
   record('done')
 end
-return redis.call('HGETALL', key)
+return with_outcome(redis.call('HGETALL', key))

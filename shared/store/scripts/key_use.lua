@@ -18,9 +18,15 @@ local function count(id, rate)
   dirty_first()
   for i = 1, #slots, 2 do
     local at = tonumber(slots[i])
-    if at <= second - WINDOW_S then
+    if at <= second - WINDOW_S or at > second then
       redis.call('HDEL', name, slots[i])
-    else
+    end
+    if at > second then
+      -- Counted before the clock was set back: as of now, lest a moment's step gives the quota twice.
+      redis.call('HINCRBY', name, string.format('%.0f', second), slots[i + 1])
+      at = second
+    end
+    if at > second - WINDOW_S then
       used = used + slots[i + 1]
       oldest = math.min(oldest, at)
     end

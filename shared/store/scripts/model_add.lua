@@ -1,6 +1,6 @@
 -- Serves a model from now on: one that no models file names, with its row, or one that was removed.
 --   a      lane, row (JSON text; absent where a models file has it), by and max_deeds (see deeds.lua)
---   writes models and lane:<lane> hashes, removed, removing, draining and paused sets, ready:<lane>, loading:<lane> and
+--   writes models and lane:<lane> hashes, removed, draining and paused sets, ready:<lane>, loading:<lane> and
 --          prints:<lane> zsets, deeds stream
 --   returns added | unchanged | conflict (it is served with another row)
 --   repeat harmless
@@ -13,9 +13,8 @@ local removed = redis.call('SREM', P .. 'removed', a.lane) == 1
 local before = redis.call('HGET', P .. 'models', a.lane)
 if a.row and before and before ~= a.row and not removed then
   record('unchanged')
-  return 'conflict'
+  return with_outcome('conflict')
 end
-redis.call('SREM', P .. 'removing', a.lane)
 if a.row and before and before ~= a.row then
   -- Nothing that is known of another model under this id is true of this one: no worker, no cached answer.
   for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
@@ -35,4 +34,4 @@ if changed then
   begin_epoch(a.lane)
 end
 record(changed and 'done' or 'unchanged')
-return changed and 'added' or 'unchanged'
+return with_outcome(changed and 'added' or 'unchanged')

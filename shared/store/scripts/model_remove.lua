@@ -1,7 +1,8 @@
 -- A model is served no more: nothing is taken in or begun for it from this step on. What runs may finish;
--- `model_sweep` ends what waits. Its row is kept, so that it is known what was removed.
+-- `model_sweep` ends what waits, also where it is served again before that. Its row is kept, so that it is known what
+-- was removed.
 --   a      lane, by and max_deeds (see deeds.lua)
---   writes removed, removing, paused and draining sets, lane:<lane> hash, deeds stream
+--   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, deeds stream
 --   returns OK
 --   repeat harmless
 -- @include base
@@ -12,9 +13,10 @@ dirty_first()
 local changed = redis.call('SADD', P .. 'removed', a.lane) == 1
 if changed then
   redis.call('SADD', P .. 'removing', a.lane)
+  redis.call('HINCRBY', P .. 'generations', a.lane, 1)
   redis.call('SREM', P .. 'paused', a.lane)
   redis.call('SREM', P .. 'draining', a.lane)
   begin_epoch(a.lane)
 end
 record(changed and 'done' or 'unchanged')
-return 'OK'
+return with_outcome('OK')

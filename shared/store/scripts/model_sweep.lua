@@ -1,7 +1,9 @@
--- Ends some of what waits for a model that is removed: of its line; or, with `walk`, of all that waits elsewhere,
--- for its time, between two attempts or for its inputs. Such work comes to the line or to `admit` later, too.
---   a      lane, limit, failure (JSON), walk {key (schedule | queue:intake), cursor ('0' = from the beginning)},
---          result_s, job_s, event_s, max_events
+-- Ends some of what waits for a model that was removed: of its line; or, with `walk`, of all that waits wherever it
+-- does, for its time, between two attempts, for its inputs or in line. Such work comes to the line or to `admit` later,
+-- too. Where the model is served again only what came before its removal ends.
+--   a      lane, limit, failure (JSON), walk {key (schedule | queue:intake | queue:<lane>), cursor ('0' = from the
+--          beginning), generation (of the model when the walk began)}, result_s, job_s, event_s, max_events
+--   reads  removed set, generations hash
 --   writes <work> hash, queue:<lane> and schedule zsets, removing set, and what ending.lua writes
 --   returns {how many ended, cursor of the next step ('0' = this walk is over)}
 --   repeat harmless
@@ -9,23 +11,25 @@
 -- @include base
 -- @include ending
 
-if redis.call('SISMEMBER', P .. 'removed', a.lane) == 0 then
+local removed = redis.call('SISMEMBER', P .. 'removed', a.lane) == 1
+if not removed and not a.walk then
   return { 0, '0' }
 end
 dirty_first()
 
 local function ends(id)
   local lane, model_lane, state = unpack(redis.call('HMGET', P .. id, 'lane', 'model_lane', 'state'))
-  if (model_lane or lane) ~= a.lane or is_newer(id) or state == 'running' then
+  if (model_lane or lane) ~= a.lane or is_newer(id) or state == 'running' or not (removed or superseded(id)) then
     return 0
   end
   fail_work(id, a.failure)
   return 1
 end
 
+local LINE = 'queue:' .. a.lane
 local ended = 0
 if not a.walk then
-  for _, id in ipairs(redis.call('ZRANGE', P .. 'queue:' .. a.lane, 0, a.limit - 1)) do
+  for _, id in ipairs(redis.call('ZRANGE', P .. LINE, 0, a.limit - 1)) do
     ended = ended + ends(id)
   end
   return { ended, '0' }
@@ -34,7 +38,8 @@ local found = redis.call('ZSCAN', P .. a.walk.key, a.walk.cursor, 'COUNT', a.lim
 for at = 1, #found[2], 2 do
   ended = ended + ends(found[2][at])
 end
-if found[1] == '0' and a.walk.key == 'queue:intake' then
+-- One that was removed again meanwhile is walked for anew.
+if found[1] == '0' and a.walk.key == LINE and a.walk.generation == generation_of(a.lane) then
   redis.call('SREM', P .. 'removing', a.lane)
 end
 return { ended, found[1] }

@@ -1,9 +1,13 @@
 -- Reads which models operators added and removed while the service runs.
 --   a       nothing
---   reads   models hash {lane → row (JSON)}, removed and removing sets
---   returns {rows (flat list of lane and row), lanes of models that are removed, those of which something may still
---           wait}
+--   reads   models hash {lane → row (JSON)}, removed and removing sets, generations hash
+--   returns {rows (flat list of lane and row), lanes of models that are removed, those for which something from before
+--           a removal may still wait (flat list of lane and generation)}
 -- @include base
+-- @include generations
 
-return { redis.call('HGETALL', P .. 'models'), redis.call('SMEMBERS', P .. 'removed'),
-  redis.call('SMEMBERS', P .. 'removing') }
+local removing = {}
+for _, lane in ipairs(redis.call('SMEMBERS', P .. 'removing')) do
+  add(removing, lane, generation_of(lane))
+end
+return { redis.call('HGETALL', P .. 'models'), redis.call('SMEMBERS', P .. 'removed'), removing }

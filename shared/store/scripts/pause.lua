@@ -16,4 +16,4 @@ if changed then
   begin_epoch(a.lane)
 end
 record(changed and 'done' or 'unchanged')
-return 'OK'
+return with_outcome('OK')

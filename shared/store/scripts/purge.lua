@@ -8,6 +8,7 @@
 --           them, then run deleted.lua
 -- @include base
 -- @include ending
+-- @include holders
 -- @include pairs
 
 -- A repeat whose first reply was lost is answered alike.
@@ -17,16 +18,6 @@ local key, told = P .. a.job, P .. 'purged:' .. a.caller .. ':' .. a.job
 if not owned(a.job, a.caller) then
   local before = redis.call('GET', told)
   return before and cjson.decode(before) or nil
-end
--- Whether a job holds a run still; those whose records ran out hold nothing.
-local function held(run)
-  local holders = P .. run .. ':holders'
-  local holder = redis.call('SRANDMEMBER', holders)
-  while holder and redis.call('EXISTS', P .. holder) == 0 do
-    redis.call('SREM', holders, holder)
-    holder = redis.call('SRANDMEMBER', holders)
-  end
-  return holder
 end
 
 local status, unstored, idem = unpack(redis.call('HMGET', key, 'status', 'unstored', 'idem'))

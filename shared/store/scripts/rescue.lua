@@ -1,6 +1,7 @@
 -- Returns work whose lease ran out to its queue, or ends it where its budget of deaths is spent.
 --   a      limit, max_deaths, lease_ms, gap_ms, grace_ms, failure (JSON), result_s, job_s, event_s, max_events
---   writes lease zset, <work> hash, queue:<lane> zset and its lines, watched and spared strings, gap hash
+--   writes lease zset, <work> hash, queue:<lane> zset and its lines, watched and spared strings, gap hash,
+--          and what set_back.lua writes
 --   returns {{id, lane}, …}; lane is empty where the work was ended
 --   events requeued {reason = worker_lost} | failed
 -- @include base

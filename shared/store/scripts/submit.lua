@@ -12,12 +12,12 @@
 --          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
 --          (of which it is the job)
 --   text   the request
---   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string
+--   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, generations hash, <retry_of>:hook hash
 --   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
 --          schedule zsets
---   returns {word} for mismatch | purged | passed (a line that another process took) | removed |
---           draining | unready | paused | slow | full | crowded, {pictures, digests to upload first},
+--   returns {word} for mismatch | purged | gone (the job that it tries again) | passed (a line that another process
+--           took) | removed | draining | unready | paused | slow | full | crowded, {pictures, digests to upload first},
 --           else {queued | intake | known, view, trace of the run that it shares}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
@@ -41,6 +41,10 @@ if earlier then
   return earlier
 end
 
+-- Its webhook went with it.
+if a.retry_of and redis.call('EXISTS', P .. a.retry_of) == 0 then
+  return { 'gone' }
+end
 if a.line and line_passed(a.line) then
   return { 'passed' }
 end
@@ -95,7 +99,7 @@ elseif run then
   join(a.job, run, a)
 elseif a.pending then
   redis.call('HSET', P .. a.job, 'lane', 'intake', 'request', ARGV[2], 'terms', a.terms,
-    'blobs', table.concat(a.blobs, ' '), 'failures', 0, 'deaths', 0)
+    'blobs', table.concat(a.blobs, ' '), 'generation', generation_of(a.lane), 'failures', 0, 'deaths', 0)
   take_over(a.blobs, a.job, a.job)
   if a.schedule_at and a.schedule_at > now then
     postpone(a.job, 'scheduled', a.schedule_at)

@@ -51,7 +51,7 @@ local job = a.target == 'own' and string.match(a.notice, '^[^:]+')
 hang_up(a.id, caller, host)
 if a.delay_ms and not a.gone then
   redis.call('HINCRBY', P .. a.id, 'tries', 1)
-  redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now + a.delay_ms, a.id)
+  await_turn(a.id, caller, host, now + a.delay_ms)
 else
   redis.call('DEL', P .. a.id)
   keep_notice(a.notice)

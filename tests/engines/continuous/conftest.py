@@ -83,8 +83,7 @@ def tiny(**fields: Any) -> Model:
 
 
 def loaded(**fields: Any) -> suite.Harness:
-    engine = create(tiny(**fields))
-    engine.load()
+    engine = create(tiny(**fields)).load()
     return suite.Harness(engine)
 
 

@@ -12,7 +12,6 @@ from shared.models import Model
 from tests.engines import suite
 from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
-from worker.engines.auto import AutoEngine
 from worker.engines.base import Finish
 from worker.engines.continuous import certify as certifying
 from worker.engines.continuous.batch import Batch
@@ -26,6 +25,7 @@ from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import Window
 from worker.engines.loaded import LoadedModel
 from worker.engines.registry import create
+from worker.engines.sequential import SequentialEngine
 
 Plant = Callable[[LoadedModel, pytest.MonkeyPatch], None]
 
@@ -106,21 +106,19 @@ def test_a_model_that_cannot_be_batched_is_served_one_by_one_and_says_why(
     answers: list[Finish], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = create(tiny(engine="auto", options={"stall_steps": 3}))
-    assert isinstance(engine, AutoEngine)
     padding_is_seen(None, monkeypatch)  # type: ignore[arg-type]
     with caplog.at_level(logging.WARNING):
-        engine.load()
+        engine = engine.load()
     assert (engine.name, engine.rows) == ("sequential", 1)
+    assert isinstance(engine, SequentialEngine), "the engine itself, with nothing before it"
     assert engine.reason.startswith("not continuous: beside")
     assert "served one request at a time: beside" in caplog.text
     assert [question.ask(suite.Harness(engine)) for question in QUESTIONS[:4]] == answers[:4]
 
 
 def test_auto_batches_a_model_that_proves_itself(answers: list[Finish]) -> None:
-    engine = create(tiny(engine="auto"))
-    engine.load()
-    named = create(tiny())
-    named.load()
+    engine = create(tiny(engine="auto")).load()
+    named = create(tiny()).load()
     assert (engine.name, engine.rows, engine.facts) == ("continuous", 4, named.facts)
     assert engine.fingerprint == named.fingerprint
     assert engine.reason.startswith("certified: ")

@@ -29,7 +29,7 @@ from tests.engines.continuous.conftest import (
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
 
@@ -89,15 +89,20 @@ def test_answers_broken_off_at_any_token_go_on_exactly_in_a_crowd(harness: suite
     assert {future.result() for future in resumed} == {whole}
 
 
+def test_the_time_told_of_an_answer_is_not_that_of_those_before_it_in_line() -> None:
+    first, second = crowded(loaded(rows=1, options={"reuse_mb": 0}), QUESTIONS[:2])
+    assert second.began >= first.began + first.compute_s
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 50])
-def test_prompts_in_pieces_are_understood_as_in_one_go(
+def test_prompts_in_chunks_are_understood_as_in_one_go(
     harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     monkeypatch.setattr(Pace, "chunk", chunk)
-    assert crowded(harness, strangers(QUESTIONS, f"pieces of {chunk}")) == answers
+    assert crowded(harness, strangers(QUESTIONS, f"chunks of {chunk}")) == answers
 
 
-def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
+def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where steps take no pieces along."""
@@ -113,11 +118,11 @@ def test_nobody_waits_for_more_than_one_piece_of_a_prompt_once_patience_is_over(
         done.append("step")
         return step(self, tokens, *beside)
 
-    def room(_: Pace, *, hurried: bool) -> Room:
+    def limits(_: Pace, *, hurried: bool) -> PassLimits:
         """The first prompt alone, the others beside its steps, whatever was measured of this machine."""
-        return Room(8, idle=8, chunk=8, newcomers=1) if hurried else Room(1, idle=1)
+        return PassLimits(8, idle=8, chunk=8, newcomers=1) if hurried else PassLimits(1, idle=1)
 
-    monkeypatch.setattr(Pace, "room", room)
+    monkeypatch.setattr(Pace, "limits", limits)
     monkeypatch.setattr(Pace, "patient", False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step_beside", logged_step)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from worker.engines.continuous.joining import Joining
-from worker.engines.continuous.pace import Room
+from worker.engines.continuous.pace import PassLimits
 
 
 @dataclass
@@ -37,25 +37,25 @@ class Uncut(Planned):
 
 
 @pytest.mark.parametrize(
-    ("room", "waiting", "chosen"),
+    ("limits", "waiting", "chosen"),
     [
-        (Room(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
-        (Room(tokens=300, idle=100), [400, 70], [0]),
-        (Room(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
-        (Room(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 1]),
-        (Room(tokens=100, idle=10, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
-        (Room(tokens=100, idle=100, chunk=100), [60, 400, 25, 30], [0]),
-        (Room(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
-        (Room(tokens=1000, idle=100), [80, None, 80], [0, 2]),
-        (Room(tokens=1000, idle=100), [None, 80], [0]),
-        (Room(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
+        (PassLimits(tokens=300, idle=100), [80, 70, 90, 60], [0, 1, 2]),
+        (PassLimits(tokens=300, idle=100), [400, 70], [0]),
+        (PassLimits(tokens=1000, idle=30), [80, 20, 75], [0, 2]),
+        (PassLimits(tokens=100, idle=100, chunk=100), [30, 400, 25, 30], [0, 1]),
+        (PassLimits(tokens=100, idle=10, chunk=100), [30, 400, 25, 30], [0, 2, 3]),
+        (PassLimits(tokens=100, idle=100, chunk=100), [60, 400, 25, 30], [0]),
+        (PassLimits(tokens=1000, idle=100), [80, (700, 640), 80], [0, 2]),
+        (PassLimits(tokens=1000, idle=100), [80, None, 80], [0, 2]),
+        (PassLimits(tokens=1000, idle=100), [None, 80], [0]),
+        (PassLimits(tokens=1000, idle=100), [10, 10, 10, 10, 10, 10], [0, 1, 2, 3]),
     ],
     ids=[
         "tokens",
         "long first",
         "unlike",
         "a part",
-        "pieces",
+        "chunks",
         "full",
         "far behind",
         "own kind",
@@ -64,7 +64,7 @@ class Uncut(Planned):
     ],
 )
 def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
-    room: Room, waiting: list[Any], chosen: list[int]
+    limits: PassLimits, waiting: list[Any], chosen: list[int]
 ) -> None:
     joining, prompts = Joining(4), list[Planned]()
     for length in waiting:
@@ -72,7 +72,7 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
             Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
         )
         joining.add(None, prompts[-1])  # type: ignore[arg-type]
-    assert [prompts.index(one.prefill) for one in joining.next(room).newcomers] == chosen  # type: ignore[arg-type]
+    assert [prompts.index(one.prefill) for one in joining.next(limits).newcomers] == chosen  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_a_step_takes_along_the_first_and_what_there_is_room_for(
         )
         planned.mixes = told is not None
         joining.add(Plain(apart=told == "apart"), planned)  # type: ignore[arg-type]
-    assert [piece.end for piece in joining.pieces(tokens, 5)] == ends
+    assert [chunk.end for chunk in joining.chunks(tokens, 5)] == ends
 
 
 def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_first() -> None:
     joining = Joining(4)
     for prompt in (Planned(80), Uncut(400), Planned(10)):
         joining.add(Plain(), prompt)  # type: ignore[arg-type]
-    assert [piece.end for piece in joining.pieces(100, 5)] == [80]
+    assert [chunk.end for chunk in joining.chunks(100, 5)] == [80]
     del joining.newcomers[0]
-    assert [piece.end for piece in joining.pieces(100, 5)] == [400]
+    assert [chunk.end for chunk in joining.chunks(100, 5)] == [400]
 
 
 def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
@@ -115,21 +115,21 @@ def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
     for _ in range(3):
         joining.add(Plain(), Planned(10))  # type: ignore[arg-type]
     joining.shrink(2)
-    assert len(joining.pieces(100, 5)) == 2
+    assert len(joining.chunks(100, 5)) == 2
 
 
-def test_a_step_with_pieces_is_filled_up_only_at_the_end_of_a_prompt() -> None:
+def test_a_step_with_chunks_is_filled_up_only_at_the_end_of_a_prompt() -> None:
     joining = Joining(4, grain=16)
     joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for tokens, end in ((100, 107), (91, 91), (90, 91), (3, 11)):
-        assert [piece.end for piece in joining.pieces(tokens, 5)] == [end]
+        assert [chunk.end for chunk in joining.chunks(tokens, 5)] == [end]
 
 
 @pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
-def test_a_piece_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
+def test_a_chunk_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
     joining = Joining(4)
     joining.add(None, Planned(length))  # type: ignore[arg-type]
-    assert joining.next(Room(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
+    assert joining.next(PassLimits(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
 
 
 @pytest.mark.parametrize("length", [1, 16, 45])
@@ -137,7 +137,7 @@ def test_a_prompt_by_itself_is_computed_in_one_of_few_widths(length: int) -> Non
     """Else oneDNN makes code for each, which takes as long as half of a prompt."""
     joining = Joining(4, grain=16)
     joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
-    assert joining.next(Room(tokens=100, idle=100)).tokens == -(-length // 16) * 16
+    assert joining.next(PassLimits(tokens=100, idle=100)).tokens == -(-length // 16) * 16
 
 
 @pytest.mark.parametrize("answer", ["broke a pass", "cannot be filled up"])
@@ -145,14 +145,14 @@ def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
     joining = Joining(4, grain=16)
     one = Planned(45, mixes=answer == "broke a pass")
     joining.add(Plain(apart=answer == "broke a pass"), one)  # type: ignore[arg-type]
-    assert joining.next(Room(tokens=100, idle=100)).tokens == 45
+    assert joining.next(PassLimits(tokens=100, idle=100)).tokens == 45
 
 
-def test_pieces_are_cut_where_nothing_is_filled_up() -> None:
+def test_chunks_are_cut_where_nothing_is_filled_up() -> None:
     joining = Joining(4, grain=16)
     joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for chunk, end in ((100, 96), (9, 16), (16, 16)):
-        chosen = joining.next(Room(tokens=100, idle=100, chunk=chunk))
+        chosen = joining.next(PassLimits(tokens=100, idle=100, chunk=chunk))
         assert (chosen.ends, chosen.tokens) == ([end], end)
 
 
@@ -160,4 +160,4 @@ def test_prompts_that_share_a_pass_are_filled_up_no_further_than_the_longest() -
     joining = Joining(4, grain=16)
     for length in (5, 7, 6):
         joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
-    assert joining.next(Room(tokens=200, idle=100)).tokens == 3 * 7
+    assert joining.next(PassLimits(tokens=200, idle=100)).tokens == 3 * 7

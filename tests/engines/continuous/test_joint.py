@@ -22,12 +22,12 @@ from tests.engines.continuous.conftest import (
 )
 from worker.engines.base import Cancelled, Finish
 from worker.engines.continuous import joint
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.sampling import LogitsError
 
-WIDE = Room(tokens=4096, idle=4096)
+WIDE = PassLimits(tokens=4096, idle=4096)
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,8 @@ def apart_from_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Pace, "mixes", lambda *_: False)
 
 
-def room(monkeypatch: pytest.MonkeyPatch, of: Room) -> None:
-    monkeypatch.setattr(Pace, "room", lambda _, **__: of)
+def limit(monkeypatch: pytest.MonkeyPatch, to: PassLimits) -> None:
+    monkeypatch.setattr(Pace, "limits", lambda _, **__: to)
 
 
 def encodings(harness: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -59,7 +59,7 @@ def test_prompts_that_come_together_share_a_pass_and_their_pictures_a_call(
     passes: list[list[tuple[int, int]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     calls, asked = encodings(harness, monkeypatch), strangers(QUESTIONS[:ROWS], "together")
     assert crowded(harness, asked) == answers[:ROWS]
     assert [len(shared) for shared in passes] == [ROWS]
@@ -67,15 +67,15 @@ def test_prompts_that_come_together_share_a_pass_and_their_pictures_a_call(
 
 
 @pytest.mark.parametrize("chunk", [1, 9, 40])
-def test_pieces_that_begin_and_end_anywhere_share_passes_and_change_no_answer(
+def test_chunks_that_begin_and_end_anywhere_share_passes_and_change_no_answer(
     harness: suite.Harness,
     answers: list[Finish],
     passes: list[list[tuple[int, int]]],
     monkeypatch: pytest.MonkeyPatch,
     chunk: int,
 ) -> None:
-    room(monkeypatch, Room(tokens=3 * chunk, idle=chunk, chunk=chunk))
-    assert crowded(harness, strangers(QUESTIONS, f"shared pieces of {chunk}")) == answers
+    limit(monkeypatch, PassLimits(tokens=3 * chunk, idle=chunk, chunk=chunk))
+    assert crowded(harness, strangers(QUESTIONS, f"shared chunks of {chunk}")) == answers
     assert max(map(len, passes)) > 1
     assert any(len({start for start, _ in shared}) > 1 for shared in passes)
 
@@ -86,7 +86,7 @@ def test_known_beginnings_of_unlike_length_share_a_pass(
     passes: list[list[tuple[int, int]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     told = "What do we see in this image? "
     first = [Question(1, {"scope": f"known {n}", "max_new_tokens": 4 * n + 1}) for n in range(ROWS)]
     crowded(harness, first)
@@ -110,7 +110,7 @@ def test_a_prompt_waits_for_one_that_begins_as_it_does(
     harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is computed on that: both at once would be twice the work."""
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     texts = [f"{suite.MANY_SCRIPTS} {n}" for n in range(3)]
     asks: list[Callable[[], Finish]] = [
         lambda text=text: harness.ask(text, [suite.picture()], scope="alike", max_new_tokens=6)[0]  # type: ignore[misc]
@@ -125,7 +125,7 @@ def test_a_prompt_waits_for_one_that_begins_as_it_does(
 def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
     harness: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room(monkeypatch, replace(WIDE, chunk=9))
+    limit(monkeypatch, replace(WIDE, chunk=9))
     leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="leaver", **LONG)
     advance, shared = joint.advance, list[int]()
 
@@ -147,7 +147,7 @@ def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
 def test_a_prompt_whose_numbers_are_none_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     advance, row, ill = joint.advance, Past.row, list[int]()
 
     def finds_the_ill(prefills: list[Prefill], ends: list[int], width: int) -> Any:
@@ -174,7 +174,7 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
 def test_a_prompt_that_breaks_a_pass_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     advance, beside, tried = Prefill.advance, joint.advance, list[int]()
 
     def check(*prefills: Prefill) -> None:
@@ -202,7 +202,7 @@ def test_a_prompt_that_breaks_a_pass_fails_by_itself(
 def test_a_pass_without_memory_is_tried_with_fewer_prompts(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     advance, tried = joint.advance, list[int]()
 
     def scarce(prefills: list[Prefill], ends: list[int], width: int) -> Any:
@@ -221,7 +221,7 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
 def test_pictures_that_cannot_be_encoded_together_are_encoded_one_by_one(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room(monkeypatch, WIDE)
+    limit(monkeypatch, WIDE)
     base = engine_of(fresh)._loaded.network.base_model
     encode, calls = base.get_image_features, list[int]()
 

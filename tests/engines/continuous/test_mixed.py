@@ -1,4 +1,4 @@
-"""Steps take pieces of prompts along, and neither is understood otherwise for it."""
+"""Steps take chunks of prompts along, and neither is understood otherwise for it."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -25,7 +25,7 @@ from worker.engines.continuous.cases import cases
 from worker.engines.continuous.certify import certify
 from worker.engines.continuous.head import Head
 from worker.engines.continuous.mixed import Mixed, MixedLayer, Span
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefill, Share
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.running import Running
@@ -34,7 +34,7 @@ from worker.engines.loaded import LoadedModel
 
 @pytest.fixture(autouse=True)
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pieces each step took along. One prompt goes first, all others come along, 9 tokens a step."""
+    """How many chunks each step took along. One prompt goes first, all others come along, 9 tokens a step."""
     inputs, found = Mixed.inputs, list[int]()
 
     def noted(self: Mixed, *how: Any) -> Any:
@@ -58,8 +58,8 @@ class Scarce(torch.Tensor):
 
 
 def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
-    room = {True: Room(tokens=tokens, idle=0, chunk=tokens, newcomers=3), False: Room(tokens=1, idle=0)}
-    monkeypatch.setattr(Pace, "room", lambda _, *, hurried: room[hurried])
+    busy = PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3)
+    monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
     monkeypatch.setattr(Pace, "mixes", lambda *_: True)
     monkeypatch.setattr(Pace, "patient", False)
 
@@ -78,7 +78,7 @@ def test_prompts_taken_along_change_no_answer(
     assert (max(taken) > 1) is (tokens > 1)
 
 
-def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_pieces(
+def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_chunks(
     harness: suite.Harness, taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, passes = Batch.step_beside, list[int]()
@@ -93,7 +93,7 @@ def test_nobody_who_decodes_waits_for_more_than_a_step_with_its_pieces(
     assert max(passes) <= 9
 
 
-def test_in_bfloat16_a_step_with_pieces_is_filled_up(
+def test_in_bfloat16_a_step_with_chunks_is_filled_up(
     taken: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, inputs, widths = loaded(dtype="bfloat16"), Mixed.inputs, list[int]()
@@ -161,9 +161,9 @@ def test_a_step_that_fails_beside_prompts_costs_nobody_anything(
             raise error
         return plain(*given)
 
-    def noted(self: Running, pieces: Any = ()) -> Any:
-        beside[0] = bool(pieces)
-        return step(self, pieces)
+    def noted(self: Running, chunks: Any = ()) -> Any:
+        beside[0] = bool(chunks)
+        return step(self, chunks)
 
     def recovered(self: Recovery, answers: Any, error: Exception) -> None:
         failed.append(len(answers))
@@ -252,7 +252,7 @@ def test_who_leaves_in_mid_prompt_leaves_row_and_neighbours_alone(
     assert [future.result() for future in futures] == answers[:3]
 
 
-def pieces_see_what_comes_behind_them(patch: pytest.MonkeyPatch) -> None:
+def chunks_see_what_comes_behind_them(patch: pytest.MonkeyPatch) -> None:
     def open_to_all(start: int, share: Share) -> Span:
         tokens = share.end - share.start
         return Span(start, start + tokens, torch.ones(1, 1, tokens, share.end, dtype=torch.bool))
@@ -271,7 +271,7 @@ def rows_take_each_others_columns(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(MixedLayer, "update", turned)
 
 
-def pieces_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
+def chunks_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Mixed, "pasts", lambda self, pasts=Mixed.pasts: [past.row(0, 1, 10**6) for past in pasts(self)]
     )
@@ -279,7 +279,7 @@ def pieces_forget_what_came_before(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "flaw",
-    [pieces_see_what_comes_behind_them, rows_take_each_others_columns, pieces_forget_what_came_before],
+    [chunks_see_what_comes_behind_them, rows_take_each_others_columns, chunks_forget_what_came_before],
 )
 def test_a_model_that_computes_otherwise_beside_steps_computes_prompts_apart_from_them(
     flaw: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch

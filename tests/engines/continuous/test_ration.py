@@ -64,7 +64,7 @@ class Clock:
         return self.now
 
 
-def test_a_piece_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
+def test_a_chunk_of_a_prompt_takes_as_long_as_the_steps_others_may_wait() -> None:
     pace = Pace(2, clock := Clock())
     assert pace.chunk == FIRST
     pace.stepped(4, 0.1)
@@ -103,7 +103,7 @@ def test_what_a_pass_takes_whatever_it_computes_is_not_blamed_on_its_tokens() ->
     pace.stepped(4, 0.0)
     for _ in range(100):
         pace.stepped(4, 0.0)
-    # Smaller pieces would be nothing but overhead.
+    # Smaller chunks would be nothing but overhead.
     assert pace.chunk == 100
 
 
@@ -121,22 +121,22 @@ def test_several_short_prompts_are_computed_between_two_steps_and_several_long_o
     assert not pace.patient
 
 
-def test_several_prompts_take_no_longer_than_a_piece_of_one_while_others_decode() -> None:
+def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode() -> None:
     """Nor does it take longer to make them ready, and to encode their pictures."""
     pace = Pace(2, clock := Clock())
-    assert pace.room(hurried=True).newcomers == 1
+    assert pace.limits(hurried=True).newcomers == 1
     pace.stepped(4, 0.1)
     for tokens in (100, 20) * 20:
         pace.prefilled(tokens, 0.02 + 0.001 * tokens)
     pace.begun(4, 0.2)
-    room = pace.room(hurried=True)
-    assert (room.tokens, room.chunk, room.newcomers) == (180, 180, 4)
+    limits = pace.limits(hurried=True)
+    assert (limits.tokens, limits.chunk, limits.newcomers) == (180, 180, 4)
     clock.now += 0.14
-    room = pace.room(hurried=True)
-    assert (room.tokens, room.chunk, room.newcomers) == (40, 40, 1)
+    limits = pace.limits(hurried=True)
+    assert (limits.tokens, limits.chunk, limits.newcomers) == (40, 40, 1)
 
 
-def test_steps_and_pieces_are_measured_apart_before_and_while_they_are_taken_together() -> None:
+def test_steps_and_chunks_are_measured_apart_before_and_while_they_are_taken_together() -> None:
     """Else nobody knows any more how long those who decode wait."""
     pace = Pace(2, Clock())
     found = []
@@ -151,25 +151,25 @@ def test_steps_and_pieces_are_measured_apart_before_and_while_they_are_taken_tog
 
 def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more() -> None:
     pace = Pace(2, Clock())
-    assert pace.room(hurried=True).scraps == 0
+    assert pace.limits(hurried=True).scraps == 0
     pace.stepped(4, 0.05)
     for tokens in (100, 200, 100, 200):
         pace.prefilled(tokens, 0.03 + 0.001 * tokens)
-    assert pace.room(hurried=True).scraps == 30
+    assert pace.limits(hurried=True).scraps == 30
     for _ in range(200):
         pace.stepped(4, 0.01)
-    assert pace.room(hurried=True).scraps == 10, "nobody waits more than a step longer"
+    assert pace.limits(hurried=True).scraps == 10, "nobody waits more than a step longer"
 
 
 def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
     """More would only keep the first from their text."""
     pace = Pace(2, Clock())
-    assert (pace.room(hurried=False).chunk, pace.room(hurried=False).newcomers) == (None, None)
+    assert (pace.limits(hurried=False).chunk, pace.limits(hurried=False).newcomers) == (None, None)
     found = []
     for fixed in (0.2, 0.01):
         for tokens in (100, 20) * 20:
             pace.prefilled(tokens, fixed + 0.001 * tokens)
-        found.append((pace.room(hurried=False).tokens, pace.room(hurried=False).idle))
+        found.append((pace.limits(hurried=False).tokens, pace.limits(hurried=False).idle))
     assert found == [(800, 200), (FEW, SMALLEST)]
 
 

@@ -14,7 +14,7 @@ from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, 
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import Running
 
@@ -118,7 +118,7 @@ def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers
         init(self, *given, **named)
 
     monkeypatch.setattr(Prefill, "__init__", noted)
-    monkeypatch.setattr(Pace, "room", lambda *_, **__: Room(tokens=4096, idle=4096, chunk=20))
+    monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=20))
     monkeypatch.setattr(engine_of(forgetful)._loop._ration, "rows", 2)
     longer, asked = Question(2, LONG), several.rows(forgetful, 3)
     crowd(forgetful, [lambda: longer.ask(forgetful), lambda: forgetful.engine.generate_all(asked)[0]])

@@ -24,6 +24,8 @@ def lease(model: Model, work: Work, *, worker: str, token: str, fingerprint: str
     for one in (work, *others) if others else ():
         one.company = True
     if work.is_run:
+        if work.fingerprint != fingerprint and work.unread:
+            work.unsay()
         work.mixed = work.mixed or (bool(work.text) and work.fingerprint != fingerprint)
         work.fingerprint = fingerprint
         work.tell("running", attempt=number)
@@ -67,6 +69,7 @@ def append(model: Model, claim: Claim, start: int, text: str) -> str:
     if run is None or (start + len(text) > len(run.text) and start != len(run.text)):
         return "lost"
     if start == len(run.text):
+        run.unread = run.unread or not run.text
         run.text += text
         run.tell("text", start=start, text=text, ids=[1])
     return "ok"

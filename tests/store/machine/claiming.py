@@ -1,6 +1,7 @@
 """Which work a worker may be handed: any head of a caller's line, and of suspects the first, alone."""
 
-from shared.store.claims import Claim
+from shared.store.claims import Again, Claim
+from shared.store.models import REMOVED
 from tests.store.machine import attempts
 from tests.store.machine.model import Model
 from tests.store.machine.turns import Ledger
@@ -20,12 +21,30 @@ def expected_claim(
     worker: str,
     token: str,
     fingerprint: str,
-) -> Claim | None:
+) -> Claim | Again | None:
     """What is right, where the work `got` was handed out, and `ended` came to its turn and ended by that.
 
     Whose turn it was is not looked at here.
     """
-    left, copies, heads = set(ended), 0, list[Work]()
+    copies, heads = _ended(model, set(ended), lane, worker, fingerprint)
+    if got is None and copies == COPIES:
+        return "again"
+    if got is None:
+        assert not heads, f"nothing was handed out, though {[work.id for work in heads]} wait"
+        return None
+    taken = next((work for work in heads if work.id == got), None)
+    assert taken, f"{got} was handed out, though only {[work.id for work in heads]} may be"
+    ledger.serve(model, taken)
+    _pass(model, taken)
+    assert taken.generation == model.generation, f"{got} was asked of another model"
+    assert model.leave_late(taken, "start_by"), f"{got} was too late to begin"
+    assert not attempts.answerable(model, taken, fingerprint), f"{got} has been answered already"
+    return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
+
+
+def _ended(model: Model, left: set[str], lane: str, worker: str, fingerprint: str) -> tuple[int, list[Work]]:
+    """What came to its turn only to end: how many copies were made of answers, and who is next behind it."""
+    copies, heads = 0, list[Work]()
     closed = lane != "intake" and (model.paused or model.removed)
     while copies < COPIES and not closed:
         heads = _offered(model, lane, worker)
@@ -33,23 +52,17 @@ def expected_claim(
         if passed is None:
             break
         left.discard(passed.id)
-        _take(model, ledger, passed)
-        if model.leave_late(passed, "start_by"):
+        _pass(model, passed)
+        if passed.generation < model.generation:
+            model.fail(passed, REMOVED)
+        elif model.leave_late(passed, "start_by"):
             source = attempts.answerable(model, passed, fingerprint)
             assert source is not None, f"{passed.id} was dropped"
             if model.leave_late(passed, "finish_by"):
                 attempts.copy(model, passed, source, fingerprint)
             copies, heads = copies + 1, []
     assert not left, f"{left} ended out of turn"
-    if got is None:
-        assert not heads, f"nothing was handed out, though {[work.id for work in heads]} wait"
-        return None
-    taken = next((work for work in heads if work.id == got), None)
-    assert taken, f"{got} was handed out, though only {[work.id for work in heads]} may be"
-    _take(model, ledger, taken)
-    assert model.leave_late(taken, "start_by"), f"{got} was too late to begin"
-    assert not attempts.answerable(model, taken, fingerprint), f"{got} has been answered already"
-    return attempts.lease(model, taken, worker=worker, token=token, fingerprint=fingerprint)
+    return copies, heads
 
 
 def is_full(model: Model, lane: str, worker: str, slots: int) -> bool:
@@ -59,8 +72,7 @@ def is_full(model: Model, lane: str, worker: str, slots: int) -> bool:
     return wide and bool(model.waiting(lane)) and not (model.paused or model.removed)
 
 
-def _take(model: Model, ledger: Ledger, work: Work) -> None:
-    ledger.serve(model, work)
+def _pass(model: Model, work: Work) -> None:
     if work.suspect:
         model.emptying.pop(work.lane, None)
 

@@ -81,7 +81,7 @@ def admit(model: Model, placing: Placing, token: str) -> str:
     if job is None or job.intake is None or job.intake.token != token:
         return "lost"
     job.admitted_by = token
-    if model.removed:
+    if job.intake.generation < model.generation:
         model.drop_uploads(job.id, tuple(placing.blobs))
         model.fail(job.intake, REMOVED)
         return "placed"
@@ -107,7 +107,7 @@ def _place(model: Model, job: Job, placing: Placing, hit: Work | None, run: Work
     if run is None:
         job.run = Work(placing.run, placing.lane, placing.caller, blobs, placing.request, cost=placing.cost)
         job.run.key, job.run.retain_ms, job.run.stored = placing.key, job.retain_ms, not job.unstored
-        job.run.rows = placing.rows
+        job.run.rows, job.run.generation = placing.rows, model.generation
         model.runs[job.run.id] = job.run
         model.enqueue(job.run)
         job.run.tell("queued")
@@ -127,7 +127,7 @@ def _take_in(model: Model, job: Job, placing: Placing, schedule_at: int | None) 
     model.drop_uploads(job.id, blobs)
     job.blobs = blobs
     job.intake = Work(job.id, INTAKE, job.caller, blobs, placing.request, terms="{}", live=[job])
-    job.intake.stored = not job.unstored
+    job.intake.stored, job.intake.generation = not job.unstored, model.generation
     if schedule_at and schedule_at > model.now:
         job.intake.state, job.intake.due, job.intake.queued_at = "scheduled", schedule_at, model.now
         return "known"
@@ -143,7 +143,8 @@ def _cached(model: Model, placing: Placing) -> Work | None:
 
 
 def _joinable(model: Model, placing: Placing) -> Work | None:
-    same = [r for r in model.runs.values() if placing.key and r.key == placing.key and not r.over]
+    served = [r for r in model.runs.values() if r.generation == model.generation and not r.over]
+    same = [r for r in served if placing.key and r.key == placing.key]
     assert len(same) < 2, "two runs in flight do the same"
     return same[0] if same else None
 

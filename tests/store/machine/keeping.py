@@ -22,7 +22,7 @@ class Upkeep(Moves):
     def beat(self, place: str, state: State, again: bool) -> None:
         name, by = self.name(place), PLACES[place]
         self.do(
-            lambda: self.records.beat(worker=name, state=state, fingerprint=by),
+            lambda: self.records.beat(worker=name, state=state, fingerprint=by, facts={"rows": "1"}),
             lambda: upkeep.beat(self.model, name, state, by),
             again=again,
         )
@@ -53,17 +53,24 @@ class Upkeep(Moves):
         if not stays:
             self.set_paused(False, again=again)
 
-    @rule(place=places, sweeps=st.booleans(), question=questions, again=again)
-    def remove(self, place: str, sweeps: bool, question: str, again: bool) -> None:
-        """What waits ends, now or when maintenance looks, or goes on where the model comes back before."""
+    @rule(place=places, sweeps=st.sampled_from(("", "before", "after")), question=questions, again=again)
+    def remove(self, place: str, sweeps: str, question: str, again: bool) -> None:
+        """What waits ends, when maintenance looks or at its turn, also where the model comes back before."""
+        courier = self.claim("courier")
         self.do(self.records.remove_model, lambda: upkeep.remove(self.model), again=again)
         self.claim(place)
         self.submit(self.placing(question), Terms(), again=again)
-        if courier := self.claim("courier"):
+        if courier:
             self.take_in(courier, question, again=again)
-        if sweeps:
-            self.do(self.records.sweep, lambda: upkeep.sweep(self.model), again=again)
+        if sweeps == "before":
+            self.sweep(again=again)
         self.do(self.add, lambda: setattr(self.model, "removed", False), again=again)
+        self.submit(self.placing(question), Terms(), again=again)
+        if sweeps == "after":
+            self.sweep(again=again)
+
+    def sweep(self, *, again: bool) -> None:
+        self.do(self.records.sweep, lambda: upkeep.sweep(self.model), again=again)
 
     def add(self) -> None:
         self.records.add_model()

@@ -37,6 +37,7 @@ class Model:
         self.ready: dict[str, int] = {}
         self.loading: dict[str, int] = {}
         self.paused = self.draining = self.removed = False
+        self.generation = 0
         self.told: dict[str, set[str]] = {}
         self.watched: int | None = None
         self.spared = 0
@@ -271,7 +272,7 @@ class Model:
         """The events its caller reads: number, kind, what is said."""
         kept = job.run if job.run and job.run.id in self.runs else None
         events = kept.events[: job.last] if kept and job.status else kept.events if kept else []
-        told = [(at, kind, data) for at, (kind, data) in enumerate(events, 1)]
+        told = [(at, kind, data) for at, (kind, data) in enumerate(events, 1) if kind != "unsaid"]
         if job.status and (job.own or not told):
             error = job.error.model_dump() if job.error else {}
             told.append((job.last + job.own, job.status, error))

@@ -6,7 +6,7 @@ from shared.job import ENDED, Priority
 from shared.result import JobError, Result
 from shared.store import claims
 from shared.store.admission import Placing
-from shared.store.claims import Claim, Full
+from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
 from shared.webhooks import EVENTS, Webhook
 from tests.store.machine import attempts, door, upkeep
@@ -64,14 +64,14 @@ class Moves(Calls):
     def claim(self, place: str, *, again: bool = False) -> Claim | None:
         lane, by = (INTAKE, "") if place == "courier" else (LANE, PLACES[place])
         how = {"lane": lane, "worker": self.name(place), "token": self.records.token(), "fingerprint": by}
-        got: list[Claim | Full | None] = []
+        got: list[Claim | Again | Full | None] = []
 
-        def take() -> Claim | Full | None:
+        def take() -> Claim | Again | Full | None:
             intake = place == "courier"
             got.append(self.records.try_claim(**how) if intake else self.records.claim_within(SLOTS, **how))
             return got[-1]
 
-        def expected() -> Claim | Full | None:
+        def expected() -> Claim | Again | Full | None:
             if len(got) > 1:
                 return got[0]
             if is_full(self.model, lane, self.name(place), SLOTS):

@@ -79,12 +79,13 @@ def pause(model: Model, *, paused: bool) -> None:
 
 
 def remove(model: Model) -> None:
+    model.generation += not model.removed
     model.removed, model.paused, model.draining = True, False, False
 
 
 def sweep(model: Model) -> int:
-    """Whatever waits ends, wherever it does; what runs goes on."""
-    waiting = [work for work in model.all_work() if work.state != "running"]
+    """Whatever waits since before a removal ends, wherever it does; what runs goes on."""
+    waiting = [w for w in model.all_work() if w.state != "running" and w.generation < model.generation]
     for work in waiting:
         model.fail(work, REMOVED)
     return len(waiting)

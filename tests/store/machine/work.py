@@ -15,7 +15,8 @@ class Work:
     """What waits in a lane and is leased: a run, or a job whose inputs are fetched.
 
     `live` are the jobs that wait for it, `holders` the ids of all that may read it; `kept` is until when its
-    record stays after its end.
+    record stays after its end. `generation` is how often its model had been removed when it was taken in.
+    Its text is `unread` until a caller is given some of it.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Work:
     terms: str = ""
     cost: int = 1
     rows: int = 1
+    generation: int = 0
     key: str | None = None
     live: list["Job"] = field(default_factory=list)
     holders: set[str] = field(default_factory=set)
@@ -46,6 +48,7 @@ class Work:
     attempts: list[Attempt] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     text: str = ""
+    unread: bool = False
     fingerprint: str | None = None
     mixed: bool = False
     result: Result | None = None
@@ -78,6 +81,11 @@ class Work:
     def tell(self, kind: str, **data: Any) -> None:
         if self.is_run:
             self.events.append((kind, data))
+
+    def unsay(self) -> None:
+        """No reader has its text; the numbers of its events are not given again."""
+        self.events = [("unsaid", {}) if kind == "text" else (kind, data) for kind, data in self.events]
+        self.text = ""
 
     def close_attempt(self, outcome: str, now: int) -> None:
         if self.attempts and self.attempts[-1].ended_ms is None:

@@ -130,9 +130,7 @@ class Subject:
 
 @cache
 def _engine(folder: Path, name: str, **fields: Any) -> Engine:
-    engine = create(Model(id=f"tiny/{folder.name}", source=str(folder), engine=name, **fields))
-    engine.load()
-    return engine
+    return create(Model(id=f"tiny/{folder.name}", source=str(folder), engine=name, **fields)).load()
 
 
 @cache

@@ -31,6 +31,8 @@ class Answer:
     (`catches_up`).
     """
 
+    # Made by `_begin`, and not before a turn has come: the answer's time counts from there, and what finds no
+    # memory then is tried again.
     _transcript: Transcript
     _config: GenerationConfig
     _draw: Draw
@@ -79,8 +81,7 @@ class Answer:
 
     def prefill(self, reuse: Reuse) -> Prefill:
         """Start, or start again. Raises Refusal, and whatever the model raises on its pictures."""
-        if not self._begun:
-            self._begin()
+        self._begin()
         head = reuse.head(self.content)
         if self._cached is None:
             self._cached = head.start
@@ -90,8 +91,7 @@ class Answer:
 
     def fork(self, prefill: Prefill) -> None:
         """As `prefill`, on what one of its kin has computed."""
-        if not self._begun:
-            self._begin()
+        self._begin()
         if self._cached is None:
             self._cached = prefill.length
         self._ready(prefill, prefill.processors_of(self._draw.own))
@@ -154,6 +154,9 @@ class Answer:
         self._fed = 0
 
     def _begin(self) -> None:
+        """At the first call; later ones find all made."""
+        if self._begun:
+            return
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
         self._draw = Draw(self.row, self._config, self._loaded.network.device, self._held)

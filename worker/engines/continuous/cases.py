@@ -49,7 +49,7 @@ class Case:
 
 
 def cases(loaded: LoadedModel) -> list[Case]:
-    """Those of the plan that fit the model, two at least. Raises Refusal."""
+    """The cases of the plan that fit the model, two at least. Raises Refusal."""
     found, why = list[Case](), "they are longer than its context_length"
     for number, (turn, pictures, words, tokens) in enumerate(PLAN):
         try:

@@ -156,7 +156,7 @@ def _prefilled(network: Any, case: Case, judge: Judge, seams: Seams) -> Prefille
 
 
 def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
-    """Bidirectional attention inside a picture, or in the whole prompt, cannot be computed in pieces."""
+    """Bidirectional attention inside a picture, or in the whole prompt, cannot be computed in chunks."""
     for seams in (Seams.ANYWHERE, Seams.AROUND_PICTURES):
         try:
             with rehearsing():
@@ -169,7 +169,7 @@ def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
 
 
 def _cut(network: Any, case: Case, judge: Judge, seams: Seams) -> None:
-    """Raises Refusal where a prompt in pieces answers otherwise."""
+    """Raises Refusal where a prompt in chunks answers otherwise."""
     batch = Batch(network, COLUMNS)
     batch.join(_prefilled(network, case, judge, seams))
     case.fed = 0

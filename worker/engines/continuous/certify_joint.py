@@ -3,7 +3,7 @@ call of the encoder, are computed as if they had it to themselves.
 
 All made-up requests come at once. They are computed in one pass, and then once more in two, of which the
 second begins at another token in each of them. The logits of the first two tokens are compared. At last half
-of them decode, and their first two steps take along the others' prompts in two pieces each.
+of them decode, and their first two steps take along the others' prompts in two chunks each.
 """
 
 import sys
@@ -40,7 +40,7 @@ class Together:
 
     @property
     def words(self) -> str:
-        """For who runs the worker."""
+        """What was proved, in words for who runs the worker."""
         if not self.prompts:
             return f"computes prompts one by one ({self.flaw})"
         steps = " and along with steps" if self.steps else f", not along with steps ({self.flaw})"
@@ -87,7 +87,7 @@ class Rehearsal:
         self._reader = Reader(loaded, what, known=self._reuse.known)
 
     def at_once(self, cases: Sequence[Case]) -> None:
-        """In one go, then some tokens of each first. Raises Refusal where one is answered otherwise."""
+        """Try all in one go, then some tokens of each first. Raises Refusal where an answer differs."""
         for cut in (False, True):
             alike, prefills = self._alike(cases)
             done = self._advance(prefills, _ends(prefills, cut=cut))
@@ -108,8 +108,8 @@ class Rehearsal:
         for case, prefill in zip(rows, prefills, strict=False):
             self._join(batch, case, prefill.advance())
         for cut in (True, False):
-            pieces = list(zip(waiting.values(), _ends(list(waiting.values()), cut=cut), strict=True))
-            found = self._step(batch, rows, pieces)
+            chunks = list(zip(waiting.values(), _ends(list(waiting.values()), cut=cut), strict=True))
+            found = self._step(batch, rows, chunks)
             for case, one in [pair for pair in zip(waiting, found, strict=True) if pair[1] is not None]:
                 self._join(batch, case, one)
                 rows.append(case)
@@ -148,9 +148,9 @@ class Rehearsal:
         case.fed = 0
 
     def _step(
-        self, batch: Batch, rows: Sequence[Case], pieces: Sequence[tuple[Prefill, int]] = ()
+        self, batch: Batch, rows: Sequence[Case], chunks: Sequence[tuple[Prefill, int]] = ()
     ) -> list[Prefilled | None]:
-        logits, found = batch.step_beside([case.tokens[case.fed] for case in rows], pieces)
+        logits, found = batch.step_beside([case.tokens[case.fed] for case in rows], chunks)
         for case, row in zip(rows, logits, strict=True):
             case.fed += 1
             if not self._judge.same(row, case.logits[case.fed]):

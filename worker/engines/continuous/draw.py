@@ -45,7 +45,7 @@ class Draw:
         self.plain = self._dice is None and all(type(processor) in PLAIN for processor in processors)
 
     def next(self, logits: Any) -> int:
-        """From [1, vocabulary]. Raises LogitsError."""
+        """The token drawn from logits [1, vocabulary]. Raises LogitsError."""
         scores: Any = self._processors(self._ids, logits)
         if self._dice is None:
             token = int(scores.argmax(dim=-1))

@@ -30,7 +30,7 @@ class Encoded:
 
     @classmethod
     def of(cls, output: Any) -> "Encoded | None":
-        """From what an encoder returned; None where its rows cannot be told apart."""
+        """What an encoder returned; None where its rows cannot be told apart."""
         # Llama 4 projects what it finds in the other field itself.
         name = POOLED if output.get(POOLED) is not None else "last_hidden_state"
         features, deep = output.get(name), output.get(DEEP) or ()
@@ -45,7 +45,7 @@ class Encoded:
         return Encoded(self.kind, self.name, self.listed, self.rows[start:end], deep)
 
     def copy(self) -> "Encoded":
-        """With memory of its own."""
+        """A copy with memory of its own."""
         deep = tuple(layer.clone() for layer in self.deep)
         return Encoded(self.kind, self.name, self.listed, self.rows.clone(), deep)
 

@@ -17,7 +17,7 @@ from shared.errors import ModelFailed
 from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
@@ -76,9 +76,10 @@ class ContinuousEngine(LoadedEngine):
         self.rows = model.rows
         self._options = read_options(model, ContinuousOptions, self.name)
 
-    def load(self) -> None:
+    def load(self) -> Engine:
         """Raises ModelFailed, also where the model cannot be batched."""
         in_passing(self._load)
+        return self
 
     def _load(self) -> None:
         try:

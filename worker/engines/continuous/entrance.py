@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.joining import Joining
-from worker.engines.continuous.pace import Room
+from worker.engines.continuous.pace import PassLimits
 from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.reuse import Reuse
 
@@ -17,16 +17,16 @@ class Entrance:
         self._reuse = reuse
         self._joining = joining
 
-    def next(self, waiting: Iterable[Answer], running: Sequence[Answer], room: Room) -> list[Answer]:
-        """As many as the next pass can use."""
+    def next(self, waiting: Iterable[Answer], running: Sequence[Answer], limits: PassLimits) -> list[Answer]:
+        """The first in line, as many as the next pass can use."""
         chosen: list[Answer] = []
         for answer in waiting:
             beside = [*self._joining.answers, *chosen]
             if not self.admits(answer, [*running, *beside]) or (beside and not self._joins(answer, beside)):
                 break
-            if chosen and len(chosen) == room.newcomers:
+            if chosen and len(chosen) == limits.newcomers:
                 break
-            if self._joining.tokens + sum(other.row.prompt.tokens for other in chosen) >= room.tokens:
+            if self._joining.tokens + sum(other.row.prompt.tokens for other in chosen) >= limits.tokens:
                 break
             chosen.append(answer)
         return chosen

@@ -11,7 +11,7 @@ from worker.engines.continuous.past import Past
 
 @dataclass(frozen=True)
 class Head:
-    """Its first `start` tokens, and the pictures behind these.
+    """What is known of a prompt: its first `start` tokens, and the pictures behind these.
 
     `inputs` are what `generate()` takes for the whole prompt, with pixels where it is to encode them. Else
     `sight` holds all pictures but those of the first `skipped` placeholders, if there are more. `logits`

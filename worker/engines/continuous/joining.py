@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
-from worker.engines.continuous.pace import Room
+from worker.engines.continuous.pace import PassLimits
 from worker.engines.continuous.prefill import Prefill, Prefilled
 
 # Columns that rows with little behind them may attend to for nothing, for the sake of one with more.
@@ -33,12 +33,12 @@ class Pass:
 
     @property
     def tokens(self) -> int:
-        """Those that are computed, also to no purpose; before it is."""
+        """Tokens that the pass computes, those that fill up rows among them; known before `compute`."""
         return len(self.ends) * self._width
 
     @property
     def idle(self) -> int:
-        """Of these the ones to no purpose."""
+        """Those of them that only fill up rows, to no purpose."""
         return self.tokens - sum(self._lengths)
 
     @property
@@ -66,7 +66,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """A newcomer that a step takes along, up to `end`."""
 
     newcomer: Newcomer
@@ -90,7 +90,7 @@ class Joining:
     """At most `rows` share a pass."""
 
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
-        """`mixes` where steps take pieces along."""
+        """`mixes` where steps take chunks along."""
         self.newcomers: list[Newcomer] = []
         self.rows = rows
         self.mixes = mixes
@@ -103,7 +103,7 @@ class Joining:
 
     @property
     def tokens(self) -> int:
-        """Those that are left to compute."""
+        """Tokens of all newcomers' prompts that are left to compute."""
         return sum(newcomer.prefill.length - newcomer.prefill.done for newcomer in self.newcomers)
 
     def add(self, answer: Answer, prefill: Prefill) -> None:
@@ -124,50 +124,50 @@ class Joining:
         answers, self.newcomers, self.forked = self.answers, [], None
         return answers
 
-    def next(self, room: Room) -> Pass:
+    def next(self, limits: PassLimits) -> Pass:
         """The first of all, and as many others as there is room for."""
         first, *others = self.newcomers
-        chosen = Pass([first], [self._end(first.prefill, room)], self._grain)
+        chosen = Pass([first], [self._end(first.prefill, limits)], self._grain)
         for other in others:
-            # Where the first leaves room, another's piece may be a part of what it would be by itself.
-            each = room.chunk and min(room.chunk, room.tokens // (len(chosen.ends) + 1))
-            end = other.prefill.end(self._piece(each))
+            # Where the first leaves room, another's chunk may be a part of what it would be by itself.
+            each = limits.chunk and min(limits.chunk, limits.tokens // (len(chosen.ends) + 1))
+            end = other.prefill.end(self._aligned(each))
             more = Pass([*chosen.newcomers, other], [*chosen.ends, end], self._grain)
-            if len(more.ends) <= self.rows and _fits(more, room):
+            if len(more.ends) <= self.rows and _fits(more, limits):
                 chosen = more
         return chosen
 
-    def pieces(self, tokens: int, rows: int) -> list[Piece]:
+    def chunks(self, tokens: int, rows: int) -> list[Chunk]:
         """What a step of so many rows takes along: about `tokens`, of the first of all and of others."""
-        found = list[Piece]()
+        found = list[Chunk]()
         left = joint.filled(rows + max(1, tokens), self._grain) - rows
         for newcomer in self.newcomers:
             first = found[0].newcomer if found else newcomer
             if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
                 break
-            piece = Piece(newcomer, newcomer.prefill.end(left))
+            chunk = Chunk(newcomer, newcomer.prefill.end(left))
             # Where it may be cut only far behind, it waits until it is the first.
-            if len(found) == self.rows or (found and piece.tokens > left):
+            if len(found) == self.rows or (found and chunk.tokens > left):
                 break
-            found.append(piece)
-            left -= piece.tokens
+            found.append(chunk)
+            left -= chunk.tokens
         return found
 
-    def _end(self, prefill: Prefill, room: Room) -> int:
-        end = prefill.end(self._piece(room.chunk))
-        return prefill.length if prefill.length - end <= room.scraps else end
+    def _end(self, prefill: Prefill, limits: PassLimits) -> int:
+        end = prefill.end(self._aligned(limits.chunk))
+        return prefill.length if prefill.length - end <= limits.scraps else end
 
-    def _piece(self, tokens: int | None) -> int | None:
+    def _aligned(self, tokens: int | None) -> int | None:
         """About as many, so that nothing is filled up; all of them where there is no limit."""
         return tokens and max(self._grain, tokens // self._grain * self._grain)
 
 
-def _fits(together: Pass, room: Room) -> bool:
+def _fits(together: Pass, limits: PassLimits) -> bool:
     first, *_, last = prefills = [newcomer.prefill for newcomer in together.newcomers]
     starts = [prefill.done for prefill in prefills]
     return (
         first.joins(last)
-        and together.tokens <= room.tokens
-        and together.idle <= room.idle
+        and together.tokens <= limits.tokens
+        and together.idle <= limits.idle
         and max(starts) - min(starts) <= HOLE
     )

@@ -1,6 +1,6 @@
-"""Pieces of several prompts in one forward pass.
+"""Chunks of several prompts in one forward pass.
 
-All pieces begin at the same column, behind whatever is known of their prompts, and the shorter ones are
+All chunks begin at the same column, behind whatever is known of their prompts, and the shorter ones are
 filled up at their ends:
 
     column   0   1   2   3   4   5   6   7
@@ -40,7 +40,7 @@ def filled(length: int, grain: int) -> int:
 
 
 def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> list[Prefilled | None]:
-    """As `Prefill.advance` of each, in rows of `width` tokens, as many as the longest piece has or more.
+    """As `Prefill.advance` of each, in rows of `width` tokens, as many as the longest chunk has or more.
 
     What raises leaves all in an unknown state; they have to begin anew.
     """

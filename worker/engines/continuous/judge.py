@@ -4,8 +4,8 @@ import torch
 
 # Logits may differ by this part of the largest: rounding in another order, and no more.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-# A prompt in pieces is nearer to one in one go than that: a picture cut in two may show in few logits only.
-PIECES = 0.25
+# A prompt in chunks is nearer to one in one go than that: a picture cut in two may show in few logits only.
+CHUNKS = 0.25
 
 
 class Judge:
@@ -18,7 +18,7 @@ class Judge:
 
     def sharpen(self) -> None:
         """From now on allow little more than what was seen in the crowd."""
-        self._tolerance = max(PIECES * self._tolerance, 2 * self.worst)
+        self._tolerance = max(CHUNKS * self._tolerance, 2 * self.worst)
 
     def same(self, got: torch.Tensor, alone: torch.Tensor) -> bool:
         got, alone = got.flatten(), alone.flatten()

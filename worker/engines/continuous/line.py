@@ -16,18 +16,18 @@ class Line:
         self._closed = False
 
     def join(self, answers: Iterable[Answer]) -> None:
-        """In their order, with nobody between them."""
+        """Append the answers in their order, with nobody between them."""
         with self._changed:
             self._waiting.extend(answers)
             self._changed.notify()
 
     def put_back(self, answers: Iterable[Answer]) -> None:
-        """In their order, before everybody else."""
+        """Put the answers, in their order, before everybody else."""
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
     def put_behind_suspects(self, answer: Answer) -> None:
-        """Behind all that were in a step that failed, those tried before it among them."""
+        """Put it behind all that were in a step that failed, those tried before it among them."""
         with self._changed:
             last = max((at for at, one in enumerate(self._waiting) if one.failed_steps), default=-1)
             self._waiting.insert(last + 1, answer)

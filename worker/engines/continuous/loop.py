@@ -1,7 +1,7 @@
 """The engine's thread: who joins the batch when, and who leaves.
 
-One turn is: let go of cancelled rows, compute pieces of waiting prompts, of several at once where they fit,
-decode one step for all rows, which takes the pieces along where the model is proved to compute them so.
+One turn is: let go of cancelled rows, compute chunks of waiting prompts, of several at once where they fit,
+decode one step for all rows, which takes the chunks along where the model is proved to compute them so.
 Nobody decodes any slower for others' prompts than `Pace` allows.
 """
 
@@ -15,9 +15,9 @@ import torch
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.entrance import Entrance
-from worker.engines.continuous.joining import Forked, Joining, Newcomer, Piece
+from worker.engines.continuous.joining import Chunk, Forked, Joining, Newcomer
 from worker.engines.continuous.line import Line
-from worker.engines.continuous.pace import Pace, Room
+from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.recovery import Recovery
@@ -85,11 +85,11 @@ class Loop:
     def _turn(self) -> None:
         self._let_go()
         self._pace.turn(self._expected)
-        pieces = self._beside()
-        while not pieces and self._advance() and self._pace.patient:
+        chunks = self._beside()
+        while not chunks and self._advance() and self._pace.patient:
             pass
         if self._running.answers:
-            self._step(pieces)
+            self._step(chunks)
 
     @property
     def _expected(self) -> int:
@@ -105,15 +105,15 @@ class Loop:
         return waiting
 
     @property
-    def _room(self) -> Room:
-        return self._pace.room(hurried=bool(self._running.answers))
+    def _limits(self) -> PassLimits:
+        return self._pace.limits(hurried=bool(self._running.answers))
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
         for answer in self._line.take_cancelled() + [held for held in self._recovery.held if held.cancelled]:
             self._recovery.fail(answer, Cancelled())
 
-    def _beside(self) -> list[Piece]:
+    def _beside(self) -> list[Chunk]:
         """What the coming step takes along of waiting prompts."""
         if not (self._running.answers and self._joining.mixes):
             return []
@@ -122,12 +122,12 @@ class Loop:
             return []
         self._begin()
         # To make them ready took some of what those who decode wait for.
-        return self._joining.pieces(self._room.tokens, len(self._running.answers))
+        return self._joining.chunks(self._limits.tokens, len(self._running.answers))
 
     def _begin(self) -> None:
         """Make those ready whose prompts the next pass can compute."""
         waiting, started = self._line.waiting(), time.perf_counter()
-        chosen = waiting and self._entrance.next(waiting, self._running.answers, self._room)
+        chosen = waiting and self._entrance.next(waiting, self._running.answers, self._limits)
         if not chosen:
             return
         with self._reuse.looking([answer.content for answer in chosen]):
@@ -153,7 +153,7 @@ class Loop:
                 self._enter(answer, self._joining.forked)
 
     def _pass(self) -> None:
-        together, started = self._joining.next(self._room), time.perf_counter()
+        together, started = self._joining.next(self._limits), time.perf_counter()
         tokens = together.tokens
         try:
             found = together.compute()
@@ -185,11 +185,11 @@ class Loop:
         else:
             self._running.enter(answer, computed.prefilled)
 
-    def _step(self, pieces: Sequence[Piece]) -> None:
+    def _step(self, chunks: Sequence[Chunk]) -> None:
         rows, started = len(self._running.answers), time.perf_counter()
-        beside = [piece.newcomer for piece in pieces]
+        beside = [chunk.newcomer for chunk in chunks]
         try:
-            drawn, arrived = self._running.step(pieces)
+            drawn, arrived = self._running.step(chunks)
         except Exception as error:
             # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
             if beside:
@@ -206,7 +206,7 @@ class Loop:
                     self._recovery.finish(answer)
                 else:
                     self._recovery.acquit(answer)
-        if pieces:
+        if chunks:
             self._pace.mixed()
         else:
             self._pace.stepped(rows, time.perf_counter() - started)

@@ -1,11 +1,11 @@
-"""A step of the batch and pieces of prompts in one forward pass, so that the weights are read once for both.
+"""A step of the batch and chunks of prompts in one forward pass, so that the weights are read once for both.
 
-Their tokens lie behind each other in one row: one token of each row of the batch, then those of each piece.
+Their tokens lie behind each other in one row: one token of each row of the batch, then those of each chunk.
 
-    token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: pieces; -: means nothing
+    token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: chunks; -: means nothing
 
 What a model computes token by token takes no notice. Its attention is shown what each of them has seen: rows
-the batch's own columns, and a piece those of its prompt. vLLM lays tokens out likewise.
+the batch's own columns, and a chunk those of its prompt. vLLM lays tokens out likewise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from worker.engines.continuous.refusal import Refusal
 
 @dataclass(frozen=True)
 class Span:
-    """A piece's tokens, `start` to `end` of the pass; `mask` is None where nothing comes before them."""
+    """A chunk's tokens, `start` to `end` of the pass; `mask` is None where nothing comes before them."""
 
     start: int
     end: int
@@ -49,7 +49,7 @@ class Span:
 class MixedLayer(CacheLayerMixin):
     """One model layer's part. It tells attention where everybody's keys and values are.
 
-    The batch's own layer takes the rows' at once, in the column of the coming step; those of pieces wait in
+    The batch's own layer takes the rows' at once, in the column of the coming step; those of chunks wait in
     `found` until the pass is over.
     """
 
@@ -126,7 +126,7 @@ class Mixed:
         """As the chunked branch of `GenerationMixin._prefill` makes them. Raises Refusal.
 
         Rows' `positions` are [..., rows, 1], and what tensors their `extras` hold [rows, 1]. Logits are those
-        of each row, and of each piece's last token.
+        of each row, and of each chunk's last token.
         """
         own = {name: value for name, value in extras.items() if torch.is_tensor(value)}
         if own.keys() != self._shares[0].types.keys():
@@ -138,8 +138,8 @@ class Mixed:
         wanted = [*range(len(tokens)), *(span.end - 1 for span in self.spans)]
         given[KEPT] = torch.tensor(wanted, device=device)
         for name, kinds in own.items():
-            pieces = [share.types[name][:, share.start :] for share in shares]
-            given[name] = pad(torch.cat([kinds.transpose(0, 1), *pieces], dim=1), (0, behind))
+            chunks = [share.types[name][:, share.start :] for share in shares]
+            given[name] = pad(torch.cat([kinds.transpose(0, 1), *chunks], dim=1), (0, behind))
         ids = torch.cat([torch.tensor([tokens], device=device), *(share.ids for share in shares)], dim=1)
         places = torch.cat([positions.transpose(-1, -2), *(share.positions for share in shares)], dim=-1)
         inputs: dict[str, Any] = self._network.prepare_inputs_for_generation(

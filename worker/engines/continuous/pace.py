@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker.engines.continuous.fit import Fit
 
-# A piece smaller than this costs more in overhead than it spares the others.
+# A chunk smaller than this costs more in overhead than it spares the others.
 SMALLEST = 16
 # Before anything was measured.
 FIRST = 64
@@ -17,15 +17,15 @@ UNNOTICED_S = 0.05
 ENOUGH = 4
 # So few tokens share a pass in any model.
 FEW = 256
-# So many steps take pieces along, then one goes by itself, so that both keep being measured.
+# So many steps take chunks along, then one goes by itself, so that both keep being measured.
 OFTEN = 8
 
 
 @dataclass(frozen=True)
-class Room:
+class PassLimits:
     """What a pass may hold: `tokens` in all, of them `idle` ones that only fill up shorter rows.
 
-    The first prompt's piece is about `chunk` long, whatever the rest says; all of it without one. What it
+    The first prompt's chunk is about `chunk` tokens, whatever the rest says; all of it without one. What it
     would leave is part of it where that is no more than `scraps`. So many `newcomers` may be made ready for
     it, any number without one.
     """
@@ -41,7 +41,7 @@ class Pace:
     """Measures steps and passes over prompts, and lets those who decode wait for `steps` steps' time.
 
     A step is worth what it takes with all who wait in it: that is what those who decode will wait for anyhow,
-    and pieces that only suit a few rows would compute the weights' way through memory once more for each.
+    and chunks that only suit a few rows would compute the weights' way through memory once more for each.
     """
 
     def __init__(self, steps: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -50,7 +50,7 @@ class Pace:
         self._step = Fit(least=0.0, unmeasured=0.0)
         self._pass = Fit(least=0.1, unmeasured=1.0)
         self._start = Fit(least=0.1, unmeasured=1.0)
-        # Steps with pieces since the last without, and the rows of the largest of these.
+        # Steps with chunks since the last without, and the rows of the largest of these.
         self._since = self._most = 0
         self._rows = 0
         self._began = self._asked = clock()
@@ -99,23 +99,23 @@ class Pace:
         return max(1, int((left - self._start.base_s) / self._start.unit_s))
 
     def mixed(self) -> None:
-        """A step that took along pieces of prompts, which tells neither what it took nor what they did."""
+        """A step that took along chunks of prompts, which tells neither what it took nor what they did."""
         self._since += 1
 
     def mixes(self, rows: int) -> bool:
-        """Whether a step of so many rows may take pieces along: what is known of both is not too old."""
+        """Whether a step of so many rows may take chunks along: what is known of both is not too old."""
         return self._since < OFTEN and rows < 2 * self._most
 
-    def room(self, *, hurried: bool) -> Room:
-        """Of a pass; `hurried` where some decode and wait for it.
+    def limits(self, *, hurried: bool) -> PassLimits:
+        """What a pass may hold; `hurried` where some decode and wait for it.
 
         To fill up shorter rows is worth what it would cost to compute them in a pass of their own.
         """
         own = round(self._pass.base_s / self._pass.unit_s) if self._pass.known else FIRST
         idle = max(SMALLEST, own)
         if not hurried:
-            return Room(max(FEW, ENOUGH * own), idle)
-        return Room(self.chunk, idle, self.chunk, self._newcomers, self._scraps)
+            return PassLimits(max(FEW, ENOUGH * own), idle)
+        return PassLimits(self.chunk, idle, self.chunk, self._newcomers, self._scraps)
 
     @property
     def _scraps(self) -> int:

@@ -57,14 +57,14 @@ class State:
 
 @dataclass(frozen=True)
 class Past:
-    """Of a row's tokens from the first on: columns of the layers that have such, states of the others."""
+    """What a row keeps of its first tokens: columns of the layers that have such, states of the others."""
 
     columns: tuple[Columns, ...]
     states: tuple[State, ...] = ()
 
     @classmethod
     def of(cls, cache: Any) -> "Past":
-        """Of the only row of a dynamic cache that `record` was told of."""
+        """The past of the only row of a dynamic cache that `record` was told of."""
         columns, states = list[Columns](), list[State]()
         for layer in cache.layers:
             if isinstance(layer, LinearAttentionLayer):
@@ -74,7 +74,7 @@ class Past:
         return cls(tuple(columns), tuple(states))
 
     def row(self, at: int, start: int, end: int) -> "Past":
-        """Of several rows one, and of that some columns: a view."""
+        """Columns `start` to `end` of one of several rows: a view."""
         return Past(
             tuple(
                 (keys[at : at + 1, :, start:end], values[at : at + 1, :, start:end])

@@ -110,7 +110,7 @@ class Prefill:
         self._begin(seams)
 
     def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
-        """Those of another row with the same prompt and config, as `generate()` would make them."""
+        """Processors of another row with the same prompt and config, as `generate()` would make them."""
         made: LogitsProcessorList = self.network._get_logits_processor(
             self._config,
             input_ids_seq_length=self.length,
@@ -134,14 +134,14 @@ class Prefill:
         return self._packed(outputs) if end == self.length else None
 
     def end(self, tokens: int | None) -> int:
-        """Where its next piece of about `tokens` ends: at the first possible cut that is not nearer."""
+        """Where its next chunk of about `tokens` ends: at the first possible cut that is not nearer."""
         if tokens is None:
             return self.length
         wanted = self._done + max(1, tokens)
         return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
 
     def share(self, end: int) -> Share:
-        """Of a prompt that `joins`."""
+        """What a step takes along of a prompt that `joins`."""
         return Share(
             start=self._done,
             end=end,

@@ -41,7 +41,7 @@ class Recovery:
 
     @property
     def held(self) -> list[Answer]:
-        """Those that have a row, or will have one."""
+        """Answers that have a row, or will have one."""
         return [*self._running.answers, *self._joining.answers]
 
     def pass_failed(self, answers: Sequence[Answer], error: Exception, *, joint: bool) -> None:

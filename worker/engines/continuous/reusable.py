@@ -21,7 +21,7 @@ class Reusable:
 
     @property
     def words(self) -> str:
-        """For who runs the worker."""
+        """What was proved, in words for who runs the worker."""
         kept = ["beginnings of prompts"] * self.beginnings + ["encoded pictures"] * self.pictures
         why = f" ({self.flaw})" if self.flaw else ""
         return f"reuses {' and '.join(kept) or 'nothing'}{why}"

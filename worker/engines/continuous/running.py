@@ -8,7 +8,7 @@ import torch
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.greedy import Choice, greedy
-from worker.engines.continuous.joining import Piece
+from worker.engines.continuous.joining import Chunk
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.distribution import Distribution, distributions
@@ -51,13 +51,13 @@ class Running:
     def __contains__(self, answer: Answer) -> bool:
         return answer in self._arrived
 
-    def step(self, pieces: Sequence[Piece] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
-        """Every answer that needs a new token, and what the pieces that the step took along have come to.
+    def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
+        """Every answer that needs a new token, and what the chunks that the step took along have come to.
 
         A plain one comes with the token itself, another with its logits; one that tells logprobs also with
         what they are made of.
         """
-        prompts = [(piece.newcomer.prefill, piece.end) for piece in pieces]
+        prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
         logits, found = self._batch.step_beside([answer.feed() for answer in self.answers], prompts)
         for answer in self.answers:
             answer.fed()

@@ -149,7 +149,7 @@ def _config(arguments: dict[str, Any]) -> Any:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        # Model runner V1 cannot compute a prompt with a seed in pieces: its dice have no offset there.
+        # Model runner V1 cannot compute a prompt with a seed in chunks: its dice have no offset there.
         arguments = {**arguments, "enable_chunked_prefill": False}
     args = AsyncEngineArgs(**arguments, additional_config=Tether(os.getpid()))
     args.structured_outputs_config.backend = FORMATS

@@ -60,7 +60,7 @@ class VllmEngine(Engine):
     """Task threads prepare and wait; vLLM's event loop takes each row from there."""
 
     name = "vllm"
-    # A seed costs it the prompts that are computed in pieces, and its order of work changes the last digits.
+    # A seed costs it the prompts that are computed in chunks, and its order of work changes the last digits.
     repeatable = False
 
     def __init__(self, model: Model) -> None:
@@ -72,7 +72,7 @@ class VllmEngine(Engine):
         self._places = asyncio.Semaphore(model.rows)
         self._inside = self._asked = self._hits = self._cached = 0
 
-    def load(self) -> None:
+    def load(self) -> Engine:
         """Raises ModelFailed, and whatever vLLM raises."""
         require(self._model.id)
         use_threads(settings().worker.threads)
@@ -88,6 +88,7 @@ class VllmEngine(Engine):
         self._core = Core(given, torch.get_num_threads())
         self.close = weakref.finalize(self, self._core.close)
         self.reason = f"vLLM {self._core.version}; {self._tried()}"
+        return self
 
     def load_guess(self) -> tuple[float, str]:
         seconds, basis = load_guess(self._model)

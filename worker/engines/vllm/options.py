@@ -44,7 +44,7 @@ def refuse_others(model: Model) -> None:
 def arguments(
     model: Model, options: VllmOptions, *, folder: Path, context_length: int, pictures: int
 ) -> dict[str, Any]:
-    """For AsyncEngineArgs. `pictures` is how many one request may have."""
+    """What AsyncEngineArgs is given. `pictures` is how many one request may have."""
     given = options.model_dump(exclude_none=True)
     if options.cache_mb is not None:
         given["kv_cache_memory_bytes"] = given.pop("cache_mb") * 2**20

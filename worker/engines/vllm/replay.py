@@ -16,7 +16,10 @@ from worker.engines.vllm.sampling import PUBLISHED
 
 
 class Replay(LogitsProcessor):  # type: ignore[misc]
-    """For model runner V2. A request keeps its slot, and its rows lie in the batch's order."""
+    """Published tokens given again, for model runner V2.
+
+    A request keeps its slot, and its rows lie in the batch's order.
+    """
 
     def __init__(self, vllm_config: Any, req_states: Any) -> None:
         vllm_config.additional_config.hold()
@@ -29,10 +32,10 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
         return bool(ids)
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
-        """Of [rows, vocabulary], one row a request: there is no speculative decoding here."""
+        """Logits [rows, vocabulary], one row a request: there is no speculative decoding here."""
         lengths = zip(ctx.idx_mapping_np.tolist(), ctx.seq_lens_upper_bound_np.tolist(), strict=True)
         for row, (slot, length) in enumerate(lengths):
-            # Negative while the prompt is computed in pieces.
+            # Negative while the prompt is computed in chunks.
             step = length - int(self._prompts[slot])
             if 0 <= step < len(ids := self._published.get(slot, [])):
                 _force(logits[row], ids[step])
@@ -40,7 +43,7 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
 
 
 class FirstReplay(AdapterLogitsProcessor):  # type: ignore[misc]
-    """For model runner V1, which CPUs without Triton have."""
+    """Published tokens given again, for model runner V1, which CPUs without Triton have."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         super().__init__(vllm_config, device, is_pin_memory)

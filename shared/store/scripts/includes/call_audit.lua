@@ -20,7 +20,7 @@ local function look_at_call(call, notice)
     and not redis.call('ZSCORE', P .. 'calling:' .. caller .. ':' .. host, call) then
     found('call_nowhere')
     redis.call('HDEL', P .. call, 'token')
-    redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+    await_turn(call, caller, host, now)
     look_now(caller, host)
   end
 end

@@ -1,7 +1,7 @@
 -- Calls of webhooks: one for each notice (notices.lua) and each target, which is an endpoint's id or `own`, the webhook
 -- that the job itself named.
---   <notice>:<target>        hash  caller, host, tries; asked = 1 where the caller asked for this one, token while
---                                  a courier has it
+--   <notice>:<target>        hash  caller, host, tries, since (when it was put where it stands); asked = 1 where the
+--                                  caller asked for this one, token while a courier has it
 --   calls:<caller>:<host>    zset  those that wait, by the time of their next try
 --   calling:<caller>:<host>  zset  those that are made, by the end of their courier's lease
 --   busy:<caller>            zset  those that are made, of all hosts
@@ -17,6 +17,12 @@ local function place_of(call)
   return unpack(redis.call('HMGET', P .. call, 'caller', 'host'))
 end
 
+-- Lets a call wait until then (Unix ms).
+local function await_turn(call, caller, host, at)
+  redis.call('HSET', P .. call, 'since', now)
+  redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, at, call)
+end
+
 -- Puts a call in line. What waits already is told at once and anew; what a courier has is left alone.
 local function call_out(call, caller, host, asked)
   if redis.call('HEXISTS', P .. call, 'token') == 1 and redis.call('ZSCORE', P .. 'busy:' .. caller, call) then
@@ -30,7 +36,7 @@ local function call_out(call, caller, host, asked)
   if asked then
     redis.call('HSET', P .. call, 'asked', 1)
   end
-  redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, now, call)
+  await_turn(call, caller, host, now)
   look_now(caller, host)
 end
 

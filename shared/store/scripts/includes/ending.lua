@@ -54,7 +54,7 @@ local function end_run(run, status, failure, known)
     withdraw(run, lane)
     redis.call('ZREM', P .. 'schedule', run)
   end
-  redis.call('HDEL', key, 'token', 'worker')
+  redis.call('HDEL', key, 'token', 'worker', 'unread')
   redis.call('HSET', key, 'state', status, 'ended', now)
   if join and redis.call('GET', P .. 'join:' .. join) == run then
     redis.call('DEL', P .. 'join:' .. join)

@@ -4,6 +4,7 @@
 -- max_queued_caller, worker_ttl_s, result_s, job_s.
 -- Text: the request.
 -- @include ending
+-- @include holders
 -- @include outlook
 -- @include alive
 
@@ -50,14 +51,14 @@ local function subscribe_ended(job, run)
       prolong(digest, run, now + seconds * 1000)
     end
   end
-  redis.call('SADD', P .. run .. ':holders', job)
+  hold_run(run, job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'HIT')
   end_job(job, 'succeeded', tonumber(answer.seq), false, nil, answer)
 end
 
 local function joinable(p)
   local run = redis.call('GET', P .. 'join:' .. p.key)
-  if run and redis.call('SCARD', P .. run .. ':live') < SHARE_LIMIT then
+  if run and redis.call('SCARD', P .. run .. ':live') < SHARE_LIMIT and not superseded(run) then
     local state = not is_newer(run) and redis.call('HGET', P .. run, 'state')
     if state == 'queued' or state == 'running' or state == 'retrying' then
       return run
@@ -77,7 +78,7 @@ local function join(job, run, p)
   let_go(job)
   keep_for(run, job)
   redis.call('SADD', P .. run .. ':live', job)
-  redis.call('SADD', P .. run .. ':holders', job)
+  hold_run(run, job)
   redis.call('HSET', P .. job, 'run', run, 'cache', 'COALESCED', 'queued_at', now)
   if rank(p.priority) < rank(redis.call('HGET', P .. run, 'priority')) then
     reclass(run, p.lane, p.priority)
@@ -118,7 +119,7 @@ end
 local function open_run(job, p, request)
   local record = { 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
-    'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0 }
+    'generation', generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0 }
   for name, value in pairs(fields_at(P .. job, { 'retain_s', 'unstored', 'request_id', 'trace' })) do
     add(record, name, value)
   end
@@ -130,7 +131,7 @@ local function open_run(job, p, request)
   end
   take_over(p.blobs, job, p.run)
   redis.call('SADD', P .. p.run .. ':live', job)
-  redis.call('SADD', P .. p.run .. ':holders', job)
+  hold_run(p.run, job)
   redis.call('HSET', P .. job, 'run', p.run, 'cache', p.key and 'MISS' or 'BYPASS')
   enqueue(p.run, p.lane)
   promise(p.run, p.lane)

@@ -3,6 +3,7 @@
 -- worker at a time takes alone.
 -- @include attempts
 -- @include events
+-- @include generations
 -- @include turns
 
 -- After so many workers died on it, whoever else was there, a piece of work is tried alone.
@@ -27,6 +28,11 @@ local function stand(id, lane)
     redis.call('ZADD', P .. 'suspects:' .. lane, arrival, id)
   else
     join_line(id, lane, class, caller, arrival)
+  end
+  local removed = superseded(id)
+  if removed then
+    -- It comes back from a worker or a wait that outlived its model: nobody may come to claim it, but who sweeps.
+    redis.call('SADD', P .. 'removing', removed)
   end
 end
 

@@ -1,6 +1,11 @@
 -- Whether anybody could write. Where nobody could for gap_ms (an outage, or nobody was there) workers could not
 -- renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half that
 -- time they count as when the gap began, from when anybody writes again. That is granted once for each gap.
+-- Where the last mark is ahead of now, the clock was set back.
+-- @include set_back
+
+-- What is later by less than this needs no mending.
+local STEP_MS = 1000
 
 local function notice_gap()
   local last = redis.call('GET', P .. 'watched')
@@ -12,6 +17,10 @@ local function notice_gap()
 end
 
 local function watch()
+  local ahead = (redis.call('GET', P .. 'watched') or now) - now
+  if ahead > STEP_MS then
+    set_back(ahead)
+  end
   local gone = notice_gap()
   redis.call('SET', P .. 'watched', now)
   if gone then

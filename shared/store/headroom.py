@@ -27,7 +27,7 @@ def writable(settings: Settings) -> Call[bool]:
     return Call(WRITABLE, watching(settings), bool)
 
 
-class Room:
+class Headroom:
     """What is left of the record store's memory, as one process knows it."""
 
     def __init__(self, store: AsyncStore, full_at: float) -> None:
@@ -36,11 +36,15 @@ class Room:
         self._looked = -LOOKED_AT_S
         self._share = 0.0
 
-    async def check(self) -> None:
-        """Raises Unavailable `store_unavailable` where what is accepted needs the room that is left."""
+    async def left(self) -> bool:
+        """Whether there is room for more than what is accepted needs. Raises Unavailable."""
         if time.monotonic() - self._looked >= LOOKED_AT_S:
             self._looked = time.monotonic()
             self._share = await self._store.run(memory())
-        if self._share >= self._full_at:
+        return self._share < self._full_at
+
+    async def check(self) -> None:
+        """Raises Unavailable `store_unavailable` where what is accepted needs the room that is left."""
+        if not await self.left():
             message = "The record store is nearly full; what was accepted goes on. Try again later."
             raise Unavailable("store_unavailable", message, retry_after=30)
