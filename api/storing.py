@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
-from shared.blobs import Blobs, Staged
-from shared.blobs.deleting import delete
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.store.admission import DELETION_POLL_S, touch
-from shared.store.script import AsyncStore, LoopStore
+from shared.store.jobs import deleted
+from shared.store.script import AsyncStore
 
 
 class Storing:
@@ -28,8 +29,20 @@ class Storing:
         await asyncio.to_thread(self._blobs.adopt, staged)
 
     async def forget(self, name: str) -> None:
-        """Delete what is doomed, to the end also where its caller stops waiting. Raises Unavailable."""
-        await self._blobs.beside(delete, LoopStore(self._store), self._blobs, name)
+        """Delete what is doomed, to the end also where its caller stops waiting. Raises Unavailable.
+
+        It is put back where that took so long that somebody relies on it by now. Where the blob store cannot
+        be reached, what nobody needs is left to be collected.
+        """
+        await asyncio.shield(self._forget(name))
+
+    async def _forget(self, name: str) -> None:
+        with suppress(BlobMissingError, BlobsUnavailable):
+            aside = await asyncio.to_thread(self._blobs.set_aside, name)
+            if await self._store.run(deleted([name])):
+                await asyncio.to_thread(self._blobs.rename, aside, name)
+            else:
+                await asyncio.to_thread(self._blobs.delete, aside)
 
     async def _hold(self, upload: str, names: tuple[str, ...]) -> None:
         while await self._store.run(touch(names, upload)):  # noqa: ASYNC110 - another process deletes

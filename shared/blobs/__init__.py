@@ -73,7 +73,7 @@ class Blobs:
         """
         if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
-            self._look = asyncio.ensure_future(self.beside(self.look))
+            self._look = asyncio.ensure_future(self._beside(self.look))
         await asyncio.wait({self._look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
         found = self._look.result() if self._look.done() else "unreachable"
         refused = found == "reachable" and time.monotonic() - self._refused < REFUSED_S
@@ -121,11 +121,11 @@ class Blobs:
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """The bytes in pieces. Raises BlobMissingError, BlobsUnavailable before the first, or between two."""
-        return self._pieces(await self.beside(self.open, name))
+        return self._pieces(await self._beside(self.open, name))
 
     async def _pieces(self, file: BinaryIO) -> AsyncIterator[bytes]:
         try:
-            while piece := await self.beside(file.read, self._place.piece):
+            while piece := await self._beside(file.read, self._place.piece):
                 yield piece
         finally:
             # A reader may leave in the middle of a read, which closing waits for.
@@ -137,8 +137,8 @@ class Blobs:
 
     def adopt(self, staged: Staged) -> None:
         """Give what was staged the name of its bytes. Raises BlobMissingError, BlobsUnavailable."""
+        staged.finish()
         with self._writing():
-            staged.finish()
             self._place.adopt(staged, _path(staged.digest))
         staged.file.close()
 
@@ -157,7 +157,7 @@ class Blobs:
 
     async def write_async(self, name: str, data: bytes) -> None:
         """Raises BlobsUnavailable."""
-        await self.beside(self.write, name, data)
+        await self._beside(self.write, name, data)
 
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
@@ -185,7 +185,7 @@ class Blobs:
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
 
-    async def beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    async def _beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """What `call` answers, in a thread of ours, which a process that ends waits for. Raises as it does.
 
         The client answers asynchronous calls from one of its own, which aborts a Python that ends just then.

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,6 +217,10 @@ class Runs(Protocol):
     def run(self, call: Call[T]) -> T: ...
 
 
+LOOP_LOOKED_AT_S = 1.0
+"""So often who waits for this process's event loop looks whether there still is one."""
+
+
 class LoopStore:
     """Runs calls for the threads of a process whose event loop has a store, on its connection."""
 
@@ -230,7 +234,7 @@ class LoopStore:
         ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
         running = self._store.run(call)
         try:
-            return asyncio.run_coroutine_threadsafe(running, self._loop).result()
+            return self._answer(asyncio.run_coroutine_threadsafe(running, self._loop))
         except CancelledError:
             raise ending from None
         except RuntimeError:
@@ -239,6 +243,15 @@ class LoopStore:
             # It was closed a moment ago, and took nothing.
             running.close()
             raise ending from None
+
+    def _answer(self, asked: "Future[T]") -> T:
+        """Raises CancelledError also where the loop was closed over it, and cancelled nothing."""
+        while True:
+            try:
+                return asked.result(LOOP_LOOKED_AT_S)
+            except TimeoutError:
+                if self._loop.is_closed():
+                    raise CancelledError from None
 
 
 CONNECTION: dict[str, Any] = {

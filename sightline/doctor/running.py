@@ -74,7 +74,7 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
         yield warning("service", "it runs, and does not tell us of its workers", fix)
     pictures = health.get("blobs", {}).get("state")
     if pictures == "read_only":
-        fix = "let user and group of api, workers and couriers write there, and see the service's log"
+        fix = "see its log: let user and group of api, workers and couriers write there, or free its disk"
         yield problem("pictures", "the service runs, and may not write where its pictures lie", fix)
     elif pictures == "unreachable":
         fix = "see the service's log, and whether SIGHTLINE_BLOBS__URL can be reached and written"

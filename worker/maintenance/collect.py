@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 
 from shared.blobs import Blobs
-from shared.blobs.deleting import delete
 from shared.store.admission import HOLD_S
 from shared.store.audit import doom
 from shared.store.script import Store
+from worker.deleting import delete
 
 PAUSE_S = 600.0
 """Between two walks."""

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.blobs.deleting import delete
 from shared.errors import Unavailable
 from shared.job import Delivery
 from shared.metrics.errands import CALL_SECONDS, CALLS
@@ -23,6 +22,7 @@ from shared.store.jobs import purge
 from shared.store.script import Store
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
+from worker.deleting import delete
 from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger(__name__)

@@ -4,14 +4,14 @@ from contextlib import suppress
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.store.jobs import deleted
-from shared.store.script import Runs
+from shared.store.script import Store
 
 
-def delete(store: Runs, blobs: Blobs, name: str) -> bool:
+def delete(store: Store, blobs: Blobs, name: str) -> bool:
     """Delete doomed bytes; false where they were gone, or somebody has come to rely on them.
 
     That happens where this process stood still for longer than the mark under which uploads wait. Where the
-    blob store cannot be reached, they are left to be collected. Raises Unavailable.
+    blob store cannot be reached, they are left to be collected.
     """
     with suppress(BlobMissingError, BlobsUnavailable):
         aside = blobs.set_aside(name)
