@@ -148,7 +148,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._ending.begun = True
         if self._is_answered():
             self._keep(PARTING_S)
-            self._expect_head(PARTING_HEAD_S)
+            if self._in_head:
+                self._stop_timer()
+                self._timer = self.loop.call_later(PARTING_HEAD_S, self._give_up, PARTING_HEAD_S)
         elif not self._in_head:
             super().shutdown()
 
@@ -221,14 +223,13 @@ class LimitedProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"\r\n".join(lines))
 
-    def _expect_head(self, limit_s: float = HEAD_LIMIT_S) -> None:
+    def _expect_head(self) -> None:
         """The rest of one that has begun. While an earlier request waits for its answer nobody is late.
 
         uvicorn reads no further then, and giving up would take the answer with it.
         """
-        if self._in_head and self._is_answered() and (self._timer is None or limit_s < HEAD_LIMIT_S):
-            self._stop_timer()
-            self._timer = self.loop.call_later(limit_s, self._give_up, limit_s)
+        if self._in_head and self._is_answered() and self._timer is None:
+            self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up, HEAD_LIMIT_S)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -42,7 +42,7 @@ ODD = {
     "a method without path": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
     "a whole URL": b"GET http://127.0.0.1/health HTTP/1.1\r\n" + HOST + b"\r\n",
     "a proxy's request": b"CONNECT 127.0.0.1:22 HTTP/1.1\r\n" + HOST + b"\r\n",
-    "nothing but a line": b"\n",
+    "a line before it": b"\n" + GET + b"\r\n",
     "a range": GET + b"Range: bytes=0-0,-1,5-2\r\n\r\n",
 }
 SAID = (
