@@ -9,6 +9,7 @@ import pytest
 from api.storing import Storing
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
+from tests.support.clients import until_async
 
 PICTURE = b"a picture"
 NAME = digest(PICTURE)
@@ -36,9 +37,11 @@ async def test_what_a_caller_deletes_is_gone_though_they_hang_up_meanwhile(tmp_p
     with pytest.raises(asyncio.CancelledError):
         await forgetting
     store.answers.set()
-    async with asyncio.timeout(10):
-        while files(tmp_path):
-            await asyncio.sleep(0.01)
+
+    async def gone() -> bool:
+        return not files(tmp_path)
+
+    await until_async(gone)
 
 
 def files(folder: Path) -> list[Path]:
