@@ -69,7 +69,8 @@ ENV = {
 STRICT = {"SIGHTLINE_API__ADMIN_KEY": ADMIN, "SIGHTLINE_API__SYNC_LIMIT_S": "8"}
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests run: processes with nothing to do take time from whoever has.
+@pytest.fixture(scope="package")
 def _shared() -> Iterator[Service]:
     with running_service(MODELS, ENV) as service:
         service.add_api(KEYED, STRICT)

@@ -63,7 +63,8 @@ ENV = {
 }
 
 
-@pytest.fixture(scope="session")
+# No longer than these tests run: processes with nothing to do take time from whoever has.
+@pytest.fixture(scope="package")
 def _shared() -> Iterator[Service]:
     with running_service(MODELS, ENV) as service:
         service.start(*ALWAYS)

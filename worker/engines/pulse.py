@@ -16,10 +16,10 @@ class Pulse:
 
     def tick(self) -> None:
         """Some of the work is done."""
-        now = time.monotonic()
-        if self._ticked is not None:
-            self._longest = max(self._longest, now - self._ticked)
-        self._ticked = now
+        now, ticked = time.monotonic(), self._ticked
+        if ticked is not None:
+            self._longest = max(self._longest, now - ticked)
+            self._ticked = now
 
     def rest(self) -> None:
         """No work is left."""

@@ -4,13 +4,14 @@ No code here knows a model family. Prompts are prepared by the calling threads m
 """
 
 import logging
+from functools import partial
 
 import torch
 
 from shared.models import Model
 from shared.request import Parameters
 from shared.settings import SettingsError
-from worker.engines.base import Engine, Finish, Row
+from worker.engines.base import Cancelled, Engine, Finish, Row
 from worker.engines.distribution import Watch
 from worker.engines.gate import Gate
 from worker.engines.hold import held
@@ -18,6 +19,7 @@ from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.ropes import Ropes
 from worker.engines.sampling import Confidence, Replay, Steps, bending
+from worker.engines.stacks import Stacks
 from worker.engines.tryout import try_out
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ class SequentialEngine(LoadedEngine):
 
     def start(self, loaded: LoadedModel) -> None:
         """Raises what the model raises when it is asked a question."""
-        self._loaded, self._ropes = loaded, Ropes(loaded.network)
+        self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
         refused = try_out(self, self._model.id, TRIED)
         if refused:
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
@@ -76,7 +78,10 @@ class SequentialEngine(LoadedEngine):
         format_kept = held(row, loaded.ends(parameters))
         processors = [confidence, *format_kept, *bending(parameters), Replay(row.published)]
         self._ropes.begin()
-        with loaded.network.register_forward_hook(watch.see):
+        with (
+            loaded.network.register_forward_hook(watch.see),
+            self._stacks.after_each(partial(self._lives, row)),
+        ):
             loaded.network.generate(
                 **loaded.inputs(row.prompt),
                 generation_config=config,
@@ -86,3 +91,12 @@ class SequentialEngine(LoadedEngine):
             )
         # Stop strings of the model's own config end it sooner, too.
         return transcript.finish("stop" if len(transcript.ids) < budget else "length", confidence.score)
+
+    def _lives(self, row: Row) -> None:
+        """Between two layers: a long prompt is one pass, and its caller may leave in the midst of it.
+
+        Raises Cancelled.
+        """
+        self._gate.tick()
+        if row.cancel.is_set():
+            raise Cancelled

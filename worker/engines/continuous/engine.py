@@ -34,6 +34,7 @@ from worker.engines.continuous.running import Running
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.options import read_options
+from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on, in_passing
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class ContinuousEngine(LoadedEngine):
             if together.prompts
             else Joining(1)
         )
-        self._loop = Loop(running, self._reuse, ration, pace, joining)
+        self._loop = Loop(Stacks(loaded.network), running, self._reuse, ration, pace, joining)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)

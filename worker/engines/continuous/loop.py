@@ -25,6 +25,7 @@ from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
 from worker.engines.pulse import Pulse
+from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,17 @@ STOP_S = 5
 class Loop:
     """Owns the batch; all but `submit` and `stop` happens on its own thread, on its maker's processors."""
 
-    def __init__(self, running: Running, reuse: Reuse, ration: Ration, pace: Pace, joining: Joining) -> None:
+    def __init__(
+        self,
+        stacks: Stacks,
+        running: Running,
+        reuse: Reuse,
+        ration: Ration,
+        pace: Pace,
+        joining: Joining,
+    ) -> None:
         self.pulse = Pulse()
+        self._stacks = stacks
         self._running = running
         self._reuse = reuse
         self._ration = ration
@@ -74,13 +84,14 @@ class Loop:
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        while self._joining.newcomers or self._running.answers or self._line.wait():
-            try:
-                self._turn()
-            except Exception as error:
-                # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
-                log.exception("a turn of the engine failed")
-                self._recovery.fail_all(error)
+        with self._stacks.after_each(self.pulse.tick):
+            while self._joining.newcomers or self._running.answers or self._line.wait():
+                try:
+                    self._turn()
+                except Exception as error:
+                    # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
+                    log.exception("a turn of the engine failed")
+                    self._recovery.fail_all(error)
 
     def _turn(self) -> None:
         self._let_go()
