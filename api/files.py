@@ -13,7 +13,7 @@ from shared import ids
 from shared.blobs import BlobMissingError, Blobs, Staged
 from shared.errors import CallerError
 from shared.file import File, Purpose, Written
-from shared.pictures import inspect
+from shared.pictures import check_sizes, inspect
 from shared.request import Image, Request
 from shared.settings import PictureSettings, Settings
 from shared.store import files
@@ -100,8 +100,7 @@ class Files:
         if luggage is not None:
             await luggage.take(sum(file.size for file, _ in known))
         data = {
-            file.id: await self._found(asyncio.to_thread(self._blobs.read, file.digest), param)
-            for file, param in known
+            file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in known
         }
         return request.with_media(
             tuple(
@@ -150,9 +149,7 @@ def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> 
     """Before any is read into memory."""
     for file, param in named:
         _check_size(file.size, limits, param)
-    if sum(file.size for file, _ in named) > limits.max_mb_request * 2**20:
-        message = f"The pictures that a request names may have {limits.max_mb_request:g} MiB together."
-        raise CallerError("payload_too_large", message, param=named[-1][1])
+    check_sizes(((file.size, param) for file, param in named), limits)
 
 
 def _check_size(size: int, limits: PictureSettings, param: str) -> None:

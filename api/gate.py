@@ -6,6 +6,7 @@ Around all routes, so that one added tomorrow is guarded as well.
 
 import re
 import secrets
+from contextlib import AbstractContextManager, nullcontext
 
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
@@ -16,7 +17,7 @@ from api.access.callers import Caller
 from api.access.keyring import LOCAL
 from api.access.locality import check_local
 from api.context import ProcessContext
-from api.wire import reply
+from api.wire import crowd, reply
 from api.wire.pacing import pace
 from api.wire.problems import render
 from shared.apikey import Scope as KeyScope
@@ -24,13 +25,13 @@ from shared.errors import CallerError, ServiceError, Unavailable
 from shared.settings.metrics import MetricsSettings
 from shared.store.keyring import Use
 
-OPEN = frozenset({"/health", "/ready"})
+METRICS = "/metrics"
+
+OPEN = crowd.PROBES - {METRICS}
 """What orchestrators ask, who have no keys; says nothing of any caller."""
 
 PAGE_PATHS = "/page/"
 """The page's own files, which anybody may read: what it shows it asks for with the key typed into it."""
-
-METRICS = "/metrics"
 
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
@@ -53,12 +54,15 @@ class Gate:
         headers = Headers(scope=scope)
         try:
             caller = await _admitted(scope["app"].state.context, scope, headers)
+            place = _place(scope, caller)
         except ServiceError as error:
             await pace(headers, error)
             answer: reply.Reply = scope[reply.KEY]
             await render(error, scope["path"], answer.request_id)(scope, receive, send)
             return
-        await self._app({**scope, callers.KEY: caller}, receive, send)
+        # Given back whatever becomes of the request.
+        with place:
+            await self._app({**scope, callers.KEY: caller}, receive, send)
 
 
 def _is_open(scope: Scope) -> bool:
@@ -84,7 +88,14 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
     use = await context.keyring.use(match[1], client[0] if client else "")
     _check_scope(use, scope)
     _check_quota(use, scope[reply.KEY])
+    scope[reply.KEY].luggage.caller = use.key.caller
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
+
+
+def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
+    """Among what its caller has open, where callers have keys. Raises Unavailable `caller_queue_full`."""
+    held: crowd.Crowd | None = scope.get(crowd.KEY)
+    return nullcontext() if held is None or caller.key is None else held.place(caller.id)
 
 
 def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from shared.settings import RedisSettings
+from sightline.serving.memory import whole_mb
 from sightline.serving.server import configuration, find_binary
 
 START_LIMIT_S = 60
@@ -28,7 +29,7 @@ def start(folder: Path, port: int, password: str) -> subprocess.Popen[bytes]:
     """The server once it listens; its log is `redis.log` in the folder. Raises NotStartedError."""
     log = folder / "redis.log"
     with log.open("wb") as out, TemporaryFile() as given:
-        given.write(f"{configuration(port, password)}dir {folder}\n".encode())
+        given.write(f"{configuration(port, password, whole_mb())}dir {folder}\n".encode())
         given.seek(0)
         process = subprocess.Popen(  # noqa: S603
             (str(find_binary().path), "-"), stdin=given, stdout=out, stderr=out

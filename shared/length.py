@@ -7,6 +7,15 @@ from shared.errors import CallerError
 from shared.request import Request
 
 
+def takes(context_length: int) -> str:
+    """How a refusal begins where the model's length decides.
+
+    OpenAI's own words, as vLLM says them too. Clients know the case by them and not by its code: LiteLLM asks
+    the next model of `context_window_fallbacks`. LangChain looks for "prompt is too long".
+    """
+    return f"This model's maximum context length is {context_length} tokens"
+
+
 def check_text(request: Request, limit_kb: int) -> None:
     """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together.
 
@@ -14,7 +23,7 @@ def check_text(request: Request, limit_kb: int) -> None:
     """
     texts = (*request.texts, *(function.text for function in request.unshown or ()))
     if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
-        message = f"The request's texts are longer than {limit_kb} KiB together."
+        message = f"The prompt is too long: its texts have more than {limit_kb} KiB together. Shorten them."
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 
 
@@ -23,10 +32,9 @@ def check_answer(request: Request, context_length: int | None) -> None:
     for name in ("max_new_tokens", "min_new_tokens"):
         wanted = getattr(request.parameters, name)
         if wanted is not None and context_length is not None and wanted >= context_length:
-            message = (
-                f"{wanted} new tokens are wanted, but this model takes {context_length} with its prompt."
-            )
-            raise CallerError("context_length_exceeded", message, param=request.named.get(name, name))
+            param = request.named.get(name, name)
+            message = f"{takes(context_length)}; {wanted} leave no room for a prompt. Lower `{param}`."
+            raise CallerError("context_length_exceeded", message, param=param)
 
 
 def check_end(request: Request) -> None:

@@ -6,7 +6,7 @@ refused where its structure shows it; bytes behind a picture's end are common an
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
@@ -112,6 +112,15 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
         if passes > limits.max_megapixels_request * LARGEST_SCANS:
             message = "The request's pictures have too many scans for their size together."
             raise CallerError("invalid_image", message, param=info.param)
+
+
+def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:
+    """Each has its bytes, and where it stood. Raises CallerError `payload_too_large` as `check_request`."""
+    left = int(limits.max_mb_request * 2**20)
+    for size, param in sizes:
+        if (left := left - size) < 0:
+            message = f"The pictures of a request may have {limits.max_mb_request:g} MiB together."
+            raise CallerError("payload_too_large", message, param=param)
 
 
 def _read(data: bytes) -> PictureInfo:

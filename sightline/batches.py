@@ -1,10 +1,12 @@
 """Batches of a running service, over HTTP: a file goes up, and files come down."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import httpx
@@ -27,7 +29,7 @@ class _Watched(FileIO):
     """A file that tells how many of its bytes were read."""
 
     def __init__(self, path: Path, told: Callable[[int, int], object]) -> None:
-        super().__init__(path, "rb")
+        super().__init__(_sought(path), "rb")
         self._told = told
         self._size = os.fstat(self.fileno()).st_size
 
@@ -35,6 +37,17 @@ class _Watched(FileIO):
         data = super().read(size)
         self._told(self.tell(), self._size)
         return data
+
+
+def _sought(path: Path) -> int:
+    """A descriptor of it; of a copy of what comes through a pipe, since its length is told before it."""
+    with path.open("rb") as file:
+        if file.seekable():
+            return os.dup(file.fileno())
+        with TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            return os.dup(copy.fileno())
 
 
 def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:

@@ -87,6 +87,7 @@ def _list(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
         created_after=arguments.created_after,
         created_before=arguments.created_before,
         metadata=arguments.metadata,
+        results=None if arguments.json else "false",
     )
     if arguments.json:
         show_json(page)

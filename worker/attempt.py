@@ -32,6 +32,7 @@ from worker import choices
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
 from worker.lease import Lease, Leases, insist
 from worker.media.images import Decoder
+from worker.media.shelf import Shelf
 from worker.media.sounds import Listener
 from worker.stream import Channel, Publisher
 from worker.telemetry import generation
@@ -160,14 +161,16 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
 def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
     with traces.span("fetch"):
-        count = len(request.images)
-        read = bench.blobs.read_all(part.digest or "" for part in (*request.images, *request.sounds))
+        seen, told = (
+            Shelf(bench.blobs, [part.digest or "" for part in parts])
+            for parts in (request.images, request.sounds)
+        )
     shared = bench.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
     with ExitStack() as held:
         with traces.span("decode"):
-            heard = bench.listener.heard(read[count:], bench.engine.facts.sampling_rate)
-            pictures = held.enter_context(bench.decoder.decoded(read[:count]))
+            heard = bench.listener.heard(told, bench.engine.facts.sampling_rate)
+            pictures = held.enter_context(bench.decoder.decoded(seen))
         with traces.span("prepare"):
             return bench.engine.prepare(request, pictures, scope, heard)
 

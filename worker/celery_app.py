@@ -129,6 +129,9 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.
         task_acks_late=False,
+        # It cancels what is acknowledged late, so nothing here: runs go on by their leases, whatever becomes
+        # of the broker. Where it is False, Celery warns of it at each loss of a connection.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_prefetch_multiplier=1,
         # A busy worker must not hold nudges that an idle one could run.
         worker_disable_prefetch=True,

@@ -6,6 +6,7 @@ from typing import cast
 from fastapi import Request
 
 from shared.apikey import ApiKey
+from shared.errors import CallerError
 
 KEY = "sightline.caller"
 
@@ -22,6 +23,17 @@ class Caller:
     max_queued: int | None = None
     retain_s: int | None = None
     key: ApiKey | None = None
+
+    @property
+    def reads(self) -> bool:
+        """Whether it is shown answers to what was asked before, and not only to what it asks now."""
+        return self.key is None or "read" in self.key.scopes
+
+    def check_reads(self) -> None:
+        """Raises CallerError `insufficient_scope`."""
+        if not self.reads:
+            message = "This API key lacks the scope `read`: who goes on from an earlier answer reads it."
+            raise CallerError("insufficient_scope", message)
 
 
 def caller_of(request: Request) -> Caller:

@@ -1,7 +1,6 @@
 """What a submit would do now, told without doing it: nothing is kept, and no Idempotency-Key is used."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -64,7 +63,8 @@ class Foretelling:
         told = replace(told, outcome="joined" if joins else "queued", cache="COALESCED" if joins else new)
         if found.state == "running":
             return replace(told, estimate=replace(AT_ONCE, service_s=estimate(found.lane).service_s))
-        return _waiting(told, found.lane, found.state or _state(asked), placed=not asked.pending)
+        state = found.state or _state(asked, found.lane.now_ms)
+        return _waiting(told, found.lane, state, placed=not asked.pending)
 
     def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
         """Sizes of the pictures and seconds of the sounds whose bytes came, which remote ones' did not."""
@@ -96,9 +96,10 @@ def _of(request: Request, model: Model, tokens: Tokens, context_length: int | No
     )
 
 
-def _state(asked: Examined) -> str | None:
+def _state(asked: Examined, now_ms: int) -> str | None:
+    """`now_ms` is the store's, by which a submit decides."""
     at = asked.terms.times.schedule_at
-    return "scheduled" if at is not None and at > time.time_ns() // 10**6 else None
+    return "scheduled" if at is not None and at > now_ms else None
 
 
 def _waiting(told: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:

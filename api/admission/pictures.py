@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 
+from api.admission.album import Album
+from api.wire.luggage import Luggage
 from shared import sounds
 from shared.addresses import check_url
-from shared.blobs import BlobMissingError, Blobs, digest
+from shared.blobs import BlobMissingError, digest
 from shared.errors import CallerError
-from shared.pictures import check_request, inspect
+from shared.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.request import Image, Request, Sound
 from shared.settings import Settings
 from shared.sounds import check_count, refused_as_sound
@@ -17,24 +20,39 @@ SMALL = 64 * 2**10
 """Bytes that are read at once: handing them to a thread costs more than reading them."""
 
 
-async def checked(request: Request, settings: Settings, blobs: Blobs) -> tuple[Request, dict[str, bytes]]:
+@dataclass(frozen=True)
+class Look:
+    """At a picture or sound that just came: what it is stored as, and what a picture says of itself."""
+
+    part: Image | Sound
+    name: str
+    info: PictureInfo | None
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """Its bytes, and where it stood."""
+        return len(self.part.data or b""), self.part.param
+
+
+async def checked(
+    request: Request, settings: Settings, album: Album, luggage: Luggage | None
+) -> tuple[Request, dict[str, bytes]]:
     """The request with digests for its inline pictures and sounds, and their bytes by digest.
 
     Remote ones are checked by their text alone. Raises CallerError `payload_too_large`, `invalid_image`,
-    `invalid_image_url`, `invalid_audio`, `result_expired`.
+    `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
     _check_places(request, settings)
     media = request.media
     inline = [part for part in media if part.data is not None]
     if not inline:
         return request, {}
-    kept = [part for part in media if part.digest]
-    few = not kept and sum(len(part.data or b"") for part in inline) <= SMALL
-    read = (inline, kept, blobs, settings)
-    names = _digests(*read) if few else await asyncio.to_thread(_digests, *read)
-    left = iter(names)
-    named = tuple(part if part.data is None else type(part)(digest=next(left)) for part in media)
-    return request.with_media(named), {n: p.data or b"" for n, p in zip(names, inline, strict=True)}
+    few = sum(len(part.data or b"") for part in inline) <= SMALL
+    looks = _looks(inline, settings) if few else await asyncio.to_thread(_looks, inline, settings)
+    await _check_together([i for i in request.images if i.digest], looks, settings, album, luggage)
+    left = iter(looks)
+    named = tuple(part if part.data is None else type(part)(digest=next(left).name) for part in media)
+    return request.with_media(named), {look.name: look.part.data or b"" for look in looks}
 
 
 def _check_places(request: Request, settings: Settings) -> None:
@@ -50,20 +68,35 @@ def _check_places(request: Request, settings: Settings) -> None:
                 check_url(part.url, settings.fetch.reach, part.param)
 
 
-def _digests(
-    inline: Sequence[Image | Sound], kept: Sequence[Image | Sound], blobs: Blobs, settings: Settings
-) -> list[str]:
-    """The names of what just came; pictures keep to the limits together with those of earlier turns."""
-    limits = settings.pictures
-    seen = [part for part in kept if isinstance(part, Image)]
+def _looks(inline: Sequence[Image | Sound], settings: Settings) -> list[Look]:
+    """Raises CallerError for the first that cannot be used by itself."""
+    return [Look(part, digest(part.data or b""), _info(part, settings)) for part in inline]
+
+
+def _info(part: Image | Sound, settings: Settings) -> PictureInfo | None:
+    if isinstance(part, Image):
+        return inspect(part.data or b"", settings.pictures, part.param)
+    sounds.inspect(part.data or b"", settings.sounds, part.param)
+    return None
+
+
+async def _check_together(
+    kept: Sequence[Image],
+    looks: Sequence[Look],
+    settings: Settings,
+    album: Album,
+    luggage: Luggage | None,
+) -> None:
+    """Pictures keep to the limits together with those of earlier turns; each counts its bytes once."""
+    limits, new = settings.pictures, [(look, look.info) for look in looks if look.info is not None]
     try:
-        known = [inspect(blobs.read(i.digest or ""), limits, i.param) for i in seen]
+        sizes = await album.sizes({image.digest or "" for image in kept})
+        places = {i.digest: (sizes[i.digest or ""], i.param) for i in kept}
+        check_sizes((places | {look.name: look.place for look, _ in new}).values(), limits)
+        known = await album.infos(kept, sizes, luggage)
     except BlobMissingError:
         message = "A picture of the earlier conversation is no longer kept."
-        raise CallerError("result_expired", message, param=seen[0].param) from None
-    fresh = [inspect(i.data or b"", limits, i.param) for i in inline if isinstance(i, Image)]
-    check_request([*known, *fresh], limits)
-    for sound in inline:
-        if isinstance(sound, Sound):
-            sounds.inspect(sound.data or b"", settings.sounds, sound.param)
-    return [digest(part.data or b"") for part in inline]
+        raise CallerError("result_expired", message, param=kept[0].param) from None
+    check_request([*known, *(info for _, info in new)], limits)
+    for look, info in new:
+        album.add(look.name, look.place[0], info)

@@ -76,6 +76,14 @@ def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
     return min(count, largest)
 
 
+def flag(request: Request, name: str, *, usual: bool = False) -> bool:
+    """Yes or no from a query. Raises CallerError `invalid_request`."""
+    said = request.query_params.get(name)
+    if said is not None and said not in YES | NO:
+        raise CallerError("invalid_request", f"{name} is true or false.", param=name)
+    return usual if said is None else said in YES
+
+
 def page_limit(request: Request, *, usual: int = 20, largest: int = 100) -> int:
     """How many things a page of a list shows; never none, which nobody could go on behind."""
     return integer("limit", request.query_params.get("limit", str(usual)), largest=largest, least=1)

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from api.admission import refusals
+from api.admission.album import Album
 from api.admission.pictures import checked
 from api.admission.readiness import model_state, not_ready
 from api.admission.registration import registered
@@ -115,7 +116,7 @@ class Submission:
         self._models = models
         self._store = store
         self._nudger = nudger
-        self._blobs = blobs
+        self._album = Album(settings.pictures, blobs)
         self._storing = Storing(store, blobs)
         self._files = files
         self._headroom = headroom
@@ -159,7 +160,7 @@ class Submission:
         check_calls(request, model.tools if lane.tools is None else lane.tools)
         check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
         request = await self._files.with_pictures(terms.caller, request, luggage)
-        request, data = await checked(request, self._settings, self._blobs)
+        request, data = await checked(request, self._settings, self._album, luggage)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         check_end(request)

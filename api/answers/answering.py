@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import Request as HttpRequest
 from starlette.requests import ClientDisconnect
 
+from api.access.callers import caller_of
 from api.admission.preferences import preferences
 from api.admission.readiness import model_failed
 from api.admission.submission import Terms
@@ -52,6 +54,11 @@ def forget_behind(http: HttpRequest, view: JobView) -> None:
     """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
     if view.ended and not view.stored:
         reply_of(http).afterwards = partial(context_of(http).jobs.forget, view)
+
+
+def shown(http: HttpRequest, view: JobView) -> JobView:
+    """A job from before, for whom it is told: without its answer where the key may not read."""
+    return view if caller_of(http).reads else replace(view, result=None)
 
 
 async def wait_as_preferred(http: HttpRequest, context: ProcessContext, view: JobView) -> JobView:

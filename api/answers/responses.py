@@ -77,11 +77,15 @@ def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
 
 async def _read(http: HttpRequest, body: bytes) -> Call:
     """What is asked. Raises CallerError, also those of `_result` for the items that it names."""
-    said = await translated(body, strict_json.parse)
+    caller, said = caller_of(http), await translated(body, strict_json.parse)
     if named := references(said):
-        items = await _items(context_of(http), caller_of(http).id, named)
+        caller.check_reads()
+        items = await _items(context_of(http), caller.id, named)
         said = written_out(said, items)
-    return await translated(body, lambda _: from_response(said))
+    call = await translated(body, lambda _: from_response(said))
+    if call.outline.previous is not None:
+        caller.check_reads()
+    return call
 
 
 async def _items(context: ProcessContext, caller: str, named: dict[int, str]) -> dict[int, Told]:

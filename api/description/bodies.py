@@ -11,7 +11,7 @@ from api.dialects.endpoints import EndpointBody, EndpointChange
 from api.dialects.hf_body import Generation, HfBody, HfInputs
 from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
-from api.dialects.metadata import MAX_KEY, MAX_PAIRS, MAX_VALUE
+from api.dialects.metadata import MAX_BYTES, MAX_KEY, MAX_PAIRS, MAX_VALUE
 from api.dialects.models import ModelBody
 from api.dialects.native import JobBody
 from api.dialects.openai_batches import BatchBody, LineBody
@@ -93,6 +93,7 @@ _BIASES: Schema = {
 }
 _METADATA: Schema = {
     "type": "object",
+    "description": f"Takes up to {MAX_BYTES} bytes as JSON.",
     "maxProperties": MAX_PAIRS,
     "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
     "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},

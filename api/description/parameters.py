@@ -75,6 +75,12 @@ PAGE = (
     parameter("query", "created_after", "Jobs created then or later.", _MOMENT),
     parameter("query", "created_before", "Jobs created before.", _MOMENT),
     parameter("query", "metadata", "Jobs with this pair only, or all of these.", _PAIRS),
+    parameter(
+        "query",
+        "results",
+        "`false`: jobs without `result` and `receipt`.",
+        {"type": "boolean", "default": True},
+    ),
 )
 _EVENT_ID = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
 PLACE = (

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from api.dialects.asking import Asking
 from api.dialects.formats import Grammar
 from api.dialects.sampling import Count, Sampling
 from api.dialects.strict_json import Wire
@@ -59,7 +60,7 @@ class Options(Wire):
     wait_for_model: bool | None = None
 
 
-class HfBody(Wire):
+class HfBody(Asking):
     inputs: str | dict[str, Any] | list[Any] | None = None
     question: str | None = None
     image: str | None = None

@@ -26,8 +26,8 @@ PART_FIELDS = {
 }
 COPIED = ("role", "annotations", "reasoning", "reasoning_content", "tool_calls")
 """Fields of an answer that the Agents SDK of JavaScript copies into its parts; the turn's own count."""
-BESIDE = ("type", "detail", "prompt_cache_breakpoint", *COPIED)
-"""Fields of a part that hold none of it."""
+BESIDE = ("type", "detail", "prompt_cache_breakpoint", "uuid", *COPIED)
+"""Fields of a part that hold none of it; under `uuid` vLLM keeps a picture, which is sent beside it."""
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
@@ -66,6 +66,7 @@ class WirePart(Replayed):
     file_id: str | None = None
     detail: Detail | None = None
     prompt_cache_breakpoint: dict[str, Any] | None = None
+    uuid: str | None = None
     role: str | None = None
     annotations: list[Any] | None = None
     reasoning: str | None = None

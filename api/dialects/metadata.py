@@ -1,4 +1,6 @@
-"""Pairs that a caller keeps with a job, under the limits of OpenAI's `metadata`."""
+"""Pairs that a caller keeps with a job, under the limits of OpenAI's `metadata`, and one on all of them."""
+
+from pydantic_core import to_json
 
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import render
@@ -6,6 +8,8 @@ from api.dialects.strict_json import render
 MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
+MAX_BYTES = 20 * 1024
+"""As JSON in UTF-8, as records and events keep them: text in ASCII meets the limits above first."""
 
 
 def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
@@ -18,4 +22,6 @@ def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:
         if not 1 <= len(key) <= MAX_KEY or len(value) > MAX_VALUE:
             limits = f"should have 1 to {MAX_KEY} characters as a key and up to {MAX_VALUE} as a value"
             raise invalid(render([key], "metadata"), limits)
+    if len(to_json(pairs)) > MAX_BYTES:
+        raise invalid("metadata", f"takes up to {MAX_BYTES} bytes as JSON")
     return pairs

@@ -6,6 +6,7 @@ Errors are problem details (RFC 9457).
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from api.dialects.asking import Asking
 from api.dialects.calls import finish_of, to_tool_calls, told
 from api.dialects.logprobs import to_content, wanted
 from api.dialects.media import image
@@ -49,7 +50,7 @@ class JobParameters(TokenSampling):
     top_logprobs: TopLogprobs | None = None
 
 
-class JobBody(Wire):
+class JobBody(Asking):
     model: str | None = None
     messages: list[Any] | None = None
     input: JobInput | None = None

@@ -7,6 +7,8 @@ from pydantic import ConfigDict, model_validator
 from api.dialects.strict_json import Wire
 
 NOTHING: tuple[Any, ...] = (None, [], {})
+UNREAD = "cache_control"
+"""Anthropic's word for what is worth keeping: it makes an answer sooner elsewhere, never another one."""
 
 
 def _open(schema: dict[str, Any]) -> None:
@@ -24,4 +26,8 @@ class Replayed(Wire):
     def _without_nothing(cls, value: Any) -> Any:
         if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
             return value
-        return {name: held for name, held in value.items() if name in cls.model_fields or held not in NOTHING}
+        return {name: held for name, held in value.items() if name in cls.model_fields or _asks(name, held)}
+
+
+def _asks(name: str, held: Any) -> bool:
+    return name != UNREAD and held not in NOTHING

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from api.dialects.asking import Asking
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.strict_json import Wire, caller_error, render, whole
@@ -51,7 +52,7 @@ SPELLINGS = {
 }
 
 
-class Sampling(Wire):
+class Sampling(Asking):
     """What every family spells alike."""
 
     temperature: float | None = None

@@ -43,9 +43,22 @@ class Jobs:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         return view
 
-    async def list(self, caller: str, *, limit: int, after: str | None, wanted: Filter = EVERYTHING) -> Page:
-        """A page, newest first. Raises CallerError `job_not_found` where the cursor names no job."""
-        call = transitions.jobs(self._settings, caller, after=after, limit=limit, wanted=wanted)
+    async def list(
+        self,
+        caller: str,
+        *,
+        limit: int,
+        after: str | None,
+        wanted: Filter = EVERYTHING,
+        results: bool = True,
+    ) -> Page:
+        """A page, newest first, with or without `results`.
+
+        Raises CallerError `job_not_found` where the cursor names no job.
+        """
+        call = transitions.jobs(
+            self._settings, caller, after=after, limit=limit, wanted=wanted, results=results
+        )
         page = await self._store.run(call)
         if page is None:
             raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")

@@ -2,10 +2,12 @@
 
 import { $, clock, make, say, seconds, settle } from "./dom.js";
 import { timeline } from "./timeline.js";
-import { call, events, pause } from "./wire.js";
+import { call, events, pause, shown, spacing_ms } from "./wire.js";
 
 const EVERY_MS = 2000;
+const SELDOM_MS = 60_000;
 let seen = null; // {id, stop} while one is open
+let rereading = 0;
 
 export function setUp(changed) {
   $("job").addEventListener("close", () => $("job").open || seen.stop.abort());
@@ -39,24 +41,37 @@ async function follow({ id, stop: { signal } }) {
     job = event.data.job ?? job;
     soon();
   }
-  // Its webhook hears of the end only now.
-  while (outstanding(job)) {
-    job = (await reread(id, signal)) ?? job;
-    soon();
-    await pause(EVERY_MS, signal);
+  for await (job of rereads(job, signal)) soon();
+}
+
+// How many calls an open job makes beside the page's own, each time that those are made.
+export const calls = () => rereading;
+
+// A job's webhook hears of the end behind all events; the tries of one that does not answer go on for days.
+async function* rereads(job, signal) {
+  rereading++;
+  try {
+    for (let wait_ms = EVERY_MS; outstanding(job); wait_ms = Math.min(SELDOM_MS, 2 * wait_ms)) {
+      if (document.hidden) await shown(signal);
+      const { data = job, after_ms = 0 } = await reread(job.id, signal);
+      yield (job = data);
+      await pause(Math.max(wait_ms, after_ms, spacing_ms(3)), signal);
+    }
+  } finally {
+    rereading--;
   }
 }
 
-// The job as it is now, or nothing while the service is away.
+// The job as it is now; while the service is away, how long to wait at least.
 async function reread(id, signal) {
   try {
-    const { data } = await call(`v1/jobs/${id}`, { signal });
+    const answer = await call(`v1/jobs/${id}`, { signal });
     line("");
-    return data;
+    return answer;
   } catch (error) {
     if (!error.passing) throw error;
     line(error.message);
-    return null;
+    return error;
   }
 }
 
@@ -78,7 +93,7 @@ function paint(job, heard) {
     model: `${job.model}, ${job.priority}`,
     waits: job.status === "queued" ? job.waiting_reason : null,
     cache: job.cache,
-    answer: job.result?.text,
+    ...answers(job.result?.choices ?? []),
     error: job.error && `${job.error.message} (${job.error.code})`,
     tokens: job.result && JSON.stringify(job.result.usage),
     fingerprint: job.result?.fingerprint,
@@ -92,6 +107,10 @@ function paint(job, heard) {
     ...attempts(job),
     ...deliveries(job),
   ]);
+}
+
+function answers(choices) {
+  return Object.fromEntries(choices.map(({ text }, at) => [choices.length > 1 ? `answer ${at + 1}` : "answer", text]));
 }
 
 function attempts(job) {

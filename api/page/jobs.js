@@ -13,7 +13,7 @@ export function setUp(changed) {
 }
 
 export function path() {
-  const asked = new URLSearchParams({ limit: Math.min(100, shown) });
+  const asked = new URLSearchParams({ limit: Math.min(100, shown), results: false });
   for (const [name, id] of [["status", "by-status"], ["model", "by-model"]]) {
     if ($(id).value) asked.set(name, $(id).value);
   }

@@ -47,6 +47,7 @@ async function refresh() {
 function listModels(data) {
   const options = (data?.data ?? []).map(({ id }) => make("option", { "data-key": id }, id));
   settle($("model"), options);
+  $("key").placeholder = data && !$("key").value ? "none needed here" : "";
   settle($("by-model"), [make("option", { value: "" }, "any"), ...options.map((option) => option.cloneNode(true))]);
 }
 
@@ -65,5 +66,5 @@ function tell() {
 for (;;) {
   if (!document.hidden) await refresh();
   const asked_ms = Math.max(...panels.map(({ error }) => error?.after_ms ?? 0));
-  await pause(Math.max(wait_ms, asked_ms, spacing_ms(2)));
+  await pause(Math.max(wait_ms, asked_ms, spacing_ms(2 + job.calls())));
 }

@@ -4,6 +4,7 @@ import { $, make } from "./dom.js";
 
 const SAMPLES = { "shapes.png": "two shapes", "dots.png": "three triangles", "word.png": "the word CAT", "sign.png": "a pink triangle" };
 const CHOOSE = $("hint").textContent;
+const SAMPLE_MS = 10_000;
 let chosen = null; // a promise of its data URI
 
 export function setUp() {
@@ -31,13 +32,14 @@ function pressed(event) {
 
 function sample([file, name]) {
   const image = make("img", { src: `page/${file}`, alt: name });
-  return make("li", {}, make("button", { type: "button", title: name, onclick: () => load(file, name) }, image));
+  return make("li", {}, make("button", { type: "button", title: name, onclick: () => put(fetched(file, name), name) }, image));
 }
 
-async function load(file, name) {
-  const answer = await fetch(`page/${file}`).catch(() => null);
-  if (answer?.ok) take(await answer.blob(), name);
-  else show("", `The sample “${name}” could not be loaded; try again.`);
+async function fetched(file, name) {
+  const asked = fetch(`page/${file}`, { signal: AbortSignal.timeout(SAMPLE_MS) });
+  const blob = await asked.then((answer) => answer.ok && answer.blob()).catch(() => null);
+  if (!blob) throw new Error(`The sample “${name}” could not be loaded; try again.`);
+  return read(blob, name);
 }
 
 function dragged(event) {
@@ -46,16 +48,17 @@ function dragged(event) {
   if (event.type === "drop") take(event.dataTransfer.files[0]);
 }
 
-function take(file, name = file?.name) {
-  if (!file) return;
+function take(file) {
+  if (file) put(read(file, file.name), file.name);
+}
+
+// A promise of a data URI, chosen from now on: what comes late is neither forgotten by a question nor in the way of
+// what was chosen after it.
+function put(mine, name) {
   // Else choosing the same file again would be no change.
   $("file").value = "";
   $("url").value = "";
-  if (!$("file").accept.split(",").includes(file.type)) {
-    show("", `${name} is not a PNG, JPEG, WebP or GIF.`);
-    return;
-  }
-  const mine = (chosen = read(file, name));
+  chosen = mine;
   mine.then(
     (uri) => chosen === mine && show(uri, name),
     (error) => chosen === mine && show("", error.message),
@@ -64,6 +67,7 @@ function take(file, name = file?.name) {
 
 function read(file, name) {
   return new Promise((resolve, reject) => {
+    if (!$("file").accept.split(",").includes(file.type)) throw new Error(`${name} is not a PNG, JPEG, WebP or GIF.`);
     const reader = new FileReader();
     reader.addEventListener("load", () => resolve(reader.result));
     reader.addEventListener("error", () => reject(new Error(`${name} cannot be read; choose it again.`)));

@@ -3,8 +3,9 @@
 const ANSWER_MS = 10_000;
 const MINUTE_MS = 60_000;
 const keyField = document.getElementById("key");
-keyField.value = sessionStorage.getItem("sightline-key") ?? "";
-keyField.addEventListener("change", () => sessionStorage.setItem("sightline-key", keyField.value));
+const kept = storage();
+keyField.value = kept?.getItem("sightline-key") ?? "";
+keyField.addEventListener("change", () => kept?.setItem("sightline-key", keyField.value));
 let quota = 0; // the key's requests a minute, where it has such
 
 // What the service, or a proxy before it, says in place of an answer.
@@ -27,6 +28,15 @@ export class Away extends Error {
   }
 }
 
+// Nothing where the browser blocks what pages keep: the key then lives in its field alone.
+function storage() {
+  try {
+    return sessionStorage;
+  } catch {
+    return null;
+  }
+}
+
 function headers(more) {
   const key = keyField.value.trim();
   if (/[^\x21-\x7e]/.test(key)) throw new Refusal(401, { detail: "The API key has letters that no key has: copy it again." });
@@ -37,7 +47,7 @@ function headers(more) {
 export async function call(path, { method = "GET", body, more = {}, signal, limit_ms = ANSWER_MS } = {}) {
   const told = body === undefined ? {} : { "content-type": "application/json" };
   const asked = { method, headers: headers({ ...told, ...more }), body: body && JSON.stringify(body) };
-  const { answer, text } = await whole(path, asked, [signal, AbortSignal.timeout(limit_ms)].filter(Boolean)).catch((error) => {
+  const { answer, text } = await whole(path, asked, signal, limit_ms).catch((error) => {
     throw signal?.aborted ? error : new Away();
   });
   const parsed = json(text);
@@ -47,9 +57,35 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   return { data: parsed, headers: answer.headers };
 }
 
-async function whole(path, asked, signals) {
-  const answer = await fetch(path, { ...asked, signal: AbortSignal.any(signals) });
-  return { answer, text: await answer.text() };
+// A slow answer is one all the same: only a silence of `limit_ms`, before it or within, is none.
+async function whole(path, asked, signal, limit_ms) {
+  const silence = new AbortController();
+  let timer = 0;
+  const heard = () => (clearTimeout(timer), (timer = setTimeout(() => silence.abort(), limit_ms)));
+  try {
+    heard();
+    const answer = await fetch(path, { ...asked, signal: AbortSignal.any([signal, silence.signal].filter(Boolean)) });
+    heard();
+    let text = "";
+    for await (const piece of pieces(answer)) heard(), (text += piece);
+    return { answer, text };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+// The text of an answer as it comes.
+async function* pieces(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel();
+  }
 }
 
 function json(text) {
@@ -96,7 +132,7 @@ function hiding() {
   return until;
 }
 
-function shown(signal) {
+export function shown(signal) {
   return new Promise((resolve, reject) => {
     document.addEventListener("visibilitychange", resolve, { once: true, signal });
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
@@ -107,16 +143,13 @@ async function* stream(job, after, signal, said) {
   const answer = await fetch(`v1/jobs/${job}/events?after=${after}`, { headers: headers({}), signal });
   if (!answer.ok) throw new Refusal(answer.status, json(await answer.text()), answer.headers);
   said("");
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const blocks = (rest + value).split("\n\n");
+  for await (const piece of pieces(answer)) {
+    const blocks = (rest + piece).split("\n\n");
     rest = blocks.pop();
     for (const event of blocks.map(read).filter(Boolean)) {
       // The service's own `error`, without an id, ends this connection and not the job.
-      if (event.type === "error" || !Number.isFinite(event.id)) return await reader.cancel();
+      if (event.type === "error" || !Number.isFinite(event.id)) return;
       yield event;
     }
   }

@@ -10,10 +10,10 @@ from fastapi import Request as HttpRequest
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
-from api.admission.preferences import integer, page_limit, preferences
+from api.admission.preferences import flag, integer, page_limit, preferences
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
-from api.answers.answering import attend, forget_behind, note, note_times, submit, wait_as_preferred
+from api.answers.answering import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
 from api.answers.following import follow
 from api.context import ProcessContext, context_of
 from api.description import examples
@@ -100,6 +100,7 @@ async def list_jobs(http: HttpRequest) -> Response:
         limit=limit,
         after=query.get("after"),
         wanted=from_query(query.get, query.getlist),
+        results=flag(http, "results", usual=True),
     )
     return json_answer(native.to_list(page))
 
@@ -128,7 +129,7 @@ async def get_job(http: HttpRequest, id: str) -> Response:
 async def cancel_job(http: HttpRequest, id: str) -> Response:
     view = await context_of(http).jobs.cancel(caller_of(http).id, id)
     note(http, view)
-    return json_answer(native.to_job(view))
+    return json_answer(native.to_job(shown(http, view)))
 
 
 @router.post(
@@ -145,7 +146,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
     earlier = await context.submission.repeated(said)
     if earlier is not None:
         note(http, earlier)
-        return accepted(earlier)
+        return accepted(shown(http, earlier))
     asked = await context.jobs.ended_request(caller_of(http).id, id)
     request = _request(asked)
     terms = replace(
@@ -156,7 +157,8 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
         retry_of=id,
         stored=asked.stored,
     )
-    return accepted(await submit(http, context, request, terms))
+    # Its caller named a question without knowing it.
+    return accepted(shown(http, await submit(http, context, request, terms)))
 
 
 @router.post(
@@ -168,7 +170,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
 async def replay_job(http: HttpRequest, id: str) -> Response:
     view = await context_of(http).jobs.replay(caller_of(http).id, id)
     note(http, view)
-    return json_answer(native.to_job(view), 202)
+    return json_answer(native.to_job(shown(http, view)), 202)
 
 
 @router.delete(

@@ -35,6 +35,11 @@ async def get_model(request: Request, id: str) -> Response:
 
 
 def to_model(model: Model) -> dict[str, Any]:
-    """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time."""
+    """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
+
+    vLLM's clients read `max_model_len` before they ask; only workers know a length that the row does not say.
+    """
     owner, slash, _ = model.id.partition("/")
-    return {"id": model.id, "object": "model", "created": 0, "owned_by": owner if slash else "sightline"}
+    length = {} if model.context_length is None else {"max_model_len": model.context_length}
+    own = {"id": model.id, "object": "model", "created": 0, "owned_by": owner if slash else "sightline"}
+    return own | length

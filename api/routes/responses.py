@@ -5,8 +5,8 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from api.access.callers import caller_of
-from api.admission.preferences import NO, YES, integer, page_limit
-from api.answers.answering import note
+from api.admission.preferences import flag, integer, page_limit
+from api.answers.answering import note, shown
 from api.answers.responses import NOTHING_SEEN, found, replay, respond, written
 from api.context import context_of
 from api.description.answers import RESPONSE, RESPONSE_GONE, RESPONSE_INPUT, RESPONSE_STREAMED
@@ -57,8 +57,8 @@ async def refuse_call(request: Request) -> Response:
 async def get_response(request: Request, id: str) -> Response:
     query = request.query_params
     _include(request)
-    streams = _flag(request, "stream")
-    _flag(request, "include_obfuscation")
+    streams = flag(request, "stream")
+    flag(request, "include_obfuscation")
     if "starting_after" in query and not streams:
         raise CallerError("invalid_request", "starting_after needs stream=true.", param="starting_after")
     after = NOTHING_SEEN
@@ -93,7 +93,7 @@ async def cancel_response(request: Request, id: str) -> Response:
         raise CallerError("invalid_request", message)
     view = await context_of(request).jobs.cancel(kept.view.caller, kept.view.id)
     note(request, view)
-    return written(replace(kept, view=view))
+    return written(replace(kept, view=shown(request, view)))
 
 
 @router.get(
@@ -147,10 +147,3 @@ def _include(request: Request) -> list[str]:
             allowed = ", ".join(INCLUDABLE)
             raise CallerError("invalid_request", f"include takes {allowed}.", param=f"include[{place}]")
     return said
-
-
-def _flag(request: Request, name: str) -> bool:
-    said = request.query_params.get(name, "false")
-    if said not in YES | NO:
-        raise CallerError("invalid_request", f"{name} is true or false.", param=name)
-    return said in YES

@@ -62,13 +62,13 @@ def without_offer(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
 def refusal(error: ServiceError, url: bytes, headers: Headers) -> bytes:
     """The refusal of a request of which so much was read, counted; `api.wire.edge` never sees it."""
     request_id = request_id_of(headers)
-    response = render(error, _path(url), request_id)
+    response = render(error, path_of(url), request_id)
     own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
     lines = b"".join(b"%s: %s\r\n" % line for line in (*response.raw_headers, *own))
     return STATUS_LINE[error.status] + lines + b"\r\n" + bytes(response.body)
 
 
-def _path(target: bytes) -> str:
+def path_of(target: bytes) -> str:
     """Empty where there is none; what a proxy is asked for names the origin before it."""
     try:
         return (parse_url(target).path or b"/").decode("latin-1")

@@ -1,6 +1,7 @@
 """Memory for what callers bring: the bodies of their requests, until what is in them is stored."""
 
 import asyncio
+from collections import Counter
 
 from shared.errors import Unavailable
 
@@ -12,37 +13,80 @@ WAIT_LIMIT_S = 5.0
 
 
 class Rack:
-    """Shared by the calls of one process. Who came first always goes on, so that some come to their end."""
+    """Shared by the calls of one process; free room goes to the caller who holds least.
+
+    A caller holds at most half of it, so that others find room who come later. But who came first always goes
+    on, and of each caller's calls the first goes on beyond the half: some come to their end.
+    """
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
+        # In the order in which they came, all and those of each caller.
         self._held: dict[Luggage, int] = {}
-        self._changed = asyncio.Condition()
+        self._brought: dict[str, dict[Luggage, None]] = {}
+        self._sums: Counter[str] = Counter()
+        self._waiting: dict[Luggage, tuple[int, asyncio.Future[None]]] = {}
 
     async def take(self, luggage: "Luggage", count: int) -> None:
         """Hold `count` bytes more. Raises Unavailable `queue_full` where there is no room for long."""
-        self._held.setdefault(luggage, 0)
+        if luggage not in self._held:
+            self._held[luggage] = 0
+            self._brought.setdefault(luggage.caller, {})[luggage] = None
+        # Nobody is passed over: whoever waits has no room.
+        if self._fits(luggage, count):
+            self._hold(luggage, count)
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[luggage] = count, turn
         try:
-            async with asyncio.timeout(WAIT_LIMIT_S), self._changed:
-                await self._changed.wait_for(lambda: self._fits(luggage, count))
+            async with asyncio.timeout(WAIT_LIMIT_S):
+                await turn
         except TimeoutError:
             message = "Too many large requests arrive at once."
             raise Unavailable("queue_full", message, retry_after=WAIT_LIMIT_S) from None
-        self._held[luggage] += count
+        finally:
+            self._waiting.pop(luggage, None)
 
-    async def leave(self, luggage: "Luggage") -> None:
-        if self._held.pop(luggage, None) is not None:
-            async with self._changed:
-                self._changed.notify_all()
+    def leave(self, luggage: "Luggage") -> None:
+        held = self._held.pop(luggage, None)
+        if held is None:
+            return
+        brought = self._brought[luggage.caller]
+        del brought[luggage]
+        self._sums[luggage.caller] -= held
+        if not brought:
+            del self._brought[luggage.caller], self._sums[luggage.caller]
+        self._give_turns()
+
+    def _give_turns(self) -> None:
+        for luggage in sorted(self._waiting, key=lambda luggage: self._sums[luggage.caller]):
+            count, turn = self._waiting[luggage]
+            if not turn.done() and self._fits(luggage, count):
+                self._hold(luggage, count)
+                turn.set_result(None)
+
+    def _hold(self, luggage: "Luggage", count: int) -> None:
+        self._held[luggage] += count
+        self._sums[luggage.caller] += count
 
     def _fits(self, luggage: "Luggage", count: int) -> bool:
-        return next(iter(self._held)) is luggage or sum(self._held.values()) + count <= self._size
+        if next(iter(self._held)) is luggage:
+            return True
+        if self._sums.total() + count > self._size:
+            return False
+        caller = luggage.caller
+        share = self._sums[caller] + count <= self._size // 2
+        return not caller or share or next(iter(self._brought[caller])) is luggage
 
 
 class Luggage:
-    """What one call brings; it leaves when it was stored, at the latest with the answer."""
+    """What one call brings; it leaves when it was stored, at the latest with the answer.
 
-    def __init__(self, rack: Rack) -> None:
+    `caller` is "" where the service has no keys: who may ask at all may take all the room.
+    """
+
+    def __init__(self, rack: Rack, caller: str = "") -> None:
+        self.caller = caller
         self._rack = rack
         self._count = 0
 
@@ -53,4 +97,4 @@ class Luggage:
             await self._rack.take(self, count)
 
     async def leave(self) -> None:
-        await self._rack.leave(self)
+        self._rack.leave(self)

@@ -16,11 +16,11 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.wire import ending
+from api.wire import crowd, ending
 from api.wire.edge import PEER
 from api.wire.heads import HEAD_LIMIT, fault_of, refusal, too_large, with_its_host, without_offer
 from api.wire.unchunked import unchunked
-from shared.errors import CallerError, ServiceError, Unavailable
+from shared.errors import CallerError, ServiceError
 
 HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
@@ -38,7 +38,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         # Refused here, since uvicorn answers in plain text.
-        self._most_connections, self.limit_concurrency = self.limit_concurrency, None
+        most, self.limit_concurrency = self.limit_concurrency, None
+        self._crowd: crowd.Crowd = self.app_state.setdefault(crowd.KEY, crowd.Crowd(self.connections, most))
         self._ending: ending.Ending = self.app_state.get(ending.KEY) or ending.Ending()
         self._in_head = False
         self._answering: RequestResponseCycle | None = None
@@ -54,8 +55,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Balancers connect ahead: the first request has as long as the next one."""
         super().connection_made(transport)
-        self._keep(HEAD_LIMIT_S if self._is_crowded() else self.timeout_keep_alive)
-        if self._is_crowded() and not self._is_crowded(but=1):
+        self._keep(HEAD_LIMIT_S if self._crowd.is_large() else self.timeout_keep_alive)
+        if self._crowd.is_large() and not self._crowd.is_large(but=1):
             for connection in self.connections:
                 if isinstance(connection, LimitedProtocol):
                     connection.hurry()
@@ -74,6 +75,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
+        self._crowd.leave(self)
 
     def pause_writing(self) -> None:
         """The answer has come to where its reader does not follow."""
@@ -119,9 +121,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._ending.note_request()
-        self._refusal = fault_of(self.parser.get_http_version(), self.url, self.headers)
-        if self._most_connections is not None and len(self.connections) > self._most_connections:
-            self._refusal = Unavailable("queue_full", "Too many connections are open.", retry_after=1)
+        crowded = self._crowd.refusal(self, self.url)
+        self._refusal = crowded or fault_of(self.parser.get_http_version(), self.url, self.headers)
         if self._refusal:
             raise self._refusal
         self.url, self.headers[:] = with_its_host(self.url, self.headers)
@@ -133,7 +134,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self._is_crowded():
+        if self._crowd.is_large():
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
         if self.transport.is_closing():
@@ -191,7 +192,7 @@ class LimitedProtocol(HttpToolsProtocol):
             if scope["http_version"] == "1.0":
                 send = unchunked(cycle, send)
             try:
-                await app(scope, receive, partial(self._send, cycle, send))
+                await app({**scope, crowd.KEY: self._crowd}, receive, partial(self._send, cycle, send))
             except asyncio.CancelledError:
                 # The process ends; an answer that is whole by then is no error.
                 if not cycle.response_complete:
@@ -200,9 +201,10 @@ class LimitedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, quiet)
 
     async def _send(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
-        """The last answer of a connection says so, once the process ends."""
+        """The last answer of a connection says so: once the process ends, or where it is one too many."""
         last = self.cycle is cycle and not self._in_head
-        if message["type"] == "http.response.start" and self._ending.begun and last:
+        ends = self._ending.begun or self._crowd.is_beyond(self)
+        if message["type"] == "http.response.start" and ends and last:
             cycle.keep_alive = False
         await send(message)
 
@@ -265,10 +267,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
-
-    def _is_crowded(self, *, but: int = 0) -> bool:
-        most, open_now = self._most_connections, len(self.connections) - but
-        return most is not None and 2 * open_now > most
 
     def _refuse(self, error: ServiceError) -> None:
         """Answer, read on for a while, close: closing over unread input may cost the client the answer.

@@ -18,7 +18,8 @@ from shared.errors import InternalError, ServiceError
 log = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
-_HEADERS = {"x-accel-buffering": "no"}
+_HEADERS = {"x-accel-buffering": "no", "cache-control": "no-store, no-transform"}
+"""To proxies: hold no event back, neither to fill a buffer nor to compress it with the next."""
 
 
 def block(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:

@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -103,17 +103,18 @@ class Blobs:
         with finding(name):
             return bytes(obstore.get(self._store, _path(name)).bytes())
 
-    def read_all(self, names: Iterable[str]) -> list[bytes]:
-        """Raises BlobMissingError with every name that is not there, BlobsUnavailable."""
-        found, missing = [], []
-        for name in names:
-            try:
-                found.append(self.read(name))
-            except BlobMissingError:
-                missing.append(name)
-        if missing:
-            raise BlobMissingError(*missing)
-        return found
+    async def read_async(self, name: str) -> bytes:
+        """Raises BlobMissingError, BlobsUnavailable."""
+        return await self._beside(self.read, name)
+
+    def size(self, name: str) -> int:
+        """How many bytes lie under a name. Raises BlobMissingError, BlobsUnavailable."""
+        with finding(name):
+            return self._place.size(_path(name))
+
+    async def size_async(self, name: str) -> int:
+        """Raises BlobMissingError, BlobsUnavailable."""
+        return await self._beside(self.size, name)
 
     def open(self, name: str) -> BinaryIO:
         """To read in pieces. Raises BlobMissingError, BlobsUnavailable."""

@@ -60,10 +60,11 @@ class Bucket:
     def open(self, path: str) -> BinaryIO:
         """Reads a megabyte at a time. Raises BlobMissingError, BlobsUnavailable, also later."""
         with finding(path):
-            size = self._size(path)
+            size = self.size(path)
         return io.BufferedReader(Ranged(self.store, path, size), BUFFER)
 
-    def _size(self, path: str) -> int:
+    def size(self, path: str) -> int:
+        """Raises BaseError."""
         try:
             return obstore.head(self.store, path)["size"]
         except GONE:

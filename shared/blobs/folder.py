@@ -33,6 +33,10 @@ class Folder:
         os.scandir(self._path).close()
         return os.access(self._path, os.W_OK | os.X_OK)
 
+    def size(self, path: str) -> int:
+        """Raises FileNotFoundError, OSError."""
+        return (self._path / path).stat().st_size
+
     def open(self, path: str) -> BinaryIO:
         """Goes on being readable when it is deleted. Raises BlobMissingError, BlobsUnavailable."""
         with finding(path):

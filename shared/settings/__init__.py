@@ -153,7 +153,7 @@ class PictureSettings(Group):
     max_mb_request: float = Field(
         50,
         gt=0,
-        description="Largest sum of the pictures that one request has fetched, or names as files, in MiB.",
+        description="Largest sum of a request's pictures in MiB, those of earlier turns among them.",
     )
     max_count: int = Field(32, ge=1, le=MOST_PICTURES, description="Pictures in one request.")
     max_side: int = Field(

@@ -171,7 +171,8 @@ def submit(
 
 
 def _written(pairs: Mapping[str, str]) -> str:
-    return json.dumps(dict(pairs), separators=(",", ":"))
+    """Escapes would be up to three times the bytes, for as long as the record lives."""
+    return json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))
 
 
 def _limits(settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The audit's reads and transitions: a walk over every key of ours, a few at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from shared.result import JobError
 from shared.settings import Settings
@@ -13,6 +14,13 @@ AUDIT, DOOM = Script("audit"), Script("doom")
 LOST = JobError(code="internal_error", message="The job's run was lost; submit it again.", retryable=True)
 
 
+class Audited(NamedTuple):
+    """How much of what was mended, and how the keys begin that this version does not know."""
+
+    mended: Mapping[str, int]
+    strange: tuple[str, ...] = ()
+
+
 def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
     """The next cursor (0 = once around) and the names of about `count` keys. Raises Unavailable."""
     with reaching():
@@ -20,8 +28,8 @@ def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
     return int(following), [key.removeprefix(PREFIX) for key in keys]
 
 
-def audit(settings: Settings, names: Sequence[str]) -> Call[dict[str, int]]:
-    """Mend what no history should leave behind these keys; how much of what was found."""
+def audit(settings: Settings, names: Sequence[str]) -> Call[Audited]:
+    """Mend what no history should leave behind these keys."""
     arguments = {
         "names": list(names),
         "lease_ms": round(settings.queue.lease_s * 1000),
@@ -29,7 +37,13 @@ def audit(settings: Settings, names: Sequence[str]) -> Call[dict[str, int]]:
         "failure": LOST.model_dump_json(),
         **lifetimes(settings),
     }
-    return Call(AUDIT, arguments, lambda reply: {what: int(n) for what, n in pairs(reply).items()})
+    return Call(AUDIT, arguments, _audited)
+
+
+def _audited(reply: list[Any]) -> Audited:
+    findings, strange = reply
+    mended = {what: int(n) for what, n in pairs(findings).items()}
+    return Audited(mended, tuple(PREFIX + beginning for beginning in sorted(strange)))
 
 
 def doom(digests: Sequence[str]) -> Call[list[str]]:

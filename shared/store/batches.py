@@ -40,7 +40,7 @@ def create(
         "file": batch.file,
         "endpoint": batch.endpoint,
         "window_s": WINDOW_S,
-        "metadata": json.dumps(batch.metadata, separators=(",", ":")),
+        "metadata": json.dumps(batch.metadata, ensure_ascii=False, separators=(",", ":")),
         "max_queued": batch.max_queued,
         "retain_s": batch.retain_s,
         "life_s": batch.life_s,

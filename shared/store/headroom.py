@@ -4,6 +4,7 @@ At its limit of memory workers cannot even start, so new work is refused before.
 writes at all, for reasons of its own.
 """
 
+import asyncio
 import time
 
 from shared.errors import Unavailable
@@ -35,13 +36,24 @@ class Headroom:
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
         self._share = 0.0
+        self._reading: asyncio.Future[None] | None = None
 
     async def left(self) -> bool:
         """Whether there is room for more than what is accepted needs. Raises Unavailable."""
         if time.monotonic() - self._looked >= LOOKED_AT_S:
-            self._looked = time.monotonic()
-            self._share = await self._store.run(memory())
+            await self._look()
         return self._share < self._full_at
+
+    async def _look(self) -> None:
+        """Who comes while it is read waits for that reading: what was read before may be of any age."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self._read())
+        # Others wait for it where the first of them leaves.
+        await asyncio.shield(self._reading)
+
+    async def _read(self) -> None:
+        self._share = await self._store.run(memory())
+        self._looked = time.monotonic()
 
     async def check(self) -> None:
         """Raises Unavailable `store_unavailable` where what is accepted needs the room that is left."""

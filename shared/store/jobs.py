@@ -29,15 +29,25 @@ def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
 
 
 def jobs(
-    settings: Settings, caller: str, *, after: str | None, limit: int, wanted: Filter = EVERYTHING
+    settings: Settings,
+    caller: str,
+    *,
+    after: str | None,
+    limit: int,
+    wanted: Filter = EVERYTHING,
+    results: bool = True,
 ) -> Call[Page | None]:
-    """A page, newest first; None where `after` is no cursor and none of the caller's jobs."""
+    """A page, newest first; None where `after` is no cursor and none of the caller's jobs.
+
+    Where no `results` are wanted they are None, as if they had expired.
+    """
     arguments = {
         "caller": caller,
         "after": after,
         "limit": limit,
         "look": LOOK,
         "worker_ttl_s": settings.queue.worker_ttl_s,
+        "bare": None if results else True,
         "status": wanted.status,
         "model": wanted.model,
         "priority": wanted.priority,

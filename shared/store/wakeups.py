@@ -85,6 +85,7 @@ class Wakeups:
         # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.
         self._sending = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
+        self._told_away = False
 
     async def open(self) -> None:
         self._reader = asyncio.create_task(self._read())
@@ -135,13 +136,19 @@ class Wakeups:
             try:
                 await self._hear(pubsub)
             except RedisError:
-                log.warning("wake-ups wait: the record store is out of reach")
+                self._tell_away()
             except Exception:
                 # The outermost frame of this task: were it to end, this process would only poll from then on.
                 log.exception("the subscription connection failed")
             finally:
                 await self._close(pubsub)
             await asyncio.sleep(RECONNECT_S)
+
+    def _tell_away(self) -> None:
+        """Once an outage, not at each try."""
+        if not self._told_away:
+            log.warning("wake-ups wait: the record store is out of reach")
+        self._told_away = True
 
     async def _close(self, pubsub: PubSub) -> None:
         async with self._sending:
@@ -163,7 +170,7 @@ class Wakeups:
                 async with self._sending:
                     await pubsub.ping()
             else:
-                heard = time.monotonic()
+                heard, self._told_away = time.monotonic(), False
                 self._deliver(message)
         raise RedisConnectionError("the subscription connection is silent")
 

@@ -1,4 +1,4 @@
-"""Whether this machine has the memory the service needs, asked before anything is started."""
+"""What memory this machine has for the service, asked before anything is started."""
 
 import resource
 from collections.abc import Sequence
@@ -48,8 +48,16 @@ def _check_addresses(models: Sequence[Model]) -> None:
 
 def free_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
     """Memory that a new process may take, swap included; None where nobody can tell."""
-    free = [mb for mb in (_machine_mb(meminfo), _cgroup_mb(cgroup)) if mb is not None]
+    free = [
+        mb for mb in (_machine_mb(meminfo, "MemAvailable", "SwapFree"), _cgroup_mb(cgroup)) if mb is not None
+    ]
     return min(free, default=None)
+
+
+def whole_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
+    """All memory of this machine, or of this container if it has less; None where nobody can tell."""
+    whole = [mb for mb in (_machine_mb(meminfo, "MemTotal"), _limit_mb(cgroup)) if mb is not None]
+    return min(whole, default=None)
 
 
 def _worker_mb(model: Model) -> float:
@@ -60,20 +68,28 @@ def _worker_mb(model: Model) -> float:
     return TORCH_MB + weights / 1e6
 
 
-def _machine_mb(meminfo: Path) -> float | None:
+def _machine_mb(meminfo: Path, *counted: str) -> float | None:
     try:
         rows = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return sum(int(rows[name].split()[0]) for name in ("MemAvailable", "SwapFree")) / 1024
+        return sum(int(rows[name].split()[0]) for name in counted) / 1024
     except (OSError, KeyError, ValueError):
         return None
 
 
 def _cgroup_mb(cgroup: Path) -> float | None:
     """What a container's limit leaves; the page cache it counts can be given back."""
+    limit_mb = _limit_mb(cgroup)
     try:
-        limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
         stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        return (limit - used + int(stat["inactive_file"]) + int(stat["active_file"])) / 2**20
+        cache = int(stat["inactive_file"]) + int(stat["active_file"])
     except (OSError, KeyError, ValueError):
+        return None
+    return None if limit_mb is None else limit_mb + (cache - used) / 2**20
+
+
+def _limit_mb(cgroup: Path) -> float | None:
+    try:
+        return int((cgroup / "memory.max").read_text()) / 2**20
+    except (OSError, ValueError):
         return None

@@ -12,6 +12,7 @@ from shared.settings import Settings
 from sightline.serving import processes
 from sightline.serving.child import Command
 from sightline.serving.folder import DataFolder
+from sightline.serving.memory import whole_mb
 from sightline.serving.processes import Process
 from sightline.serving.server import Binary, configuration
 
@@ -88,7 +89,7 @@ def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:
         cwd=data.redis,
         log=data.logs / "redis.log",
         grace_s=30,
-        stdin=configuration(port, password),
+        stdin=configuration(port, password, whole_mb()),
         keep_fd=lock_fd,
     )
     return OwnServer(f"redis://:{password}@127.0.0.1:{port}/0", command)

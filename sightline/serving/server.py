@@ -14,6 +14,9 @@ from pathlib import Path
 from sightline.exits import CommandError, Exit
 
 FLOOR = (7, 0)
+SHARE = 0.25
+"""Of the memory here, what the records may take: rewriting the append-only file may need as much again, and
+workers have the rest."""
 _VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
 
 
@@ -81,14 +84,16 @@ def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
     return parse_version(done.stdout)
 
 
-def configuration(port: int, password: str) -> str:
+def configuration(port: int, password: str, memory_mb: float | None) -> str:
     """The server's configuration; read from standard input, so that no process list shows the password.
 
     Loopback and a password: other accounts of this machine do not read the jobs. The append-only file is
     what keeps accepted jobs; snapshots would only write everything a second time. A stream takes a node at
-    once: at the server's own 4 KiB a job's five short events would be half of what the job takes.
+    once: at the server's own 4 KiB a job's five short events would be half of what the job takes. With
+    a limit on its memory new work is refused before all memory here (`memory_mb`; None where nobody can tell
+    how much there is) is gone.
     """
-    lines = (
+    lines = [
         "bind 127.0.0.1",
         f"port {port}",
         f"requirepass {password}",
@@ -98,5 +103,7 @@ def configuration(port: int, password: str) -> str:
         'save ""',
         "maxmemory-policy noeviction",
         "stream-node-max-bytes 1024",
-    )
+    ]
+    if memory_mb is not None:
+        lines.append(f"maxmemory {SHARE * memory_mb:.0f}mb")
     return "\n".join(lines) + "\n"

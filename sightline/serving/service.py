@@ -95,8 +95,11 @@ def fetched(
 
 
 def segment(name: str, *, safe: str = "") -> str:
-    """A name as it may stand in a path, whatever was typed."""
-    return quote(name, safe=safe)
+    """A name as it may stand in a path. Raises CommandError for one by which the path would be another."""
+    quoted = quote(name, safe=safe)
+    if not {"", ".", ".."}.isdisjoint(quoted.split("/")):
+        raise CommandError(Exit.USAGE, f"{name!r} is no id.")
+    return quoted
 
 
 def passing(reply: httpx.Response) -> bool:

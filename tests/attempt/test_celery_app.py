@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.worker.state import active_requests
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.settings import RedisSettings, Settings
@@ -46,6 +48,37 @@ def test_a_broker_lost_before_a_nudge_was_acknowledged_does_not_end_the_worker(r
     assert channel.closed
     # Celery may have put it off until the hub had a moment.
     nudge.ack()
+
+
+@dataclass(eq=False)
+class InHand:
+    """To Celery a request, of which the task runs."""
+
+    task: Any
+    acknowledged = False
+    cancelled = False
+
+    def cancel(self, _: Any) -> None:
+        self.cancelled = True
+
+
+def test_an_outage_of_the_broker_cancels_nothing_and_warns_of_no_change_in_celery(
+    redis: RedisServer, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app("test", RedisSettings(url=redis.url()))
+    nudge = InHand(app.task(lost))
+    app.conf.worker_enable_prefetch_count_reduction = False
+    consumer = object.__new__(QuickConsumer)
+    consumer.__dict__.update(app=app, amqheartbeat=0, hub=None, channel_errors=())
+    consumer.connection = consumer.connect()
+    active_requests.add(nudge)
+    try:
+        consumer.on_connection_error_after_connected(RedisConnectionError())
+    finally:
+        active_requests.discard(nudge)
+
+    assert (nudge.cancelled, list(recwarn)) == (False, [])
+    assert ["Connection to broker lost" in told for told in caplog.messages] == [True]
 
 
 def lost(channel: Any) -> None:

@@ -1,5 +1,6 @@
 """A decoder that cannot be started, or that somebody else kills, is no fault of the file."""
 
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from shared.errors import InternalError
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.loud_decoder import DEADLY
 from tests.support.pictures import decoded
 from worker.media.child import Children, Craft, UndecodableError
 from worker.media.images import Decoder
@@ -72,3 +74,46 @@ def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(child
     with pytest.raises(UndecodableError, match="died of it"):
         decoded_while_killed(children, times=100)
     assert decoded_while_killed(children, times=0) == (1500 * 1200 * 3, 1)
+
+
+@pytest.fixture
+def loud() -> Iterator[Children]:
+    found = Children(Craft("tests.support.loud_decoder", (), 60.0))
+    yield found
+    found.close()
+
+
+def said_about(loud: Children, data: bytes) -> bytes:
+    head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
+    _, pixels = loud.decode(head, data, PICTURES.reply, lambda width, height: width * height * 3)
+    return bytes(pixels)
+
+
+def test_a_hostile_file_writes_nothing_into_the_log_however_much_its_decoder_says(
+    loud: Children, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert [said_about(loud, b"broken") for _ in range(3)] == [b"RGB"] * 3
+    assert (capfd.readouterr().err, caplog.messages) == ("", [])
+
+
+def test_an_operator_reads_in_one_line_what_a_decoder_died_of(
+    loud: Children, caplog: pytest.LogCaptureFixture
+) -> None:
+    said_about(loud, b"broken")
+    with pytest.raises(UndecodableError, match="died of it"):
+        said_about(loud, DEADLY)
+    (line,) = caplog.records
+    words = "note: a frame is broken\nthe heap is broken, too"
+    assert (line.message, vars(line)["fields"]) == (
+        "a decoder died of a file",
+        {"ended": -signal.SIGABRT, "said": words},
+    )
+
+
+def test_an_operator_reads_why_no_decoder_starts(caplog: pytest.LogCaptureFixture) -> None:
+    nothing = Children(Craft("worker.media.nothing", (), 60.0))
+    with pytest.raises(InternalError):
+        said_about(nothing, b"")
+    (line,) = caplog.records
+    assert line.message == "a decoder did not start"
+    assert "No module named worker.media.nothing" in vars(line)["fields"]["said"]

@@ -45,6 +45,14 @@ def test_nothing_is_nudged_where_nothing_waits(desk: Workbench) -> None:
     )
 
 
+def test_keys_of_a_newer_version_ring_no_alarm(desk: Workbench, caplog: pytest.LogCaptureFixture) -> None:
+    desk.store.client.set(f"{PREFIX}stranger", 1)
+    kept = upkeep(desk)
+    assert [kept.run_once()["mended"] for _ in range(3)] == [0, 0, 0]
+    told = [record for record in caplog.records if record.name == "worker.maintenance.audit"]
+    assert [(record.levelname, "sl2:stranger" in record.message) for record in told] == [("WARNING", True)]
+
+
 def test_the_work_of_a_lost_worker_is_given_to_another(redis: RedisServer) -> None:
     with workbench(redis, lease_s=0.003, renew_s=0.001) as desk:
         job = desk.ask("x")

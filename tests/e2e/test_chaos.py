@@ -18,9 +18,9 @@ JOBS, PER_S, SEED = 500, 12, 1
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a disk or a machine that stands still costs is no fault of what is looked for here."""
 
-    def written_at_once(port: int, password: str) -> str:
+    def written_at_once(port: int, password: str, memory_mb: float | None) -> str:
         """With `everysec` a kill may take along what came while the disk was busy with an earlier fsync."""
-        return configuration(port, password).replace("appendfsync everysec", "appendfsync no")
+        return configuration(port, password, memory_mb).replace("appendfsync everysec", "appendfsync no")
 
     monkeypatch.setattr(server, "configuration", written_at_once)
     # None that a caller's connection may have while its server is down.

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browsing import answered, ask, held, hide, posts, watch
+from tests.support.browsing import answered, ask, gets, held, hide, posts, watch
 from tests.support.clients import Api, until
 from tests.support.receiver import receiver
 
@@ -15,6 +15,25 @@ SSE = {"content-type": "text/event-stream"}
 BEGUN = (200, SSE, 'id: 1\nevent: queued\ndata: {"at":1}\n\n')
 SECRET = "whsec_" + "c2VjcmV0IG9mIHRoZSBjYWxsZXIgaXRzZWxm"
 LONG = "say a very long answer " * 40
+ROUND = "async () => void (await fetch('page/mark.svg'))"
+"""Behind it the page has done what it had to do at once."""
+ANSWER_MS = 10_000
+"""So long the page hears nothing before it says so."""
+DRIPPING = """{
+  const real = window.fetch;
+  const slow = (signal) => new ReadableStream({ start: (to) => {
+    signal.addEventListener("abort", () => to.error(signal.reason));
+    // Back when the page has read it, which a call to the service is behind.
+    window.drip = async (piece) => {
+      if (piece === null) to.close();
+      else to.enqueue(new TextEncoder().encode(piece));
+      await real("page/mark.svg");
+    };
+  } });
+  window.fetch = async (path, asked) =>
+    path.startsWith("v1/jobs?") ? new Response(slow(asked.signal)) : real(path, asked);
+}"""
+"""The list of jobs comes piece by piece, as the test says."""
 
 
 @pytest.mark.parametrize(
@@ -34,7 +53,7 @@ def test_a_passing_refusal_ends_no_answer(page: Page, fault: tuple[int, dict[str
     expect(page.locator("#status")).to_have_text("succeeded")
     expect(page.locator("#answer")).to_have_text("one two three")
     # It stands there for a moment only.
-    assert "connection lost, trying again" in page.evaluate("window.seen")
+    until(lambda: "connection lost, trying again" in page.evaluate("window.seen"))
 
 
 def test_a_job_that_is_gone_is_not_asked_for_for_ever(page: Page) -> None:
@@ -81,7 +100,7 @@ def test_the_list_shows_what_was_looked_for_last(page: Page, api: Api) -> None:
     api.ended(api.submit(model=ECHO, input={"prompt": "one that ends"}))
     ended = page.locator("#jobs tr", has_text="succeeded")
     expect(ended).not_to_have_count(0)
-    late = held(page, "**/v1/jobs?limit=12&status=succeeded")
+    late = held(page, "**/v1/jobs?limit=12&results=false&status=succeeded")
     page.select_option("#by-status", "succeeded")
     until(lambda: page.evaluate("1") and late)
     with page.expect_event("requestfailed", lambda request: "status=succeeded" in request.url):
@@ -102,6 +121,41 @@ def test_an_open_job_tells_what_its_webhook_answered_at_the_end(page: Page, api:
         there.open.set()
         expect(page.locator("#job-body")).to_contain_text("500")
         expect(page.locator("#job-body")).to_contain_text("204")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(429, {"retry-after": "9"}), (200, {"ratelimit-policy": '"requests";q=40;w=60'})],
+    ids=["asked to wait", "half a quota"],
+)
+def test_an_open_job_leaves_a_key_s_quota_to_the_questions(
+    page: Page, api: Api, status: int, told: dict[str, str]
+) -> None:
+    with receiver() as there:
+        there.open.clear()
+        hook = {"url": there.url, "secret": SECRET}
+        job = api.submit(model=ECHO, input={"prompt": "never told"}, webhook=hook)
+        text, looks = json.dumps(api.ended(job)), gets(page, job)
+        answered(page, f"**/v1/jobs/{job}", (200, {}, text), (status, told, text))
+        expect(page.locator(f'[data-job="{job}"]')).to_be_visible()
+        page.clock.install(time=0)
+        page.clock.pause_at(3600)
+        page.click(f'[data-job="{job}"]')
+        until(lambda: page.evaluate("1") and len(looks) == 2)
+        for _ in range(8):
+            page.evaluate(ROUND)
+            page.clock.run_for(1000)
+        assert len(looks) == 2
+        with page.expect_request(f"**/v1/jobs/{job}"):
+            page.clock.run_for(1000)
+
+
+def test_an_open_job_shows_each_of_its_answers(page: Page, api: Api) -> None:
+    asked = {"n": 2, "do_sample": True}
+    job = api.submit(model=ECHO, input={"prompt": "said twice"}, parameters=asked)
+    api.ended(job)
+    page.click(f'[data-job="{job}"]')
+    expect(page.locator("#job-body dt", has_text="answer")).to_have_text(["answer 1", "answer 2"])
 
 
 def test_a_job_of_thousands_of_pieces_is_drawn_as_finely_as_can_be_seen(page: Page, api: Api) -> None:
@@ -134,12 +188,27 @@ def test_a_hidden_tab_gives_its_connection_back_and_misses_nothing(page: Page) -
 
 
 def test_a_service_that_hangs_is_noticed(page: Page) -> None:
-    # The page's ten seconds, shortened.
-    page.evaluate(
-        "{ const real = AbortSignal.timeout; AbortSignal.timeout = () => real.call(AbortSignal, 50); }"
-    )
-    held(page, "**/v1/**")
+    late = held(page, "**/v1/**")
+    page.clock.install()
+    page.reload()
+    until(lambda: page.evaluate("1") and len(late) == 3)
+    page.clock.run_for(ANSWER_MS)
     expect(page.locator("#service")).to_have_text("The service is out of reach. Trying again.")
+
+
+def test_a_slow_line_is_not_out_of_reach(page: Page, api: Api) -> None:
+    job = api.submit(model=ECHO, input={"prompt": "one on a slow line"})
+    listed = api.get("/v1/jobs", params={"results": "false"}).text
+    page.clock.install()
+    page.add_init_script(DRIPPING)
+    page.reload()
+    page.wait_for_function("window.drip")
+    for piece in (listed[:40], listed[40:80], listed[80:]):
+        page.clock.run_for(ANSWER_MS - 1000)
+        page.evaluate("(piece) => drip(piece)", piece)
+    page.evaluate("drip(null)")
+    expect(page.locator(f'[data-job="{job}"]')).to_be_visible()
+    expect(page.locator("#service")).to_contain_text("workers")
 
 
 def test_letters_beyond_the_basic_plane_come_whole_while_an_answer_is_made(page: Page) -> None:

@@ -9,14 +9,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.conftest import ECHO, SLOW
-from tests.support.browsing import answered, ask, drop, hide, posts
-from tests.support.clients import Api
+from tests.support.browsing import answered, ask, drop, held, hide, posts
+from tests.support.clients import Api, until
 from tests.support.service import ROOT, Service
 
 LONG = "say a very long answer " * 40
 PHONE_PX = 375
 PICTURE = (ROOT / "api/page/dots.png").read_bytes()
 ADMIN = secrets.token_hex(16)
+SPACING = "async () => (await import('./page/wire.js')).spacing_ms(2)"
+BLOCKED = """Object.defineProperty(window, "sessionStorage", {
+  get() { throw new DOMException("blocked", "SecurityError"); },
+});"""
 PREVIEW = "document.getElementById('preview').src"
 
 
@@ -47,6 +51,20 @@ def key_for(operator: Api, *scopes: str, **more: Any) -> str:
 def type_key(page: Page, key: str) -> None:
     page.fill("#key", key)
     page.press("#key", "Tab")
+
+
+def test_a_browser_that_keeps_nothing_for_pages_shows_the_page_all_the_same(page: Page) -> None:
+    page.add_init_script(BLOCKED)
+    page.reload()
+    expect(page.locator("#model option")).not_to_have_count(0)
+    type_key(page, "any")
+    expect(page.locator("#key")).to_have_value("any")
+
+
+def test_whether_a_key_is_needed_is_said_once_it_is_known(page: Page, locked: Page) -> None:
+    expect(page.locator("#key")).to_have_attribute("placeholder", "none needed here")
+    expect(locked.locator("#service")).to_contain_text("API key")
+    assert locked.get_attribute("#key", "placeholder") in (None, "")
 
 
 def test_a_held_key_asks_once(page: Page) -> None:
@@ -101,8 +119,8 @@ def test_a_refused_queue_is_not_asked_for_until_the_key_changes(locked: Page, gu
 def test_the_page_leaves_half_of_a_key_s_quota_to_the_questions(locked: Page, guarded: Api) -> None:
     type_key(locked, key_for(guarded, "read", requests_per_minute=30))
     expect(locked.locator("#queue-note")).to_have_text("This API key lacks the scope `admin`.")
-    script = "async () => (await import('./page/wire.js')).spacing_ms(2)"
-    assert locked.evaluate(script) == 60_000 * 2 / 15
+    # What it may see is told by the list, which may come later.
+    until(lambda: locked.evaluate(SPACING) == 60_000 * 2 / 15)
 
 
 @pytest.mark.parametrize("other", ["sl_" + 40 * "0", "ключ"])
@@ -147,6 +165,34 @@ def test_a_picture_dropped_is_asked_about_even_at_once(page: Page) -> None:
     expect(page.locator("#status")).not_to_have_text("sending")
     assert page.evaluate(PREVIEW) != former
     assert page.evaluate(PREVIEW) in sent[0]
+
+
+def test_a_sample_on_its_way_is_asked_about_even_at_once(page: Page) -> None:
+    late, sent = held(page, "**/page/sign.png"), posts(page)
+    page.click("#samples button >> nth=3")
+    ask(page, ECHO, "a sample that comes late")
+    expect(page.locator("#status")).to_have_text("sending")
+    until(lambda: page.evaluate("1") and late)
+    late[0].continue_()
+    expect(page.locator("#status")).to_have_text("succeeded")
+    assert page.evaluate(PREVIEW) in sent[0]
+
+
+def test_a_sample_that_comes_late_replaces_nothing_chosen_after_it(page: Page) -> None:
+    late = held(page, "**/page/sign.png")
+    page.click("#samples button >> nth=3")
+    drop(page, "#drop", PICTURE, "mine.png", "image/png")
+    expect(page.locator("#preview")).to_have_attribute("alt", "mine.png")
+    page.click("#samples button >> nth=3")
+    page.fill("#url", "https://example.com/mine.png")
+    until(lambda: page.evaluate("1") and len(late) == 2)
+    for sample in late:
+        with page.expect_event("requestfinished"):
+            sample.continue_()
+    # A file is read behind what came before it.
+    page.evaluate("new Promise(requestAnimationFrame)")
+    expect(page.locator("#url")).to_have_value("https://example.com/mine.png")
+    expect(page.locator("#preview")).to_be_hidden()
 
 
 def test_a_drop_beside_the_box_does_not_leave_the_page(page: Page) -> None:

@@ -1,6 +1,7 @@
 """What a caller's parameters do to the shipped model's answers."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from tokenizers import decoders
 
 from shared.errors import CallerError
 from shared.models import Model
-from shared.request import Message, Parameters, Request, Text
+from shared.piece import Piece
+from shared.request import Format, Message, Parameters, Request, Text
 from tests.engines import suite
-from worker.engines.base import Row
+from worker.engines.base import Finish, Row
 from worker.engines.registry import create
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
@@ -85,6 +87,38 @@ def test_the_space_behind_a_text_that_is_gone_on_with_is_not_lost(asked: Request
     finish = engine.generate(Row(engine.prepare(asked, ()), given, lambda _: None, threading.Event()))
     assert finish.text == f"{space}the the"
     assert [told.start for told in finish.logprobs] == [0, len(space) + 3]
+
+
+def gone_on_with(harness: suite.Harness, text: str, read: Finish | None = None, **parameters: Any) -> Finish:
+    """`read` is what an earlier run told readers of the same answer."""
+    turns = (GONE_ON_WITH[0], Message(role="assistant", parts=(Text(text=text),)))
+    given = Parameters(max_new_tokens=6, **parameters)
+    asked = Request(model="m", messages=turns, continue_final=True, parameters=given)
+    told = {} if read is None else {"published": read.ids, "published_text": read.text}
+    pieces: list[Piece] = []
+    prompt, form = harness.engine.prepare(asked, ()), harness.engine.grammar(asked)
+    row = Row(prompt, given, pieces.append, threading.Event(), **told, grammar=form)  # type: ignore[arg-type]
+    finish = harness.engine.generate(row)
+    assert "".join(piece.text for piece in pieces) == finish.text[len(read.text if read else "") :]
+    return finish
+
+
+@pytest.mark.parametrize(("end", "left"), [(" ", ""), ("\n", " "), (" \n", ""), ("", " ")])
+def test_a_text_that_ends_in_blanks_does_not_get_them_twice(
+    harness: suite.Harness, end: str, left: str
+) -> None:
+    """The shipped model's template trims them, so the model begins with a blank of its own."""
+    bare = gone_on_with(harness, "I only")
+    finish = gone_on_with(harness, "I only" + end)
+    assert bare.text.startswith(" know")
+    assert (finish.ids, finish.text) == (bare.ids, left + bare.text[1:])
+    begun = replace(finish, ids=finish.ids[:2], text=finish.text[:1])
+    assert gone_on_with(harness, "I only" + end, begun).text == finish.text
+
+
+def test_a_form_has_its_own_blanks_behind_a_text_that_ends_in_one(harness: suite.Harness) -> None:
+    form = Format(kind="regex", content=" [a-z]{3}")
+    assert len(gone_on_with(harness, "I only ", format=form).text) == 4
 
 
 def test_a_stop_token_waits_for_the_least_answer(harness: suite.Harness) -> None:

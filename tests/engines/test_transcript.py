@@ -8,7 +8,7 @@ from shared.logprobs import Candidate, TokenLogprob
 from shared.piece import Piece
 from shared.request import Parameters
 from worker.engines.base import Finish, Prompt, Row
-from worker.engines.detokenizer import Detokenizer
+from worker.engines.detokenizer import Detokenizer, behind_blanks
 from worker.engines.transcript import Likelihood, Transcript
 
 MIXED = "caf\u00e9 \u65e5\u672c \U0001f600! " * 30
@@ -207,3 +207,12 @@ def test_an_answer_that_goes_on_tells_the_logprobs_that_were_held_back_and_no_ot
     rest, more = write("abcx", parameters=given, published=tuple(b"ab"), published_text="a")
     assert rest.logprobs == whole.logprobs
     assert [[t.start for t in p.logprobs or ()] for p in more] == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize(("blanks", "left"), [("  ", 2), ("\n", 0), (" \n", 1), (" " * 99, 40)])
+def test_a_long_answer_loses_no_blank_but_those_that_stand_before_it(blanks: str, left: int) -> None:
+    said = " " * 40 + "a  b " * 30
+    detokenizer = Detokenizer(behind_blanks(from_bytes, blanks))
+    read = [detokenizer.push(token) for token in said.encode()]
+    assert detokenizer.finish() == said[left:]
+    assert all(said[left:].startswith(text) for text in read)

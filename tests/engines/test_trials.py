@@ -46,6 +46,19 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     return trial
 
 
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trials that take no time and find nothing."""
+    grammars: list[str] = []
+
+    def fault(grammar: str) -> str:
+        grammars.append(grammar)
+        return ""
+
+    monkeypatch.setattr(trials, "fault", fault)
+    return grammars
+
+
 def asked(tried: Trials, threads: ThreadPoolExecutor, caller: str, *grammars: str) -> list[Future[str]]:
     """Each in a thread of its own, all of them in line or under way."""
     before = in_line(tried, caller)
@@ -115,16 +128,36 @@ def test_what_was_found_of_countless_formats_does_not_fill_the_memory(
     assert len(tried._found) == KEPT
 
 
+def test_no_caller_learns_by_the_time_of_an_answer_which_formats_another_asked_for(
+    begun: list[str],
+) -> None:
+    tried = Trials()
+    for caller in ("one", "two", "one", "two"):
+        tried.fault("same", caller)
+    assert begun == ["same", "same"]
+
+
+def test_a_caller_s_countless_formats_cost_no_other_caller_s_their_place(
+    begun: list[str],
+) -> None:
+    tried = Trials()
+    tried.fault("kept", "one")
+    for number in range(KEPT + 5):
+        tried.fault(str(number), "other")
+    tried.fault("kept", "one")
+    assert begun.count("kept") == 1
+
+
 def test_formats_that_end_their_trials_together_break_no_answer_and_fill_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(trials, "fault", lambda grammar: grammar)
     together = threading.Barrier(2)
 
-    class Found(dict[str, str]):
+    class Found(dict[tuple[str, str], str]):
         """Who looks for the oldest waits for another who does, before and behind."""
 
-        def __iter__(self) -> Iterator[str]:
+        def __iter__(self) -> Iterator[tuple[str, str]]:
             self._meet()
             names = super().__iter__()
             self._meet()
@@ -135,7 +168,7 @@ def test_formats_that_end_their_trials_together_break_no_answer_and_fill_no_memo
                 together.wait(0.2)
 
     tried = Trials()
-    tried._found = Found((str(number), "") for number in range(KEPT))
+    tried._found = Found((("anyone", str(number)), "") for number in range(KEPT))
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(tried.fault, ("a", "b"), ("one", "two"))) == ["a", "b"]
     assert len(tried._found) == KEPT

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from api.admission import album
+from shared.blobs import Blobs
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.openapi import check, shape
-from tests.support.pictures import picture, png
+from tests.support.pictures import picture, png, png_chunk
 from tests.support.responses import LATER, PATH, answered, begun, finish
 
 
@@ -103,7 +105,11 @@ async def test_pictures_are_given_back_within_a_limit(stage: Stage) -> None:
     assert plain.status_code == 200
 
 
-async def test_the_pictures_of_all_turns_keep_to_the_limits_together(stage: Stage) -> None:
+@pytest.mark.parametrize("known", [album.KEPT, 0])
+async def test_the_pictures_of_all_turns_keep_to_the_limits_together(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    monkeypatch.setattr(album, "KEPT", known)
     # Two of them have the 80 megapixels that one request may show, as far as their headers say.
     large = [shown(png((8000, 4990 + number), b"")) for number in range(3)]
     async with client_of(stage.app) as client:
@@ -113,3 +119,39 @@ async def test_the_pictures_of_all_turns_keep_to_the_limits_together(stage: Stag
     error = on.json()["error"]
     assert (on.status_code, error["code"]) == (400, "invalid_image")
     assert error["param"] == "input[0].content[0].image_url"
+
+
+@pytest.mark.parametrize("known", [album.KEPT, 0])
+@pytest.mark.parametrize("stage", [{"pictures": {"max_mb_request": 2500 / 2**20}}], indirect=True)
+async def test_a_conversation_collects_no_more_bytes_of_pictures_than_one_request_may_have(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    monkeypatch.setattr(album, "KEPT", known)
+    one, two, three = (
+        shown(png((8, 6), b"", extra=(png_chunk(b"juNk", b"x" * n),))) for n in range(900, 903)
+    )
+    async with client_of(stage.app) as client:
+        first = await answered(stage.hand, client, input=[one])
+        # The same picture counts once, however often it is shown.
+        second = await answered(stage.hand, client, input=[one, two], previous_response_id=first)
+        monkeypatch.setattr(Blobs, "read", _unread)
+        on = await client.post(PATH, json=LATER | {"input": [three], "previous_response_id": second})
+
+    error = on.json()["error"]
+    assert (on.status_code, error["code"]) == (413, "payload_too_large")
+    assert error["param"] == "input[0].content[0].image_url"
+
+
+async def test_a_conversation_s_pictures_are_not_read_again_at_every_turn(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=[WIDE])
+        monkeypatch.setattr(Blobs, "read", _unread)
+        on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
+
+    assert on.status_code == 200, on.text
+
+
+def _unread(_: Blobs, name: str) -> bytes:
+    raise AssertionError(name)

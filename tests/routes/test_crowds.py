@@ -1,12 +1,22 @@
-"""Connections on which nothing is asked, one by one and in a crowd."""
+"""Connections on which nothing is asked, one by one and in a crowd; and how much of it one caller may be."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
 
+import httpx
 import pytest
 
-from api.wire import protocol
-from tests.routes.test_protocol import GET, LIMIT_S, answer, code_of, served
+from api.wire import crowd, protocol
+from tests.routes.conftest import Stage
+from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
+from tests.support.clients import until_async
+from tests.support.keys import KEYED, bearer, made
+from tests.support.listening import listening
 from tests.support.metrics import counted
+
+ASKED = b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n"
+JOB = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 
 
 @pytest.mark.parametrize("crowded", [False, True])
@@ -48,7 +58,7 @@ async def test_one_connection_too_many_is_told_to_come_back_and_operators_see_it
     async with served(limit_concurrency=1) as connect:
         first, _ = await connect()
         reader, writer = await connect()
-        writer.write(GET + b"\r\n")
+        writer.write(ASKED)
         status, headers, body = await answer(reader)
         assert code_of(status, headers, body) == (503, "queue_full")
         assert headers["retry-after"] == "1"
@@ -68,3 +78,74 @@ async def test_unused_connections_make_room_in_a_crowd(
         writer.write(GET + b"\r\n")
         assert (await answer(crowded))[0] == 200
         assert not alone.at_eof()
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+async def test_a_crowd_makes_no_process_look_dead(path: str) -> None:
+    async with served(limit_concurrency=1) as connect:
+        await connect()
+        reader, writer = await connect()
+        writer.write(ASKED.replace(b"/models", path.encode()))
+        status, headers, _ = await answer(reader)
+    assert (status, headers["connection"]) == (200, "close")
+
+
+async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crowd, "PROBES_AT_ONCE", 1)
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await end.wait()
+        await application(scope, receive, send)
+
+    async with served(slow, limit_concurrency=1) as connect:
+        await connect()
+
+        async def status() -> int:
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n")
+            return (await answer(reader))[0]
+
+        probe = asyncio.create_task(status())
+        await begun.wait()
+        assert await status() == 503
+        end.set()
+        assert await probe == 200
+
+        async def answered() -> bool:
+            return await status() == 200
+
+        await until_async(answered)
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_one_caller_s_open_streams_leave_connections_to_the_others(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.hand.beat()
+    one, two = [bearer((await made(stage.app, caller))["secret"]) for caller in ("one", "two")]
+    protocols = {"http": "api.wire.protocol:LimitedProtocol", "limit_concurrency": 4}
+    async with (
+        listening(stage.app, **protocols) as url,
+        httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
+    ):
+        job = (await http.post("/v1/jobs", json=JOB, headers=one)).json()
+        async with AsyncExitStack() as streams:
+            for _ in range(2):
+                stream = http.stream("GET", job["urls"]["events"], headers=one)
+                assert (await streams.enter_async_context(stream)).status_code == 200
+            refused = await http.get("/v1/models", headers=one)
+            other = await http.get("/v1/models", headers=two)
+
+        async def left() -> bool:
+            return (await http.get("/v1/models", headers=one)).status_code == 200
+
+        await until_async(left)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "caller_queue_full")
+    assert refused.headers["retry-after"] == "5"
+    assert "2 requests open" in refused.json()["error"]["message"]
+    assert other.status_code == 200
+    assert "most requests by caller: one 2" in caplog.text

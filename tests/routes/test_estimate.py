@@ -1,6 +1,7 @@
 """POST /v1/estimate over the real store: it says what a submit then does, and leaves nothing behind."""
 
 import base64
+import time
 from dataclasses import replace
 from io import BytesIO
 from typing import Any
@@ -155,6 +156,21 @@ async def test_a_picture_to_be_fetched_leaves_tokens_and_cache_open(stage: Stage
 
     assert (found["tokens"]["prompt"], found["waiting_reason"]) == (None, "fetching_inputs")
     assert "cache" not in found
+
+
+@pytest.mark.parametrize(("wrong_s", "in_s"), [(7200, 3600), (-7200, -3600)])
+async def test_whether_a_job_for_later_waits_is_told_by_the_store_s_clock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, wrong_s: int, in_s: int
+) -> None:
+    stage.hand.beat()
+    at = int(stage.hand.store.client.time()[0]) + in_s
+    right = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: right() + wrong_s * 10**9)
+    async with client_of(stage.app) as client:
+        found = await told(client, schedule_at=at)
+        job = (await client.post("/v1/jobs", json=JOB | {"schedule_at": at})).json()
+
+    assert (found["waiting_reason"], "estimate" in found) == (job["waiting_reason"], "estimate" in job)
 
 
 async def test_a_sound_is_foretold_by_its_seconds(stage: Stage) -> None:

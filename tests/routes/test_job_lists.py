@@ -45,6 +45,18 @@ async def test_a_day_s_jobs_are_those_from_its_first_moment_up_to_the_next_day_s
         assert await ids(client, created_before="2020-01-31T12:00:00Z") == []
 
 
+async def test_a_table_of_jobs_does_not_carry_their_answers(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        job = await made(client)
+        stage.hand.succeed(stage.hand.take(), "A triangle.")
+        (whole,) = (await client.get("/v1/jobs")).json()["data"]
+        (bare,) = (await client.get("/v1/jobs", params={"results": "false"})).json()["data"]
+
+    assert (bare["id"], bare["status"]) == (job["id"], "succeeded")
+    assert bare == {name: value for name, value in whole.items() if name not in ("result", "receipt")}
+    assert len(bare) == len(whole) - 2
+
+
 async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stage: Stage) -> None:
     async with client_of(stage.app) as client:
         jobs = [(await made(client))["id"] for _ in range(3)]

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from api.admission.readiness import ModelState
+from api.routes.models import to_model
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused
+from shared.models import Model
 from tests.support.app import serving
 from tests.support.desk import NO_WORKER, Desk
 
@@ -32,6 +34,13 @@ async def test_a_model_is_found_with_its_slash_as_it_is(name: str) -> None:
         response = await client.get(f"/v1/models/{name}")
 
     assert (response.status_code, response.json()) == (200, OTHER)
+
+
+def test_vllms_clients_read_how_long_a_prompt_may_be_where_the_row_says_it() -> None:
+    assert to_model(Model(id="org/other", engine="echo", context_length=2048)) == {
+        **OTHER,
+        "max_model_len": 2048,
+    }
 
 
 async def test_an_unknown_model_is_an_openai_404() -> None:

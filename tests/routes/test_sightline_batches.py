@@ -1,5 +1,6 @@
 """`sightline batches` against the service on a socket, over the real store."""
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -140,6 +141,22 @@ async def test_what_cannot_be_read_written_or_found_is_one_sentence(
     assert (missing[0], missing[2].count("\n")) == (Exit.USAGE, 1)
     assert "cannot be read: No such file or directory." in missing[2]
     assert nobody[::2] == (Exit.REFUSED, "sightline: The service refused (404): There is no such batch.\n")
+
+
+async def test_questions_that_another_program_makes_go_up_through_a_pipe(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    pipe, questions = tmp_path / "pipe", jsonl([line("a", "one"), line("b", "two")])
+    os.mkfifo(pipe)
+    writing = asyncio.create_task(asyncio.to_thread(pipe.write_bytes, questions))
+    made = await terminal.type("batches", "create", str(pipe))
+    await writing
+
+    assert made[0] == Exit.OK, made[2]
+    async with httpx.AsyncClient(base_url=terminal.url) as client:
+        batch = (await client.get(f"/v1/batches/{made[1].strip()}")).json()
+        kept = await client.get(f"/v1/files/{batch['input_file_id']}/content")
+    assert kept.content == questions
 
 
 async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(

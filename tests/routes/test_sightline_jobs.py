@@ -111,6 +111,22 @@ async def test_a_list_is_narrowed_by_what_was_kept_with_a_job_and_filled_over_sh
     assert ids == [[wanted], [wanted], [wanted], []]
 
 
+async def test_a_table_is_read_without_the_answers_that_a_script_is_given(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, whole = transitions.jobs, list[bool]()
+
+    def noted(*said: Any, results: bool, **how: Any) -> Any:
+        whole.append(results)
+        return read(*said, results=results, **how)
+
+    monkeypatch.setattr(transitions, "jobs", noted)
+    await terminal.type("jobs", "list")
+    await terminal.type("jobs", "list", "--json")
+
+    assert whole == [False, True]
+
+
 async def test_what_would_become_of_a_question_is_said_before_it_is_asked(terminal: Terminal) -> None:
     code, out, _ = await terminal.type("estimate", "What is this?", "--picture", SAMPLE, "--max-tokens", "9")
     _, raw, _ = await terminal.type("estimate", "What is this?", "--model", MODEL, "--json")

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.wire.luggage import Luggage
 from shared.apikey import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
@@ -202,3 +203,22 @@ async def test_the_run_of_a_job_is_its_callers_down_to_the_engine(stage: Stage) 
     async with await customer(stage.app, "one") as one:
         await one.post("/v1/jobs", json=JOB)
     assert stage.hand.take().caller == "one", "what the engine keeps would serve others"
+
+
+@keyed
+async def test_each_caller_has_a_share_of_the_memory_for_large_requests(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holders: list[str] = []
+
+    async def take(luggage: Luggage, count: int) -> None:  # noqa: ARG001
+        holders.append(luggage.caller)
+
+    monkeypatch.setattr(Luggage, "take", take)
+    stage.hand.beat()
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        holders.clear()
+        for client in (one, two):
+            await client.post("/v1/jobs", json=JOB)
+    assert len(set(holders)) == 2
+    assert "" not in holders

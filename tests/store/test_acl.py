@@ -85,7 +85,7 @@ def work(records: Records, admin: Any) -> None:
     for maintenance in (records.due, records.expire, records.rescue):
         maintenance()
     names = [key.removeprefix("sl2:") for key in admin.keys("sl2:*")]
-    assert records.run(audit.audit(records.settings, names)) == {}
+    assert records.run(audit.audit(records.settings, names)) == audit.Audited({})
 
 
 def test_all_of_the_work_on_the_records_is_done_without_asking_for_more(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.store.audit import doom
+from shared.store.audit import Audited, audit, doom
 from shared.store.script import FOLDER
 from tests.support.store import LANE, Records
 
@@ -170,9 +170,13 @@ def test_what_is_left_of_a_line_goes(records: Records, kind: str) -> None:
     assert not records.client.exists(key)
 
 
-def test_a_key_nobody_knows_is_reported(records: Records) -> None:
-    records.client.set("sl2:rubbish", "1")
-    assert records.audit() == {"unknown_key": 1}
+def test_a_key_nobody_knows_is_told_and_no_record_is_said_to_be_mended(records: Records) -> None:
+    for name in ("rubbish:a", "rubbish:b"):
+        records.client.set(f"sl2:{name}", "1")
+    names = ("rubbish:a", "rubbish:b")
+    assert records.run(audit(records.settings, names)) == Audited({}, ("sl2:rubbish",))
+    assert not records.client.exists("sl2:audit")
+    assert records.client.exists("sl2:rubbish:a", "sl2:rubbish:b") == 2
 
 
 def test_every_key_of_the_scripts_is_known() -> None:

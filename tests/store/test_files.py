@@ -97,4 +97,4 @@ def test_a_deleted_files_bytes_go_unless_another_has_them(records: Records) -> N
 def test_the_audit_finds_nothing_wrong_with_files(records: Records) -> None:
     create(records)
     names = [key.removeprefix("sl2:") for key in records.client.keys("sl2:*")]
-    assert records.run(audit.audit(records.settings, names)) == {}
+    assert records.run(audit.audit(records.settings, names)) == audit.Audited({})

@@ -1,6 +1,8 @@
 """Before its memory is full the record store takes no new work, so that accepted work can end."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -50,3 +52,32 @@ async def test_the_store_is_not_asked_at_every_submission(
     await headroom.check()
     await store.client.config_set("maxmemory", 1)
     await headroom.check()
+
+
+async def test_a_burst_after_room_was_made_is_taken_as_a_whole(
+    store: AsyncStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = 1000.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: at))
+    headroom = Headroom(store, 0.9)
+    await store.client.config_set("maxmemory", 1)
+    assert not await headroom.left()
+    await store.client.config_set("maxmemory", 0)
+    at += 3600
+    await store.client.config_resetstat()
+    assert await asyncio.gather(*(headroom.left() for _ in range(8))) == [True] * 8
+    assert (await store.client.info("commandstats"))["cmdstat_info"]["calls"] == 1
+
+
+async def test_a_burst_at_the_start_of_an_api_leaves_the_room_to_accepted_work(store: AsyncStore) -> None:
+    await store.client.config_set("maxmemory", 1)
+    headroom = Headroom(store, 0.9)
+    assert await asyncio.gather(*(headroom.left() for _ in range(8))) == [False] * 8
+
+
+async def test_who_hangs_up_takes_the_reading_from_nobody(store: AsyncStore) -> None:
+    headroom = Headroom(store, 0.9)
+    leaver, other = asyncio.ensure_future(headroom.left()), asyncio.ensure_future(headroom.left())
+    await asyncio.sleep(0)
+    leaver.cancel()
+    assert await other

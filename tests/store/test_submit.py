@@ -28,6 +28,14 @@ def test_an_accepted_job_waits_in_line_and_can_be_read_back(records: Records) ->
     assert records.story(view.id) == ["queued"]
 
 
+def test_letters_of_any_script_take_no_more_than_their_own_bytes_in_the_record(records: Records) -> None:
+    told = {"straße": "北京 😀"}
+    view = records.post(records.placing(), metadata=told).view
+    assert view is not None
+    assert records.client.hget(f"sl2:{view.id}", "metadata") == '{"straße":"北京 😀"}'
+    assert records.view(view.id).metadata == told
+
+
 def test_without_a_test_clock_the_server_s_own_time_is_written(store: Store) -> None:
     records = Records(store)
     view = store.run(submit(records.placing(), SETTINGS)).view

@@ -198,6 +198,29 @@ async def test_a_process_started_before_its_store_hears_once_the_store_is_there(
         await waiting.aclose()
 
 
+@pytest.mark.usefixtures("patient")
+async def test_an_outage_is_one_line_in_the_log_however_long_it_lasts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CONFIRM_S", 0.01)
+    port = free_port()
+    waiting = Wakeups(RedisSettings.model_validate({"url": f"redis://127.0.0.1:{port}/0"}))
+    await waiting.open()
+    try:
+        async with waiting.listen("run_1") as listener:
+            server = await asyncio.to_thread(RedisServer, tmp_path, port)
+            try:
+                await heard(listener)
+                server.kill()
+                await asyncio.to_thread(server.start)
+                await heard(listener)
+                assert caplog.messages == ["wake-ups wait: the record store is out of reach"] * 2
+            finally:
+                server.stop()
+    finally:
+        await waiting.aclose()
+
+
 async def test_a_connection_that_went_silent_is_given_up(
     server: RedisServer, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -30,6 +30,13 @@ def posts(page: Page, ending: str = "/v1/jobs") -> list[str]:
     return sent
 
 
+def gets(page: Page, ending: str) -> list[str]:
+    """What the page looks up from now on."""
+    looked: list[str] = []
+    page.on("request", lambda asked: looked.append(asked.url) if asked.url.endswith(ending) else None)
+    return looked
+
+
 def answered(page: Page, pattern: str, *answers: tuple[int, dict[str, str], str]) -> None:
     """These in place of the service's, as a proxy may give them; from then on the service's own."""
     left = list(answers)

@@ -149,12 +149,21 @@ class Desk(Submission, Jobs, Waiting):
     async def request_of(self, view: JobView, param: str | None) -> Request:  # noqa: ARG002
         return self.asked[int(view.id.removeprefix("job_"), 16) - 1][0]
 
-    async def list(self, caller: str, *, limit: int, after: str | None, wanted: Filter = EVERYTHING) -> Page:
+    async def list(
+        self,
+        caller: str,
+        *,
+        limit: int,
+        after: str | None,
+        wanted: Filter = EVERYTHING,
+        results: bool = True,
+    ) -> Page:
         rows = [v for v in reversed(self.views.values()) if v.caller == caller]
         rows = [v for v in rows if wanted.status in (None, v.status) and wanted.model in (None, v.model)]
         ids = [v.id for v in rows]
         rows = rows[ids.index(after) + 1 :] if after else rows
-        return Page(tuple(rows[:limit]), rows[limit - 1].id if len(rows) > limit else None)
+        shown = rows[:limit] if results else [replace(v, result=None) for v in rows[:limit]]
+        return Page(tuple(shown), rows[limit - 1].id if len(rows) > limit else None)
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
         view = await self.get(caller, job_id)

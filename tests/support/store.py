@@ -177,9 +177,10 @@ class Records:
         return self.run(upkeep.due())
 
     def audit(self) -> dict[str, int]:
-        """One walk over every key."""
+        """One walk over every key: what was mended, and which keys are not known."""
         names = sorted(key.removeprefix("sl2:") for key in self.key_names())
-        return self.run(audit.audit(self.settings, names))
+        mended, strange = self.run(audit.audit(self.settings, names))
+        return {**mended, **dict.fromkeys(strange, 1)}
 
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))

@@ -57,7 +57,8 @@ async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None
     name = digest(b"picture")
     blobs.write(name, b"picture")
     await blobs.write_async(name, b"picture")
-    assert blobs.read(name) == b"picture"
+    assert blobs.read(name) == await blobs.read_async(name) == b"picture"
+    assert blobs.size(name) == await blobs.size_async(name) == len(b"picture")
     with blobs.open(name) as opened:
         assert opened.read() == b"picture"
     assert await streamed(blobs, name) == b"picture"
@@ -65,7 +66,7 @@ async def test_what_was_written_is_read_back_by_its_digest(blobs: Blobs) -> None
 
 async def test_bytes_that_are_gone_say_so_however_they_are_read(blobs: Blobs) -> None:
     name = digest(b"never written")
-    for read in (blobs.read, blobs.open, blobs.set_aside):
+    for read in (blobs.read, blobs.size, blobs.open, blobs.set_aside):
         with pytest.raises(BlobMissingError):
             read(name)
     with pytest.raises(BlobMissingError):

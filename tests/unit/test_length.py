@@ -3,6 +3,7 @@ import pytest
 from shared.errors import CallerError
 from shared.length import check_answer, check_end, check_text
 from shared.request import Format, Message, Parameters, Request, Text
+from worker.engines.budget import answer_budget
 
 
 def request(*texts: str, **fields: object) -> Request:
@@ -35,6 +36,28 @@ def test_an_answer_that_leaves_no_room_for_a_prompt_is_refused_under_the_callers
     with pytest.raises(CallerError) as refused:
         check_answer(asked, 10)
     assert (refused.value.code, refused.value.param) == ("context_length_exceeded", "max_tokens")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"), [(10, {}), (6, {"max_new_tokens": 5}), (6, {"min_new_tokens": 5})]
+)
+def test_litellm_and_langchain_know_from_its_words_that_a_prompt_is_too_long(
+    prompt: int, wanted: dict[str, int]
+) -> None:
+    with pytest.raises(CallerError) as refused:
+        answer_budget(Parameters(**wanted), default=512, prompt_tokens=prompt, context_length=10)
+    assert refused.value.message.startswith("This model's maximum context length is 10 tokens")
+    assert "prompt is too long" in refused.value.message
+
+
+def test_litellm_knows_from_its_words_that_no_prompt_fits_beside_so_long_an_answer() -> None:
+    with pytest.raises(CallerError, match=r"^This model's maximum context length is 10 tokens; .* Lower"):
+        check_answer(request("x", parameters=Parameters(max_new_tokens=10)), 10)
+
+
+def test_langchain_knows_from_its_words_that_no_model_is_sent_so_long_a_text() -> None:
+    with pytest.raises(CallerError, match="prompt is too long"):
+        check_text(request("x" * 1025), 1)
 
 
 def test_an_answer_of_a_form_cannot_be_told_not_to_end() -> None:

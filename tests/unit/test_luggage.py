@@ -48,3 +48,40 @@ async def test_a_request_that_waits_for_room_too_long_is_told_to_come_back(
     await first.leave()
     await first.leave()
     await Luggage(rack).take(10 * FREE)
+
+
+async def test_one_caller_s_large_requests_leave_room_for_another_s() -> None:
+    rack = Rack(8 * FREE)
+    held = [Luggage(rack, "greedy") for _ in range(4)]
+    for luggage_ in held[:2]:
+        await luggage_.take(2 * FREE)
+    more = [asyncio.ensure_future(luggage_.take(2 * FREE)) for luggage_ in held[2:]]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(Luggage(rack, "other").take(4 * FREE), 1)
+    assert not any(take.done() for take in more)
+    await held[0].leave()
+    await more[0]
+    more[1].cancel()
+
+
+async def test_a_caller_s_first_large_request_is_read_to_its_end_beside_its_others() -> None:
+    rack = Rack(8 * FREE)
+    await Luggage(rack, "other").take(2 * FREE)
+    first, second = Luggage(rack, "busy"), Luggage(rack, "busy")
+    await first.take(2 * FREE)
+    await second.take(2 * FREE)
+    await asyncio.wait_for(first.take(2 * FREE), 1)
+
+
+async def test_room_goes_to_the_caller_who_holds_least() -> None:
+    rack = Rack(8 * FREE)
+    first, gone, busy, late = (Luggage(rack, name) for name in ("first", "gone", "busy", "late"))
+    for luggage_, count in ((first, 2), (gone, 2), (busy, 4)):
+        await luggage_.take(count * FREE)
+    waiting = asyncio.ensure_future(busy.take(2 * FREE))
+    later = asyncio.ensure_future(late.take(2 * FREE))
+    await asyncio.sleep(0)
+    await gone.leave()
+    await asyncio.wait_for(later, 1)
+    assert not waiting.done()
+    waiting.cancel()

@@ -86,6 +86,11 @@ def test_job_with_messages_may_continue_the_last() -> None:
     assert terms == Envelope(metadata={}, priority="normal", times=Times())
 
 
+def test_metadata_in_ascii_may_be_as_long_as_openai_takes_them() -> None:
+    longest = {f"{i:02}".ljust(64, '"'): "\n" * 512 for i in range(16)}
+    assert from_job(SHORT | {"metadata": longest})[1].metadata == longest
+
+
 def test_one_picture_needs_no_list() -> None:
     request, _ = from_job({"input": {"prompt": "Hi", "image": URL}})
     assert request.images == (Image(url=URL, param="input.image"),)
@@ -160,6 +165,7 @@ def test_a_job_is_stored_unless_its_caller_says_otherwise() -> None:
         (SHORT | {"metadata": {"": "x"}}, "invalid_request", "metadata."),
         (SHORT | {"metadata": {"a": "x" * 513}}, "invalid_request", "metadata.a"),
         (SHORT | {"metadata": {str(i): "" for i in range(17)}}, "invalid_request", "metadata"),
+        (SHORT | {"metadata": {str(i): "😀" * 512 for i in range(16)}}, "invalid_request", "metadata"),
         (SHORT | {"continue_final_message": True}, "invalid_request", "continue_final_message"),
         (SHORT | {"stream": True}, "unknown_field", "stream"),
     ],

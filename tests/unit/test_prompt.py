@@ -119,6 +119,28 @@ def test_a_final_assistant_message_is_continued_where_asked(processor: Any, rend
     assert text_of(processor, build(renderer, *turns)).endswith("A red<|end|><|assistant|>")
 
 
+@pytest.mark.parametrize(("shown", "lost"), [("p.text | trim", " \n"), ("p.text", "")])
+def test_an_engine_knows_what_blanks_of_a_text_it_goes_on_with_the_template_dropped(
+    processor: Any, shown: str, lost: str
+) -> None:
+    loop = "{% for m in messages %}{% for p in m.content %}{{ SHOWN }}{% endfor %}{% endfor %}"
+    trimming = renderer_with(processor, loop.replace("SHOWN", shown))
+    turns = message("user", "Describe."), message("assistant", "A red \n")
+    prompt = build(trimming, *turns, continue_final=True)
+    assert text_of(processor, prompt) == "Describe.A red" + " \n".removesuffix(lost)
+    request = Request(model="m", messages=turns, continue_final=True)
+    assert prompt.trimmed == trimming.ids(request, ())[1] == lost
+    assert build(trimming, *turns).trimmed == ""
+
+
+def test_who_continues_what_the_template_rewrites_is_told_so(processor: Any) -> None:
+    template = "{% for m in messages %}{{ m.content[0].text.split('</think>')[-1] }}{% endfor %}"
+    turns = message("user", "Why?"), message("assistant", "<think>Hm.</think>So")
+    with pytest.raises(CallerError, match="rewrites the final message") as refused:
+        build(renderer_with(processor, template), *turns, continue_final=True)
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "messages")
+
+
 def test_continuing_a_question_answers_it(processor: Any, renderer: Renderer) -> None:
     prompt = build(renderer, message("user", "Describe."), continue_final=True)
     assert text_of(processor, prompt).endswith("Describe.<|end|><|assistant|>")

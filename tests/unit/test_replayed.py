@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from api.dialects.hf import from_hf
 from api.dialects.native import from_job
 from api.dialects.openai_chat import from_chat
+from api.dialects.openai_completions import from_completion
 from api.dialects.openai_responses import from_response
 from shared.errors import CallerError
 from tests.support.tools import CLOCK
@@ -35,9 +37,16 @@ def test_a_field_of_another_service_that_holds_nothing_costs_no_conversation(
     assert from_chat(chat(**asked)) == from_chat(chat())
 
 
-@pytest.mark.parametrize("nothing", NOTHING)
-def test_an_item_of_a_response_may_hold_nothing_under_another_services_name(nothing: Any) -> None:
-    more = {"cache_control": nothing}
+@pytest.mark.parametrize("piece", ["said", "part", "call", "made", "tool"])
+def test_who_writes_for_anthropics_cache_as_well_is_answered(piece: str) -> None:
+    marked: dict[str, Any] = {piece: {"cache_control": {"type": "ephemeral"}}}
+    assert from_chat(chat(**marked)) == from_chat(chat())
+
+
+@pytest.mark.parametrize(
+    "more", [*({"thinking_blocks": held} for held in NOTHING), {"cache_control": {"type": "ephemeral"}}]
+)
+def test_an_item_of_a_response_may_hold_what_asks_for_nothing(more: dict[str, Any]) -> None:
     said = {"type": "output_text", "text": "It is"}
     items = [
         ASK,
@@ -114,9 +123,9 @@ def test_who_sends_a_kind_that_is_not_implemented_is_told_what_to_leave_out(body
         ({"said": {"cache": 0}}, "messages[1].cache"),
         ({"said": {"cache": False}}, "messages[1].cache"),
         ({"said": {"cache": ""}}, "messages[1].cache"),
-        ({"part": {"cache_control": {"type": "ephemeral"}}}, "messages[0].content[0].cache_control"),
+        ({"part": {"cache": {"type": "ephemeral"}}}, "messages[0].content[0].cache"),
         ({"call": {"extra_content": {"a": 1}}}, "messages[3].tool_calls[0].extra_content"),
-        ({"tool": {"cache_control": {"type": "ephemeral"}}}, "tools[0].cache_control"),
+        ({"tool": {"cache": {"type": "ephemeral"}}}, "tools[0].cache"),
     ],
 )
 def test_what_holds_something_under_an_unknown_name_is_refused_by_it(asked: Any, param: str) -> None:
@@ -125,10 +134,46 @@ def test_what_holds_something_under_an_unknown_name_is_refused_by_it(asked: Any,
     assert (refused.value.code, refused.value.param) == ("unknown_field", param)
 
 
-def test_a_misspelled_parameter_is_told_though_it_holds_nothing() -> None:
+@pytest.mark.parametrize("nothing", NOTHING[1:])
+def test_a_misspelled_parameter_is_told_though_it_holds_nothing(nothing: Any) -> None:
     with pytest.raises(CallerError) as refused:
-        from_chat(chat() | {"max_tokns": None})
+        from_chat(chat() | {"max_tokns": nothing})
     assert (refused.value.code, refused.value.param) == ("unknown_field", "max_tokns")
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (from_chat, {"messages": [ASK]}),
+        (from_completion, {"prompt": "Hi"}),
+        (from_response, {"input": "Hi"}),
+        (from_job, {"messages": [ASK]}),
+        (from_job, {"messages": [ASK], "parameters": {"temperature": 0}}),
+        (lambda body: from_hf(body, "m"), {"inputs": "Hi"}),
+        (lambda body: from_hf(body, "m"), {"inputs": "Hi", "parameters": {"temperature": 0}}),
+    ],
+)
+def test_a_client_that_dumps_a_whole_request_of_another_service_is_answered(read: Any, body: Any) -> None:
+    unused = {"guided_regex": None, "lora_path": None}
+    dumped = body | unused | ({"parameters": body["parameters"] | unused} if "parameters" in body else {})
+    assert read(dumped) == read(body)
+
+
+@pytest.mark.parametrize(
+    "nothing", [{"mm_processor_kwargs": {}, "priority": 0}, {"separate_reasoning": True}]
+)
+def test_defaults_of_vllm_and_sglang_are_taken(nothing: Any) -> None:
+    assert from_chat({"messages": [ASK]} | nothing) == from_chat({"messages": [ASK]})
+
+
+def test_a_picture_may_have_a_key_of_vllms_cache_beside_it_and_not_in_its_place() -> None:
+    def shown(**more: Any) -> Any:
+        part = {"type": "image_url", "uuid": "cat-1"} | more
+        return from_chat({"messages": [{"role": "user", "content": [part]}]}).request
+
+    assert shown(image_url="https://a.example/cat.png").images
+    with pytest.raises(CallerError, match=r"content\[0\]\.image_url` is required"):
+        shown()
 
 
 @pytest.mark.parametrize(

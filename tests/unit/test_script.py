@@ -153,7 +153,7 @@ def of_upkeep() -> Iterator[Call]:
 
 def of_jobs() -> Iterator[Call]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
-    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER)
+    yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
     yield jobs.follow("anyone", "job_1", 0)
     yield jobs.cancel(SETTINGS, "anyone", "job_1")
     yield jobs.purge(SETTINGS, "anyone", "job_1", delivered=True)

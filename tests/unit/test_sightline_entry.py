@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sightline.cli import main
+from sightline.exits import Exit
 from tests.support.service import ROOT
 
 PRESSED = """
@@ -44,6 +46,17 @@ def test_ctrl_c_while_the_commands_are_still_read_leaves_no_traceback() -> None:
 def test_a_full_disk_is_one_sentence() -> None:
     done = typed(f"doctor > {FULL}")
     assert (done.returncode, done.stderr) == (2, "sightline: Standard output: No space left on device.\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("jobs", "show"), ("jobs", "list", "--metadata"), ("ask", "--picture", "https://example.com/a.png")],
+)
+def test_an_argument_of_a_latin_1_terminal_is_one_sentence_and_no_answer_of_the_service(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "caf\udce9=1", "--url", "http://127.0.0.1:1"]) == Exit.USAGE
+    assert capsys.readouterr() == ("", "sightline: An argument is not written in UTF-8.\n")
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])

@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import Model
 from sightline.exits import CommandError, Exit
-from sightline.serving.memory import check_memory
+from sightline.serving.memory import check_memory, whole_mb
 
 TINY = Model(id="org/tiny", source="org/tiny", engine="sequential")
 
@@ -76,3 +76,10 @@ def test_a_limit_of_each_process_is_said_and_not_met_as_a_crash_of_a_library(
 
 def test_machine_that_does_not_say_is_not_refused(tmp_path: Path) -> None:
     check_memory([TINY], tmp_path / "missing", tmp_path / "missing")
+
+
+def test_records_share_what_a_container_may_have_and_not_what_its_machine_has(tmp_path: Path) -> None:
+    whole = machine(tmp_path, 4000)
+    assert whole_mb(whole, tmp_path) == 62500
+    assert whole_mb(whole, container(tmp_path, 1000, 900, 100)) == 1000
+    assert whole_mb(tmp_path / "missing", tmp_path / "missing") is None

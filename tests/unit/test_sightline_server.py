@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.server import configuration, find_binary, parse_version
+from sightline.serving import plan
+from sightline.serving.folder import DataFolder
+from sightline.serving.server import Binary, configuration, find_binary, parse_version
 
 
 @pytest.fixture
@@ -90,8 +92,17 @@ def test_no_server_at_all_says_what_to_do() -> None:
 
 
 def test_accepted_jobs_are_written_to_disk_and_never_evicted() -> None:
-    lines = configuration(7000, "secret").splitlines()
+    lines = configuration(7000, "secret", None).splitlines()
 
     assert {"bind 127.0.0.1", "requirepass secret", "appendonly yes", "maxmemory-policy noeviction"} <= set(
         lines
     )
+
+
+def test_records_leave_the_machine_memory_for_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "whole_mb", lambda: 8192.0)
+    own = plan.own_server(Binary(tmp_path, "Valkey", (9, 1), "bundled"), DataFolder(tmp_path), 0)
+    assert "maxmemory 2048mb" in own.command.stdin.splitlines()
+    assert "maxmemory " not in configuration(7000, "secret", None)

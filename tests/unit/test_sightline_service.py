@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from sightline.exits import CommandError, Exit
-from sightline.serving.service import client_of, speaking
+from sightline.serving.service import client_of, segment, speaking
 from tests.support.healthy import Healthy
 
 NOWHERE = "http://127.0.0.1:1"
@@ -42,4 +42,11 @@ def test_a_proxy_that_cannot_be_used_is_one_sentence_that_names_its_variable(
 def test_an_address_that_is_none_is_not_taken_for_a_service_that_does_not_run(url: str) -> None:
     with pytest.raises(CommandError, match="is not a URL") as caught:
         client_of(url)
+    assert caught.value.code is Exit.USAGE
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "org/../m", "/m"])
+def test_a_script_s_empty_variable_asks_nothing_of_the_whole_list_or_another_path(name: str) -> None:
+    with pytest.raises(CommandError, match=f"'{name}' is no id") as caught:
+        segment(name, safe="/")
     assert caught.value.code is Exit.USAGE

@@ -40,7 +40,8 @@ class Prompt:
 
     Among `tokens` are `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
     functions, None where it shows none. `ends_open`: its last words are those of the text that the answer
-    goes on with, so that a space between the two is the answer's.
+    goes on with, so that a space between the two is the answer's. `trimmed` are the blanks at that text's end
+    which the prompt lacks, because the chat template trims it: an answer need not say them again.
     """
 
     tokens: int
@@ -49,6 +50,7 @@ class Prompt:
     syntax: Syntax | None = None
     audio_tokens: int = 0
     ends_open: bool = False
+    trimmed: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """How many tokens an answer may have."""
 
 from shared.errors import CallerError
+from shared.length import takes
 from shared.request import Parameters
 
 
@@ -14,7 +15,8 @@ def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, c
     if left < 1:
         raise CallerError(
             "context_length_exceeded",
-            f"The prompt has {prompt_tokens} tokens; this model takes {context_length} with its answer.",
+            f"{takes(context_length)}, answer included. The prompt is too long: it has {prompt_tokens}. "
+            "Shorten it or send fewer pictures.",
             param="messages",
         )
     for name in ("max_new_tokens", "min_new_tokens"):
@@ -22,8 +24,8 @@ def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, c
         if wanted is not None and wanted > left:
             raise CallerError(
                 "context_length_exceeded",
-                f"The prompt has {prompt_tokens} tokens and {name} is {wanted}: together "
-                f"{prompt_tokens + wanted}, but this model takes {context_length}.",
+                f"{takes(context_length)}; the prompt has {prompt_tokens} and {name} is {wanted}, together "
+                f"{prompt_tokens + wanted}. The prompt is too long for that: shorten it or lower {name}.",
                 param=name,
             )
     if parameters.max_new_tokens is not None:

@@ -26,10 +26,11 @@ TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", 
 
 
 class Chat(NamedTuple):
-    """`tools` are None where no functions are shown."""
+    """`tools` are None where no functions are shown. `trimmed` is a prompt's."""
 
     turns: list[Turn]
     tools: list[dict[str, Any]] | None = None
+    trimmed: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,13 @@ def chat(request: Request, media: Sequence[Shown], hand: Hand, syntax: Known) ->
         turns.append(_turn(message, called, names, left, hand))
     tools = [_tool(shown, hand) for shown in request.tools.functions] if request.tools else None
     return Chat(_gathered(turns) if syntax == "gemma" else turns, tools)
+
+
+def trimmed(said: Message, rendered: str) -> str:
+    """The blanks at the end of a message to be gone on with that the template dropped."""
+    last = next((part.text for part in reversed(said.parts) if isinstance(part, Text)), "")
+    blanks = last[len(last.rstrip()) :]
+    return "" if rendered.endswith(blanks) else blanks
 
 
 def _turn(

@@ -1,6 +1,8 @@
 """Token ids to text as they arrive: whole characters only, in the end what one decode of all ids gives."""
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
+from operator import eq
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -8,6 +10,16 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 # Decoding everything again at each token would cost the square of the answer's length.
 WINDOW = 24
 OVERLAP = 8
+
+
+def behind_blanks(decode: Decode, blanks: str) -> Decode:
+    """The same for tokens with these blanks before them: those that the text begins with are said already."""
+
+    def without(ids: Sequence[int]) -> str:
+        text = decode(ids)
+        return text[len(list(takewhile(bool, map(eq, text, blanks)))) :]
+
+    return without
 
 
 class Detokenizer:

@@ -16,14 +16,14 @@ from transformers.utils import chat_template_utils
 
 from shared.calls.syntax import MARKS, Known
 from shared.errors import CallerError, ModelFailed
-from shared.length import check_text
+from shared.length import check_text, takes
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
 from worker.engines.base import ModelFacts, Prompt, Row
 from worker.engines.budget import answer_budget
 from worker.engines.calls import Calling
-from worker.engines.detokenizer import Decode
+from worker.engines.detokenizer import Decode, behind_blanks
 from worker.engines.fingerprint import digest_folder
 from worker.engines.grammar import SPACING, Grammars
 from worker.engines.lark import Spacing
@@ -80,7 +80,7 @@ class Language:
         if tokens >= limit:
             raise CallerError(
                 "context_length_exceeded",
-                f"The pictures alone become {tokens} tokens; this model takes {limit} with its answer. "
+                f"{takes(limit)}, answer included. The prompt is too long: the pictures alone are {tokens}. "
                 "Send fewer or smaller ones.",
                 param="messages",
             )
@@ -127,6 +127,9 @@ class Language:
         decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
+        # What is held to a form has all of it.
+        if row.prompt.trimmed and row.grammar is None:
+            decode = behind_blanks(decode, row.prompt.trimmed)
         return Transcript(row, decode, self._names, ends=self.ends(row.parameters), unsettled=unsettled)
 
     @property

@@ -22,7 +22,7 @@ from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
 from shared.request import Image, Request, Text
 from worker.engines.base import Prompt, Samples
-from worker.engines.chat import Chat, Hand, Shown, chat
+from worker.engines.chat import Chat, Hand, Shown, chat, trimmed
 from worker.engines.ear import Ear
 from worker.engines.forms import STUMBLES, forms_of
 from worker.engines.whole import keep_whole
@@ -34,6 +34,8 @@ REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
 # How tracebacks call a chat template.
 TEMPLATE_FILE = "<template>"
+# Where transformers looks for the final message in what a template made, to end the prompt behind it.
+CONTINUING = "render_jinja_template"
 # What transformers names the template for chats and the one with a place for functions, where it has several.
 CHATS, FUNCTIONS = "default", "tool_use"
 
@@ -76,7 +78,7 @@ class Renderer:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
         self.ear.check(request, sounds)
         media = _media(request, pictures, sounds)
-        inputs = self._raw(request, pictures) if request.raw else self._chat(request, media)
+        inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
         # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
         inputs.pop("labels", None)
         ids = inputs["input_ids"]
@@ -84,7 +86,8 @@ class Renderer:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         heard = int((ids == self.ear.id).sum()) if sounds else 0
-        return Prompt(int(ids.shape[-1]), images, inputs, self.syntax_of(request), heard, ends_open(request))
+        syntax, open_ = self.syntax_of(request), ends_open(request)
+        return Prompt(int(ids.shape[-1]), images, inputs, syntax, heard, open_, lost)
 
     @property
     def syntax(self) -> Known:
@@ -95,36 +98,38 @@ class Renderer:
         """The form in which the answer may call functions, None where it shows none."""
         return written_in(self.syntax, request)
 
-    def ids(self, request: Request, pictures: Sequence[Picture]) -> list[int]:
-        """The same prompt's tokens, but with one mark for each picture: for who puts in the pictures himself.
+    def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
+        """Tokens with one mark for each picture, for who puts in the pictures himself; and what is `trimmed`.
 
         Raises CallerError `no_chat_template`, `invalid_request`, `unsupported_parameter`.
         """
         if request.raw:
-            text = self._typed(request, pictures)
+            text, lost = self._typed(request, pictures), ""
         else:
             conversation = self._conversation(request, _media(request, pictures, ()))
             with refusals(request):
-                text = self._apply(request, conversation, tokenize=False)
+                text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
         # A template may write the first token itself.
         begun = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not begun)["input_ids"]
         if not ids:
             raise _empty()
-        return ids
+        return ids, lost
 
-    def _chat(self, request: Request, media: Sequence[Shown]) -> Any:
+    def _chat(self, request: Request, media: Sequence[Shown]) -> tuple[Any, str]:
         conversation = self._conversation(request, media)
+        how: dict[str, Any] = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
         with refusals(request):
-            return self._apply(request, conversation, tokenize=True, return_dict=True, return_tensors="pt")
+            return self._apply(request, conversation, **how), conversation.trimmed
 
-    def _raw(self, request: Request, pictures: Sequence[Picture]) -> Any:
+    def _raw(self, request: Request, pictures: Sequence[Picture]) -> tuple[Any, str]:
         with refusals(request):
-            return self._processor(
+            inputs = self._processor(
                 text=[self._typed(request, pictures)],
                 images=[list(pictures)] if pictures else None,
                 return_tensors="pt",
             )
+            return inputs, ""
 
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
         """Raises CallerError where it forges a special token."""
@@ -150,7 +155,8 @@ class Renderer:
             texts = [self._apply(request, written, tokenize=False) for written in (conversation, harmless)]
         if self._count_reserved(texts[0]) > self._count_reserved(texts[1]):
             raise _forged()
-        return conversation
+        lost = trimmed(request.messages[-1], texts[0]) if ends_open(request) else ""
+        return conversation._replace(trimmed=lost)
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
         continues = ends_open(request)
@@ -210,7 +216,14 @@ def refusals(request: Request) -> Iterator[None]:
         last = frames[-1]
         where = (type(error).__name__, Path(last.filename).name, last.lineno)
         log.warning("the processor refuses a request: %s in %s, line %s", *where)
+        if ends_open(request) and last.name == CONTINUING:
+            raise _rewritten() from None
         raise (_unreadable(request) if stumbled else _refusal(request)) from None
+
+
+def _rewritten() -> CallerError:
+    message = "The model's chat template rewrites the final message, so that it cannot be continued as it is."
+    return CallerError("invalid_request", message, param="messages")
 
 
 def _unreadable(request: Request) -> CallerError:

@@ -10,6 +10,7 @@ from worker.engines.trial import fault
 AT_ONCE = 2
 """Each may take all of a trial's time and memory."""
 KEPT = 256
+"""Of all callers together: the oldest goes of who has most."""
 
 
 class Places:
@@ -46,11 +47,14 @@ class Places:
 
 
 class Trials:
-    """What was found of the latest grammars; may be used from several threads."""
+    """What was found of each caller's latest grammars; may be used from several threads.
+
+    Nothing is shared, so that no caller can tell by the time of an answer what another one asked.
+    """
 
     def __init__(self) -> None:
         self._places = Places(AT_ONCE)
-        self._found: dict[str, str] = {}
+        self._found: dict[tuple[str, str], str] = {}
         self._keeping = threading.Lock()
 
     def fault(self, grammar: str, caller: str) -> str:
@@ -58,22 +62,25 @@ class Trials:
 
         What is new takes a tenth of a second to some seconds, and waits for a place before.
         """
-        found = self._found.get(grammar)
+        key = (caller, grammar)
+        found = self._found.get(key)
         if found is not None:
             return found
         with self._places.taking(caller):
             # Another thread may have tried it meanwhile.
-            found = self._found.get(grammar)
+            found = self._found.get(key)
             if found is None:
                 found = fault(grammar)
-                self._keep(grammar, found)
+                self._keep(key, found)
         return found
 
-    def _keep(self, grammar: str, found: str) -> None:
+    def _keep(self, key: tuple[str, str], found: str) -> None:
         with self._keeping:
-            self._found[grammar] = found
+            self._found[key] = found
             if len(self._found) > KEPT:
-                del self._found[next(iter(self._found))]
+                kept = Counter(caller for caller, _ in self._found)
+                most = max(kept, key=lambda caller: kept[caller])
+                del self._found[next(key for key in self._found if key[0] == most)]
 
 
 TRIALS = Trials()

@@ -99,12 +99,14 @@ class Intake:
             for place, part in zip(request.places, request.media, strict=True)
             if part.url
         ]
+        if not named:
+            # Only its time had to come.
+            return request
         places: dict[tuple[str, type[Media]], str] = {}
         for url, kind, param in named:
             places.setdefault((url, kind), param)
-        most = int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-        with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large) as haul:
+        with Haul(self.settings.fetch.limit_s, self._most(request), lease.cancel, self.large) as haul:
             hold = partial(self._held, lease.claim.id, haul, traces.here())
             try:
                 held = list(pool.map(hold, places, places.values()))
@@ -121,6 +123,14 @@ class Intake:
                 for part in request.media
             )
         )
+
+    def _most(self, request: Request) -> int:
+        """Bytes that may be fetched beside the pictures that are stored already.
+
+        Raises BlobMissingError, BlobsUnavailable.
+        """
+        stored = {image.digest for image in request.images if image.digest}
+        return max(0, int(self.settings.pictures.max_mb_request * 2**20) - sum(map(self.blobs.size, stored)))
 
     def _held(
         self, job: str, haul: Haul, carrier: str, named: tuple[str, type[Media]], param: str

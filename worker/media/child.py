@@ -5,6 +5,8 @@ file is decoded in a process of its own, which ends at its limit of computing an
 costs one restart, never the worker with its model.
 """
 
+import logging
+import os
 import queue
 import signal
 import socket
@@ -17,16 +19,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from shared.errors import InternalError
+from shared.telemetry.logs import fields
 from worker.media.wire import READY
 
+log = logging.getLogger(__name__)
 CHILDREN = 4
 START_LIMIT_S = 60.0
 # Beyond its limit of computing: a child that waits for so long hangs, on a machine however busy.
 HANG_LIMIT_S = 15.0
 # What a process whose socket is closed takes to be gone.
 END_LIMIT_S = 5.0
+# What a pipe holds, and how much of a dead child's last words stands in a line of the log.
+PIPE_BYTES, LAST_WORDS = 2**16, 500
 # Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
 CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
@@ -59,6 +66,8 @@ class Child:
             self._channel, self._process = _started(craft)
         except OSError as error:
             raise InternalError("The decoder did not start.") from error
+        self._stderr = cast(IO[bytes], self._process.stderr)
+        os.set_blocking(self._stderr.fileno(), False)
         self._await_ready()
 
     @property
@@ -84,12 +93,16 @@ class Child:
             self.kill()
             raise self._too_long() from None
         except OSError:
-            ended = self._ended()
+            ended, words = self._ended(), self._words()
             self.kill()
             if ended == -signal.SIGPROF:
                 raise self._too_long() from None
-            killed = ended == -signal.SIGKILL
-            raise (KilledError if killed else UndecodableError)("its decoder died of it") from None
+            if ended == -signal.SIGKILL:
+                raise KilledError("its decoder died of it") from None
+            log.warning("a decoder died of a file", extra=fields(ended=ended, said=words))
+            raise UndecodableError("its decoder died of it") from None
+        # What was said of a file before is not taken for why a child died.
+        self._words()
         if not decoded:
             raise UndecodableError("the file is damaged")
         return numbers, decoded
@@ -99,6 +112,7 @@ class Child:
         self._process.kill()
         self._process.wait()
         self._channel.close()
+        self._stderr.close()
 
     def _too_long(self) -> UndecodableError:
         return UndecodableError(f"it took longer than {self._limit_s:g} s")
@@ -110,6 +124,11 @@ class Child:
         except subprocess.TimeoutExpired:
             return None
 
+    def _words(self) -> str:
+        """The end of what it has said since this was last called; it may be a line for each broken frame."""
+        said = self._stderr.read(PIPE_BYTES) or b""
+        return said.decode("utf-8", "replace").strip()[-LAST_WORDS:]
+
     def _await_ready(self) -> None:
         self._channel.settimeout(START_LIMIT_S)
         try:
@@ -117,6 +136,7 @@ class Child:
         except OSError:
             ready = b""
         if ready != READY:
+            log.error("a decoder did not start", extra=fields(said=self._words()))
             self.kill()
             raise InternalError("The decoder did not start.")
 
@@ -147,6 +167,8 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
                 [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
                 cwd=Path(__file__).parents[2],
                 env=CHILD_ENV,
                 start_new_session=True,

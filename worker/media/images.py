@@ -4,7 +4,7 @@ Bounded is the memory of all children together, and how many pixels this process
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image
@@ -15,6 +15,7 @@ from shared.metrics.attempts import DECODE
 from shared.pictures import PictureInfo, check_request, inspect
 from shared.settings import PictureSettings
 from worker.media.child import Children, Craft, UndecodableError
+from worker.media.shelf import Files
 from worker.media.shrinking import sizes
 from worker.media.wire import PICTURES
 from worker.room import Room
@@ -34,7 +35,7 @@ class Decoder:
         self._pixels = Room(limits.max_side**2)
 
     @contextmanager
-    def decoded(self, files: Sequence[bytes]) -> Iterator[list[Picture]]:
+    def decoded(self, files: Files) -> Iterator[list[Picture]]:
         """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others' are many.
 
         Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.

@@ -1,13 +1,13 @@
 """Sounds from bytes, decoded in child processes (`worker.media.child`, `worker.media.samples`)."""
 
 from array import array
-from collections.abc import Sequence
 
 from shared.metrics.attempts import DECODE
 from shared.settings.sounds import SoundSettings
 from shared.sounds import SoundInfo, check_count, decodable, inspect, invalid
 from worker.engines.base import Samples
 from worker.media.child import Children, Craft, UndecodableError
+from worker.media.shelf import Files
 from worker.media.wire import SOUNDS
 from worker.room import Room
 
@@ -23,7 +23,7 @@ class Listener:
         self._children = Children(Craft("worker.media.samples", arguments, limits.decode_limit_s))
         self._memory = Room(limits.decode_memory_mb * 2**20)
 
-    def heard(self, files: Sequence[bytes], rate: int) -> list[Samples]:
+    def heard(self, files: Files, rate: int) -> list[Samples]:
         """A request's sounds in mono, so many samples a second.
 
         Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.

@@ -3,6 +3,7 @@
 Imports nothing that decodes, and nothing of the project.
 """
 
+import os
 import resource
 import signal
 import socket
@@ -35,8 +36,12 @@ Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]
 
 
 def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
-    """Answer on standard input until the parent is gone: an end of input, or a ConnectionError."""
+    """Answer on standard input until the parent is gone: an end of input, or a ConnectionError.
+
+    What is said on standard error beyond what its pipe holds is lost: nobody reads it during a file.
+    """
     limit_memory(memory_mb)
+    os.set_blocking(sys.stderr.fileno(), False)
     with socket.socket(fileno=sys.stdin.fileno()) as channel, suppress(ConnectionError):
         reader = channel.makefile("rb")
         channel.sendall(READY)

@@ -2,7 +2,7 @@
 -- nobody, pointers to what is gone, keys without an owner or an end.
 --   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s, event_s, max_events
 --   writes whatever it mends
---   returns a flat list: finding, count, …
+--   returns {a flat list: finding, count, …; how the keys begin that this version does not know, each beginning once}
 --   events as the endings it makes up for
 -- @include base
 -- @include ending
@@ -219,6 +219,9 @@ local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading
   rate = 1, worker = 1, hosts = 1, notices = 1, endpoints = 1, batching = 1, extra = 1,
   deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
 
+-- How the keys begin that this version does not know: another one, which writes more, worked on these records.
+local strangers = {}
+
 local NOTICES = { began = 1, ended = 1, sent = 1 }
 
 local function look(name)
@@ -265,7 +268,7 @@ local function look(name)
   elseif kind == 'jobs' or kind == 'pair' or kind == 'files' or kind == 'batches' then
     look_at_list(name)
   elseif not (LASTING[kind or name] or string.find(name, '^file%-%x+$')) then
-    found('unknown_key')
+    strangers[string.match(name, '^%l*')] = true
   end
 end
 
@@ -281,4 +284,8 @@ for what, count in pairs(findings) do
   table.insert(flat, what)
   table.insert(flat, count)
 end
-return flat
+local strange = {}
+for beginning in pairs(strangers) do
+  table.insert(strange, beginning)
+end
+return { flat, strange }

@@ -1,6 +1,6 @@
 -- Reads a page of a caller's jobs, newest first.
 --   a       caller, after (a job's id or a cursor, absent = from the newest), limit, look (so many jobs are looked at
---           for one page), worker_ttl_s, and what all of them are: status, model, priority, since and till (Unix ms,
+--           for one page), worker_ttl_s, bare (true = without what was answered), and what all of them are: status, model, priority, since and till (Unix ms,
 --           created then or later, created before), pairs (digests of metadata)
 --   writes  jobs:<caller> and pair:<caller>:<digest> zsets (forgets jobs whose record is gone)
 --   returns {{view, …}, cursor of the next page or ''}, or nil where `after` is no cursor and none of the caller's jobs
@@ -83,7 +83,7 @@ local function fill()
       if word and #views == a.limit then
         return kept
       elseif word then
-        table.insert(views, view(found[i]))
+        table.insert(views, view(found[i], a.bare))
         kept = seen
       elseif word == nil then
         table.insert(gone, found[i])

@@ -130,7 +130,7 @@ class VllmEngine(Engine):
         """As the contract says. What is of no scope is kept under a name that nobody knows."""
         self._language.check(request, pictures)
         check(request.parameters)
-        ids = self._language.renderer.ids(request, pictures)
+        ids, trimmed = self._language.renderer.ids(request, pictures)
         # What is too long without its pictures is not given any.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
@@ -139,7 +139,8 @@ class VllmEngine(Engine):
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
-        prompt = Prompt(len(ids), images, inputs, renderer.syntax_of(request), ends_open=ends_open(request))
+        syntax, open_ = renderer.syntax_of(request), ends_open(request)
+        prompt = Prompt(len(ids), images, inputs, syntax, ends_open=open_, trimmed=trimmed)
         self._language.budget(prompt, request.parameters)
         return prompt
 

@@ -4,6 +4,7 @@
 
 -- Never its secret.
 local HOOK_FIELDS = { 'url', 'events', 'delivered' }
+local STATE_FIELDS = { 'state', 'started', 'seq', 'hash' }
 local RUN_FIELDS = { 'state', 'started', 'result', 'seq', 'hash', 'job', 'caller', 'created', 'first', 'ended', 'attempt', 'from', 'origin' }
 
 local function lane_view(lane)
@@ -53,7 +54,8 @@ local function fields_of(key, names)
   return found
 end
 
-local function view(job)
+-- `bare` = without what was answered, which may be hundreds of times the rest.
+local function view(job, bare)
   local record = redis.call('HGETALL', P .. job)
   if #record == 0 then
     return nil
@@ -64,7 +66,7 @@ local function view(job)
   end
   local run, lane, attempts = {}, {}, {}
   if fields.run then
-    run = fields_of(P .. fields.run, RUN_FIELDS)
+    run = fields_of(P .. fields.run, bare and STATE_FIELDS or RUN_FIELDS)
     attempts = redis.call('LRANGE', P .. fields.run .. ':attempts', 0, -1)
   elseif fields.status then
     attempts = redis.call('LRANGE', P .. job .. ':attempts', 0, -1)

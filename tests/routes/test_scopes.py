@@ -1,0 +1,78 @@
+"""What a key is not told for want of the scope `read`."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.routes.conftest import Stage
+from tests.support.keys import KEYED, code_of, customer
+from tests.support.responses import LATER, PATH, answered
+
+JOB = {
+    "model": "sightline/tiny",
+    "input": {"prompt": "What is this?"},
+    "webhook": {"url": "https://example.com/told", "secret": "whsec_" + "a" * 32},
+}
+pytestmark = pytest.mark.parametrize("stage", [KEYED], indirect=True, ids=["keyed"])
+
+
+@pytest.fixture
+async def one(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+    """With both scopes."""
+    stage.hand.beat()
+    async with await customer(stage.app, "one") as client:
+        yield client
+
+
+@pytest.fixture
+async def asking(stage: Stage) -> AsyncIterator[httpx.AsyncClient]:
+    """Of the same caller, and may ask alone."""
+    async with await customer(stage.app, "one", scopes=["submit"]) as client:
+        yield client
+
+
+@pytest.mark.parametrize("act", ["cancel", "retry", "webhook/replay"])
+async def test_who_may_not_read_is_shown_no_earlier_answer_by_what_it_may_do_to_its_job(
+    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient, act: str
+) -> None:
+    url = (await one.post("/v1/jobs", json=JOB)).json()["urls"]["self"]
+    stage.hand.succeed(stage.hand.take(), "A cat.")
+    headers = {"idempotency-key": "k"}
+    hidden = [await asking.post(f"{url}/{act}", headers=headers) for _ in range(2)]
+    seen = await one.post(f"{url}/{act}", headers=headers)
+
+    assert {(r.status_code, r.json()["status"], "result" in r.json()) for r in hidden} == {
+        (seen.status_code, "succeeded", False)
+    }
+    assert seen.json()["result"]["text"] == "A cat."
+
+
+async def test_who_may_ask_alone_is_shown_the_answer_to_what_it_asks(
+    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient
+) -> None:
+    await one.post("/v1/jobs", json=JOB)
+    stage.hand.succeed(stage.hand.take(), "A cat.")
+    again = await asking.post("/v1/jobs", json=JOB, headers={"prefer": "wait=60"})
+
+    assert (again.status_code, again.headers["x-cache"]) == (200, "HIT")
+    assert again.json()["result"]["text"] == "A cat."
+
+
+async def test_who_may_not_read_goes_on_from_no_earlier_response(
+    stage: Stage, one: httpx.AsyncClient, asking: httpx.AsyncClient
+) -> None:
+    earlier = await answered(stage.hand, one)
+    item = {"type": "item_reference", "id": f"msg_{earlier.removeprefix('resp_')}"}
+    asked: list[dict[str, Any]] = [
+        {"previous_response_id": earlier},
+        {"input": [item, {"role": "user", "content": "Say it again."}]},
+    ]
+    refused = [await asking.post(PATH, json=LATER | said) for said in asked]
+    taken = [await one.post(PATH, json=LATER | said) for said in asked]
+    ended = [await client.post(f"{PATH}/{earlier}/cancel") for client in (asking, one)]
+
+    assert [(r.status_code, code_of(r)) for r in refused] == [(403, "insufficient_scope")] * 2
+    assert [r.status_code for r in taken] == [200] * 2
+    assert [bool(r.json()["output"]) for r in ended] == [False, True]

@@ -1,0 +1,22 @@
+"""A decoder that says more about each file than a pipe holds, and dies of one that says so."""
+
+import os
+from contextlib import suppress
+
+from worker.media.wire import PICTURES, Numbers, serve
+
+DEADLY = b"deadly"
+
+
+def _decoded(_: tuple[int, ...], data: bytes) -> tuple[Numbers, bytes]:
+    if data == DEADLY:
+        os.write(2, b"note: a frame is broken\nthe heap is broken, too\n")
+        os.abort()
+    with suppress(BlockingIOError):
+        while True:
+            os.write(2, b"note: a frame is broken\n")
+    return (1, 1), b"RGB"
+
+
+if __name__ == "__main__":
+    serve(PICTURES, _decoded, 60.0, 512)

@@ -1,0 +1,48 @@
+"""A request's stored pictures or sounds, of which few are in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from shared.blobs import BlobMissingError, Blobs
+
+HELD = 8 * 2**20
+"""Bytes of a request after which no more files are held: they are read each time somebody comes by them."""
+
+
+class Files(Protocol):
+    """Gone through as often as need be."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Shelf:
+    """Files by their names in the blob store, as often as they are named."""
+
+    def __init__(self, blobs: Blobs, names: Sequence[str]) -> None:
+        """Raises BlobMissingError with every name that is not there, BlobsUnavailable."""
+        self._blobs = blobs
+        self._names = names
+        self._held: dict[str, bytes] = {}
+        missing = [name for name in dict.fromkeys(names) if not self._found(name)]
+        if missing:
+            raise BlobMissingError(*missing)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Raises BlobMissingError, BlobsUnavailable."""
+        for name in self._names:
+            yield self._held[name] if name in self._held else self._blobs.read(name)
+
+    def _found(self, name: str) -> bool:
+        try:
+            if sum(map(len, self._held.values())) < HELD:
+                self._held[name] = self._blobs.read(name)
+            else:
+                self._blobs.size(name)
+        except BlobMissingError:
+            return False
+        return True
