@@ -1,5 +1,6 @@
 """A prompt that takes minutes on a slow processor: who asks for it may leave, and its worker is not hung."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,11 @@ import torch
 from shared.models import Model
 from tests.engines import suite
 from worker.engines.base import Cancelled
-from worker.engines.continuous.pace import FIRST, Pace
-from worker.engines.continuous.prefill import Prefill
 from worker.engines.pulse import Pulse
 from worker.engines.registry import create
 from worker.engines.stacks import Stacks
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
-LONG = "What do we see in this image? " * 40
 
 
 ENGINES = ("continuous", "sequential")
@@ -32,24 +30,28 @@ def network_of(harness: suite.Harness) -> Any:
     return engine._loaded.network
 
 
+@pytest.mark.parametrize("pictures", [0, 1, 2], ids=["a text", "a picture", "pictures"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_whoever_leaves_in_the_midst_of_a_long_prompt_is_let_go_there(
-    engine: str, monkeypatch: pytest.MonkeyPatch
+    engine: str, pictures: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    harness, computed = loaded(engine), list[int]()
-    row = harness.row(LONG)
+    harness, computed = loaded(engine), list[str]()
+    model = network_of(harness).model
+    row = harness.row("Hello", [suite.picture(colour) for colour in ("red", "blue")[:pictures]])
 
-    def leave(_: torch.nn.Module, __: Any, output: torch.Tensor) -> None:
-        computed.append(output.shape[1])
+    def leave(*_: Any) -> None:
         row.cancel.set()
 
-    monkeypatch.setattr(Pace, "patient", False)
-    first = network_of(harness).model.language_model.layers[0]
-    with first.register_forward_hook(leave), pytest.raises(Cancelled):
+    first = (model.vision_tower.encoder if pictures else model.language_model).layers[0]
+    last = model.language_model.layers[-1]
+    with (
+        first.register_forward_hook(leave),
+        last.register_forward_hook(lambda *_: computed.append("to its end")),
+        pytest.raises(Cancelled),
+    ):
         harness.engine.generate(row)
-    assert len(computed) == 1, "nothing was computed behind that"
-    if engine == "continuous":
-        assert computed[0] < 2 * FIRST < row.prompt.tokens
+    assert computed == []
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
     assert harness.ask("Hello")[0].ids
 
 
@@ -70,7 +72,7 @@ def test_a_worker_is_seen_to_live_at_each_layer_of_a_pass(
     assert len(ticks) >= sum(len(stack) for stack in stacks) + 1
 
 
-def test_a_layer_of_many_experts_is_one() -> None:
+def test_a_layer_is_seen_in_whatever_it_stands_and_one_of_many_experts_once() -> None:
     class Layer(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -79,23 +81,11 @@ def test_a_layer_of_many_experts_is_one() -> None:
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             return torch.stack([expert(values) for expert in self.experts]).sum(0)
 
-    layers, seen = torch.nn.ModuleList([Layer(), Layer()]), list[str]()
-    with Stacks(torch.nn.ModuleDict({"layers": layers})).after_each(lambda: seen.append("layer")):
-        for layer in layers:
+    lists, seen = torch.nn.ModuleList([Layer(), Layer()]), list[str]()
+    tower = torch.nn.Sequential(Layer(), Layer(), Layer())
+    nested = torch.nn.ModuleList([torch.nn.ModuleList([Layer()])])
+    network = torch.nn.ModuleDict({"text": lists, "tower": tower, "stages": nested})
+    with Stacks(network).after_each(lambda: seen.append("layer")):
+        for layer in [*lists, tower, *nested[0].children()]:
             layer(torch.zeros(1, 2))
-    assert len(seen) == 2
-
-
-def test_a_prompt_cut_because_it_is_long_is_answered_as_uncut(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
-    advance = Prefill.advance
-
-    def logged(self: Prefill, tokens: int | None = None) -> Any:
-        begun.append(self.done)
-        return advance(self, tokens)
-
-    monkeypatch.setattr(Prefill, "advance", logged)
-    monkeypatch.setattr("worker.engines.continuous.pace.LONGEST_S", 0)
-    cut, whole = (loaded(engine).ask(LONG)[0] for engine in ENGINES)
-    assert any(begun)
-    assert cut.ids == whole.ids
+    assert len(seen) == 2 + 3 + 1

@@ -40,6 +40,10 @@ CLEAN_UP_REACH = 4
 # What tokens are drawn by.
 DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
+ANSWERS = 2
+"""Goes up where our own code begins to answer the same request otherwise: former answers are not given again,
+and nobody goes on with a text by other rules than it began by."""
+
 
 class Language:
     """What one model reads and writes, by its processor and configs; may be used from several threads."""
@@ -150,6 +154,7 @@ class Language:
     def identity(self) -> dict[str, str | int]:
         """What of it changes answers: for the fingerprint, which knows the rest."""
         return {
+            "answers": ANSWERS,
             "files": self._files,
             "context_length": self.facts.context_length,
             "max_new_tokens": self.model.max_new_tokens,

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+STACKS = (torch.nn.ModuleList, torch.nn.Sequential)
+
 
 class Stacks:
     """The layers that a network stacks on each other, those of its encoders among them."""
@@ -18,7 +20,9 @@ class Stacks:
         """What `call` raises ends the pass."""
 
         def computed(*_: Any) -> None:
-            call()
+            # Of a network that is compiled to decode this would make many small pieces.
+            if not torch.compiler.is_compiling():
+                call()
 
         hooks = [layer.register_forward_hook(computed) for layer in self._layers]
         try:
@@ -28,10 +32,12 @@ class Stacks:
                 hook.remove()
 
 
-def _stacked(module: Any) -> Iterator[torch.nn.Module]:
+def _stacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """Not what lies within a layer: some have lists of their own, of a hundred experts."""
-    if isinstance(module, torch.nn.ModuleList):
-        yield from module
+    if not isinstance(module, STACKS):
+        for child in module.children():
+            yield from _stacked(child)
         return
-    for child in module.children():
-        yield from _stacked(child)
+    for layer in module:
+        # A list within a list is never called itself.
+        yield from _stacked(layer) if isinstance(layer, STACKS) else (layer,)

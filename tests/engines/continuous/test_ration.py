@@ -164,28 +164,13 @@ def test_the_end_of_a_prompt_waits_for_no_pass_of_its_own_that_would_cost_more()
 def test_with_nobody_to_wait_a_pass_takes_in_what_makes_it_worth_its_while() -> None:
     """More would only keep the first from their text."""
     pace = Pace(2, Clock())
-    assert pace.limits(hurried=False).newcomers is None
+    assert (pace.limits(hurried=False).chunk, pace.limits(hurried=False).newcomers) == (None, None)
     found = []
     for fixed in (0.2, 0.01):
         for tokens in (100, 20) * 20:
             pace.prefilled(tokens, fixed + 0.001 * tokens)
         found.append((pace.limits(hurried=False).tokens, pace.limits(hurried=False).idle))
     assert found == [(800, 200), (FEW, SMALLEST)]
-
-
-@pytest.mark.parametrize(
-    ("fixed", "each", "chunk"), [(0.2, 0.001, 800), (0.02, 0.01, 98), (5.0, 0.01, 500)], ids=str
-)
-def test_a_long_prompt_is_heard_of_each_second_also_where_nobody_waits_for_it(
-    fixed: float, each: float, chunk: int
-) -> None:
-    """Else its caller's leaving is heard at its end, and the worker is taken for a hung one meanwhile."""
-    pace = Pace(2, Clock())
-    assert pace.limits(hurried=False).chunk == FIRST, "a slow processor is not known yet"
-    for tokens in (100, 20) * 20:
-        pace.prefilled(tokens, fixed + each * tokens)
-    limits = pace.limits(hurried=False)
-    assert (limits.chunk, limits.scraps, limits.whole) == (chunk, chunk // 2, True)
 
 
 def test_an_engine_at_rest_is_not_idle() -> None:

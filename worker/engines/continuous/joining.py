@@ -129,11 +129,9 @@ class Joining:
         first, *others = self.newcomers
         chosen = Pass([first], [self._end(first.prefill, limits)], self._grain)
         for other in others:
-            end = self._end(other.prefill, limits)
-            if limits.chunk and not limits.whole:
-                # Where the first leaves room, another's chunk may be a part of what it would be by itself.
-                room = limits.tokens // (len(chosen.ends) + 1)
-                end = other.prefill.end(self._aligned(min(limits.chunk, room)))
+            # Where the first leaves room, another's chunk may be a part of what it would be by itself.
+            each = limits.chunk and min(limits.chunk, limits.tokens // (len(chosen.ends) + 1))
+            end = other.prefill.end(self._aligned(each))
             more = Pass([*chosen.newcomers, other], [*chosen.ends, end], self._grain)
             if len(more.ends) <= self.rows and _fits(more, limits):
                 chosen = more

@@ -8,7 +8,8 @@ Nobody decodes any slower for others' prompts than `Pace` allows.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
@@ -47,6 +48,8 @@ class Loop:
     ) -> None:
         self.pulse = Pulse()
         self._stacks = stacks
+        # Those whose prompts or pictures are being computed.
+        self._asked: Sequence[Answer] = ()
         self._running = running
         self._reuse = reuse
         self._ration = ration
@@ -84,7 +87,7 @@ class Loop:
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        with self._stacks.after_each(self.pulse.tick):
+        with self._stacks.after_each(self._lives):
             while self._joining.newcomers or self._running.answers or self._line.wait():
                 try:
                     self._turn()
@@ -92,6 +95,20 @@ class Loop:
                     # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
                     log.exception("a turn of the engine failed")
                     self._recovery.fail_all(error)
+
+    def _lives(self) -> None:
+        """Between two layers. Raises Cancelled where nobody waits any more for what is being computed."""
+        self.pulse.tick()
+        if self._asked and all(answer.cancelled for answer in self._asked):
+            raise Cancelled
+
+    @contextmanager
+    def _computing(self, answers: Sequence[Answer]) -> Iterator[None]:
+        self._asked = answers
+        try:
+            yield
+        finally:
+            self._asked = ()
 
     def _turn(self) -> None:
         self._let_go()
@@ -141,7 +158,7 @@ class Loop:
         chosen = waiting and self._entrance.next(waiting, self._running.answers, self._limits)
         if not chosen:
             return
-        with self._reuse.looking([answer.content for answer in chosen]):
+        with self._computing(chosen), self._reuse.looking([answer.content for answer in chosen]):
             for answer in chosen:
                 if self._line.head() is not answer:
                     break  # one before it was put back
@@ -167,7 +184,12 @@ class Loop:
         together, started = self._joining.next(self._limits), time.perf_counter()
         tokens = together.tokens
         try:
-            found = together.compute()
+            with self._computing(together.answers):
+                found = together.compute()
+        except Cancelled as left:
+            for answer in together.answers:
+                self._recovery.fail(answer, left)
+            return
         except Exception as error:
             # The outermost frame of a pass: what it raises may be one prompt's fault, or nobody's.
             self._recovery.pass_failed(together.answers, error, joint=together.joint)

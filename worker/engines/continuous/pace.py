@@ -17,8 +17,6 @@ UNNOTICED_S = 0.05
 ENOUGH = 4
 # So few tokens share a pass in any model.
 FEW = 256
-# With nobody who waits for it, a pass ends so soon all the same: between two the engine sees who has left.
-LONGEST_S = 1.0
 # So many steps take chunks along, then one goes by itself, so that both keep being measured.
 OFTEN = 8
 
@@ -28,8 +26,8 @@ class PassLimits:
     """What a pass may hold: `tokens` in all, of them `idle` ones that only fill up shorter rows.
 
     The first prompt's chunk is about `chunk` tokens, whatever the rest says; all of it without one. What it
-    would leave is part of it where that is no more than `scraps`. Others' chunks may be shorter to find room,
-    but not where they are `whole`. So many `newcomers` may be made ready for it, any number without one.
+    would leave is part of it where that is no more than `scraps`. So many `newcomers` may be made ready for
+    it, any number without one.
     """
 
     tokens: int
@@ -37,7 +35,6 @@ class PassLimits:
     chunk: int | None = None
     newcomers: int | None = None
     scraps: int = 0
-    whole: bool = False
 
 
 class Pace:
@@ -87,16 +84,11 @@ class Pace:
     @property
     def chunk(self) -> int:
         """Tokens of a prompt for which those who decode wait no longer than they may."""
-        if not self._step.known:
-            return FIRST
-        return self._within(self._patience_s - (self._clock() - self._began))
-
-    def _within(self, seconds: float) -> int:
-        """Tokens that a pass computes in the time; no fewer than make it worth its while."""
-        if not self._pass.known:
+        if not self._step.known or not self._pass.known:
             return FIRST
         pass_s, token_s = self._pass.base_s, self._pass.unit_s
-        return round(max(SMALLEST, pass_s / token_s, (seconds - pass_s) / token_s))
+        left = self._patience_s - (self._clock() - self._began)
+        return round(max(SMALLEST, pass_s / token_s, (left - pass_s) / token_s))
 
     @property
     def _newcomers(self) -> int:
@@ -122,8 +114,7 @@ class Pace:
         own = round(self._pass.base_s / self._pass.unit_s) if self._pass.known else FIRST
         idle = max(SMALLEST, own)
         if not hurried:
-            chunk = self._within(LONGEST_S)
-            return PassLimits(max(FEW, ENOUGH * own), idle, chunk, scraps=chunk // 2, whole=True)
+            return PassLimits(max(FEW, ENOUGH * own), idle)
         return PassLimits(self.chunk, idle, self.chunk, self._newcomers, self._scraps)
 
     @property

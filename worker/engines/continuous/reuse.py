@@ -14,6 +14,7 @@ from typing import Any
 from transformers import BatchFeature
 
 from shared.estimate import Reused
+from worker.engines.base import Cancelled
 from worker.engines.continuous.content import Content, Shown
 from worker.engines.continuous.encoded import Encoded, encode, encode_all, merged
 from worker.engines.continuous.faults import UNFIT, device_broken, out_of_memory
@@ -182,6 +183,8 @@ class Reuse:
                 found = zip(some, encode_all(self._network, shown), strict=True)
                 self._ahead |= {key: encoded for key, encoded in found if encoded is not None}
                 keys = keys[len(some) :]
+        except Cancelled:
+            return  # Whoever is computed next hears of it, too.
         except Exception as error:
             # The outermost frame of work for several answers: it names no culprit.
             log.warning("%d pictures are encoded one by one: %s", len(new), error)
