@@ -10,10 +10,8 @@ from shared.store.nudges import TASK
 from shared.telemetry.logs import open_log
 from shared.telemetry.traces import close_traces, open_traces
 from worker.celery_app import make_app, opening
-from worker.heap import share_heap
 from worker.node import Node, open_node
 
-share_heap()
 # Before Celery says its first word.
 open_log(settings())
 app = make_app("sightline-worker", settings().redis)

@@ -19,6 +19,7 @@ from shared.store.keys import INTAKE
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.files import allow_files
+from sightline.serving.heap import heap
 from sightline.tls import check_tls, flags
 
 # Each job with remote pictures has one while it is fetched, which a slow origin draws out to the limit.
@@ -56,7 +57,11 @@ def worker(settings: Settings, model: Model) -> Process:
         f"worker-{model.slug}",
         _celery(settings, "worker.app", model.slug, model.lane, model.rows + SPARE_THREADS),
         grace_s=settings.queue.drain_s + 5,
-        env={"SIGHTLINE_WORKER__MODEL": model.id, "OMP_NUM_THREADS": str(settings.worker.threads)},
+        env={
+            "SIGHTLINE_WORKER__MODEL": model.id,
+            "OMP_NUM_THREADS": str(settings.worker.threads),
+            **heap(os.environ),
+        },
     )
 
 

@@ -1,7 +1,9 @@
 """`sightline api`, `worker` and `courier` become the process they name, or say in one sentence why not."""
 
 import os
+import re
 import resource
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
+from sightline.serving.heap import heap
 from tests.support.packages import without_traces
 
 MODELS = """
@@ -23,6 +26,7 @@ rows = 3
 id = "org/second"
 engine = "echo"
 """
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class BecameError(Exception):
@@ -76,6 +80,24 @@ def test_a_worker_takes_the_line_of_the_first_model_by_default(monkeypatch: pyte
     assert process.argv[process.argv.index("-c") + 1] == "5"
     assert process.env["SIGHTLINE_WORKER__MODEL"] == "org/first"
     assert process.env["OMP_NUM_THREADS"] == "4"
+
+
+def test_a_worker_s_memory_is_in_large_pages() -> None:
+    """Its weights are read at every step: each page that is looked up costs time."""
+    if not LARGE_PAGES.exists() or "[madvise]" not in LARGE_PAGES.read_text():
+        pytest.skip("this system gives large pages to everybody or to nobody")
+    held = "import ctypes; ctypes.CDLL(None).malloc(2**26); print(open('/proc/self/smaps').read())"
+    env = dict(os.environ) | heap({})
+    seen = subprocess.run([sys.executable, "-c", held], env=env, capture_output=True, text=True, check=True)
+    assert re.search(r"^VmFlags:.* hg\b", seen.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("own", ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX"])
+def test_whoever_has_settings_for_memory_of_their_own_keeps_them(
+    monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    monkeypatch.setenv(own, "1")
+    assert became("worker").env.get("GLIBC_TUNABLES", "1") == "1"
 
 
 def test_a_worker_takes_the_line_of_the_model_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
