@@ -88,22 +88,26 @@ class Endpoints:
     ) -> tuple[Sequence[Notice], bool]:
         """What is in the caller's log behind the event `after`, oldest first, and whether there is more.
 
+        Of long answers fewer than `limit` are told at once.
+
         Raises CallerError `event_not_found` where the log does not hold `after`, or no longer.
         """
         key = None if after is None else notices.key_of(after)
         if key is None and after is not None:
             raise _no_event("after")
         found: list[Notice] = []
-        while len(found) <= limit:
+        size = 0
+        while len(found) <= limit and size < notices.PAGE_BYTES:
             call = notices.page(caller, after=key, types=types, limit=limit + 1 - len(found))
             page = await self._store.run(call)
             if page is None:
                 raise _no_event("after")
             found += page.notices
+            size += page.bytes
             key = page.next
             if key is None:
                 break
-        return found[:limit], len(found) > limit
+        return found[:limit], len(found) > limit or key is not None
 
 
 def _found(reply: T | None) -> T:

@@ -28,8 +28,10 @@ EVERYTHING = Filter()
 class Page:
     """Jobs, newest first. `next` is where the following page begins, None where there is nothing more.
 
-    A page may be short, or empty, and have a `next`: only so many jobs are looked at for one.
+    A page may be short, or empty, and have a `next`: only so many jobs are looked at for one, and it has
+    only so many `bytes` of records.
     """
 
     views: tuple[JobView, ...]
     next: str | None = None
+    bytes: int = 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import Any, BinaryIO
 
 import httpx
@@ -44,10 +44,18 @@ def _sought(path: Path) -> int:
     with path.open("rb") as file:
         if file.seekable():
             return os.dup(file.fileno())
+        return _copy(file)
+
+
+def _copy(pipe: BinaryIO) -> int:
+    try:
         with TemporaryFile() as copy:
-            shutil.copyfileobj(file, copy)
+            shutil.copyfileobj(pipe, copy)
             copy.seek(0)
             return os.dup(copy.fileno())
+    except OSError as error:
+        said = f"What comes through the pipe cannot be kept in {gettempdir()}: {error.strerror}"
+        raise CommandError(Exit.USAGE, f"{said}; TMPDIR names another folder.") from None
 
 
 def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:
@@ -56,8 +64,10 @@ def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object])
         file = _Watched(path, told)
     except OSError as error:
         raise CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.") from None
+    # A file's name may hold any bytes.
+    name = os.fsencode(path.name).decode(errors="replace")
     with file, speaking(client):
-        reply = client.post(FILES, data={"purpose": "batch"}, files={"file": (path.name, file)})
+        reply = client.post(FILES, data={"purpose": "batch"}, files={"file": (name, file)})
     check(reply)
     return str(parsed(reply)["id"])
 

@@ -54,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as failure:
         print(f"sightline: {failure}", file=sys.stderr)
         return int(failure.code)
-    except UnicodeEncodeError:
-        # A file's name may hold any bytes; what is sent to the service may not.
+    except UnicodeEncodeError as error:
+        # A file's name may hold any bytes, as such surrogates; what is sent to the service may not.
+        if not "\udc80" <= error.object[error.start] <= "\udcff":
+            raise
         print("sightline: An argument is not written in UTF-8.", file=sys.stderr)
         return int(Exit.USAGE)
     except BrokenPipeError:

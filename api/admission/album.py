@@ -1,8 +1,8 @@
 """What is known of stored pictures, so that those of a conversation are not read again at every turn."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from api.wire.luggage import Luggage
 from shared.blobs import Blobs
@@ -14,34 +14,23 @@ KEPT = 2**13
 """Pictures that are known at a time, of half a kilobyte each."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """A picture's bytes, how many there are and what they say."""
-
-    size: int
-    info: PictureInfo
-
-
 class Album:
-    """Of one process. Nothing in it grows old: the bytes under a digest never change."""
+    """Of one process. Nothing in it grows old: bytes under a digest never change. But they may be gone."""
 
     def __init__(self, limits: PictureSettings, blobs: Blobs) -> None:
         self._limits = limits
         self._blobs = blobs
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, PictureInfo] = {}
 
-    def add(self, name: str, size: int, info: PictureInfo) -> None:
+    def add(self, name: str, info: PictureInfo) -> None:
         self._known.pop(name, None)
-        self._known[name] = Known(size, info)
+        self._known[name] = info
         if len(self._known) > KEPT:
             del self._known[next(iter(self._known))]
 
-    async def sizes(self, names: Iterable[str]) -> dict[str, int]:
+    async def sizes(self, names: Collection[str]) -> dict[str, int]:
         """In bytes; reads none of them. Raises BlobMissingError, BlobsUnavailable."""
-        found = {name: self._known.get(name) for name in names}
-        return {
-            name: known.size if known else await self._blobs.size_async(name) for name, known in found.items()
-        }
+        return dict(zip(names, await asyncio.gather(*map(self._blobs.size_async, names)), strict=True))
 
     async def infos(
         self, shown: Sequence[Image], sizes: dict[str, int], luggage: Luggage | None
@@ -51,11 +40,11 @@ class Album:
         Raises CallerError as `inspect`, BlobMissingError, BlobsUnavailable, Unavailable `queue_full`.
         """
         new = {image.digest or "": image.param for image in shown if image.digest not in self._known}
-        found = {name: self._known[name].info for name in sizes if name in self._known}
+        found = {name: self._known[name] for name in sizes if name in self._known}
         if new and luggage is not None:
             await luggage.take(max(sizes[name] for name in new))
         for name, param in new.items():
             data = await self._blobs.read_async(name)
             found[name] = await asyncio.to_thread(inspect, data, self._limits, param)
-            self.add(name, sizes[name], found[name])
+            self.add(name, found[name])
         return [replace(found[image.digest or ""], param=image.param) for image in shown]

@@ -99,4 +99,4 @@ async def _check_together(
         raise CallerError("result_expired", message, param=kept[0].param) from None
     check_request([*known, *(info for _, info in new)], limits)
     for look, info in new:
-        album.add(look.name, look.place[0], info)
+        album.add(look.name, info)

@@ -53,7 +53,7 @@ def note(http: HttpRequest, view: JobView) -> None:
 def forget_behind(http: HttpRequest, view: JobView) -> None:
     """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
     if view.ended and not view.stored:
-        reply_of(http).afterwards = partial(context_of(http).jobs.forget, view)
+        reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(view, result=None))
 
 
 def shown(http: HttpRequest, view: JobView) -> JobView:

@@ -13,6 +13,7 @@ from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
 from api.answers.answering import leave, may_leave, result_of
+from api.answers.following import streamed
 from api.answers.interleaving import follow_all
 from api.answers.together import answer_all, ended_all, submit_all
 from api.context import ProcessContext, context_of
@@ -63,6 +64,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     del body, requests
     asked = replace(asked, request=asked.request.without_bytes(), others=())
     if asked.stream:
+        views = [streamed(view) for view in views]
         left = partial(leave, context, views) if may_leave(terms) else None
         blocks = _blocks(request, context, views, terms, form, asked)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
@@ -94,7 +96,9 @@ async def _blocks(
             elif event.last:
                 ended = await ended_all(request, context, views)
                 due = counting.opened(opening)
-                yield _written([*due, *counting.told(told.ending(result_of(ended)))]) + DONE
+                last = _written([*due, *counting.told(told.ending(result_of(ended)))]) + DONE
+                del ended
+                yield last
 
 
 def _written(chunks: list[dict[str, Any]]) -> bytes:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from fastapi import Request
 
@@ -84,6 +85,13 @@ async def _story(
                     return
     if not view.ended:
         raise ServiceError("stream_broken", "The stream broke off before the job's end.")
+
+
+def streamed(view: JobView) -> JobView:
+    """As a stream holds it while its reader takes their time: without words, which are read when told."""
+    if view.result is None:
+        return view
+    return replace(view, result=view.result.model_copy(update={"choices": ()}))
 
 
 def standing(view: JobView) -> str:

@@ -14,7 +14,7 @@ from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
 from api.answers.answering import answer, forget_behind, may_leave, result_of, submit
-from api.answers.following import follow, follow_answer
+from api.answers.following import follow, follow_answer, streamed
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
 from api.dialects.openai_responses import Call, from_response
@@ -51,8 +51,9 @@ async def respond(http: HttpRequest) -> Response:
     if call.outline.background:
         return replay(http, kept, NOTHING_SEEN) if call.stream else written(kept)
     if call.stream:
-        left = partial(context.leaving.left, view) if may_leave(terms) else None
-        blocks = _blocks(http, kept, follow_answer(http, context, view, terms), holds=True)
+        kept = replace(kept, view=streamed(view))
+        left = partial(context.leaving.left, kept.view) if may_leave(terms) else None
+        blocks = _blocks(http, kept, follow_answer(http, context, kept.view, terms), holds=True)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     return written(replace(kept, view=await answer(http, context, view, terms)))
 
@@ -71,6 +72,7 @@ def written(kept: Kept) -> Response:
 def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
     """The response's events behind number `after`, to the last one."""
     context = context_of(http)
+    kept = replace(kept, view=streamed(kept.view))
     blocks = _blocks(http, kept, follow(http, context, kept.view), after)
     return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
 
@@ -173,7 +175,12 @@ async def _blocks(
             if event.id >= kept.view.last_event and story.told <= after:
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
             holds = holds and event.type != "text" and not event.last
-            if not holds and (part := _written(told, after)):
+            if holds:
+                continue
+            part = _written(told, after)
+            # While its reader takes it, it is in memory once.
+            told, ended = [], None
+            if part:
                 yield part
 
 

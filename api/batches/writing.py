@@ -200,9 +200,12 @@ class Writing:
         return from_line(found.raw, line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
-        """The window is a line's own deadline too, so that it ends though nobody works on its batch."""
+        """The window is a line's own deadline too, so that it ends though nobody works on its batch.
+
+        One that closes on a batch that is being cancelled is the cancelling's.
+        """
         if line.error is not None:
-            return EXPIRED if line.error.code == "deadline_exceeded" else line.error
+            return (self._closing or EXPIRED) if line.error.code == "deadline_exceeded" else line.error
         if line.result is not None:
             return LOST if self._batch.gone else UNWRITTEN
         if line.status == "succeeded":

@@ -145,7 +145,10 @@ class Job(Shape):
 
 
 class JobList(Shape):
-    """`next` is what to send as `after` for the page that follows; a short or empty page may have one."""
+    """`next` is what to send as `after` for the page that follows; a short or empty page may have one.
+
+    A page of long answers is short: it has at most 2 MiB of records, or one job.
+    """
 
     object: Literal["list"]
     data: list[Job]

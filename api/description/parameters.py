@@ -59,7 +59,7 @@ PAGE = (
     parameter(
         "query",
         "limit",
-        "Jobs in a page; more than 100 is 100.",
+        "Most jobs in a page, which has fewer of long answers; more than 100 is 100.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
     parameter(
@@ -119,7 +119,7 @@ LOG = (
     parameter(
         "query",
         "limit",
-        "Events in a page; more than 100 is 100.",
+        "Most events in a page, which has fewer of long answers; more than 100 is 100.",
         {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     ),
     parameter("query", "after", "The last id that was read.", {"type": "string", "minLength": 1}),

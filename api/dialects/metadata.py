@@ -9,7 +9,7 @@ MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
 MAX_BYTES = 20 * 1024
-"""As JSON in UTF-8, as records and events keep them: text in ASCII meets the limits above first."""
+"""As JSON in UTF-8, as records and events keep them: printable ASCII meets the limits above first."""
 
 
 def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:

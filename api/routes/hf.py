@@ -13,7 +13,7 @@ from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
 from api.answers.answering import answer, forget_behind, may_leave, result_of, submit, wait_as_preferred
 from api.answers.completions import CHAT, TEXT, complete
-from api.answers.following import follow, follow_answer
+from api.answers.following import follow, follow_answer, streamed
 from api.context import ProcessContext, context_of
 from api.description import examples
 from api.description.answers import ACCEPTED, CHAT_ANSWER, TASK_ANSWER, TEXT_ANSWER
@@ -106,6 +106,7 @@ async def _ask(request: Request, path_id: str) -> Response:
         if not (view.ended and preferred.wait_s):
             return accepted(view)
     if call.stream:
+        view = streamed(view)
         left = partial(context.leaving.left, view) if may_leave(terms) else None
         blocks = _blocks(request, context, view, terms, call)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
@@ -137,4 +138,6 @@ async def _blocks(
                 ended = await context.jobs.get(view.caller, view.id)
                 forget_behind(request, ended)
                 result_of(ended)
-                yield block(to_json(last_chunk(ended, index, call)))
+                last = block(to_json(last_chunk(ended, index, call)))
+                del ended
+                yield last

@@ -14,7 +14,7 @@ from api.admission.preferences import flag, integer, page_limit, preferences
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
 from api.answers.answering import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
-from api.answers.following import follow
+from api.answers.following import follow, streamed
 from api.context import ProcessContext, context_of
 from api.description import examples
 from api.description.answers import (
@@ -33,11 +33,11 @@ from api.description.responses import refusals
 from api.dialects import native, strict_json
 from api.dialects.job_filters import from_query
 from api.wire.body import read_body, translated
-from api.wire.json_answer import json_answer
+from api.wire.json_answer import json_answer, made
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from api.wire.sse import EventStream, block, comment
-from shared.job import JobView
+from shared.job import Event, JobView
 from shared.request import Request
 from shared.store.jobs import Asked
 
@@ -102,7 +102,7 @@ async def list_jobs(http: HttpRequest) -> Response:
         wanted=from_query(query.get, query.getlist),
         results=flag(http, "results", usual=True),
     )
-    return json_answer(native.to_list(page))
+    return await made(lambda: json_answer(native.to_list(page)), page.bytes)
 
 
 @router.get(
@@ -195,7 +195,7 @@ async def delete_job(http: HttpRequest, id: str) -> Response:
 async def job_events(http: HttpRequest, id: str) -> Response:
     context = context_of(http)
     after = _after(http)
-    view = await context.jobs.get(caller_of(http).id, id)
+    view = streamed(await context.jobs.get(caller_of(http).id, id))
     note(http, view)
     if view.ended and after == view.last_event and "last-event-id" in http.headers:
         # A browser's EventSource comes back behind the last event for ever, unless it is told so.
@@ -226,12 +226,21 @@ async def _blocks(
         async for event in events:
             if isinstance(event, str):
                 yield comment(event)
-                continue
-            if event.last:
-                view = await context.jobs.get(view.caller, view.id)
-                forget_behind(http, view)
-            name, number, data = native.to_event(event, view)
-            yield block(to_json(data), event=name, id=number)
+            elif event.last:
+                yield await _end(http, context, event, view)
+            else:
+                yield _block(event, view)
+
+
+async def _end(http: HttpRequest, context: ProcessContext, event: Event, view: JobView) -> bytes:
+    ended = await context.jobs.get(view.caller, view.id)
+    forget_behind(http, ended)
+    return _block(event, ended)
+
+
+def _block(event: Event, view: JobView) -> bytes:
+    name, number, data = native.to_event(event, view)
+    return block(to_json(data), event=name, id=number)
 
 
 def _after(http: HttpRequest) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 
-from api.wire.heads import path_of
+from api.wire.heads import Headers, has_body, path_of, without_slash
 from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,15 @@ class Crowd:
         """Whether half of what is served is open, so many left out."""
         return 2 * (len(self._connections) - but) > self._most
 
-    def refusal(self, connection: object, url: bytes) -> Unavailable | None:
-        """Why what is asked on a connection is not answered: it is one too many, and asks no probe."""
+    def refusal(self, connection: object, url: bytes, headers: Headers) -> Unavailable | None:
+        """Why what is asked on a connection is not answered: it is one too many, and asks no probe.
+
+        No probe has a body, which its sender could keep a place with.
+        """
         if len(self._connections) <= self._most:
             return None
-        if path_of(url) in PROBES and len(self._probes | {connection}) <= PROBES_AT_ONCE:
+        probes = without_slash(path_of(url)) in PROBES and not has_body(headers)
+        if probes and len(self._probes | {connection}) <= PROBES_AT_ONCE:
             self._probes.add(connection)
             return None
         self._tell()
@@ -82,7 +86,7 @@ class Crowd:
         self._told_at = now
         callers = ", ".join(f"{caller} {count}" for caller, count in self._requests.most_common(3))
         log.warning(
-            "connections run short: %d are open of %s; most requests by caller: %s",
+            "requests are refused for what is open: %d connections of %s; most requests by caller: %s",
             len(self._connections),
             self._most,
             callers or "none",

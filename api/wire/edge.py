@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.wire.heads import has_body, without_slash
 from api.wire.journal import entered
 from api.wire.luggage import Luggage, Rack
 from api.wire.problems import render
@@ -45,10 +46,10 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(request_id_of(scope["headers"]), Luggage(self._rack), unread=_has_body(scope))
+        reply = Reply(request_id_of(scope["headers"]), Luggage(self._rack), unread=has_body(scope["headers"]))
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
-        scope = {**scope, KEY: reply, "path": _without_slash(scope["path"]), "client": _client(scope)}
+        scope = {**scope, KEY: reply, "path": without_slash(scope["path"]), "client": _client(scope)}
         ended = False
 
         async def hear() -> Message:
@@ -126,20 +127,9 @@ def _demand_https(scope: Scope, reply: Reply) -> None:
         reply.headers["strict-transport-security"] = f"max-age={seconds}"
 
 
-def _has_body(scope: Scope) -> bool:
-    """Whether one is announced: its sender may keep the connection busy for as long as nobody reads it."""
-    said = dict(scope["headers"])
-    return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip().strip(b"0") != b""
-
-
 def _asks_before(scope: Scope) -> bool:
     """Whether its sender holds the body back until somebody wants it."""
     return any(name == b"expect" for name, _ in scope["headers"])
-
-
-def _without_slash(path: str) -> str:
-    """One slash at the end means nothing, and clients join URLs carelessly."""
-    return path[:-1] if path.endswith("/") and path != "/" else path
 
 
 async def _glance(receive: Receive) -> None:

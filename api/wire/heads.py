@@ -40,6 +40,12 @@ def too_large() -> CallerError:
     return CallerError("headers_too_large", f"The request's head is larger than {HEAD_LIMIT // 1024} KiB.")
 
 
+def has_body(headers: Headers) -> bool:
+    """Whether one is announced: its sender may keep the connection busy for as long as nobody reads it."""
+    said = dict(headers)
+    return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip().strip(b"0") != b""
+
+
 def with_its_host(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """Target and headers, the host being the target's where that names one."""
     absolute = _ABSOLUTE.fullmatch(url)
@@ -66,6 +72,11 @@ def refusal(error: ServiceError, url: bytes, headers: Headers) -> bytes:
     own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
     lines = b"".join(b"%s: %s\r\n" % line for line in (*response.raw_headers, *own))
     return STATUS_LINE[error.status] + lines + b"\r\n" + bytes(response.body)
+
+
+def without_slash(path: str) -> str:
+    """One slash at the end means nothing, and clients join URLs carelessly."""
+    return path[:-1] if path.endswith("/") and path != "/" else path
 
 
 def path_of(target: bytes) -> str:

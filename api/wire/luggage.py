@@ -32,7 +32,6 @@ class Rack:
         if luggage not in self._held:
             self._held[luggage] = 0
             self._brought.setdefault(luggage.caller, {})[luggage] = None
-        # Nobody is passed over: whoever waits has no room.
         if self._fits(luggage, count):
             self._hold(luggage, count)
             return

@@ -121,7 +121,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._ending.note_request()
-        crowded = self._crowd.refusal(self, self.url)
+        crowded = self._crowd.refusal(self, self.url, self.headers)
         self._refusal = crowded or fault_of(self.parser.get_http_version(), self.url, self.headers)
         if self._refusal:
             raise self._refusal
@@ -194,17 +194,20 @@ class LimitedProtocol(HttpToolsProtocol):
             try:
                 await app({**scope, crowd.KEY: self._crowd}, receive, partial(self._send, cycle, send))
             except asyncio.CancelledError:
-                # The process ends; an answer that is whole by then is no error.
-                if not cycle.response_complete:
+                # The process ends: no error, whether an answer is whole by then or cut off.
+                if cycle.response_complete:
+                    return
+                if not self._ending.begun:
                     raise
+                cycle.disconnected = True
+                self.transport.close()
 
         super()._start_asgi_task(cycle, quiet)
 
     async def _send(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
-        """The last answer of a connection says so: once the process ends, or where it is one too many."""
-        last = self.cycle is cycle and not self._in_head
-        ends = self._ending.begun or self._crowd.is_beyond(self)
-        if message["type"] == "http.response.start" and ends and last:
+        """The last answer of a connection says so, which is its next one where it is one too many."""
+        last = self._ending.begun and self.cycle is cycle and not self._in_head
+        if message["type"] == "http.response.start" and (last or self._crowd.is_beyond(self)):
             cycle.keep_alive = False
         await send(message)
 

@@ -18,6 +18,8 @@ from shared.errors import InternalError, ServiceError
 log = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
+STRETCH = 64 * 2**10
+"""So much of a block is sent at once; the next follows when its reader has taken it."""
 _HEADERS = {"x-accel-buffering": "no", "cache-control": "no-store, no-transform"}
 """To proxies: hold no event back, neither to fill a buffer nor to compress it with the next."""
 
@@ -97,7 +99,8 @@ class EventStream(Response):
         try:
             part = await first
             while part is not None:
-                await send(_body(part))
+                for at in range(0, len(part), STRETCH):
+                    await send(_body(part[at : at + STRETCH]))
                 part = await self._next()
         except ServiceError as error:
             await send(_body(_error_block(error)))

@@ -183,7 +183,8 @@ class FetchSettings(Group):
         5,
         gt=0,
         description="Seconds for DNS, headers, redirects and bodies of all pictures of one job together; "
-        "one wait counts as half of them at most.",
+        "one wait counts as half of them at most. Half as long it may wait for the courier's own places before it "
+        "goes back in line.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(

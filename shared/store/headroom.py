@@ -48,6 +48,8 @@ class Headroom:
         """Who comes while it is read waits for that reading: what was read before may be of any age."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._read())
+            # Its failure is told to who waits; where all of them have left it is nobody's.
+            self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
         # Others wait for it where the first of them leaves.
         await asyncio.shield(self._reading)
 

@@ -89,9 +89,10 @@ def kept(errand: Errand, body: str) -> Call[str | None]:
 
 def told(
     settings: Settings, errand: Errand, tried: Delivery, *, delay_s: float | None
-) -> Call[Literal["written", "forget", "lost"]]:
+) -> Call[Literal["written", "moved", "forget", "lost"]]:
     """Write down a try. `delay_s` = it is made again after so long; None = it is over.
 
+    `moved` = it is made again at once: the endpoint has another URL by now than the one that is gone.
     `forget` = its job is not to be stored, and nobody is still to be told of it.
     """
     row = {
@@ -107,6 +108,7 @@ def told(
         "notice": errand.key,
         "target": errand.target,
         "token": errand.token,
+        "url": errand.url,
         "row": json.dumps({name: value for name, value in row.items() if value is not None}),
         "taken": tried.taken or None,
         "gone": tried.gone or None,

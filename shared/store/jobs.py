@@ -19,8 +19,12 @@ CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("delete
 PURGED = Script("purged")
 ASKED = Script("asked")
 CHAPTER_LIMIT = 512
+CHAPTER_BYTES = 64 * 2**10
+"""A reader who does not read holds a chapter, and in memory it has many times this size."""
 LOOK = 1000
 """So many jobs are looked at for one page: some milliseconds in which the store does nothing else."""
+PAGE_BYTES = 2 * 2**20
+"""Records of one page, unless its first is larger. With logprobs one answer may have a megabyte."""
 
 
 def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
@@ -46,6 +50,7 @@ def jobs(
         "after": after,
         "limit": limit,
         "look": LOOK,
+        "bytes": PAGE_BYTES,
         "worker_ttl_s": settings.queue.worker_ttl_s,
         "bare": None if results else True,
         "status": wanted.status,
@@ -59,15 +64,32 @@ def jobs(
     def parse(reply: list[Any] | None) -> Page | None:
         if reply is None:
             return None
-        rows, cursor = reply
-        return Page(tuple(v for v in map(views.job, rows) if v), cursor or None)
+        rows, cursor, size = reply
+        return Page(tuple(v for v in map(views.job, rows) if v), cursor or None, size)
 
     return Call(JOBS, arguments, parse)
 
 
+def bytes_of(reply: list[Any] | None) -> int:
+    """Of the records on a page that is not parsed yet."""
+    return int(reply[2]) if reply else 0
+
+
+def answer_bytes(reply: list[Any] | None) -> int:
+    """Of the run's record, in which the answer stands, in a view that is not parsed yet."""
+    return sum(map(len, reply[2])) if reply else 0
+
+
 def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
-    """The events behind id `after`, at most 512 of them."""
-    return Call(FOLLOW, {"caller": caller, "job": job, "after": after, "limit": CHAPTER_LIMIT}, views.chapter)
+    """The events behind id `after`: a chapter of them."""
+    arguments = {
+        "caller": caller,
+        "job": job,
+        "after": after,
+        "limit": CHAPTER_LIMIT,
+        "bytes": CHAPTER_BYTES,
+    }
+    return Call(FOLLOW, arguments, views.chapter)
 
 
 def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:

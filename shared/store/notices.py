@@ -13,6 +13,8 @@ from shared.store.script import Call, Script
 from shared.store.views import job_error, pairs
 
 NOTICES = Script("notices")
+PAGE_BYTES = 2 * 2**20
+"""A page that has so many is full."""
 # Other keys than those of notices begin with ids as well, and not all of them are hashes.
 _KEY = re.compile(r"[a-z]+_[0-9a-f]+:(began|ended|sent)")
 
@@ -67,10 +69,11 @@ def _job(id: str, said: dict[str, str]) -> JobView:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of a log; `next` is the key behind which to go on, None at its end."""
+    """Some of a log; `next` is the key behind which to go on, None at its end. Their records have `bytes`."""
 
     notices: tuple[Notice, ...]
     next: str | None
+    bytes: int
 
 
 def page(caller: str, *, after: str | None, types: Sequence[str], limit: int) -> Call[Page | None]:
@@ -79,12 +82,18 @@ def page(caller: str, *, after: str | None, types: Sequence[str], limit: int) ->
     `types` are names of events, `<kind>.*` is all of a kind; without any all are read. A page may be short
     of `limit` and not the last.
     """
-    arguments = {"caller": caller, "after": after, "types": " ".join(types) or None, "limit": limit}
+    arguments = {
+        "caller": caller,
+        "after": after,
+        "types": " ".join(types) or None,
+        "limit": limit,
+        "bytes": PAGE_BYTES,
+    }
 
     def parse(reply: list[Any] | None) -> Page | None:
         if not reply:
             return None
-        rows, following = reply
-        return Page(tuple(notice(key, flat) for key, flat in rows), following or None)
+        rows, following, size = reply
+        return Page(tuple(notice(key, flat) for key, flat in rows), following or None, size)
 
     return Call(NOTICES, arguments, parse)

@@ -174,13 +174,16 @@ class AsyncStore:
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
+        return call.parse(await self.reply(call))
+
+    async def reply(self, call: Call[Any]) -> Any:
+        """What is left to parse, for whom that takes too long on the event loop. Raises as `run` does."""
         asked = _Asked(call.script, call.argv)
         with reaching():
             try:
-                reply = await self._reply(asked)
+                return await self._reply(asked)
             except TimeoutError:
                 raise RedisTimeoutError("the record store hangs") from None
-        return call.parse(reply)
 
     async def _reply(self, asked: _Asked) -> Any:
         """Raises TimeoutError."""

@@ -1,6 +1,7 @@
 """What stands behind a Redis URL: asked at start, so that a wrong server is named before jobs rest on it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import redis
 
@@ -42,3 +43,20 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
         evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
         cluster=info.get("redis_mode") == "cluster",
     )
+
+
+def make_room(url: str, times: float, *, timeout_s: float = 2) -> int | None:
+    """Raise the limit of its memory to so many times what it uses, where that is more; the new one in bytes.
+
+    Raises Unavailable `store_unavailable`, as `probe` does.
+    """
+    try:
+        with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+            memory: Any = client.info("memory")
+            wanted = int(memory["used_memory"] * times)
+            if not 0 < memory["maxmemory"] < wanted:
+                return None
+            client.config_set("maxmemory", wanted)
+            return wanted
+    except (redis.RedisError, OSError) as error:
+        raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None

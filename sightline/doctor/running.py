@@ -67,7 +67,10 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
         fix = "see its log: as a rule its disk is full; or it is a replica (redis-cli role)"
         yield problem("service", "it runs, and its record store takes no writes, so no jobs", fix)
     elif health["store"] == "nearly_full":
-        fix = "raise its maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
+        fix = (
+            "raise its maxmemory (that of `sightline run` is raised by a start), or shorten "
+            "SIGHTLINE_RETENTION__RESULT_S"
+        )
         yield problem("service", "it runs, and its record store is nearly full, so it takes no jobs", fix)
     elif told is None:
         fix = f"set {CLIENT_KEY} to a key with the scope admin"

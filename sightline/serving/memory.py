@@ -14,6 +14,10 @@ ECHO_MB = 100
 # Measured likewise: the addresses that such a worker needs at least, beyond the memory that it takes.
 TORCH_ADDRESSES_MB = 500
 CGROUP = Path("/sys/fs/cgroup")
+# What a container's memory is told by: under version 2 of cgroups, and under version 1.
+LIMIT = ("memory.max", "memory/memory.limit_in_bytes")
+USED = ("memory.current", "memory/memory.usage_in_bytes")
+STAT = ("memory.stat", "memory/memory.stat")
 
 
 def check_memory(
@@ -80,8 +84,8 @@ def _cgroup_mb(cgroup: Path) -> float | None:
     """What a container's limit leaves; the page cache it counts can be given back."""
     limit_mb = _limit_mb(cgroup)
     try:
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used = int(_told(cgroup, USED))
+        stat = dict(line.split() for line in _told(cgroup, STAT).splitlines())
         cache = int(stat["inactive_file"]) + int(stat["active_file"])
     except (OSError, KeyError, ValueError):
         return None
@@ -90,6 +94,12 @@ def _cgroup_mb(cgroup: Path) -> float | None:
 
 def _limit_mb(cgroup: Path) -> float | None:
     try:
-        return int((cgroup / "memory.max").read_text()) / 2**20
+        return int(_told(cgroup, LIMIT)) / 2**20
     except (OSError, ValueError):
         return None
+
+
+def _told(cgroup: Path, names: tuple[str, str]) -> str:
+    """What stands in the first of two files that is there. Raises OSError where neither is."""
+    newer, older = (cgroup / name for name in names)
+    return (newer if newer.exists() else older).read_text()

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.models import Model
@@ -75,6 +75,10 @@ class OwnServer:
 
     url: str
     command: Command
+
+    def limited(self, memory_bytes: int) -> Command:
+        """To start it again with that limit on its memory: of two lines the last counts."""
+        return replace(self.command, stdin=f"{self.command.stdin}maxmemory {memory_bytes}\n")
 
 
 def own_server(binary: Binary, data: DataFolder, lock_fd: int) -> OwnServer:

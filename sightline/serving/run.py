@@ -19,7 +19,7 @@ from shared.models_file import load_models
 from shared.registry import Registry
 from shared.settings import Settings, SettingsError, load_settings
 from shared.store.script import Store, connect
-from shared.store.server import Server, probe
+from shared.store.server import Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
@@ -28,7 +28,7 @@ from sightline.serving.folder import DataFolder, Lookout, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.sample import Sample
-from sightline.serving.server import FLOOR, find_binary
+from sightline.serving.server import FLOOR, ROOM, find_binary
 from sightline.serving.service import bearer
 from sightline.serving.supervisor import Supervisor
 from sightline.serving.workers import Workers
@@ -193,17 +193,27 @@ class Runner:
             return redis.url.get_secret_value()
         binary = find_binary()
         own = own_server(binary, self._data, self._lock_fd)
-        supervisor.start(own.command)
-        await self._answers(supervisor, own.url)
+        child = supervisor.start(own.command)
+        limit = await self._answers(supervisor, own.url)
         say(f"redis    {binary}, data in {shown(self._data.redis)}")
+        if limit is not None:
+            child.command = own.limited(limit)
+            say(
+                f"warning  the records take {limit / ROOM / 2**20:.0f} MB and may take {limit / 2**20:.0f}, "
+                "more than a quarter of the memory here (docs/runbook.md, SightlineStoreFilling)"
+            )
         return own.url
 
-    async def _answers(self, supervisor: Supervisor, url: str) -> None:
-        """Wait for our own server: reading a long append-only file takes a while."""
+    async def _answers(self, supervisor: Supervisor, url: str) -> int | None:
+        """Wait for our own server: reading a long append-only file takes a while.
+
+        Where what it has read leaves it too little room: the limit in bytes that it was given instead.
+        """
         deadline = time.monotonic() + RECORD_SERVER_S
         while True:
             try:
                 await asyncio.to_thread(probe, url)
+                return await asyncio.to_thread(make_room, url, ROOM)
             except Unavailable as error:
                 supervisor.check()
                 if time.monotonic() > deadline:
@@ -211,8 +221,6 @@ class Runner:
                         Exit.REDIS, f"The record server does not answer ({error.message})."
                     ) from None
                 await asyncio.sleep(POLL_S)
-            else:
-                return
 
     async def _ready(
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient

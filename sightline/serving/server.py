@@ -17,6 +17,9 @@ FLOOR = (7, 0)
 SHARE = 0.25
 """Of the memory here, what the records may take: rewriting the append-only file may need as much again, and
 workers have the rest."""
+ROOM = 1.5
+"""Times what the records take at a start they may take at least: a server that is at its limit takes nothing,
+not even what ends accepted work."""
 _VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
 
 

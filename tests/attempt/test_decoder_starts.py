@@ -19,10 +19,9 @@ from worker.media.images import Decoder
 from worker.media.wire import PICTURES
 
 
-def test_a_caller_is_not_blamed_where_no_process_can_be_started(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    decoder, data = Decoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Of all socket pairs that are made: ours, a child's, …"""
     made, socketpair = list[socket.socket](), socket.socketpair
 
     def noted() -> tuple[socket.socket, socket.socket]:
@@ -30,12 +29,19 @@ def test_a_caller_is_not_blamed_where_no_process_can_be_started(
         made.extend(pair)
         return pair
 
+    monkeypatch.setattr(socket, "socketpair", noted)
+    return made
+
+
+def test_a_caller_is_not_blamed_where_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: list[socket.socket]
+) -> None:
+    decoder, data = Decoder(PictureSettings(decode_limit_s=60)), make.picture("PNG")
     with monkeypatch.context() as broken:
-        broken.setattr(socket, "socketpair", noted)
         broken.setattr(sys, "executable", str(tmp_path / "gone"))
         with pytest.raises(InternalError):
             decoded(decoder, data)
-    assert [end.fileno() for end in made] == [-1, -1], "a descriptor is left open"
+    assert [end.fileno() for end in ends] == [-1, -1], "a descriptor is left open"
     assert decoded(decoder, data).mode == "RGB"
     decoder.close()
 
@@ -74,6 +80,23 @@ def test_a_file_that_kills_every_decoder_is_refused_and_not_tried_for_ever(child
     with pytest.raises(UndecodableError, match="died of it"):
         decoded_while_killed(children, times=100)
     assert decoded_while_killed(children, times=0) == (1500 * 1200 * 3, 1)
+
+
+def test_a_decoder_that_dies_behind_its_answer_leaves_nothing_open(
+    children: Children, ends: list[socket.socket]
+) -> None:
+    data, before = make.picture("PNG", (1, 1)), set(psutil.Process().children())
+
+    def killing(width: int, height: int) -> int:
+        ends[0].recv(width * height * 3, socket.MSG_PEEK | socket.MSG_WAITALL)
+        for child in set(psutil.Process().children()) - before:
+            child.kill()
+            child.wait()
+        return width * height * 3
+
+    head = PICTURES.request.pack(b"PNG", 1, 1, 1, 1, len(data))
+    _, pixels = children.decode(head, data, PICTURES.reply, killing)
+    assert (len(pixels), ends[0].fileno()) == (3, -1)
 
 
 @pytest.fixture

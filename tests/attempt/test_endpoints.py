@@ -3,7 +3,7 @@
 import pytest
 
 from shared import ids
-from shared.endpoint import Endpoint
+from shared.endpoint import Change, Endpoint
 from shared.settings import Settings
 from shared.store import endpoints
 from shared.webhooks import Webhook
@@ -75,6 +75,23 @@ def test_an_endpoint_that_is_gone_is_not_called_for_the_next_job(office: Office)
             office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
             until(lambda: len(well.told) == 2)
         assert len(gone.told) == 1
+
+
+def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_nothing(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver((410, {})) as former, receiver() as there:
+        id = made(office, former.url)
+        office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
+        under_way = office.errand()
+        moved = endpoints.change(CALLER, id, Change(url=there.url, host=there.url.split("/")[2]))
+        office.desk.store.run(moved)
+        office.postman.deliver(under_way)
+        office.postman.deliver(office.errand())
+        assert [told.headers["webhook-id"] for told in there.told] == [under_way.notice.id]
+    assert statuses(office, id) == [204, 410]
+    assert [known.disabled for known in office.desk.store.run(endpoints.endpoints(CALLER))] == [None]
+    assert "given up" not in caplog.text
 
 
 def test_a_test_goes_the_same_way_as_every_call(office: Office) -> None:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.admission import album
-from shared.blobs import Blobs
+from shared.blobs import Blobs, digest
+from shared.settings import BlobSettings
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.openapi import check, shape
@@ -151,6 +153,18 @@ async def test_a_conversation_s_pictures_are_not_read_again_at_every_turn(
         on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
 
     assert on.status_code == 200, on.text
+
+
+async def test_who_goes_on_from_a_picture_that_is_lost_since_is_told_at_once(
+    stage: Stage, tmp_path: Path
+) -> None:
+    blobs = Blobs(BlobSettings(url=str(tmp_path / "blobs")))
+    async with client_of(stage.app) as client:
+        one = await answered(stage.hand, client, input=[WIDE])
+        blobs.delete(digest(picture(size=(8, 6))))
+        on = await client.post(PATH, json=LATER | {"input": [HIGH], "previous_response_id": one})
+
+    assert (on.status_code, on.json()["error"]["code"]) == (410, "result_expired")
 
 
 def _unread(_: Blobs, name: str) -> bytes:

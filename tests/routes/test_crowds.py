@@ -80,7 +80,7 @@ async def test_unused_connections_make_room_in_a_crowd(
         assert not alone.at_eof()
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/health/"])
 async def test_a_crowd_makes_no_process_look_dead(path: str) -> None:
     async with served(limit_concurrency=1) as connect:
         await connect()
@@ -117,6 +117,29 @@ async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
 
         async def answered() -> bool:
             return await status() == 200
+
+        await until_async(answered)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [GET + b"Content-Length: 9\r\n\r\n1", GET + b"\r\n" + GET],
+    ids=["half a body", "half a second request"],
+)
+async def test_no_probe_keeps_the_place_of_another(monkeypatch: pytest.MonkeyPatch, hold: bytes) -> None:
+    monkeypatch.setattr(crowd, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(protocol, "LINGER_S", 3600)
+    monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 3600)
+    async with served(limit_concurrency=1) as connect:
+        await connect()
+        holding, writer = await connect()
+        writer.write(hold)
+        await asyncio.wait_for(holding.readuntil(b"\r\n\r\n"), LIMIT_S)
+
+        async def answered() -> bool:
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n")
+            return (await answer(reader))[0] == 200
 
         await until_async(answered)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.notice import body_of
+from shared.store import notices
 from tests.routes.conftest import Stage
 from tests.routes.test_endpoints import ASKED, ended, endpoint
 from tests.routes.test_webhooks import told
@@ -59,3 +60,19 @@ async def test_an_event_s_id_reaches_no_other_record_of_a_caller(stage: Stage) -
         stage.hand.store.client.rpush(f"sl2:{hook}:deliveries", "{}")
         reply = await client.post(f"/v1/webhooks/{hook}/deliveries/msg_{hook}_deliveries/replay")
     assert (reply.status_code, reply.json()["code"]) == (404, "event_not_found")
+
+
+async def test_long_answers_are_listed_a_few_at_a_time_and_none_is_left_out(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notices, "PAGE_BYTES", 10_000)
+    seen: list[int] = []
+    async with client_of(stage.app) as client:
+        for text in ("short", "long" * 5_000, "short"):
+            await ended(stage, client, text)
+        query: dict[str, str] = {}
+        while (page := (await client.get("/v1/events", params=query)).json())["has_more"]:
+            seen.append(len(page["data"]))
+            query["after"] = page["last_id"]
+
+    assert [*seen, len(page["data"])] == [2, 1]

@@ -181,16 +181,20 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
     assert desk.views[FIRST].status == "queued"
 
 
-async def test_a_stream_that_this_process_cuts_off_is_not_taken_for_a_whole_one() -> None:
-    desk = Desk()
+async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_one_nor_for_a_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk, own = Desk(), "api.wire.protocol:LimitedProtocol"
     async with (
         application(desk, keepalive_s=60, head_start_s=60) as app,
         httpx.AsyncClient(timeout=PATIENCE_S) as client,
     ):
-        async with listening(app, timeout_graceful_shutdown=0) as url:
+        async with listening(app, timeout_graceful_shutdown=0, http=own) as url:
             desk.script = lambda job: desk.say(job, "A ")
             asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
             reply = await client.send(asked, stream=True)
             assert reply.status_code == 200
         with pytest.raises(httpx.RemoteProtocolError):
             await reply.aread()
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+    assert "Cancel 1 running task(s)" in caplog.text

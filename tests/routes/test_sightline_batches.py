@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,27 @@ async def test_questions_that_another_program_makes_go_up_through_a_pipe(
         batch = (await client.get(f"/v1/batches/{made[1].strip()}")).json()
         kept = await client.get(f"/v1/files/{batch['input_file_id']}/content")
     assert kept.content == questions
+
+
+async def test_a_pipe_whose_copy_finds_no_room_is_not_what_cannot_be_read(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, gone = tmp_path / "pipe", tmp_path / "gone"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(tempfile, "tempdir", str(gone))
+    writer = os.open(pipe, os.O_RDWR)
+    code, _, said = await terminal.type("batches", "create", str(pipe))
+    os.close(writer)
+
+    assert (code, said.count("\n")) == (Exit.USAGE, 1)
+    assert f"cannot be kept in {gone}: No such file or directory; TMPDIR" in said
+
+
+async def test_a_file_whose_name_is_not_utf_8_goes_up(terminal: Terminal, tmp_path: Path) -> None:
+    file = str(tmp_path / "caf\udce9.jsonl")
+    os.rename(file_of(tmp_path, line("a", "one")), file)  # noqa: PTH104
+    made = await terminal.type("batches", "create", file)
+    assert made[0] == Exit.OK, made[2]
 
 
 async def test_output_goes_into_what_its_name_is_and_takes_nothing_away(

@@ -1,7 +1,7 @@
 """Follow: a stream can be read from anywhere, exactly, before and after the end."""
 
 from shared.store import jobs
-from shared.store.jobs import CHAPTER_LIMIT
+from shared.store.jobs import CHAPTER_BYTES, CHAPTER_LIMIT
 from shared.store.script import Store
 from tests.support.store import BROKEN, OTHER_PRINT, PRINT, Records
 
@@ -188,3 +188,17 @@ def test_reading_an_ended_job_writes_nothing(records: Records) -> None:
     before = records.dump()
     records.events(job)
     assert records.dump() == before
+
+
+def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records) -> None:
+    """Who does not read holds what was read for him."""
+    job = records.submit().id
+    claim = records.claim()
+    size = CHAPTER_BYTES // 4
+    for at in range(40):
+        records.append(claim, at * size, "x" * size)
+    records.settle(claim)
+    chapter = records.run(jobs.follow("anyone", job, 0))
+    assert chapter is not None
+    assert [e.type for e in chapter.events] == ["queued", "running", *["text"] * 4]
+    assert records.story(job) == ["queued", "running", *["text"] * 40, "succeeded"]

@@ -1,8 +1,10 @@
 """Before its memory is full the record store takes no new work, so that accepted work can end."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -81,3 +83,27 @@ async def test_who_hangs_up_takes_the_reading_from_nobody(store: AsyncStore) -> 
     await asyncio.sleep(0)
     leaver.cancel()
     assert await other
+
+
+async def test_a_reading_that_fails_when_all_have_hung_up_is_no_traceback_in_the_log() -> None:
+    away = asyncio.Event()
+
+    async def run(_: object) -> float:
+        await away.wait()
+        raise Unavailable("store_unavailable", "away")
+
+    told: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    store: Any = SimpleNamespace(run=run)
+    headroom = Headroom(store, 0.9)
+    leaver = asyncio.ensure_future(headroom.left())
+    await asyncio.sleep(0)
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    away.set()
+    reading = headroom._reading
+    assert reading is not None
+    await asyncio.wait([reading])
+    del headroom, leaver, reading
+    gc.collect()
+    assert told == []

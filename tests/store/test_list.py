@@ -1,7 +1,9 @@
 """List: pages, newest first, each job once."""
 
+import pytest
+
 from shared.store import jobs as transitions
-from tests.support.store import Records
+from tests.support.store import Records, answer
 
 
 def test_pages_join_into_the_whole_list(records: Records) -> None:
@@ -71,3 +73,24 @@ def test_a_list_holds_what_single_reads_show(records: Records) -> None:
     page = records.run(transitions.jobs(records.settings, "anyone", after=None, limit=10))
     assert page is not None
     assert {v.id: v for v in page.views} == {job: records.view(job) for job in ids}
+
+
+def test_a_page_of_long_answers_is_short_and_goes_on_and_one_job_s_answer_is_never_too_long(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "PAGE_BYTES", 50_000)
+    jobs: list[str] = []
+    for size in (60_000, 20_000, 20_000):
+        records.wait(1)
+        jobs.append(records.submit(f"q{size}{len(jobs)}").id)
+        records.settle(records.claim(), answer("x" * size))
+    seen: list[list[str]] = []
+    after = None
+    while page := records.listed(after, 10):
+        seen.append([view.id for view in page.views])
+        assert page.bytes > sum(len(view.result.text) for view in page.views if view.result)
+        if page.next is None:
+            break
+        after = page.next
+
+    assert seen == [[jobs[2], jobs[1]], [jobs[0]]]

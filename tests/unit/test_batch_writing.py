@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
@@ -9,14 +10,16 @@ from typing import Any, BinaryIO, cast
 import pytest
 
 from api.batches.bench import LeasedBatch
-from api.batches.writing import Rows, Writing
+from api.batches.writing import CANCELLED, Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
+from shared.result import JobError
 from shared.settings import BlobSettings
 from tests.support.batches import jsonl
 from tests.support.views import succeeded
 
 COUNT = 40
+LATE = JobError(code="deadline_exceeded", message="The job's deadline passed.")
 
 
 class Counting(Blobs):
@@ -64,8 +67,22 @@ def test_a_row_is_one_line_for_who_reads_the_file_as_text() -> None:
     assert json.loads(text)["response"]["body"]["instructions"] == ends
 
 
+def test_a_line_that_ends_at_its_deadline_in_a_cancelled_batch_is_cancelled_and_not_expired() -> None:
+    late = replace(ended(0, [said(0)]), status="failed", result=None, error=LATE)
+    told = [rows_of([said(0)], [late], closing)[0] for closing in (None, CANCELLED)]
+
+    assert [json.loads(row)["error"]["code"] for rows in told for row in rows.bad] == [
+        "batch_expired", "batch_cancelled",
+    ]  # fmt: skip
+    assert [rows.late for rows in told] == [1, 0]
+
+
 def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
     """What is written of these that were answered, and how often their file was opened for it."""
+    return rows_of(lines, [ended(n, lines) for n in numbers])
+
+
+def rows_of(lines: list[bytes], found: list[LineAnswer], closing: JobError | None = None) -> tuple[Rows, int]:
     file = b"".join(lines)
     with TemporaryDirectory() as folder:
         blobs = Counting(BlobSettings(url=folder))
@@ -79,7 +96,7 @@ def written(lines: list[bytes], numbers: Iterable[int]) -> tuple[Rows, int]:
             last=len(file),
         )
         held = LeasedBatch(cast(Any, SimpleNamespace(blobs=blobs)), cast(Any, SimpleNamespace(batch=batch)))
-        rows = Writing(held, None)._rows([ended(n, lines) for n in numbers])
+        rows = Writing(held, closing)._rows(found)
     return rows, blobs.opened
 
 

@@ -100,7 +100,7 @@ def test_systemd_reads_every_line_of_the_unit_that_the_page_shows(tmp_path: Path
 
 
 def test_a_second_back_up_of_one_machine_is_neither_lost_nor_hidden_in_the_first(tmp_path: Path) -> None:
-    (shown,) = (s for s in snippets("sh by-hand") if "cp -a data" in s.code)
+    (shown,) = (s for s in snippets("sh by-hand") if "cp -a data/. " in s.code)
     back_ups = tmp_path / "backup"
     back_ups.mkdir()
     (tmp_path / "data").mkdir()

@@ -1,20 +1,21 @@
-"""What a worker frees stays with it."""
+"""What a worker frees stays with it, and its memory is in large pages."""
 
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
-from worker.heap import OWN
+from sightline.serving.heap import OWN, heap
 
+LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PROBE = """
-import resource, sys, threading
-from worker.heap import share_heap
+import resource, threading
 
-if sys.argv[1] == "shared":
-    share_heap()
 SIZE, BLOCKS, faults = 8 << 20, 12, []
 
 def work():
@@ -27,28 +28,29 @@ one.start()
 one.join()
 print((faults[-1] - faults[0]) * resource.getpagesize() / 20 / SIZE / BLOCKS)
 """
+HELD = "import ctypes; ctypes.CDLL(None).malloc(2**26); print(open('/proc/self/smaps').read())"
 
 
-def taken_anew(heap: str, **own: str) -> float:
-    """The part of its memory that a thread asks the kernel for again each time."""
+def said(program: str, added: Mapping[str, str]) -> str:
     env = {name: value for name, value in os.environ.items() if name not in OWN}
-    done = subprocess.run(
-        [sys.executable, "-c", PROBE, heap],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=110,
-        env=env | own,
-    )
-    return float(done.stdout)
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=110, env={**env, **added}
+    ).stdout
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's")
 def test_a_thread_asks_for_the_memory_of_its_tensors_once() -> None:
-    assert taken_anew("each its own") > 0.2
-    assert taken_anew("shared") < 0.05
+    """Told by the part of it that is asked for again each time, in pages that can be counted."""
+    small = {name: value.replace("hugetlb=1", "hugetlb=0") for name, value in heap({}).items()}
+    assert float(said(PROBE, {})) > 0.2
+    assert float(said(PROBE, small)) < 0.05
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's")
-def test_settings_of_who_runs_the_worker_stand() -> None:
-    assert taken_anew("shared", MALLOC_TRIM_THRESHOLD_="131072") > 0.2
+def test_a_worker_s_memory_is_in_large_pages() -> None:
+    """Its weights are read at every step: each page that is looked up costs time."""
+    if not LARGE_PAGES.exists() or "[madvise]" not in LARGE_PAGES.read_text():
+        pytest.skip("this system gives large pages to everybody or to nobody")
+    if (platform.libc_ver()[0], float(platform.libc_ver()[1] or 0)) < ("glibc", 2.35):
+        pytest.skip("this C library does not ask for large pages")
+    assert re.search(r"^VmFlags:.* hg\b", said(HELD, heap({})), re.MULTILINE)

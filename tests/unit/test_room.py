@@ -1,8 +1,12 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from shared.errors import Unavailable
 from tests.support.clients import until
 from worker.fetching.haul import LARGE_AT_ONCE, SMALL, Haul
 from worker.fetching.outbound import OriginError
@@ -47,46 +51,88 @@ def test_room_is_given_back_by_who_fails() -> None:
 
 def test_one_host_s_turns_are_not_another_s() -> None:
     turns = Turns(1)
-    with turns.at("a", 0), turns.at("b", 0), pytest.raises(TimeoutError), turns.at("a", 0):
+    with turns.at("a", "", 0), turns.at("b", "", 0), pytest.raises(TimeoutError), turns.at("a", "", 0):
         pass
-    with turns.at("a", 0):
+    with turns.at("a", "", 0):
         pass
-    assert not turns._taken
+    assert not turns._sharers
 
 
-def haul(places: threading.Semaphore, limit_s: float = 20, most: int = 50 * SMALL) -> Haul:
-    return Haul(limit_s, most, threading.Event(), places)
+def test_who_has_fewest_turns_is_let_in_before_all_that_another_waits_for() -> None:
+    turns, order = Turns(2), list[str]()
+
+    def take(caller: str) -> None:
+        with turns.at("a", caller, 20):
+            order.append(caller)
+
+    def waiting(count: int) -> None:
+        until(lambda: len(turns._sharers["a"].waiting) == count, 20)
+
+    with ThreadPoolExecutor(4) as threads, turns.at("a", "mallory", 0):
+        with turns.at("a", "eve", 0):
+            for count, caller in enumerate(["mallory", "mallory", "alice"]):
+                threads.submit(take, caller)
+                waiting(count + 1)
+        until(lambda: order == ["alice"], 20)
+    assert order == ["alice", "mallory", "mallory"]
+
+
+def test_the_last_turn_is_left_to_who_comes_later() -> None:
+    turns = Turns(2)
+    with turns.at("a", "mallory", 0):
+        with pytest.raises(TimeoutError), turns.at("a", "mallory", 0):
+            pass
+        with turns.at("a", "alice", 0):
+            pass
+
+
+def haul(places: Turns, limit_s: float = 20, most: int = 50 * SMALL, caller: str = "") -> Haul:
+    return Haul(limit_s, most, threading.Event(), places, caller)
 
 
 def test_few_jobs_have_much_in_memory_at_once() -> None:
-    places = threading.Semaphore(LARGE_AT_ONCE)
-    large = [haul(places) for _ in range(LARGE_AT_ONCE)]
+    places = Turns(LARGE_AT_ONCE)
+    large = [haul(places, caller=str(number)) for number in range(LARGE_AT_ONCE)]
     for one in large:
         one.take(SMALL + 1)
         one.take(SMALL)
     late, small = haul(places, limit_s=0.05), haul(places)
     small.take(SMALL)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(Unavailable):
         late.take(SMALL + 1)
     with large[0]:
         pass
     haul(places).take(2 * SMALL)
 
 
+def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    class Crowded(Turns):
+        def at(self, *_: Any) -> Any:
+            clock[0] += 5
+            return nullcontext()
+
+    monkeypatch.setattr("worker.fetching.outbound.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    one = haul(Crowded(1), limit_s=5)
+    one.take(2 * SMALL)
+    assert one.left() == 5
+
+
 def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> None:
-    places = threading.Semaphore(1)
+    places = Turns(1)
     with haul(places) as first:
         first.take(2 * SMALL)
     with pytest.raises(TimeoutError):
         first.left()
     with pytest.raises(TimeoutError):
         first.take(2 * SMALL)
-    assert places.acquire(timeout=0)
+    assert not places._sharers
 
 
 def test_a_job_s_pictures_have_a_sum() -> None:
     with (
         pytest.raises(OriginError, match="larger than 10 bytes together"),
-        haul(threading.Semaphore(1), most=10) as one,
+        haul(Turns(1), most=10) as one,
     ):
         one.take(11)

@@ -59,6 +59,12 @@ def test_an_argument_of_a_latin_1_terminal_is_one_sentence_and_no_answer_of_the_
     assert capsys.readouterr() == ("", "sightline: An argument is not written in UTF-8.\n")
 
 
+def test_a_fault_of_ours_is_not_blamed_on_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sightline.cli.run", lambda *_: "é".encode("ascii"))
+    with pytest.raises(UnicodeEncodeError):
+        main(["run"])
+
+
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_output_that_is_closed_leaves_the_exit_code_as_it_is(closed: str) -> None:
     done = typed(f"jobs list --url nonsense {closed}")

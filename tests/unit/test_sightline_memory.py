@@ -2,6 +2,7 @@
 
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def container(folder: Path, limit_mb: int, used_mb: int, cache_mb: int) -> Path:
     return folder
 
 
+def older_container(folder: Path, limit_mb: int, used_mb: int, cache_mb: int) -> Path:
+    """As version 1 of cgroups tells it."""
+    told = folder / "memory"
+    told.mkdir()
+    (told / "memory.limit_in_bytes").write_text(f"{limit_mb << 20}\n")
+    (told / "memory.usage_in_bytes").write_text(f"{used_mb << 20}\n")
+    (told / "memory.stat").write_text(f"cache 1\ninactive_file {cache_mb << 20}\nactive_file 0\n")
+    return folder
+
+
 def test_machine_with_enough_memory_starts(tmp_path: Path) -> None:
     check_memory([TINY], machine(tmp_path, 4000), tmp_path)
 
@@ -37,9 +48,12 @@ def test_machine_without_enough_memory_is_told_both_figures(tmp_path: Path) -> N
     assert caught.value.code is Exit.MEMORY
 
 
-def test_limit_of_a_container_counts_not_only_the_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limited", [container, older_container])
+def test_limit_of_a_container_counts_not_only_the_machine(
+    limited: Callable[[Path, int, int, int], Path], tmp_path: Path
+) -> None:
     with pytest.raises(CommandError, match="100 MB are free"):
-        check_memory([TINY], machine(tmp_path, 4000), container(tmp_path, 1000, 1000, 100))
+        check_memory([TINY], machine(tmp_path, 4000), limited(tmp_path, 1000, 1000, 100))
 
 
 def test_page_cache_of_a_container_counts_as_free(tmp_path: Path) -> None:
@@ -78,8 +92,11 @@ def test_machine_that_does_not_say_is_not_refused(tmp_path: Path) -> None:
     check_memory([TINY], tmp_path / "missing", tmp_path / "missing")
 
 
-def test_records_share_what_a_container_may_have_and_not_what_its_machine_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limited", [container, older_container])
+def test_records_share_what_a_container_may_have_and_not_what_its_machine_has(
+    limited: Callable[[Path, int, int, int], Path], tmp_path: Path
+) -> None:
     whole = machine(tmp_path, 4000)
     assert whole_mb(whole, tmp_path) == 62500
-    assert whole_mb(whole, container(tmp_path, 1000, 900, 100)) == 1000
+    assert whole_mb(whole, limited(tmp_path, 1000, 900, 100)) == 1000
     assert whole_mb(tmp_path / "missing", tmp_path / "missing") is None

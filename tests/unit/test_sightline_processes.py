@@ -1,9 +1,7 @@
 """`sightline api`, `worker` and `courier` become the process they name, or say in one sentence why not."""
 
 import os
-import re
 import resource
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 
 from sightline.cli import main
 from sightline.exits import Exit
-from sightline.serving.heap import heap
 from tests.support.packages import without_traces
 
 MODELS = """
@@ -26,7 +23,6 @@ rows = 3
 id = "org/second"
 engine = "echo"
 """
-LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 class BecameError(Exception):
@@ -80,16 +76,6 @@ def test_a_worker_takes_the_line_of_the_first_model_by_default(monkeypatch: pyte
     assert process.argv[process.argv.index("-c") + 1] == "5"
     assert process.env["SIGHTLINE_WORKER__MODEL"] == "org/first"
     assert process.env["OMP_NUM_THREADS"] == "4"
-
-
-def test_a_worker_s_memory_is_in_large_pages() -> None:
-    """Its weights are read at every step: each page that is looked up costs time."""
-    if not LARGE_PAGES.exists() or "[madvise]" not in LARGE_PAGES.read_text():
-        pytest.skip("this system gives large pages to everybody or to nobody")
-    held = "import ctypes; ctypes.CDLL(None).malloc(2**26); print(open('/proc/self/smaps').read())"
-    env = dict(os.environ) | heap({})
-    seen = subprocess.run([sys.executable, "-c", held], env=env, capture_output=True, text=True, check=True)
-    assert re.search(r"^VmFlags:.* hg\b", seen.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("own", ["GLIBC_TUNABLES", "MALLOC_ARENA_MAX"])

@@ -1,14 +1,26 @@
-"""Finding a record server on the machine of whoever types `make run`."""
+"""The record server of whoever types `make run`: which it is, and how much memory it may take."""
 
+import os
+import re
+import signal
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from shared.errors import Unavailable
+from shared.models import Models
+from shared.settings import Settings
+from shared.store.server import probe
 from sightline.exits import CommandError, Exit
 from sightline.serving import plan
 from sightline.serving.folder import DataFolder
+from sightline.serving.run import Runner
 from sightline.serving.server import Binary, configuration, find_binary, parse_version
+from sightline.serving.supervisor import Supervisor
+from tests.support.clients import until
 
 
 @pytest.fixture
@@ -106,3 +118,36 @@ def test_records_leave_the_machine_memory_for_everything_else(
     own = plan.own_server(Binary(tmp_path, "Valkey", (9, 1), "bundled"), DataFolder(tmp_path), 0)
     assert "maxmemory 2048mb" in own.command.stdin.splitlines()
     assert "maxmemory " not in configuration(7000, "secret", None)
+
+
+def loaded(url: str) -> bool:
+    with suppress(Unavailable):
+        return bool(probe(url))
+    return False
+
+
+async def test_records_that_outgrew_their_share_are_served_on_and_after_a_crash_of_their_server_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = DataFolder(tmp_path)
+    runner = Runner(Settings(), Models(()), folder, 8000, folder.lock(0))
+    monkeypatch.setattr(plan, "whole_mb", lambda: None)
+    async with Supervisor(print, 20) as supervisor:
+        with Redis.from_url(await runner._records(supervisor)) as records:
+            records.setrange("grown", 16 * 2**20, b"x")
+    assert "warning" not in capsys.readouterr().out
+    monkeypatch.setattr(plan, "whole_mb", lambda: 32.0)
+
+    async with Supervisor(print, 20) as supervisor:
+        url = await runner._records(supervisor)
+        with Redis.from_url(url) as records:
+            assert records.set("accepted", "work")
+            (server,) = supervisor._children
+            os.kill(server.pid, signal.SIGKILL)
+            await server.exited.wait()
+            server.restart()
+            until(lambda: loaded(url))
+            assert records.set("accepted", "work")
+
+    (_, told) = capsys.readouterr().out.splitlines()
+    assert re.match(r"warning  the records take 1\d MB and may take 2\d, more than a quarter", told)

@@ -62,13 +62,14 @@ def fetch(
     """The bytes behind `url`, redirects followed, each checked as the first URL was.
 
     Raises CallerError: `invalid_image_url` where the guard refuses, `fetch_failed` for anything the origin
-    does, slowness included. Takes no longer than the allowance counts.
+    does, slowness included; Unavailable `queue_full` where others' fetches leave no turn for it. Takes no
+    longer than the allowance counts.
     """
     try:
         for followed in range(settings.max_redirects + 1):
             target = _target(url, settings.reach, param, redirected=followed > 0)
             with (
-                HOSTS.at(target.host, allowance.left()),
+                allowance.turn(HOSTS, target.host),
                 connect(target, settings.reach, resolver, allowance, param) as connection,
             ):
                 answer = _answer(connection, target, max_bytes, allowance, wanted.accepts)

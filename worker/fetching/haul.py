@@ -1,10 +1,12 @@
 """What one job may take to fetch, and how many jobs may have much of it in memory at once."""
 
 import threading
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from worker.fetching.outbound import Allowance
+from worker.turns import Turns
 
 SMALL = 2**20
 """Bytes that every job may have fetched; one that has more needs one of the places."""
@@ -15,10 +17,10 @@ class Haul(Allowance):
     """The allowance of one job, for a block; at its end, whoever still fetches for the job is cut off."""
 
     def __init__(
-        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: threading.Semaphore
+        self, limit_s: float, max_bytes: int, cancel: threading.Event, places: Turns, caller: str
     ) -> None:
-        super().__init__(limit_s, max_bytes, cancel)
-        self._places = places
+        super().__init__(limit_s, max_bytes, cancel, caller)
+        self._places, self._place = places, ExitStack()
         self._taken = 0
         self._large = self._over = False
         self._growing = threading.Lock()
@@ -31,8 +33,7 @@ class Haul(Allowance):
     ) -> None:
         self._over = True
         with self._growing:
-            if self._large:
-                self._places.release()
+            self._place.close()
 
     def left(self) -> float:
         if self._over:
@@ -40,12 +41,14 @@ class Haul(Allowance):
         return super().left()
 
     def take(self, count: int) -> None:
-        """As any allowance; beyond `SMALL` bytes it waits for a place. Raises TimeoutError without one."""
+        """As any allowance; beyond `SMALL` bytes it waits for a place.
+
+        Raises TimeoutError, Unavailable `queue_full` without one.
+        """
         super().take(count)
         with self._growing:
-            left = self.left()
+            self.left()
             self._taken += count
             if self._taken > SMALL and not self._large:
-                if not self._places.acquire(timeout=left):
-                    raise TimeoutError
+                self._place.enter_context(self.turn(self._places, "large"))
                 self._large = True

@@ -4,19 +4,19 @@ The same claim, lease and rescue as a run's attempt; the work is a job that has 
 """
 
 import logging
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from shared import ids, sounds
-from shared.blobs import Blobs, BlobsUnavailable, digest
+from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.held import HeldTerms
 from shared.metrics.errands import FETCH, INTAKES
-from shared.pictures import PictureInfo, check_request, inspect
+from shared.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.request import Image, Media, Request
 from shared.result import JobError
 from shared.settings import Settings
@@ -32,10 +32,19 @@ from worker.fetching.haul import LARGE_AT_ONCE, Haul
 from worker.lease import Lease, Leases, insist
 from worker.telemetry.journal import Entry, attempted
 from worker.telemetry.outcomes import word_of
+from worker.turns import Turns
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Pictures of one job that are fetched at the same time."""
+
+
+class Fetched(NamedTuple):
+    """What is in the blob store now: its digest, its bytes, and what a picture says of itself."""
+
+    name: str
+    size: int
+    info: PictureInfo | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Intake:
     blobs: Blobs
     leases: Leases
     worker: str
-    large: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(LARGE_AT_ONCE))
+    large: Turns = field(default_factory=lambda: Turns(LARGE_AT_ONCE))
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
@@ -73,22 +82,29 @@ class Intake:
             lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
             self._give_back(lease, error.code, None)
+        except BlobMissingError as missing:
+            log.error("job %s: a file is missing from the blob store", claimed.id)
+            self._fail(lease, entry, "A stored picture is missing; send it again.", missing.names)
         except Exception:
             # The outermost frame of an intake: our own failure is counted and tried again.
             log.exception("job %s: its inputs could not be taken in", claimed.id)
-            entry.outcome, entry.code = "attempt_failed", "internal_error"
-            message = "The job's inputs could not be taken in."
-            self._give_back(
-                lease, "attempt_failed", JobError(code="internal_error", message=message, retryable=True)
-            )
+            self._fail(lease, entry, "The job's inputs could not be taken in.")
         else:
             word = insist(self.store.run, admit(placing, self.settings, token=claimed.token), lease)
             entry.outcome = "admitted" if word in ("queued", "placed") else "lost"
             if word == "queued":
                 self.nudger.send(placing.lane)
 
-    def _give_back(self, lease: Lease, reason: str, error: JobError | None) -> None:
-        if insist(self.store.run, give_back(self.settings, lease.claim, reason=reason, error=error), lease):
+    def _fail(self, lease: Lease, entry: Entry, message: str, missing: tuple[str, ...] = ()) -> None:
+        entry.outcome, entry.code = "attempt_failed", "internal_error"
+        error = JobError(code="internal_error", message=message, retryable=True)
+        self._give_back(lease, "attempt_failed", error, missing)
+
+    def _give_back(
+        self, lease: Lease, reason: str, error: JobError | None, missing: tuple[str, ...] = ()
+    ) -> None:
+        call = give_back(self.settings, lease.claim, reason=reason, error=error, missing=missing)
+        if insist(self.store.run, call, lease):
             self.nudger.send(INTAKE)
 
     def _fetched(self, lease: Lease) -> Request:
@@ -105,8 +121,9 @@ class Intake:
         places: dict[tuple[str, type[Media]], str] = {}
         for url, kind, param in named:
             places.setdefault((url, kind), param)
+        stored, most = self._stored(request), int(limits.max_mb_request * 2**20)
         pool = ThreadPoolExecutor(AT_ONCE, "fetch")
-        with Haul(self.settings.fetch.limit_s, self._most(request), lease.cancel, self.large) as haul:
+        with Haul(self.settings.fetch.limit_s, most, lease.cancel, self.large, lease.claim.caller) as haul:
             hold = partial(self._held, lease.claim.id, haul, traces.here())
             try:
                 held = list(pool.map(hold, places, places.values()))
@@ -115,27 +132,32 @@ class Intake:
                 pool.shutdown(wait=False, cancel_futures=True)
         found = dict(zip(places, held, strict=True))
         # Each as often as it is shown: a model sees a picture that is named twice twice.
-        seen = [(found[url, kind][1], param) for url, kind, param in named]
-        check_request([replace(info, param=param) for info, param in seen if info is not None], limits)
+        seen = [(found[url, kind], param) for url, kind, param in named]
+        check_request([replace(one.info, param=param) for one, param in seen if one.info], limits)
+        fetched = {one.name: (one.size, param) for one, param in seen if one.info}
+        check_sizes((stored | fetched).values(), limits)
         return request.with_media(
             tuple(
-                type(part)(digest=found[part.url, type(part)][0]) if part.url else part
+                type(part)(digest=found[part.url, type(part)].name) if part.url else part
                 for part in request.media
             )
         )
 
-    def _most(self, request: Request) -> int:
-        """Bytes that may be fetched beside the pictures that are stored already.
+    def _stored(self, request: Request) -> dict[str, tuple[int, str]]:
+        """Of each picture that is stored already its bytes, and where it stood.
 
         Raises BlobMissingError, BlobsUnavailable.
         """
-        stored = {image.digest for image in request.images if image.digest}
-        return max(0, int(self.settings.pictures.max_mb_request * 2**20) - sum(map(self.blobs.size, stored)))
+        return {
+            part.digest: (self.blobs.size(part.digest), place)
+            for place, part in zip(request.places, request.media, strict=True)
+            if isinstance(part, Image) and part.digest
+        }
 
     def _held(
         self, job: str, haul: Haul, carrier: str, named: tuple[str, type[Media]], param: str
-    ) -> tuple[str, PictureInfo | None]:
-        """Fetch one picture or sound into the blob store; its digest, and a picture's size."""
+    ) -> Fetched:
+        """Fetch one picture or sound into the blob store."""
         url, kind = named
         # Another thread than that of the attempt, which its span would not find by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
@@ -144,7 +166,7 @@ class Intake:
         while self.store.run(touch((name,), job)):
             time.sleep(DELETION_POLL_S)
         self.blobs.write(name, body)
-        return name, info
+        return Fetched(name, len(body), info)
 
     def _picture(self, url: str, haul: Haul, param: str) -> tuple[bytes, PictureInfo]:
         limits = self.settings.pictures

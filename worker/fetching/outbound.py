@@ -10,15 +10,16 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from ipaddress import ip_address
 
 import h11
 
 from shared.addresses import EXEMPT, IPAddress, Reach, Target, may_connect
-from shared.errors import CallerError
+from shared.errors import CallerError, Unavailable
+from worker.turns import Turns
 
 CHUNK = 65_536
 HEAD_LIMIT = 131_072
@@ -53,12 +54,14 @@ class Allowance:
     """The time and bytes left for everything together; threads that fetch for the same job share one.
 
     Between two looks at it no more than half of the time is counted: where this process stands still, however
-    long, the origin loses one half at most. It is used up at once when `cancel` is set.
+    long, the origin loses one half at most. While a thread waits for a turn of ours nothing is counted; such
+    waits take half as long at most, all together. It is used up at once when `cancel` is set.
     """
 
-    def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event) -> None:
-        self._half_s, self._left_s = limit_s / 2, limit_s
+    def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event, caller: str = "") -> None:
+        self._half_s, self._left_s, self._turns_s = limit_s / 2, limit_s, limit_s / 2
         self._looked = time.monotonic()
+        self._caller, self._waiting = caller, 0
         self._max_bytes = self._left = max_bytes
         self._cancel = cancel
         self._lock = threading.Lock()
@@ -66,9 +69,8 @@ class Allowance:
     def left(self) -> float:
         """Seconds left. Raises TimeoutError where there are none."""
         with self._lock:
-            now = time.monotonic()
-            self._left_s -= min(now - self._looked, self._half_s)
-            self._looked, left = now, self._left_s
+            self._count()
+            left = self._left_s
         if left <= 0 or self._cancel.is_set():
             raise TimeoutError
         return left
@@ -76,6 +78,41 @@ class Allowance:
     def patience_s(self) -> float:
         """How long to wait before the next look, for what may be waited for again. Raises TimeoutError."""
         return min(self.left(), self._half_s)
+
+    @contextmanager
+    def turn(self, turns: Turns, thing: Hashable) -> Iterator[None]:
+        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full` where none comes."""
+        with ExitStack() as taken:
+            self.left()
+            with self._paused() as limit_s:
+                try:
+                    taken.enter_context(turns.at(thing, self._caller, limit_s))
+                except TimeoutError:
+                    raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            yield
+
+    @contextmanager
+    def _paused(self) -> Iterator[float]:
+        """Seconds that may be waited for turns; the origin's stand still meanwhile."""
+        with self._lock:
+            self._count()
+            self._waiting += 1
+            limit_s = self._turns_s
+        try:
+            yield limit_s
+        finally:
+            with self._lock:
+                self._count()
+                self._waiting -= 1
+
+    def _count(self) -> None:
+        """The time since the last look; the lock is held."""
+        now = time.monotonic()
+        passed, self._looked = now - self._looked, now
+        if self._waiting:
+            self._turns_s -= passed
+        else:
+            self._left_s -= min(passed, self._half_s)
 
     def take(self, count: int) -> None:
         """Count received bytes. Raises OriginError where they are too many."""

@@ -125,7 +125,10 @@ class Child:
             return None
 
     def _words(self) -> str:
-        """The end of what it has said since this was last called; it may be a line for each broken frame."""
+        """The end of what it has said since this was last called, of which the pipe keeps the first 64 KiB.
+
+        It may be a line for each broken frame.
+        """
         said = self._stderr.read(PIPE_BYTES) or b""
         return said.decode("utf-8", "replace").strip()[-LAST_WORDS:]
 
@@ -220,7 +223,10 @@ class Children:
             child = child or Child(self._craft)
             yield child
         finally:
-            self._places.put(child if child and child.alive else None)
+            if child and not child.alive:
+                child.kill()
+                child = None
+            self._places.put(child)
 
     def close(self) -> None:
         """End the children; nothing can be decoded afterwards."""

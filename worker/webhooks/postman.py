@@ -68,7 +68,8 @@ class Postman:
         outcome = self._traced(errand, body)
         delay_s = self._delay_s(errand, outcome)
         _count(outcome.tried, delay_s)
-        if not outcome.tried.taken and delay_s is None:
+        word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
+        if not outcome.tried.taken and delay_s is None and word != "moved":
             log.error(
                 "%s: the webhook at %s is given up after %d calls: %s",
                 errand.notice.subject,
@@ -76,7 +77,6 @@ class Postman:
                 errand.tries + 1,
                 outcome.tried.error,
             )
-        word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
         if word == "forget":
             self._forget(errand)
         return outcome

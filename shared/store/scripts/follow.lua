@@ -1,10 +1,29 @@
 -- Reads a job's events behind one id. The first who is given text of a run in flight marks it as read.
---   a       job, caller, after, limit
+--   a       job, caller, after, limit and bytes (so many events or bytes of them are a full chapter)
 --   writes  <run> hash (unread)
 --   returns {status or '', closing (1 = the job's own last event comes behind these), newest id, error,
 --           run or '', ended, seen, {event, …}}, nil where the caller has no such job; an event is
 --           {id, {field, value, …}}, seen holds the run's event `after` where there is one
 -- @include base
+
+-- So many are read at once: of events with logprobs these are hundreds of thousands of bytes.
+local STEP = 32
+
+-- What the stream holds behind one id, and whether that is all of it.
+local function chapter(stream, after, till)
+  local found, bytes = {}, 0
+  repeat
+    local step = redis.call('XRANGE', stream, '(' .. after, till, 'COUNT', STEP)
+    for _, entry in ipairs(step) do
+      table.insert(found, entry)
+      after, bytes = entry[1], bytes + #entry[2][4]
+      if #found == a.limit or bytes >= a.bytes then
+        return found, false
+      end
+    end
+  until #step < STEP
+  return found, true
+end
 
 local function has_text(entries)
   for _, entry in ipairs(entries) do
@@ -25,11 +44,11 @@ if not status then
   last = run and redis.call('HGET', P .. run, 'seq')
 end
 last = tonumber(last or 0)
-local entries, seen = {}, {}
+local entries, whole, seen = {}, true, {}
 if run then
   local stream = P .. run .. ':events'
   local after = string.format('%.0f-0', a.after)
-  entries = redis.call('XRANGE', stream, '(' .. after, status and last .. '-0' or '+', 'COUNT', a.limit)
+  entries, whole = chapter(stream, after, status and last .. '-0' or '+')
   seen = redis.call('XRANGE', stream, after, after)
   if has_text(entries) and redis.call('HEXISTS', P .. run, 'unread') == 1 then
     -- A store that takes no writes now is read all the same: who reads on writes it down.
@@ -39,5 +58,5 @@ end
 local newest = own == '1' and last + 1 or last
 -- A job outlives its run's events: its end is then told from its own record.
 local untold = own == '1' or status and #entries == 0
-local closing = untold and #entries < a.limit and a.after < newest
+local closing = untold and whole and a.after < newest
 return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries }

@@ -32,4 +32,8 @@ if a.spend and a.backoff_ms > 0 then
   postpone(a.id, 'retrying', now + math.min(a.backoff_ms * 2 ^ (failures - 1), LONGEST_BACKOFF_MS))
   return { 'postponed' }
 end
+if a.reason == 'queue_full' then
+  -- It found no place, and begins again as others begin: unpaid turns in vain would go before everybody's.
+  redis.call('HDEL', P .. a.id, 'charged')
+end
 return { 'queued', requeue(a.id, a.reason) }

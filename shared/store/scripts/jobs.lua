@@ -1,9 +1,10 @@
 -- Reads a page of a caller's jobs, newest first.
 --   a       caller, after (a job's id or a cursor, absent = from the newest), limit, look (so many jobs are looked at
---           for one page), worker_ttl_s, bare (true = without what was answered), and what all of them are: status, model, priority, since and till (Unix ms,
---           created then or later, created before), pairs (digests of metadata)
+--           for one page), bytes (so many its records have, or it has one job), worker_ttl_s, bare (true = without
+--           what was answered), and what all of them are: status, model, priority, since and till (Unix ms, created
+--           then or later, created before), pairs (digests of metadata)
 --   writes  jobs:<caller> and pair:<caller>:<digest> zsets (forgets jobs whose record is gone)
---   returns {{view, …}, cursor of the next page or ''}, or nil where `after` is no cursor and none of the caller's jobs
+--   returns {{view, …}, cursor of the next page or '', bytes}, or nil where `after` is no cursor and none of the caller's jobs
 -- @include base
 -- @include pairs
 -- @include viewing
@@ -67,7 +68,33 @@ if a.till then
   from = math.max(from, redis.call('ZCOUNT', source, a.till, '+inf'))
 end
 local ending = redis.call('ZCOUNT', source, a.since or '-inf', '+inf')
-local views, gone = {}, {}
+local views, gone, bytes = {}, {}, 0
+
+-- Of its record and its run's, in which answers stand.
+local function bytes_of(found)
+  local sum = 0
+  for _, record in ipairs({ found[2], found[3] }) do
+    for _, word in ipairs(record) do
+      sum = sum + #word
+    end
+  end
+  return sum
+end
+
+-- Whether a job found room on the page.
+local function put(job)
+  if #views == a.limit then
+    return false
+  end
+  local found = view(job, a.bare)
+  local more = bytes_of(found)
+  if #views > 0 and bytes + more > a.bytes then
+    return false
+  end
+  table.insert(views, found)
+  bytes = bytes + more
+  return true
+end
 
 -- Fills `views`; the cursor behind the last of them where another one follows, or behind the last that was looked at.
 local function fill()
@@ -80,10 +107,9 @@ local function fill()
       end
       local word = wanted(found[i])
       seen, looked, from = found[i + 1] .. '-' .. found[i], looked + 1, from + 1
-      if word and #views == a.limit then
+      if word and not put(found[i]) then
         return kept
       elseif word then
-        table.insert(views, view(found[i], a.bare))
         kept = seen
       elseif word == nil then
         table.insert(gone, found[i])
@@ -98,4 +124,4 @@ for _, job in ipairs(gone) do
   redis.call('ZREM', everything, job)
   redis.call('ZREM', source, job)
 end
-return { views, cursor }
+return { views, cursor, bytes }

@@ -1,9 +1,9 @@
 -- Reads a stretch of a caller's log, oldest first.
 --   a       caller, after (notice; absent = from the oldest), types (words; <kind>.* is all of a kind; absent = all),
---           limit
+--           limit, bytes (a page with so many is full)
 --   reads   notices:<caller> zset, <notice> hash
---   returns {{{notice, fields}, …}, the notice to go on behind, '' at the end}, or nil where the log does not hold
---           `after`
+--   returns {{{notice, fields}, …}, the notice to go on behind, '' at the end, bytes}, or nil where the log does not
+--           hold `after`
 -- @include base
 -- @include endpoints
 
@@ -18,16 +18,20 @@ if a.after then
   end
   from = '(' .. place
 end
-local found, last = {}, ''
+local found, last, bytes = {}, '', 0
 local members = redis.call('ZRANGEBYSCORE', log, from, '+inf', 'LIMIT', 0, STEPS)
 for at, notice in ipairs(members) do
   local type = redis.call('HGET', P .. notice, 'type')
   if type and (not a.types or names(a.types, type)) then
-    table.insert(found, { notice, redis.call('HGETALL', P .. notice) })
+    local fields = redis.call('HGETALL', P .. notice)
+    table.insert(found, { notice, fields })
+    for _, word in ipairs(fields) do
+      bytes = bytes + #word
+    end
   end
-  if #found == a.limit or at == STEPS then
+  if #found == a.limit or bytes >= a.bytes or at == STEPS then
     last = notice
     break
   end
 end
-return { found, last }
+return { found, last, bytes }

@@ -1,11 +1,12 @@
 -- Writes down how a try of a webhook's call went: it is over, or made again later.
---   a      id, notice, target, token, row (JSON text {event, at, ms, status, error}; for an endpoint id as well),
---          taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until the next try; absent =
---          there is none), job_s, event_s, max_events
+--   a      id, notice, target, token, url (that was called), row (JSON text {event, at, ms, status, error}; for an
+--          endpoint id as well), taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until
+--          the next try; absent = there is none), job_s, event_s, max_events
 --   writes <call> and <notice> hashes, the lines of calls.lua; <job>:hook hash and <job>:deliveries list, or the
 --          endpoint's hash and list
---   returns written | forget (written, and its job is not to be stored: purge.lua) | lost (another courier's, or
---           deleted meanwhile; a repeat)
+--   returns written | moved (written; its endpoint has another url by now, and is called there at once) | forget
+--           (written, and its job is not to be stored: purge.lua) | lost (another courier's, or deleted meanwhile; a
+--           repeat)
 -- @include base
 -- @include hooks
 -- @include keeping
@@ -32,6 +33,12 @@ local function tell_job(job)
   end
 end
 
+-- Whether the endpoint was given another url meanwhile: that its former one is gone says nothing of this.
+local function has_moved()
+  local url = a.gone and redis.call('HGET', P .. a.target, 'url')
+  return url and url ~= a.url
+end
+
 -- What waits for one that is disabled is forgotten when its turn comes.
 local function tell_endpoint(id)
   if redis.call('EXISTS', P .. id) == 1 then
@@ -48,6 +55,10 @@ end
 dirty_first()
 local caller, host = place_of(a.id)
 local job = a.target == 'own' and string.match(a.notice, '^[^:]+')
+local moved = has_moved()
+if moved then
+  a.gone, a.delay_ms = nil, 0
+end
 hang_up(a.id, caller, host)
 if a.delay_ms and not a.gone then
   redis.call('HINCRBY', P .. a.id, 'tries', 1)
@@ -62,6 +73,9 @@ else
   tell_endpoint(a.target)
 end
 look_now(caller, host)
+if moved then
+  return 'moved'
+end
 local record = job and fields_at(P .. job, JOB_TOLD) or {}
 if record.status then
   expire_job(job, record, true)

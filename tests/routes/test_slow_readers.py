@@ -1,0 +1,100 @@
+"""Readers of streams who take nothing: what is kept in memory for them."""
+
+import asyncio
+import gc
+from typing import Any
+
+import pytest
+
+from api.wire.sse import EventStream
+from shared.result import Choice
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.exchange import Exchange, posted
+
+TINY = "sightline/tiny"
+QUESTION, ANSWER = "What is this?", "An unread triangle."
+JOB = {"model": TINY, "input": {"prompt": QUESTION}}
+CHAT = {"model": TINY, "messages": [{"role": "user", "content": QUESTION}], "stream": True}
+RESPONSE = {"model": TINY, "input": QUESTION, "stream": True}
+HF = {"inputs": QUESTION, "stream": True}
+
+
+class Reluctant:
+    """Takes an answer up to where `last` stands in it, and nothing from there on."""
+
+    def __init__(self, app: Any, last: bytes) -> None:
+        self._app = app
+        self._last = last
+        self.waits = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def slowly(message: Any) -> None:
+            if self._last in message.get("body", b""):
+                self.waits.set()
+                await asyncio.Event().wait()
+            await send(message)
+
+        await self._app(scope, receive, slowly)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "last"),
+    [
+        ("{job}/events", None, b"queued"),
+        ("{job}/events", None, b"succeeded"),
+        ("/v1/chat/completions", CHAT, b"assistant"),
+        ("/v1/chat/completions", CHAT, b"[DONE]"),
+        ("/v1/responses", RESPONSE, b"response.created"),
+        ("/v1/responses", RESPONSE, b"response.completed"),
+        (f"/models/{TINY}", HF, b"token"),
+        (f"/models/{TINY}", HF, b'"generated_text":"'),
+    ],
+)
+async def test_an_answer_is_not_kept_for_a_reader_who_takes_nothing(
+    stage: Stage, path: str, body: dict[str, Any] | None, last: bytes
+) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+        claim = stage.hand.take()
+        stage.hand.say(claim, ANSWER)
+        stage.hand.succeed(claim, ANSWER)
+        reader = Reluctant(stage.app, last)
+        path = path.format(job=job["urls"]["self"])
+        stream = posted(reader, body, path) if body else Exchange(reader, "GET", path).start()
+        async with asyncio.timeout(60):
+            await reader.waits.wait()
+        gc.collect()
+        held = [found for found in gc.get_objects() if isinstance(found, Choice) and found.text == ANSWER]
+        stream.hang_up()
+        await stream.finish()
+
+    assert held == []
+
+
+async def test_a_block_is_sent_no_further_than_it_is_taken() -> None:
+    taken: list[bytes] = []
+
+    async def blocks() -> Any:
+        yield b"x" * 1_000_000
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        taken.append(message.get("body", b""))
+        if len(taken) == 3:
+            full.set()
+            await asyncio.Event().wait()
+
+    full = asyncio.Event()
+    stream = EventStream(blocks(), head_start_s=60)
+    scope = {"type": "http", "method": "GET"}
+    sending = asyncio.create_task(stream(scope, receive, send))
+    async with asyncio.timeout(60):
+        await full.wait()
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+    assert sum(map(len, taken)) < 200_000
