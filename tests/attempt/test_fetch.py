@@ -211,7 +211,7 @@ def test_pictures_fetched_together_share_their_bytes() -> None:
 
 
 def test_no_host_is_flooded() -> None:
-    most, inside, together, go_on = 7, threading.Semaphore(0), [0], threading.Event()
+    most, inside, together, go_on = 8, threading.Semaphore(0), [0], threading.Event()
     lock = threading.Lock()
 
     def resolver(_host: str, _port: int) -> list[IPAddress]:
@@ -239,11 +239,12 @@ def test_no_host_is_flooded() -> None:
 
 
 def test_who_waits_in_vain_for_a_crowded_host_is_not_told_that_its_origin_is_slow() -> None:
+    hurried = FetchSettings(limit_s=1)
     with ExitStack() as stack:
-        for caller in "abcdefgh":
+        for caller in "abcdefghi":
             stack.enter_context(HOSTS.at("pictures.example", caller, 1))
         with pytest.raises(Unavailable):
-            fetch("http://pictures.example/", HASTY, LIMIT, "image", alone(HASTY))
+            fetch("http://pictures.example/", hurried, LIMIT, "image", alone(hurried))
 
 
 def test_fetching_ends_when_nobody_waits_for_it_any_more() -> None:

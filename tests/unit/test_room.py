@@ -96,7 +96,7 @@ def test_few_jobs_have_much_in_memory_at_once() -> None:
     for one in large:
         one.take(SMALL + 1)
         one.take(SMALL)
-    late, small = haul(places, limit_s=0.05), haul(places)
+    late, small = haul(places, limit_s=1), haul(places)
     small.take(SMALL)
     with pytest.raises(Unavailable):
         late.take(SMALL + 1)
@@ -117,6 +117,16 @@ def test_waiting_for_a_place_costs_the_origin_none_of_its_time(monkeypatch: pyte
     one = haul(Crowded(1), limit_s=5)
     one.take(2 * SMALL)
     assert one.left() == 5
+
+
+def test_a_job_that_waits_for_its_own_fetches_is_slow_and_not_crowded_out() -> None:
+    """It would be fetched again and again for ever: it is in its own way each time."""
+    turns = Turns(2)
+    one = haul(turns, limit_s=0.1)
+    with one.turn(turns, "a"), pytest.raises(TimeoutError), one.turn(turns, "a"):
+        pass
+    with haul(turns, caller="eve").turn(turns, "a"), one.turn(turns, "b"):
+        pass
 
 
 def test_a_job_that_is_over_gives_its_place_back_and_takes_nothing_more() -> None:

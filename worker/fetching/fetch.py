@@ -28,7 +28,7 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
 CODINGS = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 """What hides a file's bytes. Origins say other things there too (`identity`, `UTF-8`), which change none."""
-HOSTS = Turns(8)
+HOSTS = Turns(9)
 """Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
 
 

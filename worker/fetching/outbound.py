@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -54,14 +55,14 @@ class Allowance:
     """The time and bytes left for everything together; threads that fetch for the same job share one.
 
     Between two looks at it no more than half of the time is counted: where this process stands still, however
-    long, the origin loses one half at most. While a thread waits for a turn of ours nothing is counted; such
+    long, the origin loses one half at most. While a thread waits for others' turns nothing is counted; such
     waits take half as long at most, all together. It is used up at once when `cancel` is set.
     """
 
     def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event, caller: str = "") -> None:
         self._half_s, self._left_s, self._turns_s = limit_s / 2, limit_s, limit_s / 2
         self._looked = time.monotonic()
-        self._caller, self._waiting = caller, 0
+        self._caller, self._waiting, self._turns = caller, 0, Counter[Hashable]()
         self._max_bytes = self._left = max_bytes
         self._cancel = cancel
         self._lock = threading.Lock()
@@ -81,15 +82,25 @@ class Allowance:
 
     @contextmanager
     def turn(self, turns: Turns, thing: Hashable) -> Iterator[None]:
-        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full` where none comes."""
+        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full`, for others' sake."""
         with ExitStack() as taken:
-            self.left()
-            with self._paused() as limit_s:
-                try:
-                    taken.enter_context(turns.at(thing, self._caller, limit_s))
-                except TimeoutError:
-                    raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            left = self.left()
+            if self._turns[thing]:
+                # It waits for its own.
+                taken.enter_context(turns.at(thing, self._caller, left))
+            else:
+                with self._paused() as limit_s:
+                    try:
+                        taken.enter_context(turns.at(thing, self._caller, limit_s))
+                    except TimeoutError:
+                        raise Unavailable("queue_full", "Too much is fetched at once.") from None
+            self._hold(thing, 1)
+            taken.callback(self._hold, thing, -1)
             yield
+
+    def _hold(self, thing: Hashable, count: int) -> None:
+        with self._lock:
+            self._turns[thing] += count
 
     @contextmanager
     def _paused(self) -> Iterator[float]:
