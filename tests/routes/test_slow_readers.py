@@ -66,7 +66,7 @@ async def test_an_answer_is_not_kept_for_a_reader_who_takes_nothing(
         async with asyncio.timeout(60):
             await reader.waits.wait()
         gc.collect()
-        held = [found for found in gc.get_objects() if isinstance(found, Choice) and found.text == ANSWER]
+        held = [found for found in gc.get_objects() if type(found) is Choice and found.text == ANSWER]
         stream.hang_up()
         await stream.finish()
 
