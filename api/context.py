@@ -1,6 +1,6 @@
 """What one API process holds for as long as it lives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast
 
 from fastapi import Request
@@ -17,10 +17,15 @@ from api.jobs.leaving import Leaving
 from api.jobs.waiting import Waiting
 from api.metrics import Metrics
 from api.serving import Serving
+from api.wire.luggage import Rack
 from shared.blobs import Blobs
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.headroom import Headroom
+from shared.store.jobs import PAGE_BYTES
+
+PAGES_AT_ONCE = 8
+"""That are read and written; each waits for one thread, and has many times its size in memory."""
 
 
 class Connection(Protocol):
@@ -50,6 +55,7 @@ class ProcessContext:
     blobs: Blobs
     metrics: Metrics
     redis: Connection
+    pages: Rack = field(default_factory=lambda: Rack(PAGES_AT_ONCE * PAGE_BYTES))
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""

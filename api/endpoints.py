@@ -98,7 +98,9 @@ class Endpoints:
         found: list[Notice] = []
         size = 0
         while len(found) <= limit and size < notices.PAGE_BYTES:
-            call = notices.page(caller, after=key, types=types, limit=limit + 1 - len(found))
+            call = notices.page(
+                caller, after=key, types=types, limit=limit + 1 - len(found), room=notices.PAGE_BYTES - size
+            )
             page = await self._store.run(call)
             if page is None:
                 raise _no_event("after")

@@ -108,7 +108,7 @@ class JobView:
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
     one tries again, `response` (JSON) is what it tells as one of OpenAI's responses, None where it is none.
     What is not `stored` is forgotten when its end was told. `read_ms` is when the store was asked, by its own
-    clock, None where the job has ended.
+    clock, None where the job has ended. The record of its answer has `bytes`.
     """
 
     id: str
@@ -139,6 +139,7 @@ class JobView:
     stored: bool = True
     last_event: int = 0
     read_ms: int | None = field(default=None, compare=False)
+    bytes: int = field(default=0, compare=False)
     hook: Hook | None = None
 
     @property

@@ -1,9 +1,8 @@
 """Batches of a running service, over HTTP: a file goes up, and files come down."""
 
 import os
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
@@ -44,13 +43,13 @@ def _sought(path: Path) -> int:
     with path.open("rb") as file:
         if file.seekable():
             return os.dup(file.fileno())
-        return _copy(file)
+        return _copy(path, file)
 
 
-def _copy(pipe: BinaryIO) -> int:
+def _copy(path: Path, pipe: BinaryIO) -> int:
     try:
         with TemporaryFile() as copy:
-            shutil.copyfileobj(pipe, copy)
+            copy.writelines(_pieces(path, pipe))
             copy.seek(0)
             return os.dup(copy.fileno())
     except OSError as error:
@@ -58,12 +57,24 @@ def _copy(pipe: BinaryIO) -> int:
         raise CommandError(Exit.USAGE, f"{said}; TMPDIR names another folder.") from None
 
 
+def _pieces(path: Path, pipe: BinaryIO) -> Iterator[bytes]:
+    try:
+        while piece := pipe.read(PIECE):
+            yield piece
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CommandError:
+    return CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.")
+
+
 def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:
     """The id of the uploaded file; `told` hears how many of its bytes have left. Raises CommandError."""
     try:
         file = _Watched(path, told)
     except OSError as error:
-        raise CommandError(Exit.USAGE, f"The file {path} cannot be read: {error.strerror}.") from None
+        raise _unreadable(path, error) from None
     # A file's name may hold any bytes.
     name = os.fsencode(path.name).decode(errors="replace")
     with file, speaking(client):

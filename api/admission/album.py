@@ -12,6 +12,8 @@ from shared.settings import PictureSettings
 
 KEPT = 2**13
 """Pictures that are known at a time, of half a kilobyte each."""
+SIZES_AT_ONCE = 8
+"""Of one request: where the store is slow, others come to its threads beside a long conversation."""
 
 
 class Album:
@@ -30,7 +32,13 @@ class Album:
 
     async def sizes(self, names: Collection[str]) -> dict[str, int]:
         """In bytes; reads none of them. Raises BlobMissingError, BlobsUnavailable."""
-        return dict(zip(names, await asyncio.gather(*map(self._blobs.size_async, names)), strict=True))
+        turns = asyncio.Semaphore(SIZES_AT_ONCE)
+
+        async def size(name: str) -> int:
+            async with turns:
+                return await self._blobs.size_async(name)
+
+        return dict(zip(names, await asyncio.gather(*map(size, names)), strict=True))
 
     async def infos(
         self, shown: Sequence[Image], sizes: dict[str, int], luggage: Luggage | None

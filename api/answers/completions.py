@@ -23,6 +23,7 @@ from api.dialects.openai_chat import Chat
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.sse import DONE, EventStream, block, comment
+from shared.bulk import made
 from shared.job import JobView
 
 
@@ -69,7 +70,8 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         blocks = _blocks(request, context, views, terms, form, asked)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer_all(request, context, views, terms)
-    return json_answer(form.whole(ended, model.id, ended.created_ms // 1000))
+    created = ended.created_ms // 1000
+    return await made(lambda: json_answer(form.whole(ended, model.id, created)), ended.bytes)
 
 
 async def _blocks(

@@ -25,6 +25,7 @@ from api.dialects.response_object import Kept, Outline, detailed, job_of, to_out
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.sse import EventStream, block, comment
+from shared.bulk import made
 from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.request import Request
@@ -49,13 +50,13 @@ async def respond(http: HttpRequest) -> Response:
     call, request = replace(call, request=call.request.without_bytes()), request.without_bytes()
     kept = Kept(view, request, outline)
     if call.outline.background:
-        return replay(http, kept, NOTHING_SEEN) if call.stream else written(kept)
+        return replay(http, kept, NOTHING_SEEN) if call.stream else await written(kept)
     if call.stream:
         kept = replace(kept, view=streamed(view))
         left = partial(context.leaving.left, kept.view) if may_leave(terms) else None
         blocks = _blocks(http, kept, follow_answer(http, context, kept.view, terms), holds=True)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
-    return written(replace(kept, view=await answer(http, context, view, terms)))
+    return await written(replace(kept, view=await answer(http, context, view, terms)))
 
 
 async def found(context: ProcessContext, caller: str, response: str, param: str | None = None) -> Kept:
@@ -65,8 +66,8 @@ async def found(context: ProcessContext, caller: str, response: str, param: str 
     return Kept(view, request, Outline.model_validate_json(view.response or "{}"))
 
 
-def written(kept: Kept) -> Response:
-    return json_answer(to_response(kept))
+async def written(kept: Kept) -> Response:
+    return await made(lambda: json_answer(to_response(kept)), kept.view.bytes)
 
 
 def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
@@ -171,15 +172,17 @@ async def _blocks(
                 yield comment(event)
                 continue
             ended = await _ended(http, kept.view) if event.last else None
-            told = [*(told if holds else ()), *_retold(story, event, ended, silent=holds)]
+            size = ended.bytes if ended else 0
+            fresh = await made(partial(_retold, story, event, ended, silent=holds), size)
+            told = [*(told if holds else ()), *fresh]
             if event.id >= kept.view.last_event and story.told <= after:
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
             holds = holds and event.type != "text" and not event.last
             if holds:
                 continue
-            part = _written(told, after)
+            part = await made(partial(_written, told, after), size)
             # While its reader takes it, it is in memory once.
-            told, ended = [], None
+            told, fresh, ended = [], [], None
             if part:
                 yield part
 

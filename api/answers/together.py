@@ -119,7 +119,8 @@ def merged(views: Sequence[JobView]) -> JobView:
     choices = tuple(choice for result in results for choice in result.choices)
     usage = Usage(**{name: sum(getattr(r.usage, name) for r in results) for name in Usage.model_fields})
     result = (last.result or results[0]).model_copy(update={"choices": choices, "usage": usage})
-    return replace(last, id=views[0].id, created_ms=views[0].created_ms, result=result)
+    size = sum(view.bytes for view in views)
+    return replace(last, id=views[0].id, created_ms=views[0].created_ms, result=result, bytes=size)
 
 
 async def _succeeded(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> list[JobView]:

@@ -4,12 +4,10 @@ import asyncio
 import base64
 import logging
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from api.admission.readiness import ModelState, model_state
 from api.storing import Storing
-from api.wire.json_answer import made
 from shared import pictures, sounds
 from shared.blobs import BlobMissingError, Blobs
 from shared.errors import CallerError, ServiceError
@@ -40,9 +38,7 @@ class Jobs:
 
     async def get(self, caller: str, job_id: str) -> JobView:
         """Raises CallerError `job_not_found`, `result_expired`."""
-        call = transitions.view(self._settings, caller, job_id)
-        reply = await self._store.reply(call)
-        view = _found(await made(partial(call.parse, reply), transitions.answer_bytes(reply)))
+        view = _found(await self._store.run(transitions.view(self._settings, caller, job_id)))
         if view.expired:
             raise CallerError("result_expired", "The result of this job is no longer kept.")
         return view
@@ -63,8 +59,7 @@ class Jobs:
         call = transitions.jobs(
             self._settings, caller, after=after, limit=limit, wanted=wanted, results=results
         )
-        reply = await self._store.reply(call)
-        page = await made(partial(call.parse, reply), transitions.bytes_of(reply))
+        page = await self._store.run(call)
         if page is None:
             raise CallerError("job_not_found", "The cursor names no job of yours.", param="after")
         return page

@@ -30,6 +30,7 @@ from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.sse import EventStream, block, comment
+from shared.bulk import made
 from shared.job import Event, JobView
 
 REFUSALS = refusals("HuggingFaceError", 400, 404, 408, 409, 410, 413, 422, 429, 500, 503, 504)
@@ -104,7 +105,7 @@ async def _ask(request: Request, path_id: str) -> Response:
     if preferred.respond_async:
         view = await wait_as_preferred(request, context, view)
         if not (view.ended and preferred.wait_s):
-            return accepted(view)
+            return await accepted(view)
     if call.stream:
         view = streamed(view)
         left = partial(context.leaving.left, view) if may_leave(terms) else None
@@ -113,7 +114,7 @@ async def _ask(request: Request, path_id: str) -> Response:
     ended = await answer(request, context, view, terms)
     said_by = request.headers.get("user-agent")
     ids = await _token_ids(request, context, ended) if call.details else []
-    return json_answer(to_answer(ended, call, said_by, ids))
+    return await made(lambda: json_answer(to_answer(ended, call, said_by, ids)), ended.bytes)
 
 
 async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:

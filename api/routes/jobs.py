@@ -1,9 +1,10 @@
 """Our own wire: submit a job, ask for it, follow it, cancel it, delete it."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from fastapi import APIRouter, Response
 from fastapi import Request as HttpRequest
@@ -33,13 +34,15 @@ from api.description.responses import refusals
 from api.dialects import native, strict_json
 from api.dialects.job_filters import from_query
 from api.wire.body import read_body, translated
-from api.wire.json_answer import json_answer, made
+from api.wire.json_answer import json_answer
+from api.wire.luggage import room
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
 from api.wire.sse import EventStream, block, comment
+from shared.bulk import made
 from shared.job import Event, JobView
 from shared.request import Request
-from shared.store.jobs import Asked
+from shared.store.jobs import PAGE_BYTES, Asked
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
@@ -66,8 +69,8 @@ async def submit_job(http: HttpRequest) -> Response:
     waited = await wait_as_preferred(http, context, view)
     if waited.ended and preferences(http).wait_s:
         note_times(http, waited)
-        return json_answer(native.to_job(waited))
-    return accepted(waited)
+        return await _written(waited)
+    return await accepted(waited)
 
 
 async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request, Terms]:
@@ -95,14 +98,13 @@ async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request,
 async def list_jobs(http: HttpRequest) -> Response:
     query = http.query_params
     limit = page_limit(http)
-    page = await context_of(http).jobs.list(
-        caller_of(http).id,
-        limit=limit,
-        after=query.get("after"),
-        wanted=from_query(query.get, query.getlist),
-        results=flag(http, "results", usual=True),
-    )
-    return await made(lambda: json_answer(native.to_list(page)), page.bytes)
+    wanted, results = from_query(query.get, query.getlist), flag(http, "results", usual=True)
+    context, caller = context_of(http), caller_of(http).id
+    async with room(context.pages, caller, PAGE_BYTES if results else 0):
+        page = await context.jobs.list(
+            caller, limit=limit, after=query.get("after"), wanted=wanted, results=results
+        )
+        return await made(lambda: json_answer(native.to_list(page)), page.bytes)
 
 
 @router.get(
@@ -118,7 +120,7 @@ async def get_job(http: HttpRequest, id: str) -> Response:
     if wait_s and not view.ended:
         view = await attend(http, context, view, wait_s, leaves=False)
     note(http, view)
-    return json_answer(native.to_job(view), headers={} if view.ended else {"retry-after": _poll_after(view)})
+    return await _written(view, headers={} if view.ended else {"retry-after": _poll_after(view)})
 
 
 @router.post(
@@ -129,7 +131,7 @@ async def get_job(http: HttpRequest, id: str) -> Response:
 async def cancel_job(http: HttpRequest, id: str) -> Response:
     view = await context_of(http).jobs.cancel(caller_of(http).id, id)
     note(http, view)
-    return json_answer(native.to_job(shown(http, view)))
+    return await _written(shown(http, view))
 
 
 @router.post(
@@ -146,7 +148,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
     earlier = await context.submission.repeated(said)
     if earlier is not None:
         note(http, earlier)
-        return accepted(shown(http, earlier))
+        return await accepted(shown(http, earlier))
     asked = await context.jobs.ended_request(caller_of(http).id, id)
     request = _request(asked)
     terms = replace(
@@ -158,7 +160,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
         stored=asked.stored,
     )
     # Its caller named a question without knowing it.
-    return accepted(shown(http, await submit(http, context, request, terms)))
+    return await accepted(shown(http, await submit(http, context, request, terms)))
 
 
 @router.post(
@@ -170,7 +172,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
 async def replay_job(http: HttpRequest, id: str) -> Response:
     view = await context_of(http).jobs.replay(caller_of(http).id, id)
     note(http, view)
-    return json_answer(native.to_job(shown(http, view)), 202)
+    return await _written(shown(http, view), 202)
 
 
 @router.delete(
@@ -203,10 +205,14 @@ async def job_events(http: HttpRequest, id: str) -> Response:
     return EventStream(_blocks(http, context, view, after), head_start_s=context.settings.api.head_start_s)
 
 
-def accepted(view: JobView) -> Response:
+async def accepted(view: JobView) -> Response:
     """202: the job is kept; where to look and when."""
     headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
-    return json_answer(native.to_job(view), 202, headers)
+    return await _written(view, 202, headers)
+
+
+async def _written(view: JobView, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return await made(lambda: json_answer(native.to_job(view), status, headers), view.bytes)
 
 
 def _request(asked: Asked) -> Request:
@@ -235,7 +241,7 @@ async def _blocks(
 async def _end(http: HttpRequest, context: ProcessContext, event: Event, view: JobView) -> bytes:
     ended = await context.jobs.get(view.caller, view.id)
     forget_behind(http, ended)
-    return _block(event, ended)
+    return await made(partial(_block, event, ended), ended.bytes)
 
 
 def _block(event: Event, view: JobView) -> bytes:

@@ -66,7 +66,7 @@ async def get_response(request: Request, id: str) -> Response:
         after = integer("starting_after", query["starting_after"], largest=2**53)
     kept = await _found(request, id)
     note(request, kept.view)
-    return replay(request, kept, after) if streams else written(kept)
+    return replay(request, kept, after) if streams else await written(kept)
 
 
 @router.delete(
@@ -93,7 +93,7 @@ async def cancel_response(request: Request, id: str) -> Response:
         raise CallerError("invalid_request", message)
     view = await context_of(request).jobs.cancel(kept.view.caller, kept.view.id)
     note(request, view)
-    return written(replace(kept, view=shown(request, view)))
+    return await written(replace(kept, view=shown(request, view)))
 
 
 @router.get(

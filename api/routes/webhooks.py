@@ -34,8 +34,11 @@ from api.dialects.keys import RotationBody, from_rotation
 from api.dialects.pages import to_page
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
+from api.wire.luggage import room
 from api.wire.plain_route import PlainRoute
 from shared import ids
+from shared.bulk import made
+from shared.store.notices import PAGE_BYTES
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1", tags=["webhooks"], responses=refusals("Problem", 503)
@@ -145,11 +148,13 @@ async def replay_event(request: Request, id: str, event: str) -> Response:
 )
 async def list_events(request: Request) -> Response:
     query = request.query_params
-    limit = page_limit(request)
-    found, has_more = await context_of(request).endpoints.events(
-        caller_of(request).id,
-        after=query.get("after"),
-        types=from_types(query.get("types")),
-        limit=limit,
-    )
-    return json_answer(to_page([to_event(notice) for notice in found], has_more=has_more))
+    limit, types = page_limit(request), from_types(query.get("types"))
+    context, caller = context_of(request), caller_of(request).id
+    async with room(context.pages, caller, PAGE_BYTES):
+        found, has_more = await context.endpoints.events(
+            caller, after=query.get("after"), types=types, limit=limit
+        )
+        size = sum(n.job.bytes if n.job else len(n.body or "") for n in found)
+        return await made(
+            lambda: json_answer(to_page([to_event(notice) for notice in found], has_more=has_more)), size
+        )

@@ -1,7 +1,11 @@
-"""Memory for what callers bring: the bodies of their requests, until what is in them is stored."""
+"""Memory for what callers bring: the bodies of their requests, until what is in them is stored; and for the
+pages that they ask for, until those are written.
+"""
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from shared.errors import Unavailable
 
@@ -41,7 +45,7 @@ class Rack:
             async with asyncio.timeout(WAIT_LIMIT_S):
                 await turn
         except TimeoutError:
-            message = "Too many large requests arrive at once."
+            message = "Too many large requests, or pages, at once."
             raise Unavailable("queue_full", message, retry_after=WAIT_LIMIT_S) from None
         finally:
             self._waiting.pop(luggage, None)
@@ -97,3 +101,14 @@ class Luggage:
 
     async def leave(self) -> None:
         self._rack.leave(self)
+
+
+@asynccontextmanager
+async def room(rack: Rack, caller: str, count: int) -> AsyncIterator[None]:
+    """For so many bytes that are not there yet. Raises Unavailable `queue_full`."""
+    luggage = Luggage(rack, caller)
+    try:
+        await luggage.take(count)
+        yield
+    finally:
+        await luggage.leave()

@@ -167,7 +167,7 @@ def submit(
     arguments = (
         placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
     )
-    return Call(SUBMIT, arguments | {"uploaded": uploaded or None}, _submitted, placing.request)
+    return Call(SUBMIT, arguments | {"uploaded": uploaded or None}, _submitted, placing.request, _size)
 
 
 def _written(pairs: Mapping[str, str]) -> str:
@@ -224,7 +224,7 @@ def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -
         "digest": body_digest,
         "worker_ttl_s": settings.queue.worker_ttl_s,
     }
-    return Call(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None)
+    return Call(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None, size=_size)
 
 
 def _submitted(reply: list[Any]) -> Submitted:
@@ -233,6 +233,10 @@ def _submitted(reply: list[Any]) -> Submitted:
         return Submitted(word, missing=tuple(reply[1]))
     view = views.job(reply[1]) if len(reply) > 1 else None
     return Submitted(word, view, trace=reply[2] if len(reply) > 2 else "")
+
+
+def _size(reply: list[Any] | None) -> int:
+    return views.answer_bytes(reply[1]) if reply and len(reply) > 1 and reply[0] != "pictures" else 0
 
 
 def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["queued", "placed", "lost"]]:

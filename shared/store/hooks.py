@@ -133,4 +133,7 @@ def replay(settings: Settings, caller: str, job: str) -> Call[tuple[Word, JobVie
     def parse(reply: list[Any] | None) -> tuple[Word, JobView | None] | None:
         return (reply[0], views.job(reply[1]) if len(reply) > 1 else None) if reply else None
 
-    return Call(REPLAY, arguments, parse)
+    def size(reply: list[Any] | None) -> int:
+        return views.answer_bytes(reply[1]) if reply and len(reply) > 1 else 0
+
+    return Call(REPLAY, arguments, parse, size=size)

@@ -29,7 +29,7 @@ PAGE_BYTES = 2 * 2**20
 
 def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
     """One job; None where the caller has no such job."""
-    return Call(VIEW, _job(settings, caller, job), views.job)
+    return Call(VIEW, _job(settings, caller, job), views.job, size=views.answer_bytes)
 
 
 def jobs(
@@ -67,17 +67,7 @@ def jobs(
         rows, cursor, size = reply
         return Page(tuple(v for v in map(views.job, rows) if v), cursor or None, size)
 
-    return Call(JOBS, arguments, parse)
-
-
-def bytes_of(reply: list[Any] | None) -> int:
-    """Of the records on a page that is not parsed yet."""
-    return int(reply[2]) if reply else 0
-
-
-def answer_bytes(reply: list[Any] | None) -> int:
-    """Of the run's record, in which the answer stands, in a view that is not parsed yet."""
-    return sum(map(len, reply[2])) if reply else 0
+    return Call(JOBS, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
 
 
 def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
@@ -94,7 +84,7 @@ def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
 
 def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
     """Leave the run; the last one to leave ends it."""
-    return Call(CANCEL, _job(settings, caller, job), views.job)
+    return Call(CANCEL, _job(settings, caller, job), views.job, size=views.answer_bytes)
 
 
 def purge(settings: Settings, caller: str, job: str, *, delivered: bool = False) -> Call[list[str] | None]:

@@ -64,6 +64,7 @@ def _job(id: str, said: dict[str, str]) -> JobView:
         error=job_error(facts["error"], facts.get("paths")) if "error" in facts else None,
         metadata=json.loads(facts["metadata"]),
         retry_of=facts.get("retry_of"),
+        bytes=len(said.get("result", "")),
     )
 
 
@@ -76,18 +77,20 @@ class Page:
     bytes: int
 
 
-def page(caller: str, *, after: str | None, types: Sequence[str], limit: int) -> Call[Page | None]:
+def page(
+    caller: str, *, after: str | None, types: Sequence[str], limit: int, room: int = PAGE_BYTES
+) -> Call[Page | None]:
     """At most `limit` notices behind the key `after`, oldest first; None where the log does not hold it.
 
-    `types` are names of events, `<kind>.*` is all of a kind; without any all are read. A page may be short
-    of `limit` and not the last.
+    `types` are names of events, `<kind>.*` is all of a kind; without any all are read. With `room` bytes of
+    records it is full. A page may be short of `limit` and not the last.
     """
     arguments = {
         "caller": caller,
         "after": after,
         "types": " ".join(types) or None,
         "limit": limit,
-        "bytes": PAGE_BYTES,
+        "bytes": room,
     }
 
     def parse(reply: list[Any] | None) -> Page | None:
@@ -96,4 +99,4 @@ def page(caller: str, *, after: str | None, types: Sequence[str], limit: int) ->
         rows, following, size = reply
         return Page(tuple(notice(key, flat) for key, flat in rows), following or None, size)
 
-    return Call(NOTICES, arguments, parse)
+    return Call(NOTICES, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)

@@ -25,6 +25,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, Red
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from shared.bulk import made
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
@@ -87,12 +88,16 @@ def _without_unused(source: str) -> str:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One use of a script. Arguments that are None are left out; `text` is stored as it is."""
+    """One use of a script. Arguments that are None are left out; `text` is stored as it is.
+
+    `size` tells the bytes of those records in a reply that may be large.
+    """
 
     script: Script
     arguments: Mapping[str, Any]
     parse: Callable[[Any], T]
     text: str = ""
+    size: Callable[[Any], int] = lambda _: 0
 
     @property
     def argv(self) -> tuple[bytes, str]:
@@ -174,16 +179,13 @@ class AsyncStore:
 
     async def run(self, call: Call[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
-        return call.parse(await self.reply(call))
-
-    async def reply(self, call: Call[Any]) -> Any:
-        """What is left to parse, for whom that takes too long on the event loop. Raises as `run` does."""
         asked = _Asked(call.script, call.argv)
         with reaching():
             try:
-                return await self._reply(asked)
+                reply = await self._reply(asked)
             except TimeoutError:
                 raise RedisTimeoutError("the record store hangs") from None
+        return await made(lambda: call.parse(reply), call.size(reply))
 
     async def _reply(self, asked: _Asked) -> Any:
         """Raises TimeoutError."""

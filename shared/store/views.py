@@ -90,6 +90,11 @@ def job(reply: list[Any] | None) -> JobView | None:
     return replace(seen, hook=_hook(pairs(hook), deliveries)) if hook else seen
 
 
+def answer_bytes(reply: list[Any] | None) -> int:
+    """Of the run's record, in which the answer stands, in a reply of view.lua."""
+    return sum(map(len, reply[2])) if reply else 0
+
+
 def _view(
     job_id: str, job: dict[str, str], run: dict[str, str], facts: Lane | None, attempts: list[str]
 ) -> JobView:
@@ -128,6 +133,7 @@ def _view(
         stored="unstored" not in job,
         last_event=int(job.get("last") or run.get("seq") or 0) + int(job.get("own", 0)),
         read_ms=facts.now_ms if facts else None,
+        bytes=len(run.get("result", "")),
     )
 
 

@@ -2,7 +2,10 @@
 
 import pytest
 
+from shared.endpoint import Change
+from shared.store import endpoints
 from shared.webhooks import Webhook
+from tests.attempt.test_endpoints import made
 from tests.attempt.test_intake import ask, serving
 from tests.support.clients import until
 from tests.support.fetching import LOOPBACK
@@ -11,7 +14,7 @@ from tests.support.office import Office
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import Workbench, workbench
+from tests.support.workbench import CALLER, Workbench, workbench
 from worker.fetching.intake import Intake
 from worker.maintenance.upkeep import Upkeep
 
@@ -42,6 +45,20 @@ def test_a_webhook_that_is_given_up_is_counted_once(desk: Workbench, redis: Redi
         before[0] + 1,
         before[1] + 3,
     )
+
+
+def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
+    desk: Workbench, redis: RedisServer
+) -> None:
+    office = Office(desk, redis)
+    before = counted(CALLS, outcome="retried"), counted(CALLS)
+    with receiver((410, {})) as former:
+        id = made(office, former.url)
+        office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
+        under_way = office.errand()
+        desk.store.run(endpoints.change(CALLER, id, Change(url="http://127.0.0.1:1/", host="127.0.0.1:1")))
+        office.postman.deliver(under_way)
+    assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
 @pytest.mark.parametrize(("serve", "outcome"), [(serving(picture()), "admitted"), (GONE, "failed")])

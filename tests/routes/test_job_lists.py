@@ -1,13 +1,9 @@
 """A list of jobs over the real store: what its query asks for is what it shows."""
 
-from threading import current_thread
 from typing import Any
 
 import httpx
-import pytest
 
-from api.dialects import native
-from shared.store import views
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 
@@ -75,28 +71,3 @@ async def test_a_list_is_walked_to_its_end_though_what_it_showed_is_deleted(stag
             query["after"] = page["next"]
 
     assert (seen, page["has_more"]) == (jobs[::-1], False)
-
-
-async def test_reading_long_answers_does_not_hold_up_who_asks_for_something_else(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are read and written beside the event loop."""
-    threads = []
-
-    def noted(work: Any) -> Any:
-        def does(said: Any) -> Any:
-            threads.append(current_thread())
-            return work(said)
-
-        return does
-
-    async with client_of(stage.app) as client:
-        job = await made(client)
-        stage.hand.succeed(stage.hand.take(), "A triangle. " * 10_000)
-        monkeypatch.setattr(views, "job", noted(views.job))
-        monkeypatch.setattr(native, "to_list", noted(native.to_list))
-        await client.get("/v1/jobs")
-        await client.get(job["urls"]["self"])
-
-    assert len(threads) == 3
-    assert current_thread() not in threads

@@ -19,6 +19,7 @@ STREAM = {**CHAT, "stream": True}
 FIRST = "job_00000000000000000000000000000001"
 CHATS = "/v1/chat/completions"
 RESPONSE = {"model": "sightline/tiny", "input": "What is this?"}
+OWN = "api.wire.protocol:LimitedProtocol"
 INPUTS = {"inputs": "What is this?"}
 DOORS = [
     pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
@@ -171,7 +172,7 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
         application(desk, keepalive_s=60, head_start_s=60) as app,
         httpx.AsyncClient(timeout=PATIENCE_S) as client,
     ):
-        async with listening(app, timeout_graceful_shutdown=0) as url:
+        async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
             asking = asyncio.ensure_future(client.post(f"{url}{path}", json=body, headers=headers))
             await desk.submitted.wait()
         reply = await asking
@@ -184,12 +185,12 @@ async def test_who_still_waits_when_this_process_ends_is_told_so_and_loses_no_jo
 async def test_a_stream_that_this_process_cuts_off_is_taken_neither_for_a_whole_one_nor_for_a_fault(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    desk, own = Desk(), "api.wire.protocol:LimitedProtocol"
+    desk = Desk()
     async with (
         application(desk, keepalive_s=60, head_start_s=60) as app,
         httpx.AsyncClient(timeout=PATIENCE_S) as client,
     ):
-        async with listening(app, timeout_graceful_shutdown=0, http=own) as url:
+        async with listening(app, timeout_graceful_shutdown=0, http=OWN) as url:
             desk.script = lambda job: desk.say(job, "A ")
             asked = client.build_request("POST", f"{url}{CHATS}", json=STREAM)
             reply = await client.send(asked, stream=True)

@@ -1,10 +1,12 @@
 """`sightline batches` against the service on a socket, over the real store."""
 
 import asyncio
+import errno
 import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +174,23 @@ async def test_a_pipe_whose_copy_finds_no_room_is_not_what_cannot_be_read(
 
     assert (code, said.count("\n")) == (Exit.USAGE, 1)
     assert f"cannot be kept in {gone}: No such file or directory; TMPDIR" in said
+
+
+async def test_a_pipe_that_breaks_is_not_taken_for_a_full_disk(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def read(self, _: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    pipe = tmp_path / "pipe"
+    monkeypatch.setattr(Path, "open", lambda *_, **__: Broken())
+    code, _, said = await terminal.type("batches", "create", str(pipe))
+
+    assert (code, said) == (Exit.USAGE, f"sightline: The file {pipe} cannot be read: Input/output error.\n")
 
 
 async def test_a_file_whose_name_is_not_utf_8_goes_up(terminal: Terminal, tmp_path: Path) -> None:

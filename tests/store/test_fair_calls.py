@@ -1,8 +1,10 @@
 """Callers share the couriers: whoever's receivers hang, others' calls are made."""
 
+from shared.endpoint import Change
+from shared.store import endpoints
 from shared.store.hooks import PER_HOST, RESERVED, Errand
 from shared.webhooks import Webhook
-from tests.support.hooks import taken
+from tests.support.hooks import endpoint, taken
 from tests.support.store import Records
 
 
@@ -83,6 +85,21 @@ def test_one_caller_s_hanging_calls_do_not_close_a_host_to_others(records: Recor
     assert records.errand() is None
     due(records, "two", "shared.example")
     assert host(taken(records)) == "shared.example"
+
+
+def test_the_call_of_a_moved_endpoint_does_not_wait_for_its_former_host(records: Records) -> None:
+    id = endpoint(records, "job.succeeded", url="https://former.example/", caller="one")
+    records.post(records.placing(caller="one"))
+    records.settle(records.claim())
+    under_way = taken(records)
+    moved = Change(url="https://moved.example/", host="moved.example", events=("job.failed",))
+    records.run(endpoints.change("one", id, moved))
+    due(records, "one", *["former.example"] * PER_HOST)
+    for _ in range(PER_HOST - 1):
+        taken(records)
+    records.wait(1)
+    assert records.tell(under_way, 410, error="gone") == "moved"
+    assert {host(taken(records)) for _ in range(2)} == {"former.example", "moved.example"}
 
 
 def test_the_calls_of_a_dead_courier_count_no_longer_than_their_lease(records: Records) -> None:

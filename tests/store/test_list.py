@@ -94,3 +94,13 @@ def test_a_page_of_long_answers_is_short_and_goes_on_and_one_job_s_answer_is_nev
         after = page.next
 
     assert seen == [[jobs[2], jobs[1]], [jobs[0]]]
+
+
+def test_long_questions_of_jobs_that_wait_for_their_pictures_leave_a_page_its_rows(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "PAGE_BYTES", 50_000)
+    jobs = {records.submit_pending(request="x" * 60_000).id for _ in range(3)}
+    page = records.listed(None, 10)
+    assert page is not None
+    assert ({view.id for view in page.views}, page.next) == (jobs, None)

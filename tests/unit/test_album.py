@@ -1,3 +1,5 @@
+import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -5,10 +7,11 @@ import pytest
 from api.admission.album import Album
 from api.wire import luggage
 from api.wire.luggage import FREE, Luggage, Rack
-from shared.blobs import Blobs, digest
+from shared.blobs import AT_ONCE, Blobs, digest
 from shared.errors import Unavailable
 from shared.request import Image
 from shared.settings import BlobSettings, PictureSettings
+from tests.support.clients import PATIENCE_S
 from tests.support.pictures import png, png_chunk
 
 
@@ -30,3 +33,27 @@ async def test_reading_an_earlier_picture_waits_for_the_memory_that_large_reques
     await other.leave()
     (info,) = await album.infos(shown, sizes, own)
     assert (info.width, info.height, info.param) == (8, 6, "previous_response_id")
+
+
+async def test_a_long_conversation_leaves_a_slow_store_to_others_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, hanging, over = Blobs(BlobSettings(url=str(tmp_path))), threading.Event(), threading.Event()
+    data = b"another's picture"
+    blobs.write(digest(data), data)
+
+    def size(_: str) -> int:
+        hanging.set()
+        over.wait()
+        return 1
+
+    monkeypatch.setattr(blobs, "size", size)
+    names = [digest(b"%d" % number) for number in range(AT_ONCE)]
+    looking = asyncio.create_task(Album(PictureSettings(), blobs).sizes(names))
+    await asyncio.to_thread(hanging.wait)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            assert await blobs.read_async(digest(data)) == data
+    finally:
+        over.set()
+    assert await looking == dict.fromkeys(names, 1)

@@ -67,9 +67,10 @@ class Postman:
             return None
         outcome = self._traced(errand, body)
         delay_s = self._delay_s(errand, outcome)
-        _count(outcome.tried, delay_s)
         word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
-        if not outcome.tried.taken and delay_s is None and word != "moved":
+        again = delay_s is not None or word == "moved"
+        _count(outcome.tried, again=again)
+        if not outcome.tried.taken and not again:
             log.error(
                 "%s: the webhook at %s is given up after %d calls: %s",
                 errand.notice.subject,
@@ -176,11 +177,11 @@ class Postman:
                 self._changed.notify_all()
 
 
-def _count(tried: Delivery, delay_s: float | None) -> None:
-    if tried.taken or tried.gone:
-        CALLS.labels("taken" if tried.taken else "gone").inc()
+def _count(tried: Delivery, *, again: bool) -> None:
+    if tried.taken or again:
+        CALLS.labels("taken" if tried.taken else "retried").inc()
     else:
-        CALLS.labels("given_up" if delay_s is None else "retried").inc()
+        CALLS.labels("gone" if tried.gone else "given_up").inc()
     CALL_SECONDS.observe(tried.took_ms / 1000)
 
 

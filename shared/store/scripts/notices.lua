@@ -30,7 +30,7 @@ for at, notice in ipairs(members) do
     end
   end
   if #found == a.limit or bytes >= a.bytes or at == STEPS then
-    last = notice
+    last = (at < #members or at == STEPS) and notice or ''
     break
   end
 end

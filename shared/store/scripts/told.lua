@@ -33,10 +33,10 @@ local function tell_job(job)
   end
 end
 
--- Whether the endpoint was given another url meanwhile: that its former one is gone says nothing of this.
-local function has_moved()
-  local url = a.gone and redis.call('HGET', P .. a.target, 'url')
-  return url and url ~= a.url
+-- The host of the url that the endpoint was given meanwhile: that its former one is gone says nothing of this.
+local function host_moved_to()
+  local url, host = unpack(redis.call('HMGET', P .. a.target, 'url', 'host'))
+  return a.gone and url and url ~= a.url and host
 end
 
 -- What waits for one that is disabled is forgotten when its turn comes.
@@ -55,11 +55,14 @@ end
 dirty_first()
 local caller, host = place_of(a.id)
 local job = a.target == 'own' and string.match(a.notice, '^[^:]+')
-local moved = has_moved()
-if moved then
-  a.gone, a.delay_ms = nil, 0
-end
+local moved = host_moved_to()
 hang_up(a.id, caller, host)
+look_now(caller, host)
+if moved then
+  a.gone, a.delay_ms, host = nil, 0, moved
+  redis.call('HSET', P .. a.id, 'host', host)
+  look_now(caller, host)
+end
 if a.delay_ms and not a.gone then
   redis.call('HINCRBY', P .. a.id, 'tries', 1)
   await_turn(a.id, caller, host, now + a.delay_ms)
@@ -72,7 +75,6 @@ if job then
 else
   tell_endpoint(a.target)
 end
-look_now(caller, host)
 if moved then
   return 'moved'
 end

@@ -64,6 +64,13 @@ local function view(job, bare)
   for i = 1, #record, 2 do
     fields[record[i]] = record[i + 1]
   end
+  -- While it waits for its inputs or its time: no view shows it, and it may be thousands of times the rest.
+  if fields.request then
+    fields.request, fields.terms, record = nil, nil, {}
+    for name, value in pairs(fields) do
+      add(record, name, value)
+    end
+  end
   local run, lane, attempts = {}, {}, {}
   if fields.run then
     run = fields_of(P .. fields.run, bare and STATE_FIELDS or RUN_FIELDS)

@@ -1,0 +1,90 @@
+"""Long answers: they are read and written beside the event loop, and only so many of them at once."""
+
+from threading import current_thread
+from typing import Any
+
+import httpx
+import pytest
+from pydantic_core import to_json
+
+from api.context import PAGES_AT_ONCE
+from api.endpoints import Endpoints
+from api.jobs.jobs import Jobs
+from api.wire import luggage
+from shared.store import views
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+
+QUESTION = "What is this?"
+MODEL = "sightline/tiny"
+JOB = {"model": MODEL, "input": {"prompt": QUESTION}}
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": QUESTION}]}
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which of them read a job or wrote an answer."""
+    names: list[str] = []
+
+    def noted(work: Any) -> Any:
+        def does(said: Any) -> Any:
+            names.append(current_thread().name.partition("_")[0])
+            return work(said)
+
+        return does
+
+    monkeypatch.setattr(views, "job", noted(views.job))
+    monkeypatch.setattr("api.wire.json_answer.to_json", noted(to_json))
+    return names
+
+
+async def test_a_long_answer_holds_up_nobody_at_any_door(stage: Stage, threads: list[str]) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await client.post("/v1/webhooks", json={"url": "https://example.com/", "events": ["job.*"]})
+        job = (await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"})).json()
+        stage.hand.succeed(stage.hand.take(), "A cat. " * 10_000)
+        threads.clear()
+        own = job["urls"]["self"]
+        asked = [
+            await client.get("/v1/jobs"),
+            await client.get(own),
+            await client.post("/v1/jobs", json=JOB),
+            await client.post("/v1/jobs", json=JOB, headers={"prefer": "wait=1"}),
+            await client.post("/v1/jobs", json=JOB, headers={"idempotency-key": "k"}),
+            await client.post(f"{own}/cancel"),
+            await client.post("/v1/chat/completions", json=CHAT),
+            await client.post(f"/models/{MODEL}", json={"inputs": QUESTION}),
+            await client.post("/v1/responses", json={"model": MODEL, "input": QUESTION}),
+            await client.get("/v1/events"),
+            await client.get(f"{own}/events"),
+        ]
+
+    assert [len(reply.content) > 64 * 2**10 for reply in asked] == [True] * len(asked)
+    assert set(threads) == {"writer"}
+
+
+@pytest.mark.parametrize(
+    ("path", "reader", "name"), [("/v1/jobs", Jobs, "list"), ("/v1/events", Endpoints, "events")]
+)
+async def test_pages_that_many_ask_for_at_once_are_not_all_in_memory_at_once(
+    stage: Stage, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One caller leaves half of the room for pages to others; a list without answers needs none."""
+    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 0.01)
+    read, replies, bare = getattr(reader, name), list[httpx.Response](), list[httpx.Response]()
+    async with client_of(stage.app) as client:
+
+        async def meanwhile(*args: Any, **more: Any) -> Any:
+            """Another is asked for while this one is read."""
+            if more.get("results", True) and len(bare) < PAGES_AT_ONCE:
+                bare.append(await client.get("/v1/jobs", params={"results": "false"}))
+                replies.append(await client.get(path))
+            return await read(*args, **more)
+
+        monkeypatch.setattr(reader, name, meanwhile)
+        replies.append(await client.get(path))
+
+    assert [reply.status_code for reply in replies] == [503] + [200] * (PAGES_AT_ONCE // 2)
+    assert replies[0].json()["code"] == "queue_full"
+    assert {reply.status_code for reply in bare} == {200}
