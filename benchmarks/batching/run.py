@@ -20,6 +20,7 @@ from benchmarks.batching.results import Results
 from benchmarks.batching.servers import made, serving
 from benchmarks.processes import ROOT
 from benchmarks.server import NotStartedError
+from sightline.serving.heap import heap
 from sightline.serving.server import find_binary
 
 
@@ -46,7 +47,7 @@ class Run:
         with self._may_be_left_out(f"{model} {dtype} decoding"):
             made(SUBJECTS[model])
             argv = ("-m", "benchmarks.batching.decoding", model, dtype, str(rows), str(tokens))
-            env = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+            env = dict(os.environ) | {"OMP_NUM_THREADS": "1"} | heap(os.environ)
             done = subprocess.run(  # noqa: S603
                 (sys.executable, *argv), cwd=ROOT, env=env, capture_output=True, text=True
             )

@@ -48,8 +48,6 @@ class Loop:
     ) -> None:
         self.pulse = Pulse()
         self._stacks = stacks
-        # Those whose prompts or pictures are being computed.
-        self._asked: Sequence[Answer] = ()
         self._running = running
         self._reuse = reuse
         self._ration = ration
@@ -87,28 +85,25 @@ class Loop:
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        with self._stacks.after_each(self._lives):
-            while self._joining.newcomers or self._running.answers or self._line.wait():
-                try:
-                    self._turn()
-                except Exception as error:
-                    # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
-                    log.exception("a turn of the engine failed")
-                    self._recovery.fail_all(error)
-
-    def _lives(self) -> None:
-        """Between two layers. Raises Cancelled where nobody waits any more for what is being computed."""
-        self.pulse.tick()
-        if self._asked and all(answer.cancelled for answer in self._asked):
-            raise Cancelled
+        while self._joining.newcomers or self._running.answers or self._line.wait():
+            try:
+                self._turn()
+            except Exception as error:
+                # The outermost frame of this thread: whatever went wrong, nobody may wait for ever.
+                log.exception("a turn of the engine failed")
+                self._recovery.fail_all(error)
 
     @contextmanager
     def _computing(self, answers: Sequence[Answer]) -> Iterator[None]:
-        self._asked = answers
-        try:
+        """Prompts or pictures of these, which may take long. Raises Cancelled where nobody waits any more."""
+
+        def lives() -> None:
+            self.pulse.tick()
+            if all(answer.cancelled for answer in answers):
+                raise Cancelled
+
+        with self._stacks.after_each(lives):
             yield
-        finally:
-            self._asked = ()
 
     def _turn(self) -> None:
         self._let_go()
