@@ -65,7 +65,9 @@ class Model(Frozen):
     device_map: str | dict[str, str | int] | None = Field(
         None, description="Handed to transformers in place of device; needs accelerate."
     )
-    rows: int = Field(1, ge=1, le=1024, description="Requests in flight at once, where the engine can.")
+    rows: int = Field(
+        16, ge=1, le=1024, description="Requests in flight at once, where the engine can and memory lets it."
+    )
     context_length: int | None = Field(
         None, ge=1, description="Tokens of prompt and answer; the model's own by default."
     )

@@ -39,7 +39,8 @@ REASON = 500
 class Node:
     """A model worker; `open_node` makes it before Celery consumes. `drain` at its end, then `close`.
 
-    `worker` is its id; `model`, `row` and `slots` are as `open_node` was given them.
+    `worker` is its id, `slots` are the rows that its claims together may take; `model` and `row` are as
+    `open_node` was given them.
     """
 
     bench: Bench
@@ -102,18 +103,17 @@ class Node:
             lease.stop("draining")
 
 
-def open_node(settings: Settings, model: Model, slots: int, row: str | None = None) -> Node:
+def open_node(settings: Settings, model: Model, threads: int, row: str | None = None) -> Node:
     """Load the model, telling the store so from the first moment.
 
-    `slots` are this worker's threads, and the rows that its claims together may take. `row` is what
-    the model was added with, where no models file has it.
+    `threads` are this worker's. `row` is what the model was added with, where no models file has it.
 
     Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
     """
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
     heartbeat = Heartbeat(settings, store, leases, worker=worker, lane=model.lane, row=row)
-    engine = _loaded(model, heartbeat, slots, settings.pictures.max_side)
+    engine, slots = _loaded(model, heartbeat, threads, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
     decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
@@ -134,7 +134,8 @@ def open_node(settings: Settings, model: Model, slots: int, row: str | None = No
     )
 
 
-def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> Engine:
+def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> tuple[Engine, int]:
+    """The engine and the rows that claims may take: what is taken beyond them, another worker could begin."""
     started = time.monotonic()
     with _told(model, heartbeat):
         engine = create(model)
@@ -150,6 +151,8 @@ def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> En
         engine = engine.load()
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
+    # As many as were made ready beyond the rows that were asked for, whatever the engine came to.
+    slots = max(1, threads - (model.rows - engine.rows))
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
         "load_ms": str(int(took_s * 1000)),
@@ -157,7 +160,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, slots: int, max_side: int) -> En
         "token_rule": rule.dumped() if rule else "",
     }
     heartbeat.ready(engine.fingerprint, ready, engine)
-    return engine
+    return engine, slots
 
 
 @contextmanager

@@ -81,8 +81,27 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
 
     monkeypatch.setattr("time.time", lambda: clock() + wrong_s)
     monkeypatch.setattr(EchoEngine, "load", looked)
-    _loaded(model, heartbeat, slots=1, max_side=64)
+    _loaded(model, heartbeat, threads=1, max_side=64)
     heartbeat.stop({})
     (lane,) = seen
     assert lane.state == "loading"
     assert a_minute_ago < (lane.load_started_ms or 0) <= lane.now_ms
+
+
+@pytest.mark.parametrize(("rows", "slots"), [(4, 6), (1, 3)])
+def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, rows: int, slots: int
+) -> None:
+    """The threads were counted before it was known that requests go one by one."""
+    model = Model(id="test/other", engine="echo", rows=4)
+    load = EchoEngine.load
+
+    def fallen(engine: EchoEngine) -> Engine:
+        engine.rows = rows
+        return load(engine)
+
+    monkeypatch.setattr(EchoEngine, "load", fallen)
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="worker_02", lane=model.lane)
+    _, found = _loaded(model, heartbeat, threads=6, max_side=64)
+    heartbeat.stop({})
+    assert found == desk.store.run(jobs.lane(desk.settings, model.lane)).slots == slots

@@ -27,6 +27,11 @@ def test_a_row_is_found_on_the_hub_under_the_name_callers_use(row: Model) -> Non
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
+def test_callers_of_a_copied_row_need_not_wait_for_each_other(row: Model) -> None:
+    assert row.rows > 1
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.slug)
 def test_the_memory_said_is_that_of_the_rows_number_format(row: Model) -> None:
     parameters, size, total = (float(SAID[row.id][n]) for n in (1, 2, 3))
     assert size == BYTES[row.dtype]
