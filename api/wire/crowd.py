@@ -18,8 +18,6 @@ PROBES = frozenset(("/health", "/ready", "/metrics"))
 """What orchestrators and operators ask: no crowd may make a process look dead, or hide itself."""
 PROBES_AT_ONCE = 64
 """Of those beyond what is served."""
-SHARES = 2
-"""One caller has this part of what is served: streams that it leaves open cost the others no connection."""
 AGAIN_S = 5
 TOLD_EACH_S = 60.0
 
@@ -60,11 +58,16 @@ class Crowd:
         self._probes.discard(connection)
 
     def place(self, caller: str) -> AbstractContextManager[None]:
-        """For one request of this caller, while it is open. Raises Unavailable `caller_queue_full`."""
-        share = self._most / SHARES
-        if self._requests[caller] + 1 > share:
+        """For one request of this caller, while it is open. Raises Unavailable `caller_queue_full`.
+
+        A caller opens no more than it leaves free: half, where it is the first, and the next a quarter. So
+        streams that some leave open never cost the others the last connection. The rule is that of Choudhury
+        and Hahne, "Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6 (2), 1998.
+        """
+        own = self._requests[caller]
+        if own + 1 > self._most - self._requests.total():
             self._tell()
-            message = f"You have {share:,.0f} requests open here, your share: end streams and waits, or poll."
+            message = f"You have {own:,} requests open here, your share: end streams and waits, or poll."
             raise Unavailable("caller_queue_full", message, retry_after=AGAIN_S)
         return self._placed(caller)
 

@@ -1,13 +1,15 @@
 """Connections on which nothing is asked, one by one and in a crowd; and how much of it one caller may be."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import httpx
 import pytest
 
 from api.wire import crowd, protocol
+from api.wire.crowd import Crowd
+from shared.errors import Unavailable
 from tests.routes.conftest import Stage
 from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
 from tests.support.clients import until_async
@@ -172,3 +174,14 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
     assert "2 requests open" in refused.json()["error"]["message"]
     assert other.status_code == 200
     assert "most requests by caller: one 2" in caplog.text
+
+
+def test_callers_who_leave_all_they_may_open_leave_a_connection_to_the_next() -> None:
+    shares = Crowd(connections=(), most=16)
+    with ExitStack() as places:
+        for caller, share in ("one", 8), ("two", 4), ("three", 2):
+            for _ in range(share):
+                places.enter_context(shares.place(caller))
+            with pytest.raises(Unavailable, match=f"{share} requests open"):
+                shares.place(caller)
+        places.enter_context(shares.place("four"))
