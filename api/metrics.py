@@ -79,7 +79,7 @@ class Metrics:
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())
-        server = Server(counted.memory, counted.limit, took_s)
+        server = Server(*counted.memory, took_s)
         now = gauges.families(models, seen[:-1], seen[-1], server)
         return [*now, *await asyncio.to_thread(_totals, counted, models)]
 

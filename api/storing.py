@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
-from shared.store.admission import DELETION_POLL_S, touch
+from shared.store.admission import DELETION_POLL_S, Prospect, touch
 from shared.store.jobs import deleted
-from shared.store.script import AsyncStore
+from shared.store.script import AsyncStore, Call
 
 
 class Storing:
@@ -27,6 +27,12 @@ class Storing:
         """The same for a file that was staged."""
         await self._hold(upload, (staged.digest,))
         await asyncio.to_thread(self._blobs.adopt, staged)
+
+    async def check_reading(self, foreseen: Call[Prospect]) -> None:
+        """Raises BlobsUnavailable where no worker can read what is kept, and no earlier answer is told."""
+        unread = await self._blobs.reach() == "unreachable"
+        if unread and (await self._store.run(foreseen)).word != "hit":
+            raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:
         """Delete what is doomed, to the end also where its caller stops waiting. Raises Unavailable.

@@ -116,9 +116,14 @@ def is_public(ip: IPAddress) -> bool:
 
 def may_connect(ip: IPAddress, host: str, reach: Reach) -> bool:
     """Whether `host` may be contacted at `ip`: public or exempted, and never denied or cloud metadata."""
-    if any(form in net for form in (ip, _carried(ip)) if form is not None for net in NEVER):
+    if _is_never_opened(ip):
         return False
     return not reach.refuses(ip, host) and (is_public(ip) or reach.exempts(ip, host))
+
+
+def exemption(*ips: IPAddress) -> str:
+    """What a refusal of these addresses says of how to exempt their host: nothing where no setting does."""
+    return "" if any(map(_is_never_opened, ips)) else EXEMPT
 
 
 def may_match(entry: str) -> bool:
@@ -145,7 +150,7 @@ def check_url(url: str, reach: Reach, param: str | None) -> Target:
     if reach.refuses(ip, host):
         raise _refusal("This service does not contact the URL's host.", param)
     if ip is not None and not may_connect(ip, host, reach):
-        raise _refusal(f"The URL names an address that is not public{EXEMPT}.", param)
+        raise _refusal(f"The URL names an address that is not public{exemption(ip)}.", param)
     exempt = reach.exempts(ip, host)
     if host.endswith(PRIVATE_SUFFIXES) and not exempt:
         raise _refusal(f"The URL names a private host{EXEMPT}.", param)
@@ -226,6 +231,10 @@ def _carried(ip: IPAddress | None) -> IPv4Address | None:
     if ip in SIX_TO_FOUR:
         return ip.sixtofour
     return IPv4Address(int(ip) & 0xFFFFFFFF) if any(ip in net for net in CARRIES_V4) else None
+
+
+def _is_never_opened(ip: IPAddress) -> bool:
+    return any(form in net for form in (ip, _carried(ip)) if form is not None for net in NEVER)
 
 
 def _within(ip: IPAddress | None, entry: str) -> bool:

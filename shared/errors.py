@@ -99,7 +99,9 @@ CODES: dict[str, Code] = {
     "model_paused": Code(503, True, "Submit a job, which waits, or ask the operator to resume the model."),
     "model_draining": Code(503, False, "Use another model of GET /v1/models; this one takes no new jobs."),
     "queue_full": Code(503, True, "Wait for Retry-After seconds."),
-    "caller_queue_full": Code(429, True, "Wait for Retry-After seconds; too much of yours waits or is open."),
+    "caller_queue_full": Code(
+        429, True, "Wait for Retry-After seconds; too much of yours waits, is open or is kept."
+    ),
     "rate_limited": Code(
         429, True, "Wait for Retry-After seconds; your key's requests per minute are used up."
     ),

@@ -25,6 +25,9 @@ RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 _EITHER = WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["int8"]}]})
 """One enum of truth values and words is more than makers of typed clients can read."""
 
+SPARE_THREADS = 2
+"""Of a worker, beyond its rows, so that the next pictures are prepared while every row is busy."""
+
 LONGEST_SLUG = 240
 """It is part of a log's file name, of which there are 255 bytes."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Literal
 
+from shared.binary import integer_at
 from shared.errors import CallerError
 from shared.settings import PictureSettings
 
@@ -152,12 +153,6 @@ def _check(info: PictureInfo, limits: PictureSettings) -> None:
         raise MalformedError(f"decoding {size} of this kind takes {taken}")
 
 
-def _number(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
-    if at + length > len(data):
-        raise IndexError
-    return int.from_bytes(data[at : at + length], order)
-
-
 def _read_jpeg(data: bytes) -> PictureInfo:
     """ITU-T T.81 annex B. Ends at the first end marker: an MPO's further pictures follow it."""
     frame: tuple[int, int] | None = None
@@ -172,7 +167,7 @@ def _read_jpeg(data: bytes) -> PictureInfo:
     if not frame or not scans:
         raise MalformedError("it holds no picture data")
     marker, body = frame
-    width, height = _number(data, body + 5, 2, "big"), _number(data, body + 3, 2, "big")
+    width, height = integer_at(data, body + 5, 2, "big"), integer_at(data, body + 3, 2, "big")
     held = 0.0 if marker in JPEG_SEQUENTIAL and scans == 1 else _jpeg_coefficients(data, body)
     return PictureInfo("JPEG", width, height, scans, held)
 
@@ -200,7 +195,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
         if marker in JPEG_BARE:
             continue
         yield marker, at
-        at += _number(data, at, 2, "big")
+        at += integer_at(data, at, 2, "big")
         in_scan = in_scan or marker == JPEG_SCAN
     else:
         raise MalformedError("it has too many segments")
@@ -223,7 +218,7 @@ def _read_png(data: bytes) -> PictureInfo:
     depth, colour = data[24], data[25]
     seen: set[bytes] = set()
     for number in range(MAX_PNG_CHUNKS):
-        length, kind = _number(data, at, 4, "big"), data[at + 4 : at + 8]
+        length, kind = integer_at(data, at, 4, "big"), data[at + 4 : at + 8]
         if (kind == b"IHDR") != (number == 0):
             raise MalformedError("its header chunk is missing or repeated")
         seen.add(kind)
@@ -240,28 +235,30 @@ def _read_png(data: bytes) -> PictureInfo:
         raise MalformedError("its palette is missing")
     if b"IDAT" not in seen:
         raise MalformedError("it holds no picture data")
-    return PictureInfo("PNG", _number(data, 16, 4, "big"), _number(data, 20, 4, "big"))
+    return PictureInfo("PNG", integer_at(data, 16, 4, "big"), integer_at(data, 20, 4, "big"))
 
 
 def _read_webp(data: bytes) -> PictureInfo:
     """RFC 9649: the size stands in the first chunk, whichever of the three it is."""
-    if 8 + _number(data, 4, 4, "little") > len(data):
+    if 8 + integer_at(data, 4, 4, "little") > len(data):
         raise MalformedError("it is cut short")
     kind = data[12:16]
     if kind == b"VP8X":
-        return PictureInfo("WEBP", _number(data, 24, 3, "little") + 1, _number(data, 27, 3, "little") + 1)
+        return PictureInfo(
+            "WEBP", integer_at(data, 24, 3, "little") + 1, integer_at(data, 27, 3, "little") + 1
+        )
     if kind == b"VP8L" and data[20] == 0x2F:
-        bits = _number(data, 21, 4, "little")
+        bits = integer_at(data, 21, 4, "little")
         return PictureInfo("WEBP", (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        bits = _number(data, 26, 4, "little")
+        bits = integer_at(data, 26, 4, "little")
         return PictureInfo("WEBP", bits & 0x3FFF, bits >> 16 & 0x3FFF)
     raise MalformedError("its WebP header is damaged")
 
 
 def _read_gif(data: bytes) -> PictureInfo:
     """GIF89a specification, section 17 on; only the first frame is measured."""
-    width, height = _number(data, 6, 2, "little"), _number(data, 8, 2, "little")
+    width, height = integer_at(data, 6, 2, "little"), integer_at(data, 8, 2, "little")
     at = 13 + _gif_palette(data[10])
     budget = iter(range(MAX_GIF_BLOCKS))
     for _ in budget:
@@ -269,7 +266,7 @@ def _read_gif(data: bytes) -> PictureInfo:
         if block == 0x3B:
             raise MalformedError("it holds no picture data")
         if block == 0x2C:
-            x, y, across, down = (_number(data, at + offset, 2, "little") for offset in (1, 3, 5, 7))
+            x, y, across, down = (integer_at(data, at + offset, 2, "little") for offset in (1, 3, 5, 7))
             at = _skip_gif_blocks(data, at + 11 + _gif_palette(data[at + 9]), budget)
             if data.find(b";", at) < 0:
                 raise MalformedError("it is cut short")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from shared import mp3
+from shared.binary import integer_at
 from shared.errors import CallerError
 from shared.mp3 import Mp3
 from shared.request import Request
@@ -147,18 +148,12 @@ def _check(info: SoundInfo, limits: SoundSettings) -> None:
         raise MalformedError("decoding it takes more memory than a decoder may have")
 
 
-def _number(data: bytes, at: int, length: int, order: Literal["big", "little"] = "little") -> int:
-    if at + length > len(data):
-        raise IndexError
-    return int.from_bytes(data[at : at + length], order)
-
-
 def _read_wav(data: bytes) -> SoundInfo:
     at, (coding, channels, rate, block) = _wav_samples(data)
     if coding not in WAV_CODINGS or not block or not rate:
         raise MalformedError("its samples are in a coding that is not accepted")
     rest = len(data) - at - 8
-    length = rest if _unpatched(data, at) else min(_number(data, at + 4, 4), rest)
+    length = rest if _unpatched(data, at) else min(integer_at(data, at + 4, 4, "little"), rest)
     return SoundInfo("WAV", rate, channels, length // block)
 
 
@@ -169,10 +164,11 @@ def _wav_samples(data: bytes) -> tuple[int, tuple[int, ...]]:
     """
     at, coded = 12, None
     for _ in range(MAX_WAV_CHUNKS):
-        kind, length = data[at : at + 4], _number(data, at + 4, 4)
+        kind, length = data[at : at + 4], integer_at(data, at + 4, 4, "little")
         if kind == b"fmt ":
             coded = tuple(
-                _number(data, at + 8 + place, size) for place, size in ((0, 2), (2, 2), (4, 4), (12, 2))
+                integer_at(data, at + 8 + place, size, "little")
+                for place, size in ((0, 2), (2, 2), (4, 4), (12, 2))
             )
         elif kind == b"data":
             if coded is None:
@@ -184,15 +180,15 @@ def _wav_samples(data: bytes) -> tuple[int, tuple[int, ...]]:
 
 def _unpatched(data: bytes, at: int) -> bool:
     """Whether the chunk of samples at a place is empty by its word only: nobody came back to its header."""
-    whole = 8 + _number(data, 4, 4)
-    return _number(data, at + 4, 4) == 0 and (whole <= at + 8 or whole > len(data))
+    whole = 8 + integer_at(data, 4, 4, "little")
+    return integer_at(data, at + 4, 4, "little") == 0 and (whole <= at + 8 or whole > len(data))
 
 
 def _read_flac(data: bytes) -> SoundInfo:
     """RFC 9639: the first block of metadata tells all."""
-    if data[4] & 0x7F or _number(data, 5, 3, "big") != 34:
+    if data[4] & 0x7F or integer_at(data, 5, 3, "big") != 34:
         raise MalformedError("its header is damaged")
-    packed = _number(data, 18, 8, "big")
+    packed = integer_at(data, 18, 8, "big")
     rate, channels, frames = packed >> 44, (packed >> 41 & 7) + 1, packed & (1 << 36) - 1
     if not rate or not frames:
         raise MalformedError("it does not say how long it is")

@@ -40,7 +40,7 @@ in docs/settings.md; the models are listed in models.toml. Where the service ask
 the one in SIGHTLINE_API_KEY.
 """
 ENDED = """\
-  130  Ctrl-C; of run it is 0
+  130  Ctrl-C; of run, worker and courier it is 0
   141  who read the output has left"""
 
 

@@ -4,10 +4,16 @@ import io
 import os
 import sys
 
+from shared.stopping import stop_at_once
+
+PROCESSES = (["worker"], ["courier"])
+
 
 def main() -> int:
     """Never ends with a traceback for Ctrl-C, or for output that is closed or of few letters."""
     try:
+        if sys.argv[1:2] in PROCESSES:
+            stop_at_once()
         _ready_output()
         from sightline.cli import main as typed
 

@@ -1,4 +1,4 @@
-"""The model worker: `celery -A worker.app worker --pool=threads -c <rows + 2> -Q <lane>`."""
+"""The model worker: `python -m worker -A worker.app worker --pool=threads -c <rows + 2> -Q <lane>`."""
 
 from typing import Any
 

@@ -10,10 +10,9 @@ Every way out of the middle becomes an outcome in one place (`_outcome`), and on
 """
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
@@ -34,6 +33,7 @@ from worker.lease import Lease, Leases, insist
 from worker.media.images import Decoder
 from worker.media.shelf import Shelf
 from worker.media.sounds import Listener
+from worker.room import Guest, Room
 from worker.stream import Channel, Publisher
 from worker.telemetry import generation
 from worker.telemetry.journal import Entry, attempted
@@ -41,7 +41,7 @@ from worker.telemetry.outcomes import count_attempt
 
 log = logging.getLogger(__name__)
 PREPARED_AT_ONCE = 2
-"""Requests whose pictures are prepared at the same time."""
+"""Requests whose pictures are prepared at the same time. Callers take turns."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Bench:
     engine: Engine
     publisher: Publisher
     leases: Leases
-    preparing: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(PREPARED_AT_ONCE))
+    preparing: Room = field(default_factory=lambda: Room(PREPARED_AT_ONCE))
 
 
 def attempt(bench: Bench, claim: Claim) -> None:
@@ -143,10 +143,10 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
     request = Request.model_validate_json(claim.request)
     grammar = bench.engine.grammar(request, claim.caller)
     check_heard(request, bench.engine.facts.sampling_rate)
-    with bench.preparing if request.media else nullcontext():
-        started = time.monotonic()
-        prompt = _prepared(bench, request, claim)
-        prepared_s = time.monotonic() - started
+    guest, started = Guest(claim.caller), time.monotonic()
+    with bench.preparing.taking(1 if request.media else 0, guest):
+        prompt = _prepared(bench, request, claim, guest)
+        prepared_s = time.monotonic() - started - guest.waited_s
     channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
     asked = choices.seeded(request.parameters, bench.engine, claim.id)
     rows = choices.rows(prompt, asked, grammar, channels, said)
@@ -158,7 +158,7 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
-def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
+def _prepared(bench: Bench, request: Request, claim: Claim, guest: Guest) -> Prompt:
     """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
     with traces.span("fetch"):
         seen, told = (
@@ -169,8 +169,8 @@ def _prepared(bench: Bench, request: Request, claim: Claim) -> Prompt:
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
     with ExitStack() as held:
         with traces.span("decode"):
-            heard = bench.listener.heard(told, bench.engine.facts.sampling_rate)
-            pictures = held.enter_context(bench.decoder.decoded(seen))
+            heard = bench.listener.heard(told, bench.engine.facts.sampling_rate, guest)
+            pictures = held.enter_context(bench.decoder.decoded(seen, guest))
         with traces.span("prepare"):
             return bench.engine.prepare(request, pictures, scope, heard)
 

@@ -66,10 +66,11 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
             time.sleep(LONGEST_PAUSE_S)
 
 
-class Hangup(bootsteps.StartStopStep):  # type: ignore[misc]
-    """SIGHUP (of a log's rotation, of a terminal that closes) ends the process as SIGTERM does.
+class Stops(bootsteps.StartStopStep):  # type: ignore[misc]
+    """SIGINT (Ctrl-C) and SIGHUP (of a log's rotation, of a terminal that closes) end it as SIGTERM does.
 
-    Celery would start itself anew, without the `-m` of its command line, and fail. Under nohup it is ignored.
+    At SIGINT Celery would end as if it had failed. At SIGHUP it would start itself anew, without the `-m` of
+    its command line, and fail; under nohup that is ignored.
     """
 
     def __init__(self, parent: Any, **options: Any) -> None:
@@ -78,6 +79,7 @@ class Hangup(bootsteps.StartStopStep):  # type: ignore[misc]
         self._ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
     def start(self, parent: Any) -> None:
+        install_worker_term_handler(parent, sig="SIGINT")
         if self._ignored:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         else:
@@ -124,7 +126,7 @@ def opening(start: Callable[[], None]) -> None:
 def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
     app = Celery(name, broker=redis.broker_url, set_as_current=True)
-    app.steps["worker"].add(Hangup)
+    app.steps["worker"].add(Stops)
     app.conf.update(
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.

@@ -1,4 +1,4 @@
-"""The courier: `celery -A worker.courier worker --pool=threads -c 16 -Q intake`.
+"""The courier: `python -m worker -A worker.courier worker --pool=threads -c 16 -Q intake`.
 
 Fetches remote pictures and calls webhooks, so that model workers need no way out to the internet, and keeps
 the maintenance thread.

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from shared import ids
 from shared.blobs import Blobs
+from shared.errors import ModelFailed
 from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
-from shared.models import Model
+from shared.models import SPARE_THREADS, Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Again, Claim, Full, claim, within
 from shared.store.nudges import Nudger
@@ -151,8 +152,8 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
         engine = engine.load()
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
-    # As many as were made ready beyond the rows that were asked for, whatever the engine came to.
-    slots = max(1, threads - (model.rows - engine.rows))
+    # It may take fewer rows than it was to, and the threads were counted before.
+    slots = threads if engine.rows == model.rows else min(threads, engine.rows + SPARE_THREADS)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
         "load_ms": str(int(took_s * 1000)),
@@ -169,7 +170,7 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, SettingsError)
+        known = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
         log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
         reason = f"{type(error).__name__}: {error}"[:REASON]
         heartbeat.stop({"failed": reason})

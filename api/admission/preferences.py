@@ -46,9 +46,12 @@ def preferences(request: Request) -> Preferences:
 def terms(request: Request, body: bytes) -> Terms:
     """What every door's headers say; routes add what only they know with `dataclasses.replace`.
 
-    Raises CallerError `invalid_request` for an Idempotency-Key that is too long.
+    Raises CallerError `invalid_request` for an Idempotency-Key that is too long, or two of them.
     """
-    key = request.headers.get("idempotency-key") or None
+    keys = set(request.headers.getlist("idempotency-key"))
+    if len(keys) > 1:
+        raise CallerError("invalid_request", "Send one Idempotency-Key.", param="Idempotency-Key")
+    key = next(iter(keys), None) or None
     if key and len(key) > _KEY_LIMIT:
         message = f"The key is longer than {_KEY_LIMIT} characters."
         raise CallerError("invalid_request", message, param="Idempotency-Key")

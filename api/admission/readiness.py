@@ -107,7 +107,7 @@ def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavaila
     caller who waits.
     """
     wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
-    retry_after = PAUSED_RETRY_S if lane.paused else min(max(wait_s, 1), 60)
+    retry_after = PAUSED_RETRY_S if lane.paused else wait_s
     if word == "crowded":
         message = f"Too many of your requests wait for {model.id} already."
         return Unavailable("caller_queue_full", message, retry_after=retry_after, most_queued=most_queued)

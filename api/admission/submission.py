@@ -29,7 +29,7 @@ from shared.reuse import reusable
 from shared.settings import Settings
 from shared.sounds import check_heard
 from shared.store import jobs
-from shared.store.admission import NOW, JobTerms, Placing, Submitted, guess, known, submit
+from shared.store.admission import NOW, JobTerms, Placing, Submitted, foretell, guess, known, submit
 from shared.store.headroom import Headroom
 from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
@@ -150,7 +150,7 @@ class Submission:
         self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
     ) -> Examined:
         """What is asked, as the store is told it. Raises as `submit` does where it is not for the line."""
-        await self._headroom.check()
+        await self._check_room(terms.caller)
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
@@ -183,10 +183,20 @@ class Submission:
         placing = held.placing(ids.job_id(), terms.caller, request, shared=shared, pending=pending)
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
+    async def _check_room(self, caller: str) -> None:
+        """Raises Unavailable (`store_unavailable`, `caller_queue_full`)."""
+        await self._headroom.check()
+        # Without keys all are one caller, who has nobody to leave room to.
+        if self._settings.api.admin_key is not None:
+            await self._headroom.check_share(caller, self._settings.retention.result_s)
+
     async def _ask(self, asked: Examined) -> Submitted:
         """What the store says, after uploading the pictures that it asks for."""
         placing, terms = asked.placing, self._job_terms(asked)
-        answer = await self._store.run(submit(placing, self._settings, terms))
+        if asked.terms.quiet and asked.request.media:
+            foreseen = foretell(placing, self._settings, pending=asked.pending, max_queued_caller=None)
+            await self._storing.check_reading(foreseen)
+        answer = await self._store.run(submit(placing, self._settings, terms, sent=asked.data))
         if answer.word == "pictures":
             if not asked.data.keys() >= set(answer.missing):
                 raise CallerError("result_expired", "The pictures of this job are no longer kept.")

@@ -171,11 +171,12 @@ async def _blocks(
             if isinstance(event, str):
                 yield comment(event)
                 continue
+            lost = story.pass_over(event)
             ended = await _ended(http, kept.view) if event.last else None
             size = ended.bytes if ended else 0
             fresh = await made(partial(_retold, story, event, ended, silent=holds), size)
             told = [*(told if holds else ()), *fresh]
-            if event.id >= kept.view.last_event and story.told <= after:
+            if after in lost or (event.id >= kept.view.last_event and story.told <= after):
                 raise CallerError("stream_rewound", "The store lost the end of this stream; read it again.")
             holds = holds and event.type != "text" and not event.last
             if holds:

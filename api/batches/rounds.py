@@ -1,4 +1,4 @@
-"""Who works on batches: every API process takes up the one that has waited longest, under a lease.
+"""Who works on batches: every API process takes up the one whose turn it is, under a lease.
 
 What a process has in its hands when it dies is another's when the lease runs out.
 """

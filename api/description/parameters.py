@@ -40,7 +40,7 @@ WAIT = parameter(
     "query",
     "wait",
     "Seconds to wait for the end; more than 60 is 60.",
-    {"type": "integer", "minimum": 0, "maximum": 60, "default": 0},
+    {"type": "integer", "minimum": 0, "default": 0},
 )
 _MOMENT = {
     "anyOf": [
@@ -60,7 +60,7 @@ PAGE = (
         "query",
         "limit",
         "Most jobs in a page, which has fewer of long answers; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        {"type": "integer", "minimum": 1, "default": 20},
     ),
     parameter(
         "query", "after", "`next` of the page before, or a job's id.", {"type": "string", "minLength": 1}
@@ -104,7 +104,7 @@ INPUT_PAGE = (
         "query",
         "limit",
         "Items in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        {"type": "integer", "minimum": 1, "default": 20},
     ),
     parameter(
         "query",
@@ -120,7 +120,7 @@ LOG = (
         "query",
         "limit",
         "Most events in a page, which has fewer of long answers; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        {"type": "integer", "minimum": 1, "default": 20},
     ),
     parameter("query", "after", "The last id that was read.", {"type": "string", "minLength": 1}),
     parameter("query", "types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
@@ -131,7 +131,7 @@ FILE_PAGE = (
         "query",
         "limit",
         "Files in a page; more than 1000 is 1000.",
-        {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000},
+        {"type": "integer", "minimum": 1, "default": 1000},
     ),
     parameter(
         "query",
@@ -149,7 +149,7 @@ DEED_PAGE = (
         "query",
         "limit",
         "Acts in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        {"type": "integer", "minimum": 1, "default": 20},
     ),
     _AFTER,
 )
@@ -158,7 +158,7 @@ BATCH_PAGE = (
         "query",
         "limit",
         "Batches in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
+        {"type": "integer", "minimum": 1, "default": 20},
     ),
     _AFTER,
 )

@@ -26,6 +26,10 @@ MAX_WHOLE = 2**53
 MAX_FRACTION = 10**14
 # The time to compile a factor grows with what is left of it without zeros at either end.
 MAX_FACTOR_DIGITS = 3
+# Factors are read as whole numbers of 32 bits with a power of ten below them.
+MIN_FACTOR, MAX_FACTOR = 1e-9, 10**9
+# More than any answer has of characters, items or properties.
+MAX_COUNT = 2**31
 
 # Those of texts that answers are held to, and OpenAPI's of numbers, which say nothing about their text.
 FORMATS = (
@@ -45,21 +49,16 @@ NOT_HELD = frozenset(
 DEFINITIONS = ("$defs", "definitions")
 # What says whether there are other properties than those named.
 OTHERS = frozenset({"additionalProperties", "patternProperties"})
-
-
-def _empty(value: Any) -> bool:
-    return isinstance(value, dict) and not value
-
-
-def _anything(value: Any) -> bool:
-    return value is True or _empty(value)
-
+LEAST, MOST = ("minLength", "minItems", "minProperties"), ("maxLength", "maxItems", "maxProperties")
 
 # With these values they ask for nothing.
 IDLE: dict[str, Callable[[Any], bool]] = {
     "uniqueItems": lambda v: v is False,
-    **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), _empty),
-    **dict.fromkeys(("propertyNames", "unevaluatedItems", "unevaluatedProperties"), _anything),
+    **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), lambda v: v == {}),
+    **dict.fromkeys(
+        ("propertyNames", "unevaluatedItems", "unevaluatedProperties"), lambda v: v is True or v == {}
+    ),
+    **dict.fromkeys(MOST, lambda v: type(v) is int and v > MAX_COUNT),
 }
 
 
@@ -83,7 +82,8 @@ def _bound(value: Any) -> bool:
 
 
 def _factor(value: Any) -> bool:
-    return _number(value) and value > 0 and len(_digits(value)) <= MAX_FACTOR_DIGITS
+    in_range = _number(value) and MIN_FACTOR <= value <= MAX_FACTOR
+    return in_range and len(_digits(value)) <= MAX_FACTOR_DIGITS
 
 
 def _digits(value: float) -> tuple[int, ...]:
@@ -127,11 +127,13 @@ SCHEMAS = Form("a list of JSON Schemas", _schemas)
 NAMED = Form(f"an object of JSON Schemas, names of at most {MAX_NAME} characters", _named)
 PATTERNED = Form(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
 ITEMS = Form("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
-COUNT = Form("a whole number from 0 on", lambda v: type(v) is int and v >= 0)
+COUNT = Form(f"a whole number from 0 to {MAX_COUNT}", lambda v: type(v) is int and 0 <= v <= MAX_COUNT)
 NUMBER = Form(
     f"a number from -{MAX_WHOLE} to {MAX_WHOLE}, a whole one beyond {MAX_FRACTION} either way", _bound
 )
-FACTOR = Form(f"a number above 0 of at most {MAX_FACTOR_DIGITS} digits beside zeros at its ends", _factor)
+FACTOR = Form(
+    f"a number from {MIN_FACTOR} to {MAX_FACTOR} of {MAX_FACTOR_DIGITS} digits at most beside zeros", _factor
+)
 LIMIT = Form(NUMBER.words, lambda v: _bound(v) or isinstance(v, bool))
 TEXT = Form("a text", lambda v: isinstance(v, str))
 
@@ -164,9 +166,7 @@ KEYWORDS: dict[str, Form] = {
     "exclusiveMinimum": LIMIT,
     "exclusiveMaximum": LIMIT,
     "multipleOf": FACTOR,
-    **dict.fromkeys(
-        ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), COUNT
-    ),
+    **dict.fromkeys(LEAST + MOST, COUNT),
 }
 
 

@@ -50,6 +50,7 @@ class Story:
         # The place of the message that is not over, and what it says so far.
         self._open_at: int | None = None
         self._said: list[Words] = []
+        self._last_id: int | None = None
         self.told = 0
 
     def opening(self) -> list[Told]:
@@ -57,6 +58,14 @@ class Story:
         if self._begun:
             return [self._life("response.created", "running"), self._life("response.in_progress", "running")]
         return [self._life("response.created", "queued"), self._life("response.queued", "queued")]
+
+    def pass_over(self, event: Event) -> range:
+        """The numbers that are nobody's now, before one event: the store lost what had them, as ids tell."""
+        first, before = self.told, self._last_id
+        self._last_id = event.id
+        if before is not None:
+            self.told += event.id - before - 1
+        return range(first, self.told)
 
     def of(self, event: Event) -> list[Told]:
         """What one event of the job means, which is not its last."""

@@ -17,6 +17,8 @@ from shared.errors import CallerError
 MAX_DEPTH = 64
 # A conversation has three or four to each turn; what is done with each takes tens of microseconds in all.
 MAX_ELEMENTS = 20_000
+# Of one refusal: the longest list of values that a field may have is shorter.
+LONGEST_REASON = 500
 
 # RFC 8259, section 8.1: a parser may skip the mark that some editors write.
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -166,5 +168,7 @@ def _reason(detail: ErrorDetails) -> str:
         return "is required"
     if detail["type"] in ("model_type", "dict_type"):
         return "should be a JSON object"
-    message = detail["msg"][:200]
-    return message.replace("Input should", "should", 1)
+    if detail["type"] == "too_short":
+        return "should not be empty"
+    message = detail["msg"].replace("Input should", "should", 1)
+    return message if len(message) <= LONGEST_REASON else f"{message[:LONGEST_REASON]}…"

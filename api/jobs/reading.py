@@ -46,7 +46,7 @@ class Reading:
         chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
         if chapter is None:
             raise await missing(self._store, self._view)
-        if chapter.newest < self._after or (self._seen is not None and chapter.seen != self._seen):
+        if chapter.forgot or (self._seen is not None and chapter.seen != self._seen):
             raise CallerError("stream_rewound", "The store lost the end of this stream; read the job again.")
         if chapter.events:
             self._seen = chapter.events[-1]

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 from api.access.callers import caller_of
 from api.admission.preferences import flag, integer, page_limit, preferences
 from api.admission.preferences import terms as terms_of
+from api.admission.readiness import PAUSED_RETRY_S
 from api.admission.submission import Terms
 from api.answers.answering import attend, forget_behind, note, note_times, shown, submit, wait_as_preferred
 from api.answers.following import follow, streamed
@@ -49,8 +50,6 @@ router = APIRouter(
 )
 
 LONG_POLL_LIMIT_S = 60
-PAUSED_S = 60
-"""Nobody knows when a paused model goes on: asking again sooner is in vain, mostly."""
 
 
 @router.post(
@@ -251,8 +250,8 @@ def _block(event: Event, view: JobView) -> bytes:
 
 def _after(http: HttpRequest) -> int:
     """Where to go on; a reconnecting EventSource sends the header, which is newer than its URL's query."""
-    header = http.headers.get("last-event-id")
-    if header is not None:
+    # Empty is what the standard's readers hold before the first event.
+    if header := http.headers.get("last-event-id"):
         return integer("Last-Event-ID", header, largest=2**53)
     return integer("after", http.query_params.get("after", "0"), largest=2**53)
 
@@ -261,7 +260,7 @@ def _poll_after(view: JobView) -> str:
     if view.waiting_reason == "scheduled":
         return retry_after(((view.schedule_at_ms or 0) - (view.read_ms or 0)) / 1000)
     if view.waiting_reason == "paused":
-        return retry_after(PAUSED_S)
+        return retry_after(PAUSED_RETRY_S)
     if view.estimate is None or view.ended:
         return retry_after(1)
     return retry_after(math.ceil(view.estimate.p50 + view.estimate.service_s))

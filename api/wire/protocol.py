@@ -274,14 +274,18 @@ class LimitedProtocol(HttpToolsProtocol):
     def _refuse(self, error: ServiceError) -> None:
         """Answer, read on for a while, close: closing over unread input may cost the client the answer.
 
-        Only close where the answer would end up inside that to an earlier request.
+        Only close where the answer would end up inside that to an earlier request, which goes out first where
+        that request is whole.
         """
         self._refused = True
         # It becomes no request, and stands in no other count.
         answer = refusal(error, self.url, self.headers)
         self._stop_timer()
         if not self._is_answered():
-            if not self._is_own():
+            if not self.cycle.more_body:
+                self.cycle.keep_alive = False
+                return
+            if self.cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
             # The handler waits for a body that will not come.
@@ -293,7 +297,3 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.write_eof()
         self._expect_reading()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)
-
-    def _is_own(self) -> bool:
-        """Whether what is refused belongs to the request being read, whose answer has not begun."""
-        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline

@@ -10,6 +10,7 @@ from shared.calls.form import Attempt, Form
 from shared.calls.gemma import Gemma
 from shared.calls.json_forms import Hermes, Llama, Mistral
 from shared.calls.syntax import Syntax
+from shared.overlap import overlap
 
 FORMS: dict[Syntax, Form] = {
     "hermes": Hermes(),
@@ -71,7 +72,7 @@ class Reader:
         at = self._left.find(self._form.opening) if self._given_up < MOST_GIVEN_UP else -1
         if at >= 0:
             return at, at
-        held = 0 if last else _overlap(self._left, self._form.opening)
+        held = 0 if last else overlap(self._left, self._form.opening)
         return len(self._left) - held, -1
 
     def _led(self, *, last: bool) -> tuple[int, int]:
@@ -121,8 +122,3 @@ class Reader:
         if kept:
             self._begun, self._after_call = True, False
             said.append(kept)
-
-
-def _overlap(text: str, mark: str) -> int:
-    """Length of the longest end of a text that begins a mark."""
-    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if text.endswith(mark[:n])), 0)

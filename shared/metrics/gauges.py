@@ -20,6 +20,7 @@ UP = gauge(
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of the record store, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that the record store's server uses.")
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
+EVICTS = gauge("sightline_store_evicts", "1 where it may evict accepted jobs when its memory is full.")
 DEPTH = gauge("sightline_queue_depth", "Runs that wait in line.", MODEL, CLASS)
 OLDEST = gauge("sightline_queue_oldest_seconds", "How long the oldest of them waits; 0 where none.", MODEL)
 RUNNING = gauge("sightline_running", "Runs that workers hold.", MODEL)
@@ -51,10 +52,11 @@ COURIERS = gauge("sightline_couriers", "Live couriers.")
 
 @dataclass(frozen=True)
 class Server:
-    """The record store's server: `memory` and `limit` in bytes."""
+    """The record store's server: `memory` and `limit` in bytes, and whether it may evict records."""
 
     memory: int
     limit: int
+    evicts: bool
     round_trip_s: float
 
 
@@ -91,6 +93,7 @@ def families(
     sheet.put(ROUND_TRIP, server.round_trip_s)
     sheet.put(MEMORY, server.memory)
     sheet.put(LIMIT, server.limit)
+    sheet.put(EVICTS, server.evicts)
     sheet.put(INTAKE, intake.lane.queued)
     sheet.put(COURIERS, len(intake.workers))
     for model, fleet in zip(models, fleets, strict=True):

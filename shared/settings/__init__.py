@@ -1,6 +1,6 @@
 """Every setting, declared once: nothing else takes a setting from the environment.
 
-Names are `SIGHTLINE_<GROUP>__<NAME>`; units are in the names (`_s` seconds, `_mb` MiB).
+Names are `SIGHTLINE_<GROUP>__<NAME>`, and `SIGHTLINE_<NAME>` of what has no group; units are in the names (`_s` seconds, `_mb` MiB).
 Unknown names stop the start: a typing error must not silently fall back to a default.
 """
 
@@ -51,7 +51,7 @@ class QueueSettings(Group):
     )
     max_failures: int = Field(3, ge=1, description="Attempts that may report a failure before the run fails.")
     backoff_s: float = Field(
-        1, ge=0, description="Pause after a run's first failed attempt; doubled by each further one."
+        1, ge=0, le=60, description="Pause after a run's first failed attempt; the next double it, up to 60."
     )
     max_deaths: int = Field(
         3, ge=1, description="Workers that may die on a run while it is their only one before it is poison."

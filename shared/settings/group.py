@@ -13,8 +13,8 @@ T = TypeVar("T")
 class Group(BaseModel):
     """Settings under one prefix, frozen; an unknown name is an error."""
 
-    # An input may be a URL with a password in it.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # An input may be a URL with a password in it; and infinity is no whole number of milliseconds or bytes.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 def _split(value: Any) -> Any:

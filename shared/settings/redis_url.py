@@ -11,12 +11,17 @@ def split(url: SecretStr) -> SplitResult:
     try:
         parts = urlsplit(url.get_secret_value())
         known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
-        if known and database(parts) >= 0:
+        # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
+        whole = not parts.fragment and "@" not in parts.path + parts.query
+        if known and whole and database(parts) >= 0:
             return parts
     except ValueError:
         # Its text may quote the password.
         pass
-    raise ValueError("should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE")
+    raise ValueError(
+        "should be redis://HOST:PORT/DATABASE or rediss://HOST:PORT/DATABASE; "
+        "in a password write # as %23, / as %2F, ? as %3F and @ as %40"
+    )
 
 
 def database(parts: SplitResult) -> int:

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, field_validator
 from shared.settings.group import Group, Listed
 from shared.webhooks import key_of
 
-Pause = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Pause = Annotated[float, Field(ge=0)]
 
 
 class WebhookSettings(Group):

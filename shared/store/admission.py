@@ -1,7 +1,7 @@
 """The door's transitions: a job comes in, with its inputs or before them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -157,17 +157,23 @@ PLAIN = JobTerms()
 
 
 def submit(
-    placing: Placing, settings: Settings, terms: JobTerms = PLAIN, *, uploaded: bool = False
+    placing: Placing,
+    settings: Settings,
+    terms: JobTerms = PLAIN,
+    *,
+    sent: Collection[str] = (),
+    uploaded: bool = False,
 ) -> Call[Submitted]:
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again.
+    those, submit again. It is so for what was `sent` with its bytes wherever its caller holds it nowhere.
     """
     arguments = (
         placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
     )
-    return Call(SUBMIT, arguments | {"uploaded": uploaded or None}, _submitted, placing.request, _size)
+    arguments |= {"sent": list(sent) or None, "uploaded": uploaded or None}
+    return Call(SUBMIT, arguments, _submitted, placing.request, _size)
 
 
 def _written(pairs: Mapping[str, str]) -> str:

@@ -76,7 +76,7 @@ def cancel(caller: str, id: str) -> Call[Batch | None]:
 
 
 def take(settings: Settings, token: str) -> Call[Turn | float | None]:
-    """The batch that has waited longest for somebody.
+    """A batch to work on: callers take turns, and then the batches of each.
 
     Else the seconds until one may be taken, None where there is none.
     """

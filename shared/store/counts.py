@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.store import views
+from shared.store.memory import Memory, read
 from shared.store.script import AsyncStore, Call, Script, reaching
 
 COUNT, COUNTS = Script("count"), Script("counts")
@@ -17,11 +18,10 @@ REMEMBERED_S = 3600
 
 @dataclass(frozen=True)
 class Counts:
-    """`totals` by the series' names; the memory that the server uses and may use, in bytes (0 = no limit)."""
+    """`totals` by the series' names, and the server's memory."""
 
     totals: Mapping[str, float]
-    memory: int
-    limit: int
+    memory: Memory
 
 
 def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Call[str]:
@@ -40,9 +40,9 @@ def counts() -> Call[Counts]:
     """All sums."""
 
     def parse(reply: list[Any]) -> Counts:
-        flat, memory, limit = reply
+        flat, memory = reply
         totals = {name: float(value) for name, value in views.pairs(flat).items()}
-        return Counts(totals, int(memory), int(limit))
+        return Counts(totals, read(memory))
 
     return Call(COUNTS, {}, parse)
 

@@ -19,7 +19,6 @@ PINGS = 9
 class Examination:
     """`max_bytes` is 0 without a limit. `writes` is false where its last write to its disk failed.
 
-    A `replica` takes no writes of ours at all.
     `latency_ms` is the median of a few round trips, `ahead_s` how far its clock is ahead of ours.
     """
 
@@ -28,7 +27,6 @@ class Examination:
     max_bytes: int
     used_bytes: int
     writes: bool
-    replica: bool
     latency_ms: float
     ahead_s: float
 
@@ -52,7 +50,6 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
         max_bytes=int(told.get("maxmemory", 0)),
         used_bytes=int(told["used_memory"]),
         writes=all(state == "ok" for state in states),
-        replica=told.get("role") == "slave",
         latency_ms=latency_ms,
         ahead_s=ahead_s,
     )

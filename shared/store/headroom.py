@@ -5,22 +5,23 @@ writes at all, for reasons of its own.
 """
 
 import asyncio
+import logging
 import time
 
 from shared.errors import Unavailable
 from shared.settings import Settings
+from shared.store.holdings import holding
+from shared.store.memory import Eviction, Memory, memory
 from shared.store.script import AsyncStore, Call, Script
 from shared.store.workers import watching
 
-MEMORY = Script("memory")
+log = logging.getLogger(__name__)
 WRITABLE = Script("writable")
 LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""
-
-
-def memory() -> Call[float]:
-    """The share of the server's memory limit that is used; 0 where it has none."""
-    return Call(MEMORY, {}, lambda reply: reply[0] / reply[1] if reply[1] else 0.0)
+SHARE = 8
+"""So many times what is left is one caller's at most."""
+TOLD_EACH_S = 60.0
 
 
 def writable(settings: Settings) -> Call[bool]:
@@ -35,14 +36,16 @@ class Headroom:
         self._store = store
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
-        self._share = 0.0
+        self._memory = Memory(0, 0, evicts=False)
+        self._told_at = -TOLD_EACH_S
+        self._eviction = Eviction()
         self._reading: asyncio.Future[None] | None = None
 
     async def left(self) -> bool:
         """Whether there is room for more than what is accepted needs. Raises Unavailable."""
         if time.monotonic() - self._looked >= LOOKED_AT_S:
             await self._look()
-        return self._share < self._full_at
+        return self._memory.share < self._full_at
 
     async def _look(self) -> None:
         """Who comes while it is read waits for that reading: what was read before may be of any age."""
@@ -54,7 +57,8 @@ class Headroom:
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
-        self._share = await self._store.run(memory())
+        self._memory = await self._store.run(memory())
+        self._eviction.see(self._memory)
         self._looked = time.monotonic()
 
     async def check(self) -> None:
@@ -62,3 +66,23 @@ class Headroom:
         if not await self.left():
             message = "The record store is nearly full; what was accepted goes on. Try again later."
             raise Unavailable("store_unavailable", message, retry_after=30)
+
+    async def check_share(self, caller: str, result_s: int) -> None:
+        """Raises Unavailable `caller_queue_full` where this caller is to leave what is left to others.
+
+        By the memory as `check` saw it. The rule is that of `Crowd.place`, with a larger share: one caller
+        alone fills eight ninths of what may be used, which is as much as the records should ever need.
+        """
+        most = SHARE * (self._full_at * self._memory.limit - self._memory.used)
+        if not self._memory.limit or self._memory.used <= most:
+            return
+        if await self._store.run(holding(caller, result_s)) > most:
+            self._tell(caller)
+            message = "Your jobs nearly fill the record store: delete some, or wait until they expire."
+            raise Unavailable("caller_queue_full", message, retry_after=59)
+
+    def _tell(self, caller: str) -> None:
+        """Tell operators whose jobs they are, now and then."""
+        if time.monotonic() - self._told_at >= TOLD_EACH_S:
+            self._told_at = time.monotonic()
+            log.warning("requests of %s are refused: its jobs nearly fill the record store", caller)

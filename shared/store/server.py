@@ -7,13 +7,15 @@ import redis
 
 from shared.errors import Unavailable
 
+PARTS = ("server", "persistence", "memory", "replication", "cluster")
+
 
 @dataclass(frozen=True)
 class Server:
     """`compatible` is the Redis version whose commands it speaks; a Valkey also has a version of its own.
 
     `keeps` is false where accepted jobs may be lost at any restart (no append-only file), `evicts` is true
-    where records may vanish when memory is full.
+    where records may vanish when memory is full. A `replica` takes no writes of ours at all.
     """
 
     name: str
@@ -22,13 +24,15 @@ class Server:
     keeps: bool
     evicts: bool
     cluster: bool
+    replica: bool
 
 
 def probe(url: str, *, timeout_s: float = 2) -> Server:
     """Ask the server what it is. Raises Unavailable `store_unavailable`; the message never holds the URL."""
     try:
         with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
-            info = client.info("server") | client.info("persistence") | client.info("memory")
+            told = [client.info(part) for part in PARTS]
+            info = {name: value for part in told for name, value in part.items()}
     except (redis.RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
     if info["loading"]:
@@ -41,7 +45,8 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
         compatible=tuple(int(p) for p in spoken.split(".")[:2]),
         keeps=bool(info["aof_enabled"]),
         evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
-        cluster=info.get("redis_mode") == "cluster",
+        cluster=bool(info.get("cluster_enabled")),
+        replica=info.get("role") == "slave",
     )
 
 

@@ -225,7 +225,7 @@ class Chapter:
     """A stretch of a job's event stream; `run_id` is None while its inputs are fetched.
 
     `newest` is the last id the stream holds now. `seen` is the event that the reader named as its last, None
-    where the stream does not hold it.
+    where the stream does not hold it; `forgot` says that the store lost that one.
     """
 
     events: tuple[Event, ...] = field(default=())
@@ -233,18 +233,20 @@ class Chapter:
     ended: bool = False
     newest: int = 0
     seen: Event | None = None
+    forgot: bool = False
 
 
 def chapter(reply: list[Any] | None) -> Chapter | None:
     """The reply of follow.lua. A job that ended by itself gets its own last event behind its run's."""
     if not reply:
         return None
-    status, closing, newest, failure, run, ended, seen, entries = reply
+    status, closing, newest, failure, run, ended, seen, entries, forgot = reply
     events = [_event(entry_id, pairs(fields)) for entry_id, fields in entries]
     if closing:
         events.append(Event(int(newest), status, json.loads(failure or "{}"), int(ended)))
     known = [_event(entry_id, pairs(fields)) for entry_id, fields in seen]
-    return Chapter(tuple(events), run or None, bool(status), int(newest), known[0] if known else None)
+    before = known[0] if known else None
+    return Chapter(tuple(events), run or None, bool(status), int(newest), before, bool(forgot))
 
 
 def _event(entry_id: str, fields: dict[str, str]) -> Event:

@@ -16,8 +16,8 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 
 from shared.settings import RedisSettings
 from shared.store.keys import channel
@@ -69,6 +69,15 @@ class _Channel:
         self.confirmed = asyncio.Event()
 
 
+def _standing(error: RedisError) -> str:
+    """How the store stands to us: who looks for a refusal on the way to it would look in vain."""
+    if isinstance(error, AuthenticationError):
+        return "refuses our password, or wants one"
+    if isinstance(error, NoPermissionError):
+        return "does not let our user do what we ask"
+    return "is out of reach"
+
+
 class Wakeups:
     """Shares one subscription connection among all listeners of a process."""
 
@@ -85,7 +94,7 @@ class Wakeups:
         # SUBSCRIBE and UNSUBSCRIBE of one channel must leave in the order in which they were decided.
         self._sending = asyncio.Lock()
         self._reader: asyncio.Task[None] | None = None
-        self._told_away = False
+        self._told_away = ""
 
     async def open(self) -> None:
         self._reader = asyncio.create_task(self._read())
@@ -135,8 +144,8 @@ class Wakeups:
             pubsub = self._client.pubsub()
             try:
                 await self._hear(pubsub)
-            except RedisError:
-                self._tell_away()
+            except RedisError as error:
+                self._tell_away(_standing(error))
             except Exception:
                 # The outermost frame of this task: were it to end, this process would only poll from then on.
                 log.exception("the subscription connection failed")
@@ -144,11 +153,11 @@ class Wakeups:
                 await self._close(pubsub)
             await asyncio.sleep(RECONNECT_S)
 
-    def _tell_away(self) -> None:
+    def _tell_away(self, standing: str) -> None:
         """Once an outage, not at each try."""
-        if not self._told_away:
-            log.warning("wake-ups wait: the record store is out of reach")
-        self._told_away = True
+        if standing != self._told_away:
+            log.warning("wake-ups wait: the record store %s", standing)
+        self._told_away = standing
 
     async def _close(self, pubsub: PubSub) -> None:
         async with self._sending:
@@ -170,7 +179,7 @@ class Wakeups:
                 async with self._sending:
                     await pubsub.ping()
             else:
-                heard, self._told_away = time.monotonic(), False
+                heard, self._told_away = time.monotonic(), ""
                 self._deliver(message)
         raise RedisConnectionError("the subscription connection is silent")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.examination import Examination, examine
-from shared.store.server import probe
+from shared.store.server import Server, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
 from sightline.serving.server import FLOOR, find_binary
@@ -24,12 +24,15 @@ def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator
         yield _own_server()
         return
     try:
+        if (server := probe(redis.store_url)).cluster:
+            yield _version(server)
+            return
         found = examine(redis.store_url, now=now)
         probe(redis.broker_url)
     except Unavailable as error:
         yield _unreached(error.message)
         return
-    yield _version(found)
+    yield _version(server)
     yield _persistence(found)
     yield _policy(found)
     yield _memory(found, redis.full_at)
@@ -59,14 +62,13 @@ def _own_server() -> Check:
     return ok("redis", f"SIGHTLINE_REDIS__URL is not set: `sightline run` starts {binary}")
 
 
-def _version(found: Examination) -> Check:
-    server = found.server
+def _version(server: Server) -> Check:
     named = f"{server.name} {server.version}"
     if server.cluster:
         return problem("redis", f"{named} is a cluster", "name a single server")
     if server.compatible < FLOOR:
         return problem("redis", f"{named} is too old", "install Redis 7.0 or newer, or Valkey")
-    if found.replica:
+    if server.replica:
         return problem("redis", f"{named} is a replica, which takes no jobs", "name the primary server")
     return ok("redis", f"{named} answers, and so does the broker's database")
 

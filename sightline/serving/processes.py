@@ -7,25 +7,26 @@ are the process's own.
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
 from shared.errors import CallerError, Unavailable
-from shared.models import Model
+from shared.models import SPARE_THREADS, Model
 from shared.models_file import load_models
 from shared.registry import chosen
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import BlobSettings, Settings, SettingsError, load_settings
 from shared.store.keys import INTAKE
+from shared.store.server import probe
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.files import allow_files
 from sightline.serving.heap import heap
+from sightline.serving.server import check_kind
 from sightline.tls import check_tls, flags
 
 # Each job with remote pictures has one while it is fetched, which a slow origin draws out to the limit.
 COURIER_THREADS = 16
-# Beyond a model's rows, so that the next pictures are prepared while every row is busy.
-SPARE_THREADS = 2
 # Of one API process: how long and how slow a request's head may be, its connections, and no protocol besides.
 # A connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs unused: who closes
 # first must be they, or a request is sent into a closing connection and has no answer.
@@ -71,13 +72,13 @@ def courier(settings: Settings) -> Process:
 
 
 def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) -> tuple[str, ...]:
-    argv = ("celery", "--quiet", "-A", app, "worker", "--pool=threads", "-c", str(threads), "-Q", lane)
+    argv = ("worker", "--quiet", "-A", app, "worker", "--pool=threads", "-c", str(threads), "-Q", lane)
     quiet = ("--without-gossip", "--without-mingle", f"--loglevel={settings.log_level}")
     return (*argv, "-n", f"{node}@%h", *quiet)
 
 
 def become_api(host: str, port: int) -> NoReturn:
-    """Raises CommandError where a setting or the models file is wrong."""
+    """Raises CommandError where a setting or the models file is wrong, or names what can never serve."""
     settings = _settings()
     check_tls(settings.api)
     try:
@@ -104,7 +105,7 @@ def become_worker() -> NoReturn:
 
 
 def become_courier() -> NoReturn:
-    """Raises CommandError where a setting is wrong."""
+    """Raises CommandError where a setting is wrong, or names what can never serve."""
     _become(courier(_settings()))
 
 
@@ -112,9 +113,23 @@ def _settings() -> Settings:
     try:
         settings = load_settings()
         check_traces(settings)
-        return settings
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
+    _make_blobs(settings.blobs)
+    # One that is away passes, and is met by each call.
+    with suppress(Unavailable):
+        check_kind(probe(settings.redis.store_url))
+    return settings
+
+
+def _make_blobs(blobs: BlobSettings) -> None:
+    """Here, because a process meets it as a traceback, and a worker only when its model is loaded."""
+    try:
+        if blobs.folder is not None:
+            blobs.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        said = f"The folder of SIGHTLINE_BLOBS__URL cannot be made: {error.filename}: {error.strerror}."
+        raise CommandError(Exit.DATA, said) from None
 
 
 def _become(process: Process) -> NoReturn:

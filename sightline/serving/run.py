@@ -28,7 +28,7 @@ from sightline.serving.folder import DataFolder, Lookout, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server
 from sightline.serving.sample import Sample
-from sightline.serving.server import FLOOR, ROOM, find_binary
+from sightline.serving.server import ROOM, check_kind, find_binary
 from sightline.serving.service import bearer
 from sightline.serving.supervisor import Supervisor
 from sightline.serving.workers import Workers
@@ -272,9 +272,10 @@ async def readiness(client: httpx.AsyncClient) -> Readiness | None:
 
 def check_server(server: Server) -> None:
     """Raise CommandError for a server that cannot hold the queue; warn about one that may lose it."""
-    if server.compatible < FLOOR or server.cluster:
-        kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
-        raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
+    check_kind(server)
+    if server.replica:
+        said = "SIGHTLINE_REDIS__URL names a replica, which takes no jobs: name the primary server."
+        raise CommandError(Exit.REDIS, said)
     if not server.keeps:
         say("warning  the server keeps no append-only file: its restart loses jobs (set appendonly yes)")
     if server.evicts:

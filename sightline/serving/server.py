@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from shared.store.server import Server
 from sightline.exits import CommandError, Exit
 
 FLOOR = (7, 0)
@@ -59,6 +60,13 @@ def find_binary() -> Binary:
         f"No Redis >= 7.0 or Valkey to keep the jobs in ({looked}): install one, or name a running one in "
         "SIGHTLINE_REDIS__URL.",
     )
+
+
+def check_kind(server: Server) -> None:
+    """Raise CommandError for one that can never hold the queue."""
+    if server.compatible < FLOOR or server.cluster:
+        kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
+        raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:

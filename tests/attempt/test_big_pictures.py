@@ -5,8 +5,10 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -18,6 +20,7 @@ from shared.errors import CallerError
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, workbench
@@ -25,6 +28,7 @@ from worker.attempt import PREPARED_AT_ONCE
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.media.images import Decoder
+from worker.room import Guest
 
 ROOT = Path(__file__).parents[2]
 SIDE = PictureSettings().max_side
@@ -39,11 +43,12 @@ from shared.settings import PictureSettings
 from worker.engines.prompt import Renderer
 from worker.media.images import Decoder
 from worker.media.wire import limit_memory
+from worker.room import Guest
 
 tiny = Path("models/tiny")
-renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny))
+renderer = Renderer(AutoProcessor.from_pretrained(tiny), AutoConfig.from_pretrained(tiny), 2048)
 decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([Path(name).read_bytes() for name in sys.argv[1:]]) as pictures:
+with decoder.decoded([Path(name).read_bytes() for name in sys.argv[1:]], Guest("")) as pictures:
     pass
 asked = Request(model="m", messages=(Message(role="user", parts=(Image(digest="x"),)),))
 limit_memory(1024)
@@ -86,13 +91,13 @@ def test_a_picture_shrunk_in_strips_shows_no_seams(decoder: Decoder, size: tuple
 
 
 def test_many_large_pictures_are_seen_with_fewer_pixels_each(decoder: Decoder) -> None:
-    with decoder.decoded([make.picture("PNG", (4000, 4000), "1")] * 4) as pictures:
+    with decoder.decoded([make.picture("PNG", (4000, 4000), "1")] * 4, Guest("")) as pictures:
         assert {picture.size for picture in pictures} == {(SIDE // 2, SIDE // 2)}
 
 
 def test_pictures_that_came_by_different_ways_are_limited_together(decoder: Decoder) -> None:
     large = make.picture("PNG", (6000, 6000), "1")
-    with pytest.raises(CallerError, match="together") as refused, decoder.decoded([large] * 3):
+    with pytest.raises(CallerError, match="together") as refused, decoder.decoded([large] * 3, Guest("")):
         pass
     assert (refused.value.code, refused.value.param) == ("invalid_image", "images[2]")
 
@@ -101,11 +106,11 @@ def test_a_large_picture_waits_until_another_request_has_let_go_of_its_own(decod
     large, small = make.picture("PNG", (SIDE, SIDE), "1"), make.picture()
 
     def sizes_of(file: bytes) -> list[tuple[int, int]]:
-        with decoder.decoded([file]) as pictures:
+        with decoder.decoded([file], Guest("")) as pictures:
             return [picture.size for picture in pictures]
 
     with ThreadPoolExecutor(1) as threads:
-        with decoder.decoded([large]):
+        with decoder.decoded([large], Guest("")):
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
@@ -166,6 +171,55 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             attempt.result(30)
         assert [desk.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
     assert most[0] <= PREPARED_AT_ONCE
+
+
+def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepared(
+    redis: RedisServer,
+) -> None:
+    order = list[str]()
+
+    class Noting(EchoEngine):
+        def prepare(self, *asked: Any) -> Prompt:
+            order.append("alice")
+            return super().prepare(*asked)
+
+    with workbench(redis) as desk, ThreadPoolExecutor(2) as threads, ExitStack() as held:
+        desk.bench = replace(desk.bench, engine=Noting(MODEL))
+        turns, mallory = desk.bench.preparing, Guest("mallory")
+
+        def take() -> None:
+            with turns.taking(1, mallory):
+                order.append("mallory")
+
+        held.enter_context(turns.taking(PREPARED_AT_ONCE - 1, mallory))
+        with turns.taking(1, mallory):
+            threads.submit(take)
+            until(lambda: len(turns._sharers.waiting) == 1, 20)
+            desk.ask("look", make.picture())
+            attempt = threads.submit(desk.attempt)
+            until(lambda: len(turns._sharers.waiting) == 2, 20)
+        attempt.result(20)
+        until(lambda: order == ["alice", "mallory"], 20)
+
+
+@pytest.mark.parametrize("name", ["preparing", "pixels"])
+def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    clock = [0.0]
+    for module in ("worker.attempt", "worker.room"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with workbench(redis) as desk, ThreadPoolExecutor(1) as threads:
+        room = {"preparing": desk.bench.preparing, "pixels": desk.bench.decoder._pixels}[name]
+        job = desk.ask("look", make.picture())
+        with room.taking(room._size, Guest("mallory")):
+            attempt = threads.submit(desk.attempt)
+            until(lambda: room._sharers.waiting, 20)
+            clock[0] += 3600
+        attempt.result(20)
+        result = desk.job(job).result
+    assert result is not None
+    assert result.compute_s < 3600
 
 
 def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: RedisServer) -> None:

@@ -118,21 +118,24 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
 
 
 @pytest.mark.usefixtures("hangup_heard")
-@pytest.mark.parametrize(("app", "lane"), [("worker.app", "model.org--m"), ("worker.courier", "intake")])
-def test_a_log_s_rotation_ends_a_process_in_order_and_not_in_a_traceback(
-    redis: RedisServer, tmp_path: Path, app: str, lane: str
+@pytest.mark.parametrize(
+    ("app", "lane", "told"),
+    [("worker.app", "model.org--m", signal.SIGHUP), ("worker.courier", "intake", signal.SIGINT)],
+)
+def test_a_log_s_rotation_or_ctrl_c_ends_a_process_in_order_and_is_no_failure(
+    redis: RedisServer, tmp_path: Path, app: str, lane: str, told: signal.Signals
 ) -> None:
     file = tmp_path / "models.toml"
     file.write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
     blobs = {"SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs")}
     env = os.environ | {"SIGHTLINE_MODELS_FILE": str(file), "SIGHTLINE_REDIS__URL": redis.url()} | blobs
-    argv = (sys.executable, "-m", "celery", "-A", app, "worker", "--pool=threads", "-c", "3", "-Q", lane)
+    argv = (sys.executable, "-m", "worker", "-A", app, "worker", "--pool=threads", "-c", "3", "-Q", lane)
     process, nudger = Process(argv, env, tmp_path / "log", ROOT), Nudger(RedisSettings(url=redis.url()))
     nudger.send(lane)
     process.start()
     try:
         until(lambda: not nudger.listed(lane))
-        os.kill(process.pid, signal.SIGHUP)
+        os.kill(process.pid, told)
         assert process.wait(110) == 0, process.log.read_text(encoding="utf-8")
     finally:
         process.end()

@@ -241,8 +241,9 @@ ORPHANING = """
 import sys
 from shared.settings import PictureSettings
 from worker.media.images import Decoder
+from worker.room import Guest
 decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([sys.stdin.buffer.read()]):
+with decoder.decoded([sys.stdin.buffer.read()], Guest("")):
     print("decoded", flush=True)
 __import__("threading").Event().wait()
 """

@@ -48,6 +48,7 @@ def test_one_private_answer_condemns_a_name(addresses: tuple[str, ...]) -> None:
 def test_metadata_is_out_of_reach_even_for_an_allowed_name() -> None:
     error = refused("http://pictures.example/", NAMED, resolver=resolving_to("169.254.169.254"))
     assert error.code == "invalid_image_url"
+    assert error.message.endswith("not public."), "no setting would exempt it"
 
 
 def test_the_name_is_looked_up_once_and_the_connection_goes_to_that_address() -> None:

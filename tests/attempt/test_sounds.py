@@ -17,6 +17,7 @@ from tests.support import sounds as make
 from tests.support.workbench import Workbench
 from worker.media.samples import decode
 from worker.media.sounds import Listener
+from worker.room import Guest
 
 RATE = 16_000
 
@@ -29,13 +30,13 @@ def listener() -> Iterator[Listener]:
 
 
 def heard(listener: Listener, data: bytes) -> list[float]:
-    (samples,) = listener.heard([data], RATE)
+    (samples,) = listener.heard([data], RATE, Guest(""))
     return list(samples)
 
 
 def refused(listener: Listener, data: bytes) -> CallerError:
     with pytest.raises(CallerError) as refusal:
-        listener.heard([data], RATE)
+        listener.heard([data], RATE, Guest(""))
     return refusal.value
 
 
@@ -125,7 +126,7 @@ def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:
 
 def test_too_many_sounds_are_refused_by_the_first_that_is(listener: Listener) -> None:
     with pytest.raises(CallerError) as refusal:
-        listener.heard([make.sound("FLAC", 0.1)] * 5, RATE)
+        listener.heard([make.sound("FLAC", 0.1)] * 5, RATE, Guest(""))
     assert (refusal.value.code, refusal.value.param) == ("invalid_audio", "sounds[4]")
 
 

@@ -113,6 +113,20 @@ def test_one_courier_leads_and_another_takes_over_when_it_is_gone(redis: RedisSe
         next_one.stop()
 
 
+def test_the_courier_that_leads_says_that_the_store_may_evict_accepted_jobs(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with workbench(redis, rescue_s=0.02) as desk:
+        desk.store.client.config_set("maxmemory-policy", "allkeys-lru")
+        keeper = upkeep(desk)
+        keeper.start()
+        try:
+            until(lambda: "may evict accepted jobs" in caplog.text)
+        finally:
+            keeper.stop()
+            desk.store.client.config_set("maxmemory-policy", "noeviction")
+
+
 def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) -> None:
     with workbench(redis, rescue_s=0.02) as desk:
         keeper = upkeep(desk)

@@ -1,12 +1,14 @@
 """What a worker says of itself is what it said last."""
 
+import os
 import threading
 import time
 from dataclasses import replace
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
+from shared.errors import ModelFailed
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import jobs
@@ -86,6 +88,29 @@ def test_callers_hear_how_a_load_goes_from_a_worker_whose_clock_is_wrong(
     (lane,) = seen
     assert lane.state == "loading"
     assert a_minute_ago < (lane.load_started_ms or 0) <= lane.now_ms
+
+
+@pytest.mark.parametrize(("cause", "traced"), [(None, False), (KeyError("vision_tower"), True)])
+def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_foresaw_is_traced(
+    desk: Workbench,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    cause: Exception | None,
+    traced: bool,
+) -> None:
+    def load(_: EchoEngine) -> Engine:
+        raise ModelFailed("the source '/no/such' is no folder") from cause
+
+    def ended(code: int) -> NoReturn:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(EchoEngine, "load", load)
+    monkeypatch.setattr(os, "_exit", ended)
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker="w", lane=MODEL.lane)
+    with pytest.raises(SystemExit, match="71"):
+        _loaded(MODEL, heartbeat, threads=1, max_side=64)
+    (said,) = (record for record in caplog.records if record.name == "worker.node")
+    assert ("is no folder" in said.message, bool(said.exc_info)) == (True, traced)
 
 
 @pytest.mark.parametrize(("rows", "slots"), [(4, 6), (1, 3)])

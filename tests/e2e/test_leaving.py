@@ -4,9 +4,10 @@ from itertools import islice
 
 import httpx
 
+from shared.models import SPARE_THREADS
 from tests.e2e.conftest import SLOW
 from tests.support.clients import Api, sent_events, until
-from tests.support.service import SPARE_THREADS, Service
+from tests.support.service import Service
 
 LONG = " ".join(f"word{n}" for n in range(600))
 """A minute's work: whoever waits behind it to its end fails."""

@@ -134,6 +134,16 @@ def test_a_default_that_transformers_refuses_is_named_with_its_file(
         loaded(folder)
 
 
+@ENGINES
+@pytest.mark.parametrize("kind", ["offloaded", "quantized", "static"])
+def test_a_folder_that_names_a_kind_of_cache_is_served_with_the_row_s(
+    folder: Path, engine: str, kind: str
+) -> None:
+    """One kind needs a GPU, another compiles as it is first used."""
+    generation(folder, do_sample=False, cache_implementation=kind)
+    assert ask(loaded(folder, engine=engine)) == "Red"
+
+
 @pytest.mark.parametrize(("text", "words"), [("{", "as JSON"), ("[]", "no JSON object")])
 def test_a_models_defaults_are_not_lost_without_a_word(folder: Path, text: str, words: str) -> None:
     (folder / "generation_config.json").write_text(text, encoding="utf-8")

@@ -97,8 +97,11 @@ def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str
             {"quantization_config": {"quant_method": "awq", "bits": 4}},
             "quantization_config = .*pre-quantized",
         ),
+        # It wants a GPU.
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantization_config = .*fp8.*GPU"),
         ({"device_map": "everywhere"}, "device_map = 'everywhere': .*balanced"),
         ({"device_map": {}}, "device_map = {}: it places nothing"),
+        ({"device_map": {"": "disk"}}, "device_map = {'': 'disk'}: nothing computes"),
         ({"device_map": {"": "gpu"}}, "device_map = {'': 'gpu'}: Expected one of cpu, cuda"),
         (
             {"device_map": {"head": "cpu"}},
@@ -107,6 +110,7 @@ def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str
         ({"device": "gpu"}, "device = 'gpu': Expected one of cpu, cuda.*auto"),
         ({"device": ""}, "device = '': .*empty"),
         ({"device": "meta"}, "device = 'meta': .*computes nothing"),
+        ({"device": "mps"}, "device = 'mps': (?!.*Facebook).*auto"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[str, Any], words: str) -> None:
@@ -182,6 +186,13 @@ def test_a_hub_id_is_fetched_at_its_revision(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("worker.engines.weights.snapshot_download", fetch)
     assert model_folder(Model(id="m", source="org/m", revision="abc")) == tmp_path
     assert asked == [("org/m", "abc")]
+
+
+def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ModelFailed, match=f"model m: the source '{tmp_path}' is a folder without config.json"
+    ):
+        model_folder(Model(id="m", source=str(tmp_path)))
 
 
 def test_a_revision_that_the_hub_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

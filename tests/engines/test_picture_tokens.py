@@ -9,7 +9,7 @@ from shared.errors import CallerError
 from tests.engines import suite
 from tests.engines.continuous.conftest import loaded
 from tests.support.families import FAMILIES
-from tests.support.families.asking import Subject
+from tests.support.families.asking import RED, Conversation, Subject
 from tests.support.families.family import Family, called, hf
 from worker.engines.picture_tokens import PictureTokens
 from worker.engines.prompt import Renderer
@@ -28,7 +28,7 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
 ) -> None:
     folder = family.folder(tmp_path_factory.getbasetemp())
     processor = hf.AutoProcessor.from_pretrained(folder)
-    renderer = Renderer(processor, AutoConfig.from_pretrained(folder))
+    renderer = Renderer(processor, AutoConfig.from_pretrained(folder), 2048)
     tokens, told = PictureTokens(processor, renderer.mark), list[int]()
     for sizes in SIZES:
         pictures = [Pictures.new("RGB", size) for size in sizes]
@@ -39,6 +39,20 @@ def test_no_picture_is_told_to_be_more_than_it_becomes(
             assert list(ids).count(renderer.image_id) <= told[-1] <= len(ids)
     assert any(told) is (family.name in TELL)
     assert tokens.of([]) == 0
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.parametrize("family", FAMILIES, ids=called)
+def test_a_prompt_that_fits_to_the_last_token_is_never_refused_for_its_text(
+    family: Family, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = family.folder(tmp_path_factory.getbasetemp())
+    processor, config = hf.AutoProcessor.from_pretrained(folder), AutoConfig.from_pretrained(folder)
+    for blanks in (" ", "\n\n", " \n\t" * 40):
+        talk = Conversation("blanks", ((RED, f"{blanks}What is{blanks}it?{blanks}"),))
+        request = talk.request(raw=family.raw)
+        tokens = Renderer(processor, config, 10**6).prompt(request, talk.pictures).tokens
+        assert Renderer(processor, config, tokens + 1).prompt(request, talk.pictures).tokens == tokens
 
 
 def test_pictures_that_do_not_fit_are_refused_before_they_are_resized(

@@ -160,7 +160,7 @@ def test_a_sound_is_not_cut_off_where_a_models_texts_were_in_training(folder: Pa
     known = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps(known | {"truncation": True, "max_length": 1000}), encoding="utf-8")
     found, due = (
-        Renderer(hf.AutoProcessor.from_pretrained(each), hf.AutoConfig.from_pretrained(each)).prompt(
+        Renderer(hf.AutoProcessor.from_pretrained(each), hf.AutoConfig.from_pretrained(each), 2048).prompt(
             request((LONG, "What is said?")), [], [LONG]
         )
         for each in (trained, folder)

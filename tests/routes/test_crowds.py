@@ -99,8 +99,9 @@ async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
     begun, end = asyncio.Event(), asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
-        begun.set()
-        await end.wait()
+        if not begun.is_set():
+            begun.set()
+            await end.wait()
         await application(scope, receive, send)
 
     async with served(slow, limit_concurrency=1) as connect:
@@ -113,9 +114,9 @@ async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
 
         probe = asyncio.create_task(status())
         await begun.wait()
-        assert await status() == 503
+        beyond = await status()
         end.set()
-        assert await probe == 200
+        assert (beyond, await probe) == (503, 200)
 
         async def answered() -> bool:
             return await status() == 200
@@ -185,3 +186,13 @@ def test_callers_who_leave_all_they_may_open_leave_a_connection_to_the_next() ->
             with pytest.raises(Unavailable, match=f"{share} requests open"):
                 shares.place(caller)
         places.enter_context(shares.place("four"))
+
+
+def test_a_caller_whose_requests_are_over_is_not_remembered(caplog: pytest.LogCaptureFixture) -> None:
+    """A process that serves for months meets many callers."""
+    shares = Crowd(connections=(), most=2)
+    with shares.place("one"):
+        pass
+    with shares.place("two"), pytest.raises(Unavailable):
+        shares.place("two")
+    assert caplog.messages[0].endswith("most requests by caller: two 1")

@@ -2,9 +2,11 @@
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
+from api.admission import submission
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -134,6 +136,20 @@ async def test_a_deadline_is_good_or_past_by_the_store_s_clock_whatever_this_mac
     async with client_of(stage.app) as client:
         answer = await client.post("/v1/jobs", json=JOB | {"start_by": _now(stage) + start_by_s})
     assert answer.status_code == status, answer.text
+
+
+async def test_a_deadline_that_passed_since_the_store_s_clock_was_read_is_past(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.hand.beat()
+    monkeypatch.setattr(submission, "LANE_FACTS_S", 3600)
+    async with client_of(stage.app) as client:
+        first = await client.post("/v1/jobs", json=JOB)
+        later = time.monotonic() + 60
+        monkeypatch.setattr(submission, "time", SimpleNamespace(monotonic=lambda: later))
+        late = await client.post("/v1/jobs", json=JOB | {"start_by": _now(stage) + 30})
+
+    assert (first.status_code, late.status_code) == (202, 400)
 
 
 async def test_times_are_read_in_both_spellings(stage: Stage) -> None:

@@ -1,14 +1,18 @@
 """Pictures that are sent once as a file and named by its id."""
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.pictures import picture
 from tests.support.uploads import asking, blobs, form, post
+
+CHATS = "/v1/chat/completions"
 
 
 async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
@@ -29,7 +33,7 @@ async def test_a_picture_named_by_its_file_is_the_same_question_as_its_bytes(
         first = await caller.post("/v1/jobs", json=asking(inline, text))
         stage.hand.succeed(stage.hand.take(), "A square.")
         jobs = [await caller.post("/v1/jobs", json=asking(part, text)) for part in named]
-        chats = [await caller.post("/v1/chat/completions", json=asking(part, text)) for part in named]
+        chats = [await caller.post(CHATS, json=asking(part, text)) for part in named]
     assert first.headers["x-cache"] == "MISS"
     assert [reply.headers["x-cache"] for reply in (*jobs, *chats)] == ["HIT"] * 6
 
@@ -73,3 +77,27 @@ async def test_many_large_files_in_one_question_are_refused_before_they_are_read
     async with client_of(stage.app) as caller:
         reply = await caller.post("/v1/jobs", json=asking(*({"type": "image", "file_id": id} for id in made)))
     assert (reply.status_code, reply.json()["code"]) == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize("stage", [{"api": {"sync_limit_s": 10}}], indirect=True)
+async def test_who_waits_for_an_answer_about_a_picture_that_nobody_can_read_now_is_told_at_once(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its bytes are held already; what was answered before is told still, and a job waits."""
+    monkeypatch.setattr("shared.blobs.ASKED_AGAIN_S", 0)
+    stage.hand.beat()
+    uri = f"data:image/png;base64,{base64.b64encode(picture()).decode()}"
+    shown = {"type": "image_url", "image_url": {"url": uri}}
+    known, new = ({"type": "text", "text": text} for text in ("What is this?", "And its colour?"))
+    async with client_of(stage.app) as caller:
+        await caller.post("/v1/jobs", json=asking(shown, known))
+        stage.hand.succeed(stage.hand.take(), "A square.")
+        (tmp_path / "blobs").rename(tmp_path / "away")
+        told = await caller.post(CHATS, json=asking(shown, new))
+        again = await caller.post(CHATS, json=asking(shown, known))
+        job = await caller.post("/v1/jobs", json=asking(shown, new))
+
+    assert (told.status_code, told.json()["error"]["code"]) == (503, "store_unavailable")
+    assert told.headers["retry-after"] == "30"
+    assert again.headers["x-cache"] == "HIT"
+    assert (job.status_code, job.headers["x-cache"]) == (202, "MISS")

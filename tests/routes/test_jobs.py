@@ -120,6 +120,14 @@ async def test_an_idempotency_key_is_compared_on_the_bytes_received() -> None:
     assert len(first) == 64
 
 
+async def test_a_call_with_two_keys_is_not_kept_under_either() -> None:
+    two = [("content-type", "application/json"), ("idempotency-key", "a"), ("idempotency-key", "b")]
+    async with serving(Desk()) as client:
+        response = await client.post("/v1/jobs", json=QUESTION, headers=two)
+
+    assert (response.status_code, response.json()["param"]) == (400, "Idempotency-Key")
+
+
 async def test_a_key_too_long_to_keep_is_refused() -> None:
     async with serving(Desk()) as client:
         fits = await client.post("/v1/jobs", json=QUESTION, headers={"idempotency-key": "k" * 255})

@@ -54,3 +54,19 @@ async def test_a_head_left_unfinished_behind_another_request_is_408_once_that_is
         writer.write(GET + b"\r\n" + GET)
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
         assert code_of(*await answer(reader)) == (408, "upload_timeout")
+
+
+SHORT = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize("behind", [b"}", b"\0", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize("before", [1, 2])
+async def test_who_counts_a_body_too_short_has_its_answer_before_the_connection_closes(
+    before: int, behind: bytes
+) -> None:
+    async with served(timeout_keep_alive=3600) as connect:
+        reader, writer = await connect()
+        writer.write(SHORT * before + behind)
+        told = await asyncio.wait_for(reader.read(), LIMIT_S)
+    assert told.count(b"HTTP/1.1 200") == told.count(b"x-read: 5\r\n") == told.count(b"\r\n\r\nok") == before
+    assert told.count(b"connection: close") == 1

@@ -17,6 +17,7 @@ from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
 from tests.support.exchange import Exchange, data, posted
+from tests.support.responses import PATH, begun
 
 JOB = {"model": "sightline/tiny", "input": {"prompt": "Tell."}}
 CHAT = {"model": "sightline/tiny", "messages": [{"role": "user", "content": "Tell."}], "stream": True}
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 class PowerLoss:
-    """What the store kept of a run, put back over what it had written since."""
+    """What the store kept of a run, put back over what it had written since, as by a server that started anew."""
 
     def __init__(self, stage: Stage, claim: Claim) -> None:
         self._client = stage.hand.store.client
@@ -37,7 +38,7 @@ class PowerLoss:
 
     def strike(self) -> None:
         self._client.delete(self._run, f"{self._run}:events")
-        self._client.hset(self._run, mapping=self._record)
+        self._client.hset(self._run, mapping=self._record | {"server": "before"})
         for name, fields in self._events:
             self._client.xadd(f"{self._run}:events", fields, id=name)
         # As everybody is woken when the connection is there again.
@@ -106,6 +107,47 @@ async def test_a_reader_who_comes_back_knowing_more_than_the_store_is_told_so(st
         response = await client.get(job["urls"]["events"], headers={"last-event-id": "2"})
 
     assert (response.status_code, response.json()["code"]) == (410, "stream_rewound")
+
+
+def _said_anew(stage: Stage) -> None:
+    """A run whose texts 2 and 3 the store forgot, and which another attempt ends in other words."""
+    claim = stage.hand.take()
+    stage.hand.say(claim, "The cat ")
+    kept = PowerLoss(stage, claim)
+    stage.hand.say(claim, "sat ", 8)
+    stage.hand.say(claim, "on ", 12)
+    kept.strike()
+    stage.hand.give_back(claim, "worker_lost")
+    again = stage.hand.take()
+    for start, text in ((8, "lay "), (12, "in "), (15, "bed.")):
+        stage.hand.say(again, text, start)
+    stage.hand.succeed(again, "The cat lay in bed.")
+
+
+async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        job = (await client.post("/v1/jobs", json=JOB)).json()
+        _said_anew(stage)
+        behind = [
+            await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)}) for seen in (3, 4, 5)
+        ]
+
+    known, *lost = behind
+    assert [event.get("text") for event in data(known.content)][2:5] == ["lay ", "in ", "bed."]
+    assert [(r.status_code, r.json()["code"]) for r in lost] == [(410, "stream_rewound")] * 2
+
+
+async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(stage: Stage) -> None:
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client)
+        _said_anew(stage)
+        url = f"{PATH}/{response}?stream=true&starting_after="
+        behind = [await client.get(f"{url}{seen}") for seen in (5, 6, 7)]
+
+    known, *lost = behind
+    assert "".join(told.get("delta", "") for told in data(known.content)) == "lay in bed."
+    assert [(r.status_code, r.json()["error"]["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
 @asynccontextmanager

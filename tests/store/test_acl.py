@@ -13,7 +13,7 @@ from shared.apikey import ApiKey
 from shared.deed import Operator
 from shared.settings import RedisSettings
 from shared.store import audit, deeds, hooks, keyring
-from shared.store.headroom import memory
+from shared.store.memory import memory
 from shared.store.nudges import Nudger
 from shared.store.script import FOLDER, connect
 from shared.store.server import probe

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.batch import Batch, LineProblem, Tokens, Wrote
+from shared.file import Written
 from shared.store import audit, batches, files
 from tests.support.store import LANE, Records, answer
 from tests.support.stored_batches import (
@@ -96,6 +97,24 @@ def test_a_batch_that_is_left_is_taken_up_again_after_its_pause(records: Records
 
 def test_nobody_works_where_there_is_no_batch(records: Records) -> None:
     assert records.run(batches.take(records.settings, records.token())) is None
+
+
+def test_who_has_many_batches_keeps_nobody_waiting_who_has_few(records: Records) -> None:
+    upload(records)
+    for number in range(4):
+        create(records, id=f"batch_0{number}")
+        records.wait(1)
+    few = Written("file-" + "3" * 32, "b.jsonl", "batch", 100, BYTES, 3600, "upload:2")
+    records.run(files.create(few, "other"))
+    create(records, "other", id=BATCH, file=few.id)
+    turns = []
+    for _ in range(5):
+        turn = take(records)
+        turns.append(turn.batch.id)
+        records.run(batches.keep(turn, 0, leave=True))
+        records.wait(1)
+    assert turns == ["batch_00", BATCH, "batch_01", BATCH, "batch_02"]
+    assert audited(records) == {}
 
 
 def test_a_process_that_lost_the_batch_writes_nothing_down(records: Records) -> None:

@@ -24,6 +24,16 @@ def test_a_picture_that_another_job_holds_need_not_be_uploaded(records: Records)
     assert records.post(records.placing(blobs=(PICTURE,))).word == "queued"
 
 
+def test_who_sends_a_picture_is_not_told_by_the_time_that_another_caller_asks_about_it(
+    records: Records,
+) -> None:
+    def asked(caller: str) -> str:
+        return records.post(records.placing(blobs=(PICTURE,), caller=caller), sent=(PICTURE,)).word
+
+    records.submit(blobs=(PICTURE,), caller="a")
+    assert [asked(caller) for caller in "ab"] == ["queued", "pictures"]
+
+
 def test_a_picture_somebody_is_only_uploading_is_not_there_yet(records: Records) -> None:
     records.upload(records.placing(blobs=(PICTURE,)))
     assert records.post(records.placing(blobs=(PICTURE,))).word == "pictures"

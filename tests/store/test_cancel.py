@@ -1,5 +1,6 @@
 """Cancel: one caller leaves; only the last one to leave stops the work."""
 
+from shared.store.keys import channel
 from tests.support.store import LANE, Records
 
 
@@ -55,6 +56,17 @@ def test_one_of_two_callers_leaves_and_the_other_s_answer_comes(records: Records
     assert records.settle(claim) == "settled"
     assert records.view(stays).status == "succeeded"
     assert records.story(stays) == ["queued", "running", "text", "text", "succeeded"]
+
+
+def test_who_waits_for_a_job_that_leaves_others_behind_is_woken(records: Records) -> None:
+    _, leaves = records.submit("q"), records.submit("q")
+    heard, run = records.client.pubsub(), channel(leaves.run_id or "")
+    with heard:
+        heard.subscribe(run)
+        records.cancel(leaves.id)
+        records.client.publish(run, "last")
+        subscribed, first = (next(heard.listen())["data"] for _ in range(2))
+    assert (subscribed, first) == (1, "state")
 
 
 def test_who_left_reads_the_stream_to_their_own_end_and_no_further(records: Records) -> None:

@@ -130,10 +130,23 @@ def test_a_claim_s_token_is_forgotten_within_minutes(records: Records) -> None:
     assert records.client.zscore("sl2:lease", claim.id) == records.now + SETTINGS.queue.lease_s * 1000
 
 
+def test_others_reach_the_store_while_many_answers_are_copied(records: Records) -> None:
+    """One answer copied may end 256 jobs."""
+    jobs = []
+    for _ in range(6):
+        jobs.append(records.submit("q").id)
+        records.client.delete("sl2:join:anyone:q")  # as where as many share it as may
+    records.settle(records.claim())
+    assert records.claim_within(8) == "again"
+    assert [records.view(job).status for job in jobs] == ["succeeded"] * 5 + ["queued"]
+
+
 def test_work_of_a_newer_release_is_left_to_workers_who_can_read_it(records: Records) -> None:
-    newer, older = records.submit(), records.submit()
-    records.client.hset(f"sl2:{newer.run_id}", "v", 99)
-    assert records.claim().id == older.run_id
+    *newer, older = [records.submit().run_id for _ in range(4)]
+    for run in newer:
+        records.client.hset(f"sl2:{run}", "v", 99)
+    assert records.claim().id == older
     assert records.try_claim() is None
-    records.client.hset(f"sl2:{newer.run_id}", "v", 1)
-    assert records.claim().id == newer.run_id
+    for run in newer:
+        records.client.hset(f"sl2:{run}", "v", 1)
+    assert [records.claim().id for _ in newer] == newer

@@ -4,8 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from shared.metrics.gauges import Server, families
 from shared.metrics.tally import Tally
+from shared.settings import Settings
 from shared.store.counts import Counts, count, counts
+from shared.store.fleet import fleet
+from shared.store.keys import INTAKE
 from shared.store.script import Store
 
 REQUESTS, RUNS = '["requests","total"]', '["runs","total"]'
@@ -21,6 +25,21 @@ def test_what_several_processes_count_is_added_up_and_stays_when_they_leave(real
     real_store.run(count("one", 2, [(RUNS, 0.5)]))
 
     assert read(real_store).totals == {REQUESTS: 5, RUNS: 0.75}
+
+
+@pytest.mark.parametrize(("policy", "told"), [("noeviction", 0), ("allkeys-lru", 1)])
+def test_monitoring_sees_a_store_that_may_evict_accepted_jobs(
+    real_store: Store, policy: str, told: int
+) -> None:
+    real_store.client.config_set("maxmemory-policy", policy)
+    try:
+        server = Server(*read(real_store).memory, round_trip_s=0)
+    finally:
+        real_store.client.config_set("maxmemory-policy", "noeviction")
+    (intake,) = real_store.run(fleet(Settings(), [INTAKE]))
+    page = families([], [], intake, server)
+    (found,) = (one for one in page if one.name == "sightline_store_evicts")
+    assert [sample.value for sample in found.samples] == [told]
 
 
 def test_news_whose_reply_was_lost_are_counted_once(real_store: Store) -> None:
@@ -67,5 +86,5 @@ def test_how_full_the_server_is_is_read_with_it(real_store: Store) -> None:
         seen = read(real_store)
     finally:
         real_store.client.config_set("maxmemory", 0)
-    assert 0 < seen.memory < seen.limit == 10**9
-    assert read(real_store).limit == 0
+    assert 0 < seen.memory.used < seen.memory.limit == 10**9
+    assert read(real_store).memory.limit == 0

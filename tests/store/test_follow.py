@@ -3,6 +3,7 @@
 from shared.store import jobs
 from shared.store.jobs import CHAPTER_BYTES, CHAPTER_LIMIT
 from shared.store.script import Store
+from tests.support.redis_server import RedisServer
 from tests.support.store import BROKEN, OTHER_PRINT, PRINT, Records
 
 
@@ -202,3 +203,38 @@ def test_large_events_are_read_a_few_at_a_time_and_all_of_them(records: Records)
     assert chapter is not None
     assert [e.type for e in chapter.events] == ["queued", "running", *["text"] * 4]
     assert records.story(job) == ["queued", "running", *["text"] * 40, "succeeded"]
+
+
+def test_what_a_server_forgot_when_it_ended_has_ids_that_are_never_given_again(
+    real_store: Store, server: RedisServer
+) -> None:
+    records = Records(real_store)
+    job = records.submit().id
+    claim = records.claim()
+    records.append(claim, 0, "one ")
+    server.kill()
+    server.start()
+    records.append(claim, 4, "two ")
+    records.append(claim, 8, "three")
+    assert [e.id for e in records.events(job)] == [1, 2, 3, 10_004, 10_005]
+    assert [_forgot(records, job, after) for after in (3, 4, 10_003, 10_004)] == [False, True, True, False]
+
+
+def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_job_that_was_left(
+    real_store: Store,
+) -> None:
+    records = Records(real_store)
+    left, stays = records.submit("q"), records.submit("q").id
+    records.append(records.claim(), 0, "one")
+    records.client.hset(f"sl2:{left.run_id}", "server", "before")
+    records.cancel(left.id)
+    assert [_forgot(records, left.id, after) for after in (3, 4)] == [False, True]
+    last = records.events(left.id)[-1]
+    assert (last.type, _forgot(records, left.id, last.id)) == ("cancelled", False)
+    assert not _forgot(records, stays, 3)
+
+
+def _forgot(records: Records, job: str, after: int) -> bool:
+    chapter = records.run(jobs.follow("anyone", job, after))
+    assert chapter is not None
+    return chapter.forgot

@@ -22,6 +22,7 @@ async def store(redis_settings: RedisSettings) -> AsyncIterator[AsyncStore]:
     opened = connect_async(redis_settings)
     yield opened
     await opened.client.config_set("maxmemory", 0)
+    await opened.client.config_set("maxmemory-policy", "noeviction")
     await opened.client.aclose()
 
 
@@ -44,6 +45,17 @@ async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
 
 async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:
     await Headroom(store, 0.9).check()
+
+
+async def test_an_operator_reads_once_that_the_store_may_evict_accepted_jobs(
+    store: AsyncStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LOOKED_AT_S", 0.0)
+    headroom = Headroom(store, 0.9)
+    for policy, told in (("noeviction", 0), ("allkeys-lru", 1), ("allkeys-lru", 1), ("volatile-ttl", 1)):
+        await store.client.config_set("maxmemory-policy", policy)
+        await headroom.check()
+        assert ["may evict accepted jobs" in line for line in caplog.messages] == [True] * told
 
 
 async def test_the_store_is_not_asked_at_every_submission(

@@ -105,3 +105,33 @@ def test_what_waited_through_a_pause_teaches_nothing(records: Records) -> None:
     records.pause(paused=False)
     records.claim()
     assert lane(records).calibration is None
+
+
+def test_what_waited_through_an_outage_teaches_nothing(records: Records) -> None:
+    records.rescue()
+    records.beat(facts={"rows": "1", "slots": "1"})
+    records.submit()
+    records.wait(600)
+    records.rescue()
+    records.claim()
+    assert lane(records).calibration is None
+
+
+def test_nine_in_ten_are_never_promised_to_begin_before_half(records: Records) -> None:
+    """However the two factors, each learnt by itself, have crossed."""
+    records.beat(facts={"rows": "1", "slots": "1"})
+    records.client.hset(f"sl2:lane:{LANE}", mapping={"free_p50": 5, "free_p90": 1})
+    run = records.submit().run_id
+    half, most = (float(ms) for ms in records.client.hmget(f"sl2:{run}", "p50", "p90"))
+    assert half == most
+
+
+@pytest.mark.parametrize(("factor", "wait_s"), [(1000.0, 3600.0), (0.01, 0.0)])
+def test_no_run_of_bad_luck_takes_promises_where_they_cannot_come_back_from(
+    records: Records, factor: float, wait_s: float
+) -> None:
+    records.beat(facts={"rows": "1", "slots": "1"})
+    learnt = ("free_p50", "free_p90")
+    records.client.hset(f"sl2:lane:{LANE}", mapping=dict.fromkeys(learnt, factor))
+    serve(records, wait_s)
+    assert [float(f) for f in records.client.hmget(f"sl2:lane:{LANE}", *learnt)] == [factor] * 2

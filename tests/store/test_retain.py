@@ -2,8 +2,13 @@
 
 import pytest
 
+from shared.batch import LineProblem
 from shared.job import JobView
+from shared.store import batches
+from shared.store.holdings import holding
+from tests.support.hooks import endpoint, told_to
 from tests.support.store import BROKEN, Records, answer
+from tests.support.stored_batches import BATCH, create, take, upload
 
 SETTINGS_RESULT_S, SETTINGS_JOB_S = 100, 1000
 PICTURE = "d" * 64
@@ -104,6 +109,33 @@ def test_a_later_hit_keeps_the_answer_for_its_own_caller(records: Records) -> No
     assert left(records, claim.id) == records.given(5000)
 
 
+def held(records: Records, caller: str) -> int:
+    return records.run(holding(caller, SETTINGS_RESULT_S))
+
+
+@pytest.mark.parametrize(
+    ("retain_s", "kept_s"), [(30, 30), (None, SETTINGS_RESULT_S), (5000, SETTINGS_RESULT_S)]
+)
+def test_what_a_caller_holds_is_counted_until_it_is_kept_no_longer(
+    records: Records, retain_s: int | None, kept_s: int
+) -> None:
+    ask(records, retain_s=retain_s)
+    held_first = held(records, "anyone")
+    assert held_first > len(records.placing().request)
+    records.wait(kept_s)
+    assert (held(records, "anyone"), held(records, "other")) == (held_first, 0)
+    # A part of the time more.
+    records.wait(SETTINGS_RESULT_S / 20)
+    assert held(records, "anyone") == 0
+
+
+def test_a_question_that_is_computed_once_is_counted_once(records: Records) -> None:
+    ask(records, "same", retain_s=None)
+    held_first = held(records, "anyone")
+    ask(records, "same", retain_s=None)
+    assert held(records, "anyone") < 2 * held_first
+
+
 def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Records) -> None:
     placing = records.placing(key=None)
     view = records.post(placing, pending_terms='{"reuse":true}', retain_s=30).view
@@ -111,3 +143,16 @@ def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Recor
     records.fail_intake(records.claim_pending())
     assert left(records, view.id) == records.given(30)
     assert left(records, f"{view.id}:asked") == records.given(30)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_event_of_a_batch_is_listed_no_longer_than_the_batch_is_kept(
+    records: Records, *, told: bool
+) -> None:
+    if told:
+        endpoint(records, "batch.failed")
+    upload(records)
+    create(records, retain_s=30)
+    records.run(batches.fail(records.settings, take(records), [LineProblem("empty_file", "m")]))
+    assert [type for _, type, _ in told_to(records)] == ["batch.failed"] * told
+    assert 0 < left(records, f"{BATCH}:ended") <= 30

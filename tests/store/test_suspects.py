@@ -202,6 +202,29 @@ def test_a_suspect_that_waits_too_long_empties_one_worker(records: Records) -> N
     assert records.claim(worker="worker_a").id in suspects
 
 
+def test_a_suspect_that_waits_too_long_is_tried_however_much_urgent_work_comes(records: Records) -> None:
+    suspects = {records.view(job).run_id for job in shared_deaths_of_others(records)}
+    records.wait(2.1)
+    for _ in range(3):
+        records.submit(priority="interactive")
+    assert records.claim(worker="idle").id in suspects
+
+
+def test_a_suspect_in_hand_leaves_the_next_one_to_another_worker(records: Records) -> None:
+    busy = []
+    for name in ("worker_a", "worker_b"):
+        records.submit()
+        busy.append(records.claim(worker=name))
+    suspects = {records.view(job).run_id for job in shared_deaths_of_others(records)}
+    keep_emptying(records)
+    records.wait(2.1)
+    records.submit()
+    for name, claim in zip(("worker_a", "worker_b"), busy, strict=True):
+        assert records.try_claim(worker=name) is None, "it makes itself empty"
+        records.settle(claim)
+        suspects.remove(records.claim(worker=name).id)
+
+
 def test_a_suspect_can_be_cancelled(records: Records) -> None:
     jobs = shared_deaths_of_others(records)
     for job in jobs:

@@ -133,11 +133,15 @@ def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:
     assert records.expire() == [job]
 
 
-@pytest.fixture
-def patient(records: Records) -> Records:
-    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "backoff_s": 2})
+def pausing(records: Records, backoff_s: float) -> Records:
+    queue = QueueSettings(**{**SETTINGS.queue.model_dump(), "backoff_s": backoff_s})
     records.settings = SETTINGS.model_copy(update={"queue": queue})
     return records
+
+
+@pytest.fixture
+def patient(records: Records) -> Records:
+    return pausing(records, 2)
 
 
 def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
@@ -154,6 +158,16 @@ def test_a_failing_attempt_is_not_repeated_at_once(patient: Records) -> None:
     assert patient.view(job).error == FAILURE
 
 
+def test_no_pause_between_two_attempts_is_longer_than_a_minute(records: Records) -> None:
+    pausing(records, 40).submit()
+    for pause in (40, 60):
+        records.give_back(records.claim(), FAILURE)
+        records.wait(pause - 0.1)
+        assert records.due() == []
+        records.wait(0.1)
+        assert records.due() == [LANE]
+
+
 def test_who_asks_the_same_meanwhile_joins(patient: Records) -> None:
     first = patient.submit("q")
     patient.give_back(patient.claim(), FAILURE)
@@ -165,6 +179,7 @@ def test_a_deadline_ends_a_job_between_two_attempts(patient: Records) -> None:
     patient.give_back(patient.claim(), FAILURE)
     patient.wait(1)
     assert patient.expire() == [job]
+    assert patient.client.zcard("sl2:schedule") == 0
     patient.wait(5)
     assert patient.due() == []
 

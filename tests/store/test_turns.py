@@ -8,8 +8,9 @@ import pytest
 from shared.job import Priority
 from shared.settings import QueueSettings
 from shared.store.claims import Claim
+from shared.store.script import Store
 from shared.times import Times
-from tests.support.store import SETTINGS, Records
+from tests.support.store import LANE, SETTINGS, Records
 
 
 def served(records: Records, count: int) -> list[Claim]:
@@ -108,6 +109,40 @@ def test_what_was_begun_once_is_not_charged_for_again(records: Records) -> None:
     assert Counter(callers(records, 2)) == {"one": 1, "two": 1}
 
 
+def test_who_found_no_place_behind_the_courier_does_not_go_before_everybody(records: Records) -> None:
+    """Its pictures would be fetched over and over, and nobody else's."""
+    for caller in ("one", "two"):
+        records.submit_pending(caller=caller)
+    claim = records.claim_pending()
+    assert claim.caller == "one"
+    records.give_back(claim, reason="queue_full")
+    assert records.claim_pending().caller == "two"
+
+
+def test_who_left_and_returns_has_not_more_than_who_waited_behind_a_head_that_is_cancelled(
+    records: Records,
+) -> None:
+    head = records.submit(caller="waited", cost=100)
+    for _ in range(12):
+        records.submit(caller="waited", cost=5)
+    for _ in range(5):
+        records.submit(caller="served", cost=10)
+    assert set(callers(records, 5)) == {"served"}
+    records.cancel(head.id, "waited")
+    assert callers(records, 1) == ["waited"]
+    records.submit(caller="served", cost=10)
+    assert callers(records, 9) == ["waited"] * 9
+
+
+def test_a_line_that_never_empties_does_not_remember_everybody_who_was_served(records: Records) -> None:
+    for _ in range(20):
+        records.submit(caller="steady")
+    for number in range(10):
+        records.submit(caller=f"passing_{number}")
+        callers(records, 2)
+    assert records.client.zcard(f"sl2:spent:{LANE}:normal") <= 2
+
+
 def test_a_run_stays_in_its_creator_s_line_after_the_creator_left(records: Records) -> None:
     """All of one caller's jobs share runs; the run goes on for whoever is left, at its creator's cost."""
     created = records.submit("q", caller="one")
@@ -136,6 +171,13 @@ def test_a_caller_is_told_how_many_are_served_first(records: Records) -> None:
     assert deep.ahead is not None
     assert 10 <= deep.ahead <= 12
     assert records.submit(caller="third", priority="batch").ahead == 4, "a batch gets a quarter of the turns"
+
+
+def test_a_caller_in_a_crowd_is_told_of_all_who_are_served_first(real_store: Store) -> None:
+    records = Records(real_store)  # fakeredis would take seconds
+    for number in range(150):
+        records.submit(caller=f"other_{number}")
+    assert records.submit(caller="late").ahead == 150
 
 
 @pytest.mark.parametrize("pending", [False, True])

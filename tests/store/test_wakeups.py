@@ -221,6 +221,33 @@ async def test_an_outage_is_one_line_in_the_log_however_long_it_lasts(
         await waiting.aclose()
 
 
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        (":wrong@", "refuses our password, or wants one"),
+        ("", "refuses our password, or wants one"),
+        ("reader:known@", "does not let our user do what we ask"),
+    ],
+)
+@pytest.mark.usefixtures("patient")
+async def test_an_operator_reads_that_the_store_refuses_a_process_and_is_not_away(
+    server: RedisServer, client: Any, caplog: pytest.LogCaptureFixture, user: str, said: str
+) -> None:
+    async def told() -> bool:
+        return caplog.messages == [f"wake-ups wait: the record store {said}"]
+
+    await client.acl_setuser("reader", enabled=True, passwords=["+known"], commands=["+ping"])
+    await client.config_set("requirepass", "right")
+    waiting = Wakeups(RedisSettings.model_validate({"url": f"redis://{user}127.0.0.1:{server.port}/0"}))
+    await waiting.open()
+    try:
+        await until_async(told)
+    finally:
+        await waiting.aclose()
+        await client.config_set("requirepass", "")
+        await client.acl_deluser("reader")
+
+
 async def test_a_connection_that_went_silent_is_given_up(
     server: RedisServer, wakeups: Wakeups, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

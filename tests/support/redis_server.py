@@ -2,7 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,9 +32,10 @@ def binary() -> Path:
 class RedisServer:
     """One server that can be killed and started again on the same port and data."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, *options: str) -> None:
         self.folder = folder
         self.port = port
+        self._options = options
         self.start()
 
     def start(self) -> None:
@@ -52,6 +53,7 @@ class RedisServer:
             "noeviction",
             "--loglevel",
             "warning",
+            *self._options,
         ]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log)
@@ -99,10 +101,15 @@ class RedisServer:
             client.execute_command("FLUSHALL", "SYNC")
 
 
+def cluster() -> AbstractContextManager[RedisServer]:
+    """One of which no node has a slot."""
+    return redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+
+
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(*options: str) -> Iterator[RedisServer]:
     with TemporaryDirectory(prefix="sightline-redis-") as folder:
-        server = RedisServer(Path(folder), free_port())
+        server = RedisServer(Path(folder), free_port(), *options)
         try:
             yield server
         finally:

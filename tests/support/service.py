@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from shared.models import Model, Models
+from shared.models import SPARE_THREADS, Model, Models
 from shared.models_file import load_models
 from sightline.serving.processes import COURIER_THREADS, LIMITS
 from tests.support.clients import PATIENCE_S, until
@@ -20,8 +20,6 @@ from tests.support.redis_server import RedisServer, redis_server
 ROOT = Path(__file__).parents[2]
 APIS = ("api", "api-2")
 COURIER = "courier"
-# Task threads beyond a model's rows, as `sightline run` starts them.
-SPARE_THREADS = 2
 LOG_CHARS = 6000
 # Until all processes are up, on a machine that does other things besides.
 START_S = 100.0

@@ -96,9 +96,9 @@ class Records:
         return placing if "key" in changes else replace(placing, key=f"{placing.caller}:{hashed}")
 
     def post(self, placing: Placing, **said: Any) -> Submitted:
-        """`said` are the job's terms, and whether its pictures are `uploaded`."""
-        uploaded = said.pop("uploaded", False)
-        return self.run(admission.submit(placing, self.settings, JobTerms(**said), uploaded=uploaded))
+        """`said` are the job's terms, which pictures are `sent`, and whether they are `uploaded`."""
+        how = {name: said.pop(name) for name in ("sent", "uploaded") if name in said}
+        return self.run(admission.submit(placing, self.settings, JobTerms(**said), **how))
 
     def submit(self, question: str = "", **changes: Any) -> JobView:
         """Submit as the API does, its pictures uploaded where they are missing, and expect a job."""

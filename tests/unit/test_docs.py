@@ -120,7 +120,7 @@ def test_the_table_of_exit_codes_names_every_code_of_a_process() -> None:
     text = (ROOT / "docs/fleet.md").read_text(encoding="utf-8")
     table = text.partition("## Exit codes")[2].partition("\n## ")[0]
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
-    assert told == {0, 1, *WorkerExit, Exit.USAGE, Exit.PORT, Exit.REDIS}
+    assert told == {0, 1, *WorkerExit, Exit.USAGE, Exit.PORT, Exit.REDIS, Exit.DATA}
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)

@@ -31,7 +31,7 @@ def renderer(processor: Any) -> Renderer:
 
 
 def renderer_with(processor: Any, template: str | None = None) -> Renderer:
-    renderer = Renderer(processor, AutoConfig.from_pretrained(TINY))
+    renderer = Renderer(processor, AutoConfig.from_pretrained(TINY), 10**6)
     if template is not None:
         renderer.template = template
     return renderer
@@ -209,6 +209,24 @@ def test_a_question_is_not_cut_off_or_filled_up_where_a_models_tokenizer_did_so_
         assert found["input_ids"].tolist() == due["input_ids"].tolist()
         request = Request(model="m", messages=(asked,), raw=raw)
         assert trained.ids(request, [PICTURE]) == renderer.ids(request, [PICTURE])
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_text_that_cannot_fit_costs_the_neighbours_one_reading_of_it(
+    processor: Any, monkeypatch: pytest.MonkeyPatch, raw: bool
+) -> None:
+    renderer, read = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048), list[str]()
+    kind = type(processor.tokenizer)
+    encode = kind.__call__
+
+    def reading(self: Any, text: Any, **how: Any) -> Any:
+        read.append(text)
+        return encode(self, text, **how)
+
+    monkeypatch.setattr(kind, "__call__", reading)
+    with pytest.raises(CallerError, match="length is 2048 tokens") as refused:
+        build(renderer, message("user", "a b" * 2048), raw=raw)
+    assert (refused.value.code, len(read)) == ("context_length_exceeded", 1)
 
 
 def test_an_empty_prompt_is_refused(renderer: Renderer) -> None:

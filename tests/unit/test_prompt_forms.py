@@ -40,7 +40,7 @@ def rendered(processor: Any, template: str, *messages: Message, **fields: Any) -
     processor.chat_template = template
     request = Request(model="m", messages=messages, **fields)
     pictures = [Pictures.new("RGB", (40, 30), "red")] * len(request.images)
-    prompt = Renderer(processor, AutoConfig.from_pretrained(TINY)).prompt(request, pictures)
+    prompt = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048).prompt(request, pictures)
     text: str = processor.tokenizer.decode(prompt.inputs["input_ids"][0], skip_special_tokens=False)
     return text.replace("<image>" * 64, "<image>")
 

@@ -10,7 +10,8 @@ from shared.calls.syntax import SYNTAXES, Syntax
 from shared.errors import CallerError
 from shared.request import Call, Function, Message, Request, Text, Tools
 from tests.support.tools import TEMPLATES
-from worker.engines.prompt import ZERO_WIDTH_SPACE, Renderer
+from worker.engines.prompt import Renderer
+from worker.engines.reserved import ZERO_WIDTH_SPACE
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'
@@ -35,7 +36,7 @@ def processor() -> Any:
 
 
 def renderer(processor: Any, template: str) -> Renderer:
-    found = Renderer(processor, AutoConfig.from_pretrained(TINY))
+    found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
     found.template = template
     return found
 
@@ -139,7 +140,7 @@ def test_a_model_with_several_templates_is_asked_by_the_one_for_chats_or_for_fun
     named = {"default": f"plain{CHATS}", "tool_use": TEMPLATES["hermes"], "rag": "[TOOL_CALLS]{{ tools }}"}
     monkeypatch.setattr(processor, "chat_template", None if of_the_tokenizer else named)
     monkeypatch.setattr(processor.tokenizer, "chat_template", named if of_the_tokenizer else None)
-    found = Renderer(processor, AutoConfig.from_pretrained(TINY))
+    found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
     asked = Request(model="m", messages=(ASK,), tools=TOOLS)
     shown, told = (
         processor.tokenizer.decode(found.prompt(request, []).inputs["input_ids"][0])
@@ -154,7 +155,7 @@ def test_templates_of_which_none_is_for_chats_are_said_to_be_none_and_no_fault_o
     processor: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(processor, "chat_template", {"rag": CHATS, "tool_use": TEMPLATES["hermes"]})
-    found = Renderer(processor, AutoConfig.from_pretrained(TINY))
+    found = Renderer(processor, AutoConfig.from_pretrained(TINY), 2048)
     assert "none is named default" in caplog.text
     with pytest.raises(CallerError) as refused:
         found.prompt(Request(model="m", messages=(ASK,)), [])

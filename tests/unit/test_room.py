@@ -10,42 +10,60 @@ from shared.errors import Unavailable
 from tests.support.clients import until
 from worker.fetching.haul import LARGE_AT_ONCE, SMALL, Haul
 from worker.fetching.outbound import OriginError
-from worker.room import Room
+from worker.room import Guest, Room
 from worker.turns import Turns
+
+ANYONE = Guest("")
 
 
 def test_who_wants_more_than_there_is_gets_all_and_not_nothing() -> None:
     room = Room(10)
-    with room.taking(1000):
+    with room.taking(1000, ANYONE):
         pass
-    with room.taking(10):
+    with room.taking(10, ANYONE):
         pass
 
 
 def test_a_large_one_is_not_starved_by_small_ones_that_come_later() -> None:
-    room, waits, order = Room(10), threading.Event(), []
+    room, order = Room(10), list[int]()
 
     def take(amount: int) -> None:
-        waits.set()
-        with room.taking(amount):
+        with room.taking(amount, ANYONE):
             order.append(amount)
 
     with ThreadPoolExecutor(2) as threads:
-        with room.taking(5):
-            large = threads.submit(take, 10)
-            assert waits.wait(20)
-            until(room._turn.locked, 20)
-            small = threads.submit(take, 1)
-        large.result(20)
-        small.result(20)
+        with room.taking(5, ANYONE):
+            threads.submit(take, 10)
+            until(lambda: len(room._sharers.waiting) == 1, 20)
+            threads.submit(take, 1)
+            until(lambda: len(room._sharers.waiting) == 2, 20)
+        until(lambda: len(order) == 2, 20)
     assert order == [10, 1]
+
+
+@pytest.mark.parametrize(
+    ("holder", "held", "wanted"), [("mallory", 5, 1), ("eve", 10, 0)], ids=["what is left", "nothing"]
+)
+def test_a_caller_s_large_one_that_waits_holds_up_nobody_who_wants(
+    holder: str, held: int, wanted: int
+) -> None:
+    room = Room(10)
+
+    def take(amount: int, caller: str) -> None:
+        with room.taking(amount, Guest(caller)):
+            pass
+
+    with ThreadPoolExecutor(2) as threads, room.taking(held, Guest(holder)):
+        threads.submit(take, 10, "mallory")
+        until(lambda: room._sharers.waiting, 20)
+        threads.submit(take, wanted, "alice").result(20)
 
 
 def test_room_is_given_back_by_who_fails() -> None:
     room = Room(1)
-    with pytest.raises(ValueError, match="x"), room.taking(1):
+    with pytest.raises(ValueError, match="x"), room.taking(1, ANYONE):
         raise ValueError("x")
-    with room.taking(1):
+    with room.taking(1, ANYONE):
         pass
 
 

@@ -30,9 +30,11 @@ from shared.store import (
     files,
     fleet,
     headroom,
+    holdings,
     hooks,
     jobs,
     keyring,
+    memory,
     models,
     notices,
     reports,
@@ -112,7 +114,7 @@ def of_admission() -> Iterator[Call]:
         request_id="r",
         trace="t",
     )
-    yield admission.submit(PLACING, SETTINGS, terms, uploaded=True)
+    yield admission.submit(PLACING, SETTINGS, terms, sent=("d",), uploaded=True)
     yield admission.admit(PLACING, SETTINGS, token="t")
     yield admission.known(SETTINGS, "anyone", "i", "b")
     yield admission.foretell(PLACING, SETTINGS, pending=True, max_queued_caller=1)
@@ -135,8 +137,9 @@ def of_claims() -> Iterator[Call]:
 def of_upkeep() -> Iterator[Call]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
-    yield headroom.memory()
+    yield memory.memory()
     yield headroom.writable(SETTINGS)
+    yield holdings.holding("anyone", 1)
     yield counts.count("process", 1, [("series", 1.0)])
     yield counts.counts()
     yield upkeep.due()
@@ -282,12 +285,9 @@ def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> Non
 def test_a_script_is_given_what_it_reads(call: Call) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
-    never_refused = (
-        {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}
-        if call.script.name == "admit"
-        else set()
-    )
-    assert used(call.script.source) - never_refused - given == set()
+    refusing = {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}
+    never_asked = refusing if call.script.name == "admit" else set()
+    assert used(call.script.source) - never_asked - given == set()
 
 
 def test_every_script_has_its_transition() -> None:

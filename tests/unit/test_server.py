@@ -8,7 +8,7 @@ from redis import Redis
 from shared.errors import Unavailable
 from shared.store.server import probe
 
-SAID = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "redis_mode": "standalone", "aof_enabled": 1}
+SAID = {"redis_version": "7.2.4", "valkey_version": "9.1.2", "aof_enabled": 1}
 
 
 def test_a_server_that_still_reads_its_file_is_no_answer_yet(monkeypatch: pytest.MonkeyPatch) -> None:

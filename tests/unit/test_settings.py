@@ -24,6 +24,8 @@ from sightline.serving.plan import Plan
         ("REDIS__BROKER_DB", "-1", "greater than or equal to 0"),
         ("QUEUE__RENEW_S", "4", "at most a third of lease_s, which is 10"),
         ("QUEUE__LEASE_S", "soon", "valid number"),
+        ("QUEUE__START_BY_S", "inf", "finite number"),
+        ("QUEUE__BACKOFF_S", "300", "less than or equal to 60"),
         ("FETCH__ALLOW", "example.com,http://other.example", "'http://other.example' is neither"),
         ("FETCH__ALLOW", "10.0.0.0/33", "'10.0.0.0/33' is neither"),
         ("FETCH__ALLOW", "10.0.0.300", "'10.0.0.300' is neither"),
@@ -72,6 +74,14 @@ def test_a_lease_too_short_for_its_renewals_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setenv("SIGHTLINE_QUEUE__LEASE_S", "2")
     with pytest.raises(SettingsError, match=r"SIGHTLINE_QUEUE__RENEW_S: .*lease_s, which is 2"):
         load_settings()
+
+
+@pytest.mark.parametrize("letter", "#/?")
+def test_no_piece_of_a_password_is_taken_for_the_server_s_name(letter: str) -> None:
+    with pytest.raises(ValueError, match="in a password write # as %23"):
+        RedisSettings.model_validate({"url": f"redis://:p@ss{letter}w@h:7000/0"})
+    quoted = "redis://:p%40ss%23%2F%3Fw@h:7000/0"
+    assert RedisSettings.model_validate({"url": quoted}).store_url == quoted
 
 
 @pytest.mark.parametrize("url", ["redis://:hidden@h:99999/0", "redis://:hid/hidden@h:1/0", "hidden"])

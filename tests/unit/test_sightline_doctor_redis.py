@@ -12,7 +12,7 @@ from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
 from tests.support.ports import free_port
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import RedisServer, cluster, redis_server
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,12 @@ def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) ->
         finally:
             client.replicaof("NO", "ONE")
     assert found["redis"] == "problem"
+
+
+def test_a_cluster_is_named_and_not_taken_for_a_server_that_is_away() -> None:
+    with cluster() as server:
+        (found,) = records.look(settings(server))
+    assert (found.state, "is a cluster" in found.said) == ("problem", True)
 
 
 def test_a_user_who_may_not_run_scripts_is_named(server: RedisServer) -> None:

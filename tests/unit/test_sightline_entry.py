@@ -1,6 +1,7 @@
 """What a person or script is left with where the surroundings fail: a sentence and a code, no traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,21 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, CtrlC())
 runpy.run_module("sightline", run_name="__main__")
 """
+STOPPED = """
+import runpy, signal, sys
+
+told, at, sys.argv = signal.Signals(int(sys.argv[1])), sys.argv[2], sys.argv[3:]
+
+class Told:
+    def find_spec(self, name, *_):
+        if name == at:
+            signal.raise_signal(told)
+
+# Also where the tests themselves run under nohup or in the background of a shell.
+signal.signal(told, signal.SIG_DFL)
+sys.meta_path.insert(0, Told())
+runpy.run_module(sys.argv[0], run_name="__main__")
+"""
 FULL = Path("/dev/full")
 
 
@@ -40,6 +56,18 @@ def test_ctrl_c_while_the_commands_are_still_read_leaves_no_traceback() -> None:
     assert (done.returncode, done.stderr) == (130, "")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["scripts"] == {"sightline": "sightline.entry:main"}
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("reads", "argv"), [("sightline.cli", ("sightline", "courier")), ("celery", ("worker",))]
+)
+def test_a_worker_or_courier_that_is_stopped_while_it_starts_is_no_failure_to_its_supervisor(
+    told: signal.Signals, reads: str, argv: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-c", STOPPED, str(int(told)), reads, *argv]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is full")

@@ -12,6 +12,7 @@ import pytest
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.support.packages import without_traces
+from tests.support.redis_server import cluster
 
 MODELS = """
 [[models]]
@@ -42,6 +43,7 @@ def _no_exec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     models = tmp_path / "models.toml"
     models.write_text(MODELS, encoding="utf-8")
     monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
+    monkeypatch.setenv("SIGHTLINE_BLOBS__URL", str(tmp_path / "blobs"))
 
 
 def became(*argv: str) -> BecameError:
@@ -119,6 +121,27 @@ def test_what_is_wrong_is_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("sightline: ")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["api", "worker", "courier"])
+def test_a_folder_of_pictures_that_cannot_be_made_is_one_sentence(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGHTLINE_BLOBS__URL", f"{__file__}/blobs")
+    assert main([command]) == Exit.DATA
+    said = capsys.readouterr().err
+    assert said.startswith("sightline: The folder of SIGHTLINE_BLOBS__URL cannot be made: ")
+    assert said.count("\n") == 1
+
+
+def test_a_cluster_is_one_sentence_and_no_process_that_dies_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with cluster() as server:
+        monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
+        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
+    said = capsys.readouterr().err
+    assert (said.count("\n"), said.count("a cluster, which is not supported.\n")) == (3, 3)
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "courier"])

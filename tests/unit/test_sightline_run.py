@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pytest
-from redis import Redis
 
 from shared.models import Model, Models
 from shared.settings import Settings
@@ -92,9 +91,14 @@ def test_impossible_port_is_refused_by_name(text: str, capsys: pytest.CaptureFix
 
 
 def server(
-    *, compatible: tuple[int, ...] = (7, 0), keeps: bool = True, evicts: bool = False, cluster: bool = False
+    *,
+    compatible: tuple[int, ...] = (7, 0),
+    keeps: bool = True,
+    evicts: bool = False,
+    cluster: bool = False,
+    replica: bool = False,
 ) -> Server:
-    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, evicts, cluster)
+    return Server("Redis", ".".join(map(str, compatible)), compatible, keeps, evicts, cluster, replica)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +106,7 @@ def server(
     [
         (server(compatible=(6, 2)), "older than 7.0"),
         (server(cluster=True), "a cluster, which is not supported"),
+        (server(replica=True), "a replica, which takes no jobs: name the primary server"),
     ],
 )
 def test_server_that_cannot_hold_the_queue_is_refused(given: Server, reason: str) -> None:
@@ -174,10 +179,9 @@ def test_a_given_server_that_takes_no_writes_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with redis_server() as server:
-        with Redis(port=server.port) as client:
-            client.replicaof("127.0.0.1", free_port())
         monkeypatch.setenv("SIGHTLINE_REDIS__URL", server.url())
-        assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == Exit.REDIS
+        with server.refusing_writes():
+            assert main(["run", "--port", str(free_port()), "--data", str(tmp_path)]) == Exit.REDIS
     assert capsys.readouterr().err.startswith("sightline: The service cannot be started. The record store")
 
 

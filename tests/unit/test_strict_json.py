@@ -1,10 +1,11 @@
 import io
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from PIL import Image
+from pydantic import Field
 
 from api.dialects import strict_json
 from api.dialects.strict_json import MAX_DEPTH, MAX_ELEMENTS, Wire, is_form, parse, read
@@ -159,3 +160,22 @@ def test_a_picture_is_no_form_whatever_its_size(width: int) -> None:
     found = io.BytesIO()
     Image.new("P", (width, 3)).save(found, "GIF")
     assert not is_form(found.getvalue())
+
+
+class Listed(Wire):
+    words: list[Literal[*(f"word_{number:03}" for number in range(99))]] | None = None  # type: ignore[valid-type]
+    urls: list[str] | None = Field(None, min_length=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"urls": []}', r"`urls` should not be empty\."),
+        (b'{"words": ["x"]}', r"`words\[0\]` should be 'word_000', .*…\."),
+    ],
+)
+def test_what_a_field_may_hold_is_told_in_a_caller_s_words_and_never_seems_whole_when_cut(
+    body: bytes, told: str
+) -> None:
+    with pytest.raises(CallerError, match=told):
+        read(Listed, parse(body))

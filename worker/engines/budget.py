@@ -5,6 +5,12 @@ from shared.length import takes
 from shared.request import Parameters
 
 
+def too_long(context_length: int, why: str) -> CallerError:
+    """A prompt that leaves no room for an answer."""
+    message = f"{takes(context_length)}, answer included. The prompt is too long: {why}"
+    return CallerError("context_length_exceeded", message, param="messages")
+
+
 def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, context_length: int) -> int:
     """The longest answer, in tokens, that fits behind the prompt.
 
@@ -13,12 +19,7 @@ def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, c
     """
     left = context_length - prompt_tokens
     if left < 1:
-        raise CallerError(
-            "context_length_exceeded",
-            f"{takes(context_length)}, answer included. The prompt is too long: it has {prompt_tokens}. "
-            "Shorten it or send fewer pictures.",
-            param="messages",
-        )
+        raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.")
     for name in ("max_new_tokens", "min_new_tokens"):
         wanted = getattr(parameters, name)
         if wanted is not None and wanted > left:

@@ -36,9 +36,9 @@ Decay = Annotated[tuple[int, Number], Strict(False)]
 class Written(BaseModel):
     """What the file may say, and whatever is heard of it: no other value draws a token.
 
-    All that bends how a single next token is drawn, what ends an answer, and how memory is kept. Other keys,
-    also those of a transformers to come, are left out: beams, candidates and searches revise or multiply what
-    readers have or draw several tokens in a step; lengths and times are the service's own.
+    All that bends how a single next token is drawn, and what ends an answer. Other keys, also those of a
+    transformers to come, are left out: beams, candidates and searches revise or multiply what readers have or
+    draw several tokens in a step; lengths, times and the kind of cache are the service's own.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -78,8 +78,6 @@ class Written(BaseModel):
     decoder_start_token_id: int | list[int] | None = None
 
     use_cache: bool | None = None
-    cache_implementation: str | None = None
-    cache_config: dict[str, Any] | None = None
     disable_compile: bool | None = None
 
 

@@ -16,12 +16,12 @@ from transformers.utils import chat_template_utils
 
 from shared.calls.syntax import MARKS, Known
 from shared.errors import CallerError, ModelFailed
-from shared.length import check_text, takes
+from shared.length import check_text
 from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
 from worker.engines.base import ModelFacts, Prompt, Row
-from worker.engines.budget import answer_budget
+from worker.engines.budget import answer_budget, too_long
 from worker.engines.calls import Calling
 from worker.engines.detokenizer import Decode, behind_blanks
 from worker.engines.fingerprint import digest_folder
@@ -60,11 +60,12 @@ class Language:
         self.model = model
         self.defaults = defaults
         self.tokenizer: Any = processor.tokenizer
-        self.renderer = Renderer(processor, config)
+        self._text = config.get_text_config()
+        context_length = self._read_length()
+        self.renderer = Renderer(processor, config, context_length)
         _check_template(model, self.renderer.template)
         self._picture_tokens = PictureTokens(processor, self.renderer.mark)
-        self._text = config.get_text_config()
-        self.facts = self._read_facts()
+        self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
         self.grammars = Grammars(self.tokenizer, self.end_ids)
         self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
@@ -82,12 +83,7 @@ class Language:
         self._check_ids(request.parameters)
         tokens, limit = self._picture_tokens.of(pictures), self.facts.context_length
         if tokens >= limit:
-            raise CallerError(
-                "context_length_exceeded",
-                f"{takes(limit)}, answer included. The prompt is too long: the pictures alone are {tokens}. "
-                "Send fewer or smaller ones.",
-                param="messages",
-            )
+            raise too_long(limit, f"the pictures alone are {tokens}. Send fewer or smaller ones.")
 
     def grammar(self, request: Request, caller: str) -> LLMatcher | None:
         """Raises CallerError as `worker.engines.base.Engine.grammar` says."""
@@ -185,7 +181,7 @@ class Language:
         shown = [id_ for id_ in ids if id_ not in self._hidden]
         return str(self.tokenizer.decode(shown, skip_special_tokens=False))
 
-    def _read_facts(self) -> ModelFacts:
+    def _read_length(self) -> int:
         own = [getattr(self._text, "max_position_embeddings", None), self.tokenizer.model_max_length]
         lengths = [int(n) for n in own if n is not None and n < SANE_LENGTH]
         wanted = self.model.context_length
@@ -198,12 +194,15 @@ class Language:
                 min(lengths),
             )
             self.overlong = f"context_length is beyond the {min(lengths)} tokens that its files name"
+        return wanted or min(lengths)
+
+    def _read_facts(self, context_length: int) -> ModelFacts:
         return ModelFacts(
-            context_length=wanted or min(lengths),
+            context_length=context_length,
             samples=bool(self.defaults.do_sample),
             has_chat_template=bool(self.renderer.template),
             tools=self.renderer.syntax,
-            sampling_rate=self.renderer.ear.rate,
+            sampling_rate=self.renderer.sound_input.rate,
         )
 
 

@@ -30,9 +30,9 @@ class LoadedModel(Language):
         processor, network = pretrained(model, folder)
         self.network = network.eval()
         self.packed = pack(network, model)
-        if model.cache == "static":
-            network.generation_config.cache_implementation = "static"
         super().__init__(model, folder, processor, network.config, network.generation_config)
+        if model.cache == "static":
+            self.defaults.cache_implementation = "static"
 
     def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""

@@ -21,6 +21,10 @@ def check_devices(model: Model) -> None:
     where = model.device_map
     if where == {}:
         raise ModelFailed(f"model {model.id}, with device_map = {{}}: it places nothing; leave it out.")
+    if isinstance(where, dict) and set(where.values()) == {DISK}:
+        raise ModelFailed(
+            f"model {model.id}, with device_map = {where}: nothing computes; name a device for some part."
+        )
     devices, known = (where.values(), (DISK,)) if isinstance(where, dict) else ([where], PLANS)
     for device in devices:
         if device not in known:
@@ -47,6 +51,7 @@ def _check(model: Model, field: str, value: Any, hint: str) -> None:
     try:
         found = torch.empty(0, device=value).device
     except (AssertionError, ImportError, NotImplementedError, RuntimeError) as error:
-        raise ModelFailed(f"{what}: {str(error).splitlines()[0]} ({hint})") from None
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise ModelFailed(f"{what}: {reason} ({hint})") from None
     if found.type == "meta":
         raise ModelFailed(f"{what}: meta computes nothing ({hint})")

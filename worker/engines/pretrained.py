@@ -97,7 +97,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         network, told = kind.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **given
         )
-    except (ImportError, ValueError) as error:
+    except (ImportError, RuntimeError, ValueError) as error:
         wishes = [f"{w} = {getattr(model, w)!r}" for w in WISHES if w in model.model_fields_set]
         if not wishes or "trust_remote_code" in str(error):
             raise

@@ -5,10 +5,8 @@ picture that is not there.
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -22,13 +20,14 @@ from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
 from shared.request import Image, Request, Text
 from worker.engines.base import Prompt, Samples
+from worker.engines.budget import too_long
 from worker.engines.chat import Chat, Hand, Shown, chat, trimmed
-from worker.engines.ear import Ear
 from worker.engines.forms import STUMBLES, forms_of
+from worker.engines.reserved import reserved
+from worker.engines.sound_input import SoundInput
 from worker.engines.whole import keep_whole
 
 log = logging.getLogger(__name__)
-ZERO_WIDTH_SPACE = "\u200b"
 # A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
@@ -40,25 +39,12 @@ CONTINUING = "render_jinja_template"
 CHATS, FUNCTIONS = "default", "tool_use"
 
 
-@dataclass(frozen=True)
-class Reserved:
-    """What callers must not be able to write: the strings, and the ids they would become."""
-
-    pattern: re.Pattern[str]
-    ids: frozenset[int]
-
-    def escape(self, text: str) -> str:
-        """Break every reserved string with a zero-width space; again while the pieces form another."""
-        while self.pattern.search(text):
-            text = self.pattern.sub(lambda match: match[0][0] + ZERO_WIDTH_SPACE + match[0][1:], text)
-        return text
-
-
 class Renderer:
     """Builds prompts for one model; safe to use from several threads."""
 
-    def __init__(self, processor: Any, config: Any) -> None:
+    def __init__(self, processor: Any, config: Any, context_length: int) -> None:
         self._processor = processor
+        self._context_length = context_length
         self._tokenizer = processor.tokenizer
         keep_whole(self._tokenizer)
         template = _template(processor)
@@ -68,15 +54,15 @@ class Renderer:
         self.template = template if self._forms else None
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
-        self.ear = Ear(processor, config)
+        self.sound_input = SoundInput(processor, config)
         # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
         self.mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         written = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
-        self._reserved = _reserved(processor, written, self.placeholder_ids)
+        self._reserved = reserved(processor, written, self.placeholder_ids)
 
     def prompt(self, request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples] = ()) -> Prompt:
         """Raises CallerError as `worker.engines.base.Engine.prepare` says."""
-        self.ear.check(request, sounds)
+        self.sound_input.check(request, sounds)
         media = _media(request, pictures, sounds)
         inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
         # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
@@ -85,7 +71,7 @@ class Renderer:
         if ids.shape[-1] == 0:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
-        heard = int((ids == self.ear.id).sum()) if sounds else 0
+        heard = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), ends_open(request)
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, heard, open_, lost)
 
@@ -132,31 +118,36 @@ class Renderer:
             return inputs, ""
 
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
-        """Raises CallerError where it forges a special token."""
+        """Raises CallerError where it cannot fit, or forges a special token."""
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         marks = self.mark * len(pictures)
         text = marks + self._reserved.escape(typed)
         # A tokenizer can rewrite a text before it looks for its tokens.
-        if self._count_reserved(text) > self._count_reserved(f"{marks}x"):
+        if self._reserved.count(self._fitting(text)) > self._reserved.count(self._ids(f"{marks}x")):
             raise _forged()
         return text
 
     def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
-        """Raises CallerError where there is no template for it, or it forges a special token."""
+        """Raises CallerError where there is no template for it, it cannot fit, or forges a special token."""
         if not self.template:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
-        conversation, harmless = (
-            chat(request, media, Hand(self._reserved.escape, self._forms, harmless), self.syntax)
-            for harmless in (False, True)
-        )
+        conversation, text = self._written(request, media)
+        ids = self._fitting(text)
         # A template can join two innocent parts to one special token.
-        with refusals(request):
-            texts = [self._apply(request, written, tokenize=False) for written in (conversation, harmless)]
-        if self._count_reserved(texts[0]) > self._count_reserved(texts[1]):
+        _, due = self._written(request, media, harmless=True)
+        if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
             raise _forged()
-        lost = trimmed(request.messages[-1], texts[0]) if ends_open(request) else ""
+        lost = trimmed(request.messages[-1], text) if ends_open(request) else ""
         return conversation._replace(trimmed=lost)
+
+    def _written(
+        self, request: Request, media: Sequence[Shown], *, harmless: bool = False
+    ) -> tuple[Chat, str]:
+        hand = Hand(self._reserved.escape, self._forms, harmless)
+        conversation = chat(request, media, hand, self.syntax)
+        with refusals(request):
+            return conversation, self._apply(request, conversation, tokenize=False)
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
         continues = ends_open(request)
@@ -169,9 +160,17 @@ class Renderer:
             **how,
         )
 
-    def _count_reserved(self, text: str) -> int:
-        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return sum(token in self._reserved.ids for token in ids)
+    def _fitting(self, text: str) -> list[int]:
+        """Its tokens. Raises CallerError where no answer would fit behind them."""
+        ids = self._ids(text)
+        # What stands for a picture is no fewer tokens once the picture is put in.
+        if len(ids) >= self._context_length:
+            raise too_long(self._context_length, f"its text alone has {len(ids)}. Shorten it.")
+        return ids
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
 
 def ends_open(request: Request) -> bool:
@@ -264,26 +263,6 @@ def _own(template: Any, *, shows: bool = False) -> str | None:
     if isinstance(template, dict):
         template = template.get(FUNCTIONS if shows else CHATS, template[CHATS])
     return template or None
-
-
-def _reserved(processor: Any, template: str, placeholder_ids: frozenset[int]) -> Reserved:
-    """Special tokens, added tokens the template writes, and the strings the processor expands.
-
-    Other added tokens are ordinary text (Gemma adds runs of newlines and HTML tags).
-    """
-    tokenizer = processor.tokenizer
-    control = {
-        id_: token.content
-        for id_, token in tokenizer.added_tokens_decoder.items()
-        if token.content.strip() and (token.special or token.content in template)
-    }
-    expanded = {str(value) for name, value in vars(processor).items() if name.endswith("_token") and value}
-    strings = sorted({*control.values(), *expanded, *tokenizer.all_special_tokens}, key=len, reverse=True)
-    # A token of one character cannot be broken.
-    pattern = re.compile("|".join(re.escape(s) for s in strings if len(s) > 1) or "(?!)")
-    # A character the vocabulary lacks becomes `unk` by itself.
-    ids = (control.keys() | set(tokenizer.all_special_ids) | placeholder_ids) - {tokenizer.unk_token_id}
-    return Reserved(pattern, frozenset(ids))
 
 
 def _image_id(processor: Any, config: Any) -> int | None:

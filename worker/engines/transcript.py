@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from shared.logprobs import Candidate, Logprobs, TokenLogprob
+from shared.overlap import overlap
 from shared.piece import Piece
 from shared.result import FinishReason
 from worker.engines.base import Finish, Row
@@ -116,8 +117,4 @@ class Transcript:
 
     def _held(self, text: str) -> int:
         """Length of the longest end of `text` that could become a stop string."""
-        return max((_overlap(text, s) for s in self._stop), default=0)
-
-
-def _overlap(text: str, stop: str) -> int:
-    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+        return max((overlap(text, s) for s in self._stop), default=0)

@@ -33,9 +33,11 @@ def model_folder(model: Model) -> Path:
     Raises ModelFailed naming the model and its source.
     """
     folder = Path(model.source)
-    if model.source and folder.is_dir():
-        return folder
     what = f"model {model.id}: the source {model.source!r}"
+    if model.source and folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelFailed(f"{what} is a folder without config.json; name the one that holds the model.")
+        return folder
     if model.source.count("/") != 1 or model.source.startswith((".", "/", "~")):
         raise ModelFailed(
             f"{what} is neither a folder on this machine nor a model id of the Hugging Face hub."

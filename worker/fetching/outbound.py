@@ -18,7 +18,7 @@ from ipaddress import ip_address
 
 import h11
 
-from shared.addresses import EXEMPT, IPAddress, Reach, Target, may_connect
+from shared.addresses import IPAddress, Reach, Target, exemption, may_connect
 from shared.errors import CallerError, Unavailable
 from worker.turns import Turns
 
@@ -152,7 +152,7 @@ def connect(
     addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
     # One bad answer condemns all: a name that mixes them is a rebinding attempt, not an honest host.
     if not all(may_connect(ip, target.host, reach) for ip in addresses):
-        message = f"The URL's host has an address that is not public{EXEMPT}."
+        message = f"The URL's host has an address that is not public{exemption(*addresses)}."
         raise CallerError("invalid_image_url", message, param=param)
     return _connect(target, addresses, allowance)
 

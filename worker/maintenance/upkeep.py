@@ -11,6 +11,7 @@ from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.metrics.errands import UPKEEP
 from shared.settings import Settings
+from shared.store.memory import Eviction, memory
 from shared.store.nudges import Nudger
 from shared.store.script import Store
 from shared.store.workers import lead
@@ -40,6 +41,7 @@ class Upkeep:
         collection = Collection(store, blobs)
         self._collect = Beside("collected", lambda: _done("collected", collection.collect))
         self._removal = Removal(settings, store)
+        self._eviction = Eviction()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
@@ -75,6 +77,11 @@ class Upkeep:
                 if done:
                     log.info("maintenance: %s", done)
                 _done("reports", lambda: log_ends(self._store))
+                _done("memory", self._look_at_memory)
+
+    def _look_at_memory(self) -> int:
+        self._eviction.see(self._store.run(memory()))
+        return 0
 
 
 def _done(name: str, run: Callable[[], int]) -> int:

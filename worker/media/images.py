@@ -18,7 +18,7 @@ from worker.media.child import Children, Craft, UndecodableError
 from worker.media.shelf import Files
 from worker.media.shrinking import sizes
 from worker.media.wire import PICTURES
-from worker.room import Room
+from worker.room import Guest, Room
 
 TIMED = DECODE.labels("picture")
 
@@ -35,7 +35,7 @@ class Decoder:
         self._pixels = Room(limits.max_side**2)
 
     @contextmanager
-    def decoded(self, files: Files) -> Iterator[list[Picture]]:
+    def decoded(self, files: Files, guest: Guest) -> Iterator[list[Picture]]:
         """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others' are many.
 
         Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
@@ -43,16 +43,16 @@ class Decoder:
         infos = [inspect(data, self._limits, f"images[{place}]") for place, data in enumerate(files)]
         check_request(infos, self._limits)
         wanted = sizes(infos, self._limits.max_side)
-        with self._pixels.taking(sum(map(math.prod, wanted))):
-            yield list(map(self._decode, infos, wanted, files))
+        with self._pixels.taking(sum(map(math.prod, wanted)), guest):
+            yield [self._decode(guest, *each) for each in zip(infos, wanted, files, strict=True)]
 
     def close(self) -> None:
         """End the children; nothing can be decoded afterwards."""
         self._children.close()
 
-    def _decode(self, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
+    def _decode(self, guest: Guest, info: PictureInfo, size: tuple[int, int], data: bytes) -> Picture:
         head = PICTURES.request.pack(info.format.encode(), info.width, info.height, *size, len(data))
-        with TIMED.time(), self._memory.taking(info.memory):
+        with TIMED.time(), self._memory.taking(info.memory, guest):
             try:
                 found, pixels = self._children.decode(
                     head, data, PICTURES.reply, lambda width, height: width * height * 3

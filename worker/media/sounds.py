@@ -9,7 +9,7 @@ from worker.engines.base import Samples
 from worker.media.child import Children, Craft, UndecodableError
 from worker.media.shelf import Files
 from worker.media.wire import SOUNDS
-from worker.room import Room
+from worker.room import Guest, Room
 
 TIMED = DECODE.labels("sound")
 
@@ -23,7 +23,7 @@ class Listener:
         self._children = Children(Craft("worker.media.samples", arguments, limits.decode_limit_s))
         self._memory = Room(limits.decode_memory_mb * 2**20)
 
-    def heard(self, files: Files, rate: int) -> list[Samples]:
+    def heard(self, files: Files, rate: int, guest: Guest) -> list[Samples]:
         """A request's sounds in mono, so many samples a second.
 
         Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.
@@ -31,16 +31,16 @@ class Listener:
         places = [f"sounds[{place}]" for place in range(len(files))]
         check_count(places, self._limits)
         infos = [inspect(data, self._limits, at) for data, at in zip(files, places, strict=True)]
-        return [self._decode(info, rate, data) for info, data in zip(infos, files, strict=True)]
+        return [self._decode(guest, info, rate, data) for info, data in zip(infos, files, strict=True)]
 
     def close(self) -> None:
         """End the children; nothing can be decoded afterwards."""
         self._children.close()
 
-    def _decode(self, info: SoundInfo, rate: int, data: bytes) -> Samples:
+    def _decode(self, guest: Guest, info: SoundInfo, rate: int, data: bytes) -> Samples:
         whole = decodable(data, info)
         head = SOUNDS.request.pack(info.frames, info.rate, info.channels, rate, len(whole))
-        with TIMED.time(), self._memory.taking(info.memory):
+        with TIMED.time(), self._memory.taking(info.memory, guest):
             try:
                 _, samples = self._children.decode(head, whole, SOUNDS.reply, lambda count: count * 4)
             except UndecodableError as reason:

@@ -2,7 +2,7 @@
 --   a      job, token (of the intake claim), removed (JSON, what it is told where its model was removed), and the
 --          placing spec of placing.lua, failures (see late.lua)
 --   text   the request with its pictures' digests
---   writes as submit.lua; takes the job out of lease
+--   writes as submit.lua; takes the job out of lease, and drops its <job>:attempts list
 --   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)
 --   repeat with the same token after success: placed
 --   events queued, where a new run waits

@@ -1,8 +1,7 @@
--- Reads what all processes have counted, and how much memory the server uses and may use.
+-- Reads what all processes have counted, how much memory the server uses and may use, and whether it may evict.
 --   a       nothing
---   returns {series and sums as a flat list, bytes used, limit in bytes (0 = none)}
+--   returns {series and sums as a flat list, {used, limit, evicts} as in includes/server_memory.lua}
 -- @include base
+-- @include server_memory
 
-local info = redis.call('INFO', 'memory')
-return { redis.call('HGETALL', P .. 'counts'), tonumber(string.match(info, 'used_memory:(%d+)')),
-  tonumber(string.match(info, 'maxmemory:(%d+)') or 0) }
+return { redis.call('HGETALL', P .. 'counts'), server_memory() }

@@ -9,15 +9,11 @@ dirty_first()
 local lanes = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'schedule', '-inf', now, 'LIMIT', 0, a.limit)) do
   redis.call('ZREM', P .. 'schedule', id)
+  local state, lane = unpack(redis.call('HMGET', P .. id, 'state', 'lane'))
   if is_newer(id) then
     -- Left to a courier who can read it.
     redis.call('ZADD', P .. 'schedule', now + 5000, id)
-  end
-  local state, lane = unpack(redis.call('HMGET', P .. id, 'state', 'lane'))
-  if is_newer(id) then
-    state = nil
-  end
-  if state == 'retrying' then
+  elseif state == 'retrying' then
     redis.call('HSET', P .. id, 'state', 'queued', 'queued_at', now)
     stand(id, lane)
     table.insert(lanes, lane)

@@ -2,8 +2,9 @@
 --   a       job, caller, after, limit and bytes (so many events or bytes of them are a full chapter)
 --   writes  <run> hash (unread)
 --   returns {status or '', closing (1 = the job's own last event comes behind these), newest id, error,
---           run or '', ended, seen, {event, …}}, nil where the caller has no such job; an event is
---           {id, {field, value, …}}, seen holds the run's event `after` where there is one
+--           run or '', ended, seen, {event, …}, forgot (1 = `after` is of no event that this stream holds or held: the
+--           store lost it)}, nil where the caller has no such job; an event is {id, {field, value, …}}, seen holds
+--           the run's event `after` where there is one
 -- @include base
 
 -- So many are read at once: of events with logprobs these are hundreds of thousands of bytes.
@@ -44,12 +45,14 @@ if not status then
   last = run and redis.call('HGET', P .. run, 'seq')
 end
 last = tonumber(last or 0)
-local entries, whole, seen = {}, true, {}
+local entries, whole, seen, lacks = {}, true, {}, false
 if run then
   local stream = P .. run .. ':events'
   local after = string.format('%.0f-0', a.after)
   entries, whole = chapter(stream, after, status and last .. '-0' or '+')
   seen = redis.call('XRANGE', stream, after, after)
+  -- What was read is taken out of no stream while there is one.
+  lacks = a.after > 0 and a.after <= last and #seen == 0 and redis.call('EXISTS', stream) == 1
   if has_text(entries) and redis.call('HEXISTS', P .. run, 'unread') == 1 then
     -- A store that takes no writes now is read all the same: who reads on writes it down.
     redis.pcall('HDEL', P .. run, 'unread')
@@ -59,4 +62,5 @@ local newest = own == '1' and last + 1 or last
 -- A job outlives its run's events: its end is then told from its own record.
 local untold = own == '1' or status and #entries == 0
 local closing = untold and whole and a.after < newest
-return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries }
+local forgot = lacks or a.after > newest
+return { status or '', closing and 1 or 0, newest, failure or '', run or '', ended or '0', seen, entries, forgot and 1 or 0 }

@@ -8,8 +8,7 @@
 -- @include base
 -- @include ending
 -- @include deaths
-
-local LONGEST_BACKOFF_MS = 60000
+-- @include pauses
 
 if redis.call('HGET', P .. a.id, 'token') ~= a.token then
   return { 'lost' }
@@ -29,7 +28,7 @@ if a.spend and failures >= a.max_failures then
 end
 if a.spend and a.backoff_ms > 0 then
   leave_lease(a.id, redis.call('HGET', P .. a.id, 'lane'), a.reason)
-  postpone(a.id, 'retrying', now + math.min(a.backoff_ms * 2 ^ (failures - 1), LONGEST_BACKOFF_MS))
+  postpone(a.id, 'retrying', now + math.min(a.backoff_ms * 2 ^ (failures - 1), LONGEST_PAUSE_MS))
   return { 'postponed' }
 end
 if a.reason == 'queue_full' then

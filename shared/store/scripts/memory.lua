@@ -1,7 +1,7 @@
--- Reads how much memory the server uses, and how much it may.
+-- Reads how much memory the server uses, how much it may, and whether it may evict records.
 --   a      nothing
---   returns {used, limit} in bytes; a limit of 0 is none
+--   returns {used, limit, evicts}: as in includes/server_memory.lua
 -- @include base
+-- @include server_memory
 
-local info = redis.call('INFO', 'memory')
-return { tonumber(string.match(info, 'used_memory:(%d+)')), tonumber(string.match(info, 'maxmemory:(%d+)') or 0) }
+return server_memory()

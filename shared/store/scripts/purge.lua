@@ -2,7 +2,7 @@
 --   a      job, caller, delivered (true = only where it is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
 --   writes <job> and <run> with all their keys, cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
---          blob:<digest> zset, doomed:<digest> string
+--          blob:<digest> zset, idem:<caller>:<key>, doomed:<digest> and purged:<caller>:<job> strings
 --   repeat within a minute answers the same
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
 --           them, then run deleted.lua

@@ -4,7 +4,7 @@
 --          job_s, event_s, max_events, bare (the result without its logprobs, where it has some),
 --          origin (JSON text, what made it, for its receipt)
 --   text   result or error, as JSON
---   writes <run> hash, cache:<key>:<print> string, and what ending.lua writes
+--   writes <run> hash, cache:<key>:<print> string, lane:<lane> hash, blob:<digest> zset, and what ending.lua writes
 --   returns settled | lost (as append.lua)
 --   repeat by the same claim answers settled
 --   events succeeded | failed

@@ -3,8 +3,8 @@
 --          caller's names of what errors may name), hash, run, key, blobs,
 --          pending (inputs must be fetched first) and terms (the courier's, JSON text),
 --          idempotency (digest of the key) and digest (of the body), uploaded (its pictures are written and
---          held), start_by, finish_by and schedule_at (Unix ms), retry_of, response (JSON text, what it tells as one
---          of OpenAI's responses), hook (its webhook
+--          held), sent (digests of those that came with their bytes), start_by, finish_by and schedule_at (Unix ms),
+--          retry_of, response (JSON text, what it tells as one of OpenAI's responses), hook (its webhook
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
 --          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, gap_ms, grace_ms, result_s, job_s,
 --          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
@@ -12,10 +12,11 @@
 --          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
 --          (of which it is the job)
 --   text   the request
---   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, generations hash, <retry_of>:hook hash
+--   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, generations hash, <retry_of>:hook
+--          hash, hashes of those who hold a picture
 --   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
---          schedule zsets
+--          schedule zsets, holdings:<part> hash
 --   returns {word} for mismatch | purged | gone (the job that it tries again) | passed (a line that another process
 --           took) | removed | draining | unready | paused | slow | full | crowded, {pictures, digests to upload first},
 --           else {queued | intake | known, view, trace of the run that it shares}
@@ -24,6 +25,7 @@
 -- @include base
 -- @include placing
 -- @include watch
+-- @include holdings
 -- @include idempotency
 -- @include deadlines
 -- @include pairs
@@ -58,7 +60,7 @@ local word = not hit and (a.line and line_waits(a) or refusal(a, run))
 if word then
   return { word }
 end
-local missing = (hit or a.uploaded) and {} or unwritten(a.blobs, run)
+local missing = (hit or a.uploaded) and {} or unwritten(a.blobs, run, a.sent, a.caller)
 if #missing > 0 then
   return { 'pictures', missing }
 end
@@ -74,6 +76,8 @@ redis.call('HSET', P .. a.job, unpack(record))
 if a.line then
   take_line(a.line, a.job)
 end
+local request = (hit or run) and '' or ARGV[2]
+count_holding(a.caller, #request + 2 * #a.metadata + #(a.response or ''), a.retain_s or a.result_s)
 local hook = a.hook or {}
 for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
   local value = hook[name] or a.retry_of and redis.call('HGET', P .. a.retry_of .. ':hook', name)

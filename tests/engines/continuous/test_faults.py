@@ -13,9 +13,9 @@ from tests.engines.continuous.conftest import LONG, QUESTIONS, Question, crowd, 
 from worker.engines.base import DeviceBroken, Finish
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.capacity import Capacity
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.window import Window
 from worker.engines.sampling import LogitsError
@@ -139,7 +139,7 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
     monkeypatch.setattr(Batch, "step_beside", scarce)
     monkeypatch.setattr(BatchCache, "recurrent", recurrent)
     assert crowded(fresh) == answers
-    assert engine_of(fresh)._loop._ration.rows == 2
+    assert engine_of(fresh)._loop._capacity.rows == 2
 
 
 def test_a_prompt_without_memory_waits_for_the_others_and_fails_only_by_itself(
@@ -175,7 +175,7 @@ def test_rows_torn_apart_for_want_of_memory_are_answered_as_alone(
 
     monkeypatch.setattr(Window, "room", lambda _, columns: columns)
     monkeypatch.setattr(AlignedLayer, "make_room", scarce)
-    monkeypatch.setattr(Ration, "shrink", lambda *_: None)
+    monkeypatch.setattr(Capacity, "shrink", lambda *_: None)
     assert crowded(fresh) == answers
     assert next(failures, None) is None
 
@@ -216,7 +216,7 @@ def test_a_mistake_of_the_engines_own_lets_nobody_wait_for_ever(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Ration, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake")))
+        patch.setattr(Capacity, "admits", lambda *_: (_ for _ in ()).throw(ZeroDivisionError("a mistake")))
         with pytest.raises(ZeroDivisionError):
             QUESTIONS[4].ask(fresh)
     assert crowded(fresh) == answers

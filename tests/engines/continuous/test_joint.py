@@ -215,7 +215,7 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert tried[:2] == [ROWS, 2]
     assert max(tried[1:]) == 2
-    assert engine_of(fresh)._loop._ration.rows == ROWS, "the rows had memory enough"
+    assert engine_of(fresh)._loop._capacity.rows == ROWS, "the rows had memory enough"
 
 
 def test_pictures_that_cannot_be_encoded_together_are_encoded_one_by_one(

@@ -193,7 +193,7 @@ def test_without_memory_beside_prompts_what_is_kept_goes_and_fewer_share_a_pass(
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert sum(count > 1 for count in most) == 1
     assert reuse._ledger.limit < limit
-    assert engine_of(fresh)._loop._ration.rows == 4, "the rows had memory enough"
+    assert engine_of(fresh)._loop._capacity.rows == 4, "the rows had memory enough"
 
 
 def test_a_step_without_memory_for_the_next_positions_has_not_been_taken(

@@ -33,7 +33,7 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     futures = crowd(fresh, [*asks[:3], partial(large.ask, fresh), *asks[3:]])
     assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
     assert [future.result() for future in futures] == answers
-    assert engine_of(fresh)._loop._ration.rows == ROWS
+    assert engine_of(fresh)._loop._capacity.rows == ROWS
 
 
 def test_one_prompt_that_never_fits_fails_although_others_keep_coming(

@@ -196,7 +196,7 @@ def test_without_memory_what_is_kept_goes_before_any_row_does(
     monkeypatch.setattr(Batch, "step_beside", scarce)
     assert crowded(fresh) == answers
     assert not left
-    assert engine_of(fresh)._loop._ration.rows == 4
+    assert engine_of(fresh)._loop._capacity.rows == 4
     assert reuse._ledger.limit == limit // 2
 
 

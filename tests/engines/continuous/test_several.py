@@ -119,7 +119,7 @@ def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers
 
     monkeypatch.setattr(Prefill, "__init__", noted)
     monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=20))
-    monkeypatch.setattr(engine_of(forgetful)._loop._ration, "rows", 2)
+    monkeypatch.setattr(engine_of(forgetful)._loop._capacity, "rows", 2)
     longer, asked = Question(2, LONG), several.rows(forgetful, 3)
     crowd(forgetful, [lambda: longer.ask(forgetful), lambda: forgetful.engine.generate_all(asked)[0]])
     assert len(made) == 2
@@ -141,7 +141,7 @@ def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_i
     monkeypatch.setattr(Batch, "step_beside", scarce)
     assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
     assert held == [True]
-    assert engine_of(forgetful)._loop._ration.rows == ROWS, "the shared prompt's memory was enough"
+    assert engine_of(forgetful)._loop._capacity.rows == ROWS, "the shared prompt's memory was enough"
 
 
 def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_same(

@@ -16,8 +16,8 @@ from tests.store.machine.sharing import Sharing
 from tests.support.store import Records
 
 SLOWER = 4
-# A history that fails is made short before it is shown, and that takes minutes.
-pytestmark = pytest.mark.timeout(0)
+# A history takes seconds; one that fails is made short before it is shown, and that takes minutes.
+pytestmark = pytest.mark.timeout(60 * settings().max_examples)
 
 
 class Everything(Callers, Workers, Upkeep):

@@ -96,12 +96,13 @@ class Answer:
             self._cached = prefill.length
         self._ready(prefill, prefill.processors_of(self._draw.own))
 
-    def feed(self) -> int:
+    @property
+    def next_fed(self) -> int:
         """The token for the next step."""
         return self._transcript.ids[self._fed]
 
-    def fed(self) -> None:
-        """The step has taken it."""
+    def count_fed(self) -> None:
+        """The step has taken `next_fed`."""
         self._fed += 1
 
     @property
@@ -115,7 +116,7 @@ class Answer:
         return self._draw.plain
 
     @property
-    def told(self) -> int | None:
+    def top_logprobs(self) -> int | None:
         """How many alternatives it tells beside each token; None where it tells no logprobs."""
         return self.row.parameters.logprobs
 
@@ -133,9 +134,9 @@ class Answer:
         """
         if self.cancelled:
             raise Cancelled
-        if seen is None and self.told is not None and isinstance(found, torch.Tensor):
+        if seen is None and self.top_logprobs is not None and isinstance(found, torch.Tensor):
             # Before the dice: where there is no memory for it, the token is drawn again.
-            [seen] = distributions(found, [self.told])
+            [seen] = distributions(found, [self.top_logprobs])
         with self._draw.undone():
             token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
             told = None if seen is None else seen.of(token)

@@ -81,7 +81,7 @@ class Reader:
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
         heard = ["+".join(hashlib.sha256(sound).hexdigest() for sound in sounds)] * prompt.audio_tokens
-        named = {renderer.image_id: iter(owners), renderer.ear.id: iter(heard)}
+        named = {renderer.image_id: iter(owners), renderer.sound_input.id: iter(heard)}
         return Content(prompt.inputs, scope, _marks(prompt.inputs["input_ids"][0].tolist(), named), shown)
 
     def _shown(

@@ -21,13 +21,13 @@ from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row, Samples
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
 from worker.engines.continuous.certify import Certificate, certify
 from worker.engines.continuous.content import Reader
 from worker.engines.continuous.groups import WASTE
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
-from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
@@ -99,7 +99,7 @@ class ContinuousEngine(LoadedEngine):
         loaded.facts = _within(loaded.facts, tokens)
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
-        ration, pace = Ration(self.rows, tokens), Pace(self._options.stall_steps)
+        capacity, pace = Capacity(self.rows, tokens), Pace(self._options.stall_steps)
         together = certificate.together
         batch = Batch(loaded.network, limit=self.rows, waste=WASTE if certificate.groups else None)
         running = Running(batch, loaded.suppressed)
@@ -112,7 +112,7 @@ class ContinuousEngine(LoadedEngine):
             if together.prompts
             else Joining(1)
         )
-        self._loop = Loop(Stacks(loaded.network), running, self._reuse, ration, pace, joining)
+        self._loop = Loop(Stacks(loaded.network), running, self._reuse, capacity, pace, joining)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)

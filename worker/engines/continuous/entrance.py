@@ -3,17 +3,17 @@
 from collections.abc import Iterable, Sequence
 
 from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.capacity import Capacity
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.pace import PassLimits
-from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.reuse import Reuse
 
 
 class Entrance:
     """First come, first served, so that a long prompt is not overtaken for ever."""
 
-    def __init__(self, ration: Ration, reuse: Reuse, joining: Joining) -> None:
-        self._ration = ration
+    def __init__(self, capacity: Capacity, reuse: Reuse, joining: Joining) -> None:
+        self._capacity = capacity
         self._reuse = reuse
         self._joining = joining
 
@@ -37,7 +37,7 @@ class Entrance:
             return False
         if any(one.beside is not None and len(others) > one.beside for one in [answer, *others]):
             return False
-        return self._ration.admits([other.length for other in [*others, answer]])
+        return self._capacity.admits([other.length for other in [*others, answer]])
 
     def _joins(self, answer: Answer, beside: Sequence[Answer]) -> bool:
         """Whether its prompt should be computed at once and not when theirs are."""

@@ -15,12 +15,12 @@ import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.capacity import Capacity
 from worker.engines.continuous.entrance import Entrance
 from worker.engines.continuous.joining import Chunk, Forked, Joining, Newcomer
 from worker.engines.continuous.line import Line
 from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefilled
-from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
@@ -42,7 +42,7 @@ class Loop:
         stacks: Stacks,
         running: Running,
         reuse: Reuse,
-        ration: Ration,
+        capacity: Capacity,
         pace: Pace,
         joining: Joining,
     ) -> None:
@@ -50,13 +50,13 @@ class Loop:
         self._stacks = stacks
         self._running = running
         self._reuse = reuse
-        self._ration = ration
+        self._capacity = capacity
         self._pace = pace
         self._line = Line()
         self._joining = joining
-        self._entrance = Entrance(ration, reuse, joining)
+        self._entrance = Entrance(capacity, reuse, joining)
         self._unanswered = Unanswered(self.pulse)
-        self._recovery = Recovery(self._line, joining, running, ration, reuse, self._unanswered)
+        self._recovery = Recovery(self._line, joining, running, capacity, reuse, self._unanswered)
         processors = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
 
@@ -109,7 +109,7 @@ class Loop:
         self._let_go()
         self._pace.turn(self._expected)
         chunks = self._beside()
-        while not chunks and self._advance() and self._pace.patient:
+        while not chunks and self._advance() and self._pace.lasts():
             pass
         if self._running.answers:
             self._step(chunks)
@@ -117,7 +117,7 @@ class Loop:
     @property
     def _expected(self) -> int:
         """Rows that will decode once those who wait have joined."""
-        return min(self._ration.rows, len(self._recovery.held) + len(self._line))
+        return min(self._capacity.rows, len(self._recovery.held) + len(self._line))
 
     def _advance(self) -> bool:
         """A pass over waiting prompts; whether there was any to compute."""

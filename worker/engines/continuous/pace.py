@@ -60,8 +60,7 @@ class Pace:
         self._rows = rows
         self._began = self._asked = self._clock()
 
-    @property
-    def patient(self) -> bool:
+    def lasts(self) -> bool:
         """Whether they can wait once more as long as since this was asked for the last time."""
         now = self._clock()
         last, self._asked = now - self._asked, now

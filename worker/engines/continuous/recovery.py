@@ -7,10 +7,10 @@ from typing import NoReturn
 
 from worker.engines.base import DeviceBroken
 from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.capacity import Capacity
 from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.line import Line
-from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
@@ -26,7 +26,7 @@ class Recovery:
         line: Line,
         joining: Joining,
         running: Running,
-        ration: Ration,
+        capacity: Capacity,
         reuse: Reuse,
         unanswered: Unanswered,
     ) -> None:
@@ -35,7 +35,7 @@ class Recovery:
         self._line = line
         self._joining = joining
         self._running = running
-        self._ration = ration
+        self._capacity = capacity
         self._reuse = reuse
         self._unanswered = unanswered
 
@@ -77,7 +77,7 @@ class Recovery:
         if out_of_memory(error):
             spared = self._spare()
             if not spared:
-                self._ration.shrink(len(rows) - 1)
+                self._capacity.shrink(len(rows) - 1)
             back = self._running.clear() if self._running.lost else [] if spared else [self._running.youngest]
         else:
             back = self._running.clear()
@@ -99,7 +99,7 @@ class Recovery:
         if out_of_memory(error):
             spared = self._spare()
             if lost and not spared:
-                self._ration.shrink(len(rows) - 1)
+                self._capacity.shrink(len(rows) - 1)
             if len(beside) > 1:
                 self._joining.shrink(len(beside) // 2)
         _set_apart(beside)

@@ -58,9 +58,9 @@ class Running:
         what they are made of.
         """
         prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
-        logits, found = self._batch.step_beside([answer.feed() for answer in self.answers], prompts)
+        logits, found = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
         for answer in self.answers:
-            answer.fed()
+            answer.count_fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
         seen = self._seen(logits, drawing)
         plain = [row for row, answer in drawing.items() if answer.plain]
@@ -74,7 +74,9 @@ class Running:
         return drawn, found
 
     def _seen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Distribution]:
-        told = {row: answer.told for row, answer in drawing.items() if answer.told is not None}
+        told = {
+            row: answer.top_logprobs for row, answer in drawing.items() if answer.top_logprobs is not None
+        }
         if not told:
             return {}
         some = logits[list(told)].to(torch.float32)

@@ -6,7 +6,7 @@
 -- Nothing of it is left but its record.
 local function end_batch(batch, stage)
   local key = P .. batch
-  local caller, digest, kept_s = unpack(redis.call('HMGET', key, 'caller', 'digest', 'kept_s'))
+  local caller, digest, kept_s, retain_s = unpack(redis.call('HMGET', key, 'caller', 'digest', 'kept_s', 'retain_s'))
   come_to(batch, stage)
   redis.call('ZREM', P .. 'batching', batch)
   redis.call('ZREM', P .. 'batching:' .. caller, batch)
@@ -20,5 +20,5 @@ local function end_batch(batch, stage)
   redis.call('DEL', key .. ':lines', key .. ':answers', key .. ':doubles', key .. ':good', key .. ':bad')
   redis.call('EXPIRE', key, kept_s)
   redis.call('EXPIRE', P .. 'batches:' .. caller, math.max(kept_s, redis.call('TTL', P .. 'batches:' .. caller)))
-  tell_end(batch, caller, 'batch.' .. stage, cjson.encode({ id = batch }))
+  tell_end(batch, caller, 'batch.' .. stage, cjson.encode({ id = batch }), retain_s)
 end

@@ -14,6 +14,7 @@
 --   <batch>:good     list  digests of the pieces of its output file, :bad of its error file
 --   batching         zset  batches that have not ended, by when a process may take each up
 --   batching:<caller> zset those of a caller, by creation
+--   batchers         zset  callers by their last turn, counted from one on
 --   batches:<caller> zset  by creation
 -- What was taken of it is in lines.lua. Its input and its pieces are held by its id until its end.
 

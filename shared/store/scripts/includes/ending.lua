@@ -133,6 +133,8 @@ local function leave(job, status, failure)
     end_job(job, status, 0, true, failure)
     return
   end
+  -- Its own end stands behind the run's last event.
+
   end_job(job, status, tonumber(redis.call('HGET', P .. run, 'seq')), true, failure)
   redis.call('SREM', P .. run .. ':live', job)
   wake(run, 'state')

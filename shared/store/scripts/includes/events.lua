@@ -1,5 +1,31 @@
+-- A run's stream. `seq` of its hash is the last id given, `server` the process of the record store that gave it.
+
+-- More than a server forgets of one run.
+local LEAP = 10000
+
+local server
+-- Which process answers here; none where it does not say.
+local function this_server()
+  if not server then
+    local told = redis.pcall('INFO', 'server')
+    server = type(told) == 'string' and string.match(told, 'run_id:(%w+)') or ''
+  end
+  return server
+end
+
+-- Another process than gave the last id may have forgotten events that were read: it lost its last moments, or it is a
+-- replica or a back-up. Their ids are passed over, so that none is given twice.
+local function leap(run)
+  local before = redis.call('HGET', P .. run, 'server')
+  if before and before ~= this_server() then
+    redis.call('HINCRBY', P .. run, 'seq', LEAP)
+    redis.call('HSET', P .. run, 'server', this_server())
+  end
+end
+
 -- Appends one event to a run's stream under the next id, and wakes its readers.
 local function emit(run, kind, data)
+  leap(run)
   local id = redis.call('HINCRBY', P .. run, 'seq', 1)
   redis.call('XADD', P .. run .. ':events', id .. '-0', 'type', kind, 'data', data, 'at', now)
   wake(run, kind == 'text' and 'text' or 'state')

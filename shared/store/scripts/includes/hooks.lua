@@ -14,11 +14,6 @@ local function answer_told(record)
   return record.run and fields_at(P .. record.run, RUN_TOLD) or {}
 end
 
--- For how long its notices are kept in the log, where that is less than event_s.
-local function life_told(record)
-  return record.retain_s and tonumber(record.retain_s) < a.event_s and record.retain_s
-end
-
 -- A job as it stands now, and its answer: the record of either may be gone when this is told.
 local function seen(record, answer)
   local facts = { started = answer.started }
@@ -28,7 +23,7 @@ local function seen(record, answer)
   local fields = { 'facts', cjson.encode(facts) }
   add(fields, 'request_id', record.request_id)
   add(fields, 'trace', record.trace)
-  add(fields, 'life_s', life_told(record))
+  add(fields, 'life_s', life_told(record.retain_s))
   add(fields, 'result', record.status == 'succeeded' and (answer.bare or answer.result))
   return fields
 end
@@ -47,7 +42,7 @@ local function announce(job, kind, status, record, hook, answer)
   local logged = kind == 'ended' and not record.quiet
   if logged or next(targets) then
     local fields = seen(record, answer or answer_told(record))
-    give_notice(job .. ':' .. kind, record.caller, type, fields, targets, logged, life_told(record))
+    give_notice(job .. ':' .. kind, record.caller, type, fields, targets, logged, life_told(record.retain_s))
   end
 end
 

@@ -88,6 +88,11 @@ local function targets_of(caller, type)
   return found
 end
 
+-- For how long the log keeps what is told of a thing, where that is less than event_s.
+local function life_told(retain_s)
+  return retain_s and tonumber(retain_s) < a.event_s and retain_s
+end
+
 -- Writes a notice and puts its calls in line. `fields` are those that hold what is told, a flat list; `logged` = it is
 -- an end, and goes into the log.
 local function give_notice(notice, caller, type, fields, targets, logged, life_s)
@@ -110,12 +115,15 @@ end
 
 -- Tells a caller that something of theirs has ended which is no job: puts it into their log, and a call in line for
 -- each of their endpoints that wants to know. To be called in the step that ends it, and once: what it told stays so.
---   subject  the id of what ended: small letters, `_` and hex digits (batch_0123…)
---   type     what happened to it (batch.completed, …)
---   data     JSON text: `data` of the event, as it is sent
+--   subject   the id of what ended: small letters, `_` and hex digits (batch_0123…)
+--   type      what happened to it (batch.completed, …)
+--   data      JSON text: `data` of the event, as it is sent
+--   retain_s  for how long its caller's key keeps what is made with it, if it says so
 -- The script's `a` needs what shared.store.lifetimes gives.
-local function tell_end(subject, caller, type, data)
-  give_notice(subject .. ':ended', caller, type, { 'data', data }, targets_of(caller, type), true)
+local function tell_end(subject, caller, type, data, retain_s)
+  local fields, life_s = { 'data', data }, life_told(retain_s)
+  add(fields, 'life_s', life_s)
+  give_notice(subject .. ':ended', caller, type, fields, targets_of(caller, type), true, life_s)
 end
 
 -- Forgets a notice, and whatever was still to be told of it.

@@ -119,7 +119,8 @@ end
 local function open_run(job, p, request)
   local record = { 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
-    'generation', generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', 0, 'chars', 0 }
+    'generation', generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', 0, 'server', this_server(),
+    'chars', 0 }
   for name, value in pairs(fields_at(P .. job, { 'retain_s', 'unstored', 'request_id', 'trace' })) do
     add(record, name, value)
   end
@@ -139,9 +140,13 @@ local function open_run(job, p, request)
 end
 
 -- The pictures that nobody's run or job holds, or that are missing: only their upload makes sure that they are there. A run
--- in flight, where there is one, holds its own.
-local function unwritten(digests, run)
-  local missing = {}
+-- in flight, where there is one, holds its own. Of what was `sent` with its bytes only the caller's own hold counts: the
+-- time of an answer would tell what others ask about.
+local function unwritten(digests, run, sent, caller)
+  local missing, brought = {}, {}
+  for _, digest in ipairs(sent or {}) do
+    brought[digest] = true
+  end
   for _, digest in ipairs(digests) do
     local written = run
     if not run then
@@ -149,6 +154,7 @@ local function unwritten(digests, run)
       local longest = redis.call('ZREVRANGEBYSCORE', P .. 'blob:' .. digest, '+inf', '(' .. now, 'LIMIT', 0, 16)
       for _, holder in ipairs(longest) do
         written = written or string.sub(holder, 1, 7) ~= 'upload:'
+          and not (brought[digest] and redis.call('HGET', P .. holder, 'caller') ~= caller)
       end
     end
     if not written or is_missing(digest) then

@@ -1,9 +1,10 @@
 -- The store's clock was set back: what waits for a moment by the former one would wait for all that time again. Nothing
 -- is to wait longer than for its own length from now on, and nothing shorter: what the right clock wrote, before it was
 -- put forward for a while, stays.
+-- @include pauses
 
--- Of the pause between two attempts (give_back.lua), and of a process's turn at a batch (batches.py).
-local LONGEST_PAUSE_MS, LONGEST_TURN_MS = 60000, 10000
+-- Of a process's turn at a batch (batches.py).
+local LONGEST_TURN_MS = 10000
 
 -- So many moments of runs are looked at, and of calls; then others have their turn at the store. The latest come first;
 -- what is beyond waits for the former clock.

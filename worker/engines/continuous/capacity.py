@@ -15,7 +15,7 @@ CGROUP = Path("/sys/fs/cgroup")
 MODEST = 2 * 2**30
 
 
-class Ration:
+class Capacity:
     """`rows` at once, and `tokens` of cache: all rows take as many as the longest may come to need."""
 
     def __init__(self, rows: int, tokens: int) -> None:

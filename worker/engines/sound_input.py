@@ -16,7 +16,7 @@ from worker.engines.forms import STUMBLES
 SLACK_S = 0.2
 
 
-class Ear:
+class SoundInput:
     """As its config and its processor say. `rate` is in Hz, 0 where the model does not listen.
 
     `id` is the token that stands for a piece of sound.

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engines.continuous import ration
+from worker.engines.continuous import capacity
+from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
 from worker.engines.continuous.pace import FEW, FIRST, OFTEN, SMALLEST, Pace
-from worker.engines.continuous.ration import Ration, cache_budget, cache_tokens
 from worker.engines.pulse import Pulse
 
 CPU: Any = SimpleNamespace(device=torch.device("cpu"))
 
 
 def test_rows_and_their_longest_answer_bound_the_cache() -> None:
-    small = Ration(rows=3, tokens=1000)
+    small = Capacity(rows=3, tokens=1000)
     assert small.admits([2000]), "alone it was admitted when it was prepared"
     assert small.admits([500, 10])
     assert not small.admits([501, 10]), "all rows are as wide as the widest"
@@ -22,7 +22,7 @@ def test_rows_and_their_longest_answer_bound_the_cache() -> None:
 
 
 def test_a_ration_shrinks_to_one_row_and_never_grows() -> None:
-    shrunk = Ration(rows=4, tokens=1000)
+    shrunk = Capacity(rows=4, tokens=1000)
     for rows, left in ((2, 2), (3, 2), (0, 1)):
         shrunk.shrink(rows)
         assert shrunk.rows == left
@@ -36,8 +36,8 @@ def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 8000 kB\nMemAvailable:    4000 kB\n")
-    monkeypatch.setattr(ration, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(ration, "CGROUP", tmp_path)
+    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
     assert cache_budget(CPU) == 2000 * 1024
     (tmp_path / "memory.max").write_text("max\n")
     assert cache_budget(CPU) == 2000 * 1024
@@ -50,8 +50,8 @@ def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
 def test_a_system_that_tells_nothing_gets_a_modest_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ration, "MEMINFO", tmp_path / "none")
-    monkeypatch.setattr(ration, "CGROUP", tmp_path)
+    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
     assert cache_budget(CPU) == 2**30
 
 
@@ -114,11 +114,11 @@ def test_several_short_prompts_are_computed_between_two_steps_and_several_long_o
     found = []
     for _ in range(4):
         clock.now += 0.06
-        found.append(pace.patient)
+        found.append(pace.lasts())
     assert found == [True, True, False, False]
     pace.turn(4)
     clock.now += 0.15
-    assert not pace.patient
+    assert not pace.lasts()
 
 
 def test_several_prompts_take_no_longer_than_a_chunk_of_one_while_others_decode() -> None:

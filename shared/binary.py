@@ -1,0 +1,10 @@
+"""What the headers of pictures and sounds are written in."""
+
+from typing import Literal
+
+
+def integer_at(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
+    """Raises IndexError where the data end before it does."""
+    if at + length > len(data):
+        raise IndexError
+    return int.from_bytes(data[at : at + length], order)

@@ -1,0 +1,47 @@
+"""The memory of the record store's server: used, allowed, and whether it evicts when that is full."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from shared.store.script import Call, Script
+
+log = logging.getLogger(__name__)
+MEMORY = Script("memory")
+
+
+class Memory(NamedTuple):
+    """In bytes; a `limit` of 0 is none. `evicts` is true where records may vanish when it is full."""
+
+    used: int
+    limit: int
+    evicts: bool
+
+    @property
+    def share(self) -> float:
+        """What is used of its limit; 0 where it has none."""
+        return self.used / self.limit if self.limit else 0.0
+
+
+def read(reply: Sequence[int]) -> Memory:
+    """As the scripts tell it."""
+    used, limit, evicts = reply
+    return Memory(used, limit, bool(evicts))
+
+
+def memory() -> Call[Memory]:
+    """What it is now."""
+    return Call(MEMORY, {}, read)
+
+
+class Eviction:
+    """Whether it may evict, said once in the log of a process: accepted jobs would vanish without a word."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def see(self, found: Memory) -> None:
+        """Say it, unless it was said of this server's policy."""
+        if found.evicts and not self._told:
+            log.warning("the record store may evict accepted jobs: set its maxmemory-policy to noeviction")
+        self._told = found.evicts

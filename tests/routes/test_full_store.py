@@ -1,0 +1,65 @@
+"""A record store that one caller has nearly filled still takes the work of the others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.store import headroom
+from tests.routes.conftest import Stage
+from tests.support.app import client_of
+from tests.support.keys import KEYED, code_of, customer
+
+LEFT = 2**18
+"""Bytes that are free before the store is nearly full."""
+LARGE, COUNT = 2 * LEFT // 3, 24
+
+
+def job(prompt: str = "What is this?") -> dict[str, Any]:
+    return {"model": "sightline/tiny", "input": {"prompt": prompt}}
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_stays(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(headroom, "LOOKED_AT_S", 0.0)
+    yield
+    stage.hand.store.client.config_set("maxmemory", 0)
+
+
+async def fill(stage: Stage, client: httpx.AsyncClient) -> list[str]:
+    """The store nearly fills with jobs that nothing computes: each leaves the line at once."""
+    made = []
+    for number in range(COUNT):
+        reply = await client.post("/v1/jobs", json=job(f"{number} ".ljust(LARGE, "x")))
+        made.append(reply.json()["id"])
+        await client.post(f"/v1/jobs/{made[-1]}/cancel")
+    server = stage.hand.store.client
+    used = int(server.info("memory")["used_memory"])
+    server.config_set("maxmemory", int((used + LEFT) / stage.hand.settings.redis.full_at))
+    return made
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_a_caller_who_fills_the_records_leaves_room_to_others(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.hand.beat()
+    async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
+        made = await fill(stage, one)
+        refused = [await one.post("/v1/jobs", json=job()) for _ in range(2)]
+        others = await two.post("/v1/jobs", json=job())
+        for id in made:
+            await one.delete(f"/v1/jobs/{id}")
+        again = await one.post("/v1/jobs", json=job())
+    assert [(reply.status_code, code_of(reply)) for reply in refused] == [(429, "caller_queue_full")] * 2
+    assert [reply.headers["retry-after"] for reply in refused] == ["59"] * 2
+    assert ["requests of one are refused" in line for line in caplog.messages].count(True) == 1
+    assert [others.status_code, again.status_code] == [202, 202]
+
+
+async def test_without_keys_one_caller_uses_all_of_the_records(stage: Stage) -> None:
+    stage.hand.beat()
+    async with client_of(stage.app) as client:
+        await fill(stage, client)
+        assert (await client.post("/v1/jobs", json=job())).status_code == 202
