@@ -95,7 +95,10 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
 def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
     """Among what its caller has open, where callers have keys. Raises Unavailable `caller_queue_full`."""
     held: crowd.Crowd | None = scope.get(crowd.KEY)
-    return nullcontext() if held is None or caller.key is None else held.place(caller.id)
+    # What a process counts is told in any crowd (`crowd.PROBES`).
+    if held is None or caller.key is None or get_route_path(scope) == METRICS:
+        return nullcontext()
+    return held.place(caller.id)
 
 
 def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:

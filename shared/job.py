@@ -154,7 +154,8 @@ class JobView:
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a job's stream. Ids increase by one from 1 and never repeat.
+    """One entry of a job's stream. Ids increase by one from 1, by more where the store may have lost some,
+    and never repeat.
 
     `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, `logprobs` (see
     `shared.logprobs`) if asked for, of several answers which `choice` it is; the first of each has

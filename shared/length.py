@@ -11,9 +11,10 @@ def takes(context_length: int) -> str:
     """How a refusal begins where the model's length decides.
 
     OpenAI's own words, as vLLM says them too. Clients know the case by them and not by its code: LiteLLM asks
-    the next model of `context_window_fallbacks`. LangChain looks for "prompt is too long".
+    the next model of `context_window_fallbacks`, and behind `huggingface/` knows those in brackets only.
+    LangChain looks for "prompt is too long".
     """
-    return f"This model's maximum context length is {context_length} tokens"
+    return f"This model's maximum context length is {context_length} tokens (length limit exceeded)"
 
 
 def check_text(request: Request, limit_kb: int) -> None:
@@ -23,7 +24,12 @@ def check_text(request: Request, limit_kb: int) -> None:
     """
     texts = (*request.texts, *(function.text for function in request.unshown or ()))
     if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
-        message = f"The prompt is too long: its texts have more than {limit_kb} KiB together. Shorten them."
+        # LiteLLM looks for "exceeds the available context size", LangChain.js for what stands behind it.
+        message = (
+            f"The prompt is too long (length limit exceeded): its texts have more than {limit_kb} KiB "
+            "together, which exceeds the available context size whatever the model's maximum context length. "
+            "Shorten them."
+        )
         raise CallerError("context_length_exceeded", message, param=request.named.get("messages", "messages"))
 
 

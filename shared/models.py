@@ -143,6 +143,16 @@ class Model(Frozen):
         """The queue this model's runs wait in; also the name of its Celery queue."""
         return f"model.{self.slug}"
 
+    @property
+    def rows_at_once(self) -> int:
+        """`rows`, or 1 where it is known before a load that requests go one by one."""
+        return 1 if self.engine == "sequential" or self.cache == "static" else self.rows
+
+    @property
+    def threads(self) -> int:
+        """Of its worker."""
+        return self.rows_at_once + SPARE_THREADS
+
     @cached_property
     def folder(self) -> ModelFolder:
         """What the model's folder says; read by `load_models`, so that no later call waits for a disk."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from shared import ids
 from shared.blobs import Blobs
-from shared.errors import ModelFailed
+from shared.errors import ModelFailed, Unavailable
 from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
 from shared.models import SPARE_THREADS, Model
@@ -81,7 +81,12 @@ class Node:
             fingerprint=self.bench.engine.fingerprint,
             row=self.row,
         )
-        return self.bench.store.run(within(self.slots, call))
+        try:
+            return self.bench.store.run(within(self.slots, call))
+        except Unavailable as error:
+            # What waits is nudged for again.
+            log.warning("claims wait: %s", error.message)
+            return None
 
     def drain(self) -> None:
         """Claim no more; give back after the grace time what has not ended by then."""

@@ -8,7 +8,7 @@ from api.admission.submission import Examined, Submission, Terms
 from api.wire.luggage import Luggage
 from shared import pictures, sounds
 from shared.cost import answer_tokens, cost
-from shared.errors import ModelFailed
+from shared.errors import ModelFailed, Unavailable
 from shared.estimate import Lane, estimate, waiting_reason
 from shared.foretold import Foretold
 from shared.job import CacheWord, Estimate
@@ -35,13 +35,15 @@ class Foretelling:
     async def foretell(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> Foretold:
         """What the line, the cache and the model's state would make of a request.
 
-        Raises as `Submission.submit` does where the request itself is refused; where the line refuses it, or
-        no worker can load its model, that is what is told.
+        Raises as `Submission.submit` does where the request itself is refused; where the line refuses it, its
+        caller nearly fills the record store, or no worker can load its model, that is what is told.
         """
         model = self._models.resolve(request.model)
         try:
             asked = await self._submission.examined(request, terms, model, luggage)
-        except ModelFailed as refusal:
+        except (ModelFailed, Unavailable) as refusal:
+            if refusal.code == "store_unavailable":
+                raise
             told = _of(request, model, Tokens(None, None, "guess"), model.context_length)
             return replace(told, outcome="refused", refusal=refusal)
         sizes, seconds = await asyncio.to_thread(self._measures, asked) if asked.data else ([], [])

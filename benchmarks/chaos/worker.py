@@ -1,5 +1,6 @@
 """The model worker as it is, with three things more: its engine hangs and its consumer goes deaf when told
-to, and what the store refuses of it is written down. Started as `celery -A benchmarks.chaos.worker worker …`.
+to, and what the store refuses of it is written down. Started as
+`python -m worker -A benchmarks.chaos.worker worker …`.
 
 SIGUSR2 hangs the engine: no row makes another step, as where a device does not answer. SIGUSR1 makes Celery
 hear no more nudges, as after an error of its transport that nobody noticed.

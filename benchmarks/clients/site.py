@@ -14,7 +14,7 @@ from redis import Redis
 
 from benchmarks import server
 from benchmarks.clients.questions import MODEL, STEP_S
-from benchmarks.overhead.site import CELERY, SERVE
+from benchmarks.overhead.site import CELERY, SERVE, WORKER
 from benchmarks.processes import Processes
 from benchmarks.server import free_port
 
@@ -73,7 +73,7 @@ def _start(site: Site, rows: int) -> None:
     }
     lane = f"model.{MODEL.replace('/', '--')}"
     celery = (*CELERY, "-c", str(rows + 2), "-n", "worker@%h", "-Q", lane)
-    site.start("worker", sys.executable, "-m", "celery", "-A", "worker.app", *celery, env=env)
+    site.start("worker", sys.executable, "-m", WORKER, "-A", "worker.app", *celery, env=env)
     _serve(site, "api", "--factory", "api.app:create_app", env=env)
     _serve(site, "bare", "benchmarks.clients.bare:app", env={})
 

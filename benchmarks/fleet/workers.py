@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from redis import Redis
 
-from benchmarks.fleet.load import SPARE, STREAMED
+from benchmarks.fleet.load import STREAMED
 from shared.models import Model
 from shared.models_file import load_models
 from shared.settings import settings
@@ -85,11 +85,10 @@ def serve(worker: node.Node, broker: Any) -> None:
 
 def open_all(model: Model, count: int) -> None:
     """All workers, and their task threads."""
-    slots = model.rows + SPARE
     for _ in range(count):
-        worker = node.open_node(settings(), model, slots)
+        worker = node.open_node(settings(), model, model.threads)
         broker = Redis.from_url(settings().redis.broker_url)
-        for _ in range(slots):
+        for _ in range(model.threads):
             threading.Thread(target=serve, args=(worker, broker), daemon=True).start()
 
 

@@ -30,6 +30,8 @@ SERVE = (
     "--http",
     "httptools",
 )
+WORKER = "worker"
+"""The module that fleets start; a baseline starts `celery`."""
 CELERY = ("worker", "--pool=threads", "--without-gossip", "--without-mingle", "--loglevel=WARNING")
 
 
@@ -92,7 +94,7 @@ def opened() -> Iterator[Site]:
 def start_worker(site: Site, served: Served) -> None:
     """A worker for another model, named after it, once it is ready. Raises NotStartedError."""
     env = _environment(site) | {"SIGHTLINE_WORKER__MODEL": served.id}
-    _start_celery(site, served.name, "worker.app", "-Q", served.lane, env=env, rows=served.rows)
+    _start_celery(site, served.name, WORKER, "worker.app", "-Q", served.lane, env=env, rows=served.rows)
     site.wait_until(served.name, f"http://127.0.0.1:{site.api_port}/models/{served.id}/health", LOAD_LIMIT_S)
 
 
@@ -111,8 +113,8 @@ def _start_ours(site: Site) -> None:
     rows = (f'[[models]]\nid = "{m.id}"\nrows = {m.rows}\n{m.terms}\n' for m in (ECHO, WIDE, PACED, TINY))
     (site.folder / "models.toml").write_text("".join(rows))
     env = _environment(site)
-    _start_celery(site, "worker", "worker.app", "-Q", LANE, env=env)
-    _start_celery(site, "courier", "worker.courier", "-Q", "intake", env=env)
+    _start_celery(site, "worker", WORKER, "worker.app", "-Q", LANE, env=env)
+    _start_celery(site, "courier", WORKER, "worker.courier", "-Q", "intake", env=env)
     # Every import of the process is written to its log: see `footprint.imported`.
     _start_web(
         site,
@@ -126,15 +128,15 @@ def _start_ours(site: Site) -> None:
 
 def _start_baselines(site: Site) -> None:
     env = {"BENCH_REDIS": site.redis_url(2), "BENCH_BROKER": site.redis_url(1)}
-    _start_celery(site, "bare_celery", "benchmarks.overhead.bare_celery", env=env)
+    _start_celery(site, "bare_celery", "celery", "benchmarks.overhead.bare_celery", env=env)
     _start_web(site, "bare_web", "benchmarks.overhead.bare_web:app", port=site.bare_port, env=env)
 
 
 def _start_celery(
-    site: Site, name: str, app: str, *queue: str, env: Mapping[str, str], rows: int = ROWS
+    site: Site, name: str, module: str, app: str, *queue: str, env: Mapping[str, str], rows: int = ROWS
 ) -> None:
     options = (*CELERY, "-c", str(rows + 2), "-n", f"{name}@%h", *queue)
-    site.start(name, sys.executable, "-m", "celery", "-A", app, *options, env=env)
+    site.start(name, sys.executable, "-m", module, "-A", app, *options, env=env)
 
 
 def _start_web(site: Site, name: str, *app: str, port: int, env: Mapping[str, str]) -> None:

@@ -32,6 +32,8 @@ AT_ONCE = 32
 """Asynchronous calls that are made at once. A store that hangs holds up nothing else of a process."""
 REACHED_S = 2.0
 """A store that says nothing for so long is out of reach, as far as the health of a process goes."""
+HEARD_S = 0.1
+"""In so long a process that stood still itself hears what the store has said meanwhile."""
 ASKED_AGAIN_S = 5.0
 """Every probe and every stranger may ask how a process is, and each look into a bucket is paid for."""
 REFUSED_S = 60.0
@@ -57,6 +59,8 @@ class Blobs:
         self._place: Folder | Bucket = Bucket(settings.url) if folder is None else Folder(folder)
         self._store = self._place.store
         self._threads = ThreadPoolExecutor(AT_ONCE, "blobs")
+        # Behind slow uploads a look would be late, and the store taken to be away.
+        self._looking = ThreadPoolExecutor(1, "look")
         self._asked = 0.0
         self._look: asyncio.Future[Reach] | None = None
         self._refused = -REFUSED_S
@@ -73,9 +77,11 @@ class Blobs:
         """
         if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
-            self._look = asyncio.ensure_future(self._beside(self.look))
-        await asyncio.wait({self._look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
-        found = self._look.result() if self._look.done() else "unreachable"
+            self._look = asyncio.get_running_loop().run_in_executor(self._looking, self.look)
+        look = self._look
+        await asyncio.wait({look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
+        await asyncio.wait({look}, timeout=HEARD_S)
+        found = look.result() if look.done() else "unreachable"
         refused = found == "reachable" and time.monotonic() - self._refused < REFUSED_S
         return "read_only" if refused else found
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from shared.errors import CallerError, Unavailable
-from shared.models import SPARE_THREADS, Model
+from shared.models import Model
 from shared.models_file import load_models
 from shared.registry import chosen
 from shared.settings import BlobSettings, Settings, SettingsError, load_settings
+from shared.stopping import hold_stops
 from shared.store.keys import INTAKE
 from shared.store.server import probe
 from shared.telemetry.traces import check_traces
@@ -56,7 +57,7 @@ def api(settings: Settings, host: str, port: int) -> Process:
 def worker(settings: Settings, model: Model) -> Process:
     return Process(
         f"worker-{model.slug}",
-        _celery(settings, "worker.app", model.slug, model.lane, model.rows + SPARE_THREADS),
+        _celery(settings, "worker.app", model.slug, model.lane, model.threads),
         grace_s=settings.queue.drain_s + 5,
         env={
             "SIGHTLINE_WORKER__MODEL": model.id,
@@ -101,12 +102,15 @@ def become_worker() -> NoReturn:
     except Unavailable as error:
         said = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
         raise CommandError(Exit.REDIS, f"{said}: {error.message}") from None
+    hold_stops()
     _become(worker(settings, model))
 
 
 def become_courier() -> NoReturn:
     """Raises CommandError where a setting is wrong, or names what can never serve."""
-    _become(courier(_settings()))
+    process = courier(_settings())
+    hold_stops()
+    _become(process)
 
 
 def _settings() -> Settings:

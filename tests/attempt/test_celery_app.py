@@ -94,7 +94,7 @@ def test_a_process_that_cannot_begin_says_why_and_ends(app: str, name: str, tmp_
     """Celery swallows the error, and the process would eat nudges for ever."""
     (tmp_path / "file").touch()
     env = os.environ | {name: str(tmp_path / "file" / "none.toml")}
-    argv = [sys.executable, "-m", "celery", "-A", app, "worker", "--pool=threads", "-c", "1", "-Q", "none"]
+    argv = [sys.executable, "-m", "worker", "-A", app, "worker", "--pool=threads", "-c", "1", "-Q", "none"]
     ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
     assert ended.returncode == Exit.NOT_OPENED
     assert "none.toml" in ended.stderr
@@ -106,7 +106,7 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
     file = tmp_path / "models.toml"
     file.write_text('[[models]]\nid = "org/m"\nengine = "echo"\noptions = { paze = 1 }\n', encoding="utf-8")
     env = os.environ | {"SIGHTLINE_MODELS_FILE": str(file), "SIGHTLINE_REDIS__URL": redis.url()}
-    argv = [sys.executable, "-m", "celery", "-A", "worker.app", "worker", "--pool=threads", "-c", "3"]
+    argv = [sys.executable, "-m", "worker", "-A", "worker.app", "worker", "--pool=threads", "-c", "3"]
     ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, check=False, timeout=110)
     assert ended.returncode == Exit.MODEL_FAILED
     assert "Traceback" not in ended.stderr

@@ -3,15 +3,21 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from shared import ids
+from shared.metrics.tally import Tally
 from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.clients import until
 from tests.support.store import answer
-from tests.support.workbench import MODEL, Workbench
+from tests.support.workbench import MODEL, Unsteady, Workbench
 from worker.claiming import Claiming
+from worker.hearing import Hearing
+from worker.heartbeat import Heartbeat
+from worker.node import Node
 
 SLOTS = 6
 FOR_EVER_S = 100.0
@@ -22,6 +28,7 @@ class Threads:
 
     def __init__(self, desk: Workbench) -> None:
         self.desk = desk
+        self.slots = SLOTS
         self.held: dict[str, threading.Event] = {}
         self.asked = 0
         self.claiming = Claiming(self._ask, lambda: desk.nudger.send(MODEL.lane), SLOTS)
@@ -56,7 +63,7 @@ class Threads:
         self.asked += 1
         desk, name = self.desk, self.desk.worker
         call = claim(desk.settings, lane=MODEL.lane, worker=name, token=ids.token(), fingerprint="a" * 32)
-        return desk.store.run(within(SLOTS, call))
+        return desk.store.run(within(self.slots, call))
 
 
 @pytest.fixture
@@ -65,6 +72,13 @@ def threads(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Thread
     threads = Threads(desk)
     yield threads
     threads.close()
+
+
+@pytest.fixture
+def idle_ones(threads: Threads) -> Threads:
+    """More threads than slots, as where an engine came to take fewer rows than were asked for."""
+    threads.slots = 3
+    return threads
 
 
 def run_of(desk: Workbench, text: str, answers: int = 1) -> str:
@@ -101,6 +115,18 @@ def test_work_for_one_row_each_is_claimed_without_a_second_look(desk: Workbench,
         threads.nudge()
     until(lambda: set(runs[:SLOTS]) == set(threads.held))
     assert (threads.asked, desk.nudger.listed(MODEL.lane)) == (SLOTS, 0)
+
+
+def test_threads_without_a_slot_leave_what_waits_to_other_workers(
+    desk: Workbench, idle_ones: Threads
+) -> None:
+    runs = [run_of(desk, str(number)) for number in range(SLOTS)]
+    waiting = [idle_ones.nudge() for _ in range(SLOTS)]
+    until(lambda: desk.nudger.listed(MODEL.lane) == SLOTS - idle_ones.slots)
+    assert set(runs[: idle_ones.slots]) == set(idle_ones.held)
+    idle_ones.end(runs[0])
+    until(lambda: set(runs[1 : idle_ones.slots + 1]) == set(idle_ones.held))
+    assert not any(work.done() for work in waiting)
 
 
 def told(*words: Claim | Again | Full | None) -> Claiming:
@@ -149,3 +175,25 @@ def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyP
         assert passed_on.wait(FOR_EVER_S)
         claiming.stir()
         assert waiting.result(FOR_EVER_S) == []
+
+
+def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
+    desk: Workbench, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = desk.ask("hello")
+    node = Node(
+        bench=replace(desk.bench, store=Unsteady(desk.store, calls=1)),
+        model=MODEL,
+        row=None,
+        slots=SLOTS,
+        worker=desk.worker,
+        heartbeat=cast(Heartbeat, None),
+        hearing=Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        tally=cast(Tally, None),
+    )
+    node.work(MODEL.lane)
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "claims wait: lost on the way")
+    ]
+    node.work(MODEL.lane)
+    assert desk.text(job) == "hello"

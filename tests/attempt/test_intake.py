@@ -22,7 +22,7 @@ from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.workbench import MODEL, Workbench, workbench
+from tests.support.workbench import MODEL, Unsteady, Workbench, workbench
 from worker.fetching.intake import Intake
 from worker.fetching.outbound import Allowance
 
@@ -214,6 +214,16 @@ def cut_off_after_claim(desk: Workbench, courier: Intake) -> None:
             return super().run(call)
 
     replace(courier, store=CutOff(desk.store.client)).work()
+
+
+def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
+    intake: tuple[Workbench, Intake], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk, courier = intake
+    replace(courier, store=Unsteady(desk.store, calls=1)).work()
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("WARNING", "fetches wait: lost on the way")
+    ]
 
 
 def test_a_courier_that_dies_while_fetching_leaves_the_job_to_another(

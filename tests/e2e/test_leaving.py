@@ -4,7 +4,6 @@ from itertools import islice
 
 import httpx
 
-from shared.models import SPARE_THREADS
 from tests.e2e.conftest import SLOW
 from tests.support.clients import Api, sent_events, until
 from tests.support.service import Service
@@ -42,7 +41,7 @@ def test_cancelling_a_running_job_frees_its_worker(api: Api) -> None:
 
 
 def test_a_queued_job_is_cancelled_at_once(service: Service, api: Api) -> None:
-    threads = service.models.resolve(SLOW).rows + SPARE_THREADS
+    threads = service.models.resolve(SLOW).threads
     running = [api.submit(model=SLOW, input={"prompt": f"{LONG} {n}"}) for n in range(threads)]
     for job in running:
         api.running(job)

@@ -118,6 +118,15 @@ def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[st
         LoadedModel(tiny(**fields))
 
 
+def test_memory_that_is_short_is_not_blamed_on_what_a_row_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("transformers.AutoModelForImageTextToText.from_pretrained", short)
+    with pytest.raises(torch.OutOfMemoryError):
+        LoadedModel(tiny(attention="sdpa"))
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -13,7 +13,7 @@ from shared.errors import Unavailable
 from tests.routes.conftest import Stage
 from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
 from tests.support.clients import until_async
-from tests.support.keys import KEYED, bearer, made
+from tests.support.keys import ADMIN, KEYED, bearer, calling, made
 from tests.support.listening import listening
 from tests.support.metrics import counted
 
@@ -175,6 +175,26 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
     assert "2 requests open" in refused.json()["error"]["message"]
     assert other.status_code == 200
     assert "most requests by caller: one 2" in caplog.text
+
+
+@pytest.mark.parametrize("stage", [KEYED], indirect=True)
+async def test_a_process_full_of_callers_still_tells_its_metrics(stage: Stage) -> None:
+    stage.hand.beat()
+    secrets = [(await made(stage.app, caller))["secret"] for caller in ("one", "two")]
+    streams = {}
+    for secret in secrets:
+        async with calling(stage.app, secret) as client:
+            streams[secret] = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["events"]
+    protocols = {"http": "api.wire.protocol:LimitedProtocol", "limit_concurrency": len(streams)}
+    async with (
+        listening(stage.app, **protocols) as url,
+        httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
+        AsyncExitStack() as held,
+    ):
+        for secret, path in streams.items():
+            stream = http.stream("GET", path, headers=bearer(secret))
+            assert (await held.enter_async_context(stream)).status_code == 200
+        assert (await http.get("/metrics", headers=bearer(ADMIN))).status_code == 200
 
 
 def test_callers_who_leave_all_they_may_open_leave_a_connection_to_the_next() -> None:

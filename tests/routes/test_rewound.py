@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class PowerLoss:
-    """What the store kept of a run, put back over what it had written since, as by a server that started anew."""
+    """What the store kept of a run, put back over what it had written since, as by a server started anew."""
 
     def __init__(self, stage: Stage, claim: Claim) -> None:
         self._client = stage.hand.store.client
@@ -130,7 +130,8 @@ async def test_a_reader_who_comes_back_to_other_words_than_were_read_is_told_so(
         job = (await client.post("/v1/jobs", json=JOB)).json()
         _said_anew(stage)
         behind = [
-            await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)}) for seen in (3, 4, 5)
+            await client.get(job["urls"]["events"], headers={"last-event-id": str(seen)})
+            for seen in (3, 4, 5)
         ]
 
     known, *lost = behind

@@ -122,6 +122,7 @@ def test_the_end_of_a_job_is_told_after_its_events_are_gone(records: Records) ->
     records.settle(records.claim(), BROKEN)
     records.client.delete(f"sl2:{job.run_id}:events")
     assert records.story(job.id) == ["failed"]
+    assert not _forgot(records, job.id, 1)
     last = records.events(job.id)[-1]
     assert (last.id, last.data["code"]) == (records.view(job.id).last_event, BROKEN.code)
     assert records.events(job.id, after=last.id) == []

@@ -232,7 +232,7 @@ def test_the_audit_finds_hosts_that_nobody_looks_at(records: Records) -> None:
 
 
 def test_the_audit_drops_calls_of_nobody(records: Records) -> None:
-    records.client.zadd("sl2:calls:anyone:example.com", {"job_0:ended:own": 1})
+    records.client.zadd("sl2:calls:anyone:example.com", {"job_0:ended:wh_0": 1})
     records.client.zadd("sl2:hosts:anyone", {"example.com": 1})
     records.client.zadd("sl2:callers", {"anyone": 1})
     assert records.audit() == {"call_of_nobody": 1}

@@ -4,7 +4,7 @@ import pytest
 
 from shared.batch import LineProblem
 from shared.job import JobView
-from shared.store import batches
+from shared.store import batches, jobs
 from shared.store.holdings import holding
 from tests.support.hooks import endpoint, told_to
 from tests.support.store import BROKEN, Records, answer
@@ -134,6 +134,55 @@ def test_a_question_that_is_computed_once_is_counted_once(records: Records) -> N
     held_first = held(records, "anyone")
     ask(records, "same", retain_s=None)
     assert held(records, "anyone") < 2 * held_first
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_a_caller_deletes_is_held_no_more(records: Records, *, ended: bool) -> None:
+    stays = ask(records, "stays", retain_s=None)
+    held_before = held(records, "anyone")
+    job = ask(records, "goes", retain_s=None)
+    if ended:
+        records.claim()
+        records.settle(records.claim())
+    for _ in range(2):
+        records.purge(job.id)
+    assert held(records, "anyone") == held_before
+    records.purge(stays.id)
+    assert held(records, "anyone") == 0
+    assert not [name for name in records.key_names() if name.startswith("sl2:holdings:")]
+
+
+def test_an_unstored_job_is_held_until_its_end_was_told(records: Records) -> None:
+    view = records.post(records.placing(), stored=False, retain_s=30).view
+    assert view is not None
+    records.settle(records.claim())
+    assert held(records, "anyone") > 0
+    records.run(jobs.purge(records.settings, "anyone", view.id, delivered=True))
+    assert held(records, "anyone") == 0
+
+
+def test_what_is_deleted_after_its_part_went_leaves_no_debt(records: Records) -> None:
+    job = ask(records, retain_s=None)
+    (part,) = (name for name in records.key_names() if name.startswith("sl2:holdings:"))
+    records.client.delete(part)
+    records.purge(job.id)
+    assert held(records, "anyone") == 0
+    assert part not in records.key_names()
+
+
+def test_a_large_run_is_held_by_its_caller_until_the_last_of_its_jobs_is_deleted(records: Records) -> None:
+    """Else who asks twice and deletes the first fills the store uncounted."""
+    records.beat()
+    first = ask(records, "x" * 100_000, retain_s=None)
+    records.settle(records.claim())
+    alone = held(records, "anyone")
+    hit = ask(records, "x" * 100_000, retain_s=None)
+    assert hit.cache == "HIT"
+    assert held(records, "anyone") - alone < 2000
+    records.purge(first.id)
+    assert held(records, "anyone") > 100_000
+    records.purge(hit.id)
+    assert held(records, "anyone") == 0
 
 
 def test_a_job_that_never_got_a_run_is_kept_for_that_long_as_well(records: Records) -> None:

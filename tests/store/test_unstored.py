@@ -175,3 +175,18 @@ def test_a_check_of_all_records_finds_nothing_wrong_with_it(records: Records) ->
     ended = submit(records, webhook=HOOK)
     records.cancel(ended.id)
     assert records.audit() == {}
+
+
+def test_a_check_of_all_records_takes_no_call_that_expired_with_it_for_a_fault(records: Records) -> None:
+    for _ in range(2):
+        records.cancel(submit(records, webhook=HOOK).id)
+    late = records.errand()
+    assert late is not None
+    records.tell(late, None, error="timeout", delay_s=7200)
+    assert records.errand() is not None
+    for key in traces(records, "job_", "run_"):
+        if records.client.ttl(key) > 0:
+            records.client.delete(key)
+    assert traces(records, "job_") != []
+    assert records.audit() == {}
+    assert traces(records, "job_") == []

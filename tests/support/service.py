@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from shared.models import SPARE_THREADS, Model, Models
+from shared.models import Model, Models
 from shared.models_file import load_models
 from sightline.serving.processes import COURIER_THREADS, LIMITS
 from tests.support.clients import PATIENCE_S, until
@@ -51,7 +51,7 @@ class Service:
         for model in self.models.rows:
             worker = {"SIGHTLINE_WORKER__MODEL": model.id}
             self.processes[model.id] = self._celery(
-                model.slug, "worker.app", model.lane, model.rows + 2, worker
+                model.slug, "worker.app", model.lane, model.threads, worker
             )
 
     def url(self, api: str = "api") -> str:
@@ -65,7 +65,7 @@ class Service:
     def worker(self, model: Model) -> Process:
         """A worker of a model, not yet started."""
         env = {"SIGHTLINE_WORKER__MODEL": model.id}
-        return self._celery(model.slug, "worker.app", model.lane, model.rows + SPARE_THREADS, env)
+        return self._celery(model.slug, "worker.app", model.lane, model.threads, env)
 
     def start(self, *names: str) -> None:
         """Start what is not running."""
@@ -117,7 +117,7 @@ class Service:
     def _celery(self, name: str, app: str, lane: str, threads: int, env: Mapping[str, str]) -> Process:
         pool = ("--pool=threads", "-c", str(threads), "-Q", lane, "-n", f"{name}@%h")
         quiet = ("--without-gossip", "--without-mingle", "--loglevel=INFO")
-        return self._python(name, ("celery", "--quiet", "-A", app, "worker", *pool, *quiet), env)
+        return self._python(name, ("worker", "--quiet", "-A", app, "worker", *pool, *quiet), env)
 
     def _python(self, name: str, argv: tuple[str, ...], env: Mapping[str, str]) -> Process:
         command = (sys.executable, "-m", *argv)

@@ -1,11 +1,13 @@
 """Whether the folder or the object store is there at all: said truly, at once, and asked of it seldom."""
 
+import asyncio
 import errno
 import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,26 @@ async def test_a_store_that_hangs_is_looked_at_once_and_not_by_every_probe(
             silent.setblocking(False)
             with pytest.raises(BlockingIOError):
                 silent.accept()
+
+
+async def test_a_process_that_is_busy_reading_and_writing_does_not_take_its_store_to_be_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs_module, "REACHED_S", PATIENCE_S)
+    monkeypatch.setattr(blobs_module, "AT_ONCE", 1)
+    blobs, end = Blobs(BlobSettings(url=str(tmp_path))), threading.Event()
+    monkeypatch.setattr(blobs, "read", lambda _: end.wait())
+    slow = asyncio.create_task(blobs.read_async(digest(b"picture")))
+    await asyncio.sleep(0)
+    found = await blobs.reach()
+    end.set()
+    await slow
+    assert found == "reachable"
+
+
+async def test_a_process_that_stood_still_does_not_take_its_store_to_be_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blobs_module, "REACHED_S", 0)
+    monkeypatch.setattr(blobs_module, "HEARD_S", PATIENCE_S)
+    assert await Blobs(BlobSettings(url=str(tmp_path))).reach() == "reachable"

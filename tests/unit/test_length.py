@@ -48,15 +48,25 @@ def test_litellm_and_langchain_know_from_its_words_that_a_prompt_is_too_long(
         answer_budget(Parameters(**wanted), default=512, prompt_tokens=prompt, context_length=10)
     assert refused.value.message.startswith("This model's maximum context length is 10 tokens")
     assert "prompt is too long" in refused.value.message
+    assert "length limit exceeded" in refused.value.message
 
 
 def test_litellm_knows_from_its_words_that_no_prompt_fits_beside_so_long_an_answer() -> None:
-    with pytest.raises(CallerError, match=r"^This model's maximum context length is 10 tokens; .* Lower"):
+    with pytest.raises(CallerError, match=r"^This model's maximum context length is 10 tokens .*; .* Lower"):
         check_answer(request("x", parameters=Parameters(max_new_tokens=10)), 10)
 
 
-def test_langchain_knows_from_its_words_that_no_model_is_sent_so_long_a_text() -> None:
-    with pytest.raises(CallerError, match="prompt is too long"):
+@pytest.mark.parametrize(
+    "words",
+    [
+        "prompt is too long",  # LangChain
+        "maximum context length",  # LangChain's JavaScript
+        "exceeds the available context size",  # LiteLLM
+        "length limit exceeded",  # LiteLLM behind huggingface/
+    ],
+)
+def test_clients_know_from_its_words_that_no_model_is_sent_so_long_a_text(words: str) -> None:
+    with pytest.raises(CallerError, match=words):
         check_text(request("x" * 1025), 1)
 
 

@@ -41,6 +41,22 @@ signal.signal(told, signal.SIG_DFL)
 sys.meta_path.insert(0, Told())
 runpy.run_module(sys.argv[0], run_name="__main__")
 """
+BECOMING = """
+import os, signal, sys
+
+from sightline.entry import main
+
+become = os.execve
+
+def told(*program):
+    # As the new program begins: without the handler of the old one.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    become(*program)
+
+os.execve = told
+sys.exit(main())
+"""
 FULL = Path("/dev/full")
 
 
@@ -67,6 +83,21 @@ def test_a_worker_or_courier_that_is_stopped_while_it_starts_is_no_failure_to_it
 ) -> None:
     command = [sys.executable, "-c", STOPPED, str(int(told)), reads, *argv]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("command", ["worker", "courier"])
+def test_a_worker_or_courier_that_is_stopped_between_its_two_programs_is_no_failure_either(
+    command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "models.toml").write_text('[[models]]\nid = "org/m"\nengine = "echo"\n', encoding="utf-8")
+    env = {
+        "SIGHTLINE_REDIS__URL": "redis://127.0.0.1:1/0",
+        "SIGHTLINE_BLOBS__URL": str(tmp_path / "blobs"),
+        "SIGHTLINE_MODELS_FILE": str(tmp_path / "models.toml"),
+    }
+    argv = [sys.executable, "-c", BECOMING, command]
+    done = subprocess.run(argv, cwd=ROOT, env=os.environ | env, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

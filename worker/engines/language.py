@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,11 @@ class Language:
         self._max_side = settings().pictures.max_side
         # With torchvision transformers takes other image processors, whose pixels differ a little.
         self._pixels = type(getattr(processor, "image_processor", None)).__name__
+
+    def shorten(self, context_length: int) -> None:
+        """From now on no request may have more tokens, answer included."""
+        self.facts = replace(self.facts, context_length=context_length)
+        self.renderer.context_length = context_length
 
     def check(self, request: Request, pictures: Sequence[Picture]) -> None:
         """What can be told before the request is rendered, and its pictures are resized.

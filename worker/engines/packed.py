@@ -45,7 +45,7 @@ class Choice:
     """
 
     def __init__(self, model: Model, last: torch.nn.Module | None) -> None:
-        self._rows = 1 if model.engine == "sequential" or model.cache == "static" else model.rows
+        self._rows = model.rows_at_once
         self._int8, self._last = model.packed == "int8", last
         self._measured = model.packed is not True
         self._gains: dict[tuple[torch.Size, torch.dtype], bool] = {}

@@ -11,6 +11,7 @@ from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
 from shared.models import Model
+from worker.engines.continuous.faults import out_of_memory
 from worker.engines.defaults import check_defaults, settle
 from worker.engines.placement import check_devices, check_places
 
@@ -99,7 +100,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
         )
     except (ImportError, RuntimeError, ValueError) as error:
         wishes = [f"{w} = {getattr(model, w)!r}" for w in WISHES if w in model.model_fields_set]
-        if not wishes or "trust_remote_code" in str(error):
+        if not wishes or "trust_remote_code" in str(error) or out_of_memory(error):
             raise
         raise ModelFailed(f"model {model.id}, with {', '.join(wishes)}: {error}") from error
     told["missing_keys"] = _without_unread(network, told["missing_keys"])

@@ -44,7 +44,7 @@ class Renderer:
 
     def __init__(self, processor: Any, config: Any, context_length: int) -> None:
         self._processor = processor
-        self._context_length = context_length
+        self.context_length = context_length
         self._tokenizer = processor.tokenizer
         keep_whole(self._tokenizer)
         template = _template(processor)
@@ -164,8 +164,8 @@ class Renderer:
         """Its tokens. Raises CallerError where no answer would fit behind them."""
         ids = self._ids(text)
         # What stands for a picture is no fewer tokens once the picture is put in.
-        if len(ids) >= self._context_length:
-            raise too_long(self._context_length, f"its text alone has {len(ids)}. Shorten it.")
+        if len(ids) >= self.context_length:
+            raise too_long(self.context_length, f"its text alone has {len(ids)}. Shorten it.")
         return ids
 
     def _ids(self, text: str) -> list[int]:

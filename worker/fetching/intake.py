@@ -61,13 +61,21 @@ class Intake:
 
     def work(self) -> None:
         """Answer one nudge: claim a job that waits for its inputs, fetch them, admit it."""
-        call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
-        taken = take(self.store, call)
+        taken = self._claimed()
         if taken is None:
             return
         with self.leases.hold(taken) as lease, attempted(taken) as entry:
             self._take_in(lease, entry)
             INTAKES.labels(word_of(entry.outcome)).inc()
+
+    def _claimed(self) -> Claim | None:
+        call = claim(self.settings, lane=INTAKE, worker=self.worker, token=ids.token(), fingerprint="")
+        try:
+            return take(self.store, call)
+        except Unavailable as error:
+            # What waits is nudged for again.
+            log.warning("fetches wait: %s", error.message)
+            return None
 
     def _take_in(self, lease: Lease, entry: Entry) -> None:
         claimed = lease.claim

@@ -235,9 +235,12 @@ local STEPS = 100
 -- Whether what this worker holds takes its rows. Before it is sent away they are counted anew: an older release that
 -- ends a run does not take it off `extra`, and the audit comes by once in minutes.
 local function is_full()
-  local extra = a.slots and extra_rows(OWN) or 0
-  if extra == 0 or redis.call('SCARD', HELD) + extra < a.slots then
+  local held = a.slots and redis.call('SCARD', HELD) or 0
+  if not a.slots or held + extra_rows(OWN) < a.slots then
     return false
+  end
+  if held >= a.slots then
+    return true
   end
   local rows = 0
   for _, id in ipairs(redis.call('SMEMBERS', HELD)) do

@@ -2,13 +2,15 @@
 --   a      job, caller, delivered (true = only where it is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
 --   writes <job> and <run> with all their keys, cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
---          blob:<digest> zset, idem:<caller>:<key>, doomed:<digest> and purged:<caller>:<job> strings
+--          blob:<digest> zset, holdings:<part> hash, idem:<caller>:<key>, doomed:<digest> and
+--          purged:<caller>:<job> strings
 --   repeat within a minute answers the same
 --   returns nil where the caller has no such job, else the digests of pictures nobody holds any more: delete
 --           them, then run deleted.lua
 -- @include base
 -- @include ending
 -- @include holders
+-- @include holdings
 -- @include pairs
 
 -- A repeat whose first reply was lost is answered alike.
@@ -29,7 +31,7 @@ leave(a.job, 'cancelled', nil)
 if idem then
   redis.call('DEL', P .. 'idem:' .. a.caller .. ':' .. idem)
 end
-local run, names = unpack(redis.call('HMGET', key, 'run', 'blobs'))
+local run, names, cache, holding = unpack(redis.call('HMGET', key, 'run', 'blobs', 'cache', 'holding'))
 drop_notices(a.job)
 unlist(a.job, a.caller)
 redis.call('DEL', key, key .. ':attempts', key .. ':asked', key .. ':hook', key .. ':deliveries')
@@ -38,12 +40,20 @@ local holder = a.job
 if run then
   redis.call('SREM', P .. run .. ':holders', a.job)
   if held(run) then
+    local opened = cache == 'MISS' or cache == 'BYPASS'
+    if opened and holding and redis.call('EXISTS', P .. run) == 1 then
+      -- The run was counted with it, and is still there.
+      redis.call('HSET', P .. run, 'holding', holding)
+    else
+      give_back_holding(a.caller, holding)
+    end
     redis.call('SET', told, '[]', 'PX', REPEAT_MS)
     return {}
   end
   holder = run
-  local entry
-  names, entry = unpack(redis.call('HMGET', P .. run, 'blobs', 'entry'))
+  local entry, caller, of_run
+  names, entry, caller, of_run = unpack(redis.call('HMGET', P .. run, 'blobs', 'entry', 'caller', 'holding'))
+  give_back_holding(caller, of_run)
   if entry and redis.call('GET', entry) == run then
     redis.call('DEL', entry)
   end
@@ -51,6 +61,7 @@ if run then
     redis.call('DEL', P .. run .. suffix)
   end
 end
+give_back_holding(a.caller, holding)
 local orphans = {}
 for digest in string.gmatch(names or '', '%S+') do
   release(digest, holder)

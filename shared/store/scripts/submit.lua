@@ -76,8 +76,8 @@ redis.call('HSET', P .. a.job, unpack(record))
 if a.line then
   take_line(a.line, a.job)
 end
-local request = (hit or run) and '' or ARGV[2]
-count_holding(a.caller, #request + 2 * #a.metadata + #(a.response or ''), a.retain_s or a.result_s)
+local of_run = (hit or run) and SHARED_BYTES or JOB_BYTES + #ARGV[2]
+count_holding(a.job, a.caller, of_run + 2 * #a.metadata + #(a.response or ''), a.retain_s or a.result_s)
 local hook = a.hook or {}
 for _, name in ipairs({ 'url', 'host', 'events', 'secret' }) do
   local value = hook[name] or a.retry_of and redis.call('HGET', P .. a.retry_of .. ':hook', name)

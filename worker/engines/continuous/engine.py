@@ -17,7 +17,7 @@ from shared.errors import ModelFailed
 from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
-from worker.engines.base import Engine, Finish, ModelFacts, Prompt, Row, Samples
+from worker.engines.base import Engine, Finish, Prompt, Row, Samples
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.batch import Batch
@@ -96,7 +96,7 @@ class ContinuousEngine(LoadedEngine):
         budget = self._budget(loaded)
         kept = self._kept(budget, loaded) if certificate.reusable.anything else 0
         tokens = cache_tokens(certificate.column_bytes, budget - kept)
-        loaded.facts = _within(loaded.facts, tokens)
+        loaded.shorten(_within(loaded.facts.context_length, tokens))
         self.reason = _words(certificate, loaded)
         self._loaded = loaded
         capacity, pace = Capacity(self.rows, tokens), Pace(self._options.stall_steps)
@@ -166,15 +166,15 @@ class ContinuousEngine(LoadedEngine):
         return min(share, MOST_REUSED) if loaded.network.device.type == "cpu" else share
 
 
-def _within(facts: ModelFacts, tokens: int) -> ModelFacts:
+def _within(context_length: int, tokens: int) -> int:
     """Raises Refusal where not even one short answer fits into the memory for the cache."""
-    if tokens >= facts.context_length:
-        return facts
+    if tokens >= context_length:
+        return context_length
     rounded = tokens // CONTEXT_STEP * CONTEXT_STEP or tokens
     if not rounded:
         raise Refusal("there is no memory for its cache")
     log.warning("the cache's memory holds %d tokens of one request, fewer than the model takes", rounded)
-    return replace(facts, context_length=rounded)
+    return rounded
 
 
 def _words(certificate: Certificate, loaded: LoadedModel) -> str:

@@ -25,14 +25,27 @@ local function look_at_call(call, notice)
   end
 end
 
--- A line of calls, or those that are made.
-local function look_at_calls(name, caller, host)
-  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
+-- The calls of a job's own webhook expire with all else of it where it is not to be stored (keeping.lua).
+local function is_over(call)
+  local notice = string.match(call, '^(.+):own$')
+  return notice and gone(notice)
+end
+
+-- Takes out what is no call any more.
+local function drop_gone_calls(name, last)
+  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, last)) do
     if gone(call) then
-      found('call_of_nobody')
       redis.call('ZREM', P .. name, call)
+      if not is_over(call) then
+        found('call_of_nobody')
+      end
     end
   end
+end
+
+-- A line of calls, or those that are made.
+local function look_at_calls(name, caller, host)
+  drop_gone_calls(name, OLDEST - 1)
   if not gone(name) and not (redis.call('ZSCORE', P .. 'hosts:' .. caller, host)
     and redis.call('ZSCORE', P .. 'callers', caller)) then
     found('host_without_turn')
@@ -41,12 +54,7 @@ local function look_at_calls(name, caller, host)
 end
 
 local function look_at_busy(name)
-  for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, -1)) do
-    if gone(call) then
-      found('call_of_nobody')
-      redis.call('ZREM', P .. name, call)
-    end
-  end
+  drop_gone_calls(name, -1)
 end
 
 local function look_at_endpoint(id)

@@ -134,7 +134,7 @@ local function leave(job, status, failure)
     return
   end
   -- Its own end stands behind the run's last event.
-
+  leap(run)
   end_job(job, status, tonumber(redis.call('HGET', P .. run, 'seq')), true, failure)
   redis.call('SREM', P .. run .. ':live', job)
   wake(run, 'state')
