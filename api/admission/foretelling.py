@@ -8,7 +8,7 @@ from api.admission.submission import Examined, Submission, Terms
 from api.wire.luggage import Luggage
 from shared import pictures, sounds
 from shared.cost import answer_tokens, cost
-from shared.errors import ModelFailed, Unavailable
+from shared.errors import ServiceError
 from shared.estimate import Lane, estimate, waiting_reason
 from shared.foretold import Foretold
 from shared.job import CacheWord, Estimate
@@ -21,6 +21,8 @@ from shared.store.views import UNFORESEEN
 from shared.tokens import Tokens, reckoned, rule_of
 
 AT_ONCE = Estimate(0.0, 0.0, 0.0, "measured")
+TOLD = frozenset(("model_failed", "caller_queue_full"))
+"""What refuses a job before the line, and says nothing against its request."""
 
 
 class Foretelling:
@@ -41,8 +43,8 @@ class Foretelling:
         model = self._models.resolve(request.model)
         try:
             asked = await self._submission.examined(request, terms, model, luggage)
-        except (ModelFailed, Unavailable) as refusal:
-            if refusal.code == "store_unavailable":
+        except ServiceError as refusal:
+            if refusal.code not in TOLD:
                 raise
             told = _of(request, model, Tokens(None, None, "guess"), model.context_length)
             return replace(told, outcome="refused", refusal=refusal)

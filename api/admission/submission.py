@@ -150,7 +150,7 @@ class Submission:
         self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
     ) -> Examined:
         """What is asked, as the store is told it. Raises as `submit` does where it is not for the line."""
-        await self._check_room(terms.caller)
+        await self.check_room(terms.caller)
         lane = await self._lane(model)
         if lane.state == "failed":
             raise not_ready(model, model_state(model, lane))
@@ -183,8 +183,11 @@ class Submission:
         placing = held.placing(ids.job_id(), terms.caller, request, shared=shared, pending=pending)
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
-    async def _check_room(self, caller: str) -> None:
-        """Raises Unavailable (`store_unavailable`, `caller_queue_full`)."""
+    async def check_room(self, caller: str) -> None:
+        """Whether the record store takes more of a caller.
+
+        Raises Unavailable (`store_unavailable`, `caller_queue_full`).
+        """
         await self._headroom.check()
         # Without keys all are one caller, who has nobody to leave room to.
         if self._settings.api.admin_key is not None:

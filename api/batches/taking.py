@@ -38,6 +38,8 @@ class Taking:
 
         Raises LeaseLostError, Unavailable `store_unavailable`, BlobMissingError.
         """
+        if not await self._has_room():
+            return 0
         taken = 0
         async with self._held.opened() as file:
             asked = self._asked(file)
@@ -46,6 +48,19 @@ class Taking:
                     break
                 taken += 1
         return taken
+
+    async def _has_room(self) -> bool:
+        """Whether the record store takes more of this caller. Raises Unavailable `store_unavailable`.
+
+        Each opening is two requests of an object store.
+        """
+        try:
+            await self._bench.submission.check_room(self._batch.caller)
+        except Unavailable as error:
+            if error.code == "store_unavailable":
+                raise
+            return False
+        return True
 
     async def _admitted(self, line: Asked) -> bool:
         """Take one line; False where it has to wait, or the batch takes no more."""

@@ -33,7 +33,7 @@ Every error carries one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/w
 `Retry-After` then says when.
 
 *OpenAI* is what OpenAI's clients raise, in Python and, where it has another name there, in JavaScript
-([Python](clients/openai-python.md), [JavaScript](clients/openai-js.md)). They ask twice more by themselves
+([Python](clients/openai-python.md), [JavaScript](clients/openai-js.md)). They retry twice by themselves
 where *repeat* says yes, after `Retry-After`, and raise at once where it says no: `x-should-retry` tells them.
 *AI SDK* is what [Vercel's](clients/ai-sdk.md) throws: a `RetryError` after it asked three times, also where
 *repeat* says no. What Hugging Face's clients make of it is on their pages

@@ -97,7 +97,7 @@ class RetentionSettings(Group):
     unstored_s: int = Field(
         3600,
         ge=1,
-        description="How long a job with `store: false` outlives its end where nobody is told of it.",
+        description="How long a job with `store: false` is kept after its end if that is reported to nobody.",
     )
     event_s: int = Field(
         691_200, ge=1, description="What GET /v1/events lists, with its answers, after it happened."
@@ -171,8 +171,8 @@ class PictureSettings(Group):
     decode_memory_mb: int = Field(
         300,
         ge=64,
-        description="Memory that a decoding child may take, in MiB; raise it with max_megapixels. Of WebP a pixel takes "
-        "20 bytes, of a progressive JPEG 6 to 12, of all else 4.",
+        description="Memory that a decoding child may take, in MiB; raise it with max_megapixels. A pixel of WebP "
+        "takes 20 bytes, of a progressive JPEG 6 to 12, of all else 4.",
     )
 
 
@@ -183,8 +183,8 @@ class FetchSettings(Group):
         5,
         gt=0,
         description="Seconds for DNS, headers, redirects and bodies of all pictures of one job together; "
-        "one wait counts as half of them at most. Half as long it may wait for the courier's own places before it "
-        "goes back in line.",
+        "one wait counts as half of them at most. A job may wait half as long for one of the courier's own "
+        "places before it goes back in line.",
     )
     max_redirects: int = Field(3, ge=0, description="Redirects followed; each is checked again.")
     allow: Listed[tuple[str, ...]] = Field(

@@ -24,7 +24,7 @@ class ApiSettings(Group):
     body_limit_mb: float = Field(25, gt=0, description="Largest request body in MiB.")
     upload_limit_s: float = Field(60, gt=0, description="Longest a body may take to arrive.")
     file_limit_mb: float = Field(
-        200, gt=0, description="Largest file in MiB; it may take as many times longer as it may be larger."
+        200, gt=0, description="Largest file in MiB; it may take longer than a body by the same factor."
     )
     keepalive_s: float = Field(10, gt=0, description="Pause between comment lines on an idle event stream.")
     head_start_s: float = Field(
@@ -51,7 +51,7 @@ class ApiSettings(Group):
     )
     tls_cert: FilePath | None = Field(
         None,
-        description="File with the certificate (PEM, with those that it rests on) under which the API speaks "
+        description="File with the certificate (PEM, with its chain) under which the API speaks "
         "https, and nothing else.",
     )
     tls_key: FilePath | None = Field(
@@ -60,7 +60,7 @@ class ApiSettings(Group):
     hsts_s: int = Field(
         0,
         ge=0,
-        description="Seconds for which a browser that came by https is told to come by nothing else "
+        description="Seconds for which a browser that came by https is told to use nothing else "
         "(Strict-Transport-Security); 0 = it is not told.",
     )
 

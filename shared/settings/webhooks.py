@@ -28,7 +28,7 @@ class WebhookSettings(Group):
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
         description="Pauses after each call of a webhook that failed, comma separated; up to a tenth is "
-        "added by chance. When they are used up, no more is tried.",
+        "added by chance. When they are used up, the call is given up.",
     )
 
     @field_validator("secret")

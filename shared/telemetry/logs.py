@@ -7,12 +7,13 @@ whoever writes the line to see to.
 
 import json
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TextIO
 
 from shared.settings import Settings
 
@@ -89,9 +90,25 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Behind one that a full disk has cut off the next begins anew: glued to it nobody could read it."""
+
+    _cut = False
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        begun, self._cut = "\n" if self._cut else "", False
+        return begun + line
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        if isinstance(sys.exception(), OSError):
+            self._cut = True
+        super().handleError(record)
+
+
 def open_log(settings: Settings) -> None:
     """From now on all that this process logs goes this way, whoever says it; harmless twice."""
-    handler = logging.StreamHandler()
+    handler = Lines(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     # Does nothing where the root logger has a handler: in tests it has theirs.
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])

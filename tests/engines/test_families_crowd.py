@@ -114,7 +114,7 @@ def test_prompts_that_steps_take_along_change_no_answer(
     }
     monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: limits[hurried])
     monkeypatch.setattr(Pace, "mixes", lambda *_: True)
-    monkeypatch.setattr(Pace, "patient", False)
+    monkeypatch.setattr(Pace, "lasts", lambda _: False)
     assert Crowd(engine, subject).at_once(members(subject), f"beside {tokens}") == alone(subject)
     assert bool(taken) is (subject.family.name not in APART_FROM_STEPS)
 

@@ -13,6 +13,7 @@ from api.batches.work import Work
 from api.batches.writing import CANCELLED
 from shared.batch import Place
 from shared.blobs import Blobs
+from shared.errors import Unavailable
 from shared.store import batches
 from tests.support.batch_shop import Shop, opened
 from tests.support.batches import jsonl, line
@@ -106,6 +107,25 @@ async def test_lines_that_are_not_taken_any_more_cost_one_look_into_their_file(
     blobs = Counting(shop.settings.blobs)
     await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
     assert ((await shop.now()).failed, blobs.opened) == (COUNT, 1)
+
+
+async def test_lines_of_a_caller_whose_jobs_fill_the_records_wait_without_a_look_into_their_file(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shop.begin(LINES)
+    await turn(shop)
+    blobs = Counting(shop.settings.blobs)
+    with monkeypatch.context() as patched:
+        patched.setattr(Submission, "check_room", _crowded)
+        for _ in range(2):
+            await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
+    assert ((await shop.now()).row, blobs.opened) == (0, 0)
+    await turn(shop, replace(shop.bench(shop.store), blobs=blobs))
+    assert ((await shop.now()).row, blobs.opened) == (COUNT, 1)
+
+
+async def _crowded(*_: object) -> None:
+    raise Unavailable("caller_queue_full", "m")
 
 
 @pytest.mark.parametrize(("at_once", "long"), [(1, True), (1000, False)])

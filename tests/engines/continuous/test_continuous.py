@@ -123,7 +123,7 @@ def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
         return PassLimits(8, idle=8, chunk=8, newcomers=1) if hurried else PassLimits(1, idle=1)
 
     monkeypatch.setattr(Pace, "limits", limits)
-    monkeypatch.setattr(Pace, "patient", False)
+    monkeypatch.setattr(Pace, "lasts", lambda _: False)
     monkeypatch.setattr(Prefill, "advance", logged_advance)
     monkeypatch.setattr(Batch, "step_beside", logged_step)
     crowded(harness, strangers([Question(n, {**LONG, "seed": n}) for n in range(6)], "pieces"))

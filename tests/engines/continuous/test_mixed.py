@@ -61,7 +61,7 @@ def beside(monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
     busy = PassLimits(tokens=tokens, idle=0, chunk=tokens, newcomers=3)
     monkeypatch.setattr(Pace, "limits", lambda _, *, hurried: busy if hurried else PassLimits(1, 0))
     monkeypatch.setattr(Pace, "mixes", lambda *_: True)
-    monkeypatch.setattr(Pace, "patient", False)
+    monkeypatch.setattr(Pace, "lasts", lambda _: False)
 
 
 @pytest.mark.parametrize("tokens", [1, 9, 150])

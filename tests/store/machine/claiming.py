@@ -66,10 +66,12 @@ def _ended(model: Model, left: set[str], lane: str, worker: str, fingerprint: st
 
 
 def is_full(model: Model, lane: str, worker: str, slots: int) -> bool:
-    """Whether it has to leave what waits to others: several answers of one run take a row each."""
-    held = model.held(worker)
-    wide = any(work.rows > 1 for work in held) and sum(work.rows for work in held) >= slots
-    return wide and bool(model.waiting(lane)) and not (model.paused or model.removed)
+    """Whether it has to leave what waits to others: several answers of one run take a row each.
+
+    Couriers have no rows.
+    """
+    full = lane != "intake" and sum(work.rows for work in model.held(worker)) >= slots
+    return full and bool(model.waiting(lane)) and not (model.paused or model.removed)
 
 
 def _pass(model: Model, work: Work) -> None:

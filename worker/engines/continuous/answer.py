@@ -1,4 +1,4 @@
-"""One row's answer in the making: its tokens, how the next one is drawn, and when it is over."""
+"""An answer while it is generated: its tokens so far, how the next one is drawn, when it is finished."""
 
 from concurrent.futures import Future
 from dataclasses import replace
@@ -19,7 +19,7 @@ from worker.engines.transcript import Transcript
 
 
 class Kin:
-    """The answers to one prompt that were asked for together. `failure` of one ends all."""
+    """The answers that one request asks for to the same prompt. The `failure` of one ends all of them."""
 
     failure: Exception | None = None
 
@@ -31,8 +31,8 @@ class Answer:
     (`catches_up`).
     """
 
-    # Made by `_begin`, and not before a turn has come: the answer's time counts from there, and what finds no
-    # memory then is tried again.
+    # Made by `_begin`, only when the answer's turn has come: its time counts from there, and if memory runs
+    # out then, the answer is tried again.
     _transcript: Transcript
     _config: GenerationConfig
     _draw: Draw
@@ -46,7 +46,7 @@ class Answer:
         self.alone = False
         self.apart = False
         self.beside: int | None = None
-        """At most so many others may be there until it has taken a step: there was no memory beside more."""
+        """The most other answers it may run beside until it has taken a step; memory ran out beside more."""
         self.failed_steps = 0
         self._loaded = loaded
         self._held = held(row, loaded.ends(row.parameters))
@@ -58,7 +58,7 @@ class Answer:
 
     @property
     def length(self) -> int:
-        """Tokens of prompt and answer, as long as it may become."""
+        """The most tokens that prompt and answer can come to together."""
         return self.row.prompt.tokens + self.budget
 
     @property
@@ -80,7 +80,7 @@ class Answer:
         return self.kin.failure is not None or self.row.cancel.is_set()
 
     def prefill(self, reuse: Reuse) -> Prefill:
-        """Start, or start again. Raises Refusal, and whatever the model raises on its pictures."""
+        """Start the prompt, or start it again. Raises Refusal, and what the model raises on its pictures."""
         self._begin()
         head = reuse.head(self.content)
         if self._cached is None:
@@ -90,7 +90,7 @@ class Answer:
         return prefill
 
     def fork(self, prefill: Prefill) -> None:
-        """As `prefill`, on what one of its kin has computed."""
+        """Start from the prompt that was computed for one of its kin, instead of calling `prefill`."""
         self._begin()
         if self._cached is None:
             self._cached = prefill.length
@@ -107,7 +107,7 @@ class Answer:
 
     @property
     def catches_up(self) -> bool:
-        """Whether the token behind the one just fed is known already."""
+        """Whether the token after the one just fed is already known."""
         return self._fed < len(self._transcript.ids)
 
     @property
@@ -117,25 +117,25 @@ class Answer:
 
     @property
     def top_logprobs(self) -> int | None:
-        """How many alternatives it tells beside each token; None where it tells no logprobs."""
+        """How many alternatives to report for each token; None if the request asks for no logprobs."""
         return self.row.parameters.logprobs
 
     def first(self, logits: torch.Tensor) -> None:
-        """The token behind the prompt, where it is not known yet. Raises as `take`."""
+        """Draw the first token of the answer, unless it is already known. Raises what `take` raises."""
         if not self.catches_up:
-            # Whoever draws may write into what others draw from, or what is kept.
+            # Drawing may write into the logits; kin draw from the same ones, and they may be kept for reuse.
             self.take(logits.clone())
 
     def take(self, found: torch.Tensor | Choice, seen: Distribution | None = None) -> None:
-        """The next token, from logits [1, vocabulary] or as `greedy` found it.
+        """Append the next token, drawn from logits [1, vocabulary] or chosen by `greedy`.
 
-        `seen` is what was made of the logits already, where logprobs are told. Raises Cancelled, LogitsError,
-        and what `emit` raises.
+        `seen` is the distribution of these logits, if it was computed already for logprobs. Raises Cancelled,
+        LogitsError, and what `emit` raises.
         """
         if self.cancelled:
             raise Cancelled
         if seen is None and self.top_logprobs is not None and isinstance(found, torch.Tensor):
-            # Before the dice: where there is no memory for it, the token is drawn again.
+            # Before the draw: if memory runs out here, the token can still be drawn again.
             [seen] = distributions(found, [self.top_logprobs])
         with self._draw.undone():
             token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
@@ -155,7 +155,7 @@ class Answer:
         self._fed = 0
 
     def _begin(self) -> None:
-        """At the first call; later ones find all made."""
+        """Does its work at the first call only."""
         if self._begun:
             return
         self._transcript = self._loaded.transcript(self.row)

@@ -1,7 +1,7 @@
-"""Attention of rows in groups of like length; everything else of a step is computed for all rows at once.
+"""Attention in groups of rows of similar length; the rest of a step is computed for all rows at once.
 
-All rows end at the same column, so a shorter group's columns are the last ones: it is shown a view of them,
-and its share of the mask. What it does not see it was masked from.
+All rows end at the same column, so a group of shorter rows needs the last columns only: it gets a view of
+them and its share of the mask. The columns it is not given were masked for its rows anyway.
 """
 
 import threading
@@ -20,25 +20,25 @@ _step = threading.local()
 
 
 class Layer(Protocol):
-    """A layer of a cache that knows better than the model what its tokens attend to."""
+    """A cache layer that computes attention itself: only it knows what its tokens attend to."""
 
     def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
-        """As transformers' own attention returns it, [1, tokens, heads, width]."""
+        """The attention output as transformers' own function returns it, [1, tokens, heads, width]."""
 
 
 def ours(network: Any) -> bool:
-    """Whether it attends by what is here."""
+    """Whether the model computes its attention with `attend`."""
     return bool(network.config.get_text_config()._attn_implementation == KIND)
 
 
 def divides(network: Any) -> bool:
-    """Whether its attention can be divided, and gains by it: a GPU would wait for many small calls."""
+    """Whether attention in groups is possible and saves time; a GPU would wait for the many small calls."""
     return network.device.type == "cpu" and ours(network)
 
 
 @contextmanager
 def apart(groups: Sequence[Group]) -> Iterator[None]:
-    """On this thread, while it lasts, rows attend in these groups; their lengths count the step's column."""
+    """Rows attend in these groups on this thread meanwhile; the groups' lengths include the step's column."""
     _step.groups = groups
     try:
         yield
@@ -47,7 +47,7 @@ def apart(groups: Sequence[Group]) -> Iterator[None]:
 
 
 def expect(layer: Layer) -> None:
-    """What this thread attends to next is the layer's to say."""
+    """Let `layer` compute this thread's next call of `attend`."""
     _step.layer = layer
 
 
@@ -59,7 +59,7 @@ def attend(
     attention_mask: torch.Tensor | None,
     **how: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers' own, for one new column of each row, or for what a layer has said."""
+    """In the place of transformers' own function: by the layer given to `expect`, else by `in_groups`."""
     layer, _step.layer = getattr(_step, "layer", None), None
     if layer is not None:
         return layer.attend(module, query, **how), None
@@ -74,7 +74,7 @@ def in_groups(
     attention_mask: torch.Tensor | None,
     **how: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Those that `apart` was told of; all together else."""
+    """Attention in the groups given to `apart`; all rows at once if there are none."""
     groups = getattr(_step, "groups", ())
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, how):
         whole: tuple[torch.Tensor, None] = sdpa_attention_forward(
@@ -97,11 +97,12 @@ def in_groups(
 
 
 def _rowwise(query: torch.Tensor, key: torch.Tensor, mask: Any, how: dict[str, Any]) -> bool:
-    """Whether what is left out by a group is masked for each of its rows."""
+    """Whether the mask hides, row by row, the columns that a group is not given."""
     if not torch.is_tensor(mask) or how.get("position_bias") is not None:
         return False
     return query.shape[2] == 1 and mask.shape[0] == query.shape[0] and mask.shape[-1] == key.shape[2]
 
 
-# The name stays, because models and masks choose by it. Outside of `apart` nothing changes.
+# Registered under transformers' own name, because models and masks choose by it. Without `apart` and `expect`
+# nothing changes.
 AttentionInterface.register(KIND, attend)

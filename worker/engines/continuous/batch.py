@@ -18,9 +18,9 @@ from worker.engines.continuous.window import COLUMNS
 
 
 class Batch:
-    """Rows join behind the last one; the last takes the place of one that leaves.
+    """A row joins behind the last one; when a row leaves, the last one takes its place.
 
-    Everything here runs under `torch.inference_mode`: its tensors are written from step to step.
+    Everything here runs under `torch.inference_mode`: its tensors are written in place at every step.
     """
 
     _positions: torch.Tensor
@@ -29,9 +29,9 @@ class Batch:
     def __init__(
         self, network: Any, columns: int = COLUMNS, limit: int = 2**10, waste: int | None = None
     ) -> None:
-        """At most `limit` rows are given memory ahead of their coming.
+        """At most `limit` rows are given memory before they join.
 
-        Rows attend in groups, see `grouped`, or all together where there is no `waste`.
+        Rows attend in groups (see `grouped`), or all together if `waste` is None.
         """
         self.rows = 0
         self.waste = waste
@@ -42,7 +42,7 @@ class Batch:
         self._cache: BatchCache | None = None
 
     def join(self, prefilled: Prefilled) -> None:
-        """Raises Refusal; whatever else it raises, the rows are lost where the batch is `torn` then."""
+        """Raises Refusal. After any other exception the rows are lost if the batch is `torn`."""
         cache = self._cache or BatchCache(prefilled.cache, self._columns)
         if self.rows and prefilled.extras.keys() != self._extras.keys():
             raise Refusal("its prompts need different inputs while decoding")
@@ -55,7 +55,7 @@ class Batch:
         self.rows += 1
 
     def leave(self, row: int) -> None:
-        """Whatever it raises, the rows are lost then."""
+        """If it raises, all rows are lost."""
         if self.rows == 1:
             self.clear()
             return
@@ -72,7 +72,7 @@ class Batch:
         return self._full.past(row)
 
     def clear(self) -> None:
-        """Everybody leaves, and the memory is given back."""
+        """Drop all rows and give back their memory."""
         self._cache = None
         self.rows = 0
 
@@ -82,24 +82,24 @@ class Batch:
             self._cache.trim()
 
     def step(self, tokens: list[int]) -> torch.Tensor:
-        """Feed each row its token; logits in the model's number format, [rows, vocabulary].
+        """Feed each row its token; returns logits in the model's number format, [rows, vocabulary].
 
-        A step that raises has changed nothing, unless the batch is `recurrent` or `torn` then.
+        A step that raises has changed nothing, unless the batch is `recurrent` or `torn`.
         """
         return self.step_beside(tokens, ())[0]
 
     def step_beside(
         self, tokens: list[int], prompts: Sequence[tuple[Prefill, int]]
     ) -> tuple[torch.Tensor, list[Prefilled | None]]:
-        """As `step`, and in the same pass `Prefill.advance` of each prompt up to its end. Raises Refusal.
+        """Take a step and, in the same pass, compute each prompt up to the end given with it. Raises Refusal.
 
-        What raises leaves the prompts in an unknown state; they have to begin anew.
+        If it raises, the prompts are left in an unknown state and have to start again.
         """
         window = self._full.window
         self._full.before_step()
         with apart(window.groups(self.waste)):
             logits, found = self._mixed(tokens, prompts) if prompts else (self._plain(tokens), [])
-        # The last of all that may fail.
+        # Last, so that a step that fails before has changed nothing.
         self._positions = self._positions + 1
         window.advance()
         return logits, found

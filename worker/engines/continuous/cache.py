@@ -1,7 +1,7 @@
 """The batch's cache: what every row has seen, in the form the model's own code reads.
 
-Any model that keeps its past in transformers' dynamic cache runs on it unchanged; which kinds of layers that
-may hold is the only thing asked of a family.
+Any model that uses transformers' dynamic cache runs on it unchanged, as long as that cache holds only the
+kinds of layers that `_shared` knows.
 """
 
 import math
@@ -23,7 +23,7 @@ from worker.engines.continuous.window import COLUMNS, Window
 
 
 class BatchCache(Cache):
-    """Made for the kinds of layers its first row has; rows join from a prefill's own cache."""
+    """Has the kinds of layers that the first row's cache has; rows are copied in from their prefills'."""
 
     def __init__(self, first: Any, columns: int = COLUMNS) -> None:
         """Raises Refusal for a kind of cache or layer that rows cannot share."""
@@ -31,13 +31,13 @@ class BatchCache(Cache):
             raise Refusal(f"its cache is a {type(first).__name__}")
         self.window = Window(columns)
         self.torn = False
-        """Whether an exception came between layers: some are changed, the others are not."""
+        """Whether an exception left some layers changed and others not."""
         super().__init__(layers=[_shared(layer, self.window) for layer in first.layers])
         for mine, theirs in self._pairs(first):
             mine.start(theirs)
 
     def join(self, row: Any, length: int, limit: int) -> None:
-        """Copy a prefilled prompt in; room is made for twice as many rows, up to `limit`. Raises Refusal."""
+        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises Refusal."""
         window, rows = self.window, self.window.rows + 1
         for mine, theirs in self._pairs(row):
             if isinstance(mine, AlignedLayer):
@@ -65,7 +65,7 @@ class BatchCache(Cache):
         )
 
     def before_step(self) -> None:
-        """Make sure that the next column exists."""
+        """Make sure that there is memory for the step's column."""
         rows = self.window.rows
         if not self._holds(rows, self.window.end + 1):
             self.torn = True
@@ -73,7 +73,7 @@ class BatchCache(Cache):
             self.torn = False
 
     def trim(self) -> None:
-        """Give back the room of rows that have left; those present start at column 0 again."""
+        """Give back the memory of rows that have left; the longest remaining row moves to column 0."""
         self.torn = True
         shift = -self.window.first
         for layer in self._aligned():
@@ -83,7 +83,7 @@ class BatchCache(Cache):
 
     @property
     def recurrent(self) -> bool:
-        """Whether some layer keeps one state for all steps, which a step that breaks off leaves half new."""
+        """Whether some layer keeps a recurrent state, which a step that fails midway leaves half updated."""
         return any(isinstance(layer, StateLayer) for layer in self.layers)
 
     @property
@@ -92,7 +92,7 @@ class BatchCache(Cache):
         return sum(layer.column_bytes for layer in self._aligned())
 
     def _shift_for(self, rows: int, length: int) -> int:
-        """Those present start at column 0 again where there are no columns left, or too few rows."""
+        """Columns that the present rows move right; back to column 0 if columns or rows run out."""
         shift = self.window.shift_for(length)
         if self._holds(rows, self.window.end + shift + 1):
             return shift
@@ -104,10 +104,10 @@ class BatchCache(Cache):
         return all(rows <= have_rows and columns <= have for have_rows, have in sizes)
 
     def _make_room(self, rows: int, limit: int, shift: int) -> None:
-        """For `rows`, and one column behind them all, once those present have moved by `shift`.
+        """Move the present rows by `shift` columns, with room for `rows` and one column behind them all.
 
-        Whoever moves back to the start gets columns for many steps. Where memory is too small, or far too
-        large by then, it is made anew, for twice as many rows, up to `limit`.
+        After a move back to the start there are columns for many steps. Memory that is too small then, or far
+        too large, is allocated anew, for up to twice as many rows but at most `limit`.
         """
         needed, room = self.window.end + shift + 1, self.window.room
         least, most = (needed, math.inf) if shift >= 0 else (room(needed), room(room(needed)))

@@ -1,22 +1,22 @@
-"""How many rows may be in the batch, and how long."""
+"""How many rows the batch may hold and how long they may become, given the memory for the KV cache."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 
-# The cache takes this part of the memory that is free once the model is loaded, unless told otherwise.
+# The cache takes this part of the memory that is free once the model is loaded, unless `cache_mb` is set.
 SHARE = 0.5
-# The window makes a quarter more columns than are in use, and both exist while a layer grows.
+# The window makes a quarter more columns than are in use, and a growing layer's old and new memory coexist.
 SLACK = 1.5
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
-# Where the system tells nothing.
+# Bytes assumed free where the system does not say.
 MODEST = 2 * 2**30
 
 
 class Capacity:
-    """`rows` at once, and `tokens` of cache: all rows take as many as the longest may come to need."""
+    """At most `rows` at once and `tokens` of cache; each row takes what the longest may come to need."""
 
     def __init__(self, rows: int, tokens: int) -> None:
         self.rows = rows
@@ -52,7 +52,7 @@ def _available() -> int:
 
 
 def _cgroup_left() -> int:
-    """What a container's limit leaves, the page cache it counts included; no limit is a huge number."""
+    """Bytes left below the container's limit, page cache counted as free; without limit a huge number."""
     limit = CGROUP / "memory.max"
     if not limit.exists() or limit.read_text().strip() == "max":
         return 2**63

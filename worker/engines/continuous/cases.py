@@ -1,4 +1,4 @@
-"""Made-up requests, and what `generate()` alone answers them."""
+"""Made-up requests that a model is tried with at load, and what `generate()` answers to each by itself."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,8 @@ from worker.engines.base import Prompt
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.loaded import LoadedModel
 
-# Turn at which a request joins, its pictures, words and tokens: rows of all lengths leave from all places.
+# For each request the turn at which it joins, its pictures, its words and the tokens of its answer; chosen so
+# that rows of all lengths leave from all places.
 PLAN = ((0, 1, 9, 9), (1, 0, 3, 5), (3, 2, 5, 8), (4, 1, 30, 3), (6, 0, 16, 6))
 
 Part = int | str
@@ -24,7 +25,7 @@ Part = int | str
 
 @dataclass(frozen=True)
 class Asked:
-    """A request made ready, and the pictures that it shows; `turns` are what it was made of."""
+    """A made-up request with its prompt and pictures; `turns` are what it was made from."""
 
     turns: Sequence[Sequence[Part]]
     prompt: Prompt
@@ -33,9 +34,9 @@ class Asked:
 
 @dataclass(eq=False)
 class Case:
-    """One request, its answer alone, and how far the crowd is with it.
+    """One made-up request, its answer by itself, and how many tokens it was `fed` in the batch so far.
 
-    `middle` is the place in the prompt where a cut would do most harm: inside its pictures.
+    `middle` is where cutting the prompt would do most harm: inside its pictures.
     """
 
     asked: Asked
@@ -49,7 +50,7 @@ class Case:
 
 
 def cases(loaded: LoadedModel) -> list[Case]:
-    """The cases of the plan that fit the model, two at least. Raises Refusal."""
+    """The cases of PLAN that fit the model. Raises Refusal if fewer than two do."""
     found, why = list[Case](), "they are longer than its context_length"
     for number, (turn, pictures, words, tokens) in enumerate(PLAN):
         try:
@@ -65,7 +66,7 @@ def cases(loaded: LoadedModel) -> list[Case]:
 
 
 def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> Asked:
-    """A chat, the caller's turn first; where a model has no template, one prompt. Raises CallerError."""
+    """Make a chat of these turns, the caller's first; a raw prompt without a template. Raises CallerError."""
     raw = not loaded.facts.has_chat_template
     roles = ("user", "assistant")
     messages = [Message(role=roles[at % 2], parts=tuple(map(_part, turn))) for at, turn in enumerate(turns)]
@@ -79,10 +80,10 @@ def words(number: int, count: int) -> str:
 
 
 def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case:
-    """By `generate()` itself, greedily, to the last token."""
+    """Let `generate()` answer a request by itself, greedily, with exactly `tokens` tokens."""
     config = GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=tokens,
-        # To suppress the ends would contradict a config that forces one.
+        # Suppressing the end tokens would contradict a config that forces one.
         min_new_tokens=tokens,
         do_sample=False,
         num_beams=1,
@@ -97,7 +98,7 @@ def alone(loaded: LoadedModel, asked: Asked, tokens: int, turn: int = 0) -> Case
 
 
 def _with_pictures(loaded: LoadedModel, number: int, pictures: int, count: int) -> Asked:
-    """Without pictures, or with fewer, where the model's processor wants it so. Raises CallerError."""
+    """Ask with as many of the pictures as the model's processor accepts. Raises CallerError."""
     try:
         return ask(loaded, [*range(number, number + pictures), words(number, count)])
     except CallerError:

@@ -1,8 +1,8 @@
-"""Proof at load that this model computes beside others what it computes alone.
+"""Proof at load that this model computes the same for a row in a batch as for a request by itself.
 
-A few made-up requests are answered by `generate()` one by one, then in a crowd that they join and leave at
-different steps; the crowd is fed the same tokens, and every logit is compared. No list of families stands in
-for the proof.
+`generate()` answers a few made-up requests one by one; then they decode in one batch, which they join and
+leave at different steps. The batch is fed the same tokens, and every logit is compared. No list of model
+families stands in for the proof.
 """
 
 import logging
@@ -29,7 +29,7 @@ from worker.engines.loaded import LoadedModel
 log = logging.getLogger(__name__)
 # Few columns, so that the cache grows and moves in the little time there is.
 COLUMNS = 16
-# By turns: all rows attend together, almost each by itself, some together.
+# By turns all rows attend together, almost each by itself, or in a few groups.
 WASTES = (None, 2, 40)
 # These choose their frequencies by the longest row of the batch (transformers 5.23, modeling_rope_utils.py).
 ROPES_OF_THE_BATCH = ("dynamic", "longrope")
@@ -37,10 +37,10 @@ ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the proof found out: where prompts may be cut, a token's memory, the largest difference seen.
+    """What the proof found: where prompts may be cut, the memory of one token, the largest difference seen.
 
-    And what of a request may serve later ones, whether rows may attend in groups, and what may be computed
-    together of prompts.
+    Also what later requests may reuse, whether rows may attend in groups, and what of several prompts may be
+    computed together.
     """
 
     seams: Seams
@@ -68,13 +68,13 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:
-    """What no short request can show, or need not."""
+    """Refuse what the config already tells, or what no short request could show."""
     if loaded.model.cache == "static":
         raise Refusal("a static cache is made for one request")
     if loaded.network.generation_config.stop_strings:
         raise Refusal("its generation config names stop strings")
     if loaded.network.generation_config.guidance_scale not in (None, 1):
-        # What guides a row remembers the tokens it drew: one that is prefilled again would be guided anew.
+        # Guidance remembers the tokens that a row drew; after a second prefill it would start afresh.
         raise Refusal("its generation config has a guidance_scale")
     for what, limit in _of_the_batch(loaded.network.config.get_text_config()):
         if loaded.facts.context_length > limit:
@@ -83,20 +83,20 @@ def _refuse_by_config(loaded: LoadedModel) -> None:
 
 
 def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
-    """What a long row would change for its neighbours, and up to how many tokens it does not."""
+    """What depends on the longest row of the batch, and up to how many tokens it does not."""
     ropes = getattr(text, "rope_parameters", None) or {}
     for rope in [ropes, *(value for value in ropes.values() if isinstance(value, dict))]:
         if rope.get("rope_type") in ROPES_OF_THE_BATCH:
             limit = rope.get("original_max_position_embeddings") or text.max_position_embeddings
             yield f"its {rope['rope_type']} positions depend", limit
-    # Llama 4 reckons it by the cache's length (transformers 5.23, modeling_llama4.py), which in a pass of
-    # several prompts may be that much more than the longest has.
+    # Llama 4 computes it from the cache's length (transformers 5.23, modeling_llama4.py), which in a pass of
+    # several prompts may exceed the longest prompt's by HOLE.
     if getattr(text, "attn_temperature_tuning", False) and not all(getattr(text, "no_rope_layers", ())):
         yield "its attention's temperature depends", max(0, text.floor_scale - HOLE)
 
 
 def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:
-    """The memory of one token, and whether rows may attend in groups. Raises Refusal."""
+    """Try the batch; returns the bytes of one token and whether rows may attend in groups. Raises Refusal."""
     if not divides(network):
         return _crowd(network, cases, judge, [None]), False
     try:
@@ -109,7 +109,7 @@ def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, boo
 
 
 def _crowd(network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[int | None]) -> int:
-    """The memory of one token. Raises Refusal at the first difference."""
+    """Decode all cases in one batch; returns the bytes of one token. Raises Refusal at a difference."""
     batch, waiting, turn, column_bytes = Batch(network, COLUMNS), list(cases), 0, 0
     rows: list[Case] = []
     for case in cases:
@@ -156,7 +156,7 @@ def _prefilled(network: Any, case: Case, judge: Judge, seams: Seams) -> Prefille
 
 
 def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
-    """Bidirectional attention inside a picture, or in the whole prompt, cannot be computed in chunks."""
+    """Where prompts may be cut: bidirectional attention, in pictures or everywhere, cannot be chunked."""
     for seams in (Seams.ANYWHERE, Seams.AROUND_PICTURES):
         try:
             with rehearsing():
@@ -169,7 +169,7 @@ def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
 
 
 def _cut(network: Any, case: Case, judge: Judge, seams: Seams) -> None:
-    """Raises Refusal where a prompt in chunks answers otherwise."""
+    """Raises Refusal if a prompt computed in chunks leads to other logits."""
     batch = Batch(network, COLUMNS)
     batch.join(_prefilled(network, case, judge, seams))
     case.fed = 0

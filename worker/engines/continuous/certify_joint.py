@@ -1,9 +1,8 @@
-"""Proof at load that prompts which share a pass, with each other or with a step, and pictures that share a
-call of the encoder, are computed as if they had it to themselves.
+"""Proof at load that prompts sharing a pass, and pictures sharing a call of the encoder, come out unchanged.
 
-All made-up requests come at once. They are computed in one pass, and then once more in two, of which the
-second begins at another token in each of them. The logits of the first two tokens are compared. At last half
-of them decode, and their first two steps take along the others' prompts in two chunks each.
+All made-up prompts are computed in one pass, then again in two passes, the second of which begins at a
+different token in each prompt. The logits of the first two tokens are compared. Last, half of the requests
+decode, and their first two steps compute the other prompts as well, in two chunks each.
 """
 
 import sys
@@ -22,15 +21,15 @@ from worker.engines.continuous.reusable import Reusable
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.loaded import LoadedModel
 
-# Tokens of the first prompt, and how many more of each of the others, before they are cut.
+# Each prompt is cut at another token: the first after FIRST, every further one STEP later.
 FIRST, STEP = 2, 3
 
 
 @dataclass(frozen=True)
 class Together:
-    """Whether `prompts` share a pass, their `pictures` a call of the encoder, and `steps` take prompts along.
+    """Whether `prompts` may share a pass, their `pictures` an encoder call, and prompts a pass with `steps`.
 
-    `flaw` says why they do not.
+    `flaw` says why not.
     """
 
     prompts: bool = False
@@ -40,7 +39,7 @@ class Together:
 
     @property
     def words(self) -> str:
-        """What was proved, in words for who runs the worker."""
+        """What was proved, in words for the operator."""
         if not self.prompts:
             return f"computes prompts one by one ({self.flaw})"
         steps = " and along with steps" if self.steps else f", not along with steps ({self.flaw})"
@@ -55,7 +54,7 @@ def together(
     what: Reusable,
     waste: int | None = None,
 ) -> Together:
-    """The judge was sharpened. Rows attend in groups where there is a `waste`."""
+    """Try it with and without shared encoder calls. `judge` must be sharpened; `waste` is that of Batch."""
     flaw = ""
     for pictures in [True, False] if what.pictures else [False]:
         rehearsal = Rehearsal(loaded, seams, judge, what, waste, pictures=pictures)
@@ -67,7 +66,7 @@ def together(
 
 
 class Rehearsal:
-    """All requests at once, each of a caller of its own."""
+    """Computes all made-up requests at once, each for a caller of its own."""
 
     def __init__(
         self,
@@ -87,7 +86,7 @@ class Rehearsal:
         self._reader = Reader(loaded, what, known=self._reuse.known)
 
     def at_once(self, cases: Sequence[Case]) -> None:
-        """Try all in one go, then some tokens of each first. Raises Refusal where an answer differs."""
+        """Compute all prompts in one pass, then in two. Raises Refusal if logits differ."""
         for cut in (False, True):
             alike, prefills = self._alike(cases)
             done = self._advance(prefills, _ends(prefills, cut=cut))
@@ -99,7 +98,7 @@ class Rehearsal:
             self._step(batch, alike)
 
     def beside_steps(self, cases: Sequence[Case]) -> None:
-        """Raises Refusal where a row, or a prompt beside it, is answered otherwise."""
+        """Compute prompts in the passes of steps. Raises Refusal if a row's or a prompt's logits differ."""
         if self._seams is not Seams.ANYWHERE:
             raise Refusal("its pictures' tokens attend to each other")
         alike, prefills = self._alike(cases)
@@ -117,7 +116,7 @@ class Rehearsal:
         self._step(batch, rows)
 
     def _alike(self, cases: Sequence[Case]) -> tuple[list[Case], list[Prefill]]:
-        """Those that can share a pass. Raises Refusal where there are fewer than two."""
+        """The cases whose prompts can share a pass. Raises Refusal if there are fewer than two."""
         ready = self._ready(cases)
         alike = [at for at, prefill in enumerate(ready) if prefill.joins(ready[0])]
         if len(alike) < 2:
@@ -159,7 +158,7 @@ class Rehearsal:
 
 
 def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
-    """Of all that is left of them, or of a few tokens, another number of each."""
+    """The prompts' ends, or with `cut` a different place early in each."""
     return [
         prefill.end(FIRST + STEP * number) if cut else prefill.length
         for number, prefill in enumerate(prefills)
@@ -167,7 +166,7 @@ def _ends(prefills: Sequence[Prefill], *, cut: bool) -> list[int]:
 
 
 def _flaw(rehearse: Callable[[Sequence[Case]], None], cases: Sequence[Case]) -> str:
-    """Empty where all are answered as alone."""
+    """Why a case is not answered as it is by itself; empty if all are."""
     try:
         with rehearsing():
             rehearse(cases)

@@ -1,7 +1,7 @@
-"""Proof at load that no answer depends on whether a part of its prompt was known already.
+"""Proof at load that no answer depends on whether a part of its prompt was reused from earlier requests.
 
-A made-up chat is held twice: each of its requests by `generate()` alone, and each on what the ones before it
-left in memory. The logits of the first two tokens are compared.
+Each request of a made-up chat is answered twice: by `generate()` by itself, and on what the requests before
+it left in memory. The logits of the first two tokens are compared.
 """
 
 import sys
@@ -20,7 +20,7 @@ from worker.engines.continuous.reuse import Reuse
 from worker.engines.loaded import LoadedModel
 
 TOKENS = 2
-# The first that holds is taken.
+# From the most reuse to the least; the first wish that proves right is taken.
 WISHES = (
     Reusable(beginnings=True, pictures=True, apart=True),
     Reusable(beginnings=True, pictures=True),
@@ -31,7 +31,7 @@ WISHES = (
 
 
 def reusable(loaded: LoadedModel, seams: Seams, judge: Judge, cases: Sequence[Case]) -> Reusable:
-    """The chat begins with the first of the cases. The judge was sharpened."""
+    """What later requests may reuse, tried with a chat that begins with cases[0]. `judge` is sharpened."""
     chat = _chat(loaded, cases[0])
     several = [case for case in cases if len(case.asked.pictures) > 1]
     if chat is None:
@@ -48,7 +48,7 @@ def reusable(loaded: LoadedModel, seams: Seams, judge: Judge, cases: Sequence[Ca
 
 
 class Rehearsal:
-    """The chat, held on a memory of its own. `told`: the most pictures of one prompt that were told apart."""
+    """Holds the chat with a Reuse of its own. `told`: the most pictures told apart in one prompt."""
 
     def __init__(self, loaded: LoadedModel, seams: Seams, judge: Judge, wish: Reusable) -> None:
         self.told = 0
@@ -58,7 +58,7 @@ class Rehearsal:
         self._reader = Reader(loaded, wish, known=self._reuse.known)
 
     def ask(self, case: Case) -> None:
-        """Raises Refusal where it is not answered as alone."""
+        """Raises Refusal if the case is not answered as it is by itself."""
         content = self._content(case)
         prefilled = self._prefilled(case, content)
         self._reuse.keep(content, prefilled)
@@ -95,7 +95,7 @@ class Rehearsal:
 
 
 def _chat(loaded: LoadedModel, first: Case) -> tuple[Case, Case, Case] | None:
-    """A question, another one about the same picture, and what follows upon the first."""
+    """The first case, another question about the same picture, and a turn that follows upon the first."""
     said = [*first.asked.turns[0]]
     shown = [part for part in said if isinstance(part, int)]
     for pictures in ([max(shown) + 1], []) if shown else ([],):
@@ -113,10 +113,10 @@ def _chat(loaded: LoadedModel, first: Case) -> tuple[Case, Case, Case] | None:
 
 
 def _flaw(rehearsal: Rehearsal, several: Sequence[Case], chat: tuple[Case, Case, Case]) -> str:
-    """Empty where all are answered as alone.
+    """Why a case is not answered as it is by itself; empty if all are.
 
-    Each of the chat is asked twice, the second time all of it is known. `several` pictures, all of them new,
-    are put together.
+    Each request of the chat is asked twice; the second time its whole prompt is known. The prompts of
+    `several` hold more than one picture, all of them new.
     """
     first, other, last = chat
     try:

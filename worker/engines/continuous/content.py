@@ -1,4 +1,4 @@
-"""What a prompt says and shows, token by token, so that two prompts can be compared."""
+"""What a prompt says and shows, token by token, so that a later prompt can be compared with it for reuse."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from worker.engines.loaded import LoadedModel
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture: how many placeholders it has, and what the processor made of it alone.
+    """One picture: how many placeholder `tokens` it has, and what the processor made of it by itself.
 
-    Without `inputs` it was encoded already when the prompt was made ready.
+    `inputs` is None if the picture was already kept encoded when the prompt was prepared.
     """
 
     digest: str
@@ -31,10 +31,10 @@ class Shown:
 
 @dataclass(frozen=True)
 class Content:
-    """A prompt as this engine takes it; `inputs` are the processor's, for all of it.
+    """A prompt as this engine takes it; `inputs` are the processor's, for the whole prompt.
 
-    Without `marks` nothing of it is reused. Without `shown` its pictures and sounds cannot be told apart, and
-    stand or fall together.
+    Without `marks` nothing of the prompt is reused. Without `shown` its pictures and sounds cannot be told
+    apart and are reused all together or not at all.
     """
 
     inputs: Any
@@ -43,7 +43,7 @@ class Content:
     shown: tuple[Shown, ...] = ()
 
     def behind(self, start: int) -> tuple[Sequence[Shown], int]:
-        """The pictures not wholly among the first `start` tokens, and the placeholders of the others."""
+        """The pictures that do not end within the first `start` tokens, and the other ones' placeholders."""
         seen = sum(isinstance(mark, tuple) for mark in self.marks[:start])
         skipped = 0
         for number, picture in enumerate(self.shown):
@@ -57,7 +57,7 @@ class Reader:
     """Safe to use from several threads."""
 
     def __init__(self, loaded: LoadedModel, what: Reusable, known: Callable[[str, str], int | None]) -> None:
-        """`known` tells the placeholders of a scope's picture, by its digest, where it is kept."""
+        """`known(scope, digest)` returns the placeholders of a picture that is kept, else None."""
         self._loaded = loaded
         self._what = what
         self._known = known
@@ -73,10 +73,10 @@ class Reader:
         if scope is None:
             return Content(prompt.inputs)
         if not self._what.anything or bool(pictures) != bool(prompt.image_tokens):
-            # Or its pictures show in no token.
+            # Nothing may be reused, or the prompt's pictures have no placeholders.
             return Content(prompt.inputs, scope)
         digests, renderer = [_digest(picture) for picture in pictures], self._loaded.renderer
-        # Beside sounds pictures stand or fall with them.
+        # Pictures beside sounds are reused only together with them.
         shown = () if sounds else self._shown(prompt, list(zip(digests, pictures, strict=True)), scope)
         owners = [picture.digest for picture in shown for _ in range(picture.tokens)]
         owners = owners or ["+".join(digests)] * prompt.image_tokens
@@ -96,9 +96,9 @@ class Reader:
                 digest: self._single(digest, picture, scope) for digest, picture in dict(pictures).items()
             }
         except CallerError:
-            return ()  # it takes no picture without more ado
+            return ()  # the model takes no picture without other content
         shown = tuple(single[digest] for digest, _ in pictures)
-        # Some processors cut a picture otherwise where there are others.
+        # Some processors cut a picture differently when the prompt has others.
         return shown if sum(one.tokens for one in shown) == prompt.image_tokens else ()
 
     def _single(self, digest: str, picture: Picture, scope: str) -> Shown:
@@ -117,10 +117,10 @@ class Reader:
 
 
 def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tuple[Mark, ...]:
-    """`owners` are what the placeholders of each token stand for, in reading order.
+    """`owners` maps a placeholder token to the digests that its occurrences stand for, in reading order.
 
-    Placeholders that stand side by side are named after all of their pictures, in order and with repeats: a
-    model that looks both ways in one picture may look from one into the next.
+    Adjacent placeholders are named after all of their pictures, in order and with repeats: a model whose
+    attention is bidirectional in a picture may look from one picture into the next.
     """
     marks = list[Mark]()
     for id_, run in groupby(ids):
@@ -134,5 +134,5 @@ def _marks(ids: Sequence[int], owners: Mapping[int | None, Iterator[str]]) -> tu
 
 
 def _digest(picture: Picture) -> str:
-    """Of the pixels: what the file looked like does not matter."""
+    """A digest of the pixels, so that the same picture in another file counts as the same."""
     return hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""How one row's next token is chosen: with the processors `generate()` makes for it, as `generate()` does."""
+"""Chooses one row's next token as `generate()` does, with the processors that `generate()` makes for it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ class Draw:
     """Random draws come from a generator of the row's own, so that neighbours do not change them."""
 
     plain: bool
-    """Whether the row takes what `greedy` says, without more ado."""
+    """Whether `greedy` may choose the row's tokens."""
     _ids: Any
     _processors: LogitsProcessorList
     _probability: float
@@ -27,7 +27,7 @@ class Draw:
     def __init__(
         self, row: Row, config: GenerationConfig, device: torch.device, held: Sequence[LogitsProcessor] = ()
     ) -> None:
-        """`held` forbid what the row's format does not go on with."""
+        """`held` processors forbid tokens that the row's format does not allow."""
         parameters = row.parameters
         self._confidence = Confidence()
         self._dice: torch.Generator | None = None

@@ -1,7 +1,7 @@
-"""Pictures as a model's encoder gives them to its text half: one row of features for each placeholder.
+"""Encoded pictures, as a model's encoder passes them to its text half: a row of features per placeholder.
 
-transformers hands them around as `mm_encoder_outputs`, whose containers differ from family to family. Written
-for transformers 5.23.
+transformers passes them as `mm_encoder_outputs`, whose containers differ from family to family. Written for
+transformers 5.23.
 """
 
 import inspect
@@ -17,9 +17,9 @@ POOLED, DEEP = "pooler_output", "deepstack_features"
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows of one or more pictures in reading order; `deep` are those of earlier layers, each like `rows`.
+    """`rows` of one or more pictures in reading order; `deep` holds earlier layers' rows, of the same shape.
 
-    `kind` and `name` are where the model looks for them, `listed` whether it expects a list there.
+    The model expects them in an output of type `kind` under `name`, as a list if `listed`.
     """
 
     kind: type[Any]
@@ -31,7 +31,7 @@ class Encoded:
     @classmethod
     def of(cls, output: Any) -> "Encoded | None":
         """What an encoder returned; None where its rows cannot be told apart."""
-        # Llama 4 projects what it finds in the other field itself.
+        # Llama 4 has no pooled output; it projects the last hidden state itself.
         name = POOLED if output.get(POOLED) is not None else "last_hidden_state"
         features, deep = output.get(name), output.get(DEEP) or ()
         alike = all(isinstance(layer, torch.Tensor) == isinstance(features, torch.Tensor) for layer in deep)
@@ -50,7 +50,7 @@ class Encoded:
         return Encoded(self.kind, self.name, self.listed, self.rows.clone(), deep)
 
     def output(self) -> Any:
-        """As the model takes it: a list of one picture, or a batch of one."""
+        """The encoder output as the model takes it: a list of one picture, or a batch of one."""
         deep = {DEEP: [self._held(layer) for layer in self.deep]} if self.deep else {}
         return self.kind(**{self.name: self._held(self.rows)}, **deep)
 
@@ -63,7 +63,7 @@ class Encoded:
 
 
 def encoder_inputs(network: Any) -> frozenset[str]:
-    """Names of what the model's encoder of pictures takes; none where `generate()` leaves encoding to it."""
+    """Names of the picture encoder's inputs; none if `generate()` leaves the encoding to the model."""
     encoder = getattr(network.base_model, "get_image_features", None)
     if encoder is None or not network._supports_mm_encoder_outputs():
         return frozenset()
@@ -71,16 +71,16 @@ def encoder_inputs(network: Any) -> frozenset[str]:
 
 
 def encode(network: Any, inputs: Mapping[str, Any]) -> Encoded | None:
-    """As `generate()` calls the encoder."""
+    """Call the encoder as `generate()` does."""
     named = encoder_inputs(network)
     given = {name: value for name, value in inputs.items() if name in named}
     return Encoded.of(network.base_model.get_image_features(**given, return_dict=True))
 
 
 def encode_all(network: Any, shown: Sequence[tuple[Mapping[str, Any], int]]) -> "list[Encoded | None]":
-    """Pictures with their placeholders, those of one shape together; None for one that cannot be told apart.
+    """Encode pictures, given with their placeholders, in one call per shape; None if not told apart.
 
-    Whatever is the same behind the first axis is put one below the other: a picture each, or its patches.
+    Inputs that agree in all axes but the first are concatenated along it; it counts pictures or patches.
     """
     named = encoder_inputs(network)
     given = [{name: value for name, value in inputs.items() if name in named} for inputs, _ in shown]
@@ -99,7 +99,7 @@ def encode_all(network: Any, shown: Sequence[tuple[Mapping[str, Any], int]]) -> 
 
 
 def merged(pictures: Sequence[Encoded]) -> Encoded:
-    """Pictures that follow each other, as if they had been encoded together."""
+    """The pictures in their order, as if one call had encoded them."""
     first = pictures[0]
     deep = zip(*(picture.deep for picture in pictures), strict=True)
     rows = torch.cat([picture.rows for picture in pictures])
@@ -107,7 +107,7 @@ def merged(pictures: Sequence[Encoded]) -> Encoded:
 
 
 def _shape(at: int, inputs: Mapping[str, Any]) -> Any:
-    """The same for pictures that one call can take; `at` is what makes this one different."""
+    """A key that is the same for pictures that one call can take; `at` if the picture needs its own call."""
     if not all(isinstance(value, torch.Tensor) and value.ndim for value in inputs.values()):
         return at
     return tuple(sorted((name, str(value.dtype), value.shape[1:]) for name, value in inputs.items()))

@@ -1,7 +1,7 @@
-"""Requests decode together, each as if it were alone; they join and leave at any step.
+"""The engine with continuous batching: requests decode together and join and leave at any step.
 
-No code here knows a model family: `certify` tries each model at load, and refuses one that computes anything
-else beside others.
+No code here knows a model family. `certify` tries each model at load and refuses one that computes a row in a
+batch differently from the same request by itself.
 """
 
 import logging
@@ -38,11 +38,11 @@ from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on, in_passing
 
 log = logging.getLogger(__name__)
-# A limit that follows from free memory is rounded down to this, so that workers agree on it.
+# A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
 CONTEXT_STEP = 1024
-# This part of the cache's memory is for what later requests reuse, unless told otherwise.
+# This part of the cache's memory is for what later requests reuse, unless `reuse_mb` is set.
 REUSED = 0.25
-# And no more of main memory: it fills up, and other processes want some too.
+# At most this much of main memory: it fills up, and other processes need some too.
 MOST_REUSED = 2**30
 
 
@@ -133,7 +133,7 @@ class ContinuousEngine(LoadedEngine):
         return self.generate_all([row])[0]
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
-        """As `generate`. The rows stand behind each other in line, and the first one's prompt serves all."""
+        """As `generate`, for rows with one prompt: they wait in line together, and it is computed once."""
         kin = Kin()
         return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
 
@@ -167,7 +167,7 @@ class ContinuousEngine(LoadedEngine):
 
 
 def _within(context_length: int, tokens: int) -> int:
-    """Raises Refusal where not even one short answer fits into the memory for the cache."""
+    """The context length that the cache's memory allows. Raises Refusal if it holds not even one token."""
     if tokens >= context_length:
         return context_length
     rounded = tokens // CONTEXT_STEP * CONTEXT_STEP or tokens

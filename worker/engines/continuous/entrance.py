@@ -1,4 +1,4 @@
-"""Which of those in line are made ready now."""
+"""Chooses which waiting answers have their prompts prepared now."""
 
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +18,7 @@ class Entrance:
         self._joining = joining
 
     def next(self, waiting: Iterable[Answer], running: Sequence[Answer], limits: PassLimits) -> list[Answer]:
-        """The first in line, as many as the next pass can use."""
+        """The first answers in line, as many as the next pass can use."""
         chosen: list[Answer] = []
         for answer in waiting:
             beside = [*self._joining.answers, *chosen]
@@ -32,7 +32,7 @@ class Entrance:
         return chosen
 
     def admits(self, answer: Answer, others: Sequence[Answer]) -> bool:
-        """Whether there is a row for it beside the others."""
+        """Whether the batch has room for the answer beside the others."""
         if any(other.alone for other in others) or (answer.alone and others):
             return False
         if any(one.beside is not None and len(others) > one.beside for one in [answer, *others]):
@@ -40,7 +40,7 @@ class Entrance:
         return self._capacity.admits([other.length for other in [*others, answer]])
 
     def _joins(self, answer: Answer, beside: Sequence[Answer]) -> bool:
-        """Whether its prompt should be computed at once and not when theirs are."""
+        """Whether its prompt may be computed with theirs; False if it can reuse theirs once they are done."""
         if self._joining.rows == 1 or any(other.apart for other in [answer, *beside]):
             return False
         if any(other.kin is answer.kin for other in beside):

@@ -1,4 +1,4 @@
-"""Whose fault an exception out of the model is: the row's, the memory's, or the device's."""
+"""Tells what an exception raised by the model comes from: the row, too little memory, or the device."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from worker.engines.continuous.refusal import Refusal
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 DEVICE = ("CUDA error", "HIP error", "device-side assert", "MPS backend", "NCCL")
-# What a model raises that was not made for what is asked of it.
+# What a model raises when it is used in a way that it was not made for.
 UNFIT = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
 
 
 def out_of_memory(error: Exception) -> bool:
-    """torch tells so on the CPU by a RuntimeError's text only."""
+    """On the CPU torch raises a plain RuntimeError that only its text tells apart."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
@@ -31,7 +31,7 @@ def device_broken(error: Exception) -> bool:
 
 @contextmanager
 def rehearsing(what: str = "") -> Iterator[None]:
-    """What the model fails with is a Refusal that begins so, unless memory or device are at fault."""
+    """Turns the model's failure into a Refusal that begins with `what`, unless memory or device failed."""
     try:
         yield
     except UNFIT as error:

@@ -1,14 +1,14 @@
-"""A line through measurements of time, of which the newest weigh most."""
+"""A straight line fitted to time measurements; the newest weigh most."""
 
 # Weight of the newest measurement.
 NEWEST = 0.2
 
 
 class Fit:
-    """A computation takes so long whatever it computes, and so much longer for each unit of it.
+    """The time of a computation as a fixed part plus a time per unit.
 
-    Each unit takes no less than `least` of the mean time by unit, and `unmeasured` of it while all
-    measurements are of the same amount, which tells nothing.
+    A unit's time is at least `least` times the mean time per unit. While all measurements are of the same
+    number of units, which shows no slope, it is `unmeasured` times that mean.
     """
 
     def __init__(self, *, least: float, unmeasured: float) -> None:
@@ -26,7 +26,7 @@ class Fit:
 
     @property
     def known(self) -> bool:
-        """Whether anything was measured; what follows needs that."""
+        """Whether anything was measured; `unit_s`, `base_s` and `at` need that."""
         return self._units > 0
 
     @property

@@ -1,6 +1,6 @@
-"""The most probable token of all rows in one go.
+"""Finds the most probable token of each row, for all rows in one go.
 
-Most callers ask for no other, and to draw each row's by itself takes a tenth of a step.
+Most requests ask for greedy decoding, and choosing row by row takes a tenth of a step.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,9 @@ class Choice(NamedTuple):
 
 
 def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
-    """What SuppressTokensLogitsProcessor of transformers and argmax give each row of [rows, vocabulary].
+    """What transformers' SuppressTokensLogitsProcessor and argmax give for each row of [rows, vocabulary].
 
-    Writes over `logits` where they are float32: of a large vocabulary a copy takes as long as all the rest.
+    Overwrites `logits` if they are float32: with a large vocabulary a copy takes as long as all the rest.
     """
     rows, vocabulary = logits.shape
     known = [token for token in suppressed if token < vocabulary]
@@ -33,7 +33,7 @@ def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
 
 
 def _in_float32(logits: torch.Tensor, at_once: int) -> Iterator[torch.Tensor]:
-    """Block after block, each in the place of the one before where they have to be copied."""
+    """Yield the logits block by block; converted blocks share one buffer, each overwriting the last."""
     blocks = (logits[at : at + at_once] for at in range(0, len(logits), at_once))
     if logits.dtype == torch.float32:
         yield from blocks
@@ -51,7 +51,7 @@ def _greedy(scores: torch.Tensor, never: torch.Tensor) -> Iterable[Choice]:
 
 
 def _argmax(scores: torch.Tensor) -> torch.Tensor:
-    """On a CPU by NumPy, which takes a twentieth of the time that torch 2.13 does."""
+    """NumPy on a CPU, where it takes a twentieth of torch 2.13's time."""
     if scores.device.type != "cpu":
         return scores.argmax(dim=-1)
     return torch.from_numpy(scores.numpy().argmax(axis=-1))

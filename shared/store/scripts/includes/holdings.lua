@@ -12,7 +12,8 @@ local function part_of(ms)
   return math.floor(ms / math.ceil(a.result_s * 1000 / PARTS))
 end
 
--- What a key keeps for longer than result_s is counted for that.
+-- What is kept for longer than result_s from now on is counted for that: by its key's retain_s, or since it waits for
+-- its time or in line for days, which max_queued_caller bounds.
 local function count_holding(job, caller, bytes, life_s)
   local part = string.format('%.0f', part_of(now + math.min(life_s, a.result_s) * 1000))
   local key = P .. 'holdings:' .. part
