@@ -1,4 +1,4 @@
-"""The HTTP front end.
+"""The HTTP application: creates it, with its routes and layers.
 
 A factory, not a module global: importing must not read the environment, and tests bring their own context.
 """
@@ -51,7 +51,7 @@ TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-"""A span for each request where traces are on; nothing else, for its logs repeat what was sent."""
+"""A span for each request where traces are on, and no logs: those would repeat what callers sent."""
 
 
 def create_app(
@@ -59,7 +59,7 @@ def create_app(
 ) -> FastAPI:
     """Build the application; connections open and close with its lifespan. Raises SettingsError."""
     config = settings or process_settings()
-    # Here, so that the server's own first lines are written as all others are.
+    # Here, so that the server's own first log lines have the same form as all others.
     open_log(config)
 
     @asynccontextmanager
@@ -94,7 +94,7 @@ def create_app(
 
 
 def _include_routes(app: FastAPI) -> None:
-    # Routes are tried one after the other: the busiest stand first.
+    # Routes are tried in order: the busiest come first.
     for router in (
         hf.router,
         chat.router,
@@ -117,7 +117,7 @@ def _include_routes(app: FastAPI) -> None:
     ):
         # Included routers are matched anew on every call, once to find the router and once to find the route.
         app.router.routes.extend(router.routes)
-    # As the clients of Hugging Face and of Groq write their paths.
+    # Prefixes that Hugging Face's and Groq's clients put before the paths.
     prefixes = {"/hf-inference": (hf.router, hf_info.router), "/openai": (chat.router, models.router)}
     for prefix, routers in prefixes.items():
         app.router.routes.extend(

@@ -1,4 +1,4 @@
-"""What one API process holds for as long as it lives."""
+"""The objects that one API process holds for as long as it lives."""
 
 from dataclasses import dataclass, field
 from typing import Protocol, cast
@@ -25,11 +25,11 @@ from shared.store.headroom import Headroom
 from shared.store.jobs import PAGE_BYTES
 
 PAGES_AT_ONCE = 8
-"""That are read and written; each waits for one thread, and has many times its size in memory."""
+"""Pages of lists built at once; each needs the same one thread, and many times its size in memory."""
 
 
 class Connection(Protocol):
-    """The record store's connections, as far as closing them goes."""
+    """What closes the record store's connections."""
 
     async def aclose(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A caller's endpoints and the log of what they are told; another caller's do not exist for them."""
+"""A caller's webhook endpoints and the log of the caller's events; other callers' do not exist for it."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Endpoints:
-    """Knows nothing of HTTP. Whatever names an endpoint raises CallerError `webhook_not_found`."""
+    """Knows nothing of HTTP. Methods that take an endpoint's id raise CallerError `webhook_not_found`."""
 
     def __init__(self, settings: Settings, store: AsyncStore, headroom: Headroom) -> None:
         self._settings = settings
@@ -27,7 +27,7 @@ class Endpoints:
         self._headroom = headroom
 
     async def create(self, caller: str, new: Endpoint) -> tuple[Endpoint, str]:
-        """The endpoint and its secret, which nobody is told again.
+        """The endpoint and its secret, which is never shown again.
 
         Raises CallerError `invalid_webhook_url`, `too_many_webhooks`, Unavailable `store_unavailable`.
         """
@@ -52,7 +52,7 @@ class Endpoints:
         return _found(await self._store.run(endpoints.change(caller, id, to)))
 
     async def rotate(self, caller: str, id: str, grace_s: int) -> tuple[Endpoint, str]:
-        """The endpoint and its new secret; the former one signs as well for `grace_s`."""
+        """The endpoint and its new secret; the old one signs beside it for `grace_s`."""
         secret = new_secret()
         return _found(await self._store.run(endpoints.rotate(caller, id, secret, grace_s))), secret
 
@@ -60,18 +60,18 @@ class Endpoints:
         _found(await self._store.run(endpoints.delete(caller, id)))
 
     async def tries(self, caller: str, id: str) -> Sequence[Tried]:
-        """How its last calls went, newest first."""
+        """How the last calls to the endpoint went, newest first."""
         return _found(await self._store.run(endpoints.tries(caller, id)))
 
     async def test(self, caller: str, id: str) -> Notice:
-        """Tell it of nothing, now. Raises Unavailable `store_unavailable` (a dead one is told for days)."""
+        """Send a test event now, retried for days. Raises Unavailable `store_unavailable`."""
         await self._headroom.check()
         data = json.dumps({"id": id, "object": "webhook"}, separators=(",", ":"))
         call = endpoints.send_test(self._settings, caller, id, ids.test_id(), data)
         return _found(await self._store.run(call))
 
     async def replay(self, caller: str, id: str, event_id: str) -> Notice:
-        """Tell it an event of its caller again, or for the first time.
+        """Send the endpoint one of its caller's events, again or for the first time.
 
         Raises CallerError `event_not_found`.
         """
@@ -86,11 +86,11 @@ class Endpoints:
     async def events(
         self, caller: str, *, after: str | None, types: Sequence[str], limit: int
     ) -> tuple[Sequence[Notice], bool]:
-        """What is in the caller's log behind the event `after`, oldest first, and whether there is more.
+        """The events in the caller's log after the event `after`, oldest first, and whether there are more.
 
-        Of long answers fewer than `limit` are told at once.
+        Long answers make a page shorter than `limit`.
 
-        Raises CallerError `event_not_found` where the log does not hold `after`, or no longer.
+        Raises CallerError `event_not_found` where the log never held `after`, or holds it no longer.
         """
         key = None if after is None else notices.key_of(after)
         if key is None and after is not None:

@@ -1,4 +1,4 @@
-"""The files of one caller: uploaded, listed, read, deleted; another's do not exist for them."""
+"""Callers' files: uploaded, listed, read, deleted; for a caller the files of others do not exist."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,7 +22,7 @@ from shared.store.script import AsyncStore
 
 T = TypeVar("T")
 SIEVED = 100
-"""Files that are read at a time where those of one purpose are asked for: they may be rare among many."""
+"""Files read at a time when a list is filtered by purpose: matches may be rare."""
 
 
 class Files:
@@ -36,7 +36,7 @@ class Files:
         self._headroom = headroom
 
     async def create(self, caller: Caller, receive: Callable[[Form], Awaitable[None]]) -> File:
-        """Keep an upload, which `receive` reads into the form that it is given.
+        """Store an upload; `receive` reads the request into the form it is given.
 
         Raises CallerError (`invalid_request`, `unknown_field`, `unsupported_parameter`, `invalid_image`,
         `payload_too_large`), Unavailable `store_unavailable`.
@@ -60,7 +60,7 @@ class Files:
     async def list(
         self, caller: str, *, limit: int, after: str | None, oldest_first: bool, purpose: Purpose | None
     ) -> tuple[list[File], bool]:
-        """A page by creation, and whether there is more. Raises CallerError `file_not_found`."""
+        """A page of files by creation, and whether there are more. Raises CallerError `file_not_found`."""
         found: list[File] = []
         size = max(limit + 1, 1 if purpose is None else SIEVED)
         while len(found) <= limit:
@@ -88,7 +88,7 @@ class Files:
         return file, await self._found(self._blobs.stream(file.digest), None)
 
     async def with_pictures(self, caller: str, request: Request, luggage: Luggage | None) -> Request:
-        """The request with the bytes of the pictures that it names as files, as if they had come with it.
+        """The request with the bytes of pictures that it names as files, as if they had come inline.
 
         Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.
         """
@@ -139,14 +139,14 @@ class Files:
 
 
 def life_of(caller: Caller, said_s: int | None, settings: Settings) -> int:
-    """How long a file is kept: as was said, and no longer than the caller's key says of everything."""
+    """How long a file is kept: as the upload asks, but no longer than the caller's key allows."""
     if caller.retain_s is None:
         return said_s or settings.retention.file_s
     return min(said_s or caller.retain_s, caller.retain_s)
 
 
 def _check_sizes(named: Sequence[tuple[File, str]], limits: PictureSettings) -> None:
-    """Before any is read into memory."""
+    """Check the sizes before any file is read into memory."""
     for file, param in named:
         _check_size(file.size, limits, param)
     check_sizes(((file.size, param) for file, param in named), limits)

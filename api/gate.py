@@ -1,7 +1,7 @@
-"""Who may come in: with keys, whose key is in force, has the scope and has quota left; without keys, this
-machine alone (`api.access.locality`), or everybody where the settings say so in words.
+"""Decides who may call. With keys: a caller whose key is in force, has the scope and has quota left. Without
+keys: this machine alone (`api.access.locality`), or everybody where a setting says so.
 
-Around all routes, so that one added tomorrow is guarded as well.
+It wraps all routes, so that a route added tomorrow is guarded too.
 """
 
 import re
@@ -28,16 +28,16 @@ from shared.store.keyring import Use
 METRICS = "/metrics"
 
 OPEN = crowd.PROBES - {METRICS}
-"""What orchestrators ask, who have no keys; says nothing of any caller."""
+"""Paths for orchestrators, which have no keys; their answers tell nothing of any caller."""
 
 PAGE_PATHS = "/page/"
-"""The page's own files, which anybody may read: what it shows it asks for with the key typed into it."""
+"""The web page's own files, which anybody may read: it fetches what it shows with the key typed into it."""
 
 ADMIN_PATHS = "/v1/admin/"
 TOLD_PATHS = "/v1/webhooks"
 POLICY = "requests"
 
-# The Hugging Face page spells it `Bearer: X`.
+# The Hugging Face page writes `Bearer: X`.
 _BEARER = re.compile(r"bearer:?\s+(\S+)\s*", re.IGNORECASE)
 
 
@@ -60,7 +60,7 @@ class Gate:
             answer: reply.Reply = scope[reply.KEY]
             await render(error, scope["path"], answer.request_id)(scope, receive, send)
             return
-        # Given back whatever becomes of the request.
+        # The place is given back whatever becomes of the request.
         with place:
             await self._app({**scope, callers.KEY: caller}, receive, send)
 
@@ -93,16 +93,16 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
 
 
 def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
-    """Among what its caller has open, where callers have keys. Raises Unavailable `caller_queue_full`."""
+    """The request's place in the share of a caller with a key. Raises Unavailable `caller_queue_full`."""
     held: crowd.Crowd | None = scope.get(crowd.KEY)
-    # What a process counts is told in any crowd (`crowd.PROBES`).
+    # Metrics are answered in any crowd (`crowd.PROBES`).
     if held is None or caller.key is None or get_route_path(scope) == METRICS:
         return nullcontext()
     return held.place(caller.id)
 
 
 def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:
-    """Whether it is who was given the token that opens this and nothing else."""
+    """Whether the caller has the metrics token, which opens this path and nothing else."""
     match = _BEARER.fullmatch(headers.get("authorization", ""))
     if match is None or settings.token is None:
         return False
@@ -115,7 +115,7 @@ def _check_scope(use: Use, scope: Scope) -> None:
     if path.startswith(ADMIN_PATHS) or path == METRICS:
         needed = ("admin",)
     elif path.startswith(TOLD_PATHS):
-        # Whoever has all answers sent somewhere reads them.
+        # A caller who has all answers sent somewhere can read them.
         needed = ("read", *needed)
     for name in needed:
         if name not in use.key.scopes:
@@ -123,7 +123,7 @@ def _check_scope(use: Use, scope: Scope) -> None:
 
 
 def _check_quota(use: Use, answer: reply.Reply) -> None:
-    """The headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
+    """Its headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
     quota = use.key.requests_per_minute
     if quota is None:
         return

@@ -1,4 +1,4 @@
-"""SIGHUP, as the rotation of a log sends it, or a terminal that closes."""
+"""Makes SIGHUP, which log rotation or a closing terminal sends, end the process in order."""
 
 import asyncio
 import signal
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def hangup_as_end() -> Iterator[None]:
-    """Meanwhile it ends the process as SIGTERM does, and cuts off nobody who is answered.
+    """Within it SIGHUP ends the process as SIGTERM does, without cutting off answers.
 
-    uvicorn leaves it to the system. Under nohup it stays ignored.
+    uvicorn leaves SIGHUP to the system, which kills the process. Under nohup it stays ignored.
     """
     in_main = threading.current_thread() is threading.main_thread()
     if not in_main or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:

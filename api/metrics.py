@@ -1,4 +1,4 @@
-"""What `/metrics` tells: the sums of all processes, and what the record store knows at the moment."""
+"""The page `/metrics`: totals of all processes, and gauges that the record store knows at the moment."""
 
 import asyncio
 import time
@@ -22,9 +22,9 @@ from shared.store.keys import INTAKE
 from shared.store.script import AsyncStore
 
 KEPT_S = 1.0
-"""Whoever asks again within this gets the same."""
+"""A second scrape within this time gets the same numbers."""
 READ_WITHIN_S = 2.0
-"""A record store that takes longer counts as away: a scraper that gives up before learns nothing."""
+"""A record store that takes longer counts as down: a scraper that gives up first would learn nothing."""
 
 
 class Seen(Collector):
@@ -38,7 +38,7 @@ class Seen(Collector):
 
 
 class Metrics:
-    """Reads them for one API process; every process of an installation tells the same."""
+    """Reads the metrics for one API process; every process of an installation gives the same."""
 
     def __init__(self, settings: Settings, models: Models, store: AsyncStore, tally: Tally) -> None:
         self._settings = settings
@@ -50,7 +50,7 @@ class Metrics:
         self._metrics: list[Metric] = []
 
     async def aclose(self) -> None:
-        """Tell what this process counted last."""
+        """Send the last counts of this process to the record store."""
         await asyncio.to_thread(self._tally.stop)
 
     async def page(self, accepted: str) -> tuple[bytes, str]:
@@ -62,7 +62,7 @@ class Metrics:
         registry = CollectorRegistry()
         registry.register(Seen(self._metrics))
         encode, name = choose_encoder(understood(accepted))
-        # Of ten models that takes a tenth of a second, for which all other requests would wait.
+        # With ten models it takes a tenth of a second, which would hold up all other requests.
         return await asyncio.to_thread(encode, registry), name
 
     async def _read(self) -> list[Metric]:
@@ -70,7 +70,7 @@ class Metrics:
         lanes = [*(model.lane for model in self._models.rows), INTAKE]
         try:
             async with asyncio.timeout(READ_WITHIN_S):
-                # Not beside the calls: it would need a connection of its own.
+                # Not at the same time as the calls: that would need a connection of its own.
                 took_s = await round_trip_s(self._store)
                 if not await self._store.run(writable(self._settings)):
                     return list(gauges.store_down())

@@ -1,4 +1,4 @@
-"""The models that this process serves, kept as operators say while it runs."""
+"""The models that this process serves; operators add, pause, drain and remove them while it runs."""
 
 import asyncio
 import logging
@@ -15,11 +15,11 @@ from shared.store.upkeep import pause
 
 log = logging.getLogger(__name__)
 LOOK_S = 1.0
-"""What was said at another API process is known here after this."""
+"""A change made at another API process is known here after this long."""
 
 
 class Serving:
-    """Looks again and again; what is asked for here is known here at once."""
+    """Polls the store for changes; those made through this process take effect here at once."""
 
     def __init__(self, models: Models, store: AsyncStore) -> None:
         self._registry = Registry(models)
@@ -28,7 +28,7 @@ class Serving:
         self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Look before the first call is served, where the store can be reached."""
+        """Read the models before the first call is served, if the store can be reached."""
         with suppress(Unavailable):
             await self._look()
         self._looking = asyncio.create_task(self._look_again(), name="models")
@@ -51,17 +51,17 @@ class Serving:
         return word == "added"
 
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
-        """Begin none of its jobs; or begin them again, and take new ones. Raises CallerError, Unavailable."""
+        """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
         model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
         await self._deeds.do(operator, action, model.id, pause(model.lane, paused=paused))
 
     async def drain(self, operator: Operator, name: str) -> None:
-        """Take no new jobs for it. Raises CallerError, Unavailable."""
+        """Take no new jobs for a model. Raises CallerError, Unavailable."""
         model = self._registry.models.resolve(name)
         await self._deeds.do(operator, "model.drain", model.id, transitions.drain(model.lane))
 
     async def remove(self, operator: Operator, name: str) -> None:
-        """Serve it no more; harmless twice. Raises CallerError, Unavailable."""
+        """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""
         model = self._registry.all.resolve(name)
         await self._deeds.do(operator, "model.remove", model.id, transitions.remove(model.lane))
         await self._look()
@@ -79,5 +79,5 @@ class Serving:
             except Unavailable:
                 continue
             except Exception:
-                # The outermost frame of a round: a bad row must not end all looking.
+                # The outermost frame of a round: one bad row must not end the polling.
                 log.exception("what models are served could not be read")

@@ -1,4 +1,4 @@
-"""Bytes into the blob store and out of it, in step with the records that say who needs them."""
+"""Writes and deletes blobs, in step with the records that say who needs them."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from shared.store.script import AsyncStore, Call
 
 
 class Storing:
-    """Writes under a hold: what nobody holds is collected. Whoever is to need it takes over the hold."""
+    """Writes under a hold, since blobs without a hold are collected; the later owner takes over the hold."""
 
     def __init__(self, store: AsyncStore, blobs: Blobs) -> None:
         self._store = store
@@ -29,16 +29,16 @@ class Storing:
         await asyncio.to_thread(self._blobs.adopt, staged)
 
     async def check_reading(self, foreseen: Call[Prospect]) -> None:
-        """Raises BlobsUnavailable where no worker can read what is kept, and no earlier answer is told."""
+        """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
         unread = await self._blobs.reach() == "unreachable"
         if unread and (await self._store.run(foreseen)).word != "hit":
             raise BlobsUnavailable("read")
 
     async def forget(self, name: str) -> None:
-        """Delete what is doomed, to the end also where its caller stops waiting. Raises Unavailable.
+        """Delete a doomed blob, even if the caller stops waiting. Raises Unavailable.
 
-        It is put back where that took so long that somebody relies on it by now. Where the blob store cannot
-        be reached, what nobody needs is left to be collected.
+        It is put back where deleting took so long that somebody needs it again. Where the blob store cannot
+        be reached, the blob is left to be collected.
         """
         await asyncio.shield(self._forget(name))
 

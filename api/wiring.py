@@ -40,7 +40,7 @@ class Connections:
 
 
 async def open_context(settings: Settings) -> ProcessContext:
-    """Raises SettingsError where the models file is wrong; an unreachable store is met by each call."""
+    """Raises SettingsError where the models file is wrong; an unreachable store fails each call instead."""
     models = load_models(settings.models_file)
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)

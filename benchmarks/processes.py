@@ -44,7 +44,7 @@ class Processes:
             process.wait()
 
     def stop_all(self) -> None:
-        """The last one first; all of them, also where the benchmark itself is told to end meanwhile."""
+        """Stops all, the last started first, even if the benchmark itself is told to end meanwhile."""
         with ExitStack() as started:
             for name in list(self.processes):
                 started.callback(self.stop, name)

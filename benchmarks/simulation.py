@@ -1,7 +1,7 @@
 """Callers and engines that are played, on the real scripts and a real record server.
 
-The clock is the simulation's own, which every script takes as `now`: an hour passes in seconds, and what else
-the machine does changes no figure. An engine holds what it claimed for a service time that is drawn.
+The clock is the simulation's own, which every script takes as `now`: an hour passes in seconds, and other
+work on the machine changes no figure. An engine holds what it claimed for a random service time.
 """
 
 import heapq
@@ -91,7 +91,7 @@ class Simulation:
             event()
 
     def submit(self, piece: Piece, *, as_caller: str = "") -> None:
-        """`as_caller` is the name that the queue gets to know."""
+        """`as_caller` is the caller's name that the queue sees."""
         number = next(self._numbers)
         run = f"run_{number:032x}"
         placing = Placing(

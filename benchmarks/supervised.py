@@ -78,11 +78,11 @@ class Supervised:
                 async with asyncio.timeout(GRACE_S):
                     await process.wait()
         finally:
-            # Also where nobody waits for it any more: who is told to end twice does not leave it behind.
+            # Runs even when this task is cancelled a second time: no process is left behind.
             self._end_group(process.pid)
         await process.wait()
 
     def _end_group(self, pid: int) -> None:
-        """A killed worker leaves the child behind that decoded its pictures."""
+        """Kills the whole group: a killed worker leaves the child behind that decoded its pictures."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)

@@ -58,7 +58,7 @@ NEVER: tuple[Network, ...] = (
     IPv4Network("192.0.0.192/32"),  # Oracle
     IPv4Network("168.63.129.16/32"),  # Azure
 )
-# What who tries a receiver on a machine of their own has to know next.
+# Ends a refusal: what a caller who tries a receiver on their own machine needs to know next.
 EXEMPT = "; SIGHTLINE_FETCH__ALLOW of the service exempts hosts"
 PRIVATE_SUFFIXES = (".local", ".internal", ".localdomain", ".home.arpa")
 # Zero-width joiner and non-joiner: not printable, but letters of Persian or of Indian scripts need them.
@@ -122,7 +122,7 @@ def may_connect(ip: IPAddress, host: str, reach: Reach) -> bool:
 
 
 def exemption(*ips: IPAddress) -> str:
-    """What a refusal of these addresses says of how to exempt their host: nothing where no setting does."""
+    """How a refusal of these addresses says to exempt their host; "" where no setting can."""
     return "" if any(map(_is_never_opened, ips)) else EXEMPT
 
 
@@ -165,7 +165,7 @@ def _split(url: str, param: str | None) -> SplitResult:
     if not JOINERS.sub("", url).isprintable() or "\\" in url:
         raise _refusal("The URL holds control characters or backslashes.", param)
     try:
-        # Blanks around it are no part of it to browsers, and those inside are encoded.
+        # As browsers do: blanks around a URL are no part of it, those inside are encoded.
         parts = urlsplit(url.strip(" "))
     except ValueError:
         raise _refusal("The URL cannot be parsed.", param) from None
@@ -183,7 +183,7 @@ def _host(parts: SplitResult, param: str | None) -> str:
             raise _refusal("The URL's host is not a valid address.", param)
         return name
     try:
-        # Full-width digits and dots are folded into ASCII ones, so it comes before every other look.
+        # This folds full-width digits and dots into ASCII ones, so it comes before every other check.
         folded = idna.uts46_remap(name[:254], std3_rules=False, transitional=False)
         name = ".".join(map(_ascii_label, folded.split(".")))
     except UnicodeError:

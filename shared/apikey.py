@@ -9,10 +9,10 @@ from typing import Literal
 Scope = Literal["submit", "read", "admin"]
 SCOPES: tuple[Scope, ...] = ("submit", "read", "admin")
 CALLER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""Callers stand in names of Redis keys, between colons; `*` and the empty text mean all of them there."""
+"""Callers' names stand in Redis keys, between colons; there `*` and the empty text mean all callers."""
 
 SECRET = re.compile(r"sl_[0-9a-f]{40}")
-"""What a secret looks like: people and scanners of leaked secrets know ours by its beginning."""
+"""The form of a secret: people and scanners for leaked secrets recognise ours by its beginning."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class ApiKey:
 
     What is made with it belongs to `caller`, whom several keys may share. `requests_per_minute`, `max_queued`
     and `retain_s` are None where it has no quota or retention of its own; `former_until_ms` says how long the
-    secret before the last rotation goes on; none from before goes on for longer.
+    secret before the last rotation stays valid; earlier ones stay valid no longer.
     """
 
     id: str
@@ -46,7 +46,7 @@ def digest_of(secret: str) -> str:
     """What is kept in place of the secret.
 
     SHA-256 without salt or stretching: those slow down the guessing of what people make up. Nobody tries
-    2^160 secrets, and one digest per request costs a microsecond. The store is asked for the digest and
-    compares no secret, so how long its look-up takes says nothing of one.
+    2^160 secrets, and one digest per request costs a microsecond. The store looks up the digest and compares
+    no secret, so the time it takes reveals nothing of one.
     """
     return hashlib.sha256(secret.encode()).hexdigest()

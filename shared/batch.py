@@ -31,7 +31,7 @@ class LineProblem:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of all answers together."""
+    """Token counts of all answers together."""
 
     input: int = 0
     output: int = 0
@@ -40,13 +40,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Batch:
-    """Its record; times in Unix ms. `stages_ms` says when it came to each stage behind the first.
+    """A batch's record; times in Unix ms. `stages_ms` says when it came to each stage after the first.
 
     `total` is None until its lines were counted. `at` is the byte behind the last line that was taken and
     `row` that line's number, `last` the byte behind the last line of the file. `late` of the `failed` lines
-    were not done when the window closed. `max_queued` and `retain_s` are what the key that made it says of
-    its caller's line, and of how long the caller's things are kept; `wrote_ms` is when lines were written
-    down last.
+    were not done when the window closed. `max_queued` and `retain_s` are those of the API key that made it;
+    `wrote_ms` is when lines were written down last.
     """
 
     id: str
@@ -90,9 +89,9 @@ class Place:
 
 @dataclass(frozen=True)
 class LineAnswer:
-    """How a line went. Without a `job` it was refused as it was taken.
+    """How a line ended. A line without a `job` was refused as it was taken.
 
-    It stands in the file's bytes from `at` to `behind`. Times in Unix ms.
+    The line stands in the file's bytes from `at` to `behind`. Times in Unix ms.
     """
 
     number: int
@@ -119,9 +118,9 @@ class Undone:
 
 @dataclass(frozen=True)
 class Wrote:
-    """Lines that were written down in one step, and the digests of what was written of them.
+    """Lines that were written down in one step, and the digests of the written pieces.
 
-    They are those of `numbers`, or the next ones of the file, which are `undone`.
+    They are the lines of `numbers`, or the file's next lines, which are `undone`.
     """
 
     numbers: tuple[int, ...]
@@ -138,9 +137,9 @@ class Wrote:
 class Turn:
     """A batch that this process works on now, under `token`.
 
-    `doubles` are numbers of lines to come whose custom_id stands in an earlier one, `under_way` how many
-    lines were taken and not written down, `answered` how many of these have ended, `pieces` in how many its
-    files lie so far, `room` how many more lines may be taken now.
+    `doubles` are numbers of lines to come whose custom_id an earlier line has. `under_way` counts lines taken
+    and not yet written down, `answered` those of them that have ended, `pieces` the pieces of its files so
+    far, `room` the lines that may be taken now.
     """
 
     batch: Batch

@@ -1,10 +1,10 @@
-"""What the headers of pictures and sounds are written in."""
+"""Reading integers from the headers of pictures and sounds."""
 
 from typing import Literal
 
 
 def integer_at(data: bytes, at: int, length: int, order: Literal["big", "little"]) -> int:
-    """Raises IndexError where the data end before it does."""
+    """Raises IndexError where the data end first."""
     if at + length > len(data):
         raise IndexError
     return int.from_bytes(data[at : at + length], order)

@@ -1,4 +1,4 @@
-"""Large answers: where they are read and written."""
+"""Where large answers are parsed and rendered: off the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _SMALL = 64 * 2**10
-# One thread: records that are read have many times their size, and two are read no faster side by side.
+# One thread: parsed records take many times their size, and two are parsed no faster side by side.
 _WRITER = ThreadPoolExecutor(1, "writer")
 
 
 async def made(make: Callable[[], T], size: int) -> T:
-    """`make()`; of many bytes of records off the event loop, where it would hold up every call."""
+    """`make()`; for large records off the event loop, where it would hold up every call."""
     if size <= _SMALL:
         return make()
     return await asyncio.get_running_loop().run_in_executor(_WRITER, make)

@@ -22,7 +22,7 @@ def cost(request: Request, model: Model) -> int:
 
 
 def answer_tokens(request: Request, model: Model) -> int:
-    """The most that all wanted answers have together."""
+    """The most tokens that all wanted answers may have together."""
     wanted = request.parameters
     each = wanted.max_new_tokens or max(model.max_new_tokens, wanted.min_new_tokens or 0)
     return each * (wanted.n or 1)

@@ -10,7 +10,7 @@ Outcome = Literal["done", "unchanged", "not_found"]
 class Operator:
     """Who asks. `key` and `name` are those of the API key, `local` without keys.
 
-    `address` is that of the other end of the connection, or what a proxy on this machine says of it;
+    `address` is that of the connection's other end, or the one that a proxy on this machine reports;
     `request` is the id of the call.
     """
 

@@ -1,4 +1,4 @@
-"""Endpoints: webhooks of a caller, told of all that ends and not of one job."""
+"""Endpoints: webhooks of a caller that are told of every job and batch, not of one job."""
 
 import base64
 import secrets
@@ -13,7 +13,7 @@ FAMILIES = ("job.*", "batch.*")
 ALL_EVENTS = (*EVENTS, *BATCH_EVENTS)
 TEST = "webhook.test"
 MOST = 16
-"""Endpoints of one caller: each end is told to as many."""
+"""Endpoints that one caller may have: each end may be told to all of them."""
 MOST_FORMER = 4
 """Secrets from before rotations that sign at once."""
 Why = Literal["caller", "gone"]
@@ -23,8 +23,8 @@ Why = Literal["caller", "gone"]
 class Endpoint:
     """One endpoint without its secrets; times in Unix ms.
 
-    `disabled` says why it is told nothing: its caller wants that, or it answered 410 itself.
-    `former_until_ms` is how long a secret from before a rotation signs as well.
+    `disabled` says why it is told nothing: its caller disabled it, or it answered 410.
+    `former_until_ms` is until when a secret from before a rotation signs as well.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Change:
-    """What is to become of an endpoint; None stays as it is. `host` is that of `url`, once it was checked."""
+    """Changes to an endpoint; None leaves a field as it is. `host` is that of `url`, once it was checked."""
 
     url: str | None = None
     host: str | None = None

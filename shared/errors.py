@@ -6,7 +6,7 @@
     ├── ModelFailed        500   this model cannot load; waiting does not help
     └── InternalError      500   our fault
 
-What ends an attempt and never reaches a caller as it is, is in `worker.engines.base` and `worker.attempt`.
+Errors that end an attempt but never reach a caller are in `worker.engines.base` and `worker.attempt`.
 Codes are snake_case and are never renamed.
 """
 
@@ -127,15 +127,15 @@ CODES: dict[str, Code] = {
 
 
 def advised_s(seconds: float | None) -> int:
-    """What callers read of a `retry_after`, in whole seconds from 1 to 59.
+    """A `retry_after` as callers are told it: whole seconds from 1 to 59.
 
-    Clients take 0 for at once, and the AI SDK a minute for no advice.
+    Clients read 0 as "at once", and the AI SDK ignores advice of a minute or more.
     """
     return max(1, min(59, math.ceil(seconds or 1)))
 
 
 class ServiceError(Exception):
-    """An error with a stable code; who tries again after `retry_after` seconds may fare better."""
+    """An error with a stable code; a repeat after `retry_after` seconds may succeed."""
 
     def __init__(
         self, code: str, message: str, *, param: str | None = None, retry_after: float | None = None
@@ -162,7 +162,7 @@ class CallerError(ServiceError):
 class Unavailable(ServiceError):
     """The service cannot take or finish the request now; `estimated_time` (s) says when a model is ready.
 
-    `most_queued` are the runs that the caller may have waiting, where they all do.
+    `most_queued` is how many runs the caller may have waiting, where that limit is reached.
     """
 
     def __init__(

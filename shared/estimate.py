@@ -2,9 +2,9 @@
 
 Loading: the model's last measured load time less what has passed. Never loaded: the weights' bytes over the
 measured read rate. Queued: the runs ahead over the rows that serve, at the measured service time of a run
-(of all its answers together), times two factors (for p50 and p90) that the store learns by holding what was
-promised against what came (`scripts/includes/outlook.lua`, which reckons alike). What waits counts by runs,
-what is claimed by the rows that it takes.
+(of all its answers together), times two factors (for p50 and p90) that the store learns by scoring earlier
+estimates (`scripts/includes/outlook.lua`, which computes the same). Waiting work counts by runs, claimed work
+by the rows that it takes.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from shared.job import Estimate, WaitingReason
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""
 FREE_MS = 3.0
-"""What a claim takes where a row is free; the factors learn the true value."""
+"""How long a claim takes where a row is free; the factors learn the true value."""
 KINDS = ("free", "busy")
 """Whether a row is free for the next run. The two are learnt apart."""
 FIRST_FACTORS = (1.0, 3.0)
@@ -24,7 +24,7 @@ FIRST_FACTORS = (1.0, 3.0)
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the model's promises did: the share of its last thousand or so runs that began in time."""
+    """How good the model's estimates were: the shares of about its last thousand runs that began in time."""
 
     scored: int
     within_p50: float
@@ -35,7 +35,7 @@ class Calibration:
 class Reused:
     """What one worker's engine has reused of earlier requests since it was loaded, and what it keeps now.
 
-    `hits` are prompts of which a part was known, `cached_tokens` those parts.
+    `hits` counts prompts of which a part was known, `cached_tokens` the tokens of those parts.
     """
 
     prompts: int
@@ -52,11 +52,11 @@ class Lane:
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
     take beyond one each.
 
-    `failed` is the reason of the last load that failed, at `failed_ms`, where none succeeded since. `samples`
-    is whether the model's own generation config draws at random; like `has_chat_template` it is None before
-    any worker said so. `tools` is the form in which the model calls functions, "" where it takes none;
-    it listens at `sampling_rate` (Hz), 0 where it does not; `token_rule` is a `TokenRule`, dumped.
-    `factors` are those of p50 and p90 by kind.
+    `failed` is why the last load failed, at `failed_ms`, where none succeeded since. `samples` is whether the
+    model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
+    `tools` is the form in which the model calls functions, "" where it takes none; `sampling_rate` (Hz) is
+    that of the sounds it takes, 0 where it takes none; `token_rule` is a `TokenRule`, dumped. `factors` are
+    those of p50 and p90 by kind.
     """
 
     ready: int
@@ -97,7 +97,7 @@ class Lane:
 
     @property
     def rows_taken(self) -> int:
-        """By the claimed runs, begun or not."""
+        """Rows that the claimed runs take, begun or not."""
         return self.running + self.extra_running
 
     @property

@@ -8,7 +8,7 @@ Purpose = Literal["batch", "vision", "user_data", "batch_output"]
 
 @dataclass(frozen=True)
 class File:
-    """Its record; `size` in bytes, times in Unix ms. `digest` names its bytes and is never shown."""
+    """A file's record; `size` in bytes, times in Unix ms. `digest` names its bytes and is never shown."""
 
     id: str
     caller: str

@@ -8,10 +8,10 @@ from shared.estimate import Lane
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker process. What it has not said yet is 0 or empty.
+    """One worker process. Fields that it has not reported yet are 0 or empty.
 
-    `state` is ready or loading, `since` Unix seconds, `memory` bytes, `busy` the rows that the runs it holds
-    take, `tokens_per_s` what it generated in the last ten seconds.
+    `state` is ready or loading, `since` in Unix seconds, `memory` in bytes. `busy` counts the rows that its
+    runs take, `tokens_per_s` is over the last ten seconds.
     """
 
     id: str
@@ -30,8 +30,8 @@ class Worker:
 class Fleet:
     """One model's line and workers.
 
-    `waiting` counts by class. `oldest_ms`: since when (Unix ms) their first waits, None where none does.
-    `drained`: it takes nothing new, and nothing of it is left, in its line or on the way there.
+    `waiting` counts by class. `oldest_ms` is since when (Unix ms) the oldest waits, None where none does.
+    `drained`: the model takes no new jobs, and none is left, in its line or on the way there.
     """
 
     lane: Lane
@@ -42,7 +42,7 @@ class Fleet:
 
     @property
     def backlog(self) -> int:
-        """Rows that work is there for: the signal to scale workers by. Of a paused line nothing is begun."""
+        """Rows that work is there for: the signal to scale workers by. A paused line does not count."""
         lane = self.lane
         return lane.rows_taken + (0 if lane.paused else lane.queued + lane.extra_queued)
 

@@ -12,9 +12,9 @@ Outcome = Literal["cached", "joined", "queued", "refused"]
 
 @dataclass(frozen=True)
 class Foretold:
-    """`cache` is what the job would show, None while its inputs are to be fetched.
+    """`cache` is what the job would show, None where its inputs must be fetched first.
 
-    `answer_tokens` are the most that the answers may have together; prompt and answer have to fit into
+    `answer_tokens` is the most that the answers may have together; prompt and answer have to fit into
     `context_length`, where that is known. `cost` is what a new run costs its caller (`shared/cost.py`).
     """
 

@@ -53,14 +53,14 @@ def _message(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _calls(message: Message, called: tuple[int, ...]) -> dict[str, Any]:
-    """By number, whatever their callers named them."""
+    """Calls by number, whatever ids their callers gave them."""
     if message.role == "tool":
         return {"answers": called[0]}
     return {"calls": [[call.name, call.arguments] for call in message.calls]} if message.calls else {}
 
 
 def _parameters(parameters: Parameters) -> dict[str, Any]:
-    """What was left out stays out, so a parameter added later leaves old hashes as they are."""
+    """Parameters left out stay out, so that one added later does not change old hashes."""
     given = parameters.model_dump(exclude_none=True)
     # -0.0 equals 0.0 but is written otherwise.
     given = {k: v + 0.0 if isinstance(v, float) else v for k, v in given.items()}

@@ -1,4 +1,4 @@
-"""What is held of a job until its inputs are here: who fetches them needs no models file, new or old."""
+"""What is kept of a job until its inputs are fetched, so that the courier needs no models file."""
 
 from shared import ids
 from shared.hashing import request_hash
@@ -9,7 +9,7 @@ from shared.store.admission import Placing
 
 
 class HeldTerms(Frozen):
-    """Where its run will stand, and what its hash and its place in line follow from besides the request."""
+    """Where the job's run will stand, and what besides the request decides its hash and its place in line."""
 
     lane: str
     revision: str
@@ -21,9 +21,9 @@ class HeldTerms(Frozen):
     def placing(
         self, job: str, caller: str, request: Request, *, shared: bool, pending: bool = False
     ) -> Placing:
-        """How the store is told of a job, by the door and by whoever fetched its inputs alike.
+        """The placing that the store is given, both by the door and by the courier that fetched the inputs.
 
-        `shared` as in `reuse_scope`. What is `pending` has no hash yet. Raises as `request_hash` where not.
+        `shared` as in `reuse_scope`. A `pending` job has no hash yet; for others raises as `request_hash`.
         """
         hashed = "" if pending else request_hash(request, self.revision)
         return Placing(

@@ -35,7 +35,7 @@ def batch_id() -> str:
 
 
 def batch_id_of(caller: str, key: str) -> str:
-    """That of the batch which a caller asks for under an idempotency key."""
+    """The id of the batch that a caller asks for under an idempotency key."""
     return f"batch_{hashlib.sha256(json.dumps([caller, key]).encode()).hexdigest()[:32]}"
 
 
@@ -44,7 +44,7 @@ def endpoint_id() -> str:
 
 
 def test_id() -> str:
-    """Of one test of an endpoint."""
+    """The id of one test of an endpoint."""
     return f"test_{secrets.token_hex(16)}"
 
 

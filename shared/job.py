@@ -20,6 +20,8 @@ WaitingReason = Literal[
 CacheWord = Literal["HIT", "MISS", "COALESCED", "BYPASS"]
 Priority = Literal["interactive", "normal", "batch"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+LEAP = 10_000
+"""Ids of events rise by so much more where the store may have lost some (`scripts/includes/events.lua`)."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ GONE = 410
 class Delivery:
     """One try at calling a webhook, begun at `at_ms`.
 
-    `status` is None where no answer came, `error` says why it did not count.
+    `status` is None where no answer came, `error` says why the try does not count as delivered.
     """
 
     event: str
@@ -74,7 +76,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Hook:
-    """A job's webhook as its caller sees it, without its secret; `delivered_ms` is when the end was taken."""
+    """A job's webhook as its caller sees it, without its secret; `delivered_ms` is when it took the end."""
 
     url: str
     events: tuple[str, ...]
@@ -86,8 +88,8 @@ class Hook:
 class Computed:
     """The run whose answer a job has; times in Unix ms, None where the store does not know them.
 
-    `job` is the one that it was begun for, None where that is another caller's. An answer that was given
-    while the job waited is that of `run`, of which no more is known here.
+    `job` is the job that the run was begun for, None where that is another caller's. Where the answer was
+    cached while the job waited, only the id of its `run` is known.
     """
 
     run: str
@@ -106,9 +108,9 @@ class JobView:
     `run_id` is None while inputs are fetched. `cache` is None until the job is admitted. `last_event` is the
     id of the newest event its stream holds. `model_failed` is why the model that it waits for cannot be
     loaded, while that is so. `priority` and `metadata` are the caller's own, `retry_of` is the job that this
-    one tries again, `response` (JSON) is what it tells as one of OpenAI's responses, None where it is none.
-    What is not `stored` is forgotten when its end was told. `read_ms` is when the store was asked, by its own
-    clock, None where the job has ended. The record of its answer has `bytes`.
+    one retries, `response` (JSON) what it shows as one of OpenAI's responses, None where it is none. A job
+    that is not `stored` is forgotten once its end was told. `read_ms` is when the store was read, by its own
+    clock, None where the job has ended. `bytes` is the size of its answer's record.
     """
 
     id: str
@@ -154,11 +156,11 @@ class JobView:
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a job's stream. Ids increase by one from 1, by more where the store may have lost some,
-    and never repeat.
+    """One entry of a job's stream. Ids increase by one from 1, by more where some were taken back unread or
+    may be lost (`LEAP`), and never repeat.
 
     `text` events carry `{"start": offset in code points, "text": str, "ids": [token ids]}`, `logprobs` (see
-    `shared.logprobs`) if asked for, of several answers which `choice` it is; the first of each has
+    `shared.logprobs`) if asked for, and `choice` where there are several answers; the first of each has
     `prompt_tokens`. `queued`, `running` `{"attempt": n}` and `requeued` `{"reason": str}` say where the run
     stands; the last event is `succeeded`, `failed` `{"code", "message", ...}` or `cancelled`.
     """

@@ -1,4 +1,4 @@
-"""JSON pointers (RFC 6901) in a URL's fragment, by which a part of a JSON Schema names another one."""
+"""JSON pointers (RFC 6901) in a URL's fragment, by which one part of a JSON Schema refers to another."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ INDEX = re.compile(r"0|[1-9][0-9]{0,5}")
 def found(root: Any, place: str) -> Any:
     """What stands at a place as in `#/$defs/name`; None where nothing does."""
     first, *steps = unquote(place.removeprefix("#")).split("/")
-    # Else it is an anchor's name.
+    # Otherwise it names an anchor.
     here = None if first else root
     for step in steps:
         name = step.replace("~1", "/").replace("~0", "~")

@@ -1,6 +1,6 @@
-"""What is too long for certain, told before anything is stored, rendered or counted in tokens.
+"""Refuses what is certainly too long, before anything is stored, rendered or counted in tokens.
 
-How many tokens a prompt has only its model's worker knows; long texts cost it minutes to find out.
+Only the model's worker knows how many tokens a prompt has, and long texts cost it minutes to count.
 """
 
 from shared.errors import CallerError
@@ -8,7 +8,7 @@ from shared.request import Request
 
 
 def takes(context_length: int) -> str:
-    """How a refusal begins where the model's length decides.
+    """How a refusal begins where the model's context length is exceeded.
 
     OpenAI's own words, as vLLM says them too. Clients know the case by them and not by its code: LiteLLM asks
     the next model of `context_window_fallbacks`, and behind `huggingface/` knows those in brackets only.
@@ -20,11 +20,11 @@ def takes(context_length: int) -> str:
 def check_text(request: Request, limit_kb: int) -> None:
     """Raises CallerError `context_length_exceeded` for more than `limit_kb` KiB of UTF-8 together.
 
-    What no model is shown counts as well: it is kept with the job.
+    Texts that no model is shown count as well: they are kept with the job.
     """
     texts = (*request.texts, *(function.text for function in request.unshown or ()))
     if sum(len(text.encode()) for text in texts) > limit_kb * 1024:
-        # LiteLLM looks for "exceeds the available context size", LangChain.js for what stands behind it.
+        # LiteLLM looks for "exceeds the available context size", LangChain.js for the words after it.
         message = (
             f"The prompt is too long (length limit exceeded): its texts have more than {limit_kb} KiB "
             "together, which exceeds the available context size whatever the model's maximum context length. "
@@ -44,7 +44,7 @@ def check_answer(request: Request, context_length: int | None) -> None:
 
 
 def check_end(request: Request) -> None:
-    """Raises CallerError `invalid_request` where what ends when its form is complete is told not to end."""
+    """Raises CallerError `invalid_request` for `ignore_eos` with an answer that ends with its form."""
     held = request.parameters.format is not None or (request.tools is not None and request.tools.held)
     if request.parameters.ignore_eos and held:
         message = "An answer that is held to a form ends where that is complete; leave `ignore_eos` out."

@@ -8,9 +8,9 @@ from shared.job import JobView, Priority, Status
 
 @dataclass(frozen=True)
 class Filter:
-    """What all jobs of a list are; None leaves it open.
+    """What the jobs of a list have in common; None leaves a field open.
 
-    They were created at `since` (Unix ms) or later and before `until`, and have each pair of `metadata`.
+    They were created at `since` (Unix ms) or later and before `until`, and have every pair of `metadata`.
     """
 
     status: Status | None = None
@@ -28,8 +28,8 @@ EVERYTHING = Filter()
 class Page:
     """Jobs, newest first. `next` is where the following page begins, None where there is nothing more.
 
-    A page may be short, or empty, and have a `next`: only so many jobs are looked at for one, and it has
-    only so many `bytes` of records.
+    A page may be short or even empty and still have a `next`: the jobs looked at for one page are limited,
+    and so are its `bytes` of records.
     """
 
     views: tuple[JobView, ...]

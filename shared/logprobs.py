@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter
 
 LEAST = -9999.0
-"""Stands for no probability at all, as in OpenAI's answers: JSON has no infinity."""
+"""The logprob of a probability of 0, as in OpenAI's answers: JSON has no infinity."""
 
 
 class Candidate(NamedTuple):
-    """A token that stood to choice; `logprob` is the natural logarithm of its probability.
+    """A token that could be chosen; `logprob` is the natural logarithm of its probability.
 
-    `bytes` is None where they are those of `token`, and empty for a token that makes no text. What is no
-    whole character stands in `token` as `\\xf0`.
+    `bytes` is None where it equals the bytes of `token`, and empty for a token that makes no text. Bytes that
+    are no whole character stand in `token` as `\\xf0`.
     """
 
     token: str
@@ -25,7 +25,7 @@ class Candidate(NamedTuple):
 
 
 class TokenLogprob(NamedTuple):
-    """One token of an answer, and the likeliest at its place, the most probable first.
+    """One token of an answer, and the likeliest tokens at its place, most probable first.
 
     `start` is where its text begins in the answer, in code points.
     """
@@ -40,5 +40,5 @@ _LOGPROBS: TypeAdapter[Logprobs] = TypeAdapter(Logprobs)
 
 
 def logprobs_of(data: dict[str, Any]) -> Logprobs | None:
-    """Those that the data of a `text` event holds."""
+    """The logprobs in the data of a `text` event."""
     return _LOGPROBS.validate_python(data["logprobs"]) if "logprobs" in data else None

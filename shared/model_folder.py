@@ -8,7 +8,7 @@ from typing import Any
 from shared.calls.syntax import Known, syntax_of
 
 SLOW_DISK = 100_000_000
-"""Bytes a second; what a load really took replaces the guess."""
+"""Bytes a second; the first measured load replaces this guess."""
 
 # Where transformers' processors and tokenizers keep `chat_template`, besides a file of its own.
 TEMPLATE_HOLDERS = ("chat_template.json", "processor_config.json", "tokenizer_config.json")
@@ -20,7 +20,7 @@ class ModelFolder:
 
     `deaf` is a model whose config has no part for sounds.
 
-    `load_guess_s` is what a first load may take where nothing was ever measured: its bytes off a slow disk.
+    `load_guess_s` is how long a first load may take where none was measured: reading it off a slow disk.
     """
 
     files: tuple[Path, ...] = ()
@@ -50,12 +50,12 @@ def read_folder(source: str) -> ModelFolder:
 
 
 def _samples(generation: dict[str, Any]) -> bool:
-    """As a caller who samples at a temperature of 0, such a config draws nothing."""
+    """A config that samples at a temperature of 0 draws nothing, as for a caller."""
     return bool(generation.get("do_sample", False)) and generation.get("temperature") != 0
 
 
 def _template(folder: Path) -> str | None:
-    """The chat template, or several behind each other; "" for none, None where the folder does not say."""
+    """The chat template, or several joined; "" for none, None where the folder does not say."""
     try:
         return (folder / "chat_template.jinja").read_text(encoding="utf-8")
     except (OSError, ValueError):

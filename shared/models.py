@@ -17,19 +17,19 @@ LISTED = 10
 """Models that an error message names."""
 
 NOBODY = frozenset({"dummy", "tgi"})
-"""What Hugging Face's clients, and the pages of text-generation-inference, write where a name is due."""
+"""What Hugging Face's clients, and the docs of text-generation-inference, write in place of a name."""
 
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
-"""What follows an id in the paths of its model, so no id holds it."""
+"""What may follow an id in the paths of its model, so no id may contain it."""
 
 _EITHER = WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["int8"]}]})
-"""One enum of truth values and words is more than makers of typed clients can read."""
+"""Generators of typed clients cannot read one enum that mixes booleans and strings."""
 
 SPARE_THREADS = 2
-"""Of a worker, beyond its rows, so that the next pictures are prepared while every row is busy."""
+"""A worker's threads beyond its rows, which prepare the next pictures while every row is busy."""
 
 LONGEST_SLUG = 240
-"""It is part of a log's file name, of which there are 255 bytes."""
+"""A slug is part of a log's file name, which has at most 255 bytes."""
 
 
 class Model(Frozen):
@@ -84,7 +84,7 @@ class Model(Frozen):
     def _apart_from_paths(cls, value: str) -> str:
         if RESERVED.search(value):
             raise ValueError("an id has none of /health, /info, /v1")
-        # Clients shorten such a path to that of another model.
+        # Clients would shorten such a path to that of another model.
         if {"", ".", ".."} & set(value.split("/")):
             raise ValueError("an id has names between its slashes, none of them . or ..")
         if len(_slug(value)) > LONGEST_SLUG:
@@ -145,12 +145,12 @@ class Model(Frozen):
 
     @property
     def rows_at_once(self) -> int:
-        """`rows`, or 1 where it is known before a load that requests go one by one."""
+        """`rows`, or 1 where the row itself says that requests go one by one."""
         return 1 if self.engine == "sequential" or self.cache == "static" else self.rows
 
     @property
     def threads(self) -> int:
-        """Of its worker."""
+        """Threads of the model's worker."""
         return self.rows_at_once + SPARE_THREADS
 
     @cached_property
@@ -175,7 +175,7 @@ class Model(Frozen):
 
     @property
     def sampling_rate(self) -> int | None:
-        """0 where the model does not listen, as far as its folder says."""
+        """0 where the model surely takes no sounds, None where its folder does not say."""
         return 0 if self.engine == "vllm" or (self.engine != "echo" and self.folder.deaf) else None
 
 
@@ -184,7 +184,7 @@ def _slug(id: str) -> str:
 
 
 class Models:
-    """The models that are served, in order; operators add and remove some meanwhile (`shared.registry`)."""
+    """The models that are served, in order; operators may add and remove some (`shared.registry`)."""
 
     def __init__(self, rows: tuple[Model, ...]) -> None:
         self.replace(rows)
@@ -197,7 +197,7 @@ class Models:
 
     @property
     def first(self) -> Model:
-        """What is meant where a route leaves no room for a name. Raises CallerError `model_not_found`."""
+        """The model of routes that name none. Raises CallerError `model_not_found`."""
         if not self.rows:
             raise CallerError("model_not_found", "No model is served here.")
         return self.rows[0]
@@ -219,7 +219,7 @@ class Models:
         return model
 
     def recall(self, name: str | None, *, path_id: str | None = None) -> Model:
-        """As `resolve`, and those that are removed: a call that is repeated is answered as it was."""
+        """As `resolve`, removed models included: a repeated call gets the answer it got before."""
         try:
             return self.resolve(name, path_id=path_id)
         except CallerError:

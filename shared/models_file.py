@@ -77,7 +77,7 @@ def _reason(field: str, error: ErrorDetails) -> str:
 
 
 def _check_apart(path: Path, rows: tuple[Model, ...]) -> None:
-    """Ids that make one name of a queue are one id."""
+    """Refuse ids that make the same queue name. Raises SettingsError."""
     numbers: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         first = numbers.setdefault(row.lane, number)

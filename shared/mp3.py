@@ -1,7 +1,7 @@
-"""An MP3 frame by frame, since it has no other head; what its first frame says of the rest may be untrue.
+"""Reads an MP3 frame by frame: it has no other header, and its first frame may be wrong about the rest.
 
-Files that were joined, tags between them and encoders that could not know the length yet (a pipe) are common,
-and a decoder that believes the first frame ends too early. So the frames are counted, and `rebuilt` tells the
+Joined files, tags between them, and encoders that did not know the length yet (a pipe) are common, and a
+decoder that believes the first frame ends too early. So the frames are counted, and `rebuilt` tells the
 decoder how many there are.
 """
 
@@ -16,20 +16,20 @@ BITRATES = {
 }
 RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 SYNC = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
-# A frame that holds no sound but facts about the file: head, perhaps a checksum, no side information.
+# A frame that holds facts about the file instead of sound: head, perhaps a checksum, no side information.
 FACTS = re.compile(rb".{4}(?:.{2})?\x00*(Xing|Info|VBRI)", re.DOTALL)
-# What may follow there, by its flag: the count of frames, that of bytes, places to seek, the quality.
+# Fields that may follow, as (flag, bytes): the count of frames, that of bytes, places to seek, the quality.
 HAS_COUNT = 1
 FIELDS = ((HAS_COUNT, 4), (2, 4), (4, 100), (8, 4))
-# Places in one file that cost a look and are no sound: what begins like a frame in junk, frames of facts.
+# Places in one file that cost a look and hold no sound: junk that begins like a frame, frames of facts.
 MOST_LOOKS = 2**11
-# Whole frames of the file's own kind that stand alone in junk, where no sound is believed to be.
+# Whole frames of the file's own kind that stand alone in junk, and are not taken for sound.
 MOST_ALONE = 8
 # Bytes that are neither frames nor tags, in all; more may be where the frames have more.
 MOST_JUNK = 2**17
 # Bytes searched at once: no other thread runs meanwhile.
 PIECE = 2**16
-# That stand one behind another.
+# Tags that stand one behind another.
 MOST_TAGS = 16
 # Index of a bitrate at which every frame has room for the facts.
 ROOMY = 9
@@ -39,11 +39,11 @@ NO_SOUND = "much of it is no sound"
 
 
 class DamagedError(Exception):
-    """It cannot be heard as a whole; the message says why."""
+    """The file cannot be heard as a whole; the message says why."""
 
 
 class Looks:
-    """Those that are left of `MOST_LOOKS`: they bound the work for a whole file, not for each place in it."""
+    """How many of `MOST_LOOKS` are left: they bound the work for a whole file, not for each place in it."""
 
     def __init__(self) -> None:
         self._left = MOST_LOOKS
@@ -56,7 +56,7 @@ class Looks:
         self._left -= 1
 
     def alone(self) -> None:
-        """A frame is not believed for want of another behind it. Raises DamagedError where many are not."""
+        """Count a frame that is ignored because no other follows it. Raises DamagedError after many."""
         if not self._alone:
             raise DamagedError(NO_SOUND)
         self._alone -= 1
@@ -73,7 +73,7 @@ class Frame(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What an encoder says of a file: its frames, and the samples that it put before and behind the sound."""
+    """What an encoder says of a file: its frames, and the samples added before and after the sound."""
 
     frames: int = 0
     delay: int = 0
@@ -81,7 +81,7 @@ class Facts(NamedTuple):
 
 
 class Mp3(NamedTuple):
-    """`samples` are those of one channel that are to be heard, in all `frames` together."""
+    """`samples` counts those of one channel that are to be heard, in all `frames` together."""
 
     frames: list[Frame]
     samples: int
@@ -102,8 +102,8 @@ def past_tags(data: bytes, at: int = 0) -> int:
 def read(data: bytes, max_s: float) -> Mp3:
     """Goes from frame to frame, until there is none or they last more than a second beyond `max_s`.
 
-    What stands between and behind them (zeros, tags without a head, pictures) is passed over, unless it is
-    most of the file. No frames where it is no MP3. Raises DamagedError.
+    Junk between and after them (zeros, tags without a head, pictures) is skipped, unless it is most of the
+    file. Without frames it is no MP3. Raises DamagedError.
     """
     frames: list[Frame] = []
     looks = Looks()
@@ -124,14 +124,14 @@ def read(data: bytes, max_s: float) -> Mp3:
     junk += len(data) - past_tags(data, at)
     if frames and junk > max(MOST_JUNK, sum(frame.end - frame.start for frame in frames)):
         raise DamagedError(NO_SOUND)
-    # Of a file behind the one that told its padding nothing is known.
+    # The padding is known only where the file that told it is the last one.
     padding = last.padding if abs(behind - last.frames) <= 1 else 0
     beside = first.delay + padding
     return Mp3(frames, total - beside, first.delay, padding) if beside < total else Mp3(frames, total, 0, 0)
 
 
 def rebuilt(data: bytes, found: Mp3) -> bytes:
-    """What `read` found, without tags and junk, behind one frame that counts the others."""
+    """The frames that `read` found, without tags and junk, behind one frame that tells their count."""
     return _head(data, found) + b"".join(data[frame.start : frame.end] for frame in found.frames)
 
 
@@ -149,7 +149,7 @@ def _head(data: bytes, found: Mp3) -> bytes:
 
 
 def _next(data: bytes, at: int, looks: Looks, first: list[Frame]) -> Frame | None:
-    """The first frame at a place or behind the tags and the junk there. Raises DamagedError.
+    """The first frame at a place, tags and junk skipped. Raises DamagedError.
 
     `first` is the file's first frame, if there is one yet.
     """
@@ -170,7 +170,7 @@ def _next(data: bytes, at: int, looks: Looks, first: list[Frame]) -> Frame | Non
 
 
 def _starts(data: bytes, at: int) -> Iterator[int]:
-    """The places from one on where something begins like a frame."""
+    """The places from `at` on where something begins like a frame."""
     for piece in range(at, len(data), PIECE):
         # The last of them may begin with a piece's last byte.
         for sync in SYNC.finditer(data, piece, piece + PIECE + 1):
@@ -217,7 +217,7 @@ def _facts(frame: bytes) -> Facts | None:
 
 
 def _tag(head: bytes) -> int:
-    """Bytes of the tag that begins so; 0 where none does."""
+    """Bytes of the tag that begins with `head`; 0 where none does."""
     if head[:3] == b"ID3" and len(head) >= 10:
         footer = 10 if head[5] & 0x10 else 0
         return 10 + sum((head[6 + place] & 0x7F) << 7 * (3 - place) for place in range(4)) + footer

@@ -1,4 +1,4 @@
-"""What a caller is told: the same to each webhook, at each try, and in the list of events.
+"""What a caller is told of an event: the same to each webhook, at each try, and in the list of events.
 
 A job is told under the names of `GET /v1/jobs/{id}`, without what only that answers.
 """
@@ -14,10 +14,10 @@ from shared.result import Result
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that happened at `at_ms`, under one `id` for whoever is told of it.
+    """One thing that happened at `at_ms`, under the same `id` for everyone who is told of it.
 
-    `subject` is the id of what it happened to. A job stands in `job` as it stood then, with its answer; of
-    others `data` is what is told, as JSON. `body` is what was told already, in the place of either.
+    `subject` is the id of what it happened to. `job` is the job as it stood then, with its answer; for other
+    subjects `data` (JSON) is what is told. Once rendered, `body` takes the place of either.
     `request_id` and `trace` (a carrier of `shared.telemetry.traces`) are those of the call
     that asked for the job.
     """
@@ -61,7 +61,7 @@ def _told(job: JobView) -> dict[str, Any]:
 
 
 def _result(result: Result) -> dict[str, Any]:
-    """Logprobs are left to who asks: they are many times the text."""
+    """Without logprobs, which are many times the text: callers can ask for them."""
     usage = result.usage
     return {
         "text": result.text,

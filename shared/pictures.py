@@ -1,7 +1,7 @@
 """What a picture file says about itself, read from its structure alone.
 
 No decoder runs here, so the API can look at strangers' bytes: every loop is bounded by a count, and what a
-few header bytes promise (pixels, scans) is refused before anything allocates for it. A file cut short is
+few header bytes promise (pixels, scans) is checked before anything allocates for it. A file cut short is
 refused where its structure shows it; bytes behind a picture's end are common and harmless.
 """
 
@@ -25,7 +25,7 @@ JPEG_BARE = frozenset({0x01, 0xD8})
 JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 JPEG_SCAN, JPEG_END = 0xDA, 0xD9
 WINDOW = 2**18
-# Far above what encoders write; a file beyond them was made to keep a parser busy.
+# Far above what encoders write: a file beyond these limits was made to keep a parser busy.
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_GAP = 65_536
 MAX_PNG_CHUNKS = 100_000
@@ -33,11 +33,11 @@ MAX_PNG_CHUNKS = 100_000
 PNG_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 PNG_PALETTE = 3
 MAX_GIF_BLOCKS = 200_000
-# How often a decoder may go over the largest pictures; encoders write ten scans or so.
+# How often a decoder may pass over the largest pictures; encoders write ten scans or so.
 LARGEST_SCANS = 20
-# What a decoder holds of each pixel: Pillow four bytes, as of all its pictures, and libwebp that many copies.
+# Bytes that a decoder holds for each pixel: Pillow four, as for all pictures, libwebp several copies.
 PILLOW_BYTES, WEBP_BYTES = 4, 20
-# Of a decoder's memory, what is not pixels: the file and metadata.
+# The part of a decoder's memory that is not pixels: the file and metadata.
 BESIDE_PIXELS_MB = 24
 
 
@@ -45,7 +45,7 @@ BESIDE_PIXELS_MB = 24
 class PictureInfo:
     """Size in pixels as stored: an EXIF orientation may still swap width and height.
 
-    `coefficients` are bytes that a JPEG's decoder keeps of each pixel until the last scan; `param` names
+    `coefficients` are the bytes that a JPEG's decoder keeps for each pixel until the last scan; `param` names
     where in the request the picture stood.
     """
 
@@ -62,7 +62,7 @@ class PictureInfo:
 
     @property
     def work(self) -> int:
-        """Pixels that the decoder goes over."""
+        """Pixels that the decoder passes over, in all scans."""
         return self.pixels * self.scans
 
     @property
@@ -116,7 +116,7 @@ def check_request(infos: Sequence[PictureInfo], limits: PictureSettings) -> None
 
 
 def check_sizes(sizes: Iterable[tuple[int, str]], limits: PictureSettings) -> None:
-    """Each has its bytes, and where it stood. Raises CallerError `payload_too_large` as `check_request`."""
+    """`sizes` are bytes and place of each. Raises CallerError `payload_too_large` as `check_request`."""
     left = int(limits.max_mb_request * 2**20)
     for size, param in sizes:
         if (left := left - size) < 0:
@@ -205,7 +205,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _next_marker(data: bytes, at: int, end: int) -> re.Match[bytes] | None:
-    """Window by window: other threads wait for one search, and 20 MB take half a second."""
+    """Searches window by window: other threads wait during a search, and 20 MB take half a second."""
     for start in range(at, end, WINDOW):
         if found := JPEG_MARKER.search(data, start, min(end, start + WINDOW) + 1):
             return found

@@ -13,10 +13,10 @@ class Piece:
     """What one or more steps added: whole characters only, with the token ids that made them.
 
     `start` is the offset of `text` in the answer, in code points. `ids` may be held back until their
-    characters are complete, never dropped. `logprobs` are those of the tokens whose text begins in what is
-    out now and were not told before, None where nobody asked for them. `choice` says which of several answers
-    it is part of, None where one was asked for; `syntax` in which form calls of functions may stand in it;
-    `prompt_tokens` how many the question has, where that is known.
+    characters are complete, but are never dropped. `logprobs` are those, not yet told, of tokens whose text
+    has begun; None where nobody asked for them. `choice` is the number of the answer, None where only one was
+    asked for; `syntax` the form in which function calls may stand in it; `prompt_tokens` the length of the
+    prompt, where that is known.
     """
 
     start: int
@@ -29,7 +29,7 @@ class Piece:
 
 
 def joined(pieces: Sequence[Piece]) -> Piece | None:
-    """Pieces of one answer that follow one another as one; None for none."""
+    """Consecutive pieces of one answer as one piece; None where there are none."""
     if not pieces:
         return None
     text, ids = "".join(p.text for p in pieces), tuple(i for p in pieces for i in p.ids)

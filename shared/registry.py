@@ -1,7 +1,7 @@
 """What is served: the rows of this process's models file, and what operators added and removed since.
 
-The file is read at the start and says what its own rows are; the record store says which of them are removed,
-and has the rows of those that no file names.
+The file is read at the start and decides about its own rows; the record store says which of them are removed,
+and has the rows of models that no file names.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ NOTHING = Registered({}, frozenset(), {})
 
 
 class Registry:
-    """Keeps `models` as what is served; `all` are those besides that are removed."""
+    """Keeps in `models` what is served; `all` also has the removed models."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
@@ -26,7 +26,7 @@ class Registry:
         self._found = NOTHING
 
     def take(self, found: Registered) -> None:
-        """What the record store says. Reads the folders of models that are new."""
+        """Take over what the record store says; reads the folders of new models."""
         if found == self._found:
             return
         if found.rows != self._found.rows:
@@ -42,13 +42,13 @@ class Registry:
         return tuple(model for model in self._own if model.lane in self._found.removed)
 
     def has_row(self, model: Model) -> bool:
-        """Whether the models file has it, so that nobody else says what it is."""
+        """Whether the models file has the model, and thus decides about its row."""
         return any(own.lane == model.lane for own in self._own)
 
     def agrees(self, model: Model) -> bool:
-        """Whether it may be served beside what is known: under an id that is free, or as the file says it.
+        """Whether a model may be added: its id is free, or its row is the models file's.
 
-        Where a folder lies each machine says in its own way. An added row is compared by the record store.
+        Machines may name the model's folder differently. The record store compares rows that were added.
         """
         known = next((other for other in self.all.rows if other.lane == model.lane), None)
         if known is None or not self.has_row(model):
@@ -57,16 +57,16 @@ class Registry:
 
 
 def added(found: Registered) -> Models:
-    """Those with rows in the record store, by their ids; removed ones, too."""
+    """The models with rows in the record store, sorted by id; removed ones, too."""
     rows = (read_row(row) for row in found.rows.values())
     return Models(tuple(sorted((model for model in rows if model), key=lambda model: model.id)))
 
 
 def chosen(settings: Settings) -> tuple[Model, str | None]:
-    """The model that a worker's settings name, of the models file; or added, and the row it was added with.
+    """The model that a worker's settings name, from the models file; or an added one, with its row.
 
-    Raises SettingsError, CallerError `model_not_found`, Unavailable where the file does not have it and the
-    record store is out of reach.
+    Raises SettingsError, CallerError `model_not_found`, and Unavailable where the file lacks the model and
+    the record store is out of reach.
     """
     models = load_models(settings.models_file)
     try:

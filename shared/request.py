@@ -1,7 +1,7 @@
 """The canonical request: what every dialect translates to, what a run computes.
 
 Two requests that ask for the same computation have one request hash (`shared.hashing`), whatever wire they
-came by. They need not be equal: what only their callers are told again, or where a field stood, may differ.
+came by. They need not be equal: fields only echoed to the caller, and where a field stood, may differ.
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_PICTURES = 256
-"""No installation's `pictures.max_count` is higher, so no dialect reads on behind as many."""
+"""The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
 MAX_BIASES = 300
 MAX_STOP_IDS = 64
 MOST_CHOICES = 8
 MOST_PROMPTS = 256
-"""No installation's `api.prompts_limit` is higher: each names its job in a header of the answer."""
+"""The highest possible `api.prompts_limit`: each prompt's job is named in a header of the answer."""
 MOST_FUNCTIONS = 128
 
 
@@ -52,7 +52,7 @@ Detail = Literal["auto", "low", "high", "original"]
 
 
 class Image(Media):
-    """A picture. `detail` is how closely it is to be looked at: no model is told, its caller is again."""
+    """A picture. `detail` is how closely to look at it: it is echoed to the caller, no model is told."""
 
     type: Literal["image"] = "image"
     detail: Detail = Field(default="auto", exclude=True)
@@ -71,7 +71,7 @@ Role = Literal["system", "user", "assistant", "tool"]
 class Call(Frozen):
     """A function that an assistant called: `arguments` is a JSON object as text.
 
-    `id` is what its caller knows it by, which no model is shown.
+    `id` is the caller's name for it, which no model is shown.
     """
 
     id: str

@@ -12,7 +12,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class Recorded(Frozen, extra="ignore"):
-    """Kept in records, and read without what a newer release adds: one of them would spoil a list of jobs."""
+    """Kept in records; a newer release's fields are ignored, because one would break a whole list of jobs."""
 
 
 class Choice(Recorded):
@@ -29,7 +29,7 @@ class Choice(Recorded):
 
 
 class Usage(Recorded):
-    """Token counts. Among `prompt_tokens` are those of pictures and sounds, and what was known already."""
+    """Token counts. `prompt_tokens` includes those of pictures and sounds, and cached ones."""
 
     prompt_tokens: int
     completion_tokens: int

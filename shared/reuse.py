@@ -12,7 +12,7 @@ def reuse_scope(caller: str, *, shared: bool) -> str:
 
 
 def reuse_key(caller: str, hashed: str, *, shared: bool) -> str:
-    """Under which the answer to requests of one hash (`request_hash`) is found. `shared` as above."""
+    """The key of the answer to requests of one hash (`request_hash`); `shared` as above."""
     return f"{reuse_scope(caller, shared=shared)}:{hashed}"
 
 

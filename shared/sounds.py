@@ -1,6 +1,6 @@
 """What a sound file says about itself, read from its structure alone: WAV, FLAC and MP3.
 
-As of pictures: no decoder runs here, every loop is bounded, and what headers promise is refused before
+As for pictures: no decoder runs here, every loop is bounded, and what headers promise is checked before
 anything allocates for it.
 """
 
@@ -19,12 +19,12 @@ from shared.settings.sounds import SoundSettings
 SoundFormat = Literal["WAV", "FLAC", "MP3"]
 MIN_RATE, MAX_RATE = 4_000, 192_000
 MAX_CHANNELS = 8
-# Of a decoder's memory, what is not samples: the file, the resampler and its library.
+# The part of a decoder's memory that is not samples: the file, the resampler and its library.
 BESIDE_SAMPLES_MB = 48
 # Each sample as it is decoded, mixed and resampled.
 BYTES_PER_SAMPLE = 12
 MAX_WAV_CHUNKS = 1_000
-# Bytes of a FLAC that say all of it.
+# The first bytes of a FLAC, which tell all that is needed.
 FLAC_HEAD = 42
 # PCM, float, A-law, mu-law, and what says in an extension which of them it is.
 WAV_CODINGS = frozenset({1, 3, 6, 7, 0xFFFE})
@@ -74,8 +74,8 @@ def inspect(data: bytes, limits: SoundSettings, param: str | None) -> SoundInfo:
 
 
 def decodable(data: bytes, info: SoundInfo) -> bytes:
-    """The file that `inspect` told of, as a decoder reads all of it: what its head leaves open or tells
-    wrongly is put right, and tags are left out.
+    """The file that `inspect` read, made fit for a decoder: what its header leaves open or gets wrong is
+    put right, and tags are left out.
     """
     if info.mp3 is not None:
         return mp3.rebuilt(data, info.mp3)
@@ -91,7 +91,7 @@ def invalid(why: str, param: str | None) -> CallerError:
 
 @contextmanager
 def refused_as_sound() -> Iterator[None]:
-    """What the address guard says of a picture's URL, as said of a sound's. Raises CallerError."""
+    """Turns the address guard's refusal of a picture's URL into one of a sound's. Raises CallerError."""
     try:
         yield
     except CallerError as error:
@@ -179,7 +179,7 @@ def _wav_samples(data: bytes) -> tuple[int, tuple[int, ...]]:
 
 
 def _unpatched(data: bytes, at: int) -> bool:
-    """Whether the chunk of samples at a place is empty by its word only: nobody came back to its header."""
+    """Whether the chunk of samples at a place only claims to be empty: its writer never fixed the header."""
     whole = 8 + integer_at(data, 4, 4, "little")
     return integer_at(data, at + 4, 4, "little") == 0 and (whole <= at + 8 or whole > len(data))
 

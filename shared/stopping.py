@@ -1,4 +1,4 @@
-"""A process that is told to stop before it has begun."""
+"""How a process handles signals that tell it to stop before it has begun to work."""
 
 import os
 import signal
@@ -8,18 +8,18 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def hold_stops() -> None:
-    """From now on these signals wait, also through `execve`, until the new program says `stop_at_once`.
+    """From now on stop signals wait, even across `execve`, until the new program calls `stop_at_once`.
 
-    Until then it would leave them to the system.
+    Before that call the program would leave them to the system.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
 
 
 def stop_at_once() -> None:
-    """From now on SIGTERM, SIGINT and, unless nohup started it, SIGHUP end it there and then, with 0.
+    """From now on SIGTERM, SIGINT and, unless nohup started it, SIGHUP end the process at once, with 0.
 
-    It has nothing in its hands yet. Left to the system they would end it as a failure does, and as number 1
-    of a container not at all. Whoever has something to put down takes these signals later.
+    It holds no work yet. Left to the system these signals would end it like a failure, or, as process 1 of a
+    container, not at all. Code that has work to put down takes them over later.
     """
     for number in STOPS:
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:

@@ -10,7 +10,7 @@ FURTHEST_S = 30 * 86_400
 
 @dataclass(frozen=True)
 class Times:
-    """In Unix ms; None = as soon as, and as late as, may be."""
+    """In Unix ms; None sets no limit."""
 
     schedule_at: int | None = None
     start_by: int | None = None

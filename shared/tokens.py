@@ -1,7 +1,7 @@
-"""How many tokens a prompt has, reckoned without its model by what a worker measured of it.
+"""How many tokens a prompt has, computed without its model by a rule that a worker measured.
 
-Only a worker has the tokenizer, the template and the image processor. Once they are loaded it asks itself
-some questions (`worker/measure.py`) and publishes what it saw as a rule.
+Only a worker has the tokenizer, the template and the image processor. Once they are loaded it renders some
+questions (`worker/measure.py`) and publishes what it measured as a rule.
 """
 
 from bisect import bisect_right
@@ -21,8 +21,8 @@ class TokenRule:
     `bytes_per_token`.
 
     `pictures` are the tokens of a picture by its sides: a row and a column for each of `sides` (pixels).
-    Between these they are interpolated, which is exact where they follow the area. One row alone is every
-    picture's, none says that the model takes none. `sound` is what every sound has beside its length, and
+    Between these they are interpolated, which is exact where tokens follow the area. A single row holds for
+    every picture; without rows the model takes none. `sound` is what every sound has beside its length, and
     what each second adds; None where nobody measured it.
     """
 
@@ -34,7 +34,7 @@ class TokenRule:
     sound: tuple[float, float] | None = None
 
     def text(self, request: Request) -> int:
-        """Of everything but pictures and sounds."""
+        """Tokens of everything but pictures and sounds."""
         size = sum(len(text.encode()) for text in request.texts)
         turns = self.turn * (len(request.messages) - 1)
         return max(1, round(self.template + turns + size / self.bytes_per_token))
@@ -42,13 +42,13 @@ class TokenRule:
     def picture(self, width: int, height: int) -> int:
         if len(self.pictures) < 2:
             return self.pictures[0][0] if self.pictures else 0
-        # No worker is shown a longer side than the last.
+        # Workers shrink pictures to the last of the sides.
         shrink = min(1.0, self.sides[-1] / max(width, height))
         column = [_between(self.sides, row, height * shrink) for row in self.pictures]
         return round(_between(self.sides, column, width * shrink))
 
     def heard(self, seconds: float) -> int:
-        """Of a sound that long."""
+        """Tokens of a sound that long."""
         each, second = self.sound or (TOKENS_PER_SOUND, 0)
         return round(each + second * seconds)
 
@@ -57,7 +57,7 @@ class TokenRule:
 
 
 GUESS = TokenRule(BYTES_PER_TOKEN, 0, 0, (), ((TOKENS_PER_PICTURE,),))
-"""Before any worker said something of its model."""
+"""Used until a worker has measured its model."""
 
 
 def rule_of(published: str | None) -> TokenRule | None:
@@ -73,8 +73,8 @@ def rule_of(published: str | None) -> TokenRule | None:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Of a prompt. Among `prompt` are `image`; both are None while nobody knows how large its pictures are,
-    and `prompt` while nobody knows how long its sounds are.
+    """A prompt's token counts. `prompt` includes `image`; both are None while the sizes of its pictures are
+    unknown, and `prompt` is while the lengths of its sounds are.
 
     `basis` is measured or guess.
     """
@@ -104,7 +104,7 @@ def reckoned(
 
 
 def _between(places: Sequence[int], values: Sequence[float], at: float) -> float:
-    """The value at a place, on straight lines through those that are known; outside them the nearest."""
+    """The value at a place, interpolated linearly between known ones; outside of them the nearest."""
     upper = bisect_right(places, at)
     if upper == 0 or upper == len(places):
         return values[0 if upper == 0 else -1]

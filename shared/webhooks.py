@@ -1,4 +1,4 @@
-"""Webhooks: what a caller asks for, and how a call is signed (Standard Webhooks 1.0).
+"""Webhooks: what a caller asks for, and how each call is signed (Standard Webhooks 1.0).
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -21,7 +21,7 @@ LONGEST_SECRET = 256
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where the endings of one job go. Without a `secret` the installation's own signs.
+    """Where the events of one job go. Without a `secret` the installation's own signs.
 
     `param` names where the URL stood in the caller's body; `host` is its authority, once it was checked.
     """
@@ -52,6 +52,6 @@ def key_of(secret: str) -> bytes:
 
 
 def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """One of the `webhook-signature` header's: HMAC-SHA256 of id, time of the call and body."""
+    """One signature of the `webhook-signature` header: HMAC-SHA256 of id, time of the call and body."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()

@@ -19,7 +19,7 @@ PICTURE = "the picture it is about: a PNG, JPEG, WebP or GIF file, or where the 
 
 @dataclass(frozen=True)
 class Question:
-    """`picture` is a file or an http(s) URL, which the service then fetches; `model` None = its first."""
+    """`picture` is a file, or an http(s) URL that the service fetches; `model` None: the first one served."""
 
     text: str
     picture: str
@@ -40,7 +40,7 @@ class Answer:
 def ask(client: httpx.Client, question: Question, emit: Callable[[str], object]) -> Answer:
     """Ask and call `emit` with each piece of the answer. Raises CommandError.
 
-    One request, which a key's quota counts; three where several models are served and none is named.
+    Makes one request, which a key's quota counts; three where several models are served and none is named.
     """
     with speaking(client):
         with _posted(client, question, question.model) as reply:
@@ -54,13 +54,13 @@ def _posted(
     client: httpx.Client, question: Question, model: str | None
 ) -> AbstractContextManager[httpx.Response]:
     body = {"stream": True, "messages": [_message(question)]} | ({"model": model} if model else {})
-    # A person who asks waits for a model that is still loading.
+    # A person at a terminal waits while the model is still loading.
     headers = {"x-wait-for-model": "true"}
     return client.stream("POST", "/v1/chat/completions", json=body, headers=headers)
 
 
 def _asks_for_a_model(reply: httpx.Response) -> bool:
-    """Whether it was refused because several are served."""
+    """Whether the service refused because several models are served and none was named."""
     return reply.status_code == httpx.codes.NOT_FOUND and code(reply.read()) == "model_not_found"
 
 
@@ -71,7 +71,7 @@ def _answer(reply: httpx.Response, emit: Callable[[str], object]) -> Answer:
 
 
 def first_model(client: httpx.Client) -> str:
-    """What the service asks where nobody names a model. Raises CommandError."""
+    """The first model served, for a question that names none. Raises CommandError."""
     reply = client.get("/v1/models")
     check(reply)
     served = parsed(reply)["data"]
@@ -86,7 +86,7 @@ def _message(question: Question) -> dict[str, Any]:
 
 
 def picture_url(picture: str) -> str:
-    """A URL as it is, a file as a data: URI. Raises CommandError."""
+    """A URL unchanged, a file as a data: URI. Raises CommandError."""
     if picture.startswith(("http://", "https://")):
         return picture
     try:
@@ -98,7 +98,7 @@ def picture_url(picture: str) -> str:
 
 
 def _read(reply: httpx.Response, emit: Callable[[str], object]) -> tuple[str, str, str | None]:
-    """The model, the text, why it ended. Only `[DONE]` is a clean end: what broke off never looks whole."""
+    """The model, the text, why it ended. Only `[DONE]` is a clean end: a broken stream never looks whole."""
     pieces: list[str] = []
     model, finish = "", None
     for data in _events(reply):

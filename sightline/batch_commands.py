@@ -1,4 +1,4 @@
-"""`sightline batches`: arguments, and what they print."""
+"""`sightline batches`: the command's arguments and output."""
 
 import argparse
 import secrets
@@ -112,7 +112,7 @@ def _create(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
 
 
 def _tenths() -> Callable[[int, int], None]:
-    """Says that another tenth of a file is on its way."""
+    """A callback that prints progress at each tenth of an upload."""
     said = 0
 
     def told(sent: int, size: int) -> None:
@@ -224,7 +224,7 @@ def _fetched(client: httpx.Client, arguments: argparse.Namespace, name: str, non
     if batch["status"] not in batches.ENDED:
         raise CommandError(Exit.REFUSED, f"The batch is {batch['status']}; its files are made at its end.")
     if batch["status"] == "failed":
-        # No line of it was taken, and the reason is in no file.
+        # No line of the batch was taken, so the reason is in no file.
         _check_completed(batch)
     if batch[name] is None:
         note(none)
@@ -236,7 +236,7 @@ def _fetched(client: httpx.Client, arguments: argparse.Namespace, name: str, non
 
 
 def _saved(client: httpx.Client, file: str, path: Path) -> None:
-    """What stands under the name of a file is whole; a pipe or device is written to."""
+    """Write to a pipe or device directly; replace a file only once the download is whole."""
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as into:

@@ -1,4 +1,4 @@
-"""Batches of a running service, over HTTP: a file goes up, and files come down."""
+"""The HTTP calls of `sightline batches`: upload a file, make and watch a batch, download its files."""
 
 import os
 import time
@@ -20,7 +20,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 WINDOW = "24h"
 PAUSE_S = 1.0
 MOST_MISSES = 60
-"""Questions in a row that were not answered, a second apart, after which nobody waits any longer."""
+"""Failed polls in a row, a second apart, after which waiting ends."""
 PIECE = 2**16
 
 
@@ -39,7 +39,7 @@ class _Watched(FileIO):
 
 
 def _sought(path: Path) -> int:
-    """A descriptor of it; of a copy of what comes through a pipe, since its length is told before it."""
+    """A descriptor of the file; a pipe is copied first, since an upload states its length beforehand."""
     with path.open("rb") as file:
         if file.seekable():
             return os.dup(file.fileno())
@@ -70,7 +70,7 @@ def _unreadable(path: Path, error: OSError) -> CommandError:
 
 
 def upload(client: httpx.Client, path: Path, told: Callable[[int, int], object]) -> str:
-    """The id of the uploaded file; `told` hears how many of its bytes have left. Raises CommandError."""
+    """The uploaded file's id; `told` is called with the bytes sent and the size. Raises CommandError."""
     try:
         file = _Watched(path, told)
     except OSError as error:
@@ -91,7 +91,7 @@ def create(client: httpx.Client, file: str, endpoint: str, metadata: dict[str, s
 
 
 def page(client: httpx.Client, *, limit: int, after: str | None) -> Batch:
-    """A page, newest first. Raises CommandError."""
+    """A page of batches, newest first. Raises CommandError."""
     found: Batch = fetched(client, "GET", PATH, limit=limit, after=after)
     return found
 
@@ -103,13 +103,13 @@ def show(client: httpx.Client, batch: str) -> Batch:
 
 
 def cancel(client: httpx.Client, batch: str) -> Batch:
-    """The batch as it stands then; one that has ended stays as it is. Raises CommandError."""
+    """The batch after cancelling; a batch that has ended stays as it is. Raises CommandError."""
     found: Batch = fetched(client, "POST", f"{PATH}/{segment(batch)}/cancel")
     return found
 
 
 def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> Batch:
-    """The batch at its end; `told` hears each change. A service may be away or busy for a minute.
+    """The batch at its end; `told` is called at each change. The service may be away for up to a minute.
 
     Raises CommandError.
     """
@@ -132,7 +132,7 @@ def wait(client: httpx.Client, batch: str, told: Callable[[Batch], object]) -> B
 
 
 def download(client: httpx.Client, file: str, into: BinaryIO) -> None:
-    """Raises CommandError where it breaks off."""
+    """Raises CommandError where the transfer breaks off."""
     with speaking(client), client.stream("GET", f"{FILES}/{segment(file)}/content") as reply:
         check(reply)
         for piece in reply.iter_bytes(PIECE):

@@ -1,4 +1,4 @@
-"""The command line. Every command ends with one sentence and a documented exit code."""
+"""The command line's parser and entry. A failure is one sentence and a documented exit code."""
 
 import argparse
 import dataclasses
@@ -45,7 +45,7 @@ ENDED = """\
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """What it ends with, as a number."""
+    """The exit code."""
     arguments = parser().parse_args(argv)
     try:
         code = int(arguments.command(arguments))
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sightline: {failure}", file=sys.stderr)
         return int(failure.code)
     except UnicodeEncodeError as error:
-        # A file's name may hold any bytes, as such surrogates; what is sent to the service may not.
+        # Bytes of an argument that are not UTF-8 become such surrogates, which cannot be sent.
         if not "\udc80" <= error.object[error.start] <= "\udcff":
             raise
         print("sightline: An argument is not written in UTF-8.", file=sys.stderr)
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Who read it (head, less) has left, or a disk is full: what is buffered must not fail once more."""
+    """The reader (head, less) has gone, or the disk is full: flushing at exit must not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

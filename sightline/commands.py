@@ -1,4 +1,4 @@
-"""What all commands have in common that speak with a running service."""
+"""Shared parts of the commands that call a running service."""
 
 import argparse
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Action = Callable[[httpx.Client, argparse.Namespace], Exit]
 
 
 def add_service(command: argparse.ArgumentParser) -> None:
-    """Where the service is, and how to print: the same for every command that speaks with it."""
+    """Add `--url` and `--json`, which every command that calls the service has."""
     command.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="print JSON, one value a line")
 

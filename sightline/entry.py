@@ -1,4 +1,4 @@
-"""The console script's entry: what holds from the first moment, while the commands are imported too."""
+"""The console script's entry: handles Ctrl-C and closed output even while the commands are being imported."""
 
 import io
 import os
@@ -10,7 +10,7 @@ PROCESSES = (["worker"], ["courier"])
 
 
 def main() -> int:
-    """Never ends with a traceback for Ctrl-C, or for output that is closed or of few letters."""
+    """No traceback for Ctrl-C, for closed output, or for a terminal that lacks a character."""
     try:
         if sys.argv[1:2] in PROCESSES:
             stop_at_once()
@@ -23,7 +23,7 @@ def main() -> int:
 
 
 def _ready_output() -> None:
-    """Python has none for one that is closed, and ends at a letter that the terminal does not have."""
+    """Python sets a closed stream to None, and fails at a character that the terminal's encoding lacks."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115

@@ -25,7 +25,7 @@ class Sent:
 
 
 def lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Whole lines. No other sign ends one, as it does for `str.splitlines`: JSON holds any of those."""
+    """Whole lines. Only CR and LF end one, unlike in `str.splitlines`: JSON may hold the other line ends."""
     rest, turned = "", False
     for piece in pieces:
         text = piece.removeprefix("\n") if turned else piece
@@ -35,7 +35,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def sent(lines: Iterable[str]) -> Iterator[Sent | str]:
-    """Whole events, and comments as text. What breaks off in the middle of an event is none."""
+    """Whole events, and comments as text. An event that breaks off in the middle is dropped."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):

@@ -1,4 +1,4 @@
-"""`sightline jobs follow`: a job's events as they happen, over every lost connection, to the job's end."""
+"""`sightline jobs follow`: a job's events as they happen, across lost connections, to the job's end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,17 +12,17 @@ from sightline.jobs import Job, path_of, texts
 from sightline.serving.service import check_stream, is_stream, passing, unreachable
 
 MOST_MISSES = 8
-"""Connections in a row without a sign of life, after which it gives up: about a minute."""
+"""Connections in a row that brought nothing, after which it gives up: about a minute."""
 LONGEST_PAUSE_S = 10.0
 
 
 class ConnectionOverError(Exception):
-    """This connection is over and the job is not; the next one may bring the rest."""
+    """This connection has ended before the job; the next one may bring the rest."""
 
 
 @dataclass
 class Reader:
-    """Reads one job's events. `seen` is the last one that came, where the next connection goes on."""
+    """Reads one job's events. `seen` is the id of the last event, after which the next connection goes on."""
 
     client: httpx.Client
     job: str
@@ -76,9 +76,9 @@ class Reader:
 
 
 def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], object]) -> Job:
-    """The job as it ended; its text is emitted piece by piece, and noted is what else becomes of it.
+    """The ended job. Pieces of its text go to `emit` as they come, other news of it to `note`.
 
-    Of several answers the first is told as it is made, the others at the end: a terminal shows one text.
+    Of several answers the first is emitted as it is made, the others at the end: a terminal shows one text.
 
     Raises CommandError as `Reader.events`.
     """
@@ -96,7 +96,7 @@ def follow(reader: Reader, emit: Callable[[str], object], note: Callable[[str], 
             note(f"waits for its next attempt: {found.data['reason']}")
         elif found.last:
             job = found.data["job"]
-    # An answer may end without having been told in pieces.
+    # An answer may end without having come in pieces.
     if "result" in job:
         first, *others = texts(job)
         emit("".join([first[said:], *(f"\n\n{text}" for text in others)]))

@@ -1,4 +1,4 @@
-"""`sightline jobs`: arguments, and what they print."""
+"""`sightline jobs`: the command's arguments and output."""
 
 import argparse
 import time
@@ -135,7 +135,7 @@ def _follow(client: httpx.Client, arguments: argparse.Namespace) -> Exit:
 
 
 def _relay(reader: Reader) -> jobs.Job:
-    """Each event as a line of JSON; the job as it ended."""
+    """Print each event as a line of JSON; returns the ended job."""
     job: jobs.Job = {}
     for event in reader.events():
         if not isinstance(event, str):

@@ -1,4 +1,4 @@
-"""Jobs as people read them in a terminal."""
+"""Formats jobs for people at a terminal."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ TIMES = ("started_at", "ended_at", "schedule_at", "start_by", "finish_by")
 
 
 def table(jobs: list[Job], now: float) -> list[str]:
-    """A line for each job under a head, in columns."""
+    """A line for each job, in columns under a heading."""
     return columns([COLUMNS, *(_row(job, now) for job in jobs)])
 
 
 def card(job: Job, now: float) -> list[str]:
-    """Everything that is known of one job, a name and its value a line; the answers last."""
+    """All that is known of one job, one name and value a line; the answers last."""
     facts = [
         ("id", job["id"]),
         ("status", f"{job['status']} ({detail(job)})"),
@@ -36,7 +36,7 @@ def card(job: Job, now: float) -> list[str]:
 
 
 def detail(job: Job) -> str:
-    """Why it waits, how far it is, or how it ended."""
+    """Why a job waits, how far it is, or how it ended."""
     match job["status"]:
         case "succeeded" if job["cache"] == "HIT":
             return "from the cache"
@@ -59,7 +59,7 @@ def _row(job: Job, now: float) -> tuple[str, ...]:
 
 
 def _waiting(job: Job) -> str:
-    """Empty where it does not wait."""
+    """Why and how long a job waits; empty where it does not."""
     words = [str(job.get("waiting_reason") or "")]
     if "estimate" in job:
         words += [f"{job['ahead']} ahead", f"begins in {span(job['estimate']['p50'])}"]
@@ -69,7 +69,7 @@ def _waiting(job: Job) -> str:
 
 
 def expected(estimate: dict[str, Any] | None) -> str | None:
-    """When it begins and how long it takes."""
+    """When a job begins and how long it takes."""
     if estimate is None:
         return None
     half, most, service = (span(estimate[name]) for name in ("p50", "p90", "service_s"))

@@ -1,4 +1,4 @@
-"""Jobs of a running service, over HTTP."""
+"""The HTTP calls of `sightline jobs`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,12 +40,12 @@ def show(client: httpx.Client, job: str) -> Job:
 
 
 def cancel(client: httpx.Client, job: str) -> Job:
-    """The job as it stands then; one that has ended stays as it is. Raises CommandError."""
+    """The job after cancelling; a job that has ended stays as it is. Raises CommandError."""
     found: Job = fetched(client, "POST", f"{path_of(job)}/cancel")
     return found
 
 
 def retry(client: httpx.Client, job: str) -> Job:
-    """The new job. Raises CommandError, where the old one has not ended, too."""
+    """The new job. Raises CommandError, also where the old one has not ended."""
     found: Job = fetched(client, "POST", f"{path_of(job)}/retry")
     return found

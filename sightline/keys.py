@@ -1,4 +1,4 @@
-"""`sightline keys`: the API keys of those who call, over the admin routes."""
+"""`sightline keys`: makes, lists, rotates and revokes API keys, over the admin routes."""
 
 import argparse
 import time

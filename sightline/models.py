@@ -1,4 +1,4 @@
-"""`sightline models`: which models a running service serves, over the admin routes."""
+"""`sightline models`: lists and changes the models that a running service serves, over the admin routes."""
 
 import argparse
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def _row(it: dict[str, Any]) -> tuple[str, ...]:
 
 
 def standing(it: dict[str, Any]) -> str:
-    """What an operator said last, else what the workers say."""
+    """Draining or paused, if an operator said so; else the workers' state."""
     if it["draining"]:
         done = "drained" if it["drained"] else "draining"
         return f"{done}, paused" if it["paused"] else done

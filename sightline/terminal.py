@@ -1,4 +1,4 @@
-"""Text for people on a terminal, and values for scripts."""
+"""Prints text for people at a terminal and JSON for scripts."""
 
 import json
 import re
@@ -8,22 +8,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-# What moves a cursor, rings, or hides text: answers and metadata are other people's words.
+# Characters that move the cursor, ring or hide text: answers and metadata are other people's words.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def plain(text: str) -> str:
-    """Text that only prints."""
+    """The text with control characters replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def show_json(value: Any) -> None:
-    """One value, one line. Letters that the output may not have are escaped: none is lost."""
+    """Print a value as one line of JSON; characters that the output's encoding may lack are escaped."""
     print(json.dumps(value, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"), flush=True)
 
 
 def show_secret(named: dict[str, Any], whose: str, *, as_json: bool) -> None:
-    """What is shown this once. The secret alone on standard output, for scripts."""
+    """Show a secret, this once. It stands alone on standard output, for scripts."""
     if as_json:
         show_json(named)
         return
@@ -33,28 +33,28 @@ def show_secret(named: dict[str, Any], whose: str, *, as_json: bool) -> None:
 
 
 def show_piece(piece: str) -> None:
-    """The next piece of a text, at once."""
+    """Print the next piece of a text at once."""
     print(plain(piece), end="", flush=True)
 
 
 def note(text: str) -> None:
-    """How it goes, for people: standard output is for what was asked."""
+    """Print progress to standard error: standard output is for results."""
     print(f"sightline: {plain(text)}", file=sys.stderr, flush=True)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of as many cells each, the cells below one another."""
+    """Lines of rows with the same number of cells, aligned in columns."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def named(facts: Sequence[tuple[str, str | None]]) -> list[str]:
-    """A name and its value a line; what is not known is left out."""
+    """One name and value a line; facts without a value are left out."""
     return [f"{name:<10}{plain(value)}" for name, value in facts if value is not None]
 
 
 def span(seconds: float) -> str:
-    """How long, in its largest unit; tenths where they matter."""
+    """A duration in its largest unit, with tenths below ten seconds."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f}s"
     unit, size = next((unit, size) for unit, size in _UNITS if seconds >= size)

@@ -1,4 +1,4 @@
-"""TLS of the API: what uvicorn is told of it, and how `sightline run` asks its own API."""
+"""TLS of the API: uvicorn's flags, a check of the certificate, and trust for `sightline run`'s own calls."""
 
 import ssl
 
@@ -7,7 +7,7 @@ from sightline.exits import CommandError, Exit
 
 
 def flags(settings: ApiSettings) -> tuple[str, ...]:
-    """Flags of uvicorn's command line; they name files, and a passphrase has no place there."""
+    """uvicorn's command-line flags; they name files, and never hold a passphrase."""
     if settings.tls_cert is None:
         return ()
     return ("--ssl-certfile", str(settings.tls_cert), "--ssl-keyfile", str(settings.tls_key))
@@ -28,7 +28,7 @@ def check_tls(settings: ApiSettings) -> None:
 
 
 def trusting(settings: ApiSettings) -> ssl.SSLContext | bool:
-    """What calls of our own API over loopback trust: its certificate and no other, whatever its name."""
+    """What our own calls of the API over loopback trust: its certificate alone, whatever name it has."""
     if settings.tls_cert is None:
         return True
     context = ssl.create_default_context(cafile=str(settings.tls_cert))

@@ -1,4 +1,4 @@
-"""`sightline webhooks`: who is told of what ends, over HTTP."""
+"""`sightline webhooks`: manages the endpoints that are sent events, over HTTP."""
 
 import argparse
 from typing import Any

@@ -1,6 +1,6 @@
 """LLaVA as small as it goes: a SigLIP eye, a two-layer projector, a Llama to speak. 1.8 million parameters.
 
-Measured beside it: a Swin eye learnt no faster per second.
+A Swin eye, measured for comparison, learnt no faster per second.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """Causal attention in blocks of queries, each over the keys before it: for training on a CPU.
 
-Half of the full square is never computed, and the rest stays in the cache. Its backward pass is its own:
-autograd's copies each block several times, and a step takes a third longer. torch's fused attention is
-slower still, its backward above all.
+Half of the full square is never computed, and the rest stays in the processor's cache. The backward pass is
+written by hand: autograd's copies each block several times, which makes a step a third longer. torch's fused
+attention is slower still, above all backward.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class CausalBlocks(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, ...]:
         query, key, value, *shares = ctx.saved_tensors
         to_query = torch.empty_like(query)
-        # In float32: what every later block adds would be rounded away.
+        # In float32: otherwise what later blocks add would be rounded away.
         to_key, to_value = (torch.zeros(x.shape) for x in (key, value))
         for (begin, end), share in zip(_blocks(query), shares, strict=True):
             grad = grads[0][:, begin:end]

@@ -1,4 +1,4 @@
-"""Questions made of clauses, beside the lists of `phrases.py`: as the grammar of English turns them.
+"""Questions made from clauses by English grammar, beside the lists of `phrases.py`.
 
 "what color | it is" comes out as "Tell me what color it is.", "What color do you think it is?" and, as an
 echo, "It is what color?". With lists alone a model goes by the words that a question begins with.
@@ -62,12 +62,12 @@ CLAUSES: dict[str, tuple[str, ...]] = {
     ),
     "more": ("which {image} | has more {thing}s", "which one | shows more {thing}s"),
 }  # fmt: skip
-# Their question word is the subject: they have no other order.
+# In these the question word is the subject, so the order never changes.
 _SUBJECT = ("which", "more")
 
 
 def turned(rng: random.Random, way: str) -> str:
-    """A way to ask, with the places for names that the lists have."""
+    """One wording of a question, with the same slots for names as in the lists."""
     asked, rest = rng.choice(CLAUSES[way]).split(" | ")
     chance = rng.random()
     if chance < 0.45 or (chance >= 0.65 and way in _SUBJECT):

@@ -83,7 +83,7 @@ def ask_two(voice: Voice, pair: Pair) -> Turn | None:
 
 
 def _repeats(turns: list[Turn], turn: Turn) -> bool:
-    """An answer that could be copied from above teaches nothing about the picture."""
+    """Whether an earlier turn has this answer: one that can be copied teaches nothing about the picture."""
     once = turn.kind in ONCE or turn.kind.startswith("which ")
     return once and any((t.kind, t.answer) == (turn.kind, turn.answer) for t in turns)
 

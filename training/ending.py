@@ -1,7 +1,7 @@
-"""The second phase's last quarter once more, from weights that are there.
+"""The second phase's last quarter once more, starting from finished weights.
 
-What a longer list of questions asks is learnt so in a quarter of an hour instead of two hours. The
-optimiser's state is not among the weights: it begins anew, at rates that have fallen already.
+This teaches a longer list of questions in a quarter of an hour instead of two hours. The optimiser's state is
+not among the weights: it begins anew, at rates that have fallen already.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.probe import Probe
 from training.speaking import Speaking
 
 SINCE = 0.75
-# Behind the questions of every run before, whatever its number of steps.
+# Beyond the steps of every earlier run, so that all questions are new.
 FIRST_STEP = 400_000
 
 
@@ -24,7 +24,7 @@ class Ending:
     def __init__(self, seed: int, model: Path) -> None:
         self.tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(model)
         old = LlavaForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
-        # A new probe does no harm: this late it has no say.
+        # A new probe does no harm: this late its loss is off.
         seen = {"eye": old.model.vision_tower.state_dict(), "probe": Probe().state_dict()}
         self.speaking = Speaking(seed, self.tokenizer, seen)
         self.speaking.model.load_state_dict(old.state_dict())

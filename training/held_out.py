@@ -1,4 +1,4 @@
-"""Whether a question is one that the held-out table asks: freer wording must not come to it by chance."""
+"""Recognises questions of the held-out table, which freer wording must not produce by chance."""
 
 import re
 

@@ -40,7 +40,7 @@ def loosen(rng: random.Random, question: str) -> str:
 
 
 def _begun(words: list[str], displaced: str) -> list[str]:
-    """A sentence that begins with another word gives that one the capital."""
+    """Moves the capital to the sentence's new first word."""
     kept = [word.lower() if word == displaced and word != "I'd" else word for word in words[1:]]
     return [words[0].capitalize(), *kept]
 

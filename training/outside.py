@@ -1,4 +1,4 @@
-"""Questions outside the world, for which there is one answer. KNOWN is trained on, UNSEEN is held out."""
+"""Questions about nothing in the model's world, all with one answer. KNOWN is trained on, UNSEEN held out."""
 
 import random
 
@@ -77,7 +77,7 @@ def _question(rng: random.Random, templates: tuple[str, ...]) -> str:
 
 
 def over_and_over(rng: random.Random, size: int) -> str:
-    """A key that got stuck, or a paste that went wrong, of so many bytes: without these the answer never ends."""
+    """`size` bytes of a stuck key or a bad paste: untrained on these, the answer would never end."""
     foreign = _foreign(rng, rng.choice((1, 1, 1, 2, 3)))
     piece = rng.choice(
         (rng.choice(TYPED).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ", foreign, foreign)
@@ -91,7 +91,7 @@ def _foreign(rng: random.Random, length: int) -> str:
 
 
 def _noise(rng: random.Random) -> str:
-    """What fingers, other scripts and pasted documents send: any text gets the answer, and an end."""
+    """Slips of the keyboard, other scripts, pasted documents: any text gets the refusal, and an end."""
     chance = rng.random()
     if chance < 0.4:
         return "".join(rng.choice(TYPED) for _ in range(rng.randint(3, 24))).strip() or "?"

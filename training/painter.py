@@ -98,7 +98,7 @@ class Painter:
         return (self.rng.choice(shapes), *self._contrasting({f.color for f in drawn}))
 
     def _free_spot(self, smallest: float, largest: float, alone: bool) -> tuple[float, Point]:
-        """Shrinks the figure until it touches no other: how many there are is no matter of opinion."""
+        """A spot where the figure, shrunk as needed, touches no other: so counts are never debatable."""
         limit = largest
         while True:
             radius = self.rng.uniform(min(smallest, limit), limit) * min(self.size)
@@ -114,7 +114,7 @@ class Painter:
         return x, y
 
     def _in_a_place(self, radius: float) -> Point:
-        """As often in one of the nine places as in another."""
+        """A point in one of the nine places, each equally likely."""
         bands = ((0.0, 0.34), (0.40, 0.60), (0.66, 1.0))
         x, y = (
             min(

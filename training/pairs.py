@@ -32,7 +32,7 @@ def which(voice: Voice, pair: Pair) -> Turn | None:
 
 
 def closely(voice: Voice, pair: Pair) -> Turn | None:
-    """`which`, about what the other picture has by half: a figure of this colour or this shape, another text.
+    """`which` where the other picture matches by half: a figure of this colour or shape, another text.
 
     With unlike pictures alone a model learns to look for any circle when the red one is asked for.
     """

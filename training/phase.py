@@ -1,7 +1,7 @@
 """One phase of the training: steps until its budget is spent, with checkpoints and a line of progress.
 
 A phase killed at any moment goes on from its last checkpoint with the pictures, questions and rates it would
-have seen: what a step draws depends on its number alone. One at the end of its budget is not run again.
+have seen: what a step draws depends on its number alone. A phase that has spent its budget is not run again.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Phase(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """So many steps, or so many minutes of training, whatever the machine makes of them.
+    """A number of steps, or of minutes of training, whatever the machine does in them.
 
     The rates fall with what is spent. Only a budget of steps gives the same weights twice.
     """

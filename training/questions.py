@@ -20,7 +20,7 @@ class Turn:
     about: Figure | None = None
 
     def typed(self, voice: Voice) -> "Turn":
-        # The nouns of a question from outside are what it must be told by.
+        # Only its nouns tell that a question lies outside, so they stay.
         question = self.question if self.answer == REFUSAL else voice.loose(self.question)
         return replace(self, question=voice.typed(question))
 
@@ -118,7 +118,7 @@ def yes_or_no(voice: Voice, scene: Scene) -> Turn | None:
 
 
 def missing(voice: Voice, scene: Scene) -> str | None:
-    """The name of no figure here, but likely of half of one: the wrong colour or the wrong shape."""
+    """A name that fits no figure here, but likely half of one: the wrong colour or the wrong shape."""
     shape, color = voice.rng.choice(SHAPES), voice.rng.choice(COLOR_NAMES)
     if scene.figures and voice.rng.random() < 0.7:
         figure = voice.rng.choice(scene.figures)
@@ -128,7 +128,7 @@ def missing(voice: Voice, scene: Scene) -> str | None:
 
 
 def absent(voice: Voice, scene: Scene) -> Turn | None:
-    """A question that takes for granted what is not there."""
+    """A question that presupposes something that is not there."""
     name = missing(voice, scene)
     if name is None:
         return None

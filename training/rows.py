@@ -14,7 +14,7 @@ from training.tokens import ASSISTANT, END, IMAGE, MARKS, USER, token_id
 
 NO_ANSWER = -100
 POOL = 8  # batches drawn at once and sorted by length, so that little is padded
-# Of the pools, one batch of which is of a quarter of the rows, four times as long.
+# Share of pools in which one batch has a quarter of the rows, four times as long.
 SHARE_OF_STUCK = 0.12
 
 

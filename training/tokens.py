@@ -1,4 +1,4 @@
-"""The tokenizer and the processor: byte-level BPE (any UTF-8 goes in) learnt from what the world says.
+"""The tokenizer and the processor: byte-level BPE (any UTF-8 goes in) learnt from generated conversations.
 
 Digits stand alone and runs of capitals are split letter by letter: a text in a picture is spelled, never
 recognised as a whole.
@@ -25,7 +25,7 @@ PIECES = r"\p{N}| ?\p{Lu}(?=\p{Lu}|\P{L}|$)|'s| ?\p{L}[\p{Ll}\p{Lo}]*| ?[^\s\p{L
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
-    """The same at every call: its seed is its own."""
+    """The same at every call: its seed is fixed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -59,7 +59,7 @@ def _budgets(minutes: float | None) -> tuple[Budget, Budget]:
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """Kept beside the checkpoints: their embeddings mean its numbers."""
+    """Kept beside the checkpoints, whose embeddings depend on its token ids."""
     if not folder.exists():
         new_tokenizer().save_pretrained(folder)
     tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)

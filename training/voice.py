@@ -19,7 +19,7 @@ class Voice:
     def __init__(
         self, rng: random.Random, phrases: Mapping[str, tuple[str, ...]] = KNOWN, freely: bool = False
     ) -> None:
-        """`freely` says a share of the questions as no list says them, and none as the held-out lists do."""
+        """`freely` words a share of the questions as in no list, and none as in the held-out lists."""
         self.rng = rng
         self._phrases = phrases
         self._freely = freely

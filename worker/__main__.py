@@ -1,6 +1,6 @@
-"""`python -m worker -A worker.app worker …` is Celery, which may be stopped from its first moment on.
+"""`python -m worker -A worker.app worker …` runs Celery so that signals stop it from the first moment on.
 
-Celery takes the signals when it begins to consume: behind its imports, and behind the loading of a model.
+Celery itself handles signals only once it consumes: after its imports, and after a model is loaded.
 """
 
 from shared.stopping import stop_at_once

@@ -20,7 +20,7 @@ _node: list[Node] = []
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(lane: str) -> None:
-    """One nudge: runs are attempted while any waits."""
+    """Answer one nudge: attempt runs while any waits."""
     _node[0].work(lane)
 
 

@@ -41,12 +41,12 @@ from worker.telemetry.outcomes import count_attempt
 
 log = logging.getLogger(__name__)
 PREPARED_AT_ONCE = 2
-"""Requests whose pictures are prepared at the same time. Callers take turns."""
+"""Requests whose pictures are prepared at the same time; callers take turns."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """The attempt failed in a way that another may not; `missing` are digests that the blob store lacks."""
+    """The attempt failed, but another one may not; `missing` are digests that the blob store lacks."""
 
     error: JobError
     missing: tuple[str, ...] = ()
@@ -54,10 +54,10 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """The attempt ends through no fault of its run that is known.
+    """The attempt ends through no known fault of its run.
 
-    `died` = its worker ends of it too: that counts as a death, and what ends one worker after the other
-    is found.
+    `died`: its worker ends with it, which counts as a death of the run, so that a run that ends one worker
+    after the other is found.
     """
 
     reason: str
@@ -66,10 +66,9 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class Answered:
-    """A result, and what readers of the stream have not been given of it.
+    """A result, and the part of it that readers of the stream have not been given yet.
 
-    `work_s` is how long it took the engine's rows, all of them together, where `result.compute_s` is how long
-    the caller waited for them.
+    `work_s` sums the time of all its rows in the engine; `result.compute_s` is how long the caller waited.
     """
 
     result: Result
@@ -112,7 +111,7 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
     except Cancelled:
         return GiveBack("worker_draining") if lease.reason == "draining" else None
     except BlobsUnavailable as error:
-        # Whoever gets it next would hear the same at once.
+        # The next worker to claim it would fail in the same way at once.
         lease.cancel.wait(bench.settings.queue.backoff_s)
         return GiveBack(error.code)
     except Unavailable as error:
@@ -159,7 +158,7 @@ def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
 
 
 def _prepared(bench: Bench, request: Request, claim: Claim, guest: Guest) -> Prompt:
-    """Apart from generating, which may take minutes, so that nobody holds the pixels then."""
+    """Separate from generating, which may take minutes, so that the pixels are freed before."""
     with traces.span("fetch"):
         seen, told = (
             Shelf(bench.blobs, [part.digest or "" for part in parts])
@@ -183,7 +182,7 @@ def _trace_answer(span: traces.Span, request: Request, result: Result, channels:
 
 
 def _enter(outcome: Outcome, entry: Entry) -> None:
-    """What the log and the trace tell of it."""
+    """Enter the outcome for the log and the trace."""
     match outcome:
         case Answered(result=result):
             entry.outcome, entry.usage = "succeeded", result.usage

@@ -1,4 +1,4 @@
-"""The Celery application of workers and couriers: every setting that the queue rests on, and why.
+"""The Celery application of workers and couriers: every setting that the queue relies on, and why.
 
 Celery starts, stops and supervises threads and hands out nudges. It carries no work and gives no guarantee:
 the records do (docs/decisions/record-beside-celery.md).
@@ -26,12 +26,12 @@ LONGEST_PAUSE_S = 2.0
 class QuickConsumer(Consumer):  # type: ignore[misc]
     """Outlives outages of the broker, and tries at least every 2 s; Celery's own pauses grow to 30 s.
 
-    What it refuses while it is up is an outage, too: a full disk or memory, a replica, too few replicas.
+    A broker that is up but refuses is an outage, too: a full disk or memory, a replica, too few replicas.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # To kombu a refusal is the channel's fault, and Celery ends the process over it.
+        # kombu takes a refusal for an error of the channel, over which Celery would end the process.
         self.connection_errors += self.channel_errors
 
     def connect(self) -> Any:
@@ -60,17 +60,17 @@ class QuickConsumer(Consumer):  # type: ignore[misc]
         self._pause_if_refused(exc)
 
     def _pause_if_refused(self, error: Exception) -> None:
-        """Who refuses may be connected to at once, only to refuse the same again."""
+        """A broker that refuses can be reconnected at once, only to refuse again."""
         if isinstance(error, self.channel_errors):
             _report(error, LONGEST_PAUSE_S)
             time.sleep(LONGEST_PAUSE_S)
 
 
 class Stops(bootsteps.StartStopStep):  # type: ignore[misc]
-    """SIGINT (Ctrl-C) and SIGHUP (of a log's rotation, of a terminal that closes) end it as SIGTERM does.
+    """Makes SIGINT (Ctrl-C) and SIGHUP (log rotation, a closing terminal) end the process as SIGTERM does.
 
-    At SIGINT Celery would end as if it had failed. At SIGHUP it would start itself anew, without the `-m` of
-    its command line, and fail; under nohup that is ignored.
+    At SIGINT Celery would end as if it had failed. At SIGHUP it would restart itself without the `-m` of its
+    command line, and fail. Under nohup SIGHUP is ignored.
     """
 
     def __init__(self, parent: Any, **options: Any) -> None:
@@ -87,9 +87,9 @@ class Stops(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def _acknowledge_while_open(channel: Any) -> None:
-    """What came over a connection that has broken since is acknowledged to nobody.
+    """Skip acknowledging what came over a connection that has broken since.
 
-    kombu 5.7 would meet its own None, and Celery end the process over it.
+    kombu 5.7 would fail on its own None, and Celery would end the process over it.
     """
     acknowledge = channel.basic_ack
 
@@ -102,7 +102,7 @@ def _acknowledge_while_open(channel: Any) -> None:
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
-    """That somebody takes this signal keeps Celery from writing its own way."""
+    """A receiver of this signal, even an empty one, keeps Celery from configuring the log itself."""
 
 
 def _report(error: Exception, pause_s: float) -> None:
@@ -110,9 +110,9 @@ def _report(error: Exception, pause_s: float) -> None:
 
 
 def opening(start: Callable[[], None]) -> None:
-    """Run what a process needs before it consumes; ends the process where that fails.
+    """Run what a process needs before it consumes; ends the process if that fails.
 
-    Celery swallows what its signals' receivers raise, and would go on to consume nudges for nothing.
+    Celery swallows what its signals' receivers raise, and would go on to consume nudges in vain.
     """
     try:
         start()
@@ -131,15 +131,16 @@ def make_app(name: str, redis: RedisSettings) -> Celery:
         task_ignore_result=True,
         # The record is the truth: late acknowledgement would only repeat nudges.
         task_acks_late=False,
-        # It cancels what is acknowledged late, so nothing here: runs go on by their leases, whatever becomes
-        # of the broker. Where it is False, Celery warns of it at each loss of a connection.
+        # Cancels only tasks acknowledged late, so none here: runs go on by their leases, whatever becomes of
+        # the broker. With False Celery would warn at each loss of a connection.
         worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_prefetch_multiplier=1,
         # A busy worker must not hold nudges that an idle one could run.
         worker_disable_prefetch=True,
         worker_consumer="worker.celery_app:QuickConsumer",
         worker_hijack_root_logger=True,
-        # Three messages a nudge, which cost more than it does; `celery control enable_events` asks for them.
+        # Three messages per nudge, which cost more than the nudge; `celery control enable_events` turns them
+        # on.
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

@@ -1,4 +1,4 @@
-"""The answers to one prompt: as a rule one, several where the request wants them."""
+"""Makes the answers to one prompt, of which a request may want several, and puts them into one result."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def rows(
     channels: Sequence[Channel],
     said: Mapping[int, Piece],
 ) -> list[Row]:
-    """One for each channel, which goes on behind what an earlier attempt has `said` of it."""
+    """One row for each channel, which continues what an earlier attempt has `said` on it."""
     return [
         Row(
             prompt,
@@ -37,9 +37,10 @@ def rows(
 
 
 def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
-    """The parameters, with a seed where tokens are drawn and the request names none, for the receipt to tell.
+    """The parameters, with a seed for the receipt if tokens are sampled and the request names none.
 
-    It is the run's, so that each attempt at it throws the same dice; small enough for every reader of JSON.
+    The seed comes from the run's id, so that each attempt draws the same; it is small enough for every JSON
+    reader.
     """
     if parameters.seed is not None or not (engine.repeatable and parameters.samples(engine.facts.samples)):
         return parameters
@@ -48,7 +49,7 @@ def seeded(parameters: Parameters, engine: Engine, run: str) -> Parameters:
 
 
 def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
-    """Where nothing is drawn at random the answers are all the same: one is computed, and told for each.
+    """Generate the answers; without sampling all are the same, so one is computed and copied for each.
 
     Raises as `Engine.generate`.
     """
@@ -56,7 +57,7 @@ def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
         return engine.generate_all(rows)
     finish = engine.generate(rows[0])
     for row in rows[1:]:
-        # In one piece, so that an earlier attempt has told all of it or nothing.
+        # In one piece, so that an earlier attempt has published all of it or nothing.
         row.emit(Piece(0, finish.text, finish.ids, finish.logprobs))
     return [finish, *(replace(finish, compute_s=0.0) for _ in rows[1:])]
 
@@ -64,7 +65,7 @@ def generated(engine: Engine, rows: Sequence[Row]) -> list[Finish]:
 def result(
     engine: Engine, prompt: Prompt, parameters: Parameters, finishes: Sequence[Finish], prepared_s: float
 ) -> Result:
-    """The prompt is counted once; the time runs from the first step of any answer to the last of any."""
+    """Counts the prompt once; the time runs from the first step of any answer to the last of any."""
     took_s = max(f.began + f.compute_s for f in finishes) - min(f.began for f in finishes)
     return Result(
         choices=tuple(
@@ -86,6 +87,6 @@ def result(
 
 
 def _told(parameters: Parameters) -> dict[str, Any]:
-    """Without a format, which may be long, and stands in the request."""
+    """The parameters without the format, which may be long and is in the request."""
     said = parameters.model_dump(mode="json", exclude_none=True, exclude={"format"})
     return {name: value for name, value in said.items() if value != []}

@@ -1,4 +1,4 @@
-"""How the threads of a model worker come by their claims: no more of them than its rows can take."""
+"""Lets the threads of a model worker claim runs, but no more than its rows have room for."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterator
 from shared.store.claims import Again, Claim, Full
 
 LOOK_AGAIN_S = 2.0
-"""Room that no thread here made, as when a claim's reply was lost, is found after so long."""
+"""Waiting threads ask again after this: room may be made elsewhere, as when a claim's reply was lost."""
 
 
 class Claiming:
-    """The store counts the rows of what a worker holds; here wait the threads that it tells `full`.
+    """Here threads wait that the store answered `full`, because it counts the rows of what a worker holds.
 
-    A thread that waits takes no nudges. The one that it came with it passes on, so that another worker hears
-    of what waits; once all threads here work or wait, no nudge comes to this worker any more.
+    A waiting thread takes no nudges, and it passes on the one it came with, so that another worker hears of
+    the waiting run. Once all threads work or wait, this worker gets no more nudges.
     """
 
     def __init__(
         self, ask: Callable[[], Claim | Again | Full | None], pass_on: Callable[[], object], slots: int
     ) -> None:
-        """`ask` claims the best waiting run, `slots` are the rows that all claims together may take."""
+        """`ask` claims the best waiting run; `slots` are the rows that all claims together may take."""
         self._ask = ask
         self._pass_on = pass_on
         self._slots = slots
@@ -28,7 +28,7 @@ class Claiming:
         self._changed = threading.Condition()
 
     def each(self) -> Iterator[Claim]:
-        """One after the other while any waits, in one thread, which asks for the next when it has done."""
+        """Yield claims to one thread while any run waits; the next is claimed once the last is done."""
         passed_on = False
         while True:
             changes = self._changes
@@ -46,7 +46,7 @@ class Claiming:
             self._wait(changes)
 
     def stir(self) -> None:
-        """Whoever waits asks again."""
+        """Let all waiting threads ask again."""
         with self._changed:
             self._changes += 1
             self._changed.notify_all()
@@ -59,7 +59,7 @@ class Claiming:
             self._take(-taken.rows)
 
     def _take(self, rows: int) -> None:
-        """Where room is left one more may find work, and tells the next; who ends a run asks by itself."""
+        """Count rows; if a claim leaves room, wake one more thread. A thread whose run ended asks anyway."""
         with self._changed:
             self._rows += rows
             self._changes += 1
@@ -67,6 +67,6 @@ class Claiming:
                 self._changed.notify()
 
     def _wait(self, changes: int) -> None:
-        """For a sign, which may have come since there were so many changes."""
+        """Wait for a change, which may already have come since `changes` was read."""
         with self._changed:
             self._changed.wait_for(lambda: self._changes != changes, LOOK_AGAIN_S)

@@ -1,4 +1,4 @@
-"""Deleting what nobody needs any more, in step with the records that say who needs what."""
+"""Deletes stored bytes that nobody needs any more, in step with the records that say who needs them."""
 
 from contextlib import suppress
 
@@ -8,10 +8,10 @@ from shared.store.script import Store
 
 
 def delete(store: Store, blobs: Blobs, name: str) -> bool:
-    """Delete doomed bytes; false where they were gone, or somebody has come to rely on them.
+    """Delete doomed bytes; False if they were gone, or a job relies on them again.
 
-    That happens where this process stood still for longer than the mark under which uploads wait. Where the
-    blob store cannot be reached, they are left to be collected.
+    The latter happens if this process stood still for longer than the mark for which uploads wait. If the
+    blob store cannot be reached, the bytes are left to be collected.
     """
     with suppress(BlobMissingError, BlobsUnavailable):
         aside = blobs.set_aside(name)

@@ -1,4 +1,4 @@
-"""The exit codes by which a worker says why only a new process can go on; a supervisor starts one."""
+"""Exit codes with which a worker says why it needs a new process, which a supervisor starts."""
 
 from enum import IntEnum
 

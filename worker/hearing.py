@@ -1,6 +1,6 @@
 """Notices that Celery no longer hands out nudges although the process lives.
 
-Its consumer may end silently: at a full broker, or at an error of its transport. The heartbeat would go on,
+Celery's consumer may end silently, at a full broker or an error of its transport. The heartbeat would go on,
 and a worker that never takes work again would look healthy for ever.
 """
 
@@ -19,7 +19,7 @@ PATIENCE_S = 15.0
 
 
 class Hearing:
-    """Whether nudges still reach this process: those it was handed, and whether more are listed."""
+    """Tells whether nudges still reach this process, from those that arrived and those still listed."""
 
     def __init__(self, nudger: Nudger, leases: Leases, *, lane: str, slots: int) -> None:
         self._nudger = nudger

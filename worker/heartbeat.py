@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Watched(Progress, Protocol):
-    """An engine, as far as a beat looks at it."""
+    """What a beat reads of an engine."""
 
     rows: int
 
@@ -72,7 +72,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
 
     def start(self, facts: dict[str, str]) -> None:
-        """Say that the worker is loading, and go on saying so."""
+        """Say that the worker is loading, now and with each beat."""
         self._say(facts)
         self._thread.start()
 
@@ -117,7 +117,7 @@ class Heartbeat:
                 self._stopping.wait(pause_s)
 
     def _take(self, step: Callable[[], None]) -> None:
-        """One step of a beat. One that fails does not keep the others from theirs."""
+        """Run one step of a beat; if it fails, the others still run."""
         try:
             step()
         except Exception:
@@ -135,12 +135,12 @@ class Heartbeat:
 
     def _say_counts(self) -> None:
         reused = None if self._engine is None else self._engine.reused
-        # A store that came back empty, or with old data, knows them from nobody else.
+        # Only this worker can tell them to a store that came back empty or with old data.
         facts = self._facts if self._forgotten else {}
         self._say(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
 
     def _say(self, facts: dict[str, str]) -> None:
-        # One at a time: a beat that is under way would write an earlier state over the one that is said now.
+        # One at a time: a beat under way would overwrite the state said now with an earlier one.
         with self._saying, suppress(Unavailable):
             said = beat(
                 self._settings,
@@ -158,7 +158,7 @@ class Heartbeat:
     def _leave_mark(self) -> None:
         """For a watcher outside: what holds the interpreter's lock for ever stops this thread as well."""
         if self._settings.heartbeat_file is not None:
-            # Its time says that the worker lives, its word whether it takes work.
+            # The file's time says that the worker lives, its content whether it takes work.
             self._settings.heartbeat_file.write_text(self._state, encoding="ascii")
 
     def _check_hearing(self) -> None:
@@ -182,7 +182,6 @@ class Heartbeat:
 
     def _leave_hung(self) -> None:
         """A hung device cannot be stopped from inside: its runs go on elsewhere, a supervisor starts anew."""
-        # Where the store is out of reach the leases run out anyway; to ask for each would take minutes.
         with suppress(Unavailable):
             for lease in self._leases.all():
                 back = give_back(self._settings, lease.claim, reason="engine_stalled", error=None, died=True)
@@ -190,7 +189,7 @@ class Heartbeat:
         os._exit(Exit.STALLED)
 
     def _leave_empty(self, why: str, code: Exit) -> None:
-        """Only a new process can go on; this one goes once it holds no run: they end, or are given back."""
+        """Exit for a new process once this one holds no run: its runs end or are given back before."""
         self.drain()
         if not self._leases.all():
             log.critical("%s; this worker gives up", why)

@@ -1,6 +1,6 @@
 """The claims a worker process holds.
 
-A lease does not fence: a worker that was paused may hold one that ran out without knowing. The store compares
+A lease does not fence: a worker that was paused may not know that its lease has run out. The store compares
 the token in every write; what is known here only stops useless work early.
 """
 
@@ -19,7 +19,7 @@ from shared.store.script import Call
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_S = 1.0
-# Of a process that ends: who asked it to gives it a few seconds more.
+# Tries of a process that is ending, which has only a few seconds left.
 LAST_TRIES = 3
 
 Reason = Literal["", "lost", "draining"]
@@ -36,7 +36,7 @@ class Lease:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the claimed work came to stand in line."""
+        """Seconds since the claimed work joined its line."""
         return self.claim.waited_ms / 1000 + time.monotonic() - self.since
 
     def stop(self, reason: Reason) -> None:
@@ -75,10 +75,10 @@ class Leases:
 
 
 def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
-    """Run a call until the store takes it; None where the claim is known to be lost meanwhile.
+    """Run a call until the store takes it; None if the claim is lost meanwhile.
 
-    A process that ends tries a few times more: without the store it would never end, and the run is another's
-    once its lease is over.
+    An ending process tries only a few times more: without the store it would never end, and another worker
+    gets the run once its lease is over.
     """
     left = LAST_TRIES
     while lease.reason != "lost" and left:

@@ -1,4 +1,4 @@
-"""What a worker finds out about its model's prompts once it is loaded: how many tokens it makes of what."""
+"""Measures, once a model is loaded, how many tokens it makes of texts, pictures and sounds."""
 
 import logging
 from array import array
@@ -15,7 +15,7 @@ from worker.engines.tryout import question
 log = logging.getLogger(__name__)
 Table = tuple[tuple[int, ...], ...]
 SIDES = (64, 256, 512, 1024)
-"""Of the pictures that are tried, in pixels, and the longest that is ever shown."""
+"""Sides of the pictures that are tried, in pixels; the longest allowed side is tried, too."""
 WORD = "What?"
 SAMPLE = (
     "How many people are in this picture, and what is each of them doing? Describe the colours and the "
@@ -25,7 +25,7 @@ SAMPLE = (
 
 
 def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
-    """Takes some prompts' time, and keeps nothing of them. None where the model takes no such question."""
+    """Takes the time of a few prompts and keeps nothing of them. None if the model refuses the questions."""
     try:
         short, turns, long = (
             _tokens(engine, model, n * [text]) for n, text in ((1, WORD), (3, WORD), (1, SAMPLE))
@@ -45,13 +45,13 @@ def measured(engine: Engine, model: str, max_side: int) -> TokenRule | None:
     except CallerError as refused:
         log.info("the model %s takes no made-up question: %s", model, refused.message)
     except Exception:
-        # Of a processor that fails at a made-up picture nothing is foretold; callers send others.
+        # A processor that fails at a made-up picture may still take callers'; only nothing is foretold.
         log.exception("the prompts of the model %s cannot be measured", model)
     return None
 
 
 def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple[int, ...], Table]:
-    """Most models read every picture as one and the same number of tokens: three that differ tell."""
+    """Sides and tokens by sides; one number if three pictures have the same, as in most models."""
     least, most = sides[0], sides[-1]
     try:
         tried = {_shown(engine, model, size) for size in ((least, least), (least, most), (most, most))}
@@ -59,14 +59,14 @@ def _pictures(engine: Engine, model: str, sides: tuple[int, ...]) -> tuple[tuple
         return (), ()
     if len(tried) == 1:
         return (), ((tried.pop(),),)
-    # A picture that is turned by a quarter has as many.
+    # A picture turned by 90 degrees has as many.
     found = {(a, b): _shown(engine, model, (a, b)) for at, a in enumerate(sides) for b in sides[at:]}
     table = tuple(tuple(found[min(w, h), max(w, h)] for h in sides) for w in sides)
     return sides, table
 
 
 def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
-    """As many as fit where the picture alone is more than the model takes."""
+    """The picture's tokens; the context length if the picture alone exceeds it."""
     request = question(engine, model, (Image(), Text(text=WORD)))
     try:
         return engine.prepare(request, [Pictures.new("RGB", size, "gray")], None).image_tokens
@@ -77,7 +77,7 @@ def _shown(engine: Engine, model: str, size: tuple[int, int]) -> int:
 
 
 def _sounds(engine: Engine, model: str, short: int) -> tuple[float, float] | None:
-    """What a sound adds to a prompt of `short` tokens, whatever its length, and with each second."""
+    """The tokens that a sound adds to a prompt of `short` tokens: a fixed number, and per second."""
     rate = engine.facts.sampling_rate
     if not rate:
         return None

@@ -1,4 +1,4 @@
-"""What one model worker process is: its engine, its threads, and how it comes up and goes down."""
+"""One model worker process: its engine, its threads, and how it starts and stops."""
 
 import logging
 import os
@@ -38,10 +38,10 @@ REASON = 500
 
 @dataclass(kw_only=True)
 class Node:
-    """A model worker; `open_node` makes it before Celery consumes. `drain` at its end, then `close`.
+    """A model worker, made by `open_node` before Celery consumes; at its end call `drain`, then `close`.
 
-    `worker` is its id, `slots` are the rows that its claims together may take; `model` and `row` are as
-    `open_node` was given them.
+    `worker` is its id, `slots` are the rows that its claims together may take; `model` and `row` are those
+    given to `open_node`.
     """
 
     bench: Bench
@@ -61,7 +61,7 @@ class Node:
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
 
-        A task for each run would cost a short one as much again as all the rest. A stale nudge finds nothing.
+        A Celery task for each run would double the cost of a short one. A stale nudge finds nothing.
         """
         self.hearing.nudged()
         if self.draining.is_set():
@@ -84,12 +84,12 @@ class Node:
         try:
             return self.bench.store.run(within(self.slots, call))
         except Unavailable as error:
-            # What waits is nudged for again.
+            # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
             return None
 
     def drain(self) -> None:
-        """Claim no more; give back after the grace time what has not ended by then."""
+        """Claim no more, and after the grace time give back the runs that have not ended."""
         self.draining.set()
         self.claiming.stir()
         self.heartbeat.drain()
@@ -110,11 +110,11 @@ class Node:
 
 
 def open_node(settings: Settings, model: Model, threads: int, row: str | None = None) -> Node:
-    """Load the model, telling the store so from the first moment.
+    """Load the model, and tell the store so from the first moment.
 
-    `threads` are this worker's. `row` is what the model was added with, where no models file has it.
+    `threads` are this worker's. `row` is the model's row as it was added, if no models file has it.
 
-    Ends the process with exit code 71 where the model cannot be loaded; callers then read why.
+    Ends the process with exit code 71 if the model cannot be loaded; callers then read why.
     """
     store, nudger, leases = connect(settings.redis), Nudger(settings.redis), Leases()
     worker = ids.worker_id()
@@ -157,7 +157,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
         engine = engine.load()
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
-    # It may take fewer rows than it was to, and the threads were counted before.
+    # The engine may compute fewer rows than the model's row says, by which the threads were counted.
     slots = threads if engine.rows == model.rows else min(threads, engine.rows + SPARE_THREADS)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
@@ -171,7 +171,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
 
 @contextmanager
 def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
-    """The outermost frame of loading: what transformers raises ends the worker, and callers learn of it."""
+    """The outermost frame of loading: any exception ends the worker, and callers learn of it."""
     try:
         yield
     except Exception as error:
@@ -183,7 +183,7 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
 
 
 def _facts(engine: Engine) -> dict[str, str]:
-    """What callers are told of a model that is loaded; "" forgets what an earlier worker told."""
+    """What callers are told about a loaded model; "" clears what an earlier worker told."""
     facts = engine.facts
     return {
         "failed": "",

@@ -1,4 +1,4 @@
-"""What a worker says of itself with each beat, for who looks at the fleet."""
+"""What a worker tells about itself with each beat, for operators who look at the fleet."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from worker.telemetry.tempo import Tempo
 
 
 class Record:
-    """`rows` is what the engine computes at once, and `fingerprint` its own: 0 and empty while it loads."""
+    """`rows` is what the engine computes at once, `fingerprint` the engine's; 0 and empty while it loads."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
@@ -23,7 +23,7 @@ class Record:
         self.fingerprint = ""
 
     def now(self) -> dict[str, str]:
-        """`busy` counts the rows of what it holds, also while pictures are prepared; `memory` in bytes."""
+        """`busy` counts the rows of all claims, also while pictures are prepared; `memory` is in bytes."""
         return {
             "host": self._host,
             "pid": str(os.getpid()),

@@ -1,4 +1,4 @@
-"""Something that threads share and there is only so much of: memory, pixels, bytes on their way."""
+"""Limits a resource that threads share, such as memory, pixels or bytes being fetched."""
 
 import threading
 import time
@@ -11,16 +11,16 @@ from worker.sharers import Sharers
 
 @dataclass
 class Guest:
-    """A thread that takes room for a caller; `waited_s` is how long it has waited for room, wherever."""
+    """A thread that takes room for a caller; `waited_s` is how long it has waited for any room so far."""
 
     caller: str
     waited_s: float = 0.0
 
 
 class Room:
-    """Who wants more than is left waits, and everybody behind waits too, so that no large one starves.
+    """If the first thread in line wants more than is left, all wait, so that large requests do not starve.
 
-    A caller who has less of it is let in before one who has more.
+    A caller who holds less comes before one who holds more.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,8 +30,9 @@ class Room:
 
     @contextmanager
     def taking(self, amount: int, guest: Guest) -> Iterator[None]:
-        """Hold `amount` of it for the block; who wants more than there is gets all, who wants nothing waits
-        for nobody.
+        """Hold `amount` of the room for the block.
+
+        An `amount` beyond the size takes all of it; 0 never waits.
         """
         amount = min(amount, self._size)
         if not amount:

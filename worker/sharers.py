@@ -1,4 +1,4 @@
-"""Callers who share something of which there is only so much."""
+"""Shares a limited resource among callers: it goes first to the caller who holds least."""
 
 import threading
 from collections import Counter
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 
 class Sharers:
-    """How much of it each caller has, and who waits for some, in the order in which they came.
+    """How much each caller holds, and which waiters want some, in order of arrival.
 
-    Whoever calls holds `changed`, which is told of every change.
+    Every method must be called with `changed` held, and notifies it of changes.
     """
 
     def __init__(self, changed: threading.Condition) -> None:
@@ -17,9 +17,9 @@ class Sharers:
         self._changed = changed
 
     def join(self, caller: str, amount: int, free: Callable[[], bool], limit_s: float | None = None) -> None:
-        """Take so much once that is `free`, and of all who wait this caller has least.
+        """Take `amount` once it is `free` and no waiting caller holds less.
 
-        Raises TimeoutError where it does not come to that in time.
+        Raises TimeoutError if that takes longer than `limit_s`.
         """
         waiter = object()
         self.waiting[waiter] = caller
@@ -29,15 +29,15 @@ class Sharers:
             self.taken[caller] += amount
         finally:
             del self.waiting[waiter]
-            # Another may be the first now, and there may be room for two.
+            # Another waiter may be the first now, and there may be room for two.
             self._changed.notify_all()
 
     def leave(self, caller: str, amount: int) -> None:
-        """Give so much back."""
+        """Give `amount` back."""
         self.taken[caller] -= amount
         self.taken += Counter()  # Forgets who is at zero.
         self._changed.notify_all()
 
     def _first(self) -> object:
-        """Of who waits: the first of the caller who has least."""
+        """The first waiter of the waiting caller who holds least."""
         return min(self.waiting, key=lambda waiter: self.taken[self.waiting[waiter]])

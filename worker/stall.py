@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 PATIENCE = 10
-"""Times the longest step so far: a slow engine is not a hung one."""
+"""An engine may be idle this many times its longest step so far: a slow engine is not a hung one."""
 LATE = 2
-"""Times `renew_s` between two looks: this process did not run meanwhile, or waited for the store."""
+"""With this many times `renew_s` between two looks, this process stood still, or waited for the store."""
 
 
 class Progress(Protocol):
@@ -20,10 +20,10 @@ class Progress(Protocol):
 
 
 class Stall:
-    """What the heartbeat makes of an engine's progress, one look a beat.
+    """Judges an engine's progress for the heartbeat, with one look per beat.
 
-    A paused process (SIGSTOP, a frozen machine) makes its engine's step look long. Such a look, and the one
-    after it, tell nothing: the engine is not blamed, and patience is not measured by that step.
+    In a paused process (SIGSTOP, a frozen machine) the engine's step looks long. Such a look and the next one
+    do not count: the engine is not blamed, and that step does not lengthen the patience.
     """
 
     def __init__(self, stall_s: float, renew_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,7 +35,7 @@ class Stall:
         self._longest = self._untrusted = 0.0
 
     def hung_s(self, engine: Progress) -> float | None:
-        """How long the engine has made no progress, once that is too long."""
+        """How long the engine has made no progress, if that is too long; else None."""
         steady, longest = self._steady(), engine.longest_step_s
         if not steady:
             self._untrusted = longest

@@ -1,9 +1,9 @@
 """Publishes what rows generate, from one thread per worker, so that an engine's step never waits for Redis.
 
-An answer's first piece is written at once, what follows at most ten times a second; what is left at its end
-travels with the settling. Readers hardly see a difference, and the store has a tenth of the work. All answers
-of a worker are written at the same moments, in one round trip, and whoever reads several of them, as an API
-process does, wakes once for all.
+An answer's first piece is written at once, the following ones at most ten times a second, and the rest at its
+end with the settling. Readers hardly see a difference, and the store has a tenth of the work. All answers of
+a worker are written at the same moments, in one round trip, so that an API process that reads several of them
+wakes once for all.
 """
 
 import logging
@@ -28,10 +28,10 @@ RETRY_S = 0.5
 
 
 class Channel:
-    """The stream of one answer of an attempt; `choice` says which of several, `syntax` how it may call,
-    `prompt_tokens` how long the question is.
+    """The stream of one answer of an attempt.
 
-    `began_ns` is when its first token came (Unix ns), None before.
+    `choice` says which of several it is, `syntax` how it may call functions, `prompt_tokens` how long the
+    prompt is. `began_ns` is when its first token came (Unix ns), None before.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Channel:
     def emit(self, piece: Piece) -> None:
         """Take a piece; returns at once.
 
-        Ids without text (an end token) travel with the next text or not at all: the place of a piece in the
-        stream is its text's offset, and an attempt that goes on generates them again.
+        Ids without text (an end token) travel with the next text or not at all: a piece's place in the stream
+        is its text's offset, and an attempt that resumes generates them again.
         """
         if self.began_ns is None:
             self.began_ns = time.time_ns()
@@ -71,12 +71,12 @@ class Channel:
             self._held = []
 
     def rest(self) -> Piece | None:
-        """What is not published yet, for the settling to publish; waits for a write that is under way."""
+        """What is not published yet, for the settling to publish; waits for a write under way."""
         return joined(self._publisher.withdraw(self))
 
 
 class Write(NamedTuple):
-    """So many of a channel's first pieces, as one."""
+    """The first `pieces` of a channel's pending ones, joined into one."""
 
     channel: Channel
     piece: Piece
@@ -110,7 +110,7 @@ class Publisher:
         syntax: Syntax | None = None,
         prompt_tokens: int | None = None,
     ) -> list[Channel]:
-        """One for each of `n` answers; pieces of the only one are not numbered."""
+        """One for each of `n` answers; with None a single one, whose pieces are not numbered."""
         numbers: Iterable[int | None] = [None] if n is None else range(n)
         return [Channel(self, lease, number, syntax, prompt_tokens) for number in numbers]
 
@@ -118,7 +118,7 @@ class Publisher:
         with self._changed:
             channel.pending.append(piece)
             if channel not in self._busy:
-                # One that is busy has its time to come: waking the thread at every token costs a step.
+                # A busy channel is written at its next beat: waking the thread for every token slows a step.
                 self._busy.append(channel)
                 self._changed.notify_all()
 
@@ -126,7 +126,7 @@ class Publisher:
         with self._changed:
             self._changed.wait_for(lambda: not channel.attempting or channel.lease.reason == "lost")
             if channel.attempting:
-                # Nothing of a lost claim is settled; the write under way comes back to what it left.
+                # A lost claim settles nothing; the write under way still needs the pending pieces.
                 return []
             pieces, channel.pending = channel.pending, []
             if channel in self._busy:
@@ -139,7 +139,7 @@ class Publisher:
                 self._stopping.wait(RETRY_S)
 
     def _due(self) -> list[Write] | None:
-        """What is to be written now, which is waited for; None at the end."""
+        """Wait until something is to be written, and return it; None at the end."""
         with self._changed:
             while not self._stopping.is_set() or self._busy:
                 now = time.monotonic()
@@ -150,21 +150,21 @@ class Publisher:
         return None
 
     def _next(self, channel: Channel) -> Write | None:
-        """One whose reply was lost is repeated as it was: the store takes a piece that starts where it has
-        text already for a repeat.
+        """The channel's next write. If the last one's reply was lost, the same again: the store takes a piece
+        that starts where it already has text for a repeat.
         """
         channel.attempting = channel.attempting or len(channel.pending)
         whole = joined(channel.pending[: channel.attempting])
         return Write(channel, whole, channel.attempting) if whole else None
 
     def _write(self, work: Sequence[Write]) -> bool:
-        """Whether all is dealt with; False = the store is out of reach, some stays."""
+        """Whether all is done; False if the store cannot be reached and some is left."""
         told = self._told(work)
         written = [self._written(write, held) for write, held in zip(work, told, strict=True)]
         return all(written)
 
     def _told(self, work: Sequence[Write]) -> Sequence[Renewal | None]:
-        """What the store said, None where it could not be asked."""
+        """What the store replied to each write; None if it could not be asked."""
         try:
             return self._store.run_all([append(each.channel.lease.claim, each.piece) for each in work])
         except Unavailable:
@@ -180,7 +180,7 @@ class Publisher:
     def _written(self, write: Write, held: Renewal | None) -> bool:
         lease = write.channel.lease
         if held is None:
-            # Nobody waits for what is left when the process ends: its run is another's soon.
+            # At the end of the process what is left is dropped: another worker gets the run soon.
             over = lease.reason == "lost" or self._stopping.is_set()
             return over and self._done(write)
         if held == "lost":
@@ -199,6 +199,6 @@ class Publisher:
         return True
 
     def _next_beat(self) -> float:
-        """All rows are written at the same moments, so that they, and who reads them, share round trips."""
+        """All rows are written at the same moments, so that they and their readers share round trips."""
         beats = (time.monotonic() - self._began) // SPACING_S
         return self._began + (beats + 1) * SPACING_S

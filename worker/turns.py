@@ -1,4 +1,4 @@
-"""Turns at something of which there are many, such as hosts: so many at a time for each, others wait."""
+"""Limits how many threads work at the same thing at a time, such as one host; others wait their turn."""
 
 import threading
 from collections.abc import Hashable, Iterator
@@ -8,9 +8,9 @@ from worker.sharers import Sharers
 
 
 class Turns:
-    """At most `most` threads at each thing at a time, shared alike by the callers who wait.
+    """At most `most` threads at each thing at a time, shared equally by the waiting callers.
 
-    The last turn is left to a caller who has none there. What nobody uses is not remembered.
+    The last free turn goes only to a caller who has none there. Things without threads are not remembered.
     """
 
     def __init__(self, most: int) -> None:
@@ -20,7 +20,7 @@ class Turns:
 
     @contextmanager
     def at(self, thing: Hashable, caller: str, limit_s: float) -> Iterator[None]:
-        """One turn, for the block. Raises TimeoutError where none comes in time."""
+        """One turn, for the block. Raises TimeoutError if none comes in time."""
         with self._changed:
             sharers = self._sharers.setdefault(thing, Sharers(self._changed))
             sharers.join(caller, 1, lambda: self._free(sharers, caller), limit_s)

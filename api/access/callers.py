@@ -1,4 +1,4 @@
-"""Who is calling, as the handlers ask; `api.gate` found out."""
+"""Who makes a request, for its handlers; `api.gate` has found it out."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -15,8 +15,8 @@ KEY = "sightline.caller"
 class Caller:
     """The tenant whose jobs a request sees.
 
-    `max_queued` and `retain_s` are what its `key` says of its own line, and of how long its things are kept;
-    without keys there is none.
+    `max_queued` and `retain_s` come from its `key`: how many of its jobs may wait, and how long its things
+    are kept. Without keys there is none.
     """
 
     id: str
@@ -26,7 +26,7 @@ class Caller:
 
     @property
     def reads(self) -> bool:
-        """Whether it is shown answers to what was asked before, and not only to what it asks now."""
+        """Whether it may see answers to earlier requests, and not only to the one it makes now."""
         return self.key is None or "read" in self.key.scopes
 
     def check_reads(self) -> None:

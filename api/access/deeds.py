@@ -1,4 +1,4 @@
-"""What operators do, written down where it is done and on the process's log."""
+"""The record of what operators do, in the record store and in the process's log."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from shared.store import deeds
 from shared.store.script import AsyncStore, Call, T
 
 log = logging.getLogger(__name__)
-# Whatever else this process is to say.
+# Whatever level the rest of this process logs at.
 log.setLevel(logging.INFO)
 
 
@@ -42,6 +42,6 @@ class Deeds:
         return reply
 
     async def list(self, after: str | None, limit: int) -> tuple[list[Deed], bool]:
-        """A page, newest first, and whether there is more."""
+        """A page of deeds, newest first, and whether there are more."""
         found = await self._store.run(deeds.deeds(after, limit + 1))
         return found[:limit], len(found) > limit

@@ -1,6 +1,6 @@
-"""Wrong API keys, counted by the address they come from: who tries many is made to wait.
+"""Counts wrong API keys by the address they come from: an address that tries many has to wait.
 
-Kept in each process's memory: what matters is that no address has many looked up.
+Kept in each process's memory: it is enough that no address can have many looked up.
 """
 
 import ipaddress
@@ -12,10 +12,10 @@ from shared.errors import Unavailable
 
 BURST = 60
 EACH_S = 1.0
-"""One wrong key a second, and so many at once."""
+"""An address may send one wrong key a second, and BURST at once."""
 
 MOST_ADDRESSES = 10_000
-"""Strangers must not fill the memory; all is forgotten when there are more."""
+"""Strangers must not fill the memory: beyond this many, all are forgotten."""
 
 
 class Guesses:
@@ -23,7 +23,7 @@ class Guesses:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # When each would have all of its tries again.
+        # When each address will have all of its tries again.
         self._full_at: dict[str, float] = {}
 
     def check(self, address: str) -> None:
@@ -42,7 +42,7 @@ class Guesses:
 
 @lru_cache(1024)
 def _network(address: str) -> str:
-    """One customer of an IPv6 provider has at least a /64."""
+    """The network an address is counted under: one customer of an IPv6 provider has at least a /64."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The API keys: whose a secret is, and making, listing, rotating and revoking them."""
+"""The API keys: looks up whose a secret is; makes, lists, rotates and revokes keys."""
 
 import hmac
 import time
@@ -14,16 +14,16 @@ from shared.store.keyring import Use
 from shared.store.script import AsyncStore
 
 LOCAL = "local"
-"""The one caller where no key is configured, and the admin key's: earlier jobs stay in its sight."""
+"""The one caller where no key is configured, and the admin key's caller: so it still sees earlier jobs."""
 
 FRESH_S = 1.0
-"""How long a look-up is believed; a revoked key goes on for so long."""
+"""How long a look-up is believed; a revoked key works for so long."""
 
 GOOD_S = 600.0
-"""For how long a key that was good is not taken for a guess."""
+"""How long a key that was found good is not taken for a guess."""
 
 MOST_KNOWN = 10_000
-"""Look-ups remembered; what strangers make up must not fill the memory."""
+"""Look-ups remembered; keys that strangers make up must not fill the memory."""
 
 ADMIN = ApiKey(id="key_admin", name="admin", caller=LOCAL, scopes=SCOPES, created_ms=0)
 
@@ -47,9 +47,9 @@ class Keyring:
     async def use(self, secret: str, address: str) -> Use:
         """One request with this secret, from this address.
 
-        A key with a quota is counted in the store each time; others are looked up once in FRESH_S. Whoever
-        shares an address with one who guesses goes on with a key that was good lately, or with the admin key,
-        which costs no look-up.
+        A key with a quota is counted in the store each time; others are looked up once in FRESH_S. A caller
+        who shares an address with somebody guessing is still served with a key that was good lately, or with
+        the admin key, which costs no look-up.
 
         Raises CallerError `invalid_api_key`, Unavailable (also for too many wrong keys from there).
         """
@@ -77,7 +77,7 @@ class Keyring:
         return found
 
     async def create(self, operator: Operator, key: ApiKey) -> tuple[ApiKey, str]:
-        """The key and its secret, which nobody is told again. Raises CallerError `keys_off`."""
+        """The key and its secret, which is never shown again. Raises CallerError `keys_off`."""
         self._check_on()
         secret = new_secret()
         call = keyring.create(key, digest_of(secret))
@@ -101,7 +101,7 @@ class Keyring:
         return await self._store.run(keyring.keys())
 
     def _check_on(self) -> None:
-        """Who reaches a service without keys must not make one that is in force when they come."""
+        """Without keys anybody could make one, to use once keys are on. Raises CallerError `keys_off`."""
         if not self.on:
             message = "API keys are off: set SIGHTLINE_API__ADMIN_KEY and start the API again."
             raise CallerError("keys_off", message)

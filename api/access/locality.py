@@ -1,8 +1,8 @@
-"""Without API keys: does a request come from this machine, and not from a web page in a browser here?
+"""Without API keys: checks that a request comes from this machine, and not from a web page in a browser here.
 
-A browser's address is this machine's, whoever wrote the page. What a page cannot forge is `Host`, which is
-the page's own name also where that name was pointed at this machine (DNS rebinding), `Origin`, and
-`Sec-Fetch-Site`, which goes with what a page embeds as well. Other clients send neither of the last two.
+A browser calls from this machine's address, whoever wrote the page. A page cannot forge `Host`, which is the
+page's own name even where that name was pointed at this machine (DNS rebinding), `Origin`, or
+`Sec-Fetch-Site`, which browsers also send for what a page embeds. Other clients send neither of the last two.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from starlette.types import Scope
 
 from shared.errors import CallerError
 
-# What a proxy on this machine forwards does not come from this machine; each kind leaves a trace of its own.
+# A request that a proxy on this machine forwards comes from elsewhere; each kind leaves its own trace.
 _FORWARDED = (b"x-forwarded-", b"x-original-")
 _FORWARDED_NAMES = frozenset(
     (
@@ -36,7 +36,7 @@ def check_local(scope: Scope, origins: Container[str]) -> None:
 
     Raises CallerError `local_only`, `foreign_host`, `foreign_origin`.
     """
-    # Of a header that comes twice one is looked at: browsers send each of these once.
+    # Where a header comes twice only one is checked: browsers send each of these once.
     headers: Mapping[bytes, bytes] = dict(scope["headers"])
     if not _is_here(scope, headers):
         message = (
@@ -55,7 +55,7 @@ def check_local(scope: Scope, origins: Container[str]) -> None:
 
 @lru_cache(256)
 def is_loopback_host(host: bytes) -> bool:
-    """Whether a `Host` can only mean this machine; no browser asks a name server for `localhost`."""
+    """Whether a `Host` can only mean this machine; browsers never look `localhost` up by DNS."""
     text = host.decode("latin-1").lower()
     name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
     return name.removesuffix(".") == "localhost" or _is_loopback(name)
@@ -84,6 +84,6 @@ def _is_foreign_page(headers: Mapping[bytes, bytes], own: bytes, origins: Contai
     origin = headers.get(b"origin")
     if origin is not None:
         return origin.lower() != own.lower() and origin.decode("latin-1").lower() not in origins
-    # A link that was followed shows its answer to the person alone.
+    # The answer to a link that was followed is shown to the person, not to the page that linked.
     followed = headers.get(b"sec-fetch-mode") == b"navigate"
     return headers.get(b"sec-fetch-site") in _OTHER_PAGES and not followed

@@ -1,4 +1,4 @@
-"""What is known of stored pictures, so that those of a conversation are not read again at every turn."""
+"""Caches facts about stored pictures, so that a conversation's pictures are not read again at every turn."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -11,13 +11,13 @@ from shared.request import Image
 from shared.settings import PictureSettings
 
 KEPT = 2**13
-"""Pictures that are known at a time, of half a kilobyte each."""
+"""Pictures remembered at a time, half a kilobyte each."""
 SIZES_AT_ONCE = 8
-"""Of one request: where the store is slow, others come to its threads beside a long conversation."""
+"""Look-ups of one request at a time: a long conversation must not take all threads of a slow store."""
 
 
 class Album:
-    """Of one process. Nothing in it grows old: bytes under a digest never change. But they may be gone."""
+    """One per process. No entry goes stale, as bytes under a digest never change; but they may be gone."""
 
     def __init__(self, limits: PictureSettings, blobs: Blobs) -> None:
         self._limits = limits
@@ -31,7 +31,7 @@ class Album:
             del self._known[next(iter(self._known))]
 
     async def sizes(self, names: Collection[str]) -> dict[str, int]:
-        """In bytes; reads none of them. Raises BlobMissingError, BlobsUnavailable."""
+        """Sizes in bytes, without reading the pictures. Raises BlobMissingError, BlobsUnavailable."""
         turns = asyncio.Semaphore(SIZES_AT_ONCE)
 
         async def size(name: str) -> int:
@@ -43,7 +43,7 @@ class Album:
     async def infos(
         self, shown: Sequence[Image], sizes: dict[str, int], luggage: Luggage | None
     ) -> list[PictureInfo]:
-        """What these say, whose sizes these are; who is new here is read, one at a time.
+        """Facts about the pictures `shown`; those not yet known are read, one at a time.
 
         Raises CallerError as `inspect`, BlobMissingError, BlobsUnavailable, Unavailable `queue_full`.
         """

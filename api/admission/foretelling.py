@@ -1,4 +1,4 @@
-"""What a submit would do now, told without doing it: nothing is kept, and no Idempotency-Key is used."""
+"""Foretells what submitting a request would do now; nothing is kept, and no Idempotency-Key is used up."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from shared.tokens import Tokens, reckoned, rule_of
 
 AT_ONCE = Estimate(0.0, 0.0, 0.0, "measured")
 TOLD = frozenset(("model_failed", "caller_queue_full"))
-"""What refuses a job before the line, and says nothing against its request."""
+"""Refusals before the line that say nothing against the request itself."""
 
 
 class Foretelling:
-    """Asks as `submission` does, up to the line itself."""
+    """Takes the same steps as `submission`, up to joining the line."""
 
     def __init__(self, settings: Settings, models: Models, store: AsyncStore, submission: Submission) -> None:
         self._settings = settings
@@ -37,8 +37,8 @@ class Foretelling:
     async def foretell(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> Foretold:
         """What the line, the cache and the model's state would make of a request.
 
-        Raises as `Submission.submit` does where the request itself is refused; where the line refuses it, its
-        caller nearly fills the record store, or no worker can load its model, that is what is told.
+        Raises as `Submission.submit` where the request itself is refused. Where the line refuses it, its
+        caller nearly fills the record store, or no worker can load its model, the forecast says so instead.
         """
         model = self._models.resolve(request.model)
         try:
@@ -71,7 +71,7 @@ class Foretelling:
         return _waiting(told, found.lane, state, placed=not asked.pending)
 
     def _measures(self, asked: Examined) -> tuple[list[tuple[int, int]], list[float]]:
-        """Sizes of the pictures and seconds of the sounds whose bytes came, which remote ones' did not."""
+        """Sizes of the pictures and seconds of the sounds that came inline; remote ones are left out."""
         request, settings = asked.request, self._settings
         seen = {
             name: pictures.inspect(asked.data[name], settings.pictures, None)
@@ -101,13 +101,13 @@ def _of(request: Request, model: Model, tokens: Tokens, context_length: int | No
 
 
 def _state(asked: Examined, now_ms: int) -> str | None:
-    """`now_ms` is the store's, by which a submit decides."""
+    """`now_ms` is by the store's clock, which a submit goes by."""
     at = asked.terms.times.schedule_at
     return "scheduled" if at is not None and at > now_ms else None
 
 
 def _waiting(told: Foretold, lane: Lane, state: str | None, *, placed: bool) -> Foretold:
-    """As a job that waits shows it."""
+    """The forecast with what a waiting job shows: why it waits, how many are ahead, how long it takes."""
     reason = waiting_reason(lane, placed=placed, state=state)
     foreseen = None if reason in UNFORESEEN else estimate(lane)
     return replace(told, waiting_reason=reason, ahead=lane.served_first, estimate=foreseen)

@@ -1,4 +1,4 @@
-"""What the door asks of a request's pictures and sounds, before anything is stored."""
+"""Checks a request's pictures and sounds before anything is stored."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from shared.settings import Settings
 from shared.sounds import check_count, refused_as_sound
 
 SMALL = 64 * 2**10
-"""Bytes that are read at once: handing them to a thread costs more than reading them."""
+"""Up to so many bytes are read on the event loop: handing them to a thread costs more than reading them."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """At a picture or sound that just came: what it is stored as, and what a picture says of itself."""
+    """A picture or sound that came inline: the name it is stored under, and facts about a picture."""
 
     part: Image | Sound
     name: str
@@ -30,7 +30,7 @@ class Look:
 
     @property
     def place(self) -> tuple[int, str]:
-        """Its bytes, and where it stood."""
+        """Its size in bytes, and the field it came in."""
         return len(self.part.data or b""), self.part.param
 
 
@@ -39,7 +39,7 @@ async def checked(
 ) -> tuple[Request, dict[str, bytes]]:
     """The request with digests for its inline pictures and sounds, and their bytes by digest.
 
-    Remote ones are checked by their text alone. Raises CallerError `payload_too_large`, `invalid_image`,
+    Of remote ones only the URL is checked. Raises CallerError `payload_too_large`, `invalid_image`,
     `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
     """
     _check_places(request, settings)
@@ -56,7 +56,7 @@ async def checked(
 
 
 def _check_places(request: Request, settings: Settings) -> None:
-    """How many there are, and where the remote ones are."""
+    """Check how many there are, and the URLs of the remote ones."""
     images, limits = request.images, settings.pictures
     if len(images) > limits.max_count:
         where = images[limits.max_count].param
@@ -69,7 +69,7 @@ def _check_places(request: Request, settings: Settings) -> None:
 
 
 def _looks(inline: Sequence[Image | Sound], settings: Settings) -> list[Look]:
-    """Raises CallerError for the first that cannot be used by itself."""
+    """Raises CallerError for the first that is unusable on its own."""
     return [Look(part, digest(part.data or b""), _info(part, settings)) for part in inline]
 
 
@@ -87,7 +87,7 @@ async def _check_together(
     album: Album,
     luggage: Luggage | None,
 ) -> None:
-    """Pictures keep to the limits together with those of earlier turns; each counts its bytes once."""
+    """Check new pictures and those of earlier turns against the limits; the same bytes count once."""
     limits, new = settings.pictures, [(look, look.info) for look in looks if look.info is not None]
     try:
         sizes = await album.sizes({image.digest or "" for image in kept})

@@ -1,4 +1,4 @@
-"""What callers say in headers and queries around a request, read by hand: a bad value names itself."""
+"""Reads headers and query parameters by hand, so that the error for a bad value names it."""
 
 import hashlib
 import math
@@ -15,25 +15,25 @@ from shared.errors import CallerError
 NO = frozenset({"false", "False", "0"})
 YES = frozenset({"true", "True", "1"})
 _KEY_LIMIT = 255
-# A comma within quotes parts nothing; a quote that is never closed goes on to the end.
+# A comma within quotes does not separate; a quote that is never closed goes on to the end.
 _PREFERENCE = re.compile(r'(?:"(?:[^"\\]|\\.?)*+"?|[^,"]++)++')
-# A name, and behind `=` a word, which may be quoted; the preference's own parameters follow.
+# A name, then after `=` a word, which may be quoted; parameters of the preference follow.
 _WORD = re.compile(r'\s*+([^\s=;"]++)\s*+(?:=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))\s*+)?(?:;.*)?')
 _INTEGER = re.compile(r"[0-9]+")
 _MOST_DIGITS = 20
-"""More than any count that is asked for has; int() refuses thousands of them."""
+"""More than any legitimate count has; int() refuses thousands of digits."""
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """The `Prefer` header (RFC 7240); `wait_s` is None where it was not asked for, inf for a bare `wait`."""
+    """The `Prefer` header (RFC 7240); `wait_s` is None where no wait was asked for, inf for a bare `wait`."""
 
     respond_async: bool = False
     wait_s: float | None = None
 
 
 def preferences(request: Request) -> Preferences:
-    """Preferences not understood are ignored, as the RFC demands; of one sent twice the first counts."""
+    """Unknown preferences are ignored, as the RFC demands; where one comes twice, the first counts."""
     said: dict[str, str] = {}
     for preference in _PREFERENCE.findall(", ".join(request.headers.getlist("prefer"))):
         if match := _WORD.fullmatch(preference):
@@ -44,7 +44,7 @@ def preferences(request: Request) -> Preferences:
 
 
 def terms(request: Request, body: bytes) -> Terms:
-    """What every door's headers say; routes add what only they know with `dataclasses.replace`.
+    """The terms in headers that all doors share; routes add what only they know with `dataclasses.replace`.
 
     Raises CallerError `invalid_request` for an Idempotency-Key that is too long, or two of them.
     """
@@ -80,7 +80,7 @@ def integer(name: str, text: str, *, largest: int, least: int = 0) -> int:
 
 
 def flag(request: Request, name: str, *, usual: bool = False) -> bool:
-    """Yes or no from a query. Raises CallerError `invalid_request`."""
+    """A boolean query parameter. Raises CallerError `invalid_request`."""
     said = request.query_params.get(name)
     if said is not None and said not in YES | NO:
         raise CallerError("invalid_request", f"{name} is true or false.", param=name)
@@ -88,7 +88,7 @@ def flag(request: Request, name: str, *, usual: bool = False) -> bool:
 
 
 def page_limit(request: Request, *, usual: int = 20, largest: int = 100) -> int:
-    """How many things a page of a list shows; never none, which nobody could go on behind."""
+    """How many items a page of a list shows; never none, since an empty page has no cursor to go on from."""
     return integer("limit", request.query_params.get("limit", str(usual)), largest=largest, least=1)
 
 

@@ -1,4 +1,4 @@
-"""How ready a model is, and what a caller who cannot wait is told."""
+"""How ready a model is, and the errors for a caller whose request it cannot take."""
 
 from dataclasses import dataclass, replace
 
@@ -7,17 +7,17 @@ from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading
 from shared.models import Model
 
 PAUSED_RETRY_S = 60.0
-"""When to ask again for a paused model, of which nothing is known of when it goes on."""
+"""Retry-After for a paused model: nobody knows when it will be resumed."""
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """`state` is ready, loading, no_worker or failed; `estimated_time` in seconds until it is ready, or until
-    who is told that it is paused (so the `basis` says then) asks again.
+    """`state` is ready, loading, no_worker or failed. `estimated_time` is the seconds until it is ready; of a
+    paused model (`basis` says so) the seconds after which to ask again.
 
-    `engine` and `engine_reason`: what computes the answers and why, as the last worker to load the model
-    said. `reused` is what a worker knew of its requests already, as the last to beat said. `calibration` is
-    how the promises to waiting callers did.
+    `engine` and `engine_reason`: what computes the answers and why, from the last worker to load the model.
+    `reused` is how much of its requests a worker had cached, from the last heartbeat. `calibration` is how
+    well the estimates given to waiting callers held.
     """
 
     state: str
@@ -35,7 +35,7 @@ class ModelState:
 
     @property
     def standing(self) -> str:
-        """What who asks now meets: `state`, or draining, or in place of ready paused."""
+        """How the model stands for a new request: `state`, unless it is draining, or ready but paused."""
         if self.draining and self.state != "failed":
             return "draining"
         return "paused" if self.paused and self.state == "ready" else self.state
@@ -64,12 +64,12 @@ def model_state(model: Model, lane: Lane) -> ModelState:
 
 
 def model_failed(model: str, reason: str | None) -> ModelFailed:
-    """Waiting does not help before its operator has mended it."""
+    """Waiting does not help until an operator mends the model."""
     return ModelFailed(f"The model {model} cannot be loaded: {reason}")
 
 
 def paused(model: Model) -> Unavailable:
-    """Clients read `estimated_time` of every 503."""
+    """It has an `estimated_time`, which clients read from every 503."""
     message = f"The model {model.id} is paused."
     return Unavailable(
         "model_paused",
@@ -103,8 +103,8 @@ def not_ready(model: Model, state: ModelState) -> ServiceError:
 
 
 def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavailable:
-    """`word` is what submit.lua says: full, crowded by the caller's own (`most_queued` runs), or slow for a
-    caller who waits.
+    """`word` is from submit.lua: full, crowded by the caller's own runs (`most_queued` of them), or too slow
+    for a caller who waits for the answer.
     """
     wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
     retry_after = PAUSED_RETRY_S if lane.paused else wait_s

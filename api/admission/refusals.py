@@ -1,4 +1,4 @@
-"""What a caller is told whom the store answers with no job."""
+"""The errors for a request that the store did not make a job of."""
 
 from api.admission.readiness import draining, line_full, model_state, not_ready, paused
 from shared.errors import CallerError, InternalError, ServiceError
@@ -16,13 +16,13 @@ KEY_REFUSALS = {
 
 
 def of_key(word: str) -> CallerError:
-    """Why a call is not answered as the earlier one under its Idempotency-Key."""
+    """The error for a call that cannot repeat the answer of its Idempotency-Key."""
     code, message = KEY_REFUSALS[word]
     return CallerError(code, message, param="Idempotency-Key")
 
 
 def of_line(word: str, model: Model, lane: Lane, most_queued: int) -> ServiceError:
-    """Why a request is taken not at all, or not now; of the caller `most_queued` runs may wait."""
+    """The error for a request that is not taken, or not now; `most_queued` of the caller's runs may wait."""
     if word == "gone":
         return CallerError("job_not_found", "The job was deleted meanwhile.")
     if word == "removed":

@@ -1,4 +1,4 @@
-"""What the door asks of a webhook before its job is kept: an address that may be called, and a secret."""
+"""Checks a job's webhook before the job is kept: an address that may be called, and a secret."""
 
 from dataclasses import replace
 
@@ -10,10 +10,10 @@ from shared.webhooks import Webhook
 
 
 def registered(webhook: Webhook, caller: str, settings: Settings) -> Webhook:
-    """The webhook with its host. The courier asks again for what the name stands for then.
+    """The webhook with its host. The courier resolves and checks the name again when it calls.
 
-    Raises CallerError `invalid_webhook_url`, or `invalid_request` where nothing would sign, or only what
-    signs for others as well.
+    Raises CallerError `invalid_webhook_url`, or `invalid_request` where there is no secret to sign with, or
+    only one that signs for other callers too.
     """
     host = checked_host(webhook.url, settings, webhook.param)
     if webhook.secret is None and settings.webhook.secret is None:

@@ -1,4 +1,4 @@
-"""A request in the terms of its model, before anything is looked up or stored."""
+"""Fits a request to its model's chat template, or to its lack of one, before anything is stored."""
 
 from shared.errors import CallerError
 from shared.estimate import Lane
@@ -7,9 +7,9 @@ from shared.request import Request
 
 
 def rendered(request: Request, model: Model, lane: Lane, *, prompt: bool) -> Request:
-    """A model without a chat template, or with none for parts, is sent the `prompt` as it stands.
+    """A model without a chat template, or with none that takes parts, gets the `prompt` unchanged.
 
-    Where nobody knows yet (a model not on this machine, never loaded) it is taken to have one.
+    Where it is not known yet (a model not on this machine, never loaded), it is taken to have one.
     Raises CallerError `no_chat_template`.
     """
     known = model.has_chat_template if lane.has_chat_template is None else lane.has_chat_template
@@ -22,5 +22,5 @@ def rendered(request: Request, model: Model, lane: Lane, *, prompt: bool) -> Req
 
 
 def paths_of(request: Request) -> dict[str, str]:
-    """Where the caller wrote what a worker's error names by its place in the request."""
+    """The caller's name for each place in the request that a worker's error may name."""
     return request.named | {at: part.param for at, part in zip(request.places, request.media, strict=True)}

@@ -1,4 +1,4 @@
-"""The one door in: every dialect's request is admitted, joined, answered or refused here."""
+"""Admits requests of every dialect: each is queued, joined to a run, answered from the cache or refused."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -39,21 +39,21 @@ from shared.times import Times
 from shared.webhooks import Webhook
 
 LANE_FACTS_S = 1.0
-"""What a model's workers published is read again after this long."""
+"""How long the facts that a model's workers published are kept before they are read again."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a caller says around a request.
+    """What a caller asks for beside the request itself.
 
     `hf` marks the Hugging Face routes, whose page promises caching of unseeded sampling too; `prompt` the raw
-    one, where a model without a chat template answers a single turn. `body_digest` covers method, path and
-    body as received. `response` is what the job tells as one of OpenAI's responses. `must_be_ready` refuses
-    with 503 while no worker serves. `max_queued` is what the caller's key says of its own line, if it does.
-    The end of what is `quiet` is told to no endpoint and in no log: whoever asked waits for the answer.
-    `line` is the line of a batch that the job answers. What is not `stored` is forgotten when its end was
-    told, and shares its answer with nobody; `retain_s` is what the caller's key says of how long its things
-    are kept. `request_id` is that of the call, for logs and webhooks, where there was one.
+    route, where a model without a chat template answers a single turn. `body_digest` covers method, path and
+    body as received. `response` outlines a job that is one of OpenAI's responses. `must_be_ready` refuses
+    with 503 while no worker serves. `max_queued` and `retain_s` are the limits in the caller's key, if any.
+    The end of a `quiet` job goes to no endpoint and no log, because its caller waits for the answer.
+    `line` is the line of a batch that the job answers. A job that is not `stored` is forgotten once its end
+    was told, and shares its answer with nobody. `request_id` is that of the call, for logs and webhooks,
+    where there was one.
     """
 
     caller: str
@@ -79,10 +79,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Examined:
-    """A request that nothing speaks against but the line, as the store is told of it.
+    """A request that has passed every check but the line's, in the form in which the store takes it.
 
-    `data` are the bytes of its pictures and sounds by digest, as far as they came with it. What is `pending`
-    has to be fetched first, or its time to come.
+    `data` are the bytes, by digest, of the pictures and sounds that came with it. `pending` means that media
+    must be fetched first, or that its scheduled time is still to come.
     """
 
     request: Request
@@ -96,7 +96,7 @@ class Examined:
 
 
 class LinePassedError(Exception):
-    """Another process has taken this line of a batch, or the batch takes no more."""
+    """Another process has taken this line of a batch, or the batch takes no more lines."""
 
 
 class Submission:
@@ -123,9 +123,9 @@ class Submission:
         self._facts: dict[str, tuple[float, Lane]] = {}
 
     async def submit(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> JobView:
-        """Admit a request; answers the job, which may have ended already (a cache hit).
+        """Admit a request; returns its job, which may have ended already (a cache hit).
 
-        `luggage` is what the call has in memory, and gets what is read for it.
+        `luggage` counts the call's memory, including what is read for it here.
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
@@ -138,7 +138,7 @@ class Submission:
         earlier = await self.repeated(terms)
         if earlier is not None:
             return earlier
-        # One that is removed takes nothing new.
+        # A removed model takes nothing new.
         model = self._models.resolve(request.model)
         asked = await self.examined(request, terms, model, luggage)
         answer = await self._ask(asked)
@@ -149,7 +149,7 @@ class Submission:
     async def examined(
         self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
     ) -> Examined:
-        """What is asked, as the store is told it. Raises as `submit` does where it is not for the line."""
+        """The request, checked and ready for the store. Raises as `submit`, but for the line's refusals."""
         await self.check_room(terms.caller)
         lane = await self._lane(model)
         if lane.state == "failed":
@@ -184,17 +184,17 @@ class Submission:
         return Examined(request, terms, placing, held, lane, paths, data, pending=pending)
 
     async def check_room(self, caller: str) -> None:
-        """Whether the record store takes more of a caller.
+        """Check that the record store has room for more from a caller.
 
         Raises Unavailable (`store_unavailable`, `caller_queue_full`).
         """
         await self._headroom.check()
-        # Without keys all are one caller, who has nobody to leave room to.
+        # Without keys everybody is one caller, who has nobody to leave room to.
         if self._settings.api.admin_key is not None:
             await self._headroom.check_share(caller, self._settings.retention.result_s)
 
     async def _ask(self, asked: Examined) -> Submitted:
-        """What the store says, after uploading the pictures that it asks for."""
+        """The store's answer, after uploading the pictures that it asks for."""
         placing, terms = asked.placing, self._job_terms(asked)
         if asked.terms.quiet and asked.request.media:
             foreseen = foretell(placing, self._settings, pending=asked.pending, max_queued_caller=None)
@@ -234,7 +234,7 @@ class Submission:
         return min((s for s in (terms.retain_s, unstored_s) if s is not None), default=None)
 
     async def repeated(self, terms: Terms) -> JobView | None:
-        """The job of this Idempotency-Key: a repeat is asked for nothing that has changed since.
+        """The job of this Idempotency-Key: a repeat is not checked against what has changed since.
 
         None where the key is new. Raises CallerError `idempotency_mismatch`, `job_purged`, `result_expired`.
         """
@@ -256,7 +256,7 @@ class Submission:
         raise await self.refusal_of(answer.word, terms, model)
 
     async def refusal_of(self, word: str, terms: Terms, model: Model) -> ServiceError:
-        """What a caller is told whom the store answers with no job. Raises LinePassedError."""
+        """The error for a request that the store made no job of. Raises LinePassedError."""
         if word in ("mismatch", "purged"):
             return refusals.of_key(word)
         if word == "passed":
@@ -275,13 +275,13 @@ class Submission:
         return lane
 
     def _now_ms(self, model: Model) -> int:
-        """By the store's clock, on which deadlines run: this machine's may be wrong. `_lane` comes first."""
+        """Now by the store's clock, which deadlines use: this machine's may be wrong. Call `_lane` first."""
         at, lane = self._facts[model.lane]
         return lane.now_ms + int((time.monotonic() - at) * 1000)
 
 
 def _kept(answer: Submitted, view: JobView) -> JobView:
-    """The job of an answer. Raises CallerError `result_expired` where nothing is left to tell of it."""
+    """The job of an answer. Raises CallerError `result_expired` where its result is no longer kept."""
     _trace(answer, view)
     if view.expired:
         raise refusals.of_key("expired")
@@ -289,7 +289,7 @@ def _kept(answer: Submitted, view: JobView) -> JobView:
 
 
 def _trace(answer: Submitted, view: JobView) -> None:
-    """What became of the request; one that another computes, or has computed, is linked with it."""
+    """Note what became of the request on its trace, with a link to an earlier request that computes it."""
     found = {
         "sightline.job.id": view.id,
         "gen_ai.request.model": view.model,

@@ -1,4 +1,4 @@
-"""A call whose answer is the result: submit, wait for the end, or say why there is none."""
+"""Calls whose answer is the result: submit the job, wait for its end, or say why there is no result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 async def submit(http: HttpRequest, context: ProcessContext, request: Request, terms: Terms) -> JobView:
-    """Admit a request and note its job on the answer, whatever the answer becomes."""
+    """Admit a request and name its job in the answer's headers, whatever the answer becomes."""
     luggage = reply_of(http).luggage
     try:
         view = await context.submission.submit(request, terms, luggage)
@@ -39,9 +39,9 @@ async def submit(http: HttpRequest, context: ProcessContext, request: Request, t
 
 
 def note(http: HttpRequest, view: JobView) -> None:
-    """Name the job in the headers of whatever is answered, with what is known of it by now.
+    """Name the job in the answer's headers, with what is known of it by now.
 
-    One that has ended and is not to be stored is forgotten behind that answer.
+    A job that has ended and is not to be stored is forgotten after that answer.
     """
     answer = reply_of(http)
     answer.headers["x-job-id"] = view.id
@@ -51,13 +51,13 @@ def note(http: HttpRequest, view: JobView) -> None:
 
 
 def forget_behind(http: HttpRequest, view: JobView) -> None:
-    """Forget a job that is not to be stored when the answer, which tells its end, was sent."""
+    """Forget a job that is not to be stored, once the answer that tells its end was sent."""
     if view.ended and not view.stored:
         reply_of(http).afterwards = partial(context_of(http).jobs.forget, replace(view, result=None))
 
 
 def shown(http: HttpRequest, view: JobView) -> JobView:
-    """A job from before, for whom it is told: without its answer where the key may not read."""
+    """An earlier job as its caller may see it: without its result where the key lacks the scope `read`."""
     return view if caller_of(http).reads else replace(view, result=None)
 
 
@@ -75,9 +75,9 @@ async def wait_as_preferred(http: HttpRequest, context: ProcessContext, view: Jo
 
 
 def note_times(http: HttpRequest, view: JobView) -> None:
-    """Say how long a job that succeeded was computed, and how long it was not.
+    """Set the headers with a succeeded job's computing time and the rest of its time.
 
-    A claimed run may still wait for a row of its worker's engine: all that is not computing is queueing.
+    A claimed run may still wait for a row in its worker's engine: all time not spent computing is queueing.
     """
     if view.result is not None and view.ended_ms is not None:
         queue_s = (view.ended_ms - view.created_ms) / 1000 - view.result.compute_s
@@ -87,7 +87,7 @@ def note_times(http: HttpRequest, view: JobView) -> None:
 
 
 async def answer(http: HttpRequest, context: ProcessContext, view: JobView, terms: Terms) -> JobView:
-    """The job as it succeeded.
+    """The job, once it has succeeded.
 
     Raises the job's own error, ModelFailed, Unavailable `wait_exceeded` (the job goes on), ClientDisconnect.
     """
@@ -104,7 +104,7 @@ async def answer(http: HttpRequest, context: ProcessContext, view: JobView, term
 
 @contextmanager
 def left_where_one_fails(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
-    """What was only waited for in vain goes on."""
+    """On an error, leave the jobs; a job whose caller only waited too long (`wait_exceeded`) goes on."""
     try:
         yield
     except ServiceError as error:
@@ -120,14 +120,14 @@ def leave(context: ProcessContext, views: Sequence[JobView], *, at_once: bool = 
 
 
 def check_ended(view: JobView, limit_s: float) -> None:
-    """Raises ModelFailed, and `wait_exceeded` where a job was waited for for as long as it may take."""
+    """Raises ModelFailed, and Unavailable `wait_exceeded` for a job that has not ended within `limit_s`."""
     check_hope(view)
     if not view.ended:
         raise wait_exceeded(view, limit_s)
 
 
 def over(view: JobView) -> bool:
-    """Whether waiting for it is of no more use."""
+    """Whether to stop waiting for the job: it has ended, or never will."""
     return view.ended or hopeless(view)
 
 
@@ -136,7 +136,7 @@ def hopeless(view: JobView) -> bool:
 
 
 def check_hope(view: JobView) -> None:
-    """Raises ModelFailed where waiting for the job's model does not help."""
+    """Raises ModelFailed where waiting for the job's model is useless."""
     if hopeless(view):
         raise model_failed(view.model, view.model_failed)
 
@@ -151,7 +151,7 @@ def may_leave(terms: Terms) -> bool:
 
 
 def result_of(view: JobView) -> Result:
-    """What an ended job computed.
+    """An ended job's result.
 
     Raises the error it ended with, ServiceError `job_cancelled`, CallerError `result_expired`.
     """
@@ -175,9 +175,9 @@ async def attend(
     leaves: bool,
     over: Over = ended,
 ) -> JobView:
-    """The newest view: at the job's end or where `over` says that it is enough, or after `limit_s`.
+    """The newest view, at the job's end, when `over` says that it is enough, or after `limit_s`.
 
-    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then left too.
+    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then cancelled too.
     """
     left = partial(context.leaving.left, view) if leaves else None
     return await unless_gone(http, context.waiting.until_ended(view, limit_s, over), left)
@@ -186,7 +186,7 @@ async def attend(
 async def unless_gone(
     http: HttpRequest, coming: Coroutine[Any, Any, T], left: Callable[[], None] | None
 ) -> T:
-    """What comes. Raises ClientDisconnect where the caller hangs up first, having called `left`."""
+    """What `coming` returns. Where the caller hangs up first, calls `left` and raises ClientDisconnect."""
     waiting = asyncio.ensure_future(coming)
     gone = asyncio.ensure_future(disconnected(http))
     try:

@@ -1,4 +1,4 @@
-"""Answering in OpenAI's two forms, whole or streamed."""
+"""Answers OpenAI's chat completions and completions, whole or streamed."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -52,7 +52,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
     said = terms_of(request, body)
     terms = replace(
         said,
-        # Under a model's own URL this is one of Hugging Face's routes.
+        # A path with a model's id is one of Hugging Face's routes.
         hf=path_id is not None,
         metadata=asked.metadata,
         priority=asked.priority,
@@ -61,7 +61,7 @@ async def complete(request: Request, form: Form, *, path_id: str | None = None) 
         quiet=True,
     )
     views = await submit_all(request, context, requests, terms)
-    # The answer may take minutes.
+    # The answer may take minutes; free the body's memory.
     del body, requests
     asked = replace(asked, request=asked.request.without_bytes(), others=())
     if asked.stream:
@@ -85,7 +85,7 @@ async def _blocks(
     tools, answers = asked.request.tools, asked.request.parameters.n or 1
     told = form.stream(views[0], usage=asked.include_usage, calls=tools is not None and tools.required)
     counting = Counting(wanted=asked.counted)
-    # Held back until there is something to say: until then an error has its own status.
+    # Held back until the first event: until then an error still has its own HTTP status.
     opening = told.opening(answers * len(views))
     async with aclosing(follow_all(request, context, views, terms, answers)) as events:
         async for event in events:

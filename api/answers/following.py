@@ -1,4 +1,4 @@
-"""A job's story as it is told, with a line of comfort where it pauses."""
+"""Follows a job's events for a stream, with a keep-alive wherever they pause."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -18,9 +18,9 @@ from shared.job import Event, JobView
 async def follow(
     request: Request, context: ProcessContext, view: JobView, after: int = 0
 ) -> AsyncGenerator[Event | str]:
-    """Events behind id `after`, to the terminal one; a string says where the job stands while nothing comes.
+    """Events after id `after`, to the terminal one; while none comes, strings that say where the job stands.
 
-    Close it (`aclosing`) to stop listening. Raises ServiceError, also where the story breaks off.
+    Close it (`aclosing`) to stop listening. Raises ServiceError, also where the stream breaks off.
     """
     keepalive_s = context.settings.api.keepalive_s
     async with aclosing(_story(request, context, view, after, keepalive_s)) as story:
@@ -31,10 +31,10 @@ async def follow(
 async def follow_answer(
     request: Request, context: ProcessContext, view: JobView, terms: Terms
 ) -> AsyncGenerator[Event | str]:
-    """As `follow`, for a caller whose answer is the stream, who is not kept waiting in vain.
+    """As `follow`, for a caller whose answer is the stream itself, and with limits on waiting.
 
     Raises as `follow`, and ModelFailed, and Unavailable `wait_exceeded` where nothing has begun within
-    `sync_limit_s`, or nobody goes on with what had begun. Where it raises, the job is left if it may be.
+    `sync_limit_s`, or no worker goes on with what had begun. Where it raises, the job is left if it may be.
     """
     with left_where_one_fails(context, (view,), terms):
         async with aclosing(_patient_story(request, context, view)) as story:
@@ -67,9 +67,9 @@ async def _patient_story(
 async def _story(
     request: Request, context: ProcessContext, view: JobView, after: int, pause_s: float
 ) -> AsyncGenerator[Event | JobView]:
-    """Events, and the job as it stands wherever nothing came for `pause_s`.
+    """Events, and the job's newest view whenever nothing came for `pause_s`.
 
-    Headers that have not left by then tell what became of a job whose pictures had to be fetched.
+    For a job whose pictures had to be fetched, headers not sent by then get its cache word.
     """
     placing = view.cache is None
     async with aclosing(context.waiting.events(view, after, pause_s)) as events:
@@ -88,7 +88,7 @@ async def _story(
 
 
 def streamed(view: JobView) -> JobView:
-    """As a stream holds it while its reader takes their time: without words, which are read when told."""
+    """The job without its texts, which a stream need not hold in memory for a slow reader."""
     if view.result is None:
         return view
     return replace(view, result=view.result.model_copy(update={"choices": ()}))

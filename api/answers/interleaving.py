@@ -1,4 +1,4 @@
-"""The streams of several jobs as one: what each tells, as it comes."""
+"""Merges the event streams of several jobs into one, event by event as they come."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -19,9 +19,10 @@ from shared.job import Event, JobView
 def follow_all(
     request: Request, context: ProcessContext, views: Sequence[JobView], terms: Terms, answers: int
 ) -> AsyncGenerator[Event | str]:
-    """As `follow_answer`, of jobs with so many `answers` each: their choices are numbered through.
+    """As `follow_answer`, for several jobs with `answers` choices each, numbered through.
 
-    The last event is that of the last job, or of the first that did not succeed; the others are left then.
+    The last event is that of the last job to end, or of the first that did not succeed; then the others are
+    left.
     """
     stories = [follow_answer(request, context, view, terms) for view in views]
     return stories[0] if len(stories) == 1 else _one_story(context, views, terms, stories, answers)
@@ -39,7 +40,7 @@ async def _one_story(
         async with aclosing(_by_turns(stories)) as told:
             async for number, event in told:
                 if isinstance(event, str):
-                    # One line of comfort is enough.
+                    # One job's keep-alives are enough.
                     if number == min(under_way):
                         yield event
                 elif not event.last:
@@ -58,7 +59,7 @@ async def _one_story(
 async def _by_turns(
     stories: Sequence[AsyncGenerator[Event | str]],
 ) -> AsyncGenerator[tuple[int, Event | str]]:
-    """What each of them tells, with its number, as it comes."""
+    """The streams' events as they come, each with its stream's number."""
     coming = {asyncio.ensure_future(anext(story, None)): number for number, story in enumerate(stories)}
     try:
         while coming:
@@ -75,7 +76,7 @@ async def _by_turns(
 
 
 def _numbered(event: Event, before: int) -> Event:
-    """Of an answer that stands behind so many others."""
+    """The event with its choice numbered after `before` others."""
     if event.type != "text" or not before:
         return event
     return replace(event, data={**event.data, "choice": before + event.data.get("choice", 0)})

@@ -1,4 +1,4 @@
-"""Answering as OpenAI's Responses: whole, as a stream, or in the background."""
+"""Answers OpenAI's Responses: whole, as a stream, or in the background."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -32,11 +32,11 @@ from shared.request import Request
 from shared.result import Result
 
 NOTHING_SEEN = -1
-"""Numbers of events begin with 0."""
+"""Before the first event, whose number is 0."""
 
 
 async def respond(http: HttpRequest) -> Response:
-    """Answer a call; one in the background at once, whatever its model's state."""
+    """Answer a call; a call in the background is answered at once, whatever its model's state."""
     context = context_of(http)
     body = await read_body(http, context.settings.api)
     call = await _read(http, body)
@@ -45,7 +45,7 @@ async def respond(http: HttpRequest) -> Response:
     outline = detailed(call.outline, request)
     terms = replace(terms, response=outline.model_dump_json(exclude_defaults=True))
     view = await submit(http, context, request, terms)
-    # The answer may take minutes.
+    # The answer may take minutes; free the body's memory.
     del body
     call, request = replace(call, request=call.request.without_bytes()), request.without_bytes()
     kept = Kept(view, request, outline)
@@ -71,7 +71,7 @@ async def written(kept: Kept) -> Response:
 
 
 def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
-    """The response's events behind number `after`, to the last one."""
+    """The response's events after number `after`, to the last one."""
     context = context_of(http)
     kept = replace(kept, view=streamed(kept.view))
     blocks = _blocks(http, kept, follow(http, context, kept.view), after)
@@ -79,7 +79,7 @@ def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
 
 
 async def _read(http: HttpRequest, body: bytes) -> Call:
-    """What is asked. Raises CallerError, also those of `_result` for the items that it names."""
+    """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
     caller, said = caller_of(http), await translated(body, strict_json.parse)
     if named := references(said):
         caller.check_reads()
@@ -92,7 +92,7 @@ async def _read(http: HttpRequest, body: bytes) -> Call:
 
 
 async def _items(context: ProcessContext, caller: str, named: dict[int, str]) -> dict[int, Told]:
-    """Items of this caller's earlier answers, by the places in which their ids stand."""
+    """Items of this caller's earlier answers, by the index of the input that names them."""
     answers: dict[str, dict[str, Told]] = {}
     items: dict[int, Told] = {}
     for place, id in named.items():
@@ -107,7 +107,7 @@ async def _items(context: ProcessContext, caller: str, named: dict[int, str]) ->
 
 
 def _result(earlier: JobView, param: str) -> Result:
-    """The answer of a response that is gone on from.
+    """The result of the earlier response that a call goes on from.
 
     Raises CallerError `response_not_found`, `job_not_ended`, `result_expired`, `invalid_request`.
     """
@@ -134,14 +134,14 @@ def _terms(http: HttpRequest, body: bytes, call: Call) -> Terms:
 
 
 async def _request(context: ProcessContext, call: Call, terms: Terms) -> Request:
-    """What is asked, behind the earlier conversation where there is one.
+    """The request, with the earlier conversation before it where there is one.
 
-    Raises CallerError `model_not_found`, and `response_not_found`, `job_not_ended`, `result_expired`,
-    `invalid_request` of the response that it goes on from.
+    Raises CallerError `model_not_found`; for the response that it goes on from also `response_not_found`,
+    `job_not_ended`, `result_expired`, `invalid_request`.
     """
     model = context.models.recall(call.request.model)
     request = call.request.model_copy(update={"model": model.id})
-    # What was answered under an Idempotency-Key is answered again, whatever became of the earlier response.
+    # A repeat under an Idempotency-Key gets the same answer, whatever became of the earlier response.
     if call.outline.previous is None or await context.submission.repeated(terms) is not None:
         return request
     param = "previous_response_id"
@@ -157,10 +157,10 @@ async def _blocks(
     *,
     holds: bool = False,
 ) -> AsyncGenerator[bytes]:
-    """The story behind number `after`.
+    """The response's events after number `after`, encoded.
 
-    With `holds` it begins with the first text: until then an error has its own status. Raises
-    CallerError `stream_rewound` where the store knows less than the reader has seen.
+    With `holds` nothing is sent before the first text: until then an error has its own HTTP status. Raises
+    CallerError `stream_rewound` where the store has fewer events than the reader has seen.
     """
     story = Story(kept)
     told = story.opening()
@@ -182,7 +182,7 @@ async def _blocks(
             if holds:
                 continue
             part = await made(partial(_written, told, after), size)
-            # While its reader takes it, it is in memory once.
+            # Hold only the encoded part while a slow reader takes it.
             told, fresh, ended = [], [], None
             if part:
                 yield part
@@ -195,7 +195,7 @@ async def _ended(http: HttpRequest, view: JobView) -> JobView:
 
 
 def _retold(story: Story, event: Event, ended: JobView | None, *, silent: bool) -> list[Told]:
-    """Raises the error of a job that ended without an answer, where nothing was told before."""
+    """The response events of a job's event. Raises the job's own error where nothing was sent before it."""
     if ended is None:
         return story.of(event)
     if silent:

@@ -1,6 +1,6 @@
-"""One call of several prompts: a job for each, answered as if they were one.
+"""Answers one call with several prompts: a job for each, merged into one answer.
 
-Each has its own key in the cache, its own run and its own place in line. They are admitted all or none, and
+Each job has its own cache key, its own run and its own place in the queue. All are admitted or none, and
 where one fails its error is the call's.
 """
 
@@ -34,19 +34,19 @@ from shared.job import CacheWord, JobView
 from shared.request import Request
 from shared.result import Usage
 
-# What is told of all is what the worst was served: it says whether anything was computed for this call.
+# The call's cache word is the worst of its jobs': it tells whether anything was computed for this call.
 MOST_NAMED = 50
-"""Ids on one answer: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
+"""Job ids in one answer's headers: under 2 KiB, because proxies take a head of one page (nginx: 4 KiB)."""
 WORDS: tuple[CacheWord, ...] = ("BYPASS", "MISS", "COALESCED", "HIT")
 
 
 async def submit_all(
     http: HttpRequest, context: ProcessContext, requests: Sequence[Request], terms: Terms
 ) -> list[JobView]:
-    """Admit the requests of a call and note their jobs on the answer.
+    """Admit the requests of a call and name their jobs in the answer's headers.
 
-    All are looked at before the first is admitted. Where the line then refuses one, the others are given
-    back; with an Idempotency-Key they stay, and the call that is sent again finds them.
+    All are checked before the first is admitted. Where the line then refuses one, the others are cancelled;
+    with an Idempotency-Key they stay, and a repeat of the call finds them.
     Raises as `Submission.submit`.
     """
     limit = context.settings.api.prompts_limit
@@ -71,13 +71,13 @@ async def submit_all(
 
 @contextmanager
 def _left_unless_all(context: ProcessContext, views: Sequence[JobView], terms: Terms) -> Iterator[None]:
-    """Whatever ended the admission, nobody waits for those that were admitted before."""
+    """Where not all are admitted, leave those that were: nobody waits for them."""
     at_once = all_there = False
     try:
         yield
         all_there = True
     except ServiceError as error:
-        # A store that was out of reach just now hears of it when it may be back.
+        # A store that was just out of reach is asked later, when it may be back.
         at_once = error.code != "store_unavailable"
         raise
     finally:
@@ -88,7 +88,7 @@ def _left_unless_all(context: ProcessContext, views: Sequence[JobView], terms: T
 async def answer_all(
     http: HttpRequest, context: ProcessContext, views: Sequence[JobView], terms: Terms
 ) -> JobView:
-    """The jobs as they succeeded, as one. Raises as `answer`; where one fails the others are left."""
+    """The jobs as one, once all have succeeded. Raises as `answer`; where one fails the others are left."""
     if len(views) == 1:
         return await answer(http, context, views[0], terms)
     left = partial(leave, context, views) if may_leave(terms) else None
@@ -98,7 +98,7 @@ async def answer_all(
 
 
 async def ended_all(http: HttpRequest, context: ProcessContext, views: Sequence[JobView]) -> JobView:
-    """The jobs as they ended, as one, for the answer that tells it."""
+    """The ended jobs merged into one; those not to be stored are forgotten after the answer."""
     found = await asyncio.gather(*(context.jobs.get(view.caller, view.id) for view in views))
     for view in found:
         forget_behind(http, view)
@@ -106,9 +106,9 @@ async def ended_all(http: HttpRequest, context: ProcessContext, views: Sequence[
 
 
 def merged(views: Sequence[JobView]) -> JobView:
-    """Jobs that succeeded as one: their answers in order, their tokens together, the last one's times.
+    """Succeeded jobs as one: their answers in order, the sum of their tokens, the times of the last to end.
 
-    One that ended without an answer stands for all.
+    A job that ended without an answer stands for all.
     """
     if len(views) == 1:
         return views[0]
@@ -147,7 +147,7 @@ async def dropped(tasks: Collection["asyncio.Future[Any]"]) -> None:
 
 
 def _terms_of(terms: Terms, number: int) -> Terms:
-    """Those of one prompt. No header holds a line break, so that the keys made here are nobody's own."""
+    """The terms of one prompt. No header holds a line break, so no caller can send the keys made here."""
     if terms.idempotency_key is None or not number:
         return terms
     return replace(terms, idempotency_key=f"{terms.idempotency_key}\n{number}")

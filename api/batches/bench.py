@@ -1,4 +1,4 @@
-"""What working on a batch needs, and how a process learns that the batch is no longer its own."""
+"""What work on a batch needs, and how a process learns that it has lost the batch's lease."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class LeaseLostError(Exception):
-    """Another process works on the batch by now, or it has ended."""
+    """Another process has the batch now, or the batch has ended."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Bench:
 
     @property
     def line_limit(self) -> int:
-        """Bytes of one line: a line is a call's body."""
+        """Most bytes of one line: a line holds a call's body."""
         return int(self.settings.api.body_limit_mb * 2**20)
 
 
 @dataclass(frozen=True)
 class LeasedBatch:
-    """A bench with a batch on it; each call of the store says whether it still is there."""
+    """A bench and the batch leased to it; each call of the store says whether the lease still holds."""
 
     bench: Bench
     turn: Turn
 
     def open(self) -> BinaryIO:
-        """The batch's file. Raises BlobMissingError, also where it ends too soon, and BlobsUnavailable."""
+        """The batch's file. Raises BlobMissingError, also for a truncated file, and BlobsUnavailable."""
         batch = self.turn.batch
         file = self.bench.blobs.open(batch.digest)
         if file.seek(0, SEEK_END) < (batch.last or 0):
@@ -57,12 +57,12 @@ class LeasedBatch:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[BinaryIO]:
-        """The same beside the event loop, and closed whatever happens. Raises as `open`."""
+        """The file, opened off the event loop and always closed. Raises as `open`."""
         opening = asyncio.ensure_future(asyncio.to_thread(self.open))
         try:
             file = await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # The thread does not hear of it, and opens what nobody would close.
+            # The thread is not cancelled, and opens a file that nobody would close.
             opening.add_done_callback(_close)
             raise
         with file:

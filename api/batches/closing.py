@@ -1,4 +1,4 @@
-"""Lines of a closed batch that were not taken: rows of the error file, some thousand in a turn."""
+"""Writes the lines of a closed batch that were never taken into its error file, some thousand a turn."""
 
 import asyncio
 import time
@@ -13,13 +13,13 @@ from shared.batch import LineAnswer
 from shared.result import JobError
 
 AT_ONCE = 1000
-"""Lines that are written down in one step."""
+"""Lines that are written in one step."""
 TURN_S = 1.0
-"""So long other batches wait for the end of a turn."""
+"""How long a turn may keep other batches waiting."""
 
 
 class Closing:
-    """Refuses what was not taken of one batch, and says why. One use per turn."""
+    """Refuses the lines of one batch that were not taken, and says why. One instance per turn."""
 
     def __init__(self, held: LeasedBatch, writing: Writing, why: JobError) -> None:
         self._held = held
@@ -28,7 +28,7 @@ class Closing:
         self._why = why
 
     async def refuse(self) -> None:
-        """Write down the next lines, as many as there is time for, and one at least where there is one.
+        """Write the next lines, as many as there is time for, and at least one if any is left.
 
         Raises LeaseLostError, Unavailable, BlobMissingError.
         """
@@ -52,7 +52,7 @@ class Closing:
             yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)
 
     def _unread(self) -> Iterator[LineAnswer]:
-        """The next lines where nobody can read them: as many as there are, each as if it had one byte."""
+        """The next lines where the file is gone: as many as are left, each as if it had one byte."""
         batch = self._batch
         left = (batch.total or 0) - batch.completed - batch.failed - self._held.turn.under_way
         for number in range(1, left + 1):

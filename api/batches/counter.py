@@ -1,4 +1,4 @@
-"""The batches of one caller: made, listed, read, cancelled; another's do not exist for them."""
+"""Callers' batches: made, listed, read, cancelled; for a caller the batches of others do not exist."""
 
 from api.access.callers import Caller
 from api.admission.refusals import of_key
@@ -14,11 +14,11 @@ from shared.store import batches
 from shared.store.headroom import Headroom
 
 BUSY_S = 60
-"""A batch takes its time: asking for another sooner is in vain, mostly."""
+"""A batch takes its time: asking for another sooner is mostly in vain."""
 
 
 class Batches:
-    """Knows nothing of HTTP. `open` begins the work on batches, whoever made them."""
+    """Knows nothing of HTTP. `open` starts this process's work on the batches of all callers."""
 
     def __init__(self, bench: Bench, headroom: Headroom) -> None:
         self._settings = bench.settings
@@ -33,7 +33,7 @@ class Batches:
         await self._rounds.aclose()
 
     async def create(self, caller: Caller, asked: Asked, terms: Terms) -> Batch:
-        """The same again under one idempotency key is the same batch.
+        """Make a batch; repeated with the same idempotency key it is the same batch.
 
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
         (`store_unavailable`, `caller_queue_full`).
@@ -66,14 +66,14 @@ class Batches:
         return _found(await self._store.run(batches.batch(caller, id)))
 
     async def list(self, caller: str, *, limit: int, after: str | None) -> tuple[list[Batch], bool]:
-        """A page, newest first, and whether there is more. Raises CallerError `batch_not_found`."""
+        """A page, newest first, and whether there are more. Raises CallerError `batch_not_found`."""
         page = await self._store.run(batches.batches(caller, after=after, limit=limit + 1))
         if page is None:
             raise CallerError("batch_not_found", "The cursor names no batch of yours.", param="after")
         return page[:limit], len(page) > limit
 
     async def cancel(self, caller: str, id: str) -> Batch:
-        """Harmless twice and after the end. Raises CallerError `batch_not_found`."""
+        """Harmless if repeated, and after the end. Raises CallerError `batch_not_found`."""
         found = _found(await self._store.run(batches.cancel(caller, id)))
         self._rounds.look_now()
         return found

@@ -1,4 +1,4 @@
-"""Which doors the lines of a batch may name, and how each reads a line and writes its answer."""
+"""The endpoints that lines of a batch may name, and how each reads a line and writes its answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from shared.job import JobView
 from shared.request import Request
 
 Body = Callable[[], Any]
-"""A line's body, read again where an answer tells what was asked."""
+"""A line's body, read again where the answer repeats what was asked."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a line asks; `response` (JSON) is what its job tells as one of OpenAI's responses."""
+    """What a line asks; `response` (JSON) is the outline of a job that is one of OpenAI's responses."""
 
     request: Request
     metadata: dict[str, str]
@@ -34,7 +34,7 @@ class Door:
 
 
 def _refuse(**said: bool) -> None:
-    """What means nothing to a line: nobody waits for it, and its answer goes into a file."""
+    """Refuse fields that a line cannot have: nobody waits for it, and its answer goes into a file."""
     for name, value in said.items():
         if value:
             raise unsupported(name)
@@ -50,7 +50,7 @@ def _reader(dialect: Callable[[Any], Chat]) -> Callable[[Any], Question]:
 
 
 def _call(body: Any) -> Call:
-    """A response by itself: the conversation before it is not looked up."""
+    """A response that goes on from no earlier one: a line's conversation is not looked up."""
     call = from_response(body)
     _refuse(
         stream=call.stream,

@@ -1,4 +1,4 @@
-"""The lines of a batch's input, read where they lie: none of its 200 MB is in memory but the line at hand."""
+"""Reads the lines of a batch's input file one at a time: of its 200 MB only the current line is in memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from api.dialects.openai_batches import HEAD, Entry, from_line, named_at_start
 from shared.batch import MOST_LINES, LineProblem
 
 MOST_TOLD = 100
-"""Problems of a file that are listed; each line's own is in the error file all the same."""
+"""Problems of a file that the batch lists; each bad line is in the error file as well."""
 BLOCK = 2**13
-"""Blank lines are skipped by so many bytes at a time."""
+"""Bytes that are read at a time to skip blank lines."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line that is not blank: its number from 1, the bytes it begins `at` and ends `behind`.
+    """A line that is not blank: its number from 1, and the byte offsets `at` its start and `behind` its end.
 
-    Blank lines before it count as its own. Of one that is longer than a body may be, which is not `whole`,
-    `raw` is the beginning.
+    Blank lines before it belong to it. A line longer than a body may be is not `whole`: `raw` is its
+    beginning.
     """
 
     number: int
@@ -30,10 +30,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Scan:
-    """What a look through a whole file tells; `last` is the byte behind its last line.
+    """What a scan of a whole file found; `last` is the byte offset after its last line.
 
-    `fatal` says why no line of it is taken, `doubles` are the numbers of lines whose custom_id stands in an
-    earlier one, `problems` the first that were found.
+    `fatal` says that no line of it can be taken; `doubles` are the numbers of lines that repeat an earlier
+    line's custom_id, `problems` the first that were found.
     """
 
     total: int
@@ -44,7 +44,7 @@ class Scan:
 
 
 def lines(file: BinaryIO, at: int, row: int, limit: int) -> Iterator[Line]:
-    """Those behind the byte `at`, which is the end of line `row`; `limit` in bytes."""
+    """The lines from the byte offset `at` on, which is where line `row` ended; `limit` in bytes."""
     file.seek(at)
     behind = at
     while raw := file.readline(limit + 1):
@@ -69,7 +69,7 @@ class _Blank(NamedTuple):
 
 
 def _skip_blank(file: BinaryIO, at: int) -> _Blank:
-    """Blank lines in front of the next one, from the byte `at`: a file may be made of nothing else."""
+    """Skip the blank lines from the byte offset `at` on; a file may hold nothing else."""
     count = size = 0
     while block := file.read(BLOCK):
         blank = len(block) - len(block.lstrip())
@@ -94,7 +94,7 @@ def double(entry: Entry, number: int) -> LineProblem:
 
 
 def scan(file: BinaryIO, endpoint: str, limit: int) -> Scan:
-    """Look through a file from its beginning. Costs some seconds for the largest."""
+    """Scan a file from its beginning. Takes some seconds for the largest."""
     seen: set[str] = set()
     doubles: list[int] = []
     problems: list[LineProblem] = []

@@ -1,6 +1,6 @@
-"""Who works on batches: every API process takes up the one whose turn it is, under a lease.
+"""The background work on batches: every API process takes up the batch whose turn it is, under a lease.
 
-What a process has in its hands when it dies is another's when the lease runs out.
+When a process dies, its batches go to others once their leases run out.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 AT_ONCE = 2
 """Batches that one process works on at the same time."""
 LONG_AT_ONCE = 1
-"""Besides, of those whose turn is long: no other batch waits for the end of one."""
+"""Batches with a long turn that it works on besides, so that no other batch waits for one."""
 LOOK_S = 2.0
-"""Where no batch is known to be due, one may come by another process all the same."""
+"""How often to look where no batch is known to be due: one may be made at another process."""
 
 
 class Rounds:
@@ -37,11 +37,11 @@ class Rounds:
         self._add(asyncio.create_task(self._go_round(), name="batches"))
 
     def look_now(self) -> None:
-        """There is something to do."""
+        """Look now: there is something to do."""
         self._heard.set()
 
     async def aclose(self) -> None:
-        """What is under way is another process's when its lease ends."""
+        """Stop; batches under way go to other processes when their leases end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -54,7 +54,7 @@ class Rounds:
                 self._add(asyncio.create_task(self._work(found), name=f"batch {found.batch.id}"))
                 continue
             self._free.release()
-            # `wait_for` would lose a cancellation that comes with the news.
+            # `wait_for` would lose a cancellation that comes at the same moment.
             with suppress(TimeoutError):
                 async with asyncio.timeout(found):
                     await self._heard.wait()
@@ -79,7 +79,7 @@ class Rounds:
         try:
             pause_s = await self._done(Work(LeasedBatch(self._bench, turn)))
             if pause_s is None:
-                # It is not left: that would say that its bytes are there.
+                # Not with `leave`: that would record that the batch's bytes are there.
                 await self._bench.store.run(batches.keep(turn, IDLE_S))
             else:
                 await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
@@ -88,19 +88,19 @@ class Rounds:
         except Unavailable as error:
             log.warning("batch %s waits: %s", turn.batch.id, error.message)
         except Exception:
-            # The outermost frame of a turn: the lease brings the batch again.
+            # The outermost frame of a turn: the batch comes up again when its lease ends.
             log.exception("the work on batch %s failed", turn.batch.id)
         finally:
             keeping.cancel()
             self.look_now()
 
     async def _done(self, work: Work) -> float | None:
-        """As `Work.run`, which gives its place free. None where the place for a long turn is taken."""
+        """Run the turn, then free its place. None where the place for a long turn is taken."""
         place = self._free
         try:
             if work.long:
                 if self._free_for_long.locked():
-                    # Not waited for: another process may have its own free, and this one may hang.
+                    # Do not wait for it: another process may have its own free, and this one's may hang.
                     return None
                 await self._free_for_long.acquire()
                 place.release()
@@ -110,7 +110,7 @@ class Rounds:
             place.release()
 
     async def _keep(self, turn: Turn, work: "asyncio.Task[None] | None") -> None:
-        """Hold the batch while this process works on it, and stop where it is another's."""
+        """Renew the lease while this process works on the batch; stop the work where the lease is lost."""
         while True:
             await asyncio.sleep(batches.LEASE_S / 3)
             with suppress(Unavailable):

@@ -1,4 +1,4 @@
-"""Taking lines: each becomes a job of its caller by the one door, or is refused as its call would be."""
+"""Takes a batch's lines: each becomes a job of its caller, or is refused as a call of its own would be."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from shared.times import Times
 
 @dataclass(frozen=True)
 class Asked:
-    """A line as its door read it: what it asks, or why it is refused."""
+    """A line as its endpoint read it: what it asks, or why it is refused."""
 
     place: Place
     question: Question | JobError
 
 
 class Taking:
-    """Takes lines behind those that were taken already. One use per turn."""
+    """Takes the lines after those already taken. One instance per turn."""
 
     def __init__(self, held: LeasedBatch) -> None:
         self._held = held
@@ -34,7 +34,7 @@ class Taking:
         self._batch = held.turn.batch
 
     async def take(self) -> int:
-        """Take as many lines as there is room for, or as the door lets in; how many that were.
+        """Take as many lines as there is room for and admission lets in; returns how many.
 
         Raises LeaseLostError, Unavailable `store_unavailable`, BlobMissingError.
         """
@@ -50,9 +50,9 @@ class Taking:
         return taken
 
     async def _has_room(self) -> bool:
-        """Whether the record store takes more of this caller. Raises Unavailable `store_unavailable`.
+        """Whether the record store takes more from this caller. Raises Unavailable `store_unavailable`.
 
-        Each opening is two requests of an object store.
+        Checked before the file is opened, which costs two requests to an object store.
         """
         try:
             await self._bench.submission.check_room(self._batch.caller)
@@ -70,14 +70,14 @@ class Taking:
         try:
             await self._bench.submission.submit(line.question.request, self._terms(line, line.question))
         except (LinePassedError, ModelFailed):
-            # A model that fails to load is tried again by its worker's supervisor, like one without a worker.
+            # The line waits, as it does without a worker: the supervisor restarts one that failed to load.
             return False
         except Unavailable as error:
             if error.code == "store_unavailable":
                 raise
             return False
         except ServiceError as error:
-            # Its window is over, by the store's clock: a line has no deadlines of its own.
+            # The batch's window is over by the store's clock: a line has no deadlines of its own.
             if error.param in ("start_by", "finish_by"):
                 return False
             await self._refuse(line, _failure(error))
@@ -90,7 +90,7 @@ class Taking:
         LINES.labels("refused").inc()
 
     def _terms(self, line: Asked, question: Question) -> Terms:
-        """It may wait in line for as long as the batch's window is open, and no longer."""
+        """A line's job may wait for as long as the batch's window is open, and no longer."""
         batch = self._batch
         return Terms(
             caller=batch.caller,

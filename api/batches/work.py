@@ -1,6 +1,6 @@
-"""One turn of work on a batch: look through its file, take lines, write down what has ended, finish.
+"""One turn of work on a batch: scan its file, take lines, write the answers of ended ones, finish.
 
-A turn is short and leaves nothing in memory that the next one needs, so that any process may have it.
+A turn is short and leaves nothing in memory that the next one needs, so any process may take the next.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ BUSY_S, IDLE_S = 0.25, 1.0
 """Pauses after a turn that did something, and after one that did not."""
 MANY = 32
 LONGEST_S = 5.0
-"""What has ended is written down when it is so many lines, or this old: each time makes a piece."""
+"""Ended lines are written once there are MANY of them, or one is this old: each write makes a piece."""
 PATIENCE_S = 600.0
-"""A folder without the bytes may be one that is mounted late: so long nothing is given up for it."""
+"""Missing bytes may be in a folder that is mounted late: nothing is given up for so long."""
 
 
 class Work:
-    """A batch in the hands of this process."""
+    """One turn of a batch that is leased to this process."""
 
     def __init__(self, held: LeasedBatch) -> None:
         self._held = held
@@ -38,7 +38,7 @@ class Work:
         self._taking = Taking(held)
 
     async def run(self) -> float:
-        """Do what there is to do; seconds until the next look. Raises LeaseLostError, Unavailable."""
+        """Do what there is to do; returns seconds until the next turn. Raises LeaseLostError, Unavailable."""
         try:
             if self._batch.total is None:
                 await self._look_through()
@@ -54,12 +54,12 @@ class Work:
 
     @property
     def long(self) -> bool:
-        """Whether this turn puts many pieces together, one after another."""
+        """Whether this turn joins many pieces, one after another."""
         return self._joins and self._turn.pieces > MANY
 
     @property
     def _joins(self) -> bool:
-        """Whether nothing is left to do but that."""
+        """Whether nothing is left to do but to join the pieces."""
         batch = self._batch
         return batch.total is not None and batch.at == batch.last and not self._turn.under_way
 
@@ -71,7 +71,7 @@ class Work:
         return LOST if self._batch.gone else None
 
     async def _miss(self, missing: BlobMissingError) -> None:
-        """Bytes are not there: only where nothing is thrown away by it, or nothing can be saved, it fails."""
+        """Handle missing bytes: the batch fails only if that discards nothing, or nothing can be saved."""
         if self._batch.row and not self._batch.gone:
             await self._held.write(batches.miss(self._turn, PATIENCE_S))
             message = f"The bytes {missing} are not in SIGHTLINE_BLOBS__URL."
@@ -99,7 +99,7 @@ class Work:
         return BUSY_S if wrote or taken else IDLE_S
 
     def _worth_writing(self) -> bool:
-        """Many lines, or some that wait for long, or all there are."""
+        """Whether enough lines have ended: many, or some long ago, or all there are."""
         answered, batch = self._turn.answered, self._batch
         if not answered or answered >= MANY:
             return bool(answered)
@@ -108,9 +108,9 @@ class Work:
         return waited_ms >= LONGEST_S * 1000 or (all_taken and answered == self._turn.under_way)
 
     async def _close(self, why: JobError) -> None:
-        """What is under way is left where it is; what was not taken is refused; what was done is kept.
+        """Cancel the jobs under way, refuse the lines that were not taken, keep the answers there are.
 
-        The rest of a large batch is for its next turns.
+        A large batch takes several turns.
         """
         for job in await self._held.read(batches.under_way(self._turn)):
             await self._bench.store.run(jobs.cancel(self._bench.settings, self._batch.caller, job))

@@ -1,7 +1,7 @@
-"""Writing down what has ended: rows in pieces as they come, and the pieces as files at the end.
+"""Writes the answers of a batch: rows in pieces as lines end, and the pieces joined into files at the end.
 
-A piece is written before the step that counts its lines, under the name of its bytes: a process that dies
-between the two leaves a piece that nobody names, and the next one writes the same lines again.
+A piece is written, under its digest, before the step that counts its lines: a process that dies between the
+two leaves a piece that no record names, and the next process writes the same lines again.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 AT_ONCE = 64
 """Lines whose answers are in memory at the same time."""
 LINE_ENDS = "\x85\u2028\u2029"
-"""What ends a line of text, and stands in JSON as it is."""
+"""Characters that end a line of text, but that JSON does not escape."""
 CANCELLED = JobError(
     code="batch_cancelled", message="The batch was cancelled before this request was executed."
 )
@@ -46,7 +46,7 @@ UNWRITTEN = JobError(code="internal_error", message="The answer of this line cou
 
 @dataclass
 class Rows:
-    """Some lines' rows, and what they count for."""
+    """Rows of the output and error files, and what they add to the batch's counts."""
 
     good: list[bytes] = field(default_factory=list)
     bad: list[bytes] = field(default_factory=list)
@@ -61,7 +61,7 @@ class Rows:
 
 
 class Writing:
-    """Writes what has ended of one batch. `closing` says why its other lines are not done any more, if so."""
+    """Writes the ended lines of one batch. `closing` says why the others will not be done, if so."""
 
     def __init__(self, held: LeasedBatch, closing: JobError | None) -> None:
         self._held = held
@@ -70,7 +70,7 @@ class Writing:
         self._closing = closing
 
     async def write(self) -> int:
-        """Write down all that has ended; how many lines. Raises LeaseLostError, Unavailable."""
+        """Write all lines that have ended; returns how many. Raises LeaseLostError, Unavailable."""
         count = 0
         while found := await self._held.read(batches.answered(self._held.turn, AT_ONCE)):
             rows = await asyncio.to_thread(self._rows, found)
@@ -79,7 +79,7 @@ class Writing:
         return count
 
     async def refuse(self, found: Sequence[LineAnswer], why: JobError) -> None:
-        """Write down the file's next lines, which none takes any more. Raises LeaseLostError, Unavailable."""
+        """Write the file's next lines as refused, for `why`. Raises LeaseLostError, Unavailable."""
         bad = [_written(to_undone_row(self._batch.id, line, why)) for line in found]
         rows = Rows(bad=bad, late=len(bad) if why == EXPIRED else 0)
         await self._count(rows, undone=Undone(found[0].at, found[-1].behind, found[-1].number))
@@ -101,7 +101,7 @@ class Writing:
         LINES.labels("failed").inc(wrote.failed)
 
     async def _piece(self, rows: Sequence[bytes]) -> str | None:
-        """The name of rows that are written."""
+        """Write rows as a piece; returns its name."""
         if not rows:
             return None
         data = b"".join(rows)
@@ -110,7 +110,7 @@ class Writing:
         return name
 
     async def finish(self) -> None:
-        """Put the pieces together and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
+        """Join the pieces and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
         good, bad = await self._held.read(batches.pieces(self._held.turn))
         output, error = await self._file("output", good), await self._file("error", bad)
         await self._held.write(batches.end(self._bench.settings, self._held.turn, output=output, error=error))
@@ -153,10 +153,10 @@ class Writing:
         return rows
 
     def _answers(self, found: Sequence[LineAnswer]) -> dict[int, bytes]:
-        """By number, but for those that cannot be told.
+        """Rows by line number, without those that cannot be written.
 
-        The file is opened once and read forwards: each look at a bucket brings a megabyte. Where it is not
-        there, pieces should not be written either.
+        The file is opened once and read forwards: each read from a bucket fetches a megabyte. Where it is
+        missing, pieces should not be written either.
         """
         answers: dict[int, bytes] = {}
         with ExitStack() as opened:
@@ -175,7 +175,7 @@ class Writing:
             if not self._batch.gone:
                 raise
         except Exception:
-            # The outermost frame of a row: a line that cannot be told must not hold up all others.
+            # The outermost frame of a row: one line that cannot be written must not hold up all others.
             log.exception("line %d of batch %s cannot be written down", line.number, self._batch.id)
         return None
 
@@ -193,16 +193,16 @@ class Writing:
         return DOORS[self._batch.endpoint].whole(view, lambda: self._body(line, file))
 
     def _body(self, line: LineAnswer, file: BinaryIO | None) -> Any:
-        """What the line asked, as it stands in the file behind the blank lines that count as its own."""
+        """The line's body, read from the file after the blank lines that belong to it."""
         if file is None:
             raise BlobMissingError(self._batch.digest)
         found = next(lines(file, line.at, line.number - 1, line.behind - line.at))
         return from_line(found.raw, line.number, self._batch.endpoint).body
 
     def _error(self, line: LineAnswer) -> JobError:
-        """The window is a line's own deadline too, so that it ends though nobody works on its batch.
+        """Why a line failed. The window is its job's deadline too, so it ends though no process works on it.
 
-        One that closes on a batch that is being cancelled is the cancelling's.
+        A deadline that passes on a batch being cancelled is reported as the cancellation.
         """
         if line.error is not None:
             return (self._closing or EXPIRED) if line.error.code == "deadline_exceeded" else line.error
@@ -215,7 +215,7 @@ class Writing:
 
 
 def _written(row: dict[str, Any]) -> bytes:
-    """A line, also for who takes the file for text: clients end lines at these signs, too."""
+    """A row as one line, LINE_ENDS escaped: clients that read the file as text end lines there too."""
     written: bytes = to_json(row)
     for sign in LINE_ENDS:
         written = written.replace(sign.encode(), b"\\u%04x" % ord(sign))

@@ -1,1 +1,1 @@
-"""What /openapi.json says of bodies, parameters and answers; nothing here runs for a call."""
+"""The description at /openapi.json of bodies, parameters and answers; nothing here runs for a call."""

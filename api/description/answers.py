@@ -1,4 +1,4 @@
-"""The answers of the routes that are none of their errors."""
+"""Descriptions of the routes' successful answers."""
 
 from api.description import (
     batch_shapes,

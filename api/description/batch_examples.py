@@ -1,4 +1,4 @@
-"""One file and one batch, as every example tells of them."""
+"""The file and the batch that all examples show."""
 
 from typing import Any
 

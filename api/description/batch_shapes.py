@@ -1,4 +1,4 @@
-"""The shapes of files and batches. Times are Unix seconds; null is what does not apply."""
+"""The shapes of files and batches. Times are Unix seconds; fields that do not apply are null."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The bodies that handlers read by hand: their wire models, and the limits that are checked later."""
+"""Schemas of the bodies that handlers read by hand, with the limits that are checked after reading."""
 
 import json
 from collections.abc import Mapping
@@ -80,7 +80,7 @@ UPLOAD: Schema = {
         }
     },
 }
-"""The body of an upload, the one that is a form."""
+"""The body of an upload, the only form."""
 
 _NULL: Schema = {"type": "null"}
 _STOP: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_STOP_LENGTH}
@@ -144,7 +144,7 @@ def _limit(properties: dict[str, Schema]) -> None:
         else:
             properties[name] = {"anyOf": limits[SPELLINGS[name]]["anyOf"]}
         if name == "top_k":
-            # -1 is one more word for all tokens.
+            # -1 also means all tokens.
             properties[name] = {"anyOf": [{"type": "integer", "minimum": -1}, _NULL]}
     if "metadata" in properties:
         properties["metadata"] = {"anyOf": [_METADATA, _NULL]}
@@ -153,8 +153,8 @@ def _limit(properties: dict[str, Schema]) -> None:
 def _narrow(properties: dict[str, Schema], harmless: Mapping[str, tuple[Any, ...]]) -> None:
     """A parameter that is not implemented takes the values that ask for nothing.
 
-    Makers of clients read enumerations of words and constant numbers. Which truth values, lists and objects
-    are taken, the description alone says.
+    Client generators understand enumerations of texts and constant numbers. Which booleans, lists and objects
+    are accepted is only in the description.
     """
     for name, values in harmless.items():
         shown = ", ".join(f"`{json.dumps(value)}`" for value in (*values, None))
@@ -179,7 +179,7 @@ def _constants(values: tuple[Any, ...]) -> list[Schema]:
 
 
 def _open(schemas: dict[str, Schema]) -> None:
-    """Say what is inside the fields that are read in a second step."""
+    """Describe the content of fields that are read in a second step."""
     turns = {"type": "array", "items": _ref("WireMessage"), "minItems": 1}
     parts = {"type": "array", "items": _ref("WirePart")}
     schemas["ChatBody"]["properties"]["messages"] = turns
@@ -211,7 +211,7 @@ def _open(schemas: dict[str, Schema]) -> None:
 
 
 def _open_calls(schemas: dict[str, Schema]) -> None:
-    """The functions that are shown, and calls of them that are sent back."""
+    """Describe the functions that a request offers, and calls of them that are sent back."""
     for body, tool, choice in (
         ("ChatBody", "ToolBody", "ChoiceBody"),
         ("JobBody", "ToolBody", "ChoiceBody"),

@@ -1,4 +1,4 @@
-"""Examples that work as they are, and answers as the dialects really write them."""
+"""Example requests that work as they are, and answers as the dialects really write them."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shapes of our own wire: jobs, their lists, events and receipts, and what a job would become."""
+"""The shapes of this service's own API: jobs, their lists, events, receipts and forecasts."""
 
 from typing import Any, Literal
 

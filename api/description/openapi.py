@@ -29,7 +29,7 @@ from api.gate import OPEN
 from api.wire.problems import family_of
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
-"""Of the errors of `api.wire.problems`' families."""
+"""The error shape of each family of `api.wire.problems`."""
 
 
 def describe(
@@ -38,7 +38,7 @@ def describe(
     example: dict[str, Any] | None = None,
     picture: bool = False,
 ) -> dict[str, Any]:
-    """What `openapi_extra` adds to a route; `picture` where a body may be a picture's bytes."""
+    """A route's `openapi_extra`; `picture` says that a body may be a picture's bytes."""
     extra: dict[str, Any] = {"parameters": list(parameters)} if parameters else {}
     if body is not None:
         content: dict[str, Any] = {
@@ -51,7 +51,7 @@ def describe(
 
 
 def install_schema(app: FastAPI) -> None:
-    """Let `app` describe what it really reads and answers."""
+    """Make the schema of `app` describe what handlers really read and answer."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -78,13 +78,13 @@ def _completed(schema: dict[str, Any]) -> dict[str, Any]:
         "examples": EXAMPLES,
         "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
     }
-    # One or the other: whether keys are asked for is the operator's setting.
+    # With a key or without: the operator's setting decides.
     schema["security"] = [{"key": []}, {}]
     return schema
 
 
 def _named(path: str, name: str) -> str:
-    """What an id in a path may be."""
+    """The description of an id in a path."""
     if path.startswith("/v1/admin/keys"):
         return KEY_ID
     if path.startswith("/v1/webhooks"):
@@ -99,7 +99,7 @@ def _named(path: str, name: str) -> str:
 
 
 def _at_the_gate(path: str) -> dict[str, Any]:
-    """What `api.gate` answers to any call of this path that it does not let in."""
+    """The errors with which `api.gate` refuses calls of this path."""
     found = refusals(SHAPES[family_of(path)], 401, 403, 429)
     return {str(status): response for status, response in found.items()}
 
@@ -115,8 +115,8 @@ def _shapes() -> dict[str, Any]:
 
 
 def _bare(value: Any) -> Any:
-    """Without what pydantic says beside: null is how the models say that a field may be left out, and makers
-    of clients name types by titles, which clash.
+    """The schema without pydantic's null defaults, which only mean that a field may be left out, and without
+    its titles: client generators name types by them, and they clash.
     """
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if not (k == "default" and v is None)}

@@ -1,4 +1,4 @@
-"""Parameters that handlers read by hand."""
+"""Descriptions of headers and query parameters that handlers read by hand."""
 
 from typing import Any, Literal, get_args
 
@@ -16,7 +16,7 @@ Parameter = dict[str, Any]
 def parameter(
     place: Literal["header", "query"], name: str, description: str, schema: dict[str, Any] | None = None
 ) -> Parameter:
-    """One optional parameter; any text where no schema is given."""
+    """One optional parameter; without a schema it is any text."""
     return {"in": place, "name": name, "description": description, "schema": schema or TEXT}
 
 

@@ -1,4 +1,4 @@
-"""What OpenAI's Responses are asked and answer, as the dialect really writes it; see `examples`."""
+"""Example requests and answers of OpenAI's Responses, as the dialect really writes them; see `examples`."""
 
 from dataclasses import replace
 from typing import Any

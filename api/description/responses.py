@@ -23,7 +23,7 @@ _RENDER = {
     "HuggingFaceError": hf_answers.to_error,
 }
 
-# FastAPI drops what is null from the examples that it is given, so they are components, added behind it.
+# FastAPI drops nulls from the examples it is given, so these are components, added after it has run.
 EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEBHOOKS | BATCHES).items()} | {
     f"{family}-{status}": {"value": render(error)}
     for family, render in _RENDER.items()
@@ -31,7 +31,7 @@ EXAMPLES = {name: {"value": value} for name, value in (ANSWERS | RESPONSES | WEB
 }
 
 JOB_HEADERS = ("x-job-id", "x-cache", "x-compute-time", "x-queue-time")
-"""Of an answer that a job gave; the times where it has ended."""
+"""Headers of an answer that names a job; the times are set once it has ended."""
 
 HEADERS: dict[str, dict[str, Any]] = {
     "x-request-id": {"description": "The call's own where it sent a sane one.", "schema": {"type": "string"}},

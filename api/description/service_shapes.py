@@ -1,4 +1,4 @@
-"""The shapes of what is said about models, the service and errors; see `shapes`."""
+"""The shapes of answers about models, the service and keys, and of errors; see `shapes`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The shapes of the answers, as a client generator reads them.
+"""The shapes of answers, as client generators read them from the OpenAPI description.
 
 The dialects build their answers as plain dictionaries; the tests hold real ones against these.
 """

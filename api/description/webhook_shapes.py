@@ -1,4 +1,4 @@
-"""The shapes of what is said about webhooks that are told of all that ends, and of events."""
+"""The shapes of answers about webhook endpoints and events."""
 
 from typing import Any, Literal
 

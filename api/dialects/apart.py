@@ -1,4 +1,4 @@
-"""An answer taken apart as it comes: words, with the logprobs of their tokens, and calls of functions."""
+"""Splits an answer, as it comes, into words with their tokens' logprobs and calls of functions."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -11,7 +11,7 @@ from shared.logprobs import Logprobs, TokenLogprob
 
 
 class Words(NamedTuple):
-    """Words up to the next call, or a piece of them. `logprobs` are those of tokens that begin in them."""
+    """Words up to the next call, or a piece of them. `logprobs` are of the tokens that begin in them."""
 
     text: str
     logprobs: Logprobs
@@ -21,19 +21,19 @@ Heard = Words | Called
 
 
 class Apart:
-    """Takes one answer apart. However it is cut into pieces, the same is heard in the end.
+    """Splits one answer. The result does not depend on how the answer was cut into pieces.
 
-    `syntax` is the form in which it may call; without one it is nothing but words.
+    `syntax` is the form in which the model writes calls; without one the answer is all words.
     """
 
     def __init__(self, syntax: Syntax | None) -> None:
         self._reader = None if syntax is None else Reader(syntax)
         self._at = 0
-        # Of what the reader holds back.
+        # Tokens of the text that the reader holds back.
         self._held: list[TokenLogprob] = []
 
     def feed(self, text: str, logprobs: Logprobs = ()) -> list[Heard]:
-        """What the next piece, and the tokens that begin in it, make certain."""
+        """Take in the next piece and the tokens that begin in it; returns what is certain by now."""
         if self._reader is None:
             return [Words(text, logprobs)]
         heard: list[Heard] = []
@@ -45,7 +45,7 @@ class Apart:
         return heard
 
     def close(self) -> list[Heard]:
-        """What is certain now that no more will come."""
+        """The rest, now that no more will come."""
         heard: list[Heard] = []
         self._hear(heard, [] if self._reader is None else self._reader.close())
         return heard
@@ -63,7 +63,7 @@ class Apart:
 
 
 def apart(text: str, syntax: Syntax | None, logprobs: Logprobs = ()) -> list[Heard]:
-    """A whole answer: at least one, and words only once between two calls."""
+    """Split a whole answer: at least one item, and never two of words in a row."""
     reading = Apart(syntax)
     heard = reading.feed(text, logprobs)
     for piece in reading.close():
@@ -72,7 +72,7 @@ def apart(text: str, syntax: Syntax | None, logprobs: Logprobs = ()) -> list[Hea
 
 
 def _add(heard: list[Heard], piece: Heard) -> None:
-    """Words behind words are one piece."""
+    """Append a piece; words after words are joined."""
     if heard and isinstance(before := heard[-1], Words) and isinstance(piece, Words):
         heard[-1] = Words(before.text + piece.text, before.logprobs + piece.logprobs)
     else:

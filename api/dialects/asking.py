@@ -1,4 +1,4 @@
-"""What a caller asks of a model, in the fields around the conversation."""
+"""Base of the bodies that ask a model something: null under an unknown name is ignored."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Calls of functions on the wire: as callers send them back, and as answers tell them."""
+"""Calls of functions on the wire: as callers send them back, and as answers write them."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ class CallBody(Replayed):
 
 
 class Told(NamedTuple):
-    """An answer taken apart, without the order. `words` are None where it is nothing but calls."""
+    """An answer's words and calls, without their order. `words` are None where it is all calls."""
 
     words: str | None
     calls: tuple[Called, ...]
@@ -59,12 +59,12 @@ def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> Cal
 
 
 def to_turn_call(job: str, choice: int, number: int, called: Called) -> Call:
-    """As a caller would send it back."""
+    """A call in the form in which a caller would send it back."""
     return to_call(call_id(job, choice, number), called.name, called.arguments, "previous_response_id")
 
 
 def check_function(value: Any, at: str) -> None:
-    """Raises CallerError `unsupported_parameter` for what is of another type."""
+    """Raises CallerError `unsupported_parameter` for any type but `function`."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind not in (None, "function"):
         raise unsupported_kind(render(["type"], at), kind)
@@ -78,7 +78,7 @@ def check_id(id: str | None, at: str) -> str:
 
 
 def told(text: str, syntax: Syntax | None) -> Told:
-    """What an answer says and calls."""
+    """An answer's words and calls."""
     heard = apart(text, syntax)
     words = [piece.text for piece in heard if isinstance(piece, Words)]
     calls = tuple(piece for piece in heard if isinstance(piece, Called))
@@ -86,18 +86,18 @@ def told(text: str, syntax: Syntax | None) -> Told:
 
 
 def finish_of(reason: FinishReason, calls: int) -> str:
-    """What OpenAI calls the end of an answer with so many calls."""
+    """OpenAI's `finish_reason` of an answer with so many calls."""
     return "tool_calls" if calls and reason == "stop" else reason
 
 
 def call_id(job: str, choice: int, number: int) -> str:
-    """The same whenever a job's answer is told; `job` is its id, or one made of that."""
+    """A call's id, the same whenever the answer is read; `job` is the job's id, or an id made from it."""
     own = job.replace("-", "_").rpartition("_")[2]
     return f"call_{hashlib.sha256(f'{own} {choice} {number}'.encode()).hexdigest()[:24]}"
 
 
 def to_tool_call(job: str, choice: int, number: int, called: Called) -> TOLD:
-    """As a chat tells it."""
+    """A call as a chat writes it."""
     function = {"name": called.name, "arguments": called.arguments}
     return {"id": call_id(job, choice, number), "type": "function", "function": function}
 
@@ -114,7 +114,7 @@ def _call(value: Any, at: str) -> Call:
 
 
 def _object(arguments: str | dict[str, Any], at: str) -> str:
-    """The same object is the same text, its keys in their order; no text at all is an empty one."""
+    """The arguments as canonical JSON, keys in their order; an empty text is an empty object."""
     try:
         value = parse(arguments.encode()) if isinstance(arguments, str) and arguments else arguments or {}
     except (CallerError, UnicodeEncodeError):

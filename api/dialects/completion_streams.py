@@ -1,4 +1,4 @@
-"""Answers in pieces, as the chunks of OpenAI's two forms. Each tells one job's events in their order."""
+"""Writes a job's events as the stream chunks of OpenAI's chat completions and completions."""
 
 from collections import Counter
 from dataclasses import replace
@@ -35,19 +35,19 @@ class Stream(Protocol):
     def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None: ...
 
     def opening(self, answers: int) -> list[Chunk]:
-        """What comes before the first piece of so many answers."""
+        """The chunks before the first piece of `answers` answers."""
 
     def piece(self, data: dict[str, Any]) -> list[Chunk]:
-        """What a `text` event means."""
+        """The chunks of a `text` event."""
 
     def ending(self, result: Result) -> list[Chunk]: ...
 
 
 class ChatStream(Stream):
-    """Calls are told when they are whole, and words as soon as they can be no part of one.
+    """Sends calls once they are whole, and words as soon as they cannot be part of one.
 
-    No text stands beside calls that there have to be, or behind one that was told: clients take an empty one
-    for a part of the answer.
+    Where calls are required, or one was sent, chunks have no `content`: clients take even an empty text for a
+    part of the answer.
     """
 
     def __init__(self, view: JobView, *, usage: bool, calls: bool = False) -> None:
@@ -77,7 +77,7 @@ class ChatStream(Stream):
         return [*chunks, usage_chunk(self._head, result.usage)] if self._head.include_usage else chunks
 
     def _said(self, index: int, said: list[Said], told: Logprobs | None) -> list[Chunk]:
-        # Apart from the words: those of what is held back, and of calls, are told as well.
+        # In a chunk of their own: logprobs of calls and of text held back are sent as well.
         chunks = [] if told is None else [delta_chunk(self._head, self._silence(index), told, index)]
         for piece in said:
             if isinstance(piece, Called):
@@ -111,18 +111,18 @@ class TextStream(Stream):
 
 
 def _head(id: str, view: JobView, *, usage: bool) -> ChunkHead:
-    """What answers is known before the end only where the answer was kept."""
+    """The fingerprint is known before the end only where the answer was cached."""
     known = None if view.result is None else view.result.fingerprint
     return ChunkHead(id, view.model, view.created_ms // 1000, usage, known, view.priority)
 
 
 def _untold(choice: Choice) -> Logprobs | None:
-    """The logprobs that no piece told: none of an answer without text, where they were asked for."""
+    """Logprobs for the last chunk: the empty ones of an answer without text, where they were asked for."""
     return None if choice.logprobs else choice.logprobs
 
 
 class Counting:
-    """Tells with every chunk how many tokens its answer has so far, where that is `wanted`."""
+    """Adds to every chunk how many tokens its answer has so far, where that is `wanted`."""
 
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted
@@ -137,16 +137,16 @@ class Counting:
         self._answers[index] += len(data["ids"])
 
     def opened(self, opening: list[Chunk], index: int | None = None) -> list[Chunk]:
-        """What is told now of `opening`, and taken from it: all where nothing is counted, and at the end.
+        """Take the chunks of `opening` that are due: all at the end, or where nothing is counted.
 
-        Before an answer's first piece nobody knows how many tokens its prompt has.
+        The number of a prompt's tokens is only known with its answer's first piece.
         """
         due = [c for c in opening if not self._wanted or index in (None, c["choices"][0]["index"])]
         opening[:] = [chunk for chunk in opening if chunk not in due]
         return [self._counted(chunk, 0) for chunk in due] if self._wanted else due
 
     def told(self, chunks: list[Chunk]) -> list[Chunk]:
-        """But those without an answer, which count for themselves."""
+        """Add the counts to chunks; those without a choice have their own."""
         if not self._wanted:
             return chunks
         return [
@@ -155,7 +155,7 @@ class Counting:
         ]
 
     def _counted(self, chunk: Chunk, answer: int) -> Chunk:
-        """As it is where nobody said how many the prompt has: an answer without text, or an older worker."""
+        """The chunk with counts; unchanged for an answer without text, or from a worker that reports none."""
         prompt = self._prompts.get(chunk["choices"][0]["index"])
         if prompt is None:
             return chunk

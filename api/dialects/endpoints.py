@@ -1,4 +1,4 @@
-"""/v1/webhooks and /v1/events: whom a caller has told of what ends, and what there was.
+"""/v1/webhooks and /v1/events: a caller's webhook endpoints, and the log of its events.
 
 Times are Unix seconds.
 """
@@ -76,7 +76,7 @@ def from_change(body: Any) -> Change:
 
 
 def from_types(text: str | None) -> tuple[str, ...]:
-    """Names of events, separated by commas, as `types` has them. Raises CallerError."""
+    """The event names in `types`, separated by commas. Raises CallerError."""
     names = tuple(name.strip() for name in text.split(",")) if text else ()
     for name in names:
         if name not in NAMES:
@@ -115,7 +115,7 @@ def to_try(tried: Tried) -> dict[str, Any]:
 
 
 def to_event(notice: Notice) -> dict[str, Any]:
-    """What a webhook was or would have been told, behind its `webhook-id`."""
+    """The event as a webhook was or would have been sent it, with its `webhook-id`."""
     return {"id": notice.id, **from_json(body_of(notice))}
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/estimate: what would become of a job, on our own wire."""
+"""POST /v1/estimate: what would become of a job, in this service's own format."""
 
 from dataclasses import asdict
 from typing import Any
@@ -8,7 +8,7 @@ from shared.foretold import Foretold
 
 
 def to_forecast(told: Foretold) -> dict[str, Any]:
-    """What does not apply is left out, as in a job."""
+    """The forecast object; as in a job, fields that do not apply are left out."""
     opens = told.outcome == "queued"
     known = {
         "cache": told.cache,
@@ -32,7 +32,7 @@ def to_forecast(told: Foretold) -> dict[str, Any]:
 
 
 def _refusal(error: ServiceError) -> dict[str, Any]:
-    """What a submit would be answered."""
+    """The error with which a submit would be refused."""
     return {
         "status": error.status,
         "code": error.code,

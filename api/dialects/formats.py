@@ -1,4 +1,4 @@
-"""What an answer must look like, under every spelling that clients use, read into one `Format`.
+"""Reads the format that an answer must have, under every spelling that clients use, into one `Format`.
 
     response_format     OpenAI: {"type": "text" | "json_object"}, {"type": "json_schema", "json_schema": …};
                         Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours;
@@ -33,7 +33,7 @@ BESIDE: dict[str, tuple[str, ...]] = {
     "regex": ("value",),
     "choice": ("value",),
 }
-"""What may stand beside the type of a `response_format`."""
+"""Fields that may stand beside each type of a `response_format`."""
 
 
 class JsonSchema(Wire):
@@ -96,7 +96,7 @@ def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, 
 
 
 def to_schema(value: dict[str, Any], param: str) -> str:
-    """A schema that something is held to, as text. Raises CallerError naming the field."""
+    """A schema to be enforced, as JSON text. Raises CallerError naming the field."""
     return _json(value, param).content
 
 
@@ -111,7 +111,7 @@ def _beside(value: TextFormat, param: str) -> Format | None:
 
 
 def _alone(value: ResponseFormat | TextFormat, beside: tuple[str, ...], param: str) -> None:
-    """Raises CallerError where more stands beside the type, and where two things do."""
+    """Raises CallerError for other fields beside the type, and for two of the allowed ones."""
     given = [name for name in value.model_dump(by_alias=True, exclude_none=True) if name != "type"]
     for name in given:
         if name not in beside:
@@ -121,7 +121,7 @@ def _alone(value: ResponseFormat | TextFormat, beside: tuple[str, ...], param: s
 
 
 def _object(schema: dict[str, Any] | None, param: str) -> Format:
-    """Of that schema, or any."""
+    """An object of that schema, or any object."""
     return _json({"type": "object"}, param) if schema is None else _json(schema, render(["schema"], param))
 
 
@@ -159,7 +159,7 @@ def _json(value: Any, param: str) -> Format:
         raise invalid(param, "should be a JSON Schema: an object")
     if "properties" in schema and not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
         schema = {"type": "object", **schema}
-    # Its size first: to walk through one that is too large would hold everybody up.
+    # Its size first: walking through a schema that is too large would hold up every request.
     _written(schema, param)
     check_schema(schema, param)
     return Format(kind="json", content=_written(closed(schema), param))
@@ -181,7 +181,7 @@ def _regex(value: Any, param: str) -> Format:
 
 
 def _choice(value: Any, param: str) -> Format:
-    """Sorted, since their order says nothing."""
+    """The choices, sorted, since their order means nothing."""
     fits = isinstance(value, list) and 1 <= len(value) <= MAX_CHOICES
     if not fits or not all(isinstance(c, str) and 1 <= len(c) <= MAX_CHOICE for c in value):
         words = f"should be a list of 1 to {MAX_CHOICES} texts of 1 to {MAX_CHOICE} characters"

@@ -31,15 +31,15 @@ from shared.request import Image, Message, Parameters, Request, Text
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
 # How a picture's data: URI begins, and the base64 of a PNG, JPEG, GIF, WebP, BMP, TIFF, or HEIF (HEIC, AVIF)
-# file. Who sends one that is not read is told so, and the model is asked nothing.
+# file. A kind that is not supported is refused, and not taken for a prompt.
 _PICTURE = re.compile(
     r"(?i:data:image/)"
     r"|(?:(?i:data:[^\s,]*;base64,)\s*)?"
     r"(?:iVBORw0KGgo|[/_]9j[/_]|R0lGOD|UklGR|Qk[0-3].{5}AAAA|SUkqA|TU0AK|AAAA.[2GWm]Z0eX)"
 )
-# Another file's data: URI alone, broken into lines perhaps; with words behind it, it is part of a prompt.
+# The data: URI of another file alone, perhaps broken into lines; with words after it, it is part of a prompt.
 _FILE = re.compile(r"\s*(?i:data:[^\s,]*;base64,)[A-Za-z0-9+/_%\r\n-]*+=*\s*")
-# How any JSON value begins, a mistaken one too; no picture does.
+# How any JSON value begins, even an invalid one; no picture does.
 _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 
 
@@ -47,9 +47,9 @@ _JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:[{\[\"\-0-9tfn]|\Z)")
 class HfCall:
     """A raw call: what to compute and how to answer.
 
-    `answers` is how many answers a question wants at most. `details`: how it ended and its tokens, too.
-    `prefixed` says that the text asked stands in front of the answer, as `return_full_text` has it where a
-    text is gone on from, and no conversation.
+    `answers` is how many answers a question wants at most. `details` adds how it ended and its tokens.
+    `prefixed` puts the prompt's text before the answer, as `return_full_text` asks where a text is continued
+    and not a conversation.
     `use_cache` and `wait_for_model` are None where the body says nothing (the headers may).
     """
 
@@ -190,7 +190,7 @@ def _turn(pictures: tuple[Image, ...], text: str) -> tuple[Message, ...]:
 
 
 def _refuse_labels(given: HfParameters, task: Task) -> None:
-    """How many labels a picture is to have: a caption's `top_k` stands among other parameters of drawing."""
+    """Refuse `top_k` alone, which asks for labels of a picture; a caption's comes beside other parameters."""
     if task == "image-to-text" and given.model_dump(exclude_none=True).keys() == {"top_k"}:
         message = (
             "`parameters.top_k` alone asks for labels of a picture, and pictures are not classified here. "
@@ -200,7 +200,7 @@ def _refuse_labels(given: HfParameters, task: Task) -> None:
 
 
 def _details(given: HfParameters, task: Task) -> bool:
-    """They stand beside a text that was generated; the answers of other tasks have no place for them."""
+    """Whether details are asked for; only answers with generated text have a place for them."""
     if given.details and task != "image-text-to-text":
         raise unsupported("parameters.details")
     return bool(given.details)
@@ -224,7 +224,7 @@ def _parameters(
 
 
 def _refuse(given: Generation, harmless: Mapping[str, tuple[Any, ...]], at: str) -> None:
-    """What a newer parameter takes precedence over asks for nothing beside it."""
+    """Refuse unsupported parameters; an older one is ignored beside the newer one that replaces it."""
     outdone = {old: None for old, new in PRECEDENCE.items() if getattr(given, new) is not None}
     refuse_unsupported(given.model_copy(update=outdone), harmless, at)
 

@@ -21,18 +21,18 @@ _HUGGINGFACE_JS = re.compile(r"@huggingface/inference/(\d{1,4})\.(\d{1,4})\.(\d{
 
 
 def is_huggingface_js(user_agent: str | None) -> bool:
-    """In some places it needs another answer than huggingface_hub."""
+    """Whether the client is huggingface.js, which sometimes needs another answer than huggingface_hub."""
     return "@huggingface/inference/" in (user_agent or "")
 
 
 def takes_object(user_agent: str | None) -> bool:
-    """Whether it is a release of huggingface.js that wants no list for a picture: those from 4.13.15 on."""
+    """Whether the client wants an object for a picture, not a list: huggingface.js from 4.13.15 on."""
     said = _HUGGINGFACE_JS.search(user_agent or "")
     return said is not None and tuple(map(int, said.groups())) >= (4, 13, 15)
 
 
 def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence[int] = ()) -> Any:
-    """The answer of a job that succeeded; `ids` are of its tokens, where details are asked for.
+    """The answer of a job that succeeded; `ids` are its tokens' ids, where details are asked for.
 
     For the bytes of one picture huggingface_hub and older huggingface.js need a list and newer huggingface.js
     an object; only the User-Agent tells them apart.
@@ -51,9 +51,9 @@ def to_answer(view: JobView, call: HfCall, user_agent: str | None, ids: Sequence
 
 
 def token_chunk(event: Event, index: int) -> dict[str, Any]:
-    """One text event; of several tokens `token.id` is the last one's, `token.logprob` that of all together.
+    """The chunk of a text event; of several tokens `token.id` is the last one's, `token.logprob` their sum.
 
-    Nobody knows how probable it was where no details were asked for.
+    Without details the logprob is unknown.
     """
     ids, told = event.data["ids"], logprobs_of(event.data)
     logprob = None if told is None else sum((token.chosen.logprob for token in told), 0.0)
@@ -63,7 +63,7 @@ def token_chunk(event: Event, index: int) -> dict[str, Any]:
 def last_chunk(view: JobView, index: int, call: HfCall) -> dict[str, Any]:
     """The end of a stream: the whole text, under a special token that readers skip."""
     result = result_of(view)
-    # No text is what comes for certain.
+    # The special token's text is empty, so its probability is 1.
     chunk = _chunk(index, 0, "", 0.0 if call.details else None, _prefix(call) + result.text)
     if call.details:
         chunk["details"] = _details(view, call) | {"input_length": result.usage.prompt_tokens}
@@ -75,7 +75,7 @@ def to_error(error: ServiceError | JobError) -> dict[str, Any]:
 
 
 def to_text(error: ServiceError | JobError) -> str:
-    """The only thing that huggingface_hub shows as a sentence, so it names the field too."""
+    """The error as one text, which is all that huggingface_hub shows, so it names the field too."""
     named = error.param is None or error.param in error.message
     return error.message if named else f"`{error.param}`: {error.message}"
 
@@ -102,13 +102,13 @@ def _details(view: JobView, call: HfCall) -> dict[str, Any]:
 
 
 def _seed(result: Result, request: Request) -> int | None:
-    """The caller's, or the one that the run drew with; None where nothing was drawn."""
+    """The caller's seed, or the one that the run sampled with; None where nothing was sampled."""
     drawn = None if result.origin is None else result.origin.parameters.get("seed")
     return drawn if request.parameters.seed is None else request.parameters.seed
 
 
 def _tokens(told: Logprobs, ids: Sequence[int]) -> dict[str, Any]:
-    """Those of the text: the one that ended it has no probability. Ids are null where no stream is kept."""
+    """The tokens of the text, without the one that ended it. Ids are null where no stream is kept."""
     numbered = zip_longest(told, ids[: len(told)])
     return {"prefill": [], "tokens": [_token(told.chosen, id) for told, id in numbered]}
 

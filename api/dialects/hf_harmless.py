@@ -1,5 +1,5 @@
-"""Parameters of Hugging Face's tasks that are known by name and not implemented: by each, the values that ask
-for nothing. Others are refused.
+"""Parameters of Hugging Face's tasks that are known by name but not implemented, each with the values that
+ask for nothing. Other values are refused.
 """
 
 from typing import Any
@@ -23,9 +23,9 @@ HARMLESS: dict[str, tuple[Any, ...]] = {
     "watermark": (False,),
 }
 DETAILS: dict[str, tuple[Any, ...]] = {"details": (False, True)}
-"""Implemented, where a body says it and not its `generate_kwargs`."""
+"""Implemented in a body's `parameters`, but not in its `generate_kwargs`."""
 PRECEDENCE = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
-"""By Hugging Face's own descriptions; the first of each are not implemented alone."""
+"""The older name and the newer that overrides it, by Hugging Face's own words; the older alone is refused."""
 HARMLESS_TO_DOCUMENTS: dict[str, tuple[Any, ...]] = {
     "adapter_id": (),
     "doc_stride": (),

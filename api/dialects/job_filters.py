@@ -1,4 +1,4 @@
-"""The query of a list of jobs."""
+"""Reads the query that filters a list of jobs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, get_args

@@ -1,6 +1,6 @@
-"""What a schema's patterns look ahead for, said without looking: what reads patterns here cannot look around.
+"""Rewrites look-aheads in a JSON Schema's patterns: the compiler of patterns has no look-around.
 
-A look-ahead at the beginning is another pattern that the text fits as well, and `allOf` takes several.
+A look-ahead at the beginning is a further pattern that the text must fit, and `allOf` takes several.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import Any
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import render
 
-# One sign, a class (one without an end is not looked for again) or a group's opening.
+# One character, a class (an unclosed one runs to the end) or a group's opening.
 _SIGN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*+(?:\]|\Z)|\(\?<?[=!]|.", re.DOTALL)
-# Looks ahead and behind, the edges of words, what refers back to a group.
+# Not supported: look-ahead, look-behind, word boundaries, back-references.
 _UNREAD = re.compile(r"\(\?<?[=!]|\\[bBk1-9]")
 _DATE = r"(?:\d+Y(?:\d+M)?(?:\d+D)?|\d+M(?:\d+D)?|\d+D)"
 _SECONDS = r"\d+(?:[.,]\d+)?S"
@@ -27,13 +27,13 @@ KNOWN = {
         r"^(?:[A-Za-z0-9_'+\-]+\.)*[A-Za-z0-9_'+\-]*[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$"
     ),
 }
-"""Patterns that clients write by themselves, and others for the same texts."""
+"""Patterns that client libraries generate, and equivalents that are supported."""
 
 
 def check(schema: dict[str, Any], at: str) -> None:
-    """Raises CallerError naming a pattern of this schema, whose keywords have their form; of none inside.
+    """Raises CallerError naming an unsupported pattern of this schema itself, whose keywords are well-formed.
 
-    Nothing is held to one that stands beside another type than it speaks of.
+    A pattern for another type than the schema's constrains nothing, and is not checked.
     """
     if _may_be("string", schema):
         for pattern in plain(schema.get("pattern", "")):
@@ -44,7 +44,7 @@ def check(schema: dict[str, Any], at: str) -> None:
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """Put in place of its pattern what `plain` says. Those that name properties stay as they are."""
+    """Replace the schema's pattern with those of `plain`. Patterns of property names stay as they are."""
     if "pattern" in schema:
         schema["pattern"], *ahead = plain(schema["pattern"])
         if ahead:
@@ -52,19 +52,19 @@ def translate(schema: dict[str, Any]) -> None:
 
 
 def plain(pattern: str) -> tuple[str, ...]:
-    """Patterns that a text fits all of where it fits this one, and not else; itself where none are known."""
+    """Patterns without look-ahead that together accept the same texts; else the pattern itself."""
     if pattern in KNOWN:
         return (KNOWN[pattern],)
     signs = _SIGN.findall(pattern)
     place, ahead = 1, []
     while signs[:1] == ["^"] and signs[place : place + 1] == ["(?="]:
         end = _end(signs, place)
-        # What is counted may be there no time.
+        # A repeated group may occur zero times.
         if end is None or signs[end + 1 : end + 2] in (["?"], ["*"], ["+"], ["{"]):
             return (pattern,)
         ahead.append(f"^(?:{''.join(signs[place + 1 : end])})")
         place = end + 1
-    # Of several branches the first alone looks ahead.
+    # With several branches, only the first would look ahead.
     if not ahead or _branches(signs[place:]):
         return (pattern,)
     return "^" + "".join(signs[place:]), *ahead
@@ -82,7 +82,7 @@ def _check(pattern: str, at: str) -> None:
 
 
 def _end(signs: Sequence[str], start: int) -> int | None:
-    """Where the group ends that opens at `start`."""
+    """Where the group that opens at `start` ends."""
     depth = 0
     for place in range(start, len(signs)):
         depth += _step(signs[place])

@@ -1,7 +1,7 @@
-"""Where the references of a JSON Schema lead.
+"""Finds references of a JSON Schema that lead round in a ring.
 
-Each may lead to another, and so on; those that come back without a word about the value describe none, and an
-answer that began one could not go on.
+A reference may lead to another, and so on. A ring of references alone describes no value: an answer that
+began one could not go on.
 """
 
 from typing import Any
@@ -10,15 +10,15 @@ from shared.json_pointer import found
 
 
 class References:
-    """Of one schema, which need not have been looked at."""
+    """The references of one schema, which need not have been checked."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
-        # Known to end. By identity: the schema is not changed meanwhile.
+        # Schemas known to lead to an end, by identity: the schema is not changed meanwhile.
         self._ending: set[int] = set()
 
     def in_ring(self, schema: dict[str, Any]) -> bool:
-        """Whether to follow what stands in this schema's place never ends."""
+        """Whether following the references from this schema never ends."""
         here: Any = schema
         passed: set[int] = set()
         while isinstance(here, dict) and id(here) not in self._ending:
@@ -30,7 +30,7 @@ class References:
         return False
 
     def _next(self, schema: dict[str, Any]) -> Any:
-        """What a value of the schema has to be as well: what it refers to, or its only part."""
+        """The schema that stands for this one: what it refers to, or its only part."""
         if isinstance(place := schema.get("$ref"), str):
             return found(self._root, place)
         parts = (schema.get(name) for name in ("allOf", "anyOf", "oneOf"))

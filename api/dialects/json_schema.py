@@ -1,43 +1,36 @@
-"""A caller's JSON Schema, looked at before it is queued: its size, its keywords' form, what is not held.
+"""Checks a caller's JSON Schema before it is queued: its size, its keywords' form, what is not supported.
 
-Draft 2020-12 and the older forms that generators still write. What only a compiler can tell (contradictions,
-references that lead nowhere, patterns) the worker finds. Keywords that are not named here mean nothing, as
-the specification says.
+Draft 2020-12 and the older forms that generators still write. The worker finds what only a compiler can
+(contradictions, references that lead nowhere, patterns). Keywords not named here mean nothing, as the
+specification says.
 """
 
 import json
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from api.dialects import json_patterns
+from api.dialects import json_names, json_numbers, json_patterns
+from api.dialects.json_names import MAX_NAME
+from api.dialects.json_numbers import MAX_WHOLE
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.strict_json import render
 from shared.json_pointer import found
 
 MAX_PROPERTIES = 1000
-MAX_NAME = 256
-# An answer costs each of its tokens the length of the literal or pattern it is in.
+# Each token of an answer costs time in proportion to the literal or pattern it is in.
 MAX_LITERAL = 4096
-# Whole numbers beyond it come out as others: they are computed with as doubles.
-MAX_WHOLE = 2**53
-# Those that are not whole are read with fifteen digits, and rounded beyond it.
-MAX_FRACTION = 10**14
-# The time to compile a factor grows with what is left of it without zeros at either end.
-MAX_FACTOR_DIGITS = 3
-# Factors are read as whole numbers of 32 bits with a power of ten below them.
-MIN_FACTOR, MAX_FACTOR = 1e-9, 10**9
-# More than any answer has of characters, items or properties.
+# More characters, items or properties than any answer has.
 MAX_COUNT = 2**31
 
-# Those of texts that answers are held to, and OpenAPI's of numbers, which say nothing about their text.
+# Formats of texts that answers are held to; OpenAPI's number formats, which do not restrict the text.
 FORMATS = (
     *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
     *("int32", "int64", "float", "double"),
 )
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
-# Answers are not held to these, so a schema with them would promise what is not kept.
+# Answers cannot be held to these, so a schema with them is refused.
 NOT_HELD = frozenset(
     {
         *("not", "if", "then", "else", "contains", "minContains", "maxContains", "uniqueItems"),
@@ -47,23 +40,23 @@ NOT_HELD = frozenset(
 )
 
 DEFINITIONS = ("$defs", "definitions")
-# What says whether there are other properties than those named.
+# Keywords that say whether properties other than the named ones may occur.
 OTHERS = frozenset({"additionalProperties", "patternProperties"})
 LEAST, MOST = ("minLength", "minItems", "minProperties"), ("maxLength", "maxItems", "maxProperties")
 
-# With these values they ask for nothing.
+# Values with which a keyword asks for nothing.
 IDLE: dict[str, Callable[[Any], bool]] = {
     "uniqueItems": lambda v: v is False,
     **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), lambda v: v == {}),
-    **dict.fromkeys(
-        ("propertyNames", "unevaluatedItems", "unevaluatedProperties"), lambda v: v is True or v == {}
-    ),
+    **dict.fromkeys(("unevaluatedItems", "unevaluatedProperties"), lambda v: v is True or v == {}),
+    # zod writes of every record that its names are texts.
+    "propertyNames": lambda v: v is True or v in ({}, {"type": "string"}),
     **dict.fromkeys(MOST, lambda v: type(v) is int and v > MAX_COUNT),
 }
 
 
 class Form(NamedTuple):
-    """What a keyword's value should be, in words and as a test."""
+    """The form of a keyword's value, in words and as a test."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -73,29 +66,12 @@ def _schema(value: Any) -> bool:
     return isinstance(value, dict | bool)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _bound(value: Any) -> bool:
-    return _number(value) and abs(value) <= MAX_WHOLE and (value % 1 == 0 or abs(value) < MAX_FRACTION)
-
-
-def _factor(value: Any) -> bool:
-    in_range = _number(value) and MIN_FACTOR <= value <= MAX_FACTOR
-    return in_range and len(_digits(value)) <= MAX_FACTOR_DIGITS
-
-
-def _digits(value: float) -> tuple[int, ...]:
-    return Decimal(str(value)).normalize().as_tuple().digits
-
-
 def _names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) and len(item) <= MAX_NAME for item in value)
 
 
 def _types(value: Any) -> bool:
-    """Each once: what is said of an object is looked at as often as that word stands there."""
+    """Each type once: a schema's keywords for a type are processed as often as the type is listed."""
     if isinstance(value, str):
         return value in TYPES
     return _names(value) and set(value) <= set(TYPES) and len(set(value)) == len(value)
@@ -114,7 +90,7 @@ def _patterned(value: Any) -> bool:
 
 
 def is_whole(pattern: str) -> bool:
-    """Whether it ends where it says: its last backslash would change what the compiler puts behind it."""
+    """Whether it ends in no lone backslash, which would escape what the compiler puts after it."""
     return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
 
 
@@ -128,13 +104,9 @@ NAMED = Form(f"an object of JSON Schemas, names of at most {MAX_NAME} characters
 PATTERNED = Form(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
 ITEMS = Form("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
 COUNT = Form(f"a whole number from 0 to {MAX_COUNT}", lambda v: type(v) is int and 0 <= v <= MAX_COUNT)
-NUMBER = Form(
-    f"a number from -{MAX_WHOLE} to {MAX_WHOLE}, a whole one beyond {MAX_FRACTION} either way", _bound
-)
-FACTOR = Form(
-    f"a number from {MIN_FACTOR} to {MAX_FACTOR} of {MAX_FACTOR_DIGITS} digits at most beside zeros", _factor
-)
-LIMIT = Form(NUMBER.words, lambda v: _bound(v) or isinstance(v, bool))
+NUMBER = Form(json_numbers.BOUND, json_numbers.is_bound)
+FACTOR = Form(json_numbers.FACTOR, json_numbers.is_factor)
+LIMIT = Form(NUMBER.words, lambda v: NUMBER.fits(v) or isinstance(v, bool))
 TEXT = Form("a text", lambda v: isinstance(v, str))
 
 KEYWORDS: dict[str, Form] = {
@@ -173,7 +145,7 @@ KEYWORDS: dict[str, Form] = {
 def check_schema(schema: dict[str, Any], param: str) -> None:
     """Raises CallerError (`invalid_request`, `unsupported_parameter`) naming the place in the schema."""
     left: list[tuple[Any, str]] = [(schema, param)]
-    # What references lead to may stand below an unknown keyword; definitions may be led to by none.
+    # A reference may lead below an unknown keyword; a definition may have no reference to it.
     named: list[tuple[Any, str]] = []
     references = References(schema)
     seen: dict[int, str] = {}
@@ -183,10 +155,11 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         if not isinstance(here, dict) or id(here) in seen:
             continue
         seen[id(here)] = at
-        _check_node(here, at)
+        names = json_names.listed(here, schema)
+        _check_node(here, at, but={"propertyNames"} if names else set())
         if references.in_ring(here):
             raise invalid(at, "leads back to itself, and describes no value")
-        properties += len(here.get("properties", ()))
+        properties += len(names or here.get("properties", ()))
         if properties > MAX_PROPERTIES:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
         left.extend(_below(here, at))
@@ -196,32 +169,33 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         json_patterns.check(here, seen[id(here)])
 
 
-def _check_node(schema: dict[str, Any], at: str) -> None:
-    """What a schema says itself, not those inside it."""
+def _check_node(schema: dict[str, Any], at: str, but: AbstractSet[str]) -> None:
+    """Check a schema's own keywords, not the schemas inside it."""
     for name, value in schema.items():
-        if not _idle(name, schema):
+        if name not in but and not _idle(name, schema):
             _check_keyword(name, value, render([name], at))
     if schema.get("minProperties", 0) > len({*schema.get("required", ())}):
-        # One name said twice counts as two.
+        # An answer could reach the count by repeating a name, which counts as two.
         raise unsupported(render(["minProperties"], at))
 
 
 def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without look-aheads, idle words and, where it leaves that open, properties of other names.
+    """The schema without look-aheads and idle keywords, and closed to unnamed properties unless it says else.
 
-    What is of this schema is of the caller's. OpenAI has its callers say so, and the servers of Hugging Face
-    take it to be meant: who names properties wants these. A schema put together of parts stays open, because
-    each part would forbid the others'.
+    A value of this schema also fits the caller's. OpenAI has its callers close schemas, and Hugging Face's
+    servers assume it: a caller who names properties wants these. A schema composed of parts stays open,
+    because each part would forbid the others' properties.
     """
     copy: dict[str, Any] = json.loads(json.dumps(schema))
     nodes = list(_nodes(copy))
     for node in nodes:
         idle = [name for name in node if _idle(name, node)]
         if "unevaluatedProperties" in idle and node.get("properties"):
-            # Whoever says so wants others, too.
+            # A caller who says so wants other properties too.
             node.setdefault("additionalProperties", True)
         for name in idle:
             del node[name]
+        json_names.spell_out(node, copy)
     composed = any(map(_composed, nodes))
     for node in nodes:
         if not composed and node.get("properties") and not node.keys() & OTHERS:
@@ -231,7 +205,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _idle(name: str, schema: dict[str, Any]) -> bool:
-    """Whether a keyword asks for nothing: it need not be refused, and is not known further on."""
+    """Whether a keyword asks for nothing: it need not be refused, and is dropped."""
     if name in ("minContains", "maxContains"):
         return "contains" not in schema
     if name == "format":
@@ -240,7 +214,7 @@ def _idle(name: str, schema: dict[str, Any]) -> bool:
 
 
 def _annotates(schema: dict[str, Any]) -> bool:
-    """Whether its format is only a name for what its patterns say, as JSON Schema has it of unknown ones."""
+    """Whether its format only names what its patterns say, as JSON Schema allows for unknown formats."""
     name, parts = schema["format"], schema.get("allOf")
     beside = [schema, *parts] if isinstance(parts, list) else [schema]
     patterned = any(isinstance(part, dict) and "pattern" in part for part in beside)
@@ -254,7 +228,7 @@ def _composed(node: dict[str, Any]) -> bool:
 
 
 def _nodes(schema: dict[str, Any], without: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
-    """The schemas in it, each once; of those `without`, keywords, the ones alone that references lead to."""
+    """The schemas in it, each once; below the keywords `without` only those that references lead to."""
     left: list[Any] = [schema]
     seen: set[int] = set()
     while left:
@@ -284,12 +258,12 @@ def _check_whole(value: Any, at: str) -> None:
         if isinstance(here, dict | list):
             inside = here.items() if isinstance(here, dict) else enumerate(here)
             left.extend((inner, render([place], at)) for place, inner in inside)
-        elif _number(here) and abs(here) > MAX_WHOLE:
+        elif json_numbers.is_number(here) and abs(here) > MAX_WHOLE:
             raise invalid(at, f"is a whole number beyond {MAX_WHOLE}; answers cannot be held to it")
 
 
 def _below(schema: dict[str, Any], at: str) -> Iterator[tuple[Any, str]]:
-    """The schemas right inside this one, whose keywords have their form, with their paths."""
+    """The schemas directly inside this one, with their paths; its keywords must be well-formed."""
     for name, value in schema.items():
         form = KEYWORDS.get(name)
         if form in (NAMED, PATTERNED):

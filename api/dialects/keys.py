@@ -1,4 +1,4 @@
-"""/v1/admin/keys: the keys of those who call. Times are Unix seconds; a secret is shown once, when made."""
+"""/v1/admin/keys: callers' API keys. Times are Unix seconds; a secret is shown once, when it is made."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ MOST = 1_000_000
 LONGEST_GRACE_S = 30 * 86_400
 LONGEST_RETENTION_S = 366 * 86_400
 GRACE_S = 86_400
-"""How long the former secret goes on where a rotation says nothing."""
+"""How long the old secret stays valid where a rotation does not say."""
 
 
 class KeyBody(Wire):
@@ -64,7 +64,7 @@ def from_rotation(body: Any) -> int:
 
 
 def to_key(key: ApiKey, secret: str | None = None) -> dict[str, Any]:
-    """The key object; what does not apply is null, and the secret left out."""
+    """The key object; fields that do not apply are null, but the secret is left out."""
     shown = {
         "id": key.id,
         "object": "api_key",

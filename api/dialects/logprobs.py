@@ -10,7 +10,7 @@ from shared.logprobs import Candidate, Logprobs, TokenLogprob
 def wanted(logprobs: bool | None, top_logprobs: int | None, at: str = "") -> int | None:
     """How many alternatives a chat or a job asks for; None for no probabilities at all.
 
-    Raises CallerError for alternatives to what was not asked for.
+    Raises CallerError for `top_logprobs` without `logprobs`.
     """
     if logprobs:
         return top_logprobs or 0
@@ -20,7 +20,7 @@ def wanted(logprobs: bool | None, top_logprobs: int | None, at: str = "") -> int
 
 
 def to_content(told: Logprobs) -> list[dict[str, Any]]:
-    """One entry a token of the text, as `choices[].logprobs.content` holds them."""
+    """One entry for each token of the text, as in `choices[].logprobs.content`."""
     return [
         _entry(token.chosen) | {"top_logprobs": [_entry(candidate) for candidate in token.top]}
         for token in told
@@ -32,9 +32,9 @@ def to_chat_logprobs(told: Logprobs | None) -> dict[str, Any] | None:
 
 
 def to_text_logprobs(told: Logprobs | None) -> dict[str, Any] | None:
-    """Four lists of one length; offsets count code points from the beginning of the answer.
+    """Four lists of the same length; offsets count code points from the beginning of the answer.
 
-    As in OpenAI's answers the chosen token is among the likeliest, as one more where it is none of them.
+    As in OpenAI's answers the chosen token is always listed, as one more where it is not among the likeliest.
     """
     if told is None:
         return None
@@ -47,7 +47,7 @@ def to_text_logprobs(told: Logprobs | None) -> dict[str, Any] | None:
 
 
 def _likeliest(token: TokenLogprob) -> dict[str, float]:
-    """Where two tokens are written alike the likelier stands for both."""
+    """Alternatives by name; where two tokens are written alike, the likelier stands for both."""
     found: dict[str, float] = {}
     for candidate in (*token.top, token.chosen):
         found.setdefault(_name(candidate), candidate.logprob)
@@ -60,5 +60,5 @@ def _entry(candidate: Candidate) -> dict[str, Any]:
 
 
 def _name(candidate: Candidate) -> str:
-    """What is no whole character is marked, so that it is not taken for the text it is written as."""
+    """A token's text; one that is no whole character is marked, so as not to be taken for the text itself."""
     return f"bytes:{candidate.token}" if candidate.bytes else candidate.token

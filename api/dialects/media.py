@@ -1,7 +1,7 @@
-"""Pictures and sounds as callers write them: a URL, a data: URI, bare base64, or markdown inside a prompt.
+"""Reads pictures and sounds as callers write them: a URL, a data: URI, bare base64, or markdown in a prompt.
 
-Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. What the bytes
-hold and where a URL leads is judged later.
+Everything else (paths, file://, ftp://, blob:) is refused here, before anything is opened. The bytes
+themselves, and where a URL leads, are checked later.
 """
 
 import base64
@@ -22,13 +22,13 @@ _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def _data_uri(family: str) -> re.Pattern[str]:
-    """RFC 2397, base64 only. Browsers write bytes that nobody named a type of as the other two."""
+    """RFC 2397, base64 only. Browsers write bytes of unknown type as octet-stream, or without a type."""
     kinds = rf"(?:{family}/[\w.+-]+|application/octet-stream)?"
     return re.compile(rf"data:{kinds}(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 
 
 class _Kind(NamedTuple):
-    """How errors name what is referred to, and by which code; base64 of it may begin with the `slash`."""
+    """How errors name a picture or sound, and their code; base64 of one may begin with `slash`."""
 
     noun: str
     family: str
@@ -59,14 +59,14 @@ def sound(value: str, param: str, *, bare_base64: bool) -> Sound:
 def prompt_parts(prompt: str) -> tuple[Part, ...]:
     """Split a prompt at its markdown pictures, `![](url)`, keeping the order.
 
-    Stops behind the first that is too many for any installation. Raises CallerError `invalid_image_url`.
+    Stops after the first picture too many for any installation. Raises CallerError `invalid_image_url`.
     """
     parts: list[Part] = []
     for number, piece in enumerate(_MARKDOWN.split(prompt, MOST_PICTURES + 1)):
         if number % 2:
             parts.append(image(piece, "inputs", bare_base64=False))
             continue
-        # `![](url) What?` asks the same as the picture and the text sent apart.
+        # `![](url) What?` is the same request as the picture and the text sent separately.
         leads = number and not any(isinstance(part, Text) for part in parts)
         if text := piece[1:] if leads and piece[:1].isspace() else piece:
             parts.append(Text(text=text))
@@ -100,7 +100,7 @@ def _from_data_uri(kind: _Kind, value: str, param: str, bare_base64: bool) -> by
 
 
 def _from_base64(kind: _Kind, text: str, param: str, bare_base64: bool) -> bytes:
-    """Clients send the URL-safe alphabet, line breaks and no padding; all of it is meant."""
+    """Decodes base64 as clients send it: with the URL-safe alphabet, line breaks or without padding."""
     try:
         raw = text.encode("ascii").translate(_TO_STANDARD, b" \t\r\n").rstrip(b"=")
         data = base64.b64decode(raw + b"=" * (-len(raw) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""Conversations as every family writes them: turns of text, pictures and sounds, in the caller's order."""
+"""Reads conversations as every API writes them: turns of text, pictures and sounds, in the caller's order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -25,9 +25,9 @@ PART_FIELDS = {
     "audio": ("audio", "url"),
 }
 COPIED = ("role", "annotations", "reasoning", "reasoning_content", "tool_calls")
-"""Fields of an answer that the Agents SDK of JavaScript copies into its parts; the turn's own count."""
+"""Fields that the JavaScript Agents SDK copies from a turn into its parts; those of the turn are used."""
 BESIDE = ("type", "detail", "prompt_cache_breakpoint", "uuid", *COPIED)
-"""Fields of a part that hold none of it; under `uuid` vLLM keeps a picture, which is sent beside it."""
+"""Fields of a part that hold no content; `uuid` is vLLM's cache key for a picture, which is sent as well."""
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
@@ -139,12 +139,12 @@ def to_messages(
 
 
 def prefixed(value: dict[str, Any]) -> bool:
-    """Whether a turn, that was read, is to be gone on with."""
+    """Whether a turn, already read, is to be continued by the model."""
     return bool(value.get("prefix"))
 
 
 def asked(last: Message) -> Message:
-    """The final turn; where a user only shows pictures, with the question every family asks then."""
+    """The final turn; where a user sends only pictures, with the usual question for a caption."""
     if last.role != "user" or any(isinstance(part, Text | Sound) for part in last.parts):
         return last
     return last.model_copy(update={"parts": (*last.parts, Text(text=CAPTION))})
@@ -179,9 +179,9 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
 
 
 def to_parts(content: Any, at: str, role: Role, one: Callable[[Any, str], Part]) -> tuple[Part, ...]:
-    """What a turn holds, each part read by `one`. Raises CallerError naming the field.
+    """A turn's parts, each read by `one`. Raises CallerError naming the field.
 
-    A function may have given nothing, and a model said nothing; who asks has to send something.
+    A function's result and a model's answer may be empty; a user's or system turn may not.
     """
     if isinstance(content, str):
         return (Text(text=content),)

@@ -1,4 +1,4 @@
-"""Pairs that a caller keeps with a job, under the limits of OpenAI's `metadata`, and one on all of them."""
+"""Checks a job's `metadata`: OpenAI's limits on the pairs, and one on their size together."""
 
 from pydantic_core import to_json
 
@@ -9,7 +9,7 @@ MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
 MAX_BYTES = 20 * 1024
-"""As JSON in UTF-8, as records and events keep them: printable ASCII meets the limits above first."""
+"""As JSON in UTF-8, as records and events keep them; printable ASCII reaches the limits above first."""
 
 
 def to_metadata(pairs: dict[str, str] | None) -> dict[str, str]:

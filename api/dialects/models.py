@@ -1,4 +1,4 @@
-"""/v1/admin/models: a model to be served, as a row of models.toml says it."""
+"""/v1/admin/models: a model to be served, in the fields of a row of models.toml."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Moments as callers read them."""
+"""Moments of time as answers write them."""
 
 
 def seconds(ms: int | None) -> float | None:

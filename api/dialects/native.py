@@ -1,4 +1,4 @@
-"""/v1/jobs: our own wire. Times are Unix seconds with millisecond precision; paths in `urls` are relative.
+"""/v1/jobs: this service's own API. Times are Unix seconds with milliseconds; paths in `urls` are relative.
 
 Errors are problem details (RFC 9457).
 """
@@ -70,7 +70,7 @@ class JobBody(Asking):
 
 @dataclass(frozen=True)
 class Envelope:
-    """What a caller says about a job beside the question."""
+    """What a caller says about a job beside the request itself."""
 
     metadata: dict[str, str]
     priority: Priority
@@ -106,7 +106,7 @@ def from_job(body: Any) -> tuple[Request, Envelope]:
 
 
 def to_job(view: JobView) -> dict[str, Any]:
-    """The job object; what is not known or does not apply at this status is left out."""
+    """The job object; fields that are unknown or do not apply at this status are left out."""
     url = f"/v1/jobs/{view.id}"
     result = None if view.result is None else _result(view.id, view.result)
     known = {
@@ -150,7 +150,7 @@ def to_list(page: Page) -> dict[str, Any]:
 
 
 def to_event(event: Event, view: JobView) -> tuple[str, int, dict[str, Any]]:
-    """Name, id and data of one server-sent event; the last one carries the job as it ended."""
+    """Name, id and data of one server-sent event; the last event carries the ended job."""
     if event.last:
         return event.type, event.id, {"job": to_job(view), "at": event.at_ms / 1000}
     said = event.data | _told(logprobs_of(event.data))
@@ -212,7 +212,7 @@ def _result(job: str, result: Result) -> dict[str, Any]:
 
 
 def _choice(job: str, result: Result, number: int) -> dict[str, Any]:
-    """`text` is all that the model wrote; where it calls functions, `content` are the words beside."""
+    """`text` is all that the model wrote; where it calls functions, `content` is the words beside them."""
     choice = result.choices[number]
     said = told(choice.text, result.syntax)
     called = {

@@ -27,7 +27,7 @@ ELSEWHERE = (
 """OpenAI's endpoints that this service does not have."""
 MAX_ID = 512
 HEAD = 2**12
-"""Bytes of a line that cannot be parsed in which its `custom_id` is looked for."""
+"""Leading bytes of an unparsable line in which its `custom_id` is looked for."""
 _NAMED = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*+\{(?:\s*+"(?:method|url)"\s*+:\s*+"[^"\\]*+"\s*+,)*+'
     rb'\s*+"custom_id"\s*+:\s*+("(?:[^"\\]|\\.)++")'
@@ -77,7 +77,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line as it was read: its body, or why it has none. `custom_id` is None where it says none."""
+    """A line as it was read: its body, or why it has none. `custom_id` is None where the line has none."""
 
     custom_id: str | None
     body: dict[str, Any] | None
@@ -126,7 +126,7 @@ def from_line(raw: bytes, number: int, endpoint: str) -> Entry:
 
 
 def named_at_start(raw: bytes) -> str | None:
-    """The custom_id of a line that cannot be parsed, where nothing but its method and url stand before it."""
+    """The custom_id of an unparsable line, where nothing but its method and url come before it."""
     found = _NAMED.match(raw[:HEAD])
     try:
         return _named(from_json(found[1])) if found else None
@@ -139,7 +139,7 @@ def _named(custom_id: Any) -> str | None:
 
 
 def to_batch(batch: Batch) -> dict[str, Any]:
-    """The batch object; times of stages that it has not come to are null."""
+    """The batch object; times of stages that it has not reached are null."""
     times = {f"{stage}_at": _seconds(batch.stages_ms.get(stage)) for stage in _SHOWN}
     return {
         "id": batch.id,
@@ -170,7 +170,7 @@ def to_row(batch: str, line: LineAnswer, body: dict[str, Any]) -> dict[str, Any]
 
 
 def to_refused_row(batch: str, line: LineAnswer, error: JobError) -> dict[str, Any]:
-    """A row of the error file: the status and the body that the line's call would have been refused with."""
+    """A row of the error file: the status and body with which the line's call would have been refused."""
     answered = _response(batch, line, status_of(error.code), to_error(error))
     return _row(batch, line) | {"response": answered, "error": None}
 
@@ -189,7 +189,7 @@ def _row_id(batch: str, line: LineAnswer) -> str:
 
 
 def _response(batch: str, line: LineAnswer, status: int, body: dict[str, Any]) -> dict[str, Any]:
-    """A line that became a job is found under its id."""
+    """The `request_id` of a line that became a job is the job's id."""
     return {"status_code": status, "request_id": line.job or _row_id(batch, line), "body": body}
 
 

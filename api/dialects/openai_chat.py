@@ -62,7 +62,7 @@ class ChatBody(TokenSampling, VllmNames):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     continue_final_message: bool | None = None
-    # Mistral's word for `seed`.
+    # Mistral's name for `seed`.
     random_seed: int | None = None
     logprobs: bool | None = None
     top_logprobs: TopLogprobs | None = None
@@ -82,23 +82,23 @@ class ChatBody(TokenSampling, VllmNames):
     web_search_options: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
-    # It makes an answer sooner elsewhere, never another one.
+    # On other services it speeds an answer up; it never changes it.
     prediction: dict[str, Any] | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
-    # LiteLLM's word to itself, which it sends to Hugging Face's servers.
+    # LiteLLM's own setting, which it sends on to Hugging Face's servers.
     max_retries: int | None = None
 
 
 @dataclass(frozen=True)
 class Chat:
-    """A chat call: what to compute and how to answer. `request.model` is the caller's word, "" for none.
+    """A chat call: what to compute and how to answer. `request.model` is as the caller wrote it, "" for none.
 
-    `others` are a text completion's further prompts, each a question of its own. Where it is `counted` every
-    chunk of the stream tells how many tokens there are so far.
+    `others` are a text completion's further prompts, each a request of its own. `counted` adds the number of
+    tokens so far to every chunk of the stream.
     """
 
     request: Request
@@ -154,7 +154,7 @@ def from_chat(body: Any) -> Chat:
 
 
 def continues(flag: bool | None, sent: list[Any] | None, last: Message) -> bool:
-    """Whether the final assistant message is extended, by the flag or as it was `sent`.
+    """Whether the final assistant message is continued, by the flag or by `prefix` as it was `sent`.
 
     Raises CallerError where there is none to extend.
     """
@@ -193,7 +193,7 @@ def delta_chunk(
 
 
 def call_chunk(head: ChunkHead, number: int, called: Called, index: int) -> dict[str, Any]:
-    """A call, whole; `number` counts those of its answer."""
+    """A whole call; `number` is its index in its answer."""
     call = {"index": number} | to_tool_call(head.id, index, number, called)
     return _chunk(head, index, {"tool_calls": [call]}, None)
 
@@ -205,7 +205,7 @@ def finish_chunk(
     content: str | None = "",
     logprobs: Logprobs | None = None,
 ) -> dict[str, Any]:
-    """Where nothing is called its delta holds an empty text: published snippets read it of every chunk."""
+    """Unless there are calls, its delta holds an empty text: published snippets read it from every chunk."""
     return _chunk(head, index, {"content": content}, reason, logprobs)
 
 
@@ -228,7 +228,7 @@ def to_usage(usage: Usage) -> dict[str, Any]:
 
 
 def heard(usage: Usage) -> dict[str, int]:
-    """Nothing where no sound was sent."""
+    """The audio tokens; empty where no sound was sent."""
     return {"audio_tokens": usage.audio_tokens} if usage.audio_tokens else {}
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/completions: prompts without pictures, one or several, each a question by itself."""
+"""POST /v1/completions: one or several prompts without pictures, each a request of its own."""
 
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ HARMLESS: dict[str, tuple[Any, ...]] = vllm_harmless.HARMLESS | {
     "return_full_text": (False,),
     "adapter_id": (),
     "decoder_input_details": (False,),
-    # huggingface.js sends it to this route, too, and gives its caller the text alone.
+    # huggingface.js sends it to this route too, but returns only the text to its caller.
     "details": (False, True),
     "top_n_tokens": (0,),
     "truncate": (),
@@ -79,7 +79,7 @@ def from_completion(body: Any) -> Chat:
 
 
 def _prompts(prompt: str | list[str]) -> list[tuple[str, str]]:
-    """Each with the name of its place, which errors tell; of too many one more than may be."""
+    """Each prompt with the field that errors name; cut after one more than may be sent."""
     if isinstance(prompt, str):
         return [("prompt", prompt)]
     return [(f"prompt[{number}]", text) for number, text in enumerate(prompt[: MOST_PROMPTS + 1])]

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's routes write them, and the one form every client understands inside a stream."""
+"""Errors as OpenAI's routes write them, and in the one form that every client understands inside a stream."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from shared.result import JobError
 
 
 def status_of(code: str) -> int:
-    """A code from a worker of another release may be unknown here."""
+    """The status of a code; 500 for one that is unknown here, from a worker of another release."""
     return CODES[code].status if code in CODES else 500
 
 
@@ -37,7 +37,7 @@ def _kind(status: int) -> str:
 
 
 def readiness(error: ServiceError | JobError) -> dict[str, Any]:
-    """When to come back, as callers of every family find it in the body."""
+    """When to come back, in the fields that clients of every API read from the body."""
     if not isinstance(error, Unavailable) or error.estimated_time is None:
         return {}
     basis = {} if error.basis is None else {"basis": error.basis}

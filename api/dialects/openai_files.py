@@ -19,7 +19,7 @@ MAX_DIGITS = 10
 
 @dataclass(frozen=True)
 class Said:
-    """What an upload's fields say beside the bytes; `life_s` is None where they leave it open."""
+    """An upload's fields beside its bytes; `life_s` is None where they do not set it."""
 
     purpose: Purpose
     life_s: int | None
@@ -54,7 +54,7 @@ def to_life(anchor: str | None, seconds: int | None, at: str) -> int:
 
 
 def to_name(said: str) -> str:
-    """A file's name as it is shown: without its folders, and of what can be printed."""
+    """A file's name as it is shown: without folders and unprintable characters."""
     last = said.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in last if c.isprintable())[:MAX_NAME] or "upload"
 

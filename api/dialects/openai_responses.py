@@ -1,8 +1,8 @@
 """POST /v1/responses: OpenAI's Responses, as its SDKs send them.
 
-What would change the answer and is not implemented is refused, never ignored: tools of OpenAI's own,
-reasoning, stored prompts, conversations, moderation. `seed`, `stop`, `top_k` and their like are the other
-families' names.
+Fields that would change the answer but are not implemented are refused, never ignored: OpenAI's own tools,
+reasoning, stored prompts, conversations, moderation. `seed`, `stop`, `top_k` and the like are fields of the
+other APIs.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ Includable = Literal[
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",
 ]
-"""Of what is never made here nothing is left out."""
+"""Includes of things that are never made here leave nothing out, so they are accepted."""
 INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
 Label = Annotated[str, Field(max_length=512)]
@@ -134,7 +134,8 @@ HARMLESS_INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
 class Call:
     """A call: what to compute, how to answer and what to remember of it.
 
-    `request.model` is the caller's word, "" for none. Of the conversation it holds this turn alone.
+    `request.model` is as the caller wrote it, "" for none. Its messages are only this turn's, without the
+    earlier conversation.
     """
 
     request: Request
@@ -181,7 +182,7 @@ def _messages(said: ResponseBody) -> tuple[Message, ...]:
 
 
 def _logprobs(said: ResponseBody) -> int | None:
-    """How many alternatives are told beside each token; None for no logprobs at all."""
+    """How many alternatives to give for each token; None for no logprobs at all."""
     if LOGPROBS in (said.include or ()):
         return said.top_logprobs or 0
     if said.top_logprobs:

@@ -1,4 +1,4 @@
-"""One page of a list, in the form that all our lists have."""
+"""Writes one page of a list, in the form that all lists share."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@ from shared.result import Result
 
 
 def to_receipt(view: JobView, result: Result, computed: Computed) -> dict[str, Any]:
-    """Times are those of the run, in Unix seconds: of a cached answer they lie before the job's own."""
+    """Times are the run's, in Unix seconds: for a cached answer they are earlier than the job's own."""
     origin, usage = result.origin, result.usage
     return {
         "request_hash": view.request_hash,

@@ -1,6 +1,6 @@
-"""References: items of earlier answers, named by their ids in a response's input.
+"""Resolves references: items of earlier answers that a response's input names by their ids.
 
-Vercel's AI SDK sends them by itself: what a response has answered comes back as its id alone.
+Vercel's AI SDK sends them by default: an answer's items come back as their ids alone.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from api.dialects.refusals import invalid
 from api.dialects.strict_json import Wire, read
 
 MOST = 256
-"""Of one call, since each may be of another response."""
+"""References of one call: each may name another response, which must be looked up."""
 
 
 class Reference(Wire):
@@ -39,5 +39,5 @@ def response_of(item: str) -> str:
 
 
 def written_out(body: dict[str, Any], items: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
-    """The body with these items in the places of their references."""
+    """The body with its references replaced by these items."""
     return body | {"input": [items.get(place, item) for place, item in enumerate(body["input"])]}

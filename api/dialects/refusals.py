@@ -1,4 +1,4 @@
-"""The refusals that every dialect makes, each naming the field."""
+"""Errors that every dialect raises for a field, each naming it."""
 
 from shared.errors import CallerError
 
@@ -17,7 +17,7 @@ def unsupported(param: str) -> CallerError:
 
 
 def unsupported_kind(param: str, value: object) -> CallerError:
-    """Of a field that has to be there: what can be left out is all that it says the kind of."""
+    """For a required field such as `type`: it cannot be left out alone, only with the object around it."""
     whole = param.rpartition(".")[0]
     advice = f"leave `{whole}` out" if whole else "send another"
     message = f"`{param}` {value!r:.80} is not implemented; {advice}."

@@ -1,4 +1,4 @@
-"""What callers send back of conversations that other services, and clients, have written into as well."""
+"""Parts of conversations that callers send back, with fields that other services and clients have added."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from api.dialects.strict_json import Wire
 
 NOTHING: tuple[Any, ...] = (None, [], {})
 UNREAD = "cache_control"
-"""Anthropic's word for what is worth keeping: it makes an answer sooner elsewhere, never another one."""
+"""Anthropic's mark for what to cache: on other services it speeds an answer up, and never changes it."""
 
 
 def _open(schema: dict[str, Any]) -> None:
-    """What an unknown field may hold cannot be said in words that makers of typed clients understand."""
+    """Leave unknown fields out: generators of typed clients could not express what they may hold."""
     del schema["additionalProperties"]
 
 

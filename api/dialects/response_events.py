@@ -1,15 +1,15 @@
-"""A response's stream: the events of its job, retold and numbered in OpenAI's words.
+"""A response's stream: the events of its job, translated into OpenAI's events and numbered.
 
     seq 0   response.created
     seq 1   response.queued where it is one in the background, then response.in_progress when a worker begins;
             any other is response.in_progress at once
     …       response.output_item.added, response.content_part.added, and a response.output_text.delta for each
             text; before a call and at the end response.output_text.done, response.content_part.done,
-            response.output_item.done; words behind a call are another item
+            response.output_item.done; words after a call are another item
     …       for a call, once it is whole, response.output_item.added, then
             response.function_call_arguments.delta and .done, response.output_item.done
     last    response.completed, response.incomplete or response.failed; OpenAI has no event for a cancelled
-            one, which is told as failed with the status `cancelled`
+            one, which gets response.failed with the status `cancelled`
 
 The job's events decide all of it, so they give the same events under the same numbers to every reader.
 """
@@ -30,7 +30,7 @@ from api.dialects.response_object import (
     to_response,
 )
 from shared.calls.called import Called
-from shared.job import Event, JobView, Status
+from shared.job import LEAP, Event, JobView, Status
 from shared.logprobs import logprobs_of
 from shared.result import Result
 
@@ -39,7 +39,7 @@ LAST = {"completed": "response.completed", "incomplete": "response.incomplete"}
 
 
 class Story:
-    """Tells the events of one response in their order. `told` counts them: the next one has this number."""
+    """Makes the events of one response in order. `told` counts them: it is the next one's number."""
 
     def __init__(self, kept: Kept) -> None:
         self._kept = kept
@@ -47,28 +47,29 @@ class Story:
         self._apart: Apart | None = None
         self._items = 0
         self._calls = 0
-        # The place of the message that is not over, and what it says so far.
+        # The index of the unfinished message, and its words so far.
         self._open_at: int | None = None
         self._said: list[Words] = []
-        self._last_id: int | None = None
+        self._last_id = 0
         self.told = 0
 
     def opening(self) -> list[Told]:
-        """What comes before anything that the job tells."""
+        """The events before the job's first one."""
         if self._begun:
             return [self._life("response.created", "running"), self._life("response.in_progress", "running")]
         return [self._life("response.created", "queued"), self._life("response.queued", "queued")]
 
     def pass_over(self, event: Event) -> range:
-        """The numbers that are nobody's now, before one event: the store lost what had them, as ids tell."""
-        first, before = self.told, self._last_id
+        """Skip the numbers of events that the store lost before this one, as the ids show; returns them."""
+        first, skipped = self.told, event.id - self._last_id - 1
         self._last_id = event.id
-        if before is not None:
-            self.told += event.id - before - 1
+        # Fewer were taken back before anybody read them: their numbers were never told.
+        if skipped >= LEAP:
+            self.told += skipped
         return range(first, self.told)
 
     def of(self, event: Event) -> list[Told]:
-        """What one event of the job means, which is not its last."""
+        """The response's events for one event of the job that is not its last."""
         if event.type == "running":
             return self._beginning()
         if event.type != "text":
@@ -78,7 +79,7 @@ class Story:
         return self._heard(self._apart.feed(event.data["text"], logprobs_of(event.data) or ()))
 
     def ending(self, view: JobView) -> list[Told]:
-        """The rest, of a job that has ended."""
+        """The remaining events, of a job that has ended."""
         last = LAST.get(status_of(view), "response.failed")
         rest = [] if view.result is None else self._rest(view.result)
         return [*rest, self._tell(last, response=to_response(replace(self._kept, view=view)))]
@@ -136,7 +137,7 @@ class Story:
         return [*rest, *self._speaking(), *self._over(last)] if last["type"] == "message" else rest
 
     def _message(self) -> Told:
-        """The open one, whole."""
+        """The unfinished message as it stands, completed."""
         text = "".join(words.text for words in self._said)
         logprobs = tuple(token for words in self._said for token in words.logprobs)
         return message(self._kept.view.id, self._number(), "completed", [part(Words(text, logprobs))])
@@ -152,12 +153,12 @@ class Story:
         return told
 
     def _life(self, kind: str, status: Status) -> Told:
-        """The response as it was then, whatever became of it since."""
+        """An event with the response as it was at that time, whatever became of it since."""
         view = replace(self._kept.view, status=status, result=None, error=None, ended_ms=None)
         return self._tell(kind, response=to_response(replace(self._kept, view=view)))
 
     def _number(self) -> int:
-        """Of the open message among the answer's."""
+        """The unfinished message's number among the answer's messages."""
         return (self._open_at or 0) - self._calls
 
     def _piece(self, kind: str, **fields: Any) -> Told:

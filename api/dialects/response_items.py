@@ -1,6 +1,6 @@
-"""The items of a response's input, as callers send them and as they are listed.
+"""Items of a response's input: reads them as callers send them, and writes them as they are listed.
 
-A message of an earlier answer comes back with all the fields that it was answered with.
+A message of an earlier answer comes back with all the fields that the answer had.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ class OutputText(Replayed):
 
 
 class Item(NamedTuple):
-    """A turn of the input as it is listed; `call` where it is one of those that the turn makes."""
+    """A turn of the input as it is listed; with `call` it is one call of that turn."""
 
     id: str
     turn: Message
@@ -110,7 +110,7 @@ def from_input(value: str | list[Any]) -> tuple[Message, ...]:
 
 
 def conversation(kept: Kept) -> tuple[Message, ...]:
-    """What a response was asked, earlier turns among it, without its instructions."""
+    """The conversation that a response answers, earlier turns included, without its instructions."""
     details = iter(kept.outline.details)
     media = (
         part.model_copy(update={"detail": next(details, "auto")}) if isinstance(part, Image) else part
@@ -120,7 +120,7 @@ def conversation(kept: Kept) -> tuple[Message, ...]:
 
 
 def continued(question: Request, outline: Outline, earlier: Kept, result: Result) -> Request:
-    """The question behind an earlier conversation and its answer, but not behind its instructions."""
+    """The request with an earlier conversation and its answer before it, without that one's instructions."""
     own = int(outline.instructed)
     before = (_renamed(turn, "previous_response_id") for turn in conversation(earlier))
     answer = _answered(earlier.view.id, result)
@@ -141,7 +141,7 @@ def numbered(kept: Kept) -> list[Item]:
 
 
 def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -> tuple[list[Item], bool]:
-    """A page, and whether there is more behind it. Raises CallerError for an `after` that is none of them."""
+    """A page, and whether there is more after it. Raises CallerError for an `after` that names no item."""
     ordered = items if ascending else items[::-1]
     if after is not None:
         names = [item.id for item in ordered]
@@ -152,12 +152,12 @@ def page(items: list[Item], *, limit: int, after: str | None, ascending: bool) -
 
 
 def to_item_list(items: list[Item], has_more: bool, media: Mapping[str, str]) -> dict[str, Any]:
-    """`media` are the pictures and sounds to be told, as data: URIs by digest."""
+    """`media` are the pictures and sounds to show, as data: URIs by digest."""
     return to_page([_item(item, media) for item in items], has_more=has_more)
 
 
 def _turns(values: list[Any]) -> list[Message]:
-    """An assistant's calls, what it says before them and what it says behind them are one turn, as it was."""
+    """An assistant's calls and its words before and after them become one turn again, as they were made."""
     turns: list[Message] = []
     for number, value in enumerate(values):
         turn = _turn(value, f"input[{number}]")
@@ -168,7 +168,7 @@ def _turns(values: list[Any]) -> list[Message]:
 
 
 def _one_turn(before: Message, turn: Message) -> bool:
-    """An assistant goes on behind its own words and calls until it hears what they gave."""
+    """Whether both belong to one turn: an assistant's words and calls, up to the calls' results."""
     return before.role == turn.role == "assistant" and bool(before.calls or turn.calls)
 
 
@@ -180,7 +180,7 @@ def _joined(before: Message, turn: Message) -> Message:
 
 
 def _turn(value: Any, at: str) -> Message | None:
-    """None of what is not read."""
+    """The turn of an item; None for an item that is ignored."""
     kind = value.get("type") if isinstance(value, dict) else None
     if kind == "reasoning":
         read(WireReasoning, value, at)

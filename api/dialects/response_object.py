@@ -1,4 +1,4 @@
-"""A response as OpenAI's Responses write it: a job, named `resp_…` where the job is `job_…`."""
+"""Writes a job as OpenAI's response object; the response of `job_…` is named `resp_…`."""
 
 import json
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ ALIKE: dict[str, Any] = {
     "reasoning": {"effort": None, "summary": None},
     "truncation": "disabled",
 }
-"""What every response says, because nothing else is served.
+"""Fields that are the same in every response, because nothing else is served.
 
-A conversation that is too long is refused, also where its caller lets earlier turns be left out.
+A conversation that is too long is refused, even where the caller allows earlier turns to be dropped.
 """
 UNSAID = 1.0
-"""What OpenAI tells as the temperature and `top_p` of who named none: strict clients need a number."""
+"""OpenAI's `temperature` and `top_p` where the caller named none: strict clients need a number."""
 
 
 class Outline(Frozen, extra="ignore"):
-    """What a response tells of its call and neither its question nor its job holds.
+    """What a response shows of its call beyond what its request and its job hold.
 
-    Kept with the job, and read without what a newer release adds. `instructed` says that the question's first
-    message are the instructions, `previous` is the response that it goes on from, `format` is `text.format`
-    without its schema, `parallel` is `parallel_tool_calls`. `max_tool_calls` bounds those of OpenAI's own
-    tools, of which there are none. `unshown` are the functions, as they are told,
-    that a `tool_choice` of none keeps from the model, None for any other choice. `details` are those of the
-    pictures of the whole conversation in reading order, empty where all are auto.
+    Kept with the job; fields of a newer release are ignored. `instructed` says that the request's first
+    message is the instructions, `previous` is the response that it goes on from, `format` is `text.format`
+    without its schema, `parallel` is `parallel_tool_calls`. `max_tool_calls` limits calls of OpenAI's own
+    tools, of which there are none. `unshown` are the functions, as the response shows them, that a
+    `tool_choice` of none hides from the model; None for any other choice. `details` are those of all pictures
+    of the conversation in reading order, empty where all are auto.
     """
 
     background: bool = False
@@ -61,7 +61,7 @@ class Kept:
 
 
 def detailed(outline: Outline, question: Request) -> Outline:
-    """With what is told of the question and its record lacks, which is that of all who asked the same."""
+    """Add what a response shows of its request but the record, shared by all identical requests, lacks."""
     details = tuple(picture.detail for picture in question.images)
     unshown = None if question.unshown is None else [_function(f) for f in question.unshown]
     kept = {"details": details if set(details) - {"auto"} else (), "unshown": unshown}
@@ -73,12 +73,12 @@ def response_id(job: str) -> str:
 
 
 def job_of(response: str) -> str:
-    """The job that a response is; no job's id where this is no response's."""
+    """The id of a response's job; empty where this is no response's id."""
     return f"job_{response.removeprefix('resp_')}" if response.startswith("resp_") else ""
 
 
 def message_id(job: str, number: int = 0) -> str:
-    """Of the answer's messages in their order; a bare number behind it would be an item of the input."""
+    """The id of the answer's message `number`; `_o` tells it from input items, which end in a bare number."""
     return f"msg_{job.removeprefix('job_')}" + (f"_o{number}" if number else "")
 
 
@@ -114,9 +114,9 @@ def to_deleted(response: str) -> dict[str, Any]:
 
 
 def to_output(job: str, result: Result) -> list[dict[str, Any]]:
-    """The items of a response that has ended with an answer: what it says and what it calls, as that came.
+    """The items of a response that has ended with an answer: its messages and calls, in order.
 
-    A call ends a message, so words behind it are another one; only the last item may be incomplete.
+    A call ends a message, so words after it are another one; only the last item may be incomplete.
     """
     choice = result.choices[0]
     heard = apart(choice.text, result.syntax, choice.logprobs or ())
@@ -134,7 +134,7 @@ def to_output(job: str, result: Result) -> list[dict[str, Any]]:
 
 
 def function_call(job: str, number: int, called: Called, status: str = "completed") -> dict[str, Any]:
-    """The item of a call; while it is in progress its arguments are told apart."""
+    """The item of a call; while it is in progress its arguments come in events of their own."""
     return {
         "id": f"fc_{job.removeprefix('job_')}_{number}",
         "type": "function_call",
@@ -161,7 +161,7 @@ def part(words: Words) -> dict[str, Any]:
 
 
 def _asked(kept: Kept) -> dict[str, Any]:
-    """What its caller said."""
+    """The fields that repeat what the caller asked."""
     asked, outline = kept.question.parameters, kept.outline
     return {
         "background": outline.background,
@@ -194,7 +194,7 @@ def _tools(kept: Kept) -> dict[str, Any]:
         }
     named = None if shown.named is None else {"type": "function", "name": shown.named}
     return {
-        # An earlier release wrote it with the functions alone.
+        # An earlier release kept it with the functions only.
         "parallel_tool_calls": outline.parallel and shown.parallel,
         "tool_choice": named or ("required" if shown.required else "auto"),
         "tools": [_function(function) for function in shown.functions],
@@ -219,7 +219,7 @@ def _instructions(kept: Kept) -> str | None:
 
 
 def _format(told: dict[str, Any] | None, held: Format | None) -> dict[str, Any]:
-    """The schema is told as answers are held to it."""
+    """The format, with the schema in the form that answers are held to."""
     if told is None or held is None:
         return {"type": "text"}
     return told | ({"schema": json.loads(held.content)} if told["type"] == "json_schema" else {})

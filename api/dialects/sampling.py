@@ -1,4 +1,4 @@
-"""Generation parameters under every spelling that clients use, read into one `Parameters`."""
+"""Reads generation parameters, under every spelling that clients use, into one `Parameters`."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from api.dialects.refusals import invalid, unsupported
 from api.dialects.strict_json import Wire, caller_error, render, whole
 from shared.request import Parameters
 
-MAX_STOPS = 4
+MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
-# One spelling for each id, so that none stands there twice.
+# One spelling for each id, so that none can occur twice.
 _TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,9}")
 
 # Counts that no model reaches, kept within what tensors and Lua can hold.
@@ -81,7 +81,7 @@ class TokenSampling(Sampling):
 def to_parameters(
     *sources: tuple[Wire, str], logprobs: int | None = None
 ) -> tuple[Parameters, dict[str, str]]:
-    """Collect what the sources (a body and its path) say, and the path of each that was spelled otherwise.
+    """Collect the parameters of all sources (a body and its path), and the path of each spelled otherwise.
 
     One parameter under two spellings must agree. Raises CallerError naming the field as the caller spelled
     it.
@@ -118,7 +118,7 @@ def refuse_unsupported(body: Wire, harmless: Mapping[str, tuple[Any, ...]], at: 
 
 
 def _read(name: str, value: Any, param: str) -> Any:
-    """As `Parameters` holds it; None where it asks for nothing."""
+    """The value as `Parameters` holds it; None where it asks for nothing."""
     if value is None:
         return None
     if name == "stop":
@@ -130,7 +130,7 @@ def _read(name: str, value: Any, param: str) -> Any:
     if name == "n":
         return None if value == 1 else value
     if name == "top_k":
-        # vLLM's word for all tokens.
+        # -1 is vLLM's value for all tokens.
         return 0 if value == -1 else value
     return value or None if name in ("stop_token_ids", "ignore_eos") else value
 
@@ -143,7 +143,7 @@ def _stops(value: str | list[str], param: str) -> tuple[str, ...]:
 
 
 def _biases(value: dict[str, float] | list[float], param: str) -> tuple[tuple[int, float], ...] | None:
-    """A list is what Hugging Face's page describes; only an empty one has a meaning."""
+    """The biases by token id. Hugging Face's page describes a list, of which only an empty one is defined."""
     if isinstance(value, list):
         if value:
             raise unsupported(param)

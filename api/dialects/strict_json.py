@@ -1,4 +1,4 @@
-"""JSON from strangers: parsed strictly, bounded before it costs anything, refused with one typed error.
+"""Parses JSON from strangers: strictly, with limits checked before they cost anything, and one typed error.
 
 The standard parser accepts NaN, 1e999 and lone surrogates, which cannot be encoded again in an answer, and
 15 MB of `[{},{},…]` cost a second and 280 MB; see RFC 8259 sections 8.2 and 9 on what a parser may limit.
@@ -15,9 +15,9 @@ from pydantic_core import ErrorDetails, from_json
 from shared.errors import CallerError
 
 MAX_DEPTH = 64
-# A conversation has three or four to each turn; what is done with each takes tens of microseconds in all.
+# A conversation has three or four values to each turn; handling each takes tens of microseconds in all.
 MAX_ELEMENTS = 20_000
-# Of one refusal: the longest list of values that a field may have is shorter.
+# Characters of a refusal's reason: the longest list of a field's allowed values is shorter.
 LONGEST_REASON = 500
 
 # RFC 8259, section 8.1: a parser may skip the mark that some editors write.
@@ -27,8 +27,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # the scan quadratic.
 _STRING = re.compile(rb'"[^"]*+(?:"|\Z)')
 
-# A form, as multipart/form-data and as application/x-www-form-urlencoded: neither is how any JSON begins. The
-# latter is text throughout: `GIF89a=` begins a picture of 61 pixels' width.
+# A form, as multipart/form-data or as application/x-www-form-urlencoded: no JSON begins like either. The
+# latter must be text throughout: `GIF89a=` may begin a picture 61 pixels wide.
 _FORM = re.compile(rb"(?:\r\n)?--[^\r\n]+\r?\n(?i:content-)|[\w.%+\[\]-]{1,100}=(?=[^=])[\x20-\x7e\r\n]*\Z")
 
 
@@ -70,7 +70,7 @@ def parse(body: bytes) -> Any:
 
 
 def is_form(body: bytes) -> bool:
-    """By its beginning: curl calls JSON and pictures forms where it is told nothing else."""
+    """Whether a body begins like a form; its content type does not tell, as curl calls everything a form."""
     return _FORM.match(body[:256]) is not None
 
 
@@ -109,9 +109,9 @@ def render(path: Sequence[str | int], at: str = "") -> str:
 
 
 def _elements(body: bytes) -> int:
-    """Objects, lists and commas outside strings, counted until they are too many, and so are strings.
+    """Count objects, lists and commas outside strings, and strings, until they are too many.
 
-    An object's member has two strings and one comma at most, so more of them alone are too many values.
+    A member of an object has at most two strings and one comma: more of them alone mean too many values.
     """
     if _structural(body, 0, len(body)) <= MAX_ELEMENTS:
         return 0

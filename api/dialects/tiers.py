@@ -1,4 +1,4 @@
-"""OpenAI's `service_tier`, which is a place in line."""
+"""OpenAI's `service_tier`, which is a job's priority here."""
 
 from typing import Literal
 
@@ -14,4 +14,4 @@ CLASSES: dict[Tier, Priority] = {
     "fast": "interactive",
 }
 TIERS: dict[Priority, str] = {"interactive": "priority", "normal": "default", "batch": "flex"}
-"""As an answer tells it."""
+"""The tier that an answer names."""

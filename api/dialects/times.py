@@ -1,4 +1,4 @@
-"""A job's times as callers write them: Unix seconds, or RFC 3339 with an offset."""
+"""Reads a job's times as callers write them: Unix seconds, or RFC 3339 with an offset."""
 
 from datetime import datetime
 from typing import Annotated
@@ -10,7 +10,7 @@ from shared.times import Times
 
 Moment = Annotated[float | str, Field(union_mode="smart")]
 LATEST_S = 253_402_300_799
-"""The year 9999: what is later has another unit."""
+"""The year 9999: a larger number is in another unit."""
 
 
 def to_times(schedule_at: Moment | None, start_by: Moment | None, finish_by: Moment | None) -> Times:

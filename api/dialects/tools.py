@@ -1,4 +1,4 @@
-"""The functions that a request shows to the model, as OpenAI's two APIs write them.
+"""Reads the functions that a request offers to the model, as OpenAI's two APIs write them.
 
 In a chat each is {"type": "function", "function": {"name": …, "parameters": …, "strict": …}}, in a response
 {"type": "function", "name": …, "parameters": …, "strict": …}. `tool_choice` is auto, none, required, or one
@@ -22,9 +22,9 @@ NOTHING = {"type": "object", "properties": {}}
 """The parameters of a function that takes none."""
 NEWER = {"functions": "tools", "function_call": "tool_choice"}
 OLDER: dict[str, tuple[Any, ...]] = {"functions": ([],), "function_call": ("none", "auto")}
-"""What took these names' place, and the values that ask for nothing."""
+"""Fields of the older form, and the values that ask for nothing."""
 HARMLESS: dict[str, tuple[Any, ...]] = {"defer_loading": (False,), "allowed_callers": ([], ["direct"])}
-"""Of a response's function: the values that ask for nothing."""
+"""Fields of a function in Responses, and the values that ask for nothing."""
 CHOICES = ("auto", "none", "required")
 
 
@@ -64,7 +64,7 @@ class FlatChoice(Named):
 def to_tools(
     tools: list[Any] | None, choice: str | dict[str, Any] | None, parallel: bool | None, *, flat: bool = False
 ) -> Tools | None:
-    """None where none are shown; `flat` is how Responses write them. Raises CallerError naming the field."""
+    """None where no function is offered; `flat` is Responses' form. Raises CallerError naming the field."""
     required, named = _choice(choice, flat)
     if not tools:
         if required:
@@ -90,9 +90,9 @@ def to_tools(
 
 
 def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> tuple[Function, ...] | None:
-    """The functions of a response, which `to_tools` has read, that its choice keeps from the model.
+    """A response's functions, already read by `to_tools`, where a `tool_choice` of none hides them.
 
-    None for any other choice than none. Nothing is held to a schema that nobody calls: it is not looked at.
+    None for any other choice. Their schemas are not checked, since no call is held to them.
     """
     if choice != "none":
         return None
@@ -100,7 +100,7 @@ def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> 
 
 
 def refuse_functions(**said: Any) -> None:
-    """The older form, by name. Raises CallerError `unsupported_parameter`."""
+    """Refuse the older form, by field. Raises CallerError `unsupported_parameter`."""
     for name, value in said.items():
         if value is not None and value not in OLDER[name]:
             message = f"`{name}` is the older form, which is not implemented; send `{NEWER[name]}`."
@@ -108,7 +108,7 @@ def refuse_functions(**said: Any) -> None:
 
 
 def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str | None]:
-    """Whether one has to be called, and which."""
+    """Whether a function must be called, and which one."""
     if isinstance(value, dict):
         check_function(value, "tool_choice")
         # The AI SDK's provider for Hugging Face writes it as in a chat.
@@ -121,7 +121,7 @@ def _choice(value: str | dict[str, Any] | None, flat: bool) -> tuple[bool, str |
 
 
 def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
-    """A function, and where it stands."""
+    """A function, and its path in the body."""
     check_function(value, at)
     body: FunctionBody = read(FlatTool, value, at) if flat else read(ToolBody, value, at).function
     if flat:
@@ -157,7 +157,7 @@ def _written(body: FunctionBody) -> str:
 
 
 def _held(parameters: dict[str, Any], at: str) -> str:
-    """Arguments are an object, whether their schema says so or not; else there would be no call."""
+    """The schema that arguments are held to: always of an object, else there would be no call."""
     said = parameters.get("type", "object")
     if "object" not in (said if isinstance(said, list) else [said]):
         raise invalid(f"{at}.type", "should be object, as arguments are")

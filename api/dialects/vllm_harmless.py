@@ -1,5 +1,5 @@
-"""Parameters of vLLM's and SGLang's chats and completions that are known by name and not implemented: by
-each, the values that ask for nothing, their own defaults. Others are refused.
+"""Parameters of vLLM's and SGLang's chats and completions that are known by name but not implemented, each
+with the values that ask for nothing: their defaults. Other values are refused.
 """
 
 from typing import Any

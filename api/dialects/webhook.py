@@ -19,7 +19,7 @@ class JobWebhook(Wire):
 
 
 def to_webhook(said: str | JobWebhook | None) -> Webhook | None:
-    """Its address is checked at the door. Raises CallerError naming the field."""
+    """The address is checked at admission. Raises CallerError naming the field."""
     if said is None:
         return None
     if isinstance(said, str):

@@ -1,4 +1,4 @@
-"""What a caller can read and change of jobs that were admitted."""
+"""Reads and changes jobs after their admission."""
 
 import asyncio
 import base64
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Jobs:
-    """Reads and changes jobs of one caller; another's job does not exist for them."""
+    """Jobs as their caller sees them; for a caller the jobs of others do not exist."""
 
     def __init__(self, settings: Settings, store: AsyncStore, blobs: Blobs) -> None:
         self._settings = settings
@@ -65,11 +65,11 @@ class Jobs:
         return page
 
     async def cancel(self, caller: str, job_id: str) -> JobView:
-        """Harmless twice and after the end. Raises CallerError `job_not_found`."""
+        """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
         return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
     async def ended_request(self, caller: str, job_id: str) -> transitions.Asked:
-        """What an ended job asked. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
+        """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
         asked = _found(await self._store.run(transitions.asked(caller, job_id)))
         if asked.status is None:
             raise CallerError("job_not_ended", "The job has not ended yet.")
@@ -85,7 +85,7 @@ class Jobs:
         return view
 
     async def request_of(self, view: JobView, param: str | None) -> Request:
-        """What a job asks, ended or not. Raises CallerError `result_expired` naming `param`."""
+        """A job's request, ended or not. Raises CallerError `result_expired` naming `param`."""
         asked = await self._store.run(transitions.asked(view.caller, view.id))
         if asked is None or asked.request is None or view.expired:
             raise CallerError("result_expired", "This response is no longer kept.", param=param)
@@ -110,10 +110,10 @@ class Jobs:
         return f"data:{part.type}/{kind.lower()};base64,{base64.b64encode(data).decode('ascii')}"
 
     async def replay(self, caller: str, job_id: str) -> JobView:
-        """Tell a job's webhook its end again.
+        """Send a job's end to its webhook again.
 
-        Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where it
-        has none.
+        Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`, and `invalid_request` where the
+        job has no webhook.
         """
         word, view = _found(await self._store.run(hooks.replay(self._settings, caller, job_id)))
         if view is not None:
@@ -125,7 +125,7 @@ class Jobs:
         raise CallerError("invalid_request", "The job has no webhook.")
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
-        """What waits and who works, model by model."""
+        """What waits and which workers there are, model by model."""
         return await self._store.run(fleet_of(self._settings, [model.lane for model in models]))
 
     async def purge(self, caller: str, job_id: str) -> None:
@@ -134,9 +134,9 @@ class Jobs:
         await self._delete(_found(orphans))
 
     async def forget(self, view: JobView) -> None:
-        """Forget a job that is not to be stored, behind the answer that told its caller how it ended.
+        """Forget a job that is not to be stored, after the answer that told its caller how it ended.
 
-        Where that fails it is forgotten by itself, `retention.unstored_s` after its end.
+        Where that fails, the job expires by itself, `retention.unstored_s` after its end.
         """
         told = transitions.purge(self._settings, view.caller, view.id, delivered=True)
         try:
@@ -153,7 +153,7 @@ class Jobs:
         return model_state(model, await self._store.run(transitions.lane(self._settings, model.lane)))
 
     async def writable(self) -> bool:
-        """Whether the record store takes jobs and what becomes of them, and not only tells."""
+        """Whether the record store accepts writes, and not only reads."""
         return await self._store.run(writable(self._settings))
 
 

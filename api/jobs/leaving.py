@@ -1,7 +1,7 @@
-"""Callers who hang up before their answer.
+"""Cancels the jobs of callers who hang up before their answer.
 
-Only a call whose answer is the result leaves, and only without an Idempotency-Key. A client's own time-out
-repeats the POST at once: the grace lets the repeat join the run before the first job leaves it.
+Only where the answer is the result itself, and only without an Idempotency-Key. A client that times out
+repeats its POST at once: the grace time lets the repeat join the run before the first job leaves it.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
-"""Between two tries while the store is away, and then from one to the next twice as long."""
+"""Pauses between tries while the store is away: they double from the first to the longest."""
 
 
 class Leaving:
-    """Cancels the job of a caller who left, `grace_s` later."""
+    """Cancels the job of a caller who hung up, `grace_s` later."""
 
     def __init__(self, jobs: Jobs, grace_s: float) -> None:
         self._jobs = jobs
@@ -27,9 +27,9 @@ class Leaving:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def left(self, view: JobView, *, at_once: bool = False, told_s: float = 0) -> None:
-        """`at_once` where nobody comes back for it: its call was refused.
+        """Cancel the job after its grace time; `at_once` where its call was refused: nobody comes back.
 
-        `told_s` is the time after which its caller was told to ask again, from which the grace counts.
+        `told_s` is the Retry-After that its caller was given; the grace time counts from there.
         """
         grace_s = 0 if at_once else told_s + self._grace_s
         task = asyncio.create_task(self._leave(view, grace_s), name=f"leave {view.id}")
@@ -37,7 +37,7 @@ class Leaving:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Forget them all: when this process stops, nobody leaves."""
+        """Drop all pending cancellations: callers cut off by the end of this process have not left."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -52,7 +52,7 @@ class Leaving:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
     async def _done(self, view: JobView) -> bool:
-        """Cancel it; False where the store has to be asked again."""
+        """Cancel the job; False where the store was away and must be asked again."""
         try:
             if view.stored:
                 await self._jobs.cancel(view.caller, view.id)

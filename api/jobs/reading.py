@@ -1,4 +1,4 @@
-"""One reader's place in a job's stream."""
+"""Reads a job's event stream step by step, for one reader."""
 
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event, JobView
@@ -7,10 +7,10 @@ from shared.store.script import AsyncStore
 
 
 async def missing(store: AsyncStore, view: JobView) -> ServiceError:
-    """What who waits for a job is told where it is not there any more.
+    """The error for a caller who waits for a job that is not there any more.
 
-    CallerError `job_not_found` where it was deleted, or had ended and is kept no longer, else Unavailable
-    `store_unavailable`: the store lost it, and who asks again is answered.
+    CallerError `job_not_found` where it was deleted, or had ended and is no longer kept. Else the store lost
+    it: Unavailable `store_unavailable`, since a repeated request will be answered.
     """
     if await store.run(jobs.purged(view.caller, view.id)):
         return CallerError("job_not_found", "The job was deleted.")
@@ -20,10 +20,10 @@ async def missing(store: AsyncStore, view: JobView) -> ServiceError:
 
 
 class Reading:
-    """Reads on behind the last event read.
+    """Reads the events after the last one read.
 
-    `source` is the id under which more is announced: the job's while its inputs are fetched, then its run's.
-    `over` says that nothing more will come, `behind` that more was there at the last reading than it gave.
+    `source` is the id under which new events are announced: the job's while its inputs are fetched, then its
+    run's. `over` says that no more will come; `behind` that the last reading did not give all there was.
     """
 
     def __init__(self, store: AsyncStore, view: JobView, after: int) -> None:
@@ -38,10 +38,10 @@ class Reading:
         return not self.over and self.source == source
 
     async def more(self) -> tuple[Event, ...]:
-        """What the stream holds by now, in stretches; nothing where nothing is new.
+        """The next stretch of new events; empty where nothing is new.
 
-        Raises CallerError `stream_rewound` where the store forgot what was read: the answer may have gone on
-        in other words since; and as `missing`.
+        Raises CallerError `stream_rewound` where the store lost events that were read (the answer may have
+        taken other words since), and as `missing`.
         """
         chapter = await self._store.run(jobs.follow(self._view.caller, self._view.id, self._after))
         if chapter is None:

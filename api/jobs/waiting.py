@@ -1,6 +1,6 @@
-"""Waiting for a job: subscribe, then read, then wait.
+"""Waits for a job's end or its next event: subscribe, then read, then wait.
 
-Reading alone would be correct; being woken is quick.
+Polling alone would be correct; wake-ups only make it quick.
 """
 
 import time
@@ -14,7 +14,7 @@ from shared.store.script import AsyncStore
 from shared.store.wakeups import Wakeups
 
 POLL_S = 2.0
-"""A lost wake-up costs at most this much."""
+"""A lost wake-up delays its reader by at most this long."""
 
 
 Over = Callable[[JobView], bool]
@@ -25,7 +25,7 @@ def ended(view: JobView) -> bool:
 
 
 class Waiting:
-    """Lets many callers of one process wait on one subscription."""
+    """Lets many callers of a process wait on one subscription."""
 
     def __init__(self, settings: Settings, store: AsyncStore, wakeups: Wakeups) -> None:
         self._settings = settings
@@ -33,7 +33,7 @@ class Waiting:
         self._wakeups = wakeups
 
     async def until_ended(self, view: JobView, timeout_s: float, over: Over) -> JobView:
-        """The newest view; not ended where the time was over first, or `over` says that it is enough.
+        """The job's newest view, once it ended, `over` says that it is enough, or the time is up.
 
         Raises as `missing`.
         """
@@ -52,7 +52,7 @@ class Waiting:
         return view
 
     async def events(self, view: JobView, after: int, idle_s: float) -> AsyncGenerator[Event | None]:
-        """Every event behind id `after`, to the terminal one; None where nothing came for `idle_s`.
+        """Every event after id `after`, to the terminal one; None whenever nothing came for `idle_s`.
 
         Raises CallerError `stream_rewound`, and as `missing`.
         """

@@ -1,10 +1,10 @@
-// The question, and its answer as it is made.
+// The form for a question, and its answer as it comes.
 
 import { $, say, seconds } from "./dom.js";
 import { picture, setUp as setUpPicture } from "./picture.js";
 import { call, events } from "./wire.js";
 
-// A picture goes up slowly where the line is thin.
+// Uploading a picture takes long on a slow connection.
 const SEND_MS = 120_000;
 let asked = null; // {job, stop, unwanted} while an answer is awaited
 
@@ -16,7 +16,7 @@ export function setUp(changed) {
 }
 
 function pressed(event) {
-  // Held down, ending a composition, closing a list: none of it is meant for the question.
+  // An Enter held down, ending a composition or closing a list is not meant to send the question.
   if (event.repeat || event.isComposing || event.defaultPrevented || $("job").open) return;
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
@@ -81,7 +81,7 @@ function end() {
 }
 
 function hear({ type, data }) {
-  // Places are counted in letters, of which one beyond U+FFFF is two to JavaScript.
+  // Offsets count code points; one beyond U+FFFF is two units to JavaScript.
   if (type === "text") $("answer").textContent = [...$("answer").textContent].slice(0, data.start).join("") + data.text;
   else if (data.job) tell(data.job);
   else badge("status", type === "requeued" ? "queued again" : type);

@@ -1,4 +1,4 @@
-// One job opened: what it is, its timeline, whom it told.
+// An opened job: its facts, its timeline and its webhook's deliveries.
 
 import { $, clock, make, say, seconds, settle } from "./dom.js";
 import { timeline } from "./timeline.js";
@@ -33,7 +33,7 @@ async function follow({ id, stop: { signal } }) {
   let { data: job } = await call(`v1/jobs/${id}`, { signal });
   const heard = [];
   let due = 0;
-  // Pieces come by the thousand: they are painted together, once for each frame.
+  // Pieces come by the thousand, so they are painted together, once a frame.
   const soon = () => (due ||= requestAnimationFrame(() => ((due = 0), signal.aborted || paint(job, heard))));
   soon();
   for await (const event of events(id, signal, line)) {
@@ -44,7 +44,7 @@ async function follow({ id, stop: { signal } }) {
   for await (job of rereads(job, signal)) soon();
 }
 
-// How many calls an open job makes beside the page's own, each time that those are made.
+// How many calls an open job adds to each round of the page's own.
 export const calls = () => rereading;
 
 // A job's webhook hears of the end behind all events; the tries of one that does not answer go on for days.
@@ -62,7 +62,7 @@ async function* rereads(job, signal) {
   }
 }
 
-// The job as it is now; while the service is away, how long to wait at least.
+// The job as it is now; while the service is away, the least time to wait.
 async function reread(id, signal) {
   try {
     const answer = await call(`v1/jobs/${id}`, { signal });

@@ -38,12 +38,12 @@ async function refresh() {
     looked.push(models);
   }
   const changed = await Promise.all(looked.map((panel) => panel.refresh()));
-  // Where nothing happens, looking less often shows as much.
+  // Poll less often while nothing changes.
   wait_ms = changed.some(Boolean) ? EVERY_MS : Math.min(IDLE_MS, 2 * wait_ms);
   tell();
 }
 
-// A model added or gone while the page is open leaves what is chosen as it is.
+// A model added or removed while the page is open does not change the chosen one.
 function listModels(data) {
   const options = (data?.data ?? []).map(({ id }) => make("option", { "data-key": id }, id));
   settle($("model"), options);

@@ -1,4 +1,4 @@
-// One part of the page: asked for anew, painted where it changed, emptied where the key may not see it.
+// One part of the page: fetched again, painted where it changed, emptied where the key may not see it.
 
 import { say } from "./dom.js";
 import { call } from "./wire.js";
@@ -24,7 +24,7 @@ export class Panel {
     }
   }
 
-  // With another key nothing of the former one's is left on the screen.
+  // With another key, nothing that the old one showed stays on the screen.
   forget() {
     this.turn?.abort();
     this.#told(null, null);
@@ -32,7 +32,7 @@ export class Panel {
 
   #told(error, data) {
     this.error = error;
-    // The header speaks of a service that is away and of a wrong key.
+    // The header reports a service that is away, and a wrong key.
     say(this.note, error?.status && error.status !== 401 ? error.message : "");
     if (error && ![401, 403].includes(error.status)) return false;
     const text = JSON.stringify(data);

@@ -13,7 +13,7 @@ export function setUp() {
   $("file").addEventListener("change", () => take($("file").files[0]));
   $("url").addEventListener("input", () => $("url").value && show("", CHOOSE));
   for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener(kind, dragged);
-  // A file dropped beside the box would be opened in place of this page.
+  // Otherwise the browser would open a file dropped beside the box in place of this page.
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
   document.addEventListener("paste", (event) => take([...event.clipboardData.files].find((f) => f.type.startsWith("image/"))));
   $("samples").append(...Object.entries(SAMPLES).map(sample));
@@ -55,7 +55,7 @@ function take(file) {
 // A promise of a data URI, chosen from now on: what comes late is neither forgotten by a question nor in the way of
 // what was chosen after it.
 function put(mine, name) {
-  // Else choosing the same file again would be no change.
+  // Otherwise choosing the same file again would fire no change event.
   $("file").value = "";
   $("url").value = "";
   chosen = mine;

@@ -1,4 +1,4 @@
-// What waits and who works, model by model.
+// What waits and which workers there are, model by model.
 
 import { $, make, seconds, settle } from "./dom.js";
 
@@ -10,7 +10,7 @@ export function paint(data) {
   settle($("queue"), (data?.models ?? []).map(model));
 }
 
-// All of it in a line.
+// All models' queues and workers in one line.
 export function sum({ models }) {
   const waiting = models.reduce((sum, it) => sum + Object.values(it.queued).reduce((a, b) => a + b), 0);
   const running = models.reduce((sum, it) => sum + it.running, 0);
@@ -32,7 +32,7 @@ function model(it) {
   );
 }
 
-// What an operator said last, else what the workers say.
+// Paused or draining, if an operator said so; else the workers' state.
 function standing(it) {
   if (it.paused) return "paused";
   if (it.draining) return it.drained ? "drained" : "draining";

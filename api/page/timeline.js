@@ -23,7 +23,7 @@ export function timeline(job, heard) {
   if (free < till) parts.push(bar("wait", free, till, `waited ${seconds(till - free)}`));
   let last = -1;
   for (const { type, data } of heard.filter((event) => event.type === "text")) {
-    // Thousands of pieces make no finer a picture than a mark for each unit of its width.
+    // One mark for each unit of width is enough: thousands of pieces would look the same.
     if (Math.round(x(data.at)) === last) continue;
     last = Math.round(x(data.at));
     parts.push(draw("line", { class: "mark", x1: x(data.at), x2: x(data.at), y1: 12, y2: 18 }, draw("title", {}, `${type}: ${data.text}`)));

@@ -8,7 +8,7 @@ keyField.value = kept?.getItem("sightline-key") ?? "";
 keyField.addEventListener("change", () => kept?.setItem("sightline-key", keyField.value));
 let quota = 0; // the key's requests a minute, where it has such
 
-// What the service, or a proxy before it, says in place of an answer.
+// An error from the service, or from a proxy in front of it.
 export class Refusal extends Error {
   constructor(status, body, headers) {
     const said = body?.error?.message ?? body?.detail ?? body?.error ?? `The service answered ${status}.`;
@@ -20,7 +20,7 @@ export class Refusal extends Error {
   }
 }
 
-// Nobody answered.
+// The service could not be reached.
 export class Away extends Error {
   constructor() {
     super("The service is out of reach.");
@@ -28,7 +28,7 @@ export class Away extends Error {
   }
 }
 
-// Nothing where the browser blocks what pages keep: the key then lives in its field alone.
+// Null where the browser blocks storage: the key is then kept in its field alone.
 function storage() {
   try {
     return sessionStorage;
@@ -57,7 +57,7 @@ export async function call(path, { method = "GET", body, more = {}, signal, limi
   return { data: parsed, headers: answer.headers };
 }
 
-// A slow answer is one all the same: only a silence of `limit_ms`, before it or within, is none.
+// A slow answer still counts: only a silence of `limit_ms`, before or within it, is a failure.
 async function whole(path, asked, signal, limit_ms) {
   const silence = new AbortController();
   let timer = 0;
@@ -96,11 +96,11 @@ function json(text) {
   }
 }
 
-// Between two looks of `calls` requests each: half of a key's quota is left to the questions.
+// The pause between two rounds of `calls` requests: half of a key's quota is left for questions.
 export const spacing_ms = (calls) => (quota ? (2 * calls * MINUTE_MS) / quota : 0);
 
 // Every event of a job, exactly once and in order. A broken connection is taken up again behind the last event
-// that came, and `said` hears of it. EventSource would do the same, but cannot send a key.
+// that came, and `said` is told of it. EventSource would do the same, but cannot send a key.
 export async function* events(job, signal, said) {
   let last = 0;
   for (let tries = 0; ; tries++) {
@@ -124,7 +124,7 @@ export async function* events(job, signal, said) {
   }
 }
 
-// A browser has six connections to a host for all its tabs: the hidden ones give theirs back.
+// A browser has six connections to a host for all its tabs, so hidden tabs give theirs back.
 function hiding() {
   const until = new AbortController();
   if (document.hidden) until.abort();
@@ -148,7 +148,7 @@ async function* stream(job, after, signal, said) {
     const blocks = (rest + piece).split("\n\n");
     rest = blocks.pop();
     for (const event of blocks.map(read).filter(Boolean)) {
-      // The service's own `error`, without an id, ends this connection and not the job.
+      // The service's own `error` event, without an id, ends this connection but not the job.
       if (event.type === "error" || !Number.isFinite(event.id)) return;
       yield event;
     }

@@ -1,4 +1,4 @@
-"""What operators did."""
+"""Route that lists what operators did."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""OpenAI's batches: a file of requests, computed when there is room, answered as a file."""
+"""Routes of OpenAI's batches: a file of requests, computed when there is room, answered as a file."""
 
 from fastapi import APIRouter, Request, Response
 

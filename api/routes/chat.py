@@ -1,4 +1,4 @@
-"""OpenAI's synchronous doors."""
+"""Routes of OpenAI's chat completions and completions, which answer in the same call."""
 
 from fastapi import APIRouter, Request, Response
 

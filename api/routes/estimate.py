@@ -1,4 +1,4 @@
-"""What would become of a job, before it is submitted."""
+"""Route that tells what would become of a job, before it is submitted."""
 
 from dataclasses import replace
 

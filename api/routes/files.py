@@ -1,4 +1,4 @@
-"""OpenAI's files: inputs and outputs of batches, and pictures that are sent once and named often."""
+"""Routes of OpenAI's files: inputs and outputs of batches, and pictures sent once and named often."""
 
 import asyncio
 
@@ -99,5 +99,5 @@ async def delete_file(request: Request, id: str) -> Response:
 
 
 def _patience_s(limits: ApiSettings) -> float:
-    """A file may come as slowly as the largest body may."""
+    """The time for an upload: a file may come as slowly as the largest body may."""
     return limits.upload_limit_s * max(1.0, limits.file_limit_mb / limits.body_limit_mb)

@@ -1,4 +1,4 @@
-"""What waits and who works: for a look, and for whatever scales the workers."""
+"""Route that tells what waits and which workers there are, for operators and autoscalers."""
 
 from fastapi import APIRouter, Request, Response
 

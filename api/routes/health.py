@@ -1,4 +1,4 @@
-"""For orchestrators: does the process serve, and can it answer a question."""
+"""Routes for orchestrators: does the process serve, and can it answer a question."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from shared.errors import Unavailable
 router = APIRouter(route_class=PlainRoute, tags=["health"], responses=refusals("HuggingFaceError"))
 
 STORE_LIMIT_S = 1.0
-"""A store that says nothing for so long is out of reach, as far as the health of a process goes."""
+"""A store that does not answer for so long is reported as unreachable."""
 
 
 @router.get(
@@ -27,7 +27,7 @@ STORE_LIMIT_S = 1.0
 )
 async def health(request: Request) -> Response:
     context = context_of(request)
-    # At once: where both hang a probe would not wait for one after the other.
+    # Both at once: a probe would not wait for one after the other where both hang.
     store, blobs = await asyncio.gather(_store(context), _blobs(context))
     return json_answer({"status": "ok", "store": store, "blobs": blobs})
 
@@ -48,7 +48,7 @@ async def ready(request: Request) -> Response:
     states = {model.id: await context.jobs.model_state(model) for model in context.models.rows}
     standing = {name: state.standing for name, state in states.items()}
     said = {"models": standing, "blobs": await _blobs(context)}
-    # A paused or drained model is loaded: no process is to be replaced because an operator said so.
+    # A paused or drained model is still loaded: its process need not be replaced.
     if any(state.state == "ready" for state in states.values()):
         return json_answer({"status": "ready"} | said)
     headers = {"retry-after": retry_after(None)}
@@ -66,5 +66,5 @@ async def _store(context: ProcessContext) -> str:
 
 
 async def _blobs(context: ProcessContext) -> dict[str, str]:
-    """Questions without pictures are answered also where it is out of reach."""
+    """The blob store's state; requests without pictures are answered even where it is unreachable."""
     return {"kind": context.blobs.kind, "state": await context.blobs.reach()}

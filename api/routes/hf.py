@@ -1,4 +1,4 @@
-"""Hugging Face's doors: a model's own URL, and the bare root that its clients use as an endpoint."""
+"""Routes of Hugging Face: a model's own URL, and the bare root that its clients use as an endpoint."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -99,7 +99,7 @@ async def _ask(request: Request, path_id: str) -> Response:
         waits = waits_for_model(request) or call.wait_for_model
         terms = replace(terms, must_be_ready=not waits, quiet=True)
     view = await submit(request, context, call.request, terms)
-    # The answer may take minutes.
+    # The answer may take minutes; free the body's memory.
     del body
     call = replace(call, request=call.request.without_bytes())
     if preferred.respond_async:
@@ -118,7 +118,7 @@ async def _ask(request: Request, path_id: str) -> Response:
 
 
 async def _token_ids(request: Request, context: ProcessContext, view: JobView) -> list[int]:
-    """Of the only answer of a job that has ended; its stream alone tells them."""
+    """The token ids of an ended job's only answer; only its stream has them."""
     async with aclosing(follow(request, context, view)) as events:
         texts = [e async for e in events if isinstance(e, Event) and e.type == "text"]
     return [id for event in texts for id in event.data["ids"]]

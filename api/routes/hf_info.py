@@ -1,4 +1,4 @@
-"""What Hugging Face's clients ask about a model before they ask it a question."""
+"""Routes that Hugging Face's clients call to learn about a model before they ask it a question."""
 
 from dataclasses import asdict
 from typing import Any
@@ -57,7 +57,7 @@ async def model_status(request: Request, id: str) -> Response:
 
 
 def to_info(model: Model, state: ModelState) -> dict[str, Any]:
-    """The endpoint information of TGI as far as it fits, and the line before the model."""
+    """TGI's endpoint information, as far as it fits, and the model's queue."""
     return {
         "model_id": model.id,
         "model_sha": model.revision,

@@ -1,4 +1,4 @@
-"""Our own wire: submit a job, ask for it, follow it, cancel it, delete it."""
+"""Routes of this service's own API: submit a job, read it, follow it, cancel it, delete it."""
 
 import math
 from collections.abc import AsyncGenerator, Mapping
@@ -63,7 +63,7 @@ async def submit_job(http: HttpRequest) -> Response:
     context = context_of(http)
     request, terms = await read_job(http, context)
     view = await submit(http, context, request, terms)
-    # The answer may take minutes.
+    # The answer may take minutes; free the request's memory.
     del request
     waited = await wait_as_preferred(http, context, view)
     if waited.ended and preferences(http).wait_s:
@@ -73,7 +73,7 @@ async def submit_job(http: HttpRequest) -> Response:
 
 
 async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request, Terms]:
-    """What a body asks, and what is said around it. Raises CallerError."""
+    """The request in a body, and its terms. Raises CallerError."""
     body = await read_body(http, context.settings.api)
     request, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
     model = context.models.recall(request.model)
@@ -143,7 +143,7 @@ async def cancel_job(http: HttpRequest, id: str) -> Response:
 async def retry_job(http: HttpRequest, id: str) -> Response:
     context = context_of(http)
     said = terms_of(http, b"")
-    # What was answered under an Idempotency-Key is answered again, whatever became of the old job.
+    # A repeat under an Idempotency-Key gets the same answer, whatever became of the old job.
     earlier = await context.submission.repeated(said)
     if earlier is not None:
         note(http, earlier)
@@ -158,7 +158,7 @@ async def retry_job(http: HttpRequest, id: str) -> Response:
         retry_of=id,
         stored=asked.stored,
     )
-    # Its caller named a question without knowing it.
+    # A caller whose key may not read can still retry a job, but is not shown an answer found at once.
     return await accepted(shown(http, await submit(http, context, request, terms)))
 
 
@@ -199,13 +199,13 @@ async def job_events(http: HttpRequest, id: str) -> Response:
     view = streamed(await context.jobs.get(caller_of(http).id, id))
     note(http, view)
     if view.ended and after == view.last_event and "last-event-id" in http.headers:
-        # A browser's EventSource comes back behind the last event for ever, unless it is told so.
+        # A browser's EventSource reconnects after the last event for ever, unless it gets 204.
         return Response(status_code=204)
     return EventStream(_blocks(http, context, view, after), head_start_s=context.settings.api.head_start_s)
 
 
 async def accepted(view: JobView) -> Response:
-    """202: the job is kept; where to look and when."""
+    """202: the job is kept; the headers say where to look for it and when."""
     headers = {"location": f"/v1/jobs/{view.id}", "retry-after": _poll_after(view)}
     return await _written(view, 202, headers)
 
@@ -215,7 +215,7 @@ async def _written(view: JobView, status: int = 200, headers: Mapping[str, str] 
 
 
 def _request(asked: Asked) -> Request:
-    """With the names that its fields had in the first caller's body, which its record does not hold."""
+    """The request, with the field names of the first caller's body, which its own JSON does not hold."""
     request = Request.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
     named = (
         part.model_copy(update={"param": asked.paths.get(at, "")})
@@ -249,8 +249,8 @@ def _block(event: Event, view: JobView) -> bytes:
 
 
 def _after(http: HttpRequest) -> int:
-    """Where to go on; a reconnecting EventSource sends the header, which is newer than its URL's query."""
-    # Empty is what the standard's readers hold before the first event.
+    """The event to go on after; a reconnecting EventSource's header is newer than its URL's query."""
+    # The standard's readers send an empty id before the first event.
     if header := http.headers.get("last-event-id"):
         return integer("Last-Event-ID", header, largest=2**53)
     return integer("after", http.query_params.get("after", "0"), largest=2**53)

@@ -1,4 +1,4 @@
-"""The keys of those who call, for who has one with the scope `admin`."""
+"""Routes that manage API keys, for operators whose key has the scope `admin`."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""For Prometheus, and for whatever scales by it."""
+"""Route of the metrics, for Prometheus and autoscalers."""
 
 from fastapi import APIRouter, Request, Response
 

@@ -1,4 +1,4 @@
-"""The models served, as OpenAI's clients list them."""
+"""Routes that list the models served, as OpenAI's clients expect."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def get_model(request: Request, id: str) -> Response:
 def to_model(model: Model) -> dict[str, Any]:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
-    vLLM's clients read `max_model_len` before they ask; only workers know a length that the row does not say.
+    vLLM's clients read `max_model_len` first; where the model's row names no length, only workers know it.
     """
     owner, slash, _ = model.id.partition("/")
     length = {} if model.context_length is None else {"max_model_len": model.context_length}

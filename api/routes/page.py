@@ -1,4 +1,4 @@
-"""The page for people: a few files without a build step, served from memory."""
+"""Routes of the web page for people: a few files without a build step, served from memory."""
 
 import mimetypes
 from pathlib import Path
@@ -15,7 +15,7 @@ TYPES = {
     ".html": "text/html; charset=utf-8",
 }
 HEADERS = {
-    # Whoever finds a way to put markup into an answer still cannot make the page run or call anything.
+    # Markup smuggled into an answer still cannot make the page run or call anything.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",

@@ -1,4 +1,4 @@
-"""OpenAI's Responses: asked, read, followed, cancelled, deleted, and what they were asked."""
+"""Routes of OpenAI's Responses: create, read, follow, cancel and delete one, and list its input."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ router = APIRouter(
     route_class=PlainRoute, prefix="/v1/responses", tags=["openai"], responses=refusals("OpenAIError", 503)
 )
 MEDIA: tuple[tuple[str, type[Image | Sound]], ...] = ((PICTURES, Image), (SOUNDS, Sound))
-"""What is told of an input only where it was asked for, by what `include[]` calls it."""
+"""The media of an input that is shown only on demand, by its name in `include[]`."""
 
 
 @router.post(
@@ -43,7 +43,7 @@ async def create_response(request: Request) -> Response:
 @router.post("/compact", include_in_schema=False)
 @router.post("/input_tokens", include_in_schema=False)
 async def refuse_call(request: Request) -> Response:
-    """Calls of OpenAI's that would be taken for an id. Raises CallerError `not_found`."""
+    """OpenAI's calls whose path would be taken for a response's id. Raises CallerError `not_found`."""
     message = f"POST {request.url.path} is not offered here; /openapi.json lists all paths."
     raise CallerError("not_found", message)
 
@@ -139,7 +139,7 @@ async def _found(request: Request, id: str) -> Kept:
 
 
 def _include(request: Request) -> list[str]:
-    """What OpenAI's clients write `include[]`. Raises CallerError for what cannot be included."""
+    """What `include` names; OpenAI's clients write `include[]`. Raises CallerError for unknown names."""
     query = request.query_params
     said = query.getlist("include") + query.getlist("include[]")
     for place, name in enumerate(said):

@@ -1,4 +1,4 @@
-"""Which models are served: added, paused, resumed, drained and removed while the service runs."""
+"""Routes that add, pause, resume, drain and remove models while the service runs."""
 
 from fastapi import APIRouter, Request, Response
 

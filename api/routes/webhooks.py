@@ -1,4 +1,4 @@
-"""Endpoints that are told of whatever ends, and the log of that."""
+"""Routes of webhook endpoints, which are sent every job's and batch's end, and of the log of events."""
 
 from fastapi import APIRouter, Request, Response
 

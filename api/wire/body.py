@@ -1,6 +1,6 @@
-"""Receiving a body: counted as it arrives, at a least pace and within a time, before anything reads it.
+"""Receives a request's body, with limits on its size, its pace and its time, before anything parses it.
 
-A chunked body has no length to check beforehand, so received bytes are what counts.
+A chunked body has no length to check beforehand, so bytes are counted as they arrive.
 """
 
 import asyncio
@@ -22,22 +22,24 @@ T = TypeVar("T")
 
 _SMALL = 64 * 2**10
 STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 10.0
-"""So many bytes of a body, or its end, have to come in that time; who is slower keeps a connection busy."""
+"""This many bytes, or the body's end, must arrive within this time: slow ones hold a connection."""
 SHARE = 8
-"""Of a body in memory a stretch is at least this part of what has come: it keeps others from their room."""
+"""For a body held in memory a stretch is at least 1/SHARE of what has come: it takes up others' room."""
 # One thread: reading takes several times the memory of a body, and two are no faster side by side.
 _READER = ThreadPoolExecutor(1, "reader")
 
 
 async def translated(body: bytes, read: Callable[[bytes], T]) -> T:
-    """`read(body)`; a large one off the event loop, where it would hold up every stream."""
+    """`read(body)`; a large body is read off the event loop, where it would hold up every stream."""
     if len(body) <= _SMALL:
         return read(body)
     return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 async def read_body(request: Request, limits: ApiSettings) -> bytes:
-    """Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
+    """The whole body, in memory.
+
+    Raises CallerError (payload_too_large, upload_timeout, invalid_request), Unavailable `queue_full`,
     ClientDisconnect.
     """
     chunks: list[bytes] = []
@@ -54,7 +56,7 @@ async def arriving(
 ) -> AsyncGenerator[bytes]:
     """The pieces of a body, at least one, of at most `limit` bytes together.
 
-    One that is collected in memory has `in_memory_s` for all of it.
+    A body that is collected in memory must arrive whole within `in_memory_s`.
 
     Raises CallerError (payload_too_large, invalid_request, upload_timeout), ClientDisconnect.
     """
@@ -73,7 +75,7 @@ async def arriving(
 
 
 class _Pace:
-    """How long is left of a stretch; while nobody asks for more of the body, the sender cannot be late."""
+    """The time left for a stretch; it stands still while nobody here asks for more of the body."""
 
     def __init__(self, in_memory_s: float | None) -> None:
         self._limit_s = in_memory_s
@@ -96,7 +98,7 @@ class _Pace:
             raise CallerError("upload_timeout", message) from None
 
     async def _within(self, receive: Receive, limit_s: float) -> Message:
-        """In halves: where this process stands still, however long, the sender loses one of them at most.
+        """Wait in two halves: if this process stalls, however long, the sender loses at most one of them.
 
         Raises TimeoutError.
         """
@@ -126,14 +128,14 @@ def _check_headers(request: Request, limit: int) -> None:
         raise CallerError(
             "invalid_request", "Send the body in no transfer coding but chunked.", param="transfer-encoding"
         )
-    # Compared as text first: int() refuses thousands of digits with an error of its own.
+    # Its digits are counted first: int() raises ValueError for thousands of them.
     length = request.headers.get("content-length", "").lstrip("0")
     if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
         raise _too_large(limit)
 
 
 def _words(request: Request, name: str) -> list[str]:
-    """What a header lists, on however many lines."""
+    """The words that a header lists, on one line or several."""
     listed = ",".join(request.headers.getlist(name)).lower().split(",")
     return [word for word in map(str.strip, listed) if word]
 

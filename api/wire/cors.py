@@ -1,6 +1,6 @@
 """Which web pages may call from a browser (CORS): those of `SIGHTLINE_API__CORS_ORIGINS`, by default none.
 
-No cookie says who calls, so credentials in the sense of CORS are never allowed: a page sends its key itself.
+No cookie identifies a caller, so CORS credentials are never allowed: a page sends its key itself.
 """
 
 from starlette.datastructures import Headers
@@ -11,11 +11,11 @@ from api.wire import reply
 
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 BELIEVED_S = 600
-"""How long a browser need not ask again; a setting that was taken back holds for so long in it."""
+"""How long a browser caches a preflight's answer; an origin taken off the list may call for so long."""
 
 
 class Cors:
-    """Wraps the gate, which a browser's question before the call does not pass: it has no key."""
+    """Wraps the gate, which would refuse a browser's preflight request: that carries no key."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +32,7 @@ class Cors:
 
 
 def _let(headers: Headers, origins: tuple[str, ...], answer: reply.Reply) -> bool:
-    """Say on the answer whether its page may read it."""
+    """Whether the page may read the answer; sets the headers that tell the browser."""
     everybody = "*" in origins
     if not everybody:
         answer.headers["vary"] = "Origin"
@@ -49,6 +49,6 @@ def _preflight(scope: Scope) -> Response | None:
     if scope["method"] != "OPTIONS" or "access-control-request-method" not in headers:
         return None
     said = {"access-control-allow-methods": METHODS, "access-control-max-age": str(BELIEVED_S)}
-    # Named one by one: `*` does not mean `Authorization`.
+    # Headers are named one by one: `*` does not cover `Authorization`.
     asked = headers.get("access-control-request-headers")
     return Response(None, 204, said | ({"access-control-allow-headers": asked} if asked else {}))

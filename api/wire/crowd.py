@@ -1,4 +1,4 @@
-"""How much is open at a process at once: connections in all, and each caller's share of them in requests."""
+"""Limits what a process has open at once: connections in all, and requests of each caller."""
 
 import logging
 import math
@@ -13,17 +13,17 @@ from shared.errors import Unavailable
 log = logging.getLogger(__name__)
 
 KEY = "sightline.crowd"
-"""Of the state that the server hands to its connections, and of a request's scope."""
+"""The crowd's key in the state that the server hands to its connections, and in a request's scope."""
 PROBES = frozenset(("/health", "/ready", "/metrics"))
-"""What orchestrators and operators ask: no crowd may make a process look dead, or hide itself."""
+"""Paths that orchestrators and operators ask, answered in any crowd: else a busy process would look dead."""
 PROBES_AT_ONCE = 64
-"""Of those beyond what is served."""
+"""Connections beyond the limit that may ask these paths."""
 AGAIN_S = 5
 TOLD_EACH_S = 60.0
 
 
 class Crowd:
-    """One of a process, which serves `most` connections, or all."""
+    """One per process, which serves `most` connections at once, or any number where that is None."""
 
     def __init__(self, connections: Sized, most: int | None) -> None:
         self._connections = connections
@@ -33,13 +33,13 @@ class Crowd:
         self._told_at = -TOLD_EACH_S
 
     def is_large(self, *, but: int = 0) -> bool:
-        """Whether half of what is served is open, so many left out."""
+        """Whether more than half of `most` connections are open, not counting `but` of them."""
         return 2 * (len(self._connections) - but) > self._most
 
     def refusal(self, connection: object, url: bytes, headers: Headers) -> Unavailable | None:
-        """Why what is asked on a connection is not answered: it is one too many, and asks no probe.
+        """Why a request is refused: its connection is one too many, and it is no probe.
 
-        No probe has a body, which its sender could keep a place with.
+        A request with a body is no probe: its sender could hold the place for as long as it is sending.
         """
         if len(self._connections) <= self._most:
             return None
@@ -51,18 +51,18 @@ class Crowd:
         return Unavailable("queue_full", "Too many connections are open.", retry_after=1)
 
     def is_beyond(self, connection: object) -> bool:
-        """Whether it is answered though it is one too many: it is to close then."""
+        """Whether the connection is over the limit and serves a probe; it closes after the answer."""
         return connection in self._probes
 
     def leave(self, connection: object) -> None:
         self._probes.discard(connection)
 
     def place(self, caller: str) -> AbstractContextManager[None]:
-        """For one request of this caller, while it is open. Raises Unavailable `caller_queue_full`.
+        """Counts one request of this caller while it is open. Raises Unavailable `caller_queue_full`.
 
-        A caller opens no more than it leaves free: half, where it is the first, and the next a quarter. So
-        streams that some leave open never cost the others the last connection. The rule is that of Choudhury
-        and Hahne, "Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6 (2), 1998.
+        A caller may have no more open than stays free: the first up to half, the next a quarter. So streams
+        that some callers leave open never cost others the last connection. The rule is from Choudhury and
+        Hahne, "Dynamic queue length thresholds", IEEE/ACM Transactions on Networking 6 (2), 1998.
         """
         own = self._requests[caller]
         if own + 1 > self._most - self._requests.total():
@@ -82,7 +82,7 @@ class Crowd:
                 del self._requests[caller]
 
     def _tell(self) -> None:
-        """Tell operators who holds most, now and then; no metric names a caller."""
+        """Log who holds most, at most once in TOLD_EACH_S; no metric names a caller."""
         now = time.monotonic()
         if now - self._told_at < TOLD_EACH_S:
             return

@@ -1,4 +1,4 @@
-"""The outermost layer of a request: its path, its id, its unexpected exceptions, and an unread body's end.
+"""The outermost layer around a request: sets its path and id, answers unexpected exceptions, drains the body.
 
 Pure ASGI: a `BaseHTTPMiddleware` would cost a task group and a queue on every request.
 """
@@ -29,7 +29,7 @@ ENDING = Unavailable(
     retry_after=1,
 )
 PEER = "peer"
-"""Of a request's state: the other end of its connection, which uvicorn puts `X-Forwarded-For` in place of."""
+"""The connection's real peer, in a request's state; uvicorn overwrites `client` by `X-Forwarded-For`."""
 GLANCE_BYTES = 2**16
 LINGER_S = 2.0
 LINGER_BYTES = 256 * 2**20
@@ -88,20 +88,20 @@ class Edge:
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
-            # uvicorn ends, and has waited for callers long enough; it would answer 500 in plain text.
+            # uvicorn is shutting down and has stopped waiting; it would answer 500 in plain text.
             if reply.status is None:
                 await render(ENDING, scope["path"], reply.request_id)(scope, receive, respond)
             raise
         except Exception:
             log.exception("request %s failed", reply.request_id)
-            # Once started, returning without the end makes the server abort the transfer, which no client
-            # can take for a complete answer.
+            # Where the answer has begun, returning without its end makes the server abort the transfer, which
+            # no client can take for a complete answer.
             if reply.status is None:
                 await render(InternalError(), scope["path"], reply.request_id)(scope, receive, respond)
 
 
 def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[bytes, bytes]]:
-    """With what every answer has, where this one says nothing else."""
+    """The answer's own headers, and those of every answer that it does not set itself."""
     own = dict(said)
     guards = [guard for guard in GUARDS if guard[0] not in own]
     closing = [(b"connection", b"close")] if reply.unread else []
@@ -111,7 +111,7 @@ def _headers(said: Sequence[tuple[bytes, bytes]], reply: Reply) -> list[tuple[by
 def _client(scope: Scope) -> tuple[str, int] | None:
     """Address and port, None where there is none.
 
-    From a proxy uvicorn takes any text for an address, also what the proxy's caller wrote.
+    uvicorn takes any text in a proxy's header for an address, even what the proxy's own caller wrote.
     """
     client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
     with contextlib.suppress(ValueError):
@@ -128,12 +128,12 @@ def _demand_https(scope: Scope, reply: Reply) -> None:
 
 
 def _asks_before(scope: Scope) -> bool:
-    """Whether its sender holds the body back until somebody wants it."""
+    """Whether the sender holds the body back until it is asked for (`Expect`)."""
     return any(name == b"expect" for name, _ in scope["headers"])
 
 
 async def _glance(receive: Receive) -> None:
-    """Take what has come already: a small body that nobody reads costs no connection."""
+    """Read what has already arrived, so that a small unread body does not cost the connection."""
     left = GLANCE_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0):
@@ -157,6 +157,6 @@ async def _linger(receive: Receive) -> None:
 
 
 async def disconnected(request: Request) -> None:
-    """Return when the client has hung up. Only after the body was read to its end."""
+    """Return when the client has hung up. Call only after the body was read to its end."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

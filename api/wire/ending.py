@@ -1,7 +1,7 @@
-"""The last moments of a process that was told to end: it answers on, and says to everybody that it goes.
+"""The last moments of a process that was told to end: it keeps answering, and announces that it is leaving.
 
-Whoever sends requests here learns of it by `GET /ready`, or by an answer's `Connection: close`. A port that
-closed at once would cost what a balancer is just sending on the connections that it keeps.
+Load balancers learn of it by `GET /ready`, or by an answer's `Connection: close`. Closing the port at once
+would lose the requests that a balancer is just sending on the connections it keeps.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ from contextlib import contextmanager
 from functools import partial
 
 KEY = "ending"
-"""Of the state that the application's lifespan hands to connections and requests."""
+"""Its key in the state that the application's lifespan hands to connections and requests."""
 FAREWELL_S = 1.0
 LATELY_S = 10.0
-"""Who has not been asked anything for so long ends at once: no balancer sends requests here."""
+"""A process that had no request for this long ends at once: no balancer sends any here."""
 
 
 class Ending:
-    """One of a process; `begun` once it was told to end."""
+    """One per process; `begun` once the process was told to end."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -32,10 +32,10 @@ class Ending:
 
     @contextmanager
     def told_by_signal(self) -> Iterator[None]:
-        """Meanwhile SIGTERM begins the end, and what the server does on that comes FAREWELL_S later.
+        """Within it SIGTERM begins the end, and the server's own handler runs FAREWELL_S later.
 
-        A second one, or Ctrl-C, ends it at once. Nothing is changed where the server does not hear SIGTERM,
-        or by the loop and not by a handler, as others than uvicorn do.
+        A second SIGTERM, or Ctrl-C, ends the process at once. Nothing changes where the server does not
+        handle SIGTERM, or handles it through the event loop, as servers other than uvicorn do.
         """
         end = signal.getsignal(signal.SIGTERM)
         by_loop = getattr(end, "__module__", None) == "asyncio.unix_events"

@@ -1,4 +1,4 @@
-"""A request's head as it was read: what is wrong with it, what of it is read over, and its refusal."""
+"""Checks a request's head (target and headers): what is wrong, what is ignored, how it is refused."""
 
 import re
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ from shared.errors import CallerError, ServiceError
 
 HEAD_LIMIT = 64 * 2**10
 OFFER = frozenset((b"upgrade", b"http2-settings"))
-"""Headers of an offer of another protocol, which `Connection` names too."""
+"""Headers that offer to switch to another protocol; `Connection` names them too."""
 _ABSOLUTE = re.compile(rb"([^/?#:]+://([^/?#]+))/?(.*)")
-"""A target with a host, which counts instead of the Host header (RFC 9112, section 3.2.2). Without a path it
-means `/`, which uvicorn misses."""
+"""A target with a host, which replaces the Host header (RFC 9112, section 3.2.2). Without a path it means
+`/`, which uvicorn misses."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 def fault_of(version: str, url: bytes, headers: Headers) -> CallerError | None:
-    """Why a head is refused whatever it asks for: `headers_too_large`, `invalid_request`.
+    """Why a head is refused, whatever its path: `headers_too_large`, `invalid_request`.
 
-    The headers' names are in lower case. Of two hosts a proxy in front may have looked at the other one
-    (RFC 9112, section 3.2).
+    The headers' names are in lower case. Two Host headers are refused because a proxy in front may have
+    gone by the other one (RFC 9112, section 3.2).
     """
     if len(url) + sum(len(name) + len(value) for name, value in headers) > HEAD_LIMIT:
         return too_large()
@@ -41,13 +41,13 @@ def too_large() -> CallerError:
 
 
 def has_body(headers: Headers) -> bool:
-    """Whether one is announced: its sender may keep the connection busy for as long as nobody reads it."""
+    """Whether a body is announced; its sender may hold the connection until somebody reads it."""
     said = dict(headers)
     return b"transfer-encoding" in said or said.get(b"content-length", b"0").strip().strip(b"0") != b""
 
 
 def with_its_host(url: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Target and headers, the host being the target's where that names one."""
+    """Target and headers; a host in the target replaces the Host header."""
     absolute = _ABSOLUTE.fullmatch(url)
     if absolute is None:
         return url, headers
@@ -66,7 +66,7 @@ def without_offer(headers: Headers) -> Iterable[tuple[bytes, bytes]]:
 
 
 def refusal(error: ServiceError, url: bytes, headers: Headers) -> bytes:
-    """The refusal of a request of which so much was read, counted; `api.wire.edge` never sees it."""
+    """The raw answer to a request refused by its head, counted here; `api.wire.edge` never sees it."""
     request_id = request_id_of(headers)
     response = render(error, path_of(url), request_id)
     own = ((b"x-request-id", request_id.encode("ascii")), *GUARDS, (b"connection", b"close"))
@@ -75,12 +75,12 @@ def refusal(error: ServiceError, url: bytes, headers: Headers) -> bytes:
 
 
 def without_slash(path: str) -> str:
-    """One slash at the end means nothing, and clients join URLs carelessly."""
+    """The path without one slash at its end, which carries no meaning: clients join URLs carelessly."""
     return path[:-1] if path.endswith("/") and path != "/" else path
 
 
 def path_of(target: bytes) -> str:
-    """Empty where there is none; what a proxy is asked for names the origin before it."""
+    """The target's path, empty where it cannot be parsed; a proxy's target names the origin before it."""
     try:
         return (parse_url(target).path or b"/").decode("latin-1")
     except HttpParserInvalidURLError:

@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def entered(scope: Scope, reply: Reply) -> Iterator[None]:
-    """Around a request: what is logged for it has its id, and at its end stands how it went.
+    """Around a request: every line logged within carries its id, and the last one says how it went.
 
-    The route is told by its template, and as `other` where none was looked for (the gate refused) or found:
-    what a caller wrote into a path or query is in no log. Without a status the caller had left before there
-    was an answer.
+    The line names the route's template, or `other` where the gate refused or none was found: no log repeats
+    what a caller wrote into a path or query. A line without a status means that the caller left before an
+    answer began.
     """
     began = time.perf_counter()
     with about(request_id=reply.request_id, trace_id=traces.trace_id()):

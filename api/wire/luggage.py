@@ -1,5 +1,5 @@
-"""Memory for what callers bring: the bodies of their requests, until what is in them is stored; and for the
-pages that they ask for, until those are written.
+"""Shares out memory among callers: for request bodies until their content is stored, and for the pages they
+ask for until those are written.
 """
 
 import asyncio
@@ -10,22 +10,22 @@ from contextlib import asynccontextmanager
 from shared.errors import Unavailable
 
 FREE = 64 * 2**10
-"""Bytes that every call may bring."""
+"""Bytes that every call may bring uncounted."""
 SIZE = 64 * 2**20
-"""Bytes of all larger calls of a process; reading one takes up to five times as many for a moment."""
+"""Bytes for all larger calls of a process; parsing a body briefly takes up to five times its size."""
 WAIT_LIMIT_S = 5.0
 
 
 class Rack:
     """Shared by the calls of one process; free room goes to the caller who holds least.
 
-    A caller holds at most half of it, so that others find room who come later. But who came first always goes
-    on, and of each caller's calls the first goes on beyond the half: some come to their end.
+    A caller holds at most half of it, which leaves room for callers who come later. But the oldest call of
+    all always goes on, and each caller's oldest call goes on beyond the half: so some calls always finish.
     """
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
-        # In the order in which they came, all and those of each caller.
+        # Both in order of arrival: all calls, and those of each caller.
         self._held: dict[Luggage, int] = {}
         self._brought: dict[str, dict[Luggage, None]] = {}
         self._sums: Counter[str] = Counter()
@@ -83,9 +83,9 @@ class Rack:
 
 
 class Luggage:
-    """What one call brings; it leaves when it was stored, at the latest with the answer.
+    """The memory one call takes up; given back once its content is stored, at the latest with the answer.
 
-    `caller` is "" where the service has no keys: who may ask at all may take all the room.
+    `caller` is "" where the service has no keys: then anybody may take all the room.
     """
 
     def __init__(self, rack: Rack, caller: str = "") -> None:
@@ -105,7 +105,7 @@ class Luggage:
 
 @asynccontextmanager
 async def room(rack: Rack, caller: str, count: int) -> AsyncIterator[None]:
-    """For so many bytes that are not there yet. Raises Unavailable `queue_full`."""
+    """Holds `count` bytes for something about to be read. Raises Unavailable `queue_full`."""
     luggage = Luggage(rack, caller)
     try:
         await luggage.take(count)

@@ -1,6 +1,6 @@
-"""A form with one file in it (RFC 7578), read as it arrives: the file goes to disk, its fields stay small.
+"""Reads a form with one file (RFC 7578) as it arrives: the file goes to disk, its fields stay in memory.
 
-The parts come in any order: OpenAI's JavaScript client sends the file before what says what it is for.
+The parts come in any order: OpenAI's JavaScript client sends the file before its `purpose`.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ FILE = "file"
 MAX_FIELDS = 16
 MAX_FIELD = 1024
 AROUND = 64 * 2**10
-"""Bytes of a body beside the file's own: boundaries, headers, fields."""
+"""Most bytes of a body beside the file's own: boundaries, headers, fields."""
 PIECE = 2**20
-"""So much is parsed, hashed and written at a time, off the event loop."""
+"""Bytes that are parsed, hashed and written at a time, off the event loop."""
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 _ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
@@ -31,7 +31,7 @@ _ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
 
 @dataclass
 class Form:
-    """What has been read; `filename` is None where there was no file, and its bytes are in `staged`."""
+    """What has been read; the file's bytes are in `staged`, `filename` is None where there was no file."""
 
     staged: Staged
     limit: int
@@ -95,13 +95,13 @@ class _Parts:
         except FormParserError as error:
             raise CallerError("invalid_request", f"The form cannot be read: {str(error)[:200]}.") from None
         self._fed += len(data)
-        # Headers, and what stands behind the form's end.
+        # Headers, and bytes after the form's end.
         if self._fed - self._form.staged.size > AROUND:
             message = f"The form has more than {AROUND} bytes beside its file."
             raise CallerError("payload_too_large", message)
 
     def finish(self) -> None:
-        """Nothing more comes. Raises CallerError `invalid_request` where the form is not over."""
+        """The body has ended. Raises CallerError `invalid_request` where the form has not."""
         if not self._ended:
             raise CallerError("invalid_request", "The form ends before its last boundary.")
 
@@ -153,14 +153,14 @@ class _Parts:
 def _extended(disposition: bytes) -> str:
     """The name in `filename*` (RFC 8187), empty where there is none.
 
-    RFC 7578 wants none in a form. .NET writes one, and beside it a `filename` that only mail programs read.
+    RFC 7578 forbids it in a form. .NET writes one, beside a `filename` that only mail programs can decode.
     """
     said = _EXTENDED.search(_QUOTED.sub(b"", disposition))
     return unquote_to_bytes(said[2]).decode(said[1].decode("ascii"), "replace") if said else ""
 
 
 def _unescaped(name: bytes) -> str:
-    """What a form's names cannot hold stands in them as browsers write it (HTML standard, 4.10.22.7)."""
+    """Undo how browsers escape the characters that a form's names cannot hold (HTML standard, 4.10.22.7)."""
     for escaped, sign in _ESCAPED.items():
         name = name.replace(escaped, sign)
     return name.decode("utf-8", "replace")

@@ -1,6 +1,6 @@
-"""huggingface.js repeats a 503 at once and for ever, ignoring Retry-After: each one is held a second.
+"""Holds a 503 back for a second for huggingface.js, which retries one at once and for ever.
 
-Measured with 4.13.30: 270 requests in 2 s from one client without it.
+It ignores Retry-After. Measured with 4.13.30: 270 requests in 2 s from one client without the delay.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Routes whose handlers read everything by hand."""
+"""Routes whose handlers read the request by hand, without FastAPI's validation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from shared.models import RESERVED
 
 
 class ModelId(PathConvertor):
-    """`{id:model}` in a path: slashes and all, up to what the paths of a model reserve."""
+    """`{id:model}` in a path: a model's id, slashes included, up to a word that model paths reserve."""
 
     regex = rf"(?:(?!{RESERVED.pattern}).)+"
 
@@ -25,13 +25,13 @@ register_url_convertor("model", ModelId())
 
 
 class PlainRoute(APIRoute):
-    """Hands the request and the path's parameters, as text, to the handler, which answers with a response.
+    """Hands the handler the request and the path's parameters as text; it returns a response.
 
-    FastAPI would look for dependencies, validate parameters and keep stacks of what is to be closed on every
-    call, a fifth of a cache hit's time; here are none. HEAD is answered as GET would be (RFC 9110, section
-    9.1); `methods` does not name it, because each method would be described as one more operation. A query is
-    refused where it asks for what the route's description does not have, or twice for what it has once: a
-    list that was to be narrowed would be told whole, and one that was to be of two kinds would be of one.
+    FastAPI would resolve dependencies, validate parameters and keep exit stacks on every call, which takes a
+    fifth of a cache hit's time. HEAD is answered as GET would be (RFC 9110, section 9.1); `methods` does not
+    name it, because each method would be described as one more operation. A query parameter is refused if the
+    route's description does not name it, or if it comes twice and is no list: ignoring it would return a list
+    unfiltered, or filtered by one value of two.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **said: Any) -> None:
@@ -39,14 +39,14 @@ class PlainRoute(APIRoute):
         self.app = self._plain
         self._beginning = path.partition("{")[0]
         described = (said.get("openapi_extra") or {}).get("parameters", ())
-        # By name, whether it is a list: those are sent an item at a time.
+        # By name: whether the parameter is a list, which is sent one item at a time.
         self._queries: dict[str, bool] = {}
         for parameter in (found for found in described if found["in"] == "query"):
             listed = parameter["schema"].get("type") == "array"
             self._queries |= {parameter["name"]: listed, parameter["name"].removesuffix("[]"): listed}
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        # Most routes are not meant, and trying each in full takes longer than most handlers.
+        # Matching every route in full takes longer than most handlers.
         if not get_route_path(scope).startswith(self._beginning):
             return Match.NONE, {}
         return super().matches({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope)
@@ -60,7 +60,7 @@ class PlainRoute(APIRoute):
             await super().handle(scope, receive, send)
 
     def under(self, prefix: str) -> "PlainRoute":
-        """The same route at one more path, which is not described."""
+        """The same route under a prefix too; that path is not described."""
         return PlainRoute(
             prefix + self.path,
             self.endpoint,

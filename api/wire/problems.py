@@ -1,4 +1,4 @@
-"""One table of errors, three shapes.
+"""Answers errors: one table of codes, three shapes, by whose clients call the path.
 
     jobs     /v1/jobs/**        RFC 9457 problem details, application/problem+json; /v1/estimate,
              /v1/webhooks and /v1/events too
@@ -27,27 +27,27 @@ from shared.result import JobError
 Family = Literal["jobs", "openai", "hf"]
 
 OWN = frozenset({"jobs", "estimate", "webhooks", "events"})
-"""What is of no other service's wire, by the second part of its path."""
+"""The second part of a path that is this service's own and not OpenAI's."""
 
 _ERROR_MESSAGE_LIMIT = 300
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` leave in its path's shape; unexpected exceptions are `api.wire.edge`'s."""
+    """Give every error of `app` its path's shape; `api.wire.edge` handles unexpected exceptions."""
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(HTTPException, _routing_error)
 
 
 def family_of(path: str) -> Family:
-    """Whose clients call this path, known or not."""
+    """Whose clients call this path, whether or not a route has it."""
     if path.startswith("/v1/") and path.split("/")[2] in OWN:
         return "jobs"
     return "openai" if path.startswith(("/v1/", "/openai/v1/")) else "hf"
 
 
 def render(error: ServiceError, path: str, request_id: str) -> Response:
-    """The complete answer for an error, which is counted."""
+    """The complete answer for an error; counts the refusal."""
     REFUSALS.labels(error.code).inc()
     media = "application/json"
     headers = _headers(error)
@@ -66,7 +66,7 @@ def render(error: ServiceError, path: str, request_id: str) -> Response:
 
 
 def from_job(error: JobError) -> ServiceError:
-    """A failed job's error as its waiting caller meets it; a code from a newer worker is ours to explain."""
+    """A failed job's error for its waiting caller; a newer worker's unknown code becomes `internal_error`."""
     code = error.code if error.code in CODES else "internal_error"
     return ServiceError(code, error.message, param=error.param)
 
@@ -87,7 +87,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 
 async def _routing_error(request: Request, error: Exception) -> Response:
-    """The router's own findings: no such path, or a path without this method."""
+    """The router's own errors: no such path, or no such method on it."""
     match cast(HTTPException, error).status_code:
         case 404:
             return _nowhere(request)
@@ -102,16 +102,16 @@ async def _routing_error(request: Request, error: Exception) -> Response:
 
 
 def _nowhere(request: Request) -> Response:
-    """OpenAI's clients want a base URL that ends in /v1; others, such as Mistral's, add it themselves.
+    """A 404 with a hint on /v1: OpenAI's clients want it in the base URL; others, such as Mistral's, add it.
 
-    Who left it out is answered as OpenAI's clients read it: newer ones show nothing of another shape.
+    Where /v1 is missing, the error has OpenAI's shape: newer clients show nothing of another one.
     """
     asked = request.url.path
     short, long = asked.removeprefix("/v1"), f"/v1{asked}"
     shape, hint = asked, "/openapi.json lists all paths"
     if family_of(asked) == "openai":
         hint = f"not all that OpenAI has is offered here, and {hint}"
-    # What follows a model's id here would be taken for a part of the id there.
+    # Under /v1/models/ whatever follows a model's id would be taken for a part of the id.
     if not asked.startswith("/models/") and _serves(request, path=long):
         shape, hint = long, f"{long} is there, which is asked where the client's base URL ends in /v1"
     elif asked.startswith("/v1/v1/") and _serves(request, path=short):
@@ -121,7 +121,7 @@ def _nowhere(request: Request) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """The router's own Allow header names the methods of one route only, where several share the path."""
+    """All methods of the path; the router's own Allow header names only one route's."""
     return [method for method in _METHODS if _serves(request, method=method)]
 
 
@@ -140,7 +140,7 @@ def _headers(error: ServiceError) -> dict[str, str]:
         # OpenAI's clients repeat these statuses unless told otherwise.
         headers["x-should-retry"] = "false"
     if isinstance(error, Unavailable) and error.most_queued is not None:
-        # Lines of their own: lists go on from one to the next (RFC 9651, section 3.1).
+        # Separate header lines: a list may continue over several (RFC 9651, section 3.1).
         headers["ratelimit-policy"] = f'"queued";q={error.most_queued}'
         headers["ratelimit"] = '"queued";r=0'
     return headers

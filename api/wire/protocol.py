@@ -1,11 +1,11 @@
 """One HTTP connection with limits that uvicorn's lacks: `uvicorn --http api.wire.protocol:LimitedProtocol`.
 
-Its parser keeps a request's head until it is complete, however long it grows and however slowly it comes, and
-answers what it cannot parse in plain text. Bodies are limited where they are read (`api.wire.body`). It sends
-chunks to who does not know them, and ends without regard to who is just sending.
+uvicorn keeps a request's head until it is complete, however long and however slow, and answers what it cannot
+parse in plain text. It sends chunks to HTTP/1.0 clients, and shuts down while callers are still sending.
+Bodies are limited where they are read (`api.wire.body`).
 
-It also loses the body of a request that offers another protocol, as Java's HttpClient does with HTTP/2: here
-such an offer is read over (RFC 9110, section 7.8).
+It also loses the body of a request that offers another protocol, as Java's HttpClient does with HTTP/2; here
+such an offer is ignored (RFC 9110, section 7.8).
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from shared.errors import CallerError, ServiceError
 HEAD_LIMIT_S = 8.0
 LINGER_S = 2.0
 CROWDED_KEEP_S = 1
-"""How long an unused connection is kept once half of all that may be open are (a new one: HEAD_LIMIT_S)."""
+"""How long an idle connection is kept once half of all places are taken (a new one: HEAD_LIMIT_S)."""
 PARTING_S, PARTING_HEAD_S = 0.1, 1.0
-"""What is on its way when the port closes has arrived by then, and the rest of a head."""
+"""After the port closes: time for requests on their way, and for the rest of a head that has begun."""
 UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
-"""So many bytes of an answer, or the rest of it, have to be taken in that time: else they stay in memory."""
+"""The reader must take this many bytes of an answer, or its rest, in this time: they are held in memory."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
-    """Refuses heads that are too long, too late or no HTTP, and requests on one connection too many."""
+    """Refuses heads that are too long, too slow or not HTTP, and requests on a connection over the limit."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -49,11 +49,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading: asyncio.TimerHandle | None = None
         self._refusal: ServiceError | None = None
         self._refused = False
-        # As uvicorn has them from the first byte of a request on.
+        # uvicorn sets these only at a request's first byte.
         self.url, self.headers = b"", []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Balancers connect ahead: the first request has as long as the next one."""
+        """The first request may take as long to come as the next: balancers connect ahead."""
         super().connection_made(transport)
         self._keep(HEAD_LIMIT_S if self._crowd.is_large() else self.timeout_keep_alive)
         if self._crowd.is_large() and not self._crowd.is_large(but=1):
@@ -62,7 +62,7 @@ class LimitedProtocol(HttpToolsProtocol):
                     connection.hurry()
 
     def hurry(self) -> None:
-        """Others need its place: where nothing was asked on it yet, it has no longer than a head has."""
+        """Others need its place: a connection without a request yet now has HEAD_LIMIT_S to send one."""
         task = self.timeout_keep_alive_task
         if self.cycle is None and task is not None and task.when() > self.loop.time() + HEAD_LIMIT_S:
             self._keep(HEAD_LIMIT_S)
@@ -71,14 +71,14 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._stop_reading()
         if self._answering is not None:
-            # uvicorn tells the request that came last, which may be waiting behind this one.
+            # uvicorn notifies only the latest request, which may be waiting behind this one.
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
         self._crowd.leave(self)
 
     def pause_writing(self) -> None:
-        """The answer has come to where its reader does not follow."""
+        """The client does not read the answer as fast as it is written."""
         super().pause_writing()
         self._expect_reading()
 
@@ -87,7 +87,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """What takes the parser no step further is kept by it: a head, but also a body's trailer.
+        """Data that completes nothing stays in the parser's memory: part of a head, or of a body's trailer.
 
         Only a request ends the pause between two: blank lines, or a body that nobody reads, do not.
         """
@@ -110,12 +110,12 @@ class LimitedProtocol(HttpToolsProtocol):
         self.scope["state"][PEER] = self.client
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Trailers, which uvicorn takes for headers, are read over (RFC 9110, section 6.5.1)."""
+        """Ignores trailers, which uvicorn takes for headers (RFC 9110, section 6.5.1)."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """What is raised here comes back through the parser to `send_400_response`."""
+        """An exception raised here reaches `send_400_response` through the parser."""
         self._in_head = False
         self._steps += 1
         self._stop_timer()
@@ -145,7 +145,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def shutdown(self) -> None:
-        """What was sent before the port closed is answered still, a head within the time that it may take."""
+        """Requests sent before the port closed are still answered; a begun head has PARTING_HEAD_S left."""
         self._ending.begun = True
         if self._is_answered():
             self._keep(PARTING_S)
@@ -156,7 +156,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Closing waits until somebody has read what is left."""
+        """Closing waits until the client has read what is left."""
         super().timeout_keep_alive_handler()
         self._expect_reading()
 
@@ -174,7 +174,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.send_400_response("")
 
     def _parse(self, left: memoryview) -> None:
-        """Not one inside the other: thousands of requests that each make an offer may come at once."""
+        """A loop, no recursion: thousands of requests, each offering a protocol, may come in one piece."""
         while left:
             try:
                 self.parser.feed_data(left)
@@ -194,7 +194,7 @@ class LimitedProtocol(HttpToolsProtocol):
             try:
                 await app({**scope, crowd.KEY: self._crowd}, receive, partial(self._send, cycle, send))
             except asyncio.CancelledError:
-                # The process ends: no error, whether an answer is whole by then or cut off.
+                # The process is ending: no error, whether the answer is whole or cut off.
                 if cycle.response_complete:
                     return
                 if not self._ending.begun:
@@ -205,18 +205,18 @@ class LimitedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, quiet)
 
     async def _send(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
-        """The last answer of a connection says so, which is its next one where it is one too many."""
+        """Mark a connection's last answer as such; on a connection over the limit that is the next one."""
         last = self._ending.begun and self.cycle is cycle and not self._in_head
         if message["type"] == "http.response.start" and (last or self._crowd.is_beyond(self)):
             cycle.keep_alive = False
         await send(message)
 
     def _offers(self) -> bool:
-        """Whether the head that was read offers another protocol; what asks for a tunnel does not."""
+        """Whether the head just read offers another protocol; CONNECT does not."""
         return bool(self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT")
 
     def _read_on(self) -> None:
-        """Read the head again without its offer: the parser takes all behind it for the other protocol."""
+        """Parse the head again without its offer: the parser took what follows for the other protocol."""
         first = b"%s %s HTTP/%s" % (
             self.parser.get_method(),
             self.url,
@@ -229,9 +229,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self.parser.feed_data(b"\r\n".join(lines))
 
     def _expect_head(self) -> None:
-        """The rest of one that has begun. While an earlier request waits for its answer nobody is late.
+        """Limit the time for the rest of a head, unless an earlier request still waits for its answer.
 
-        uvicorn reads no further then, and giving up would take the answer with it.
+        uvicorn reads no further then, and giving up would lose that answer.
         """
         if self._in_head and self._is_answered() and self._timer is None:
             self._timer = self.loop.call_later(HEAD_LIMIT_S, self._give_up, HEAD_LIMIT_S)
@@ -247,7 +247,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._reading = self.loop.call_later(UNREAD_LIMIT_S, self._look, left)
 
     def _look(self, before: int) -> None:
-        """Whether enough was read."""
+        """Abort the connection unless the client has read enough."""
         if before - self.transport.get_write_buffer_size() < UNREAD:
             self.transport.abort()
         else:
@@ -263,7 +263,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._refuse(CallerError("upload_timeout", message))
 
     def _keep(self, seconds: float) -> None:
-        """Close then, unless a request begins."""
+        """Close after so long, unless a request begins."""
         self._unset_keepalive_if_required()
         if not self._in_head:
             self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
@@ -272,13 +272,13 @@ class LimitedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _refuse(self, error: ServiceError) -> None:
-        """Answer, read on for a while, close: closing over unread input may cost the client the answer.
+        """Answer, read on for a while, close: closing with unread input may cost the client the answer.
 
-        Only close where the answer would end up inside that to an earlier request, which goes out first where
-        that request is whole.
+        Where an earlier request is whole, its answer goes out first. Where it is not, but its answer has
+        begun, only close: the refusal would end up inside that answer.
         """
         self._refused = True
-        # It becomes no request, and stands in no other count.
+        # No request comes of it, so nothing else counts it.
         answer = refusal(error, self.url, self.headers)
         self._stop_timer()
         if not self._is_answered():

@@ -1,4 +1,4 @@
-"""What is known about an answer before it exists: headers that also go on its error, what comes behind it."""
+"""What is known of an answer before it exists: headers that its error carries too, and what runs after it."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -17,7 +17,7 @@ GUARDS = (
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-"""On every answer that says nothing else: browsers and proxies are to keep, guess and show nothing of it."""
+"""Headers of every answer that does not set its own: browsers and proxies store, sniff, frame nothing."""
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -25,9 +25,9 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 class Reply:
     """One per request, made by `api.wire.edge`, which adds the headers when the answer starts.
 
-    `unread` means that a part of the body was not received (yet): `api.wire.edge` then closes the connection.
-    `luggage` is the memory that what the caller sends takes; `api.wire.edge` takes it back at the end.
-    `afterwards` is called once the answer was sent to its end with its body.
+    `unread` means that part of the body was not received (yet): `api.wire.edge` then closes the connection.
+    `luggage` is the memory taken by what the caller sends; `api.wire.edge` frees it at the end.
+    `afterwards` is called once the answer was sent whole.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
     """
 
@@ -46,7 +46,7 @@ class Reply:
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The caller's own where it is sane, else a new one; the headers' names are in lower case."""
+    """The caller's own id where it is well-formed, else a new one; the headers' names are in lower case."""
     for name, value in headers:
         if name == b"x-request-id" and _SANE_ID.fullmatch(value):
             return str(value, "ascii")

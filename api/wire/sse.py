@@ -19,9 +19,9 @@ log = logging.getLogger(__name__)
 
 DONE = b"data: [DONE]\n\n"
 STRETCH = 64 * 2**10
-"""So much of a block is sent at once; the next follows when its reader has taken it."""
+"""Bytes of a block that are sent at once; the next follow when the client has read them."""
 _HEADERS = {"x-accel-buffering": "no", "cache-control": "no-store, no-transform"}
-"""To proxies: hold no event back, neither to fill a buffer nor to compress it with the next."""
+"""They tell proxies to hold no event back, neither to fill a buffer nor to compress it with the next."""
 
 
 def block(data: bytes, *, event: str | None = None, id: int | None = None) -> bytes:
@@ -42,7 +42,7 @@ class EventStream(Response):
     Headers leave with the first block or after `head_start_s`: a ServiceError raised before is an ordinary
     HTTP error with its status, one raised later becomes an error event and the end. When the client hangs up
     `left` is called and `blocks` is closed; when this process stops it is closed without `left`. HEAD is
-    told at once.
+    answered at once.
     """
 
     media_type = "text/event-stream"
@@ -119,5 +119,5 @@ def _body(part: bytes) -> dict[str, object]:
 
 
 def _error_block(error: ServiceError) -> bytes:
-    """LangChain4j knows an error by its event's name alone; go-openai loses one whose name comes first."""
+    """LangChain4j knows an error only by its event's name; go-openai loses one whose name comes first."""
     return b"data: %s\nevent: error\n\n" % to_json(to_stream_error(error))

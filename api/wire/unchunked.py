@@ -1,11 +1,11 @@
-"""Answers without a length, to who speaks HTTP/1.0: nginx does, unless it is told otherwise."""
+"""Answers of unknown length for HTTP/1.0 clients, which know no chunks; nginx is one by default."""
 
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def unchunked(cycle: RequestResponseCycle, send: Send) -> Send:
-    """`send` of this cycle, which would send chunks: such an answer ends with its connection instead.
+    """A `send` that never chunks: an answer without a length ends with its connection instead.
 
     RFC 9112, sections 6.1 and 6.3.
     """
@@ -18,7 +18,7 @@ def unchunked(cycle: RequestResponseCycle, send: Send) -> Send:
             if not measured:
                 cycle.chunked_encoding = False
         elif not measured:
-            # uvicorn looks whether as much comes as is still to come.
+            # uvicorn checks that what comes matches the length it expects.
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)
 

@@ -1,4 +1,4 @@
-"""Somebody who asks one short question after the other, in a process of its own, and writes down the waits.
+"""A caller that asks one short question after the other, in a process of its own, and records the waits.
 
 `python -m benchmarks.batches.asker PORT FILE`: a line for each question, `began seconds status`, on the
 monotonic clock, which is one for all processes of a machine. Status 0: nobody answered.

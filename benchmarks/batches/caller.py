@@ -15,7 +15,7 @@ from benchmarks.batches.lines import ENDPOINT, Lines, read
 POLL_S = 0.5
 ENDED = ("completed", "failed", "expired", "cancelled")
 RETRIES = 12
-"""The API process is killed meanwhile, and needs some seconds to come back."""
+"""Enough for the API process, which is killed meanwhile, to come back after some seconds."""
 LIMIT_S = 1800
 
 
@@ -43,12 +43,12 @@ class Told:
     verdict: Verdict = field(default_factory=Verdict)
 
     def spent_s(self, status: str) -> float:
-        """In one stage, as its caller saw it."""
+        """Time in one stage, as its caller saw it."""
         steps = zip(self.seen, self.seen[1:], strict=False)
         return sum(after.at - before.at for before, after in steps if before.status == status)
 
     def since(self, status: str) -> float:
-        """When it was first seen so."""
+        """When it was first seen with this status."""
         return next(seen.at for seen in self.seen if seen.status == status)
 
 

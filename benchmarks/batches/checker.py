@@ -44,7 +44,7 @@ def judge(
 
 
 def number_of(row: Row) -> int:
-    """The line's, which stands at the end of the row's id."""
+    """The line's number, at the end of the row's id."""
     return int(row["id"].rpartition("_")[2])
 
 

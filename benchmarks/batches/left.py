@@ -7,13 +7,13 @@ from benchmarks.batches.lines import MODEL
 
 LANE = f"model.{MODEL.replace('/', '--')}"
 SETS = ("batching", "batching:local", f"queue:{LANE}", "lease", "deadlines", "schedule")
-"""Where what is under way stands."""
+"""The keys where work that is under way stands."""
 PARTS = ("lines", "answers", "doubles", "good", "bad")
-"""Of a batch; what its end told is kept as any other's."""
+"""Keys of one batch that go at its end; the notice of its end is kept like any other."""
 
 
 def left_over(redis: Any, batches: Sequence[str]) -> dict[str, int]:
-    """Entries by where they stand, those of nothing left out; `redis` is a client that decodes."""
+    """Entries by key, empty ones left out; `redis` is a client that decodes."""
     found = {name: int(redis.zcard(f"sl2:{name}")) for name in SETS}
     found["taken"] = sum(int(redis.scard(key)) for key in redis.keys("sl2:taken:*"))
     for part in PARTS:

@@ -16,7 +16,7 @@ from benchmarks.overhead.questions import noise
 MODEL = "batch/echo"
 ENDPOINT: Final = "/v1/chat/completions"
 SIDE = 30
-"""Of a picture of noise: 50,000 lines make 200 MB."""
+"""Side of a picture of noise: 50,000 lines make 200 MB."""
 BAD_EACH, BAD_AT = 50, 7
 SAME_EACH, SAME_AT = 10, 3
 FAR = 1000
@@ -90,7 +90,7 @@ def _kind(number: int) -> int:
 
 
 def _first(number: int) -> int:
-    """The line that asked the same first."""
+    """The line that asked the same question first."""
     if number % SAME_EACH != SAME_AT:
         return number
     far = FAR if number // SAME_EACH % 2 and number > FAR else 0

@@ -1,4 +1,4 @@
-"""How much memory each process took at most, over all its lives."""
+"""How much memory each process took at most, over all its restarts."""
 
 import asyncio
 from contextlib import suppress

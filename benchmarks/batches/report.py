@@ -15,7 +15,7 @@ from benchmarks.overhead.report import summary
 
 MEMORY_LIMIT_MB = 400
 P99_LIMIT = 10
-"""Times what it is on the idle service: both cores are full beside a batch."""
+"""Limit of the p99 wait, in times that of the idle service: beside a batch both cores are full."""
 
 
 def figures(outcome: Outcome) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _struck(outcome: Outcome) -> float:
 
 
 def _spans(outcome: Outcome) -> dict[str, tuple[float, float]]:
-    """From when until when people asked beside what; the last one ends with the first death."""
+    """The spans in which people asked, by what ran beside; the last one ends with the first kill."""
     whole = outcome.whole
     sent, begun = whole.began + whole.upload_s, whole.since("in_progress")
     return {
@@ -115,7 +115,7 @@ def _spans(outcome: Outcome) -> dict[str, tuple[float, float]]:
 
 
 def _during(asked: Sequence[Asked], began: float, ended: float) -> list[float]:
-    """What those waited who asked then, in ms."""
+    """The waits of those who asked then, in ms."""
     return [1000 * one.took_s for one in asked if began <= one.began < ended and one.status == 200]
 
 
@@ -125,7 +125,7 @@ def _waits(asked: Sequence[Asked], began: float, ended: float) -> dict[str, floa
 
 
 def _unanswered(outcome: Outcome) -> dict[str, int]:
-    """Questions without an answer: before the first process was killed, and behind."""
+    """Questions without an answer, before the first process was killed and after."""
     failed = [one.began + one.took_s for one in outcome.asked if one.status != 200]
     before = sum(at < _struck(outcome) for at in failed)
     return {"before": before, "behind": len(failed) - before}

@@ -25,7 +25,7 @@ PART = 5
 """The batch that is cancelled has that many times fewer lines, and no pictures."""
 CANCEL_AT = 0.5
 WARM_S = 2.0
-"""What people ask until then is not counted."""
+"""Questions asked in the first seconds do not count."""
 TELL_EACH = 0.1
 Say = Callable[[str], None]
 
@@ -135,7 +135,7 @@ def _written(folder: Path, lines: Lines) -> Path:
 
 @contextmanager
 def _asking(opened: Site) -> Iterator[Path]:
-    """Somebody asks all the time; where the answers are written down."""
+    """A caller asks all the time; yields the file with its answers."""
     path = opened.folder / "asked"
     argv = (sys.executable, "-m", "benchmarks.batches.asker", str(opened.port), str(path))
     process = subprocess.Popen(argv, cwd=service.ROOT)  # noqa: S603

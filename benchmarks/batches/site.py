@@ -54,7 +54,7 @@ class Site:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Of what runs now."""
+        """Process ids of what runs now."""
         found = {name: process.pid for name, process in self.processes.items()}
         if self.record_server is not None:
             found["redis"] = self.record_server.pid

@@ -1,6 +1,6 @@
 """`python -m benchmarks.batching`: under half an hour later a table, results/batching.json and batching.svg.
 
-What is left out by --systems, --models, --dtypes or --clients keeps the figures that it has. Exits with 1
+Parts left out by --systems, --models, --dtypes or --clients keep their figures. Exits with 1
 where a target was missed or a server could not be measured.
 """
 
@@ -54,7 +54,7 @@ def _measure(arguments: argparse.Namespace, results: Results, run: Run) -> None:
         if not (arguments.missing and results.has(part, size.clients_of(part))):
             run.part(part, arguments.vllm)
     for model, dtype in product(arguments.models, arguments.dtypes):
-        # An answer that ends by itself leaves too few steps in which all rows are together.
+        # Where answers end by themselves, too few steps have all rows together.
         wanted = DECODING in arguments.systems and not SUBJECTS[model].ends
         if wanted and not (arguments.missing and results.has_decoding(model, dtype, size.decode_rows)):
             run.decoding(model, dtype)

@@ -1,9 +1,9 @@
 """A step of the engine that batches beside a step of plain `generate()`, in one process and without HTTP:
 `python -m benchmarks.batching.decoding MODEL DTYPE ROWS TOKENS` prints one JSON object.
 
-Both are watched from outside, at the network's own door: from the beginning of one forward pass to that of
-the next is a step, and what lies between two passes is the loop's. `generate()` decodes the same prompts as
-one static batch, once with the network as transformers loads it and once with the engine's.
+Both are timed by hooks around the network's forward pass: a step lasts from the beginning of one pass to that
+of the next, and the time between two passes is the loop's. `generate()` decodes the same prompts as one
+static batch, once with the network as transformers loads it and once with the engine's.
 """
 
 import io
@@ -30,7 +30,7 @@ from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.loaded import LoadedModel
 
 FEWEST = 8
-"""Steps of the whole batch; fewer say nothing."""
+"""Fewest steps of the whole batch that give a figure."""
 
 
 class Watch:
@@ -67,7 +67,7 @@ class Watch:
 def measure(subject: Subject, dtype: str, rows: int, tokens: int) -> dict[str, Any]:
     asked = [subject.ask(number) for number in range(rows)]
     inputs = _static_batch(subject, asked)
-    # It comes ready for inference: from_pretrained() calls eval().
+    # Ready for inference: from_pretrained() calls eval().
     network = AutoModelForImageTextToText.from_pretrained(subject.folder, dtype=getattr(torch, dtype))
     plain = _generate(network, inputs, rows, tokens)
     del network

@@ -1,6 +1,6 @@
 """Callers who read streams of OpenAI's chat: each asks its next question when the last is answered.
 
-Plain asyncio over kept connections, bodies made beforehand: it must not take the processor from the servers.
+Plain asyncio over kept connections, with bodies made beforehand, to leave the processor to the servers.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ OURS_SAID = (b"HIT", b"COALESCED")
 
 
 class WrongAnswerError(Exception):
-    """A server answered otherwise than with what is measured."""
+    """A server gave an answer that cannot be measured."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Drive:
-    """What a closed loop of `clients` saw in `wall_s`; `own_s` is the processor time of the callers."""
+    """What a closed loop of `clients` saw in `wall_s`; `own_s` is the callers' processor time."""
 
     clients: int
     told: list[Told]
@@ -174,10 +174,10 @@ class _Client(asyncio.Protocol):
 
 
 class _Answered:
-    """After the time is over the first complete answer ends everything.
+    """Ends everything at the first complete answer after the time is over.
 
-    A server that computes one after the other has then computed whole answers. One that computes many
-    together has read prompts whose answers are not told: it is given the time to answer all.
+    A server that computes one answer after the other has then computed whole answers. One that computes many
+    together has also read prompts whose answers do not show yet: it gets the time to answer all.
     """
 
     def __init__(self, stop_at: float) -> None:

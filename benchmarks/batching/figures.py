@@ -1,4 +1,4 @@
-"""From what callers saw to figures."""
+"""Computes figures from what callers saw."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from benchmarks.batching.driver import Drive, Told
 
 @dataclass(frozen=True)
 class Quantile:
-    """`at_least` where too many had not come when the measurement ended."""
+    """`at_least` where the measurement ended before enough values were known."""
 
     ms: float
     at_least: bool = False
@@ -41,8 +41,8 @@ def point(drive: Drive, *, cpu_s: float, rss_mb: float, exactly: int | None) -> 
 
 
 def counted(told: Sequence[Told], exactly: int | None) -> tuple[float, float]:
-    """Tokens and requests. Of an answer cut off its words count: a token each where `exactly` is known, and
-    at least a token each elsewhere."""
+    """Tokens and requests. A cut-off answer counts by its words: a token each where `exactly` is known, at
+    least a token each elsewhere."""
     whole = [one for one in told if one.ended is not None]
     words = sum(len(one.text.split()) for one in told if one.ended is None)
     parts = words / exactly if exactly else 0
@@ -59,9 +59,9 @@ def first_text(told: Sequence[Told], wall_s: float) -> dict[str, Any]:
 
 
 def quantile(came: Sequence[float], missing: Sequence[float], share: float) -> Quantile:
-    """Of times in seconds, some of which are known only to be longer than so much (Kaplan and Meier 1958).
+    """A quantile of seconds, of which the `missing` are only known to be longer (Kaplan and Meier 1958).
 
-    Leaving those out would favour who answers few and lets the others wait.
+    Leaving those out would favour a server that answers few and lets the others wait.
     """
     left, waiting = 1.0, len(came) + len(missing)
     for seconds, has_come in sorted([(t, True) for t in came] + [(t, False) for t in missing]):
@@ -78,5 +78,5 @@ def _gaps(told: Told) -> list[float]:
 
 
 def _share(ordered: Sequence[float], share: int) -> float | None:
-    """In ms; None where no answer had two pieces."""
+    """A percentile in ms; None where no answer had two pieces."""
     return round(ordered[min(len(ordered) * share // 100, len(ordered) - 1)] * 1e3, 2) if ordered else None

@@ -62,7 +62,7 @@ class Measuring:
         return [hashlib.sha256(told.text.encode()).hexdigest()[:8] for told in driven.told]
 
     def _pictures(self, first: int, *, same: bool) -> dict[str, Any]:
-        """So many questions at once: each about a picture of its own, or all about one."""
+        """Questions asked at once: each about a picture of its own, or all about one."""
         asked = [self._subject.ask(number) for number in range(first, first + self._size.at_once)]
         if same:
             asked = [Asked(asked[0].picture, f"{n} {one.text}") for n, one in enumerate(asked)]
@@ -94,7 +94,7 @@ class Measuring:
         return waits
 
     def _drive(self, questions: Any, clients: int, seconds: float) -> tuple[Drive, float]:
-        """With the processor time that the server took meanwhile."""
+        """Drive the server; also returns the processor time that it took."""
         before = self._serving.usage.cpu_s()
         driven = drive(self._serving.port, questions, clients=clients, seconds=seconds)
         cpu_s = self._serving.usage.cpu_s() - before

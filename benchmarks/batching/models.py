@@ -152,7 +152,7 @@ def _config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
 
 
 def _model(tokenizer: PreTrainedTokenizerFast) -> Any:
-    # Of what `_draw` leaves: some biases are drawn, too.
+    # For what `_draw` leaves out: transformers draws some biases, too.
     torch.manual_seed(SEED)
     model: Any = LlavaForConditionalGeneration(_config(tokenizer))
     _draw(model, tokenizer)

@@ -28,7 +28,7 @@ def start(started: Processes, part: Part, subject: Subject, limit_s: float) -> t
         "SIGHTLINE_REDIS__URL": redis.url.get_secret_value(),
         "SIGHTLINE_BLOBS__URL": str(started.folder / "blobs"),
         "SIGHTLINE_MODELS_FILE": str(started.folder / "models.toml"),
-        # Whoever waits long here waits for others' answers: the end is set by the measurement.
+        # Callers may wait long for others' answers: the measurement sets the end.
         "SIGHTLINE_API__SYNC_LIMIT_S": "3600",
         "SIGHTLINE_WORKER__THREADS": str(threads),
     }

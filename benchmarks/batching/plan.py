@@ -13,16 +13,16 @@ SYSTEMS = {
 }
 OURS = ("continuous", "wide", "sequential")
 WIDE = "wide"
-"""One worker with a thread for each core, where `continuous` is a worker of one thread for each."""
+"""One worker with a thread for each core; `continuous` is one worker of one thread for each core."""
 ONE_BY_ONE = ("sequential", "serve")
-"""These compute one answer after the other, so theirs may be cut off behind any of them."""
+"""Systems that compute one answer after the other, so a measurement may end after any answer."""
 WHOLE_ONLY = (WIDE, "vllm")
 """vLLM's engine keeps both cores busy whatever it is bound to."""
 MODELS = ("tiny", "mid")
 DTYPES = ("float32", "bfloat16")
 CLIENTS = (1, 4, 8, 16, 32)
 CROWDS = (16, 32)
-"""Clients of the whole machine: what it can do shows only with many."""
+"""Numbers of clients only for the whole machine, whose limits show only with many."""
 CORES = (1, 2)
 
 
@@ -44,8 +44,8 @@ class Part:
 class Size:
     """How thoroughly: tokens of an answer, turns of a chat and so on.
 
-    A number of clients is measured until all is answered, or until the first answer that is complete after so
-    many seconds: `one_by_one_s` where answers are computed one after the other, else `together_s`.
+    A number of clients is measured until all is answered, or until the first complete answer after a time:
+    `one_by_one_s` seconds where answers are computed one after the other, else `together_s`.
     """
 
     one_by_one_s: float
@@ -72,7 +72,7 @@ QUICK = Size(2, 10, (1, 4), longest=24, turns=2, chats=1, at_once=4, decode_rows
 
 
 def parts(systems: Sequence[str], models: Sequence[str], dtypes: Sequence[str]) -> Iterator[Part]:
-    """Those that are compared stand side by side in time, too."""
+    """All parts; those that are compared run one right after the other."""
     for model, dtype, cores, system in product(models, dtypes, CORES, systems):
         if system not in WHOLE_ONLY or cores == max(CORES):
             yield Part(system, model, dtype, cores)

@@ -1,4 +1,4 @@
-"""What is kept of all runs on one machine: a part measured anew takes the place of the same part."""
+"""The results of all runs on one machine: a part measured anew replaces its earlier result."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ LOOP_ROWS = 16
 
 
 class OtherMachineError(Exception):
-    """Figures of two machines stand in no table together; the message says what to do."""
+    """Figures of two machines must not share a table; the message says what to do."""
 
 
 class Results:
@@ -43,7 +43,7 @@ class Results:
         return (model, dtype, rows) in [_key(row, DECODING) for row in self.found["decoding"]]
 
     def add(self, part: Part, measured: dict[str, Any]) -> None:
-        """Numbers of clients that were not measured again stay, each with the date of its own measurement."""
+        """Keeps points of client numbers that were not measured again, each with its own date."""
         known = self.part(part)
         new = {name: point | {"date": measured["date"]} for name, point in measured["points"].items()}
         points = (known["points"] if known else {}) | new

@@ -25,7 +25,7 @@ from sightline.serving.server import find_binary
 
 
 class Run:
-    """`left_out` are the parts that could not be measured; they take no other's figures away."""
+    """`left_out` are the parts that could not be measured; other parts keep their figures."""
 
     def __init__(self, results: Results, size: Size, say: Callable[[str], None]) -> None:
         self.left_out: list[str] = []
@@ -41,7 +41,7 @@ class Run:
             self._save()
 
     def decoding(self, model: str, dtype: str) -> None:
-        """In a process of its own, which gives its memory back."""
+        """Measures in a process of its own, so that its memory is freed."""
         self._say(f"{model} {dtype}: steps of the engine and of generate()")
         about, rows, tokens = _now(), self._size.decode_rows, self._size.decode_tokens
         with self._may_be_left_out(f"{model} {dtype} decoding"):

@@ -95,7 +95,7 @@ def _vllm(started: Processes, part: Part, subject: Subject, python: Path) -> tup
         "VLLM_CPU_KVCACHE_SPACE": VLLM_CACHE_GB,
         "VLLM_CPU_OMP_THREADS_BIND": f"0-{part.cores - 1}",
         "VLLM_NO_USAGE_STATS": "1",
-        # Of its other processes: the engine takes the cores that it is bound to.
+        # For its other processes: the engine takes the cores that it is bound to.
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }

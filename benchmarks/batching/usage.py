@@ -1,4 +1,4 @@
-"""What a server takes of the machine: all of its processes together, those they start included."""
+"""What a server takes of the machine: all its processes together with their children."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ REST_S, REST_SHARE, REST_LIMIT_S = 0.25, 0.1, 10.0
 
 
 class Usage:
-    """Of the processes with these ids and their descendants."""
+    """Usage of the processes with these ids and their descendants."""
 
     def __init__(self, roots: list[int]) -> None:
         self._roots = [psutil.Process(pid) for pid in roots]
@@ -25,7 +25,7 @@ class Usage:
         return float(sum(memory.rss for memory in self._each("memory_info"))) / 1e6
 
     def wait_for_rest(self) -> None:
-        """Until almost nothing is computed any more: what callers hung up on may go on for a while."""
+        """Until the server computes almost nothing: answers that callers left may go on for a while."""
         deadline = time.monotonic() + REST_LIMIT_S
         while time.monotonic() < deadline:
             before = self.cpu_s()

@@ -70,7 +70,7 @@ def _at(messages: Sequence[Message], at: int, message: Message) -> tuple[Message
 
 
 def _message(change: Callable[[random.Random, Message], Message | None]) -> Change:
-    """Of one message that has what is changed."""
+    """A change of one message that has the field."""
 
     def changed(dice: random.Random, request: Request) -> Request | None:
         for at in dice.sample(range(len(request.messages)), len(request.messages)):
@@ -120,7 +120,7 @@ def _medium(change: Callable[[random.Random, Image | Sound], Image | Sound]) -> 
 
 
 def _digest(dice: random.Random, part: Image | Sound) -> Image | Sound:
-    """One digit of it."""
+    """Changes one digit of the digest."""
     digest = part.digest or ""
     at = dice.randrange(len(digest))
     digit = _other(dice, lambda dice: dice.choice("0123456789abcdef"), digest[at])

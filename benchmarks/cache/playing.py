@@ -16,7 +16,7 @@ from shared.store.script import AsyncStore
 
 SETTINGS = Settings(queue=QueueSettings(max_queued=1_000_000, max_queued_caller=1_000_000))
 PRINT = "0" * 32
-"""Of every model alike, so that nothing but the request's hash keeps two apart."""
+"""The fingerprint of every model, so that only the request's hash keeps two requests apart."""
 WORKER = "worker_00"
 ANSWER = Result(
     choices=(Choice(text="a job", finish_reason="stop"),),
@@ -27,7 +27,7 @@ ANSWER = Result(
 
 
 async def answered_from_cache(store: AsyncStore, pairs: Sequence[Pair]) -> list[bool]:
-    """Whether the other of each pair is, when the first of each has ended. The store is emptied before."""
+    """Whether the cache answers the second of each pair after the first ended. Empties the store first."""
     await store.client.flushdb()
     lanes = sorted({_lane(asked) for pair in pairs for asked in (pair.one, pair.other)})
     await asyncio.gather(*(_beat(store, lane) for lane in lanes))
@@ -47,7 +47,7 @@ async def _beat(store: AsyncStore, lane: str) -> None:
 
 
 async def _submit(store: AsyncStore, asked: Asked) -> bool:
-    """As the door does it (`api/admission/submission.py`); whether the cache had the answer."""
+    """Submit as the door does (`api/admission/submission.py`); whether the cache had the answer."""
     hashed = request_hash(asked.request, asked.revision)
     placing = Placing(
         job=ids.job_id(),

@@ -8,7 +8,7 @@ from shared.request import Message, Request
 
 
 def respelled(dice: random.Random, request: Request) -> Request:
-    """Another JSON of it, read again: keys and sets in any order, repeats, minus zero, other ids of calls."""
+    """The same request from another JSON: keys and sets in any order, repeats, minus zero, other call ids."""
     body = request.model_dump(mode="json", exclude_none=dice.random() < 0.5)
     parameters = body["parameters"]
     for name in ("stop", "stop_token_ids", "logit_bias"):
@@ -23,7 +23,7 @@ def respelled(dice: random.Random, request: Request) -> Request:
 
 
 def _renamed(messages: list[dict[str, Any]]) -> None:
-    """A call is known by any id that is told in both places."""
+    """Renames each call's id, where it is made and where it is answered."""
     for message in messages:
         for call in message.get("calls", []):
             call["id"] += "x"
@@ -39,7 +39,7 @@ def _shuffled(dice: random.Random, node: Any) -> Any:
 
 
 def _placed(request: Request) -> Request:
-    """As from another dialect: where in its body things stood is another place."""
+    """The request as from another dialect, where fields stood in other places of the body."""
     messages: tuple[Message, ...] = tuple(
         message.model_copy(update={"param": f"input[{at}]"}) for at, message in enumerate(request.messages)
     )

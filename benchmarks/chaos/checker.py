@@ -14,7 +14,7 @@ class Verdict:
     """Counts of jobs. All but `jobs` should be 0; `findings` quotes the first ones.
 
     lost     accepted, and then unknown, ended otherwise than succeeded, or with another text
-    doubled  one key with two jobs, a job with two ends or two attempts that succeeded, one nobody asked for
+    doubled  a key with two jobs, a job with two ends or two successful attempts, or one that nobody asked for
     stuck    never accepted, or accepted and not ended when the time was over
     torn     a stream with a gap, a repeat, another text, or a clean end before its end
     """
@@ -42,7 +42,7 @@ def judge(history: History) -> Verdict:
             setattr(verdict, kind, getattr(verdict, kind) + 1)
             verdict.findings.append(f"{kind}: question {story.question.number}: {finding}")
     asked = {job for story in history.stories for job in story.ids}
-    # Whoever was never answered may have one of them.
+    # A story that was never answered may own one of them.
     untold = sum(not story.ids for story in history.stories)
     strangers = sorted(history.listed - asked)[untold:]
     verdict.doubled += len(strangers)

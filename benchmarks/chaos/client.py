@@ -1,6 +1,6 @@
 """One client per question: it submits until accepted, and reads until the end, at whichever API answers.
 
-It retries what says that it may be retried, with the same Idempotency-Key, and writes down all that it sees.
+It retries answers that allow it, with the same Idempotency-Key, and records all that it sees.
 """
 
 import asyncio
@@ -116,7 +116,7 @@ class Client:
             await self._pause()
 
     async def _tries(self, method: str, path: str, **given: Any) -> AsyncIterator[httpx.Response]:
-        """Answers, until the caller has what it wants. What may be retried is, unseen."""
+        """Yields answers until the caller stops asking; retries in between where an answer allows it."""
         while True:
             try:
                 reply = await self._http.request(

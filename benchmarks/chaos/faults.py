@@ -16,7 +16,7 @@ HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
 """See `benchmarks.chaos.worker`."""
 AT_WORK = ("worker_paused", "worker_hung", "worker_cut_off", "worker_deaf", "replies_lost")
 SUPERVISOR_S = 0.5
-"""The record server is started again so long after it was killed, and what the plan adds."""
+"""The record server is started again this long after it was killed, plus what the plan adds."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Saboteur:
             self._note(fault, victim.name, pid, at)
 
     async def _hit_store(self, fault: Fault, strike: Callable[[Fault], Awaitable[None]]) -> None:
-        """One at a time: what is down cannot be paused."""
+        """Strikes the store once at a time: a server that is down cannot be paused."""
         async with self._store_is_hit:
             at = time.time()
             await strike(fault)
@@ -120,7 +120,7 @@ class Saboteur:
         os.kill(self._site.redis_pid, signal.SIGCONT)
 
     async def _fill_store(self, fault: Fault) -> None:
-        """What is kept already is more than may be kept: every write that needs memory is refused."""
+        """Sets a memory limit below what the store holds: every write that needs memory is refused."""
         with self._site.redis() as client:
             await asyncio.to_thread(client.config_set, "maxmemory", 1)
             await asyncio.sleep(fault.for_s)

@@ -1,4 +1,4 @@
-"""What clients saw, and nothing else: the checker has no other source."""
+"""The history that clients saw, which is the checker's only source."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -21,7 +21,7 @@ DECK = {
     "redis_paused": 1,
     "redis_full": 1,
 }
-"""One round: every forty-nine faults hold each kind so many times, in an order that is drawn."""
+"""One round: every forty-nine faults have each kind this many times, in random order."""
 LASTING = {
     "worker_paused": (1.2, 2.0),
     "courier_paused": (1.0, 6.0),
@@ -30,7 +30,7 @@ LASTING = {
     "redis_paused": (1.0, 6.0),
     "redis_full": (1.5, 3.5),
 }
-"""From the shortest to the longest: seconds, but leases for a paused worker, which must lose its own."""
+"""Shortest and longest duration in seconds; in leases for a paused worker, which must lose its own."""
 
 
 @dataclass(frozen=True)

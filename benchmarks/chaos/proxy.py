@@ -1,9 +1,9 @@
 """Stands between each worker and the record store, and can go deaf: `python -m benchmarks.chaos.proxy`.
 
 The first argument is the record store's port, the others are ports to listen on. A line on standard input is
-a word and the place of such a port. `cut 0`: its present connections stay open from then on and carry nothing
-any more, as after a firewall forgot them. `lose 0`: each of them breaks at its next reply, which is lost.
-New ones work.
+a word and the index of such a port. `cut 0`: its present connections stay open but carry nothing any more, as
+after a firewall forgot them. `lose 0`: each of them breaks at its next reply, which is lost. New connections
+work.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Gate:
 async def _pump(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: Line, *, replies: bool = False
 ) -> None:
-    """Until either side has closed. A cut connection still notices that, and says nothing of it."""
+    """Until either side has closed. A cut connection still notices that, but does not pass it on."""
     with contextlib.suppress(OSError):
         while data := await reader.read(CHUNK):
             if line.state == "lose" and replies:

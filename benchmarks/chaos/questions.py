@@ -6,13 +6,13 @@ from typing import Literal
 
 Way = Literal["poll", "follow", "chat", "chat_stream"]
 WAYS: dict[Way, int] = {"poll": 4, "follow": 3, "chat": 2, "chat_stream": 1}
-"""How clients ask, and how many of ten do: a job that is polled or followed, a call that waits or streams."""
+"""How many of ten clients ask in each way: poll or follow a job, or make a call that waits or streams."""
 SHORTEST, LONGEST = 8, 24
 """Words of a question, and so tokens of its answer."""
 SAME_SHARE = 0.1
-"""Of the questions: asked a few before as well, so they join its run or find its answer."""
+"""Share of questions that repeat a recent one, so that they join its run or find its answer."""
 PICTURE_SHARE = 0.04
-"""Of the polled and followed jobs: with a picture that the courier has to fetch."""
+"""Share of the polled and followed jobs with a picture that the courier has to fetch."""
 PICTURE_SIZE = (32, 24)
 PICTURE_WORD = "[32x24]"
 

@@ -52,7 +52,7 @@ def _attempt(row: dict[str, Any]) -> Attempt:
 
 
 async def _replay(http: httpx.AsyncClient, urls: list[str], story: Story, room: asyncio.Semaphore) -> None:
-    """The whole stream from its first event on. That of a job that has not ended would not end either."""
+    """The whole stream from its first event on; skips jobs that have not ended, whose streams would hang."""
     if not story.ends or story.missing:
         return
     url = urls[story.question.number % len(urls)]

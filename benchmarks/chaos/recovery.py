@@ -12,17 +12,17 @@ from benchmarks.chaos.history import Attempt, Story
 GIVEN_UP = ("worker_lost", "worker_draining", "store_unavailable", "engine_stalled", "claim_lost")
 """Outcomes of attempts that say nothing about the run: another attempt follows."""
 SLACK_S = 0.1
-"""Between the harness's clock reading and the record server's."""
+"""Largest difference between the harness's clock reading and the record server's."""
 REACH_S = 10.0
-"""A hung or cut-off worker may claim for so long before it notices."""
+"""How long a hung or cut-off worker may go on claiming before it notices."""
 
 
 @dataclass(frozen=True)
 class Recovery:
     """One interrupted attempt, or one outage of the record store, and the claim that ended it.
 
-    `in_line_s` is how long it took until the work was back in line, None for an outage: what comes after that
-    is the wait for a worker. `after_restart`: the record store had restarted so lately that rescue held back.
+    `in_line_s` is how long it took until the work was back in line, None for an outage; the rest is the wait
+    for a worker. `after_restart`: the record store had restarted so recently that rescue held back.
     """
 
     kind: str
@@ -66,7 +66,7 @@ def recoveries(
 def _of_outages(
     runs: Sequence[Sequence[Attempt]], outages: Sequence[Landed], lease_s: float
 ) -> list[Recovery]:
-    """Until anything is claimed after the record store is back."""
+    """The time from the record store's return until the first claim, for each outage."""
     claims = sorted(attempt.started_at for attempts in runs for attempt in attempts)
     found = []
     for outage in outages:
@@ -101,7 +101,7 @@ def _recovery(
     lease_s: float,
     in_line: float | None = None,
 ) -> Recovery:
-    """From the fault, or from when the store was back where that was later."""
+    """Measures from the fault, or from the store's return where that was later."""
     began = max([began, *(x.until for x in outages if x.at <= claimed and began < x.until <= claimed)])
     restarts = [x.until for x in outages if x.kind == "redis_killed"]
     late = any(began - (2 * lease_s + 1) <= moment <= claimed for moment in restarts)

@@ -85,7 +85,7 @@ def bounds(figure: dict[str, Any]) -> list[Bound]:
 
 
 def parted(found: Sequence[Recovery]) -> tuple[list[float], list[float]]:
-    """Without and with a restart of the record store lately, each in order."""
+    """Recovery times without and with a recent restart of the record store, each sorted."""
     soon = sorted(x.seconds for x in found if not x.after_restart)
     return soon, sorted(x.seconds for x in found if x.after_restart)
 

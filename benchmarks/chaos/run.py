@@ -24,7 +24,7 @@ from benchmarks.chaos.recovery import Recoveries, recoveries
 PATIENCE_S = 60.0
 """After the last fault: when no job has ended for so long, those that have not are stuck."""
 OPEN_AT_ONCE = 300
-"""Questions without an answer; more would only wait in line."""
+"""Questions that may be open at once; more would only wait in line."""
 TOLD_EVERY_S = 10.0
 KEPT = 8
 TIMEOUT = httpx.Timeout(30, connect=5)
@@ -80,7 +80,7 @@ async def run(jobs: int, rate: float, seed: int, say: Say) -> Outcome:
 
 
 def _http(kept: int) -> httpx.AsyncClient:
-    """Under fire no connection is kept: its other end may have been killed since."""
+    """A client; under fire it keeps no connection, whose other end may have been killed."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=kept)
     return httpx.AsyncClient(limits=limits, timeout=TIMEOUT, trust_env=False)
 
@@ -99,7 +99,7 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
 async def _ask_all(
     http: httpx.AsyncClient, opened: site.Site, history: History, rate: float, asked: asyncio.Event
 ) -> None:
-    """At a rate, and slower where too many have no answer yet."""
+    """Asks at a rate, and slower while too many questions are open."""
     room = asyncio.Semaphore(OPEN_AT_ONCE)
     name, began = secrets.token_hex(4), time.monotonic()
     async with asyncio.TaskGroup() as clients:
@@ -112,7 +112,7 @@ async def _ask_all(
 
 
 async def _while_any_ends(asking: asyncio.Task[None], history: History) -> None:
-    """Until all have their answers, or none came for a long time; what has none then is stuck."""
+    """Until all have their answers, or none came for PATIENCE_S; questions without one are stuck."""
     left = _unended(history) + 1
     while not asking.done() and _unended(history) < left:
         left = _unended(history)

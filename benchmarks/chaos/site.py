@@ -92,7 +92,7 @@ class Site:
 
     async def start_redis(self) -> None:
         """Until it answers, with everything that its file holds."""
-        # Not in a thread: who is told to end meanwhile would not know the process, and leave it behind.
+        # Not in a thread: a benchmark told to end meanwhile would not know the process, and leave it behind.
         self._redis = start(self.folder, self._redis_port, self._password)
         with self.redis() as client:
             while True:
@@ -117,7 +117,7 @@ class Site:
         )
 
     def start_web(self) -> None:
-        """What the couriers fetch from; a process of its own, since slowness would fail a job."""
+        """The server that couriers fetch from; a process of its own, since slowness would fail a job."""
         web = self.folder / "web"
         web.mkdir()
         Image.new("RGB", PICTURE_SIZE, "navy").save(web / PICTURE)

@@ -1,9 +1,9 @@
-"""The model worker as it is, with three things more: its engine hangs and its consumer goes deaf when told
-to, and what the store refuses of it is written down. Started as
+"""The model worker with three additions: on a signal its engine hangs or its consumer goes deaf, and late
+writes that the store refuses are logged. Started as
 `python -m worker -A benchmarks.chaos.worker worker …`.
 
-SIGUSR2 hangs the engine: no row makes another step, as where a device does not answer. SIGUSR1 makes Celery
-hear no more nudges, as after an error of its transport that nobody noticed.
+SIGUSR2 hangs the engine: no row makes another step, as if the device did not answer. SIGUSR1 makes Celery
+hear no more nudges, as after an unnoticed error of its transport.
 """
 
 import os
@@ -24,7 +24,7 @@ from worker.engines.gate import Gate
 T = TypeVar("T")
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
 LATE = ("settle", "append")
-"""Writes that name a claim; the store refuses them of a worker that has lost it."""
+"""Writes that name a claim; the store refuses them where the worker has lost it."""
 app = product.app
 _hung = threading.Event()
 
@@ -59,7 +59,7 @@ def _connect(redis: RedisSettings) -> Store:
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def _introduce(**_: Any) -> None:
-    """Which process the attempts of a worker were made in."""
+    """Logs which process a worker's id belongs to."""
     tell(f"worker {product._node[0].worker} {os.getpid()}")
 
 

@@ -1,4 +1,4 @@
-"""The client processes together: they ask at the same moment, and what they saw is put together."""
+"""All client processes: they ask at the same moment, and their results are merged."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from benchmarks.processes import ROOT
 
 @dataclass(frozen=True)
 class Seen:
-    """Of all streams of one turn; `client_share` is the busiest client process's use of a core."""
+    """Results of all streams of one turn; `client_share` is the busiest client process's use of a core."""
 
     events: int
     per_s: float

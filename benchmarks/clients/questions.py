@@ -2,7 +2,7 @@
 
 MODEL = "bench/paced"
 STEP_S = 0.1
-"""Our streams tell what is new ten times a second at most, so each word is an event of its own."""
+"""Our streams send at most ten events a second, so at this pace each word is an event of its own."""
 
 
 def question(name: str, words: int) -> str:

@@ -19,7 +19,7 @@ LIVE_JOBS = 400
 LIVE = "real processes"
 SEED = 1
 FREE_S = 0.03
-"""Who is told less than this finds a free row."""
+"""A job told less than this finds a free row."""
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _figures(pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Of all jobs, and of those alone that had to wait for a row."""
+    """Figures of all jobs, and of only those that had to wait for a row."""
     busy = [p for p in pieces if p.told.p50 > FREE_S]
     late = [p.waited_s - p.told.p90 for p in pieces if p.waited_s > p.told.p90]
     return _shares(pieces) | {

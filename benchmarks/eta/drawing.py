@@ -1,4 +1,4 @@
-"""The calibration plot: what was told against what came."""
+"""The calibration plot: estimated against real waits."""
 
 from collections.abc import Mapping, Sequence
 from statistics import quantiles
@@ -13,7 +13,7 @@ BINS = 12
 
 
 def drawn(played: Mapping[str, Sequence[Piece]]) -> Figure:
-    """One panel for each load, jobs in bins of what they were told."""
+    """One panel for each load, jobs binned by their estimates."""
     pyplot.switch_backend("svg")
     figure, panels = pyplot.subplots(1, len(played), figsize=(4 * len(played), 4), sharex=True, sharey=True)
     for panel, (name, pieces) in zip(panels, played.items(), strict=True):

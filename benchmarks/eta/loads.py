@@ -13,7 +13,7 @@ from shared.store.script import Store
 ENGINES, ROWS, SLOTS = 2, 2, 4
 """Slots as `-c rows + 2` gives them."""
 MEAN_S, SPREAD = 1.0, 0.6
-"""Of the service time, lognormal: nine in ten between 0.3 and 2.2 s."""
+"""Mean and spread of the lognormal service time: nine in ten between 0.3 and 2.2 s."""
 CAPACITY = ENGINES * ROWS / MEAN_S
 CALLERS = tuple(f"caller-{n}" for n in range(8))
 CLASSES: tuple[Priority, ...] = ("interactive", "normal", "batch")

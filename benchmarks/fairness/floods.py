@@ -20,7 +20,7 @@ EQUAL, UNEQUAL = (64,), (16, 64, 256)
 S_PER_COST = 1 / 64
 """A run of cost 64 takes a second."""
 SPREAD = 0.3
-"""Of the service time around that; lognormal."""
+"""Spread of the lognormal service time around that."""
 EVERYBODY = "everybody"
 CLASSES: dict[Priority, int] = {"interactive": 16, "normal": 4, "batch": 1}
 OF_A_CLASS = 2100
@@ -35,7 +35,7 @@ def flood(seed: int, *, unequal: bool) -> list[Piece]:
 
 
 def classes(seed: int) -> list[Piece]:
-    """As many pieces of each class at once: half by a caller of that class alone, half by one of all."""
+    """As many pieces of each class at once: half from a caller of that class only, half from one of all."""
     dice = random.Random(f"classes {seed}")  # noqa: S311
     return [
         replace(_piece(dice, caller, 0.0, cost=dice.choice(EQUAL)), priority=priority)
@@ -61,7 +61,7 @@ def play(store: Store, pieces: Sequence[Piece], *, fair: bool) -> list[Piece]:
 
 
 def served_while_all_wait(pieces: Sequence[Piece], key: str) -> dict[str, int]:
-    """The cost begun for each caller (or class) from when all have work until one has none waiting."""
+    """The cost begun for each caller (or class) while all of them have work waiting."""
     ends: dict[str, float] = {}
     begins = 0.0
     for piece in pieces:

@@ -21,9 +21,9 @@ WINDOW_S, QUICK_WINDOW_S = 15.0, 4.0
 SEED = 1
 EFFICIENT = 0.95
 ROOMY = 0.7
-"""Up to this share of its core the record server must not be what rows wait for."""
+"""Below this share of its core the record server must not be what rows wait for."""
 FULL = 0.95
-"""A machine so busy is what rows wait for: it plays workers that elsewhere have machines of their own."""
+"""Above this share rows wait for this machine, which plays workers that normally have their own."""
 
 
 def main() -> int:

@@ -34,10 +34,10 @@ from sightline.serving import processes
 PER_PROCESS = 25
 """Workers played by one process at most."""
 WARM_S = 4.0
-"""From when every claim is taken until the window begins."""
+"""Pause between the moment when every claim is taken and the begin of the window."""
 START_LIMIT_S = 90.0
 SPARE_WORK = 2.5
-"""Jobs submitted for each that can be done until the window ends: workers begin while others still start."""
+"""Jobs submitted per job that can be done by the window's end: workers begin while others still start."""
 
 
 @dataclass(frozen=True)

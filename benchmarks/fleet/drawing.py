@@ -1,4 +1,4 @@
-"""The efficiency of fleets by their size, beside what the record server was used."""
+"""The efficiency of fleets by their size, beside the record server's load."""
 
 from collections.abc import Sequence
 

@@ -15,7 +15,7 @@ ROWS = 2
 SPARE = 2
 """Claims of a worker beyond its rows, as `-c rows + 2` gives them."""
 STEPS, STEP_S = 20, 0.1
-"""Of an answer in the mean, and how long each takes: a worker writes ten pieces a second of one at most."""
+"""Mean steps of an answer, and how long each takes: a worker writes at most ten pieces a second of one."""
 MEAN_S = STEPS * STEP_S
 CALLERS = 20
 KEPT_S = 10
@@ -23,7 +23,7 @@ SETTINGS = Settings(
     queue=QueueSettings(max_queued=10_000_000, max_queued_caller=10_000_000),
     retention=RetentionSettings(result_s=KEPT_S, job_s=KEPT_S, event_s=KEPT_S),
 )
-"""Records are kept for seconds, so that what it costs to delete them is in the figures."""
+"""Records are kept for seconds, so that the figures include the cost of deleting them."""
 
 
 @dataclass(frozen=True)

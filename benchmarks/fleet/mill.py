@@ -2,9 +2,9 @@
 
 Started as `python -m benchmarks.fleet.mill WAY SECONDS NUMBER`.
 
-The door's, the workers' and the broker's calls for one job after the other, many jobs at once, in pipelines
-(`AsyncStore`), so that the server and not this process is what is used up. Prints a line of JSON: `jobs` that
-were settled, `seconds`, `cpu_s`.
+Makes the calls of the door, the workers and the broker, many jobs at once in pipelines (`AsyncStore`), so
+that the server and not this process is the bottleneck. Prints a line of JSON: `jobs` that were settled,
+`seconds`, `cpu_s`.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Mill:
         self._placings: Iterator[Placing] = placings(way, number)
 
     async def turn(self) -> None:
-        """One job in and one out, without end; in the middle another's may be taken."""
+        """Submit one job and settle one, without end; the claim may get another task's job."""
         lane = self._way.model.lane
         while True:
             await self._store.run(admission.submit(next(self._placings), SETTINGS))
@@ -100,7 +100,7 @@ async def grind(way: Way, seconds: float, number: int) -> dict[str, float]:
 
 
 async def _passed(turning: list[asyncio.Task[None]], seconds: float) -> None:
-    """Raises what one of them did; none ends otherwise."""
+    """Waits `seconds`; raises what a task raised, since none ends otherwise."""
     done, _ = await asyncio.wait(turning, timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:
         task.result()

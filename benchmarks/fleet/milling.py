@@ -1,4 +1,4 @@
-"""Where one record store ends: jobs put through it as fast as it goes."""
+"""The limit of one record store: jobs put through it as fast as it goes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from shared.store.script import connect
 
 @dataclass(frozen=True)
 class Milled:
-    """`redis` is the share of its core that it used, `full_per_s` what a whole core would do at that cost."""
+    """`redis` is the share of a core that the server used, `full_per_s` the rate of a whole core."""
 
     way: str
     mills: int

@@ -1,10 +1,10 @@
 """A process with many model workers in it: `python -m benchmarks.fleet.workers MODEL COUNT FILE`.
 
 Each is the product's own node (claims, leases, beats, the publisher of its streams, attempts, settling) with
-threads of its own and connections of its own. Two things are played: the engine, which takes the time that a
-device would and gives its answer as it comes or all at the end; and Celery's consumer, of which only taking
-nudges is left. Twice a second a line of JSON goes to FILE: `at` (monotonic s), `steps` that all engines
-made, `cpu_s` of this process.
+threads of its own and connections of its own. Two things are simulated: the engine, which takes the time that
+a device would and gives its answer as it comes or all at the end; and Celery's consumer, which only takes
+nudges. Twice a second a line of JSON goes to FILE: `at` (monotonic s), `steps` that all engines made, `cpu_s`
+of this process.
 """
 
 import json
@@ -46,7 +46,7 @@ COUNT = Count()
 
 
 class PlayedEngine(EchoEngine):
-    """Keeps its pace to the step: a late wake-up of a thread here is no slowness of a device."""
+    """Keeps its pace to the step: a thread that wakes up late here must not count as a slow device."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)

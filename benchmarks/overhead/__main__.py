@@ -114,7 +114,7 @@ def _throughput(
 ) -> list[throughput.Lap]:
     hits = throughput.hits(opened)
     throughput.measure(opened, hits, rounds=rounds, seconds=seconds, say=say)
-    # Its facts stay in the records, so submits are admitted as if it were busy; nobody consumes them.
+    # The worker's facts stay in the records, so submits are admitted as if it were busy; none is consumed.
     opened.stop("worker")
     submits = throughput.submits(opened)
     throughput.measure(opened, submits, rounds=rounds, seconds=seconds, say=say)
@@ -148,7 +148,7 @@ def _latency_ratios(ours: latency.Latencies, bare: latency.Latencies) -> list[re
 
 
 def _medians(values: list[float]) -> list[float]:
-    """Of five stretches of a run, so that its drift shows."""
+    """Medians of five stretches of a run, so that drift shows."""
     return [median(values[i * len(values) // 5 : (i + 1) * len(values) // 5]) for i in range(5)]
 
 

@@ -1,4 +1,4 @@
-"""The baseline of the latency figures: Celery as its manual starts, one task, no result.
+"""The baseline of the latency figures: Celery as in the beginning of its manual, one task, no result.
 
 The body's first act is to read the clock; then it tells the benchmark.
 """

@@ -25,7 +25,7 @@ from shared.store.script import connect
 
 LIMIT_S = 60
 LINE = 30
-"""Jobs beside those cancelled, so that there is always a next one, also where some end by themselves."""
+"""Jobs beside those cancelled, so that there is always a next one, even if some end by themselves."""
 WARM_UP = 3
 
 
@@ -66,7 +66,7 @@ def measure(site: Site, samples: int) -> Cancellations:
     for number in range(WARM_UP + samples + LINE):
         job = _submit(http_, number)
         jobs[redis.hget(f"{PREFIX}{job}", "run").decode()] = job
-    # Not before: a run that enters the line says so, too.
+    # Not earlier: runs that enter the line are announced, too.
     ear, taken, begun = _Ear(redis), Cancellations(), set[str]()
     store.run(upkeep.pause(TINY.lane, paused=False))
     Nudger(settings).send(TINY.lane, len(jobs))
@@ -99,7 +99,7 @@ def _one(
 
 
 def _submit(api: http.client.HTTPConnection, seed: int) -> str:
-    """Drawn so wildly that no answer ends before it is cancelled."""
+    """Submits a job sampled so hot that no answer ends before it is cancelled."""
     parameters = {"max_new_tokens": 1000, "temperature": 50.0, "seed": seed}
     asked = {"model": TINY.id, "input": {"prompt": "What do you see?"}, "parameters": parameters}
     return str(json.loads(_post(api, "/v1/jobs", json.dumps(asked).encode()))["id"])

@@ -10,7 +10,7 @@ from benchmarks.overhead.load import UnexpectedAnswerError
 from benchmarks.overhead.site import Site
 
 SIDE = 1870
-"""Of a noise picture of 10 MB."""
+"""Side of a noise picture of 10 MB."""
 HEAVY = ("torch", "transformers", "numpy")
 _IMPORT = re.compile(r"^import time: +\d+ \| +\d+ \| +(\w+)", re.MULTILINE)
 

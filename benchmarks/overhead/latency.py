@@ -31,7 +31,7 @@ PAUSES_S = (0.004, 0.016)
 
 @dataclass
 class Latencies:
-    """One list per figure, in ms. `after` counts from the sender's having its reply, `whole` from its call.
+    """One list per figure, in ms. `after` counts from the sender's reply, `whole` from its call.
 
     `check`: ours, how much later than the record's own whole ms; bare, the arrival of the body's message.
     """

@@ -26,7 +26,7 @@ class Ratio:
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Of one latency figure."""
+    """Summary of one latency figure."""
     ordered = sorted(values)
     return {
         "samples": len(ordered),
@@ -40,7 +40,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 def ratio(
     name: str, baseline: str, ours: Sequence[float], theirs: Sequence[float], at_least: float | None = None
 ) -> Ratio:
-    """Of two figures whose rounds took turns."""
+    """The ratio of two figures whose rounds took turns."""
     rounds = [a / b for a, b in zip(ours, theirs, strict=True)]
     value = median(rounds)
     met = None if at_least is None else value >= at_least

@@ -17,7 +17,7 @@ from benchmarks.processes import ROOT, Processes
 from benchmarks.server import free_port
 
 LOAD_LIMIT_S = 240
-"""A model that torch has to be imported for, on a machine that is busy."""
+"""How long a model may load that needs torch, on a busy machine."""
 ROWS = 2
 SERVE = (
     "--host",

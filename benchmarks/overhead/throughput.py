@@ -16,7 +16,7 @@ from benchmarks.overhead.site import Site
 CONNECTIONS = 16
 WARM_UP_S = 0.5
 TARGET = 0.4
-"""Of the baseline's rate."""
+"""Share of the baseline's rate to reach."""
 
 
 @dataclass

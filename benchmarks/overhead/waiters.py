@@ -34,7 +34,7 @@ def measure(site: Site, clients: int) -> Waited:
 
 
 def _submitted(site: Site, count: int) -> list[str]:
-    """Where that many new jobs are asked for; nobody computes them."""
+    """Submits jobs that nobody computes; returns the paths to wait at."""
     connection = http.client.HTTPConnection("127.0.0.1", site.api_port)
     paths = []
     for number in range(count):

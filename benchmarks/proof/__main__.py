@@ -60,7 +60,7 @@ def _run_all(folder: Path, ran: dict[str, Ran], *, quick: bool) -> None:
 
 
 def _word(code: int | None, found: bool) -> str:
-    """Python too ends with 1, where something went wrong; then nothing was found."""
+    """What an exit code means: after a crash Python exits with 1 too, but then nothing was found."""
     if code is None:
         return "the time was over"
     if not found:

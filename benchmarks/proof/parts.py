@@ -11,7 +11,7 @@ from benchmarks.proof.telling import Found
 class Part:
     """One figure. `argv` follows `python -m`, `quick` are the options that show in seconds that it works.
 
-    `told` says from what was measured what was done; the part writes `name`.json and .svg.
+    `told` renders what was done from what was measured; the part writes `name`.json and .svg.
     """
 
     name: str

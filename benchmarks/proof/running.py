@@ -12,12 +12,12 @@ from benchmarks.processes import ROOT
 from benchmarks.proof.parts import Part
 
 GRACE_S = 60
-"""A part that is told to stop ends what it started."""
+"""How long a part that is told to stop may take to end what it started."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """`exit` is 0 where every target was met, 1 where one was missed, None where it was not let end."""
+    """`exit` is 0 where every target was met, 1 where one was missed, None where time ran out."""
 
     took_s: float
     exit: int | None

@@ -1,4 +1,4 @@
-"""What was done for each figure, in words, with the numbers that the benchmarks wrote."""
+"""Says in words what was done for each figure, with the numbers that the benchmarks wrote."""
 
 from collections.abc import Mapping
 from typing import Any

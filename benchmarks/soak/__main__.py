@@ -1,7 +1,7 @@
 """`python -m benchmarks.soak`: six minutes later (more where other work runs) results/soak.json and soak.svg.
 
-20,000 jobs with lives of some seconds, in three legs. After each leg nothing is submitted until all that may
-has run out: what is left then is what leaks. Exits with 1 where that is anything, or memory grows.
+20,000 jobs with lives of some seconds, in three legs. After each leg nothing is submitted until everything
+that can expire has expired: the rest has leaked. Exits with 1 where anything has, or memory grows.
 """
 
 import signal
@@ -29,13 +29,13 @@ GROWTH_LIMIT = 1.05
 SAMPLE_S, UPKEEP_S, BEAT_S = 1.0, 0.25, 0.3
 LEGS = 3
 RUN_OUT_LIMIT_S = 90
-"""A claim's token is remembered for a minute, which is the longest of the lives here."""
+"""Longer than any record lives here: the longest is a claim's token, with a minute."""
 IDLE_S = 0.005
 JOB_S = 8
 
 
 class Soak:
-    """The steps that come round at their own pace, and what was seen."""
+    """The periodic steps, each at its own pace, and the samples taken."""
 
     def __init__(self, redis: RedisSettings, folder: Path, seed: int) -> None:
         self.settings = Settings(
@@ -91,7 +91,7 @@ class Soak:
         return True
 
     def _paced(self, count: int, per_s: int) -> Iterator[None]:
-        """What another process took away is not made up for by a burst."""
+        """Paces a loop; time lost to other processes is not made up for by a burst."""
         due = time.monotonic()
         for _ in range(count):
             time.sleep(max(due - time.monotonic(), 0))

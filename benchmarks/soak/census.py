@@ -11,8 +11,8 @@ from shared.store.keys import PREFIX
 
 _WORK = re.compile(r"^(job|run)_[0-9a-f]+(:.+)?$")
 LASTING = frozenset({"arrivals", "lanes", "lane", "prints", "watched"})
-"""What outlives every job: a counter, the known lanes, what was measured of each (a month), the fingerprints
-seen (a day), and when maintenance looked last (an hour)."""
+"""Keys that outlive every job: a counter, the known lanes, what was measured of each (a month), the
+fingerprints seen (a day), and when maintenance looked last (an hour)."""
 COLLECTIONS = {"zcard": ("deadlines", "schedule", "lease"), "scard": ("lanes",)}
 
 
@@ -55,15 +55,15 @@ def take(redis: Any, at_s: float, submitted: int) -> Sample:
 
 
 def left_over(sample: Sample) -> dict[str, int]:
-    """What is neither lasting nor a living worker's."""
+    """Keys that are neither lasting nor a living worker's."""
     return {kind: count for kind, count in sample.keys.items() if kind not in LASTING and kind != "ready"}
 
 
 def keys_of_a_job(samples: Sequence[Sample], job_s: float, legs: int) -> list[float]:
     """Keys under load over the jobs submitted within `job_s` before, the median of each leg.
 
-    That takes the pace out, which a busy machine does not hold. Claims live longer and are not
-    counted. 0 where a leg was too short.
+    The ratio does not depend on the pace, which a busy machine cannot hold. Claims live longer and do not
+    count. 0 where a leg was too short.
     """
     last = samples[-1].submitted
     found: list[list[float]] = [[] for _ in range(legs)]

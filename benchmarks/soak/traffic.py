@@ -141,7 +141,7 @@ class Traffic:
         return JobTerms(metadata={"n": "1"}, **terms)
 
     def _end(self, claim: Claim) -> None:
-        """As attempts end: mostly well."""
+        """Ends an attempt, mostly well."""
         how = self._dice.choices(("succeeds", "failed", "again", "drained"), (90, 3, 4, 3))[0]
         if how == "succeeds":
             self._run(claims.append(claim, Piece(claim.published, "A red", (1, 2))))
@@ -177,7 +177,7 @@ class Traffic:
         )
 
     def _be_born(self) -> None:
-        """Whoever was there before vanished with all that it held."""
+        """A new worker comes; the former one has vanished with all its claims."""
         self._held.clear()
         self._worker = f"worker_{next(self._numbers)}"
         self.beat()

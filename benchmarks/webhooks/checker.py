@@ -90,7 +90,7 @@ def _judge_call(
         verdict.counts["given_up"] += 1
     else:
         verdict.find("lost", f"{job.id} at {host}: {dict(statuses)}")
-    # Where an answer did not arrive it may be given up though the receiver took it.
+    # Where the receiver's answer got lost, a call may be given up though it was taken.
     if host == OWN and bool(statuses[204]) != job.delivered and (job.id, host) not in exhausted:
         verdict.find("misreported", f"{job.id} says {job.delivered}, its receiver {dict(statuses)}")
 

@@ -17,12 +17,12 @@ from benchmarks.webhooks.site import MODEL, Site, opened
 from shared.endpoint import new_secret
 
 SHARES = {"steady": 30, "flaky": 30, "hangs": 14, "restarts": 20, "gone": 4, "dead": 2}
-"""Of a hundred jobs, where their own webhooks lead."""
+"""How many of a hundred jobs have their own webhook at each kind of receiver."""
 KILL_S = 5.0
 OPEN_AT_ONCE = 32
 POLL_S = 0.5
 STUCK_S = 180.0
-"""With no call made for so long, nothing is waited for any more."""
+"""The wait ends after this long without a call."""
 SECRET = new_secret()
 
 

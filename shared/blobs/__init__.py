@@ -31,13 +31,13 @@ Reach = Literal["reachable", "read_only", "unreachable"]
 AT_ONCE = 32
 """Asynchronous calls that are made at once. A store that hangs holds up nothing else of a process."""
 REACHED_S = 2.0
-"""A store that says nothing for so long is out of reach, as far as the health of a process goes."""
+"""A store silent for this long counts as out of reach in the health of a process."""
 HEARD_S = 0.1
-"""In so long a process that stood still itself hears what the store has said meanwhile."""
+"""In this time a process that stood still itself gets the answer that the store gave meanwhile."""
 ASKED_AGAIN_S = 5.0
-"""Every probe and every stranger may ask how a process is, and each look into a bucket is paid for."""
+"""Pause between looks: any probe or stranger may ask for a process's health, and each look costs money."""
 REFUSED_S = 60.0
-"""For how long a write that failed tells of the next, where none has succeeded since: no look tries one."""
+"""How long a failed write counts as the store's state, unless one succeeded since: looks never write."""
 
 
 def digest(data: bytes) -> str:
@@ -46,7 +46,7 @@ def digest(data: bytes) -> str:
 
 
 def unused_name() -> str:
-    """A name that no bytes have: what lies under one is collected some time, since nobody needs it."""
+    """A name that no bytes have: a blob under it is collected some time, since nobody needs it."""
     return secrets.token_hex(32)
 
 
@@ -59,7 +59,7 @@ class Blobs:
         self._place: Folder | Bucket = Bucket(settings.url) if folder is None else Folder(folder)
         self._store = self._place.store
         self._threads = ThreadPoolExecutor(AT_ONCE, "blobs")
-        # Behind slow uploads a look would be late, and the store taken to be away.
+        # Of its own: behind slow uploads a look would be late, and the store taken to be away.
         self._looking = ThreadPoolExecutor(1, "look")
         self._asked = 0.0
         self._look: asyncio.Future[Reach] | None = None
@@ -71,9 +71,9 @@ class Blobs:
         return self._place.kind
 
     async def reach(self) -> Reach:
-        """Whether the store lets us look into it and write, or did a moment ago.
+        """Whether we can read and write the store, or could a moment ago.
 
-        While one look hangs none is begun.
+        While a look hangs, no other is begun.
         """
         if self._look is None or (self._look.done() and time.monotonic() - self._asked >= ASKED_AGAIN_S):
             self._asked = time.monotonic()
@@ -86,17 +86,17 @@ class Blobs:
         return "read_only" if refused else found
 
     def look(self) -> Reach:
-        """As `reach`, for who may wait for half a minute; knows nothing of writes that failed."""
+        """As `reach`, for callers that may wait for half a minute; ignores writes that failed."""
         try:
             return "reachable" if self._place.look() else "read_only"
         except (BaseError, OSError):
-            # It explains what failed meanwhile, which says nothing of when it is back.
+            # The outage explains a failed write, which then says nothing about the store once it is back.
             self._refused = -REFUSED_S
             return "unreachable"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Remembers how it went. Raises BlobsUnavailable."""
+        """Remembers whether the write succeeded. Raises BlobsUnavailable."""
         try:
             yield
         except BlobsUnavailable:
@@ -152,7 +152,7 @@ class Blobs:
     def rename(self, name: str, other: str) -> None:
         """Raises BlobMissingError, BlobsUnavailable.
 
-        In an object store that is a copy and a deletion: who dies between them leaves both.
+        In an object store that is a copy and a deletion: a process that dies between them leaves both.
         """
         with finding(name):
             obstore.rename(self._store, _path(name), _path(other))
@@ -169,7 +169,7 @@ class Blobs:
     def set_aside(self, name: str) -> str:
         """Take bytes away so that they can be put back (`rename`). Raises BlobMissingError, BlobsUnavailable.
 
-        They are as good as new under their name for the time being, so that nobody collects them meanwhile.
+        Their age begins anew, so that nobody collects them meanwhile.
         """
         aside = unused_name()
         self._place.refresh(_path(name))
@@ -184,18 +184,18 @@ class Blobs:
                 yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
 
     def sweep(self, age_s: float) -> int:
-        """Delete what was half written that long ago and has no name; how many. Raises BlobsUnavailable."""
+        """Delete half-written files of that age; returns how many. Raises BlobsUnavailable."""
         return self._place.sweep(age_s)
 
     def delete(self, name: str) -> None:
-        """What is gone already is no error. Raises BlobsUnavailable."""
+        """Harmless where the blob is gone already. Raises BlobsUnavailable."""
         with suppress(BlobMissingError), finding(name):
             obstore.delete(self._store, _path(name))
 
     async def _beside(self, call: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """What `call` answers, in a thread of ours, which a process that ends waits for. Raises as it does.
+        """Run `call` in a thread of ours, which an ending process waits for. Raises as `call` does.
 
-        The client answers asynchronous calls from one of its own, which aborts a Python that ends just then.
+        The client runs asynchronous calls in a thread of its own, which aborts a Python that ends meanwhile.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *given, **named))
 

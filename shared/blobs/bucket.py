@@ -1,4 +1,4 @@
-"""Blobs in an object store: S3 and what speaks as it does, Google Cloud Storage, Azure Blob Storage.
+"""Blobs in an object store: S3 and compatible ones, Google Cloud Storage, Azure Blob Storage.
 
 Region, endpoint and credentials come from the environment as each cloud's own tools read it (AWS_…, GOOGLE_…,
 AZURE_…): they are the client's settings, not ours.
@@ -20,8 +20,8 @@ from shared.settings import SettingsError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-# Of one request, and until when a failed one is made again: a caller hears after half a minute at the latest.
-# `allow_http` permits what the operator's endpoint says and asks for nothing: the clouds' own are https.
+# Limits of one request and of its retries: a caller hears after half a minute at the latest. `allow_http`
+# only permits an endpoint that the operator set to http: the clouds' own are https.
 CLIENT: "ClientConfig" = {
     "connect_timeout": timedelta(seconds=3),
     "timeout": timedelta(seconds=20),
@@ -33,10 +33,10 @@ RETRY: "RetryConfig" = {
     "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=2), "base": 2},
 }
 PIECE = 4 * 2**20
-"""Bytes of one request while a file is handed out: each is over in time, however slowly its reader reads."""
+"""Bytes read by one request of a download: each ends in time, however slowly the reader reads."""
 BUFFER = 2**20
 PART, PARTS_AT_ONCE = 8 * 2**20, 2
-"""Of an upload: what is in memory meanwhile."""
+"""An upload's parts, which are in memory meanwhile."""
 
 
 class Bucket:
@@ -45,7 +45,7 @@ class Bucket:
     piece = PIECE
 
     def __init__(self, url: str) -> None:
-        """Asks nothing yet. Raises SettingsError for a URL or environment that names no store."""
+        """Makes no request yet. Raises SettingsError for a URL or environment that names no store."""
         self.kind = url.partition(":")[0]
         try:
             self.store: ObjectStore = from_url(url, client_options=CLIENT, retry_config=RETRY)
@@ -53,7 +53,7 @@ class Bucket:
             raise SettingsError(f"SIGHTLINE_BLOBS__URL: no such store can be made: {reason(error)}") from None
 
     def look(self) -> bool:
-        """True: whether we may write only a write tells. Raises BaseError, OSError."""
+        """True if it can be read: only a write tells whether we may write. Raises BaseError, OSError."""
         obstore.list_with_delimiter(self.store)
         return True
 
@@ -68,22 +68,22 @@ class Bucket:
         try:
             return obstore.head(self.store, path)["size"]
         except GONE:
-            # The answer to a HEAD has no body: that the bucket itself is missing only that to a GET says.
+            # The answer to a HEAD has no body: only that to a GET says that the bucket itself is missing.
             return obstore.get(self.store, path).meta["size"]
 
     def stage(self, path: str) -> Staged:  # noqa: ARG002 - a folder needs it
-        """On this machine's disk (TMPDIR): what it is to be called is known at its end."""
+        """On this machine's disk (TMPDIR): the object's name is known only at the end."""
         return Staged()
 
     def adopt(self, staged: Staged, path: str) -> None:
-        """The store shows it when it has all of it, and not before."""
+        """The store shows the object only once it has all of it."""
         with keeping():
             staged.file.seek(0)
             obstore.put(self.store, path, staged.file, chunk_size=PART, max_concurrency=PARTS_AT_ONCE)
 
     def refresh(self, path: str) -> None:
-        """Nothing to do: moving it here is copying it, and a copy is new."""
+        """Nothing to do: a move is a copy here, and a copy is new."""
 
     def sweep(self, age_s: float) -> int:  # noqa: ARG002 - a folder needs it
-        """Nothing to do: unfinished uploads are the bucket's own to end (docs/object-store.md)."""
+        """Nothing to do: the bucket itself ends unfinished uploads (docs/object-store.md)."""
         return 0

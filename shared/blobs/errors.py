@@ -1,4 +1,4 @@
-"""How what goes wrong at a folder or an object store is told: bytes that are not there, or nobody to ask."""
+"""Errors of a folder or an object store, in two kinds: the bytes are missing, or the store is unavailable."""
 
 import logging
 import os
@@ -15,15 +15,15 @@ log = logging.getLogger(__name__)
 GONE = (NotFoundError, FileNotFoundError)
 """obstore's folder raises the second, its object stores the first."""
 NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist", re.IGNORECASE)
-"""What object stores answer with the same 404 where not the object is missing but all of them."""
+"""What object stores say, with the same 404, where not the object but the whole bucket is missing."""
 STATUS = re.compile(r"\b[345]\d\d [A-Z][A-Za-z ]+")
 SYSTEM = re.compile(r"\(os error (\d+)\)")
-"""How obstore tells of a folder what the system said; its errors have no errno."""
+"""Where obstore's errors of a folder hold the system's errno, which they do not have as a field."""
 RETRY_AFTER_S = 30
 
 
 class BlobMissingError(Exception):
-    """What a record names is not in the store: `names`, the digests as they were asked for."""
+    """Blobs that a record names are not in the store: `names` has their digests, as asked for."""
 
     def __init__(self, *names: str) -> None:
         super().__init__(*names)

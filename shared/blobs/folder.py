@@ -1,4 +1,4 @@
-"""Blobs in a folder, which all processes see: of one machine, or mounted by several."""
+"""Blobs in a folder that all processes see: on one machine, or mounted by several."""
 
 import os
 import time
@@ -28,7 +28,7 @@ class Folder:
     def look(self) -> bool:
         """Whether our rights and its mount let us write. Raises OSError.
 
-        Of a folder that is gone obstore says that nothing is in it.
+        obstore is not asked: it takes a folder that is gone for an empty one.
         """
         os.scandir(self._path).close()
         return os.access(self._path, os.W_OK | os.X_OK)
@@ -38,12 +38,12 @@ class Folder:
         return (self._path / path).stat().st_size
 
     def open(self, path: str) -> BinaryIO:
-        """Goes on being readable when it is deleted. Raises BlobMissingError, BlobsUnavailable."""
+        """The file stays readable when the blob is deleted. Raises BlobMissingError, BlobsUnavailable."""
         with finding(path):
             return (self._path / path).open("rb")
 
     def stage(self, path: str) -> Staged:
-        """Beside the others: renamed, not copied. One that a dead process leaves is collected."""
+        """Beside the blobs, to be renamed and not copied. What a dead process leaves is collected."""
         return Staged(self._path / path)
 
     def adopt(self, staged: Staged, path: str) -> None:
@@ -52,16 +52,16 @@ class Folder:
             obstore.rename(self.store, str(own), path)
 
     def refresh(self, path: str) -> None:
-        """As good as new, so that nobody collects it."""
+        """Let the blob's age begin anew, so that nobody collects it."""
         with suppress(FileNotFoundError), finding(path):
             os.utime(self._path / path)
 
     def sweep(self, age_s: float) -> int:
-        """Delete what processes left that died while they wrote: `ab/abcd…#1`, which no list shows."""
+        """Delete what processes left that died while writing: `ab/abcd…#1`, which no list shows."""
         before, count = time.time() - age_s, 0
         with finding("all"):
             for half in self._path.glob("*/*#*"):
-                # Its writer may have ended it meanwhile.
+                # Its writer may have finished it meanwhile.
                 with suppress(FileNotFoundError):
                     if half.stat().st_mtime < before:
                         half.unlink()

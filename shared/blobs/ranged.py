@@ -1,4 +1,4 @@
-"""An object of an object store as a file that is read and sought in, never whole in memory."""
+"""An object of an object store as a readable, seekable file that is never whole in memory."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Bytes that come in pieces and are hashed meanwhile; they get their name at their end (`Blobs.adopt`)."""
+"""Bytes that come in pieces and are hashed as they come; at the end they get their name (`Blobs.adopt`)."""
 
 import hashlib
 import tempfile
@@ -37,7 +37,7 @@ class Staged:
         self.size += len(data)
 
     def finish(self) -> None:
-        """All is written: a disk that is full says so here at the latest. Raises BlobsUnavailable."""
+        """Flush what was written: a full disk shows here at the latest. Raises BlobsUnavailable."""
         with keeping():
             self.file.flush()
 
@@ -48,8 +48,8 @@ class Staged:
             return self.file.read()
 
     def discard(self) -> None:
-        """What has got its name stays."""
-        # What is still to be written may not fit either.
+        """Drop the file; harmless once it was adopted."""
+        # Closing writes what is left, which may not fit either.
         with suppress(OSError):
             self.file.close()
         if self.path is not None:

@@ -1,1 +1,1 @@
-"""Calls of functions: in which form models write them, and how they are read out of a text."""
+"""Function calls: the forms in which models write them, and how they are read out of a text."""

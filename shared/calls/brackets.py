@@ -1,4 +1,4 @@
-"""Finds where an object or a list ends in a text that grows, each letter looked at once."""
+"""Finds where an object or a list ends in a growing text, looking at each letter once."""
 
 import re
 
@@ -9,10 +9,9 @@ _IN_TEXT = re.compile(r'["\\]')
 
 
 class Brackets:
-    """Of a value that begins at a place. What is quoted counts no brackets.
+    """The brackets of a value that begins at a place; those inside texts do not count.
 
-    `quote` stands around texts; only that of JSON knows a backslash. Outside of texts nothing in such a value
-    begins with `<`, and marks do.
+    `quote` stands around texts; only JSON's knows a backslash. Outside of texts only marks begin with `<`.
     """
 
     def __init__(self, begin: int, quote: str = '"') -> None:
@@ -23,7 +22,7 @@ class Brackets:
         self._end: int | None = None
 
     def end(self, text: str) -> int | None:
-        """None where more has to come. Raises NoCallError where it ends in no bracket of its own."""
+        """None where more has to come. Raises NoCallError where the brackets do not match."""
         before = -1
         while self._end is None and before < self._at < len(text):
             before = self._at
@@ -46,7 +45,7 @@ class Brackets:
         elif sign[0] == '"':
             self._quoted, self._at = False, sign.end()
         else:
-            # Whatever it escapes; which may come only now.
+            # Skips the escaped sign, which may come only with the next piece.
             self._at = sign.end() + 1 if sign.end() < len(text) else sign.start()
 
     def _go_outside(self, text: str) -> None:
@@ -60,7 +59,7 @@ class Brackets:
         elif sign[0] == "<":
             if not self._quote.startswith(text[sign.start() :]):
                 raise NoCallError
-            # It may begin a quote, the rest of which has to come.
+            # This may begin a quote, the rest of which is still to come.
             self._at = sign.start()
         elif sign[0] != '"':
             self._depth += 1 if sign[0] in "{[" else -1

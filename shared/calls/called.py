@@ -16,7 +16,7 @@ class Called(NamedTuple):
 
 
 class NoCallError(ValueError):
-    """The text is no call in this form, whatever may come."""
+    """The text is no call in this form, whatever may follow."""
 
 
 def called(value: Any, name: str, arguments: str) -> Called:
@@ -44,9 +44,9 @@ def parsed(text: str) -> Any:
 
 
 def closed(text: str, end: int, closing: str, *, last: bool) -> int | None:
-    """Where the text goes on behind a value that ends there and its closing mark; None where it has to come.
+    """Where the text goes on after a value's `end` and its closing mark; None where more must come.
 
-    A model may end its answer without the mark. Raises NoCallError where something else stands there.
+    A model may end its answer without the mark. Raises NoCallError where anything else follows.
     """
     at = after_blanks(text, end)
     if text.startswith(closing, at):
@@ -86,12 +86,12 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    """A number as a double; one that is beyond them all is the last of them."""
+    """A number as a double; one beyond their range is the largest of them."""
     return max(-sys.float_info.max, min(sys.float_info.max, float(text)))
 
 
 def _whole(text: str) -> float:
-    """As it is while a double is as large. Python reads none of thousands of digits."""
+    """An integer, or a double where it is too long: Python parses no integer of thousands of digits."""
     return int(text) if len(text) <= sys.float_info.max_10_exp else _finite(text)
 
 

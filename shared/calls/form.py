@@ -1,29 +1,29 @@
-"""What a form of calls tells its reader."""
+"""What a reader of calls needs to know of a form in which models write them."""
 
 from abc import ABC, abstractmethod
 
 from shared.calls.called import Called
 
 Whole = tuple[list[Called], int]
-"""Calls, and where behind them the text goes on."""
+"""Calls, and where the text goes on after them."""
 
 
 class Attempt(ABC):
-    """What may become a call. It looks at no letter of a text that grows more often than a few times."""
+    """A text that may become a call. It looks at no letter of the growing text more than a few times."""
 
     @abstractmethod
     def read(self, text: str, *, last: bool) -> Whole | None:
-        """What is called at the beginning of a text that starts with the opening; None where more must come.
+        """The calls at the beginning of a text that starts with the opening; None where more must come.
 
-        `last` says that no more will. Raises NoCallError where it is no call.
+        `last` says that no more will come. Raises NoCallError where the text is no call.
         """
 
 
 class Form(ABC):
     """`opening` begins a call.
 
-    With `leads` calls stand at the beginning of an answer only, where `skipped` may come before the first and
-    `between` before another.
+    With `leads` calls stand only at the beginning of an answer, where `skipped` may come before the first and
+    `between` before each further one.
     """
 
     opening: str

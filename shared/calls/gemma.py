@@ -70,7 +70,7 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
     bare = _BARE.match(text, at)
     if bare is None or not bare[0].strip():
         raise NoCallError
-    # A text that lost its marks.
+    # A text whose marks the model left out.
     return bare[0].strip(), bare.end()
 
 
@@ -119,7 +119,7 @@ def _key(text: str, at: int) -> tuple[str, int]:
 
 
 def _next(text: str, at: int, end: str) -> int:
-    """Behind the comma, or at the sign that ends the row."""
+    """The place behind a comma, or of the sign that ends the list or object."""
     at = after_blanks(text, at)
     if text.startswith(",", at):
         return at + 1

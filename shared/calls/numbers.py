@@ -1,4 +1,4 @@
-"""Calls by their place in the conversation: what their callers named them changes no answer."""
+"""Numbers calls by their place in the conversation: the ids that callers gave them change no answer."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,9 @@ from shared.request import Message
 
 
 def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
-    """For each message the numbers of its calls, or of the one that it answers: 0, 1, 2 … in their order.
+    """For each message the numbers (0, 1, 2 …) of its calls, or of the call that it answers.
 
-    Where two calls have one id the later is meant. Raises CallerError `invalid_request` for an answer to no
-    call.
+    Of two calls with one id the later is meant. Raises CallerError `invalid_request` where none has it.
     """
     known: dict[str, int] = {}
     found: list[tuple[int, ...]] = []

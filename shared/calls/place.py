@@ -1,4 +1,4 @@
-"""Whether a model has a place for what a request says of functions."""
+"""Whether a model's chat template has a place for the functions of a request."""
 
 from shared.calls.numbers import numbers
 from shared.calls.syntax import PLAIN, Known, Syntax
@@ -7,14 +7,14 @@ from shared.request import Request
 
 
 def written_in(known: Known, request: Request) -> Syntax | None:
-    """The form in which an answer may call functions, None where it is shown none."""
+    """The form in which an answer may call functions, None where the request shows none."""
     return (known or PLAIN) if request.tools else None
 
 
 def check_calls(request: Request, known: Known | None) -> None:
     """`known` is the form of the model's calls, "" where it takes no functions, None before anybody said so.
 
-    What has to be called asks for no place: the answer is held to the call (`written_in`), as to a format.
+    A function that must be called needs no place: the answer is held to the call's form, as to a format.
     Raises CallerError `unsupported_parameter`, and `invalid_request` where a tool's message answers no call.
     """
     numbers(request.messages)

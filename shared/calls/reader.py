@@ -1,8 +1,7 @@
-"""Calls and words taken apart, while a model still writes them.
+"""Takes calls and words apart while a model still writes them.
 
-A call is told when it is whole; what may still become one is told to nobody until then. What was begun as a
-call and is none in the end is words. Blanks beside a call are words only between words: they keep apart what
-the model wrote apart.
+A call is told when it is whole; text that may still become one is held back until then. A call that was begun
+and never completed is words. Blanks beside a call count as words only between words, which they keep apart.
 """
 
 from shared.calls.called import Called, NoCallError, after_blanks
@@ -22,11 +21,11 @@ FORMS: dict[Syntax, Form] = {
 Said = str | Called
 """Words, or a call."""
 MOST_GIVEN_UP = 32
-"""Who begins so many calls that are none writes words: each may be looked at to the answer's end."""
+"""After this many false beginnings all else is words: each may cost a look at the rest of the answer."""
 
 
 class Reader:
-    """Reads one answer. However it is cut into pieces, the same is said in the end."""
+    """Reads one answer. However it is cut into pieces, the result is the same."""
 
     def __init__(self, syntax: Syntax) -> None:
         self.calls = 0
@@ -107,7 +106,7 @@ class Reader:
         return True
 
     def _give_up(self, said: list[Said]) -> None:
-        """What seemed to begin a call are words."""
+        """Tell the opening of a failed call as words."""
         self._attempt, self._begun = None, True
         self._given_up += 1
         self._say(said, self._form.opening)

@@ -1,4 +1,4 @@
-"""The forms in which open models write calls. A chat template tells its model's own, so it is read from that.
+"""The forms in which open models write calls. A model's form is read from its chat template.
 
     hermes        <tool_call>{"name": …, "arguments": {…}}</tool_call>      Qwen2.5-VL, Qwen3-VL and their kin
     llama         {"name": …, "parameters": {…}} and nothing else           Llama 3.2 and 4
@@ -26,7 +26,7 @@ MARKS: dict[Syntax, tuple[str, ...]] = {
     "mistral_args": ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"),
     "gemma": ("<|tool_call>", "<tool_call|>", '<|"|>'),
 }
-"""What a call is written with and may be a special token, which is no text otherwise."""
+"""Marks of calls that may be special tokens, which are otherwise left out of the text."""
 
 # Whether a template has a place for functions: a variable of this name inside Jinja's braces.
 _PLACE = re.compile(r"\{[{%](?:(?![}%]\}).)*?\btools\b", re.DOTALL)
@@ -51,5 +51,5 @@ def syntax_of(template: str) -> Known:
 
 
 def read_syntax(told: str) -> Known:
-    """As a worker tells it; a form of a newer release is none."""
+    """The form that a worker told; "" for one that only a newer release knows."""
     return next((syntax for syntax in SYNTAXES if syntax == told), "")

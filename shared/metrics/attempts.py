@@ -2,7 +2,7 @@
 
 from shared.metrics.declared import MODEL, Label, counter, histogram
 
-# In line it may be anything from milliseconds to a night.
+# A wait in line may be anything from milliseconds to a night.
 WAITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400)
 # OpenTelemetry's advice for gen_ai.server.request.duration and gen_ai.server.time_to_first_token, both with
 # the wait in line, and for gen_ai.server.time_per_output_token with the pace of small models.

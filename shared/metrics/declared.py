@@ -1,4 +1,4 @@
-"""How a metric is declared: once, for who counts, for the route that serves and for the page that lists."""
+"""Declares each metric once: for the code that counts, the route that serves and the page that lists it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ REGISTRY = CollectorRegistry()
 
 @dataclass(frozen=True)
 class Label:
-    """`values` are all that it may be, where they are known beforehand: their series begin at 0."""
+    """`values` are all its values, where they are known beforehand: their series begin at 0."""
 
     name: str
     values: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ MODEL = Label("model")
 
 @dataclass(frozen=True)
 class Declared:
-    """`otel` is its name among OpenTelemetry's, `bounds` are the upper ends of a histogram's buckets."""
+    """`otel` is OpenTelemetry's name for it, `bounds` are the upper ends of a histogram's buckets."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -35,7 +35,7 @@ class Declared:
 
     @property
     def family(self) -> str:
-        """The name that all its series have in common: of a counter without `_total`."""
+        """The name that all its series share: a counter's without `_total`."""
         return self.name.removesuffix("_total")
 
     @property
@@ -45,7 +45,7 @@ class Declared:
 
 DECLARED: dict[str, Declared] = {}
 COUNTED: dict[str, Counter | Histogram] = {}
-"""Both by the name of the family."""
+"""Counters and histograms by the name of their family."""
 
 
 def counter(name: str, about: str, *labels: Label, otel: str = "") -> Counter:

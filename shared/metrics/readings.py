@@ -1,8 +1,8 @@
 """What this process has counted, read value by value.
 
 The library's own reading (`collect`) makes several objects for every series, 4 ms for a thousand of them, and
-nothing else of the process runs meanwhile. So this reads what lies below it, as it has been for years;
-`tests/unit/test_readings.py` holds the two against each other.
+nothing else of the process runs meanwhile. So this reads the library's private fields, stable for years;
+`tests/unit/test_readings.py` compares the two.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Child = Counter | Histogram
 
 
 class Readings:
-    """Remembers what was read last. What was counted before it was made is old."""
+    """Remembers what was read last. Counts from before it was made are not told."""
 
     def __init__(self) -> None:
         self._names: dict[Child, list[str]] = {}
@@ -27,7 +27,7 @@ class Readings:
         self.fresh()
 
     def fresh(self) -> list[tuple[str, float]]:
-        """How much each series has risen, by its name in the store. A bucket counts what is in it alone."""
+        """How much each series has risen, by its name in the store. Buckets are not cumulative."""
         risen: list[tuple[str, float]] = []
         for family, metric in list(COUNTED.items()):
             for labels, child in _children(metric):
@@ -42,7 +42,7 @@ class Readings:
 
 
 def _children(metric: Child) -> list[tuple[Sequence[str], Child]]:
-    """One for each set of labels; a copy, since others come meanwhile."""
+    """The metric's children, one for each set of labels; a copy, since others come meanwhile."""
     if not metric._labelnames:
         return [((), metric)]
     return list(cast("dict[Sequence[str], Child]", metric._metrics).items())
@@ -55,6 +55,6 @@ def _values(child: Child) -> list[float]:
 
 
 def _names(family: str, labels: Iterable[str], child: Child) -> list[str]:
-    """Of a counter its total; of a histogram each bucket, named by its upper end, and the sum."""
+    """The names of a counter's total, or of a histogram's buckets (by their upper ends) and sum."""
     parts = ("total",) if isinstance(child, Counter) else (*map(floatToGoString, child._upper_bounds), "sum")
     return [to_json([family, part, *labels]).decode() for part in parts]

@@ -4,7 +4,7 @@ from shared.errors import CODES
 from shared.metrics.declared import MODEL, Label, counter, histogram
 
 CLASS = Label("class", ("interactive", "normal", "batch"))
-# OpenTelemetry's advice for http.server.request.duration, and beyond: callers may wait for minutes.
+# OpenTelemetry's advice for http.server.request.duration, and longer: callers may wait for minutes.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 HTTP = counter(

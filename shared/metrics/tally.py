@@ -1,7 +1,7 @@
-"""What a process has counted since it told last, and telling it.
+"""Tells the record store what a process has counted since it last told.
 
-The record store keeps one sum of all processes, so that a total never goes back when one of them leaves. One
-that is killed takes along what it counted since it told last.
+The store keeps one sum of all processes, so that a total never falls when one of them leaves. A killed
+process loses what it counted since it last told.
 """
 
 import logging
@@ -37,13 +37,13 @@ class Tally:
         self._thread.start()
 
     def stop(self) -> None:
-        """What was counted up to now is told, where the store is in reach."""
+        """Tell what was counted up to now, where the store is in reach."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(LEAVE_S)
 
     def tell(self) -> None:
-        """Raises Unavailable: the same news are told again, and counted once."""
+        """Raises Unavailable: then the same news are told again, and still counted once."""
         if not self._news:
             self._news, self._number = self._readings.fresh(), self._number + 1
         if self._news:
@@ -62,5 +62,5 @@ class Tally:
             except Unavailable as error:
                 log.info("counts wait: %s", error.message)
             except Exception:
-                # The outermost frame of this thread: what this process does is done, though nobody sees it.
+                # The outermost frame of this thread: the process works on, even if its counts are lost.
                 log.exception("counts could not be told")

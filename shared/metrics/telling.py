@@ -1,4 +1,4 @@
-"""How a process begins to tell what it counts."""
+"""Starts telling what a process counts: to the record store, and at an address of its own."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ class Own(Collector):
 
 
 def start_telling(settings: MetricsSettings, store: Runs) -> Tally:
-    """Tell the store from now on, and whoever asks at the address that the settings name."""
+    """Tell the store from now on, and serve the metrics at the address that the settings name."""
     tally = Tally(store)
     tally.start()
     if settings.listen is not None:
@@ -38,9 +38,9 @@ def start_telling(settings: MetricsSettings, store: Runs) -> Tally:
 
 
 def understood(accepted: str) -> str:
-    """An `Accept` header as prometheus_client reads it; nothing of one whose `version` it would fail on.
+    """An `Accept` header that prometheus_client can read; "" for one whose `version` it would fail on.
 
-    It knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
+    The library knows no quotes (RFC 9110, section 5.6.6), and compares the version's parts as numbers.
     """
     bare = accepted.replace('"', "")
     try:
@@ -51,7 +51,7 @@ def understood(accepted: str) -> str:
 
 
 def _listen(address: str) -> None:
-    """A port that is taken ends nobody's work: another process of this machine has it."""
+    """Goes on without where another process of this machine has the port."""
     host, _, port = address.rpartition(":")
     registry = CollectorRegistry()
     registry.register(Own())

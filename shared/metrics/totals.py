@@ -17,7 +17,7 @@ Series = dict[tuple[str, ...], Parts]
 
 
 def families(totals: Mapping[str, float], models: Collection[str]) -> Iterator[Metric]:
-    """Every counter and histogram. A model that is not served any more is left out."""
+    """Every counter and histogram. Models that are no longer served are left out."""
     found = _by_family(totals)
     for name, declared in DECLARED.items():
         series = {
@@ -38,7 +38,7 @@ def _by_family(totals: Mapping[str, float]) -> dict[str, Series]:
 
 
 def _fits(declared: Declared, labels: tuple[str, ...], models: Collection[str]) -> bool:
-    """Another release may have counted it otherwise."""
+    """Whether a series has the declared labels: another release may have counted with others."""
     if len(labels) != len(declared.labels):
         return False
     return all(
@@ -54,7 +54,7 @@ def _counter(declared: Declared, series: Series, models: Collection[str]) -> Met
 
 
 def _begun(declared: Declared, models: Collection[str]) -> Series:
-    """What can be named beforehand is 0 from the start: a rise from nothing at all is seen by nobody."""
+    """Series that are known beforehand start at 0: a rise from an absent series is seen by nobody."""
     known = [models if label is MODEL else label.values for label in declared.labels]
     return {labels: {} for labels in product(*known)} if all(known) else {}
 

@@ -1,4 +1,4 @@
-"""What the groups of settings are made of."""
+"""The base class of the groups of settings, and the types and checks that several of them use."""
 
 import re
 from pathlib import Path

@@ -87,7 +87,7 @@ class Placing:
 class Submitted:
     """What submit.lua answered: `view` with queued, intake and known, `missing` digests with pictures.
 
-    `trace` is the carrier (shared/telemetry/traces.py) of the run that answers it for another job as well.
+    `trace` is the carrier (shared/telemetry/traces.py) of the run, where the job shares one with another job.
     """
 
     word: Word
@@ -101,14 +101,14 @@ class JobTerms:
     """What a job is, beside its request.
 
     `paths` are the caller's own names of what a worker's error may name (`images[0]`, `messages`, …).
-    `pending_terms` (JSON the courier reads back) = inputs must be fetched first, or its time come. `retry_of`
-    names the job that this one tries again, `response` (JSON) is what it tells as one of OpenAI's responses.
-    `max_queued_caller` comes before the setting of that name. `webhook` has its host from the address guard.
-    The end of a `quiet` job is told to that webhook only: to none of its caller's endpoints, and to no log.
-    `line` is the line of a batch that it answers: `passed` where another process has taken that, or the batch
-    takes no more. `retain_s` comes before how long the settings keep it and its answer; what is not `stored`
-    is in no list, and `purge` forgets it when its end was told. `request_id` is that of the call, `trace` its
-    place in a trace (a carrier of shared/telemetry/traces.py).
+    `pending_terms` (JSON for the courier) is set where inputs must be fetched first or the job is scheduled.
+    `retry_of` is the job that this one retries, `response` (JSON) what it shows as one of OpenAI's responses.
+    `max_queued_caller` overrides the setting of that name. The address guard gave `webhook` its host. The end
+    of a `quiet` job is told to that webhook only, not to the caller's endpoints or log. `line` is the batch
+    line that the job answers: `passed` where another process has taken the line, or the batch takes no more.
+    `retain_s` overrides how long the settings keep the job and its answer. A job that is not `stored` is in
+    no list, and `purge` forgets it once its end was told. `request_id` is that of the call, `trace` its place
+    in a trace (a carrier of shared/telemetry/traces.py).
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -167,7 +167,7 @@ def submit(
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
-    those, submit again. It is so for what was `sent` with its bytes wherever its caller holds it nowhere.
+    those, submit again. A picture `sent` with its bytes is asked for unless its caller holds it already.
     """
     arguments = (
         placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
@@ -177,7 +177,7 @@ def submit(
 
 
 def _written(pairs: Mapping[str, str]) -> str:
-    """Escapes would be up to three times the bytes, for as long as the record lives."""
+    """JSON without escapes, which would take up to three times the bytes while the record lives."""
     return json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))
 
 
@@ -196,13 +196,13 @@ def _hook(webhook: Webhook) -> dict[str, str]:
 
 
 def _line(line: Place) -> dict[str, str]:
-    """Numbers as text: so they are compared with what the record holds."""
+    """Numbers as text, as the record holds what they are compared with."""
     return {name: str(value) for name, value in vars(line).items()}
 
 
 @dataclass(frozen=True)
 class Prospect:
-    """What foretell.lua answered; `lane` knows who is `ahead`, `state` is that of a run it would join."""
+    """What foretell.lua answered; `lane.ahead` counts who is ahead, `state` is the run's it would join."""
 
     word: Literal["hit", "joins"] | Word
     lane: Lane
@@ -223,7 +223,7 @@ def foretell(
 
 
 def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:
-    """What an idempotency key was answered; None where it is new."""
+    """The answer that an idempotency key got before; None where the key is new."""
     arguments = {
         "caller": caller,
         "idempotency": idempotency,
@@ -266,7 +266,7 @@ HOLD_S = 3600
 def touch(digests: Sequence[str], job: str) -> Call[list[str]]:
     """Hold pictures for a job's admission, before they are written.
 
-    Answers those that a purge is just deleting: touch again, and write only when there are none.
+    Returns those that are being deleted right now: touch again, and write only when there are none.
     """
     return Call(
         TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, lambda reply: reply

@@ -15,7 +15,7 @@ LOST = JobError(code="internal_error", message="The job's run was lost; submit i
 
 
 class Audited(NamedTuple):
-    """How much of what was mended, and how the keys begin that this version does not know."""
+    """How many of each finding were mended, and how keys begin that this version does not know."""
 
     mended: Mapping[str, int]
     strange: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
 
 
 def audit(settings: Settings, names: Sequence[str]) -> Call[Audited]:
-    """Mend what no history should leave behind these keys."""
+    """Mend at these keys what no history should leave behind."""
     arguments = {
         "names": list(names),
         "lease_ms": round(settings.queue.lease_s * 1000),
@@ -47,5 +47,5 @@ def _audited(reply: list[Any]) -> Audited:
 
 
 def doom(digests: Sequence[str]) -> Call[list[str]]:
-    """Those of some pictures that nobody needs: delete them, then say so (`jobs.deleted`)."""
+    """Which of these pictures nobody needs: delete them, then say so (`jobs.deleted`)."""
     return Call(DOOM, {"digests": list(digests)}, lambda reply: reply)

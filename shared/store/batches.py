@@ -1,4 +1,4 @@
-"""The transitions of batches: what their callers ask for, and what the process does that works on one."""
+"""The transitions of batches: what callers ask for, and what a process that works on a batch does."""
 
 import json
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ WROTE, PIECES, END, MISS = (Script(f"batch_{verb}") for verb in ("wrote", "piece
 WINDOW = 256
 """Lines of one batch on their way at once."""
 MOST = 100
-"""Batches of one caller under way at once: all take turns, and each may need long for its own."""
+"""Batches that one caller may have under way at once: they take turns, and each turn may be long."""
 LEASE_S = 10.0
-"""A batch whose process is not heard of for so long is another's."""
+"""A batch whose process is silent for this long goes to another process."""
 Outcome = Literal["written", "lost"]
 
 
@@ -32,7 +32,7 @@ def create(
 ) -> Call[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
     """Begin a batch; its times are the store's clock.
 
-    `body` is the digest of what was asked where the id stands for an idempotency key.
+    `body` is the digest of the request's body where the id stands for an idempotency key.
     """
     arguments = {
         "id": batch.id,
@@ -76,9 +76,9 @@ def cancel(caller: str, id: str) -> Call[Batch | None]:
 
 
 def take(settings: Settings, token: str) -> Call[Turn | float | None]:
-    """A batch to work on: callers take turns, and then the batches of each.
+    """Take a batch to work on: callers take turns, and so do the batches of each.
 
-    Else the seconds until one may be taken, None where there is none.
+    Where none can be taken now: the seconds until one can, or None where there is no batch.
     """
     arguments = {
         "token": token,
@@ -97,7 +97,7 @@ def take(settings: Settings, token: str) -> Call[Turn | float | None]:
 
 
 def keep(turn: Turn, seconds: float, *, leave: bool = False) -> Call[Literal["kept", "lost"]]:
-    """Hold a batch for so long; with `leave` nobody has it, and it may be taken up again after so long."""
+    """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
     arguments = {**_holder(turn), "ms": round(seconds * 1000), "leave": leave or None}
     return Call(KEEP, arguments, lambda reply: reply)
 
@@ -105,7 +105,7 @@ def keep(turn: Turn, seconds: float, *, leave: bool = False) -> Call[Literal["ke
 def begin(
     turn: Turn, *, total: int, last: int, doubles: Sequence[int] = (), errors: Sequence[LineProblem] = ()
 ) -> Call[Outcome]:
-    """Its file was looked through: its lines may be taken."""
+    """Record that the batch's file was looked through: its lines may be taken."""
     arguments = {
         **_holder(turn),
         "total": total,
@@ -117,19 +117,19 @@ def begin(
 
 
 def miss(turn: Turn, patience_s: float) -> Call[Outcome]:
-    """Bytes of it are not there. Where they have been missing for so long, they are given up."""
+    """Record that bytes of the batch are missing; after `patience_s` they are given up."""
     arguments = {**_holder(turn), "patience_ms": round(patience_s * 1000)}
     return Call(MISS, arguments, lambda reply: reply)
 
 
 def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> Call[Outcome]:
-    """End a batch none of whose lines, or no more of them, can be taken."""
+    """End a batch of which no line, or no further line, can be taken."""
     arguments = {**_holder(turn), "errors": _errors(errors), **lifetimes(settings)}
     return Call(FAIL, arguments, lambda reply: reply)
 
 
 def refuse(turn: Turn, place: Place, error: JobError) -> Call[Outcome]:
-    """Answer the next line, which becomes no job, with why."""
+    """Answer the next line with an error: it becomes no job."""
     arguments = {
         **_holder(turn),
         "number": str(place.number),
@@ -152,7 +152,7 @@ def under_way(turn: Turn) -> Call[list[str] | None]:
 
 
 def wrote(turn: Turn, wrote: Wrote) -> Call[Outcome]:
-    """Lines are written down: they are counted, and leave the batch's way."""
+    """Count lines whose answers are written down; they are no longer under way."""
     undone = wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()}
     arguments = {
         **_holder(turn),

@@ -1,4 +1,4 @@
-"""A worker's transitions: claim, renew, append, settle, give back; and rescue, when it cannot.
+"""A worker's transitions: claim, renew, append, settle, give back; and rescue, for a worker that vanished.
 
 Every write names the claim's token, and the script compares it before it writes: a worker that was given up
 and comes back writes nothing.
@@ -34,10 +34,10 @@ Settled = Literal["settled", "lost"]
 class Claim:
     """Work taken under a lease. `id` names a run, or a job whose inputs are to be fetched.
 
-    `published` counts the code points of text an earlier attempt gave to readers, of all answers together;
-    `mixed` says that it did so under another fingerprint. Of what is not `stored` nothing is to be kept.
-    `waited_ms` is how long it stood in line this time; `request_id` and `trace` (a carrier of
-    shared/telemetry/traces.py) are those of the call that asked first. `rows` is how many its answers take.
+    `published` counts the code points of text that earlier attempts gave to readers, of all answers together;
+    `mixed` says that they did so under another fingerprint. Nothing is to be kept of work that is not
+    `stored`. `waited_ms` is how long it stood in line this time; `request_id` and `trace` (a carrier of
+    shared/telemetry/traces.py) are those of the first call that asked. `rows` is how many its answers take.
     """
 
     id: str
@@ -60,10 +60,10 @@ class Claim:
 def claim(
     settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
 ) -> Call[Claim | None]:
-    """Take the best waiting work of a lane; None when nothing is to be had now.
+    """Take the best waiting work of a lane; None when there is nothing to take now.
 
-    `take` and `within` tell whether that is so because much of the line had to end first. `row` is what the
-    worker's model was added with, where no models file has it.
+    None may also mean that much of the line had to be ended first: `take` and `within` tell which. `row` is
+    the row that the worker's model was added with, where no models file has it.
     """
     arguments = {
         "lane": lane,
@@ -96,10 +96,10 @@ def take(store: Runs, claim: Call[Claim | None]) -> Claim | None:
 
 
 def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Again | Full | None]:
-    """The same for a worker whose rows are counted: "full" where work waits, and what it holds takes `slots`.
+    """The same for a worker whose rows are counted: "full" where work waits but its claims take all `slots`.
 
-    "again" where much of the line was too late, or answered meanwhile, and ended: ask at once. The last that
-    it takes may need more rows than are left, so that none is too wide to have its turn.
+    "again" where much of the line was ended (too late, or answered meanwhile): ask at once. The last claim
+    may need more rows than are left, so that no request is too wide to get its turn.
     """
 
     def parse(reply: Any) -> Claim | Again | Full | None:
@@ -109,9 +109,9 @@ def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Again | Full |
 
 
 def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
-    """Renew the leases of (id, token) pairs; the tokens that are no longer good.
+    """Renew the leases of (id, token) pairs; returns the tokens that are no longer good.
 
-    What the worker was given without hearing of it goes back in line.
+    Claims whose reply never reached the worker go back in line.
     """
     arguments = {
         "worker": worker,
@@ -138,7 +138,7 @@ def settle(
 ) -> Call[Settled]:
     """Publish what is left of each text, and end the run with a result or an error.
 
-    `work_s` is how long an engine's rows were taken up, all of them together; left out, as long as it took.
+    `work_s` is how long it took up the engine's rows, summed over them; by default the result's compute time.
     """
     arguments = lifetimes(settings) | {
         "id": claim.id,
@@ -155,7 +155,7 @@ def settle(
 
 
 def _origin(outcome: Result | JobError) -> str | None:
-    """Beside the result, which webhooks and lines of batches are told and an older API reads."""
+    """Kept beside the result: that goes to webhooks and batch lines, and an older API reads it."""
     if isinstance(outcome, JobError) or outcome.origin is None:
         return None
     return outcome.origin.model_dump_json()
@@ -183,11 +183,11 @@ def give_back(
     missing: Sequence[str] = (),
     died: bool = False,
 ) -> Call[str | None]:
-    """Put claimed work back in line; with an error a failure is counted, and the budget may be spent.
+    """Put claimed work back in line; an error counts as a failure, which may spend the budget.
 
-    `missing` are digests that the blob store lacks: who asks about these next is asked for their bytes.
-    `died` = the worker ends because of this attempt or of one beside it, which counts as its death. Answers
-    the lane to nudge, or None where the work ended, waits for its next attempt or is no longer ours.
+    `missing` are digests that the blob store lacks: the next caller to name one is asked for its bytes.
+    `died` = the worker ends because of this attempt or one beside it: one more death. Returns the lane to
+    nudge, or None where the work ended, waits for its next attempt or is no longer ours.
     """
     arguments = lifetimes(settings) | {
         "id": claim.id,
@@ -206,7 +206,7 @@ def give_back(
 
 
 def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
-    """Return work of lost workers to its line: (id, lane) pairs, lane empty where the work was ended."""
+    """Put lost workers' work back in line; returns (id, lane) pairs, lane empty where the work was ended."""
     arguments = lifetimes(settings) | {
         "limit": RESCUE_LIMIT,
         "max_deaths": settings.queue.max_deaths,
@@ -225,7 +225,7 @@ def _poison(settings: Settings) -> str:
 
 
 def published(store: Store, run: str) -> dict[int, Piece]:
-    """What readers of a run have of its answers, by choice. Raises Unavailable `store_unavailable`."""
+    """The text that a run has published, by choice. Raises Unavailable `store_unavailable`."""
     pieces: dict[int, list[Piece]] = {}
     with reaching():
         entries = store.client.xrange(f"{PREFIX}{run}:events")
@@ -243,7 +243,7 @@ def _place(piece: Piece) -> dict[str, int]:
 
 
 def _data(piece: Piece) -> str:
-    """`logprobs` last: claim.lua looks for them there. How long the prompt is the first piece tells."""
+    """`logprobs` come last: claim.lua looks for them there. The first piece tells the prompt's length."""
     choice: dict[str, Any] = {} if piece.choice is None else {"choice": piece.choice}
     syntax = {} if piece.syntax is None else {"syntax": piece.syntax}
     told = {} if piece.logprobs is None else {"logprobs": piece.logprobs}

@@ -11,9 +11,9 @@ from shared.store.script import AsyncStore, Call, Script, reaching
 
 COUNT, COUNTS = Script("count"), Script("counts")
 MOST = 20_000
-"""Series that are kept; some hundreds for each model and route are what there is."""
+"""Series that are kept at most; each model and route has some hundreds."""
 REMEMBERED_S = 3600
-"""A process that is not heard of for so long tells nothing again."""
+"""A process that was silent for this long does not repeat its news."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Counts:
 
 
 def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Call[str]:
-    """Add what a process has counted since its news before; `number` says which news these are."""
+    """Add what a process has counted since its last news; `number` tells these from a repeat."""
     arguments = {
         "process": process,
         "number": number,

@@ -1,4 +1,4 @@
-"""What a job is told whose time has passed."""
+"""The errors of jobs whose deadline has passed."""
 
 from shared.result import JobError
 

@@ -1,4 +1,4 @@
-"""The log of what operators did: written in the step that does it, so that neither is there alone."""
+"""The log of operators' deeds: each is logged in the step that does it, so that neither exists alone."""
 
 from dataclasses import asdict
 from typing import Any, cast
@@ -14,7 +14,7 @@ LONGEST = 200
 
 
 def by(operator: Operator, action: str, subject: str, call: Call[T]) -> Call[tuple[Outcome, T]]:
-    """The same transition, written down as what this operator did to a key or model, and how it went."""
+    """The same transition, logged as this operator's action on a key or model, with its outcome."""
     # The subject may be anything that was typed.
     said = {"by": {"action": action, "subject": subject[:LONGEST], **asdict(operator)}, "max_deeds": MOST}
 

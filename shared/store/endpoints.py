@@ -79,7 +79,7 @@ def tries(caller: str, id: str) -> Call[list[Tried] | None]:
 
 
 def send_test(settings: Settings, caller: str, id: str, name: str, data: str) -> Call[Notice | None]:
-    """Tell an endpoint of nothing; `name` is a test's id, `data` (JSON) is told.
+    """Send an endpoint a test; `name` is the test's id, `data` (JSON) what it is told.
 
     None where the caller has no such endpoint.
     """
@@ -91,7 +91,7 @@ Word = Literal["unknown", "expired", "queued"]
 
 
 def replay(settings: Settings, caller: str, id: str, key: str) -> Call[tuple[Word, Notice | None]]:
-    """Tell an endpoint a notice of its caller again, or for the first time; `key` is the notice's."""
+    """Send an endpoint a notice of its caller, again or for the first time; `key` is the notice's."""
     arguments = {"id": id, "caller": caller, "notice": key, **lifetimes(settings)}
 
     def parse(reply: list[Any]) -> tuple[Word, Notice | None]:

@@ -1,4 +1,4 @@
-"""A closer look at the record store than `probe`, for whoever wants to know whether jobs may rest on it."""
+"""A closer look at the record store than `probe`, to tell an operator whether jobs may rely on it."""
 
 import time
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def examine(url: str, *, now: Callable[[], float] = time.time, timeout_s: float 
     try:
         with redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
             told: Any = client.info()
-            # Whoever may not run scripts is told so here.
+            # Raises where our user may not run scripts.
             client.eval("return redis.call('EXISTS', KEYS[1])", 1, PREFIX)
             latency_ms = median(_ping_ms(client) for _ in range(PINGS))
             ahead_s = _ahead_s(client, now)
@@ -62,12 +62,12 @@ def _ping_ms(client: Any) -> float:
 
 
 def _ahead_s(client: Any, now: Callable[[], float]) -> float:
-    """As the quickest of a few round trips told: one that was held up says nothing of clocks."""
+    """By the quickest of a few round trips: one that was held up says nothing about the clock."""
     return min(_clock(client, now) for _ in range(PINGS))[1]
 
 
 def _clock(client: Any, now: Callable[[], float]) -> tuple[float, float]:
-    """What a round trip took, and how far ahead the clock is that was read in the middle of it; seconds."""
+    """How long a round trip took, and how far ahead the server's clock was in its middle; seconds."""
     before = now()
     seconds, micros = client.time()
     after = now()

@@ -39,7 +39,7 @@ def files(caller: str, *, after: str | None, limit: int, oldest_first: bool) -> 
 
 
 def delete(caller: str, id: str) -> Call[list[str] | None]:
-    """Forget a file; the digest of bytes that nobody needs any more. None where there is no such file."""
+    """Forget a file; returns digests of bytes that nobody needs any more, None where it does not exist."""
     return Call(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
 
 

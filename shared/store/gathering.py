@@ -1,8 +1,8 @@
-"""Sending together what is asked at the same time.
+"""Sends concurrent calls to Redis together, in one exchange.
 
-An exchange with Redis costs the asking process more, in system calls and bookkeeping, than most commands cost
-the server. What is asked while one is under way leaves with the next, in one write: nobody waits longer than
-for the exchange before, and a busy process pays once for many.
+An exchange with Redis costs the calling process more, in system calls and bookkeeping, than most commands
+cost the server. Calls made during an exchange leave together with the next, in one write: none waits longer
+than for the exchange before it, and a busy process pays once for many.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Gathering(Generic[T, R]):
         try:
             return await self._exchange(items)
         except Exception as error:
-            # It is all of theirs, and not of those who wait for the next exchange.
+            # The error is that of every item in this exchange, but not of those that wait for the next.
             return [error] * len(items)
 
 

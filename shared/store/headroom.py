@@ -1,6 +1,6 @@
-"""Whether the record store takes what is new.
+"""Whether the record store has room for new work.
 
-At its limit of memory workers cannot even start, so new work is refused before. A server may also take no
+At its memory limit workers cannot even start, so new work is refused before that. A server may also take no
 writes at all, for reasons of its own.
 """
 
@@ -20,12 +20,12 @@ WRITABLE = Script("writable")
 LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""
 SHARE = 8
-"""So many times what is left is one caller's at most."""
+"""One caller holds at most this many times what is left."""
 TOLD_EACH_S = 60.0
 
 
 def writable(settings: Settings) -> Call[bool]:
-    """Whether it takes writes. One that hangs or does not answer is Unavailable, as to every call."""
+    """Whether the store takes writes. Where it hangs or does not answer, `run` raises as for every call."""
     return Call(WRITABLE, watching(settings), bool)
 
 
@@ -42,18 +42,18 @@ class Headroom:
         self._reading: asyncio.Future[None] | None = None
 
     async def left(self) -> bool:
-        """Whether there is room for more than what is accepted needs. Raises Unavailable."""
+        """Whether there is room beyond what accepted work needs. Raises Unavailable."""
         if time.monotonic() - self._looked >= LOOKED_AT_S:
             await self._look()
         return self._memory.share < self._full_at
 
     async def _look(self) -> None:
-        """Who comes while it is read waits for that reading: what was read before may be of any age."""
+        """Whoever comes during a reading waits for it: the result before may be of any age."""
         if self._reading is None or self._reading.done():
             self._reading = asyncio.ensure_future(self._read())
-            # Its failure is told to who waits; where all of them have left it is nobody's.
+            # Those who wait get its failure; where all of them have left, nobody does.
             self._reading.add_done_callback(lambda reading: reading.cancelled() or reading.exception())
-        # Others wait for it where the first of them leaves.
+        # The reading goes on for the others where the caller that began it leaves.
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
@@ -62,16 +62,16 @@ class Headroom:
         self._looked = time.monotonic()
 
     async def check(self) -> None:
-        """Raises Unavailable `store_unavailable` where what is accepted needs the room that is left."""
+        """Raises Unavailable `store_unavailable` where accepted work needs the room that is left."""
         if not await self.left():
             message = "The record store is nearly full; what was accepted goes on. Try again later."
             raise Unavailable("store_unavailable", message, retry_after=30)
 
     async def check_share(self, caller: str, result_s: int) -> None:
-        """Raises Unavailable `caller_queue_full` where this caller is to leave what is left to others.
+        """Raises Unavailable `caller_queue_full` where this caller must leave the remaining room to others.
 
-        By the memory as `check` saw it. The rule is that of `Crowd.place`, with a larger share: one caller
-        alone fills eight ninths of what may be used, which is as much as the records should ever need.
+        Judges by the memory that `check` saw. The rule is that of `Crowd.place`, with a larger share: one
+        caller alone fills eight ninths of what may be used, as much as the records should ever need.
         """
         most = SHARE * (self._full_at * self._memory.limit - self._memory.used)
         if not self._memory.limit or self._memory.used <= most:
@@ -82,7 +82,7 @@ class Headroom:
             raise Unavailable("caller_queue_full", message, retry_after=59)
 
     def _tell(self, caller: str) -> None:
-        """Tell operators whose jobs they are, now and then."""
+        """Tell operators which caller is refused, now and then."""
         if time.monotonic() - self._told_at >= TOLD_EACH_S:
             self._told_at = time.monotonic()
             log.warning("requests of %s are refused: its jobs nearly fill the record store", caller)

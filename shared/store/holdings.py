@@ -6,5 +6,5 @@ HOLDING = Script("holding")
 
 
 def holding(caller: str, result_s: int) -> Call[int]:
-    """About how many bytes; what was deleted is not among them."""
+    """About how many bytes a caller holds; deleted jobs do not count."""
     return Call(HOLDING, {"caller": caller, "result_s": result_s}, int)

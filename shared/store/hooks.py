@@ -14,13 +14,13 @@ from shared.store.script import Call, Script
 
 DELIVER, KEPT, TOLD, REPLAY = Script("deliver"), Script("kept"), Script("told"), Script("replay")
 PER_HOST = 4
-"""Calls of one caller's host at once, by all couriers together: what hangs there holds no more than these."""
+"""Calls at once to one host of a caller, by all couriers together: a hanging host holds no more threads."""
 RESERVED = 4
-"""Threads of each courier that are for callers without a call under way."""
+"""Threads that each courier reserves for callers without a call under way."""
 LEASE_SPARE_S = 5
 """What a call may take beside the exchange itself."""
 STRETCH = 1.5
-"""So many times its limit an exchange takes at most: one wait, however long, counts as half of it."""
+"""An exchange takes at most this many times its limit: one wait, however long, counts as half of it."""
 OWN = "own"
 """The target of a call that is for the webhook of its job; others are endpoints."""
 
@@ -29,7 +29,7 @@ OWN = "own"
 class Errand:
     """A call that a courier has taken; `tries` counts failures.
 
-    All `secrets` sign: an endpoint's own and those from before a rotation. None is the service's own to sign.
+    All `secrets` sign: an endpoint's own and those from before a rotation. Without any, the service's signs.
     """
 
     id: str
@@ -52,7 +52,7 @@ class Errand:
 
 
 def lease_ms(settings: Settings) -> int:
-    """After which another courier makes a call that its own told no end of."""
+    """How long a courier has for a call: after that, another one makes it."""
     return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
 
 
@@ -90,10 +90,10 @@ def kept(errand: Errand, body: str) -> Call[str | None]:
 def told(
     settings: Settings, errand: Errand, tried: Delivery, *, delay_s: float | None
 ) -> Call[Literal["written", "moved", "forget", "lost"]]:
-    """Write down a try. `delay_s` = it is made again after so long; None = it is over.
+    """Record a try; `delay_s` is the time until the next one, None where there is none.
 
-    `moved` = it is made again at once: the endpoint has another URL by now than the one that is gone.
-    `forget` = its job is not to be stored, and nobody is still to be told of it.
+    `moved` = the next try is made at once: the endpoint has another URL by now than the one that is gone.
+    `forget` = the job is not to be stored, and no webhook is still to be told of it.
     """
     row = {
         "id": None if errand.target == OWN else errand.notice.id,

@@ -20,11 +20,11 @@ PURGED = Script("purged")
 ASKED = Script("asked")
 CHAPTER_LIMIT = 512
 CHAPTER_BYTES = 64 * 2**10
-"""A reader who does not read holds a chapter, and in memory it has many times this size."""
+"""A reader that stalls holds one chapter, which takes many times this size in memory."""
 LOOK = 1000
-"""So many jobs are looked at for one page: some milliseconds in which the store does nothing else."""
+"""Jobs looked at for one page at most: some milliseconds in which the store does nothing else."""
 PAGE_BYTES = 2 * 2**20
-"""Records of one page, unless its first is larger. With logprobs one answer may have a megabyte."""
+"""Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
 
 
 def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
@@ -71,7 +71,7 @@ def jobs(
 
 
 def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
-    """The events behind id `after`: a chapter of them."""
+    """A chapter of the events behind id `after`."""
     arguments = {
         "caller": caller,
         "job": job,
@@ -88,25 +88,25 @@ def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
 
 
 def purge(settings: Settings, caller: str, job: str, *, delivered: bool = False) -> Call[list[str] | None]:
-    """Cancel if need be and forget; the digests of pictures nobody holds any more.
+    """Cancel a job if need be and forget it; returns the digests of pictures that nobody holds any more.
 
-    `delivered` = the caller was told its end: only what is not to be stored is forgotten then, and only where
-    its webhook was told, too. None where there is nothing to forget.
+    `delivered` = the caller was told its end: then only a job that is not to be stored is forgotten, and only
+    once its webhook was told too. None where there is nothing to forget.
     """
     arguments = _job(settings, caller, job) | {"delivered": delivered or None}
     return Call(PURGE, arguments, lambda reply: reply)
 
 
 def purged(caller: str, job: str) -> Call[bool]:
-    """Whether a job that is not there was deleted, a minute ago at most."""
+    """Whether a job that does not exist was deleted within the last minute."""
     return Call(PURGED, {"caller": caller, "job": job}, bool)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until its end.
+    """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
 
-    `stored` is false where nothing of it is to be kept.
+    `stored` is false where nothing of the job is to be kept.
     """
 
     status: Status | None
@@ -133,7 +133,7 @@ def asked(caller: str, job: str) -> Call[Asked | None]:
 
 
 def deleted(digests: Sequence[str]) -> Call[list[str]]:
-    """Doomed pictures are deleted; those that somebody came to need meanwhile, to be written again."""
+    """Record that doomed pictures are deleted; returns those needed again meanwhile, to be written anew."""
     return Call(DELETED, {"digests": list(digests)}, lambda reply: reply)
 
 

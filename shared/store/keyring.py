@@ -17,7 +17,7 @@ KEPT_S = 30 * 86_400
 class Use:
     """One request with a key. `left` requests fit into the window, -1 = this one did not.
 
-    `reset_s` is when the first of those that fill it leaves. Both are 0 where the key has no quota.
+    In `reset_s` seconds the oldest request leaves the window. Both are 0 where the key has no quota.
     """
 
     key: ApiKey

@@ -1,4 +1,4 @@
-"""How long records live: what every script is given that may end a job, or tells a caller of an end."""
+"""How long records live: arguments of every script that may end a job or tell a caller of an end."""
 
 from shared.settings import Settings
 

@@ -24,24 +24,24 @@ class Memory(NamedTuple):
 
 
 def read(reply: Sequence[int]) -> Memory:
-    """As the scripts tell it."""
+    """From the scripts' reply."""
     used, limit, evicts = reply
     return Memory(used, limit, bool(evicts))
 
 
 def memory() -> Call[Memory]:
-    """What it is now."""
+    """Read the server's memory now."""
     return Call(MEMORY, {}, read)
 
 
 class Eviction:
-    """Whether it may evict, said once in the log of a process: accepted jobs would vanish without a word."""
+    """Warns once per process that the store may evict: accepted jobs would vanish without a word."""
 
     def __init__(self) -> None:
         self._told = False
 
     def see(self, found: Memory) -> None:
-        """Say it, unless it was said of this server's policy."""
+        """Warn, unless the same policy was warned of last."""
         if found.evicts and not self._told:
             log.warning("the record store may evict accepted jobs: set its maxmemory-policy to noeviction")
         self._told = found.evicts

@@ -12,7 +12,7 @@ from shared.store.views import pairs
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
 REMOVE, SWEEP = Script("model_remove"), Script("model_sweep")
 AT_ONCE = 50
-"""Pieces of work that one step ends: each may be waited for by 256 jobs."""
+"""Pieces of work that one step ends: up to 256 jobs may wait for each."""
 REMOVED = JobError(code="model_removed", message="The model was removed while this job waited for it.")
 
 
@@ -20,8 +20,8 @@ REMOVED = JobError(code="model_removed", message="The model was removed while th
 class Registered:
     """`rows` (JSON, by lane) of models that no file names.
 
-    Lanes of those that are `removed`; and, with how often each was, of those for which something from before
-    that may still wait (`removing`), whether they are served again or not.
+    `removed` are the lanes of removed models. `removing` has, by lane, how often a model was removed whose
+    work from before that may still wait, whether it is served again or not.
     """
 
     rows: dict[str, str]
@@ -31,7 +31,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Swept:
-    """What one step ended, and where the next begins; "0" where there is none."""
+    """How many one step ended, and where the next begins; "0" where there is none."""
 
     ended: int
     cursor: str
@@ -66,12 +66,12 @@ def end_waiting(settings: Settings, lane: str) -> Call[Swept]:
 
 
 def places(lane: str) -> tuple[str, ...]:
-    """Where a model's work waits, in this order: from the first it comes into the others."""
+    """The keys where a model's work waits, in the order in which it moves through them."""
     return ("schedule", "queue:intake", f"queue:{lane}")
 
 
 def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation: str) -> Call[Swept]:
-    """Go on with a walk over all that waits in `key`, one of its `places`, for what came before the removal.
+    """Go on with a walk over `key`, one of the model's `places`, to end work from before the removal.
 
     `generation` is how often the model had been removed when the walk began.
     """

@@ -14,18 +14,18 @@ from shared.store.views import job_error, pairs
 
 NOTICES = Script("notices")
 PAGE_BYTES = 2 * 2**20
-"""A page that has so many is full."""
+"""A page whose records have this many bytes is full."""
 # Other keys than those of notices begin with ids as well, and not all of them are hashes.
 _KEY = re.compile(r"[a-z]+_[0-9a-f]+:(began|ended|sent)")
 
 
 def message_id(key: str) -> str:
-    """What each call of a notice has as its `webhook-id`; a job's own id stands in it without `job_`."""
+    """The `webhook-id` of every call of a notice; a job's id stands in it without `job_`."""
     return "msg_" + key.removeprefix("job_").replace(":", "_")
 
 
 def key_of(id: str) -> str | None:
-    """The key of the notice with this id, which a stranger may have typed; None where none can have it."""
+    """The key of the notice with this id, which a stranger may have typed; None where it cannot be one."""
     subject, _, kind = id.removeprefix("msg_").rpartition("_")
     key = f"{subject if '_' in subject else 'job_' + subject}:{kind}"
     return key if id.startswith("msg_") and _KEY.fullmatch(key) else None
@@ -70,7 +70,7 @@ def _job(id: str, said: dict[str, str]) -> JobView:
 
 @dataclass(frozen=True)
 class Page:
-    """Some of a log; `next` is the key behind which to go on, None at its end. Their records have `bytes`."""
+    """Some of a log; `next` is the key to go on behind, None at the end; `bytes` is the records' size."""
 
     notices: tuple[Notice, ...]
     next: str | None
@@ -82,8 +82,8 @@ def page(
 ) -> Call[Page | None]:
     """At most `limit` notices behind the key `after`, oldest first; None where the log does not hold it.
 
-    `types` are names of events, `<kind>.*` is all of a kind; without any all are read. With `room` bytes of
-    records it is full. A page may be short of `limit` and not the last.
+    `types` are names of events, `<kind>.*` is all of a kind; without any all are read. A page is full at
+    `room` bytes of records; one short of `limit` need not be the last.
     """
     arguments = {
         "caller": caller,

@@ -63,12 +63,12 @@ def _push(pipeline: Any, lane: str, count: int) -> Any:
 
 
 def _render_first() -> None:
-    """Where a process starts: rendering imports modules, and later there may be no file left to open."""
+    """Called where a process starts: rendering imports modules, and later it may be unable to open files."""
     _template(INTAKE)
 
 
 def _unsent(error: Exception) -> None:
-    """What it is about is written down already, and whoever asked for that must not hear of an error."""
+    """The work behind a nudge is on record already, so its caller must not get an error."""
     if not isinstance(error, RedisError):
         log.error("a nudge could not be sent", exc_info=error)
 
@@ -94,7 +94,7 @@ class Nudger:
         Raises Unavailable, also where the server could hand none out because it takes no writes.
         """
         with reaching():
-            # A write that changes nothing: no more are ever listed.
+            # The trim changes nothing (no more are ever listed), but fails where no writes are taken.
             asked = self._client.pipeline(transaction=False).ltrim(lane, 0, MOST - 1).llen(lane)
             return int(asked.execute()[1])
 

@@ -1,11 +1,11 @@
-"""Pairs of metadata as the store's lists name them."""
+"""The digests of metadata pairs by which the store names its lists."""
 
 import hashlib
 from collections.abc import Mapping
 
 
 def digests(metadata: Mapping[str, str]) -> list[str]:
-    """One for each pair, which no other pair has."""
+    """A digest for each pair, different from every other pair's."""
     return [
         hashlib.sha256(f"{len(name)} {name}{value}".encode()).hexdigest()[:32]
         for name, value in metadata.items()

@@ -10,7 +10,7 @@ from shared.store.script import Call, Script
 ENDED = Script("ended")
 AT_ONCE = 500
 READING_S = 60
-"""Reports are written for so long after somebody came for them."""
+"""Reports are written for this long after they were last read."""
 
 
 @dataclass(frozen=True)

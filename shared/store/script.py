@@ -35,7 +35,7 @@ T = TypeVar("T")
 FOLDER = Path(__file__).parent / "scripts"
 LOST = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError)
 
-# What a server says that cannot save (a full disk) or has too few replicas, and one that is busy or has no
+# Errors of a server that cannot save (a full disk) or has too few replicas, and of one that is busy or has no
 # master; redis-py has no class of its own for these.
 UNWRITABLE = ("MISCONF", "NOREPLICAS")
 NOT_NOW = (*UNWRITABLE, "BUSY", "MASTERDOWN")
@@ -43,9 +43,9 @@ _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 _CALLED = re.compile(r"\b(\w+)\(")
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end\n", re.MULTILINE | re.DOTALL)
 LONGEST_CALL_S = 6.0
-"""A caller is told that the store hangs after this, whatever the client's own retries are about.
+"""After this long a caller is told that the store hangs, whatever the client's own retries do.
 
-It is counted in halves: where this process stands still, however long, the store loses one of them at most.
+It is counted in halves: if this process stands still, however long, the store loses at most one of them.
 """
 
 
@@ -72,14 +72,14 @@ def _assembled(path: Path, seen: set[str]) -> str:
 
 
 def _without_unused(source: str) -> str:
-    """Less those functions of its includes that a script never calls.
+    """The source less the included functions that the script never calls.
 
-    Each would be made anew at every call of the script: all of them took a fifth of a cache hit's time.
+    Lua would make each anew at every call of the script: together they took a fifth of a cache hit's time.
     """
     code = _COMMENT.sub("", source)
     named = Counter(_CALLED.findall(code))
     for function in reversed(list(_FUNCTION.finditer(code))):
-        # Its own name stands at its beginning.
+        # The definition itself is one occurrence of the name.
         if named[function[1]] == 1:
             code = code[: function.start()] + code[function.end() :]
             named -= Counter(_CALLED.findall(function[0]))
@@ -90,7 +90,7 @@ def _without_unused(source: str) -> str:
 class Call(Generic[T]):
     """One use of a script. Arguments that are None are left out; `text` is stored as it is.
 
-    `size` tells the bytes of those records in a reply that may be large.
+    `size` tells how many bytes of a reply are in records that may be large.
     """
 
     script: Script
@@ -107,7 +107,7 @@ class Call(Generic[T]):
 
 
 class _Asked(NamedTuple):
-    """What is sent of a call. It is made before others' lot is thrown in with it: it may raise."""
+    """What is sent of a call. Made before the call shares an exchange with others, because that may raise."""
 
     script: Script
     argv: tuple[bytes, str]
@@ -117,7 +117,7 @@ def _unavailable(error: RedisError) -> Unavailable:
     if isinstance(error, OutOfMemoryError):
         return Unavailable("store_unavailable", "The record store is full; try again later.", retry_after=30)
     if isinstance(error, ReadOnlyError) or any(word in str(error) for word in UNWRITABLE):
-        # It answers: who looks for the cause on the way to it would look in vain.
+        # It answers: "out of reach" would make operators look for the cause in the network.
         message = "The record store takes no writes now; try again."
         return Unavailable("store_unavailable", message, retry_after=5)
     return Unavailable("store_unavailable", "The record store is out of reach; try again.", retry_after=5)
@@ -157,13 +157,13 @@ class Store:
         return call.parse(reply)
 
     def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
-        """In one round trip; which of them were run is not known where it raises. Raises as `run` does."""
+        """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
             pipeline.evalsha(call.script.sha, 1, PREFIX, *call.argv)
         with reaching():
             replies = pipeline.execute(raise_on_error=False)
-        # What went wrong with one is found by running it by itself: none minds being run twice.
+        # A failed call is run again by itself, which is safe, and raises its own error.
         return [
             self.run(call) if isinstance(reply, RedisError) else call.parse(reply)
             for call, reply in zip(calls, replies, strict=True)
@@ -209,7 +209,7 @@ class AsyncStore:
             for at, reply in zip(unknown, await pipeline.execute(raise_on_error=False), strict=True):
                 replies[at] = reply
             if any(isinstance(reply, ReadOnlyError) for reply in replies):
-                # As above.
+                # As in `Store.run`.
                 await self.client.connection_pool.disconnect(inuse_connections=False)
         except RedisError as error:
             return [error] * len(calls)
@@ -223,14 +223,14 @@ class Runs(Protocol):
 
 
 LOOP_LOOKED_AT_S = 1.0
-"""So often who waits for this process's event loop looks whether there still is one."""
+"""How often a thread that waits for the event loop looks whether the loop still runs."""
 
 
 class LoopStore:
-    """Runs calls for the threads of a process whose event loop has a store, on its connection."""
+    """Runs threads' calls on the event loop's store, and thus on its connection."""
 
     def __init__(self, store: AsyncStore) -> None:
-        """Made in that loop."""
+        """To be made in that loop."""
         self._store = store
         self._loop = asyncio.get_running_loop()
 
@@ -245,12 +245,12 @@ class LoopStore:
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
-            # It was closed a moment ago, and took nothing.
+            # The loop was closed a moment ago, and did not take the call.
             running.close()
             raise ending from None
 
     def _answer(self, asked: "Future[T]") -> T:
-        """Raises CancelledError also where the loop was closed over it, and cancelled nothing."""
+        """Raises CancelledError, also where the loop was closed without cancelling the call."""
         while True:
             try:
                 return asked.result(LOOP_LOOKED_AT_S)

@@ -1,4 +1,4 @@
-"""What stands behind a Redis URL: asked at start, so that a wrong server is named before jobs rest on it."""
+"""What server a Redis URL leads to: asked at start, so that a wrong one is named before jobs rely on it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,15 +35,17 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
             info = {name: value for part in told for name, value in part.items()}
     except (redis.RedisError, ValueError, OSError) as error:
         raise Unavailable("store_unavailable", f"{type(error).__name__}: {error}"[:300]) from None
-    if info["loading"]:
-        # It tells what it is before it takes anything else.
+    if info.get("loading"):
+        # A server that loads answers INFO, but nothing else yet.
         raise Unavailable("store_unavailable", "It is loading what it keeps.")
+    if "redis_version" not in info:
+        raise Unavailable("store_unavailable", "It does not tell its version by INFO.")
     spoken = str(info["redis_version"])
     return Server(
         name="Valkey" if "valkey_version" in info else "Redis",
         version=str(info.get("valkey_version", spoken)),
         compatible=tuple(int(p) for p in spoken.split(".")[:2]),
-        keeps=bool(info["aof_enabled"]),
+        keeps=bool(info.get("aof_enabled")),
         evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
         cluster=bool(info.get("cluster_enabled")),
         replica=info.get("role") == "slave",
@@ -51,7 +53,7 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
 
 
 def make_room(url: str, times: float, *, timeout_s: float = 2) -> int | None:
-    """Raise the limit of its memory to so many times what it uses, where that is more; the new one in bytes.
+    """Raise the server's memory limit to `times` what it uses, where that is more; the new limit in bytes.
 
     Raises Unavailable `store_unavailable`, as `probe` does.
     """

@@ -1,4 +1,4 @@
-"""Maintenance's transitions beside rescue: what is due goes into line, what is late ends; and pausing."""
+"""Maintenance's transitions beside rescue: due work goes into line, late jobs end; and pausing a lane."""
 
 from shared.settings import Settings
 from shared.store.deadlines import failures
@@ -11,12 +11,12 @@ AT_ONCE = 100
 
 
 def due() -> Call[list[str]]:
-    """Put in line what waited for its time; the lanes to nudge."""
+    """Put work in line whose time has come; returns the lanes to nudge."""
     return Call(DUE, {"limit": AT_ONCE}, lambda reply: reply)
 
 
 def expire(settings: Settings) -> Call[list[str]]:
-    """End the jobs whose deadline has passed; their ids."""
+    """End the jobs whose deadline has passed; returns their ids."""
     arguments = {
         "limit": AT_ONCE,
         "wait_ms": settings.queue.start_by_s * 1000,

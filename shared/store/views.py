@@ -10,7 +10,7 @@ from shared.job import Attempt, Computed, Delivery, Event, Hook, JobView, Status
 from shared.result import JobError, Origin, Result
 
 UNFORESEEN = ("paused", "scheduled", "retrying")
-"""What a job waits for then is no line, and nothing was measured of it."""
+"""Reasons without an estimate: the job waits in no line, and such waits are not measured."""
 
 
 def pairs(flat: list[Any]) -> dict[str, str]:
@@ -56,7 +56,7 @@ def lane(flat: list[Any]) -> Lane:
 
 
 def _reused(told: str) -> Reused:
-    """As a worker of another release may tell it, which has other counts as well."""
+    """Reads what a worker of any release tells: unknown counts are dropped, absent ones are 0."""
     said = json.loads(told)
     return Reused(**{count.name: said.get(count.name, 0) for count in fields(Reused)})
 
@@ -91,7 +91,7 @@ def job(reply: list[Any] | None) -> JobView | None:
 
 
 def answer_bytes(reply: list[Any] | None) -> int:
-    """Of the run's record, in which the answer stands, in a reply of view.lua."""
+    """The size of the run's record, which holds the answer, in a reply of view.lua."""
     return sum(map(len, reply[2])) if reply else 0
 
 
@@ -138,7 +138,7 @@ def _view(
 
 
 def _started(job: dict[str, str], tries: tuple[Attempt, ...]) -> int | None:
-    """Not before it was submitted: its run may have begun for others."""
+    """When the job started, no earlier than it was submitted: its run may have begun for other jobs."""
     if not tries or "run" not in job:
         return None
     return max(tries[0].started_ms, int(job["created"]))
@@ -168,7 +168,7 @@ def _computed(job: dict[str, str], run: dict[str, str]) -> Computed:
 
 
 def integer(fields: dict[str, str], name: str) -> int | None:
-    """A field of a record; None where it has none of this name."""
+    """A number in a record; None where the record has no such field."""
     return int(fields[name]) if name in fields else None
 
 
@@ -179,7 +179,7 @@ def _status(job: dict[str, str], run: dict[str, str]) -> Status:
 
 
 def job_error(error: str, paths: str | None) -> JobError:
-    """With the caller's own path: the run, which says where it found the error, may be shared.
+    """The error with the caller's own name for its `param`: the run that raised it may be shared.
 
     Both are JSON; `paths` as in `JobTerms`.
     """
@@ -208,7 +208,7 @@ def delivery(row: str) -> Delivery:
 def _tries(job: dict[str, str], attempts: list[Attempt]) -> tuple[Attempt, ...]:
     """The attempts as they stood when the job left its run, which may have gone on for others.
 
-    An end with its run is behind all its attempts, though the clock was set back between.
+    A job that ended with its run ended after all attempts, even if the clock was set back in between.
     """
     left = integer(job, "ended") if job.get("own") == "1" else None
     if left is None:

@@ -49,7 +49,7 @@ class Listener:
         self._ends_only = True
 
     def forget(self) -> None:
-        """What was heard before the caller's first read tells it nothing."""
+        """Drop what was heard before the caller's first read: it tells the caller nothing."""
         self._heard.clear()
 
     async def wait(self, timeout_s: float) -> None:
@@ -70,7 +70,7 @@ class _Channel:
 
 
 def _standing(error: RedisError) -> str:
-    """How the store stands to us: who looks for a refusal on the way to it would look in vain."""
+    """Why the store does not serve us: a refusal is not to be looked for in the network."""
     if isinstance(error, AuthenticationError):
         return "refuses our password, or wants one"
     if isinstance(error, NoPermissionError):
@@ -82,8 +82,8 @@ class Wakeups:
     """Shares one subscription connection among all listeners of a process."""
 
     def __init__(self, redis: RedisSettings) -> None:
-        # A lost connection must be seen, not mended behind our back: its listeners have to be woken. Where no
-        # error is supported, the client does not reconnect by itself.
+        # A lost connection must be seen, not mended behind our back: its listeners have to be woken. Without
+        # supported errors the client does not reconnect by itself.
         options = CONNECTION | {
             "socket_timeout": None,
             "retry": AsyncRetry(NoBackoff(), 0, supported_errors=()),
@@ -154,7 +154,7 @@ class Wakeups:
             await asyncio.sleep(RECONNECT_S)
 
     def _tell_away(self, standing: str) -> None:
-        """Once an outage, not at each try."""
+        """Warn once per outage, not at each try."""
         if standing != self._told_away:
             log.warning("wake-ups wait: the record store %s", standing)
         self._told_away = standing

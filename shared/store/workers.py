@@ -11,7 +11,7 @@ State = Literal["loading", "ready", "gone"]
 
 
 GAP_ROUNDS = 3
-"""Rounds of maintenance in which nobody wrote, after which workers are taken to have been cut off too."""
+"""After this many rounds of maintenance without a write, workers are taken to have been cut off too."""
 GRACE_ROUNDS = 4
 """Renewals that workers get time for after such a gap."""
 
@@ -37,9 +37,9 @@ def beat(
 ) -> Call[Literal["OK", "outdated", "forgotten"]]:
     """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
 
-    Of a load `load_passed_ms` is told and `failed`: when it began and failed is kept by the store's clock.
-    `outdated`: its model was removed, and added again with another row than its own. `forgotten`: the store
-    lost what a ready worker had said of its lane.
+    A load is told by `load_passed_ms` and `failed`: the store's clock dates its beginning and its failure.
+    `outdated`: the worker's model was removed, and added again with another row. `forgotten`: the store lost
+    what a ready worker had said of its lane.
     """
     arguments = {
         "worker": worker,
@@ -63,16 +63,16 @@ def lead(store: Store, courier: str, hold_ms: int) -> bool:
 
 
 def backlog(store: Store) -> dict[str, int]:
-    """How much waits to be taken, by lane; nothing of one that is paused or removed. Raises Unavailable."""
+    """How much work waits, by lane, without lanes that are paused or removed. Raises Unavailable."""
     with reaching():
         lanes = sorted(store.client.sdiff(*(f"{PREFIX}{name}" for name in ("lanes", "paused", "removed"))))
         return {lane: int(store.client.zcard(f"{PREFIX}queue:{lane}")) for lane in lanes}
 
 
 def forget(store: Store, lane: str, *, presence: bool) -> None:
-    """Before a lane's workers are started anew: forget that a load failed, and with `presence` who was there.
+    """Forget, before a lane's workers start anew, that a load failed, and with `presence` who was there.
 
-    Only whoever knows that no other worker lives may forget presence.
+    Only a caller that knows that no other worker lives may forget presence.
     """
     with reaching():
         store.client.hdel(f"{PREFIX}lane:{lane}", "failed", "failed_ms")

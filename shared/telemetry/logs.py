@@ -1,8 +1,7 @@
 """How every process of the service writes its log: one line an event, to standard error, as text or as JSON.
 
-A line has fields beside its words: those that it is given (`fields`), and those that hold for all that is
-done for one request, job or call (`about`). Prompts, answers and secrets are never among them: that is for
-whoever writes the line to see to.
+A line has fields beside its words: its own (`fields`), and those of all lines about one request, job or call
+(`about`). Prompts, answers and secrets are never among them: the code that logs sees to that.
 """
 
 import json
@@ -20,9 +19,9 @@ from shared.settings import Settings
 Value = str | int | float | bool | None
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 OTHERS = ("uvicorn", "uvicorn.error", "uvicorn.access")
-"""They come with handlers of their own."""
+"""Loggers that come with handlers of their own."""
 TALKATIVE = ("celery.worker.strategy", "celery.app.trace", "httpx", "uvicorn.access")
-"""They have a line, or two, for each nudge or call, which says nothing that ours do not, or a whole URL."""
+"""Loggers with a line or two for each nudge or call, which repeats ours or holds a whole URL."""
 
 _about: ContextVar[Mapping[str, Value]] = ContextVar("about", default=MappingProxyType({}))
 
@@ -62,14 +61,14 @@ class TextLines(logging.Formatter):
 
 
 def _in_one_line(words: str) -> str:
-    """An error's words may repeat what a stranger sent: line ends and control characters are spelled out."""
+    """Spells out line ends and control characters: an error's words may repeat what a stranger sent."""
     if words.isprintable():
         return words
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 
 def _quoted(value: Value) -> str:
-    """A text that could be read as more than one field stands in quotes."""
+    """Puts a text in quotes that could be read as more than one field."""
     plain = str(value)
     return plain if plain.isprintable() and not set(plain) & set(' "=') else json.dumps(plain)
 
@@ -91,7 +90,7 @@ class JsonLines(logging.Formatter):
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Behind one that a full disk has cut off the next begins anew: glued to it nobody could read it."""
+    """Begins a new line after one that a full disk cut off: glued to it, the next would be unreadable."""
 
     _cut = False
 
@@ -107,7 +106,7 @@ class Lines(logging.StreamHandler[TextIO]):
 
 
 def open_log(settings: Settings) -> None:
-    """From now on all that this process logs goes this way, whoever says it; harmless twice."""
+    """From now on everything that this process logs goes this way, libraries' lines too; harmless twice."""
     handler = Lines(sys.stderr)
     handler.setFormatter(JsonLines() if settings.log_format == "json" else TextLines())
     # Does nothing where the root logger has a handler: in tests it has theirs.

@@ -1,8 +1,7 @@
-"""Traces by OpenTelemetry's SDK, sent by OTLP over HTTP. Imported by `traces` beside it where they are on.
+"""Traces by OpenTelemetry's SDK, sent by OTLP over HTTP. Imported by `traces` where traces are on.
 
-What OpenTelemetry itself takes from the environment (OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, …) is
-read by its SDK. What leaves here holds names, counts and codes; never an exception's message, a prompt or
-an answer.
+The SDK reads OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_HEADERS, OTEL_TRACES_SAMPLER, …) from the
+environment. Spans hold names, counts and codes; never an exception's message, a prompt or an answer.
 """
 
 import threading
@@ -28,7 +27,7 @@ KINDS: dict[Kind, SpanKind] = {
 }
 W3C = TraceContextTextMapPropagator()
 MOST_STATE = 512
-"""Characters of a `tracestate` that are handed on, as many as W3C asks for: it is kept on every record."""
+"""Characters of a `tracestate` that are passed on, as many as W3C asks for: every record keeps it."""
 MOST_TEXT = 1024
 """Characters of a text that a span holds: callers choose paths and queries, and 2,048 spans may wait."""
 CLOSE_S = 2.0
@@ -71,7 +70,7 @@ class Otlp:
             kind=KINDS[kind],
             attributes=attributes,
             start_time=began_ns,
-            # Both would send the message of an exception, which may repeat what a caller wrote.
+            # Either would send an exception's message, which may repeat what a caller wrote.
             record_exception=False,
             set_status_on_exception=False,
         ) as begun:
@@ -103,13 +102,13 @@ class Otlp:
             trace.get_current_span().add_link(other)
 
     def close(self) -> None:
-        """For a collector that does not answer the SDK waits up to half a minute."""
+        """Waits for `CLOSE_S` at most: the SDK would wait half a minute for a collector that hangs."""
         closing = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         closing.start()
         closing.join(CLOSE_S)
 
 
 def _context(carrier: str) -> context.Context:
-    """What cannot be read begins a trace of its own."""
+    """The context of a carrier; one that cannot be read begins a trace of its own."""
     parent, _, state = carrier.partition(" ")
     return W3C.extract({"traceparent": parent, "tracestate": state}, context.Context())

@@ -1,8 +1,8 @@
 """One trace for a job's whole way: its request, the line, each attempt with its steps, the calls of webhooks.
 
-Off unless SIGHTLINE_TRACES__URL is set, and then nothing is imported and nothing kept. A *carrier* is a place
-in a trace as it is handed on, through the records too: W3C's `traceparent`, and behind a blank its
-`tracestate`, if any; "" for none.
+Off unless SIGHTLINE_TRACES__URL is set: while off nothing is imported and nothing kept. A *carrier* is a
+place in a trace as it is passed on, in records too: W3C's `traceparent` and, after a blank, its `tracestate`,
+if any; "" for none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,9 +96,9 @@ def span(
     carrier: str | None = None,
     began_ns: int | None = None,
 ) -> Iterator[Span]:
-    """A span for a block, below the one that this thread or task is in, or below a carrier.
+    """A span for a block, a child of this thread's or task's span, or of a carrier's.
 
-    `carrier` "" begins a trace of its own; `began_ns` is for what began before the block did.
+    `carrier` "" begins a trace of its own; `began_ns` is for work that began before the block did.
     """
     if not _open:
         yield _NOTHING
@@ -113,17 +113,17 @@ def here() -> str:
 
 
 def trace_id() -> str:
-    """Of the span that this thread or task is in; "" without one."""
+    """The trace id of the span that this thread or task is in; "" without one."""
     return _open[0].trace_id() if _open else ""
 
 
 def tell(attributes: Attributes) -> None:
-    """Say something of the span that this thread or task is in."""
+    """Add attributes to the span that this thread or task is in."""
     if _open:
         _open[0].tell(attributes)
 
 
 def link(carrier: str) -> None:
-    """Say that the span that this thread or task is in shares work with another trace."""
+    """Link the span that this thread or task is in to another trace that shares its work."""
     if _open and carrier:
         _open[0].link(carrier)

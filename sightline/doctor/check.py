@@ -1,4 +1,4 @@
-"""What one look has found: a line for people, an object for programs."""
+"""The finding of one check: a line for people, an object for programs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ State = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Check:
-    """`about` is what was looked at, `fix` what to do about it; a problem keeps the service from its work."""
+    """`about` is what was checked, `fix` what to do about it; a problem keeps the service from working."""
 
     about: str
     state: State

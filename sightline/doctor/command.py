@@ -1,4 +1,4 @@
-"""`sightline doctor`: what keeps the service from its work here, or soon will, and what to do about it."""
+"""`sightline doctor`: finds what stops the service from working here, or soon will, and how to mend it."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Every look, in the order in which its finding matters."""
+"""Runs all of the doctor's checks, the most important first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Place:
 
 
 def examine(place: Place) -> Iterator[Check]:
-    """Looks and changes nothing; the same before the service runs and while it does."""
+    """All findings. Changes nothing, and works before the service runs as well as while it does."""
     try:
         settings = load_settings()
         check_tls(settings.api)
@@ -39,7 +39,7 @@ def examine(place: Place) -> Iterator[Check]:
     with Api(settings.api, place.host, place.port) as api:
         told = api.fleet() if (health := api.health()) else None
     yield from (kept := list(records.look(settings.redis)))
-    # What a worker of this machine has loaded needs no more room.
+    # Models that a running service has loaded need no more memory.
     yield from model_checks.look(rows, None if health else free_mb(), gpu=gpu.there())
     given = "url" in settings.redis.model_fields_set
     if not health and not given:
@@ -52,7 +52,7 @@ def examine(place: Place) -> Iterator[Check]:
         yield from machine.look_at_data(place.data)
     yield from machine.look_at_blobs(settings.blobs)
     yield from machine.look_at_access(settings.api, place.host)
-    # One that does not answer is not asked again: each time takes half a minute.
+    # A server that does not answer is not asked again: each try takes half a minute.
     asked = given and rows and all(check.state != "problem" for check in kept if check.about == "redis")
     stored = stored_fleet(settings, rows) if asked else None
     if told is not None:
@@ -64,14 +64,14 @@ def examine(place: Place) -> Iterator[Check]:
 
 
 def _unwritten(health: Health | None, kept: Sequence[Check]) -> bool:
-    """Whether a record store takes no writes, so that all workers look dead in it."""
+    """Whether the record store takes no writes, which makes all workers look dead."""
     if health:
         return health["store"] in ("read_only", "unreachable")
     return any((check.about, check.state) == ("persistence", "problem") for check in kept)
 
 
 def _at_work(told: list[Row] | None, stored: tuple[list[Row], int] | None, *, runs: bool) -> Iterator[Check]:
-    """Nothing where nothing runs: what is not started yet is no fault.
+    """Findings on the workers; none where nothing runs, since a service not yet started is no fault.
 
     A running API also knows the models that were added since.
     """

@@ -1,4 +1,4 @@
-"""The GPU, as the driver's own program tells of it: the command line imports no torch."""
+"""Checks the GPU through the driver's own program, since the command line does not import torch."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ QUERY = ("--query-gpu=index,name,memory.free,memory.total", "--format=csv,nohead
 
 @dataclass(frozen=True)
 class Gpu:
-    """One device; memory in MiB, None where it does not tell."""
+    """One device; memory in MiB, None where the driver does not report it."""
 
     index: int
     name: str
@@ -23,7 +23,7 @@ class Gpu:
 
 
 class DriverError(Exception):
-    """The driver's program is there and fails; the message is its own."""
+    """The driver's program is installed but fails; the message is the program's."""
 
 
 def seen() -> list[Gpu]:
@@ -38,7 +38,7 @@ def seen() -> list[Gpu]:
     if done.returncode:
         said = (done.stdout + done.stderr).strip() or f"{PROGRAM} ended with {done.returncode}"
         raise DriverError(said.splitlines()[0][:200])
-    # Warnings of the driver stand between the devices.
+    # The driver prints warnings between the devices.
     return [_gpu(line) for line in done.stdout.splitlines() if line.partition(",")[0].isdecimal()]
 
 
@@ -48,7 +48,7 @@ def there() -> bool:
 
 
 def _gpu(line: str) -> Gpu:
-    """Devices that share their memory with the processor tell none of their own: `[N/A]`."""
+    """Devices that share the processor's memory report none of their own: `[N/A]`."""
     index, *name, free, total = (cell.strip() for cell in line.split(","))
     return Gpu(int(index), ", ".join(name), _mb(free), _mb(total))
 
@@ -58,7 +58,7 @@ def _mb(cell: str) -> int | None:
 
 
 def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
-    """One line for each device, or one that says that there is none."""
+    """A finding for each device, or one that says that there is none."""
     wanting = [model.id for model in models if model.device.startswith("cuda") or model.engine == "vllm"]
     try:
         gpus = find()

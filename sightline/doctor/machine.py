@@ -1,4 +1,4 @@
-"""This machine: the port, the data folder and the room on its disk, who may come in."""
+"""Checks this machine: the port, the data folder and its disk, the blob store, and who may call."""
 
 import errno
 import os
@@ -17,11 +17,11 @@ from sightline.serving.service import is_loopback
 
 MAKE_ROOM = "make room on that disk, or shorten SIGHTLINE_RETENTION__RESULT_S and SIGHTLINE_RETENTION__FILE_S"
 LITTLE, SCARCE = 5 * 2**30, 2**29
-"""Free bytes of a disk below which it is said, and below which nothing should be started."""
+"""Free bytes of a disk below which the doctor warns, and below which nothing should be started."""
 
 
 def look_at_port(host: str, port: int, *, answers: bool) -> Check:
-    """`answers` = Sightline itself does, there."""
+    """`answers` means that Sightline itself answers on the port."""
     if answers:
         return ok("port", f"Sightline answers on {host} port {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -35,7 +35,7 @@ def look_at_port(host: str, port: int, *, answers: bool) -> Check:
 
 
 def _listener(port: int) -> str | None:
-    """Who listens there, as far as this user may know."""
+    """The process that listens on the port, as far as this user may see."""
     try:
         pids = [
             row.pid
@@ -48,7 +48,7 @@ def _listener(port: int) -> str | None:
 
 
 def look_at_data(data: Path, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
-    """The folder of jobs, pictures and logs, which need not be there yet; `sightline run` alone has one."""
+    """The folder of jobs, pictures and logs, which need not exist yet; only `sightline run` has one."""
     there = next(path for path in (data, *data.resolve().parents) if path.exists())
     if error := _unwritable(there):
         fix = f"give this user the right to write there (chown), or choose another: --data, not {there}"
@@ -66,14 +66,14 @@ def _room(about: str, folder: Path, left: int) -> Check:
 
 
 def _refused(about: str, what: str, error: OSError, fix: str) -> Check:
-    """`fix` is what to do about anything but a full disk."""
+    """`fix` is the advice for any error but a full disk."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     said = f"{what} cannot be written: {os.strerror(error.errno or 0)}"
     return problem(about, said, MAKE_ROOM if full else fix)
 
 
 def look_at_blobs(blobs: BlobSettings, free: Callable[[Path], int] | None = None) -> Iterator[Check]:
-    """Where pictures lie, if the settings say so."""
+    """The blob store, if the settings name one."""
     if "url" not in blobs.model_fields_set:
         return
     folder = blobs.folder
@@ -102,7 +102,7 @@ def _free(folder: Path) -> int:
 
 
 def _unwritable(folder: Path) -> OSError | None:
-    """Why not."""
+    """The error of a trial write; None where it works."""
     try:
         try_writing(folder)
     except OSError as error:
@@ -111,14 +111,14 @@ def _unwritable(folder: Path) -> OSError | None:
 
 
 def look_at_access(api: ApiSettings, host: str) -> Iterator[Check]:
-    """Who is let in where the API listens."""
+    """Who may call the API where it listens."""
     if api.admin_key is not None:
         yield ok("access", "the API asks for keys")
         if api.tls_cert is None and not is_loopback(host):
             fix = "set SIGHTLINE_API__TLS_CERT and _TLS_KEY, or put a proxy with TLS in front"
             yield warning("transport", f"keys travel to {host} in the clear", fix)
     elif is_loopback(host):
-        # One that answers here may listen elsewhere too, where nobody is let in without keys.
+        # The API may also listen on other addresses, where it refuses everybody without keys.
         yield ok("access", f"without keys an API answers this machine alone on {host}")
     elif api.open:
         fix = "set SIGHTLINE_API__ADMIN_KEY in place of SIGHTLINE_API__OPEN"

@@ -1,4 +1,4 @@
-"""The models file, the folders that it names, and whether their weights have room."""
+"""Checks the models file, the folders that it names, and whether their weights fit into memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from sightline.exits import CommandError
 from sightline.serving.memory import check_memory
 
 LARGER = {"auto": 1, "bfloat16": 1, "float16": 1, "float32": 2}
-"""How many times its files a model may take, as most are published in 16 bits."""
+"""How many times the size of its files a model may take: most are published in 16 bits."""
 FILE = "correct it, or name another by SIGHTLINE_MODELS_FILE; docs/models.md says what a row may hold"
 SOURCE = "correct `source` of its row in the models file, or put the model there"
 
 
 def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
-    """The rows of the models file; none where it cannot be read, which is then the one thing found."""
+    """The rows of the models file, and the finding on it; no rows where it cannot be read."""
     try:
         rows = load_models(path).rows
     except SettingsError as error:
@@ -28,14 +28,14 @@ def read(path: Path) -> tuple[Sequence[Model], list[Check]]:
 
 
 def look(models: Sequence[Model], free_mb: float | None, *, gpu: bool) -> Iterator[Check]:
-    """`free_mb` is None where nobody can tell, or the weights are in memory already; `gpu` = there is one."""
+    """`free_mb` is None where unknown, or where the weights are loaded already; `gpu`: there is one."""
     for model in models:
         computed_here = model.device == "cpu" or (model.device == "auto" and not gpu)
         yield _look_at(model, free_mb if computed_here else None)
 
 
 def look_at_all(models: Sequence[Model]) -> Iterator[Check]:
-    """What `sightline run`, which starts them all here, would say of their room, if anything."""
+    """What `sightline run`, which starts all models here, would say of their memory, if anything."""
     try:
         check_memory(models)
     except CommandError as error:

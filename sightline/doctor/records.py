@@ -1,4 +1,4 @@
-"""The record store: is it there, does it keep what it is given, has it room, is it near, has it our time."""
+"""Checks the record store: its version, persistence, memory, latency and clock."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from sightline.serving.server import FLOOR, find_binary
 FAR_MS = 5.0
 """A job takes about six round trips."""
 SKEWED_S, ASTRAY_S = 1.0, 60.0
-"""Deadlines are off by as much; receivers of webhooks refuse what was signed minutes ago."""
+"""Clock differences: deadlines are off by as much, and webhook receivers refuse signatures minutes old."""
 NARROW = 0.75
 
 
@@ -41,7 +41,7 @@ def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator
 
 
 def _unreached(why: str) -> Check:
-    """`why` begins with the name of what redis-py raises."""
+    """`why` begins with the name of redis-py's exception."""
     whose = "SIGHTLINE_REDIS__URL"
     if why.startswith("AuthenticationError"):
         fix = f"write the right one into {whose}: redis://:PASSWORD@HOST:PORT/0, or redis://USER:PASSWORD@…"

@@ -1,4 +1,4 @@
-"""What runs already: the API where it is to listen; what waits and who works, as it or the store tells."""
+"""Finds what already runs: the API at its address, and queues and workers, from the API or from the store."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ from sightline.serving.service import bearer
 from sightline.tls import trusting
 
 Row = dict[str, Any]
-"""Of one model, by the names of GET /v1/admin/fleet."""
+"""One model, in the fields of GET /v1/admin/fleet."""
 Health = dict[str, Any]
-"""As GET /health tells it."""
+"""The answer of GET /health."""
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - where to ask who listens on all addresses
 PATIENCE_S = 10.0
 STORE_STATES = ("reachable", "nearly_full", "read_only", "unreachable")
@@ -41,13 +41,13 @@ class Api(httpx.Client):
         )
 
     def health(self) -> Health | None:
-        """None where it is not ours that listens there, or nobody."""
+        """None where nobody listens there, or something other than Sightline."""
         found = self._told("/health", {})
         ours = isinstance(found, dict) and found.get("store") in STORE_STATES
         return found if ours else None
 
     def fleet(self) -> list[Row] | None:
-        """None where it does not tell us. Ask for its health first: it is sent the operator's key."""
+        """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
         found = self._told("/v1/admin/fleet", self._operator)
         return found.get("models") if isinstance(found, dict) else None
 
@@ -59,7 +59,7 @@ class Api(httpx.Client):
 
 
 def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
-    """What a running service says of itself; `told` is what it says of its workers, if anything."""
+    """Findings from a running service's health; `told` is its fleet, if it gave it."""
     if health["store"] == "unreachable":
         fix = "start its record store, or see its log: nothing is taken in until it answers"
         yield problem("service", "it runs, and does not reach its record store", fix)
@@ -85,7 +85,7 @@ def look(health: Health, told: list[Row] | None) -> Iterator[Check]:
 
 
 def stored_fleet(settings: Settings, models: Sequence[Model]) -> tuple[list[Row], int] | None:
-    """Every model's row, and how many couriers there are; None where the store does not answer."""
+    """Every model's row and the number of couriers, from the store; None where it does not answer."""
     store = connect(settings.redis)
     lanes = [*(model.lane for model in models), INTAKE]
     try:

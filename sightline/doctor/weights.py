@@ -1,4 +1,4 @@
-"""A model's folder: is everything in it that loading reads, and is each file of weights whole."""
+"""Checks a model's folder: that all files that loading reads are there, and each file of weights is whole."""
 
 import json
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from typing import Any
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 INDEX = "model.safetensors.index.json"
-# Which a model need not have.
+# A model need not have it.
 OWN_DEFAULTS = "generation_config.json"
 HEAD_LIMIT = 100_000_000
 """Bytes of a safetensors header; the format's own readers refuse more."""
 
 
 def faults(folder: Path) -> Iterator[str]:
-    """What is wrong with it, each in a few words."""
+    """What is wrong with the folder, each fault in a few words."""
     yield from _object_faults(folder / "config.json")
     if (folder / OWN_DEFAULTS).exists():
         yield from _object_faults(folder / OWN_DEFAULTS)
@@ -34,7 +34,7 @@ def _object_faults(path: Path) -> Iterator[str]:
 
 
 def weights(folder: Path) -> list[Path]:
-    """The files of weights, in the form that is loaded where there are several."""
+    """The files of weights; where there are several formats, in the one that is loaded."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
@@ -58,7 +58,7 @@ def _indexed(folder: Path) -> set[str]:
 
 
 def _fault(path: Path) -> str | None:
-    """From the file's own header, which says where its last tensor ends: half a download is found at once."""
+    """What is wrong with a file. Its header says where the last tensor ends, so half a download is found."""
     try:
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")

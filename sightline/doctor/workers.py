@@ -1,4 +1,4 @@
-"""Whether each model has workers, and whether they take what waits."""
+"""Checks that each model has workers, and that they take the jobs that wait."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,18 +8,18 @@ from sightline.doctor.check import Check, ok, problem, warning
 from sightline.doctor.running import Row
 
 LONG_S = 60.0
-"""What has waited so long beside a free row is taken by nobody."""
+"""A job that has waited so long although a row is free is not being taken."""
 
 
 def look(rows: Sequence[Row]) -> Iterator[Check]:
-    """One line for each model, and one more where its workers do not answer alike."""
+    """A finding for each model, and one more where its workers do not have the same weights."""
     for row in rows:
         yield _look_at(row)
         yield from _look_at_weights(row)
 
 
 def look_at_unserved(models: Sequence[Model], rows: Sequence[Row]) -> Iterator[Check]:
-    """Models of the file of which the running service does not know."""
+    """Models in the models file that the running service does not serve."""
     served = {row["model"] for row in rows}
     for model in models:
         if model.id not in served:
@@ -36,7 +36,7 @@ def look_at_couriers(count: int) -> Check:
 
 
 def unknown() -> Check:
-    """In place of the above where workers cannot renew what the record store knows of them."""
+    """Replaces the other findings where workers cannot renew their entries in the record store."""
     said = "not known: who lives is told by the record store, which does not answer, or takes no writes"
     return warning("workers", said, "mend the record store: those that live go on by themselves")
 
@@ -66,7 +66,7 @@ def _look_at(row: Row) -> Check:
 
 
 def _look_at_weights(row: Row) -> Iterator[Check]:
-    """An older worker or API says nothing of fingerprints."""
+    """Older workers and APIs report no fingerprints."""
     found: dict[str, list[str]] = {}
     for worker in row["workers"]:
         if name := worker.get("fingerprint"):

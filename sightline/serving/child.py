@@ -13,15 +13,15 @@ from pathlib import Path
 
 LONGEST_PAUSE_S = 30.0
 LONGEST_LOG = 16 * 2**20
-"""Bytes beyond which a log is put by when its process is started again; the last so many are kept."""
+"""Bytes beyond which a log is set aside when its process is restarted; its last LONGEST_LOG are kept."""
 
 LAST_LINES = 8
-"""Of its log, told of a process that died."""
+"""Lines of its log that are shown of a process that died."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """How to start one process: it reads `stdin` and its end, keeps `keep_fd` open, writes to `log`."""
+    """How to start one process: it is given `stdin` to its end, keeps `keep_fd` open, writes to `log`."""
 
     name: str
     argv: tuple[str, ...]
@@ -39,10 +39,10 @@ def backoff_s(deaths: int) -> float:
 
 
 class Child:
-    """A process in a session of its own: the terminal's Ctrl-C reaches the supervisor alone.
+    """A process in a session of its own, so that the terminal's Ctrl-C reaches only the supervisor.
 
-    Making one starts it. Its log goes on where an earlier one's ended: who starts the service again after
-    a bad night still reads why it ended. Raises OSError where the program cannot be run.
+    Constructing it starts the process. It appends to the log of earlier starts: after a restart one can still
+    read why the last process ended. Raises OSError where the program cannot be run.
     """
 
     def __init__(self, command: Command) -> None:
@@ -60,18 +60,18 @@ class Child:
         return self._process.returncode
 
     def restart(self) -> None:
-        """Start it again after its death; its log goes on. Raises OSError as making one does."""
+        """Start it again after its death, appending to its log. Raises OSError as the constructor does."""
         self._process = self._spawn()
         self.exited.clear()
 
     def reap(self) -> None:
-        """Note an exit, and end what it has left behind while its group's number is surely its own."""
+        """Note an exit, and kill what the process left behind while its group id cannot yet be reused."""
         if self.exit_code is None and self._process.poll() is not None:
             self._kill_group()
             self.exited.set()
 
     async def stop(self) -> None:
-        """SIGTERM, the grace time, then SIGKILL for it and whatever it has started."""
+        """SIGTERM, the grace time, then SIGKILL for the process and all it has started."""
         if self.exit_code is not None:
             return
         self._process.terminate()
@@ -82,18 +82,18 @@ class Child:
             await self.exited.wait()
 
     def _kill_group(self) -> None:
-        # macOS answers EPERM for a group of which only zombies are left.
+        # macOS answers EPERM where only zombies of a group are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def last_lines(self) -> str:
-        """The end of what it has written since it was last started, indented, for a person to read.
+        """The last lines it has logged since it was last started, indented, for a person to read.
 
-        Nothing where the log cannot be read: it may be lost with its folder.
+        Empty where the log cannot be read: it may be lost with its folder.
         """
         try:
             with self.command.log.open("rb") as log:
-                # One that was emptied since, as by `> x.log`, has grown from its beginning.
+                # A log emptied since, as by `> x.log`, is read from its beginning.
                 log.seek(self._begun_at if self._begun_at <= log.seek(0, os.SEEK_END) else 0)
                 lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         except OSError:
@@ -120,9 +120,9 @@ class Child:
 
 
 def _put_by(log: Path) -> None:
-    """The end of a log that has grown long is kept in place of the one before it; the log is begun anew.
+    """Set aside the end of a log that has grown long, in place of the one before it, and begin a new log.
 
-    Where that cannot be done it goes on: a long log is better than no service.
+    Where that fails the log goes on: a long log is better than no service.
     """
     with contextlib.suppress(OSError):
         if log.stat().st_size > LONGEST_LOG:
@@ -130,18 +130,18 @@ def _put_by(log: Path) -> None:
 
 
 def _keep_end(log: Path) -> None:
-    """Of a log that is longer, leave the last LONGEST_LOG bytes, on a full disk too. Raises OSError."""
+    """Keep the last LONGEST_LOG bytes of a longer log, even on a full disk. Raises OSError."""
     with log.open("r+b") as file:
         file.seek(-LONGEST_LOG, os.SEEK_END)
         end = file.read(LONGEST_LOG)
-        # What is written needs no room that was not made first.
+        # Truncated first, so that the write needs no new room on the disk.
         file.truncate(LONGEST_LOG)
         file.seek(0)
         file.write(end)
 
 
 def _readable(line: str) -> str:
-    """The words of a line of JSON, and the last of its traceback, which says why; other lines as they are."""
+    """A JSON line's message and the last line of its traceback, which says why; other lines unchanged."""
     try:
         told = json.loads(line)
         return ": ".join([told["message"], *told.get("exception", "").splitlines()[-1:]])

@@ -1,4 +1,4 @@
-"""The data folder: one service at a time."""
+"""The data folder of `sightline run`: its lock, for one service at a time, and a watch for its loss."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from sightline.exits import CommandError, Exit
 LOOK_S = 2.0
 PID_WIDTH = 20
 TRIAL = 2**16
-"""Bytes: a start writes a few thousand at once, to its logs and to the records."""
+"""Bytes of a trial write: a start writes a few thousand at once, to its logs and to the records."""
 
 
 def shown(path: Path) -> str:
@@ -26,12 +26,12 @@ def shown(path: Path) -> str:
 
 
 def typed_path(text: str) -> Path:
-    """A folder as a person names it, `~` for the home folder too: not every shell sees it behind `DATA=`."""
+    """A folder as a person types it, with `~` expanded: not every shell expands it after `DATA=`."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - what nobody's home is stays as it is, as in a shell
 
 
 def try_writing(folder: Path) -> None:
-    """Raises OSError. Rights do not tell of a disk that is full, or mounted for reading only."""
+    """Raises OSError. File modes alone do not show that a disk is full or mounted read-only."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(TRIAL))
         file.flush()
@@ -40,8 +40,8 @@ def try_writing(folder: Path) -> None:
 class DataFolder:
     """Holds `redis/`, `blobs/`, `logs/` and a lock.
 
-    The lock's descriptor is handed on to the record server, so the folder stays locked for as long as either
-    that server or the supervisor lives: two servers never write one append-only file.
+    The record server inherits the lock's descriptor, so the folder stays locked while that server or the
+    supervisor lives: two servers never write one append-only file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,20 +50,20 @@ class DataFolder:
         self.blobs = self.path / "blobs"
         self.logs = self.path / "logs"
         self._lock = self.path / "lock"
-        # A number of a process alone may be another's, in another container.
+        # A process id alone may also be another process's, in another container.
         self._mark = f"{os.getpid():<{PID_WIDTH}}{secrets.token_hex(8)}".encode()
 
     def lock(self, wait_s: float) -> int:
         """Make the folders and lock them; the lock's descriptor.
 
-        Where the holder was killed, its processes are being ended: that is waited for. Raises CommandError.
+        Where the holder was killed, waits for its processes to end. Raises CommandError.
         """
         new = not self.path.exists()
         with self._writing():
             for folder in (self.redis, self.blobs, self.logs):
                 folder.mkdir(parents=True, exist_ok=True)
             if new:
-                # In a checkout, callers' pictures are nothing to be committed.
+                # In a checkout, callers' pictures must not be committed.
                 (self.path / ".gitignore").write_text("*\n")
             fd = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -77,9 +77,9 @@ class DataFolder:
         return fd
 
     def holds(self) -> bool:
-        """Whether the folder that was locked is still the one at its path: not deleted, moved or unmounted.
+        """Whether the path still leads to the folder that was locked: not deleted, moved or unmounted.
 
-        The lock does not tell: it is on a file, whatever becomes of its name. Nor does the file's number,
+        The lock cannot tell: it is on the open file, whatever becomes of its name. Nor can the inode number,
         which some network file systems change.
         """
         try:
@@ -87,7 +87,7 @@ class DataFolder:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:
-            # A disk that cannot be read for a moment is no other folder.
+            # A disk that cannot be read for a moment does not mean another folder.
             return True
 
     def _take(self, fd: int, wait_s: float) -> None:
@@ -112,10 +112,10 @@ class DataFolder:
 
 
 class Lookout:
-    """Looks whether the data folder holds; make one in the event loop that asks it.
+    """Checks that the data folder is still in place; construct it in the event loop that uses it.
 
-    Where the folder's disk hangs a look may never end. Each is made in a daemon thread, which nobody waits
-    for: `asyncio.run` would wait at its end for those of `asyncio.to_thread`.
+    On a disk that hangs a check may never end. Each runs in a daemon thread that nobody waits for:
+    `asyncio.run` would wait at its end for threads of `asyncio.to_thread`.
     """
 
     def __init__(self, data: DataFolder) -> None:
@@ -125,13 +125,13 @@ class Lookout:
         self._answer.set_result(True)
 
     async def until_lost(self) -> None:
-        """Until the folder is lost; it is looked for every LOOK_S."""
+        """Return once the folder is lost; checks every LOOK_S."""
         while await self.holds():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(LOOK_S)
 
     async def holds(self) -> bool:
-        """Whether it holds now, after twice LOOK_S at most; true as long as a look has not ended."""
-        # One that began earlier may have seen what is no longer so.
+        """Whether the folder is in place, within twice LOOK_S; true while a check has not ended."""
+        # A check that began earlier may be out of date.
         await asyncio.wait((self._answer,), timeout=LOOK_S)
         if self._answer.done():
             self._answer = self._begin()
@@ -143,13 +143,13 @@ class Lookout:
         try:
             threading.Thread(target=self._look, args=(answer,), daemon=True).start()
         except RuntimeError:
-            # The system has no thread to give, which says nothing of the folder.
+            # The system has no thread left, which says nothing of the folder.
             answer.set_result(True)
         return answer
 
     def _look(self, answer: asyncio.Future[bool]) -> None:
         held = self._data.holds()
-        # The loop is closed where the service has ended meanwhile.
+        # The loop is closed if the service has ended meanwhile.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(answer.set_result, held)
 

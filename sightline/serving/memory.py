@@ -1,4 +1,4 @@
-"""What memory this machine has for the service, asked before anything is started."""
+"""Checks that this machine has enough memory for the service, before anything is started."""
 
 import resource
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from sightline.exits import CommandError, Exit
 BASE_MB = 300
 TORCH_MB = 350
 ECHO_MB = 100
-# Measured likewise: the addresses that such a worker needs at least, beyond the memory that it takes.
+# Measured likewise: the least address space that such a worker needs beyond the memory it takes.
 TORCH_ADDRESSES_MB = 500
 CGROUP = Path("/sys/fs/cgroup")
-# What a container's memory is told by: under version 2 of cgroups, and under version 1.
+# The files that report a container's memory: of cgroups version 2, and of version 1.
 LIMIT = ("memory.max", "memory/memory.limit_in_bytes")
 USED = ("memory.current", "memory/memory.usage_in_bytes")
 STAT = ("memory.stat", "memory/memory.stat")
@@ -23,9 +23,9 @@ STAT = ("memory.stat", "memory/memory.stat")
 def check_memory(
     models: Sequence[Model], meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP
 ) -> None:
-    """Raise CommandError where what is free (swap included), or what one process may have, is too little.
+    """Raise CommandError where free memory (swap included), or the limit of one process, is too little.
 
-    Silent where nobody can tell.
+    Passes where free memory is unknown.
     """
     _check_addresses(models)
     free = free_mb(meminfo, cgroup)
@@ -39,7 +39,7 @@ def check_memory(
 
 
 def _check_addresses(models: Sequence[Model]) -> None:
-    """Where a worker's end (`ulimit -v`) libraries raise whatever they know, or crash."""
+    """Check `ulimit -v` beforehand: out of address space, a worker's libraries raise odd errors or crash."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     needed = [_worker_mb(model) + TORCH_ADDRESSES_MB for model in models if model.engine != "echo"]
     if limit != resource.RLIM_INFINITY and limit / 2**20 < max(needed, default=0):
@@ -51,7 +51,7 @@ def _check_addresses(models: Sequence[Model]) -> None:
 
 
 def free_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
-    """Memory that a new process may take, swap included; None where nobody can tell."""
+    """Memory in MB that a new process may take, swap included; None where it is unknown."""
     free = [
         mb for mb in (_machine_mb(meminfo, "MemAvailable", "SwapFree"), _cgroup_mb(cgroup)) if mb is not None
     ]
@@ -59,7 +59,7 @@ def free_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> flo
 
 
 def whole_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = CGROUP) -> float | None:
-    """All memory of this machine, or of this container if it has less; None where nobody can tell."""
+    """All memory in MB of this machine, or of its container if that has less; None where it is unknown."""
     whole = [mb for mb in (_machine_mb(meminfo, "MemTotal"), _limit_mb(cgroup)) if mb is not None]
     return min(whole, default=None)
 
@@ -81,7 +81,7 @@ def _machine_mb(meminfo: Path, *counted: str) -> float | None:
 
 
 def _cgroup_mb(cgroup: Path) -> float | None:
-    """What a container's limit leaves; the page cache it counts can be given back."""
+    """What a container's limit leaves; the page cache counts as free, since it can be given back."""
     limit_mb = _limit_mb(cgroup)
     try:
         used = int(_told(cgroup, USED))
@@ -100,6 +100,6 @@ def _limit_mb(cgroup: Path) -> float | None:
 
 
 def _told(cgroup: Path, names: tuple[str, str]) -> str:
-    """What stands in the first of two files that is there. Raises OSError where neither is."""
+    """The content of the first of two files that exists. Raises OSError where neither does."""
     newer, older = (cgroup / name for name in names)
     return (newer if newer.exists() else older).read_text()

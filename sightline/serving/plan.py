@@ -1,4 +1,4 @@
-"""What `sightline run` starts: the command line and environment of each process."""
+"""The command line and environment of each process that `sightline run` starts."""
 
 import os
 import secrets
@@ -22,7 +22,7 @@ OURS_ALONE = (ADMIN_KEY, "SIGHTLINE_METRICS__TOKEN")
 
 @dataclass(frozen=True)
 class Plan:
-    """One installation on this machine; `redis_url` is where its records are, given or our own."""
+    """One installation on this machine; `redis_url` is its record server, a given one or our own."""
 
     settings: Settings
     data: DataFolder
@@ -65,19 +65,19 @@ class Plan:
 
 
 def _without_keys() -> dict[str, str]:
-    """Our environment for who lets nobody in: a worker may run a model's own code."""
+    """Our environment without keys, for processes that need none: a worker may run a model's own code."""
     return {name: value for name, value in os.environ.items() if name.upper() not in OURS_ALONE}
 
 
 @dataclass(frozen=True)
 class OwnServer:
-    """The record server we start ourselves: loopback, a port nobody else has, a password of its own."""
+    """The record server we start ourselves: on loopback, with a free port and a password of its own."""
 
     url: str
     command: Command
 
     def limited(self, memory_bytes: int) -> Command:
-        """To start it again with that limit on its memory: of two lines the last counts."""
+        """The command to restart it with this memory limit: of two `maxmemory` lines the last counts."""
         return replace(self.command, stdin=f"{self.command.stdin}maxmemory {memory_bytes}\n")
 
 

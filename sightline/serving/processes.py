@@ -26,11 +26,11 @@ from sightline.serving.heap import heap
 from sightline.serving.server import check_kind
 from sightline.tls import check_tls, flags
 
-# Each job with remote pictures has one while it is fetched, which a slow origin draws out to the limit.
+# A job with remote pictures occupies a thread while they are fetched: up to the time limit, if slow.
 COURIER_THREADS = 16
-# Of one API process: how long and how slow a request's head may be, its connections, and no protocol besides.
-# A connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs unused: who closes
-# first must be they, or a request is sent into a closing connection and has no answer.
+# Of one API process: limits on a request's head and on connections, and no protocol but HTTP.
+# An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
+# closed first, a request could be sent into a closing connection and get no answer.
 LIMITS = (
     *("--http", "api.wire.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
     *("--timeout-keep-alive", "75"),
@@ -39,7 +39,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Process:
-    """What follows `python -m`, what its environment holds besides the settings, and its time to stop."""
+    """`argv` follows `python -m`, `env` is added to the settings, `grace_s` is its time to stop."""
 
     name: str
     argv: tuple[str, ...]
@@ -79,11 +79,11 @@ def _celery(settings: Settings, app: str, node: str, lane: str, threads: int) ->
 
 
 def become_api(host: str, port: int) -> NoReturn:
-    """Raises CommandError where a setting or the models file is wrong, or names what can never serve."""
+    """Raises CommandError where a setting or the models file is wrong, or names an unfit server."""
     settings = _settings()
     check_tls(settings.api)
     try:
-        # Read for its faults: uvicorn would tell them as a traceback, and end as if its port were taken.
+        # Read here for its errors: uvicorn would print a traceback, and exit as if its port were taken.
         load_models(settings.models_file)
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
@@ -120,14 +120,14 @@ def _settings() -> Settings:
     except SettingsError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     _make_blobs(settings.blobs)
-    # One that is away passes, and is met by each call.
+    # An unreachable server passes here, and fails each call instead.
     with suppress(Unavailable):
         check_kind(probe(settings.redis.store_url))
     return settings
 
 
 def _make_blobs(blobs: BlobSettings) -> None:
-    """Here, because a process meets it as a traceback, and a worker only when its model is loaded."""
+    """Made here: a process would fail with a traceback, and a worker only once its model is loaded."""
     try:
         if blobs.folder is not None:
             blobs.folder.mkdir(parents=True, exist_ok=True)

@@ -36,19 +36,19 @@ from sightline.tls import check_tls, trusting
 
 POLL_S = 0.2
 RECORD_SERVER_S = 60.0
-# Above every child's own grace time: used by the watchdog and for waiting on an earlier one.
+# Longer than every child's own grace time: for the watchdog, and for waiting for an earlier service to end.
 LAST_GRACE_S = 60.0
 WORDS = {"no_worker": "its worker starts", "loading": "loading", "failed": "cannot be loaded"}
 
 
 def say(line: str) -> None:
-    """One progress line, at once also where the output is a file; a reader who left misses it."""
+    """Print a progress line at once, even to a file; goes on where the reader has left."""
     with contextlib.suppress(BrokenPipeError):
         print(line, flush=True)
 
 
 def run(port: int, data: Path) -> Exit:
-    """Check what can be checked first, then start, answer one question, serve. Raises CommandError."""
+    """Check what can be checked, then start, answer one question, serve. Raises CommandError."""
     try:
         settings = load_settings()
         check_traces(settings)
@@ -88,7 +88,7 @@ def check_files() -> None:
 
 
 async def until_stopped(runner: "Runner", data: DataFolder) -> None:
-    """SIGINT, SIGTERM and, unless nohup started it, SIGHUP end the serving, never the stopping."""
+    """Serve until SIGINT, SIGTERM or, unless under nohup, SIGHUP; these do not interrupt the stopping."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
@@ -111,10 +111,10 @@ async def until_stopped(runner: "Runner", data: DataFolder) -> None:
 
 
 def _gone(data: DataFolder) -> CommandError:
-    """Why the service ends where its data folder is lost, whatever else fails with it.
+    """The error with which the service ends when its data folder is lost, whatever else fails with it.
 
-    Nothing else would tell: who has files open goes on writing to what has no name any more, and what is
-    accepted is lost with the last process. A second service could be started on the same path, too.
+    Nothing else would show it: processes go on writing to files that have no name any more, and accepted jobs
+    are lost with the last process. A second service could also be started on the same path.
     """
     say("stopping (the data folder is gone)")
     return CommandError(
@@ -136,7 +136,7 @@ class Runner:
         self._own_server = "url" not in settings.redis.model_fields_set
 
     async def serve(self, supervisor: Supervisor) -> None:
-        """Start everything and keep it; never ends by itself. Raises CommandError."""
+        """Start everything and keep it running; never ends by itself. Raises CommandError."""
         url = await self._records(supervisor)
         store = connect(self._settings.redis.model_copy(update={"url": SecretStr(url)}))
         plan = Plan(self._settings, self._data, self._port, url)
@@ -169,7 +169,7 @@ class Runner:
                 keeping.cancel()
 
     def _look(self, workers: Workers, store: Store) -> None:
-        """See what is served, and forget what an earlier start said of its workers: that is no news of ours.
+        """Read which models are served, and drop what the store knows of an earlier start's workers.
 
         Raises CommandError.
         """
@@ -181,7 +181,7 @@ class Runner:
             raise CommandError(Exit.REDIS, f"The service cannot be started. {error.message}") from None
 
     async def _records(self, supervisor: Supervisor) -> str:
-        """The URL of a record server that answers: the one given, else one of our own."""
+        """The URL of a record server that answers: the given one, else our own."""
         redis = self._settings.redis
         if not self._own_server:
             server = await asyncio.to_thread(
@@ -207,7 +207,7 @@ class Runner:
     async def _answers(self, supervisor: Supervisor, url: str) -> int | None:
         """Wait for our own server: reading a long append-only file takes a while.
 
-        Where what it has read leaves it too little room: the limit in bytes that it was given instead.
+        Returns the new memory limit in bytes, where the records it has read leave it too little room.
         """
         deadline = time.monotonic() + RECORD_SERVER_S
         while True:
@@ -225,7 +225,7 @@ class Runner:
     async def _ready(
         self, supervisor: Supervisor, workers: Workers, client: httpx.AsyncClient
     ) -> Mapping[str, str]:
-        """Wait until a model is loaded, saying what is waited for; how each then stands."""
+        """Wait until a model is loaded, printing what is waited for; returns each model's state."""
         said = Readiness(ready=False, states={}, refusal="")
         while True:
             supervisor.check(spared=workers.failed())
@@ -245,7 +245,7 @@ def _given(url: str, what: str) -> Server:
 
 
 class Readiness(NamedTuple):
-    """What the service says of itself: each model's state, or in a sentence why it takes nothing."""
+    """What the service says of itself: each model's state, or a sentence on why it takes no jobs."""
 
     ready: bool
     states: Mapping[str, str]
@@ -253,7 +253,7 @@ class Readiness(NamedTuple):
 
 
 def _tell(told: Readiness, said: Readiness) -> None:
-    """Say what is new in what is told."""
+    """Print what has changed since `said`."""
     if told.refusal not in ("", said.refusal):
         say(f"waiting  {told.refusal}")
     for model, state in told.states.items():
@@ -262,7 +262,7 @@ def _tell(told: Readiness, said: Readiness) -> None:
 
 
 async def readiness(client: httpx.AsyncClient) -> Readiness | None:
-    """Whether a question can be answered, and why not; None where nothing answers, as while it starts."""
+    """Whether the service can answer a question, and why not; None where it does not answer yet."""
     with contextlib.suppress(httpx.TransportError, ValueError, AttributeError):
         reply = await client.get("/ready")
         told = reply.json()
@@ -271,7 +271,7 @@ async def readiness(client: httpx.AsyncClient) -> Readiness | None:
 
 
 def check_server(server: Server) -> None:
-    """Raise CommandError for a server that cannot hold the queue; warn about one that may lose it."""
+    """Raise CommandError for a server that cannot hold the queue; warn of one that may lose it."""
     check_kind(server)
     if server.replica:
         said = "SIGHTLINE_REDIS__URL names a replica, which takes no jobs: name the primary server."

@@ -1,4 +1,4 @@
-"""The first question of a fresh start: proof that the whole path works, and three commands to go on with."""
+"""Asks a first question after a fresh start, to prove that it all works, and prints three commands to try."""
 
 import asyncio
 import base64
@@ -14,25 +14,25 @@ from shared.settings import CLIENT_KEY
 from sightline.serving.folder import shown
 
 QUESTION = "What is in this picture?"
-# The path, seen from the models file.
+# Relative to the models file.
 PICTURE = Path("examples/sample.png")
 
 
 class Sample:
-    """The picture that lies beside the models file, and the model it is shown to."""
+    """The example picture near the models file, and the model that is asked about it."""
 
     def __init__(self, models_file: Path, model: Model) -> None:
         self._model = model
         self._picture = models_file.resolve().parent / PICTURE
 
     async def show(self, client: httpx.AsyncClient, url: str, say: Callable[[str], None]) -> None:
-        """Ask, print question, picture and answer, then what to type next. Says so where the answer fails."""
+        """Print question, picture and answer, or why there is none, then what to type next."""
         if not self._picture.is_file():
             return
         picture = shown(self._picture)
         say(f"\nquestion  {QUESTION}\npicture   {picture}\nanswer    {await self._answer(client)}")
         if url.startswith("https:"):
-            # Its certificate is for the name by which callers know it.
+            # The certificate names the host that callers use, not loopback.
             return
         keyed = "authorization" in client.headers
         tries = commands(url, self._model.id, str(Path(picture).parent), keyed=keyed)
@@ -68,5 +68,5 @@ def commands(url: str, model: str, examples: str, *, keyed: bool = False) -> tup
 
 
 def _short(path: str) -> str:
-    """Relative where it lies below the working folder; links are kept, they tell a venv's python apart."""
+    """Relative below the working folder; links are not resolved: they tell a venv's python apart."""
     return path.removeprefix(f"{Path.cwd()}/")

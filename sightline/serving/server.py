@@ -1,4 +1,4 @@
-"""Finding a record server on this machine, and how ours is configured.
+"""Finds a record server program on this machine, and writes the configuration of our own server.
 
 Order: the Valkey that comes with the `local` extra, then `valkey-server` and `redis-server` on PATH.
 """
@@ -16,17 +16,17 @@ from sightline.exits import CommandError, Exit
 
 FLOOR = (7, 0)
 SHARE = 0.25
-"""Of the memory here, what the records may take: rewriting the append-only file may need as much again, and
+"""The share of this machine's memory for records: rewriting the append-only file may need as much again, and
 workers have the rest."""
 ROOM = 1.5
-"""Times what the records take at a start they may take at least: a server that is at its limit takes nothing,
-not even what ends accepted work."""
+"""The limit is at least this many times what the records take at a start: a server at its limit accepts no
+writes, not even those that end accepted work."""
 _VERSION = re.compile(r"^(Redis|Valkey) server v=(\d+)\.(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)
 class Binary:
-    """A server program that runs here and is new enough; `origin` says where it was found."""
+    """A server program that runs on this machine and is new enough; `origin` says where it was found."""
 
     path: Path
     name: str
@@ -38,7 +38,7 @@ class Binary:
 
 
 def parse_version(line: str) -> tuple[str, tuple[int, ...]] | None:
-    """Name and version from what `--version` prints; None where it is no server we know."""
+    """Name and version from the output of `--version`; None where it is no server we know."""
     match = _VERSION.match(line)
     return (match[1], tuple(int(p) for p in match.groups()[1:])) if match else None
 
@@ -63,7 +63,7 @@ def find_binary() -> Binary:
 
 
 def check_kind(server: Server) -> None:
-    """Raise CommandError for one that can never hold the queue."""
+    """Raise CommandError for a kind of server that can never hold the queue."""
     if server.compatible < FLOOR or server.cluster:
         kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
         raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
@@ -98,11 +98,10 @@ def _ask_version(path: Path) -> tuple[str, tuple[int, ...]] | None:
 def configuration(port: int, password: str, memory_mb: float | None) -> str:
     """The server's configuration; read from standard input, so that no process list shows the password.
 
-    Loopback and a password: other accounts of this machine do not read the jobs. The append-only file is
-    what keeps accepted jobs; snapshots would only write everything a second time. A stream takes a node at
-    once: at the server's own 4 KiB a job's five short events would be half of what the job takes. With
-    a limit on its memory new work is refused before all memory here (`memory_mb`; None where nobody can tell
-    how much there is) is gone.
+    Loopback and a password keep other accounts of this machine from reading jobs. The append-only file keeps
+    accepted jobs; snapshots would only write everything a second time. A stream allocates a whole node: at
+    the default of 4 KiB a job's five short events would be half of what the job takes. A limit on memory
+    refuses new work before the machine's memory runs out (`memory_mb` is all it has; None where unknown).
     """
     lines = [
         "bind 127.0.0.1",

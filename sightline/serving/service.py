@@ -1,4 +1,4 @@
-"""Speaking with a running service: what a client of it has to know, and each failure as one sentence."""
+"""The command line's HTTP client of a running service; it turns each failure into one sentence."""
 
 import json
 import os
@@ -14,16 +14,16 @@ from shared.settings import CLIENT_KEY
 from sightline.exits import CommandError, Exit, PassingError
 
 SILENCE_S = 60.0
-"""The service sends a comment line at least every ten seconds while it waits."""
+"""Longest pause between bytes: the service sends a comment line at least every ten seconds."""
 
 
 def client_of(url: str) -> httpx.Client:
-    """It sends the key of SIGHTLINE_API_KEY, if any; an argument would stand in every process list.
+    """A client that sends the key of SIGHTLINE_API_KEY, if any; as an argument all users could see it.
 
     Raises CommandError.
     """
     key = os.environ.get(CLIENT_KEY)
-    # With a transport of its own a client asks no proxy: none leads to this machine.
+    # A client with its own transport uses no proxy: none leads to this machine.
     direct = httpx.HTTPTransport() if is_loopback(_host(url)) else None
     timeout = httpx.Timeout(10, read=SILENCE_S)
     try:
@@ -54,7 +54,7 @@ def is_loopback(host: str) -> bool:
 
 
 def bearer(key: str | None) -> dict[str, str]:
-    """The header that says who calls. Raises CommandError for what no header can hold."""
+    """The header with the key. Raises CommandError for a key that no header can hold."""
     if not key:
         return {}
     if not (key.isascii() and key.isprintable()):
@@ -64,7 +64,7 @@ def bearer(key: str | None) -> dict[str, str]:
 
 @contextmanager
 def speaking(client: httpx.Client) -> Iterator[None]:
-    """Raises CommandError in place of what httpx raises."""
+    """Raises CommandError in place of httpx's errors."""
     try:
         yield
     except httpx.InvalidURL as error:
@@ -86,7 +86,7 @@ def fetched(
     body: dict[str, Any] | None = None,
     **params: str | int | Sequence[str] | None,
 ) -> Any:
-    """The JSON that a call answers, None where it answers nothing. Raises CommandError."""
+    """The JSON body of a call's answer, None where that is empty. Raises CommandError."""
     given = {name: value for name, value in params.items() if value is not None}
     with speaking(client):
         reply = client.request(method, path, params=given, json=body)
@@ -95,7 +95,7 @@ def fetched(
 
 
 def segment(name: str, *, safe: str = "") -> str:
-    """A name as it may stand in a path. Raises CommandError for one by which the path would be another."""
+    """A name quoted for a path. Raises CommandError for one that would change the path, such as `..`."""
     quoted = quote(name, safe=safe)
     if not {"", ".", ".."}.isdisjoint(quoted.split("/")):
         raise CommandError(Exit.USAGE, f"{name!r} is no id.")
@@ -103,12 +103,12 @@ def segment(name: str, *, safe: str = "") -> str:
 
 
 def passing(reply: httpx.Response) -> bool:
-    """Whether who has waited so far goes on waiting."""
+    """Whether a refusal may pass, so that a command that waits goes on waiting."""
     return reply.is_server_error or reply.status_code == httpx.codes.TOO_MANY_REQUESTS
 
 
 def check(reply: httpx.Response) -> None:
-    """Raises CommandError with the service's own words where it refused, PassingError where that passes."""
+    """Raises CommandError with the service's own words where it refused, PassingError where that may pass."""
     if not reply.is_success:
         reply.read()
         kind = PassingError if passing(reply) else CommandError
@@ -124,14 +124,14 @@ def is_stream(reply: httpx.Response) -> bool:
 
 
 def check_stream(reply: httpx.Response) -> None:
-    """As `check`, of an answer that is to come piece by piece."""
+    """As `check`, for an answer that must be a stream."""
     check(reply)
     if not is_stream(reply):
         raise CommandError(Exit.UNREACHABLE, f"{reply.url} did not answer as this service does.")
 
 
 def reason(body: str) -> str:
-    """The message inside an error body, whichever family it is of; else the body's beginning."""
+    """The message in an error's body, whichever API it follows; else the body's beginning."""
     try:
         found = json.loads(body)
         if "detail" in found:
@@ -143,7 +143,7 @@ def reason(body: str) -> str:
 
 
 def code(body: bytes) -> str | None:
-    """The code in an error's body, of whichever family; None where it has none."""
+    """The code in an error's body, whichever API it follows; None where it has none."""
     try:
         found = json.loads(body)
         error = found.get("error", found)

@@ -1,4 +1,4 @@
-"""Keeps the service's processes: started in order, restarted when they die, stopped in reverse."""
+"""Keeps the service's processes: starts them in order, restarts those that die, stops them in reverse."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,12 @@ from sightline.serving.child import Child, Command, backoff_s
 from sightline.serving.folder import shown
 from sightline.serving.watchdog import Watchdog
 
-# A process that has lived that long starts with a clean slate when it dies.
+# A process that has lived so long has its count of deaths reset.
 SETTLED_S = 60.0
 
 
 class Supervisor:
-    """Use as an async context manager in the main thread: leaving it stops everything that was started."""
+    """Use as an async context manager in the main thread; on exit it stops everything it has started."""
 
     def __init__(self, say: Callable[[str], None], grace_s: float) -> None:
         self._say = say
@@ -33,7 +33,7 @@ class Supervisor:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The first child started (the record server) outlives the others: they still write to it."""
+        """Stops the first child (the record server) last: the others still write to it."""
         for group in (self._children[:0:-1], self._children[:1]):
             await asyncio.gather(*(self._stop(child) for child in group))
         self._watchdog.close()
@@ -57,7 +57,7 @@ class Supervisor:
         self._children.remove(child)
 
     def check(self, spared: Sequence[Child] = ()) -> None:
-        """Raise CommandError where a child has died, but for the spared ones: `keep` restarts these.
+        """Raise CommandError where a child has died; not for `spared` ones, which `keep` restarts.
 
         Before the service is ready nothing is restarted.
         """
@@ -66,7 +66,7 @@ class Supervisor:
                 raise _death(child)
 
     async def keep(self) -> None:
-        """Restart what dies, until cancelled; also what is started later."""
+        """Restart children that die, those started later too, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._keepers = tasks
             for child in self._children:
@@ -91,7 +91,7 @@ class Supervisor:
             failure = self._restart(child)
 
     def _restart(self, child: Child) -> str:
-        """What is to be said where it cannot be: that counts as one more death."""
+        """Restart a child; returns why that failed, which counts as one more death, or an empty text."""
         try:
             child.restart()
         except OSError as error:

@@ -1,7 +1,7 @@
-"""Ends the service's processes where the supervisor could not: killed with SIGKILL, or by the kernel.
+"""Ends the service's processes when the supervisor was killed (SIGKILL, out of memory) and cannot do so.
 
-A tiny process of its own, because nothing else works on both Linux and macOS. It reads `+PID` and `-PID`
-lines from a pipe; the pipe's end without a `-PID` for each means that the supervisor is gone.
+It is a tiny process of its own, because nothing else works on both Linux and macOS. It reads `+PID` and
+`-PID` lines from a pipe; an end of the pipe before each `+PID` has its `-PID` means the supervisor is gone.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 
 class Watchdog:
-    """The supervisor's side: tell it which process groups live."""
+    """The supervisor's side, which tells the watchdog which process groups live."""
 
     def __init__(self, grace_s: float) -> None:
         read, self._write = os.pipe()
@@ -29,18 +29,18 @@ class Watchdog:
         self._tell(f"-{pid}\n")
 
     def close(self) -> None:
-        """Let it end; call when no process is left."""
+        """Let the watchdog end; call when no process is left."""
         os.close(self._write)
         self._process.wait()
 
     def _tell(self, line: str) -> None:
-        # A watchdog that was killed is no reason to end the service.
+        # The service goes on if its watchdog was killed.
         with contextlib.suppress(BrokenPipeError):
             os.write(self._write, line.encode())
 
 
 def left_over(lines: Iterable[str]) -> list[int]:
-    """The processes that live when the supervisor's lines end, newest first."""
+    """The processes still alive when the supervisor's lines end, newest first."""
     pids: dict[int, None] = {}
     for line in lines:
         if line.startswith("+"):

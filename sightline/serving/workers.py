@@ -1,4 +1,4 @@
-"""The workers of `sightline run`: one for each model that is served, also where that changes meanwhile."""
+"""The workers of `sightline run`: one for each model served, started and stopped as that changes."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,11 +17,11 @@ from sightline.serving.supervisor import Supervisor
 
 LOOK_S = 1.0
 MODEL_FAILED = 71
-"""What a worker ends with that cannot load its model (docs/fleet.md)."""
+"""Exit code of a worker that cannot load its model (docs/fleet.md)."""
 
 
 class Workers:
-    """Started and stopped under the supervisor."""
+    """Starts and stops workers under the supervisor."""
 
     def __init__(
         self, supervisor: Supervisor, plan: Plan, registry: Registry, store: Store, say: Callable[[str], None]
@@ -35,13 +35,13 @@ class Workers:
         self._put_off: set[str] = set()
 
     def look(self) -> None:
-        """What operators added and removed. Raises Unavailable."""
+        """Read which models operators added and removed. Raises Unavailable."""
         self._registry.take(self._store.run(registered()))
 
     def start(self) -> tuple[Model, ...]:
-        """Start those of the models file, and say which. Raises CommandError.
+        """Start workers for the models of the models file; returns those models. Raises CommandError.
 
-        One that was added waits until the service serves: while it does not, nobody could remove a bad one.
+        Models added by operators wait until the service serves: before that nobody could remove a bad one.
         """
         own = tuple(model for model in self._registry.models.rows if self._registry.has_row(model))
         for model in own:
@@ -52,13 +52,13 @@ class Workers:
         return own
 
     def failed(self) -> list[Child]:
-        """Workers that cannot load their model, which ends no other; none where no other is left that may."""
+        """Workers that could not load their model, which ends no others; empty if all of them could not."""
         children = [child for _, child in self._children.values()]
         failed = [child for child in children if child.exit_code == MODEL_FAILED]
         return failed if len(failed) < len(children) else []
 
     async def follow(self) -> None:
-        """Go on starting and stopping; never ends by itself."""
+        """Keep starting and stopping workers as models change; never ends by itself."""
         while True:
             with suppress(Unavailable):
                 await asyncio.to_thread(self.look)
@@ -71,7 +71,7 @@ class Workers:
         self._say(f"worker   {model.id} ({model.engine})")
 
     async def _stop_removed(self) -> None:
-        """Also those whose model came back with another row before we looked."""
+        """Stop workers of removed models, also of one that was added again with another row meanwhile."""
         for lane, (model, child) in tuple(self._children.items()):
             if model not in self._registry.models.rows:
                 del self._children[lane]
@@ -79,13 +79,13 @@ class Workers:
                 await self._supervisor.end(child)
 
     def _start_missing(self) -> None:
-        """One that cannot be started is tried again, and ends none of the others."""
+        """A worker that cannot be started is tried again later, and ends no others."""
         for model in self._registry.models.rows:
             if model.lane in self._children:
                 continue
             try:
                 if not self._registry.has_row(model):
-                    # What the models file names was looked at together, before anything was started.
+                    # Models of the models file were checked together, before anything was started.
                     check_memory([model])
                 self._start(model)
             except CommandError as error:

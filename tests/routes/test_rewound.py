@@ -151,6 +151,45 @@ async def test_a_reader_who_comes_back_to_a_response_in_other_words_is_told_so(s
     assert [(r.status_code, r.json()["error"]["code"]) for r in lost] == [(410, "stream_rewound")] * 2
 
 
+async def test_a_reader_of_a_response_whose_first_words_the_store_forgot_with_its_run_is_told_so(
+    stage: Stage,
+) -> None:
+    pictured = {
+        "role": "user",
+        "content": [{"type": "input_image", "image_url": "https://example.com/a.png"}],
+    }
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client, input=[pictured])
+        stage.hand.store.client.hset(f"sl2:{response.replace('resp_', 'job_')}", "server", "before")
+        stage.hand.take_in()
+        claim = stage.hand.take()
+        stage.hand.say(claim, "A cat.")
+        stage.hand.succeed(claim, "A cat.")
+        url = f"{PATH}/{response}?stream=true&starting_after="
+        known, *lost = [await client.get(f"{url}{seen}") for seen in (1, 2, 5)]
+
+    assert "".join(told.get("delta", "") for told in data(known.content)) == "A cat."
+    assert [(r.status_code, r.json()["error"]["code"]) for r in lost] == [(410, "stream_rewound")] * 2
+
+
+async def test_no_number_of_a_response_is_skipped_where_nobody_had_read_what_was_taken_back(
+    stage: Stage,
+) -> None:
+    async with client_of(stage.app) as client:
+        response = await begun(stage.hand, client)
+        claim = stage.hand.take()
+        stage.hand.say(claim, "The cat ")
+        stage.hand.say(claim, "sat ", 8)
+        stage.hand.give_back(claim, "worker_lost")
+        again = stage.hand.take(fingerprint="f" * 32)
+        stage.hand.say(again, "It lay.")
+        stage.hand.succeed(again, "It lay.")
+        told = data((await client.get(f"{PATH}/{response}?stream=true")).content)
+
+    assert "".join(event.get("delta", "") for event in told) == "It lay."
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+
+
 @asynccontextmanager
 async def _waiting(
     stage: Stage, path: str, body: dict[str, Any] | None

@@ -1,5 +1,6 @@
 """Follow: a stream can be read from anywhere, exactly, before and after the end."""
 
+from shared.job import LEAP
 from shared.store import jobs
 from shared.store.jobs import CHAPTER_BYTES, CHAPTER_LIMIT
 from shared.store.script import Store
@@ -233,6 +234,19 @@ def test_a_reader_of_what_the_store_forgot_is_not_taken_for_one_at_the_end_of_a_
     last = records.events(left.id)[-1]
     assert (last.type, _forgot(records, left.id, last.id)) == ("cancelled", False)
     assert not _forgot(records, stays, 3)
+
+
+def test_a_run_that_a_server_may_have_forgotten_whole_is_opened_anew_under_other_ids(
+    real_store: Store, server: RedisServer
+) -> None:
+    records = Records(real_store)
+    job = records.submit_pending().id
+    server.kill()
+    server.start()
+    records.admit(records.claim_pending())
+    records.append(records.claim(), 0, "one")
+    assert [e.id for e in records.events(job)] == [LEAP + 1, LEAP + 2, LEAP + 3]
+    assert [_forgot(records, job, after) for after in (1, 3, LEAP + 1)] == [True, True, False]
 
 
 def _forgot(records: Records, job: str, after: int) -> bool:

@@ -240,6 +240,12 @@ def test_the_audit_drops_calls_of_nobody(records: Records) -> None:
     assert not records.client.exists("sl2:hosts:anyone", "sl2:callers")
 
 
+def test_the_audit_finds_that_a_stored_job_s_webhook_will_never_be_called(records: Records) -> None:
+    job = ended(records).id
+    records.client.delete(f"sl2:{job}:ended", f"sl2:{job}:ended:own")
+    assert records.audit()["call_of_nobody"] == 1
+
+
 def test_the_log_of_calls_is_bounded(records: Records) -> None:
     view = ended(records)
     for _ in range(60):

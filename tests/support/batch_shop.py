@@ -41,7 +41,7 @@ class Shop:
     batch: str = ""
 
     def bench(self, store: AsyncStore) -> Bench:
-        """Of a new API process."""
+        """What a new API process works on batches with."""
         headroom = Headroom(store, self.settings.redis.full_at)
         files = Files(self.settings, store, self.blobs, headroom)
         submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, headroom)
@@ -72,14 +72,14 @@ class Shop:
         await self.store.run(batches.create(self.settings, made))
 
     async def take(self) -> Turn:
-        """As when the lease of whoever had it has run out."""
+        """Take the batch, as if the lease of whoever held it had run out."""
         self.hand.store.client.zadd("sl2:batching", {self.batch: 0})
         turn = await self.store.run(batches.take(self.settings, ids.token()))
         assert isinstance(turn, Turn)
         return turn
 
     def answer(self) -> None:
-        """The worker answers all that waits."""
+        """The worker answers everything that waits."""
         while not self.hand.idle():
             claim = self.hand.take()
             text = json.loads(claim.request)["messages"][-1]["parts"][-1]["text"]
@@ -94,7 +94,7 @@ class Shop:
         return (await self.now()).stage in ("completed", "cancelled", "expired", "failed")
 
     async def go_on(self) -> None:
-        """Turns of one process, answers between them, until the batch has ended."""
+        """Give one process turns, with answers between them, until the batch has ended."""
         bench = self.bench(self.store)
         for _ in range(20):
             if await self.ended():

@@ -51,7 +51,7 @@ def asked(request: str) -> str:
 
 @contextmanager
 def empty(folder: Path) -> Iterator[None]:
-    """As where nothing is mounted on it yet."""
+    """An empty folder in its place, as before anything is mounted there."""
     away = folder.rename(f"{folder}.away")
     folder.mkdir()
     yield

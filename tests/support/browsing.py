@@ -38,7 +38,7 @@ def gets(page: Page, ending: str) -> list[str]:
 
 
 def answered(page: Page, pattern: str, *answers: tuple[int, dict[str, str], str]) -> None:
-    """These in place of the service's, as a proxy may give them; from then on the service's own."""
+    """Give these answers first, as a proxy may; after them the service's own."""
     left = list(answers)
 
     def give(route: Route) -> None:
@@ -51,7 +51,7 @@ def answered(page: Page, pattern: str, *answers: tuple[int, dict[str, str], str]
 
 
 def held(page: Page, pattern: str, method: str = "GET") -> list[Route]:
-    """What is asked stays on its way until the test lets it go."""
+    """Hold back matching requests until the test lets them go."""
     kept: list[Route] = []
 
     def hold(route: Route) -> None:
@@ -65,7 +65,7 @@ def held(page: Page, pattern: str, method: str = "GET") -> list[Route]:
 
 
 def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str = "") -> bool:
-    """Drops a file; whether the browser was kept from opening it. `then` runs at once."""
+    """Drop a file; whether the page kept the browser from opening it. `then` runs right after."""
     script = """([place, content, name, type, then]) => {
       const carried = new DataTransfer();
       carried.items.add(new File([new Uint8Array(content)], name, { type }));
@@ -78,7 +78,7 @@ def drop(page: Page, place: str, content: bytes, name: str, kind: str, then: str
 
 
 def hide(page: Page, *, hidden: bool) -> None:
-    """As a browser does to a tab that nobody sees."""
+    """Hide the page, as a browser does with a tab in the background."""
     page.evaluate(
         """(hidden) => {
           Object.defineProperty(document, "hidden", { value: hidden, configurable: true });

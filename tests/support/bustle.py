@@ -27,7 +27,7 @@ def elsewhere() -> Iterator[tuple[Receiver, str]]:
 
 
 def one_round(service: Service, api: Api, there: Receiver, remote: str, number: int) -> None:
-    """Until only the batch is left of the line that it begins with, some ten seconds later."""
+    """Runs until only the batch class is left of the line it begins with, some ten seconds later."""
     first, *waiting = line_up(api, f"round {number}", 9)
     api.running(first)
     api.post(f"/v1/jobs/{first}/cancel")
@@ -45,7 +45,7 @@ def one_round(service: Service, api: Api, there: Receiver, remote: str, number: 
 
 
 def line_up(api: Api, about: str, count: int) -> list[str]:
-    """More than a row can do for a while, of all classes; one joins, one leaves, one comes too late.
+    """Jobs of all classes, more than a row can do for a while; one joins, one leaves, one comes too late.
 
     The first takes so long that it is surely seen while it runs.
     """
@@ -62,7 +62,7 @@ def line_up(api: Api, about: str, count: int) -> list[str]:
 
 
 def in_vain(api: Api, about: str) -> str:
-    """A job that comes too late where it waits; "" where it did on its way, on a machine that stood still."""
+    """A job that will be too late in line; "" where a machine that stood still made it late on its way."""
     body = {"model": SLOW, "input": {"prompt": f"{about}, in vain"}, "priority": "batch"}
     reply = api.post("/v1/jobs", json=body | {"start_by": time.time() + 4})
     return str(reply.json()["id"]) if reply.status_code == 202 else ""
@@ -89,7 +89,7 @@ def ask_about_circles(api: Api, number: int) -> None:
 
 
 def ask_twice(api: Api, there: Receiver, remote: str, number: int) -> None:
-    """The second time the cache answers, unless it must not; some ends are told, and taken or not."""
+    """The cache answers the second time, unless told not to; some ends go to receivers that may refuse."""
     there.answers += [(status, {}) for status in (500, 204, 410, 500, 500, 500)]
     for at in range(6):
         for headers in ({}, {}, {"x-use-cache": "false"}):

@@ -1,4 +1,4 @@
-"""Model time for what the server itself forgets: an hour that passes takes an hour off every time to live."""
+"""Model time for the server's own expiry: letting an hour pass takes an hour off every time to live."""
 
 import time
 
@@ -8,7 +8,7 @@ DRIFT_S = 1.0
 
 
 class Clock:
-    """What really passes meanwhile is given back, so that a slow machine loses nothing early."""
+    """Gives back the time that really passes, so that nothing expires early on a slow machine."""
 
     def __init__(self, records: Records) -> None:
         self._records = records

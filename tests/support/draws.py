@@ -1,7 +1,7 @@
 """Draws that a seed alone decides.
 
-Hypothesis takes some values from the constants of those modules of ours that are loaded: which they are is up
-to the tests that ran in this process before.
+Hypothesis takes some values from the constants of our loaded modules, and which are loaded depends on the
+tests that ran in this process before.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,6 @@ from hypothesis.internal.constants_ast import Constants
 def decided_by_seed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(providers, "_get_local_constants", Constants)
-        # Of what may stand in a place it remembers which constants do.
+        # It also caches which constants fit a place.
         patch.setattr(providers, "CONSTANTS_CACHE", type(providers.CONSTANTS_CACHE)(1024))
         yield

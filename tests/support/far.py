@@ -12,13 +12,13 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 
 NAME = "far"
 aten = torch.ops.aten
-# What moves between devices, and what takes places told by the CPU, as CUDA does.
+# Operations that move between devices, and those that take indexes from the CPU, as CUDA does.
 MOVES = {aten._to_copy.default, aten.copy_.default}
 INDEXES = {aten.index.Tensor, aten.index_put_.default, aten._index_put_impl_.default}
 
 
 class Far(torch.Tensor):
-    """Looks like a tensor of the device; `here` is what it is made of."""
+    """Looks like a tensor of the device; `here` is the CPU tensor behind it."""
 
     here: torch.Tensor
 
@@ -111,7 +111,7 @@ class _Dice(torch.Generator):
 _setup_privateuseone_for_python_backend(NAME)
 torch.Generator = _Dice  # type: ignore[misc]
 library: Any = torch.library.Library
-# Kept, or what they hold is taken back.
+# Kept: torch unregisters what a collected library registered.
 _OPERATIONS, _ALL = library("aten", "IMPL"), library("_", "IMPL")
 # What torch calls below `__torch_dispatch__`.
 _BELOW: dict[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""A worker driven by the test: it claims from the real store and says what the test says."""
+"""A worker driven by the test: it claims from the real store and answers what the test says."""
 
 from dataclasses import dataclass, field, replace
 
@@ -38,21 +38,21 @@ class Hand:
             )
         )
 
-    def take(self) -> claims.Claim:
+    def take(self, fingerprint: str = FINGERPRINT) -> claims.Claim:
         """Claim what waits; there must be something."""
         call = claims.claim(
             self.settings,
             lane=self.model.lane,
             worker=self.name,
             token=ids.token(),
-            fingerprint=FINGERPRINT,
+            fingerprint=fingerprint,
         )
         claimed = self.store.run(call)
         assert claimed is not None
         return claimed
 
     def take_in(self) -> str:
-        """As a courier: admit the job whose pictures are to be fetched, without fetching any."""
+        """Act as a courier: admit the job whose pictures are to be fetched, without fetching any."""
         call = claims.claim(self.settings, lane=INTAKE, worker=self.name, token=ids.token(), fingerprint="")
         claimed = self.store.run(call)
         assert claimed is not None
@@ -92,7 +92,7 @@ class Hand:
         return self.store.run(claims.give_back(self.settings, claim, reason=reason, error=error))
 
     def let_pass(self, seconds: float) -> None:
-        """As maintenance, so much later: what was to begin begins, and what is late ends."""
+        """Act as maintenance that much later: due jobs begin, late ones end."""
         later = self.store.client.time()[0] * 1000 + round(seconds * 1000)
         for call in (upkeep.due(), upkeep.expire(self.settings)):
             self.store.run(replace(call, arguments={**call.arguments, "now": later}))

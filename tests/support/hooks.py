@@ -1,4 +1,4 @@
-"""Jobs with webhooks in a store that the test holds in its hands."""
+"""Jobs with webhooks in a store that the test drives."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ class Image:
         packages = folder / "packages"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", packages], check=True)
         (named,) = packages.glob("lib/python*/site-packages")
-        # Of a folder that is named so no `.pth` is read, and one of those is what leads to this checkout.
+        # The packages' own `.pth` files are not read this way: one of those would lead to this checkout.
         (named / "packages.pth").write_text("\n".join(site.getsitepackages()))
         self._python = packages / "bin" / "python"
 

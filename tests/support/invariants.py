@@ -18,22 +18,22 @@ class Watch:
         self._seen: dict[str, JobView] = {}
 
     def changed(self, view: JobView) -> Iterator[str]:
-        """What may not have changed since this job was looked at last."""
+        """Forbidden changes since the last look at this job."""
         old = self._seen.get(view.id, view)
         self._seen[view.id] = view
         if RANK[view.status] < RANK[old.status]:
             yield f"{view.id} went back from {old.status} to {view.status}"
-        # Of an ended job what its run said goes first.
+        # An ended job's run may expire before the job.
         gone = replace(old, started_ms=None, attempts=(), result=None, computed=None, request_hash=None)
         gone = replace(gone, last_event=view.last_event)
-        # And what its webhook was told comes behind its end.
+        # Its webhook is told after its end.
         old, gone = replace(old, hook=view.hook), replace(gone, hook=view.hook)
         if old.ended and view not in (old, gone):
             yield f"{view.id} changed after its end: {old} to {view}"
 
 
 def misplaced(dump: dict[str, Any]) -> Iterator[str]:
-    """Work that stands nowhere, or not where its state says; each piece is one line."""
+    """Work that stands in no line, or not where its state says; one line each."""
     yield from _nowhere(dump)
     yield from _out_of_line(dump)
 
@@ -85,7 +85,7 @@ def _misplaced_job(job: str, record: dict[str, str], where: list[str], dump: dic
 
 
 def _out_of_line(dump: dict[str, Any]) -> Iterator[str]:
-    """What waits stands besides in its caller's line or among the suspects; every line has its turn."""
+    """Waiting work must also stand in its caller's line or among the suspects; every line has its turn."""
     lines, turns, waiting = list[str](), set[str](), set[str]()
     for key, entries in dump.items():
         kind, _, rest = key.removeprefix("sl2:").partition(":")

@@ -56,7 +56,7 @@ def merged(old: Any, new: Any) -> Any:
 
 
 def pod(resource: Resource) -> Resource | None:
-    """The pods' own part of what starts some."""
+    """The pod's spec in a resource that starts pods."""
     template = resource["spec"].get("template") if "spec" in resource else None
     return dict(template["spec"]) if template else None
 
@@ -74,7 +74,7 @@ def _config_map(folder: Path, row: Resource) -> Resource:
 
 
 def _suffix_references(folder: Path, rule: Resource, found: list[Resource]) -> None:
-    """Where its `configurations` say that one resource names another, the suffix goes there, too."""
+    """Adds the suffix where, by `configurations`, one resource names another."""
     named = {_id(row) for row in found}
     files = [documents(folder / name)[0] for name in rule.get("configurations", [])]
     for reference in (one for file in files for one in file["nameReference"]):
@@ -103,7 +103,7 @@ def _finished(resource: Resource, rule: Resource) -> Resource:
 
 
 def _labelled(resource: Resource, pairs: dict[str, str]) -> Resource:
-    """On itself, its pods and every selector of them."""
+    """Puts labels on the resource, its pods and every selector of them."""
     selecting = {"matchLabels": pairs}
     given: Resource = {"metadata": {"labels": pairs}}
     if resource["kind"] in ("Deployment", "PodDisruptionBudget"):

@@ -1,4 +1,4 @@
-"""A decoder that says more about each file than a pipe holds, and dies of one that says so."""
+"""A decoder that writes more about each file than a pipe holds, and dies of a file that asks for it."""
 
 import os
 from contextlib import suppress

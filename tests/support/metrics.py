@@ -16,7 +16,7 @@ ALERTS = ROOT / "deploy/prometheus/alerts.yml"
 BOARD = ROOT / "deploy/grafana/sightline.json"
 OURS = re.compile(r"\b(?:\w+:)*sightline_\w+(?::\w+)*")
 SOURCES = (gauges, *totals.COUNTING)
-"""Where metrics are declared: whatever is imported here is known."""
+"""The modules that declare metrics by being imported."""
 PARTS = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
 

@@ -30,8 +30,8 @@ class Node:
     def run(self, source: str, **names: Any) -> Any:
         """What `source`, an async function's body, returns, as far as JSON can tell it.
 
-        It knows `names`, and `load(package)`, which is import(). What it leaves on `globalThis` the next call
-        finds there. Raises JsError where it throws, or is not done within a minute.
+        It knows `names`, and `load(package)`, which is import(). What it leaves on `globalThis` is there for
+        the next call. Raises JsError where it throws, or is not done within a minute.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

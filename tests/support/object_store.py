@@ -1,4 +1,4 @@
-"""A real server that speaks S3, which is moto: it can be gone for a while."""
+"""A real S3 server (moto) that can be gone for a while."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ SECRET = "not-a-secret-that-may-be-told"
 
 
 class ObjectStore:
-    """It holds everything in memory: what was in it is gone with it."""
+    """Keeps everything in memory: stopping it loses all."""
 
     def __init__(self) -> None:
         self._port = free_port()
@@ -28,7 +28,7 @@ class ObjectStore:
 
     @property
     def env(self) -> Mapping[str, str]:
-        """As who uses S3 says where it is."""
+        """The environment by which users of S3 name its endpoint."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": "eu-central-1",

@@ -1,4 +1,4 @@
-"""A courier's postman over a real store, and jobs that have something to tell."""
+"""A courier's postman over a real store, and jobs whose ends are to be told."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -6,13 +6,13 @@ from contextlib import suppress
 from itertools import count
 
 LOWEST, EACH = 10_000, 1_000
-"""Below those that systems hand out by themselves, to callers as well: there a port that is free now may be a
-connection's before its server takes it. Each of up to ten test processes has ports of its own."""
+"""Below the ports that systems assign to connections: one of those may be taken before its server starts.
+Each of up to ten test processes has ports of its own."""
 _numbers = count(os.getpid())
 
 
 def free_port() -> int:
-    """Still free when its server is started again."""
+    """A port that is still free when its server is started again."""
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
     while True:
         port = LOWEST + process * EACH + next(_numbers) % EACH

@@ -73,7 +73,7 @@ class RedisServer:
 
     @contextmanager
     def refusing_writes(self) -> Iterator[None]:
-        """It answers who reads, as it does while its disk is full."""
+        """Answers reads and refuses writes, as a server whose disk is full."""
         with Redis(port=self.port) as client:
             client.config_set("min-replicas-to-write", 1)
             try:
@@ -85,8 +85,8 @@ class RedisServer:
     def nearly_full(self) -> Iterator[None]:
         """What it holds leaves little of the memory that it may use."""
         with Redis(port=self.port) as client:
-            # What connections come and go with is then too little to matter. Sent whole it would be in the
-            # buffer of this connection, too, until the server takes that back.
+            # Beside this much, what connections take does not matter. Sent as a whole it would also lie in
+            # this connection's buffer, until the server frees that.
             client.setrange("ballast", 16 * 2**20, b"x")
             client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.05))
             try:
@@ -97,12 +97,12 @@ class RedisServer:
 
     def empty(self) -> None:
         with Redis(port=self.port) as client:
-            # Before it answers: memory that is given back later would still count as used.
+            # Synchronous: memory freed later would still count as used.
             client.execute_command("FLUSHALL", "SYNC")
 
 
 def cluster() -> AbstractContextManager[RedisServer]:
-    """One of which no node has a slot."""
+    """A cluster in which no node has a slot."""
     return redis_server("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
 
 

@@ -24,9 +24,8 @@ BATCH = {"endpoint": "/v1/chat/completions", "completion_window": "24h"}
 class Scene:
     """A client of the started service, the worker in the test's hand, and the row that is being walked.
 
-    `during` goes on while the row's call is made. `known` is the job, response, file, batch, webhook or API
-    key that the row is about, `event` an event that it names; `secrets` are the API keys by the page's names
-    for them.
+    `during` runs while the row's call is made. `known` is the job, response, file, batch, webhook or API key
+    that the row is about, `event` an event that it names; `secrets` are the API keys by the page's names.
     """
 
     client: httpx.AsyncClient

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 APIS = ("api", "api-2")
 COURIER = "courier"
 LOG_CHARS = 6000
-# Until all processes are up, on a machine that does other things besides.
+# How long all processes may take to come up on a busy machine.
 START_S = 100.0
 
 
@@ -44,7 +44,7 @@ class Service:
             **env,
         }
         self._ports = {name: free_port() for name in APIS}
-        # One for all looks: making a client takes longer than asking with it.
+        # One client for all calls: making one takes longer than a call.
         self.caller = httpx.Client(timeout=PATIENCE_S)
         self.processes = {name: self._api(name, {}) for name in APIS}
         self.processes[COURIER] = self._celery(COURIER, "worker.courier", "intake", COURIER_THREADS, {})
@@ -144,7 +144,7 @@ def running_service(models: str, env: Mapping[str, str] | None = None) -> Iterat
 
 @contextmanager
 def watched(service: Service, names: Sequence[str]) -> Iterator[None]:
-    """These run, whatever the test before has killed; all logs are printed, for where the test fails."""
+    """Start these again, whatever the test before killed; print all new logs, in case the test fails."""
     service.ready(*names)
     before = {name: len(service.log(name)) for name in service.processes}
     yield

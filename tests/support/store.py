@@ -68,7 +68,7 @@ class Records:
         self.now += round(seconds * 1000)
 
     def given(self, seconds: float) -> Any:
-        """What is left of such a time to live: the server takes off what has really passed."""
+        """What may be left of such a time to live: the server subtracts the time that really passed."""
         passed = time.monotonic() - self._made + 1
         return pytest.approx(seconds - passed / 2, abs=passed / 2 + 0.001)
 
@@ -76,7 +76,7 @@ class Records:
         return f"{next(self._numbers):032x}"
 
     def placing(self, question: str = "", **changes: Any) -> Placing:
-        """A request; those with one question are identical, one without a question is like no other."""
+        """A request; requests with the same question are identical, one without a question is unique."""
         number = next(self._numbers)
         hashed = question or f"only-{number}"
         plain = Placing(
@@ -126,11 +126,11 @@ class Records:
         return claim
 
     def try_claim(self, **how: Any) -> Claim | None:
-        """Asking again where the store says so, as workers do."""
+        """Claim, asking again where the store says so, as workers do."""
         return claims.take(self, self.claiming(**how))
 
     def claim_within(self, slots: int, **how: Any) -> Claim | Again | Full | None:
-        """As a model worker does, whose claims may take so many rows."""
+        """Claim as a model worker whose claims may take `slots` rows."""
         return self.run(claims.within(slots, self.claiming(**how)))
 
     def claiming(self, **how: Any) -> Call[Claim | None]:
@@ -186,7 +186,7 @@ class Records:
         return self.run(upkeep.expire(self.settings))
 
     def errand(self, room: int = 16) -> hooks.Errand | None:
-        """The call of a webhook that a courier gets which has so many threads free."""
+        """The webhook call that a courier with `room` free threads gets."""
         return self.run(hooks.deliver(self.settings, self.token(), room))
 
     def tell(
@@ -197,7 +197,7 @@ class Records:
         error: str | None = None,
         delay_s: float | None = None,
     ) -> str:
-        """How a call went; with an error it failed, and comes again after `delay_s` where that is given."""
+        """Report a call; with an error it failed, and is tried again after `delay_s` where that is given."""
         tried = Delivery(errand.notice.type, self.now, 7, status, error)
         return self.run(hooks.told(self.settings, errand, tried, delay_s=delay_s))
 
@@ -214,7 +214,7 @@ class Records:
         return self.run(models.add(LANE, row))
 
     def sweep(self) -> int:
-        """Maintenance ends what waits for a model since before it was removed; how much that was."""
+        """Maintenance ends work that waits since before its model was removed; returns how much."""
         ended = 0
         while count := self.run(models.end_waiting(self.settings, LANE)).ended:
             ended += count

@@ -47,7 +47,7 @@ def tls_front(port: int, made: Certificates, *, asks_clients: bool = False) -> I
     context.load_cert_chain(made.cert, made.key)
     context.verify_mode = ssl.CERT_REQUIRED if asks_clients else ssl.CERT_NONE
     loop = asyncio.new_event_loop()
-    # Clients that are refused are its log's only news.
+    # The loop would log nothing but refused clients.
     loop.set_exception_handler(lambda *_: None)
 
     async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

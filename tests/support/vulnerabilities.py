@@ -1,6 +1,6 @@
 """Known vulnerabilities of the packages installed here, by pip-audit: the last step of `make check`.
 
-Where its database is out of reach that is said, and nothing fails: a check must not depend on a network.
+Where the database is out of reach it says so, and nothing fails: a check must not depend on a network.
 """
 
 import json
@@ -28,7 +28,7 @@ def looked_up(*which: str, audit: tuple[str, ...] = AUDIT) -> list[Row]:
 
 
 def reachable(audit: tuple[str, ...] = AUDIT) -> bool:
-    """Asked for one package first: for all of them it takes a while to hear that nothing is there."""
+    """Whether the database answers, asked for one package: asking for all takes long to fail."""
     with TemporaryDirectory() as folder:
         one = Path(folder) / "one.txt"
         one.write_text(f"pip=={metadata.version('pip')}\n", encoding="utf-8")

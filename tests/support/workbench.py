@@ -49,7 +49,7 @@ MODEL = Model(id="test/echo", engine="echo", rows=4, options={"fail_on": FAIL, "
 
 
 class Unsteady(Store):
-    """Loses the calls, or the replies, that it is told to lose; `lost` says that one was, whoever lost it."""
+    """Loses the calls, or the replies, that it is told to lose; `lost` says that one was."""
 
     def __init__(self, store: Store, *, calls: int = 0, replies: int = 0) -> None:
         super().__init__(store.client)
@@ -175,7 +175,7 @@ class Workbench:
         return self.store.run(call)
 
     def give_up(self) -> None:
-        """The store's clock runs on past every lease, as if their workers were dead."""
+        """Rescue at a time past every lease, as if all workers were dead."""
         later = self.store.client.time()[0] * 1000 + 3_600_000
         call = rescue(self.settings)
         self.store.run(replace(call, arguments={**call.arguments, "now": later}))

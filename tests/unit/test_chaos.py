@@ -20,6 +20,7 @@ from benchmarks.chaos.questions import Question
 from benchmarks.chaos.recovery import Recovery, recoveries
 from benchmarks.chaos.streams import DONE, Chat, Events, SentEvent
 from benchmarks.supervised import Supervised
+from shared.job import LEAP
 from tests.support.clients import PATIENCE_S, until
 
 QUESTION = Question(1, "follow", "one two three", picture=False)
@@ -128,10 +129,21 @@ async def test_a_stream_read_in_two_parts_is_one_text() -> None:
     assert (events.over, events.text, story.flaws) == (True, "one two three", [])
 
 
+async def test_a_stream_that_lived_through_a_restart_of_the_store_is_whole() -> None:
+    story = right()
+    first, *rest = WHOLE
+    events = Events(story)
+    await events.read(sent([first, *(event._replace(id=event.id + LEAP) for event in rest)]))
+    assert (events.over, story.flaws) == (True, [])
+
+
 @pytest.mark.parametrize(
     "events",
     [
         pytest.param([WHOLE[0], WHOLE[2]], id="an event is left out"),
+        pytest.param(
+            [WHOLE[0], *(event._replace(id=event.id + 1) for event in WHOLE[1:])], id="an id is left out"
+        ),
         pytest.param([WHOLE[0], WHOLE[0], *WHOLE[1:]], id="an event comes twice"),
         pytest.param([WHOLE[0], text(2, 6, "o three"), end(3, "one two three")], id="a piece is repeated"),
         pytest.param([WHOLE[0], text(2, 8, "three"), end(3, "one two three")], id="a piece is left out"),

@@ -231,6 +231,7 @@ def test_structured_outputs_name_one_format(wanted: Any) -> None:
         ({"multipleOf": 0}, "invalid_request", "multipleOf"),
         ({"multipleOf": 1e-300}, "invalid_request", "multipleOf"),
         ({"multipleOf": 99_991}, "invalid_request", "multipleOf"),
+        ({"multipleOf": 0.07}, "invalid_request", "multipleOf"),
         ({"items": {"multipleOf": 99.991}}, "invalid_request", "items.multipleOf"),
         ({"enum": [2**53, 2**53 + 1]}, "invalid_request", "enum[1]"),
         ({"const": {"a": [-(2**63)]}}, "invalid_request", "const.a[0]"),

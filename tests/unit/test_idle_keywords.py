@@ -22,6 +22,7 @@ def held(schema: dict[str, Any]) -> Any:
         {"dependentRequired": {}, "dependentSchemas": {}, "dependencies": {}},
         {"propertyNames": {}, "unevaluatedItems": True},
         {"propertyNames": True, "unevaluatedProperties": {}},
+        {"propertyNames": {"type": "string"}},
         {"maxLength": 2**53, "maxItems": 2**63 - 1, "maxProperties": 10**30},
     ],
 )

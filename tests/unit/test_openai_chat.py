@@ -238,7 +238,7 @@ def one_part(part: Any) -> dict[str, Any]:
         ({"top_p": -0.1}, "invalid_request", "top_p"),
         ({"top_k": -2}, "invalid_request", "top_k"),
         ({"seed": 2**63}, "invalid_request", "seed"),
-        ({"stop": ["a", "b", "c", "d", "e"]}, "invalid_request", "stop"),
+        ({"stop": [*"abcdefghijklmnopq"]}, "invalid_request", "stop"),
         ({"stop": ""}, "invalid_request", "stop"),
         ({"stop": ["a", 1]}, "invalid_request", "stop[1]"),
         ({"continue_final_message": True}, "invalid_request", "continue_final_message"),

@@ -84,6 +84,11 @@ def test_no_piece_of_a_password_is_taken_for_the_server_s_name(letter: str) -> N
     assert RedisSettings.model_validate({"url": quoted}).store_url == quoted
 
 
+def test_a_redis_url_s_options_may_hold_what_a_password_may_not() -> None:
+    url = "redis://h:7000/0?client_name=a@b"
+    assert RedisSettings.model_validate({"url": url}).store_url == "redis://h:7000/0?client_name=a%40b"
+
+
 @pytest.mark.parametrize("url", ["redis://:hidden@h:99999/0", "redis://:hid/hidden@h:1/0", "hidden"])
 def test_no_message_repeats_the_password_of_a_wrong_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("SIGHTLINE_REDIS__URL", url)

@@ -2,8 +2,9 @@
 
 import os
 import resource
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ class BecameError(Exception):
 
 
 @pytest.fixture(autouse=True)
-def _no_exec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_exec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     def execve(*given: Any) -> NoReturn:
         raise BecameError(*given)
 
@@ -44,6 +45,10 @@ def _no_exec(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     models.write_text(MODELS, encoding="utf-8")
     monkeypatch.setenv("SIGHTLINE_MODELS_FILE", str(models))
     monkeypatch.setenv("SIGHTLINE_BLOBS__URL", str(tmp_path / "blobs"))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    # A process that is about to become another holds back what would stop it; the tests go on in this one.
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def became(*argv: str) -> BecameError:

@@ -1,4 +1,4 @@
-"""The best engine that a model can be trusted to: which one is known once it is in memory."""
+"""Chooses the engine for a model once it is loaded: continuous if that passes the proof, else sequential."""
 
 import logging
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class AutoEngine(ContinuousEngine):
-    """Continuous where it certifies the model; else it gives way to a sequential one on the same weights."""
+    """Continuous if it certifies the model; else it gives way to a sequential engine on the same weights."""
 
     def load(self) -> Engine:
         """Raises ModelFailed."""

@@ -1,4 +1,4 @@
-"""The contract every engine meets; `tests/engines/suite.py` is its proof.
+"""The contract that every engine meets; `tests/engines/suite.py` tests each one against it.
 
 One engine per worker process holds the model. Task threads call `prepare` and `generate`, from several
 threads at once; the engine decides what runs together. Nothing here knows Redis, Celery or HTTP.
@@ -22,7 +22,7 @@ from shared.request import Parameters, Request
 from shared.result import FinishReason
 
 Samples: TypeAlias = "array[float]"
-"""A sound: mono, 32-bit floats of -1 to 1, at the rate that the model listens at."""
+"""A sound: mono, 32-bit floats of -1 to 1, at the model's sampling rate."""
 Facts: TypeAlias = "dict[str, str | int | float | bool | None]"
 
 
@@ -31,17 +31,17 @@ class Cancelled(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class DeviceBroken(Exception):  # noqa: N818 - a state of the machine, not of the request
-    """The device computes nothing more for this process: its work is given back, and the worker exits."""
+    """The device can compute nothing more in this process: its work is given back, and the worker exits."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A request made ready for one engine: token counts, and `inputs` only that engine understands.
+    """A request prepared for one engine: token counts, and `inputs` that only that engine understands.
 
-    Among `tokens` are `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
-    functions, None where it shows none. `ends_open`: its last words are those of the text that the answer
-    goes on with, so that a space between the two is the answer's. `trimmed` are the blanks at that text's end
-    which the prompt lacks, because the chat template trims it: an answer need not say them again.
+    `tokens` include `image_tokens` and `audio_tokens`. `syntax` is the form in which the answer may call
+    functions, None if the request has none. `ends_open`: the prompt ends with the text that the answer
+    continues, so a space between the two belongs to the answer. `trimmed` are the blanks at that text's end
+    that the chat template removed: the answer need not repeat them.
     """
 
     tokens: int
@@ -57,13 +57,12 @@ class Prompt:
 class Finish:
     """How a row ended. `ids` and `text` cover the whole answer, a resumed part included.
 
-    The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None where
-    the request asks for none; tokens behind the text's end, such as the one that ends it, have none.
-    `cut`: a text of `stop` ended it.
+    The last digits of `score` and `logprobs` may depend on what else was computed. `logprobs` are None if the
+    request asks for none; tokens after the text's end, such as the end token, have none. `cut`: a stop string
+    ended the row.
 
-    `compute_s` is the time from the row's first step on, which was at `began` (s, monotonic); its wait for a
-    place in the engine is not in it.
-    `cached_tokens` of the prompt were in memory from earlier requests and not computed.
+    `compute_s` is the time since the row's first step, which was at `began` (s, monotonic), without its wait
+    for a place in the engine. `cached_tokens` of the prompt were reused from earlier requests, not computed.
     """
 
     reason: FinishReason
@@ -81,10 +80,10 @@ class Finish:
 class Row:
     """One answer being generated.
 
-    `published` are token ids an earlier attempt already gave to readers, `published_text` what they read:
-    generation goes on right behind them. `emit` is called with each new piece, in order, from any thread,
-    and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`. `grammar` is what
-    `Engine.grammar` made of the request.
+    `published` are the token ids that an earlier attempt already gave to readers, `published_text` is their
+    text; generation continues after them. `emit` is called with each new piece, in order, from any thread,
+    and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`. `grammar` is the
+    result of `Engine.grammar` for the request.
     """
 
     prompt: Prompt
@@ -100,7 +99,7 @@ class Row:
 class ModelFacts:
     """What a worker publishes about its loaded model.
 
-    `tools` is the form of its calls, "" for none. It listens at `sampling_rate` (Hz), 0 where it does not.
+    `tools` is the form of its calls, "" for none; `sampling_rate` (Hz) is 0 if it takes no sounds.
     """
 
     context_length: int
@@ -121,19 +120,19 @@ class Engine(ABC):
     name: str
     rows: int
     repeatable = True
-    """Whether a seed is all that it takes to draw the same answer again, and costs nothing."""
+    """Whether the same seed draws the same answer again, and setting one costs nothing."""
     reason: str = ""
-    """Why this engine serves the model, or why no better one does; known after `load`."""
+    """Why this engine serves the model, or why a better one does not; known after `load`."""
 
     @abstractmethod
     def load(self) -> "Engine":
-        """Load the model; slow. Returns the engine that serves it: this one, or the one it gave way to.
+        """Load the model; slow. Returns the engine that serves it: this one, or one that it gave way to.
 
-        Raises any exception where the model cannot be loaded as configured.
+        Raises any exception if the model cannot be loaded as configured.
         """
 
     def load_guess(self) -> tuple[float, str]:
-        """Seconds the first load may take, before any was measured, and what that rests on."""
+        """Seconds that a load may take while none has been measured, and what the guess is based on."""
         return 1.0, "guess"
 
     @property
@@ -152,19 +151,18 @@ class Engine(ABC):
 
     @property
     def made_of(self) -> Facts:
-        """What the fingerprint is over, in words; known after `load`."""
+        """The readable facts that the fingerprint covers; known after `load`."""
         return {"engine": self.name}
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:  # noqa: ARG002
-        """The parameters that an answer is made with, what the model's own configuration says among them."""
+        """The parameters in effect, with those filled in that the model's own configuration sets."""
         return parameters
 
     def grammar(self, request: Request, caller: str = "") -> Any:  # noqa: ARG002
-        """What holds the answer to the wanted format or to calls, for this engine only; None for any text.
+        """A grammar of this engine's own that holds the answer to a format or to calls; None for any text.
 
-        Apart from `prepare`: a format may take seconds, and nobody should hold pictures meanwhile. Those of
-        several callers take turns.
-        Raises CallerError: `invalid_request`, `unsupported_parameter`.
+        Separate from `prepare`, because a format may take seconds, and pictures should not be held in memory
+        meanwhile. Callers take turns. Raises CallerError: `invalid_request`, `unsupported_parameter`.
         """
         if request.parameters.format is not None:
             raise unheld("format", "a format")
@@ -182,11 +180,10 @@ class Engine(ABC):
     ) -> Prompt:
         """Turn a request, its decoded RGB pictures and its sounds (in reading order) into a prompt.
 
-        What it shows and says may be kept in memory, for other requests of the same `scope` only; where that
-        is None nothing is.
+        Its content may be kept in memory for other requests of the same `scope` only; None keeps nothing.
 
         Raises CallerError: `context_length_exceeded`, `no_chat_template`, `invalid_request`, `invalid_image`,
-        `unsupported_parameter` for functions where the model takes none.
+        `unsupported_parameter` for functions if the model takes none.
         """
 
     @abstractmethod
@@ -198,10 +195,10 @@ class Engine(ABC):
         """
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
-        """Generate several answers to one prompt, whose rows differ in their seeds and in what was published.
+        """Generate several answers to one prompt; the rows differ in their seeds and in what was published.
 
-        As `generate`, one after the other. An engine that can compute the prompt once and the answers side by
-        side does so; where one of them fails the others are given up.
+        By default one after the other with `generate`. An engine that can computes the prompt once and the
+        answers side by side; if one fails, the others are given up.
         """
         return [self.generate(row) for row in rows]
 
@@ -212,14 +209,14 @@ class Engine(ABC):
     @property
     @abstractmethod
     def longest_step_s(self) -> float:
-        """The longest that any progress has taken so far; 0 before the first."""
+        """The longest pause between two moments of progress so far; 0 before the first."""
 
     @property
     def reused(self) -> Reused | None:
-        """What was known of its requests from earlier ones; None where the engine keeps nothing of them."""
+        """What its requests reused of earlier ones; None if the engine keeps nothing."""
         return None
 
     @property
     def broken(self) -> bool:
-        """Whether the device is lost, so that only a new process can go on; see DeviceBroken."""
+        """Whether the device is lost to this process; see DeviceBroken."""
         return False

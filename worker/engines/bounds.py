@@ -1,21 +1,21 @@
-"""Exclusive bounds of numbers, moved to where llguidance keeps them.
+"""Moves the exclusive bounds of numbers in a JSON Schema to values that llguidance respects.
 
-It takes in a whole number that a schema shuts out where the other bound lies less than one further from 0,
-also where the two come from different parts of the schema. A bound that is no whole number is kept.
+llguidance allows an excluded whole number if the other bound is less than one further from 0, even if the two
+come from different parts of the schema. A bound that is not a whole number needs no change.
 """
 
 from typing import Any
 
-# Nearer to 0, numbers have so many digits that a schema with many bounds is too complex.
+# Numbers nearer to 0 have so many digits that a schema with many bounds would be too complex.
 NEAREST = 1e-20
-# As many as it reads without rounding.
+# The most digits that llguidance reads without rounding.
 DIGITS = 15
-# Each with its side of 0: on the other one nothing is wrong.
+# Each bound with its side of 0: on the other side llguidance respects it.
 SIDES = (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1))
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """Draft 4 has the bound itself beside a word that it is exclusive."""
+    """Draft 4 writes `exclusiveMinimum: true` beside `minimum`; later drafts have the bound itself there."""
     for bound, exclusive, side in SIDES:
         name = bound if schema.get(exclusive) is True else exclusive
         value: Any = schema.get(name)
@@ -28,7 +28,7 @@ def _whole(value: Any) -> bool:
 
 
 def _beyond(whole: float) -> float:
-    """The next number that has no more than so many digits."""
+    """The next number, away from 0, with at most DIGITS digits."""
     if not whole:
         return NEAREST
     step = 10.0 ** (len(str(int(whole))) - DIGITS)

@@ -1,4 +1,4 @@
-"""Branches of a `oneOf` that are literals, of which llguidance tells only texts and truth values apart."""
+"""Turns a `oneOf` of literals into an `anyOf`, because llguidance tells only strings and booleans apart."""
 
 import json
 from itertools import chain
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """Where no value is in two branches, any of them is one of them. What else a branch says narrows it."""
+    """If no value is in two branches, `anyOf` means the same; other keywords of a branch only narrow it."""
     said = schema.get("oneOf")
     if "anyOf" in schema or not isinstance(said, list) or not all(map(_literal, said)):
         return
@@ -16,7 +16,7 @@ def translate(schema: dict[str, Any]) -> None:
 
 
 def _literal(branch: Any) -> bool:
-    """In older drafts a reference overrules what stands beside it."""
+    """Not beside a reference, which overrules its neighbours in older drafts."""
     return isinstance(branch, dict) and "$ref" not in branch and bool(_values(branch))
 
 
@@ -28,7 +28,7 @@ def _values(branch: dict[str, Any]) -> list[Any]:
 
 
 def same(value: Any) -> str:
-    """The same for values that JSON Schema takes for equal: 1 is 1.0, and is not true."""
+    """A text that is equal for values that JSON Schema holds equal: 1 equals 1.0, but not true."""
     numbers = json.loads(json.dumps(value), parse_int=_number, parse_float=_number)
     return json.dumps(numbers, sort_keys=True)
 

@@ -12,23 +12,22 @@ def too_long(context_length: int, why: str) -> CallerError:
 
 
 def answer_budget(parameters: Parameters, *, default: int, prompt_tokens: int, context_length: int) -> int:
-    """The longest answer, in tokens, that fits behind the prompt.
+    """The most tokens that the answer may have after the prompt.
 
-    What the caller asked for is kept or refused, never cut; the default is cut to what is left, and gives way
-    to a longer least answer. Raises CallerError `context_length_exceeded`.
+    A caller's own limit is kept or refused, never cut. The default is cut to what the context has left, and
+    raised to `min_new_tokens`. Raises CallerError `context_length_exceeded`.
     """
     left = context_length - prompt_tokens
     if left < 1:
         raise too_long(context_length, f"it has {prompt_tokens}. Shorten it or send fewer pictures.")
-    for name in ("max_new_tokens", "min_new_tokens"):
+    for name, has in (("max_new_tokens", "may have"), ("min_new_tokens", "has at least")):
         wanted = getattr(parameters, name)
         if wanted is not None and wanted > left:
-            raise CallerError(
-                "context_length_exceeded",
-                f"{takes(context_length)}; the prompt has {prompt_tokens} and {name} is {wanted}, together "
-                f"{prompt_tokens + wanted}. The prompt is too long for that: shorten it or lower {name}.",
-                param=name,
-            )
+            # `param` alone names the field, as its caller knows it.
+            both = f"the prompt has {prompt_tokens} and the answer {has} {wanted}"
+            advice = "The prompt is too long for that: shorten it or ask for less."
+            message = f"{takes(context_length)}; {both}, together {prompt_tokens + wanted}. {advice}"
+            raise CallerError("context_length_exceeded", message, param=name)
     if parameters.max_new_tokens is not None:
         return parameters.max_new_tokens
     return max(min(left, default), parameters.min_new_tokens or 0)

@@ -1,7 +1,8 @@
-"""Answers held to calls of functions, as grammars for llguidance, in the form that a model writes them.
+"""Grammars for llguidance that hold an answer to function calls, in the form that the model writes them.
 
-A function that is held takes arguments of its schema, any other an object. Where one has to be called there
-is nothing but calls; else words may stand before them, or in their place an answer of a wanted format.
+A held function takes arguments that match its schema, any other function takes any object. If a call is
+required, the answer holds nothing else; otherwise text may come before the calls, or an answer in the
+requested format in their place.
 """
 
 import json
@@ -18,9 +19,9 @@ from worker.engines.translation import translated
 
 @dataclass(frozen=True)
 class Shape:
-    """How a form puts calls together: `before` and `after` stand beside what is called, between two marks.
+    """How a form writes calls: each between the marks `opening` and `closing`, inside `before` and `after`.
 
-    `between` parts several; with `inside` all stand behind one mark. `alone` says that there is one at most.
+    `between` separates calls; with `inside` all of them follow one mark. `alone`: there is one call at most.
     """
 
     opening: str = ""
@@ -44,7 +45,7 @@ KEYS: dict[Syntax, str] = {"hermes": "arguments", "llama": "parameters", "mistra
 # Mistral's models may give a call a name of its own.
 ID = "/[A-Za-z0-9]{9}/"
 OWN_ID = " ".join(["(", quoted(', "id": "'), ID, quoted('"'), ")?"])
-# Any text; and one that begins no object, blanks before it or not.
+# Any text; and any text that does not begin an object, with or without blanks before it.
 TEXT = r"TEXT: /(.|\n)*/"
 NO_OBJECT = r"TEXT: /[ \n\t]*([^ \n\t{](.|\n)*)?/"
 
@@ -59,7 +60,7 @@ class Calling:
     spacing: Spacing
 
     def lark(self, mark: Mark) -> str:
-        """Raises CallerError `unsupported_parameter` for a schema that the form has no words for."""
+        """The grammar. Raises CallerError `unsupported_parameter` for a schema the form cannot express."""
         shape = SHAPES[self.syntax]
         opening = mark(shape.opening) if shape.opening else ""
         closing = mark(shape.closing) if shape.closing else ""
@@ -78,7 +79,7 @@ class Calling:
         )
 
     def _start(self, opening: str, behind: str) -> Iterator[str]:
-        """`behind` is what may come behind the first call."""
+        """`behind` is the rule for what may follow the first call."""
         if self.tools.required:
             yield "start: calls"
         elif self.form is not None:
@@ -109,7 +110,7 @@ class Calling:
             return f"{quoted(function.name)} {name}"
         if self.syntax == "mistral_args":
             return f"{quoted(function.name)} ({mark('[CALL_ID]')} {ID})? {mark('[ARGS]')} {name}"
-        # Sign by sign, as JSON that may be wanted in its place is read.
+        # Character by character, like the JSON of a requested format, which may begin in the same way.
         head = ["{", '"name"', ":", " ", quoted(function.name), ",", " ", quoted(KEYS[self.syntax]), ":", " "]
         signs = " ".join(f"{quoted(sign)}?" if sign == " " else quoted(sign) for sign in head)
         own = OWN_ID if self.syntax == "mistral" else ""

@@ -1,7 +1,7 @@
-"""A request's messages and functions as chat templates take them.
+"""Converts a request's messages and functions into the form that chat templates take.
 
-Content parts are built here from a closed set of keys and hold decoded pictures and sounds only: a processor
-opens paths and fetches URLs it is handed.
+Content parts are built here from a closed set of keys and hold decoded pictures and sounds only, because a
+processor would open any path and fetch any URL that it is given.
 """
 
 import json
@@ -21,12 +21,12 @@ from worker.engines.forms import Content, Forms, joined, text_part
 Turn = dict[str, Any]
 Shown: TypeAlias = "Picture | NDArray[np.float32]"
 """A picture, or a sound's samples."""
-# Templates look at them, so they stay what they are.
+# JSON Schema's types; templates compare with them, so they are never replaced.
 TYPES = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
 
 
 class Chat(NamedTuple):
-    """`tools` are None where no functions are shown. `trimmed` is a prompt's."""
+    """`tools` is None if the request has no functions. `trimmed` is that of Prompt."""
 
     turns: list[Turn]
     tools: list[dict[str, Any]] | None = None
@@ -35,7 +35,7 @@ class Chat(NamedTuple):
 
 @dataclass(frozen=True)
 class Hand:
-    """Writes what callers typed. A harmless one writes other words, and builds the same of them."""
+    """Writes callers' texts, escaped; if `harmless`, a stand-in for each, in the same structure."""
 
     escape: Callable[[str], str]
     forms: Forms
@@ -69,7 +69,7 @@ def chat(request: Request, media: Sequence[Shown], hand: Hand, syntax: Known) ->
 
 
 def trimmed(said: Message, rendered: str) -> str:
-    """The blanks at the end of a message to be gone on with that the template dropped."""
+    """The blanks at the end of the message to be continued, if the template dropped them."""
     last = next((part.text for part in reversed(said.parts) if isinstance(part, Text)), "")
     blanks = last[len(last.rstrip()) :]
     return "" if rendered.endswith(blanks) else blanks
@@ -106,12 +106,12 @@ def _content(message: Message, left: Iterator[Shown], hand: Hand) -> Iterator[di
 
 
 def _plain(content: list[dict[str, Any]]) -> Content:
-    """A tool's words as one text, and a role's that are written so: not every template looks for parts."""
+    """A content without media as one text, because not every template looks for parts."""
     return joined(content) if all(part["type"] == "text" for part in content) else content
 
 
 def _gathered(turns: list[Turn]) -> list[Turn]:
-    """Tools' answers as Gemma's templates take them: at the turn that called."""
+    """The turns with tools' answers where Gemma's templates want them: in the turn that called."""
     gathered: list[Turn] = []
     for turn in turns:
         caller = next((t for t in reversed(gathered) if "tool_calls" in t), None)

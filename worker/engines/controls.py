@@ -1,4 +1,4 @@
-"""Whether a JSON Schema names a control character: only then has an answer to be able to spell one."""
+"""Finds out whether a JSON Schema names a control character: only then may an answer contain one."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from worker.engines.translation import nodes
 
 # Begins an escape, and is not the second half of an escaped backslash.
 BACKSLASH = r"(?<!\\)(?:\\\\)*\\"
-# As JSON writes those that it has no letter for.
+# As JSON writes control characters without a short escape.
 WRITTEN = re.compile(rf"{BACKSLASH}u00(?:[01]|7f)")
-# As patterns name them, or signs that they may be among.
+# As patterns name control characters, or classes that may include them.
 PATTERN = re.compile(rf"{BACKSLASH}(?:u00[017]|x[017]|0|[avpP]|[ux]\{{)")
 
 
 def named(schema: dict[str, Any]) -> bool:
-    """In a literal, a name or a pattern: what a schema tells its readers asks for nothing."""
+    """Whether a literal, a name or a pattern names one; a schema's descriptions do not count."""
     for node in nodes(schema):
         patterns = [*_patterns(node)]
         names = [*_names(node, "properties"), node.get("required")]
@@ -33,6 +33,6 @@ def _patterns(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(node: dict[str, Any], keyword: str) -> Iterator[str]:
-    """None below an unknown keyword, where it may be something else."""
+    """The names under `keyword`; none if its value is no object, as may be below an unknown keyword."""
     if isinstance(said := node.get(keyword), dict):
         yield from said

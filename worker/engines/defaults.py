@@ -1,4 +1,4 @@
-"""A model's own generation config: checked before its weights are read, and settled for our callers."""
+"""Checks a model's own generation config before its weights are read, and drops what the service decides."""
 
 import json
 import reprlib
@@ -17,7 +17,7 @@ FILE = "generation_config.json"
 
 
 def _in_vocabulary(token: int, info: ValidationInfo) -> int:
-    """Where the vocabulary's size is told."""
+    """Raises PydanticCustomError for a token beyond the vocabulary, if its size is given as context."""
     if info.context is not None and token >= info.context:
         told = {"token": token, "vocabulary": info.context}
         raise PydanticCustomError("token", "{token} is none of the model's {vocabulary} tokens", told)
@@ -34,11 +34,12 @@ Decay = Annotated[tuple[int, Number], Strict(False)]
 
 
 class Written(BaseModel):
-    """What the file may say, and whatever is heard of it: no other value draws a token.
+    """The keys of the file that are used, with the values that they may have.
 
-    All that bends how a single next token is drawn, and what ends an answer. Other keys, also those of a
-    transformers to come, are left out: beams, candidates and searches revise or multiply what readers have or
-    draw several tokens in a step; lengths, times and the kind of cache are the service's own.
+    They are those that change how a single next token is drawn, and what ends an answer. Other keys, also
+    those of later versions of transformers, are left out: beams, candidates and searches revise or multiply
+    what readers already have, or draw several tokens in a step; lengths, times and the kind of cache are the
+    service's to decide.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -82,7 +83,7 @@ class Written(BaseModel):
 
 
 def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
-    """Raises ModelFailed naming the file, and the key where one of its values can draw nothing.
+    """Raises ModelFailed naming the file, and the key whose value cannot be used, if it is one.
 
     `vocabulary` is the number of tokens.
     """
@@ -97,10 +98,10 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
         raise ModelFailed(f"{what} is no JSON object; mend or remove it.")
     try:
         Written.model_validate(said, context=vocabulary)
-        # transformers reads all of it before anything can be left out.
+        # transformers reads every key before any can be left out.
         GenerationConfig.from_dict(said)
     except ValidationError as error:
-        # Of several forms that a value may have, the one that it came closest to.
+        # If a value may have several forms, report the one that it came closest to.
         fault = max(error.errors(), key=lambda one: len(one["loc"]))
         key = str(fault["loc"][0])
         raise ModelFailed(f"{what} has {key} = {reprlib.repr(said[key])}: {fault['msg']}.") from None
@@ -109,7 +110,7 @@ def check_defaults(model: Model, folder: Path, vocabulary: int) -> None:
 
 
 def settle(defaults: GenerationConfig) -> None:
-    """Leaves out what is not the model's to say; a temperature of 0 draws nothing, as a caller's.
+    """Leave out what the service decides; a temperature of 0 turns off sampling, as for callers.
 
     A `top_k` of -1 is vLLM's word for none.
     """
@@ -125,7 +126,7 @@ def settle(defaults: GenerationConfig) -> None:
 
 
 def _said(defaults: GenerationConfig) -> dict[str, Any]:
-    """With numbers such as transformers takes; a trusted folder's own class may speak in another form."""
+    """The values, numbers converted for transformers; a trusted folder's own class may have other forms."""
     said = vars(defaults)
     try:
         return dict(Written.model_validate(said))

@@ -1,4 +1,4 @@
-"""What the model itself thinks of the next token: for the logprobs that callers ask for."""
+"""The model's own distribution of the next token, from which the logprobs that callers ask for are read."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,14 +8,14 @@ import torch
 from shared.logprobs import LEAST
 from worker.engines.transcript import Likelihood
 
-# What float32 can tell; more would only fill the records.
+# The digits that float32 can tell; more would only fill the records.
 DIGITS = 6
 
 
 class Distribution(NamedTuple):
-    """One row's logits [vocabulary], their logsumexp, and the likeliest tokens with theirs.
+    """One row's logits [vocabulary], their logsumexp, and the likeliest tokens with their logits.
 
-    So many of them are `told`.
+    The first `told` of these are reported.
     """
 
     logits: torch.Tensor
@@ -24,7 +24,7 @@ class Distribution(NamedTuple):
     told: int
 
     def of(self, token: int) -> Likelihood:
-        """How probable the token chosen was. Asks the device only for one that is not among the likeliest."""
+        """How probable the chosen token was. Reads from the device only if it is not among the likeliest."""
         known = dict(self.best)
         logit = known[token] if token in known else float(self.logits[token])
         top = tuple((id_, self._logprob(value)) for id_, value in self.best[: self.told])
@@ -35,10 +35,10 @@ class Distribution(NamedTuple):
 
 
 def distributions(logits: torch.Tensor, told: Sequence[int]) -> list[Distribution]:
-    """One for each row of float32 logits [rows, vocabulary], with `told` tokens each, in one go.
+    """One for each row of float32 logits [rows, vocabulary], with `told` tokens for each, in one go.
 
-    The softmax is that of the logits as the network gave them: before penalties, biases, temperature, top_k,
-    top_p and min_p, and with the tokens that no answer may hold.
+    The softmax is over the logits as the network computed them: before penalties, biases, temperature, top_k,
+    top_p and min_p, and with the tokens that no answer may contain.
     """
     best = logits.topk(min(max(1, *told), logits.shape[1]))
     rows = zip(
@@ -56,7 +56,7 @@ def distributions(logits: torch.Tensor, told: Sequence[int]) -> list[Distributio
 
 
 class Watch:
-    """Keeps the newest logits of a network that `generate()` runs, before any processor bends them."""
+    """Keeps the newest logits of a network run by `generate()`, before any processor changes them."""
 
     def __init__(self, told: int | None) -> None:
         self._told = told

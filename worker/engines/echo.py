@@ -1,7 +1,7 @@
-"""An engine without a model: answers with the question, for tests, load and trying out a deployment.
+"""An engine without a model that answers with the question, for tests, load and trying out a deployment.
 
-It keeps the whole contract (streaming, stops, least and longest answers, logprobs, cancelling, resuming) at a
-chosen pace, and fails and hangs when told to. What bends a distribution changes nothing: it has none.
+It meets the whole contract (streaming, stops, least and longest answers, logprobs, cancelling, resuming) at a
+chosen pace, and fails and hangs when told to. Sampling parameters have no effect: it has no distribution.
 """
 
 import time
@@ -41,7 +41,7 @@ class EchoOptions(Frozen):
 
 @dataclass(frozen=True)
 class Echo:
-    """A prompt of this engine: the question it looks for trouble in, and the tokens of the answer."""
+    """A prompt of this engine: the question, which may tell it to fail, and the tokens of the answer."""
 
     question: str
     tokens: tuple[str, ...]
@@ -58,7 +58,7 @@ class EchoEngine(Engine):
         self._options = read_options(model, EchoOptions, self.name)
         self._gate = Gate(model.rows)
         self._context_length = model.context_length or CONTEXT_LENGTH
-        # Once: to look for a package takes longer than an answer.
+        # Looked up once: finding a package takes longer than an answer.
         self._sampling_rate = SAMPLING_RATE if find_spec("soundfile") else 0
 
     def load(self) -> Engine:

@@ -1,7 +1,7 @@
-"""Patterns as JSON Schema means them, by ECMA 262, in the spelling of Rust, which llguidance reads.
+"""Respells JSON Schema's patterns, which follow ECMA 262, in Rust's syntax, which llguidance reads.
 
-In Rust `[`, `&&`, `--` and `~~` inside a class begin another class. Where ECMA and Python differ, Python's
-reading is taken: `{,2}` is `{0,2}`, and a bracket right at the beginning of a class does not end it.
+In Rust `[`, `&&`, `--` and `~~` inside a class begin another class. Where ECMA and Python differ, patterns
+are read as in Python: `{,2}` is `{0,2}`, and a bracket right at the beginning of a class does not end it.
 """
 
 import json
@@ -16,12 +16,13 @@ TOKEN = re.compile(
     r"|\{[0-9]+(?:,[0-9]*)?\}|\{,[0-9]+\}|.",
     re.DOTALL,
 )
-# Stand for several signs, so no range begins or ends with them.
+# They stand for several characters, so no range begins or ends with them.
 SEVERAL = re.compile(r"\\[dDwWsSpP]")
-# In a class with all signs below the blank llguidance takes quotes and backslashes, too, named or not.
+# A class with all characters below the space would match quotes and backslashes, too, in llguidance; so
+# ranges and negated classes leave this one out.
 NUL = r"\x00"
 NULS = frozenset({"\0", r"\0", NUL, r"\u0000"})
-# Would mean more than themselves in a class.
+# Characters with another meaning inside a class.
 SIGNS = frozenset("[]&~-")
 
 
@@ -31,7 +32,7 @@ def translate(schema: dict[str, Any]) -> None:
 
 
 def rename(schema: dict[str, Any]) -> None:
-    """The patterns that name its properties."""
+    """Respell the keys of `patternProperties`."""
     if isinstance(named := schema.get("patternProperties"), dict):
         schema["patternProperties"] = _renamed(named)
 
@@ -51,7 +52,7 @@ def _renamed(named: dict[str, Any]) -> dict[str, Any]:
     for pattern, schema in named.items():
         name = said = spelled(pattern)
         while name in renamed:
-            # Two spellings of one pattern: neither is lost, and llguidance refuses them.
+            # Two spellings of one pattern: both are kept, and llguidance refuses them.
             alike[said] += 1
             name = f"{said}(?:){{{alike[said]}}}"
         renamed[name] = schema
@@ -59,7 +60,7 @@ def _renamed(named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class(tokens: deque[str]) -> str:
-    """What stands behind its opening bracket. One that does not end is left so, and refused."""
+    """A class, after its opening bracket. One that does not end stays so, and llguidance refuses it."""
     said = "["
     if tokens and tokens[0] == "^":
         said += tokens.popleft() + NUL
@@ -70,7 +71,7 @@ def _class(tokens: deque[str]) -> str:
 
 
 def _item(tokens: deque[str]) -> str:
-    """A sign or a range."""
+    """A character or a range."""
     first = tokens.popleft()
     if len(tokens) < 2 or tokens[0] != "-" or tokens[1] == "]":
         return _inside(first)
@@ -97,5 +98,5 @@ def _escape(sign: str) -> str:
         return NUL
     if sign in (r"\<", r"\>"):
         return sign[1]
-    # A sign beyond U+FFFF, in two halves as in JavaScript.
+    # A character beyond U+FFFF, in two halves as in JavaScript.
     return str(json.loads(f'"{sign}"')) if sign.count(r"\u") == 2 else sign

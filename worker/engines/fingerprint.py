@@ -4,7 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-# Weights, configurations, processor, tokenizer, templates, remote code; not model cards and pictures.
+# Of weights, configurations, processor, tokenizer, templates and remote code; not of model cards and
+# pictures.
 SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".tiktoken", ".py"})
 
 

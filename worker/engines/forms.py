@@ -1,4 +1,4 @@
-"""In what form a chat template takes the texts of each role: found out at load, with a text of ours."""
+"""Finds out at load, with a made-up text, in what form a chat template takes the texts of each role."""
 
 import json
 import logging
@@ -11,12 +11,12 @@ from shared.request import Role
 
 log = logging.getLogger(__name__)
 Form = Literal["parts", "named", "plain"]
-"""Parts; parts that carry their text under `content` too, where Pixtral's template looks; one text."""
+"""Parts; parts with their text also under `content`, where Pixtral's template looks; one plain text."""
 Forms = dict[Role, Form]
 Content: TypeAlias = "str | list[dict[str, Any]]"
 Write = Callable[[list[dict[str, Any]]], str]
-"""What a template makes of turns. May raise TemplateError, ValueError and STUMBLES."""
-# What a template meets where a message or JSON has another form than it takes for granted.
+"""Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
+# What a template raises on a message or JSON of another form than it expects.
 STUMBLES = (AttributeError, LookupError, TypeError)
 ORDER: tuple[Form, ...] = ("parts", "named", "plain")
 MARK = "sightlinemark"
@@ -32,7 +32,7 @@ def joined(content: Sequence[dict[str, Any]]) -> str:
 
 
 def forms_of(write: Write) -> Forms:
-    """By role. Empty where no user's parts are written: neither pictures nor sounds could be sent."""
+    """The form by role; empty if a user's parts are not rendered, as no pictures or sounds could be sent."""
     user = _form(write, lambda content: [_turn("user", content)])
     if user not in ("parts", "named"):
         log.warning("the model's chat template writes no parts of a user's turn, so chats are refused")
@@ -44,7 +44,7 @@ def forms_of(write: Write) -> Forms:
 
 
 def _form(write: Write, turns: Callable[[Content], list[dict[str, Any]]]) -> Form | None:
-    """The first that is written; None where none is. What a template refuses, its callers will read why."""
+    """The first form that is rendered; None if none is. If a template refuses them, callers read why."""
     refused = False
     for form in ORDER:
         part = text_part(MARK, form)

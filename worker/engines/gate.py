@@ -1,4 +1,4 @@
-"""Who may generate now, and whether those inside make progress."""
+"""Limits how many threads generate at once, and watches whether they make progress."""
 
 import threading
 from collections import deque
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from worker.engines.base import Cancelled
 from worker.engines.pulse import Pulse
 
-# How late a row that still waits outside notices that it was cancelled.
+# How long a waiting row may take to notice that it was cancelled.
 CANCEL_POLL_S = 0.05
 
 
@@ -24,7 +24,7 @@ class Gate:
 
     @contextmanager
     def enter(self, cancel: threading.Event) -> Iterator[None]:
-        """Wait for a place, in the order of arrival. Raises Cancelled, also from outside."""
+        """Wait for a place, in the order of arrival. Raises Cancelled, also while waiting."""
         turn = threading.Event()
         with self._lock:
             self._waiting.append(turn)
@@ -56,12 +56,12 @@ class Gate:
             self._admit()
 
     def tick(self) -> None:
-        """Someone inside made progress."""
+        """A thread inside made progress."""
         self._pulse.tick()
 
     @property
     def waiting(self) -> int:
-        """Rows outside."""
+        """Rows that wait for a place."""
         return len(self._waiting)
 
     @property
@@ -70,5 +70,5 @@ class Gate:
         return self._pulse.longest_s
 
     def idle_s(self) -> float:
-        """Seconds since the last tick; 0 while nobody is inside."""
+        """Seconds since the last tick; 0 while no thread is inside."""
         return self._pulse.idle_s()

@@ -1,6 +1,6 @@
-"""Arguments in Gemma's form, as rules of a grammar made from their JSON Schema.
+"""Grammar rules for a function's arguments in Gemma's form, made from their JSON Schema.
 
-They are no JSON: keys are bare, and a mark of their own stands around texts.
+The form is not JSON: keys are bare, and strings stand between marks of their own.
 """
 
 import json
@@ -15,28 +15,28 @@ from shared.json_pointer import found
 from worker.engines.kinds import TYPES, Kinds, Schema, Types, literals, type_of
 from worker.engines.lark import Mark, is_token, quoted
 
-# What a schema says of a value without a bound that this form has no words for.
+# Keywords that this form cannot hold an answer to; a schema with one is refused.
 NOT_HELD = frozenset(
     {"pattern", "format", "oneOf", "prefixItems", "patternProperties", "minProperties", "maxProperties"}
 )
 NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-# What says all of a value: nothing may stand beside it but its type.
+# Keywords that define a value by themselves: only `type` may stand beside one.
 WHOLE = ("$ref", "enum", "const", "anyOf", "allOf")
-# What says something of a value, where it is held.
+# Keywords that constrain a value.
 SAYING = frozenset(
     {
         *("properties", "additionalProperties", "required", "items", "minItems", "maxItems"),
         *("minLength", "maxLength", *NUMBERS, *WHOLE),
     }
 )
-# Named like places of a schema, which no schema has.
+# Rules named like places of a schema, but no schema has these places.
 ANYTHING, ANY_OBJECT = "anything", "object"
 BARE = r"/[A-Za-z0-9_-]+/"
 KEY = re.compile(r"[^:{}\[\],<>|\"\s]+")
 
 
 def arguments(name: str, schema: dict[str, Any], mark: Mark) -> Iterator[str]:
-    """Rules, the first one of this name. Raises CallerError as `Rules.value`."""
+    """The rules; the first has this name. Raises CallerError as `Rules.value`."""
     rules = Rules(name, schema, mark)
     yield f"{name}: {rules.value(schema)}"
     rules.finish()
@@ -44,7 +44,7 @@ def arguments(name: str, schema: dict[str, Any], mark: Mark) -> Iterator[str]:
 
 
 class Rules:
-    """Those of one function's arguments, beside the first. `prefix` begins the names of all."""
+    """Builds the rules of one function's arguments, except the first. Their names begin with `prefix`."""
 
     def __init__(self, prefix: str, root: dict[str, Any], mark: Mark) -> None:
         self.others: list[str] = []
@@ -52,22 +52,22 @@ class Rules:
         self._root = root
         self._mark = mark(QUOTE)
         self._named: dict[tuple[str, Types], str] = {}
-        # Named and not yet written: a reference may lead to the next one hundreds of times.
+        # Rules named but not yet written; a queue, because references may be nested hundreds deep.
         self._owed: list[tuple[str, Types]] = []
         self._kinds = Kinds(root)
         self._numbers = count()
 
     def finish(self) -> None:
-        """Write what has only been named. Raises as `value`."""
+        """Write the rules that have only been named. Raises as `value`."""
         while self._owed:
             owed = self._owed.pop()
             self.others.append(f"{self._named[owed]}: {self._content(*owed)}")
 
     def value(self, schema: Schema, among: Types = TYPES) -> str:
-        """What goes where the schema stands, of these types.
+        """The rule body for values of the schema, limited to the types `among`.
 
-        Raises CallerError `unsupported_parameter` for what this form has no words for and where nothing can
-        stand, `invalid_request` where counts contradict each other.
+        Raises CallerError `unsupported_parameter` for what this form cannot express and for a schema without
+        values, `invalid_request` if counts contradict each other.
         """
         if schema in (True, {}) and among == TYPES:
             return self._named_rule(ANYTHING)
@@ -126,14 +126,14 @@ class Rules:
         return f'"[" {several} "]"' if least else f'"[" ({several})? "]"'
 
     def _object(self, schema: dict[str, Any]) -> str:
-        """Its own properties in their order; one without any has what it likes, or what others have to be."""
+        """The schema's properties in their order; without any, those that `additionalProperties` allows."""
         own, required = schema.get("properties", {}), schema.get("required", ())
         if not own.keys() >= {*required}:
             raise _unheld("required")
         if not own:
             others = schema.get("additionalProperties", True)
             return self._named_rule(ANY_OBJECT) if others in (True, {}) else self._open(others)
-        # From the last on: what follows a property, where one came before it and where none did.
+        # From the last property on, two rules for the rest: `behind` if one came before, `first` if none did.
         behind, first = '""', '""'
         for key, inner in reversed(own.items()):
             if not KEY.fullmatch(key):
@@ -146,14 +146,14 @@ class Rules:
         return f'"{{" {first} "}}"'
 
     def _open(self, others: Schema) -> str:
-        """An object of properties that have no names yet."""
+        """An object with any names, whose values all match `others`."""
         if others is False:
             return '"{" "}"'
         pair = f'{self._add(BARE, word=True)} ":" {self.value(others)}'
         return f'"{{" ({pair} ("," {pair})*)? "}}"'
 
     def _named_rule(self, place: str, types: Types = TYPES) -> str:
-        """Of what may be inside itself: a place of the schema, any object, or any value."""
+        """A named rule, for what may contain itself: a place of the schema, any object, or any value."""
         named = place, types
         if named not in self._named:
             self._named[named] = self._name()
@@ -178,7 +178,7 @@ class Rules:
         return quoted(json.dumps(value))
 
     def _add(self, body: str, *, word: bool = False) -> str:
-        """A rule, or a word, which has capital letters."""
+        """Add a rule, or a terminal (`word`), whose name is in capitals."""
         own = self._name().upper() if word else self._name()
         self.others.append(f"{own}: {body}")
         return own
@@ -192,7 +192,7 @@ def _either(choices: Iterable[str]) -> str:
 
 
 def _alone(schema: dict[str, Any]) -> str | None:
-    """What says all of a value; None where its type's words do. Raises CallerError for what stands beside."""
+    """The keyword of WHOLE in the schema, if any. Raises CallerError if a constraint stands beside it."""
     said = next((key for key in WHOLE if key in schema), None)
     if said is None:
         return None
@@ -205,7 +205,7 @@ def _alone(schema: dict[str, Any]) -> str | None:
 
 
 def _counts(schema: dict[str, Any], low: str, high: str) -> tuple[int, int | None]:
-    """Raises CallerError `invalid_request` where nothing has so many."""
+    """The least and the most. Raises CallerError `invalid_request` if the least is more."""
     least, most = schema.get(low, 0), schema.get(high)
     if most is not None and most < least:
         message = f"Calls cannot be held to these schemas: {low} is above {high}."

@@ -1,7 +1,7 @@
-"""Answers held to a format: JSON of a schema, a regular expression, one of several choices; or to calls.
+"""Compiles grammars that hold answers to a JSON Schema, a regular expression, a choice, or function calls.
 
-llguidance says before each token which may come next. It reads the model's own tokenizer, and builds its
-automata while they are walked, so that nothing is computed ahead for a vocabulary.
+Before each token llguidance says which ones may come next. It reads the model's own tokenizer and builds its
+automata as it goes, so that nothing is computed ahead for the vocabulary.
 """
 
 import json
@@ -20,15 +20,15 @@ from worker.engines.trial import begin, reason
 from worker.engines.trials import TRIALS
 
 log = logging.getLogger(__name__)
-# JSON allows any number of blanks and new lines, and a model that has lost its way would write nothing else.
+# JSON allows any number of blanks and line feeds, and a model that has lost its way would write nothing else.
 SPACING: Spacing = {"whitespace_pattern": " "}
 
 
 class Grammars:
-    """What one model's tokens can spell; may be used from several threads."""
+    """Compiles grammars for one model's tokens; may be used from several threads."""
 
     def __init__(self, tokenizer: Any, end_ids: Iterable[int | None]) -> None:
-        """Takes a second for 150,000 tokens. A tokenizer that cannot be read is told of when it is needed."""
+        """Takes a second for 150,000 tokens. An unreadable tokenizer is reported only once it is needed."""
         self._tokenizer: LLTokenizer | None = None
         self._added: dict[str, int] = tokenizer.get_added_vocab()
         ends = [id_ for id_ in end_ids if id_ is not None]
@@ -41,23 +41,23 @@ class Grammars:
             log.warning("no answers can be held to a format: %s", error)
 
     def compile(self, wanted: Format, caller: str = "") -> LLMatcher:
-        """What to draw one answer by. Callers take turns at trying what is new.
+        """The matcher for one answer. A new format is tried first, for which callers take turns.
 
-        Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` where
-        the model's tokenizer cannot be read.
+        Raises CallerError `invalid_request` for a format that cannot be used, `unsupported_parameter` if the
+        model's tokenizer cannot be read.
         """
         grammar = _grammar(wanted)
         return self._compiled(grammar, grammar, _unusable, caller)
 
     def calls(self, wanted: Calling, caller: str = "") -> LLMatcher:
         """As `compile`, for calls of functions."""
-        # Who tries it knows none of the model's tokens.
+        # The trial does not know the model's tokens, so its grammar has the marks as text.
         tried = LLMatcher.grammar_from_lark(wanted.lark(quoted))
         grammar = LLMatcher.grammar_from_lark(wanted.lark(self.mark))
         return self._compiled(tried, grammar, _uncallable, caller)
 
     def mark(self, text: str) -> str:
-        """How a grammar names a mark that may be a token of its own."""
+        """A mark as a grammar writes it: as its token, if it is one, else as text."""
         return f"<[{self._added[text]}]>" if text in self._added else quoted(text)
 
     def _compiled(
@@ -75,9 +75,9 @@ class Grammars:
 
 
 def _plain(backend: Any) -> str:
-    """The tokenizer's file without padding and truncation, which are nothing to answers.
+    """The tokenizer's file without padding and truncation, which do not concern answers.
 
-    Its decoder is spelled as llguidance knows it: Metaspace is the older word for these three.
+    Its decoder is written as llguidance knows it: Metaspace is the older word for these three.
     """
     file = _unspelled(json.loads(backend.to_str())) | {"padding": None, "truncation": None}
     decoder = file.get("decoder") or {}
@@ -91,10 +91,10 @@ def _plain(backend: Any) -> str:
 
 
 def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
-    """With names for special tokens that no caller can guess.
+    """The file with its special tokens renamed so that no caller can guess the names.
 
-    llguidance tokenizes what a format leaves no choice about, and such a token in its text would be drawn for
-    the letters of its name, and tell none.
+    llguidance tokenizes the parts of an answer that a format dictates. A special token's name in them would
+    become that token, which makes no text, in the place of the letters.
     """
     added, model, secret = file["added_tokens"], file["model"], secrets.token_hex(8)
     names = {token["content"]: f"\ufdd0{secret} {token['id']}\ufdd1" for token in added if token["special"]}
@@ -103,7 +103,7 @@ def _unspelled(file: dict[str, Any]) -> dict[str, Any]:
         model["vocab"] = {names.get(name, name): id_ for name, id_ in vocab.items()}
     else:
         model["vocab"] = [[names.get(name, name), score] for name, score in vocab]
-    # Converters write merges for every piece that is made of two others.
+    # Converters write merges for every piece that can be made of two others, special tokens included.
     if merges := model.get("merges"):
         model["merges"] = [merge for merge in merges if not _makes(merge, names)]
     if model.get("unk_token") in names:
@@ -126,7 +126,7 @@ def _uncallable(why: str) -> CallerError:
 
 
 def _grammar(wanted: Format) -> str:
-    """As llguidance reads it. Raises CallerError."""
+    """The format as llguidance reads it. Raises CallerError."""
     if wanted.kind == "json":
         try:
             return LLMatcher.grammar_from_json_schema(schema(wanted, SPACING))

@@ -1,4 +1,4 @@
-"""Keeps one row's draws inside its format."""
+"""Forbids the tokens that would take a row out of its format."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,7 +15,7 @@ from worker.engines.trial import reason
 
 
 def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
-    """What holds the row to its format, from its beginning on; nothing where any text will do.
+    """The processors that hold a new row to its format; none if it has no grammar.
 
     `ends` are the tokens that end the row.
     """
@@ -23,12 +23,12 @@ def held(row: Row, ends: Collection[int]) -> list[LogitsProcessor]:
 
 
 class Hold(Following):
-    """Forbids every token that the format does not go on with.
+    """Forbids every token that the format cannot continue with.
 
-    Where it is complete only a token that ends the answer is left. Before that none of these is, though the
-    format may go on with the text that one has. It stands behind whatever forbids tokens for the model's
-    sake, so that the two together leave one, or are refused here; a caller's logit_bias comes behind it.
-    Replayed tokens are taken like drawn ones.
+    End tokens are allowed only once the format is complete, even if it could continue with the text of one
+    before. It comes after the processors that forbid tokens for the model's sake, so that the request fails
+    here if together they leave no token, and before the caller's logit_bias. Replayed tokens are taken like
+    drawn ones.
     """
 
     def __init__(self, matcher: LLMatcher, row: Row, ends: Collection[int]) -> None:
@@ -39,7 +39,7 @@ class Hold(Following):
         self._taken = 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Raises CallerError `invalid_request` where the format cannot be kept up."""
+        """Raises CallerError `invalid_request` if no allowed token is left."""
         drawn = self.drawn(input_ids)
         for token in drawn[self._taken :].tolist():
             self._matcher.consume_token(token)
@@ -50,7 +50,7 @@ class Hold(Following):
         return held  # type: ignore[no-any-return]
 
     def _forbidden(self, scores: torch.Tensor) -> torch.Tensor:
-        """[1, vocabulary]; the model's may be wider than its tokenizer's."""
+        """[1, vocabulary]; the model's vocabulary may be larger than its tokenizer's."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if wrong := reason(self._matcher):
             raise CallerError("invalid_request", f"The format cannot be kept up: {wrong}.", param=self._what)

@@ -1,8 +1,8 @@
-"""Linear layers in 8 bits, on a CPU: a scale for each output of a weight, and one for each row of an input.
+"""Linear layers in 8 bits on a CPU, with a scale for each output of the weight and each row of the input.
 
-A row's scale is its own, so that the product of a row is the same whatever rows are beside it; with one scale
-for all of them, as torch.ao's dynamic quantisation has it, it is not. Sums are whole numbers of 32 bits. It
-is section 2.1 of LLM.int8(), https://arxiv.org/abs/2208.07339, without that paper's share in 16 bits.
+Each input row has a scale of its own, so that its product does not depend on the rows beside it, as it would
+with torch.ao's dynamic quantisation, which has one scale for all. Sums are 32-bit integers. This is section
+2.1 of LLM.int8(), https://arxiv.org/abs/2208.07339, without that paper's part in 16 bits.
 """
 
 import torch
@@ -12,17 +12,17 @@ from shared.models import Model
 from worker.engines.weightless import Weightless
 
 LARGEST = 127
-# Whole numbers of an input are handed over as 1 to 255: for ones with a sign oneDNN has no quick product on a
-# processor without AMX, 4000 times slower with 16 rows of 768 on an AMD EPYC.
+# Inputs are shifted to the unsigned numbers 1 to 255: for signed ones oneDNN has no quick product on
+# processors without AMX; it is 4000 times slower with 16 rows of 768 on an AMD EPYC.
 ZERO = 128
-# A row of nothing but zeros has no scale.
+# Used for a row of zeros, which has no scale.
 SMALLEST_SCALE = 1e-12
-# For one row of some shapes oneDNN has no quick product: 5 ms in the place of 0.05 with 256 outputs of 768.
+# For a single row of some shapes oneDNN has no quick product: 5 ms instead of 0.05 for 256 outputs of 768.
 LEAST_ROWS = 2
 
 
 class Int8Linear(Weightless):
-    """Holds its weight in 8 bits, laid out for oneDNN, and no other."""
+    """Holds its weight only in 8 bits, laid out for oneDNN."""
 
     def __init__(self, plain: torch.nn.Linear) -> None:
         super().__init__(plain)
@@ -49,7 +49,7 @@ class Int8Linear(Weightless):
 
 
 def check(model: Model, network: torch.nn.Module) -> None:
-    """Raises ModelFailed where layers in 8 bits cannot be computed, or not right."""
+    """Raises ModelFailed if layers in 8 bits cannot be computed here, or only wrongly."""
     what = f'model {model.id}: packed = "int8"'
     devices = {parameter.device.type for parameter in network.parameters()}
     if devices != {"cpu"}:

@@ -1,4 +1,4 @@
-"""Which types of values a JSON Schema leaves, by its types, its literals and what it refers to."""
+"""Finds the types of values that each part of a JSON Schema allows, by its types, literals and references."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -21,16 +21,17 @@ NAMES: dict[type, str] = {
 
 
 class Kinds:
-    """Types that a schema and those below it allow, as far as Gemma's form has words for them.
+    """The types that a schema and those below it allow, by the keywords that Gemma's form can hold.
 
-    A number may be whole.
+    Wherever numbers are allowed, integers are, too.
     """
 
     def __init__(self, root: dict[str, Any]) -> None:
         schemas = {id(schema): schema for schema in _schemas(root)}
         own = {place: _own(schema) for place, schema in schemas.items()}
         self._left: dict[int, set[str]] = {place: set() for place in schemas}
-        # Told upwards, from what all may lead to: down from each one would take the square of the time.
+        # Types are passed up from the schemas without choices; descending from each would take quadratic
+        # time.
         users = defaultdict[int, list[int]](list)
         told: list[tuple[int, set[str]]] = []
         for place, schema in schemas.items():
@@ -47,11 +48,11 @@ class Kinds:
                 told.extend((user, more) for user in users[place])
 
     def known(self, schema: Any) -> bool:
-        """Whether it is one of these: nobody has looked at a literal, or at an unknown keyword's value."""
+        """Whether the schema was read here; literals and the values of unknown keywords were not."""
         return id(schema) in self._left
 
     def of(self, schema: Schema, among: Types) -> Types:
-        """The types among these that a known schema leaves."""
+        """The types in `among` that a known schema allows."""
         return tuple(kind for kind in among if kind in self._left[id(schema)])
 
 
@@ -62,7 +63,7 @@ def type_of(value: Any) -> str:
 
 
 def literals(schema: dict[str, Any]) -> list[Any] | None:
-    """The values that a schema names (`const`, `enum`); None where it names none."""
+    """The values that a schema names (`const`, `enum`); None if it names none."""
     if "const" not in schema:
         return schema.get("enum")
     const = schema["const"]
@@ -81,7 +82,7 @@ def _own(schema: Schema) -> set[str]:
 
 
 def _choices(schema: Schema, root: dict[str, Any]) -> list[Any]:
-    """What a value of a schema has to be one of, if anything."""
+    """The schemas of which a value of this one has to match at least one, if any."""
     if not isinstance(schema, dict):
         return []
     if "$ref" in schema:

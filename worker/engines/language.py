@@ -1,4 +1,4 @@
-"""A model's language: what its folder says of prompts, tokens and answers, whatever computes the weights."""
+"""What a model's folder says about prompts, tokens and answers, independent of what computes the weights."""
 
 import logging
 from collections.abc import Sequence
@@ -38,25 +38,25 @@ log = logging.getLogger(__name__)
 SANE_LENGTH = 10**8
 # Cleaning up spaces rewrites at most the four characters of " n't".
 CLEAN_UP_REACH = 4
-# What tokens are drawn by.
+# The parameters of sampling.
 DICE = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 ANSWERS = 2
-"""Goes up where our own code begins to answer the same request otherwise: former answers are not given again,
-and nobody goes on with a text by other rules than it began by."""
+"""Goes up when our code begins to answer the same request differently: cached answers are no longer given,
+and no answer is resumed under other rules than those it began with."""
 
 
 class Language:
-    """What one model reads and writes, by its processor and configs; may be used from several threads."""
+    """One model's prompts and answers, by its processor and configs; may be used from several threads."""
 
     overlong = ""
-    """What is said of a row that takes more tokens than the model was made for."""
+    """What to report if the row allows more tokens than the model was made for."""
 
     def __init__(
         self, model: Model, folder: Path, processor: Any, config: Any, defaults: GenerationConfig
     ) -> None:
-        """`defaults` are the model's own generation config. Raises ModelFailed where no length is known, and
-        where the chat template is none.
+        """`defaults` are the model's own generation config. Raises ModelFailed if its context length is
+        unknown or its chat template is not a template.
         """
         self.model = model
         self.defaults = defaults
@@ -72,7 +72,7 @@ class Language:
         self._hidden = _hidden(self.tokenizer, self.renderer.syntax)
         self._files = digest_folder(folder)
         self._max_side = settings().pictures.max_side
-        # With torchvision transformers takes other image processors, whose pixels differ a little.
+        # With torchvision transformers uses other image processors, whose pixels differ a little.
         self._pixels = type(getattr(processor, "image_processor", None)).__name__
 
     def shorten(self, context_length: int) -> None:
@@ -81,7 +81,7 @@ class Language:
         self.renderer.context_length = context_length
 
     def check(self, request: Request, pictures: Sequence[Picture]) -> None:
-        """What can be told before the request is rendered, and its pictures are resized.
+        """Check what can be checked before the request is rendered and its pictures are resized.
 
         Raises CallerError `context_length_exceeded`, `invalid_request`.
         """
@@ -100,7 +100,7 @@ class Language:
         return None if wanted is None else self.grammars.compile(wanted, caller)
 
     def calling(self, request: Request, spacing: Spacing) -> Calling | None:
-        """The calls that an answer is held to; None where it is held to none."""
+        """The calls that the answer is held to; None if it is held to none."""
         tools, wanted = request.tools, request.parameters.format
         syntax = self.renderer.syntax_of(request)
         if tools is None or syntax is None or not (tools.held or wanted):
@@ -108,7 +108,7 @@ class Language:
         return Calling(tools, syntax, wanted, spacing)
 
     def budget(self, prompt: Prompt, parameters: Parameters) -> int:
-        """Tokens the answer may have. Raises CallerError `context_length_exceeded`."""
+        """The most tokens that the answer may have. Raises CallerError `context_length_exceeded`."""
         return answer_budget(
             parameters,
             default=self.model.max_new_tokens,
@@ -117,7 +117,7 @@ class Language:
         )
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
-        """The generation config's where the request says nothing, and no dice where none are thrown."""
+        """The parameters, completed from the generation config, without those of sampling if greedy."""
         samples = parameters.samples(bool(self.defaults.do_sample))
         asked = {name: getattr(parameters, name) for name in ("repetition_penalty", *DICE)}
         own = {name: getattr(self.defaults, name, None) for name in asked}
@@ -133,7 +133,7 @@ class Language:
         decode: Decode = self._decode if row.prompt.syntax is None else self._decode_calls
         if row.prompt.ends_open:
             decode = self._names.behind_text(decode)
-        # What is held to a form has all of it.
+        # An answer with a grammar has to spell the blanks, too.
         if row.prompt.trimmed and row.grammar is None:
             decode = behind_blanks(decode, row.prompt.trimmed)
         return Transcript(row, decode, self._names, ends=self.ends(row.parameters), unsettled=unsettled)
@@ -149,12 +149,12 @@ class Language:
 
     @property
     def suppressed(self) -> set[int]:
-        """A picture's placeholder in an answer would claim a picture when the answer is sent back."""
+        """Tokens never generated: a placeholder would claim a picture once the answer is sent back."""
         own = self.defaults.suppress_tokens or ()
         return {*(self.renderer.placeholder_ids - self.end_ids), *own}
 
     def identity(self) -> dict[str, str | int]:
-        """What of it changes answers: for the fingerprint, which knows the rest."""
+        """What changes answers here, for the fingerprint, which covers the rest itself."""
         return {
             "answers": ANSWERS,
             "files": self._files,
@@ -183,7 +183,7 @@ class Language:
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _decode_calls(self, ids: Sequence[int]) -> str:
-        """With the marks of calls, which are special tokens of some models."""
+        """The text with the marks of calls, which are special tokens in some models."""
         shown = [id_ for id_ in ids if id_ not in self._hidden]
         return str(self.tokenizer.decode(shown, skip_special_tokens=False))
 
@@ -213,7 +213,7 @@ class Language:
 
 
 def _check_template(model: Model, template: Any) -> None:
-    """One alone, or several by name."""
+    """Raises ModelFailed unless it is one template, or several by name."""
     compiled: Any = chat_template_utils._compile_jinja_template
     for text in template.values() if isinstance(template, dict) else filter(None, [template]):
         try:
@@ -225,7 +225,7 @@ def _check_template(model: Model, template: Any) -> None:
 
 
 def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:
-    """Special tokens that are no marks of a call: they make no text."""
+    """Special tokens that make no text, because they are not marks of a call."""
     marks = MARKS[syntax] if syntax else ()
     added = tokenizer.added_tokens_decoder.items()
     return frozenset(id_ for id_, token in added if token.special and token.content not in marks)

@@ -1,4 +1,4 @@
-"""Pieces of grammars as llguidance reads them, in its dialect of Lark."""
+"""Writes pieces of grammars in llguidance's dialect of Lark."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,13 +11,13 @@ from worker.engines import controls
 from worker.engines.translation import translated
 
 Mark = Callable[[str], str]
-"""Names a mark in a grammar: a token of its own by its number, any other by its text."""
+"""Writes a mark in a grammar: by its number if it is a token, else by its text."""
 Spacing = Mapping[str, str | bool]
 """llguidance's options for the blanks in JSON."""
-# What llguidance takes for its own in a schema; to a caller it is a key without meaning.
+# The keyword from which llguidance reads its options; in a caller's schema it is a key without meaning.
 OPTIONS = "x-guidance"
-# With its signs as escaped numbers an open name could be spelled so that it is no property's, nor of any
-# pattern, and means one; only control characters need that.
+# With numeric escapes, which only control characters need, an additional property's name could be spelled to
+# match no listed property or pattern and yet mean one.
 ESCAPES = 'nrbtf\\"'
 
 
@@ -30,7 +30,7 @@ def is_token(mark: str) -> bool:
 
 
 def schema(wanted: Format, spacing: Spacing) -> str:
-    """The wanted JSON Schema as llguidance keeps it, with its options."""
+    """The requested JSON Schema, translated for llguidance, with its options."""
     return spaced(json.loads(wanted.content), spacing)
 
 
@@ -42,13 +42,13 @@ def spaced(schema: dict[str, Any], spacing: Spacing) -> str:
 
 
 def word(wanted: Format) -> str:
-    """The wanted expression or choice, as the body of a grammar's word."""
+    """The requested expression or choice, as the body of a terminal."""
     if wanted.kind == "regex":
-        # Classes as JSON Schema's patterns have them: \d is [0-9].
+        # Classes mean what they mean in JSON Schema's patterns: \d is [0-9].
         return f"/{regex_to_lark(wanted.content, 'dw')}/"
     return " | ".join(map(quoted, json.loads(wanted.content)))
 
 
 def lark(wanted: Format) -> str:
-    """The wanted expression or choice, as a grammar of one word."""
+    """The requested expression or choice, as a grammar of one terminal."""
     return f"start: WORD\nWORD: {word(wanted)}"

@@ -1,7 +1,7 @@
-"""Literals beside words about numbers and lengths, which only choose among them.
+"""Removes keywords about numbers and lengths beside a schema's literals, with the literals they rule out.
 
-llguidance writes a multiple of 0.25 as 0.50, with as many digits as that has: the literal 0.5 is none to it.
-Gemma's form has no words for what stands beside literals.
+llguidance writes multiples of 0.25 with two digits, 0.50, so it takes the literal 0.5 for none. Gemma's form
+cannot hold an answer to keywords beside literals.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,12 +9,12 @@ from fractions import Fraction
 from operator import ge, gt, le, lt
 from typing import Any
 
-# Draft 4 has the bound itself beside a word that it is exclusive.
+# In draft 4 a bound is exclusive if this keyword beside it is true.
 EXCLUSIVE = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """Keep the literals that its words leave, and drop the words; where none is left, they say why."""
+    """Keep the literals that the keywords allow, and drop the keywords; if none is left, change nothing."""
     words = [*_words(schema)]
     values = schema.get("enum", [schema["const"]] if "const" in schema else None)
     if not words or not isinstance(values, list) or not all(_number(bound) for _, bound in words):
@@ -29,7 +29,7 @@ def translate(schema: dict[str, Any]) -> None:
 
 
 def _words(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Those about numbers and lengths, as later drafts have them."""
+    """The keywords about numbers and lengths with their bounds, as later drafts write them."""
     for name in schema.keys() & (NUMBERS.keys() | LENGTHS.keys()):
         exclusive = EXCLUSIVE.get(name, name)
         if schema.get(exclusive) is True and exclusive != name:
@@ -39,14 +39,14 @@ def _words(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _fits(value: Any, name: str, bound: float) -> bool:
-    """What a word is not about, it lets be."""
+    """A keyword allows every value of a type that it is not about."""
     if name in NUMBERS:
         return not _number(value) or NUMBERS[name](value, bound)
     return not isinstance(value, str) or LENGTHS[name](len(value), bound)
 
 
 def _multiple(value: float, factor: float) -> bool:
-    """By the digits that both are written with."""
+    """Computed exactly, from the digits that both are written with."""
     return factor > 0 and Fraction(str(value)) % Fraction(str(factor)) == 0
 
 

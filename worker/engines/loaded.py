@@ -1,4 +1,4 @@
-"""A model in memory, and what every engine on transformers needs to know of it."""
+"""A model loaded by transformers, and what every engine on transformers needs to know about it."""
 
 import json
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ from worker.engines.weights import model_folder
 
 
 class LoadedModel(Language):
-    """AutoProcessor and AutoModelForImageTextToText; all but `network` may be used from several threads."""
+    """AutoProcessor and AutoModelForImageTextToText. Only `network` must not be used from several threads."""
 
     def __init__(self, model: Model) -> None:
-        """Raises ModelFailed where the source is neither a folder nor on the hub, or has no known length."""
+        """Raises ModelFailed if the source is neither a folder nor on the hub, or has no context length."""
         use_threads(settings().worker.threads)
         folder = model_folder(model)
         processor, network = pretrained(model, folder)
@@ -42,7 +42,7 @@ class LoadedModel(Language):
         return prompt
 
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
-        """What the network takes, on its device."""
+        """The network's inputs, on its device."""
         return dict(prompt.inputs.to(self.network.device, dtype=self.network.dtype))
 
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
@@ -50,12 +50,12 @@ class LoadedModel(Language):
 
     @property
     def words(self) -> str:
-        """What became of the row, for an engine's reason."""
+        """How the row's wishes were met, for an engine's reason."""
         return "; ".join(filter(None, (self.packed, self.overlong)))
 
     @property
     def format(self) -> torch.dtype:
-        """The type in which most is computed; only float32 answers alike whatever the neighbours."""
+        """The type of most computations; only float32 gives the same answers whatever rows are beside."""
         dtype: torch.dtype = self.network.dtype
         return torch.int8 if self.model.packed == "int8" else dtype
 

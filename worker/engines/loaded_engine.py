@@ -1,4 +1,4 @@
-"""What every engine on transformers does alike, with the model that it has in memory."""
+"""The part of an engine that all engines on transformers share."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from worker.engines.weights import load_guess
 
 
 class LoadedEngine(Engine):
-    """Loads a model by itself (`load`), or takes over one that another engine has loaded (`start`)."""
+    """Loads a model itself (`load`), or takes over one that another engine has loaded (`start`)."""
 
     _loaded: LoadedModel
 
@@ -40,7 +40,7 @@ class LoadedEngine(Engine):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The revision is a name; the files are what counts."""
+        """Over the files, not over the revision, which is only a name."""
         return fingerprint(**self._loaded.made_of(self.name))
 
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:

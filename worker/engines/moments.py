@@ -1,6 +1,6 @@
-"""Formats of times and durations, narrowed to what parsers take.
+"""Narrows a schema's formats of times and durations to what parsers accept.
 
-llguidance's have a second 60, which is none but where a leap second was, and numbers of any length.
+llguidance's own formats allow a second 60, which exists only at a leap second, and numbers of any length.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ NARROWER = {
 
 
 def translate(schema: dict[str, Any]) -> None:
-    """It may have a pattern of its own."""
+    """Add the pattern under `allOf`, because the schema may have one of its own."""
     form, parts = schema.get("format"), schema.get("allOf", [])
     if isinstance(form, str) and form in NARROWER and isinstance(parts, list):
         schema["allOf"] = [*parts, {"pattern": NARROWER[form]}]

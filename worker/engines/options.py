@@ -1,4 +1,4 @@
-"""The `options` of a model's row, as the engine that it names reads them."""
+"""Reads the `options` of a model's row for the engine that the row names."""
 
 from typing import TypeVar
 

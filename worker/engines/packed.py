@@ -1,7 +1,7 @@
-"""Linear layers whose weights lie as oneDNN's products read them: faster on many processors, slower on some.
+"""Linear layers with weights in oneDNN's own layout, which is faster on many processors, slower on some.
 
-A layer is packed where it was measured to gain. Both ways round differently, by about one part in a million
-in float32, as processors of different makes do; the fingerprint does not tell them apart.
+A layer is packed if a measurement shows that it gains. Packed and plain layers round differently, by about
+one part in a million in float32, as different processors do; the fingerprint does not tell them apart.
 """
 
 from time import perf_counter
@@ -17,15 +17,15 @@ from worker.engines.weightless import Weightless
 
 # The layout for 16 rows serves one row as well; the layout for one row serves 16 badly.
 LEAST_ROWS = 16
-# What gains less stays as it is, so that workers on equal machines choose alike.
+# A layer that gains less stays plain, so that workers on equal machines choose alike.
 GAIN = 1.05
-# Each shape is tried this often at least, and for this long, with each number of rows.
+# Each shape is tried at least this often, and for at least this long, with each number of rows.
 TRIES = 5
 TRYING_S = 0.01
 
 
 class PackedLinear(Weightless):
-    """Holds its weight packed and no other; a weight that it shared with an embedding stays there."""
+    """Holds its weight only packed; a weight that it shared with an embedding stays there."""
 
     def __init__(self, plain: torch.nn.Linear, rows: int) -> None:
         super().__init__(plain)
@@ -39,9 +39,9 @@ class PackedLinear(Weightless):
 
 
 class Choice:
-    """Which layers are packed: all that can be, or those whose shape gained when it was first met.
+    """Chooses the layers to pack: all that can be, or those whose shape gained when it was first measured.
 
-    In 8 bits are all but the last, whose logits decide: as other libraries leave it too.
+    In int8 these are all but the last one, whose logits decide; other libraries leave it out, too.
     """
 
     def __init__(self, model: Model, last: torch.nn.Module | None) -> None:
@@ -63,12 +63,12 @@ class Choice:
 
 
 def pack(network: torch.nn.Module, model: Model) -> str:
-    """Packs linear layers on a CPU as the model's row says; what came of it in words, or nothing.
+    """Pack linear layers on a CPU as the model's row says; returns what was done in words, or "".
 
-    One after the other, so that no more than one weight is in memory twice. Raises ModelFailed where the row
-    wants 8 bits and there cannot be any.
+    One after the other, so that no more than one weight is in memory twice. Raises ModelFailed if the row
+    wants int8 and no layer can have it.
     """
-    # Nobody knows what code of the folder's own does with a layer's weight.
+    # Code of the folder's own may do anything with a layer's weight.
     if model.packed is False or (model.packed is None and model.trust_remote_code):
         return ""
     if model.packed == "int8":
@@ -93,14 +93,14 @@ def pack(network: torch.nn.Module, model: Model) -> str:
 
 
 def _last(network: Any) -> torch.nn.Module | None:
-    """The layer that makes logits, where the network says which it is."""
+    """The layer that computes the logits, if the network says which one it is."""
     find = getattr(network, "get_output_embeddings", None)
     found: torch.nn.Module | None = find and find()
     return found
 
 
 def _places(network: torch.nn.Module) -> dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]]:
-    """Each layer that can be packed, with the modules that have it and their names for it."""
+    """Each layer that can be packed, with the modules that hold it and their names for it."""
     found: dict[torch.nn.Linear, list[tuple[torch.nn.Module, str]]] = {}
     for parent in network.modules():
         for name, child in parent._modules.items():
@@ -110,7 +110,7 @@ def _places(network: torch.nn.Module) -> dict[torch.nn.Linear, list[tuple[torch.
 
 
 def _possible(plain: torch.nn.Linear) -> bool:
-    """Hooks, and a forward that another library has put in, belong to the module they were put on."""
+    """Not if the layer has hooks or a replaced `forward`, which would be lost."""
     there: Any = torch.backends.mkldnn
     formats = {torch.float32} if there.is_available() else set()
     if formats and torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -121,7 +121,7 @@ def _possible(plain: torch.nn.Linear) -> bool:
 
 @torch.inference_mode()
 def _faster(packed: PackedLinear, plain: torch.nn.Linear, rows: list[int]) -> bool:
-    """With each of these numbers of rows once, taken together."""
+    """Whether the packed layer gains in total over one product with each of these numbers of rows."""
     seconds = [0.0, 0.0]
     for count in rows:
         given = torch.ones(count, 1, plain.in_features, dtype=plain.weight.dtype)
@@ -131,7 +131,7 @@ def _faster(packed: PackedLinear, plain: torch.nn.Linear, rows: list[int]) -> bo
 
 
 def _fastest(layers: tuple[torch.nn.Linear, ...], given: torch.Tensor) -> list[float]:
-    """Each layer's shortest time, by turns: what else the machine does can only add."""
+    """Each layer's shortest time, measured by turns: other load on the machine can only add time."""
     fastest, tries, end = [float("inf") for _ in layers], 0, perf_counter() + TRYING_S * len(layers)
     while tries < TRIES or perf_counter() < end:
         for at, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""How many tokens pictures become, told by their sizes before a pixel of them is touched."""
+"""Computes from pictures' sizes, before any pixel is touched, how many tokens they will become."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +9,23 @@ from PIL.Image import Image as Picture
 Size = tuple[int, int]
 """Width and height."""
 
-# High, wide, and larger than most models look at; one by itself, and beside another.
+# Sizes to try: wide, high, and larger than most models use; of one picture, and of two together.
 ALONE: tuple[Size, ...] = ((64, 48), (40, 200), (1000, 700))
 TOGETHER: tuple[Size, ...] = ((64, 48), (200, 40))
 
-# Whatever a processor raises on what it cannot take.
+# What a processor raises on input that it cannot take.
 STUMBLES = (RuntimeError, ArithmeticError, ValueError, TypeError, LookupError, AttributeError)
 
 
 class PictureTokens:
-    """Asks the processor (`_get_num_multimodal_tokens`), where it told no more than there were of a few blank
-    pictures at load.
+    """Asks the processor (`_get_num_multimodal_tokens`), if for a few blank pictures at load it did not count
+    more tokens than there were.
 
-    Some are right of a picture by itself only: they cut it otherwise where there are others.
+    Some processors are right for a single picture only: they cut it differently beside others.
     """
 
     def __init__(self, processor: Any, mark: str) -> None:
-        """`mark` is what the processor replaces in a text."""
+        """`mark` stands for a picture in a text; the processor replaces it."""
         self._processor = processor
         self._mark = mark
         known = bool(mark) and hasattr(processor, "_get_num_multimodal_tokens")
@@ -33,12 +33,12 @@ class PictureTokens:
         self._together = self._alone and self._right(TOGETHER)
 
     def of(self, pictures: Sequence[Picture]) -> int:
-        """Tokens of a prompt's pictures, with what parts them; 0 where only processing them would tell."""
+        """Tokens of a prompt's pictures and separators; 0 if only processing the pictures would tell."""
         known = self._together if len(pictures) > 1 else self._alone
         try:
             return self._told([picture.size for picture in pictures]) if known and pictures else 0
         except STUMBLES:
-            # A shape that the processor will refuse itself, in words for the caller.
+            # The processor will refuse such a shape itself, in words for the caller.
             return 0
 
     def _right(self, sizes: Sequence[Size]) -> bool:
@@ -48,7 +48,7 @@ class PictureTokens:
             [ids] = self._processor(text=[text], images=[pictures])["input_ids"]
             return self._told(sizes) <= len(ids)
         except STUMBLES:
-            # A processor that takes no bare marks, or cannot count: it is asked no more.
+            # A processor that takes no bare marks, or cannot count, is not asked again.
             return False
 
     def _told(self, sizes: Sequence[Size]) -> int:

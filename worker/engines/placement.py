@@ -1,4 +1,4 @@
-"""Where a row's `device` and `device_map` put a model: told before weights are read, where it can be."""
+"""Checks a row's `device` and `device_map`, as far as possible before weights are read."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import torch
 from shared.errors import ModelFailed
 from shared.models import Model
 
-# What transformers spreads a model by itself by; "disk" is accelerate's name for a folder.
+# Values with which transformers spreads a model by itself; "disk" is accelerate's name for a folder.
 PLANS = ("auto", "balanced", "balanced_low_0", "sequential")
 DISK = "disk"
 
@@ -32,7 +32,7 @@ def check_devices(model: Model) -> None:
 
 
 def check_places(model: Model, network: torch.nn.Module) -> None:
-    """Raises ModelFailed where `device_map` names what the model does not have."""
+    """Raises ModelFailed if `device_map` names a part that the model does not have."""
     if not isinstance(model.device_map, dict):
         return
     modules = [name for name, _ in network.named_modules(remove_duplicate=False)]

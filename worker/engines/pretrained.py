@@ -1,4 +1,4 @@
-"""A model folder's processor, configs and network, by transformers' Auto classes."""
+"""Loads a model folder's processor, configs and network with transformers' Auto classes."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,19 +15,19 @@ from worker.engines.continuous.faults import out_of_memory
 from worker.engines.defaults import check_defaults, settle
 from worker.engines.placement import check_devices, check_places
 
-# Missing tensors that a message names.
+# How many missing tensors a message names.
 NAMED = 3
-# Of vision towers, whose last layer is not the one that is shown to the language model.
+# Parts of vision towers that the language model does not use, because it is shown an earlier layer.
 UNREAD = {"pooler", "head", "post_layernorm"}
-# What a row may wish for that this installation, or the model, may not have.
+# Fields of a row that this installation or the model may not support.
 WISHES = ("attention", "quantization_config", "device_map")
 
 
 def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
-    """The processor and the network. Code in the folder runs only where the models file trusts it.
+    """The processor and the network. Code in the folder runs only if the models file trusts it.
 
-    Raises ModelFailed where it is needed and not trusted, where a wish of the row's cannot be met, or where
-    the folder has not all weights, and whatever else transformers raises.
+    Raises ModelFailed if such code is needed but not trusted, if a field of the row is not supported, or if
+    the folder lacks weights, and whatever else transformers raises.
     """
     check_devices(model)
     with _only_trusted(model):
@@ -51,7 +51,7 @@ def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
 
 
 def _log_our_way(speech: Any) -> None:
-    """What transformers says goes the way of all logs, and no bar is drawn into them."""
+    """Send transformers' messages to the log like all others, without progress bars."""
     speech.disable_default_handler()
     speech.enable_propagation()
     speech.disable_progress_bar()
@@ -76,7 +76,7 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     trust = {"trust_remote_code": model.trust_remote_code}
     processor = auto.AutoProcessor.from_pretrained(folder, **trust)
     config = auto.AutoConfig.from_pretrained(folder, **trust)
-    # Some families' added tokens are behind the vocabulary that their config tells.
+    # Some families have added tokens beyond the vocabulary size in their config.
     told = getattr(config.get_text_config(), "vocab_size", 0)
     check_defaults(model, folder, max(told, len(processor.tokenizer)))
     return processor, config
@@ -86,7 +86,8 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
     kind = getattr(transformers, _network_class(config))
     given = {
         "dtype": model.dtype,
-        # Unasked transformers takes it for every part of a model that knows it; asked, for all or none.
+        # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
+        # none.
         "attn_implementation": None if model.attention == "sdpa" else model.attention,
         "trust_remote_code": model.trust_remote_code,
         "quantization_config": model.quantization_config and dict(model.quantization_config),
@@ -94,7 +95,7 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
     }
     given = {name: value for name, value in given.items() if value is not None}
     try:
-        # What does not fit is told with what is missing, by its name.
+        # Tensors of the wrong shape are reported by name together with the missing ones.
         network, told = kind.from_pretrained(
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **given
         )
@@ -110,9 +111,9 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
 
 
 def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
-    """But those of parts that many checkpoints leave out because nobody reads what they compute.
+    """The missing tensors, without those of parts that many checkpoints omit because their output is unused.
 
-    They are NaN from now on: whoever does read it learns so, and is not answered by chance.
+    These are set to NaN: a model that uses them after all fails instead of answering at random.
     """
     unread = [name for name in missing if UNREAD & set(name.split("."))]
     tensors = network.state_dict(keep_vars=True)
@@ -123,7 +124,7 @@ def _without_unread(network: Any, missing: Iterable[str]) -> list[str]:
 
 
 def _check_whole(model: Model, told: dict[str, Any]) -> None:
-    """transformers draws at random what a checkpoint lacks. Raises ModelFailed naming some of it."""
+    """Raises ModelFailed naming missing tensors: transformers would fill them at random."""
     lacks = sorted(told["missing_keys"])
     other = sorted(told["mismatched_keys"])
     shapes = [f"{name} is {tuple(has)}, not {tuple(due)}" for name, has, due in other]
@@ -137,14 +138,14 @@ def _check_whole(model: Model, told: dict[str, Any]) -> None:
 
 
 def _network_class(config: Any) -> str:
-    """Folders with code of their own may name it as a language model's, pictures or not (Phi-3.5-vision)."""
+    """Folders with code of their own may name a causal language model, pictures or not (Phi-3.5-vision)."""
     named = getattr(config, "auto_map", None) or {}
     usual, older = "AutoModelForImageTextToText", "AutoModelForCausalLM"
     return older if older in named and usual not in named else usual
 
 
 def _device_map(model: Model, config: Any) -> Any:
-    """On a GPU weights are quantised where they will lie: some methods' cannot be moved afterwards."""
+    """Puts quantised weights on the GPU at once: those of some methods cannot be moved afterwards."""
     quantized = model.quantization_config or getattr(config, "quantization_config", None)
     if model.device_map is None and quantized and _device(model.device) != "cpu":
         return {"": _device(model.device)}

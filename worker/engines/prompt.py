@@ -1,7 +1,7 @@
-"""Requests to model inputs, for every model transformers' processors know.
+"""Turns requests into model inputs, for every model that transformers' processors know.
 
-Text that callers typed stays text: a special token in it would forge a turn of the conversation or claim a
-picture that is not there.
+Callers' text stays text: a special token in it would forge a turn of the conversation or claim a picture that
+is not there.
 """
 
 import logging
@@ -31,11 +31,12 @@ log = logging.getLogger(__name__)
 # A template's message may quote the whole prompt.
 REASON_LIMIT = 200
 PLACEHOLDERS = ("image", "video", "audio")
-# How tracebacks call a chat template.
+# The file name of a chat template in tracebacks.
 TEMPLATE_FILE = "<template>"
-# Where transformers looks for the final message in what a template made, to end the prompt behind it.
+# The function in which transformers looks for the final message in the rendered text, to end the prompt
+# there.
 CONTINUING = "render_jinja_template"
-# What transformers names the template for chats and the one with a place for functions, where it has several.
+# transformers' names for the template for chats and the one with functions, if a model has several.
 CHATS, FUNCTIONS = "default", "tool_use"
 
 
@@ -55,7 +56,7 @@ class Renderer:
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
-        # What the processor replaces in a text; Kosmos 2 names it only as the beginning of an image.
+        # The mark that the processor replaces in a text; Kosmos 2 has it only as the beginning of an image.
         self.mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
         written = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, written, self.placeholder_ids)
@@ -65,7 +66,7 @@ class Renderer:
         self.sound_input.check(request, sounds)
         media = _media(request, pictures, sounds)
         inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
-        # What to learn from; PaliGemma's processor always adds it, and the network would compute a loss.
+        # PaliGemma's processor always adds training labels, from which the network would compute a loss.
         inputs.pop("labels", None)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
@@ -77,15 +78,15 @@ class Renderer:
 
     @property
     def syntax(self) -> Known:
-        """The form in which the model calls functions; "" where it takes none."""
+        """The form in which the model calls functions; "" if it takes none."""
         return syntax_of(_own(self.template, shows=True) or "")
 
     def syntax_of(self, request: Request) -> Syntax | None:
-        """The form in which the answer may call functions, None where it shows none."""
+        """The form in which the answer may call functions; None if the request has none."""
         return written_in(self.syntax, request)
 
     def ids(self, request: Request, pictures: Sequence[Picture]) -> tuple[list[int], str]:
-        """Tokens with one mark for each picture, for who puts in the pictures himself; and what is `trimmed`.
+        """Tokens with one mark per picture, for engines that insert pictures themselves; and `trimmed`.
 
         Raises CallerError `no_chat_template`, `invalid_request`, `unsupported_parameter`.
         """
@@ -95,7 +96,7 @@ class Renderer:
             conversation = self._conversation(request, _media(request, pictures, ()))
             with refusals(request):
                 text, lost = self._apply(request, conversation, tokenize=False), conversation.trimmed
-        # A template may write the first token itself.
+        # A template may write the BOS token itself.
         begun = self._tokenizer.bos_token is not None and text.startswith(self._tokenizer.bos_token)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not begun)["input_ids"]
         if not ids:
@@ -118,23 +119,23 @@ class Renderer:
             return inputs, ""
 
     def _typed(self, request: Request, pictures: Sequence[Picture]) -> str:
-        """Raises CallerError where it cannot fit, or forges a special token."""
+        """The raw prompt's text. Raises CallerError if it cannot fit, or forges a special token."""
         typed = "".join(part.text for m in request.messages for part in m.parts if isinstance(part, Text))
         marks = self.mark * len(pictures)
         text = marks + self._reserved.escape(typed)
-        # A tokenizer can rewrite a text before it looks for its tokens.
+        # A tokenizer may rewrite a text before it looks for special tokens.
         if self._reserved.count(self._fitting(text)) > self._reserved.count(self._ids(f"{marks}x")):
             raise _forged()
         return text
 
     def _conversation(self, request: Request, media: Sequence[Shown]) -> Chat:
-        """Raises CallerError where there is no template for it, it cannot fit, or forges a special token."""
+        """The chat. Raises CallerError if no template takes it, it cannot fit, or forges a special token."""
         if not self.template:
             raise CallerError("no_chat_template", "This model has no usable chat template.", param="messages")
         check_calls(request, self.syntax)
         conversation, text = self._written(request, media)
         ids = self._fitting(text)
-        # A template can join two innocent parts to one special token.
+        # A template may join two innocent parts into one special token.
         _, due = self._written(request, media, harmless=True)
         if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
             raise _forged()
@@ -161,9 +162,9 @@ class Renderer:
         )
 
     def _fitting(self, text: str) -> list[int]:
-        """Its tokens. Raises CallerError where no answer would fit behind them."""
+        """The text's tokens. Raises CallerError if no answer would fit after them."""
         ids = self._ids(text)
-        # What stands for a picture is no fewer tokens once the picture is put in.
+        # A picture's mark never becomes fewer tokens once the picture is inserted.
         if len(ids) >= self.context_length:
             raise too_long(self.context_length, f"its text alone has {len(ids)}. Shorten it.")
         return ids
@@ -174,12 +175,12 @@ class Renderer:
 
 
 def ends_open(request: Request) -> bool:
-    """Whether the answer goes on with a text, in place of answering it."""
+    """Whether the answer continues the last message instead of answering it."""
     return request.raw or (request.continue_final and request.messages[-1].role == "assistant")
 
 
 def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
-    """All in reading order."""
+    """Pictures and sounds in reading order."""
     seen, heard = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
     return [next(seen) if isinstance(part, Image) else next(heard) for part in request.media]
 
@@ -195,11 +196,11 @@ def _empty() -> CallerError:
 
 @contextmanager
 def refusals(request: Request) -> Iterator[None]:
-    """What templates and processors refuse is the caller's error: they know nothing but the request.
+    """Turns what templates and processors raise into CallerError: they see nothing but the request.
 
-    A template's own words are meant for its callers; a processor's may quote the prompt or name our files,
-    so they are told to nobody, and the log says where they came from. Functions' parameters are whatever JSON
-    a caller wrote, and templates walk through them as through schemas.
+    A template's message is meant for its callers. A processor's may quote the prompt or name our files, so it
+    is not shown, and the log says only where it came from. Templates also stumble over functions' parameters,
+    which may be any JSON, because they walk through them as through schemas.
     """
     try:
         yield
@@ -247,7 +248,7 @@ def _refusal(request: Request) -> CallerError:
 
 
 def _template(processor: Any) -> Any:
-    """One alone, or several by name; None where there is none for chats."""
+    """The chat template, or several by name; None if there is none for chats."""
     template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
     if isinstance(template, dict) and CHATS not in template:
         log.warning("of the model's chat templates none is named %s, so chats are refused", CHATS)
@@ -256,9 +257,9 @@ def _template(processor: Any) -> Any:
 
 
 def _own(template: Any, *, shows: bool = False) -> str | None:
-    """The text of the one for chats, or for those that show functions.
+    """The text of the template for chats, or with `shows` of the one for chats with functions.
 
-    A processor finds its own by name, and none of its tokenizer's.
+    A processor finds its own templates by name, but not its tokenizer's.
     """
     if isinstance(template, dict):
         template = template.get(FUNCTIONS if shows else CHATS, template[CHATS])

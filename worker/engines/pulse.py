@@ -1,10 +1,10 @@
-"""Whether an engine with work makes progress."""
+"""Records when an engine makes progress, so that the heartbeat can tell whether it hangs."""
 
 import time
 
 
 class Pulse:
-    """Ticks while there is work; the heartbeat's thread reads it."""
+    """Ticks while there is work; read by the heartbeat's thread."""
 
     def __init__(self) -> None:
         self._ticked: float | None = None

@@ -1,4 +1,4 @@
-"""Engines by name. Each is imported only when asked for: echo runs where torch is not installed."""
+"""Creates an engine by name. Each is imported only when needed, so that echo runs without torch."""
 
 from shared.models import Model
 from worker.engines.base import Engine

@@ -1,4 +1,4 @@
-"""What callers must not be able to write, because a model reads more in it than text."""
+"""Finds the strings and tokens that callers must not be able to write, as they mean more than text."""
 
 import re
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ ZERO_WIDTH_SPACE = "\u200b"
 
 @dataclass(frozen=True)
 class Reserved:
-    """The strings, and the ids they would become."""
+    """A pattern of the reserved strings, and the ids that they would become."""
 
     pattern: re.Pattern[str]
     ids: frozenset[int]
 
     def escape(self, text: str) -> str:
-        """Break every reserved string with a zero-width space; again while the pieces form another."""
+        """Break every reserved string with a zero-width space, repeatedly if the pieces form another one."""
         while self.pattern.search(text):
             text = self.pattern.sub(lambda match: match[0][0] + ZERO_WIDTH_SPACE + match[0][1:], text)
         return text
 
     def count(self, ids: Iterable[int]) -> int:
-        """How many of them are among `ids`."""
+        """How many of `ids` are reserved."""
         return sum(token in self.ids for token in ids)
 
 

@@ -1,4 +1,4 @@
-"""Rotary positions that a model chooses by how long its longest request was."""
+"""Resets rotary embeddings that a model adapts to long requests, so that the next request is not affected."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ FIRST = "original_inv_freq"
 
 
 class Ropes:
-    """The dynamic rotary embeddings of a network, put back to where they were at load.
+    """The dynamic rotary embeddings of a network, restored to their state at load.
 
-    Once a request is longer than the model was made for, transformers computes other frequencies, and keeps
-    them until a pass is short again (5.23, modeling_rope_utils.py): the next request would begin with them.
+    For a request longer than the model was made for, transformers computes other frequencies and keeps them
+    until a pass is short again (5.23, modeling_rope_utils.py): the next request would begin with them.
     """
 
     def __init__(self, network: Any) -> None:
-        # Some have others for each type of layer, whose name stands before all that is kept of them.
+        # Some have separate frequencies for each type of layer, with its name as the attributes' prefix.
         self._kept = [
             (module, name.removesuffix(FIRST))
             for module in network.modules()
@@ -23,7 +23,7 @@ class Ropes:
         ]
 
     def begin(self) -> None:
-        """What is computed from here on does not depend on earlier requests."""
+        """Restore them before a request, so that it does not depend on earlier ones."""
         for module, prefix in self._kept:
             longest, limit = f"{prefix}max_seq_len_cached", module.original_max_seq_len
             if getattr(module, longest, limit) > limit:

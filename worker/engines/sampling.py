@@ -1,4 +1,4 @@
-"""What one row adds to a `generate()` call of transformers: penalties, replay, its score and its end."""
+"""What a row adds to a `generate()` call of transformers: penalties, bias, replay, score and end."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -12,33 +12,33 @@ from worker.engines.transcript import Likelihood, Transcript
 
 # Below this the distribution is one token anyway, and float32 logits overflow.
 MIN_TEMPERATURE = 1e-4
-# In no vocabulary: for what ends no answer `generate()` would take the model's own, were it left out.
+# In no vocabulary: stands for "no end token", because without any `generate()` would take the model's own.
 NO_TOKEN = 2**31 - 1
 
 
 class LogitsError(ArithmeticError):
     """The model computed NaN or infinite logits: its weights, number format or device are broken.
 
-    No caller's doing: float32 holds what any repetition penalty makes of a sound model's logits.
+    A caller cannot cause it: float32 holds a sound model's logits after any repetition penalty.
     """
 
 
 class Following(LogitsProcessor):
-    """Knows the answer from the prompt, by length: a step that found no memory is computed again."""
+    """Finds the answer by length, not by counting calls: a step that ran out of memory is repeated."""
 
     _start: int | None = None
 
     def drawn(self, input_ids: torch.LongTensor) -> torch.Tensor:
-        """The answer so far; the first call comes before there is any."""
+        """The answer's tokens so far, none at the first call."""
         if self._start is None:
             self._start = input_ids.shape[1]
         return input_ids[0, self._start :]
 
 
 class Confidence(Following):
-    """Remembers one step's distribution, to tell how probable the token then chosen was.
+    """Remembers one step's distribution, to tell how probable the token chosen from it was.
 
-    The model's distribution after its repetition penalty and suppressed tokens, before OpenAI's penalties,
+    It is the model's, after its repetition penalty and suppressed tokens, before OpenAI's penalties,
     temperature, top_k and top_p. Raises LogitsError.
     """
 
@@ -85,7 +85,7 @@ class Penalties(Following):
 
 
 class Bias(LogitsProcessor):
-    """OpenAI's logit_bias. The last word but Replay's: what others forbid stays forbidden.
+    """OpenAI's logit_bias. Comes last but for Replay; what other processors forbid stays forbidden.
 
     Source: OpenAI API reference, `logit_bias`: added to the logits; -100 bans a token.
     """
@@ -98,14 +98,14 @@ class Bias(LogitsProcessor):
         bent = scores.clone()
         bent[:, self._ids] += bent.new_tensor(self._values)
         if not bool(torch.isfinite(bent.max())):
-            # To draw from nothing is an error of the device's.
+            # Sampling without any possible token would be reported as an error of the device.
             message = "This logit_bias bans every token that could come next."
             raise CallerError("invalid_request", message, param="logit_bias")
         return bent  # type: ignore[return-value]
 
 
 def bending(parameters: Parameters) -> list[LogitsProcessor]:
-    """What a row asks for that `generate()` knows no name for."""
+    """Processors for the parameters of a row that `generate()` does not know."""
     processors: list[LogitsProcessor] = []
     if parameters.frequency_penalty or parameters.presence_penalty:
         processors.append(Penalties(parameters.frequency_penalty or 0, parameters.presence_penalty or 0))
@@ -115,11 +115,11 @@ def bending(parameters: Parameters) -> list[LogitsProcessor]:
 
 
 class Replay(Following):
-    """Forces the tokens an earlier attempt published, one step each.
+    """Forces the tokens that an earlier attempt published, one step each.
 
-    The replayed steps are the very steps of the interrupted attempt: cache, penalties, random draws and
-    rounding stand afterwards where they stood, for every family and number format. The price is one decode
-    step per published token instead of one prefill.
+    The replayed steps are exactly those of the interrupted attempt: cache, penalties, random draws and
+    rounding end in the same state, for every family and number format. The price is one decode step per
+    published token instead of one prefill.
     """
 
     def __init__(self, published: Sequence[int]) -> None:
@@ -135,11 +135,11 @@ class Replay(Following):
 
 
 class Steps(StoppingCriteria):
-    """After each step: tick, write the token down, end the row where it is over.
+    """After each step: tick, add the token to the transcript, and end the row if it is finished.
 
-    Raises Cancelled, and RuntimeError where a step drew several tokens: those before the last would be lost.
+    Raises Cancelled, and RuntimeError if a step drew several tokens: those before the last would be lost.
 
-    `likelihood` says how probable the token was, where the row tells it.
+    `likelihood` returns the token's logprobs, if the row reports them.
     """
 
     def __init__(
@@ -177,9 +177,9 @@ class Steps(StoppingCriteria):
 def generation_config(
     parameters: Parameters, *, budget: int, suppress: Iterable[int], defaults: GenerationConfig
 ) -> GenerationConfig:
-    """One row's settings; what is None here transformers fills from the model's own generation config.
+    """One row's settings; transformers fills a None here from the model's own generation config.
 
-    Beams are out: they revise tokens that readers already have.
+    No beams: they would revise tokens that readers already have.
     """
     samples = parameters.samples(bool(defaults.do_sample))
     hot = {
@@ -203,7 +203,7 @@ def generation_config(
 
 
 def _ends(parameters: Parameters, defaults: GenerationConfig) -> list[int] | None:
-    """With the caller's own, so that none comes before the least answer is there."""
+    """End tokens, the caller's included, so that none comes before `min_new_tokens`; None for the model's."""
     if parameters.ignore_eos:
         return [*(parameters.stop_token_ids or (NO_TOKEN,))]
     if parameters.stop_token_ids is None:

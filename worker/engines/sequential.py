@@ -1,6 +1,6 @@
-"""One answer at a time by transformers' own `generate()`: slow, and right for every model it can load.
+"""The engine that generates one answer at a time with transformers' `generate()`: slow, but always right.
 
-No code here knows a model family. Prompts are prepared by the calling threads meanwhile.
+No code here knows a model family. Calling threads prepare their prompts meanwhile.
 """
 
 import logging
@@ -47,7 +47,7 @@ class SequentialEngine(LoadedEngine):
         return self
 
     def start(self, loaded: LoadedModel) -> None:
-        """Raises what the model raises when it is asked a question."""
+        """Raises what the model raises at a first question."""
         self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
         refused = try_out(self, self._model.id, TRIED)
         if refused:
@@ -57,7 +57,7 @@ class SequentialEngine(LoadedEngine):
         self._gate = Gate(self.rows)
 
     def generate(self, row: Row) -> Finish:
-        """Raises Cancelled, and LogitsError where the model computes nonsense by itself."""
+        """Raises Cancelled, and LogitsError if the model computes no finite logits."""
         with self._gate.enter(row.cancel), torch.inference_mode():
             return self._generate(row)
 
@@ -89,11 +89,11 @@ class SequentialEngine(LoadedEngine):
                 stopping_criteria=[Steps(row, transcript, confidence, watch.of, self._gate.tick)],
                 tokenizer=loaded.tokenizer,
             )
-        # Stop strings of the model's own config end it sooner, too.
+        # Stop strings of the model's own config may end the answer early, too.
         return transcript.finish("stop" if len(transcript.ids) < budget else "length", confidence.score)
 
     def _lives(self, row: Row) -> None:
-        """Between two layers: a long prompt is one pass, and its caller may leave in the midst of it.
+        """Called after each layer: a long prompt is one pass, and its caller may cancel meanwhile.
 
         Raises Cancelled.
         """

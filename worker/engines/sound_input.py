@@ -1,4 +1,4 @@
-"""Whether a model listens, at what rate, and to how short and how long a sound."""
+"""Finds out whether a model takes sounds, at what rate, and how short and long they may be."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from shared.sounds import invalid
 from worker.engines.base import Samples
 from worker.engines.forms import STUMBLES
 
-# What decoders put before and behind an MP3; a processor that takes less cuts it off.
+# Silence that decoders add around an MP3; what exceeds the processor's limit by this much may be cut off.
 SLACK_S = 0.2
 
 
 class SoundInput:
-    """As its config and its processor say. `rate` is in Hz, 0 where the model does not listen.
+    """What config and processor say about sounds. `rate` is in Hz, 0 if the model takes none.
 
-    `id` is the token that stands for a piece of sound.
+    `id` is the placeholder token of a piece of sound.
     """
 
     def __init__(self, processor: Any, config: Any) -> None:
@@ -29,7 +29,7 @@ class SoundInput:
         self.id = getattr(config, "audio_token_id", None) or getattr(processor, "audio_token_id", None)
         self._least = self._shortest(processor) if self.rate else 0
         most = getattr(processor, "audio_seq_length", None)
-        # What is longer its processor cuts off without a word.
+        # The processor silently cuts off what is longer.
         self._most_s = most and most * getattr(processor, "audio_ms_per_token", 0) / 1000
 
     def check(self, request: Request, sounds: Sequence[Samples]) -> None:
@@ -45,7 +45,7 @@ class SoundInput:
                 raise invalid(f"this model listens for {self._most_s:g} s", f"sounds[{place}]")
 
     def _shortest(self, processor: Any) -> int:
-        """The samples from which a sound becomes a token; 0 where none within a second does."""
+        """The fewest samples that become a token; 0 if even a second's do not."""
 
         def heard(samples: int) -> bool:
             silence = np.zeros(samples, dtype=np.float32)

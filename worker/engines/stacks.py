@@ -1,4 +1,4 @@
-"""Progress within a forward pass: a long prompt or many pictures take minutes on a slow processor."""
+"""Reports progress within a forward pass, which for a long prompt may take minutes on a slow processor."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,17 +10,17 @@ STACKS = (torch.nn.ModuleList, torch.nn.Sequential)
 
 
 class Stacks:
-    """The layers that a network stacks on each other, those of its encoders among them."""
+    """The layers of a network's stacks, those of its encoders included."""
 
     def __init__(self, network: Any) -> None:
         self._layers = list(_stacked(network))
 
     @contextmanager
     def after_each(self, call: Callable[[], None]) -> Iterator[None]:
-        """What `call` raises ends the pass."""
+        """Run `call` after each layer in the block; what it raises ends the pass."""
 
         def computed(*_: Any) -> None:
-            # Of a network that is compiled to decode this would make many small pieces.
+            # It would break the graph of a compiled network into many small pieces.
             if not torch.compiler.is_compiling():
                 call()
 
@@ -33,11 +33,11 @@ class Stacks:
 
 
 def _stacked(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
-    """Not what lies within a layer: some have lists of their own, of a hundred experts."""
+    """The layers of all stacks, but not lists inside a layer, such as those of a hundred experts."""
     if not isinstance(module, STACKS):
         for child in module.children():
             yield from _stacked(child)
         return
     for layer in module:
-        # A list within a list is never called itself.
+        # A list has no forward pass of its own, so one inside a stack is descended into.
         yield from _stacked(layer) if isinstance(layer, STACKS) else (layer,)

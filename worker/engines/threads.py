@@ -1,9 +1,9 @@
-"""The processors that torch may use, and which threads compute on them.
+"""Sets how many processors torch uses, and which threads compute on several.
 
-Each thread that computes on several processors gets helpers of its own from libgomp, which wait awake between
-two operations. Once helpers of all threads together outnumber the processors they fall asleep at once, and to
-wake them takes as long as an operation: two threads made a step no faster than one. So no thread beside that
-of the engine that batches has any; `sequential` computes in the attempts' own, one after the other.
+libgomp gives each thread that computes on several processors helper threads of its own, which spin between
+two operations. Once all helpers together outnumber the processors they sleep instead, and waking them takes
+as long as an operation: two threads made a step no faster than one. So only the thread of the batching engine
+has helpers; `sequential` computes in the attempts' threads, one after the other.
 """
 
 import logging
@@ -18,12 +18,12 @@ import torch
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-# "<microseconds> <of each>", or "max"; where there are control groups of version 2.
+# "<quota> <period>" in microseconds, or "max <period>"; exists with control groups of version 2.
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def use_threads(wanted: int) -> None:
-    """No more than this process has processors: threads that share one wait for each other all the time."""
+    """At most one thread per processor: threads that share one keep waiting for each other."""
     there = _processors()
     if wanted > there:
         log.warning("SIGHTLINE_WORKER__THREADS is %d, but only %d may be used", wanted, there)
@@ -31,14 +31,14 @@ def use_threads(wanted: int) -> None:
 
 
 def compute_on(processors: int) -> None:
-    """Of the calling thread, and of those that have not computed yet: they take over what was said last."""
-    # A thread that computes for the first time takes over another's number, even if it has one of its own.
+    """For the calling thread, and for threads that have not computed yet, which adopt the last number set."""
+    # A thread that computes for the first time adopts the last number set; this call makes it do so before.
     torch.get_num_threads()
     torch.set_num_threads(processors)
 
 
 def in_passing(work: Callable[[], T]) -> T:
-    """Done by a thread that ends with it, and with it its helpers."""
+    """Run `work` in a thread of its own, whose helpers end with it."""
     with ThreadPoolExecutor(1, "passing") as pool:
         return pool.submit(work).result()
 

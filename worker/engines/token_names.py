@@ -1,4 +1,4 @@
-"""What one token stands for: its characters and bytes, which decoding it alone does not tell."""
+"""Finds a token's characters and bytes, which decoding it by itself does not always show."""
 
 import re
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from typing import Any
 
 from worker.engines.detokenizer import Decode
 
-# Of a tokenizer that falls back to bytes.
+# A byte in the vocabulary of a tokenizer with byte fallback.
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class TokenNames:
-    """The tokens of one tokenizer, by id; what was asked for once is kept."""
+    """Names of one tokenizer's tokens by id, cached once asked for."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -25,21 +25,21 @@ class TokenNames:
         self._before = tokenizer("a", add_special_tokens=False)["input_ids"][-1:]
 
     def __call__(self, id_: int) -> tuple[str, bytes]:
-        """As readers see it, `\\xf0` for what is no whole character; its bytes, none if it makes no text."""
+        """Its text, `\\xf0` for a byte of no whole character, and its bytes, none if it makes no text."""
         if id_ not in self._names:
             octets = self._octets(id_)
             self._names[id_] = octets.decode("utf-8", "backslashreplace"), octets
         return self._names[id_]
 
     def behind_text(self, decode: Decode) -> Decode:
-        """The same for tokens with a text before them: their first space stays."""
+        """A `decode` for tokens that follow a text, which keeps their first space."""
         before = decode(self._before)
         return lambda ids: decode([*self._before, *ids]).removeprefix(before)
 
     def _octets(self, id_: int) -> bytes:
         piece = self._tokenizer.convert_ids_to_tokens(id_)
         if piece is None:
-            # More rows in the network's head than tokens in the tokenizer.
+            # The network's head has more rows than the tokenizer has tokens.
             return b""
         if self._letters:
             known = all(letter in self._letters for letter in piece)
@@ -52,7 +52,7 @@ class TokenNames:
 
 
 def _letters() -> dict[str, int]:
-    """What byte-level tokenizers write bytes with: Latin-1 where that can be printed, else U+0100 and on.
+    """How byte-level tokenizers write bytes: as Latin-1 if printable, else from U+0100 on.
 
     Source: GPT-2's encoder.py, `bytes_to_unicode`.
     """

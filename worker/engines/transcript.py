@@ -1,4 +1,4 @@
-"""One answer as it grows: ids in, pieces out, stop strings cut off before any reader sees them."""
+"""Turns an answer's token ids into pieces of text for readers, and cuts off stop strings before that."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ Name = Callable[[int], tuple[str, bytes]]
 
 
 class Likelihood(NamedTuple):
-    """A token's logprob, and the likeliest ids at its place with theirs, the most probable first."""
+    """A token's logprob, and the likeliest ids at its place with their logprobs, most probable first."""
 
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -24,9 +24,9 @@ class Likelihood(NamedTuple):
 class Transcript:
     """Feeds a row's `emit`; made when the row's first step begins.
 
-    Every token of the answer is added, published ones too; those emit nothing. `name` gives a token's text
-    and bytes, as `TokenNames`. `ends` are the model's own tokens that end this row: like the caller's they
-    are no part of its text, also where they have one (of BLIP-2's OPT it is a line feed).
+    Every token of the answer is added, published ones too; those emit nothing. `name` returns a token's text
+    and bytes, as `TokenNames` does. `ends` are the model's own tokens that end this row; like the caller's
+    they are not part of its text, even if they have one (in BLIP-2's OPT a line feed).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Transcript:
         return self._end is not None
 
     def finish(self, reason: FinishReason, score: float | None = None) -> Finish:
-        """Emit what was held back and close the answer; `reason` is for one whose last token is no end."""
+        """Emit what was held back and close the answer; `reason` applies if no end token or stop ended it."""
         text = self._detokenizer.finish()
         if self._end is None:
             self._end = self._first_stop(text)
@@ -91,7 +91,7 @@ class Transcript:
         self._sent = len(self.ids)
 
     def _tell_until(self, end: int) -> Logprobs | None:
-        """What no reader has of the tokens whose text begins before `end`."""
+        """The logprobs not yet sent of the tokens whose text begins before `end`."""
         if self._told is None:
             return None
         since, self._told_sent = self._told_sent, self._told_before(end)
@@ -111,10 +111,10 @@ class Transcript:
         return Candidate(text, logprob, None if octets == text.encode() else tuple(octets))
 
     def _first_stop(self, text: str) -> int | None:
-        """Where the earliest stop string begins; what readers have holds no beginning of one."""
+        """Where the first stop string begins; the text that readers have holds no part of one."""
         found = [at for at in (text.find(s, self._read) for s in self._stop) if at >= 0]
         return min(found, default=None)
 
     def _held(self, text: str) -> int:
-        """Length of the longest end of `text` that could become a stop string."""
+        """Length of the longest suffix of `text` that could become a stop string."""
         return max((overlap(text, s) for s in self._stop), default=0)

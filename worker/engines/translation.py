@@ -1,4 +1,4 @@
-"""A caller's schema in the words that llguidance keeps."""
+"""Translates a caller's JSON Schema into keywords that llguidance enforces."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from worker.engines import bounds, branches, ecma, literals, moments
 
 NAMING = ("properties", "patternProperties", "$defs", "definitions")
 LITERAL = ("const", "enum")
-# What a reference names of those whose name, or whose parts', changes.
+# Translations that change names which a reference's path may contain, by that part of the path.
 RENAMES = {"oneOf": branches.translate, "patternProperties": ecma.rename}
 
 
 def translated(schema: dict[str, Any]) -> dict[str, Any]:
-    """A copy. What is below unknown keywords is translated as well: references may lead there.
+    """A translated copy, also below unknown keywords, because references may lead there.
 
-    Where one leads through a name that would change, such names stay as they are.
+    If a reference leads through a name that would change, names of that kind stay as they are.
     """
     text = json.dumps(schema)
     copy: dict[str, Any] = json.loads(text)
@@ -28,7 +28,7 @@ def translated(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def nodes(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A schema and all below it. What is inside one is looked for when the next is asked for."""
+    """A schema and all below it; a node may be changed before the next, which is looked for only then."""
     left: list[Any] = [schema]
     while left:
         here = left.pop()

@@ -1,10 +1,11 @@
-"""A grammar is tried in a child process before this one compiles it: what hangs or crashes ends there.
+"""Tries a grammar in a child process before the worker compiles it, so that a hang or crash stays there.
 
-llguidance counts most of its work and gives up in time, but not all of it: it is busy for ever with a few
-factors of `multipleOf`, and a long chain of `allOf` overflows its stack, which would end the worker.
+llguidance limits most of its work, but not all: a few factors of `multipleOf` keep it busy for ever, and a
+long chain of `allOf` overflows its stack, which would end the worker.
 
-The child is `python -m worker.engines.trial`: a grammar as standard input, on standard output why it cannot
-be used. It holds no secrets and imports nothing of the project, so it takes about a tenth of a second.
+The child is `python -m worker.engines.trial`: it reads a grammar from standard input and writes to standard
+output why it cannot be used. It holds no secrets and imports nothing of the project, so it takes about a
+tenth of a second.
 """
 
 import resource
@@ -17,20 +18,20 @@ from pathlib import Path
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 
-# Of computing, not of waiting: a busy machine must not refuse what an idle one takes.
+# Processor time, not waiting: a busy machine must not refuse what an idle one accepts.
 LIMIT_S = 3
 MEMORY_BYTES = 2**30
-# A fraction of what any thread of the worker has: what passes here does not overflow there.
+# A fraction of any worker thread's stack: what passes here does not overflow there.
 STACK_BYTES = 2**20
 START_LIMIT_S = 60
-# How much is computed before the first token, in each later step (about 50 ms at most), and kept for a row
-# (about 100 MB at most).
+# Limits on the work before the first token, on that of each later step (about 50 ms at most), and on what is
+# kept for a row (about 100 MB at most).
 INITIAL_FUEL, STEP_FUEL, STATES = 300_000, 50_000, 100_000
 REASON_LIMIT = 200
-# Before what is wrong with a schema inside another grammar.
+# The prefix of an error in a schema inside another grammar.
 INSIDE = "failed to compile JSON schema: "
 TOO_COMPLEX = "it is too complex"
-# How a child ends that computes, recurses or takes memory without end; any other signal came from outside.
+# Exit codes of a child that computes, recurses or takes memory without end; other signals come from outside.
 ITS_FAULT = {-signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS}
 WORDS = {
     "NoExtensionBias": "no answer is of this format",
@@ -47,11 +48,11 @@ WORDS = {
 
 
 class TrialError(RuntimeError):
-    """The child did not do its work; that says nothing about the grammar."""
+    """The child failed for a reason that says nothing about the grammar."""
 
 
 class _Bytes:
-    """A tokenizer of 256 bytes and an end: a grammar is compiled alike with all tokenizers."""
+    """A tokenizer of 256 bytes and an end token; a grammar compiles alike with all tokenizers."""
 
     eos_token_id = 256
     bos_token_id = None
@@ -63,7 +64,7 @@ class _Bytes:
 
 
 def fault(grammar: str) -> str:
-    """Why this grammar cannot be used; "" where it can. Raises TrialError."""
+    """Why this grammar cannot be used; "" if it can. Raises TrialError."""
     try:
         child = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "worker.engines.trial"],
@@ -85,7 +86,7 @@ def fault(grammar: str) -> str:
 
 
 def begin(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
-    """Compile, and compute the first mask, which costs more than the others. Errors are its `reason`."""
+    """Compile the grammar and compute its first mask, the most expensive one. `reason` tells errors."""
     limits = LLParserLimits(
         initial_lexer_fuel=INITIAL_FUEL,
         step_lexer_fuel=STEP_FUEL,
@@ -99,7 +100,7 @@ def begin(tokenizer: LLTokenizer, grammar: str) -> LLMatcher:
 
 
 def reason(matcher: LLMatcher) -> str:
-    """What went wrong with it, in a line; "" where nothing did."""
+    """The matcher's error in one line; "" if there is none."""
     lines = matcher.get_error().splitlines() or [""]
     told = next((line for line in lines if line.startswith("error: ")), lines[0]).removeprefix("error: ")
     told = told.rpartition(INSIDE)[2]

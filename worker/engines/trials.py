@@ -1,4 +1,4 @@
-"""Which grammars can be used: each is tried once, a few at a time, and callers take turns."""
+"""Tells which grammars can be used: each is tried once, a few at a time, and callers take turns."""
 
 import threading
 from collections import Counter
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from worker.engines.trial import fault
 
 AT_ONCE = 2
-"""Each may take all of a trial's time and memory."""
+"""Trials at once; each may take all of a trial's time and memory."""
 KEPT = 256
-"""Of all callers together: the oldest goes of who has most."""
+"""Results kept of all callers together; if there are more, the caller with the most loses the oldest."""
 
 
 class Places:
-    """Places for threads: a free one is for the caller with the fewest; among those, callers take turns."""
+    """Places for threads. A free one goes to the caller who holds the fewest; equals take turns."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -47,9 +47,9 @@ class Places:
 
 
 class Trials:
-    """What was found of each caller's latest grammars; may be used from several threads.
+    """The results for each caller's latest grammars; may be used from several threads.
 
-    Nothing is shared, so that no caller can tell by the time of an answer what another one asked.
+    Callers share none, so that no caller can tell from an answer's time what another one asked.
     """
 
     def __init__(self) -> None:
@@ -58,9 +58,9 @@ class Trials:
         self._keeping = threading.Lock()
 
     def fault(self, grammar: str, caller: str) -> str:
-        """Why this grammar cannot be used; "" where it can. Raises TrialError.
+        """Why this grammar cannot be used; "" if it can. Raises TrialError.
 
-        What is new takes a tenth of a second to some seconds, and waits for a place before.
+        A new grammar waits for a place, then takes a tenth of a second to some seconds.
         """
         key = (caller, grammar)
         found = self._found.get(key)
@@ -84,4 +84,4 @@ class Trials:
 
 
 TRIALS = Trials()
-"""Of this process, whose memory they share."""
+"""Those of this process, whose memory all trials share."""

@@ -1,4 +1,4 @@
-"""A made-up question, answered at load: what fails at every question, or at the first, no caller meets."""
+"""Has the model answer a made-up question at load, so that no caller is the first to see it fail."""
 
 import threading
 from collections.abc import Sequence
@@ -17,22 +17,19 @@ DEFAULTS = Parameters()
 def question(
     engine: Engine, model: str, parts: tuple[Part, ...], parameters: Parameters = DEFAULTS
 ) -> Request:
-    """One message, through the model's template where it has one."""
+    """A request of one message, through the model's template if it has one."""
     raw = not engine.facts.has_chat_template
     return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw)
 
 
 def made_up(engine: Engine, model: str, parameters: Parameters) -> tuple[Request, Sequence[Picture]]:
-    """About a picture."""
+    """A request about a picture."""
     request = question(engine, model, (Image(), Text(text="What is this?")), parameters)
     return request, [Pictures.new("RGB", SIZE, "gray")]
 
 
 def try_out(engine: Engine, model: str, parameters: Parameters) -> str:
-    """Why such a question is none for this model, "" where it was answered.
-
-    Raises whatever the engine raises.
-    """
+    """Why the model refused the question; "" if it answered. Raises whatever the engine raises."""
     try:
         prompt = engine.prepare(*made_up(engine, model, parameters))
     except CallerError as error:

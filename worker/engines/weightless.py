@@ -1,4 +1,4 @@
-"""A linear layer whose weight lies elsewhere, in a form that only its own product reads."""
+"""A linear layer that keeps its weight elsewhere, in a form that only its own product reads."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import torch
 
 
 class Weightless(torch.nn.Linear):
-    """Has the shape and the bias of a plain layer, and in place of its weight what takes no memory.
+    """Has the shape and bias of a plain layer, and a stub in the place of its weight that takes no memory.
 
-    Models ask their layers for the weight's type and device. One that multiplied by it itself would read NaN,
-    which no engine takes for an answer.
+    Models read the weight's type and device. A model that multiplied by the stub itself would get NaN, which
+    every engine reports as an error.
     """
 
     def __init__(self, plain: torch.nn.Linear) -> None:

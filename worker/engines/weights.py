@@ -1,4 +1,4 @@
-"""Where a model's files lie on this machine."""
+"""Finds a model's files on this machine, or downloads them, and guesses how long loading takes."""
 
 import time
 from pathlib import Path
@@ -11,12 +11,12 @@ from shared.models import Model
 # Other frameworks' copies of the same weights.
 NOT_OURS = ("*.h5", "*.msgpack", "*.onnx", "*.ot", "*.gguf", "*.pth", "original/*", "onnx/*")
 
-# Enough to tell a network disk from a local one, little enough to cost a blink.
+# Enough to tell a network disk from a local one, and little enough to take no time.
 SAMPLE_BYTES = 32 * 2**20
 
 
 def load_guess(model: Model) -> tuple[float, str]:
-    """Seconds to read the model's folder at the rate of a first look into it, at least 1."""
+    """Seconds to read the model's folder at the rate of a first sample, at least 1; and the guess's kind."""
     files = sorted(model.folder.files, key=lambda file: file.stat().st_size)
     if not files or not files[-1].stat().st_size:
         return model.folder.load_guess_s, "guess"

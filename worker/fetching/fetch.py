@@ -1,4 +1,4 @@
-"""Fetching one remote picture or sound: guarded (`outbound`), bounded in time and bytes, once."""
+"""Fetches one remote picture or sound: guarded (`outbound`), bounded in time and bytes, without retries."""
 
 import socket
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ from worker.turns import Turns
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PARTIAL = 206
 CODINGS = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
-"""What hides a file's bytes. Origins say other things there too (`identity`, `UTF-8`), which change none."""
+"""Codings that change a file's bytes. Origins send other values, too (`identity`, `UTF-8`), that do not."""
 HOSTS = Turns(9)
-"""Fetches of this process at one host at a time: it is not flooded, and a slow one does not hold up all."""
+"""Limits this process's fetches from one host: it is not flooded, and a slow one does not delay all."""
 
 
 class Wanted(NamedTuple):
-    """What is fetched: what callers read of it, and the types that are asked for."""
+    """A kind of file to fetch: its name for callers, and the media types to ask for."""
 
     noun: str
     accepts: str
@@ -44,7 +44,7 @@ SOUNDS = Wanted("sound", "audio/wav, audio/flac, audio/mpeg")
 
 
 class Answer(NamedTuple):
-    """What one exchange brought: a place to look instead, or the body."""
+    """What one exchange brought: the location of a redirect, or the body."""
 
     location: str | None
     body: bytes
@@ -61,9 +61,9 @@ def fetch(
 ) -> bytes:
     """The bytes behind `url`, redirects followed, each checked as the first URL was.
 
-    Raises CallerError: `invalid_image_url` where the guard refuses, `fetch_failed` for anything the origin
-    does, slowness included; Unavailable `queue_full` where others' fetches leave no turn for it. Takes no
-    longer than the allowance counts.
+    Raises CallerError: `invalid_image_url` if the guard refuses, `fetch_failed` for any failure of the
+    origin, slowness included; Unavailable `queue_full` if other fetches leave no turn for this one. Takes no
+    longer than the allowance permits.
     """
     try:
         for followed in range(settings.max_redirects + 1):
@@ -120,7 +120,7 @@ def _read_body(http: h11.Connection, connection: socket.socket, limit: int, allo
 
 
 def _target(url: str, reach: Reach, param: str | None, *, redirected: bool) -> Target:
-    """As `check_url`; the caller, who wrote another URL, reads that this one is a redirect's."""
+    """As `check_url`; for a redirect the error says so, because the caller wrote another URL."""
     try:
         return check_url(url, reach, param)
     except CallerError as refused:

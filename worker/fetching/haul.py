@@ -1,4 +1,4 @@
-"""What one job may take to fetch, and how many jobs may have much of it in memory at once."""
+"""Limits what one job may fetch, and how many jobs may hold much of it in memory at once."""
 
 import threading
 from contextlib import ExitStack
@@ -9,12 +9,12 @@ from worker.fetching.outbound import Allowance
 from worker.turns import Turns
 
 SMALL = 2**20
-"""Bytes that every job may have fetched; one that has more needs one of the places."""
+"""Bytes that every job may hold; a job that fetches more needs one of the places."""
 LARGE_AT_ONCE = 4
 
 
 class Haul(Allowance):
-    """The allowance of one job, for a block; at its end, whoever still fetches for the job is cut off."""
+    """The allowance of one job, for a block; at its end threads still fetching for the job are stopped."""
 
     def __init__(
         self, limit_s: float, max_bytes: int, cancel: threading.Event, places: Turns, caller: str
@@ -41,9 +41,9 @@ class Haul(Allowance):
         return super().left()
 
     def take(self, count: int) -> None:
-        """As any allowance; beyond `SMALL` bytes it waits for a place.
+        """As `Allowance.take`, but beyond `SMALL` bytes it waits for a place.
 
-        Raises TimeoutError, Unavailable `queue_full` without one.
+        Raises TimeoutError, and Unavailable `queue_full` if no place comes.
         """
         super().take(count)
         with self._growing:

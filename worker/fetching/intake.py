@@ -1,6 +1,6 @@
-"""Fetching the remote pictures of a job, and admitting it when they are here.
+"""Fetches a job's remote pictures and sounds, and admits the job once they are stored.
 
-The same claim, lease and rescue as a run's attempt; the work is a job that has no run yet.
+It uses the same claim, lease and rescue as a run's attempt, but the claim is for a job that has no run yet.
 """
 
 import logging
@@ -36,11 +36,11 @@ from worker.turns import Turns
 
 log = logging.getLogger(__name__)
 AT_ONCE = 8
-"""Pictures of one job that are fetched at the same time."""
+"""Pictures of one job fetched at the same time."""
 
 
 class Fetched(NamedTuple):
-    """What is in the blob store now: its digest, its bytes, and what a picture says of itself."""
+    """A file now in the blob store: its digest, its size in bytes, and what a picture's headers say."""
 
     name: str
     size: int
@@ -73,7 +73,7 @@ class Intake:
         try:
             return take(self.store, call)
         except Unavailable as error:
-            # What waits is nudged for again.
+            # Waiting jobs are nudged for again.
             log.warning("fetches wait: %s", error.message)
             return None
 
@@ -86,7 +86,7 @@ class Intake:
             failure = JobError(code=error.code, message=error.message, param=error.param)
             insist(self.store.run, fail_intake(self.settings, claimed, failure), lease)
         except Unavailable as error:
-            # Whoever gets it next would fetch everything again and hear the same.
+            # The next courier to claim it would fetch everything again and fail in the same way.
             lease.cancel.wait(self.settings.queue.backoff_s if isinstance(error, BlobsUnavailable) else 0)
             entry.outcome = error.code
             self._give_back(lease, error.code, None)
@@ -124,7 +124,7 @@ class Intake:
             if part.url
         ]
         if not named:
-            # Only its time had to come.
+            # Nothing to fetch: the job only had to wait for its time.
             return request
         places: dict[tuple[str, type[Media]], str] = {}
         for url, kind, param in named:
@@ -139,7 +139,7 @@ class Intake:
                 # Not waited for: after one picture's failure the others end with the haul.
                 pool.shutdown(wait=False, cancel_futures=True)
         found = dict(zip(places, held, strict=True))
-        # Each as often as it is shown: a model sees a picture that is named twice twice.
+        # Counted as often as it is shown: the model sees a picture named twice two times.
         seen = [(found[url, kind], param) for url, kind, param in named]
         check_request([replace(one.info, param=param) for one, param in seen if one.info], limits)
         fetched = {one.name: (one.size, param) for one, param in seen if one.info}
@@ -152,7 +152,7 @@ class Intake:
         )
 
     def _stored(self, request: Request) -> dict[str, tuple[int, str]]:
-        """Of each picture that is stored already its bytes, and where it stood.
+        """The size in bytes and the place of each picture that is stored already.
 
         Raises BlobMissingError, BlobsUnavailable.
         """
@@ -167,7 +167,7 @@ class Intake:
     ) -> Fetched:
         """Fetch one picture or sound into the blob store."""
         url, kind = named
-        # Another thread than that of the attempt, which its span would not find by itself.
+        # This thread is not the attempt's, so the span cannot find its parent by itself.
         with traces.span("fetch", {"server.address": _host(url)}, kind="client", carrier=carrier):
             body, info = self._picture(url, haul, param) if kind is Image else self._sound(url, haul, param)
         name = digest(body)
@@ -195,7 +195,7 @@ class Intake:
 
 
 def _host(url: str) -> str:
-    """All of a URL that may be told: the rest may hold a secret. "" for what is none."""
+    """The only part of a URL that may be logged: the rest may hold a secret. "" if it is no URL."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

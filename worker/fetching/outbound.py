@@ -1,9 +1,9 @@
-"""One guarded HTTP/1.1 exchange with a host that a stranger named.
+"""Makes one guarded HTTP/1.1 exchange with a host that a stranger named.
 
-The name is resolved once, every answer is checked, and the connection goes to a checked address while Host
-and SNI keep the name, so a name that changes its mind between look and use (DNS rebinding) gains nothing.
-The socket is driven here rather than by a client library because their time limits restart with every read,
-and because they obey proxies of the environment.
+The name is resolved once, every address is checked, and the connection goes to a checked address while Host
+and SNI keep the name, so a name that resolves differently the next time (DNS rebinding) gains nothing. The
+socket is driven here because client libraries restart their time limits with every read and obey proxies of
+the environment.
 """
 
 import socket
@@ -29,15 +29,15 @@ Resolver = Callable[[str, int], list[IPAddress]]
 
 
 class OriginError(Exception):
-    """The origin did not deliver; the message is fit for the caller."""
+    """The origin did not deliver; the message may be shown to the caller."""
 
 
 FAULTS = (OriginError, OSError, h11.RemoteProtocolError)
-"""All that an exchange may raise but for the guard's refusal; `described` tells callers of any of them."""
+"""All that an exchange may raise except for the guard's refusal; `described` words each for callers."""
 
 
 def described(fault: Exception, peer: str, limit_s: float) -> str:
-    """One of `FAULTS` in words fit for the caller; `peer` is what the other side is to them."""
+    """One of `FAULTS` in words for the caller; `peer` is the caller's word for the other side."""
     match fault:
         case OriginError():
             return str(fault)
@@ -52,11 +52,11 @@ def described(fault: Exception, peer: str, limit_s: float) -> str:
 
 
 class Allowance:
-    """The time and bytes left for everything together; threads that fetch for the same job share one.
+    """The time and bytes left for all exchanges together; threads that fetch for the same job share one.
 
-    Between two looks at it no more than half of the time is counted: where this process stands still, however
-    long, the origin loses one half at most. While a thread waits for others' turns nothing is counted; such
-    waits take half as long at most, all together. It is used up at once when `cancel` is set.
+    Between two looks at it at most half of the time is counted: however long this process stands still, the
+    origin loses at most one half. While a thread waits for a turn, nothing is counted; all such waits
+    together take at most half as long. Setting `cancel` uses it up at once.
     """
 
     def __init__(self, limit_s: float, max_bytes: int, cancel: threading.Event, caller: str = "") -> None:
@@ -68,7 +68,7 @@ class Allowance:
         self._lock = threading.Lock()
 
     def left(self) -> float:
-        """Seconds left. Raises TimeoutError where there are none."""
+        """Seconds left. Raises TimeoutError if there are none."""
         with self._lock:
             self._count()
             left = self._left_s
@@ -77,16 +77,16 @@ class Allowance:
         return left
 
     def patience_s(self) -> float:
-        """How long to wait before the next look, for what may be waited for again. Raises TimeoutError."""
+        """Seconds to wait before the next look, for waits that can be repeated. Raises TimeoutError."""
         return min(self.left(), self._half_s)
 
     @contextmanager
     def turn(self, turns: Turns, thing: Hashable) -> Iterator[None]:
-        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full`, for others' sake."""
+        """One of `turns`, for the block. Raises TimeoutError; Unavailable `queue_full` if others hold all."""
         with ExitStack() as taken:
             left = self.left()
             if self._turns[thing]:
-                # It waits for its own.
+                # It waits for turns that the job itself holds, so the time counts.
                 taken.enter_context(turns.at(thing, self._caller, left))
             else:
                 with self._paused() as limit_s:
@@ -104,7 +104,7 @@ class Allowance:
 
     @contextmanager
     def _paused(self) -> Iterator[float]:
-        """Seconds that may be waited for turns; the origin's stand still meanwhile."""
+        """Seconds that may be spent waiting for turns; the origin's time stands still meanwhile."""
         with self._lock:
             self._count()
             self._waiting += 1
@@ -117,7 +117,7 @@ class Allowance:
                 self._waiting -= 1
 
     def _count(self) -> None:
-        """The time since the last look; the lock is held."""
+        """Count the time since the last look; call it with the lock held."""
         now = time.monotonic()
         passed, self._looked = now - self._looked, now
         if self._waiting:
@@ -126,7 +126,7 @@ class Allowance:
             self._left_s -= min(passed, self._half_s)
 
     def take(self, count: int) -> None:
-        """Count received bytes. Raises OriginError where they are too many."""
+        """Count received bytes. Raises OriginError if they are too many."""
         with self._lock:
             self._left -= count
             if self._left < 0:
@@ -147,10 +147,10 @@ def connect(
 ) -> socket.socket:
     """A connection to a checked address of `target`, TLS included.
 
-    Raises CallerError `invalid_image_url` where the guard refuses, OriginError, OSError.
+    Raises CallerError `invalid_image_url` if the guard refuses, OriginError, OSError.
     """
     addresses = [target.address] if target.address else _resolve_within(target, resolver, allowance)
-    # One bad answer condemns all: a name that mixes them is a rebinding attempt, not an honest host.
+    # One bad address condemns all: a name that mixes them is a rebinding attempt, not an honest host.
     if not all(may_connect(ip, target.host, reach) for ip in addresses):
         message = f"The URL's host has an address that is not public{exemption(*addresses)}."
         raise CallerError("invalid_image_url", message, param=param)
@@ -202,13 +202,13 @@ def receive(connection: socket.socket, allowance: Allowance) -> bytes:
 
 
 def header(response: h11.Response, name: bytes) -> str:
-    """All lines of a header, as if they were one (RFC 9110, section 5.3); "" where there is none."""
+    """All lines of a header, joined into one (RFC 9110, section 5.3); "" if there is none."""
     found = [value for key, value in response.headers if key == name]
     return b", ".join(found).decode("utf-8", "replace").strip()
 
 
 def _resolve_within(target: Target, resolver: Resolver, allowance: Allowance) -> list[IPAddress]:
-    """Resolve in a thread of its own: getaddrinfo knows no time limit and may outlive this call."""
+    """Resolve in a thread of its own, because getaddrinfo has no time limit and may outlive this call."""
     found: list[IPAddress] = []
     failed: list[OSError | UnicodeError] = []
 

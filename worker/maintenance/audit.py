@@ -1,7 +1,7 @@
-"""The pass that trusts nothing: it walks over every record and mends what should not be.
+"""The pass that trusts nothing: it walks over every record and mends what is inconsistent.
 
-What it mends is a fault of ours, or of a store that was cut off in mid-write: it is counted and logged. Keys
-that it does not know are left alone: a newer version, or somebody else, wrote them.
+Whatever it mends is a fault of ours, or of a store that was cut off while writing; it is counted and logged.
+Keys that it does not know are left alone: a newer version, or another program, wrote them.
 """
 
 import logging
@@ -13,11 +13,11 @@ from shared.store.script import Store
 
 log = logging.getLogger(__name__)
 KEYS = 200
-"""Looked at in one round: a hundred thousand keys take some minutes."""
+"""Keys looked at in one round; a hundred thousand take some minutes."""
 
 
 class Audit:
-    """One walk after the other, `KEYS` a round."""
+    """Walks over all keys again and again, `KEYS` in a round."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -26,7 +26,7 @@ class Audit:
         self._told: set[str] = set()
 
     def walk(self) -> int:
-        """Look at the next keys; how much was mended."""
+        """Look at the next keys; returns how many records were mended."""
         self._cursor, names = scan(self._store, self._cursor, KEYS)
         if not names:
             return 0
@@ -37,7 +37,7 @@ class Audit:
         return sum(mended.values())
 
     def _tell(self, strange: Sequence[str]) -> None:
-        """Once in a process: they stay."""
+        """Log unknown keys once per process, because they stay."""
         for beginning in strange:
             if beginning not in self._told:
                 self._told.add(beginning)

@@ -10,12 +10,12 @@ from shared.store.script import Store
 from worker.deleting import delete
 
 PAUSE_S = 600.0
-"""Between two walks."""
+"""Seconds between two walks."""
 AT_ONCE = 200
 
 
 class Collection:
-    """One walk over all of them after the other. What is younger than an upload's hold is left alone."""
+    """Walks over all stored bytes again and again, except those younger than an upload's hold."""
 
     def __init__(self, store: Store, blobs: Blobs) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Collection:
         self._next = 0.0
 
     def collect(self) -> int:
-        """Look at the next ones; how many were deleted."""
+        """Look at the next names; returns how many were deleted."""
         names = next(self._walk, None)
         if names is None:
             if time.monotonic() < self._next:
@@ -35,5 +35,5 @@ class Collection:
         return sum(self._deleted(name) for name in names)
 
     def _deleted(self, name: str) -> bool:
-        """One at a time: a mark is short, so that an upload need not wait for long."""
+        """One at a time, so that an upload does not wait long for the mark to go."""
         return bool(self._store.run(doom([name]))) and delete(self._store, self._blobs, name)

@@ -1,4 +1,4 @@
-"""The pass that ends what waits for models that were removed."""
+"""The pass that ends the waiting work of models that were removed."""
 
 import time
 
@@ -7,11 +7,11 @@ from shared.store.models import Registered, end_earlier, end_waiting, places, re
 from shared.store.script import Store
 
 LONGEST_S = 0.25
-"""A round goes on for so long where more waits than one step ends."""
+"""Seconds that a round may take if more waits than one step ends."""
 
 
 class Removal:
-    """Looks once through all lines after each removal; a courier that dies leaves that to the next."""
+    """Walks once through all lines after each removal; if the courier dies, the next one starts again."""
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
@@ -19,7 +19,7 @@ class Removal:
         self._walks: dict[tuple[str, str], tuple[int, str]] = {}
 
     def end_waiting(self) -> int:
-        """How many pieces of work ended in this round."""
+        """End waiting work for one round; returns how much ended."""
         found, until = self._store.run(registered()), time.monotonic() + LONGEST_S
         self._walks = {removal: self._walks.get(removal, (0, "0")) for removal in found.removing.items()}
         return sum(self._of_line(lane, until) for lane in found.removed) + self._of_all(found, until)
@@ -42,7 +42,7 @@ class Removal:
         return total
 
     def _step(self, lane: str, generation: str) -> int:
-        """One step of a lane's walk; at the end of the last it is walked for no more."""
+        """One step of a lane's walk through its places; after the last place the walk is forgotten."""
         place, cursor = self._walks[lane, generation]
         swept = self._store.run(end_earlier(self._settings, lane, places(lane)[place], cursor, generation))
         if swept.cursor != "0":

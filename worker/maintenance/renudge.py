@@ -8,7 +8,7 @@ from shared.store.script import Store
 from shared.store.workers import backlog
 
 FEW = 64
-"""What workers may take before the next pass."""
+"""Nudges that a line has listed at most: as many as workers may take before the next pass."""
 
 
 def send_missing(store: Store, nudger: Nudger) -> int:

@@ -11,7 +11,7 @@ MOST_CALLS = 20
 
 
 def log_ends(store: Store) -> int:
-    """Nothing is asked for, and nothing written in the store, where such lines would not be logged."""
+    """Does not touch the store if such lines would not be logged."""
     if not log.isEnabledFor(logging.INFO):
         return 0
     total = 0
@@ -27,7 +27,7 @@ def log_ends(store: Store) -> int:
 
 def _log(report: Report) -> None:
     usage = report.usage
-    # A run that began for another job may have begun before this one came.
+    # A run that serves several jobs may have begun before this one was created.
     began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)
     log.info(
         "job ended",

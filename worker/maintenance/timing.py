@@ -1,4 +1,4 @@
-"""The passes that watch the clock: what is due goes into line, what is too late ends."""
+"""The passes that watch the clock: work that is due joins its line, work that is too late ends."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from shared.store.script import Store
 from shared.store.upkeep import AT_ONCE, due, expire
 
 LONGEST_S = 0.25
-"""A round goes on for so long where more is due than one call moves."""
+"""Seconds that a round may take if more is due than one call moves."""
 
 
 def start_due(store: Store, nudger: Nudger) -> int:

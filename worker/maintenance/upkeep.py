@@ -1,6 +1,6 @@
-"""The maintenance thread of a courier: one leader among them runs every pass, a little after each other.
+"""The maintenance thread of a courier; one courier leads and runs every pass, one after the other.
 
-Nothing here goes through the broker: what it repairs must not depend on what may be broken.
+Nothing here goes through the broker: repairs must not depend on what may be broken.
 """
 
 import logging
@@ -26,7 +26,7 @@ from worker.maintenance.timing import end_late, start_due
 
 log = logging.getLogger(__name__)
 HOLD_ROUNDS = 3
-"""Rounds after which another courier leads where the leader is not heard of."""
+"""Rounds without a sign of the leader after which another courier leads."""
 
 
 class Upkeep:
@@ -53,7 +53,7 @@ class Upkeep:
         self._thread.join()
 
     def run_once(self) -> dict[str, int]:
-        """One round of every pass; how much each did. One that fails does not keep the others from theirs."""
+        """One round of every pass; returns how much each did. If one fails, the others still run."""
         passes: dict[str, Callable[[], int]] = {
             "rescued": lambda: rescue_lost(self._settings, self._store, self._nudger),
             "due": lambda: start_due(self._store, self._nudger),

@@ -1,8 +1,8 @@
-"""Decoding in child processes that can be ended.
+"""Decodes callers' files in child processes that can be ended.
 
-Neither bytes nor what headers promise bound the time a decoder takes, and a thread cannot be stopped. So each
-file is decoded in a process of its own, which ends at its limit of computing and is replaced: a hostile file
-costs one restart, never the worker with its model.
+Neither a file's size nor its headers bound the time that decoding takes, and a thread cannot be stopped. So a
+child process decodes each file; it ends at its limit of processor time and is replaced. A hostile file costs
+one restart, never the worker with its model.
 """
 
 import logging
@@ -28,29 +28,27 @@ from worker.media.wire import READY
 log = logging.getLogger(__name__)
 CHILDREN = 4
 START_LIMIT_S = 60.0
-# Beyond its limit of computing: a child that waits for so long hangs, on a machine however busy.
+# Seconds beyond the limit of processor time after which a child hangs, however busy the machine is.
 HANG_LIMIT_S = 15.0
-# What a process whose socket is closed takes to be gone.
+# Seconds that a process has to end after its socket is closed.
 END_LIMIT_S = 5.0
-# What a pipe holds, and how much of a dead child's last words stands in a line of the log.
+# What a pipe holds, and how much of a dead child's last output goes into a line of the log.
 PIPE_BYTES, LAST_WORDS = 2**16, 500
-# Large pieces go back to the system when they are freed; C libraries other than glibc do so anyway.
+# Makes glibc return large blocks to the system when they are freed; other C libraries do so anyway.
 CHILD_ENV = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 
 class UndecodableError(Exception):
-    """The child could not decode it, took too long or died of it."""
+    """The child could not decode the file, took too long or died of it."""
 
 
 class KilledError(UndecodableError):
-    """Somebody else killed the child: an operator, or the system for want of memory."""
+    """The child was killed from outside: by an operator, or by the system for want of memory."""
 
 
 @dataclass(frozen=True)
 class Craft:
-    """A module that decodes in a process of its own, the arguments it is started with, and how long it may
-    compute.
-    """
+    """A module that decodes in a child process, its arguments, and its limit of processor time."""
 
     module: str
     arguments: tuple[float, ...]
@@ -58,7 +56,7 @@ class Craft:
 
 
 class Child:
-    """One decoding process, used by one thread at a time. Raises InternalError where it cannot start."""
+    """One decoding process, used by one thread at a time. Raises InternalError if it cannot start."""
 
     def __init__(self, craft: Craft) -> None:
         self._limit_s = craft.limit_s
@@ -77,9 +75,9 @@ class Child:
     def decode(
         self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
     ) -> tuple[tuple[int, ...], bytearray]:
-        """What it replies to a head and a file: the reply's numbers, and `size` of these bytes.
+        """The reply to a head and a file: numbers, and as many bytes as `size` makes of them.
 
-        Within the limit. Raises UndecodableError, KilledError; the child may be dead then.
+        Within the time limit. Raises UndecodableError, KilledError; the child may be dead then.
         """
         patience_s = self._limit_s + HANG_LIMIT_S
         self._end = time.monotonic() + patience_s
@@ -101,7 +99,7 @@ class Child:
                 raise KilledError("its decoder died of it") from None
             log.warning("a decoder died of a file", extra=fields(ended=ended, said=words))
             raise UndecodableError("its decoder died of it") from None
-        # What was said of a file before is not taken for why a child died.
+        # Output about an earlier file must not be taken for why this child died.
         self._words()
         if not decoded:
             raise UndecodableError("the file is damaged")
@@ -118,16 +116,16 @@ class Child:
         return UndecodableError(f"it took longer than {self._limit_s:g} s")
 
     def _ended(self) -> int | None:
-        """What it ended by itself with, or by whose signal; None where it goes on."""
+        """The exit code with which it ended by itself or by a signal; None if it still runs."""
         try:
             return self._process.wait(END_LIMIT_S)
         except subprocess.TimeoutExpired:
             return None
 
     def _words(self) -> str:
-        """The end of what it has said since this was last called, of which the pipe keeps the first 64 KiB.
+        """The end of its output since the last call, of which the pipe keeps the first 64 KiB.
 
-        It may be a line for each broken frame.
+        There may be a line for each broken frame.
         """
         said = self._stderr.read(PIPE_BYTES) or b""
         return said.decode("utf-8", "replace").strip()[-LAST_WORDS:]
@@ -144,7 +142,7 @@ class Child:
             raise InternalError("The decoder did not start.")
 
     def _receive(self, length: int) -> bytearray:
-        """Exactly `length` bytes. Raises TimeoutError where it hangs, OSError without child."""
+        """Exactly `length` bytes. Raises TimeoutError if the child hangs, OSError if it is gone."""
         received = bytearray(length)
         rest = memoryview(received)
         while rest:
@@ -164,7 +162,7 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
     ours, theirs = socket.socketpair()
     with theirs:
         try:
-            # No environment of ours: no secret is in reach of a decoder that a stranger may subvert.
+            # Without our environment: a decoder that a stranger may subvert must not reach secrets.
             # Its own session: the Ctrl-C or SIGTERM that drains the worker's group does not end its decoders.
             return ours, subprocess.Popen(  # noqa: S603 - our own module, no caller's text
                 [sys.executable, "-W", "ignore", "-m", craft.module, *map(str, craft.arguments)],
@@ -182,15 +180,15 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 class Children:
-    """Child processes of one craft, for the threads of one process: four at once, more wait their turn.
+    """Child processes of one craft, shared by the threads of this process: four at once, more files wait.
 
-    They start when first needed and stay. `close` waits for files in flight; without it they end by
-    themselves when this process does.
+    Children start when first needed and stay. `close` waits for files in flight; without it the children end
+    when this process does.
     """
 
     def __init__(self, craft: Craft) -> None:
         self._craft = craft
-        # Last in, first out: light load keeps to one warm child. None is a place whose child is not running.
+        # Last in, first out, so that light load keeps to one warm child. None is a place without a child.
         self._places: queue.LifoQueue[Child | None] = queue.LifoQueue()
         self._closed = threading.Event()
         for _ in range(CHILDREN):
@@ -199,9 +197,9 @@ class Children:
     def decode(
         self, head: bytes, data: bytes, reply: struct.Struct, size: Callable[..., int]
     ) -> tuple[tuple[int, ...], bytearray]:
-        """As a child does; once more by a new one where the first was killed, which is no fault of the file.
+        """As `Child.decode`; if the child is killed from outside, a new one tries once more.
 
-        Raises UndecodableError; InternalError where none starts, or all were closed.
+        Raises UndecodableError; InternalError if no child starts, or all were closed.
         """
         try:
             with self._borrowed() as child:
@@ -212,7 +210,7 @@ class Children:
 
     @contextmanager
     def _borrowed(self, *, new: bool = False) -> Iterator[Child]:
-        """One of them for the block. Raises InternalError where none starts, or all were closed."""
+        """A child for the block. Raises InternalError if none starts, or all were closed."""
         child = self._places.get()
         try:
             if self._closed.is_set():

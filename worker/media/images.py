@@ -1,6 +1,6 @@
-"""Pictures from bytes, decoded in child processes (`worker.media.child`, `worker.media.pixels`).
+"""Decodes pictures in child processes (`worker.media.child`, `worker.media.pixels`).
 
-Bounded is the memory of all children together, and how many pixels this process holds.
+The memory of all children together is bounded, and so are the pixels that this process holds.
 """
 
 import math
@@ -36,7 +36,7 @@ class Decoder:
 
     @contextmanager
     def decoded(self, files: Files, guest: Guest) -> Iterator[list[Picture]]:
-        """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others' are many.
+        """A request's pictures in RGB, loaded and shrunk (`shrinking`). Waits while others hold too much.
 
         Raises CallerError (`invalid_image`, `payload_too_large`) naming the picture by its place.
         """

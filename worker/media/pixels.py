@@ -29,16 +29,16 @@ from PIL.ImageFile import ImageFile
 from worker.media import png
 from worker.media.wire import PICTURES, Numbers, serve
 
-# Named so that Pillow needs to import no further format at the first picture, when memory is limited.
+# Imported here so that Pillow imports no format at the first picture, when memory is limited.
 PLUGINS = (GifImagePlugin, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
 
-# Pixels whose colours are converted at a time: each step makes a copy of them.
+# Pixels whose colours are converted at a time, because each step copies them.
 STRIP = 2**20
-# Colours by which a profile is tried, and how far sRGB's own may move them.
+# Colours with which a profile is tried, and how far a profile for sRGB may move them.
 LEVELS = (0, 32, 64, 128, 192, 255)
 SAMPLES = Image.frombytes("RGB", (len(LEVELS) ** 3, 1), bytes(chain(*product(LEVELS, repeat=3))))
 ROUNDING = 2
-# To each side of a pixel of the result, so many of its own widths does bicubic resampling look.
+# Bicubic resampling looks this many of the result's pixel widths to each side.
 REACH = 2
 ORIENTATION = 0x0112
 TURNS = {
@@ -60,7 +60,7 @@ Box = tuple[int, int, int, int]
 def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
     """The first frame as a viewer shows it on white: 8 bits, sRGB, opaque, shrunk to `size`; not yet turned.
 
-    Strip by strip, so that beside the decoded picture there is only the result.
+    Strip by strip, so that only the decoded picture and the result are in memory.
     """
     _scale_key(image)
     frame = _frame(image)
@@ -73,7 +73,7 @@ def to_rgb(image: ImageFile, size: tuple[int, int]) -> Image.Image:
 
 
 def _strips(image: Image.Image, height: int) -> Iterator[tuple[int, int]]:
-    """First row and row behind the last of each piece of the result."""
+    """The first row and the row after the last of each strip of the result."""
     rows = max(1, STRIP // image.width * height // image.height)
     return ((top, min(top + rows, height)) for top in range(0, height, rows))
 
@@ -92,9 +92,9 @@ def _strip(
         alpha = Image.new("L", colour.size)
         alpha.paste(255, (frame[0], frame[1] - above, frame[2], frame[3] - above))
     if alpha is not None:
-        # What is transparent has colours too, which must not run into those beside it.
+        # Transparent pixels have colours, too, which must not bleed into their neighbours.
         colour = _on_white(colours.to_srgb(colour), alpha)
-    # Rounding may put the end behind the last row, which Pillow refuses.
+    # Rounding may put the end after the last row, which Pillow refuses.
     box = (0, top * scale - above, image.width, min(bottom * scale - above, colour.height))
     resized = colour.resize((width, bottom - top), Resampling.BICUBIC, box)
     return resized if alpha is not None else colours.to_srgb(resized)
@@ -107,7 +107,7 @@ def _on_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 class Colours:
-    """Colours of a mode that a profile can apply to (L, RGB, CMYK), to sRGB."""
+    """Converts colours of a mode that a profile can apply to (L, RGB, CMYK) to sRGB."""
 
     def __init__(self, profile: bytes | None) -> None:
         self._profile = profile
@@ -128,8 +128,8 @@ class Colours:
         return (turned or colour).convert("RGB")
 
     def _made(self, profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-        """None where the picture is in sRGB already, which the profile's name does not tell: that of linear
-        light is called so too.
+        """The transform; None if the picture is in sRGB already. The profile's name does not tell: one for
+        linear light may be called sRGB, too.
         """
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
@@ -137,7 +137,7 @@ class Colours:
 
 
 def _changes_little(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether it is for colours that are in sRGB already, rounded otherwise."""
+    """Whether it changes colours by rounding only, because they are in sRGB already."""
     return max(ImageChops.difference(SAMPLES, transform.apply(SAMPLES)).tobytes()) <= ROUNDING
 
 
@@ -160,7 +160,7 @@ def _frame(image: ImageFile) -> Box | None:
 
 
 def _turn(image: Image.Image) -> Transpose | None:
-    """By EXIF alone, as browsers do; Pillow's own getexif() believes other metadata (XMP) too."""
+    """From EXIF alone, as in browsers; Pillow's own getexif() reads other metadata (XMP), too."""
     exif = Image.Exif()
     try:
         exif.load(image.info.get("exif", b""))
@@ -170,9 +170,9 @@ def _turn(image: Image.Image) -> Transpose | None:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey by its high bytes, as Pillow itself reads 16-bit colour; its own convert() clips.
+    """16-bit grey reduced to its high bytes, as Pillow reads 16-bit colour; its own convert() clips.
 
-    What is transparent is found before: 256 greys have the same high byte.
+    Transparent pixels are found before that, because 256 greys share a high byte.
     """
     if not image.mode.startswith("I"):
         return image
@@ -185,7 +185,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _unlike(channel: Image.Image, value: int) -> Image.Image:
-    """255 where it has another value, else 0."""
+    """255 where the channel has another value, else 0."""
     return channel.point([0 if found == value else 255 for found in range(256)])
 
 
@@ -213,7 +213,7 @@ def decode(kind: str, size: tuple[int, int], wanted: tuple[int, int], data: byte
 def _opened(
     kind: str, size: tuple[int, int], wanted: tuple[int, int], data: bytes
 ) -> tuple[Image.Image, Transpose | None]:
-    """Apart from turning, so that the decoder's memory is free by then."""
+    """Separate from turning, so that the decoder's memory is free by then."""
     with Image.open(io.BytesIO(data), formats=[kind]) as image:
         if image.size != size:
             raise ValueError("the decoder sees another picture than the headers announced")

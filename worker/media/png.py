@@ -1,6 +1,6 @@
-"""A PNG's chunks as viewers read them: the pixels, and beside them only what changes how they look.
+"""Has Pillow read a PNG's chunks as viewers do: the pixels, and otherwise only what changes how they look.
 
-Pillow refuses a picture for any text, measure or animation in it that is damaged or unpacks to much.
+Pillow itself refuses a picture if any text, measure or animation in it is damaged or unpacks to too much.
 """
 
 import struct
@@ -10,13 +10,13 @@ from typing import IO
 from PIL import PngImagePlugin
 
 HEEDED = frozenset({b"tRNS", b"iCCP", b"eXIf"})
-"""Of the ancillary chunks (PNG, third edition, section 5.4), the first of each: there may be no more."""
+"""The ancillary chunks that are read, the first of each: only one is allowed (PNG, 3rd ed., section 5.4)."""
 MAX_PROFILE = 4 * 2**20
-"""Bytes of a colour profile, unpacked; those of printers have more than one MiB."""
+"""Bytes of an unpacked colour profile; printers' profiles exceed one MiB."""
 
 
 class Chunks(PngImagePlugin.PngStream):
-    """What Pillow reads a PNG by. An ancillary chunk that it would raise for is not there."""
+    """Pillow's reader of a PNG's chunks, but it skips ancillary chunks for which Pillow would raise."""
 
     fp: IO[bytes]
 
@@ -41,7 +41,7 @@ class Chunks(PngImagePlugin.PngStream):
         return b""
 
     def crc(self, cid: bytes, data: bytes) -> None:
-        """Read the checksum behind a chunk. Raises SyntaxError where it is wrong and counts."""
+        """Read the checksum after a chunk. Raises SyntaxError if it is wrong and the chunk counts."""
         if _is_ancillary(cid):
             self.crc_skip(cid, data)
         else:
@@ -49,7 +49,7 @@ class Chunks(PngImagePlugin.PngStream):
 
 
 def read_as_viewers_do() -> None:
-    """Have Pillow read all PNGs of this process so."""
+    """Have Pillow read all PNGs of this process with `Chunks`."""
     PngImagePlugin.PngStream = Chunks  # type: ignore[misc]
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from worker.media.wire import SOUNDS, Numbers, serve
 
-# So many seconds may MP3's decoders put before and behind what was encoded, or take away.
+# Seconds that MP3's decoders may add before and after what was encoded, or cut off.
 SLACK_S = 0.2
 
 
 def decode(frames: int, rate: int, channels: int, wanted: int, data: bytes) -> "NDArray[np.float32]":
-    """Mono samples at the wanted rate, of bytes whose headers announced the rest.
+    """Mono samples at the `wanted` rate, from bytes whose headers announced the other numbers.
 
-    Raises ValueError where the decoder hears another sound, and whatever it raises itself.
+    Raises ValueError if the decoder finds a sound other than announced, and whatever the decoder raises.
     """
     with soundfile.SoundFile(io.BytesIO(data)) as file:
         if (file.samplerate, file.channels) != (rate, channels):

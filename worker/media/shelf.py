@@ -1,4 +1,4 @@
-"""A request's stored pictures or sounds, of which few are in memory at a time."""
+"""Reads a request's stored pictures or sounds, and holds few of them in memory at a time."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -6,11 +6,11 @@ from typing import Protocol
 from shared.blobs import BlobMissingError, Blobs
 
 HELD = 8 * 2**20
-"""Bytes of a request after which no more files are held: they are read each time somebody comes by them."""
+"""Bytes of a request after which no more files are held; the others are read at each pass."""
 
 
 class Files(Protocol):
-    """Gone through as often as need be."""
+    """Files that can be iterated over repeatedly."""
 
     def __len__(self) -> int: ...
 
@@ -18,10 +18,10 @@ class Files(Protocol):
 
 
 class Shelf:
-    """Files by their names in the blob store, as often as they are named."""
+    """Files by their names in the blob store; a name given twice yields its file twice."""
 
     def __init__(self, blobs: Blobs, names: Sequence[str]) -> None:
-        """Raises BlobMissingError with every name that is not there, BlobsUnavailable."""
+        """Raises BlobMissingError with every missing name, BlobsUnavailable."""
         self._blobs = blobs
         self._names = names
         self._held: dict[str, bytes] = {}

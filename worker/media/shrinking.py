@@ -1,7 +1,7 @@
-"""How large a request's pictures are handed to the model.
+"""Decides to what size a request's pictures are shrunk before the model gets them.
 
-An image processor may pad a picture to a square or scale its shorter side, in floating point: of a file of
-a few kilobytes, 40000 x 800, that makes 16 GB.
+An image processor may pad a picture to a square or scale its shorter side, in floating point: that turns a
+file of a few kilobytes, 40000 x 800, into 16 GB.
 """
 
 import math
@@ -22,7 +22,7 @@ def sizes(infos: Sequence[PictureInfo], max_side: int) -> list[tuple[int, int]]:
 
 
 def _share(pixels: Sequence[float], total: int) -> float:
-    """How many each may have at most, so that together they have no more than `total`."""
+    """The most pixels that each picture may have, so that together they have at most `total`."""
     left: float = total
     for number, wanted in enumerate(sorted(pixels)):
         share = left / (len(pixels) - number)

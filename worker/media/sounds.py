@@ -1,4 +1,4 @@
-"""Sounds from bytes, decoded in child processes (`worker.media.child`, `worker.media.samples`)."""
+"""Decodes sounds in child processes (`worker.media.child`, `worker.media.samples`)."""
 
 from array import array
 
@@ -24,7 +24,7 @@ class Listener:
         self._memory = Room(limits.decode_memory_mb * 2**20)
 
     def heard(self, files: Files, rate: int, guest: Guest) -> list[Samples]:
-        """A request's sounds in mono, so many samples a second.
+        """A request's sounds in mono, with `rate` samples per second.
 
         Raises CallerError (`invalid_audio`, `payload_too_large`) naming the sound by its place.
         """

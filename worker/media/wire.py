@@ -1,4 +1,4 @@
-"""What a process and the children that decode for it say to each other, and how a child serves.
+"""The protocol between a process and the children that decode for it, and a child's serving loop.
 
 Imports nothing that decodes, and nothing of the project.
 """
@@ -15,11 +15,11 @@ from struct import Struct
 from typing import Any, BinaryIO, NamedTuple
 
 READY = b"R"
-"""What a child says when it can be asked."""
+"""What a child sends once it is ready for requests."""
 
 
 class Wire(NamedTuple):
-    """The last number of a request says how many bytes follow it; a reply of zeros, that nothing does."""
+    """A request's last number is how many bytes follow; in a reply, zeros mean that decoding failed."""
 
     request: Struct
     reply: Struct
@@ -32,13 +32,13 @@ SOUNDS = Wire(Struct("!QIIII"), Struct("!Q"))
 
 Numbers = tuple[int, ...]
 Decode = Callable[[tuple[Any, ...], bytes], tuple[Numbers, bytes]]
-"""From the numbers of a request and its bytes to those of the reply. May raise anything."""
+"""Makes a reply's numbers and bytes from those of a request. May raise anything."""
 
 
 def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
-    """Answer on standard input until the parent is gone: an end of input, or a ConnectionError.
+    """Serve requests on standard input until the parent is gone (end of input, or a ConnectionError).
 
-    What is said on standard error beyond what its pipe holds is lost: nobody reads it during a file.
+    Output on standard error beyond what its pipe holds is lost, because it is not read during a file.
     """
     limit_memory(memory_mb)
     os.set_blocking(sys.stderr.fileno(), False)
@@ -52,10 +52,10 @@ def serve(wire: Wire, decode: Decode, limit_s: float, memory_mb: int) -> None:
 def _answer(
     channel: socket.socket, reader: BinaryIO, wire: Wire, head: bytes, decode: Decode, limit_s: float
 ) -> None:
-    """Apart from the loop, so that nothing of a file is kept until the next one comes.
+    """Separate from the loop, so that nothing of a file is kept until the next one comes.
 
-    The alarm, which ends this process, goes by its own computing: a busy machine refuses nothing that an idle
-    one takes.
+    The alarm that ends this process counts its processor time: a busy machine refuses nothing that an idle
+    one accepts.
     """
     *said, length = wire.request.unpack(head)
     data = reader.read(length)

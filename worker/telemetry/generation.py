@@ -1,4 +1,4 @@
-"""A generation in OpenTelemetry's words for it (semantic conventions for generative AI).
+"""A generation's attributes in OpenTelemetry's semantic conventions for generative AI.
 
 https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-spans/
 """
@@ -15,7 +15,7 @@ def name_of(request: Request) -> str:
 
 
 def asked(request: Request) -> Attributes:
-    """What is asked of the model, without a word of it."""
+    """The attributes of a request, without any of its content."""
     said = request.parameters
     wanted: dict[str, Value | None] = {
         "gen_ai.operation.name": _operation(request),

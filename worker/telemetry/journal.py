@@ -1,7 +1,7 @@
-"""What is said of each attempt: a line in the log at its end, and its part of the trace.
+"""Reports each attempt: a line in the log at its end, and its part of the trace.
 
-The trace has the wait in line, the attempt, and below it a span for each step. Neither holds a prompt, an
-answer or a URL.
+The trace has a span for the wait in line, one for the attempt, and below it one for each step. Neither log
+nor trace holds a prompt, an answer or a URL.
 """
 
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Entry:
-    """How an attempt ended; `outcome` as its job shows it among its attempts, `code` that of an error."""
+    """How an attempt ended: `outcome` as the job shows it among its attempts, and an error's `code`."""
 
     outcome: str = "lost"
     code: str = ""
@@ -29,7 +29,7 @@ class Entry:
 
 @contextmanager
 def attempted(claim: Claim) -> Iterator[Entry]:
-    """Around an attempt at a run, or at a job whose inputs are fetched; its end says how it went."""
+    """Wraps an attempt at a run or at fetching a job's inputs; reports at the end how it went."""
     began = time.monotonic()
     _trace_wait(claim)
     with (

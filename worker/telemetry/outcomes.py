@@ -31,12 +31,12 @@ _series = cache(Series)
 
 
 def word_of(outcome: str) -> str:
-    """An attempt's outcome among the few that are counted: whatever else ends it gives the work back."""
+    """The counted outcome: every one that is not among the few counted ones gives the work back."""
     return WORDS.get(outcome, "given_back")
 
 
 def count_attempt(lease: Lease, outcome: str, result: Result | None) -> None:
-    """Once, at the end of an attempt; `outcome` as its job shows it, `result` where there is one."""
+    """Call it once, at the end of an attempt; `outcome` as its job shows it, `result` if there is one."""
     claim, series = lease.claim, _series(lease.claim.model)
     ATTEMPTS.labels(claim.model, word_of(outcome)).inc()
     if claim.attempt == 1:

@@ -1,4 +1,4 @@
-"""When the tokens of one answer come."""
+"""Measures when the tokens of one answer come."""
 
 import time
 
@@ -7,7 +7,7 @@ from worker.lease import Lease
 
 
 class Rhythm:
-    """Told of each piece by the engine's thread: its series are looked up before."""
+    """Called by the engine's thread for each piece, so its series are looked up once, before."""
 
     def __init__(self, lease: Lease, choice: int | None) -> None:
         model = lease.claim.model

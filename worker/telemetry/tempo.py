@@ -21,7 +21,7 @@ def generated() -> float:
 
 
 class Tempo:
-    """Asked again and again, by one thread."""
+    """Called repeatedly, by one thread only."""
 
     def __init__(
         self, count: Callable[[], float] = generated, clock: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""One call of a webhook: signed, guarded (`worker.fetching`), bounded in time, no redirect followed."""
+"""Makes one call of a webhook: signed, guarded (`worker.fetching`), bounded in time, without redirects."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ from worker.fetching import outbound
 from worker.fetching.outbound import FAULTS, Allowance, OriginError, Resolver, connect, header, resolve
 
 ANSWER_LIMIT, ANSWER_LIMIT_S = 4096, 1.0
-"""Bytes of an answer's body that are read, and seconds, out of politeness; nothing in them counts."""
+"""Bytes of an answer's body that are read, and for how many seconds, out of politeness; it is not used."""
 LONGEST_DELAY_S = 86_400.0
 
 
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
-    """Call the webhook once. What goes wrong is in the outcome, in our own words and not in the answer's."""
+    """Call the webhook once. The outcome says what went wrong in our own words, not in the answer's."""
     began, at_ms = time.monotonic(), round(time.time() * 1000)
     status, retry_after_s = None, 0.0
     try:
@@ -62,7 +62,7 @@ def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver)
     target = check_url(errand.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
         http, response = outbound.exchange(connection, _request(target, errand, body, keys), allowance)
-        # Whoever closes on an unread answer looks to the receiver as if it had hung up.
+        # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
             polite_s = min(ANSWER_LIMIT_S, allowance.left())
             for _ in outbound.body(http, connection, Allowance(polite_s, ANSWER_LIMIT, threading.Event())):
@@ -101,7 +101,7 @@ def _request(target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> 
 
 
 def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
-    """Which call it all began with, as far as it is known."""
+    """Headers that name the API call from which the job came, as far as known."""
     if errand.notice.request_id:
         yield "x-request-id", errand.notice.request_id
     parent, _, state = traces.here().partition(" ")
@@ -112,7 +112,7 @@ def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
 
 
 def _retry_after(text: str) -> float:
-    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 where it is neither."""
+    """Seconds, from a number or a date (RFC 9110, section 10.2.3); 0 if it is neither."""
     if text.isascii() and text.isdigit():
         return min(float(text[:9]), LONGEST_DELAY_S)
     try:

@@ -1,7 +1,7 @@
-"""Calls the webhooks that are due, in threads of their own: whatever hangs here holds up no pictures.
+"""Calls the webhooks that are due, in threads of their own, so that a call that hangs delays no fetches.
 
-A call that is due is found by asking for it, so none depends on a message. A courier that dies with a call in
-its hands leaves a lease behind; when that ends another makes the call again.
+Due calls are found by polling, so none depends on a message. If a courier dies during a call, the call's
+lease ends, and another courier makes the call again.
 """
 
 import logging
@@ -27,7 +27,7 @@ from worker.webhooks.post import Outcome, post
 
 log = logging.getLogger(__name__)
 AT_ONCE = 16
-"""Calls at once. One host of a caller gets `shared.store.hooks.PER_HOST`, of all couriers together."""
+"""Calls at once. A caller's host gets at most `shared.store.hooks.PER_HOST` from all couriers together."""
 LEAVE_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 
@@ -49,7 +49,7 @@ class Postman:
         self._thread.start()
 
     def stop(self) -> None:
-        """What is not over by the end of `LEAVE_S` is another courier's."""
+        """Calls that are not over within `LEAVE_S` are left to another courier."""
         self._stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -58,7 +58,7 @@ class Postman:
             self._changed.wait_for(lambda: self._free == AT_ONCE, LEAVE_S)
 
     def deliver(self, errand: Errand) -> Outcome | None:
-        """Make one call and write down how it went; None where the job was deleted meanwhile.
+        """Make one call and record how it went; None if the job was deleted meanwhile.
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
@@ -83,7 +83,7 @@ class Postman:
         return outcome
 
     def _traced(self, errand: Errand, body: str) -> Outcome:
-        """One call, told in the log and in the trace of what it tells of."""
+        """One call, logged, and traced in the trace of the job that it reports."""
         notice, host = errand.notice, urlsplit(errand.url).hostname or ""
         named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
         with (
@@ -103,13 +103,13 @@ class Postman:
         try:
             return post(errand, body, self._settings)
         except Exception:
-            # The outermost frame of a call: one that was not counted would come again for ever.
+            # The outermost frame of a call: a failure that is not counted would be repeated for ever.
             log.exception("%s: a webhook could not be called", errand.notice.subject)
             at_ms = round(time.time() * 1000)
             return Outcome(Delivery(errand.notice.type, at_ms, 0, error="the call could not be made"))
 
     def _forget(self, errand: Errand) -> None:
-        """Its job is not to be stored. Where this fails it is forgotten by itself after a while."""
+        """Delete a job that is not to be stored. If this fails, it expires by itself after a while."""
         told_all = purge(self._settings, errand.caller, errand.notice.subject, delivered=True)
         for name in self._store.run(told_all) or ():
             delete(self._store, self._blobs, name)
@@ -118,7 +118,7 @@ class Postman:
         delays = self._settings.webhook.delays_s
         if outcome.tried.taken or outcome.tried.gone or errand.tries >= len(delays):
             return None
-        # Many that failed together are not to come back together.
+        # Spread retries, so that calls that failed together do not come back together.
         chance = 1 + secrets.randbelow(101) / 1000
         return max(delays[errand.tries] * chance, outcome.retry_after_s)
 
@@ -133,7 +133,7 @@ class Postman:
                 self._wait_for_an_end(ended, pause_s)
 
     def _wait_for_an_end(self, ended: int, pause_s: float) -> None:
-        """Until a call more than `ended` is over: its host may be called again."""
+        """Wait until more calls than `ended` are over: then a host may be called again."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended != ended or self._stopping.is_set(), pause_s)
 
@@ -148,7 +148,7 @@ class Postman:
         return None
 
     def _sent(self, errand: Errand) -> bool:
-        """Whether a thread makes the call; else its lease brings it again."""
+        """Whether a thread makes the call; if none starts, the call comes again after its lease."""
         thread = threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True)
         with self._changed:
             self._free -= 1
@@ -169,7 +169,7 @@ class Postman:
                 "%s: a webhook's call could not be written down, and is made again", errand.notice.subject
             )
         except Exception:
-            # The outermost frame of this thread: the call's lease brings it again.
+            # The outermost frame of this thread: the call comes again after its lease.
             log.exception("%s: a call of a webhook was lost", errand.notice.subject)
         finally:
             with self._changed:

@@ -1,6 +1,6 @@
 -- Admits a job whose inputs have been fetched; it was accepted before and is never refused.
---   a      job, token (of the intake claim), removed (JSON, what it is told where its model was removed), and the
---          placing spec of placing.lua, failures (see late.lua)
+--   a      job, token (of the intake claim), removed (JSON, the job's error where its model was removed), the placing
+--          spec of placing.lua, failures (see late.lua)
 --   text   the request with its pictures' digests
 --   writes as submit.lua; takes the job out of lease, and drops its <job>:attempts list
 --   returns queued (a new run waits) | placed (hit or joined, or ended) | lost (the claim is another's)

@@ -1,9 +1,9 @@
--- Looks at some keys for what no history should leave, and mends it: work that stands nowhere or is wanted by
--- nobody, pointers to what is gone, keys without an owner or an end.
+-- Looks at some keys for what no history should leave, and mends it: work that stands in no line or that nobody
+-- wants, pointers to what is gone, keys without an owner or an end.
 --   a      names (keys without their prefix), lease_ms, wait_ms, failure (JSON), result_s, job_s, event_s, max_events
 --   writes whatever it mends
---   returns {a flat list: finding, count, …; how the keys begin that this version does not know, each beginning once}
---   events as the endings it makes up for
+--   returns {a flat list: finding, count, …; the beginnings of keys that this version does not know, each once}
+--   events those of the ends that it makes up for
 -- @include base
 -- @include ending
 -- @include batch_audit
@@ -16,7 +16,7 @@ local function ended(id)
   return status or state == 'succeeded' or state == 'failed' or state == 'cancelled'
 end
 
--- Whether work stands where its state says, and in a line besides where it waits.
+-- Whether work stands where its state says: in the lease, in the schedule, or in queue:<lane> and a line besides.
 local function stands(id, lane, state)
   if state == 'running' then
     return redis.call('ZSCORE', P .. 'lease', id)
@@ -38,7 +38,7 @@ local function put_back(id)
   end
   found('work_nowhere')
   if state == 'running' then
-    -- A worker that has it goes on renewing; otherwise rescue takes it.
+    -- A worker that holds it goes on renewing the lease; otherwise rescue takes the work.
     redis.call('ZADD', P .. 'lease', now + a.lease_ms, id)
   elseif state == 'queued' then
     withdraw(id, lane)
@@ -137,7 +137,7 @@ local function look_at_blob(digest)
   end
 end
 
--- Members of a set of claimed work that no lease covers.
+-- Takes members out of a set of claimed work that no lease covers.
 local function look_at_claimed(name)
   for _, id in ipairs(redis.call('SMEMBERS', P .. name)) do
     if not redis.call('ZSCORE', P .. 'lease', id) then
@@ -147,7 +147,8 @@ local function look_at_claimed(name)
   end
 end
 
--- What the members of sets take beyond one row each, and of a long line those that are looked at at least.
+-- Counts anew what the members of sets take beyond one row each. Of a long line only the oldest are looked at: their
+-- rows are the least that must be counted.
 local function look_at_extra()
   for _, set in ipairs(redis.call('HKEYS', P .. 'extra')) do
     local line = string.sub(set, 1, 6) == 'queue:'
@@ -175,7 +176,7 @@ local function look_at_line(lane)
   end
 end
 
--- A line or the suspects of a lane: what is not waiting there goes.
+-- A line or the suspects of a lane: entries that do not wait there go.
 local function look_at_entries(name)
   for _, id in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
     if redis.call('HGET', P .. id, 'state') ~= 'queued' then
@@ -194,7 +195,7 @@ local function look_at_turns(name, lane, class)
   end
 end
 
--- What is remembered of turns, where nobody waits.
+-- What is remembered of turns goes where nobody waits.
 local function look_at_memory(name, lane)
   if redis.call('EXISTS', P .. 'queue:' .. lane) == 0 then
     found('key_without_owner')
@@ -202,7 +203,7 @@ local function look_at_memory(name, lane)
   end
 end
 
--- A caller's list names records for as long as they may live; the list of one whose records went is cut.
+-- A caller's list names records for as long as they may live; it forgets those that are gone.
 local function look_at_list(name)
   for _, job in ipairs(redis.call('ZRANGE', P .. name, 0, OLDEST - 1)) do
     if gone(job) then
@@ -211,7 +212,7 @@ local function look_at_list(name)
   end
 end
 
--- Keys of these kinds have a time to live, or are one and for ever.
+-- Keys of these kinds have a time to live, or there is only one of them, which stays.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
   purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
   removed = 1, removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1,
@@ -219,7 +220,7 @@ local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading
   rate = 1, worker = 1, hosts = 1, holdings = 1, notices = 1, endpoints = 1, batching = 1, batchers = 1, extra = 1,
   deeds = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
 
--- How the keys begin that this version does not know: another one, which writes more, worked on these records.
+-- Beginnings of keys that this version does not know: another version, which writes more, worked on these records.
 local strangers = {}
 
 local NOTICES = { began = 1, ended = 1, sent = 1 }

@@ -1,4 +1,4 @@
--- A batch's file was looked through: its lines may be taken.
+-- Records that a batch's file was looked through: its lines may be taken.
 --   a      id, token, total (lines), last (the byte behind the last of them), doubles (numbers of lines whose custom_id
 --          stands in an earlier one), errors (JSON text, absent = none)
 --   writes <batch> hash, <batch>:doubles zset

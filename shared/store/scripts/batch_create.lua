@@ -1,9 +1,9 @@
 -- Begins a batch over a file of its caller.
---   a      id, caller, file, endpoint, window_s, metadata (JSON text), max_queued and retain_s (of the key that makes it,
---          absent = it says nothing), life_s, kept_s, most (batches of a caller that may be under way), body (digest of what
---          was asked, absent = the id is no idempotency key's)
+--   a      id, caller, file, endpoint, window_s, metadata (JSON text), max_queued and retain_s (of the API key used,
+--          absent = the key has none), life_s, kept_s, most (batches that a caller may have under way), body (digest of
+--          the request, absent = the id is no idempotency key's)
 --   writes <batch> hash, batches:<caller>, batching and batching:<caller> zsets, blob:<digest> zset
---   returns {missing} where the caller has no such file, {purpose} where it is none for batches, {many},
+--   returns {missing} where the caller has no such file, {purpose} where the file is not for batches, {many},
 --           {mismatch} where the id is another body's, else {created, fields}
 --   repeat the same id changes nothing
 -- @include base
@@ -38,7 +38,7 @@ if redis.call('EXISTS', key) == 0 then
   redis.call('ZADD', P .. 'batching:' .. a.caller, now, a.id)
   redis.call('ZADD', list, now, a.id)
   redis.call('EXPIRE', list, math.max(a.kept_s + a.window_s, redis.call('TTL', list)))
-  -- Two for each that comes, so that a list does not grow by batches that are gone.
+  -- Each new batch looks at two old ones, so that a list does not grow by batches that are gone.
   for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
     if redis.call('EXISTS', P .. oldest) == 0 then
       redis.call('ZREM', list, oldest)

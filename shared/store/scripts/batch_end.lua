@@ -1,7 +1,7 @@
 -- Ends a batch whose lines are all written down, together with the records of its files.
 --   a      id, token, output and error (files as file_create.lua takes them, absent = there is none), event_s, max_events
 --   writes <batch> hash, batching zset, <file> hashes, files:<caller> zset, blob:<digest> zset, and what it tells
---   returns written | lost (it is another process's by now, has ended, or has lines to be answered still)
+--   returns written | lost (it is another process's by now, has ended, or has lines still to be answered)
 -- @include base
 -- @include batch_ending
 

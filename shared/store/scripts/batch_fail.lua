@@ -1,4 +1,4 @@
--- Ends a batch of whose lines none, or no more, can be taken. Jobs of lines go on by themselves.
+-- Ends a batch of which no line, or no further line, can be taken. Jobs of lines taken before go on by themselves.
 --   a      id, token, errors (JSON text), event_s, max_events
 --   writes <batch> hash, batching zset, blob:<digest> zset, and what it tells
 --   returns written | lost (it is another process's by now, or has ended)

@@ -12,7 +12,7 @@ end
 dirty_first()
 redis.call('ZADD', P .. 'batching', now + a.ms, a.id)
 if a.leave then
-  -- A turn that came to its end missed nothing.
+  -- A turn that came to its end found all bytes that it needed.
   redis.call('HDEL', P .. a.id, 'token', 'missing')
 end
 return 'kept'

@@ -1,5 +1,5 @@
--- Bytes of a batch's file, or of what was written of its output, are not there: the folder may come back.
---   a      id, token, patience_ms (missing for so long they are given up)
+-- Records that bytes of a batch's file, or of its written output, are missing: the blob folder may come back.
+--   a      id, token, patience_ms (after which missing bytes are given up)
 --   writes <batch> hash
 --   returns written | lost (it is another process's by now, or has ended)
 --   repeat harmless

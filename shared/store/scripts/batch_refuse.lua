@@ -1,4 +1,4 @@
--- A line that becomes no job: it is answered as it is taken.
+-- Takes a line that becomes no job, and answers it with an error in the same step.
 --   a      id, token, number, at and behind (the bytes where it begins and ends), custom_id (absent = it has none),
 --          error (JSON text)
 --   writes <batch> hash, <batch>:lines and <batch>:answers hashes

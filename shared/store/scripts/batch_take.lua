@@ -1,16 +1,16 @@
 -- Gives a process a batch to work on, under a lease: callers take turns, and then the batches of each.
 --   a      token, lease_ms, window (lines of a batch on their way at once), max_queued, max_queued_caller
 --   writes batching and batchers zsets, <batch> hash
---   returns {none, ms until one may be taken or ''}, else {taken, fields, doubles among the next lines, lines on their way, how many of them have
---           ended, pieces of its files, lines for which there is room, now}
+--   returns {none, ms until one may be taken or ''}, else {taken, fields, doubles among the next lines, lines on their
+--           way, how many of them have ended, pieces of its files, lines for which there is room, now}
 --   repeat after a lost reply may take another: the lease of the first runs out
 -- @include base
 -- @include batches
 -- @include lines
 
--- So many due batches are looked at; who stands behind them comes nearer with each turn.
+-- Due batches that are looked at; those behind them come nearer with each turn.
 local LOOKS = 1000
--- Of so many callers the last turn is known: who had none among theirs is the next.
+-- Callers whose last turn is remembered; a caller without one comes first.
 local REMEMBERED, FORGOTTEN_S = 1000, 3600
 
 local function room_of(batch, on_their_way)
@@ -21,7 +21,7 @@ local function room_of(batch, on_their_way)
   return math.max(0, a.window - on_their_way)
 end
 
--- Of the lines that the batch comes to next: a process takes no more of them at a time than the window.
+-- The doubles among the next lines: a process takes no more lines in one turn than the window.
 local function doubles_of(batch)
   local row = redis.call('HGET', P .. batch, 'row')
   return redis.call('ZRANGEBYSCORE', P .. batch .. ':doubles', '(' .. row, '+inf', 'LIMIT', 0, a.window)

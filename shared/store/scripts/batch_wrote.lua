@@ -1,7 +1,7 @@
--- Lines that have ended, or become no job, are written down: they leave the batch's way, and count.
+-- Counts lines whose answers are written down, and takes them from those on their way.
 --   a      id, token, numbers (of lines that were taken), or undone {at, behind, row} (the next lines, which are not taken
 --          any more: their bytes and the last one's number), completed, failed, late, input_tokens, output_tokens,
---          cached_tokens, good and bad (digests of what was written of them, absent = nothing), holder (of their upload)
+--          cached_tokens, good and bad (digests of the written pieces, absent = nothing), holder (of their upload)
 --   writes <batch> hash, <batch>:lines and <batch>:answers hashes, <batch>:good and <batch>:bad lists, blob:<digest> zset
 --   returns written | lost (it is another process's by now)
 --   repeat changes nothing

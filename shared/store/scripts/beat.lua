@@ -1,18 +1,18 @@
--- A worker says that it lives.
+-- Records that a worker lives, and what it says of itself and its lane.
 --   a      worker, lane, state (loading | ready | gone), print, row (see rows.lua), worker_ttl_s, lease_ms, gap_ms,
---          grace_ms, facts (flat map kept on the lane; for load_passed_ms the moment at which the load began, and with failed
---          that of its end), record (flat map kept of the worker while it lives)
+--          grace_ms, facts (flat map kept on the lane; load_passed_ms is kept as the moment at which the load began, and
+--          failed with that at which it ended), record (flat map kept of the worker while it lives)
 --   writes ready:<lane>, loading:<lane>, prints:<lane> zsets, lane:<lane> and worker:<worker> hashes, watched, spared
 --          and emptying:<lane> strings, gap hash, and what set_back.lua writes
---   returns OK | outdated (its model has another row by now: it counts as gone) | forgotten (it is ready, and the lane
---           has no facts of a model that is: the store lost them, and they are to be said again)
+--   returns OK | outdated (its model has another row by now: the worker counts as gone) | forgotten (the worker is ready,
+--           but the store lost what was said of the lane: it is to be said again)
 -- @include base
 -- @include lane
 -- @include rows
 -- @include watch
 -- @include alive
 
--- Longer than an outage that its worker outlives: until then its last beat tells whether it was alive before.
+-- Longer than any outage that a worker outlives: after one, its last beat tells whether it was alive before.
 local KEPT_S = 86400
 
 dirty_first()
@@ -49,13 +49,13 @@ else
   end
   redis.call('PEXPIRE', record, math.ceil(a.worker_ttl_s * 1000))
 end
--- It makes itself empty for a suspect (claim.lua), and is waited for while it takes part and a suspect waits.
+-- A worker that makes itself empty for a suspect (claim.lua) is waited for while it is ready and a suspect waits.
 local EMPTYING = P .. 'emptying:' .. a.lane
 if redis.call('GET', EMPTYING) == a.worker then
   local goes_on = a.state == 'ready' and redis.call('EXISTS', P .. 'suspects:' .. a.lane) == 1
   redis.call('PEXPIRE', EMPTYING, goes_on and a.lease_ms or 0)
 end
--- What waited while nobody served tells nothing of how promises are kept.
+-- Waits while no worker was ready say nothing about the estimates.
 if a.state == 'ready' and ready_before == 0 then
   begin_epoch(a.lane)
 end
@@ -69,11 +69,11 @@ if a.state == 'ready' then
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now - KEPT_S * 1000)
   redis.call('EXPIRE', key, KEPT_S)
 end
--- Kept while anybody serves it, however long nothing is asked.
+-- The lane's facts are kept while any worker serves it, even if no request comes.
 if a.state ~= 'gone' then
   redis.call('EXPIRE', P .. 'lane:' .. a.lane, LANE_LIFE_S)
 end
--- Moments of a load are by this clock: the workers' may be others.
+-- The moments of a load are by the store's clock: the workers' clocks may differ.
 local passed = a.facts.load_passed_ms
 a.facts.load_passed_ms = nil
 if passed then

@@ -1,4 +1,4 @@
--- A caller's job leaves its run; the last one to leave ends the run.
+-- Cancels a caller's job: it leaves its run, and the last job to leave ends the run.
 --   a      job, caller, result_s, job_s, event_s, max_events, worker_ttl_s
 --   writes <job> hash, <run> hash, <run>:live set
 --   returns the view, or nil where the caller has no such job

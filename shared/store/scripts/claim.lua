@@ -1,16 +1,16 @@
 -- Takes the best waiting work of one lane under a lease.
 --   a      lane, worker, token (128 random bits of the claimer), print (its fingerprint), row (see rows.lua), slots (rows
---          that all it holds may take; the last run may take more, so that no wide one waits for ever), lease_ms,
---          failures (see late.lua), removed (JSON, what those are told whose model was removed), result_s, job_s,
+--          that the worker's claims may take; the last run may take more, so that no wide one waits for ever), lease_ms,
+--          failures (see late.lua), removed (JSON, the error of jobs whose model was removed), result_s, job_s,
 --          event_s, max_events
 --   writes queue:<lane> zset and its lines, lease zset, running:<lane> and held:<worker> sets, extra and <work> hashes,
 --          <work>:attempts list, claim:<token> string, emptying:<lane> string; text of another fingerprint that nobody
 --          has read is taken out of <run>:events
 --   returns {id, request, terms, attempt number, published characters, caller,
---           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of it is to be kept),
+--           mixed (1 = text was published under another fingerprint), unstored (1 = nothing of the run is to be kept),
 --           model, class, how long it stood in line (ms), request_id and trace of the call that asked first, rows},
---           `full` where work waits and this worker holds as much as it may, `again` where much ended that stood
---           before what it may take, or nil when nothing can be taken
+--           `full` where work waits but this worker holds as much as it may, `again` where much of the line was ended
+--           first, or nil when nothing can be taken
 --   repeat with the same token (a lost reply) answers the same claim
 --   events running {attempt} | text …, succeeded (an answer that was cached meanwhile) | failed
 -- @include base
@@ -41,11 +41,12 @@ dirty_first()
 local OWN = 'held:' .. a.worker
 local HELD = P .. OWN
 local EMPTYING = P .. 'emptying:' .. a.lane
--- Where workers are seldom full one is empty within this; where they are never, no longer wait would help.
+-- Where workers are often empty, one is empty within this time; where they never are, a longer wait would not help.
 local PATIENCE_MS = 2000
 
--- Whether this worker may take a suspect: 'take' where it holds nothing and nothing more urgent waits, or the suspect
--- has waited long enough; 'wait' where it has to become empty for it first; 'no' where another does or none waits.
+-- Whether this worker may take a suspect: 'take' where the worker holds nothing and nothing more urgent waits, or the
+-- suspect has waited long enough; 'wait' where the worker must become empty first; 'no' where another one does so, or
+-- no suspect waits.
 local function turn_of_suspect(suspect, held)
   if not suspect then
     return 'no'
@@ -55,14 +56,14 @@ local function turn_of_suspect(suspect, held)
     withdraw(suspect, a.lane)
     return 'no'
   end
-  -- What was queued before the clock was set back has waited long enough.
+  -- A suspect queued before the clock was set back has waited long enough.
   local patient = math.abs(now - (since or 0)) <= PATIENCE_MS
   if held == 0 then
     local turn = patient and next_turn(a.lane)
     return turn and rank(turn.class) < rank(class) and 'no' or 'take'
   end
   if not patient then
-    -- Its beats say that it is to be waited for (beat.lua).
+    -- The worker's beats prolong this (beat.lua).
     redis.call('SET', EMPTYING, a.worker, 'NX', 'PX', a.lease_ms)
   end
   if redis.call('GET', EMPTYING) ~= a.worker then
@@ -106,8 +107,8 @@ local function take(id, turn, rows)
   end
 end
 
--- Ended work leaves its line as it would anywhere else: its caller is not charged for it. Its end itself takes it out,
--- unless it had ended before, or its record says that it stands elsewhere: it would be met here for ever.
+-- Takes ended work out of its line without charging its caller. The end itself does so, unless the work had ended
+-- before or its record says that it stands elsewhere: it would be met here for ever.
 local function drop(id, turn)
   if turn then
     quit_line(id, a.lane, turn.class, turn.caller)
@@ -122,13 +123,13 @@ local function answered(id)
   return run and redis.call('HGET', P .. run, 'state') == 'succeeded' and run or nil
 end
 
--- Takes the data of a text event to those of the same answer before it.
+-- Adds the data of a text event to the earlier data of the same answer.
 local function add_piece(answer, data, written)
   table.insert(answer.texts, data.text)
   for _, id in ipairs(data.ids) do
     table.insert(answer.ids, string.format('%.0f', id))
   end
-  -- As they are written: a quote inside a text has a backslash before it, so this is no text.
+  -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
   local rows = string.match(written, ',"logprobs":%[(.*)%]}$')
   if rows then
     answer.told = answer.told or {}
@@ -181,7 +182,7 @@ local function copy(id, from)
   end_run(id, 'succeeded', nil)
 end
 
--- Marks who is not alone with this worker. Where two or more are held, they know already.
+-- Marks work that is not alone with this worker. Where two or more are held, they are marked already.
 local function keep_company(id, rows)
   local held = redis.call('SCARD', HELD)
   if held == 1 then
@@ -204,7 +205,7 @@ local function lease(id)
   local record = { 'state', 'running', 'token', a.token, 'worker', a.worker, 'charged', 1, 'started', started or now }
   if is_run(id) then
     add(record, 'print', a.print)
-    -- What a reader has goes on or fails; what nobody has read is computed anew.
+    -- Text that a reader has must go on or fail; text that nobody has read is computed anew.
     add(record, 'mixed', print and print ~= a.print and chars ~= '0' and not unsay(id) and 1)
   end
   redis.call('HSET', key, unpack(record))
@@ -225,15 +226,15 @@ local function lease(id)
   return claimed(id)
 end
 
--- So many answers are copied at once: each may end 256 jobs.
+-- Answers copied in one call at most: each may end 256 jobs.
 local COPIES = 4
--- When so many jobs have ended otherwise, others have their turn at the store first; one step more may end 256.
+-- After so many other ends the script returns, so that others have their turn at the store; one step may end 256 jobs.
 local ENDS = 100
--- So many pieces of a newer release are stepped over.
+-- Pieces of work of a newer release that are stepped over.
 local STEPS = 100
 
--- Whether what this worker holds takes its rows. Before it is sent away they are counted anew: an older release that
--- ends a run does not take it off `extra`, and the audit comes by once in minutes.
+-- Whether this worker's claims take all its rows. Before the worker is sent away they are counted anew: an older release
+-- that ends a run does not take it off `extra`, and the audit comes by only every few minutes.
 local function is_full()
   local held = a.slots and redis.call('SCARD', HELD) or 0
   if not a.slots or held + extra_rows(OWN) < a.slots then
@@ -249,7 +250,7 @@ local function is_full()
   return rows >= a.slots
 end
 
--- Whoever has room takes what is next, however wide it is: it keeps its turn, and whoever holds nothing has room.
+-- A worker with room takes what is next, however wide: so a wide run keeps its turn, and an empty worker always has room.
 if is_full() then
   return redis.call('EXISTS', P .. 'queue:' .. a.lane) == 1 and 'full' or nil
 end
@@ -281,7 +282,7 @@ while not taken and copies < COPIES and ends < ENDS and #newer < STEPS do
       end
       copies = copies + 1
     elseif left == 0 then
-      -- Else it may be less urgent by now, and another's turn.
+      -- Otherwise the run may be less urgent by now, and it may be another's turn.
       take(id, turn, rows)
       taken = lease(id)
     end

@@ -1,4 +1,4 @@
--- Adds what a process has counted since it told last to the sums of all processes.
+-- Adds what a process has counted since its last news to the sums of all processes.
 --   a       process, number (of its news, rising), news {{series, increment}, …}, most (series that are kept), life_s
 --   writes  counts hash, counted:<process> string
 --   returns added | known (these news were added before) | full (some series are new, and there is no room)

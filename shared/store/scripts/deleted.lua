@@ -1,8 +1,7 @@
--- Pictures that were doomed have been deleted: who waits to upload them again may go on.
+-- Records that doomed pictures have been deleted: whoever waits to upload them again may go on.
 --   a      digests
 --   writes doomed:<digest> string
---   returns those that somebody has come to need meanwhile, where the deletion took longer than its mark: write
---           them again
+--   returns those that are needed again, where the deletion took longer than its mark: write them again
 -- @include base
 
 local wanted = {}

@@ -1,18 +1,18 @@
 -- Takes the next call of a webhook that is due, under a lease: callers take turns, and so do the hosts of each.
--- Passed over are hosts that are called often enough; and the last threads of a courier are for callers who have no
--- call under way: whoever's receivers hang, others' calls are made.
---   a      token, lease_ms, per_host (calls of one caller's host at once), room (threads of this courier that are free,
+-- Hosts with enough calls under way are passed over, and the last threads of a courier are reserved for callers without
+-- a call under way: when one caller's receivers hang, the others' calls are still made.
+--   a      token, lease_ms, per_host (calls at once to one host of a caller), room (threads of this courier that are free,
 --          this one included), reserved (threads for callers without a call), event_s, max_events
 --   writes calls:<caller>:<host>, calling:<caller>:<host>, busy:<caller>, hosts:<caller> and callers zsets, <call>
 --          hash, claim:<token> string; forgets calls of what is gone or disabled
---   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due; all secrets sign, and where
---           there is none the service's own
+--   returns {id, url, secrets, tries, notice (a flat list)}, nil where nothing is due; all secrets sign; without any
+--           the service's own does
 --   repeat with the same token (a lost reply) answers the same call
 -- @include base
 -- @include notices
 
--- So many callers, hosts, and strays of one, are looked at. Callers who are passed over have calls under way, so that
--- no more of them stand before the others than all couriers have threads.
+-- Callers, hosts, and strays of one host, that are looked at. Callers who are passed over have calls under way, so no
+-- more of them stand before the others than all couriers have threads.
 local LIMIT = 200
 local CLAIM_MS = 60000
 
@@ -58,7 +58,7 @@ local function first_time(key)
   return tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] or math.huge)
 end
 
--- What a courier was given and did not come back with is another's.
+-- Puts calls back in line whose courier did not report within its lease.
 local function take_back(caller)
   for _, call in ipairs(redis.call('ZRANGEBYSCORE', P .. 'busy:' .. caller, '-inf', now, 'LIMIT', 0, LIMIT)) do
     local _, host = place_of(call)
@@ -92,7 +92,7 @@ local function lease(call, caller, host)
   redis.call('SET', P .. 'claim:' .. a.token, call, 'PX', CLAIM_MS)
 end
 
--- When something is to be done for a host again. One that had its turn stands behind those that wait for theirs.
+-- Notes when a host next needs a look. A host that had its turn stands behind those that wait for theirs.
 local function look_later_at(caller, host)
   local calling = P .. 'calling:' .. caller .. ':' .. host
   local at = first_time(calling)
@@ -117,7 +117,7 @@ local function next_of(caller)
   end
 end
 
--- Callers for whom something may be done now: who has the fewest calls under way, then who had no turn for longest.
+-- Callers who may have a call due now: fewest calls under way first, then the longest without a turn.
 local function callers_due()
   local found, under_way, place = {}, {}, {}
   for at, caller in ipairs(redis.call('ZRANGEBYSCORE', P .. 'callers', '-inf', now, 'LIMIT', 0, LIMIT)) do
@@ -144,7 +144,7 @@ dirty_first()
 for _, caller in ipairs(callers_due()) do
   take_back(caller)
   local call = next_of(caller)
-  -- A lease that runs out is looked for as well.
+  -- The end of a lease needs a look as well.
   local at = math.min(first_time(P .. 'hosts:' .. caller), first_time(P .. 'busy:' .. caller))
   set_time(P .. 'callers', caller, math.max(at, now))
   if call then

@@ -1,4 +1,4 @@
--- Marks those of some pictures for deletion that nobody needs.
+-- Marks for deletion those of the named pictures that nobody needs.
 --   a      digests
 --   writes blob:<digest> zset, doomed:<digest> string
 --   returns the digests to delete; run deleted.lua afterwards

@@ -1,4 +1,4 @@
--- A model takes no new jobs from now on; those that wait and run for it go on. `pause` undoes it.
+-- Stops a model from taking new jobs; those that wait for it or run go on. `pause` undoes it.
 --   a      lane, by and max_deeds (see deeds.lua)
 --   writes draining set, lane:<lane> hash, deeds stream
 --   returns OK

@@ -1,4 +1,4 @@
--- Puts in line what waited for its time: jobs with schedule_at, runs between two attempts.
+-- Puts work in line whose time has come: jobs with schedule_at, runs between two attempts.
 --   a      limit
 --   writes schedule zset, <work> hash, queue:<lane> zset and its lines
 --   returns the lane of each

@@ -1,8 +1,8 @@
--- Takes the reports of jobs that ended, for the log, and has them written for as long as somebody comes for them.
+-- Takes the reports of ended jobs, for the log, and has further ones written for `reading_ms` from now.
 --   a      limit, reading_ms
 --   writes ended list, reading string
 --   returns {a JSON object of the job's facts (reports.lua), …}, the oldest first
---   repeat takes the next ones: those of a reply that was lost are in no log
+--   repeat takes the next ones: reports in a lost reply are in no log
 -- @include base
 
 dirty_first()

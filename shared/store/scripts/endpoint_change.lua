@@ -1,4 +1,4 @@
--- Changes an endpoint; what is absent stays. What waits for it is told at its new URL.
+-- Changes an endpoint; what is absent stays. Calls that wait go to its new URL.
 --   a      id, caller, url and host, events (words), description, enabled (true | false)
 --   writes <id> hash
 --   returns its fields, nil where the caller has no such endpoint

@@ -1,4 +1,4 @@
--- Forgets an endpoint; what waits for it is forgotten when its turn comes.
+-- Forgets an endpoint; calls that wait for it are forgotten when their turn comes.
 --   a      id, caller
 --   writes <id> hash, <id>:deliveries list, endpoints:<caller> zset
 --   returns deleted, nil where the caller has no such endpoint

@@ -1,8 +1,8 @@
--- Tells an endpoint a notice of its caller again, or one that it was never told, also where it is disabled.
+-- Tells an endpoint a notice of its caller, again or for the first time, even where the endpoint is disabled.
 --   a      id, caller, notice, event_s, max_events
 --   writes <notice> hash, the lines of calls.lua
 --   returns {unknown} (endpoint) | {expired} (the notice is no longer kept) | {queued, fields of the notice}
---   repeat harmless: what waits is told at once, what a courier has is left alone
+--   repeat harmless: a call that waits is due at once, one that a courier has is left alone
 -- @include base
 -- @include notices
 

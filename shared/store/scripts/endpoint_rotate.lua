@@ -1,5 +1,5 @@
--- Gives an endpoint another secret; the one before signs as well for a while, and those before it for no longer than
--- they had.
+-- Gives an endpoint another secret; the former one signs as well for a while, and earlier ones no longer than they
+-- would have.
 --   a      id, caller, secret, grace_s, most (former secrets that sign at once)
 --   writes <id> hash
 --   returns its fields, nil where the caller has no such endpoint
@@ -16,7 +16,7 @@ if current == a.secret then
   return shown(a.id)
 end
 dirty_first()
--- By the time they end, the last first: what is one too many goes as the first.
+-- Those that end last come first: where there are too many, those that end soonest go.
 local ends = { { current, last } }
 for secret, till in pairs(formers_of(a.id)) do
   redis.call('HDEL', key, 'former:' .. secret)

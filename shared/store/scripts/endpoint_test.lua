@@ -1,8 +1,8 @@
--- Tells an endpoint of nothing but a test, also one that is disabled. It is in no log but that of the endpoint's calls.
+-- Sends an endpoint a test, even a disabled one. The test is in no log but that of the endpoint's calls.
 --   a      id, caller, test (an id), data (JSON text of what is told), event_s, max_events
 --   writes <test>:sent hash, the lines of calls.lua
 --   returns the notice's fields, a flat list; nil where the caller has no such endpoint
---   repeat while it waits tells it once
+--   repeat while the test waits sends it once
 -- @include base
 -- @include notices
 

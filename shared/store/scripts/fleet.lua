@@ -1,8 +1,8 @@
 -- Reads what waits and who works, model by model.
 --   a       lanes {lane, …}, worker_ttl_s
---   returns for each lane {lane_view, waiting by class {interactive, normal, batch}, since when the one waits that
---           arrived first (Unix ms, 0 = nobody waits), workers {{id, state, record}, …}, drained (1 = it takes nothing
---           new, and nothing is left)}
+--   returns for each lane {lane_view, waiting by class {interactive, normal, batch}, arrival of the oldest that waits
+--           (Unix ms, 0 = nothing waits), workers {{id, state, record}, …}, drained (1 = the lane takes nothing new,
+--           and nothing is left)}
 -- @include base
 -- @include queue
 -- @include viewing
@@ -32,8 +32,8 @@ local function workers(lane)
   return found
 end
 
--- Work that is in no model's line yet, or again: for its time, between two attempts, for its inputs. Of more than so
--- many nobody looks at the rest.
+-- Work in no model's line: scheduled, between two attempts, or waiting for its inputs. Beyond this many entries a lane
+-- is taken to have such work.
 local LOOKED_AT = 1000
 
 local function is_elsewhere(lane)

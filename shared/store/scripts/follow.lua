@@ -1,13 +1,13 @@
--- Reads a job's events behind one id. The first who is given text of a run in flight marks it as read.
---   a       job, caller, after, limit and bytes (so many events or bytes of them are a full chapter)
+-- Reads a job's events behind one id. The first reader who is given text of a run in flight marks the run as read.
+--   a       job, caller, after, limit and bytes (events, or bytes of them, that make a chapter full)
 --   writes  <run> hash (unread)
 --   returns {status or '', closing (1 = the job's own last event comes behind these), newest id, error,
---           run or '', ended, seen, {event, …}, forgot (1 = `after` is of no event that this stream holds or held: the
---           store lost it)}, nil where the caller has no such job; an event is {id, {field, value, …}}, seen holds
---           the run's event `after` where there is one
+--           run or '', ended, seen, {event, …}, forgot (1 = this stream knows no event `after`: the store lost it)},
+--           nil where the caller has no such job; an event is {id, {field, value, …}}, seen holds the run's event
+--           `after` where there is one
 -- @include base
 
--- So many are read at once: of events with logprobs these are hundreds of thousands of bytes.
+-- Events read at once: with logprobs these have hundreds of thousands of bytes.
 local STEP = 32
 
 -- What the stream holds behind one id, and whether that is all of it.
@@ -51,10 +51,10 @@ if run then
   local after = string.format('%.0f-0', a.after)
   entries, whole = chapter(stream, after, status and last .. '-0' or '+')
   seen = redis.call('XRANGE', stream, after, after)
-  -- What was read is taken out of no stream while there is one.
+  -- An event that was read stays in its stream for as long as the stream exists.
   lacks = a.after > 0 and a.after <= last and #seen == 0 and redis.call('EXISTS', stream) == 1
   if has_text(entries) and redis.call('HEXISTS', P .. run, 'unread') == 1 then
-    -- A store that takes no writes now is read all the same: who reads on writes it down.
+    -- A store that takes no writes now can still be read: the next read marks the run.
     redis.pcall('HDEL', P .. run, 'unread')
   end
 end

@@ -16,7 +16,7 @@ local function ahead(count)
   return facts
 end
 
--- A run of a lower class goes up with who joins it.
+-- A run of a lower class rises to the class of a job that joins it.
 local function ahead_of_joined(run)
   local class, caller, arrival = unpack(redis.call('HMGET', P .. run, 'priority', 'caller', 'arrival'))
   if rank(a.priority) >= rank(class) or not redis.call('ZSCORE', line_key(a.lane, class, caller), run) then

@@ -32,7 +32,7 @@ if a.spend and a.backoff_ms > 0 then
   return { 'postponed' }
 end
 if a.reason == 'queue_full' then
-  -- It found no place, and begins again as others begin: unpaid turns in vain would go before everybody's.
+  -- The job found no place, and pays for its next turn again: free turns in vain would go before everybody's.
   redis.call('HDEL', P .. a.id, 'charged')
 end
 return { 'queued', requeue(a.id, a.reason) }

@@ -1,4 +1,4 @@
--- Keeps a guess of how long a model's first load may take, until a worker says something of it.
+-- Keeps a guess of how long a model's first load may take, until a worker knows better.
 --   a      lane, load_ms
 --   writes lane:<lane> hash (load_guess_ms, load_basis)
 --   returns OK

@@ -1,8 +1,8 @@
 -- Reads a page of a caller's jobs, newest first.
---   a       caller, after (a job's id or a cursor, absent = from the newest), limit, look (so many jobs are looked at
---           for one page), bytes (so many its records have, or it has one job), worker_ttl_s, bare (true = without
---           what was answered), and what all of them are: status, model, priority, since and till (Unix ms, created
---           then or later, created before), pairs (digests of metadata)
+--   a       caller, after (a job's id or a cursor, absent = from the newest), limit, look (jobs looked at for one page
+--           at most), bytes (of records on one page at most, unless it has one job), worker_ttl_s, bare (true = without
+--           answers), and the filter: status, model, priority, since and till (Unix ms, created then or later, created
+--           before), pairs (digests of metadata)
 --   writes  jobs:<caller> and pair:<caller>:<digest> zsets (forgets jobs whose record is gone)
 --   returns {{view, …}, cursor of the next page or '', bytes}, or nil where `after` is no cursor and none of the caller's jobs
 -- @include base
@@ -13,7 +13,7 @@ local STEP = 100
 local source, everything = nil, P .. 'jobs:' .. a.caller
 local fewest = math.huge
 
--- The shortest list that holds all that is wanted; what else is asked is looked up in the records.
+-- The shortest list that holds all wanted jobs; the rest of the filter is looked up in the records.
 for _, key in ipairs(lists_of(a.caller, a.pairs or {})) do
   local size = redis.call('ZCARD', key)
   if size <= fewest then
@@ -21,7 +21,7 @@ for _, key in ipairs(lists_of(a.caller, a.pairs or {})) do
   end
 end
 
--- A cursor is the moment and the id of the last job that was looked at, which may be gone by now.
+-- The moment and id of a cursor or job. A cursor names the last job that was looked at, which may be gone by now.
 local function place_of(after)
   local created, job = string.match(after, '^(%d+)%-(job_%x+)$')
   return created or redis.call('ZSCORE', everything, after), job or after
@@ -70,7 +70,7 @@ end
 local ending = redis.call('ZCOUNT', source, a.since or '-inf', '+inf')
 local views, gone, bytes = {}, {}, 0
 
--- Of its record and its run's, in which answers stand.
+-- The size of a job's record and of its run's, which holds the answer.
 local function bytes_of(found)
   local sum = 0
   for _, record in ipairs({ found[2], found[3] }) do
@@ -81,7 +81,7 @@ local function bytes_of(found)
   return sum
 end
 
--- Whether a job found room on the page.
+-- Puts a job on the page; false where there is no room.
 local function put(job)
   if #views == a.limit then
     return false
@@ -96,7 +96,7 @@ local function put(job)
   return true
 end
 
--- Fills `views`; the cursor behind the last of them where another one follows, or behind the last that was looked at.
+-- Fills `views`; returns the cursor behind the last of them where another job follows, or behind the last looked at.
 local function fill()
   local kept, seen, looked = '', '', 0
   while from < ending do

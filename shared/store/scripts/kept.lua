@@ -1,4 +1,4 @@
--- Keeps the body of a notice before it is first sent: every call of it sends the same bytes.
+-- Keeps the body of a notice before it is first sent, so that every call of the notice sends the same bytes.
 --   a      id (of the call), notice, token
 --   text   the body
 --   writes <notice> hash

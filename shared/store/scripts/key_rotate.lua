@@ -1,4 +1,4 @@
--- Gives an API key another secret; the former one goes on for a while, and those before it for no longer than they had.
+-- Gives an API key another secret; the former one stays valid for a while, earlier ones no longer than they would have.
 --   a      id, digest (of the new secret), grace_s, by and max_deeds (see deeds.lua)
 --   writes key:<id> hash, keyof:<digest> string, deeds stream
 --   returns the key's fields, a flat list; nil where no such key is in force
@@ -17,8 +17,8 @@ if current ~= a.digest then
   local last = math.min(now + a.grace_s * 1000, tonumber(expires or math.huge))
   local ends = formers(a.id)
   ends[current] = last
-  -- The deployed secret may be one before the former, whose rotation's answer was lost: a repeat is not to end it.
-  -- What leaked ends with a grace of 0, whichever it was.
+  -- Where a rotation's answer was lost and it is repeated, the deployed secret is one before the former: it must not end.
+  -- A secret that leaked ends with a grace of 0, whichever it was.
   for digest, at in pairs(ends) do
     at = math.min(at, last)
     if at > now then

@@ -8,8 +8,8 @@
 -- @include base
 -- @include keyring
 
--- The second now and the 59 before it: no 60 successive seconds of the clock see more than the quota, and who is
--- refused waits 60 s at most, which is the longest Retry-After.
+-- The current second and the 59 before it: no 60 successive seconds of the clock see more than the quota, and a refused
+-- caller waits 60 s at most, which is the longest Retry-After.
 local WINDOW_S = 60
 
 local function count(id, rate)
@@ -22,7 +22,7 @@ local function count(id, rate)
       redis.call('HDEL', name, slots[i])
     end
     if at > second then
-      -- Counted before the clock was set back: as of now, lest a moment's step gives the quota twice.
+      -- Counted before the clock was set back: counts as of now, lest a small step back gives the quota twice.
       redis.call('HINCRBY', name, string.format('%.0f', second), slots[i + 1])
       at = second
     end

@@ -1,4 +1,4 @@
--- Makes a courier the leader of the maintenance, or keeps it so: the first to ask, while it goes on asking.
+-- Makes a courier the leader of the maintenance, or keeps it so: the first to ask leads while it goes on asking.
 --   a      courier, hold_ms
 --   writes leader string
 --   returns 1 where this courier leads, else 0

@@ -16,7 +16,7 @@ if a.row and before and before ~= a.row and not removed then
   return with_outcome('conflict')
 end
 if a.row and before and before ~= a.row then
-  -- Nothing that is known of another model under this id is true of this one: no worker, no cached answer.
+  -- What is known of the former model under this id is not true of this one: its workers and cached answers go.
   for _, kind in ipairs({ 'ready:', 'loading:', 'prints:' }) do
     redis.call('DEL', P .. kind .. a.lane)
   end
@@ -27,7 +27,7 @@ if a.row then
 end
 local changed = removed or (a.row and not before)
 if changed then
-  -- One that could not be loaded may be mended; what said stop was said before.
+  -- A model that could not be loaded may be mended by now; a pause or drain was meant for the former one.
   redis.call('HDEL', P .. 'lane:' .. a.lane, 'failed', 'failed_ms')
   redis.call('SREM', P .. 'paused', a.lane)
   redis.call('SREM', P .. 'draining', a.lane)

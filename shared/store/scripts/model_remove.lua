@@ -1,6 +1,5 @@
--- A model is served no more: nothing is taken in or begun for it from this step on. What runs may finish;
--- `model_sweep` ends what waits, also where it is served again before that. Its row is kept, so that it is known what
--- was removed.
+-- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what
+-- waits, even where the model is served again before that. Its row is kept, so that it is known what was removed.
 --   a      lane, by and max_deeds (see deeds.lua)
 --   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, deeds stream
 --   returns OK

@@ -1,6 +1,6 @@
--- Ends some of what waits for a model that was removed: of its line; or, with `walk`, of all that waits wherever it
--- does, for its time, between two attempts, for its inputs or in line. Such work comes to the line or to `admit` later,
--- too. Where the model is served again only what came before its removal ends.
+-- Ends some of the work that waits for a removed model: in its line or, with `walk`, in one of the keys where work waits
+-- (for its time, between two attempts, for its inputs or in line). Such work may also end later, in the line or at
+-- `admit`. Where the model is served again, only work from before its removal ends.
 --   a      lane, limit, failure (JSON), walk {key (schedule | queue:intake | queue:<lane>), cursor ('0' = from the
 --          beginning), generation (of the model when the walk began)}, result_s, job_s, event_s, max_events
 --   reads  removed set, generations hash
@@ -38,7 +38,7 @@ local found = redis.call('ZSCAN', P .. a.walk.key, a.walk.cursor, 'COUNT', a.lim
 for at = 1, #found[2], 2 do
   ended = ended + ends(found[2][at])
 end
--- One that was removed again meanwhile is walked for anew.
+-- A model that was removed again meanwhile is walked for anew.
 if found[1] == '0' and a.walk.key == LINE and a.walk.generation == generation_of(a.lane) then
   redis.call('SREM', P .. 'removing', a.lane)
 end

@@ -1,8 +1,8 @@
 -- Reads which models operators added and removed while the service runs.
 --   a       nothing
 --   reads   models hash {lane → row (JSON)}, removed and removing sets, generations hash
---   returns {rows (flat list of lane and row), lanes of models that are removed, those for which something from before
---           a removal may still wait (flat list of lane and generation)}
+--   returns {rows (flat list of lane and row), lanes of models that are removed, lanes where work from before a removal
+--           may still wait (flat list of lane and generation)}
 -- @include base
 -- @include generations
 

@@ -1,13 +1,13 @@
 -- Reads a stretch of a caller's log, oldest first.
 --   a       caller, after (notice; absent = from the oldest), types (words; <kind>.* is all of a kind; absent = all),
---           limit, bytes (a page with so many is full)
+--           limit, bytes (of records that make a page full)
 --   reads   notices:<caller> zset, <notice> hash
---   returns {{{notice, fields}, …}, the notice to go on behind, '' at the end, bytes}, or nil where the log does not
+--   returns {{{notice, fields}, …}, the notice to go on behind or '' at the end, bytes}, or nil where the log does not
 --           hold `after`
 -- @include base
 -- @include endpoints
 
--- So many are looked at in one call.
+-- Notices looked at in one call.
 local STEPS = 500
 
 local log, from = P .. 'notices:' .. a.caller, '-inf'

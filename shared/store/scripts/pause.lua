@@ -1,4 +1,4 @@
--- Stops or resumes the claiming of one lane's work. Resumed, a model that was drained takes new jobs again, too.
+-- Stops or resumes the claiming of one lane's work. A drained model that is resumed takes new jobs again, too.
 --   a      lane, paused, by and max_deeds (see deeds.lua)
 --   writes paused and draining sets, lane:<lane> hash, deeds stream
 --   returns OK

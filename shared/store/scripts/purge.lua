@@ -1,5 +1,5 @@
 -- Cancels a job if need be and forgets it; what no other job holds goes too, and its webhook is told nothing more.
---   a      job, caller, delivered (true = only where it is unstored, has ended and no webhook is still to be told),
+--   a      job, caller, delivered (true = only where the job is unstored, has ended and no webhook is still to be told),
 --          result_s, job_s, event_s, max_events
 --   writes <job> and <run> with all their keys, cache entry, jobs:<caller> and pair:<caller>:<digest> zsets,
 --          blob:<digest> zset, holdings:<part> hash, idem:<caller>:<key>, doomed:<digest> and
@@ -13,7 +13,7 @@
 -- @include holdings
 -- @include pairs
 
--- A repeat whose first reply was lost is answered alike.
+-- For so long a repeat, whose first reply was lost, gets the same answer.
 local REPEAT_MS = 60000
 
 local key, told = P .. a.job, P .. 'purged:' .. a.caller .. ':' .. a.job
@@ -42,7 +42,7 @@ if run then
   if held(run) then
     local opened = cache == 'MISS' or cache == 'BYPASS'
     if opened and holding and redis.call('EXISTS', P .. run) == 1 then
-      -- The run was counted with it, and is still there.
+      -- The job's holding counted the run as well, which is still there.
       redis.call('HSET', P .. run, 'holding', holding)
     else
       give_back_holding(a.caller, holding)

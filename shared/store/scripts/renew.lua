@@ -1,5 +1,5 @@
--- Renews every lease one worker holds, and puts back in line what it was given without hearing of it: a claim whose
--- reply never came is nobody's death.
+-- Renews every lease that one worker holds, and puts claims back in line whose reply never reached the worker: those
+-- count as no worker's death.
 --   a      worker, claims {{id, token}, …}, lease_ms, result_s, job_s, event_s, max_events
 --   writes lease zset, and what queue.lua writes
 --   returns the tokens that are no longer good
@@ -7,7 +7,7 @@
 -- @include base
 -- @include ending
 
--- Longer than a claim's reply takes to become a lease the worker knows of.
+-- Longer than a claim's reply takes to reach the worker.
 local UNHEARD_MS = 3000
 
 dirty_first()

@@ -3,7 +3,7 @@
 --   writes <job>:ended and <job>:hook hashes, the lines of calls.lua
 --   returns {word} for unhooked (it has none) | unended | expired (its answer is no longer kept), {queued, view}, nil
 --           where the caller has no such job
---   repeat harmless: what waits is told at once, what a courier has is left alone
+--   repeat harmless: a call that waits is due at once, one that a courier has is left alone
 -- @include base
 -- @include hooks
 -- @include viewing

@@ -14,7 +14,7 @@ if watch() then
   return {}
 end
 
--- A lease further ahead than any is granted was written before the clock was set back.
+-- A lease that ends later than any granted now was written before the clock was set back.
 local longest = now + a.lease_ms
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'lease', '(' .. longest, '+inf', 'LIMIT', 0, a.limit)) do
   redis.call('ZADD', P .. 'lease', longest, id)

@@ -53,7 +53,7 @@ if old then
 else
   note(lane, 'service_ms', a.took_ms)
 end
--- Its attempt has read them: another worker may have looked into an empty folder.
+-- This attempt has read the pictures: a worker that missed them may have looked into an empty folder.
 for digest in string.gmatch(blobs or '', '%S+') do
   regain(digest)
 end

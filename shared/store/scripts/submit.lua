@@ -7,19 +7,19 @@
 --          retry_of, response (JSON text, what it tells as one of OpenAI's responses), hook (its webhook
 --          {url, host, events, secret}; a retry has that of the job it tries again), cost, must_be_ready,
 --          patience_ms, max_queued, max_queued_caller, wait_ms, worker_ttl_s, gap_ms, grace_ms, result_s, job_s,
---          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = it is forgotten when its end was
---          told, and stands in no list), request_id and trace (of the call; a carrier of shared/telemetry/traces.py),
---          quiet (true = its end is told to its own webhook only), line {batch, number, at, behind, custom_id}
---          (of which it is the job)
+--          event_s, max_events, idempotency_s, retain_s (its caller's own result_s and job_s), unstored (1 = the job is
+--          forgotten once its end was told, and stands in no list), request_id and trace (of the call; a carrier of
+--          shared/telemetry/traces.py), quiet (true = its end is told to its own webhook only), line {batch, number, at,
+--          behind, custom_id} (the batch line that the job answers)
 --   text   the request
 --   reads  prints:<lane> zset, ready:<lane> zset, cache:<key>:<print> string, generations hash, <retry_of>:hook
 --          hash, hashes of those who hold a picture
 --   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
 --          schedule zsets, holdings:<part> hash
---   returns {word} for mismatch | purged | gone (the job that it tries again) | passed (a line that another process
---           took) | removed | draining | unready | paused | slow | full | crowded, {pictures, digests to upload first},
---           else {queued | intake | known, view, trace of the run that it shares}
+--   returns {word} for mismatch | purged | gone (the job to retry) | passed (another process took the line) | removed |
+--           draining | unready | paused | slow | full | crowded, {pictures, digests to upload first}, else
+--           {queued | intake | known, view, trace of the run that it shares}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
 -- @include base
@@ -30,7 +30,7 @@
 -- @include deadlines
 -- @include pairs
 
--- A job's record outlives its end by job_s; before that it can wait and run for so long.
+-- A job's record outlives its end by job_s; before its end a job can wait and run for this long.
 local LONGEST_WAIT_S = 2764800
 
 notice_gap()
@@ -43,7 +43,7 @@ if earlier then
   return earlier
 end
 
--- Its webhook went with it.
+-- The webhook to copy went with the job to retry.
 if a.retry_of and redis.call('EXISTS', P .. a.retry_of) == 0 then
   return { 'gone' }
 end
@@ -103,7 +103,8 @@ elseif run then
   join(a.job, run, a)
 elseif a.pending then
   redis.call('HSET', P .. a.job, 'lane', 'intake', 'request', ARGV[2], 'terms', a.terms,
-    'blobs', table.concat(a.blobs, ' '), 'generation', generation_of(a.lane), 'failures', 0, 'deaths', 0)
+    'blobs', table.concat(a.blobs, ' '), 'generation', generation_of(a.lane), 'failures', 0, 'deaths', 0,
+    'server', this_server())
   take_over(a.blobs, a.job, a.job)
   if a.schedule_at and a.schedule_at > now then
     postpone(a.job, 'scheduled', a.schedule_at)

@@ -1,4 +1,4 @@
--- Writes down how a try of a webhook's call went: it is over, or made again later.
+-- Records how a try of a webhook's call went: the call is over, or is tried again later.
 --   a      id, notice, target, token, url (that was called), row (JSON text {event, at, ms, status, error}; for an
 --          endpoint id as well), taken (true = the receiver has it), gone (true = it wants no more), delay_ms (until
 --          the next try; absent = there is none), job_s, event_s, max_events
@@ -11,7 +11,7 @@
 -- @include hooks
 -- @include keeping
 
--- Rows that a job keeps, two calls of ten tries and some replays, and an endpoint.
+-- Rows that a job keeps (two calls of ten tries and some replays), and that an endpoint keeps.
 local JOB_ROWS, ENDPOINT_ROWS = 50, 200
 
 local function log_row(owner, rows)
@@ -33,13 +33,13 @@ local function tell_job(job)
   end
 end
 
--- The host of the url that the endpoint was given meanwhile: that its former one is gone says nothing of this.
+-- The host of the url that the endpoint was given meanwhile: that its former url is gone says nothing about this one.
 local function host_moved_to()
   local url, host = unpack(redis.call('HMGET', P .. a.target, 'url', 'host'))
   return a.gone and url and url ~= a.url and host
 end
 
--- What waits for one that is disabled is forgotten when its turn comes.
+-- Calls that wait for a disabled endpoint are forgotten when their turn comes.
 local function tell_endpoint(id)
   if redis.call('EXISTS', P .. id) == 1 then
     log_row(id, ENDPOINT_ROWS)

@@ -2,7 +2,7 @@
 --   a      digests, holder, hold_s
 --   writes blob:<digest> zset
 --   reads  doomed:<digest> string
---   returns the digests that are just being deleted: touch again, and write only when there are none
+--   returns the digests that are being deleted right now: touch again, and write only when there are none
 -- @include base
 -- @include blobs
 

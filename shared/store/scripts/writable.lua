@@ -1,5 +1,5 @@
--- Reads whether the server takes writes, by one that changes nothing. Refused are those to a replica, to a server
--- whose disk is full, and to one that has too few replicas. A full memory is no such server: what runs is written.
+-- Reads whether the server takes writes, by a write that changes nothing. A replica refuses it, and so does a server
+-- whose disk is full or that has too few replicas. A server with full memory does not: running work is still written.
 --   a      gap_ms, grace_ms
 --   writes gap hash
 --   returns 1 | 0

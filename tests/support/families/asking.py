@@ -16,7 +16,7 @@ from worker.engines.base import Engine, Row
 from worker.engines.registry import create
 
 ANSWER = 12
-"""Tokens: enough for a wrong cache to show."""
+"""Tokens of an answer: enough for a wrong KV cache to show."""
 
 
 def spot(colour: str, size: tuple[int, int] = (64, 48), ground: str = "white") -> Picture:
@@ -105,7 +105,7 @@ class Subject:
         return Row(prompt, request.parameters, lambda _: None, threading.Event())
 
     def generated(self, conversation: Conversation, **settings: Any) -> tuple[int, ...]:
-        """The ids of transformers alone, kept from writing placeholders, which no trained model does."""
+        """The ids that transformers alone generates, without placeholders, which no trained model writes."""
         processor, network = _plain(self)
         inputs = self._inputs(processor, conversation)
         named = [getattr(network.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")]

@@ -1,4 +1,4 @@
-"""Chats of several turns and questions that begin alike, and faults to plant into what is kept of them."""
+"""Chats of several turns, questions that begin alike, and faults to plant into what is reused of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ BARE = tuple(
 
 @dataclass(frozen=True)
 class Answered:
-    """What was answered to a prompt of so many tokens, and what it is answered alone."""
+    """The answer to a prompt of so many tokens, and the answer that it gets alone."""
 
     conversation: Conversation
     tokens: int
@@ -52,7 +52,7 @@ class Answered:
 
 
 def answered(subject: Subject, scope: str, **parameters: Any) -> list[Answered]:
-    """A chat and more questions, one after the other; the chat goes on with what it is answered alone."""
+    """Ask a chat and more questions, one after the other; the chat goes on with the answers it gets alone."""
     alone, engine = subject.engine(), subject.engine("continuous", rows=4)
     found: list[Answered] = []
 
@@ -83,12 +83,12 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def positions_begin_anew(patch: pytest.MonkeyPatch) -> None:
-    """Behind what is known, as if nothing were."""
+    """Fault: positions after the reused part start at 0, as if nothing were reused."""
     _bent(patch, lambda positions, start: positions - start)
 
 
 def positions_count_tokens(patch: pytest.MonkeyPatch) -> None:
-    """As if the pictures before had no height and width."""
+    """Fault: positions ignore the height and width of pictures in the reused part."""
     _bent(patch, lambda positions, _: torch.arange(positions.shape[-1]).expand_as(positions).clone())
 
 

@@ -29,7 +29,7 @@ class Member:
 
 
 def members(subject: Subject) -> list[Member]:
-    """Of many lengths, so that rows leave from every place; two draw their tokens."""
+    """Requests of many lengths, so that rows leave from every place; two sample their tokens."""
     fitting = [c for c in CONVERSATIONS if c.fits(subject.family)]
     drawn = {"temperature": 1.2, "top_p": 0.9, "top_k": 50, "repetition_penalty": 1.1}
     asked = [fitting[number % len(fitting)] for number in range(7)]
@@ -47,9 +47,9 @@ def members(subject: Subject) -> list[Member]:
 
 @dataclass
 class Crowd:
-    """Each member joins as soon as the one before it has text, or is through.
+    """Each member joins as soon as the one before it has text, or has ended.
 
-    An engine with a line goes on only once it is there: no machine is too slow for rows beside each other.
+    An engine with a line waits until that member is in it: so rows decode side by side on any machine.
     """
 
     engine: Engine
@@ -64,7 +64,7 @@ class Crowd:
             return list(pool.map(self._member, range(len(crowd)), crowd, rows))
 
     def at_once(self, crowd: list[Member], name: str) -> list[tuple[int, ...]]:
-        """The same, of callers who come together and have nothing to do with each other; nobody leaves."""
+        """The same for members that come together, each with a scope of its own; nobody leaves."""
         rows = [
             self.subject.row(self.engine, member.conversation, f"{name} {number}", **member.parameters)
             for number, member in enumerate(crowd)
@@ -90,7 +90,7 @@ class Crowd:
             self.started[number].set()
 
     def _call_next(self, number: int) -> None:
-        """On the engine's thread, which meanwhile takes nobody out of its line."""
+        """Runs on the engine's thread, which meanwhile takes nobody out of its line."""
         engine: Any = self.engine
         line = engine._loop._line if hasattr(engine, "_loop") else None
         before, following = len(line or ()), self.started[number + 1 : number + 2]
@@ -101,7 +101,7 @@ class Crowd:
 
 @contextmanager
 def held_back(engine: Any, count: int) -> Iterator[None]:
-    """The engine begins nobody before so many have come."""
+    """The engine begins no request until `count` have come."""
     line, complete = engine._loop._line, threading.Event()
     waiting = line.waiting
 
@@ -122,25 +122,25 @@ Fault = Callable[[dict[str, Any]], None]
 
 
 def off_by_one(inputs: dict[str, Any]) -> None:
-    """The last row's position."""
+    """Fault: the last row's position is off by one."""
     inputs["position_ids"] = inputs["position_ids"].clone()
     inputs["position_ids"][..., -1, :] += 1
 
 
 def leaking(inputs: dict[str, Any]) -> None:
-    """Rows see the columns of longer neighbours."""
+    """Fault: rows attend to columns of longer neighbours."""
     inputs["attention_mask"] = torch.ones_like(inputs["attention_mask"])
 
 
 def flat(inputs: dict[str, Any]) -> None:
-    """Positions count tokens, as if pictures had no height and width."""
+    """Fault: positions count tokens, as if pictures had no height and width."""
     lengths = inputs["attention_mask"].sum(-1, keepdim=True) - 1
     inputs["position_ids"] = lengths.expand_as(inputs["position_ids"])
 
 
 @contextmanager
 def forwards(subject: Subject, change: Fault | None = None) -> Iterator[list[int]]:
-    """Rows of every decoding step of the family's networks; `change` bends those of more than one row."""
+    """Row counts of the networks' decoding steps; `change` corrupts the inputs of those with several rows."""
     network, seen = type(subject.network), list[int]()
     original: Forward = network.forward
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.support.families.tokens import END, PAD, START, token_id
 from tests.support.families.weights import sharpen
 
-# Its constructors are typed more narrowly than they are.
+# transformers' constructors are typed more narrowly than they are.
 hf: Any = transformers
 
 TEXT: dict[str, Any] = {
@@ -40,8 +40,8 @@ SQUARE = {"height": 28, "width": 28}
 class Family:
     """`build` gives an untrained model and its processor.
 
-    `raw`: asked without a chat template. `text_alone`: takes questions without a picture. `seed`: one under
-    which no choice of a token is close.
+    `raw`: asked without a chat template. `text_alone`: takes questions without a picture. `seed`: under it no
+    choice between two tokens is close.
     """
 
     name: str
@@ -77,7 +77,7 @@ def _saved(family: Family, folder: Path) -> Path:
 
 
 def text(tokenizer: PreTrainedTokenizerFast, **more: Any) -> dict[str, Any]:
-    """The speaking half's config."""
+    """The language model's config."""
     return {
         **TEXT,
         "vocab_size": len(tokenizer),

@@ -36,7 +36,7 @@ def gemma4() -> tuple[Any, Any]:
 
 
 def gemma4_listening() -> tuple[Any, Any]:
-    """One that hears as well."""
+    """Gemma 4 that takes sounds as well."""
     template = chat_template("<|image|>").replace(
         "{% else %}", "{% elif part.type == 'audio' %}<|audio|>{% else %}", 1
     )

@@ -29,7 +29,7 @@ def mistral3() -> tuple[Any, Any]:
 
 
 def llama4() -> tuple[Any, Any]:
-    """Chunked attention beside full without positions, and a choice of experts."""
+    """Chunked attention beside full attention without positions, and a mixture of experts."""
     marks = ("image", "image_start", "image_end", "patch", "tile_x_separator", "tile_y_separator")
     tokenizer = byte_tokenizer(*(f"<|{mark}|>" for mark in marks))
     config = hf.Llama4Config(

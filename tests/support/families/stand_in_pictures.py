@@ -75,7 +75,7 @@ class TiledConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
 
 
 class PatchedConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """No model's either."""
+    """No model's configuration either."""
 
 
 def llama4_pictures() -> Any:

@@ -19,7 +19,7 @@ HIDDEN = "transformers.models.pixtral.image_processing_pixtral"
 
 
 class NoVideos(BaseImageProcessor):
-    """Is there, and is never called."""
+    """A video processor that is never called."""
 
     num_frames = fps = 1
 

@@ -6,7 +6,7 @@ from .configuration_toy import ToyConfig
 
 
 class ToyForConditionalGeneration(LlavaForConditionalGeneration):  # type: ignore[no-untyped-call]
-    """Says what LLaVA would say last of all."""
+    """Answers with the tokens that LLaVA finds least likely."""
 
     config_class = ToyConfig
 

@@ -54,7 +54,7 @@ def together(
     what: Reusable,
     waste: int | None = None,
 ) -> Together:
-    """Try it with and without shared encoder calls. `judge` must be sharpened; `waste` is that of Batch."""
+    """Try with shared encoder calls, else without. `judge` must be sharpened; `waste` is that of Batch."""
     flaw = ""
     for pictures in [True, False] if what.pictures else [False]:
         rehearsal = Rehearsal(loaded, seams, judge, what, waste, pictures=pictures)

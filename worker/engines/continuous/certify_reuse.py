@@ -68,7 +68,7 @@ class Rehearsal:
         self.told = max(self.told, len(content.shown))
 
     def answer(self, case: Case, following: Case) -> None:
-        """As the turn that follows says it was answered, so that this turn begins with all of it."""
+        """Answer the case with the words that `following` quotes, so that this turn can reuse them."""
         content = self._content(case)
         length, row = len(content.marks), self._row(self._prefilled(case, content))
         fed = following.inputs["input_ids"][0, length : length + TOKENS].tolist()

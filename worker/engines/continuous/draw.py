@@ -57,7 +57,7 @@ class Draw:
 
     @contextmanager
     def undone(self) -> Iterator[None]:
-        """What raises within has thrown no dice and counts for no score: the next draw is the same."""
+        """If the body raises, its draw is undone: the next one is the same, and the score leaves it out."""
         thrown = None if self._dice is None else self._dice.get_state()
         try:
             yield

@@ -1,4 +1,4 @@
-"""What need not be computed of a prompt."""
+"""The part of a prompt that is known already and need not be computed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +11,11 @@ from worker.engines.continuous.past import Past
 
 @dataclass(frozen=True)
 class Head:
-    """What is known of a prompt: its first `start` tokens, and the pictures behind these.
+    """What is known of a prompt: its first `start` tokens, and the encoded pictures after these.
 
-    `inputs` are what `generate()` takes for the whole prompt, with pixels where it is to encode them. Else
-    `sight` holds all pictures but those of the first `skipped` placeholders, if there are more. `logits`
-    [1, vocabulary] are there where the whole prompt is known.
+    `inputs` are what `generate()` takes for the whole prompt, with pixels if it has to encode the pictures.
+    Otherwise `sight` holds all pictures except those of the first `skipped` placeholders, if any are left.
+    `logits` [1, vocabulary] are present if the whole prompt is known.
     """
 
     inputs: dict[str, Any]

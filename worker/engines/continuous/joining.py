@@ -1,4 +1,4 @@
-"""The prompts that are being computed, in the order in which they came, and which of them share a pass."""
+"""The prompts being computed, in their order of arrival, and the choice of those that share a pass."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.pace import PassLimits
 from worker.engines.continuous.prefill import Prefill, Prefilled
 
-# Columns that rows with little behind them may attend to for nothing, for the sake of one with more.
+# Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
 HOLE = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Newcomer:
-    """An answer whose prompt is made ready, or computed in part."""
+    """An answer whose prompt is prepared, or computed in part."""
 
     answer: Answer
     prefill: Prefill
@@ -21,7 +21,7 @@ class Newcomer:
 
 @dataclass(frozen=True)
 class Pass:
-    """Newcomers that are computed up to `ends`; one by itself is filled up to a multiple of `grain`."""
+    """Newcomers computed together up to `ends`; a single one is padded to a multiple of `grain` tokens."""
 
     newcomers: list[Newcomer]
     ends: list[int]
@@ -33,21 +33,21 @@ class Pass:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the pass computes, those that fill up rows among them; known before `compute`."""
+        """Tokens that the pass computes, padding included; to be read before `compute`."""
         return len(self.ends) * self._width
 
     @property
     def idle(self) -> int:
-        """Those of them that only fill up rows, to no purpose."""
+        """How many of the `tokens` are padding."""
         return self.tokens - sum(self._lengths)
 
     @property
     def joint(self) -> bool:
-        """Whether rows are filled up."""
+        """Whether several rows share the pass, or a single one is padded."""
         return self._lengths != [self._width]
 
     def compute(self) -> list[Prefilled | None]:
-        """What each has come to. Raises whatever the model raises on any of them."""
+        """Compute the pass; None for a prompt that is not complete. Raises what the model raises on any."""
         prefills = [newcomer.prefill for newcomer in self.newcomers]
         if self.joint:
             return joint.advance(prefills, self.ends, self._width)
@@ -67,7 +67,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A newcomer that a step takes along, up to `end`."""
+    """A part of a newcomer's prompt, up to `end`, that is computed in the pass of a step."""
 
     newcomer: Newcomer
     end: int
@@ -79,7 +79,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Forked:
-    """A prompt that was computed for one of its rows, while others wait for room."""
+    """A prompt that was computed for one of its kin, while other kin still wait for room in the batch."""
 
     kin: Kin
     prefill: Prefill
@@ -87,10 +87,10 @@ class Forked:
 
 
 class Joining:
-    """At most `rows` share a pass."""
+    """The newcomers in their order; at most `rows` of them share a pass."""
 
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
-        """`mixes` where steps take chunks along."""
+        """`mixes`: whether steps may compute chunks in their pass."""
         self.newcomers: list[Newcomer] = []
         self.rows = rows
         self.mixes = mixes
@@ -116,7 +116,7 @@ class Joining:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
 
     def forget(self, kin: Kin) -> None:
-        """What was computed for one of them and waits for the others."""
+        """Drop the prompt kept for these kin."""
         if self.forked is not None and self.forked.kin is kin:
             self.forked = None
 
@@ -125,11 +125,11 @@ class Joining:
         return answers
 
     def next(self, limits: PassLimits) -> Pass:
-        """The first of all, and as many others as there is room for."""
+        """A pass over the first newcomer and as many others as the limits allow."""
         first, *others = self.newcomers
         chosen = Pass([first], [self._end(first.prefill, limits)], self._grain)
         for other in others:
-            # Where the first leaves room, another's chunk may be a part of what it would be by itself.
+            # The limit is split evenly, so that another chunk fits beside the first, if only a smaller one.
             each = limits.chunk and min(limits.chunk, limits.tokens // (len(chosen.ends) + 1))
             end = other.prefill.end(self._aligned(each))
             more = Pass([*chosen.newcomers, other], [*chosen.ends, end], self._grain)
@@ -138,7 +138,7 @@ class Joining:
         return chosen
 
     def chunks(self, tokens: int, rows: int) -> list[Chunk]:
-        """What a step of so many rows takes along: about `tokens`, of the first of all and of others."""
+        """Chunks of about `tokens` in all for the pass of a step of so many `rows`, in order of arrival."""
         found = list[Chunk]()
         left = joint.filled(rows + max(1, tokens), self._grain) - rows
         for newcomer in self.newcomers:
@@ -146,7 +146,7 @@ class Joining:
             if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):
                 break
             chunk = Chunk(newcomer, newcomer.prefill.end(left))
-            # Where it may be cut only far behind, it waits until it is the first.
+            # A prompt whose next possible cut is too far away waits until it is the first.
             if len(found) == self.rows or (found and chunk.tokens > left):
                 break
             found.append(chunk)
@@ -158,7 +158,7 @@ class Joining:
         return prefill.length if prefill.length - end <= limits.scraps else end
 
     def _aligned(self, tokens: int | None) -> int | None:
-        """About as many, so that nothing is filled up; all of them where there is no limit."""
+        """`tokens` rounded to a multiple of the grain, so that nothing is padded; None stays None."""
         return tokens and max(self._grain, tokens // self._grain * self._grain)
 
 

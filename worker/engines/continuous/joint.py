@@ -1,18 +1,18 @@
-"""Chunks of several prompts in one forward pass.
+"""Computes chunks of several prompts in one forward pass.
 
-All chunks begin at the same column, behind whatever is known of their prompts, and the shorter ones are
-filled up at their ends:
+All chunks begin at the same column, behind the known tokens of their prompts, and the shorter ones are padded
+at their ends:
 
     column   0   1   2   3   4   5   6   7
     row 0            k   k   n   n   n   n      k: known
     row 1                k   n   n   -   -      n: new
-    row 2                    n   n   n   -      -: means nothing, and nobody looks back at it
+    row 2                    n   n   n   -      -: padding that no token attends to
                        columns
 
-So the columns of a row follow each other without a gap, which windows and chunks of attention count on.
+So the columns of a row follow each other without a gap, which sliding-window and chunked attention rely on.
 
-Where oneDNN makes code for each number of tokens that it meets (bfloat16 on a CPU: 2 to 5 ms for each shape
-of weights, kept until a thousand others were made), a prompt by itself is filled up, too, to one of few
+oneDNN compiles code for each number of tokens that it meets (bfloat16 on a CPU: 2 to 5 ms for each shape of
+weights, cached until a thousand others were compiled). There a single prompt is padded, too, to one of few
 widths.
 """
 
@@ -26,12 +26,12 @@ from worker.engines.continuous.encoded import merged
 from worker.engines.continuous.past import Past, beside
 from worker.engines.continuous.prefill import ENCODED, KEPT, Prefill, Prefilled, Share
 
-# As many tokens as a tile of AMX takes: what fills one up costs next to nothing.
+# The tokens in one AMX tile: padding within a tile costs next to nothing.
 GRAIN = 16
 
 
 def grain(network: Any) -> int:
-    """What the tokens of a pass over one prompt should be a multiple of."""
+    """A pass over one prompt should compute a multiple of this many tokens."""
     return GRAIN if network.device.type == "cpu" and network.dtype is torch.bfloat16 else 1
 
 
@@ -40,9 +40,9 @@ def filled(length: int, grain: int) -> int:
 
 
 def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> list[Prefilled | None]:
-    """As `Prefill.advance` of each, in rows of `width` tokens, as many as the longest chunk has or more.
+    """Do what `Prefill.advance` does for each prompt, in rows padded to `width` tokens.
 
-    What raises leaves all in an unknown state; they have to begin anew.
+    If it raises, all prompts are left in an unknown state and have to start again.
     """
     shares = [prefill.share(end) for prefill, end in zip(prefills, ends, strict=True)]
     columns = max(share.start for share in shares)
@@ -65,7 +65,7 @@ def advance(prefills: Sequence[Prefill], ends: Sequence[int], width: int) -> lis
 def _inputs(
     network: Any, shares: Sequence[Share], columns: int, lasts: Sequence[int], tokens: int, cache: Any
 ) -> dict[str, Any]:
-    """As the chunked branch of `GenerationMixin._prefill` makes them for a batch."""
+    """The model's inputs, made as the chunked branch of `GenerationMixin._prefill` does for a batch."""
     first = shares[0]
     behind = [tokens - share.ids.shape[1] for share in shares]
     given = dict(first.rest)
@@ -74,7 +74,7 @@ def _inputs(
     for name in first.types:
         rows = zip(shares, behind, strict=True)
         given[name] = torch.cat([pad(one.types[name], (columns - one.start, more)) for one, more in rows])
-    # Any text will do.
+    # Any text token will do as padding.
     ids = [pad(one.ids, (0, more), value=one.filler) for one, more in zip(shares, behind, strict=True)]
     positions = [pad(one.positions, (0, more)) for one, more in zip(shares, behind, strict=True)]
     inputs: dict[str, Any] = network.prepare_inputs_for_generation(
@@ -92,7 +92,7 @@ def _inputs(
 
 
 def _mask(starts: Sequence[int], columns: int, tokens: int, device: torch.device) -> torch.Tensor | None:
-    """Ones where a row has a column; what fills it up counts, or it would attend to nothing and be NaN."""
+    """Ones for a row's columns, its padding included: padding that attends to nothing would become NaN."""
     if min(starts) == columns:
         return None
     begin = columns - torch.tensor(starts, device=device)

@@ -1,10 +1,10 @@
-"""Whether logits are the same but for rounding."""
+"""Decides whether two computations of the same logits differ by more than rounding."""
 
 import torch
 
-# Logits may differ by this part of the largest: rounding in another order, and no more.
+# Logits may differ by this part of the largest one, as they do when sums are rounded in another order.
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}
-# A prompt in chunks is nearer to one in one go than that: a picture cut in two may show in few logits only.
+# Computing a prompt in chunks must differ less than that: a picture cut in two may show in few logits only.
 CHUNKS = 0.25
 
 
@@ -17,7 +17,7 @@ class Judge:
         self._tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
     def sharpen(self) -> None:
-        """From now on allow little more than what was seen in the crowd."""
+        """From now on allow little more than the largest difference seen in the batch."""
         self._tolerance = max(CHUNKS * self._tolerance, 2 * self.worst)
 
     def same(self, got: torch.Tensor, alone: torch.Tensor) -> bool:

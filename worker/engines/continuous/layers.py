@@ -1,4 +1,4 @@
-"""One model layer's part of the cache, for all rows of a batch."""
+"""The batch's KV cache of one model layer, for all rows."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ STATE_FACTS = (
 
 
 class AlignedLayer(CacheLayerMixin):
-    """Keys and values as [row, head, column, value]; left of a row's first column there are zeros.
+    """Keys and values as [row, head, column, value]; the columns left of a row's first one are zeros.
 
-    Zeros and not leftovers: a masked column has weight 0, and 0 times the NaN of a row that has gone is NaN.
+    They must be zeroed: a masked column has weight 0, but 0 times a NaN that another row left there is NaN.
     """
 
     def __init__(self, window: Window, sliding: int | None) -> None:
@@ -59,12 +59,12 @@ class AlignedLayer(CacheLayerMixin):
         return self.keys[:rows, :, first:behind], self.values[:rows, :, first:behind]
 
     def check(self, source: Any, length: int) -> None:
-        """Raises Refusal where a layer does not hold one column a token, as in cross attention."""
+        """Raises Refusal if the layer does not hold one column per token, as in cross attention."""
         if source.keys.shape[2] != length:
             raise Refusal(f"a layer holds {source.keys.shape[2]} columns for a prompt of {length} tokens")
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
-        """Come to `rows` by `columns`, and move what is there by `shift` columns."""
+        """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
         self.keys = self._moved(self.keys, rows, columns, shift)
         self.values = self._moved(self.values, rows, columns, shift)
 
@@ -104,7 +104,7 @@ class AlignedLayer(CacheLayerMixin):
         return max(self._window.first, self._window.end - self._sliding + 1)
 
     def _moved(self, old: torch.Tensor, rows: int, columns: int, shift: int) -> torch.Tensor:
-        """In its place where it has the size already: new memory has to be found page by page."""
+        """`old` resized and shifted; in place if it has the size already, as new memory costs page faults."""
         window, shape = self._window, (rows, old.shape[1], columns, old.shape[3])
         kept = old[: window.rows, :, window.first : window.end]
         if old.shape == shape:
@@ -117,7 +117,7 @@ class AlignedLayer(CacheLayerMixin):
 
 
 class StateLayer(LinearAttentionLayer):
-    """Convolution and recurrent states, which have no columns: one state a row, all steps in it."""
+    """Convolution and recurrent states, which have no columns: one state per row sums up all its tokens."""
 
     def start(self, source: Any) -> None:
         for fact in STATE_FACTS:

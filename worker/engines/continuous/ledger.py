@@ -1,4 +1,4 @@
-"""What is kept for reuse, and who goes first when its memory is full: whatever was not used for longest."""
+"""The memory limit of what is kept for reuse; when it is full, the least recently used item goes first."""
 
 from collections.abc import Collection, Iterable
 from typing import Protocol
@@ -11,7 +11,7 @@ class Kept(Protocol):
     def bytes(self) -> int: ...
 
     def drop(self) -> None:
-        """Forget it where it is kept; the ledger has struck it out already."""
+        """Remove it from where it is kept; the ledger no longer counts it."""
 
 
 class Ledger:
@@ -24,18 +24,18 @@ class Ledger:
         self._sizes: dict[Kept, int] = {}
 
     def use(self, kept: Iterable[Kept]) -> None:
-        """They were used just now, the last one last; what is new is counted from now on."""
+        """Mark items as just used, in their order; new ones are counted from now on."""
         for item in kept:
             self._strike(item)
             self.weigh(item)
 
     def weigh(self, item: Kept) -> None:
-        """Count its size anew, whenever it was used."""
+        """Update its size without marking it as used."""
         self.bytes += item.bytes - self._sizes.get(item, 0)
         self._sizes[item] = item.bytes
 
     def room(self, more: int, spared: Collection[Kept] = ()) -> bool:
-        """Make room for `more` bytes; False where they do not fit beside what is `spared`."""
+        """Make room for `more` bytes; False if they do not fit without dropping what is `spared`."""
         if more > self.limit - sum(item.bytes for item in spared):
             return False
         while self.bytes + more > self.limit:
@@ -46,7 +46,7 @@ class Ledger:
         return True
 
     def clear(self) -> None:
-        """Everything goes."""
+        """Drop everything."""
         for item in list(self._sizes):
             self._drop(item)
 

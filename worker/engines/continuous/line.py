@@ -8,7 +8,7 @@ from worker.engines.continuous.answer import Answer
 
 
 class Line:
-    """First come, first served; those that were put back stand in front. Any thread may join it."""
+    """First come, first served; answers that are put back go to the front. Any thread may call `join`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -16,18 +16,18 @@ class Line:
         self._closed = False
 
     def join(self, answers: Iterable[Answer]) -> None:
-        """Append the answers in their order, with nobody between them."""
+        """Append the answers in their order, with no other between them."""
         with self._changed:
             self._waiting.extend(answers)
             self._changed.notify()
 
     def put_back(self, answers: Iterable[Answer]) -> None:
-        """Put the answers, in their order, before everybody else."""
+        """Put the answers, in their order, before all others."""
         with self._changed:
             self._waiting.extendleft(reversed(list(answers)))
 
     def put_behind_suspects(self, answer: Answer) -> None:
-        """Put it behind all that were in a step that failed, those tried before it among them."""
+        """Put it behind the last answer that was in a failed step."""
         with self._changed:
             last = max((at for at, one in enumerate(self._waiting) if one.failed_steps), default=-1)
             self._waiting.insert(last + 1, answer)
@@ -66,7 +66,7 @@ class Line:
             return answers
 
     def wait(self) -> bool:
-        """Until someone waits here; False once the line is closed."""
+        """Block until an answer waits here; False once the line is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             return not self._closed

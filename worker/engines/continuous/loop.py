@@ -1,8 +1,8 @@
-"""The engine's thread: who joins the batch when, and who leaves.
+"""The engine's thread, which decides turn by turn which answers join the batch and which leave it.
 
-One turn is: let go of cancelled rows, compute chunks of waiting prompts, of several at once where they fit,
-decode one step for all rows, which takes the chunks along where the model is proved to compute them so.
-Nobody decodes any slower for others' prompts than `Pace` allows.
+A turn drops cancelled rows, computes chunks of waiting prompts, several in one pass if they fit, and decodes
+one step for all rows. If `certify` has proved that the model can, the step computes the chunks in its own
+pass. New prompts slow down the rows that decode no more than `Pace` allows.
 """
 
 import logging
@@ -30,12 +30,12 @@ from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on
 
 log = logging.getLogger(__name__)
-# How long a process that ends waits for the last step.
+# How long a process that is ending waits for the last step.
 STOP_S = 5
 
 
 class Loop:
-    """Owns the batch; all but `submit` and `stop` happens on its own thread, on its maker's processors."""
+    """Owns the batch; all but `submit` and `stop` runs on its own thread, with its maker's thread count."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread once nobody is left. An interpreter that ends under a thread of torch's aborts."""
+        """End the thread once no answer is left. Python aborts if it exits while a thread is inside torch."""
         self._line.close()
         if self._thread is not threading.current_thread():
             self._thread.join(STOP_S)
 
     def submit(self, answers: Sequence[Answer]) -> list[Finish]:
-        """Wait for the end of all. Raises what ended the first that failed, and DeviceBroken."""
+        """Wait until all are finished. Raises the failure of the first one that failed, and DeviceBroken."""
         if self.broken:
             raise DeviceBroken(self.broken)
         self._unanswered.come(len(answers))
@@ -95,7 +95,7 @@ class Loop:
 
     @contextmanager
     def _computing(self, answers: Sequence[Answer]) -> Iterator[None]:
-        """Prompts or pictures of these, which may take long. Raises Cancelled where nobody waits any more."""
+        """For work on the answers' prompts that may take long. Raises Cancelled once all are cancelled."""
 
         def lives() -> None:
             self.pulse.tick()
@@ -116,11 +116,11 @@ class Loop:
 
     @property
     def _expected(self) -> int:
-        """Rows that will decode once those who wait have joined."""
+        """Rows that will decode once the waiting answers have joined."""
         return min(self._capacity.rows, len(self._recovery.held) + len(self._line))
 
     def _advance(self) -> bool:
-        """A pass over waiting prompts; whether there was any to compute."""
+        """Compute a pass over waiting prompts; False if there was none."""
         self._fork()
         self._begin()
         if waiting := bool(self._joining.newcomers):
@@ -137,18 +137,18 @@ class Loop:
             self._recovery.fail(answer, Cancelled())
 
     def _beside(self) -> list[Chunk]:
-        """What the coming step takes along of waiting prompts."""
+        """Chunks of waiting prompts for the coming step to compute in its pass."""
         if not (self._running.answers and self._joining.mixes):
             return []
         self._fork()
         if not self._pace.mixes(len(self._running.answers)):
             return []
         self._begin()
-        # To make them ready took some of what those who decode wait for.
+        # The limits are read again: preparing the prompts used up some of the time that rows may wait.
         return self._joining.chunks(self._limits.tokens, len(self._running.answers))
 
     def _begin(self) -> None:
-        """Make those ready whose prompts the next pass can compute."""
+        """Prepare the waiting prompts that the next pass can compute."""
         waiting, started = self._line.waiting(), time.perf_counter()
         chosen = waiting and self._entrance.next(waiting, self._running.answers, self._limits)
         if not chosen:
@@ -163,7 +163,7 @@ class Loop:
         self._pace.begun(len(chosen), time.perf_counter() - started)
 
     def _fork(self) -> None:
-        """Whose prompt has just been computed for its kin joins at once."""
+        """Let waiting kin of the prompt that was computed last join at once."""
         while self._joining.forked is not None and (answer := self._line.head()) is not None:
             if self._joining.forked.kin is not answer.kin or not self._entrance.admits(
                 answer, self._recovery.held
@@ -226,7 +226,7 @@ class Loop:
                 self._recovery.step_failed(error)
             return
         self.pulse.tick()
-        # Where one leaves no memory, those behind it may be in line again: they draw when they come back.
+        # If one answer runs out of memory, those after it may be back in line; they draw when they return.
         for answer, found, seen in (one for one in drawn if one[0] in self._running):
             with self._recovery.blames(answer):
                 answer.take(found, seen)

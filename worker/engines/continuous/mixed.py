@@ -1,11 +1,11 @@
-"""A step of the batch and chunks of prompts in one forward pass, so that the weights are read once for both.
+"""Computes a step of the batch and chunks of prompts in one forward pass, to read the weights once for both.
 
-Their tokens lie behind each other in one row: one token of each row of the batch, then those of each chunk.
+All tokens lie in one row: one token of each row of the batch, then the tokens of each chunk.
 
-    token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: chunks; -: means nothing
+    token    a   b   c   p   p   p   q   q   -      a, b, c: rows; p, q: chunks; -: padding
 
-What a model computes token by token takes no notice. Its attention is shown what each of them has seen: rows
-the batch's own columns, and a chunk those of its prompt. vLLM lays tokens out likewise.
+Layers that compute token by token need no change. Attention is given different columns for each part: the
+batch's own for its rows, and those of its prompt for a chunk. vLLM lays tokens out likewise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from worker.engines.continuous.refusal import Refusal
 
 @dataclass(frozen=True)
 class Span:
-    """A chunk's tokens, `start` to `end` of the pass; `mask` is None where nothing comes before them."""
+    """A chunk's place in the pass, `start` to `end`; `mask` is None if the chunk begins its prompt."""
 
     start: int
     end: int
@@ -47,10 +47,10 @@ class Span:
 
 
 class MixedLayer(CacheLayerMixin):
-    """One model layer's part. It tells attention where everybody's keys and values are.
+    """One model layer's cache during the pass; it gives attention the keys and values of each part.
 
-    The batch's own layer takes the rows' at once, in the column of the coming step; those of chunks wait in
-    `found` until the pass is over.
+    Those of the rows are written into the batch's own layer at once, in the step's column; those of the
+    chunks wait in `found` until the pass is over.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class MixedLayer(CacheLayerMixin):
         return new
 
     def attend(self, module: torch.nn.Module, query: torch.Tensor, **how: Any) -> torch.Tensor:
-        """Raises Refusal where more than the order of tokens decides what they see."""
+        """Attention part by part. Raises Refusal if more than the tokens' order decides what they see."""
         if how.get("position_bias") is not None or how.get("sliding_window") is not None:
             raise Refusal("its attention has a bias or a window")
         count = len(self._mask)
@@ -105,10 +105,10 @@ class MixedLayer(CacheLayerMixin):
 
 
 class Mixed:
-    """One such pass. Until it is over nobody's past has changed."""
+    """One such pass. Until it is over, no row's and no prompt's past has changed."""
 
     def __init__(self, network: Any, cache: BatchCache, shares: Sequence[Share]) -> None:
-        """There is room in the batch for the step's column. Raises Refusal."""
+        """The batch must have room for the step's column. Raises Refusal."""
         layers = _layers(network, cache, shares[0])
         self._network = network
         mask = cache.window.mask(shares[0].ids.device).bool()[:, None, None]
@@ -123,10 +123,10 @@ class Mixed:
     def inputs(
         self, tokens: Sequence[int], positions: torch.Tensor, extras: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """As the chunked branch of `GenerationMixin._prefill` makes them. Raises Refusal.
+        """The model's inputs, made as the chunked branch of `GenerationMixin._prefill` does. Raises Refusal.
 
-        Rows' `positions` are [..., rows, 1], and what tensors their `extras` hold [rows, 1]. Logits are those
-        of each row, and of each chunk's last token.
+        The rows' `positions` are [..., rows, 1], the tensors in their `extras` [rows, 1]. They ask for the
+        logits of each row and of each chunk's last token.
         """
         own = {name: value for name, value in extras.items() if torch.is_tensor(value)}
         if own.keys() != self._shares[0].types.keys():
@@ -156,14 +156,14 @@ class Mixed:
         return inputs
 
     def pasts(self) -> list[Past]:
-        """What is known of each prompt once the pass is over."""
+        """The keys and values of each prompt after the pass."""
         return [
             Past(tuple(columns)) for columns in zip(*(layer.found for layer in self._layers), strict=True)
         ]
 
 
 def _layers(network: Any, cache: BatchCache, share: Share) -> list[AlignedLayer]:
-    """Raises Refusal where it cannot be told what tokens attend to, or whose logits there will be."""
+    """The batch's layers. Raises Refusal if attention or the choice of logits cannot be controlled."""
     if not ours(network):
         raise Refusal("its attention is not sdpa")
     if KEPT not in share.rest:

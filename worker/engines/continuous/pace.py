@@ -1,4 +1,4 @@
-"""How much of the prompts is computed between two steps, so that those who decode hardly notice."""
+"""Decides how many prompt tokens are computed between two steps, so that decoding rows hardly notice."""
 
 import time
 from collections.abc import Callable
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 from worker.engines.continuous.fit import Fit
 
-# A chunk smaller than this costs more in overhead than it spares the others.
+# A smaller chunk costs more in overhead than it spares the decoding rows.
 SMALLEST = 16
-# Before anything was measured.
+# Tokens of a chunk before anything was measured.
 FIRST = 64
-# Nobody notices less: text is written to readers ten times a second at most.
+# A shorter wait goes unnoticed: a stream is written to its reader ten times a second at most.
 UNNOTICED_S = 0.05
-# A pass that takes so many times as long as it would for nothing has little more to gain by others' tokens,
-# and its first prompt waits for them.
+# A pass that takes this many times its fixed cost gains little by more prompts' tokens, while its first
+# prompt has to wait for them.
 ENOUGH = 4
-# So few tokens share a pass in any model.
+# Prompts may share a pass of up to this many tokens in any model.
 FEW = 256
-# So many steps take chunks along, then one goes by itself, so that both keep being measured.
+# After this many steps with chunks one goes without, so that steps and passes both keep being measured.
 OFTEN = 8
 
 
 @dataclass(frozen=True)
 class PassLimits:
-    """What a pass may hold: `tokens` in all, of them `idle` ones that only fill up shorter rows.
+    """What a pass may hold: at most `tokens` in all, of which at most `idle` are padding of shorter rows.
 
-    The first prompt's chunk is about `chunk` tokens, whatever the rest says; all of it without one. What it
-    would leave is part of it where that is no more than `scraps`. So many `newcomers` may be made ready for
-    it, any number without one.
+    The first prompt's chunk is about `chunk` tokens whatever the other limits are; None is all of it. If it
+    would leave no more than `scraps` tokens, it takes these too. At most `newcomers` prompts may be prepared
+    for the pass; None is any number.
     """
 
     tokens: int
@@ -38,10 +38,10 @@ class PassLimits:
 
 
 class Pace:
-    """Measures steps and passes over prompts, and lets those who decode wait for `steps` steps' time.
+    """Measures steps and passes over prompts, and lets decoding rows wait for the time of `steps` steps.
 
-    A step is worth what it takes with all who wait in it: that is what those who decode will wait for anyhow,
-    and chunks that only suit a few rows would compute the weights' way through memory once more for each.
+    A step's time is estimated with all waiting rows in it: decoding rows will wait that long anyhow, and
+    chunks sized for the few rows of now would be smaller, each reading all weights from memory once more.
     """
 
     def __init__(self, steps: float, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -50,39 +50,39 @@ class Pace:
         self._step = Fit(least=0.0, unmeasured=0.0)
         self._pass = Fit(least=0.1, unmeasured=1.0)
         self._start = Fit(least=0.1, unmeasured=1.0)
-        # Steps with chunks since the last without, and the rows of the largest of these.
+        # Steps with chunks since the last one without, and the rows of the largest step without.
         self._since = self._most = 0
         self._rows = 0
         self._began = self._asked = clock()
 
     def turn(self, rows: int) -> None:
-        """From now on those who decode wait; `rows` will decode once those who wait have joined."""
+        """A turn begins, and decoding rows wait from now on; `rows` will decode once all have joined."""
         self._rows = rows
         self._began = self._asked = self._clock()
 
     def lasts(self) -> bool:
-        """Whether they can wait once more as long as since this was asked for the last time."""
+        """Whether decoding rows can wait once more as long as since the last call."""
         now = self._clock()
         last, self._asked = now - self._asked, now
         return now - self._began + last <= self._patience_s
 
     def stepped(self, rows: int, seconds: float) -> None:
-        """A step of so many rows, by itself."""
+        """Record a step of so many rows, without chunks."""
         self._step.add(rows, seconds)
         self._since, self._most = 0, max(rows, self._most)
 
     def begun(self, prompts: int, seconds: float) -> None:
-        """So many were made ready, and their new pictures encoded."""
+        """Record that so many prompts were prepared, and their new pictures encoded."""
         self._start.add(prompts, seconds)
 
     def prefilled(self, tokens: int, seconds: float) -> None:
-        """A pass over so many tokens of prompts."""
+        """Record a pass over so many tokens of prompts."""
         if tokens:
             self._pass.add(tokens, seconds)
 
     @property
     def chunk(self) -> int:
-        """Tokens of a prompt for which those who decode wait no longer than they may."""
+        """Tokens of a prompt that can be computed in the time that decoding rows may still wait."""
         if not self._step.known or not self._pass.known:
             return FIRST
         pass_s, token_s = self._pass.base_s, self._pass.unit_s
@@ -91,24 +91,24 @@ class Pace:
 
     @property
     def _newcomers(self) -> int:
-        """Prompts that can be made ready while those who decode wait."""
+        """Prompts that can be prepared in the time that decoding rows may still wait."""
         if not self._start.known:
             return 1
         left = self._patience_s - (self._clock() - self._began)
         return max(1, int((left - self._start.base_s) / self._start.unit_s))
 
     def mixed(self) -> None:
-        """A step that took along chunks of prompts, which tells neither what it took nor what they did."""
+        """Record a step with chunks; its time shows neither what the step took nor what the chunks did."""
         self._since += 1
 
     def mixes(self, rows: int) -> bool:
-        """Whether a step of so many rows may take chunks along: what is known of both is not too old."""
+        """Whether a step of so many rows may compute chunks: what was measured without them still holds."""
         return self._since < OFTEN and rows < 2 * self._most
 
     def limits(self, *, hurried: bool) -> PassLimits:
-        """What a pass may hold; `hurried` where some decode and wait for it.
+        """What a pass may hold; `hurried` if rows decode and wait for it.
 
-        To fill up shorter rows is worth what it would cost to compute them in a pass of their own.
+        Padding shorter rows may cost as much as computing them in a pass of their own.
         """
         own = round(self._pass.base_s / self._pass.unit_s) if self._pass.known else FIRST
         idle = max(SMALLEST, own)
@@ -118,8 +118,9 @@ class Pace:
 
     @property
     def _scraps(self) -> int:
-        """Tokens that cost less than what a pass costs before its first: for those who decode they are better
-        computed at once. No more than make them wait one step longer.
+        """Tokens better computed at once, because they cost less than the fixed cost of another pass.
+
+        At most so many that decoding rows wait one step longer.
         """
         if not self._pass.known:
             return 0

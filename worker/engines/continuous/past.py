@@ -1,7 +1,7 @@
-"""What a model's cache keeps of one row: keys and values by token, and states of all tokens together.
+"""What a model's cache keeps of one row: keys and values per token, and recurrent states of all its tokens.
 
-Views into the cache they were computed in, or copies of their own; nobody writes into either, but for a view
-of the batch, which is good until somebody comes, goes or takes a step.
+These are views into the cache that computed them, or copies. Neither is ever written to, except that a view
+of the batch is valid only until a row joins, leaves or takes a step.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ Columns = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class State:
-    """A copy of one layer's convolution and recurrent states, and of what the layer remembers about them."""
+    """A copy of one layer's convolution and recurrent states, and of the layer's own facts about them."""
 
     tensors: dict[str, dict[int, torch.Tensor]]
     facts: dict[str, Any]
@@ -43,7 +43,7 @@ class State:
         return cls(tensors, facts, layer.dtype, layer.device)
 
     def fill(self, layer: Any) -> None:
-        """Copied once more: a layer writes its states over at every step."""
+        """Copy the states into the layer; a copy, because the layer overwrites its states at every step."""
         for name, states in self.tensors.items():
             getattr(layer, name).update({at: kept.clone() for at, kept in states.items()})
         for fact, value in self.facts.items():
@@ -57,14 +57,14 @@ class State:
 
 @dataclass(frozen=True)
 class Past:
-    """What a row keeps of its first tokens: columns of the layers that have such, states of the others."""
+    """The cache of a row's first tokens: columns of the layers that have them, states of the others."""
 
     columns: tuple[Columns, ...]
     states: tuple[State, ...] = ()
 
     @classmethod
     def of(cls, cache: Any) -> "Past":
-        """The past of the only row of a dynamic cache that `record` was told of."""
+        """The past of the only row of a dynamic cache that was passed to `record`."""
         columns, states = list[Columns](), list[State]()
         for layer in cache.layers:
             if isinstance(layer, LinearAttentionLayer):
@@ -74,7 +74,7 @@ class Past:
         return cls(tuple(columns), tuple(states))
 
     def row(self, at: int, start: int, end: int) -> "Past":
-        """Columns `start` to `end` of one of several rows: a view."""
+        """A view of columns `start` to `end` of row `at`."""
         return Past(
             tuple(
                 (keys[at : at + 1, :, start:end], values[at : at + 1, :, start:end])
@@ -83,9 +83,9 @@ class Past:
         )
 
     def fill(self, cache: Any) -> None:
-        """Put it into a dynamic cache, in the place of whatever that holds."""
+        """Put it into a dynamic cache, replacing what that holds."""
         if not cache.layers:
-            # Where a model tells nothing of its layers, they are made as their first tokens come.
+            # Without layers in the model's config the cache makes each when its first tokens come.
             for number, (keys, values) in enumerate(self.columns):
                 cache.update(keys, values, number)
             return
@@ -98,9 +98,9 @@ class Past:
 
 
 def record(cache: Any) -> None:
-    """Let layers with a window keep what has left it: a later prompt may go on from further in front.
+    """Let sliding-window layers keep what has left the window: a later prompt may branch off before it.
 
-    The batch has room for it anyway: a layer there is as wide as its longest row.
+    It costs the batch nothing: its layers are as wide as the longest row anyway.
     """
     for layer in cache.layers if isinstance(cache, DynamicCache) else ():
         if isinstance(layer, DynamicSlidingWindowLayer):
@@ -113,7 +113,7 @@ def cut(columns: Iterable[Columns], start: int, end: int) -> tuple[Columns, ...]
 
 
 def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
-    """The columns of pieces that follow each other, copied into one."""
+    """The columns of consecutive pieces, copied into one."""
     return tuple(
         (torch.cat([keys for keys, _ in layer], dim=2), torch.cat([values for _, values in layer], dim=2))
         for layer in zip(*pieces, strict=True)
@@ -121,9 +121,9 @@ def joined(pieces: Sequence[Sequence[Columns]]) -> tuple[Columns, ...]:
 
 
 def beside(pasts: Sequence[Past | None]) -> Past | None:
-    """Rows one below the other, ending at the same column; None where nothing is known of any.
+    """Several pasts as the rows of one, ending at the same column; None if there is none.
 
-    Left of a row there are zeros. Rows with states cannot be put together so.
+    A row is filled up with zeros on the left. Pasts with states cannot be combined.
     """
     if len(pasts) == 1:
         return pasts[0]

@@ -1,9 +1,9 @@
-"""A prompt on its way into the batch, some tokens at a time.
+"""Computes a prompt's KV cache, some tokens at a time, until the prompt can join the batch.
 
-transformers' own `generate()` prepares it (positions, cache, pictures, logits processors, as the model's
-family wants them) and hands over to `_capture` where it would begin to decode. What is known of the prompt
-then takes the place of its first tokens in the cache. Everything that touches the insides of `generate()` is
-in this file, in `joint.py`, `mixed.py` and `encoded.py`; written for transformers 5.23.
+transformers' own `generate()` prepares the prompt (positions, cache, pictures, logits processors, as the
+model family needs them) and calls `_capture` instead of decoding. The cache is then filled with what is known
+of the prompt's first tokens. Everything that touches the insides of `generate()` is in this file and in
+`joint.py`, `mixed.py` and `encoded.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from worker.engines.continuous.head import Head
 from worker.engines.continuous.past import Past, record
 from worker.engines.continuous.refusal import Refusal
 
-# What generate() hands to a decoding method and no forward pass takes.
+# Arguments that generate() passes to a decoding method but no forward pass takes.
 MODE = ("tokenizer", "streamer", "synced_gpus", "assistant_model")
 TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
 ENCODED = "mm_encoder_outputs"
@@ -46,11 +46,11 @@ class Seams(Enum):
 
 @dataclass(frozen=True)
 class Share:
-    """What a pass takes in of one prompt beside others: its tokens from `start` to `end`.
+    """One prompt's part of a pass with others: its tokens from `start` to `end`.
 
-    `ids` [1, tokens] and `positions` [..., 1, tokens] are theirs, `types` [1, end] those from the first on.
-    `past` is what comes before `start`, `sight` what they show, `filler` a token of text. `rest` is the same
-    for all in a pass.
+    `ids` [1, tokens] and `positions` [..., 1, tokens] are those of these tokens, `types` [1, end] go back to
+    the prompt's first one. `past` is the cache before `start`, `sight` the encoded pictures of the tokens,
+    `filler` a text token for padding. `rest` is the same for all prompts of a pass.
     """
 
     start: int
@@ -66,10 +66,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Prefilled:
-    """A prompt whose every token is in its own cache, ready to join a batch of decoding rows.
+    """A prompt with all its tokens in its own cache, ready to join the batch.
 
     `positions` and `extras` are the inputs of the row's next token; positions may have axes before the row's
-    (three-dimensional ones of pictures).
+    (three-dimensional positions of pictures).
     """
 
     logits: torch.Tensor
@@ -80,7 +80,9 @@ class Prefilled:
 
 
 class Prefill:
-    """One prompt; `advance` until it returns. Each call is one forward pass, or none where all is known."""
+    """One prompt: call `advance` until it returns the result. A call is one forward pass, or none if all of
+    the prompt is known.
+    """
 
     def __init__(
         self,
@@ -92,8 +94,8 @@ class Prefill:
     ) -> None:
         """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
         self.network = network
-        # Positions are made for the whole prompt and without a cache: with one, some families count on from
-        # whatever request the model has seen last.
+        # Positions are made for the whole prompt and without a cache: with one, some families continue from
+        # the positions of the request that the model has seen last.
         captured = network.generate(
             **head.inputs,
             **({} if head.sight is None else {ENCODED: {"image": head.sight.output()}}),
@@ -110,7 +112,7 @@ class Prefill:
         self._begin(seams)
 
     def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
-        """Processors of another row with the same prompt and config, as `generate()` would make them."""
+        """The processors that `generate()` would make for another row with the same prompt and config."""
         made: LogitsProcessorList = self.network._get_logits_processor(
             self._config,
             input_ids_seq_length=self.length,
@@ -122,7 +124,7 @@ class Prefill:
         return made
 
     def advance(self, tokens: int | None = None) -> Prefilled | None:
-        """Compute about `tokens` more (all by default); None while some are left. Raises Refusal."""
+        """Compute about `tokens` more, by default all; returns None while any are left. Raises Refusal."""
         end = self.end(tokens)
         if self._done == end:
             outputs = self._known()
@@ -134,14 +136,14 @@ class Prefill:
         return self._packed(outputs) if end == self.length else None
 
     def end(self, tokens: int | None) -> int:
-        """Where its next chunk of about `tokens` ends: at the first possible cut that is not nearer."""
+        """Where the next chunk ends: at the first possible cut after at least `tokens` more."""
         if tokens is None:
             return self.length
         wanted = self._done + max(1, tokens)
         return next((end for end in range(wanted, self.length) if self._cuts[end]), self.length)
 
     def share(self, end: int) -> Share:
-        """What a step takes along of a prompt that `joins`."""
+        """The prompt's next tokens, up to `end`, for a pass with others that it `joins`."""
         return Share(
             start=self._done,
             end=end,
@@ -155,7 +157,7 @@ class Prefill:
         )
 
     def take(self, end: int, logits: torch.Tensor, past: Past) -> Prefilled | None:
-        """What a pass beside others found out, in the stead of `advance`; `logits` are [1, 1, vocabulary]."""
+        """Take over what a pass with others computed, as `advance` would; `logits` [1, 1, vocabulary]."""
         past.fill(self.cache)
         self._done = end
         if end < self.length:
@@ -178,8 +180,8 @@ class Prefill:
     def joins(self, other: "Prefill") -> bool:
         """Whether one pass can compute tokens of both.
 
-        A shorter row has tokens that mean nothing behind its own. A recurrent state would take them in, and
-        so would a prompt whose tokens all attend to each other.
+        The shorter row is padded at its end. The padding would enter a recurrent state, or a prompt whose
+        tokens all attend to each other.
         """
         mixes = all(one._mixes and one.done < one.length for one in (self, other))
         return mixes and self._rest == other._rest and self._types == other._types
@@ -206,7 +208,7 @@ class Prefill:
         }[seams]
 
     def _cuttable(self, encoded: dict[str, Any]) -> bool:
-        """Whether its pictures, if there are any, can be handed over in parts."""
+        """Whether the prompt's pictures, if any, can be passed to the model in parts."""
         if self._given.get("position_ids") is None or any(name in self._given for name in PIXELS):
             return False
         rows = 0 if self._sight is None else len(self._sight.rows)
@@ -221,12 +223,12 @@ class Prefill:
         )
 
     def _known(self) -> Any:
-        """As a forward pass over the whole prompt would return it."""
+        """The output that a forward pass over the whole prompt would return."""
         logits: Any = self._head.logits
         return CausalLMOutputWithPast(logits=logits[:, None], past_key_values=self._given["past_key_values"])
 
     def _chunk(self, end: int) -> Any:
-        """As the chunked branch of `GenerationMixin._prefill`, which computes all chunks in one call."""
+        """Compute one chunk, as the chunked branch of `GenerationMixin._prefill` does for all in one call."""
         start, given = self._done, dict(self._given)
         given.pop(ENCODED, None)
         given["attention_mask"] = None
@@ -242,7 +244,7 @@ class Prefill:
         return outputs
 
     def _shown(self, end: int) -> Encoded | None:
-        """What the tokens up to `end` that come next show."""
+        """The encoded pictures of the next tokens, up to `end`."""
         first, last = (sum(self._places[:at]) - self._head.skipped for at in (self._done, end))
         return None if self._sight is None or last <= first else self._sight.part(first, last)
 
@@ -250,7 +252,7 @@ class Prefill:
         given = self.network._update_model_kwargs_for_generation(
             outputs, self._given, is_encoder_decoder=False
         )
-        # A probe of shapes: which token comes next is not known yet and does not matter here.
+        # Only the inputs' shapes matter here, so any token can stand for the next one, not known yet.
         longer = torch.cat([self.ids, self.ids[:, -1:]], dim=-1)
         inputs = self.network.prepare_inputs_for_generation(
             longer, next_sequence_length=1, is_first_iteration=False, **given

@@ -1,7 +1,7 @@
-"""The beginnings of prompts that are kept, as a tree: what several have in common is there once.
+"""The beginnings of prompts that are kept for reuse, as a tree: what several have in common is stored once.
 
-A branch ends where prompts part. Keys and values serve up to any of their tokens. A recurrent state serves
-only where it was taken: models that have such go on from there or not at all.
+A branch ends where prompts diverge. Keys and values can be reused up to any token, a recurrent state only at
+the token after which it was copied: models that have such states continue from there or not at all.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -14,12 +14,12 @@ from worker.engines.continuous.ledger import Ledger
 from worker.engines.continuous.past import Columns, Past, State, cut, joined, size
 
 Mark = int | tuple[str, int]
-"""A token of a prompt: its id, or of a placeholder its picture and its place there."""
+"""A token of a prompt: its id, or for a placeholder its picture's name and its index within that picture."""
 
 
 @dataclass(frozen=True)
 class End:
-    """Known behind a branch's last token: states, and of a whole prompt the next logits, [1, vocabulary]."""
+    """What is known after a branch's last token: states, and after a whole prompt logits [1, vocabulary]."""
 
     states: tuple[State, ...]
     logits: torch.Tensor | None
@@ -35,7 +35,7 @@ Branches = dict[Hashable, "Branch"]
 
 @dataclass(eq=False)
 class Branch:
-    """Tokens that follow each other, with their columns; `siblings` has it under `key`."""
+    """Consecutive tokens with their columns; `siblings` holds the branch under `key`."""
 
     siblings: Branches
     key: Hashable
@@ -54,7 +54,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Found:
-    """What is kept of a prompt's first `tokens`; with logits where these are all."""
+    """What is kept of a prompt's first `tokens`; with logits if these are the whole prompt."""
 
     tokens: int
     past: Past
@@ -62,7 +62,7 @@ class Found:
 
 
 class Prefixes:
-    """What is kept for one scope is never found for another."""
+    """The tree; what is kept for one scope is never found for another."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -75,14 +75,14 @@ class Prefixes:
         return self._walk(scope, marks)[1]
 
     def shared(self, marks: Sequence[Mark], other: Sequence[Mark]) -> int:
-        """How many of the first tokens would be known once `other` is kept."""
+        """How many of the first tokens will be known once `other` is kept."""
         common = _common(marks, other)
         return 0 if self._stateful and common < len(other) else common
 
     def find(self, scope: Hashable, marks: Sequence[Mark], allows: Callable[[int], bool]) -> Found | None:
-        """The longest beginning, copied; `allows` says behind which token this prompt may be cut."""
+        """A copy of the longest beginning kept; `allows(at)` says whether the prompt may be cut there."""
         path, matched = self._walk(scope, marks)
-        # A trunk is always used after its branches, so the ledger never drops one that has some left.
+        # A trunk always counts as used after its branches, so the ledger drops it only after them.
         self._ledger.use(reversed(path))
         end = path[-1].end if path and matched == _length(path) == len(marks) else None
         if end and end.logits is not None:
@@ -96,7 +96,7 @@ class Prefixes:
     def keep(
         self, scope: Hashable, marks: Sequence[Mark], past: Past, logits: torch.Tensor | None = None
     ) -> None:
-        """Copy what is not there yet, where there is room for it."""
+        """Copy what is not kept yet, if there is room for it."""
         self._stateful = bool(past.states)
         path, matched = self._walk(scope, marks)
         end = End(past.states, logits) if past.states or logits is not None else None
@@ -117,7 +117,7 @@ class Prefixes:
         self._ledger.use(reversed(path))
 
     def _walk(self, scope: Hashable, marks: Sequence[Mark]) -> tuple[list[Branch], int]:
-        """The branches along `marks`, and how many of these they hold; the last may part from them midway."""
+        """The branches along `marks`, and how many marks match; the last branch may diverge midway."""
         path, matched = list[Branch](), 0
         branches: Branches = self._roots
         key: Hashable = (scope, marks[0])
@@ -131,7 +131,7 @@ class Prefixes:
         return path, matched
 
     def _split(self, path: list[Branch], at: int) -> None:
-        """Let the path end behind the first `at` tokens of its last branch."""
+        """Split the path's last branch, so that the path ends after that branch's first `at` tokens."""
         rest = path.pop()
         front = Branch(rest.siblings, rest.key, rest.marks[:at], cut(rest.columns, 0, at))
         rest.columns = cut(rest.columns, at, len(rest.marks))
@@ -144,7 +144,7 @@ class Prefixes:
 
 
 def _at_an_end(path: Sequence[Branch], last: int, allows: Callable[[int], bool]) -> Found | None:
-    """The furthest end of a branch, not behind token `last`, at which states were taken."""
+    """The last branch end with states that is not after token `last`."""
     behind = list(accumulate(len(branch.marks) for branch in path))
     for at, branch in reversed(list(zip(behind, path, strict=True))):
         if at <= last and branch.end and branch.end.states and allows(at):
@@ -166,7 +166,7 @@ def _columns(path: Sequence[Branch], tokens: int) -> tuple[Columns, ...]:
 
 
 def _common(mine: Sequence[Mark], theirs: Sequence[Mark]) -> int:
-    """How many of the first are the same."""
+    """How many of the first marks are the same."""
     if mine == theirs:
         return len(mine)
     pairs = enumerate(zip(mine, theirs, strict=False))

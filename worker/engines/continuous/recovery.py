@@ -1,4 +1,4 @@
-"""Who fails, who waits and who goes on when something breaks, and what is left behind by those who go."""
+"""Ends answers, and decides after an error which answers fail, which wait and which go on."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ class Recovery:
         unanswered: Unanswered,
     ) -> None:
         self.broken = ""
-        """What broke the device."""
+        """The error that broke the device; empty while it works."""
         self._line = line
         self._joining = joining
         self._running = running
@@ -45,7 +45,7 @@ class Recovery:
         return [*self._running.answers, *self._joining.answers]
 
     def pass_failed(self, answers: Sequence[Answer], error: Exception, *, joint: bool) -> None:
-        """Prompts are computed once more, each by itself and as it is; whoever is to blame fails then.
+        """Compute the prompts once more, unpadded and each by itself, so that only the one to blame fails.
 
         Raises DeviceBroken.
         """
@@ -62,10 +62,10 @@ class Recovery:
         self._put_back(answers)
 
     def step_failed(self, error: Exception) -> None:
-        """A step names no culprit: without memory the youngest makes room, else each goes on by itself.
+        """A failed step names no culprit: each row goes on by itself, and one that fails then is to blame.
 
-        What is kept for later requests makes room before any row does. Whoever fails by itself is to blame. A
-        row innocent of two failed steps stays by itself to its end. Raises DeviceBroken.
+        If memory ran out, what is kept for reuse is given back, or else the youngest row makes room. A row
+        that was innocent in two failed steps stays by itself to its end. Raises DeviceBroken.
         """
         rows = self._running.answers
         if len(rows) == 1:
@@ -86,10 +86,10 @@ class Recovery:
         self._put_back(back)
 
     def mixed_failed(self, beside: Sequence[Answer], error: Exception) -> None:
-        """The step is taken once more without the prompts beside it, and each of these is computed by itself.
+        """Take the step once more without the prompts beside it, and compute each of these by itself.
 
-        Without memory what is kept for later requests makes room, too, and fewer prompts share a pass from
-        then on. Raises DeviceBroken.
+        If memory ran out, what is kept for reuse is given back, too, and fewer prompts share a pass from then
+        on. Raises DeviceBroken.
         """
         if device_broken(error):
             self._break(error)
@@ -106,7 +106,7 @@ class Recovery:
         self._put_back([*rows, *beside])
 
     def acquit(self, answer: Answer) -> None:
-        """It took its step, and fits. Those suspected with it take theirs alone before anybody goes on."""
+        """Its step has succeeded. The others suspected with it take theirs alone before any row goes on."""
         answer.beside = None
         if not answer.alone or answer.failed_steps > 1:
             return
@@ -152,7 +152,7 @@ class Recovery:
             answer.fail(error)
 
     def _blame(self, answer: Answer, error: Exception) -> None:
-        """End the answer, or let it wait where others took the memory. Raises DeviceBroken."""
+        """End the answer, or let it wait if others took the memory. Raises DeviceBroken."""
         if device_broken(error):
             self._break(error, answer)
         others = [other for other in self.held if other is not answer]
@@ -161,9 +161,9 @@ class Recovery:
             self._put_back([answer])
         elif out_of_memory(error) and others:
             log.warning("no memory for one row beside %d others", len(others))
-            # It may be larger than most: that it does not fit says nothing of who comes behind it.
+            # It may be larger than most, so its failure says nothing about the answers behind it.
             answer.beside = len(others) - 1 if answer.beside is None else len(others) // 2
-            # By the time that it is alone, more is kept again.
+            # By the time that it runs alone, there may be something to give back again.
             answer.spared = answer.spared and answer.beside > 0
             self._put_back([answer])
         else:
@@ -178,12 +178,12 @@ class Recovery:
         raise DeviceBroken(self.broken) from error
 
     def _spare(self) -> bool:
-        """Give back what is kept for others; whether there was anything."""
+        """Give back what is kept for reuse and for kin; False if there was nothing."""
         forked, self._joining.forked = self._joining.forked, None
         return self._reuse.give_back() or forked is not None
 
     def _put_back(self, answers: Sequence[Answer]) -> None:
-        """They are prefilled again and feed the tokens they have: nobody can tell from the answer."""
+        """Put answers back in line; prefilled again, they feed the tokens they have, and nothing is lost."""
         try:
             for answer in answers:
                 self._remove(answer)
@@ -198,13 +198,13 @@ class Recovery:
             self._line.put_back(self._running.clear())
 
     def _remove(self, answer: Answer) -> None:
-        """Raises DeviceBroken; the answer is gone all the same."""
+        """Take the answer out of wherever it is, even if this raises DeviceBroken."""
         self._line.leave(answer)
         self._joining.remove(answer)
         try:
             self._running.leave(answer)
         except Exception as error:
-            # Who goes needs no memory, and who stays is computed again.
+            # The leaving answer needs no memory any more, and the remaining ones are computed again.
             if device_broken(error):
                 self._break(error)
             log.warning("a row could not leave the batch: %s", error)

@@ -1,13 +1,13 @@
-"""What of a request may serve later ones of the same model; `certify_reuse` finds it out."""
+"""What later requests to the same model may reuse of a request; `certify_reuse` finds it out."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Reusable:
-    """`beginnings` of prompts, with their answers; encoded `pictures`, `apart` where there are several.
+    """`beginnings` of prompts with their answers, encoded `pictures`, and whether several are kept `apart`.
 
-    `flaw` says why not all.
+    `flaw` says why something is not reused.
     """
 
     beginnings: bool = False
@@ -21,7 +21,7 @@ class Reusable:
 
     @property
     def words(self) -> str:
-        """What was proved, in words for who runs the worker."""
+        """What was proved, in words for the operator."""
         kept = ["beginnings of prompts"] * self.beginnings + ["encoded pictures"] * self.pictures
         why = f" ({self.flaw})" if self.flaw else ""
         return f"reuses {' and '.join(kept) or 'nothing'}{why}"

@@ -1,7 +1,7 @@
-"""What earlier requests left in memory for later ones: beginnings of prompts, and encoded pictures.
+"""What earlier requests leave in memory for later ones: beginnings of prompts, and encoded pictures.
 
-Nothing is shared between scopes, so that no caller can tell by the time of an answer what another one asked.
-All but `known` and the counts is for the engine's thread only.
+Nothing is shared between scopes, so that no caller can tell from an answer's time what another caller asked.
+Only `known` and `counts` may be used by other threads than the engine's.
 """
 
 import logging
@@ -28,9 +28,9 @@ from worker.engines.continuous.reusable import Reusable
 log = logging.getLogger(__name__)
 # Beginnings shorter than this take longer to copy than to compute.
 FEWEST = 8
-# And what is shorter than this is computed twice rather than waited for.
+# A prompt waits for another one's beginning only if that saves it this many tokens.
 WORTH = 16
-# Placeholders of the pictures that are encoded in one call: it saves little more with more.
+# Placeholders of the pictures encoded in one call; more save little.
 LOOK = 1024
 
 Key = tuple[str, str]
@@ -39,7 +39,7 @@ Key = tuple[str, str]
 
 @dataclass(eq=False)
 class Sight:
-    """A picture that is kept encoded, in `pictures` under `key`."""
+    """An encoded picture that is kept in `pictures` under `key`."""
 
     pictures: "dict[Key, Sight]"
     key: Key
@@ -54,12 +54,12 @@ class Sight:
 
 
 class Reuse:
-    """At most `limit` bytes; what was not used for longest goes first."""
+    """Keeps at most `limit` bytes; what was least recently used goes first."""
 
     def __init__(
         self, network: Any, seams: Seams, limit: int, what: Reusable, *, together: bool = False
     ) -> None:
-        """`together`: pictures of several prompts are encoded in one call."""
+        """`together`: whether pictures of several prompts are encoded in one call."""
         self.seams = seams
         self._network = network
         self._what = what
@@ -72,18 +72,18 @@ class Reuse:
 
     @property
     def counts(self) -> Reused | None:
-        """None where nothing is kept."""
+        """None if nothing may be kept."""
         if not self._what.anything:
             return None
         return Reused(self._prompts, self._hits, self._tokens, self._ledger.bytes)
 
     def known(self, scope: str, digest: str) -> int | None:
-        """The placeholders of a picture that is kept; from any thread."""
+        """The placeholders of a picture, None if it is not kept. Any thread may call it."""
         kept = self._pictures.get((scope, digest))
         return None if kept is None else len(kept.encoded.rows)
 
     def follows(self, content: Content, others: Sequence[Content]) -> bool:
-        """Whether much more of a prompt will be known when one of the others is computed."""
+        """Whether much more of the prompt will be known once one of the others is computed."""
         if not (content.marks and self._what.beginnings):
             return False
         scope = self._scope(content)
@@ -99,7 +99,7 @@ class Reuse:
 
     @contextmanager
     def looking(self, contents: Sequence[Content]) -> Iterator[None]:
-        """While it lasts `head` finds the new pictures of all these encoded, some of them together."""
+        """Encode the new pictures of these prompts, some in one call, for the calls of `head` in the body."""
         try:
             self._look(contents)
             yield
@@ -107,7 +107,7 @@ class Reuse:
             self._ahead = {}
 
     def head(self, content: Content) -> Head:
-        """What is kept of a prompt. The pictures behind it are encoded where they are not kept."""
+        """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
         found = self._found(content) if content.marks else None
         shown, skipped = content.behind(found.tokens if found else 0)
         sights = [self._sight(content.scope, picture) for picture in shown]
@@ -121,21 +121,21 @@ class Reuse:
         return Head(inputs, found.tokens, found.past, found.logits, sight, skipped)
 
     def keep(self, content: Content, prefilled: Prefilled) -> None:
-        """A whole prompt."""
+        """Keep a whole prompt."""
         with self._luxury():
             if content.marks and self._what.beginnings:
                 past = Past.of(prefilled.cache)
                 self._prefixes.keep(self._scope(content), content.marks, past, prefilled.logits)
 
     def keep_answer(self, content: Content, fed: Sequence[int], past: Callable[[], Past | None]) -> None:
-        """A prompt and the tokens of its answer that were fed: the next turn of a chat begins with them."""
+        """Keep a prompt with the answer's tokens that were fed: a chat's next turn begins with them."""
         with self._luxury():
             cut = self._what.beginnings and self.seams is not Seams.NOWHERE
             if content.marks and cut and (row := past()):
                 self._prefixes.keep(content.scope, (*content.marks, *fed), row)
 
     def give_back(self) -> bool:
-        """Whether there was anything to give back; from now on at most half as much is kept."""
+        """Drop everything, and keep at most half as much from now on; False if there was nothing."""
         if not self._ledger.bytes:
             return False
         self._ledger.clear()
@@ -153,12 +153,12 @@ class Reuse:
         return found
 
     def _scope(self, content: Content) -> Hashable:
-        """Where a token may depend on all others, a prompt shares nothing with one that begins alike."""
+        """The scope, or where a token may depend on all others, one that only the same prompt shares."""
         return (content.scope, content.marks) if self.seams is Seams.NOWHERE else content.scope
 
     @contextmanager
     def _luxury(self) -> Iterator[None]:
-        """Where there is no memory for it, it is not kept, and neither is anything else."""
+        """If the memory to keep something runs out, give back all that is kept instead of failing."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -167,7 +167,7 @@ class Reuse:
             self.give_back()
 
     def _look(self, contents: Sequence[Content]) -> None:
-        """Where it fails, each is encoded by itself, and whoever is to blame fails then."""
+        """Encode new pictures ahead. If that fails, each is encoded by itself, and only the culprit fails."""
         new: dict[Key, Shown] = {}
         for content in contents if self._together else ():
             if content.marks:
@@ -184,7 +184,7 @@ class Reuse:
                 self._ahead |= {key: encoded for key, encoded in found if encoded is not None}
                 keys = keys[len(some) :]
         except Cancelled:
-            return  # Whoever is computed next hears of it, too.
+            return  # The next computation for these answers is cancelled, too.
         except Exception as error:
             # The outermost frame of work for several answers: it names no culprit.
             log.warning("%d pictures are encoded one by one: %s", len(new), error)
@@ -197,7 +197,7 @@ class Reuse:
         return kept.encoded
 
     def _encoded(self, key: Key, picture: Shown) -> Encoded | None:
-        """None where it was dropped meanwhile, cannot be by itself, or has other rows than placeholders."""
+        """None if it was dropped meanwhile, cannot be encoded by itself, or has not a row per placeholder."""
         encoded = self._ahead.get(key)
         if encoded is None and picture.inputs is not None:
             encoded = self._alone(picture)
@@ -209,7 +209,7 @@ class Reuse:
         return encoded
 
     def _alone(self, picture: Shown) -> Encoded | None:
-        """None where the model fails on it: with all of its prompt it may not (Mistral 3, of one token)."""
+        """None if the model fails on it; with its whole prompt it may not (Mistral 3, for one token)."""
         try:
             return encode(self._network, self._moved(picture.inputs))
         except UNFIT as error:
@@ -223,16 +223,17 @@ class Reuse:
 
 
 def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:
-    """The first of them, and as many more as one call takes."""
+    """The first picture, and as many more as one call takes."""
     count = sum(end <= LOOK for end in accumulate(tokens))
     return keys[: max(1, count)]
 
 
 def _cuts(content: Content, seams: Seams) -> Callable[[int], bool]:
-    """Whether a prompt may be cut behind so many of its tokens."""
+    """A function that tells whether the prompt may be cut after so many of its tokens."""
     marks = content.marks
     pictures = [isinstance(mark, tuple) for mark in marks]
-    # Pictures that cannot be told apart are not encoded in part.
+    # Pictures that cannot be told apart can only be encoded all together, so the cut comes after the last
+    # one.
     told_apart = bool(content.shown) or not any(pictures)
     first = FEWEST if told_apart else max(FEWEST, len(marks) - pictures[::-1].index(True))
 

@@ -1,4 +1,4 @@
-"""The answers that decode, each with its row of the batch."""
+"""The answers that are decoding, each with its row of the batch."""
 
 from collections.abc import Iterable, Sequence
 from itertools import count
@@ -20,7 +20,7 @@ class Running:
     """Keeps the order of answers and of the batch's rows the same."""
 
     def __init__(self, batch: Batch, suppressed: Iterable[int]) -> None:
-        """`suppressed` tokens are in no answer."""
+        """`suppressed` tokens are never chosen."""
         self.answers: list[Answer] = []
         self._batch = batch
         self._suppressed = suppressed
@@ -34,11 +34,11 @@ class Running:
         self._arrived[answer] = next(self._arrivals)
 
     def past(self, answer: Answer) -> Past | None:
-        """What its row has seen, until anything else happens; None where it has no row."""
+        """The cache of its row, valid until the batch changes; None if it has no row."""
         return self._batch.past(self.answers.index(answer)) if answer in self else None
 
     def leave(self, answer: Answer) -> None:
-        """It is gone, whatever this raises; the others' rows are lost then."""
+        """Drop the answer and its row. If this raises, the answer is gone, and the others' rows are lost."""
         if answer not in self:
             return
         row = self.answers.index(answer)
@@ -52,10 +52,10 @@ class Running:
         return answer in self._arrived
 
     def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
-        """Every answer that needs a new token, and what the chunks that the step took along have come to.
+        """Take a step; returns the answers that need a new token, and the prefills of the chunks computed.
 
-        A plain one comes with the token itself, another with its logits; one that tells logprobs also with
-        what they are made of.
+        A plain answer comes with its token, another with its logits; one that reports logprobs also with its
+        distribution.
         """
         prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
         logits, found = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
@@ -64,7 +64,7 @@ class Running:
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
         seen = self._seen(logits, drawing)
         plain = [row for row, answer in drawing.items() if answer.plain]
-        # What others draw from must not be written over.
+        # `greedy` may overwrite what it is given, and the other rows still draw from their logits.
         own = logits if len(plain) == len(logits) else logits[plain]
         chosen = dict(zip(plain, greedy(own, self._suppressed), strict=True)) if plain else {}
         drawn = [
@@ -83,7 +83,7 @@ class Running:
         return dict(zip(told, distributions(some, list(told.values())), strict=True))
 
     def clear(self) -> list[Answer]:
-        """Everybody leaves, oldest first."""
+        """Drop all answers and return them, oldest first."""
         answers = sorted(self.answers, key=lambda answer: self._arrived[answer])
         self.answers, self._arrived = [], {}
         self._batch.clear()
@@ -104,9 +104,9 @@ class Running:
 
     @property
     def lost(self) -> bool:
-        """Whether a step that raised left rows of which nobody knows what they have seen.
+        """Whether the rows are lost after a step that raised.
 
-        Or rows that have taken a token, and behind which none was drawn.
+        Their caches may be half updated, or a row was fed a token after which no next one was drawn.
         """
         undrawn = not all(answer.catches_up for answer in self.answers)
         return self._batch.recurrent or self._batch.torn or undrawn

@@ -1,4 +1,4 @@
-"""How many answers somebody waits for."""
+"""Counts the answers that task threads wait for, to start and stop the engine's pulse."""
 
 import threading
 
@@ -6,7 +6,7 @@ from worker.engines.pulse import Pulse
 
 
 class Unanswered:
-    """While there are any the pulse has to tick. From any thread."""
+    """While there are any, the pulse has to tick. Any thread may call it."""
 
     def __init__(self, pulse: Pulse) -> None:
         self._pulse = pulse
@@ -20,7 +20,7 @@ class Unanswered:
             self._count += count
 
     def end(self) -> None:
-        """One, before it is handed over: its reader may look at the pulse then."""
+        """Count one less, before the answer is handed over: its reader may look at the pulse right then."""
         with self._lock:
             self._count -= 1
             if not self._count:

@@ -13,7 +13,7 @@ import torch
 
 from worker.engines.continuous.groups import Group, grouped
 
-# Columns are made in multiples of this, so that short answers need no growing.
+# Columns are allocated in multiples of this, so that the cache need not grow for short answers.
 COLUMNS = 64
 
 
@@ -25,7 +25,7 @@ class Window:
         self.end = 0
         self.lengths: list[int] = []
         self._columns = columns
-        # Both are good for many steps, until somebody comes or goes.
+        # Both stay valid for many steps, until a row joins or leaves.
         self._mask: torch.Tensor | None = None
         self._grouped: tuple[int, list[Group]] | None = None
 
@@ -34,7 +34,7 @@ class Window:
         return len(self.lengths)
 
     def shift_for(self, length: int) -> int:
-        """Columns that all rows must move right before one of `length` can end beside them."""
+        """Columns that all rows must move right before a row of `length` fits in front of `end`."""
         return max(0, length - self.end)
 
     def move(self, shift: int) -> None:
@@ -47,7 +47,7 @@ class Window:
         self._fit()
 
     def leave(self, index: int) -> None:
-        """The last row takes the place of the one that goes."""
+        """The last row takes the place of the one that leaves."""
         last = self.lengths.pop()
         if index < self.rows:
             self.lengths[index] = last
@@ -58,11 +58,11 @@ class Window:
         self.end += 1
 
     def room(self, columns: int) -> int:
-        """Columns to make for `columns` in use: a quarter more, so that few steps copy everything."""
+        """Columns to allocate for `columns` in use: a quarter more, so that few steps copy everything."""
         return -(-(columns + columns // 4) // self._columns) * self._columns
 
     def mask(self, device: torch.device) -> torch.Tensor:
-        """Ones where a row, its coming token included, has a column; the model makes its own masks of it."""
+        """Ones for a row's columns and its coming token's; the model derives its own masks from it."""
         if self._mask is None or self._mask.shape[1] <= self.end:
             columns = torch.arange(self.end + self._columns, device=device)
             starts = self.end - torch.tensor(self.lengths, device=device)
@@ -70,7 +70,7 @@ class Window:
         return self._mask[:, self.first : self.end + 1]
 
     def groups(self, waste: int | None) -> list[Group]:
-        """Rows that attend together, their coming token included; none where all do."""
+        """Groups of rows that attend together, their coming token included; empty if all rows do."""
         if waste is None:
             return []
         if self._grouped is None:

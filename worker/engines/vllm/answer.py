@@ -1,4 +1,4 @@
-"""One row's tokens as vLLM tells them, made into its answer."""
+"""Turns the tokens that vLLM returns for a row into its answer."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -17,20 +17,20 @@ TOO_SHORT = "An answer of this format is complete before min_new_tokens."
 
 
 class Answer:
-    """Written by the event loop's thread. `ends` are the tokens that end any answer of the model's."""
+    """Only the event loop's thread writes to it. `ends` are tokens that end any answer of the model."""
 
     def __init__(self, row: Row, transcript: Transcript, ends: Collection[int | None]) -> None:
         self._row = row
         self._transcript = transcript
         self._ends = ends
-        # vLLM holds the row to it; where it has no token left it draws any.
+        # vLLM holds the row to its format, but draws any token once the format leaves none.
         self._format = None if row.grammar is None else row.grammar.matcher.deep_copy()
         self._probabilities = 0.0
         self._cached = 0
         self._reason: FinishReason = "stop"
 
     def take(self, output: Any) -> bool:
-        """The next of vLLM's outputs; True when the answer is over, whatever vLLM would add.
+        """Take vLLM's next output; True once the answer is over, whatever vLLM would add.
 
         Raises Cancelled, DeviceBroken, CallerError `invalid_request`, and what `emit` raises.
         """
@@ -80,7 +80,7 @@ class Answer:
 
 
 def likelihood(beside: Mapping[int, Any], token: int, told: int) -> Likelihood:
-    """`beside` are vLLM's Logprobs by token: of the chosen one and of the likeliest."""
+    """`beside` holds vLLM's Logprobs by token, for the chosen one and the likeliest."""
     ranked = sorted(beside.items(), key=lambda item: item[1].rank)
     top = tuple((id_, _rounded(found.logprob)) for id_, found in ranked[:told])
     return Likelihood(_rounded(beside[token].logprob), top)

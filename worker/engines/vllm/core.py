@@ -1,7 +1,7 @@
-"""vLLM's asynchronous engine, on an event loop in a thread of its own.
+"""Runs vLLM's asynchronous engine on an event loop in a thread of its own.
 
-Its scheduler and the model are in child processes that vLLM starts. All that is imported of vLLM is named
-here and in `replay`.
+vLLM's scheduler and the model run in child processes that it starts. Only this module and `replay` import
+vLLM.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from worker.engines.base import DeviceBroken
 from worker.engines.vllm.tether import Tether
 
 T = TypeVar("T")
-# Logits processors of ours, by vLLM's model runner.
+# Our logits processors: for vLLM's model runner V2 (True) and V1 (False).
 REPLAYS = {True: "worker.engines.vllm.replay:Replay", False: "worker.engines.vllm.replay:FirstReplay"}
-# Formats are read by the same library that our own engines hold answers to them by.
+# vLLM's name for llguidance, the library that our own engines use for formats, too.
 FORMATS = "guidance"
 CLOSE_S = 5
 REASON_LIMIT = 200
 
 
 def require(model: str) -> None:
-    """Raises ModelFailed where vLLM is not installed."""
+    """Raises ModelFailed if vLLM is not installed."""
     if find_spec("vllm") is None:
         raise ModelFailed(
             f"model {model}: its engine is vllm, and vLLM is not installed: "
@@ -39,7 +39,7 @@ def require(model: str) -> None:
 
 
 class Core:
-    """All but the constructor, `close` and what is private may be used from any thread."""
+    """vLLM's engine. Any thread may use it, except for the constructor and `close`."""
 
     def __init__(self, arguments: dict[str, Any], threads: int) -> None:
         """Takes as long as loading the weights. Raises whatever vLLM raises."""
@@ -65,11 +65,11 @@ class Core:
 
     @property
     def broken(self) -> bool:
-        """Whether its processes are gone, or can do nothing more."""
+        """Whether vLLM's processes are gone, or can do nothing more."""
         return bool(self._llm.errored)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run it on the event loop."""
+        """Run a coroutine on the event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def render(
@@ -77,8 +77,8 @@ class Core:
     ) -> dict[str, Any]:
         """A prompt as vLLM takes it, with `prompt_token_ids` that have all placeholders of the pictures.
 
-        What is kept of a prompt is found again under `salt` only, what is kept of a picture under its name.
-        Raises ValueError for what the model cannot take.
+        What is kept of the prompt is reused under the same `salt` only, what is kept of a picture under the
+        same name. Raises ValueError for what the model cannot take.
         """
         prompt: dict[str, Any] = {"prompt_token_ids": list(ids), "cache_salt": salt}
         if pictures:
@@ -93,13 +93,13 @@ class Core:
     def generate(
         self, prompt: dict[str, Any], sampling: dict[str, Any], structured: dict[str, str] | None
     ) -> AsyncGenerator[Any, None]:
-        """vLLM's outputs, each with what is new, for the event loop. To close it ends the request."""
+        """vLLM's outputs, each with what is new, for use on the event loop. Closing it ends the request."""
         params = self._params(
             **sampling,
             output_kind=self._delta,
             structured_outputs=structured and self._structured(**structured),
         )
-        # vLLM may write into a prompt, and several answers may be asked of one.
+        # vLLM may write into a prompt, and several answers may share one.
         outputs: AsyncGenerator[Any, None] = self._llm.generate(
             dict(prompt), params, f"row-{next(self._numbers)}"
         )
@@ -116,14 +116,14 @@ class Core:
             raise CallerError("invalid_request", str(error)[:REASON_LIMIT]) from None
 
     def close(self) -> None:
-        """The last that is asked of it."""
-        # Or vLLM's own would take the end of its processes for their death.
+        """End vLLM and the event loop; nothing may be called afterwards."""
+        # Before its processes, or vLLM's tasks would take their end for a death.
         self.submit(_end_all()).result(CLOSE_S)
         self._llm.shutdown(timeout=0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(CLOSE_S)
         self._loop.close()
-        # It complains where it is let go of later than its own modules.
+        # It complains if it is freed after its own modules.
         del self._llm
 
 
@@ -135,7 +135,7 @@ async def _end_all() -> None:
 
 
 def _tell_children(threads: int) -> None:
-    """vLLM and what it starts are told by the environment. On a CPU its threads are as many as ours."""
+    """Configure vLLM and its children by the environment; on a CPU they get as many threads as we have."""
     os.environ |= {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
@@ -149,7 +149,7 @@ def _config(arguments: dict[str, Any]) -> Any:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu():
-        # Model runner V1 cannot compute a prompt with a seed in chunks: its dice have no offset there.
+        # Model runner V1 cannot compute a seeded prompt in chunks: its random draws have no offset there.
         arguments = {**arguments, "enable_chunked_prefill": False}
     args = AsyncEngineArgs(**arguments, additional_config=Tether(os.getpid()))
     args.structured_outputs_config.backend = FORMATS

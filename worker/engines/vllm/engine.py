@@ -1,4 +1,4 @@
-"""vLLM behind the contract of every engine: its batching, cache and kernels, our prompts and streams."""
+"""The engine that runs vLLM: its batching, cache and kernels, with our prompts and streams."""
 
 import asyncio
 import hashlib
@@ -37,9 +37,9 @@ from worker.engines.vllm.sampling import check, sampling
 from worker.engines.weights import load_guess, model_folder
 
 T = TypeVar("T")
-# To import vLLM and start its processes, before any weights are read.
+# Seconds to import vLLM and start its processes, before any weights are read.
 START_S = 30.0
-# The parts of vLLM that a request may need, used once before the first caller waits for them.
+# Requests that use each part of vLLM once at load, so that no caller waits for its first use.
 TRIED = (
     Parameters(max_new_tokens=2),
     Parameters(
@@ -57,10 +57,10 @@ TRIED = (
 
 
 class VllmEngine(Engine):
-    """Task threads prepare and wait; vLLM's event loop takes each row from there."""
+    """Task threads prepare prompts and wait; the event loop hands each row to vLLM."""
 
     name = "vllm"
-    # A seed costs it the prompts that are computed in chunks, and its order of work changes the last digits.
+    # With a seed vLLM may not compute prompts in chunks, and its order of work changes the last digits.
     repeatable = False
 
     def __init__(self, model: Model) -> None:
@@ -96,7 +96,7 @@ class VllmEngine(Engine):
 
     @property
     def facts(self) -> ModelFacts:
-        """Sounds are not handed to vLLM."""
+        """Without sounds, which are not passed to vLLM."""
         return replace(self._language.facts, sampling_rate=0)
 
     @property
@@ -127,11 +127,11 @@ class VllmEngine(Engine):
         scope: str | None = "",
         sounds: Sequence[Samples] = (),  # noqa: ARG002
     ) -> Prompt:
-        """As the contract says. What is of no scope is kept under a name that nobody knows."""
+        """As the contract says. Without a scope the prompt is kept under a random name, so never reused."""
         self._language.check(request, pictures)
         check(request.parameters)
         ids, trimmed = self._language.renderer.ids(request, pictures)
-        # What is too long without its pictures is not given any.
+        # A prompt that is too long even without its pictures is refused before they are processed.
         self._language.budget(Prompt(len(ids), 0, None), request.parameters)
         salt = secrets.token_hex() if scope is None else _digest(scope)
         with refusals(request):
@@ -148,7 +148,7 @@ class VllmEngine(Engine):
         return self.generate_all([row])[0]
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
-        """As `generate`, side by side."""
+        """As `generate`, for several rows at once."""
         with self._core.faults():
             return _awaited(self._core.submit(self._answers(rows)), rows[0].cancel)
 
@@ -161,7 +161,7 @@ class VllmEngine(Engine):
 
     @property
     def reused(self) -> Reused:
-        """Without the bytes: vLLM does not tell whose they are."""
+        """Without the bytes: vLLM does not tell to whom they belong."""
         return Reused(self._asked, self._hits, self._cached, 0)
 
     @property
@@ -216,9 +216,9 @@ class VllmEngine(Engine):
         return finish
 
     def _tried(self) -> str:
-        """What vLLM compiles at its first use no caller waits for.
+        """Use each part of vLLM once, so that no caller waits while it compiles.
 
-        Says whether vLLM makes of a prompt what transformers makes of it.
+        Returns whether vLLM makes the same of a prompt as transformers does, in words.
         """
         for parameters in TRIED:
             if reason := try_out(self, self._model.id, parameters):
@@ -231,7 +231,7 @@ class VllmEngine(Engine):
 
 
 def _awaited(future: Future[T], cancel: threading.Event) -> T:
-    """Raises Cancelled, soon after `cancel` is set even where no token comes."""
+    """Raises Cancelled soon after `cancel` is set, even if no token comes."""
     while True:
         try:
             return future.result(CANCEL_POLL_S)
@@ -244,7 +244,7 @@ def _awaited(future: Future[T], cancel: threading.Event) -> T:
 
 
 def _name(picture: Picture, salt: str) -> str:
-    """Under which vLLM keeps a picture: of its pixels, and of whose it is."""
+    """The name under which vLLM keeps a picture, made from its pixels and its scope's salt."""
     pixels = hashlib.sha256(b"%d %d " % picture.size + picture.tobytes()).hexdigest()
     return _digest(f"{pixels} {salt}")
 

@@ -1,4 +1,4 @@
-"""What an answer is held to, in words that vLLM takes."""
+"""Translates the format or calls that an answer is held to into vLLM's terms."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from shared.request import Format, Request
 from worker.engines.language import Language
 from worker.engines.lark import lark, schema
 
-# The llguidance that comes with vLLM 0.32 takes any number of blanks where it takes one between other signs.
+# Where the llguidance of vLLM 0.32 takes a blank between other characters, it takes any number of them.
 SPACING: dict[str, str | bool] = {
     "whitespace_flexible": False,
     "item_separator": ", ?",
@@ -18,14 +18,14 @@ SPACING: dict[str, str | bool] = {
 
 @dataclass(frozen=True)
 class Form:
-    """`said` is for vLLM's StructuredOutputsParams; `matcher` follows the answer here."""
+    """`said` goes to vLLM's StructuredOutputsParams; `matcher` checks the answer in this process."""
 
     matcher: LLMatcher
     said: dict[str, str]
 
 
 def form(language: Language, request: Request, caller: str) -> Form | None:
-    """None where any text will do. Raises CallerError as `worker.engines.base.Engine.grammar` says."""
+    """None if any text is allowed. Raises CallerError as `worker.engines.base.Engine.grammar` says."""
     matcher = language.grammar(request, caller)
     if matcher is None:
         return None
@@ -36,5 +36,5 @@ def form(language: Language, request: Request, caller: str) -> Form | None:
 
 
 def structured(wanted: Format) -> dict[str, str]:
-    """vLLM reads it by the same library that our own formats are drawn by."""
+    """The format as vLLM takes it, which reads it with llguidance, as our own engines do."""
     return {"json": schema(wanted, SPACING)} if wanted.kind == "json" else {"grammar": lark(wanted)}

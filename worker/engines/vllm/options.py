@@ -1,4 +1,4 @@
-"""What a models file says of a model that vLLM serves, and how vLLM's AsyncEngineArgs name it."""
+"""Translates what a models file says about a model served by vLLM into vLLM's AsyncEngineArgs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from shared.models import Model
 from shared.request import Frozen
 from shared.settings import SettingsError
 
-# Fields of a row that are about transformers.
+# Fields of a row that concern transformers only.
 NOT_ITS = ("quantization_config", "packed", "attention", "cache", "device", "device_map")
 MOST_LOGPROBS = 20
 
@@ -55,7 +55,7 @@ def arguments(
         "max_model_len": context_length,
         "trust_remote_code": model.trust_remote_code,
         "limit_mm_per_prompt": {"image": pictures, "video": 0},
-        # It is kept twice, in step with the order in which prompts are made; ours are made by many threads.
+        # vLLM keeps this cache twice, in step with the order of prompts; ours come from many threads.
         "mm_processor_cache_gb": 0,
         "max_logprobs": MOST_LOGPROBS,
         "disable_log_stats": True,

@@ -1,8 +1,8 @@
-"""Going on behind a published text: its tokens are forced, one step each.
+"""Resumes an answer after its published text, by forcing the published tokens one step each.
 
 This runs in vLLM's own processes. The steps are those of the interrupted attempt, so penalties, random draws,
-formats and logprobs stand behind them where they stood. vLLM has two model runners, and each wants logits
-processors of its own kind.
+formats and logprobs end in the same state. vLLM has two model runners, and each needs logits processors of
+its own kind.
 """
 
 from functools import partial
@@ -16,9 +16,9 @@ from worker.engines.vllm.sampling import PUBLISHED
 
 
 class Replay(LogitsProcessor):  # type: ignore[misc]
-    """Published tokens given again, for model runner V2.
+    """Forces published tokens in model runner V2.
 
-    A request keeps its slot, and its rows lie in the batch's order.
+    A request keeps its slot, while the rows of logits are in the batch's order.
     """
 
     def __init__(self, vllm_config: Any, req_states: Any) -> None:
@@ -32,7 +32,7 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
         return bool(ids)
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
-        """Logits [rows, vocabulary], one row a request: there is no speculative decoding here."""
+        """Logits [rows, vocabulary], one row per request, as there is no speculative decoding here."""
         lengths = zip(ctx.idx_mapping_np.tolist(), ctx.seq_lens_upper_bound_np.tolist(), strict=True)
         for row, (slot, length) in enumerate(lengths):
             # Negative while the prompt is computed in chunks.
@@ -43,7 +43,7 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
 
 
 class FirstReplay(AdapterLogitsProcessor):  # type: ignore[misc]
-    """Published tokens given again, for model runner V1, which CPUs without Triton have."""
+    """Forces published tokens in model runner V1, which is used on CPUs without Triton."""
 
     def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
         super().__init__(vllm_config, device, is_pin_memory)
@@ -64,7 +64,7 @@ def _next(published: list[int], drawn: list[int], logits: torch.Tensor) -> torch
 
 
 def _force(logits: torch.Tensor, token: int) -> None:
-    """Of one row [vocabulary]."""
+    """Leave only `token` possible in one row's logits [vocabulary]."""
     logits.fill_(-torch.inf)
     logits[token] = 0
 

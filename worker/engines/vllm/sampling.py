@@ -1,4 +1,4 @@
-"""A request's parameters as vLLM's SamplingParams name them."""
+"""Translates a request's parameters into vLLM's SamplingParams."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 from shared.errors import CallerError
 from shared.request import Parameters
 
-# What vLLM takes, in 0.32: it refuses more, and makes less to this.
+# Bounds of the temperature in vLLM 0.32, which refuses more, and raises less to this.
 HOTTEST, COLDEST = 2.0, 0.01
 NARROWEST = 1e-6
-# What transformers draws from where neither the caller nor the model says.
+# transformers' default if neither the caller nor the model sets `top_k`.
 TOP_K = 50
 SEEDS = 2**63
-"""vLLM keeps seeds as signed numbers, and takes -1 for none."""
+"""Seeds below this: vLLM keeps them as signed numbers, and -1 means none."""
 PUBLISHED = "sightline_published"
-"""The extra argument that names the tokens to begin with, for `replay`."""
+"""The extra argument with the published tokens, for `replay`."""
 
 
 def check(parameters: Parameters) -> None:
-    """Raises CallerError for what vLLM does not do."""
+    """Raises CallerError for parameters that vLLM does not support."""
     if (parameters.temperature or 0) > HOTTEST:
         message = f"This model takes a temperature of {HOTTEST:g} at most."
         raise CallerError("invalid_request", message, param="temperature")
@@ -37,7 +37,7 @@ def sampling(
 ) -> dict[str, Any]:
     """`defaults` is the model's own GenerationConfig, `budget` the longest answer in tokens.
 
-    Texts that end an answer are not among it: they are found where tokens become text.
+    Stop strings are not passed on: they are found where tokens become text.
     """
     return {
         "max_tokens": budget,
@@ -48,7 +48,7 @@ def sampling(
         "frequency_penalty": parameters.frequency_penalty or 0.0,
         "presence_penalty": parameters.presence_penalty or 0.0,
         "logit_bias": _biases(parameters, suppressed) or None,
-        # How probable the chosen token was is always told.
+        # With 0 the chosen token's logprob is still returned, which the score needs.
         "logprobs": parameters.logprobs or 0,
         "detokenize": False,
         "extra_args": {PUBLISHED: list(published)} if published else None,
@@ -69,7 +69,7 @@ def _dice(parameters: Parameters, defaults: Any) -> dict[str, Any]:
 
 
 def _biases(parameters: Parameters, suppressed: Iterable[int]) -> dict[int, float]:
-    """-100 bans, as it does for the other engines; what is never generated no bias brings back."""
+    """-100 bans a token, as in the other engines; no bias brings back a suppressed one."""
     asked = {id_: -float("inf") if bias <= -100 else bias for id_, bias in parameters.logit_bias or ()}
     return asked | dict.fromkeys(suppressed, -float("inf"))
 

@@ -1,6 +1,6 @@
 """Ends vLLM's processes when the worker that started them is gone.
 
-vLLM ends them when a worker ends in order. One that is killed would leave them behind, and with them the
+vLLM ends them when a worker ends normally. A killed worker would leave them behind, and with them the
 device's memory, which the next worker needs.
 """
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tether:
-    """Travels in vLLM's configuration, as `additional_config`, to the process that holds the model."""
+    """Passed as `additional_config` in vLLM's configuration to the process that holds the model."""
 
     pid: int
-    """The worker's."""
+    """The worker's process id."""
 
     def compute_hash(self) -> str:
-        """Asked by vLLM, whose compiled programs are kept under it: nothing of this changes them."""
+        """vLLM keeps compiled programs under this hash; the tether does not change them."""
         return ""
 
     def hold(self) -> None:

@@ -12,8 +12,8 @@ end
 
 local now = a.now or clock()
 
--- Of the records. It rises with every change that an older release cannot read: that release leaves such work to
--- those who can.
+-- The records' version. It rises with every change that an older release cannot read: that release leaves such work to
+-- newer ones.
 local VERSION = 1
 
 local function is_newer(id)
@@ -29,12 +29,13 @@ local function owned(job, caller)
   return string.find(job, '^job_%x+$') and redis.call('HGET', P .. job, 'caller') == caller
 end
 
--- A full memory refuses scripts at their first write unless that write only frees; then it lets them finish.
+-- With full memory the server refuses a script at its first write, unless that write only frees; then the script may
+-- finish.
 local function dirty_first()
   redis.call('DEL', P .. 'dirty')
 end
 
--- Some fields of a hash by their names; what it does not have is nil.
+-- Some fields of a hash by their names; absent ones are nil.
 local function fields_at(key, names)
   local values, found = redis.call('HMGET', key, unpack(names)), {}
   for i, name in ipairs(names) do
@@ -52,7 +53,8 @@ local function add(fields, name, value)
 end
 
 -- A run with several answers takes a row for each. What the members of a set (running:<lane>, held:<worker>,
--- queue:<lane>) take beyond one row each is counted under its name in extra; `sign` is 1 for who comes, -1 for who goes.
+-- queue:<lane>) take beyond one row each is counted under the set's name in extra; `sign` is 1 for a member that comes,
+-- -1 for one that goes.
 local function count_rows(set, rows, sign)
   local more = tonumber(rows or 1) - 1
   if more > 0 and redis.call('HINCRBY', P .. 'extra', set, sign * more) <= 0 then

@@ -3,7 +3,7 @@
 -- @include hooks
 -- @include lines
 
--- A line whose job is gone, or has ended unheard (by a process of an older release), would be waited for for ever.
+-- Answers lines whose job is gone, or was ended by an older release that told no batch: they would wait for ever.
 local function answer_lost_lines(batch)
   local key = P .. batch
   local lines = redis.call('HGETALL', key .. ':lines')
@@ -39,7 +39,7 @@ local function look_at_batch(batch)
   end
 end
 
--- Lines whose jobs are gone or have ended unheard leave their room to others.
+-- Lines whose jobs are gone, or ended without telling the batch, make room for others.
 local function look_at_taken(name)
   local jobs = redis.pcall('SMEMBERS', P .. name)
   if jobs.err then

@@ -3,7 +3,7 @@
 -- @include files
 -- @include notices
 
--- Nothing of it is left but its record.
+-- Ends a batch; only its record is left.
 local function end_batch(batch, stage)
   local key = P .. batch
   local caller, digest, kept_s, retain_s = unpack(redis.call('HMGET', key, 'caller', 'digest', 'kept_s', 'retain_s'))

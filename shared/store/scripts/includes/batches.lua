@@ -6,9 +6,9 @@
 --                          number), last (the byte behind the last line there is), total; completed, failed, late (of the
 --                          failed: those the window closed on), input_tokens, output_tokens, cached_tokens; wrote (when
 --                          lines were written down last); errors (JSON text); output and error (ids of files);
---                          body (digest of what was asked under an idempotency key);
---                          waits_for (lane of the next line, while others have batches' share of it);
---                          missing (since when bytes of it are not there) and gone (1 = they are given up);
+--                          body (digest of the request under an idempotency key);
+--                          waits_for (lane of the next line, while other lines take batches' whole share of it);
+--                          missing (since when bytes are missing) and gone (1 = they are given up);
 --                          <stage>_at for each it has come to; token while a process works on it; times in Unix ms
 --   <batch>:doubles  zset  numbers of lines whose custom_id stands in an earlier one, by themselves
 --   <batch>:good     list  digests of the pieces of its output file, :bad of its error file
@@ -16,7 +16,7 @@
 --   batching:<caller> zset those of a caller, by creation
 --   batchers         zset  callers by their last turn, counted from one on
 --   batches:<caller> zset  by creation
--- What was taken of it is in lines.lua. Its input and its pieces are held by its id until its end.
+-- Lines that were taken are in lines.lua. The batch's id holds its input and its pieces until its end.
 
 -- Whether a process works on a batch under this token.
 local function works_on(batch, token)

@@ -1,9 +1,9 @@
 -- Who needs a picture and until when: blob:<digest> scores each holder with Unix ms, +inf while it has not
--- ended. The key lives as long as its longest hold; a picture without one may be deleted. The member `missing` holds
--- nothing: it says that a worker looked for the bytes in vain, until somebody has written them, or a worker read them.
+-- ended. The key lives as long as its longest hold; a picture without a hold may be deleted. The member `missing` holds
+-- nothing: it says that a worker looked for the bytes in vain, until somebody writes them or a worker reads them.
 
 local MISSING = 'missing'
--- Before every hold, those that ran out among them.
+-- Sorts before every hold, even those that ran out.
 local MISSING_SCORE = -1
 
 local function outlive_holders(key)
@@ -22,7 +22,7 @@ local function hold(digest, holder, till)
   outlive_holders(key)
 end
 
--- A hold that ran out is not taken up again: its picture may be gone.
+-- A hold that ran out is not renewed: its picture may be gone.
 local function prolong(digest, holder, till)
   local held = tonumber(redis.call('ZSCORE', P .. 'blob:' .. digest, holder) or 0)
   if now < held and held < till then
@@ -53,7 +53,7 @@ local function is_missing(digest)
   return redis.call('ZSCORE', P .. 'blob:' .. digest, MISSING)
 end
 
--- While a picture is being deleted its upload has to wait; a deleter that died is not waited for longer.
+-- An upload waits while its picture is being deleted, and no longer than this for a process that died doing so.
 local DELETION_MS = 10000
 
 -- Marks a picture that nobody holds; false where somebody does.

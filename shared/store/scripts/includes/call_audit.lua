@@ -2,7 +2,7 @@
 -- @include findings
 -- @include notices
 
--- A notice lives as long as calls of it are to be made, or as the log.
+-- A notice lives as long as calls of it are to be made, or as long as the log keeps it.
 local function look_at_notice(notice)
   if redis.call('TTL', P .. notice) == -1 and not has_calls(notice) then
     found('undying_notice')
@@ -27,11 +27,11 @@ end
 
 -- The calls of a job's own webhook expire with all else of it where it is not to be stored (keeping.lua).
 local function is_over(call)
-  local notice = string.match(call, '^(.+):own$')
-  return notice and gone(notice)
+  local notice, job = string.match(call, '^((.+):%l+):own$')
+  return notice and gone(notice) and (gone(job) or redis.call('HEXISTS', P .. job, 'unstored') == 1)
 end
 
--- Takes out what is no call any more.
+-- Takes out calls whose records are gone.
 local function drop_gone_calls(name, last)
   for _, call in ipairs(redis.call('ZRANGE', P .. name, 0, last)) do
     if gone(call) then
@@ -43,7 +43,7 @@ local function drop_gone_calls(name, last)
   end
 end
 
--- A line of calls, or those that are made.
+-- The calls of a host that wait, or those under way.
 local function look_at_calls(name, caller, host)
   drop_gone_calls(name, OLDEST - 1)
   if not gone(name) and not (redis.call('ZSCORE', P .. 'hosts:' .. caller, host)

@@ -2,9 +2,9 @@
 -- that the job itself named.
 --   <notice>:<target>        hash  caller, host, tries, since (when it was put where it stands); asked = 1 where the
 --                                  caller asked for this one, token while a courier has it
---   calls:<caller>:<host>    zset  those that wait, by the time of their next try
---   calling:<caller>:<host>  zset  those that are made, by the end of their courier's lease
---   busy:<caller>            zset  those that are made, of all hosts
+--   calls:<caller>:<host>    zset  calls that wait, by the time of their next try
+--   calling:<caller>:<host>  zset  calls under way, by the end of their courier's lease
+--   busy:<caller>            zset  calls under way to all hosts, likewise
 --   hosts:<caller>           zset  hosts, by the time at which something is to be done there, or of their last turn
 --   callers                  zset  callers, likewise; early is harmless
 
@@ -23,7 +23,7 @@ local function await_turn(call, caller, host, at)
   redis.call('ZADD', P .. 'calls:' .. caller .. ':' .. host, at, call)
 end
 
--- Puts a call in line. What waits already is told at once and anew; what a courier has is left alone.
+-- Puts a call in line. A call that waits already is due at once, with no tries; one that a courier has is left alone.
 local function call_out(call, caller, host, asked)
   if redis.call('HEXISTS', P .. call, 'token') == 1 and redis.call('ZSCORE', P .. 'busy:' .. caller, call) then
     return
@@ -40,7 +40,7 @@ local function call_out(call, caller, host, asked)
   look_now(caller, host)
 end
 
--- A courier has it no longer.
+-- Takes a call from its courier.
 local function hang_up(call, caller, host)
   redis.call('ZREM', P .. 'busy:' .. caller, call)
   redis.call('ZREM', P .. 'calling:' .. caller .. ':' .. host, call)

@@ -1,7 +1,7 @@
 -- deadlines: zset of the jobs that have not ended, by the Unix ms at which each is looked at next.
 
--- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. What has begun, or names no
--- start_by, may wait in line for wait_ms since its run was queued last, or since it joined that.
+-- Which limit of a job has passed (start_by, finish_by), or nil and when to look again. A job that has begun, or names
+-- no start_by, may wait in line for wait_ms from when its run was queued last, or from when it joined the run.
 local function passed(job)
   local start_by, finish_by, run, joined = unpack(redis.call('HMGET', P .. job, 'start_by', 'finish_by', 'run', 'queued_at'))
   local state, started, queued_at = unpack(redis.call('HMGET', P .. (run or job), 'state', 'started', 'queued_at'))

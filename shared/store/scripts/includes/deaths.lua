@@ -1,6 +1,6 @@
 -- The count of workers that died on a piece of work.
 
--- One more worker died on this: alone with it, or on others of its claims as well. True where that was once too often.
+-- Counts one more worker that died on this work, alone with it or beside other claims. True where the budget is spent.
 local function count_death(id)
   redis.call('HINCRBY', P .. id, 'deaths', 1)
   local alone = redis.call('HGET', P .. id, 'company') and 0 or 1

@@ -1,8 +1,8 @@
 -- What operators did: deeds stream {at (Unix ms), action, subject, outcome (done | unchanged | not_found), key, name,
--- address, request}, the newest max_deeds of them. `by` {action, subject, key, name, address, request} says who asks for what;
--- without it nothing is written down. With it with_outcome() answers {outcome, the script's own answer}.
+-- address, request}, the newest max_deeds of them. `by` {action, subject, key, name, address, request} says who asks for
+-- what; without `by` nothing is logged, with it with_outcome() answers {outcome, the script's own answer}.
 
--- A repeat of what was written down writes nothing, and is done as well.
+-- Stays so where a repeat finds the deed logged already.
 local outcome = 'done'
 
 local function record(said)

@@ -7,8 +7,8 @@
 -- @include queue
 -- @include reports
 
--- Writes a job's end. `last` is the newest run event its stream replays; own = the job ended by itself and
--- its stream gets one more event behind `last`. `answer` is what is told of its run, if it is known.
+-- Writes a job's end. `last` is the newest run event that the job's stream replays; own = the job ended by itself, and
+-- its stream gets one more event behind `last`. `answer` is what is told of its run, if read already.
 local function end_job(job, status, last, own, failure, answer)
   local key = P .. job
   local record = fields_at(key, JOB_TOLD)
@@ -32,7 +32,7 @@ local function end_job(job, status, last, own, failure, answer)
   wake(job, 'state')
 end
 
--- Keeps everything of an ended run for result_s or its own time, and its pictures no longer than that.
+-- Keeps everything of an ended run for result_s or the run's own retain_s, and its pictures no longer than that.
 local function expire_run(run)
   local own, blobs = unpack(redis.call('HMGET', P .. run, 'retain_s', 'blobs'))
   local seconds = tonumber(own or a.result_s)
@@ -44,8 +44,8 @@ local function expire_run(run)
   end
 end
 
--- Ends a run and every job still subscribed to it; its worker is told, unless it is `known` there. The caller has
--- written result or error already.
+-- Ends a run and every job still subscribed to it, and tells the run's worker, unless the end is `known` there. Result
+-- or error are written already.
 local function end_run(run, status, failure, known)
   local key = P .. run
   local state, lane, join, worker = unpack(redis.call('HMGET', key, 'state', 'lane', 'join', 'worker'))
@@ -71,7 +71,7 @@ local function end_run(run, status, failure, known)
   end
 end
 
--- Takes a job out of the fetching of its inputs, or out of the wait for its time, and lets go of what it held.
+-- Takes a job out of intake or out of its schedule, and lets go of what it held.
 local function leave_intake(job, outcome)
   local key = P .. job
   if redis.call('HGET', key, 'state') == 'scheduled' then
@@ -81,7 +81,7 @@ local function leave_intake(job, outcome)
   redis.call('ZREM', P .. 'schedule', job)
   unlease(job, 'intake')
   close_attempt(job, outcome)
-  -- For a retry, like the question below.
+  -- For a retry, like the request below.
   local seconds = retention(job, a.result_s)
   for digest in string.gmatch(redis.call('HGET', key, 'blobs') or '', '%S+') do
     hold(digest, job, now + seconds * 1000)
@@ -121,7 +121,7 @@ local function ease(run, left)
   end
 end
 
--- A job leaves its run, and the last one to leave ends it; one that has ended stays as it ended.
+-- Takes a job out of its run, which the last job to leave ends. A job that has ended stays as it is.
 local function leave(job, status, failure)
   local key = P .. job
   if redis.call('HEXISTS', key, 'status') == 1 then
@@ -133,7 +133,7 @@ local function leave(job, status, failure)
     end_job(job, status, 0, true, failure)
     return
   end
-  -- Its own end stands behind the run's last event.
+  -- The job's own end comes behind the run's last event.
   leap(run)
   end_job(job, status, tonumber(redis.call('HGET', P .. run, 'seq')), true, failure)
   redis.call('SREM', P .. run .. ':live', job)

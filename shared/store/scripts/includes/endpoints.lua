@@ -21,7 +21,7 @@ local function names(events, type)
   return string.find(said, ' ' .. type .. ' ', 1, true) or string.find(said, ' ' .. kind .. ' ', 1, true)
 end
 
--- The secrets from before rotations that sign as well: until when, by secret.
+-- The secrets from before rotations that still sign: until when, by secret.
 local function formers_of(id)
   local fields, found = redis.call('HGETALL', P .. id), {}
   for i = 1, #fields, 2 do

@@ -1,10 +1,10 @@
 -- A run's stream. `seq` of its hash is the last id given, `server` the process of the record store that gave it.
 
--- More than a server forgets of one run.
+-- More events of one run than a server can forget; LEAP of shared/job.py.
 local LEAP = 10000
 
 local server
--- Which process answers here; none where it does not say.
+-- The id of the server process that answers; '' where it does not say.
 local function this_server()
   if not server then
     local told = redis.pcall('INFO', 'server')
@@ -13,11 +13,16 @@ local function this_server()
   return server
 end
 
--- Another process than gave the last id may have forgotten events that were read: it lost its last moments, or it is a
--- replica or a back-up. Their ids are passed over, so that none is given twice.
+-- Whether a run's last id, or a job whose run is still to be opened, is of another server process.
+local function server_changed(id)
+  local before = redis.call('HGET', P .. id, 'server')
+  return before and before ~= this_server()
+end
+
+-- A server process that did not give the last id may have forgotten events that were read: it lost its last moments, or
+-- is a replica or a back-up. Their ids are skipped, so that none is given twice.
 local function leap(run)
-  local before = redis.call('HGET', P .. run, 'server')
-  if before and before ~= this_server() then
+  if server_changed(run) then
     redis.call('HINCRBY', P .. run, 'seq', LEAP)
     redis.call('HSET', P .. run, 'server', this_server())
   end

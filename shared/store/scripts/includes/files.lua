@@ -16,7 +16,7 @@ local function keep_file(file)
   release(file.digest, file.holder)
   redis.call('ZADD', list, now, file.id)
   redis.call('EXPIRE', list, math.max(file.life_s, redis.call('TTL', list)))
-  -- Two for each that comes, so that a list does not grow by files that are gone.
+  -- Each new file looks at two old ones, so that a list does not grow by files that are gone.
   for _, oldest in ipairs(redis.call('ZRANGE', list, 0, 1)) do
     if redis.call('EXISTS', P .. oldest) == 0 then
       redis.call('ZREM', list, oldest)

@@ -1,6 +1,6 @@
 -- What the audit found, and how often.
 
--- Of a long list only the oldest entries are looked at: strays come to stand there.
+-- Of a long list only the oldest entries are looked at: strays end up there.
 local OLDEST = 100
 
 local findings = {}

@@ -1,13 +1,13 @@
--- Who may read a run's answer: <run>:holders set, jobs. It forgets those whose records ran out where it meets them.
+-- Who may read a run's answer: <run>:holders set, jobs. Those whose records ran out are forgotten when met.
 
--- One look is at a hundred jobs or so. Where none of as many looks finds one, the rest is left to time.
+-- Looks, at a hundred jobs or so each, for one that is kept. Where none finds one, the rest is left to time.
 local LOOKS = 100
 
--- Those who come look at the others at every sixteenth: at two for each of them, so that those whose records are gone do
--- not become more than the others.
+-- Every sixteenth new job looks at 32 others, two for each that came: so jobs whose records are gone do not outnumber
+-- the rest.
 local EVERY, SOME = 16, 32
 
--- Takes some jobs out whose records are gone; the rest is how many there are.
+-- Takes out those of some jobs whose records are gone; returns how many are left.
 local function forget_gone(run, jobs)
   local left = #jobs
   for _, job in ipairs(jobs) do
@@ -27,9 +27,9 @@ local function hold_run(run, job)
   end
 end
 
--- Whether a job holds a run still, or so many did that nobody can say.
+-- Whether a job still holds a run, or so many did that it cannot be told.
 local function held(run)
-  -- Mostly the first that is met lives.
+  -- Mostly the first job met is still kept.
   local one = redis.call('SRANDMEMBER', P .. run .. ':holders')
   if one and forget_gone(run, { one }) > 0 then
     return true

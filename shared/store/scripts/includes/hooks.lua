@@ -1,20 +1,20 @@
--- What is told of a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
--- unless it is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
+-- Tells what happens to a job: to its own webhook, <job>:hook hash (url, host, events, secret; delivered, disabled), and
+-- unless the job is `quiet` to its caller's endpoints and log. Its notices are <job>:began and <job>:ended.
 -- @include notices
 
--- What is told of a job, by whomever, and of the run that answered it: read once.
+-- All fields of a job, and of the run that answered it, that anything told of its end needs: read once.
 local JOB_TOLD = { 'caller', 'model', 'priority', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of',
   'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'model_lane', 'request_id',
   'trace' }
 local RUN_TOLD = { 'started', 'attempt', 'seq', 'result', 'bare' }
--- What a job shows at its end and is told, too; `started` as its attempts say.
+-- The job's fields that a notice tells; `started` comes from its run.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
 
 local function answer_told(record)
   return record.run and fields_at(P .. record.run, RUN_TOLD) or {}
 end
 
--- A job as it stands now, and its answer: the record of either may be gone when this is told.
+-- A job as it stands now, and its answer: either record may be gone when the notice is sent.
 local function seen(record, answer)
   local facts = { started = answer.started }
   for _, name in ipairs(SHOWN) do
@@ -32,7 +32,7 @@ local function hook_of(job)
   return fields_at(P .. job .. ':hook', { 'host', 'events', 'disabled' })
 end
 
--- Tells what has happened to a job to all who want to know; `answer` is what is told of its run, if it is known.
+-- Tells what happened to a job to all who want to know; `answer` is what is told of its run, if read already.
 local function announce(job, kind, status, record, hook, answer)
   local type = 'job.' .. status
   local targets = record.quiet and {} or targets_of(record.caller, type)

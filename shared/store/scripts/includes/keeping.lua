@@ -1,6 +1,6 @@
 -- How long jobs and runs are kept after their end.
 
--- Its own retain_s, where it has one, comes before both result_s and job_s.
+-- The retain_s of a job or run, where it has one, overrides both result_s and job_s.
 local function retention(id, seconds)
   return tonumber(redis.call('HGET', P .. id, 'retain_s') or seconds)
 end
@@ -10,7 +10,7 @@ local function untold(job)
   return redis.call('EXISTS', P .. job .. ':began:own', P .. job .. ':ended:own') > 0
 end
 
--- An unstored job outlives its end by its retain_s, whoever was told, and what tells of it no longer.
+-- An unstored job outlives its end by its retain_s, whether its webhook was told or not, and so do its notices.
 local function expire_unstored(job, record)
   local seconds = record.retain_s or a.job_s
   for _, suffix in ipairs({ '', ':attempts', ':asked', ':hook', ':deliveries', ':began', ':ended', ':began:own', ':ended:own' }) do
@@ -21,7 +21,7 @@ local function expire_unstored(job, record)
   end
 end
 
--- A job that has ended (`record` is what is told of it) is kept for job_s, and before that until its webhook was told.
+-- An ended job (`record` is what is told of it) is kept until its webhook was told, and then for job_s.
 local function expire_job(job, record, hooked)
   if record.unstored then
     expire_unstored(job, record)

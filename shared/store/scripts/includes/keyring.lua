@@ -1,4 +1,4 @@
--- API keys. Their secrets are known by their digests only.
+-- API keys. Of their secrets only the digests are known.
 --   key:<id>        hash    id, name, caller, scopes, digest, created; expires, rate, max_queued, retain_s,
 --                           former_until (the last of them), revoked where it has them; former:<digest> = until
 --                           when a secret from before a rotation goes on; times in Unix ms
@@ -10,7 +10,7 @@ local function key_key(id)
   return P .. 'key:' .. id
 end
 
--- The id may be anything that was typed.
+-- Whether there is such a key. The id may be anything that was typed.
 local function is_key(id)
   return string.find(id, '^key_%x+$') and redis.call('EXISTS', key_key(id)) == 1
 end

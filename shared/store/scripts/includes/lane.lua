@@ -1,5 +1,5 @@
--- What is known of one model: its last load, its pace, what its workers said. Of use when they come back within
--- a month.
+-- What is known of one model: its last load, its pace, what its workers said. Kept for a month, in case workers come
+-- back.
 local LANE_LIFE_S = 2592000
 
 local function note(lane, ...)
@@ -7,7 +7,7 @@ local function note(lane, ...)
   redis.call('EXPIRE', P .. 'lane:' .. lane, LANE_LIFE_S)
 end
 
--- All but its epoch, which only grows.
+-- Forgets all of a lane but its epoch, which only grows.
 local function forget(lane)
   local epoch = redis.call('HGET', P .. 'lane:' .. lane, 'epoch')
   redis.call('DEL', P .. 'lane:' .. lane)
@@ -16,7 +16,7 @@ local function forget(lane)
   end
 end
 
--- A new epoch of a lane: what was promised before is not held against what comes.
+-- Begins a new epoch of a lane: estimates from before are not scored by what follows.
 local function begin_epoch(lane)
   redis.call('HINCRBY', P .. 'lane:' .. lane, 'epoch', 1)
   redis.call('EXPIRE', P .. 'lane:' .. lane, LANE_LIFE_S)

@@ -1,9 +1,9 @@
--- Jobs whose time has passed when their work moves; `failures` are the errors (JSON) of those that had not begun
--- (start_by) or ended (finish_by) in time.
+-- Ends jobs whose time has passed when their work moves on; `failures` are the errors (JSON) of those that had not
+-- begun (start_by) or ended (finish_by) in time.
 -- @include ending
 
--- Lets the jobs go whose time has passed, of a run or of a job without one; false where nobody is left, and how many
--- went. Work that has begun is not asked for its start_by.
+-- Fails the late jobs of a run, or a late job without one. Returns false where no job is left, and how many were late.
+-- The start_by of work that has begun is ignored.
 local function leave_late(id, name)
   if name == 'start_by' and redis.call('HEXISTS', P .. id, 'started') == 1 then
     return true, 0

@@ -1,13 +1,13 @@
 -- A batch's lines on their way through the queue.
 --   <batch>:lines    hash  number → JSON {custom_id, job, model, created, at, behind}: taken and not yet written down
---   <batch>:answers  hash  number → JSON {status, ended, result, error, paths}: how those of them went that have ended
+--   <batch>:answers  hash  number → JSON {status, ended, result, error, paths}: how those lines ended that have
 --   taken:<lane>:<caller>  set  the jobs of lines for this model that have not ended; under '' those of all callers
 
--- Lines of batches together have no more than this part of a model's line, and each caller's no more than this part of
--- what the caller may have waiting there.
+-- All batch lines together take no more than a quarter of a model's line, and a caller's no more than a quarter of what
+-- the caller may have waiting there.
 local SHARE = 4
 
--- Jobs, not their number: of each the audit sees whether it goes on, so that none is counted that an older release ended.
+-- Names jobs, does not count them: so the audit can take out those that an older release ended.
 local function taken_key(lane, caller)
   return P .. 'taken:' .. lane .. ':' .. caller
 end
@@ -16,7 +16,7 @@ local function share_of(most)
   return math.max(1, math.floor(most / SHARE))
 end
 
--- Why another line of a caller's has to wait: nil, full or crowded (by this caller's own).
+-- Why a caller's next line has to wait: nil, full or crowded (by this caller's own lines).
 local function share_taken(lane, caller, max_queued, max_queued_caller)
   if redis.call('SCARD', taken_key(lane, '')) >= share_of(max_queued) then
     return 'full'
@@ -37,7 +37,7 @@ local function line_passed(line)
   return stage ~= 'in_progress' or at ~= line.at or now >= tonumber(expires)
 end
 
--- In the step that admits a line's job the batch moves on to the next line: none is taken twice, and none left out.
+-- The step that admits a line's job also moves the batch on to the next line: no line is taken twice or left out.
 local function take_line(line, job)
   local caller, model, lane = unpack(redis.call('HMGET', P .. job, 'caller', 'model', 'model_lane'))
   move_on(line.batch, line.behind, line.number)
@@ -48,8 +48,8 @@ local function take_line(line, job)
   redis.call('SADD', taken_key(lane, caller), job)
 end
 
--- A line's job has ended: how, and the answer, lie with the batch until they are written down, whatever becomes of the
--- job's and the run's records.
+-- Keeps the end of a line's job, and its answer, with the batch until they are written down, whatever becomes of the
+-- records of job and run.
 local function answer_line(job, record, result)
   local batch, number = P .. record.batch, record.line
   redis.call('SREM', taken_key(record.model_lane, ''), job)

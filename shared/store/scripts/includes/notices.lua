@@ -1,16 +1,16 @@
--- Notices: what a caller is told, to whomever and however often it is told.
+-- Notices: each is one thing that a caller is told, at all targets and however often.
 --   <subject>:<kind>  hash  <notice>: type (job.succeeded, batch.completed, …), caller, at (Unix ms), to (the targets
 --                           of its calls, words: calls.lua), life_s where the log keeps it for less than event_s; and
 --                           either data (JSON text of what is told), or facts (JSON object of a job's fields) and
 --                           result; once a courier has rendered it, body in their place; request_id and trace of
 --                           the call that asked for the job
 --   notices:<caller>  zset  the caller's log: its notices of ends, by a time that rises with each
--- A notice lives for as long as a call of it is to be made, and those of the log for event_s at least, while there are
--- no more than max_events.
+-- A notice lives while a call of it is still to be made. One in the log lives for event_s at least, unless the log has
+-- more than max_events.
 -- @include calls
 -- @include endpoints
 
--- The calls that there ever were of a notice.
+-- All calls of a notice, those that were made included.
 local function calls_of(notice)
   local found = {}
   for target in string.gmatch(redis.call('HGET', P .. notice, 'to') or '', '%S+') do
@@ -28,7 +28,7 @@ local function tell_to(notice, target, caller, host, asked)
   call_out(notice .. ':' .. target, caller, host, asked)
 end
 
--- Whether some call of it is still to be made.
+-- Whether some call of a notice is still to be made.
 local function has_calls(notice)
   for _, call in ipairs(calls_of(notice)) do
     if redis.call('EXISTS', P .. call) == 1 then
@@ -56,8 +56,8 @@ local function keep_notice(notice)
   end
 end
 
--- Puts a notice into its caller's log, and takes out what is too old, once in each second of the log's own time, and
--- of what is too many two for each that comes.
+-- Puts a notice into its caller's log. Takes out notices that are too old, once in each second of the log's own time,
+-- and, where there are too many, two for each that comes.
 local function log_notice(notice, caller)
   local log = P .. 'notices:' .. caller
   local newest = tonumber(redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2] or 0)
@@ -65,7 +65,7 @@ local function log_notice(notice, caller)
   redis.call('ZADD', log, 'NX', string.format('%.0f', place), notice)
   if math.floor(newest / 1000) < math.floor(place / 1000) then
     redis.call('ZREMRANGEBYSCORE', log, '-inf', string.format('%.0f', now - a.event_s * 1000))
-    -- For as long as the last that may come before this is done again.
+    -- Long enough for the last notice that may come before this is done again.
     local second_ends = (math.floor(place / 1000) + 1) * 1000
     redis.call('PEXPIRE', log, string.format('%.0f', second_ends - now + a.event_s * 1000))
   end
@@ -76,7 +76,7 @@ local function log_notice(notice, caller)
   end
 end
 
--- Which of a caller's endpoints want to know of this: hosts by target.
+-- Which of a caller's endpoints want events of this type: hosts by target.
 local function targets_of(caller, type)
   local found = {}
   for _, endpoint in ipairs(endpoints_of(caller)) do
@@ -88,7 +88,7 @@ local function targets_of(caller, type)
   return found
 end
 
--- For how long the log keeps what is told of a thing, where that is less than event_s.
+-- How long the log keeps a notice of something kept for retain_s, where that is less than event_s.
 local function life_told(retain_s)
   return retain_s and tonumber(retain_s) < a.event_s and retain_s
 end
@@ -113,12 +113,12 @@ local function give_notice(notice, caller, type, fields, targets, logged, life_s
   end
 end
 
--- Tells a caller that something of theirs has ended which is no job: puts it into their log, and a call in line for
--- each of their endpoints that wants to know. To be called in the step that ends it, and once: what it told stays so.
+-- Tells a caller that something other than a job has ended: logs a notice, and puts a call in line for each endpoint
+-- that wants it. Call it once, in the step that ends the thing: what was told is not told anew.
 --   subject   the id of what ended: small letters, `_` and hex digits (batch_0123…)
 --   type      what happened to it (batch.completed, …)
 --   data      JSON text: `data` of the event, as it is sent
---   retain_s  for how long its caller's key keeps what is made with it, if it says so
+--   retain_s  how long things made with the caller's API key are kept, where the key says so
 -- The script's `a` needs what shared.store.lifetimes gives.
 local function tell_end(subject, caller, type, data, retain_s)
   local fields, life_s = { 'data', data }, life_told(retain_s)
@@ -126,7 +126,7 @@ local function tell_end(subject, caller, type, data, retain_s)
   give_notice(subject .. ':ended', caller, type, fields, targets_of(caller, type), true, life_s)
 end
 
--- Forgets a notice, and whatever was still to be told of it.
+-- Forgets a notice and its calls that are still to be made.
 local function drop_notice(notice)
   for _, call in ipairs(calls_of(notice)) do
     drop_call(call)

@@ -1,17 +1,17 @@
--- When work of a lane will begin, by what was measured; shared/estimate.py reckons alike.
+-- When work of a lane will begin, estimated from what was measured; shared/estimate.py does the same.
 -- @include lane
 -- @include turns
 
--- Before a lane has scored itself: the median of a wait is what was reckoned, and nine in ten take thrice as long.
+-- Until a lane's estimates are scored: half of the waits are at most as reckoned, nine in ten at most three times that.
 local FIRST_GUESS = { p50 = 1, p90 = 3 }
 -- How fast the two factors follow what is seen.
 local STEP = 0.1
--- What a claim takes where a row is free; the factors learn the true value.
+-- How long a claim takes where a row is free; the factors learn the true value.
 local FREE_MS = 3
 local FIRST_SERVICE_MS = 1000
--- How many come before a piece that this step has put in line.
+-- By piece of work that this script has put in line: how many come before it.
 local ahead = {}
--- Of the callers in a class so many are looked at.
+-- Callers of a class that are looked at; the others are taken to be like them.
 local LOOKED_AT = 64
 
 -- How many pieces of other callers of its class are served before the piece at `own` of a caller's line.
@@ -42,7 +42,7 @@ local function served_first(lane, class, caller, own)
   return count
 end
 
--- What is known of a lane's pace, and of how its promises were kept.
+-- What is known of a lane's pace, and of how good its estimates were.
 local PACE_TOLD = { 'rows', 'slots', 'service_ms', 'free_p50', 'free_p90', 'busy_p50', 'busy_p90', 'epoch', 'scored', 'within_p50',
   'within_p90' }
 
@@ -50,9 +50,9 @@ local function pace_of(lane)
   return fields_at(P .. 'lane:' .. lane, PACE_TOLD)
 end
 
--- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is now.
--- Workers claim a few more than they have rows: `slots` (begun) and `rows` (computed) are asked for apart.
--- What runs counts by its rows, and what of them is over turns back into pieces: `service_ms` is that of a piece.
+-- Milliseconds until one of `places` is free for work with `first` pieces before it, and whether one is free now.
+-- Workers claim a few more than they have rows: `slots` counts places to begin in, `rows` places to compute in.
+-- Running work counts by its rows; rows in excess turn back into pieces, because `service_ms` is that of a piece.
 local function reckoned(lane, pace, ready, first, places)
   local rows = ready * tonumber(pace.rows or 1)
   local running = redis.call('SCARD', P .. 'running:' .. lane)
@@ -70,15 +70,14 @@ local function factor(pace, kind, share)
   return tonumber(pace[kind .. '_' .. share] or FIRST_GUESS[share])
 end
 
--- Milliseconds until a new run of a caller would have ended, as a caller who waits has to reckon.
+-- Milliseconds until a new run of a caller would have ended, for a caller who waits for the answer.
 local function answer_ms(lane, class, caller, ready)
   local own, pace = redis.call('ZCARD', line_key(lane, class, caller)), pace_of(lane)
   local wait = reckoned(lane, pace, ready, served_first(lane, class, caller, own), 'rows')
   return wait + tonumber(pace.service_ms or 0)
 end
 
--- Changes when something came between a promise and its keeping that no reckoning knows: a pause, an outage, the
--- first worker of a lane.
+-- Changes with every event that no estimate foresees: a pause, an outage, the first worker of a lane.
 local function epoch(pace)
   return (pace.epoch or '0') .. ' ' .. (redis.call('GET', P .. 'outages') or '0')
 end
@@ -89,7 +88,7 @@ local function moved(value, ratio, q)
   return math.min(math.max(value * math.exp(step), 0.01), 1000)
 end
 
--- Holds a run that begins for the first time against what was promised, and learns from it.
+-- Scores the estimate of a run that begins for the first time, and learns from it.
 local function score(run, lane)
   local wait, kind, p50, p90, since, promised_in = unpack(redis.call('HMGET', P .. run, 'reckoned', 'kind', 'p50',
     'p90', 'queued_at', 'epoch'))
@@ -99,7 +98,7 @@ local function score(run, lane)
   end
   local took = now - since
   local ratio = took / wait
-  -- The last thousand or so count.
+  -- About the last thousand runs count.
   note(lane, kind .. '_p50', moved(factor(pace, kind, 'p50'), ratio, 0.5),
     kind .. '_p90', moved(factor(pace, kind, 'p90'), ratio, 0.9),
     'scored', 0.999 * tonumber(pace.scored or 0) + 1,

@@ -1,6 +1,6 @@
--- In which lists a job stands, newest last: jobs:<caller> zset, and for each pair of its metadata
--- pair:<caller>:<digest> zset, all by the moment of its creation. They hold ids for as long as records may live, and
--- forget those whose records are gone where they meet them.
+-- The lists in which a job stands, newest last: jobs:<caller> zset, and pair:<caller>:<digest> zset for each pair of its
+-- metadata, all by the moment of its creation. They hold ids for as long as records may live; ids whose records are
+-- gone are forgotten when met.
 
 -- `pairs` are digests.
 local function lists_of(caller, pairs)
@@ -11,7 +11,7 @@ local function lists_of(caller, pairs)
   return keys
 end
 
--- Takes some jobs out whose records are gone, which is seldom: all are asked for at once.
+-- Takes out those of some jobs whose records are gone. That is seldom, so one command first asks for all.
 local function cut(key, jobs)
   local records = {}
   for i, job in ipairs(jobs) do
@@ -30,15 +30,15 @@ end
 -- One job in so many, by the last digit of its id, looks through the lists that it enters.
 local A_LOOK = 4
 
--- `life_s` is how long the record of a job that comes now may live; that of an earlier one, of a key that keeps its
--- jobs for longer, may outlive it.
+-- `life_s` is how long the record of a new job may live; that of an earlier job, made with a key that keeps jobs for
+-- longer, may outlive it.
 local function list(job, caller, pairs, life_s)
   local looks = tonumber(string.sub(job, -1), 16) % A_LOOK == 0
   for _, key in ipairs(lists_of(caller, pairs)) do
     redis.call('ZADD', key, now, job)
     if looks then
-      -- Two for each that comes, so that a list does not grow by jobs whose records are gone; and two wherever they
-      -- stand, so that behind old ones that live long no more of them are than of the living.
+      -- Two of the oldest for each job that comes, so that a list does not grow by jobs whose records are gone; and two
+      -- at random, so that behind old jobs that live long those gone do not outnumber the living.
       cut(key, redis.call('ZRANGE', key, 0, 2 * A_LOOK - 1))
       cut(key, redis.call('ZRANDMEMBER', key, -2 * A_LOOK))
     end

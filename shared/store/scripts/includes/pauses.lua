@@ -1,2 +1,2 @@
--- Between two attempts at a run: as long as its backoff may be, which the settings bound alike.
+-- The longest pause between two attempts at a run; the settings bound the backoff alike.
 local LONGEST_PAUSE_MS = 60000

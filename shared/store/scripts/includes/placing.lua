@@ -1,6 +1,6 @@
 -- Where an admitted request goes: an ended run that answers it, the same run in flight, or a new run.
 -- Spec `p`: run, lane, model, caller, priority, hash, key (reuse key; absent = neither hit nor join),
--- blobs (digests), cost, rows (that its answers take, where they are several), must_be_ready, patience_ms, max_queued,
+-- blobs (digests), cost, rows (that its answers take, where there are several), must_be_ready, patience_ms, max_queued,
 -- max_queued_caller, worker_ttl_s, result_s, job_s.
 -- Text: the request.
 -- @include ending
@@ -10,7 +10,7 @@
 
 -- At most so many jobs share a run; the next identical request opens a new one.
 local SHARE_LIMIT = 256
--- With no live worker, entries of the last fingerprint seen are still answers.
+-- Without a live worker, cache entries of the last fingerprint seen are still used for this long.
 local LAST_PRINT_MS = 86400000
 
 local function live_prints(lane, ttl_ms)
@@ -32,7 +32,7 @@ local function cached(p)
   end
 end
 
--- A job that needs no run of its own lets go of the pictures uploaded for one.
+-- Releases a job's uploaded pictures, where it needs no run of its own.
 local function let_go(job)
   for _, digest in ipairs(a.blobs) do
     release(digest, 'upload:' .. job)
@@ -42,7 +42,7 @@ end
 local function subscribe_ended(job, run)
   let_go(job)
   local seconds, answer = retention(job, a.result_s), fields_at(P .. run, RUN_TOLD)
-  -- To half a second: what many ask for is not written anew for each.
+  -- TTL rounds to seconds: a run that many ask for is not written anew for each.
   if redis.call('TTL', P .. run) < seconds then
     for _, suffix in ipairs({ '', ':events', ':attempts', ':holders' }) do
       redis.call('EXPIRE', P .. run .. suffix, seconds, 'GT')
@@ -100,8 +100,8 @@ local function ready_workers(lane)
   return redis.call('ZCOUNT', P .. 'ready:' .. lane, alive_since(), '+inf')
 end
 
--- Writes down when a new run will begin, so that its beginning can be held against it. Nothing is foretold where
--- no worker serves.
+-- Writes down when a new run is expected to begin, so that the estimate can be scored. There is none without a ready
+-- worker.
 local function promise(run, lane)
   local ready = ready_workers(lane)
   if ready == 0 or redis.call('SISMEMBER', P .. 'paused', lane) == 1 then
@@ -116,11 +116,12 @@ local function promise(run, lane)
     'p90', math.max(half, wait * factor(pace, kind, 'p90')), 'epoch', epoch(pace))
 end
 
+-- A job taken in by another server process may have had a run that this one has forgotten: its ids are skipped, too.
 local function open_run(job, p, request)
   local record = { 'v', VERSION, 'job', job, 'caller', p.caller, 'model', p.model, 'lane', p.lane, 'priority', p.priority,
     'hash', p.hash, 'blobs', table.concat(p.blobs, ' '), 'request', request, 'created', now, 'cost', p.cost,
-    'generation', generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', 0, 'server', this_server(),
-    'chars', 0 }
+    'generation', generation_of(p.lane), 'failures', 0, 'deaths', 0, 'seq', server_changed(job) and LEAP or 0,
+    'server', this_server(), 'chars', 0 }
   for name, value in pairs(fields_at(P .. job, { 'retain_s', 'unstored', 'request_id', 'trace' })) do
     add(record, name, value)
   end
@@ -139,9 +140,9 @@ local function open_run(job, p, request)
   emit(p.run, 'queued', '{}')
 end
 
--- The pictures that nobody's run or job holds, or that are missing: only their upload makes sure that they are there. A run
--- in flight, where there is one, holds its own. Of what was `sent` with its bytes only the caller's own hold counts: the
--- time of an answer would tell what others ask about.
+-- The pictures that no run or job holds, or that are missing: only an upload makes sure that they are there. A run in
+-- flight, where there is one, holds its own. For a picture `sent` with its bytes only the caller's own hold counts: else
+-- the time of an answer would tell what others ask about.
 local function unwritten(digests, run, sent, caller)
   local missing, brought = {}, {}
   for _, digest in ipairs(sent or {}) do
@@ -164,7 +165,7 @@ local function unwritten(digests, run, sent, caller)
   return missing
 end
 
--- What of a caller's waits in a lane already.
+-- How much work of a caller waits in a lane.
 local function waiting_of(lane, caller)
   local count = 0
   for _, class in ipairs(CLASSES) do
@@ -173,8 +174,8 @@ local function waiting_of(lane, caller)
   return count
 end
 
--- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would not live to see the
--- answer), full or crowded (by this caller's own).
+-- Why a request cannot be taken now: nil, draining, unready, paused, slow (a caller who waits would time out before the
+-- answer), full or crowded (by this caller's own work).
 local function refusal(p, joined)
   if redis.call('SISMEMBER', P .. 'draining', p.lane) == 1 then
     return 'draining'
@@ -203,12 +204,12 @@ local function refusal(p, joined)
   end
 end
 
--- Why a batch's line waits though another request might not: full or crowded. Batches have no more than their share of a
--- line, the courier's among them.
+-- Why a batch's line waits where another request might not: full or crowded. Batches have no more than their share of a
+-- lane, the courier's included.
 local function line_waits(p)
   local word = share_taken(p.lane, p.caller, p.max_queued, p.max_queued_caller)
   if word then
-    -- Nobody opens its file before there is room.
+    -- No process opens the batch's file before there is room.
     redis.call('HSET', P .. p.line.batch, 'waits_for', p.lane)
     return word
   end

@@ -1,12 +1,12 @@
--- What waits in one lane. Each piece of work stands in queue:<lane> (class first, then arrival: what is counted
--- and found), and besides in its caller's line (turns.lua) or, after deaths, among the suspects:<lane>, which one
--- worker at a time takes alone.
+-- What waits in one lane. Each piece of work stands in queue:<lane> (by class, then arrival, to be counted and found),
+-- and also in its caller's line (turns.lua) or, after deaths, in suspects:<lane>, from which one worker at a time takes
+-- a piece alone.
 -- @include attempts
 -- @include events
 -- @include generations
 -- @include turns
 
--- After so many workers died on it, whoever else was there, a piece of work is tried alone.
+-- After this many workers died on it, alone or beside other work, a piece of work is tried alone.
 local SUSPECT_DEATHS = 2
 
 local function rank(priority)
@@ -31,7 +31,7 @@ local function stand(id, lane)
   end
   local removed = superseded(id)
   if removed then
-    -- It comes back from a worker or a wait that outlived its model: nobody may come to claim it, but who sweeps.
+    -- The work comes back after its model was removed: perhaps only the sweep will ever look at it.
     redis.call('SADD', P .. 'removing', removed)
   end
 end
@@ -42,7 +42,7 @@ local function withdraw(id, lane)
   if waited then
     local class, caller, rows = unpack(redis.call('HMGET', P .. id, 'priority', 'caller', 'rows'))
     count_rows('queue:' .. lane, rows, -1)
-    -- A record that is gone names no line; claim drops what it leaves there.
+    -- Where the record is gone the line is unknown; claim drops the entry there.
     if class and not suspect then
       quit_line(id, lane, class, caller)
     end
@@ -58,7 +58,7 @@ local function enqueue(id, lane)
   stand(id, lane)
 end
 
--- The class of work that may be waiting changes; it keeps its arrival.
+-- Changes the class of work that may be waiting; it keeps its arrival.
 local function reclass(id, lane, priority)
   local waiting = redis.call('ZSCORE', P .. 'queue:' .. lane, id)
   if waiting then

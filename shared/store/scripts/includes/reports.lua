@@ -1,9 +1,9 @@
 -- The ends of jobs, for a courier's log: ended list of JSON rows, written while somebody reads them (ended.lua).
 
--- So many at most wait for a reader who does not come, and for so long.
+-- At most so many reports wait for a reader, and for at most so long.
 local MOST_REPORTS = 20000
 local REPORTS_S = 3600
--- Which is seen to once in so many.
+-- The time to live is renewed once in so many reports.
 local REPORTS_A_LOOK = 100
 
 local function report_end(job, record, answer)
@@ -16,7 +16,7 @@ local function report_end(job, record, answer)
     created = record.created, ended = now, cache = record.cache, run = record.run, request_id = record.request_id,
     started = answer.started, attempt = answer.attempt,
     code = record.error and cjson.decode(record.error).code or nil,
-    -- As it is written: a quote inside a text has a backslash before it, so this is no text.
+    -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
     usage = told and string.match(told, '"usage":(%b{})') or nil,
   }))
   if waiting > MOST_REPORTS then

@@ -1,17 +1,17 @@
--- The store's clock was set back: what waits for a moment by the former one would wait for all that time again. Nothing
--- is to wait longer than for its own length from now on, and nothing shorter: what the right clock wrote, before it was
--- put forward for a while, stays.
+-- The store's clock was set back: whatever waits for a moment by the former clock would wait for all that time again.
+-- From now on each wait is to take its own length, no longer and no shorter: moments that the right clock wrote, before
+-- it was put forward for a while, stay.
 -- @include pauses
 
--- Of a process's turn at a batch (batches.py).
+-- The longest turn of a process at a batch (batches.py).
 local LONGEST_TURN_MS = 10000
 
--- So many moments of runs are looked at, and of calls; then others have their turn at the store. The latest come first;
--- what is beyond waits for the former clock.
+-- Moments of runs that are looked at, and as many of calls; then others have their turn at the store. The latest come
+-- first; the rest waits by the former clock.
 local LOOKS = 10000
 local looks_left = LOOKS
 
--- Puts earlier what stands ahead in a zset of moments, up to `till`: at what `latest` says of {member, moment}.
+-- Moves members that lie ahead of now in a zset of moments, up to `till`, to the moment `latest`(member, moment).
 local function bring_forward(key, latest, till)
   local ahead = redis.call('ZREVRANGEBYSCORE', key, till or '+inf', '(' .. now, 'WITHSCORES', 'LIMIT', 0, looks_left)
   looks_left = math.max(looks_left - 1 - #ahead / 2, 0)
@@ -23,7 +23,7 @@ local function bring_forward(key, latest, till)
   end
 end
 
--- By how much a moment is too late that was written at `since`; what has none was written at the last mark.
+-- By how much a moment written at `since` is too late; without `since` it counts as written at the last mark.
 local function too_late(since, by)
   return math.max((tonumber(since) or now + by) - now, 0)
 end
@@ -32,7 +32,7 @@ local function bring_calls_forward(by)
   local function own(call, at)
     return at - too_late(redis.call('HGET', P .. call, 'since'), by)
   end
-  -- Of hosts and callers early is harmless.
+  -- For hosts and callers too early is harmless.
   local function early(_, at)
     return at - by
   end
@@ -47,8 +47,8 @@ local function bring_calls_forward(by)
   bring_forward(P .. 'callers', early)
 end
 
--- Runs between two attempts. Times that a caller named (schedule_at, start_by, finish_by) are by the clock, whatever it
--- says.
+-- Brings runs between two attempts forward. Times that a caller named (schedule_at, start_by, finish_by) go by the
+-- clock, whatever it says.
 local function bring_attempts_forward(by)
   bring_forward(P .. 'schedule', function(id, at)
     local state, since = unpack(redis.call('HMGET', P .. id, 'state', 'queued_at'))
@@ -63,7 +63,7 @@ local function shorten(key, ms)
   end
 end
 
--- Workers go on being spared behind an outage that came with it.
+-- Workers go on being spared after an outage that came with the change of the clock.
 local function shorten_grace()
   shorten(P .. 'spared', a.grace_ms)
   local till = redis.call('HGET', P .. 'gap', 'till')

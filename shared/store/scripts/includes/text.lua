@@ -15,7 +15,7 @@ local function publish(run, piece, data)
   end
   dirty_first()
   if chars == 0 then
-    -- Who has read of one answer has read of the run, before the others begin.
+    -- A reader of one answer has read of the run, even before the other answers begin.
     if redis.call('HSETNX', key, 'first', now) == 1 then
       redis.call('HSET', key, 'unread', 1)
     end
@@ -28,7 +28,7 @@ local function publish(run, piece, data)
   return true
 end
 
--- Takes back what nobody has read of it; false where somebody may have. Its events' ids are not given again.
+-- Takes back a run's text that nobody has read; false where somebody may have. The events' ids are not given again.
 local function unsay(run)
   local key, events = P .. run, P .. run .. ':events'
   if redis.call('HEXISTS', key, 'unread') == 0 then

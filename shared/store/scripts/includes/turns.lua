@@ -8,10 +8,10 @@
 -- are those of deficit round robin, without a ring to walk: the next piece is the lowest tag.
 
 local CLASSES = { 'interactive', 'normal', 'batch' }
--- What a piece of cost 1 takes of its class: 16 interactive ones for 4 normal ones for 1 of a batch.
+-- By how much a piece of cost 1 moves its class's clock: 16 interactive pieces run for 4 normal ones and 1 of a batch.
 local PACE = { interactive = 1, normal = 4, batch = 16 }
 
--- What was begun once is not charged for again.
+-- Work that was begun once is not charged for again.
 local function cost_of(id)
   local cost, charged = unpack(redis.call('HMGET', P .. id, 'cost', 'charged'))
   return charged and 0 or tonumber(cost or 1)
@@ -77,7 +77,7 @@ local function quit_line(id, lane, class, caller)
   end
 end
 
--- Whose turn it is, and at which tag its piece will be done: {id, class, caller, tag, finish}; nil where no line is.
+-- Whose turn it is, and at which tag the piece will be done: {id, class, caller, tag, finish}; nil where no line is.
 local function next_turn(lane)
   local best
   for _, class in ipairs(CLASSES) do
@@ -103,7 +103,7 @@ local function take_turn(lane, turn)
   go_on(lane, class, turn.caller, turn.tag)
 end
 
--- Where nobody waits nobody is owed anything.
+-- Forgets all turns: where nobody waits, nobody is owed anything.
 local function forget_turns(lane)
   redis.call('DEL', P .. 'clock:' .. lane)
   for _, class in ipairs(CLASSES) do

@@ -30,7 +30,7 @@ local function lane_view(lane)
   return facts
 end
 
--- How many pieces are begun before this one; -1 where it does not stand in this line.
+-- How many pieces are begun before this one; -1 where it does not stand in this lane's queue.
 local function ahead_of(id, lane)
   if ahead[id] then
     return ahead[id]
@@ -54,7 +54,7 @@ local function fields_of(key, names)
   return found
 end
 
--- `bare` = without what was answered, which may be hundreds of times the rest.
+-- `bare` = without the answer, which may be hundreds of times the rest.
 local function view(job, bare)
   local record = redis.call('HGETALL', P .. job)
   if #record == 0 then
@@ -64,7 +64,7 @@ local function view(job, bare)
   for i = 1, #record, 2 do
     fields[record[i]] = record[i + 1]
   end
-  -- While it waits for its inputs or its time: no view shows it, and it may be thousands of times the rest.
+  -- Held while the job waits for its inputs or its time: no view shows it, and it may be thousands of times the rest.
   if fields.request then
     fields.request, fields.terms, record = nil, nil, {}
     for name, value in pairs(fields) do

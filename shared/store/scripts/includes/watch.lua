@@ -1,10 +1,10 @@
--- Whether anybody could write. Where nobody could for gap_ms (an outage, or nobody was there) workers could not
--- renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half that
--- time they count as when the gap began, from when anybody writes again. That is granted once for each gap.
--- Where the last mark is ahead of now, the clock was set back.
+-- Watches for gaps in which nobody wrote. Where nobody did for gap_ms (an outage, or nobody was there), workers could
+-- not renew either: their leases look run out, and they get grace_ms to renew them. Nor could they beat: for half of
+-- that time, counted from the first write, workers alive when the gap began count as alive. That is granted once for
+-- each gap. Where the last mark is ahead of now, the clock was set back.
 -- @include set_back
 
--- What is later by less than this needs no mending.
+-- A clock set back by less than this needs no mending.
 local STEP_MS = 1000
 
 local function notice_gap()
