@@ -177,7 +177,8 @@ async def attend(
 ) -> JobView:
     """The newest view, at the job's end, when `over` says that it is enough, or after `limit_s`.
 
-    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then cancelled too.
+    Raises ClientDisconnect where the caller hangs up first; with `leaves` the job is then
+    cancelled too, after a grace time and unless others wait for its run.
     """
     left = partial(context.leaving.left, view) if leaves else None
     return await unless_gone(http, context.waiting.until_ended(view, limit_s, over), left)

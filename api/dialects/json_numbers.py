@@ -38,7 +38,7 @@ def _digits(value: float) -> int:
 
 
 def _is_read(factor: float) -> bool:
-    """llguidance 1.7 multiplies the double by ten until it is whole, and 0.07 has sixteen digits then."""
+    """llguidance multiplies the double by ten until it is whole, and 0.07 has sixteen digits then."""
     while factor % 1:
         factor *= 10
     return factor < WHOLE_FACTORS

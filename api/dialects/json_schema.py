@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from api.dialects import json_names, json_numbers, json_patterns
-from api.dialects.json_names import MAX_NAME
+from api.dialects import json_numbers, json_patterns
+from api.dialects.json_names import ANY_TEXT, MAX_NAME, Names
 from api.dialects.json_numbers import MAX_WHOLE
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
@@ -50,7 +50,7 @@ IDLE: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("dependentRequired", "dependentSchemas", "dependencies"), lambda v: v == {}),
     **dict.fromkeys(("unevaluatedItems", "unevaluatedProperties"), lambda v: v is True or v == {}),
     # zod writes of every record that its names are texts.
-    "propertyNames": lambda v: v is True or v in ({}, {"type": "string"}),
+    "propertyNames": lambda v: v is True or v in ANY_TEXT,
     **dict.fromkeys(MOST, lambda v: type(v) is int and v > MAX_COUNT),
 }
 
@@ -147,7 +147,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
     left: list[tuple[Any, str]] = [(schema, param)]
     # A reference may lead below an unknown keyword; a definition may have no reference to it.
     named: list[tuple[Any, str]] = []
-    references = References(schema)
+    references, maps = References(schema), Names(schema)
     seen: dict[int, str] = {}
     properties = 0
     while left or named:
@@ -155,7 +155,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
         if not isinstance(here, dict) or id(here) in seen:
             continue
         seen[id(here)] = at
-        names = json_names.listed(here, schema)
+        names = maps.of(here)
         _check_node(here, at, but={"propertyNames"} if names else set())
         if references.in_ring(here):
             raise invalid(at, "leads back to itself, and describes no value")
@@ -187,7 +187,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
     because each part would forbid the others' properties.
     """
     copy: dict[str, Any] = json.loads(json.dumps(schema))
-    nodes = list(_nodes(copy))
+    nodes, maps = list(_nodes(copy)), Names(copy)
     for node in nodes:
         idle = [name for name in node if _idle(name, node)]
         if "unevaluatedProperties" in idle and node.get("properties"):
@@ -195,7 +195,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
             node.setdefault("additionalProperties", True)
         for name in idle:
             del node[name]
-        json_names.spell_out(node, copy)
+        maps.spell_out(node)
     composed = any(map(_composed, nodes))
     for node in nodes:
         if not composed and node.get("properties") and not node.keys() & OTHERS:

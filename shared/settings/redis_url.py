@@ -12,8 +12,8 @@ def split(url: SecretStr) -> SplitResult:
         parts = urlsplit(url.get_secret_value())
         known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
         # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
-        options = parts.query.split("&")
-        whole = not parts.fragment and not any("@" in option and "=" not in option for option in options)
+        # Behind a database's number nothing of the password is left.
+        whole = not parts.fragment and ("@" not in parts.query or parts.path.strip("/").isdigit())
         if known and whole and database(parts) >= 0:
             return parts
     except ValueError:

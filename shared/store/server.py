@@ -45,7 +45,7 @@ def probe(url: str, *, timeout_s: float = 2) -> Server:
         name="Valkey" if "valkey_version" in info else "Redis",
         version=str(info.get("valkey_version", spoken)),
         compatible=tuple(int(p) for p in spoken.split(".")[:2]),
-        keeps=bool(info.get("aof_enabled")),
+        keeps=bool(info.get("aof_enabled", True)),
         evicts=info.get("maxmemory_policy", "noeviction") != "noeviction",
         cluster=bool(info.get("cluster_enabled")),
         replica=info.get("role") == "slave",

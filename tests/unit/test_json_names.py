@@ -31,6 +31,23 @@ def test_a_map_by_an_enum_is_held_to_its_names(keys: Any) -> None:
     assert "propertyNames" not in found
 
 
+def test_a_map_of_one_name_is_held_to_it() -> None:
+    found = held(TypeAdapter(dict[Literal["red"], int]).json_schema())
+    assert found["properties"] == {"red": {"type": "integer"}}
+
+
+def test_a_map_by_an_enum_may_hold_maps_by_any_name() -> None:
+    """As zod writes record(z.enum(["red"]), record(z.string(), z.number()))."""
+    inner = {
+        "type": "object",
+        "propertyNames": {"type": "string"},
+        "additionalProperties": {"type": "number"},
+    }
+    names = {"type": "string", "enum": ["red"]}
+    found = held({"type": "object", "propertyNames": names, "additionalProperties": inner})
+    assert found["properties"]["red"] == {"type": "object", "additionalProperties": {"type": "number"}}
+
+
 def test_what_is_said_of_one_name_stays() -> None:
     names = {"type": "string", "enum": ["red", "blue"]}
     own = {"properties": {"blue": {"const": 1}}, "required": ["red", "blue"]}
@@ -46,6 +63,9 @@ def test_what_is_said_of_one_name_stays() -> None:
         {"propertyNames": {"$ref": "#/nowhere"}},
         {"propertyNames": {"enum": ["a", 1]}},
         {"propertyNames": {"enum": []}},
+        {"propertyNames": {"enum": ["a", "a"]}},
+        {"propertyNames": {"enum": [f"{n}" for n in range(1001)]}},
+        {"propertyNames": {"enum": ["a"]}, "additionalProperties": {"$ref": "#/additionalProperties"}},
         {"propertyNames": {"enum": ["a"]}, "patternProperties": {"a": {}}},
         {"propertyNames": {"enum": ["a"]}, "properties": {"b": {}}},
         {

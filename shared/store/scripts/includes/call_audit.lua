@@ -25,7 +25,7 @@ local function look_at_call(call, notice)
   end
 end
 
--- The calls of a job's own webhook expire with all else of it where it is not to be stored (keeping.lua).
+-- Whether a call of a job's own webhook expired with the job's record; that of an unstored job does (keeping.lua).
 local function is_over(call)
   local notice, job = string.match(call, '^((.+):%l+):own$')
   return notice and gone(notice) and (gone(job) or redis.call('HEXISTS', P .. job, 'unstored') == 1)
