@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 KEY = "sightline.crowd"
 """The crowd's key in the state that the server hands to its connections, and in a request's scope."""
 PROBES = frozenset(("/health", "/ready", "/metrics"))
-"""Paths that orchestrators and operators ask, answered in any crowd: else a busy process would look dead or hide."""
+"""Paths that orchestrators and operators ask, answered in any crowd: a busy process neither looks dead nor
+hides."""
 PROBES_AT_ONCE = 64
 """Connections beyond the limit that may ask these paths."""
 AGAIN_S = 5

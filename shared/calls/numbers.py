@@ -9,7 +9,8 @@ from shared.request import Message
 def numbers(messages: Sequence[Message]) -> list[tuple[int, ...]]:
     """For each message the numbers (0, 1, 2 …) of its calls, or of the call that it answers.
 
-    Of two calls with one id the later is meant. Raises CallerError `invalid_request` for an answer to no call.
+    Of two calls with one id the later is meant. Raises CallerError `invalid_request` for an answer to no
+    call.
     """
     known: dict[str, int] = {}
     found: list[tuple[int, ...]] = []
