@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import ENV
+from tests.support.clients import Api
 from tests.support.service import COURIER, ROOT, Service, running_service
 from tests.support.snippets import RUN, Snippet, snippets
 
@@ -32,9 +33,11 @@ source = "{ROOT / "models/tiny"}"
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Service]:
-    """What a reader has: the one model of the repository."""
+    """What a reader has: the one model of the repository, and a job that has ended, as of `make run`."""
     with running_service(MODEL, ENV) as service:
         service.ready("api", COURIER, "sightline/tiny")
+        with Api(service.url()) as api:
+            api.ended(api.submit(model="sightline/tiny", input={"prompt": "What is a job?"}))
         yield service
 
 
