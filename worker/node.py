@@ -158,7 +158,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
     # The engine may compute fewer rows than the model's row says, by which the threads were counted.
-    slots = threads if engine.rows == model.rows else min(threads, engine.rows + SPARE_THREADS)
+    slots = min(threads, engine.rows + SPARE_THREADS)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
         "load_ms": str(int(took_s * 1000)),

@@ -10,7 +10,7 @@ from typing import Any
 from shared.json_pointer import found
 
 MAX_NAME = 256
-MAX_NAMES = 1000
+MAX_PROPERTIES = 1000
 # Each property has a copy of what the map says of all its values. The most text of one map's copies.
 MAX_COPIES = 2**16
 NOTES = ("title", "description")
@@ -30,7 +30,7 @@ class Names:
     def of(self, node: dict[str, Any]) -> list[str]:
         """A map's names if they can be spelled out as properties, else none."""
         values = self._values(node.get("propertyNames"))
-        if not 0 < len(values) <= MAX_NAMES or self._fixed or "patternProperties" in node:
+        if not 0 < len(values) <= MAX_PROPERTIES or self._fixed or "patternProperties" in node:
             return []
         if not all(isinstance(value, str) and len(value) <= MAX_NAME for value in values):
             return []

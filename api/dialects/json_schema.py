@@ -11,14 +11,13 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from api.dialects import json_numbers, json_patterns
-from api.dialects.json_names import ANY_TEXT, MAX_NAME, Names
+from api.dialects.json_names import ANY_TEXT, MAX_NAME, MAX_PROPERTIES, Names
 from api.dialects.json_numbers import MAX_WHOLE
 from api.dialects.json_references import References
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.strict_json import render
 from shared.json_pointer import found
 
-MAX_PROPERTIES = 1000
 # Each token of an answer costs time in proportion to the literal or pattern it is in.
 MAX_LITERAL = 4096
 # More characters, items or properties than any answer has.

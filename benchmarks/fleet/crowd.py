@@ -15,7 +15,6 @@ from benchmarks.fleet.load import (
     MEAN_S,
     ROWS,
     SETTINGS,
-    SPARE,
     STEP_S,
     STEPS,
     Way,
@@ -26,6 +25,7 @@ from benchmarks.fleet.usage import Usage
 from benchmarks.processes import Processes
 from benchmarks.server import NotStartedError
 from shared.estimate import Lane
+from shared.models import SPARE_THREADS
 from shared.settings import RedisSettings
 from shared.store import admission, jobs
 from shared.store.script import Store, connect
@@ -72,7 +72,7 @@ def measure(way: Way, workers: int, window_s: float, seed: int) -> Crowd:
 def fill(store: Store, way: Way, workers: int, window_s: float, seed: int) -> None:
     """Enough work for the whole measurement, so that no row is idle for want of it."""
     per_s = workers * ROWS / MEAN_S
-    count = round(SPARE_WORK * per_s * (window_s + 2 * WARM_S)) + workers * (ROWS + SPARE)
+    count = round(SPARE_WORK * per_s * (window_s + 2 * WARM_S)) + workers * (ROWS + SPARE_THREADS)
     for placing in islice(placings(way, seed), count):
         store.run(admission.submit(placing, SETTINGS))
 
@@ -118,7 +118,7 @@ def parts(whole: int, most: int) -> list[int]:
 def _until_busy(store: Store, players: _Players, way: Way, workers: int) -> None:
     """Until every claim that can be held is. Raises NotStartedError."""
     deadline = time.monotonic() + START_LIMIT_S
-    while _lane(store, way).running < workers * (ROWS + SPARE):
+    while _lane(store, way).running < workers * (ROWS + SPARE_THREADS):
         ended = [name for name, process in players.processes.items() if process.poll() is not None]
         if ended or time.monotonic() > deadline:
             log = players.log(ended[0] if ended else "workers-0").read_text(errors="replace")

@@ -12,8 +12,6 @@ from shared.settings import QueueSettings, RetentionSettings, Settings
 from shared.store.admission import Placing
 
 ROWS = 2
-SPARE = 2
-"""Claims of a worker beyond its rows, as `-c rows + 2` gives them."""
 STEPS, STEP_S = 20, 0.1
 """Mean steps of an answer, and how long each takes: a worker writes at most ten pieces a second of one."""
 MEAN_S = STEPS * STEP_S

@@ -7,7 +7,8 @@ import pytest
 
 from api.dialects.formats import MAX_BYTES, MAX_CHOICES
 from api.dialects.hf import from_hf
-from api.dialects.json_schema import MAX_LITERAL, MAX_PROPERTIES
+from api.dialects.json_names import MAX_PROPERTIES
+from api.dialects.json_schema import MAX_LITERAL
 from api.dialects.native import from_job
 from api.dialects.openai_chat import from_chat
 from api.dialects.openai_completions import from_completion

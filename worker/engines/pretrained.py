@@ -11,8 +11,8 @@ from transformers import GenerationConfig
 
 from shared.errors import ModelFailed
 from shared.models import Model
-from worker.engines.continuous.faults import out_of_memory
 from worker.engines.defaults import check_defaults, settle
+from worker.engines.faults import out_of_memory
 from worker.engines.placement import check_devices, check_places
 
 # How many missing tensors a message names.

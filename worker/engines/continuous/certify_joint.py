@@ -13,10 +13,9 @@ from worker.engines.continuous import joint
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case
 from worker.engines.continuous.content import Content, Reader
-from worker.engines.continuous.faults import rehearsing
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
-from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.refusal import Refusal, rehearsing
 from worker.engines.continuous.reusable import Reusable
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.loaded import LoadedModel

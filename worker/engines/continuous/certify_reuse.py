@@ -11,10 +11,9 @@ from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, Part, alone, ask, words
 from worker.engines.continuous.content import Content, Reader
-from worker.engines.continuous.faults import rehearsing
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
-from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.refusal import Refusal, rehearsing
 from worker.engines.continuous.reusable import Reusable
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.loaded import LoadedModel

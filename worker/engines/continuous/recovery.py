@@ -8,12 +8,12 @@ from typing import NoReturn
 from worker.engines.base import DeviceBroken
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.faults import device_broken, out_of_memory
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.line import Line
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
+from worker.engines.faults import device_broken, out_of_memory
 
 log = logging.getLogger(__name__)
 

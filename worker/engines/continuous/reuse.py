@@ -17,13 +17,14 @@ from shared.estimate import Reused
 from worker.engines.base import Cancelled
 from worker.engines.continuous.content import Content, Shown
 from worker.engines.continuous.encoded import Encoded, encode, encode_all, merged
-from worker.engines.continuous.faults import UNFIT, device_broken, out_of_memory
 from worker.engines.continuous.head import Head
 from worker.engines.continuous.ledger import Ledger
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import PIXELS, Prefilled, Seams
 from worker.engines.continuous.prefixes import Found, Prefixes
+from worker.engines.continuous.refusal import UNFIT
 from worker.engines.continuous.reusable import Reusable
+from worker.engines.faults import device_broken, out_of_memory
 
 log = logging.getLogger(__name__)
 # Beginnings shorter than this take longer to copy than to compute.
