@@ -17,7 +17,7 @@ from api.jobs.leaving import Leaving
 from api.jobs.waiting import Waiting
 from api.metrics import Metrics
 from api.serving import Serving
-from api.wire.luggage import Rack
+from api.wire.reservation import MemoryBudget
 from shared.blobs import Blobs
 from shared.models import Models
 from shared.settings import Settings
@@ -55,7 +55,7 @@ class ProcessContext:
     blobs: Blobs
     metrics: Metrics
     redis: Connection
-    pages: Rack = field(default_factory=lambda: Rack(PAGES_AT_ONCE * PAGE_BYTES))
+    pages: MemoryBudget = field(default_factory=lambda: MemoryBudget(PAGES_AT_ONCE * PAGE_BYTES))
 
     async def aclose(self) -> None:
         """Close in the reverse order of opening."""

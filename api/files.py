@@ -7,8 +7,8 @@ from typing import TypeVar
 from api.access.callers import Caller
 from api.dialects.openai_files import from_fields, to_name
 from api.storing import Storing
-from api.wire.luggage import Luggage
 from api.wire.multipart import FILE, Form
+from api.wire.reservation import Reservation
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, Staged
 from shared.errors import CallerError
@@ -87,7 +87,7 @@ class Files:
         file = await self.get(caller, id)
         return file, await self._found(self._blobs.stream(file.digest), None)
 
-    async def with_pictures(self, caller: str, request: Request, luggage: Luggage | None) -> Request:
+    async def with_pictures(self, caller: str, request: Request, reservation: Reservation | None) -> Request:
         """The request with the bytes of pictures that it names as files, as if they had come inline.
 
         Raises CallerError (`file_not_found`, `payload_too_large`), Unavailable `queue_full`.
@@ -97,8 +97,8 @@ class Files:
             return request
         known = [(await self.get(caller, id, param), param) for id, param in named.items()]
         _check_sizes(known, self._settings.pictures)
-        if luggage is not None:
-            await luggage.take(sum(file.size for file, _ in known))
+        if reservation is not None:
+            await reservation.take(sum(file.size for file, _ in known))
         data = {
             file.id: await self._found(self._blobs.read_async(file.digest), param) for file, param in known
         }

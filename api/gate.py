@@ -17,7 +17,7 @@ from api.access.callers import Caller
 from api.access.keyring import LOCAL
 from api.access.locality import check_local
 from api.context import ProcessContext
-from api.wire import crowd, reply
+from api.wire import connection_limit, reply
 from api.wire.pacing import pace
 from api.wire.problems import render
 from shared.apikey import Scope as KeyScope
@@ -27,7 +27,7 @@ from shared.store.keyring import Use
 
 METRICS = "/metrics"
 
-OPEN = crowd.PROBES - {METRICS}
+OPEN = connection_limit.PROBES - {METRICS}
 """Paths for orchestrators, which have no keys; their answers tell nothing of any caller."""
 
 PAGE_PATHS = "/page/"
@@ -88,14 +88,14 @@ async def _admitted(context: ProcessContext, scope: Scope, headers: Headers) -> 
     use = await context.keyring.use(match[1], client[0] if client else "")
     _check_scope(use, scope)
     _check_quota(use, scope[reply.KEY])
-    scope[reply.KEY].luggage.caller = use.key.caller
+    scope[reply.KEY].reservation.caller = use.key.caller
     return Caller(use.key.caller, use.key.max_queued, use.key.retain_s, use.key)
 
 
 def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
     """The request's place in the share of a caller with a key. Raises Unavailable `caller_queue_full`."""
-    held: crowd.Crowd | None = scope.get(crowd.KEY)
-    # Metrics are answered in any crowd (`crowd.PROBES`).
+    held: connection_limit.ConnectionLimit | None = scope.get(connection_limit.KEY)
+    # Metrics are answered in any crowd (`connection_limit.PROBES`).
     if held is None or caller.key is None or get_route_path(scope) == METRICS:
         return nullcontext()
     return held.place(caller.id)

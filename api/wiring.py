@@ -4,8 +4,8 @@ from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
-from api.batches.bench import Bench
 from api.batches.counter import Batches
+from api.batches.leased_batch import BatchContext
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
@@ -50,7 +50,7 @@ async def open_context(settings: Settings) -> ProcessContext:
     serving = Serving(models, store)
     await serving.open()
     submission = Submission(settings, models, store, nudger, blobs, files, headroom)
-    batches = Batches(Bench(settings, store, blobs, Storing(store, blobs), submission), headroom)
+    batches = Batches(BatchContext(settings, store, blobs, Storing(store, blobs), submission), headroom)
     batches.open()
     tally = start_telling(settings.metrics, LoopStore(store))
     return ProcessContext(

@@ -80,7 +80,7 @@ Outcome = Answered | JobError | Retry | GiveBack | None
 
 
 @dataclass(frozen=True)
-class Bench:
+class AttemptContext:
     """What every attempt of a worker works with."""
 
     settings: Settings
@@ -95,24 +95,24 @@ class Bench:
     preparing: Room = field(default_factory=lambda: Room(PREPARED_AT_ONCE))
 
 
-def attempt(bench: Bench, claim: Claim) -> None:
+def attempt(context: AttemptContext, claim: Claim) -> None:
     """Run a claim to its outcome and write it."""
-    with bench.leases.hold(claim) as lease, attempted(claim) as entry:
-        outcome = _outcome(bench, lease)
+    with context.leases.hold(claim) as lease, attempted(claim) as entry:
+        outcome = _outcome(context, lease)
         with traces.span("settle"):
-            _write(bench, lease, outcome)
+            _write(context, lease, outcome)
         _enter(outcome, entry)
         count_attempt(lease, entry.outcome, outcome.result if isinstance(outcome, Answered) else None)
 
 
-def _outcome(bench: Bench, lease: Lease) -> Outcome:
+def _outcome(context: AttemptContext, lease: Lease) -> Outcome:
     try:
-        return _compute(bench, lease)
+        return _compute(context, lease)
     except Cancelled:
         return GiveBack("worker_draining") if lease.reason == "draining" else None
     except BlobsUnavailable as error:
         # The next worker to claim it would fail in the same way at once.
-        lease.cancel.wait(bench.settings.queue.backoff_s)
+        lease.cancel.wait(context.settings.queue.backoff_s)
         return GiveBack(error.code)
     except Unavailable as error:
         return GiveBack(error.code)
@@ -128,50 +128,50 @@ def _outcome(bench: Bench, lease: Lease) -> Outcome:
     except Exception:
         # The outermost frame of an attempt: whatever an engine raises is the run's failure, not the worker's.
         log.exception("run %s: attempt %d failed", lease.claim.id, lease.claim.attempt)
-        message = f"The model failed on this request {bench.settings.queue.max_failures} times."
+        message = f"The model failed on this request {context.settings.queue.max_failures} times."
         return Retry(JobError(code="attempts_exhausted", message=message, retryable=True))
 
 
-def _compute(bench: Bench, lease: Lease) -> Answered | JobError:
+def _compute(context: AttemptContext, lease: Lease) -> Answered | JobError:
     claim = lease.claim
-    said = published(bench.store, claim.id) if claim.published else {}
+    said = published(context.store, claim.id) if claim.published else {}
     if claim.mixed:
         return JobError(
             code="stream_broken", message="The model changed while this answer was streamed.", retryable=True
         )
     request = Request.model_validate_json(claim.request)
-    grammar = bench.engine.grammar(request, claim.caller)
-    check_heard(request, bench.engine.facts.sampling_rate)
+    grammar = context.engine.grammar(request, claim.caller)
+    check_heard(request, context.engine.facts.sampling_rate)
     guest, started = Guest(claim.caller), time.monotonic()
-    with bench.preparing.taking(1 if request.media else 0, guest):
-        prompt = _prepared(bench, request, claim, guest)
+    with context.preparing.taking(1 if request.media else 0, guest):
+        prompt = _prepared(context, request, claim, guest)
         prepared_s = time.monotonic() - started - guest.waited_s
-    channels = bench.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
-    asked = choices.seeded(request.parameters, bench.engine, claim.id)
+    channels = context.publisher.channels(lease, request.parameters.n, prompt.syntax, prompt.tokens)
+    asked = choices.seeded(request.parameters, context.engine, claim.id)
     rows = choices.rows(prompt, asked, grammar, channels, said)
     with traces.span(generation.name_of(request), generation.asked(request)) as span:
-        finishes = choices.generated(bench.engine, rows)
-        result = choices.result(bench.engine, prompt, asked, finishes, prepared_s)
+        finishes = choices.generated(context.engine, rows)
+        result = choices.result(context.engine, prompt, asked, finishes, prepared_s)
         _trace_answer(span, request, result, channels)
     rest = tuple(piece for channel in channels if (piece := channel.rest()))
     return Answered(result, rest, work_s=prepared_s + sum(finish.compute_s for finish in finishes))
 
 
-def _prepared(bench: Bench, request: Request, claim: Claim, guest: Guest) -> Prompt:
+def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Guest) -> Prompt:
     """Separate from generating, which may take minutes, so that the pixels are freed before."""
     with traces.span("fetch"):
         seen, told = (
-            Shelf(bench.blobs, [part.digest or "" for part in parts])
+            Shelf(context.blobs, [part.digest or "" for part in parts])
             for parts in (request.images, request.sounds)
         )
-    shared = bench.settings.queue.share_answers
+    shared = context.settings.queue.share_answers
     scope = reuse_scope(claim.caller, shared=shared) if claim.stored else None
     with ExitStack() as held:
         with traces.span("decode"):
-            heard = bench.listener.heard(told, bench.engine.facts.sampling_rate, guest)
-            pictures = held.enter_context(bench.decoder.decoded(seen, guest))
+            heard = context.listener.heard(told, context.engine.facts.sampling_rate, guest)
+            pictures = held.enter_context(context.decoder.decoded(seen, guest))
         with traces.span("prepare"):
-            return bench.engine.prepare(request, pictures, scope, heard)
+            return context.engine.prepare(request, pictures, scope, heard)
 
 
 def _trace_answer(span: traces.Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
@@ -194,31 +194,31 @@ def _enter(outcome: Outcome, entry: Entry) -> None:
             entry.outcome = reason
 
 
-def _write(bench: Bench, lease: Lease, outcome: Outcome) -> None:
+def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
     """The only place that ends an attempt, and the only retried step."""
     claim = lease.claim
     if isinstance(outcome, Answered | JobError):
-        insist(bench.store.run, _settling(bench, claim, outcome), lease)
+        insist(context.store.run, _settling(context, claim, outcome), lease)
     elif isinstance(outcome, Retry | GiveBack):
-        lane = insist(bench.store.run, _giving_back(bench, claim, outcome), lease)
+        lane = insist(context.store.run, _giving_back(context, claim, outcome), lease)
         if lane:
-            bench.nudger.send(lane)
+            context.nudger.send(lane)
 
 
-def _giving_back(bench: Bench, claim: Claim, outcome: Retry | GiveBack) -> Call[str | None]:
+def _giving_back(context: AttemptContext, claim: Claim, outcome: Retry | GiveBack) -> Call[str | None]:
     if isinstance(outcome, GiveBack):
-        return give_back(bench.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
+        return give_back(context.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
     return give_back(
-        bench.settings, claim, reason="attempt_failed", error=outcome.error, missing=outcome.missing
+        context.settings, claim, reason="attempt_failed", error=outcome.error, missing=outcome.missing
     )
 
 
-def _settling(bench: Bench, claim: Claim, outcome: Answered | JobError) -> Call[Settled]:
-    print_ = bench.engine.fingerprint
+def _settling(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> Call[Settled]:
+    print_ = context.engine.fingerprint
     if isinstance(outcome, JobError):
-        return settle(bench.settings, claim, outcome, fingerprint=print_)
+        return settle(context.settings, claim, outcome, fingerprint=print_)
     return settle(
-        bench.settings,
+        context.settings,
         claim,
         outcome.result,
         fingerprint=print_,

@@ -23,7 +23,7 @@ from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.lease import Leases
 from worker.maintenance.upkeep import Upkeep
-from worker.webhooks.postman import Postman
+from worker.webhooks.deliverer import Deliverer
 
 # Before Celery says its first word.
 open_log(settings())
@@ -42,17 +42,17 @@ class Courier:
         self.intake = Intake(config, store, nudger, blobs, leases, worker)
         self.hearing = Hearing(nudger, leases, lane=INTAKE, slots=slots)
         self.upkeep = Upkeep(config, store, nudger, blobs, worker)
-        self.postman = Postman(config, store, blobs)
+        self.deliverer = Deliverer(config, store, blobs)
         self.tally = start_telling(config.metrics, store)
 
     def open(self) -> None:
         self.heartbeat.start({})
         self.heartbeat.watch(self.hearing)
         self.upkeep.start()
-        self.postman.start()
+        self.deliverer.start()
 
     def close(self) -> None:
-        self.postman.stop()
+        self.deliverer.stop()
         self.upkeep.stop()
         self.heartbeat.stop({})
         self.tally.stop()

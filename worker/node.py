@@ -18,7 +18,7 @@ from shared.settings import Settings, SettingsError
 from shared.store.claims import Again, Claim, Full, claim, within
 from shared.store.nudges import Nudger
 from shared.store.script import connect
-from worker.attempt import Bench, attempt
+from worker.attempt import AttemptContext, attempt
 from worker.claiming import Claiming
 from worker.engines.base import Engine
 from worker.engines.registry import create
@@ -44,7 +44,7 @@ class Node:
     given to `open_node`.
     """
 
-    bench: Bench
+    context: AttemptContext
     model: Model
     row: str | None
     slots: int
@@ -56,7 +56,7 @@ class Node:
     claiming: Claiming = field(init=False)
 
     def __post_init__(self) -> None:
-        self.claiming = Claiming(self._claimed, lambda: self.bench.nudger.send(self.model.lane), self.slots)
+        self.claiming = Claiming(self._claimed, lambda: self.context.nudger.send(self.model.lane), self.slots)
 
     def work(self, lane: str) -> None:
         """Answer one nudge: claim the best waiting run and attempt it, and go on while any waits.
@@ -65,24 +65,24 @@ class Node:
         """
         self.hearing.nudged()
         if self.draining.is_set():
-            self.bench.nudger.send(lane)
+            self.context.nudger.send(lane)
         for taken in self.claiming.each():
-            attempt(self.bench, taken)
+            attempt(self.context, taken)
             self.hearing.nudged()
 
     def _claimed(self) -> Claim | Again | Full | None:
-        if self.draining.is_set() or self.bench.engine.broken:
+        if self.draining.is_set() or self.context.engine.broken:
             return None
         call = claim(
-            self.bench.settings,
+            self.context.settings,
             lane=self.model.lane,
             worker=self.worker,
             token=ids.token(),
-            fingerprint=self.bench.engine.fingerprint,
+            fingerprint=self.context.engine.fingerprint,
             row=self.row,
         )
         try:
-            return self.bench.store.run(within(self.slots, call))
+            return self.context.store.run(within(self.slots, call))
         except Unavailable as error:
             # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
@@ -93,19 +93,19 @@ class Node:
         self.draining.set()
         self.claiming.stir()
         self.heartbeat.drain()
-        timer = threading.Timer(self.bench.settings.queue.drain_s, self._give_back_all)
+        timer = threading.Timer(self.context.settings.queue.drain_s, self._give_back_all)
         timer.daemon = True
         timer.start()
 
     def close(self) -> None:
-        self.bench.publisher.stop()
+        self.context.publisher.stop()
         self.heartbeat.stop({})
-        self.bench.decoder.close()
-        self.bench.listener.close()
+        self.context.decoder.close()
+        self.context.listener.close()
         self.tally.stop()
 
     def _give_back_all(self) -> None:
-        for lease in self.bench.leases.all():
+        for lease in self.context.leases.all():
             lease.stop("draining")
 
 
@@ -123,13 +123,13 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
     publisher = Publisher(store)
     publisher.start()
     decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
-    bench = Bench(
+    context = AttemptContext(
         settings, store, nudger, Blobs(settings.blobs), decoder, listener, engine, publisher, leases
     )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     heartbeat.watch(hearing)
     return Node(
-        bench=bench,
+        context=context,
         model=model,
         row=row,
         slots=slots,

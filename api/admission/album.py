@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared.blobs import Blobs
 from shared.pictures import PictureInfo, inspect
 from shared.request import Image
@@ -41,7 +41,7 @@ class Album:
         return dict(zip(names, await asyncio.gather(*map(size, names)), strict=True))
 
     async def infos(
-        self, shown: Sequence[Image], sizes: dict[str, int], luggage: Luggage | None
+        self, shown: Sequence[Image], sizes: dict[str, int], reservation: Reservation | None
     ) -> list[PictureInfo]:
         """Facts about the pictures `shown`; those not yet known are read, one at a time.
 
@@ -49,8 +49,8 @@ class Album:
         """
         new = {image.digest or "": image.param for image in shown if image.digest not in self._known}
         found = {name: self._known[name] for name in sizes if name in self._known}
-        if new and luggage is not None:
-            await luggage.take(max(sizes[name] for name in new))
+        if new and reservation is not None:
+            await reservation.take(max(sizes[name] for name in new))
         for name, param in new.items():
             data = await self._blobs.read_async(name)
             found[name] = await asyncio.to_thread(inspect, data, self._limits, param)

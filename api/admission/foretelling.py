@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from api.admission.submission import Examined, Submission, Terms
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared import pictures, sounds
 from shared.cost import answer_tokens, cost
 from shared.errors import ServiceError
@@ -34,7 +34,9 @@ class Foretelling:
         self._store = store
         self._submission = submission
 
-    async def foretell(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> Foretold:
+    async def foretell(
+        self, request: Request, terms: Terms, reservation: Reservation | None = None
+    ) -> Foretold:
         """What the line, the cache and the model's state would make of a request.
 
         Raises as `Submission.submit` where the request itself is refused. Where the line refuses it, its
@@ -42,7 +44,7 @@ class Foretelling:
         """
         model = self._models.resolve(request.model)
         try:
-            asked = await self._submission.examined(request, terms, model, luggage)
+            asked = await self._submission.examined(request, terms, model, reservation)
         except ServiceError as refusal:
             if refusal.code not in TOLD:
                 raise

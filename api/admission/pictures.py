@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from api.admission.album import Album
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared import sounds
 from shared.addresses import check_url
 from shared.blobs import BlobMissingError, digest
@@ -35,7 +35,7 @@ class Look:
 
 
 async def checked(
-    request: Request, settings: Settings, album: Album, luggage: Luggage | None
+    request: Request, settings: Settings, album: Album, reservation: Reservation | None
 ) -> tuple[Request, dict[str, bytes]]:
     """The request with digests for its inline pictures and sounds, and their bytes by digest.
 
@@ -49,7 +49,7 @@ async def checked(
         return request, {}
     few = sum(len(part.data or b"") for part in inline) <= SMALL
     looks = _looks(inline, settings) if few else await asyncio.to_thread(_looks, inline, settings)
-    await _check_together([i for i in request.images if i.digest], looks, settings, album, luggage)
+    await _check_together([i for i in request.images if i.digest], looks, settings, album, reservation)
     left = iter(looks)
     named = tuple(part if part.data is None else type(part)(digest=next(left).name) for part in media)
     return request.with_media(named), {look.name: look.part.data or b"" for look in looks}
@@ -85,7 +85,7 @@ async def _check_together(
     looks: Sequence[Look],
     settings: Settings,
     album: Album,
-    luggage: Luggage | None,
+    reservation: Reservation | None,
 ) -> None:
     """Check new pictures and those of earlier turns against the limits; the same bytes count once."""
     limits, new = settings.pictures, [(look, look.info) for look in looks if look.info is not None]
@@ -93,7 +93,7 @@ async def _check_together(
         sizes = await album.sizes({image.digest or "" for image in kept})
         places = {i.digest: (sizes[i.digest or ""], i.param) for i in kept}
         check_sizes((places | {look.name: look.place for look, _ in new}).values(), limits)
-        known = await album.infos(kept, sizes, luggage)
+        known = await album.infos(kept, sizes, reservation)
     except BlobMissingError:
         message = "A picture of the earlier conversation is no longer kept."
         raise CallerError("result_expired", message, param=kept[0].param) from None

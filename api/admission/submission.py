@@ -11,7 +11,7 @@ from api.admission.registration import registered
 from api.admission.rendering import paths_of, rendered
 from api.files import Files
 from api.storing import Storing
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared import ids
 from shared.batch import Place
 from shared.blobs import Blobs, digest
@@ -122,10 +122,10 @@ class Submission:
         self._headroom = headroom
         self._facts: dict[str, tuple[float, Lane]] = {}
 
-    async def submit(self, request: Request, terms: Terms, luggage: Luggage | None = None) -> JobView:
+    async def submit(self, request: Request, terms: Terms, reservation: Reservation | None = None) -> JobView:
         """Admit a request; returns its job, which may have ended already (a cache hit).
 
-        `luggage` counts the call's memory, including what is read for it here.
+        `reservation` counts the call's memory, including what is read for it here.
 
         Raises CallerError (`model_not_found`, `no_chat_template`, `unsupported_parameter` for functions or
         sounds where the model takes none, `invalid_request`, `invalid_image`, `invalid_image_url`,
@@ -140,14 +140,14 @@ class Submission:
             return earlier
         # A removed model takes nothing new.
         model = self._models.resolve(request.model)
-        asked = await self.examined(request, terms, model, luggage)
+        asked = await self.examined(request, terms, model, reservation)
         answer = await self._ask(asked)
         if answer.view is not None and answer.view.id == asked.placing.job:
             ADMITTED.labels(model.id, terms.priority, (answer.view.cache or "pending").lower()).inc()
         return await self._admitted(answer, terms, model)
 
     async def examined(
-        self, request: Request, terms: Terms, model: Model, luggage: Luggage | None
+        self, request: Request, terms: Terms, model: Model, reservation: Reservation | None
     ) -> Examined:
         """The request, checked and ready for the store. Raises as `submit`, but for the line's refusals."""
         await self.check_room(terms.caller)
@@ -159,8 +159,8 @@ class Submission:
         request, paths = rendered(request, model, lane, prompt=terms.prompt), paths_of(request)
         check_calls(request, model.tools if lane.tools is None else lane.tools)
         check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
-        request = await self._files.with_pictures(terms.caller, request, luggage)
-        request, data = await checked(request, self._settings, self._album, luggage)
+        request = await self._files.with_pictures(terms.caller, request, reservation)
+        request, data = await checked(request, self._settings, self._album, reservation)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         check_end(request)

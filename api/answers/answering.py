@@ -29,11 +29,11 @@ T = TypeVar("T")
 
 async def submit(http: HttpRequest, context: ProcessContext, request: Request, terms: Terms) -> JobView:
     """Admit a request and name its job in the answer's headers, whatever the answer becomes."""
-    luggage = reply_of(http).luggage
+    reservation = reply_of(http).reservation
     try:
-        view = await context.submission.submit(request, terms, luggage)
+        view = await context.submission.submit(request, terms, reservation)
     finally:
-        await luggage.leave()
+        await reservation.release()
     note(http, view)
     return view
 

@@ -53,18 +53,18 @@ async def submit_all(
     if len(requests) > limit:
         message = f"`prompt` takes up to {limit} texts; send the others in another call."
         raise CallerError("invalid_request", message, param="prompt")
-    luggage = reply_of(http).luggage
+    reservation = reply_of(http).reservation
     views: list[JobView] = []
     try:
         with _left_unless_all(context, views, terms):
             if len(requests) > 1 and await context.submission.repeated(terms) is None:
                 model = context.models.resolve(requests[0].model)
                 for request in requests:
-                    await context.submission.examined(request, terms, model, luggage)
+                    await context.submission.examined(request, terms, model, reservation)
             for number, request in enumerate(requests):
-                views.append(await context.submission.submit(request, _terms_of(terms, number), luggage))
+                views.append(await context.submission.submit(request, _terms_of(terms, number), reservation))
     finally:
-        await luggage.leave()
+        await reservation.release()
     _note(http, views)
     return views
 

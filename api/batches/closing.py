@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import BinaryIO
 
-from api.batches.bench import LeasedBatch
+from api.batches.leased_batch import LeasedBatch
 from api.batches.lines import entry_of, lines
 from api.batches.writing import Writing
 from shared.batch import LineAnswer
@@ -46,7 +46,7 @@ class Closing:
                 break
 
     def _read(self, file: BinaryIO) -> Iterator[LineAnswer]:
-        batch, limit = self._batch, self._held.bench.line_limit
+        batch, limit = self._batch, self._held.context.line_limit
         for line in lines(file, batch.at, batch.row, limit):
             custom_id = entry_of(line, batch.endpoint, limit).custom_id
             yield LineAnswer(line.number, custom_id, "refused", at=line.at, behind=line.behind)

@@ -3,8 +3,8 @@
 from api.access.callers import Caller
 from api.admission.refusals import of_key
 from api.admission.submission import Terms
-from api.batches.bench import Bench
-from api.batches.rounds import Rounds
+from api.batches.leased_batch import BatchContext
+from api.batches.runner import BatchRunner
 from api.dialects.openai_batches import Asked
 from api.files import life_of
 from shared import ids
@@ -20,10 +20,10 @@ BUSY_S = 60
 class Batches:
     """Knows nothing of HTTP. `open` starts this process's work on the batches of all callers."""
 
-    def __init__(self, bench: Bench, headroom: Headroom) -> None:
-        self._settings = bench.settings
-        self._store = bench.store
-        self._rounds = Rounds(bench)
+    def __init__(self, context: BatchContext, headroom: Headroom) -> None:
+        self._settings = context.settings
+        self._store = context.store
+        self._rounds = BatchRunner(context)
         self._headroom = headroom
 
     def open(self) -> None:

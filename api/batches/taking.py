@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from api.admission.submission import LinePassedError, Terms
-from api.batches.bench import LeasedBatch
 from api.batches.doors import DOORS, Question
+from api.batches.leased_batch import LeasedBatch
 from api.batches.lines import Line, double, entry_of, lines
 from shared.batch import Place
 from shared.errors import CallerError, ModelFailed, ServiceError, Unavailable
@@ -30,7 +30,7 @@ class Taking:
 
     def __init__(self, held: LeasedBatch) -> None:
         self._held = held
-        self._bench = held.bench
+        self._context = held.context
         self._batch = held.turn.batch
 
     async def take(self) -> int:
@@ -55,7 +55,7 @@ class Taking:
         Checked before the file is opened, which costs two requests to an object store.
         """
         try:
-            await self._bench.submission.check_room(self._batch.caller)
+            await self._context.submission.check_room(self._batch.caller)
         except Unavailable as error:
             if error.code == "store_unavailable":
                 raise
@@ -68,7 +68,7 @@ class Taking:
             await self._refuse(line, line.question)
             return True
         try:
-            await self._bench.submission.submit(line.question.request, self._terms(line, line.question))
+            await self._context.submission.submit(line.question.request, self._terms(line, line.question))
         except (LinePassedError, ModelFailed):
             # The line waits, as it does without a worker: the supervisor restarts one that failed to load.
             return False
@@ -104,7 +104,7 @@ class Taking:
         )
 
     def _asked(self, file: BinaryIO) -> Iterator[Asked]:
-        batch, limit = self._batch, self._bench.line_limit
+        batch, limit = self._batch, self._context.line_limit
         read = DOORS[batch.endpoint].read
         for line in lines(file, batch.at, batch.row, limit):
             entry = entry_of(line, batch.endpoint, limit)

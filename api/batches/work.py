@@ -5,8 +5,8 @@ A turn is short and leaves nothing in memory that the next one needs, so any pro
 
 import asyncio
 
-from api.batches.bench import LeasedBatch
 from api.batches.closing import Closing
+from api.batches.leased_batch import LeasedBatch
 from api.batches.lines import Scan, scan
 from api.batches.taking import Taking
 from api.batches.writing import CANCELLED, EXPIRED, LOST, Writing
@@ -30,7 +30,7 @@ class Work:
 
     def __init__(self, held: LeasedBatch) -> None:
         self._held = held
-        self._bench = held.bench
+        self._context = held.context
         self._turn = held.turn
         self._batch = held.turn.batch
         self._closing = self._why_closed()
@@ -77,12 +77,12 @@ class Work:
             message = f"The bytes {missing} are not in SIGHTLINE_BLOBS__URL."
             raise Unavailable("store_unavailable", message)
         problem = LineProblem(LOST.code, LOST.message)
-        await self._held.write(batches.fail(self._bench.settings, self._turn, [problem]))
+        await self._held.write(batches.fail(self._context.settings, self._turn, [problem]))
 
     async def _look_through(self) -> None:
         found = await asyncio.to_thread(self._scanned)
         if found.fatal:
-            await self._held.write(batches.fail(self._bench.settings, self._turn, found.problems))
+            await self._held.write(batches.fail(self._context.settings, self._turn, found.problems))
             return
         begin = batches.begin(
             self._turn, total=found.total, last=found.last, doubles=found.doubles, errors=found.problems
@@ -91,7 +91,7 @@ class Work:
 
     def _scanned(self) -> Scan:
         with self._held.open() as file:
-            return scan(file, self._batch.endpoint, self._bench.line_limit)
+            return scan(file, self._batch.endpoint, self._context.line_limit)
 
     async def _go_on(self) -> float:
         wrote = await self._writing.write() if self._worth_writing() else 0
@@ -113,6 +113,6 @@ class Work:
         A large batch takes several turns.
         """
         for job in await self._held.read(batches.under_way(self._turn)):
-            await self._bench.store.run(jobs.cancel(self._bench.settings, self._batch.caller, job))
+            await self._context.store.run(jobs.cancel(self._context.settings, self._batch.caller, job))
         await self._writing.write()
         await Closing(self._held, self._writing, why).refuse()

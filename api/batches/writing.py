@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
-from api.batches.bench import LeasedBatch
 from api.batches.doors import DOORS
+from api.batches.leased_batch import LeasedBatch
 from api.batches.lines import lines
 from api.dialects.openai_batches import from_line, to_refused_row, to_row, to_undone_row
 from shared import ids
@@ -65,7 +65,7 @@ class Writing:
 
     def __init__(self, held: LeasedBatch, closing: JobError | None) -> None:
         self._held = held
-        self._bench = held.bench
+        self._context = held.context
         self._batch = held.turn.batch
         self._closing = closing
 
@@ -106,22 +106,24 @@ class Writing:
             return None
         data = b"".join(rows)
         name = digest(data)
-        await self._bench.storing.write(self._held.turn.token, {name: data})
+        await self._context.storing.write(self._held.turn.token, {name: data})
         return name
 
     async def finish(self) -> None:
         """Join the pieces and end the batch. Raises LeaseLostError, Unavailable, BlobMissingError."""
         good, bad = await self._held.read(batches.pieces(self._held.turn))
         output, error = await self._file("output", good), await self._file("error", bad)
-        await self._held.write(batches.end(self._bench.settings, self._held.turn, output=output, error=error))
+        await self._held.write(
+            batches.end(self._context.settings, self._held.turn, output=output, error=error)
+        )
 
     async def _file(self, kind: str, pieces: Sequence[str]) -> Written | None:
         if not pieces:
             return None
-        id, staged = ids.file_id(), await asyncio.to_thread(self._bench.blobs.stage)
+        id, staged = ids.file_id(), await asyncio.to_thread(self._context.blobs.stage)
         try:
             await asyncio.to_thread(self._join, staged, pieces)
-            await self._bench.storing.adopt(id, staged)
+            await self._context.storing.adopt(id, staged)
         finally:
             staged.discard()
         return Written(
@@ -136,7 +138,7 @@ class Writing:
 
     def _join(self, staged: Staged, pieces: Sequence[str]) -> None:
         for name in pieces:
-            with self._bench.blobs.open(name) as piece:
+            with self._context.blobs.open(name) as piece:
                 shutil.copyfileobj(piece, staged)
 
     def _rows(self, found: Sequence[LineAnswer]) -> Rows:

@@ -27,10 +27,10 @@ router = APIRouter(route_class=PlainRoute, tags=["jobs"], responses=refusals("Pr
     openapi_extra=describe(native.JobBody, USE_CACHE, example=examples.JOB),
 )
 async def foretell_job(request: Request) -> Response:
-    context, luggage = context_of(request), reply_of(request).luggage
+    context, reservation = context_of(request), reply_of(request).reservation
     question, terms = await read_job(request, context)
     try:
-        told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), luggage)
+        told = await context.foretelling.foretell(question, replace(terms, idempotency_key=None), reservation)
     finally:
-        await luggage.leave()
+        await reservation.release()
     return json_answer(to_forecast(told))

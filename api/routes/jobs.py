@@ -36,9 +36,9 @@ from api.dialects import native, strict_json
 from api.dialects.job_filters import from_query
 from api.wire.body import read_body, translated
 from api.wire.json_answer import json_answer
-from api.wire.luggage import room
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
+from api.wire.reservation import reserved
 from api.wire.sse import EventStream, block, comment
 from shared.bulk import made
 from shared.job import Event, JobView
@@ -99,7 +99,7 @@ async def list_jobs(http: HttpRequest) -> Response:
     limit = page_limit(http)
     wanted, results = from_query(query.get, query.getlist), flag(http, "results", usual=True)
     context, caller = context_of(http), caller_of(http).id
-    async with room(context.pages, caller, PAGE_BYTES if results else 0):
+    async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(
             caller, limit=limit, after=query.get("after"), wanted=wanted, results=results
         )

@@ -34,8 +34,8 @@ from api.dialects.keys import RotationBody, from_rotation
 from api.dialects.pages import to_page
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
-from api.wire.luggage import room
 from api.wire.plain_route import PlainRoute
+from api.wire.reservation import reserved
 from shared import ids
 from shared.bulk import made
 from shared.store.notices import PAGE_BYTES
@@ -150,7 +150,7 @@ async def list_events(request: Request) -> Response:
     query = request.query_params
     limit, types = page_limit(request), from_types(query.get("types"))
     context, caller = context_of(request), caller_of(request).id
-    async with room(context.pages, caller, PAGE_BYTES):
+    async with reserved(context.pages, caller, PAGE_BYTES):
         found, has_more = await context.endpoints.events(
             caller, after=query.get("after"), types=types, limit=limit
         )

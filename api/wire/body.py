@@ -43,10 +43,10 @@ async def read_body(request: Request, limits: ApiSettings) -> bytes:
     ClientDisconnect.
     """
     chunks: list[bytes] = []
-    luggage = reply_of(request).luggage
+    reservation = reply_of(request).reservation
     limit = int(limits.body_limit_mb * 2**20)
     async for chunk in arriving(request, limit, in_memory_s=limits.upload_limit_s):
-        await luggage.take(len(chunk))
+        await reservation.take(len(chunk))
         chunks.append(chunk)
     return b"".join(chunks) if len(chunks) > 1 else chunks[0]
 

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.wire.heads import has_body, without_slash
 from api.wire.journal import entered
-from api.wire.luggage import Luggage, Rack
 from api.wire.problems import render
 from api.wire.reply import GUARDS, KEY, Reply, request_id_of
+from api.wire.reservation import MemoryBudget, Reservation
 from shared.errors import InternalError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -40,13 +40,15 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._rack = Rack()
+        self._budget = MemoryBudget()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reply = Reply(request_id_of(scope["headers"]), Luggage(self._rack), unread=has_body(scope["headers"]))
+        reply = Reply(
+            request_id_of(scope["headers"]), Reservation(self._budget), unread=has_body(scope["headers"])
+        )
         if scope["scheme"] == "https":
             _demand_https(scope, reply)
         scope = {**scope, KEY: reply, "path": without_slash(scope["path"]), "client": _client(scope)}
@@ -78,7 +80,7 @@ class Edge:
             with entered(scope, reply):
                 await self._answer(scope, hear, respond, reply)
         finally:
-            await reply.luggage.leave()
+            await reply.reservation.release()
         if ended and reply.afterwards and scope["method"] != "HEAD":
             await reply.afterwards()
 

@@ -16,7 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.types import Message, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.wire import crowd, ending
+from api.wire import connection_limit, ending
 from api.wire.edge import PEER
 from api.wire.heads import HEAD_LIMIT, fault_of, refusal, too_large, with_its_host, without_offer
 from api.wire.unchunked import unchunked
@@ -39,7 +39,9 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         # Refused here, since uvicorn answers in plain text.
         most, self.limit_concurrency = self.limit_concurrency, None
-        self._crowd: crowd.Crowd = self.app_state.setdefault(crowd.KEY, crowd.Crowd(self.connections, most))
+        self._limit: connection_limit.ConnectionLimit = self.app_state.setdefault(
+            connection_limit.KEY, connection_limit.ConnectionLimit(self.connections, most)
+        )
         self._ending: ending.Ending = self.app_state.get(ending.KEY) or ending.Ending()
         self._in_head = False
         self._answering: RequestResponseCycle | None = None
@@ -55,8 +57,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request may take as long to come as the next: balancers connect ahead."""
         super().connection_made(transport)
-        self._keep(HEAD_LIMIT_S if self._crowd.is_large() else self.timeout_keep_alive)
-        if self._crowd.is_large() and not self._crowd.is_large(but=1):
+        self._keep(HEAD_LIMIT_S if self._limit.is_large() else self.timeout_keep_alive)
+        if self._limit.is_large() and not self._limit.is_large(but=1):
             for connection in self.connections:
                 if isinstance(connection, LimitedProtocol):
                     connection.hurry()
@@ -75,7 +77,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
-        self._crowd.leave(self)
+        self._limit.leave(self)
 
     def pause_writing(self) -> None:
         """The client does not read the answer as fast as it is written."""
@@ -121,7 +123,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_timer()
         self._unset_keepalive_if_required()
         self._ending.note_request()
-        crowded = self._crowd.refusal(self, self.url, self.headers)
+        crowded = self._limit.refusal(self, self.url, self.headers)
         self._refusal = crowded or fault_of(self.parser.get_http_version(), self.url, self.headers)
         if self._refusal:
             raise self._refusal
@@ -134,7 +136,7 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self._crowd.is_large():
+        if self._limit.is_large():
             self.timeout_keep_alive = CROWDED_KEEP_S
         super().on_response_complete()
         if self.transport.is_closing():
@@ -192,7 +194,9 @@ class LimitedProtocol(HttpToolsProtocol):
             if scope["http_version"] == "1.0":
                 send = unchunked(cycle, send)
             try:
-                await app({**scope, crowd.KEY: self._crowd}, receive, partial(self._send, cycle, send))
+                await app(
+                    {**scope, connection_limit.KEY: self._limit}, receive, partial(self._send, cycle, send)
+                )
             except asyncio.CancelledError:
                 # The process is ending: no error, whether the answer is whole or cut off.
                 if cycle.response_complete:
@@ -207,7 +211,7 @@ class LimitedProtocol(HttpToolsProtocol):
     async def _send(self, cycle: RequestResponseCycle, send: Send, message: Message) -> None:
         """Mark a connection's last answer as such; on a connection over the limit that is the next one."""
         last = self._ending.begun and self.cycle is cycle and not self._in_head
-        if message["type"] == "http.response.start" and (last or self._crowd.is_beyond(self)):
+        if message["type"] == "http.response.start" and (last or self._limit.is_beyond(self)):
             cycle.keep_alive = False
         await send(message)
 

@@ -7,7 +7,7 @@ from typing import cast
 
 from fastapi import Request
 
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared import ids
 
 KEY = "sightline.reply"
@@ -26,13 +26,13 @@ class Reply:
     """One per request, made by `api.wire.edge`, which adds the headers when the answer starts.
 
     `unread` means that part of the body was not received (yet): `api.wire.edge` then closes the connection.
-    `luggage` is the memory taken by what the caller sends; `api.wire.edge` frees it at the end.
+    `reservation` is the memory taken by what the caller sends; `api.wire.edge` frees it at the end.
     `afterwards` is called once the answer was sent whole.
     `route` is the template of the path, once a route was found; `status` is the answer's, once it has begun.
     """
 
     request_id: str
-    luggage: Luggage
+    reservation: Reservation
     headers: dict[str, str] = field(default_factory=dict)
     unread: bool = False
     afterwards: Callable[[], Awaitable[None]] | None = None

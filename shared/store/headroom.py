@@ -70,8 +70,9 @@ class Headroom:
     async def check_share(self, caller: str, result_s: int) -> None:
         """Raises Unavailable `caller_queue_full` where this caller must leave the remaining room to others.
 
-        Judges by the memory that `check` saw. The rule is that of `Crowd.place`, with a larger share: one
-        caller alone fills eight ninths of what may be used, as much as the records should ever need.
+        Judges by the memory that `check` saw. The rule is that of `ConnectionLimit.place`, with a larger
+        share: one caller alone fills eight ninths of what may be used, as much as the records should ever
+        need.
         """
         most = SHARE * (self._full_at * self._memory.limit - self._memory.used)
         if not self._memory.limit or self._memory.used <= most:

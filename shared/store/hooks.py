@@ -26,7 +26,7 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
-class Errand:
+class DueDelivery:
     """A call that a courier has taken; `tries` counts failures.
 
     All `secrets` sign: an endpoint's own and those from before a rotation. Without any, the service's signs.
@@ -56,7 +56,7 @@ def lease_ms(settings: Settings) -> int:
     return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
 
 
-def deliver(settings: Settings, token: str, room: int) -> Call[Errand | None]:
+def deliver(settings: Settings, token: str, room: int) -> Call[DueDelivery | None]:
     """Take the next call that is due; None where there is none for this courier.
 
     `room` = threads that it has free.
@@ -70,25 +70,23 @@ def deliver(settings: Settings, token: str, room: int) -> Call[Errand | None]:
         **lifetimes(settings),
     }
 
-    def parse(reply: list[Any] | None) -> Errand | None:
+    def parse(reply: list[Any] | None) -> DueDelivery | None:
         if not reply:
             return None
         call, url, secrets, tries, flat = reply
         key, caller = call.rpartition(":")[0], views.pairs(flat)["caller"]
-        return Errand(call, token, url, tuple(secrets), int(tries), notice(key, flat), caller)
+        return DueDelivery(call, token, url, tuple(secrets), int(tries), notice(key, flat), caller)
 
     return Call(DELIVER, arguments, parse)
 
 
-def kept(errand: Errand, body: str) -> Call[str | None]:
+def kept(due: DueDelivery, body: str) -> Call[str | None]:
     """Keep what every call of this notice will send; what to send, or None where the call is lost."""
-    return Call(
-        KEPT, {"id": errand.id, "notice": errand.key, "token": errand.token}, lambda reply: reply, body
-    )
+    return Call(KEPT, {"id": due.id, "notice": due.key, "token": due.token}, lambda reply: reply, body)
 
 
 def told(
-    settings: Settings, errand: Errand, tried: Delivery, *, delay_s: float | None
+    settings: Settings, due: DueDelivery, tried: Delivery, *, delay_s: float | None
 ) -> Call[Literal["written", "moved", "forget", "lost"]]:
     """Record a try; `delay_s` is the time until the next one, None where there is none.
 
@@ -96,7 +94,7 @@ def told(
     `forget` = the job is not to be stored, and no webhook is still to be told of it.
     """
     row = {
-        "id": None if errand.target == OWN else errand.notice.id,
+        "id": None if due.target == OWN else due.notice.id,
         "event": tried.event,
         "at": tried.at_ms,
         "ms": tried.took_ms,
@@ -104,11 +102,11 @@ def told(
         "error": tried.error,
     }
     arguments = {
-        "id": errand.id,
-        "notice": errand.key,
-        "target": errand.target,
-        "token": errand.token,
-        "url": errand.url,
+        "id": due.id,
+        "notice": due.key,
+        "target": due.target,
+        "token": due.token,
+        "url": due.url,
         "row": json.dumps({name: value for name, value in row.items() if value is not None}),
         "taken": tried.taken or None,
         "gone": tried.gone or None,

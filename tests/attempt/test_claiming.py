@@ -182,7 +182,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
 ) -> None:
     job = desk.ask("hello")
     node = Node(
-        bench=replace(desk.bench, store=Unsteady(desk.store, calls=1)),
+        context=replace(desk.bench, store=Unsteady(desk.store, calls=1)),
         model=MODEL,
         row=None,
         slots=SLOTS,

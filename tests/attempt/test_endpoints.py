@@ -39,7 +39,7 @@ def test_after_a_rotation_a_call_verifies_under_the_old_and_the_new_secret(offic
         id = made(office, there.url)
         office.desk.store.run(endpoints.rotate(CALLER, id, NEW, 60))
         office.answered(Webhook(there.url, ("job.failed",)))
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(office.errand())
         assert there.verified(OLD) == there.verified(NEW)
         (told,) = there.told
     assert len(told.headers["webhook-signature"].split(" ")) == 2
@@ -86,8 +86,8 @@ def test_a_moved_endpoint_is_not_turned_off_by_its_former_address_and_misses_not
         under_way = office.errand()
         moved = endpoints.change(CALLER, id, Change(url=there.url, host=there.url.split("/")[2]))
         office.desk.store.run(moved)
-        office.postman.deliver(under_way)
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(under_way)
+        office.deliverer.deliver(office.errand())
         assert [told.headers["webhook-id"] for told in there.told] == [under_way.notice.id]
     assert statuses(office, id) == [204, 410]
     assert [known.disabled for known in office.desk.store.run(endpoints.endpoints(CALLER))] == [None]

@@ -30,7 +30,7 @@ def test_a_webhooks_call_is_counted_by_what_its_receiver_said(
     before = counted(CALLS, outcome=outcome), counted(CALLS)
     with receiver((status, {})) as there:
         office.answered(Webhook(there.url))
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(office.errand())
     assert (counted(CALLS, outcome=outcome), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 
@@ -57,7 +57,7 @@ def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         under_way = office.errand()
         desk.store.run(endpoints.change(CALLER, id, Change(url="http://127.0.0.1:1/", host="127.0.0.1:1")))
-        office.postman.deliver(under_way)
+        office.deliverer.deliver(under_way)
     assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 
 

@@ -21,7 +21,7 @@ from tests.support.receiver import receiver
 from tests.support.workbench import CALLER, Workbench
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
-from worker.webhooks.postman import AT_ONCE, Postman
+from worker.webhooks.deliverer import AT_ONCE, Deliverer
 
 SECRET = SecretStr("a secret of sixteen bytes")
 
@@ -42,7 +42,7 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
     desk: Workbench, answers: list[Any]
 ) -> None:
     settings = Settings(redis=desk.settings.redis, fetch=FetchSettings(allow=("127.0.0.1",)))
-    postman = Postman(settings, desk.store, desk.blobs)
+    deliverer = Deliverer(settings, desk.store, desk.blobs)
     with receiver() as there:
         there.answers += answers
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
@@ -50,7 +50,7 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         desk.attempt()
         errand = desk.store.run(hooks.deliver(settings, ids.token(), AT_ONCE))
         assert errand is not None
-        postman.deliver(errand)
+        deliverer.deliver(errand)
         (told,) = there.told
     assert told.event["data"]["result"]["text"]
     assert desk.store.run(view(settings, CALLER, job)) is None

@@ -9,7 +9,7 @@ from shared.addresses import IPAddress
 from shared.notice import Notice
 from shared.settings import FetchSettings, Settings
 from shared.settings.webhooks import WebhookSettings
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from tests.support.clients import PATIENCE_S
 from tests.support.pictures import Serve, answering, dripping, origin
 from tests.support.receiver import receiver
@@ -21,9 +21,9 @@ LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 SETTINGS = Settings(fetch=LOOPBACK, webhook=WebhookSettings(limit_s=PATIENCE_S))
 
 
-def errand(url: str, secret: str = SECRET) -> Errand:
+def errand(url: str, secret: str = SECRET) -> DueDelivery:
     notice = Notice("msg_1_ended", "job.succeeded", 1_700_000_000_750, "job_1", job=succeeded())
-    return Errand("job_1:ended:own", "t", url, (secret,) if secret else (), 0, notice)
+    return DueDelivery("job_1:ended:own", "t", url, (secret,) if secret else (), 0, notice)
 
 
 def called(url: str, settings: Settings = SETTINGS) -> Outcome:

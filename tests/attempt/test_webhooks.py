@@ -20,8 +20,8 @@ from tests.support.office import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, FAIL, Unsteady, Workbench
-from worker.webhooks import postman as posting
-from worker.webhooks.postman import Postman
+from worker.webhooks import deliverer as posting
+from worker.webhooks.deliverer import Deliverer
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_receiver_verifies_what_it_is_told_and_finds_the_job_as_the_service_do
 ) -> None:
     with receiver() as there:
         job = office.answered(Webhook(there.url), "What is this?")
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(office.errand())
         (event,) = there.verified(SECRET.encode())
         (told,) = there.told
     seen = json.loads(json.dumps(to_job(office.desk.job(job))))
@@ -56,7 +56,7 @@ def test_each_kind_of_end_is_told_as_it_was(office: Office) -> None:
         cancelled = office.ask(Webhook(there.url, EVENTS))
         office.desk.cancel(cancelled)
         for _ in range(3):
-            office.postman.deliver(office.errand())
+            office.deliverer.deliver(office.errand())
         events = there.verified(SECRET.encode())
     told = {(e["type"], e["data"]["id"]): e["data"] for e in events}
     assert told.keys() == {
@@ -72,7 +72,7 @@ def test_a_job_without_a_secret_is_signed_by_the_service_s_own(desk: Workbench, 
     office = Office(desk, redis, secret=own)
     with receiver() as there:
         office.answered(Webhook(there.url))
-        office.postman.deliver(replace(office.errand(), secrets=()))
+        office.deliverer.deliver(replace(office.errand(), secrets=()))
         assert there.verified(own)[0]["type"] == "job.succeeded"
 
 
@@ -108,7 +108,7 @@ def test_what_is_never_taken_is_given_up_and_logged_without_the_url_s_secrets(
 def test_a_receiver_that_is_gone_is_called_once(office: Office) -> None:
     with receiver((410, {})) as there:
         office.answered(Webhook(there.url))
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(office.errand())
         assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
         assert len(there.told) == 1
 
@@ -118,7 +118,7 @@ def test_a_receiver_is_left_alone_for_as_long_as_it_asks(office: Office, said: s
     with receiver((503, {"Retry-After": said})) as there:
         office.answered(Webhook(there.url))
         before = time.time()
-        office.postman.deliver(office.errand())
+        office.deliverer.deliver(office.errand())
     assert office.desk.store.run(hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)) is None
     ((_, due),) = office.desk.store.client.zrange("sl2:callers", 0, -1, withscores=True)
     assert due / 1000 >= before + least_s - 1
@@ -132,7 +132,7 @@ def test_calls_that_failed_together_do_not_come_back_together(desk: Workbench, r
         before = time.time()
         for _ in range(calls):
             office.answered(Webhook(there.url))
-            office.postman.deliver(office.errand())
+            office.deliverer.deliver(office.errand())
         after = time.time()
     line = office.desk.store.client.zrange(f"sl2:calls:{CALLER}:{host}", 0, -1, withscores=True)
     due = [score / 1000 for _, score in line]
@@ -160,7 +160,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
         first = replace(taken, notice=replace(taken.notice, body="{}"))
         cut_off = Unsteady(office.desk.store, calls=1)
         with pytest.raises(Unavailable):
-            Postman(office.settings, cut_off, office.desk.bench.blobs).deliver(first)
+            Deliverer(office.settings, cut_off, office.desk.bench.blobs).deliver(first)
         assert len(there.told) == 1
     call = hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)
     later = office.desk.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
@@ -174,7 +174,7 @@ def test_a_job_that_was_deleted_is_not_told(office: Office) -> None:
         job = office.answered(Webhook(there.url))
         taken = office.errand()
         office.desk.store.run(purge(office.settings, CALLER, job))
-        assert office.postman.deliver(taken) is None
+        assert office.deliverer.deliver(taken) is None
         assert there.told == []
 
 
@@ -186,13 +186,13 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
 
     monkeypatch.setattr(posting, "post", broken)
     job = office.answered(Webhook("http://127.0.0.1:9/"))
-    office.postman.deliver(office.errand())
+    office.deliverer.deliver(office.errand())
     assert [(d.taken, d.error) for d in office.tries(job)] == [(False, "the call could not be made")]
 
 
 def test_a_call_that_waits_for_its_host_is_made_as_soon_as_another_ends(office: Office) -> None:
     queue = office.settings.queue.model_copy(update={"rescue_s": 3600.0})
-    office.postman = Postman(
+    office.deliverer = Deliverer(
         office.settings.model_copy(update={"queue": queue}), office.desk.store, office.desk.bench.blobs
     )
     with receiver() as there:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.batches.bench import LeasedBatch, LeaseLostError
+from api.batches.leased_batch import LeasedBatch, LeaseLostError
 from api.batches.work import Work
 from shared.errors import Unavailable
 from shared.store import batches, files

@@ -8,7 +8,7 @@ from typing import BinaryIO
 import pytest
 
 from api.admission.submission import Submission
-from api.batches.bench import Bench, LeasedBatch
+from api.batches.leased_batch import BatchContext, LeasedBatch
 from api.batches.work import Work
 from api.batches.writing import CANCELLED
 from shared.batch import Place
@@ -39,7 +39,7 @@ async def shop(_server: RedisServer, tmp_path: Path) -> AsyncIterator[Shop]:
         yield found
 
 
-async def turn(shop: Shop, bench: Bench | None = None) -> Work:
+async def turn(shop: Shop, bench: BatchContext | None = None) -> Work:
     """One turn of a process, which is behind it."""
     work = Work(LeasedBatch(bench or shop.bench(shop.store), await shop.take()))
     await work.run()

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.wire import crowd, protocol
-from api.wire.crowd import Crowd
+from api.wire import connection_limit, protocol
+from api.wire.connection_limit import ConnectionLimit
 from shared.errors import Unavailable
 from tests.routes.conftest import Stage
 from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
@@ -95,7 +95,7 @@ async def test_a_crowd_makes_no_process_look_dead(path: str) -> None:
 async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crowd, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(connection_limit, "PROBES_AT_ONCE", 1)
     begun, end = asyncio.Event(), asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -130,7 +130,7 @@ async def test_a_crowd_that_asks_for_a_process_s_health_is_limited_as_well(
     ids=["half a body", "half a second request"],
 )
 async def test_no_probe_keeps_the_place_of_another(monkeypatch: pytest.MonkeyPatch, hold: bytes) -> None:
-    monkeypatch.setattr(crowd, "PROBES_AT_ONCE", 1)
+    monkeypatch.setattr(connection_limit, "PROBES_AT_ONCE", 1)
     monkeypatch.setattr(protocol, "LINGER_S", 3600)
     monkeypatch.setattr(protocol, "HEAD_LIMIT_S", 3600)
     async with served(limit_concurrency=1) as connect:
@@ -198,7 +198,7 @@ async def test_a_process_full_of_callers_still_tells_its_metrics(stage: Stage) -
 
 
 def test_callers_who_leave_all_they_may_open_leave_a_connection_to_the_next() -> None:
-    shares = Crowd(connections=(), most=16)
+    shares = ConnectionLimit(connections=(), most=16)
     with ExitStack() as places:
         for caller, share in ("one", 8), ("two", 4), ("three", 2):
             for _ in range(share):
@@ -210,7 +210,7 @@ def test_callers_who_leave_all_they_may_open_leave_a_connection_to_the_next() ->
 
 def test_a_caller_whose_requests_are_over_is_not_remembered(caplog: pytest.LogCaptureFixture) -> None:
     """A process that serves for months meets many callers."""
-    shares = Crowd(connections=(), most=2)
+    shares = ConnectionLimit(connections=(), most=2)
     with shares.place("one"):
         pass
     with shares.place("two"), pytest.raises(Unavailable):

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from api.context import PAGES_AT_ONCE
 from api.endpoints import Endpoints
 from api.jobs.jobs import Jobs
-from api.wire import luggage
+from api.wire import reservation
 from shared.store import views
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
@@ -71,7 +71,7 @@ async def test_pages_that_many_ask_for_at_once_are_not_all_in_memory_at_once(
     stage: Stage, path: str, reader: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One caller leaves half of the room for pages to others; a list without answers needs none."""
-    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 0.01)
+    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
     read, replies, bare = getattr(reader, name), list[httpx.Response](), list[httpx.Response]()
     async with client_of(stage.app) as client:
 

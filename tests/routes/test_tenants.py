@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared.apikey import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
@@ -211,10 +211,10 @@ async def test_each_caller_has_a_share_of_the_memory_for_large_requests(
 ) -> None:
     holders: list[str] = []
 
-    async def take(luggage: Luggage, count: int) -> None:  # noqa: ARG001
-        holders.append(luggage.caller)
+    async def take(reservation: Reservation, count: int) -> None:  # noqa: ARG001
+        holders.append(reservation.caller)
 
-    monkeypatch.setattr(Luggage, "take", take)
+    monkeypatch.setattr(Reservation, "take", take)
     stage.hand.beat()
     async with await customer(stage.app, "one") as one, await customer(stage.app, "two") as two:
         holders.clear()

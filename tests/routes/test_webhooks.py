@@ -7,7 +7,7 @@ from shared import ids
 from shared.job import Delivery
 from shared.notice import body_of
 from shared.store import hooks
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from shared.webhooks import ENDINGS
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
@@ -18,11 +18,11 @@ ASKED = {"model": "sightline/tiny", "input": {"prompt": "What is this?"}}
 HOOKED = ASKED | {"webhook": {"url": URL, "secret": SECRET}}
 
 
-def errand(stage: Stage) -> Errand | None:
+def errand(stage: Stage) -> DueDelivery | None:
     return stage.hand.store.run(hooks.deliver(stage.hand.settings, ids.token(), 16))
 
 
-def told(stage: Stage, status: int = 204) -> Errand:
+def told(stage: Stage, status: int = 204) -> DueDelivery:
     """A courier makes the next call."""
     taken = errand(stage)
     assert taken is not None

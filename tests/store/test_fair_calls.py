@@ -2,7 +2,7 @@
 
 from shared.endpoint import Change
 from shared.store import endpoints
-from shared.store.hooks import PER_HOST, RESERVED, Errand
+from shared.store.hooks import PER_HOST, RESERVED, DueDelivery
 from shared.webhooks import Webhook
 from tests.support.hooks import endpoint, taken
 from tests.support.store import Records
@@ -16,13 +16,13 @@ def due(records: Records, caller: str, *hosts: str) -> None:
         records.settle(records.claim())
 
 
-def host(errand: Errand) -> str:
+def host(errand: DueDelivery) -> str:
     return errand.url.split("/")[2]
 
 
 def test_a_caller_with_many_hanging_hosts_leaves_threads_for_others(records: Records) -> None:
     due(records, "greedy", *(f"h{number}.example" for number in range(20)))
-    room, made = 16, list[Errand]()
+    room, made = 16, list[DueDelivery]()
     while errand := records.errand(room):
         made.append(errand)
         room -= 1

@@ -12,8 +12,8 @@ from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.app import create_app
-from api.batches.bench import Bench
 from api.batches.counter import Batches
+from api.batches.leased_batch import BatchContext
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files
@@ -65,7 +65,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
         # No key is configured, so that the store is never asked.
         store = connect_async(settings.redis)
         blobs, headroom = Blobs(settings.blobs), EmptyStore(store, settings.redis.full_at)
-        bench = Bench(settings, store, blobs, Storing(store, blobs), desk)
+        bench = BatchContext(settings, store, blobs, Storing(store, blobs), desk)
         return ProcessContext(
             settings=settings,
             models=MODELS,

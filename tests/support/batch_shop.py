@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.submission import Submission
-from api.batches.bench import Bench, LeasedBatch
+from api.batches.leased_batch import BatchContext, LeasedBatch
 from api.batches.work import Work
 from api.files import Files
 from api.storing import Storing
@@ -40,12 +40,12 @@ class Shop:
     blobs: Blobs
     batch: str = ""
 
-    def bench(self, store: AsyncStore) -> Bench:
+    def bench(self, store: AsyncStore) -> BatchContext:
         """What a new API process works on batches with."""
         headroom = Headroom(store, self.settings.redis.full_at)
         files = Files(self.settings, store, self.blobs, headroom)
         submission = Submission(self.settings, MODELS, store, self.nudger, self.blobs, files, headroom)
-        return Bench(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
+        return BatchContext(self.settings, store, self.blobs, Storing(store, self.blobs), submission)
 
     async def begin(self, lines: list[Any]) -> None:
         self.hand.store.client.flushdb()

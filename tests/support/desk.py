@@ -13,7 +13,7 @@ from api.admission.readiness import ModelState
 from api.admission.submission import Submission, Terms
 from api.jobs.jobs import Jobs
 from api.jobs.waiting import Over, Waiting
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
@@ -107,7 +107,7 @@ class Desk(Submission, Jobs, Waiting):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def submit(self, request: Request, terms: Terms, _: Luggage | None = None) -> JobView:
+    async def submit(self, request: Request, terms: Terms, _: Reservation | None = None) -> JobView:
         if self.refusal is not None:
             raise self.refusal
         self.asked.append((request, terms))

@@ -8,7 +8,7 @@ from shared import ids
 from shared.endpoint import Endpoint
 from shared.job import JobView
 from shared.store import endpoints, notices
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from shared.webhooks import EVENTS, Webhook
 from tests.support.store import Records
 
@@ -33,13 +33,13 @@ def ended(records: Records) -> JobView:
     return view
 
 
-def taken(records: Records) -> Errand:
+def taken(records: Records) -> DueDelivery:
     errand = records.errand()
     assert errand is not None
     return errand
 
 
-def job_of(errand: Errand) -> JobView:
+def job_of(errand: DueDelivery) -> JobView:
     """The job that a call tells of, as it then stood."""
     assert errand.notice.job is not None
     return errand.notice.job

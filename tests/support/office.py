@@ -1,4 +1,4 @@
-"""A courier's postman over a real store, and jobs whose ends are to be told."""
+"""A courier's deliverer over a real store, and jobs whose ends are to be told."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,20 +12,20 @@ from shared.settings import FetchSettings, QueueSettings, RedisSettings, Setting
 from shared.settings.webhooks import WebhookSettings
 from shared.store import hooks
 from shared.store.admission import JobTerms, submit
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from shared.webhooks import Webhook
 from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import Workbench
-from worker.webhooks import postman as posting
-from worker.webhooks.postman import Postman
+from worker.webhooks import deliverer as posting
+from worker.webhooks.deliverer import Deliverer
 
 SECRET = "a secret of sixteen bytes"
 LOOPBACK = FetchSettings(allow=("127.0.0.1",))
 
 
 class Office:
-    """A postman over the workbench's store; `errand` is the next call that is due."""
+    """A deliverer over the workbench's store; `errand` is the next call that is due."""
 
     def __init__(self, desk: Workbench, redis: RedisServer, **webhook: object) -> None:
         self.desk = desk
@@ -35,7 +35,7 @@ class Office:
             queue=QueueSettings(rescue_s=0.02),
             webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), "limit_s": PATIENCE_S, **webhook}),
         )
-        self.postman = Postman(self.settings, desk.store, desk.bench.blobs)
+        self.deliverer = Deliverer(self.settings, desk.store, desk.bench.blobs)
 
     def ask(self, webhook: Webhook, text: str = "") -> str:
         """A job with a webhook, not yet computed; its id."""
@@ -51,7 +51,7 @@ class Office:
         self.desk.attempt()
         return job
 
-    def errand(self) -> Errand:
+    def errand(self) -> DueDelivery:
         taken = self.desk.store.run(hooks.deliver(self.settings, ids.token(), posting.AT_ONCE))
         assert taken is not None
         return taken
@@ -63,8 +63,8 @@ class Office:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        self.postman.start()
+        self.deliverer.start()
         try:
             yield
         finally:
-            self.postman.stop()
+            self.deliverer.stop()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.admission.submission import Terms
-from api.wire.luggage import Luggage
+from api.wire.reservation import Reservation
 from shared.errors import ServiceError
 from shared.job import JobView
 from shared.request import Request, Text
@@ -25,7 +25,7 @@ class Refusing(Desk):
         super().__init__()
         self.refused: Counter[str] = Counter()
 
-    async def submit(self, request: Request, terms: Terms, _: Luggage | None = None) -> JobView:  # noqa: ARG002
+    async def submit(self, request: Request, terms: Terms, _: Reservation | None = None) -> JobView:  # noqa: ARG002
         part = request.messages[-1].parts[-1]
         assert isinstance(part, Text)
         self.refused[part.text] += 1

@@ -185,13 +185,13 @@ class Records:
     def expire(self) -> list[str]:
         return self.run(upkeep.expire(self.settings))
 
-    def errand(self, room: int = 16) -> hooks.Errand | None:
+    def errand(self, room: int = 16) -> hooks.DueDelivery | None:
         """The webhook call that a courier with `room` free threads gets."""
         return self.run(hooks.deliver(self.settings, self.token(), room))
 
     def tell(
         self,
-        errand: hooks.Errand,
+        errand: hooks.DueDelivery,
         status: int | None = 200,
         *,
         error: str | None = None,

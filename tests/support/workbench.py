@@ -32,7 +32,7 @@ from shared.store.script import Call, Store, connect
 from shared.store.workers import beat
 from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
-from worker.attempt import Bench, attempt
+from worker.attempt import AttemptContext, attempt
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.lease import Leases
@@ -102,7 +102,7 @@ class Workbench:
         self.nudger = Nudger(self.settings.redis)
         self.blobs = Blobs(self.settings.blobs)
         self.leases = Leases()
-        self.bench = Bench(
+        self.bench = AttemptContext(
             settings=self.settings,
             store=self.store,
             nudger=self.nudger,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from api.admission.album import Album
-from api.wire import luggage
-from api.wire.luggage import FREE, Luggage, Rack
+from api.wire import reservation
+from api.wire.reservation import FREE, MemoryBudget, Reservation
 from shared.blobs import AT_ONCE, Blobs, digest
 from shared.errors import Unavailable
 from shared.request import Image
@@ -18,19 +18,19 @@ from tests.support.pictures import png, png_chunk
 async def test_reading_an_earlier_picture_waits_for_the_memory_that_large_requests_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 0.01)
-    blobs, rack = Blobs(BlobSettings(url=str(tmp_path))), Rack(2 * FREE)
+    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
+    blobs, rack = Blobs(BlobSettings(url=str(tmp_path))), MemoryBudget(2 * FREE)
     data = png((8, 6), b"", extra=(png_chunk(b"juNk", bytes(2 * FREE)),))
     name = digest(data)
     blobs.write(name, data)
     album, shown = Album(PictureSettings(), blobs), [Image(digest=name, param="previous_response_id")]
     sizes = await album.sizes([name])
-    other, own = Luggage(rack), Luggage(rack)
+    other, own = Reservation(rack), Reservation(rack)
     await other.take(2 * FREE)
 
     with pytest.raises(Unavailable, match="large requests"):
         await album.infos(shown, sizes, own)
-    await other.leave()
+    await other.release()
     (info,) = await album.infos(shown, sizes, own)
     assert (info.width, info.height, info.param) == (8, 6, "previous_response_id")
 

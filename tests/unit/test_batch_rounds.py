@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.bench import LeasedBatch
-from api.batches.rounds import AT_ONCE, LONG_AT_ONCE, Rounds
+from api.batches.leased_batch import LeasedBatch
+from api.batches.runner import AT_ONCE, LONG_AT_ONCE, BatchRunner
 from api.batches.work import IDLE_S
 from shared.batch import Turn
 from shared.settings import Settings
@@ -54,8 +54,8 @@ def made(id: str, pieces: int) -> Turn:
     return Turn(batch, id, frozenset(), under_way=0, answered=0, pieces=pieces, room=0, now_ms=0)
 
 
-def started(line: Line) -> Rounds:
-    rounds = Rounds(cast(Any, SimpleNamespace(settings=Settings(), store=line)))
+def started(line: Line) -> BatchRunner:
+    rounds = BatchRunner(cast(Any, SimpleNamespace(settings=Settings(), store=line)))
     rounds.start()
     return rounds
 
@@ -63,7 +63,7 @@ def started(line: Line) -> Rounds:
 async def test_a_small_batch_does_not_wait_until_large_ones_are_put_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.batches.rounds.Work", Worked)
+    monkeypatch.setattr("api.batches.runner.Work", Worked)
     Worked.begun = asyncio.Queue()
     large = [made(str(n), pieces=100) for n in range(LONG)]
     rounds = started(Line(*large, made("small", pieces=1)))
@@ -77,7 +77,7 @@ async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_togeth
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """This one may hang."""
-    monkeypatch.setattr("api.batches.rounds.Work", Worked)
+    monkeypatch.setattr("api.batches.runner.Work", Worked)
     Worked.begun = asyncio.Queue()
     line = Line(*(made(str(n), pieces=100) for n in range(LONG_AT_ONCE + AT_ONCE + 1)))
     rounds = started(line)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.bench import LeasedBatch
+from api.batches.leased_batch import LeasedBatch
 from api.batches.writing import CANCELLED, Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest

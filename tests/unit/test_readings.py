@@ -7,8 +7,8 @@ import pytest
 from pydantic_core import from_json
 
 from shared.metrics.attempts import ATTEMPTS, WAIT
+from shared.metrics.couriers import CALL_SECONDS, UPKEEP
 from shared.metrics.declared import REGISTRY
-from shared.metrics.errands import CALL_SECONDS, UPKEEP
 from shared.metrics.readings import Readings
 
 MODEL = 'a "model"\nof test_readings'

@@ -43,7 +43,7 @@ from shared.store import (
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from shared.store.script import FOLDER, Call, Script, Store, T
 from shared.times import Times
 from shared.webhooks import Webhook
@@ -56,7 +56,7 @@ SETTINGS = Settings()
 PLACING = Placing("job_1", "run_1", "anyone", "m", "model.m", "normal", "h", "k", ("d",), 1, "{}", 2)
 CLAIM = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
 NOTICE = Notice("msg_1_ended", "job.failed", 1, "job_1", job=QUEUED)
-ERRAND = Errand("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
+ERRAND = DueDelivery("job_1:ended:own", "t", "https://example.com/", (), 0, NOTICE)
 LOGPROBS = answer().model_copy(
     update={
         "choices": (

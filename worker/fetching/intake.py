@@ -15,7 +15,7 @@ from shared import ids, sounds
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, digest
 from shared.errors import CallerError, Unavailable
 from shared.held import HeldTerms
-from shared.metrics.errands import FETCH, INTAKES
+from shared.metrics.couriers import FETCH, INTAKES
 from shared.pictures import PictureInfo, check_request, check_sizes, inspect
 from shared.request import Image, Media, Request
 from shared.result import JobError

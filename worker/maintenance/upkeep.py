@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
-from shared.metrics.errands import UPKEEP
+from shared.metrics.couriers import UPKEEP
 from shared.settings import Settings
 from shared.store.memory import Eviction, memory
 from shared.store.nudges import Nudger

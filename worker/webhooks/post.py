@@ -14,7 +14,7 @@ from shared.addresses import Target, check_url
 from shared.errors import CallerError
 from shared.job import GONE, Delivery
 from shared.settings import Settings
-from shared.store.hooks import Errand
+from shared.store.hooks import DueDelivery
 from shared.telemetry import traces
 from shared.webhooks import key_of, signature
 from worker.fetching import outbound
@@ -33,12 +33,12 @@ class Outcome:
     retry_after_s: float = 0.0
 
 
-def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
+def post(due: DueDelivery, body: str, settings: Settings, resolver: Resolver = resolve) -> Outcome:
     """Call the webhook once. The outcome says what went wrong in our own words, not in the answer's."""
     began, at_ms = time.monotonic(), round(time.time() * 1000)
     status, retry_after_s = None, 0.0
     try:
-        response = _answer(errand, body.encode(), settings, resolver)
+        response = _answer(due, body.encode(), settings, resolver)
         status, retry_after_s = response.status_code, _retry_after(header(response, b"retry-after"))
         error = None if 200 <= status < 300 else _refused(status)
     except CallerError as refused:
@@ -46,7 +46,7 @@ def post(errand: Errand, body: str, settings: Settings, resolver: Resolver = res
     except FAULTS as fault:
         error = outbound.described(fault, "receiver", settings.webhook.limit_s)
     took_ms = round((time.monotonic() - began) * 1000)
-    return Outcome(Delivery(errand.notice.type, at_ms, took_ms, status, error), retry_after_s)
+    return Outcome(Delivery(due.notice.type, at_ms, took_ms, status, error), retry_after_s)
 
 
 def _refused(status: int) -> str:
@@ -55,13 +55,13 @@ def _refused(status: int) -> str:
     return f"the receiver answered with status {status}" + (": no more calls" if status == GONE else "")
 
 
-def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
-    keys = _keys(errand, settings)
+def _answer(due: DueDelivery, body: bytes, settings: Settings, resolver: Resolver) -> h11.Response:
+    keys = _keys(due, settings)
     reach = settings.fetch.reach
     allowance = Allowance(settings.webhook.limit_s, ANSWER_LIMIT, threading.Event())
-    target = check_url(errand.url, reach, None)
+    target = check_url(due.url, reach, None)
     with connect(target, reach, resolver, allowance, None) as connection:
-        http, response = outbound.exchange(connection, _request(target, errand, body, keys), allowance)
+        http, response = outbound.exchange(connection, _request(target, due, body, keys), allowance)
         # A connection closed on an unread answer looks to the receiver as if we had hung up.
         with suppress(*FAULTS):
             polite_s = min(ANSWER_LIMIT_S, allowance.left())
@@ -70,17 +70,17 @@ def _answer(errand: Errand, body: bytes, settings: Settings, resolver: Resolver)
         return response
 
 
-def _keys(errand: Errand, settings: Settings) -> list[bytes]:
+def _keys(due: DueDelivery, settings: Settings) -> list[bytes]:
     default = settings.webhook.secret
-    if errand.secrets:
-        return [key_of(secret) for secret in errand.secrets]
+    if due.secrets:
+        return [key_of(secret) for secret in due.secrets]
     if default is None:
         raise OriginError("the service has no secret to sign it with")
     return [key_of(default.get_secret_value())]
 
 
-def _request(target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> Sequence[h11.Event]:
-    id, timestamp = errand.notice.id, int(time.time())
+def _request(target: Target, due: DueDelivery, body: bytes, keys: list[bytes]) -> Sequence[h11.Event]:
+    id, timestamp = due.notice.id, int(time.time())
     signatures = [signature(key, id, timestamp, body) for key in keys]
     headers = [
         ("Host", target.authority),
@@ -90,7 +90,7 @@ def _request(target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> 
         ("webhook-id", id),
         ("webhook-timestamp", str(timestamp)),
         ("webhook-signature", " ".join(signatures)),
-        *_origin(errand),
+        *_origin(due),
         ("Connection", "close"),
     ]
     return [
@@ -100,10 +100,10 @@ def _request(target: Target, errand: Errand, body: bytes, keys: list[bytes]) -> 
     ]
 
 
-def _origin(errand: Errand) -> Iterator[tuple[str, str]]:
+def _origin(due: DueDelivery) -> Iterator[tuple[str, str]]:
     """Headers that name the API call from which the job came, as far as known."""
-    if errand.notice.request_id:
-        yield "x-request-id", errand.notice.request_id
+    if due.notice.request_id:
+        yield "x-request-id", due.notice.request_id
     parent, _, state = traces.here().partition(" ")
     if parent:
         yield "traceparent", parent

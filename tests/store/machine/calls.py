@@ -5,7 +5,7 @@ from hypothesis.stateful import precondition, rule
 
 from shared.endpoint import Change, Endpoint
 from shared.store import endpoints, hooks, notices
-from shared.store.hooks import PER_HOST, RESERVED, Errand, lease_ms
+from shared.store.hooks import PER_HOST, RESERVED, DueDelivery, lease_ms
 from tests.store.machine import telling
 from tests.store.machine.base import SETTINGS, Base, again, pick
 from tests.store.machine.model import Model
@@ -41,7 +41,7 @@ def deliver(model: Model, token: str, room: int, got: str | None) -> Seen | None
     return got, notice.type, notice.at, call.tries
 
 
-def told(model: Model, errand: Errand, how: str) -> str:
+def told(model: Model, errand: DueDelivery, how: str) -> str:
     book = model.book
     call = book.calls.get(errand.id)
     if call is None or call.token != errand.token:
@@ -59,7 +59,7 @@ def told(model: Model, errand: Errand, how: str) -> str:
     return "written"
 
 
-def _gone(model: Model, errand: Errand) -> None:
+def _gone(model: Model, errand: DueDelivery) -> None:
     if errand.target != OWN:
         if errand.target in model.book.endpoints:
             model.book.endpoints[errand.target].disabled = True
@@ -89,8 +89,8 @@ def replay(model: Model, job: Job) -> str:
 class Calls(Base):
     """Couriers that call, and callers who say whom."""
 
-    def take_call(self, room: int = ROOM, *, again: bool = False) -> Errand | None:
-        token, got = self.records.token(), list[Errand | None]()
+    def take_call(self, room: int = ROOM, *, again: bool = False) -> DueDelivery | None:
+        token, got = self.records.token(), list[DueDelivery | None]()
 
         def take() -> Seen | None:
             got.append(self.records.run(hooks.deliver(SETTINGS, token, room)))
@@ -111,7 +111,7 @@ class Calls(Base):
         void = [call for call in book.calls if book.is_void(call)]
         book.lose([call for call in void if not self.records.client.exists(f"sl2:{call}")])
 
-    def tell(self, errand: Errand, how: str, *, again: bool = False) -> None:
+    def tell(self, errand: DueDelivery, how: str, *, again: bool = False) -> None:
         status = {"taken": 200, "gone": 410}.get(how, 500)
         said = None if how == "taken" else how
         delay_s = PAUSE_S if how == "fails" else None
@@ -235,5 +235,5 @@ class Calls(Base):
         assert self.take_call() is None
 
 
-def _seen(errand: Errand | None) -> Seen | None:
+def _seen(errand: DueDelivery | None) -> Seen | None:
     return (errand.id, errand.notice.type, errand.notice.at_ms, errand.tries) if errand else None

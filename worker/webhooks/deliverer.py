@@ -14,10 +14,10 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.job import Delivery
-from shared.metrics.errands import CALL_SECONDS, CALLS
+from shared.metrics.couriers import CALL_SECONDS, CALLS
 from shared.notice import body_of
 from shared.settings import Settings
-from shared.store.hooks import Errand, deliver, kept, told
+from shared.store.hooks import DueDelivery, deliver, kept, told
 from shared.store.jobs import purge
 from shared.store.script import Store
 from shared.telemetry import traces
@@ -32,7 +32,7 @@ LEAVE_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 
 
-class Postman:
+class Deliverer:
     """Looks for due calls every `rescue_s`, and goes on while there are any."""
 
     def __init__(self, settings: Settings, store: Store, blobs: Blobs) -> None:
@@ -43,7 +43,7 @@ class Postman:
         self._ended = 0
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._go_round, name="postman", daemon=True)
+        self._thread = threading.Thread(target=self._go_round, name="deliverer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -57,70 +57,70 @@ class Postman:
         with self._changed:
             self._changed.wait_for(lambda: self._free == AT_ONCE, LEAVE_S)
 
-    def deliver(self, errand: Errand) -> Outcome | None:
+    def deliver(self, due: DueDelivery) -> Outcome | None:
         """Make one call and record how it went; None if the job was deleted meanwhile.
 
         Raises Unavailable: the call is then made again when its lease ends.
         """
-        body = errand.notice.body or self._store.run(kept(errand, body_of(errand.notice)))
+        body = due.notice.body or self._store.run(kept(due, body_of(due.notice)))
         if body is None:
             return None
-        outcome = self._traced(errand, body)
-        delay_s = self._delay_s(errand, outcome)
-        word = self._store.run(told(self._settings, errand, outcome.tried, delay_s=delay_s))
+        outcome = self._traced(due, body)
+        delay_s = self._delay_s(due, outcome)
+        word = self._store.run(told(self._settings, due, outcome.tried, delay_s=delay_s))
         again = delay_s is not None or word == "moved"
         _count(outcome.tried, again=again)
         if not outcome.tried.taken and not again:
             log.error(
                 "%s: the webhook at %s is given up after %d calls: %s",
-                errand.notice.subject,
-                urlsplit(errand.url).hostname,
-                errand.tries + 1,
+                due.notice.subject,
+                urlsplit(due.url).hostname,
+                due.tries + 1,
                 outcome.tried.error,
             )
         if word == "forget":
-            self._forget(errand)
+            self._forget(due)
         return outcome
 
-    def _traced(self, errand: Errand, body: str) -> Outcome:
+    def _traced(self, due: DueDelivery, body: str) -> Outcome:
         """One call, logged, and traced in the trace of the job that it reports."""
-        notice, host = errand.notice, urlsplit(errand.url).hostname or ""
+        notice, host = due.notice, urlsplit(due.url).hostname or ""
         named: traces.Attributes = {"server.address": host, "sightline.subject": notice.subject}
         with (
             about(request_id=notice.request_id),
             traces.span("webhook", named, kind="client", carrier=notice.trace) as span,
             about(trace_id=traces.trace_id()),
         ):
-            tried = (outcome := self._called(errand, body)).tried
+            tried = (outcome := self._called(due, body)).tried
             if tried.status is not None:
                 span.tell({"http.response.status_code": tried.status})
             if not tried.taken:
                 span.fail("refused" if tried.status else "unreached")
-            _log(errand, host, tried)
+            _log(due, host, tried)
         return outcome
 
-    def _called(self, errand: Errand, body: str) -> Outcome:
+    def _called(self, due: DueDelivery, body: str) -> Outcome:
         try:
-            return post(errand, body, self._settings)
+            return post(due, body, self._settings)
         except Exception:
             # The outermost frame of a call: a failure that is not counted would be repeated for ever.
-            log.exception("%s: a webhook could not be called", errand.notice.subject)
+            log.exception("%s: a webhook could not be called", due.notice.subject)
             at_ms = round(time.time() * 1000)
-            return Outcome(Delivery(errand.notice.type, at_ms, 0, error="the call could not be made"))
+            return Outcome(Delivery(due.notice.type, at_ms, 0, error="the call could not be made"))
 
-    def _forget(self, errand: Errand) -> None:
+    def _forget(self, due: DueDelivery) -> None:
         """Delete a job that is not to be stored. If this fails, it expires by itself after a while."""
-        told_all = purge(self._settings, errand.caller, errand.notice.subject, delivered=True)
+        told_all = purge(self._settings, due.caller, due.notice.subject, delivered=True)
         for name in self._store.run(told_all) or ():
             delete(self._store, self._blobs, name)
 
-    def _delay_s(self, errand: Errand, outcome: Outcome) -> float | None:
+    def _delay_s(self, due: DueDelivery, outcome: Outcome) -> float | None:
         delays = self._settings.webhook.delays_s
-        if outcome.tried.taken or outcome.tried.gone or errand.tries >= len(delays):
+        if outcome.tried.taken or outcome.tried.gone or due.tries >= len(delays):
             return None
         # Spread retries, so that calls that failed together do not come back together.
         chance = 1 + secrets.randbelow(101) / 1000
-        return max(delays[errand.tries] * chance, outcome.retry_after_s)
+        return max(delays[due.tries] * chance, outcome.retry_after_s)
 
     def _go_round(self) -> None:
         pause_s = self._settings.queue.rescue_s
@@ -128,8 +128,8 @@ class Postman:
             with self._changed:
                 self._changed.wait_for(lambda: self._free or self._stopping.is_set(), pause_s)
                 room, ended = self._free, self._ended
-            errand = self._taken(room) if room else None
-            if errand is None or not self._sent(errand):
+            due = self._taken(room) if room else None
+            if due is None or not self._sent(due):
                 self._wait_for_an_end(ended, pause_s)
 
     def _wait_for_an_end(self, ended: int, pause_s: float) -> None:
@@ -137,7 +137,7 @@ class Postman:
         with self._changed:
             self._changed.wait_for(lambda: self._ended != ended or self._stopping.is_set(), pause_s)
 
-    def _taken(self, room: int) -> Errand | None:
+    def _taken(self, room: int) -> DueDelivery | None:
         try:
             return self._store.run(deliver(self._settings, ids.token(), room))
         except Unavailable as error:
@@ -147,30 +147,30 @@ class Postman:
             log.exception("no call could be taken")
         return None
 
-    def _sent(self, errand: Errand) -> bool:
+    def _sent(self, due: DueDelivery) -> bool:
         """Whether a thread makes the call; if none starts, the call comes again after its lease."""
-        thread = threading.Thread(target=self._go, args=(errand,), name="webhook", daemon=True)
+        thread = threading.Thread(target=self._go, args=(due,), name="webhook", daemon=True)
         with self._changed:
             self._free -= 1
         try:
             thread.start()
         except RuntimeError:
-            log.exception("%s: there is no thread for a call of a webhook", errand.notice.subject)
+            log.exception("%s: there is no thread for a call of a webhook", due.notice.subject)
             with self._changed:
                 self._free += 1
             return False
         return True
 
-    def _go(self, errand: Errand) -> None:
+    def _go(self, due: DueDelivery) -> None:
         try:
-            self.deliver(errand)
+            self.deliver(due)
         except Unavailable:
             log.warning(
-                "%s: a webhook's call could not be written down, and is made again", errand.notice.subject
+                "%s: a webhook's call could not be written down, and is made again", due.notice.subject
             )
         except Exception:
             # The outermost frame of this thread: the call comes again after its lease.
-            log.exception("%s: a call of a webhook was lost", errand.notice.subject)
+            log.exception("%s: a call of a webhook was lost", due.notice.subject)
         finally:
             with self._changed:
                 self._free, self._ended = self._free + 1, self._ended + 1
@@ -185,15 +185,15 @@ def _count(tried: Delivery, *, again: bool) -> None:
     CALL_SECONDS.observe(tried.took_ms / 1000)
 
 
-def _log(errand: Errand, host: str, tried: Delivery) -> None:
+def _log(due: DueDelivery, host: str, tried: Delivery) -> None:
     log.info(
         "webhook called",
         extra=fields(
-            subject=errand.notice.subject,
+            subject=due.notice.subject,
             event=tried.event,
-            caller=errand.caller,
+            caller=due.caller,
             host=host,
-            attempt=errand.tries + 1,
+            attempt=due.tries + 1,
             outcome="taken" if tried.taken else "failed",
             status=tried.status,
             ms=tried.took_ms,

@@ -12,8 +12,8 @@ from shared.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-KEY = "sightline.crowd"
-"""The crowd's key in the state that the server hands to its connections, and in a request's scope."""
+KEY = "sightline.connection_limit"
+"""The limit's key in the state that the server hands to its connections, and in a request's scope."""
 PROBES = frozenset(("/health", "/ready", "/metrics"))
 """Paths that orchestrators and operators ask, answered in any crowd: a busy process neither looks dead nor
 hides."""
@@ -23,7 +23,7 @@ AGAIN_S = 5
 TOLD_EACH_S = 60.0
 
 
-class Crowd:
+class ConnectionLimit:
     """One per process, which serves `most` connections at once, or any number where that is None."""
 
     def __init__(self, connections: Sized, most: int | None) -> None:

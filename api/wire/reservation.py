@@ -16,7 +16,7 @@ SIZE = 64 * 2**20
 WAIT_LIMIT_S = 5.0
 
 
-class Rack:
+class MemoryBudget:
     """Shared by the calls of one process; free room goes to the caller who holds least.
 
     A caller holds at most half of it, which leaves room for callers who come later. But the oldest call of
@@ -26,21 +26,21 @@ class Rack:
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
         # Both in order of arrival: all calls, and those of each caller.
-        self._held: dict[Luggage, int] = {}
-        self._brought: dict[str, dict[Luggage, None]] = {}
+        self._held: dict[Reservation, int] = {}
+        self._brought: dict[str, dict[Reservation, None]] = {}
         self._sums: Counter[str] = Counter()
-        self._waiting: dict[Luggage, tuple[int, asyncio.Future[None]]] = {}
+        self._waiting: dict[Reservation, tuple[int, asyncio.Future[None]]] = {}
 
-    async def take(self, luggage: "Luggage", count: int) -> None:
+    async def take(self, reservation: "Reservation", count: int) -> None:
         """Hold `count` bytes more. Raises Unavailable `queue_full` where there is no room for long."""
-        if luggage not in self._held:
-            self._held[luggage] = 0
-            self._brought.setdefault(luggage.caller, {})[luggage] = None
-        if self._fits(luggage, count):
-            self._hold(luggage, count)
+        if reservation not in self._held:
+            self._held[reservation] = 0
+            self._brought.setdefault(reservation.caller, {})[reservation] = None
+        if self._fits(reservation, count):
+            self._hold(reservation, count)
             return
         turn = asyncio.get_running_loop().create_future()
-        self._waiting[luggage] = count, turn
+        self._waiting[reservation] = count, turn
         try:
             async with asyncio.timeout(WAIT_LIMIT_S):
                 await turn
@@ -48,67 +48,67 @@ class Rack:
             message = "Too many large requests, or pages, at once."
             raise Unavailable("queue_full", message, retry_after=WAIT_LIMIT_S) from None
         finally:
-            self._waiting.pop(luggage, None)
+            self._waiting.pop(reservation, None)
 
-    def leave(self, luggage: "Luggage") -> None:
-        held = self._held.pop(luggage, None)
+    def release(self, reservation: "Reservation") -> None:
+        held = self._held.pop(reservation, None)
         if held is None:
             return
-        brought = self._brought[luggage.caller]
-        del brought[luggage]
-        self._sums[luggage.caller] -= held
+        brought = self._brought[reservation.caller]
+        del brought[reservation]
+        self._sums[reservation.caller] -= held
         if not brought:
-            del self._brought[luggage.caller], self._sums[luggage.caller]
+            del self._brought[reservation.caller], self._sums[reservation.caller]
         self._give_turns()
 
     def _give_turns(self) -> None:
-        for luggage in sorted(self._waiting, key=lambda luggage: self._sums[luggage.caller]):
-            count, turn = self._waiting[luggage]
-            if not turn.done() and self._fits(luggage, count):
-                self._hold(luggage, count)
+        for reservation in sorted(self._waiting, key=lambda reservation: self._sums[reservation.caller]):
+            count, turn = self._waiting[reservation]
+            if not turn.done() and self._fits(reservation, count):
+                self._hold(reservation, count)
                 turn.set_result(None)
 
-    def _hold(self, luggage: "Luggage", count: int) -> None:
-        self._held[luggage] += count
-        self._sums[luggage.caller] += count
+    def _hold(self, reservation: "Reservation", count: int) -> None:
+        self._held[reservation] += count
+        self._sums[reservation.caller] += count
 
-    def _fits(self, luggage: "Luggage", count: int) -> bool:
-        if next(iter(self._held)) is luggage:
+    def _fits(self, reservation: "Reservation", count: int) -> bool:
+        if next(iter(self._held)) is reservation:
             return True
         if self._sums.total() + count > self._size:
             return False
-        caller = luggage.caller
+        caller = reservation.caller
         share = self._sums[caller] + count <= self._size // 2
-        return not caller or share or next(iter(self._brought[caller])) is luggage
+        return not caller or share or next(iter(self._brought[caller])) is reservation
 
 
-class Luggage:
+class Reservation:
     """The memory one call takes up; given back once its content is stored, at the latest with the answer.
 
     `caller` is "" where the service has no keys: then anybody may take all the room.
     """
 
-    def __init__(self, rack: Rack, caller: str = "") -> None:
+    def __init__(self, budget: MemoryBudget, caller: str = "") -> None:
         self.caller = caller
-        self._rack = rack
+        self._budget = budget
         self._count = 0
 
     async def take(self, count: int) -> None:
         """Raises Unavailable `queue_full`."""
         self._count += count
         if self._count > FREE:
-            await self._rack.take(self, count)
+            await self._budget.take(self, count)
 
-    async def leave(self) -> None:
-        self._rack.leave(self)
+    async def release(self) -> None:
+        self._budget.release(self)
 
 
 @asynccontextmanager
-async def room(rack: Rack, caller: str, count: int) -> AsyncIterator[None]:
+async def reserved(budget: MemoryBudget, caller: str, count: int) -> AsyncIterator[None]:
     """Holds `count` bytes for something about to be read. Raises Unavailable `queue_full`."""
-    luggage = Luggage(rack, caller)
+    reservation = Reservation(budget, caller)
     try:
-        await luggage.take(count)
+        await reservation.take(count)
         yield
     finally:
-        await luggage.leave()
+        await reservation.release()

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.batches.bench import Bench, LeasedBatch, LeaseLostError
+from api.batches.leased_batch import BatchContext, LeasedBatch, LeaseLostError
 from api.batches.work import IDLE_S, Work
 from shared import ids
 from shared.batch import Turn
@@ -23,11 +23,11 @@ LOOK_S = 2.0
 """How often to look where no batch is known to be due: one may be made at another process."""
 
 
-class Rounds:
+class BatchRunner:
     """The background task of an API process."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
+    def __init__(self, context: BatchContext) -> None:
+        self._context = context
         self._heard = asyncio.Event()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._free_for_long = asyncio.Semaphore(LONG_AT_ONCE)
@@ -63,7 +63,7 @@ class Rounds:
     async def _taken(self) -> Turn | float:
         """A batch to work on, or after how many seconds to look again."""
         try:
-            found = await self._bench.store.run(batches.take(self._bench.settings, ids.token()))
+            found = await self._context.store.run(batches.take(self._context.settings, ids.token()))
         except Unavailable as error:
             log.warning("batches wait: %s", error.message)
             return LOOK_S
@@ -77,12 +77,12 @@ class Rounds:
         work = asyncio.current_task()
         keeping = asyncio.create_task(self._keep(turn, work))
         try:
-            pause_s = await self._done(Work(LeasedBatch(self._bench, turn)))
+            pause_s = await self._done(Work(LeasedBatch(self._context, turn)))
             if pause_s is None:
                 # Not with `leave`: that would record that the batch's bytes are there.
-                await self._bench.store.run(batches.keep(turn, IDLE_S))
+                await self._context.store.run(batches.keep(turn, IDLE_S))
             else:
-                await self._bench.store.run(batches.keep(turn, pause_s, leave=True))
+                await self._context.store.run(batches.keep(turn, pause_s, leave=True))
         except LeaseLostError:
             log.info("batch %s is another process's, or has ended", turn.batch.id)
         except Unavailable as error:
@@ -114,7 +114,7 @@ class Rounds:
         while True:
             await asyncio.sleep(batches.LEASE_S / 3)
             with suppress(Unavailable):
-                if await self._bench.store.run(batches.keep(turn, batches.LEASE_S)) == "lost" and work:
+                if await self._context.store.run(batches.keep(turn, batches.LEASE_S)) == "lost" and work:
                     work.cancel()
 
     def _add(self, task: "asyncio.Task[None]") -> None:

@@ -23,7 +23,7 @@ class LeaseLostError(Exception):
 
 
 @dataclass(frozen=True)
-class Bench:
+class BatchContext:
     """The parts of one API process that work on batches."""
 
     settings: Settings
@@ -40,15 +40,15 @@ class Bench:
 
 @dataclass(frozen=True)
 class LeasedBatch:
-    """A bench and the batch leased to it; each call of the store says whether the lease still holds."""
+    """A context and the batch leased to it; each call of the store says whether the lease still holds."""
 
-    bench: Bench
+    context: BatchContext
     turn: Turn
 
     def open(self) -> BinaryIO:
         """The batch's file. Raises BlobMissingError, also for a truncated file, and BlobsUnavailable."""
         batch = self.turn.batch
-        file = self.bench.blobs.open(batch.digest)
+        file = self.context.blobs.open(batch.digest)
         if file.seek(0, SEEK_END) < (batch.last or 0):
             file.close()
             raise BlobMissingError(batch.digest)
@@ -70,14 +70,14 @@ class LeasedBatch:
 
     async def read(self, call: Call[T | None]) -> T:
         """Raises LeaseLostError, Unavailable."""
-        reply = await self.bench.store.run(call)
+        reply = await self.context.store.run(call)
         if reply is None:
             raise LeaseLostError
         return reply
 
     async def write(self, call: Call[Outcome]) -> None:
         """Raises LeaseLostError, Unavailable."""
-        if await self.bench.store.run(call) == "lost":
+        if await self.context.store.run(call) == "lost":
             raise LeaseLostError
 
 

@@ -2,32 +2,32 @@ import asyncio
 
 import pytest
 
-from api.wire import luggage
-from api.wire.luggage import FREE, Luggage, Rack
+from api.wire import reservation
+from api.wire.reservation import FREE, MemoryBudget, Reservation
 from shared.errors import Unavailable
 
 
 async def test_small_requests_need_no_room() -> None:
-    rack = Rack(0)
+    budget = MemoryBudget(0)
     for _ in range(100):
-        await Luggage(rack).take(FREE)
+        await Reservation(budget).take(FREE)
 
 
 async def test_many_large_requests_at_once_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 3600.0)
-    rack = Rack(3 * FREE)
-    first, second = Luggage(rack), Luggage(rack)
+    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 3600.0)
+    budget = MemoryBudget(3 * FREE)
+    first, second = Reservation(budget), Reservation(budget)
     await first.take(2 * FREE)
     waiting = asyncio.ensure_future(second.take(2 * FREE))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(asyncio.shield(waiting), 0.05)
-    await first.leave()
+    await first.release()
     await waiting
 
 
 async def test_who_came_first_is_never_kept_waiting_by_those_behind() -> None:
-    rack = Rack(2 * FREE)
-    first, second = Luggage(rack), Luggage(rack)
+    budget = MemoryBudget(2 * FREE)
+    first, second = Reservation(budget), Reservation(budget)
     await first.take(FREE + 1)
     await second.take(FREE - 1)
     for _ in range(100):
@@ -37,52 +37,52 @@ async def test_who_came_first_is_never_kept_waiting_by_those_behind() -> None:
 async def test_a_request_that_waits_for_room_too_long_is_told_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 0.01)
-    rack = Rack(FREE)
-    first, second = Luggage(rack), Luggage(rack)
+    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
+    budget = MemoryBudget(FREE)
+    first, second = Reservation(budget), Reservation(budget)
     await first.take(10 * FREE)
     with pytest.raises(Unavailable) as refused:
         await second.take(10 * FREE)
     assert (refused.value.code, refused.value.status) == ("queue_full", 503)
-    await second.leave()
-    await first.leave()
-    await first.leave()
-    await Luggage(rack).take(10 * FREE)
+    await second.release()
+    await first.release()
+    await first.release()
+    await Reservation(budget).take(10 * FREE)
 
 
 async def test_one_caller_s_large_requests_leave_room_for_another_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(luggage, "WAIT_LIMIT_S", 3600.0)
-    rack = Rack(8 * FREE)
-    held = [Luggage(rack, "greedy") for _ in range(4)]
+    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 3600.0)
+    budget = MemoryBudget(8 * FREE)
+    held = [Reservation(budget, "greedy") for _ in range(4)]
     for luggage_ in held[:2]:
         await luggage_.take(2 * FREE)
     more = [asyncio.ensure_future(luggage_.take(2 * FREE)) for luggage_ in held[2:]]
     await asyncio.sleep(0)
-    await asyncio.wait_for(Luggage(rack, "other").take(4 * FREE), 1)
+    await asyncio.wait_for(Reservation(budget, "other").take(4 * FREE), 1)
     assert not any(take.done() for take in more)
-    await held[0].leave()
+    await held[0].release()
     await more[0]
     more[1].cancel()
 
 
 async def test_a_caller_s_first_large_request_is_read_to_its_end_beside_its_others() -> None:
-    rack = Rack(8 * FREE)
-    await Luggage(rack, "other").take(2 * FREE)
-    first, second = Luggage(rack, "busy"), Luggage(rack, "busy")
+    budget = MemoryBudget(8 * FREE)
+    await Reservation(budget, "other").take(2 * FREE)
+    first, second = Reservation(budget, "busy"), Reservation(budget, "busy")
     await first.take(2 * FREE)
     await second.take(2 * FREE)
     await asyncio.wait_for(first.take(2 * FREE), 1)
 
 
 async def test_room_goes_to_the_caller_who_holds_least() -> None:
-    rack = Rack(8 * FREE)
-    first, gone, busy, late = (Luggage(rack, name) for name in ("first", "gone", "busy", "late"))
+    budget = MemoryBudget(8 * FREE)
+    first, gone, busy, late = (Reservation(budget, name) for name in ("first", "gone", "busy", "late"))
     for luggage_, count in ((first, 2), (gone, 2), (busy, 4)):
         await luggage_.take(count * FREE)
     waiting = asyncio.ensure_future(busy.take(2 * FREE))
     later = asyncio.ensure_future(late.take(2 * FREE))
     await asyncio.sleep(0)
-    await gone.leave()
+    await gone.release()
     await asyncio.wait_for(later, 1)
     assert not waiting.done()
     waiting.cancel()
