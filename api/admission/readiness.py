@@ -1,9 +1,9 @@
 """How ready a model is, and the errors for a caller whose request it cannot take."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from shared.errors import ModelFailed, ServiceError, Unavailable
-from shared.estimate import FIRST_SERVICE_MS, Calibration, Lane, Reused, loading_time
+from shared.estimate import FIRST_SERVICE_MS, Lane, loading_time
 from shared.models import Model
 
 PAUSED_RETRY_S = 60.0
@@ -12,55 +12,26 @@ PAUSED_RETRY_S = 60.0
 
 @dataclass(frozen=True)
 class ModelState:
-    """`state` is ready, loading, no_worker or failed. `estimated_time` is the seconds until it is ready; of a
-    paused model (`basis` says so) the seconds after which to ask again.
-
-    `engine` and `engine_reason`: what computes the answers and why, from the last worker to load the model.
-    `reused` is how much of its requests a worker had cached, from the last heartbeat. `calibration` is how
-    well the estimates given to waiting callers held.
+    """`estimated_time` is the seconds until it is ready; of a paused model (`basis` says so) the seconds after
+    which to ask again.
     """
 
-    state: str
-    workers: int
-    queued: int
+    lane: Lane
     estimated_time: float
     basis: str
-    reason: str | None = None
-    engine: str | None = None
-    engine_reason: str | None = None
-    reused: Reused | None = None
-    paused: bool = False
-    draining: bool = False
-    calibration: Calibration | None = None
 
     @property
     def standing(self) -> str:
-        """How the model stands for a new request: `state`, unless it is draining, or ready but paused."""
-        if self.draining and self.state != "failed":
+        """How the model stands for a new request: its state, unless it is draining, or ready but paused."""
+        if self.lane.draining and self.lane.state != "failed":
             return "draining"
-        return "paused" if self.paused and self.state == "ready" else self.state
+        return "paused" if self.lane.paused and self.lane.state == "ready" else self.lane.state
 
 
 def model_state(model: Model, lane: Lane) -> ModelState:
     seconds, basis = loading_time(lane, model.folder.load_guess_s)
-    workers = lane.ready + lane.loading
-    state = ModelState(
-        lane.state,
-        workers,
-        lane.queued,
-        round(seconds, 3),
-        basis,
-        lane.failed,
-        lane.engine,
-        lane.engine_reason,
-        lane.reused,
-        lane.paused,
-        lane.draining,
-        lane.calibration,
-    )
-    if state.standing == "paused":
-        return replace(state, estimated_time=PAUSED_RETRY_S, basis="paused")
-    return state
+    state = ModelState(lane, round(seconds, 3), basis)
+    return ModelState(lane, PAUSED_RETRY_S, "paused") if state.standing == "paused" else state
 
 
 def model_failed(model: str, reason: str | None) -> ModelFailed:
@@ -87,7 +58,7 @@ def draining(model: Model) -> Unavailable:
 def not_ready(model: Model, state: ModelState) -> ServiceError:
     """The 503 of a model that answers nobody now, or the 500 of one that never will."""
     if state.standing == "failed":
-        return model_failed(model.id, state.reason)
+        return model_failed(model.id, state.lane.failed)
     if state.standing == "draining":
         return draining(model)
     if state.standing == "paused":

@@ -1,14 +1,13 @@
 """Schemas of the bodies that handlers read by hand, with the limits that are checked after reading."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from api.description.responses import REF
-from api.dialects import hf_harmless, openai_chat, openai_completions, openai_responses, tools
 from api.dialects.calls import MOST_ID, CallBody
 from api.dialects.endpoints import EndpointBody, EndpointChange
-from api.dialects.hf_body import Generation, HfBody, HfInputs
+from api.dialects.harmless import harmless
+from api.dialects.hf_body import Generation, HfBody, HfInputs, HfParameters
 from api.dialects.keys import KeyBody, RotationBody
 from api.dialects.messages import WireMessage, WirePart
 from api.dialects.metadata import MAX_BYTES, MAX_KEY, MAX_PAIRS, MAX_VALUE
@@ -18,12 +17,12 @@ from api.dialects.openai_batches import BatchBody, LineBody
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.dialects.openai_files import ANCHOR, LEAST_LIFE_S, LONGEST_LIFE_S, SECONDS, UPLOADED
-from api.dialects.openai_responses import ResponseBody
+from api.dialects.openai_responses import CacheOptions, Reasoning, ResponseBody, TextConfig
 from api.dialects.references import Reference
 from api.dialects.response_items import OutputText, WireCall, WireItem, WireOutput, WireReasoning
 from api.dialects.sampling import MAX_STOP_LENGTH, MAX_STOPS, SPELLINGS
 from api.dialects.strict_json import Wire
-from api.dialects.tools import CHOICES, OLDER, ChoiceBody, FlatChoice, FlatTool, ToolBody
+from api.dialects.tools import CHOICES, ChoiceBody, FlatChoice, FlatTool, ToolBody
 from shared.calls.called import NAME
 from shared.request import MAX_BIASES, MOST_FUNCTIONS, MOST_PROMPTS, Parameters
 
@@ -33,9 +32,13 @@ BODIES: tuple[type[Wire], ...] = (
     ChatBody,
     CompletionBody,
     ResponseBody,
+    TextConfig,
+    Reasoning,
+    CacheOptions,
     WireItem,
     OutputText,
     HfBody,
+    HfParameters,
     HfInputs,
     Generation,
     WireMessage,
@@ -98,22 +101,6 @@ _METADATA: Schema = {
     "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
     "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
 }
-_HF_PARAMETERS = {
-    name: values
-    for name, values in (hf_harmless.HARMLESS | hf_harmless.HARMLESS_TO_DOCUMENTS).items()
-    if name not in hf_harmless.DETAILS
-}
-_HARMLESS: dict[str, Mapping[str, tuple[Any, ...]]] = {
-    "ChatBody": openai_chat.HARMLESS | OLDER,
-    "CompletionBody": openai_completions.HARMLESS,
-    "ResponseBody": openai_responses.HARMLESS,
-    "TextConfig": openai_responses.HARMLESS_INSIDE["text"],
-    "Reasoning": openai_responses.HARMLESS_INSIDE["reasoning"],
-    "CacheOptions": openai_responses.HARMLESS_INSIDE["prompt_cache_options"],
-    "HfParameters": _HF_PARAMETERS,
-    "Generation": hf_harmless.HARMLESS,
-    "FlatTool": tools.HARMLESS,
-}
 
 
 def body_schemas() -> dict[str, Schema]:
@@ -122,9 +109,10 @@ def body_schemas() -> dict[str, Schema]:
     for body in BODIES:
         own = body.model_json_schema(ref_template=REF + "{model}")
         schemas |= own.pop("$defs", {}) | {body.__name__: own}
-    for name, schema in schemas.items():
+    for schema in schemas.values():
         _limit(schema["properties"])
-        _narrow(schema["properties"], _HARMLESS.get(name, {}))
+    for body in BODIES:
+        _narrow(schemas[body.__name__]["properties"], body)
     _open(schemas)
     return schemas
 
@@ -150,13 +138,14 @@ def _limit(properties: dict[str, Schema]) -> None:
         properties["metadata"] = {"anyOf": [_METADATA, _NULL]}
 
 
-def _narrow(properties: dict[str, Schema], harmless: Mapping[str, tuple[Any, ...]]) -> None:
+def _narrow(properties: dict[str, Schema], body: type[Wire]) -> None:
     """A parameter that is not implemented takes the values that ask for nothing.
 
     Client generators understand enumerations of texts and constant numbers. Which booleans, lists and objects
     are accepted is only in the description.
     """
-    for name, values in harmless.items():
+    # `async` has a name of its own in Python, which is not described.
+    for name, values in ((name, values) for name, values in harmless(body).items() if name in properties):
         shown = ", ".join(f"`{json.dumps(value)}`" for value in (*values, None))
         properties[name] = {
             "anyOf": [*_constants(values), _NULL] if _readable(values) else properties[name]["anyOf"],

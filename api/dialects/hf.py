@@ -14,19 +14,21 @@ A body of picture bytes is image-to-text. Answers are in `hf_answers`.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from api.dialects.harmless import refuse_unsupported
 from api.dialects.hf_body import Generation, HfBody, HfInputs, HfParameters, Options
-from api.dialects.hf_harmless import DETAILS, HARMLESS, HARMLESS_TO_DOCUMENTS, PRECEDENCE
 from api.dialects.media import image, prompt_parts
 from api.dialects.messages import CAPTION, Slots, asked, to_messages
 from api.dialects.refusals import invalid, unsupported
-from api.dialects.sampling import refuse_unsupported, to_parameters
+from api.dialects.sampling import to_parameters
 from api.dialects.strict_json import Wire, is_form, parse, read
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
+
+PRECEDENCE = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+"""The older name and the newer that overrides it, by Hugging Face's own words; the older alone is refused."""
 
 Task = Literal["image-text-to-text", "image-to-text", "visual-question-answering"]
 
@@ -209,7 +211,7 @@ def _details(given: HfParameters, task: Task) -> bool:
 def _parameters(
     given: HfParameters, task: Task, *, logprobs: int | None
 ) -> tuple[Parameters, dict[str, str]]:
-    _refuse(given, HARMLESS | HARMLESS_TO_DOCUMENTS | DETAILS, "parameters")
+    _refuse(given, "parameters")
     # For a question, top_k is the number of answers wanted.
     own = given.model_copy(update={"top_k": None}) if task == "visual-question-answering" else given
     sources: list[tuple[Wire, str]] = [(own, "parameters")]
@@ -217,16 +219,16 @@ def _parameters(
         if (inner := getattr(given, name)) is not None:
             at = f"parameters.{name}"
             generation = read(Generation, inner, at)
-            _refuse(generation, HARMLESS, at)
+            _refuse(generation, at)
             sources.append((generation, at))
     parameters, named = to_parameters(*sources, logprobs=logprobs)
     return parameters, named if logprobs is None else {**named, "logprobs": "parameters.details"}
 
 
-def _refuse(given: Generation, harmless: Mapping[str, tuple[Any, ...]], at: str) -> None:
+def _refuse(given: Generation, at: str) -> None:
     """Refuse unsupported parameters; an older one is ignored beside the newer one that replaces it."""
     outdone = {old: None for old, new in PRECEDENCE.items() if getattr(given, new) is not None}
-    refuse_unsupported(given.model_copy(update=outdone), harmless, at)
+    refuse_unsupported(given.model_copy(update=outdone), at)
 
 
 def _answers(given: HfParameters) -> int | None:

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.dialects import vllm_harmless
 from api.dialects.calls import finish_of, to_tool_call, to_tool_calls, told
+from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.logprobs import to_chat_logprobs, wanted
 from api.dialects.messages import prefixed, to_messages
 from api.dialects.metadata import to_metadata
 from api.dialects.refusals import invalid, unsupported
-from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, to_parameters
 from api.dialects.strict_json import Wire, read
 from api.dialects.tiers import CLASSES, TIERS, Tier
 from api.dialects.tools import refuse_functions, to_tools
@@ -25,18 +25,6 @@ from shared.job import JobView, Priority
 from shared.logprobs import Logprobs
 from shared.request import Message, Request
 from shared.result import Result, Usage
-
-HARMLESS: dict[str, tuple[Any, ...]] = vllm_harmless.HARMLESS | {
-    "add_special_tokens": (False,),
-    "tool_prompt": (),
-    "modalities": (["text"],),
-    "audio": (),
-    "moderation": (),
-    "web_search_options": (),
-    "reasoning_effort": ("none",),
-    "verbosity": ("medium",),
-}
-
 
 TopLogprobs = Annotated[int, Field(ge=0, le=20)]
 
@@ -53,8 +41,6 @@ class StreamOptions(Wire):
 
 
 class ChatBody(TokenSampling, VllmNames):
-    """The body; vLLM's names and fields after `add_generation_prompt` ask for nothing or are refused."""
-
     model: str | None = None
     messages: list[Any]
     max_tokens: Count | None = None
@@ -73,15 +59,16 @@ class ChatBody(TokenSampling, VllmNames):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     add_generation_prompt: bool | None = None
-    tool_prompt: str | None = None
-    functions: list[Any] | None = None
-    function_call: str | dict[str, Any] | None = None
-    modalities: list[str] | None = None
-    audio: dict[str, Any] | None = None
-    moderation: dict[str, Any] | None = None
-    web_search_options: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    add_special_tokens: Annotated[bool | None, Harmless(False)] = None
+    tool_prompt: Annotated[str | None, Harmless()] = None
+    functions: Annotated[list[Any] | None, Harmless([])] = None
+    function_call: Annotated[str | dict[str, Any] | None, Harmless("none", "auto")] = None
+    modalities: Annotated[list[str] | None, Harmless(["text"])] = None
+    audio: Annotated[dict[str, Any] | None, Harmless()] = None
+    moderation: Annotated[dict[str, Any] | None, Harmless()] = None
+    web_search_options: Annotated[dict[str, Any] | None, Harmless()] = None
+    reasoning_effort: Annotated[str | None, Harmless("none")] = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, Harmless("medium")] = None
     # On other services it speeds an answer up; it never changes it.
     prediction: dict[str, Any] | None = None
     user: str | None = None
@@ -126,8 +113,8 @@ class ChunkHead:
 def from_chat(body: Any) -> Chat:
     """Raises CallerError naming the field."""
     chat = read(ChatBody, body)
-    refuse_unsupported(chat, HARMLESS)
-    refuse_functions(functions=chat.functions, function_call=chat.function_call)
+    refuse_functions(chat)
+    refuse_unsupported(chat)
     messages = to_messages(chat.messages, "messages", bare_base64=False)
     continued = continues(chat.continue_final_message, chat.messages, messages[-1])
     if chat.add_generation_prompt is not None and chat.add_generation_prompt == continued:

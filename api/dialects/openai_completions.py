@@ -4,30 +4,17 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from api.dialects import vllm_harmless
 from api.dialects.formats import Grammar
+from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.logprobs import to_text_logprobs
 from api.dialects.openai_chat import Chat, ChunkHead, StreamOptions, result_of, to_usage
-from api.dialects.sampling import Count, TokenSampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, TokenSampling, to_parameters
 from api.dialects.strict_json import read
 from api.dialects.vllm_harmless import VllmNames
 from shared.job import JobView
 from shared.logprobs import Logprobs
 from shared.request import MOST_PROMPTS, Message, Request, Text
 from shared.result import FinishReason, Usage
-
-HARMLESS: dict[str, tuple[Any, ...]] = vllm_harmless.HARMLESS | {
-    "add_special_tokens": (True,),
-    "suffix": ("",),
-    "return_full_text": (False,),
-    "adapter_id": (),
-    "decoder_input_details": (False,),
-    # huggingface.js sends it to this route too, but returns only the text to its caller.
-    "details": (False, True),
-    "top_n_tokens": (0,),
-    "truncate": (),
-    "watermark": (False,),
-}
 
 
 class CompletionBody(TokenSampling, VllmNames):
@@ -44,21 +31,23 @@ class CompletionBody(TokenSampling, VllmNames):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
-    suffix: str | None = None
-    return_full_text: bool | None = None
-    adapter_id: str | None = None
-    decoder_input_details: bool | None = None
+    add_special_tokens: Annotated[bool | None, Harmless(True)] = None
+    suffix: Annotated[str | None, Harmless("")] = None
+    return_full_text: Annotated[bool | None, Harmless(False)] = None
+    adapter_id: Annotated[str | None, Harmless()] = None
+    decoder_input_details: Annotated[bool | None, Harmless(False)] = None
+    # huggingface.js sends it to this route too, but returns only the text to its caller.
     details: bool | None = None
-    top_n_tokens: int | None = None
-    truncate: int | None = None
-    watermark: bool | None = None
+    top_n_tokens: Annotated[int | None, Harmless(0)] = None
+    truncate: Annotated[int | None, Harmless()] = None
+    watermark: Annotated[bool | None, Harmless(False)] = None
     user: str | None = None
 
 
 def from_completion(body: Any) -> Chat:
     """Raises CallerError naming the field."""
     call = read(CompletionBody, body)
-    refuse_unsupported(call, HARMLESS)
+    refuse_unsupported(call)
     parameters, named = to_parameters((call, ""), logprobs=call.logprobs)
     first, *others = (
         Request(

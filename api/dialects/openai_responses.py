@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from api.dialects.formats import TextFormat
+from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.metadata import to_metadata
 from api.dialects.openai_chat import TopLogprobs
 from api.dialects.refusals import invalid
 from api.dialects.response_items import from_input
 from api.dialects.response_object import Outline, detailed
-from api.dialects.sampling import Count, Sampling, refuse_unsupported, to_parameters
+from api.dialects.sampling import Count, Sampling, to_parameters
 from api.dialects.strict_json import Wire, read
 from api.dialects.tiers import CLASSES, Tier
 from api.dialects.tools import to_tools, to_unshown
@@ -46,15 +47,15 @@ Label = Annotated[str, Field(max_length=512)]
 
 class TextConfig(Wire):
     format: TextFormat | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, Harmless("medium")] = None
 
 
 class Reasoning(Wire):
-    effort: str | None = None
-    summary: str | None = None
-    generate_summary: str | None = None
-    context: str | None = None
-    mode: str | None = None
+    effort: Annotated[str | None, Harmless("none")] = None
+    summary: Annotated[str | None, Harmless()] = None
+    generate_summary: Annotated[str | None, Harmless()] = None
+    context: Annotated[str | None, Harmless("auto")] = None
+    mode: Annotated[str | None, Harmless("standard")] = None
 
 
 class CacheOptions(Wire):
@@ -62,8 +63,8 @@ class CacheOptions(Wire):
 
     mode: Literal["implicit", "explicit"] | None = None
     ttl: str | None = None
-    comparison_response_id: str | None = None
-    prewarm: bool | None = None
+    comparison_response_id: Annotated[str | None, Harmless()] = None
+    prewarm: Annotated[bool | None, Harmless(False)] = None
 
 
 class ResponseStreamOptions(Wire):
@@ -71,8 +72,6 @@ class ResponseStreamOptions(Wire):
 
 
 class ResponseBody(Sampling):
-    """The body; fields after `parallel_tool_calls` ask for nothing or are refused by HARMLESS."""
-
     model: str | None = None
     input: str | list[Any]
     instructions: str | None = None
@@ -96,38 +95,20 @@ class ResponseBody(Sampling):
     max_tool_calls: Annotated[Count, Field(ge=1)] | None = None
     reasoning: Reasoning | None = None
     truncation: Literal["auto", "disabled"] | None = None
-    conversation: str | dict[str, Any] | None = None
-    prompt: dict[str, Any] | None = None
-    context_management: list[Any] | None = None
-    moderation: dict[str, Any] | None = None
-    image: dict[str, Any] | None = None
-    access_programs: dict[str, Any] | None = None
+    conversation: Annotated[str | dict[str, Any] | None, Harmless()] = None
+    prompt: Annotated[dict[str, Any] | None, Harmless()] = None
+    context_management: Annotated[list[Any] | None, Harmless([])] = None
+    moderation: Annotated[dict[str, Any] | None, Harmless()] = None
+    image: Annotated[
+        dict[str, Any] | None,
+        Harmless({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
+    ] = None
+    access_programs: Annotated[dict[str, Any] | None, Harmless()] = None
     prompt_cache_options: CacheOptions | None = None
     prompt_cache_retention: str | None = None
-    background_options: dict[str, Any] | None = None
-
-
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "truncation": ("auto", "disabled"),
-    "conversation": (),
-    "prompt": (),
-    "context_management": ([],),
-    "moderation": (),
-    "image": ({}, {"context_compression": "auto"}, {"context_compression": "disabled"}),
-    "access_programs": (),
-    "background_options": ({}, {"completion_window": "soonest"}),
-}
-HARMLESS_INSIDE: dict[str, dict[str, tuple[Any, ...]]] = {
-    "text": {"verbosity": ("medium",)},
-    "reasoning": {
-        "effort": ("none",),
-        "summary": (),
-        "generate_summary": (),
-        "context": ("auto",),
-        "mode": ("standard",),
-    },
-    "prompt_cache_options": {"comparison_response_id": (), "prewarm": (False,)},
-}
+    background_options: Annotated[dict[str, Any] | None, Harmless({}, {"completion_window": "soonest"})] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -149,10 +130,7 @@ class Call:
 def from_response(body: Any) -> Call:
     """Raises CallerError naming the field."""
     said = read(ResponseBody, body)
-    refuse_unsupported(said, HARMLESS)
-    for name, harmless in HARMLESS_INSIDE.items():
-        if (inner := getattr(said, name)) is not None:
-            refuse_unsupported(inner, harmless, name)
+    refuse_unsupported(said)
     parameters, named = to_parameters(
         (said, ""), (said.text or TextConfig(), "text"), logprobs=_logprobs(said)
     )

@@ -4,17 +4,17 @@ A message of an earlier answer comes back with all the fields that the answer ha
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AliasChoices, Field
 
 from api.dialects.calls import check_id, to_call, to_turn_call, told
+from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.messages import asked, to_part, to_parts
 from api.dialects.pages import to_page
 from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
-from api.dialects.sampling import refuse_unsupported
 from api.dialects.strict_json import read
 from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
 from shared.result import Result
@@ -37,12 +37,11 @@ class Called(Replayed):
     In Python the dump of 3.x calls `async` as its class does.
     """
 
-    caller: dict[str, Any] | None = None
-    namespace: str | None = None
-    async_: bool | None = Field(default=None, validation_alias=AliasChoices("async", "async_"))
-
-
-HARMLESS: dict[str, tuple[Any, ...]] = {"caller": ({"type": "direct"},), "namespace": (), "async_": (False,)}
+    caller: Annotated[dict[str, Any] | None, Harmless({"type": "direct"})] = None
+    namespace: Annotated[str | None, Harmless()] = None
+    async_: Annotated[bool | None, Harmless(False)] = Field(
+        default=None, validation_alias=AliasChoices("async", "async_")
+    )
 
 
 class WireCall(Called):
@@ -187,12 +186,12 @@ def _turn(value: Any, at: str) -> Message | None:
         return None
     if kind == "function_call":
         said = read(WireCall, value, at)
-        refuse_unsupported(said, HARMLESS, at)
+        refuse_unsupported(said, at)
         id = check_id(said.call_id, f"{at}.call_id")
         return Message(role="assistant", parts=(), calls=(to_call(id, said.name, said.arguments, at),))
     if kind == "function_call_output":
         given, named = read(WireOutput, value, at), f"{at}.call_id"
-        refuse_unsupported(given, HARMLESS, at)
+        refuse_unsupported(given, at)
         parts = to_parts(given.output, f"{at}.output", "tool", _part)
         return Message(role="tool", parts=parts, answers=check_id(given.call_id, named), param=named)
     if isinstance(kind, str) and kind != "message":

@@ -1,7 +1,6 @@
 """Reads generation parameters, under every spelling that clients use, into one `Parameters`."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -104,17 +103,6 @@ def to_parameters(
     except ValidationError as error:
         name = str(error.errors(include_input=False)[0]["loc"][0])
         raise caller_error(error, {}, given[name][0]) from None
-
-
-def refuse_unsupported(body: Wire, harmless: Mapping[str, tuple[Any, ...]], at: str = "") -> None:
-    """Refuse documented parameters that would change the answer but are not implemented.
-
-    `harmless` lists, by field, the values that ask for nothing. Raises CallerError `unsupported_parameter`.
-    """
-    for name in (name for name in harmless if name in body.model_fields_set):
-        value = getattr(body, name)
-        if value is not None and value not in harmless[name]:
-            raise unsupported(render([name], at))
 
 
 def _read(name: str, value: Any, param: str) -> Any:

@@ -6,13 +6,13 @@ of them, which has to be called; `parallel_tool_calls` says whether several may 
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from api.dialects.calls import check_function
 from api.dialects.formats import to_schema
+from api.dialects.harmless import Harmless, harmless, refuse_unsupported
 from api.dialects.refusals import invalid
 from api.dialects.replayed import Replayed
-from api.dialects.sampling import refuse_unsupported
 from api.dialects.strict_json import Wire, read
 from shared.calls.called import NAME
 from shared.errors import CallerError
@@ -21,10 +21,7 @@ from shared.request import MOST_FUNCTIONS, Function, Tools
 NOTHING = {"type": "object", "properties": {}}
 """The parameters of a function that takes none."""
 NEWER = {"functions": "tools", "function_call": "tool_choice"}
-OLDER: dict[str, tuple[Any, ...]] = {"functions": ([],), "function_call": ("none", "auto")}
-"""Fields of the older form, and the values that ask for nothing."""
-HARMLESS: dict[str, tuple[Any, ...]] = {"defer_loading": (False,), "allowed_callers": ([], ["direct"])}
-"""Fields of a function in Responses, and the values that ask for nothing."""
+"""Fields of the older form, and those that replaced them."""
 CHOICES = ("auto", "none", "required")
 
 
@@ -42,8 +39,8 @@ class ToolBody(Replayed):
 
 class FlatTool(FunctionBody):
     type: str | None = None
-    defer_loading: bool | None = None
-    allowed_callers: list[str] | None = None
+    defer_loading: Annotated[bool | None, Harmless(False)] = None
+    allowed_callers: Annotated[list[str] | None, Harmless([], ["direct"])] = None
 
 
 class Named(Wire):
@@ -99,10 +96,11 @@ def to_unshown(tools: list[Any] | None, choice: str | dict[str, Any] | None) -> 
     return tuple(_unshown(read(FlatTool, value)) for value in tools or [])
 
 
-def refuse_functions(**said: Any) -> None:
-    """Refuse the older form, by field. Raises CallerError `unsupported_parameter`."""
-    for name, value in said.items():
-        if value is not None and value not in OLDER[name]:
+def refuse_functions(body: Wire) -> None:
+    """Refuse the older form. Raises CallerError `unsupported_parameter`."""
+    for name in NEWER:
+        value = getattr(body, name)
+        if value is not None and value not in harmless(type(body))[name]:
             message = f"`{name}` is the older form, which is not implemented; send `{NEWER[name]}`."
             raise CallerError("unsupported_parameter", message, param=name)
 
@@ -125,7 +123,7 @@ def _function(value: Any, at: str, flat: bool) -> tuple[FunctionBody, str]:
     check_function(value, at)
     body: FunctionBody = read(FlatTool, value, at) if flat else read(ToolBody, value, at).function
     if flat:
-        refuse_unsupported(body, HARMLESS, at)
+        refuse_unsupported(body, at)
     at = at if flat else f"{at}.function"
     if not NAME.fullmatch(body.name):
         raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")

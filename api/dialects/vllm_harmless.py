@@ -1,58 +1,33 @@
-"""Parameters of vLLM's and SGLang's chats and completions that are known by name but not implemented, each
-with the values that ask for nothing: their defaults. Other values are refused.
-"""
+"""Parameters of vLLM's and SGLang's chats and completions that are known by name but not implemented."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from api.dialects.harmless import Harmless
 from api.dialects.strict_json import Wire
-
-HARMLESS: dict[str, tuple[Any, ...]] = {
-    "bad_words": ([],),
-    "best_of": (1,),
-    "chat_template_kwargs": ({},),
-    "echo": (False,),
-    "include_reasoning": (True,),
-    "include_stop_str_in_output": (False,),
-    "kv_transfer_params": (),
-    "length_penalty": (1.0,),
-    "logits_processors": ([],),
-    "media_io_kwargs": ({},),
-    "mm_processor_kwargs": ({},),
-    "no_stop_trim": (False,),
-    "priority": (0,),
-    "prompt_logprobs": (),
-    "return_token_ids": (False,),
-    "return_tokens_as_token_ids": (False,),
-    "separate_reasoning": (True,),
-    "skip_special_tokens": (True,),
-    "spaces_between_special_tokens": (True,),
-    "use_beam_search": (False,),
-    "vllm_xargs": ({},),
-}
 
 
 class VllmNames(Wire):
-    """The fields of a body that holds them."""
+    """Each takes the values that ask for nothing: vLLM's and SGLang's own defaults."""
 
-    bad_words: list[str] | None = None
-    best_of: int | None = None
-    chat_template_kwargs: dict[str, Any] | None = None
-    echo: bool | None = None
-    include_reasoning: bool | None = None
-    include_stop_str_in_output: bool | None = None
-    kv_transfer_params: dict[str, Any] | None = None
-    length_penalty: float | None = None
-    logits_processors: list[Any] | None = None
-    media_io_kwargs: dict[str, Any] | None = None
-    mm_processor_kwargs: dict[str, Any] | None = None
-    no_stop_trim: bool | None = None
-    priority: int | None = None
-    prompt_logprobs: int | None = None
-    return_token_ids: bool | None = None
-    return_tokens_as_token_ids: bool | None = None
-    separate_reasoning: bool | None = None
-    skip_special_tokens: bool | None = None
-    spaces_between_special_tokens: bool | None = None
-    use_beam_search: bool | None = None
-    vllm_xargs: dict[str, Any] | None = None
+    bad_words: Annotated[list[str] | None, Harmless([])] = None
+    best_of: Annotated[int | None, Harmless(1)] = None
+    chat_template_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    echo: Annotated[bool | None, Harmless(False)] = None
+    include_reasoning: Annotated[bool | None, Harmless(True)] = None
+    include_stop_str_in_output: Annotated[bool | None, Harmless(False)] = None
+    kv_transfer_params: Annotated[dict[str, Any] | None, Harmless()] = None
+    length_penalty: Annotated[float | None, Harmless(1.0)] = None
+    logits_processors: Annotated[list[Any] | None, Harmless([])] = None
+    media_io_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    mm_processor_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
+    no_stop_trim: Annotated[bool | None, Harmless(False)] = None
+    priority: Annotated[int | None, Harmless(0)] = None
+    prompt_logprobs: Annotated[int | None, Harmless()] = None
+    return_token_ids: Annotated[bool | None, Harmless(False)] = None
+    return_tokens_as_token_ids: Annotated[bool | None, Harmless(False)] = None
+    separate_reasoning: Annotated[bool | None, Harmless(True)] = None
+    skip_special_tokens: Annotated[bool | None, Harmless(True)] = None
+    spaces_between_special_tokens: Annotated[bool | None, Harmless(True)] = None
+    use_beam_search: Annotated[bool | None, Harmless(False)] = None
+    vllm_xargs: Annotated[dict[str, Any] | None, Harmless({})] = None
     add_special_tokens: bool | None = None

@@ -49,7 +49,7 @@ async def ready(request: Request) -> Response:
     standing = {name: state.standing for name, state in states.items()}
     said = {"models": standing, "blobs": await _blobs(context)}
     # A paused or drained model is still loaded: its process need not be replaced.
-    if any(state.state == "ready" for state in states.values()):
+    if any(state.lane.state == "ready" for state in states.values()):
         return json_answer({"status": "ready"} | said)
     headers = {"retry-after": retry_after(None)}
     return json_answer({"status": "not_ready"} | said, 503, headers)

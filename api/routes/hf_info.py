@@ -64,8 +64,8 @@ def to_info(model: Model, state: ModelState) -> dict[str, Any]:
         "model_dtype": model.dtype,
         "model_device_type": model.device,
         "state": state.standing,
-        "workers": state.workers,
-        "queued": state.queued,
+        "workers": state.lane.ready + state.lane.loading,
+        "queued": state.lane.queued,
         "estimated_time": state.estimated_time,
         "basis": state.basis,
     }
@@ -73,21 +73,21 @@ def to_info(model: Model, state: ModelState) -> dict[str, Any]:
 
 def to_status(model: Model, state: ModelState) -> dict[str, Any]:
     return {
-        "loaded": state.state == "ready",
-        "state": _STATES[state.state],
+        "loaded": state.lane.state == "ready",
+        "state": _STATES[state.lane.state],
         "compute_type": model.device,
         "framework": "transformers",
-        "workers": state.workers,
-        "queued": state.queued,
+        "workers": state.lane.ready + state.lane.loading,
+        "queued": state.lane.queued,
         "estimated_time": state.estimated_time,
         "basis": state.basis,
-        "reason": state.reason,
-        "engine": state.engine,
-        "engine_reason": state.engine_reason,
-        "reused": None if state.reused is None else asdict(state.reused),
-        "paused": state.paused,
-        "draining": state.draining,
-        "calibration": None if state.calibration is None else asdict(state.calibration),
+        "reason": state.lane.failed,
+        "engine": state.lane.engine,
+        "engine_reason": state.lane.engine_reason,
+        "reused": None if state.lane.reused is None else asdict(state.lane.reused),
+        "paused": state.lane.paused,
+        "draining": state.lane.draining,
+        "calibration": None if state.lane.calibration is None else asdict(state.lane.calibration),
     }
 
 

@@ -12,12 +12,16 @@ from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.models import Model
 from tests.support.app import serving
-from tests.support.desk import NO_WORKER, Desk
+from tests.support.desk import IDLE, NO_WORKER, Desk
 
 TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline"}
 OTHER = {"id": "org/other", "object": "model", "created": 0, "owned_by": "org"}
-FAILED = ModelState("failed", workers=1, queued=0, estimated_time=1.0, basis="guess", reason="out of memory")
-LOADING = ModelState("loading", workers=1, queued=0, estimated_time=3.5, basis="measured")
+FAILED = ModelState(
+    replace(IDLE, loading=1, failed="out of memory"),
+    estimated_time=1.0,
+    basis="guess",
+)
+LOADING = ModelState(replace(IDLE, loading=1), estimated_time=3.5, basis="measured")
 BLOBS = {"kind": "folder", "state": "reachable"}
 
 
@@ -88,7 +92,7 @@ async def test_the_status_of_a_model_is_in_the_words_of_the_former_api(
 async def test_the_status_of_a_model_says_what_its_requests_had_in_common() -> None:
     desk = Desk()
     reused = {"prompts": 3, "hits": 2, "cached_tokens": 70, "bytes": 4096}
-    desk.states["sightline/tiny"] = replace(LOADING, reused=Reused(**reused))
+    desk.states["sightline/tiny"] = replace(LOADING, lane=replace(LOADING.lane, reused=Reused(**reused)))
     async with serving(desk) as client:
         assert (await client.get("/status/sightline/tiny")).json()["reused"] == reused
         assert (await client.get("/status/org/other")).json()["reused"] is None

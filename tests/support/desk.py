@@ -25,8 +25,9 @@ from shared.result import Choice, JobError, Result, Usage
 from shared.store.fleet import CLASSES
 
 CREATED_MS = 1_760_000_000_000
-READY = ModelState("ready", workers=1, queued=0, estimated_time=0.0, basis="measured")
-NO_WORKER = ModelState("no_worker", workers=0, queued=2, estimated_time=7.5, basis="guess")
+IDLE = Lane(ready=0, loading=0, queued=0, running=0, now_ms=0)
+READY = ModelState(replace(IDLE, ready=1), estimated_time=0.0, basis="measured")
+NO_WORKER = ModelState(replace(IDLE, queued=2), estimated_time=7.5, basis="guess")
 
 
 class Desk(Submission, Jobs, Waiting):
