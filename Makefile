@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 # Where a person's own pip installs is no matter of this environment. Indexes and proxies stay theirs.
 export PIP_USER := 0
-unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_NO_DEPS PIP_DRY_RUN PYTHONHOME
 
 .DEFAULT_GOAL := help
 .PHONY: FORCE help run setup test test-clients check format chaos proof train-tiny clean
@@ -43,15 +43,19 @@ help:
 # Its python is there before its pip: one whose making was cut off is made anew. So is one that was copied or moved
 # here, whose commands lead to the other checkout, and one whose Python is gone; what a link leads to is not ours to
 # make anew. Its file stays as old as it is else. pip's first lines name the folder, if it is bound to one.
+# Without its file its python is the one that it was made with, into which pip would install: at Ctrl-C make leaves it.
+.PRECIOUS: $(VENV_STAMP)
 $(VENV_STAMP): FORCE
 	@home=$$(sed -n '1,2s|^[^/]*\(/.*\)/python[^/]*$$|\1|p' $(BIN)/pip 2>/dev/null | head -n 1); \
-	{ [ -z "$$home" ] || [ "$$home" -ef $(BIN) ]; } && $(PIP) --version >/dev/null 2>&1 || { \
+	{ [ -z "$$home" ] || [ "$$home" -ef $(BIN) ]; } && $(PIP) --version >/dev/null 2>&1 && \
+	$(BIN)/python -c 'import os, sys; sys.exit(not os.path.samefile(sys.prefix, "$(VENV)"))' || { \
 	  [ ! -L $(VENV) ] || { echo '$(VENV) is a link to an environment that is of another folder or does not work.' \
 	  'Remove the link: then one is made here.' >&2; exit 1; }; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'Sightline needs Python 3.11 or newer: name one, for instance make run PYTHON=python3.12' >&2; exit 1; }; \
 	  $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
-	  echo 'Python could not make a virtual environment: install its venv module (Debian: python3-venv).' >&2; exit 1; }; }
+	  echo 'Python could not make a virtual environment. If what it lacks is its venv module, install that' \
+	  '(Debian: python3-venv).' >&2; exit 1; }; }
 
 $(RUN_STAMP): $(INPUTS) $(VENV_STAMP)
 	@echo 'installing the service into $(VENV) (the first time takes minutes: torch is large)'

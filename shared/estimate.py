@@ -156,20 +156,22 @@ def _whole_load(lane: Lane, fallback_s: float) -> tuple[float, str]:
 
 
 def estimate(lane: Lane) -> Estimate:
-    """Until a job at `lane.ahead` begins, in seconds."""
-    service = (lane.service_ms or FIRST_SERVICE_MS) / 1000
-    wait, kind = _reckoned(lane)
+    """Until a worker claims a job at `lane.ahead`, and from there to its end, in seconds."""
+    wait, kind = _reckoned(lane, lane.slots)
+    # A worker holds what it has claimed until a row is free.
+    held = max(_reckoned(lane, lane.rows)[0] - wait, 0)
+    takes = round(held + (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
     half, most = (factor * wait for factor in lane.factors.get(kind, FIRST_FACTORS))
     load, basis = loading_time(lane)
     if not lane.ready:
-        return Estimate(round(load + half, 3), round(2 * load + most, 3), round(service, 3), basis)
+        return Estimate(round(load + half, 3), round(2 * load + most, 3), takes, basis)
     basis = "measured" if lane.service_ms is not None else "guess"
-    return Estimate(round(half, 3), round(max(half, most), 3), round(service, 3), basis)
+    return Estimate(round(half, 3), round(max(half, most), 3), takes, basis)
 
 
-def _reckoned(lane: Lane) -> tuple[float, str]:
-    """Seconds until a row is free; what is being computed counts as half done."""
-    over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * lane.slots)
+def _reckoned(lane: Lane, places: int) -> tuple[float, str]:
+    """Seconds until one of a worker's `places` is free; what is being computed counts as half done."""
+    over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * places)
     if over < 0:
         return FREE_MS / 1000, "free"
     turns = (over + (0.5 if lane.running else 1)) / lane.places

@@ -26,9 +26,9 @@ LEAP = 10_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds until the job begins, half and nine tenths of the time, and how long it then takes.
+    """Seconds until the job begins, half and nine tenths of the time, and how long it then takes to its end.
 
-    `basis` says what they rest on.
+    It begins as a worker claims it; `service_s` has its wait for a row there. `basis` says what they rest on.
     """
 
     p50: float

@@ -22,6 +22,7 @@ NOBODY = frozenset({"dummy", "tgi"})
 RESERVED = re.compile(r"/(?:health|info|v1)(?=/|\Z)")
 """What may follow an id in the paths of its model, so no id may contain it."""
 
+_URL = re.compile(r"https?://", re.IGNORECASE)
 _EITHER = WithJsonSchema({"anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["int8"]}]})
 """Generators of typed clients cannot read one enum that mixes booleans and strings."""
 
@@ -209,7 +210,7 @@ class Models:
         only one served (what unmodified Hugging Face clients send). Raises CallerError `model_not_found`, and
         `invalid_request` where the name and the path mean different models.
         """
-        named = name if name and name not in NOBODY and "://" not in name else None
+        named = name if name and name not in NOBODY and not _URL.match(name) else None
         if path_id is None:
             return self._only() if named is None else self._named(named)
         model = self._named(path_id)

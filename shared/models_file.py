@@ -32,7 +32,8 @@ def _read(path: Path) -> dict[str, Any]:
         line = error.object[: error.start].count(b"\n") + 1
         raise SettingsError(f"models file {path}: line {line} is not UTF-8") from None
     except OSError as error:
-        raise SettingsError(f"models file {path.absolute()}: {error.strerror}") from None
+        other = "SIGHTLINE_MODELS_FILE names the one of a service"
+        raise SettingsError(f"models file {path.absolute()}: {error.strerror}; {other}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"models file {path}: {error}") from None
 

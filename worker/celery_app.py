@@ -8,11 +8,13 @@ import logging
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps, signals
 from celery.apps.worker import install_worker_term_handler
+from celery.exceptions import SecurityWarning
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
@@ -125,6 +127,8 @@ def opening(start: Callable[[], None]) -> None:
 
 def make_app(name: str, redis: RedisSettings) -> Celery:
     """A Celery application on the broker's database of the record store."""
+    # That it runs as root is told, and ends no process whose operator has warnings for errors.
+    warnings.simplefilter("default", SecurityWarning)
     app = Celery(name, broker=redis.broker_url, set_as_current=True)
     app.steps["worker"].add(Stops)
     app.conf.update(

@@ -47,7 +47,7 @@ class Courier:
 
     def open(self) -> None:
         self.heartbeat.start({})
-        self.heartbeat.watch(self.hearing)
+        self.heartbeat.watch(self.hearing, self.tally)
         self.upkeep.start()
         self.deliverer.start()
 

@@ -4,16 +4,12 @@ Celery's consumer may end silently, at a full broker or an error of its transpor
 and a worker that never takes work again would look healthy for ever.
 """
 
-import logging
-import os
 import time
 
 from shared.errors import Unavailable
 from shared.store.nudges import Nudger
-from worker.exits import Exit
 from worker.lease import Leases
 
-log = logging.getLogger(__name__)
 PATIENCE_S = 15.0
 """Longer than any pause of Celery's consumer between two tries to reach the broker."""
 
@@ -32,13 +28,12 @@ class Hearing:
         """A nudge arrived."""
         self._well = time.monotonic()
 
-    def check(self) -> None:
-        """Ends the process once nudges have waited for a free thread too long, and no claim is left."""
+    def deaf(self) -> bool:
+        """Whether nudges have waited for a free thread too long, and no claim is left."""
         if not self._ignored():
             self._well = time.monotonic()
-        elif time.monotonic() - self._well > PATIENCE_S and not self._leases.all():
-            log.critical("nudges are listed and none arrives; this worker starts anew")
-            os._exit(Exit.DEAF)
+            return False
+        return time.monotonic() - self._well > PATIENCE_S and not self._leases.all()
 
     def _ignored(self) -> bool:
         """Whether nudges are listed that a thread here could take."""

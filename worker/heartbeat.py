@@ -7,13 +7,15 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol
 
 from shared.errors import Unavailable
 from shared.estimate import Reused
+from shared.metrics.tally import Tally
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
 from shared.store.script import Store
@@ -21,9 +23,11 @@ from shared.store.worker_wakeup import WorkerWakeup
 from shared.store.workers import State, beat
 from worker.exits import Exit
 from worker.hearing import Hearing
-from worker.lease import Leases
+from worker.lease import Lease, Leases
 from worker.record import Record
 from worker.stall import Progress, Stall
+from worker.telemetry.journal import abandoned
+from worker.telemetry.outcomes import count_attempt
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class Heartbeat:
         self._engine: Watched | None = None
         self._stall = Stall(settings.queue.stall_s, settings.queue.renew_s)
         self._hearing: Hearing | None = None
+        self._tally: Tally | None = None
         self._stopping = threading.Event()
         self._saying = threading.Lock()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
@@ -83,9 +88,9 @@ class Heartbeat:
         self._facts = facts
         self._say(facts)
 
-    def watch(self, hearing: Hearing) -> None:
-        """From now on nudges are expected to arrive."""
-        self._hearing = hearing
+    def watch(self, hearing: Hearing, tally: Tally) -> None:
+        """From now on nudges are expected to arrive, and what was counted is told before giving up."""
+        self._hearing, self._tally = hearing, tally
 
     def stop(self, facts: dict[str, str]) -> None:
         """Say that the worker is gone."""
@@ -163,8 +168,9 @@ class Heartbeat:
 
     def _check_hearing(self) -> None:
         hearing = self._hearing
-        if hearing is not None:
-            hearing.check()
+        if hearing is not None and hearing.deaf():
+            log.critical("nudges are listed and none arrives; this worker starts anew")
+            self._leave(Exit.DEAF)
 
     def _check_row(self) -> None:
         if self._outdated:
@@ -182,15 +188,32 @@ class Heartbeat:
 
     def _leave_hung(self) -> None:
         """A hung device cannot be stopped from inside: its runs go on elsewhere, a supervisor starts anew."""
-        with suppress(Unavailable):
-            for lease in self._leases.all():
-                back = give_back(self._settings, lease.claim, reason="engine_stalled", error=None, died=True)
-                self._store.run(back)
-        os._exit(Exit.STALLED)
+        self._leave(Exit.STALLED, self._leases.all())
 
     def _leave_empty(self, why: str, code: Exit) -> None:
         """Exit for a new process once this one holds no run: its runs end or are given back before."""
         self.drain()
         if not self._leases.all():
             log.critical("%s; this worker gives up", why)
+            self._leave(code)
+
+    def _leave(self, code: Exit, hung: Sequence[Lease] = ()) -> None:
+        """Exit, having said so: this worker would count as ready for `worker_ttl_s` more."""
+        self._state = "gone"
+        try:
+            with suppress(Unavailable):
+                for lease in hung:
+                    self._abandon(lease)
+                self._say({})
+                if self._tally is not None:
+                    self._tally.stop()
+        finally:
             os._exit(code)
+
+    def _abandon(self, lease: Lease) -> None:
+        """Do for an attempt what its own thread, which hangs, will never do."""
+        reason = "engine_stalled"
+        back = give_back(self._settings, lease.claim, reason=reason, error=None, died=True)
+        self._store.run(back)
+        abandoned(lease.claim, reason, time.monotonic() - lease.since)
+        count_attempt(lease, reason, None)

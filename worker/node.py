@@ -127,7 +127,8 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
         settings, store, nudger, Blobs(settings.blobs), decoder, listener, engine, publisher, leases
     )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
-    heartbeat.watch(hearing)
+    tally = start_telling(settings.metrics, store)
+    heartbeat.watch(hearing, tally)
     return Node(
         context=context,
         model=model,
@@ -136,7 +137,7 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
         worker=worker,
         heartbeat=heartbeat,
         hearing=hearing,
-        tally=start_telling(settings.metrics, store),
+        tally=tally,
     )
 
 

@@ -6,6 +6,7 @@ page's own name even where that name was pointed at this machine (DNS rebinding)
 """
 
 import ipaddress
+import re
 from collections.abc import Container, Mapping
 from functools import lru_cache
 
@@ -28,6 +29,7 @@ _FORWARDED_NAMES = frozenset(
         b"fastly-client-ip",
     )
 )
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::\d*)?")
 _OTHER_PAGES = (b"cross-site", b"same-site")
 
 
@@ -56,8 +58,8 @@ def check_local(scope: Scope, origins: Container[str]) -> None:
 @lru_cache(256)
 def is_loopback_host(host: bytes) -> bool:
     """Whether a `Host` can only mean this machine; browsers never look `localhost` up by DNS."""
-    text = host.decode("latin-1").lower()
-    name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
+    parts = _HOST.fullmatch(host.decode("latin-1").lower())
+    name = parts[1].strip("[]") if parts else ""
     return name.removesuffix(".") == "localhost" or _is_loopback(name)
 
 

@@ -12,8 +12,8 @@ PAUSED_RETRY_S = 60.0
 
 @dataclass(frozen=True)
 class ModelState:
-    """`estimated_time` is the seconds until it is ready; of a paused model (`basis` says so) the seconds after
-    which to ask again.
+    """`estimated_time` is the seconds until it is ready; of a paused model (`basis` says so) the seconds
+    after which to ask again.
     """
 
     lane: Lane

@@ -257,7 +257,7 @@ class Submission:
 
     async def refusal_of(self, word: str, terms: Terms, model: Model) -> ServiceError:
         """The error for a request that the store made no job of. Raises LinePassedError."""
-        if word in ("mismatch", "purged"):
+        if word in refusals.KEY_REFUSALS:
             return refusals.of_key(word)
         if word == "passed":
             raise LinePassedError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-from api.dialects import json_numbers, json_patterns
+from api.dialects import json_drafts, json_numbers, json_patterns
 from api.dialects.json_names import ANY_TEXT, MAX_NAME, MAX_PROPERTIES, Names
 from api.dialects.json_numbers import MAX_WHOLE
 from api.dialects.json_references import References
@@ -147,6 +147,7 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
     # A reference may lead below an unknown keyword; a definition may have no reference to it.
     named: list[tuple[Any, str]] = []
     references, maps = References(schema), Names(schema)
+    unheld, parts = json_drafts.unheld(schema), json_drafts.Parts(schema)
     seen: dict[int, str] = {}
     properties = 0
     while left or named:
@@ -155,13 +156,19 @@ def check_schema(schema: dict[str, Any], param: str) -> None:
             continue
         seen[id(here)] = at
         names = maps.of(here)
+        if word := next((name for name in here if name in unheld), None):
+            raise unsupported(render([word], at))
         _check_node(here, at, but={"propertyNames"} if names else set())
         if references.in_ring(here):
             raise invalid(at, "leads back to itself, and describes no value")
         properties += len(names or here.get("properties", ()))
         if properties > MAX_PROPERTIES:
             raise invalid(param, f"names more than {MAX_PROPERTIES} properties")
-        left.extend(_below(here, at))
+        below = [*_below(here, at)]
+        left.extend(below)
+        apart = parts.has(here, (inner for inner, _ in below))
+        if apart and (place := json_drafts.reference(here)):
+            raise invalid(render(place, at), "is in a part with an `$id` of its own; leave the `$id` out")
         if "$ref" in here:
             named.append((found(schema, here["$ref"]), render(["$ref"], at)))
     for here in _nodes(schema, without=DEFINITIONS):
@@ -195,6 +202,7 @@ def closed(schema: dict[str, Any]) -> dict[str, Any]:
         for name in idle:
             del node[name]
         maps.spell_out(node)
+    json_drafts.settle(copy, nodes)
     composed = any(map(_composed, nodes))
     for node in nodes:
         if not composed and node.get("properties") and not node.keys() & OTHERS:

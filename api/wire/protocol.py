@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from api.wire import connection_limit, ending
 from api.wire.edge import PEER
 from api.wire.heads import HEAD_LIMIT, fault_of, refusal, too_large, with_its_host, without_offer
+from api.wire.reader_watch import ReaderWatch
 from api.wire.unchunked import unchunked
 from shared.errors import CallerError, ServiceError
 
@@ -28,8 +29,6 @@ CROWDED_KEEP_S = 1
 """How long an idle connection is kept once half of all places are taken (a new one: HEAD_LIMIT_S)."""
 PARTING_S, PARTING_HEAD_S = 0.1, 1.0
 """After the port closes: time for requests on their way, and for the rest of a head that has begun."""
-UNREAD, UNREAD_LIMIT_S = 64 * 2**10, 30.0
-"""The reader must take this many bytes of an answer, or its rest, in this time: they are held in memory."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -43,12 +42,12 @@ class LimitedProtocol(HttpToolsProtocol):
             connection_limit.KEY, connection_limit.ConnectionLimit(self.connections, most)
         )
         self._ending: ending.Ending = self.app_state.get(ending.KEY) or ending.Ending()
+        self._keep_s = self.timeout_keep_alive
         self._in_head = False
         self._answering: RequestResponseCycle | None = None
         self._steps = 0
         self._pending_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._reading: asyncio.TimerHandle | None = None
         self._refusal: ServiceError | None = None
         self._refused = False
         # uvicorn sets these only at a request's first byte.
@@ -57,6 +56,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request may take as long to come as the next: balancers connect ahead."""
         super().connection_made(transport)
+        self._watch = ReaderWatch(transport, self.loop)
         self._keep(HEAD_LIMIT_S if self._limit.is_large() else self.timeout_keep_alive)
         if self._limit.is_large() and not self._limit.is_large(but=1):
             for connection in self.connections:
@@ -71,7 +71,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        self._stop_reading()
+        self._watch.end()
         if self._answering is not None:
             # uvicorn notifies only the latest request, which may be waiting behind this one.
             self._answering.disconnected = True
@@ -82,10 +82,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not read the answer as fast as it is written."""
         super().pause_writing()
-        self._expect_reading()
+        self._watch.begin()
 
     def resume_writing(self) -> None:
-        self._stop_reading()
+        """Little is left to write; if that is the last, the client must read it, too."""
+        if not self.transport.is_closing():
+            self._watch.end()
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
@@ -136,11 +138,10 @@ class LimitedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        if self._limit.is_large():
-            self.timeout_keep_alive = CROWDED_KEEP_S
+        self.timeout_keep_alive = CROWDED_KEEP_S if self._limit.is_large() else self._keep_s
         super().on_response_complete()
         if self.transport.is_closing():
-            self._expect_reading()
+            self._watch.begin()
         elif self._in_head:
             # The next request has begun.
             self._unset_keepalive_if_required()
@@ -160,7 +161,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Closing waits until the client has read what is left."""
         super().timeout_keep_alive_handler()
-        self._expect_reading()
+        self._watch.begin()
 
     def on_body(self, body: bytes) -> None:
         self._steps += 1
@@ -245,23 +246,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _expect_reading(self) -> None:
-        self._stop_reading()
-        left = self.transport.get_write_buffer_size()
-        self._reading = self.loop.call_later(UNREAD_LIMIT_S, self._look, left)
-
-    def _look(self, before: int) -> None:
-        """Abort the connection unless the client has read enough."""
-        if before - self.transport.get_write_buffer_size() < UNREAD:
-            self.transport.abort()
-        else:
-            self._expect_reading()
-
-    def _stop_reading(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
-
     def _give_up(self, limit_s: float) -> None:
         message = f"The request's headers did not arrive within {limit_s:g} s."
         self._refuse(CallerError("upload_timeout", message))
@@ -299,5 +283,5 @@ class LimitedProtocol(HttpToolsProtocol):
         # TLS cannot end one direction alone.
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._expect_reading()
+        self._watch.begin()
         self._timer = self.loop.call_later(LINGER_S, self.transport.close)

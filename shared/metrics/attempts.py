@@ -48,7 +48,8 @@ COMPUTE = histogram(
 ATTEMPTS = counter(
     "sightline_attempts_total",
     "Attempts by their end. `failed`: the request's fault; `retried`: another attempt may do better; "
-    "`given_back`: the worker stops, or lost its device or the store; `lost`: cancelled, or another's.",
+    "`given_back`: the worker stops, hangs, or lost its device or the store; "
+    "`lost`: cancelled, or another's.",
     MODEL,
     Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
 )

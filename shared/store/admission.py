@@ -30,6 +30,7 @@ Word = Literal[
     "known",
     "mismatch",
     "purged",
+    "expired",
     "gone",
     "passed",
     "removed",

@@ -15,7 +15,10 @@ READING_S = 60
 
 @dataclass(frozen=True)
 class Report:
-    """How a job ended; times in Unix ms. `attempt` is the last one of its run, 0 where it has none."""
+    """How a job ended; times in Unix ms. `attempt` is the last one of its run, 0 where it has none.
+
+    `placed_ms` is when its run came into line, which may be before the job did; None where it has no run.
+    """
 
     job: str
     status: str
@@ -24,6 +27,7 @@ class Report:
     priority: str
     created_ms: int
     ended_ms: int
+    placed_ms: int | None
     started_ms: int | None
     run: str | None
     attempt: int
@@ -48,6 +52,8 @@ def _report(row: dict[str, Any]) -> Report:
         priority=row["class"],
         created_ms=int(row["created"]),
         ended_ms=int(row["ended"]),
+        # An older process did not tell it.
+        placed_ms=int(row.get("placed", row["created"])) if "run" in row else None,
         started_ms=int(row["started"]) if "started" in row else None,
         run=row.get("run"),
         attempt=int(row.get("attempt", 0)),

@@ -1,9 +1,12 @@
 """Checks the GPU through the driver's own program, since the command line does not import torch."""
 
+import runpy
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 from shared.models import Model
 from sightline.doctor.check import Check, ok, problem, warning
@@ -57,9 +60,29 @@ def _mb(cell: str) -> int | None:
     return int(cell) if cell.isdecimal() else None
 
 
+def without_cuda() -> bool:
+    """Whether torch is installed, and not in a build for these devices."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return False
+    return runpy.run_path(str(Path(found.origin).with_name("version.py")))["cuda"] is None
+
+
+def _places(model: Model) -> list[str]:
+    """The devices that its row names."""
+    if isinstance(model.device_map, dict):
+        return [str(place) for place in model.device_map.values()]
+    return [model.device]
+
+
+def _wants_one(model: Model) -> bool:
+    named = any(place.startswith("cuda") or place.isdecimal() for place in _places(model))
+    return named or model.engine == "vllm"
+
+
 def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Iterator[Check]:
-    """A finding for each device, or one that says that there is none."""
-    wanting = [model.id for model in models if model.device.startswith("cuda") or model.engine == "vllm"]
+    """A finding for each device, or one that says that there is none, and one if torch cannot use them."""
+    wanting = [model.id for model in models if _wants_one(model)]
     try:
         gpus = find()
     except DriverError as error:
@@ -70,8 +93,19 @@ def look(models: Sequence[Model], find: Callable[[], list[Gpu]] = seen) -> Itera
         for gpu in gpus:
             room = "" if gpu.free_mb is None else f", {gpu.free_mb} of {gpu.total_mb} MiB free"
             yield ok("gpu", f"{gpu.index}: {gpu.name}{room}")
+        yield from _look_at_torch(models)
     elif wanting:
         fix = 'install its driver (nvidia-smi must run here), or set device = "cpu" in the models file'
         yield problem("gpu", f"none is seen, and {', '.join(wanting)} needs one", fix)
     else:
         yield ok("gpu", "none is seen: models are computed by the CPU")
+
+
+def _look_at_torch(models: Sequence[Model]) -> Iterator[Check]:
+    """vLLM brings its own."""
+    rows = [model for model in models if model.engine not in ("echo", "vllm")]
+    idle = [model.id for model in rows if not {"cpu", "disk"}.issuperset(_places(model))]
+    if idle and without_cuda():
+        bad = problem if any(_wants_one(model) for model in rows) else warning
+        fix = 'install torch and torchvision in a CUDA build, or set device = "cpu" in the models file'
+        yield bad("gpu", f"the torch that is installed cannot use it for {', '.join(idle)}", fix)

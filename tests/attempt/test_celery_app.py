@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.platforms import check_privileges
 from celery.worker.state import active_requests
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -115,6 +117,17 @@ def test_callers_hear_of_an_engine_option_that_does_not_exist_and_operators_read
     told = connect(settings.redis).run(jobs.lane(settings, "model.org--m"))
     assert told.state == "failed"
     assert "options.paze" in (told.failed or "")
+
+
+def test_a_worker_of_root_says_so_and_starts_where_warnings_are_errors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("error")
+        make_app("test", RedisSettings())
+        check_privileges(["json"])
+    assert "superuser" in str(said[0].message)
 
 
 @pytest.mark.usefixtures("hangup_heard")

@@ -4,63 +4,53 @@ import pytest
 
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench
-from worker.exits import Exit
 from worker.hearing import Hearing
 
 
-@pytest.fixture
-def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    codes: list[int] = []
-    monkeypatch.setattr("worker.hearing.os._exit", codes.append)
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.hearing.PATIENCE_S", 0.0)
-    return codes
 
 
 def hearing(desk: Workbench, slots: int = 1) -> Hearing:
     return Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=slots)
 
 
-def test_a_worker_that_no_nudge_reaches_starts_anew(desk: Workbench, left: list[int]) -> None:
+def test_a_worker_that_no_nudge_reaches_starts_anew(desk: Workbench) -> None:
     deaf = hearing(desk)
     desk.nudger.send(MODEL.lane)
-    deaf.check()
-    assert left == [Exit.DEAF]
+    assert deaf.deaf()
 
 
-def test_it_finishes_what_it_has_first(desk: Workbench, left: list[int]) -> None:
+def test_it_finishes_what_it_has_first(desk: Workbench) -> None:
     deaf = hearing(desk, slots=2)
     desk.nudger.send(MODEL.lane)
     desk.ask("x")
     with desk.leases.hold(desk.claim()):
-        deaf.check()
-        assert left == []
-    deaf.check()
-    assert left == [Exit.DEAF]
+        assert not deaf.deaf()
+    assert deaf.deaf()
 
 
 def test_a_worker_whose_server_refuses_to_hand_nudges_out_does_not_load_its_model_anew(
-    desk: Workbench, redis: RedisServer, left: list[int]
+    desk: Workbench, redis: RedisServer
 ) -> None:
     cut_off = hearing(desk)
     desk.nudger.send(MODEL.lane)
     with redis.refusing_writes():
-        cut_off.check()
-    assert left == []
-    cut_off.check()
-    assert left == [Exit.DEAF]
+        assert not cut_off.deaf()
+    assert cut_off.deaf()
 
 
-def test_a_worker_without_a_free_thread_is_not_deaf(desk: Workbench, left: list[int]) -> None:
+def test_a_worker_without_a_free_thread_is_not_deaf(desk: Workbench) -> None:
     busy = hearing(desk)
     desk.nudger.send(MODEL.lane)
     desk.ask("x")
     with desk.leases.hold(desk.claim()):
-        busy.check()
-    assert left == []
+        assert not busy.deaf()
 
 
 def test_a_worker_whose_rows_one_request_took_is_not_deaf(
-    desk: Workbench, left: list[int], monkeypatch: pytest.MonkeyPatch
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("worker.hearing.PATIENCE_S", 15.0)
@@ -70,34 +60,30 @@ def test_a_worker_whose_rows_one_request_took_is_not_deaf(
     desk.ask("x", n=8, temperature=1.0)
     with desk.leases.hold(desk.claim()):
         now[0] = 100.0
-        busy.check()
+        assert not busy.deaf()
     now[0] = 101.0
-    busy.check()
-    assert left == [], "its threads waited for room, and had no time yet to take a nudge"
+    assert not busy.deaf(), "its threads waited for room, and had no time yet to take a nudge"
 
 
-def test_an_idle_worker_is_not_deaf(desk: Workbench, left: list[int]) -> None:
-    hearing(desk).check()
-    assert left == []
+def test_an_idle_worker_is_not_deaf(desk: Workbench) -> None:
+    assert not hearing(desk).deaf()
 
 
-def test_a_worker_whose_broker_is_away_is_not_deaf(desk: Workbench, left: list[int]) -> None:
+def test_a_worker_whose_broker_is_away_is_not_deaf(desk: Workbench) -> None:
     idle = hearing(desk)
     desk.nudger.send(MODEL.lane)
     desk.redis.kill()
     try:
-        idle.check()
+        assert not idle.deaf()
     finally:
         desk.redis.start()
-    assert left == []
 
 
 def test_a_nudge_that_arrives_shows_that_all_is_well(
-    desk: Workbench, left: list[int], monkeypatch: pytest.MonkeyPatch
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.hearing.PATIENCE_S", 60.0)
     well = hearing(desk)
     desk.nudger.send(MODEL.lane)
     well.nudged()
-    well.check()
-    assert left == []
+    assert not well.deaf()

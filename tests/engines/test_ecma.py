@@ -109,6 +109,10 @@ def test_an_answer_by_a_pattern_is_valid_for_a_reader_in_python(pattern: str) ->
         (r"\<[\>]", "<>", "<"),
         (r"[.-\w]", "-", "A]"),
         (r"[\d-a]", "-", "b"),
+        (r"\s", "\ufeff", "\x85"),
+        (r"\S", "\x85", "\ufeff"),
+        (r"[^\S]", "\ufeff", "\x85"),
+        (r"[\s\S]+", '"\ufeff', ""),
     ],
 )
 def test_what_generators_in_javascript_write_is_read_as_there(pattern: str, right: str, wrong: str) -> None:

@@ -46,6 +46,13 @@ def test_a_device_is_no_reason_to_batch_less(name: str, told: dict[str, Any]) ->
     assert "reuses beginnings of prompts and encoded pictures" in reason
 
 
+def test_a_model_on_two_devices_is_answered_as_on_one(told: dict[str, Any]) -> None:
+    """What attends in each layer lies where the layer does, also where a step takes a prompt along."""
+    crowd = told["spread"]["crowd"]
+    assert crowd == told["shipped"]["alone"][: len(crowd)]
+    assert SHARED in told["spread"]["reason"]
+
+
 def test_an_operand_left_on_the_cpu_would_be_noticed() -> None:
     found = _run("-c", "import torch, tests.support.far; torch.ones(2, device='far') + torch.ones(2)")
     assert "expected all tensors to be on the same device" in found.stderr

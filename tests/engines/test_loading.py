@@ -13,13 +13,20 @@ from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
-from worker.engines import threads
+from worker.engines import placement, threads
 from worker.engines.base import Engine
 from worker.engines.loaded import LoadedModel
 from worker.engines.registry import create
 from worker.engines.weights import model_folder
 
 INT8 = {"quant_method": "quanto", "weights": "int8"}
+# The first part's weights stay in the folder and are read for each pass.
+SPREAD = {
+    "model.vision_tower": "disk",
+    "model.multi_modal_projector": "cpu",
+    "model.language_model": "cpu",
+    "lm_head": "cpu",
+}
 COLOUR = "What color is the shape?"
 
 
@@ -72,11 +79,13 @@ def test_a_quantised_model_holds_its_weights_in_8_bits() -> None:
 @pytest.mark.parametrize("engine", ["auto", "sequential"])
 def test_a_model_that_can_answer_nothing_as_its_row_says_is_never_ready(engine: str) -> None:
     """quanto's product of whole numbers takes no bfloat16 on a CPU, which its loading does not say."""
-    with pytest.raises(RuntimeError, match="contiguous"):
+    with pytest.raises(ModelFailed, match=r"quantization_config = .*, dtype = 'bfloat16': .*contiguous"):
         load(engine=engine, rows=1, quantization_config=INT8, dtype="bfloat16")
 
 
-@pytest.mark.parametrize("fields", [{"device_map": "auto"}, {"device_map": {"": "cpu"}}, {"packed": True}])
+@pytest.mark.parametrize(
+    "fields", [{"device_map": "auto"}, {"device_map": {"": "cpu"}}, {"device_map": SPREAD}, {"packed": True}]
+)
 def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str, Any]) -> None:
     engine = load(**fields)
     assert engine.fingerprint == usual.fingerprint
@@ -116,6 +125,20 @@ def test_what_changes_no_answer_shares_the_cache(usual: Engine, fields: dict[str
 def test_a_wish_that_cannot_be_met_is_named_with_what_is_missing(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelFailed, match=f"model test/tiny, with {words}"):
         LoadedModel(tiny(**fields))
+
+
+def test_nobody_computes_on_the_cpu_unawares_beside_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(placement, "DEVICES", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "nvidiactl").touch()
+    placement.tell_of_idle_gpu(tiny())
+    (tmp_path / "nvidia3").touch()
+    placement.tell_of_idle_gpu(tiny(device="cpu"))
+    assert "cannot use the GPU" not in caplog.text
+    LoadedModel(tiny())
+    assert "cannot use the GPU that is here: the CPU computes" in caplog.text
 
 
 def test_memory_that_is_short_is_not_blamed_on_what_a_row_wishes(monkeypatch: pytest.MonkeyPatch) -> None:

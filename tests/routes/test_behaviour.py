@@ -12,6 +12,7 @@ from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.batch_situations import BATCHES
 from tests.support.behaviour import Row, rows
+from tests.support.key_situations import IDEMPOTENCY
 from tests.support.keys import KEYED
 from tests.support.redis_server import RedisServer
 from tests.support.response_situations import RESPONSES
@@ -27,7 +28,7 @@ STORES = {
     "the store is nearly full": ready,
 }
 """What else there is; `_reach` does it to the server."""
-WHEN = WHEN_ASKED | RESPONSES | BATCHES | WEBHOOKS | STORES
+WHEN = WHEN_ASKED | IDEMPOTENCY | RESPONSES | BATCHES | WEBHOOKS | STORES
 SETTINGS = {
     "nothing begins within the limit": {"api": {"sync_limit_s": 0.05}},
     "the answer would come after the limit": {"api": {"sync_limit_s": 0.05}},

@@ -29,6 +29,7 @@ OTHER_HOSTS = [
     "10.0.0.7",
 ]
 OTHER_HOSTS += ["0.0.0.0:8000", "[::ffff:10.0.0.7]", "", "127.0.0.1@evil.example"]
+OTHER_HOSTS += ["[::1].evil.example", "127.0.0.1:evil.example"]
 OTHER_PAGES = [
     APP,
     "null",

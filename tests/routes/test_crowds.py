@@ -82,6 +82,21 @@ async def test_unused_connections_make_room_in_a_crowd(
         assert not alone.at_eof()
 
 
+async def test_a_connection_that_was_used_in_a_crowd_is_kept_as_any_other_once_the_crowd_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crowded = True
+    monkeypatch.setattr(ConnectionLimit, "is_large", lambda *_, **__: crowded)
+    monkeypatch.setattr(protocol, "CROWDED_KEEP_S", 3600)
+    async with served(timeout_keep_alive=0) as connect:
+        reader, writer = await connect()
+        writer.write(GET + b"\r\n")
+        await reader.readuntil(b"ok")
+        crowded = False
+        writer.write(GET + b"\r\n")
+        assert (await answer(reader))[0] == 200
+
+
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/health/"])
 async def test_a_crowd_makes_no_process_look_dead(path: str) -> None:
     async with served(limit_concurrency=1) as connect:

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.wire import protocol
+from api.wire import protocol, reader_watch
 from api.wire.heads import HEAD_LIMIT
 from api.wire.protocol import LimitedProtocol
 from shared.settings import Settings
@@ -178,16 +178,24 @@ async def test_a_slow_body_is_not_the_heads_business(monkeypatch: pytest.MonkeyP
         assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize("ended", [False, True])
-async def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, ended: bool) -> None:
-    lost, lose = asyncio.Event(), LimitedProtocol.connection_lost
+@pytest.fixture
+def lost(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when a connection is; readers are cut off soon."""
+    event, lose = asyncio.Event(), LimitedProtocol.connection_lost
 
     def connection_lost(self: LimitedProtocol, error: Exception | None) -> None:
         lose(self, error)
-        lost.set()
+        event.set()
 
-    monkeypatch.setattr(protocol, "UNREAD_LIMIT_S", 0.05)
+    monkeypatch.setattr(reader_watch, "UNREAD_LIMIT_S", 0.05)
     monkeypatch.setattr(LimitedProtocol, "connection_lost", connection_lost)
+    return event
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_who_does_not_read_an_answer_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, lost: asyncio.Event, ended: bool
+) -> None:
     if ended:
         # As little is left as pauses nobody.
         monkeypatch.setattr(LimitedProtocol, "pause_writing", HttpToolsProtocol.pause_writing)
@@ -197,8 +205,26 @@ async def test_who_does_not_read_an_answer_is_cut_off(monkeypatch: pytest.Monkey
         await asyncio.wait_for(lost.wait(), LIMIT_S)
 
 
+async def test_who_does_not_read_the_end_of_a_last_answer_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch, lost: asyncio.Event
+) -> None:
+    complete = LimitedProtocol.on_response_complete
+
+    def on_response_complete(self: LimitedProtocol) -> None:
+        complete(self)
+        # As when the client has read on until little is left.
+        self.resume_writing()
+
+    monkeypatch.setattr(LimitedProtocol, "pause_writing", HttpToolsProtocol.pause_writing)
+    monkeypatch.setattr(LimitedProtocol, "on_response_complete", on_response_complete)
+    async with served(much) as connect:
+        _, writer = await connect()
+        writer.write(GET + b"Connection: close\r\n\r\n")
+        await asyncio.wait_for(lost.wait(), LIMIT_S)
+
+
 async def test_who_reads_gets_all_of_a_large_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "UNREAD_LIMIT_S", 30)
+    monkeypatch.setattr(reader_watch, "UNREAD_LIMIT_S", 30)
     async with served(much) as connect:
         reader, writer = await connect()
         writer.write(GET + b"\r\n")

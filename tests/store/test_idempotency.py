@@ -47,6 +47,26 @@ def test_a_purged_job_s_key_says_so(records: Records) -> None:
     assert records.post(records.placing(), idempotency="key", body_digest="other").word == "mismatch"
 
 
+def test_a_key_whose_job_is_no_longer_kept_does_not_say_that_it_was_deleted(records: Records) -> None:
+    """A caller's own `retain_s` may be shorter than a key is remembered."""
+    view = records.post(records.placing(), **KEYED, retain_s=30).view
+    assert view is not None
+    records.settle(records.claim())
+    records.client.pexpire(f"sl2:{view.id}", 0)
+    assert records.post(records.placing(), **KEYED).word == "expired"
+
+
+def test_deleting_a_job_says_nothing_of_the_one_that_its_key_was_used_for_since(records: Records) -> None:
+    first = records.post(records.placing(key=None), **KEYED).view
+    records.client.delete("sl2:idem:anyone:key")
+    second = records.post(records.placing(key=None), **KEYED).view
+    assert first is not None
+    assert second is not None
+    records.purge(first.id)
+    records.client.delete(f"sl2:{second.id}")
+    assert records.post(records.placing(), **KEYED).word == "expired"
+
+
 @pytest.mark.parametrize(
     ("word", "ready", "blobs"), [("unready", True, ()), ("pictures", False, ("d" * 64,))]
 )

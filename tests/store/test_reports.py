@@ -1,8 +1,14 @@
 """Each end of a job is told the log once, whoever ended it, while somebody reads it."""
 
+import json
+import logging
+
+import pytest
+
 from shared.store import reports
 from shared.store.reports import Report
 from tests.support.store import BROKEN, LANE, MODEL, Records
+from worker.maintenance.reporting import log_ends
 
 
 def told(records: Records) -> dict[str, Report]:
@@ -86,3 +92,39 @@ def test_who_shares_a_computation_learns_the_trace_of_the_one_that_began_it(reco
     records.settle(records.claim())
     hit = records.post(records.placing("a question"))
     assert [first.trace, joined.trace, hit.trace] == ["", "00-ab-cd-01", "00-ab-cd-01"]
+
+
+def test_what_keeps_a_job_out_of_the_line_is_no_wait_in_line(
+    records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its schedule_at, and the fetching of its pictures."""
+    told(records)
+    job = records.submit_pending().id
+    records.wait(4)
+    taken = records.claim_pending()
+    records.admit(taken, "what")
+    records.wait(2)
+    claim = records.claim()
+    records.wait(1)
+    records.settle(claim)
+    cancelled = records.submit_pending().id
+    records.wait(5)
+    records.cancel(cancelled)
+    with caplog.at_level(logging.INFO, "worker.maintenance.reporting"):
+        log_ends(records.store)
+    lines = [vars(record)["fields"] for record in caplog.records if record.message == "job ended"]
+    assert {line["job"]: (line["wait_s"], line["run_s"]) for line in lines} == {
+        job: (2, 1),
+        cancelled: (0, 0),
+    }
+
+
+def test_the_end_of_a_job_that_an_older_process_reports_is_logged_as_well(records: Records) -> None:
+    told(records)
+    records.submit("a question")
+    records.settle(records.claim())
+    row = records.client.lindex("sl2:ended", 0)
+    old = {name: value for name, value in json.loads(row).items() if name != "placed"}
+    records.client.lset("sl2:ended", 0, json.dumps(old))
+    (report,) = told(records).values()
+    assert report.placed_ms == report.created_ms

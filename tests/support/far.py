@@ -108,7 +108,19 @@ class _Dice(torch.Generator):
         return super().__new__(cls, "cpu" if torch.device(device).type == NAME else device)  # type: ignore[call-arg]
 
 
+class _Stream:
+    """What is queued on the device: nothing, as the CPU has computed it."""
+
+    def record_event(self) -> "_Stream":
+        return self
+
+    def synchronize(self) -> None:
+        pass
+
+
 _setup_privateuseone_for_python_backend(NAME)
+torch.accelerator.current_stream = lambda _=None: _Stream()  # type: ignore[assignment,return-value]
+torch.accelerator.synchronize = lambda _=None: None
 torch.Generator = _Dice  # type: ignore[misc]
 library: Any = torch.library.Library
 # Kept: torch unregisters what a collected library registered.

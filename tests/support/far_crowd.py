@@ -4,8 +4,10 @@ of small random ones of these families, are answered on the CPU one by one, and 
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import tests.support.far as far
 from tests.engines.continuous.conftest import QUESTIONS, Question, crowded, loaded
@@ -13,6 +15,10 @@ from tests.engines.continuous.test_formats import MIXED
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
+from worker.engines.pretrained import pretrained
+
+FEW = 4
+hooks: Any = import_module("accelerate.hooks")
 
 
 def shipped() -> dict[str, Any]:
@@ -25,6 +31,26 @@ def shipped() -> dict[str, Any]:
         "alone": [one.ask(alone).ids for one in asked],
         "crowd": [one.ids for one in together],
     }
+
+
+def spread() -> dict[str, Any]:
+    """The shipped model, all but its first language layers on the device: as a `device_map` spreads one."""
+
+    def halved(*given: Any) -> tuple[Any, Any]:
+        processor, network = pretrained(*given)
+        for layer in network.model.language_model.layers[1:]:
+            hooks.add_hook_to_module(layer.to(far.NAME), _moves_to(far.NAME))
+        hooks.add_hook_to_module(network.model.language_model.norm, _moves_to("cpu"))
+        return processor, network
+
+    with patch("worker.engines.loaded.pretrained", halved):
+        both = loaded(device="cpu", packed=False)
+    return {"reason": both.engine.reason, "crowd": [one.ids for one in crowded(both, QUESTIONS[:FEW])]}
+
+
+def _moves_to(device: str) -> Any:
+    """accelerate's own; it moves what a layer is called with, all but the cache."""
+    return hooks.AlignDevicesHook(execution_device=device, skip_keys="past_key_values")
 
 
 def family(name: str, folder: Path) -> dict[str, Any]:
@@ -42,5 +68,9 @@ def family(name: str, folder: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     folder, *names = sys.argv[1:]
-    answers = {"shipped": shipped(), **{name: family(name, Path(folder)) for name in names}}
+    answers = {
+        "shipped": shipped(),
+        "spread": spread(),
+        **{name: family(name, Path(folder)) for name in names},
+    }
     print(json.dumps(answers))

@@ -129,21 +129,6 @@ async def computing(scene: Scene) -> None:
     scene.meanwhile(compute)
 
 
-async def same_call(scene: Scene) -> None:
-    await answers(scene)
-    scene.known = (await scene.send()).headers["x-job-id"]
-
-
-async def other_body(scene: Scene) -> None:
-    await answers(scene)
-    await scene.send("What else?")
-
-
-async def deleted(scene: Scene) -> None:
-    await same_call(scene)
-    await scene.client.delete(f"/v1/jobs/{scene.known}")
-
-
 async def refuses(scene: Scene) -> None:
     await ready(scene)
 
@@ -275,9 +260,6 @@ WHEN: dict[str, Callable[[Scene], Awaitable[None]]] = {
     "the same was answered before": answered,
     "the same was answered, and the worker has gone": answered_and_gone,
     "the same is being computed": computing,
-    "the same call was made before": same_call,
-    "the key was used for another body": other_body,
-    "the job of the key was deleted": deleted,
     "the worker refuses the picture": refuses,
     "the job is cancelled meanwhile": cancelled_meanwhile,
     "nothing begins within the limit": nothing_begins,

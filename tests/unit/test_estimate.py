@@ -109,6 +109,23 @@ def test_what_was_learnt_of_earlier_waits_is_applied() -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"ahead": 0}, (0.003, 2.0)),
+        ({"ahead": 0, "running": 2, "slots": 3}, (0.003, 4.997)),
+        ({"ahead": 4, "running": 3, "slots": 3}, (9.0, 6.0)),
+        ({"ahead": 4, "running": 6, "rows": 4, "slots": 6}, (2.25, 3.0)),
+        ({"ahead": 4, "running": 6, "rows": 4}, (4.75, 2.0)),
+    ],
+)
+def test_what_a_job_waits_for_a_row_once_a_worker_has_claimed_it_is_part_of_what_it_takes(
+    facts: dict[str, object], told: tuple[float, float]
+) -> None:
+    found = estimate(lane(**READY, **facts))
+    assert (found.p50, found.service_s) == told
+
+
+@pytest.mark.parametrize(
     ("facts", "first"),
     [
         ({"ahead": 2, "running": 3}, 4),

@@ -19,10 +19,10 @@ case "$*" in
   echo "#!$(pwd -P)/.venv/bin/python" > .venv/bin/pip
   printf '#!/bin/sh\necho "code of $(pwd -P)"\n' > .venv/bin/sightline
   chmod +x .venv/bin/* ;;
-*" install "*) echo "installed, user $PIP_USER target $PIP_TARGET index $PIP_INDEX_URL" ;;
+*" install "*) echo "installed, user $PIP_USER target $PIP_TARGET home $PYTHONHOME index $PIP_INDEX_URL" ;;
 esac
 """
-INSTALLED = "installed, user 0 target  index a mirror"
+INSTALLED = "installed, user 0 target  home  index a mirror"
 
 
 def make(folder: Path, *argv: str, **env: str) -> str:
@@ -33,7 +33,15 @@ def make(folder: Path, *argv: str, **env: str) -> str:
         if not (folder / name).exists():
             (folder / name).touch()
             os.utime(folder / name, (0, 0))
-    done = subprocess.run(["make", *argv], cwd=folder, env=passed | env, capture_output=True, text=True)  # noqa: S607
+    # In a group of its own, which a test's Ctrl-C ends.
+    done = subprocess.run(
+        ["make", *argv],  # noqa: S607
+        cwd=folder,
+        env=passed | env,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -46,8 +54,8 @@ def checkout(tmp_path: Path) -> Path:
     python = tmp_path / "python3"
     python.write_text(PYTHON)
     python.chmod(0o755)
-    own = {"PIP_USER": "1", "PIP_TARGET": "elsewhere", "PIP_INDEX_URL": "a mirror"}
-    assert INSTALLED in make(folder, "run", f"PYTHON={python}", **own), "settings of a person's own pip"
+    own = {"PIP_USER": "1", "PIP_TARGET": "elsewhere", "PYTHONHOME": "elsewhere", "PIP_INDEX_URL": "a mirror"}
+    assert INSTALLED in make(folder, "run", f"PYTHON={python}", **own), "settings of a person's own Python"
     return folder
 
 
@@ -58,6 +66,28 @@ def test_an_environment_whose_making_was_cut_off_is_made_anew(tmp_path: Path) ->
 
     pip = [str(tmp_path / ".venv/bin/python"), "-m", "pip", "--version"]
     assert subprocess.run(pip, capture_output=True).returncode == 0
+
+
+def test_ctrl_c_leaves_an_environment_apart_from_the_python_it_is_made_with(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text(
+        '#!/bin/sh\n[ "$2" != venv ] || { mkdir .venv; touch .venv/pyvenv.cfg; kill -INT 0; }\n'
+    )
+    python.chmod(0o755)
+    with pytest.raises(AssertionError):
+        make(tmp_path, "run", f"PYTHON={python}")
+    assert (tmp_path / ".venv/pyvenv.cfg").exists()
+
+
+def test_nothing_is_installed_into_the_python_an_environment_was_made_with(tmp_path: Path) -> None:
+    """Without its file the environment's python is that one, and so is its pip."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / ".venv")], check=True)
+    (tmp_path / ".venv/pyvenv.cfg").unlink()
+    make(tmp_path, f"PYTHON={sys.executable}", ".venv/pyvenv.cfg")
+
+    python = [str(tmp_path / ".venv/bin/python"), "-c", "import pip; print(pip.__file__)"]
+    pip = subprocess.run(python, capture_output=True, text=True, check=True).stdout
+    assert Path(pip).is_relative_to(tmp_path / ".venv")
 
 
 def test_an_environment_that_works_is_kept_and_nothing_installed_again(checkout: Path) -> None:

@@ -119,13 +119,12 @@ def test_a_models_file_of_another_form_is_told_what_is_wrong_with_it(
         load_models(path)
 
 
-def test_a_models_file_that_is_not_there_is_told_where_it_was_looked_for(
+def test_a_models_file_that_is_not_there_is_told_where_it_was_looked_for_and_how_to_name_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        SettingsError, match=rf"^models file {tmp_path}/models.toml: No such file or directory$"
-    ):
+    where = rf"^models file {tmp_path}/models.toml: No such file or directory; SIGHTLINE_MODELS_FILE names "
+    with pytest.raises(SettingsError, match=where):
         load_models(Path("models.toml"))
 
 
@@ -146,6 +145,14 @@ def test_an_id_that_its_own_paths_would_hide_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["v1", "info/m", "org/v1-vl", "org/health.m"])
 def test_an_id_may_resemble_a_path(name: str) -> None:
     assert Model(id=name, engine="echo").id == name
+
+
+@pytest.mark.parametrize("name", ["s3://bucket/llama", "gpt://4o", 'SYSTEM "https://org/m"'])
+def test_another_model_s_name_is_not_answered_by_the_only_one_though_it_holds_a_url(name: str) -> None:
+    models = Models((Model(id="org/m", engine="echo"),))
+    assert models.resolve("http://service/models/org/m").id == "org/m"
+    with pytest.raises(CallerError, match="is not served here"):
+        models.resolve(name)
 
 
 def test_a_long_list_of_models_is_cut_in_the_error() -> None:

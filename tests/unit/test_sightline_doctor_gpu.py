@@ -1,6 +1,8 @@
 """`sightline doctor` tells the GPU as its driver does, and what that means for the models."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,7 @@ def test_the_gpu_is_told_as_its_driver_tells_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, state: State, said: str
 ) -> None:
     driver(tmp_path, script, monkeypatch)
+    monkeypatch.setattr(gpu, "without_cuda", lambda: False)
     (found,) = gpu.look([Model(id="org/m", source="org/m", device="cuda")])
     assert found.state == state
     assert said in found.said
@@ -55,5 +58,37 @@ def test_weights_that_a_gpu_takes_need_no_room_beside_it() -> None:
 
 def test_a_model_that_wants_a_gpu_where_there_is_none_is_a_problem() -> None:
     wanting = Model(id="org/m", source="org/m", device="cuda")
-    assert [check.state for check in gpu.look([wanting], list)] == ["problem"]
+    spread = Model(id="org/m", source="org/m", device_map={"model": 0, "lm_head": "cpu"})
+    for model in (wanting, spread):
+        assert [check.state for check in gpu.look([model], list)] == ["problem"]
     assert [check.state for check in gpu.look([Model(id="org/m", source="org/m")], list)] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("row", "state"),
+    [
+        ({"device": "cuda"}, "problem"),
+        ({"device_map": {"": "cuda:0"}}, "problem"),
+        ({}, "warning"),
+        ({"device_map": "auto"}, "warning"),
+        ({"device": "cpu"}, None),
+        ({"device_map": {"": "cpu"}}, None),
+        ({"engine": "vllm"}, None),
+    ],
+)
+def test_a_gpu_that_the_installed_torch_cannot_use_is_told_to_who_counts_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], state: State | None
+) -> None:
+    """Its build for CPUs stays installed where a GPU is put in later."""
+    package = tmp_path / "torch"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise AssertionError('importing it takes seconds')")
+    (package / "version.py").write_text("cuda = None")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    here = gpu.Gpu(0, "NVIDIA H200", None, None)
+    model = Model(id="org/m", source="org/m", **row)
+    found = [check.state for check in gpu.look([model], lambda: [here])]
+    assert found == ["ok", *filter(None, [state])]
+    (package / "version.py").write_text("cuda = '13.0'")
+    assert [check.state for check in gpu.look([model], lambda: [here])] == ["ok"]

@@ -22,6 +22,9 @@ SEVERAL = re.compile(r"\\[dDwWsSpP]")
 # ranges and negated classes leave this one out.
 NUL = r"\x00"
 NULS = frozenset({"\0", r"\0", NUL, r"\u0000"})
+# ECMA 262's white space and line ends. Rust's has U+0085 besides, and lacks U+FEFF.
+SPACE = r"\t\n\v\f\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+CLASSES = {r"\s": f"[{SPACE}]", r"\S": f"[^{SPACE}]"}
 # Characters with another meaning inside a class.
 SIGNS = frozenset("[]&~-")
 
@@ -98,5 +101,7 @@ def _escape(sign: str) -> str:
         return NUL
     if sign in (r"\<", r"\>"):
         return sign[1]
+    if sign in CLASSES:
+        return CLASSES[sign]
     # A character beyond U+FFFF, in two halves as in JavaScript.
     return str(json.loads(f'"{sign}"')) if sign.count(r"\u") == 2 else sign

@@ -2,8 +2,26 @@
 
 import torch
 
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-DEVICE = ("CUDA error", "HIP error", "device-side assert", "MPS backend", "NCCL")
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    # Raised as torch words that error where it may not ask the driver who has the memory: on a MIG slice.
+    "NVML_SUCCESS ==",
+    # Of cuBLAS, cuDNN and their like, which have no memory for their workspace or for themselves.
+    "STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+DEVICE = (
+    "CUDA error",
+    "CUDA driver error",
+    "Triton Error",
+    "STATUS_EXECUTION_FAILED",
+    "HIP error",
+    "device-side assert",
+    "MPS backend",
+    "NCCL",
+)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from shared.settings import settings
 from worker.engines.base import Facts, Prompt, Samples
 from worker.engines.language import Language
 from worker.engines.packed import pack
+from worker.engines.placement import device_of
 from worker.engines.pretrained import pretrained
 from worker.engines.sampling import generation_config
 from worker.engines.threads import use_threads
@@ -43,7 +44,7 @@ class LoadedModel(Language):
 
     def inputs(self, prompt: Prompt) -> dict[str, Any]:
         """The network's inputs, on its device."""
-        return dict(prompt.inputs.to(self.network.device, dtype=self.network.dtype))
+        return dict(prompt.inputs.to(device_of(self.network), dtype=self.network.dtype))
 
     def config(self, parameters: Parameters, budget: int) -> GenerationConfig:
         return generation_config(parameters, budget=budget, suppress=self.suppressed, defaults=self.defaults)
@@ -67,6 +68,6 @@ class LoadedModel(Language):
             "quantization": json.dumps(self.model.quantization_config, sort_keys=True),
             "attention": self.model.attention,
             "cache": self.model.cache,
-            "device": self.network.device.type,
+            "device": device_of(self.network).type,
             **self.identity(),
         }

@@ -1,5 +1,7 @@
 """Checks a row's `device` and `device_map`, as far as possible before weights are read."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -7,6 +9,9 @@ import torch
 from shared.errors import ModelFailed
 from shared.models import Model
 
+log = logging.getLogger(__name__)
+# Has a file for each GPU that the driver shows this process, whatever torch knows of it.
+DEVICES = Path("/dev")
 # Values with which transformers spreads a model by itself; "disk" is accelerate's name for a folder.
 PLANS = ("auto", "balanced", "balanced_low_0", "sequential")
 DISK = "disk"
@@ -31,6 +36,13 @@ def check_devices(model: Model) -> None:
             _check(model, "device_map", device, f"it names devices, or is one of {', '.join(PLANS)}")
 
 
+def tell_of_idle_gpu(model: Model) -> None:
+    """Log if the CPU computes a model only because torch cannot use the GPU that is here."""
+    chosen = model.device == "auto" and not isinstance(model.device_map, dict)
+    if chosen and not torch.cuda.is_available() and any(DEVICES.glob("nvidia[0-9]*")):
+        log.warning("torch %s cannot use the GPU that is here: the CPU computes", torch.__version__)
+
+
 def check_places(model: Model, network: torch.nn.Module) -> None:
     """Raises ModelFailed if `device_map` names a part that the model does not have."""
     if not isinstance(model.device_map, dict):
@@ -44,6 +56,15 @@ def check_places(model: Model, network: torch.nn.Module) -> None:
         raise ModelFailed(
             f"model {model.id}, with device_map = {model.device_map}: it has no {unknown!r}, but {parts}."
         )
+
+
+def device_of(network: Any) -> torch.device:
+    """Where the network takes its inputs and returns its logits."""
+    device: torch.device = network.device
+    if device.type != "meta":
+        return device
+    # Its first part's: accelerate fetches these weights for each pass, from a folder or from main memory.
+    return torch.device(network._hf_hook.execution_device)
 
 
 def _check(model: Model, field: str, value: Any, hint: str) -> None:

@@ -1,6 +1,6 @@
 """Loads a model folder's processor, configs and network with transformers' Auto classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from shared.errors import ModelFailed
 from shared.models import Model
 from worker.engines.defaults import check_defaults, settle
 from worker.engines.faults import out_of_memory
-from worker.engines.placement import check_devices, check_places
+from worker.engines.placement import check_devices, check_places, tell_of_idle_gpu
 
 # How many missing tensors a message names.
 NAMED = 3
@@ -30,6 +30,7 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     the folder lacks weights, and whatever else transformers raises.
     """
     check_devices(model)
+    tell_of_idle_gpu(model)
     with _only_trusted(model):
         processor, config = _described(model, folder)
         network = _network(model, folder, config)
@@ -48,6 +49,13 @@ def described(model: Model, folder: Path) -> tuple[Any, Any, GenerationConfig]:
         defaults = GenerationConfig.from_model_config(config)
     settle(defaults)
     return processor, config, defaults
+
+
+def wished(model: Model, fields: Sequence[str]) -> str:
+    """Those of the fields that the row sets, with their values."""
+    return ", ".join(
+        f"{field} = {getattr(model, field)!r}" for field in fields if field in model.model_fields_set
+    )
 
 
 def _log_our_way(speech: Any) -> None:
@@ -100,10 +108,10 @@ def _network(model: Model, folder: Path, config: Any) -> Any:
             folder, output_loading_info=True, ignore_mismatched_sizes=True, **given
         )
     except (ImportError, RuntimeError, ValueError) as error:
-        wishes = [f"{w} = {getattr(model, w)!r}" for w in WISHES if w in model.model_fields_set]
+        wishes = wished(model, WISHES)
         if not wishes or "trust_remote_code" in str(error) or out_of_memory(error):
             raise
-        raise ModelFailed(f"model {model.id}, with {', '.join(wishes)}: {error}") from error
+        raise ModelFailed(f"model {model.id}, with {wishes}: {error}") from error
     told["missing_keys"] = _without_unread(network, told["missing_keys"])
     _check_whole(model, told)
     check_places(model, network)

@@ -48,11 +48,18 @@ class Confidence(Following):
         self._steps = 0
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        self.drawn(input_ids)
-        self._scores = torch.log_softmax(scores[0], dim=-1)
+        self.remember(input_ids, scores)
         if bool(torch.isnan(self._scores).any()):
             raise LogitsError("the model computed NaN or infinite logits")
         return scores
+
+    def remember(self, input_ids: torch.LongTensor, scores: torch.Tensor) -> None:
+        self.drawn(input_ids)
+        self._scores = torch.log_softmax(scores[0], dim=-1)
+
+    def logprob(self, token: torch.Tensor) -> torch.Tensor:
+        """Of the token [1], on its device."""
+        return self._scores.gather(0, token)
 
     def of(self, token: int) -> float:
         """How probable the token is."""
@@ -79,7 +86,9 @@ class Penalties(Following):
         self._presence = presence
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        counts = torch.bincount(self.drawn(input_ids), minlength=scores.shape[1])
+        drawn = self.drawn(input_ids)
+        # What `torch.bincount` does, which on a GPU waits to see the largest token.
+        counts = drawn.new_zeros(scores.shape[1]).scatter_add_(0, drawn, torch.ones_like(drawn))
         penalty = counts * self._frequency + (counts > 0) * self._presence
         return scores - penalty  # type: ignore[return-value]
 
@@ -91,13 +100,16 @@ class Bias(LogitsProcessor):
     """
 
     def __init__(self, biases: Sequence[tuple[int, float]]) -> None:
-        self._ids = [token for token, _ in biases]
-        self._values = [-torch.inf if bias <= -100 else bias for _, bias in biases]
+        self._ids = torch.tensor([token for token, _ in biases])
+        self._values = torch.tensor([-torch.inf if bias <= -100 else bias for _, bias in biases])
+        self._bans = any(bias <= -100 for _, bias in biases)
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:  # noqa: ARG002
+        self._ids, self._values = self._ids.to(scores.device), self._values.to(scores.device)
         bent = scores.clone()
-        bent[:, self._ids] += bent.new_tensor(self._values)
-        if not bool(torch.isfinite(bent.max())):
+        bent[:, self._ids] += self._values
+        # The check reads from the device. NaN is not the caller's doing, and reported elsewhere.
+        if self._bans and bool(bent.max() == -torch.inf):
             # Sampling without any possible token would be reported as an error of the device.
             message = "This logit_bias bans every token that could come next."
             raise CallerError("invalid_request", message, param="logit_bias")

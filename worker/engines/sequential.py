@@ -8,15 +8,18 @@ from functools import partial
 
 import torch
 
+from shared.errors import ModelFailed
 from shared.models import Model
 from shared.request import Parameters
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, Engine, Finish, Row
 from worker.engines.distribution import Watch
+from worker.engines.faults import device_broken, out_of_memory
 from worker.engines.gate import Gate
 from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
+from worker.engines.pretrained import WISHES, wished
 from worker.engines.ropes import Ropes
 from worker.engines.sampling import Confidence, Replay, Steps, bending
 from worker.engines.stacks import Stacks
@@ -47,9 +50,9 @@ class SequentialEngine(LoadedEngine):
         return self
 
     def start(self, loaded: LoadedModel) -> None:
-        """Raises what the model raises at a first question."""
+        """Raises ModelFailed, or what the model raises at a first question."""
         self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
-        refused = try_out(self, self._model.id, TRIED)
+        refused = self._tried()
         if refused:
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
             refused = f"a made-up question could not be asked: {refused}"
@@ -67,6 +70,16 @@ class SequentialEngine(LoadedEngine):
     @property
     def longest_step_s(self) -> float:
         return self._gate.longest_s
+
+    def _tried(self) -> str:
+        try:
+            return try_out(self, self._model.id, TRIED)
+        except RuntimeError as error:
+            wishes = wished(self._model, (*WISHES, "dtype"))
+            if not wishes or out_of_memory(error) or device_broken(error):
+                raise
+            said = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
+            raise ModelFailed(said) from error
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters

@@ -1,12 +1,17 @@
 """Reports progress within a forward pass, which for a long prompt may take minutes on a slow processor."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from worker.engines.devices import Devices, Mark
+
 STACKS = (torch.nn.ModuleList, torch.nn.Sequential)
+# Layers queued on a device that computes later: one it computes, and one for it to go on with at once.
+AHEAD = 2
 
 
 class Stacks:
@@ -14,15 +19,24 @@ class Stacks:
 
     def __init__(self, network: Any) -> None:
         self._layers = list(_stacked(network))
+        self._devices = Devices(network)
 
     @contextmanager
     def after_each(self, call: Callable[[], None]) -> Iterator[None]:
-        """Run `call` after each layer in the block; what it raises ends the pass."""
+        """Run `call` after each layer in the block; what it raises ends the pass.
+
+        By then all layers but the last `AHEAD` are computed, also where a device only queues them.
+        """
+        queued = deque[Mark]()
 
         def computed(*_: Any) -> None:
             # It would break the graph of a compiled network into many small pieces.
-            if not torch.compiler.is_compiling():
-                call()
+            if torch.compiler.is_compiling():
+                return
+            queued.append(self._devices.mark())
+            if len(queued) > AHEAD:
+                queued.popleft().wait()
+            call()
 
         hooks = [layer.register_forward_hook(computed) for layer in self._layers]
         try:

@@ -29,6 +29,8 @@ def _log(report: Report) -> None:
     usage = report.usage
     # A run that serves several jobs may have begun before this one was created.
     began_ms = report.ended_ms if report.started_ms is None else max(report.started_ms, report.created_ms)
+    # Neither its inputs nor its own schedule_at keep a job in line.
+    placed_ms = began_ms if report.placed_ms is None else max(report.placed_ms, report.created_ms)
     log.info(
         "job ended",
         extra=fields(
@@ -42,7 +44,7 @@ def _log(report: Report) -> None:
             outcome=report.status,
             code=report.code,
             cache=report.cache,
-            wait_s=max(began_ms - report.created_ms, 0) / 1000,
+            wait_s=max(began_ms - placed_ms, 0) / 1000,
             run_s=max(report.ended_ms - began_ms, 0) / 1000,
             prompt_tokens=None if usage is None else usage.prompt_tokens,
             completion_tokens=None if usage is None else usage.completion_tokens,

@@ -45,6 +45,12 @@ def attempted(claim: Claim) -> Iterator[Entry]:
         _log(claim, entry, time.monotonic() - began)
 
 
+def abandoned(claim: Claim, outcome: str, took_s: float) -> None:
+    """Reports an attempt whose thread hangs and never will; its trace stays without its span."""
+    with about(request_id=claim.request_id):
+        _log(claim, Entry(outcome), took_s)
+
+
 def _trace_wait(claim: Claim) -> None:
     if not claim.trace:
         return

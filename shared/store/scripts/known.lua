@@ -1,7 +1,7 @@
 -- Looks an idempotency key up, before anything else is asked of a repeated request.
 --   a      caller, idempotency (digest of the key), digest (of the body), worker_ttl_s
 --   reads  idem:<caller>:<key> hash
---   returns {word} for mismatch | purged, {known, view}, nil where the key is new
+--   returns {word} for mismatch | purged | expired, {known, view}, nil where the key is new
 -- @include base
 -- @include idempotency
 

@@ -22,7 +22,7 @@ if not owned(a.job, a.caller) then
   return before and cjson.decode(before) or nil
 end
 
-local status, unstored, idem = unpack(redis.call('HMGET', key, 'status', 'unstored', 'idem'))
+local status, unstored, idem, keyed = unpack(redis.call('HMGET', key, 'status', 'unstored', 'idem', 'keyed'))
 if a.delivered and (not unstored or not status or untold(a.job)) then
   return nil
 end
@@ -30,6 +30,9 @@ dirty_first()
 leave(a.job, 'cancelled', nil)
 if idem then
   redis.call('DEL', P .. 'idem:' .. a.caller .. ':' .. idem)
+end
+if keyed and redis.call('HGET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'job') == a.job then
+  redis.call('HSET', P .. 'idem:' .. a.caller .. ':' .. keyed, 'purged', 1)
 end
 local run, names, cache, holding = unpack(redis.call('HMGET', key, 'run', 'blobs', 'cache', 'holding'))
 drop_notices(a.job)

@@ -17,8 +17,8 @@
 --   writes gap hash, <job> hash, <run> hash, join:<key> string, idem:<caller>:<key> hash, queue:<lane> zset,
 --          <job>:hook hash, jobs:<caller> and pair:<caller>:<digest> zsets, blob:<digest> zset, deadlines and
 --          schedule zsets, holdings:<part> hash
---   returns {word} for mismatch | purged | gone (the job to retry) | passed (another process took the line) | removed |
---           draining | unready | paused | slow | full | crowded, {pictures, digests to upload first}, else
+--   returns {word} for mismatch | purged | expired | gone (the job to retry) | passed (another process took the line) |
+--           removed | draining | unready | paused | slow | full | crowded, {pictures, digests to upload first}, else
 --           {queued | intake | known, view, trace of the run that it shares}
 --   repeat the same job id answers `known`
 --   events queued, where a new run waits
@@ -92,9 +92,8 @@ if a.idempotency then
   local idem = P .. 'idem:' .. a.caller .. ':' .. a.idempotency
   redis.call('HSET', idem, 'digest', a.digest, 'job', a.job)
   redis.call('EXPIRE', idem, a.idempotency_s)
-  if a.unstored then
-    redis.call('HSET', P .. a.job, 'idem', a.idempotency)
-  end
+  -- Two names: an older purge.lua frees every `idem`, which is right for an unstored job only.
+  redis.call('HSET', P .. a.job, a.unstored and 'idem' or 'keyed', a.idempotency)
 end
 
 if hit then

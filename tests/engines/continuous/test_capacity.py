@@ -1,6 +1,4 @@
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +8,8 @@ from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tok
 from worker.engines.continuous.pace import FEW, FIRST, OFTEN, SMALLEST, Pace
 from worker.engines.pulse import Pulse
 
-CPU: Any = SimpleNamespace(device=torch.device("cpu"))
+CPU = {torch.device("cpu"): 100}
+GPUS = {torch.device("cuda", 0): 100, torch.device("cuda", 1): 300}
 
 
 def test_rows_and_their_longest_answer_bound_the_cache() -> None:
@@ -29,7 +28,7 @@ def test_a_ration_shrinks_to_one_row_and_never_grows() -> None:
 
 
 def test_the_cache_leaves_room_for_growing() -> None:
-    assert cache_tokens(100, 15_000) == 100
+    assert cache_tokens(CPU, 15_000) == 100
 
 
 def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
@@ -53,6 +52,27 @@ def test_a_system_that_tells_nothing_gets_a_modest_cache(
     monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "none")
     monkeypatch.setattr(capacity, "CGROUP", tmp_path)
     assert cache_budget(CPU) == 2**30
+
+
+def test_layers_on_the_fuller_of_two_devices_are_not_promised_the_memory_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their cache lies where they do: a GPU without layers that have one promises nothing."""
+    free = {0: 8000, 1: 6000}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[device.index], 10**9))
+    assert cache_budget(GPUS) == 4000, "3000 for three quarters of it"
+    free[0] = 1000
+    assert cache_budget(GPUS) == 2000, "500 for one quarter of it"
+    assert cache_budget({torch.device("cuda", 1): 300}) == 3000
+
+
+def test_memory_that_torch_holds_unused_after_loading_is_free_for_the_cache(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = {"held": 1000}
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.update(held=0))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3000 - free["held"], 8000))
+    assert cache_budget({torch.device("cuda", 0): 100}) == 1500
 
 
 class Clock:

@@ -12,6 +12,7 @@ from tests.engines.continuous.conftest import LONG, Question, crowd, engine_of
 from worker.engines import distribution
 from worker.engines.base import Cancelled
 from worker.engines.continuous import answer, running
+from worker.engines.continuous.draw import Draw
 from worker.engines.continuous.running import Running
 from worker.engines.sampling import Confidence
 
@@ -26,7 +27,9 @@ from worker.engines.sampling import Confidence
 )
 @pytest.mark.parametrize("replayed", [0, 4])
 @pytest.mark.parametrize(
-    ("where", "name"), [(torch, "multinomial"), (Confidence, "of")], ids=["before", "behind the dice"]
+    ("where", "name"),
+    [(torch.Tensor, "exponential_"), (Confidence, "logprob"), (Draw, "accept")],
+    ids=["before the dice", "behind the dice", "behind the step"],
 )
 def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
     fresh: suite.Harness,

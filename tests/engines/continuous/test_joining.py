@@ -148,6 +148,22 @@ def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
     assert joining.next(PassLimits(tokens=100, idle=100)).tokens == 45
 
 
+@pytest.mark.parametrize(
+    ("prompt", "tried"),
+    [(Planned(100), [100, 50, 25]), (Planned(400, 390), [10]), (Uncut(100), [100])],
+    ids=["cut", "short", "uncut"],
+)
+def test_a_pass_without_memory_is_halved_until_it_cannot_be_shorter(prompt: Any, tried: list[int]) -> None:
+    joining, limits, found = Joining(4), PassLimits(tokens=300, idle=100, scraps=99), list[int]()
+    joining.add(Plain(), prompt)  # type: ignore[arg-type]
+    shorter = True
+    while shorter:
+        failed = joining.next(limits.within(joining.longest))
+        found.append(failed.tokens)
+        shorter = joining.shorten(failed)
+    assert (found, joining.longest) == (tried, None)
+
+
 def test_chunks_are_cut_where_nothing_is_filled_up() -> None:
     joining = Joining(4, grain=16)
     joining.add(Plain(), Planned(400))  # type: ignore[arg-type]

@@ -23,14 +23,14 @@ def test_greedy_rows_that_tell_logprobs_are_drawn_together(
 ) -> None:
     asked = [Question(number, {"logprobs": number or None, "max_new_tokens": 12}) for number in range(4)]
     alone = [question.ask(harness) for question in asked]
-    drawn: list[int] = []
-    draw = Draw.next
+    drawn: list[Draw] = []
+    bent = Draw.bent
 
-    def counted(self: Draw, logits: Any) -> int:
-        drawn.append(draw(self, logits))
-        return drawn[-1]
+    def counted(self: Draw, logits: Any) -> Any:
+        drawn.append(self)
+        return bent(self, logits)
 
-    monkeypatch.setattr(Draw, "next", counted)
+    monkeypatch.setattr(Draw, "bent", counted)
     together = crowded(harness, asked)
     assert together == alone
     for mine, theirs in zip(together, alone, strict=True):

@@ -1,6 +1,7 @@
 """Who was there when something broke is no worse off afterwards than who comes later."""
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ import torch
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, QUESTIONS, ROWS, Question, crowd, crowded, engine_of
 from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
@@ -34,6 +36,7 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
     assert [future.result() for future in futures] == answers
     assert engine_of(fresh)._loop._capacity.rows == ROWS
+    assert engine_of(fresh)._loop._joining.longest is None, "nor shorter passes"
 
 
 def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
@@ -56,6 +59,54 @@ def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
         finally:
             over.set()
     assert [future.result() for future in asking] == [None] * ROWS
+
+
+def test_a_prompt_that_is_too_long_for_one_pass_is_answered_although_nobody_decodes_beside_it(
+    fresh: suite.Harness,
+) -> None:
+    """Beside others it would be computed in parts; all who ask later are spared the failures."""
+    texts, failed = [f"{number} {'Tell me about the picture. ' * 40}" for number in range(2)], list[int]()
+    wanted = [fresh.ask(text, scope=None, max_new_tokens=3)[0] for text in texts]
+
+    def scarce(_: Any, __: Any, named: dict[str, Any]) -> None:
+        if (tokens := named["input_ids"].numel()) > 100:
+            failed.append(tokens)
+            raise torch.OutOfMemoryError(SCARCE)
+
+    with engine_of(fresh)._loaded.network.register_forward_pre_hook(scarce, with_kwargs=True):
+        assert fresh.ask(texts[0], scope=None, max_new_tokens=3)[0] == wanted[0]
+        assert failed
+        failed.clear()
+        assert fresh.ask(texts[1], scope=None, max_new_tokens=3)[0] == wanted[1]
+    assert not failed
+
+
+@pytest.mark.parametrize(
+    ("where", "name"), [(Batch, "step_beside"), (Prefill, "advance"), (Answer, "prefill")]
+)
+def test_what_a_failure_leaves_is_free_before_memory_is_given_back(
+    fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
+) -> None:
+    """It is the most that there is to give back: without it memory would run out once more."""
+    real, computed, left = getattr(where, name), list[Any](), list[Any]()
+    give_back = Running.give_back_memory
+
+    def scarce(*given: Any) -> Any:
+        if not computed:
+            activations = torch.zeros(8)
+            computed.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError(SCARCE)
+        return real(*given)
+
+    def noted(self: Running) -> None:
+        left.append(computed[0]())
+        give_back(self)
+
+    wanted = QUESTIONS[0].ask(fresh)
+    monkeypatch.setattr(where, name, scarce)
+    monkeypatch.setattr(Running, "give_back_memory", noted)
+    assert QUESTIONS[0].ask(fresh) == wanted
+    assert left == [None]
 
 
 def too_large(compute: Callable[..., Any], longest: int) -> Callable[..., Any]:

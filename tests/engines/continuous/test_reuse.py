@@ -80,15 +80,15 @@ def test_of_a_prompt_that_is_not_to_be_stored_nothing_is_kept_or_told(
 def test_what_one_caller_does_to_the_logits_stays_with_them(
     harness: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = Draw.next
+    bent = Draw.bent
 
-    def scribbling(self: Draw, logits: torch.Tensor) -> int:
-        token = draw(self, logits)
+    def scribbling(self: Draw, logits: torch.Tensor) -> torch.Tensor:
+        scores = bent(self, logits).clone()
         logits.zero_()
-        return token
+        return scores
 
     with monkeypatch.context() as patch:
-        patch.setattr(Draw, "next", scribbling)
+        patch.setattr(Draw, "bent", scribbling)
         harness.ask(ABOUT, [suite.picture()], scope="scribbles", temperature=1.5)
     asked = harness.ask(ABOUT, [suite.picture()], scope="scribbles")[0]
     assert asked.cached_tokens
@@ -200,7 +200,7 @@ def test_without_memory_what_is_kept_goes_before_any_row_does(
     assert reuse._ledger.limit == limit // 2
 
 
-def test_a_prompt_alone_without_memory_has_one_more_try(
+def test_a_prompt_alone_without_memory_is_tried_without_what_was_kept_and_then_in_halves(
     fresh: suite.Harness, alone: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cached(fresh) == 0
@@ -218,7 +218,8 @@ def test_a_prompt_alone_without_memory_has_one_more_try(
     tries.clear()
     with pytest.raises(torch.OutOfMemoryError):
         fresh.ask("It never fits", [suite.picture("green")], max_new_tokens=13)
-    assert len(tries) == 2
+    # Whole, whole again without what was kept, and two halves: a quarter would be too short.
+    assert len(tries) == 4
 
 
 def test_memory_that_runs_out_for_keeping_costs_no_answer(

@@ -35,7 +35,7 @@ def submit(model: Model, placing: Placing, terms: Terms, *, uploaded: bool) -> s
         body, job_id, _ = model.named[name]
         if body != terms.body:
             return "mismatch"
-        return "known" if job_id in model.jobs else "purged"
+        return "known" if job_id in model.jobs else "purged" if job_id in model.told else "expired"
     if model.removed:
         return "removed"
     hit = None if terms.pending else _cached(model, placing)

@@ -9,12 +9,14 @@ from transformers import GenerationConfig, LogitsProcessorList
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.content import Content
 from worker.engines.continuous.draw import Draw
+from worker.engines.continuous.drawn import drawn
 from worker.engines.continuous.greedy import Choice
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.distribution import Distribution, distributions
 from worker.engines.hold import held
 from worker.engines.loaded import LoadedModel
+from worker.engines.placement import device_of
 from worker.engines.transcript import Transcript
 
 
@@ -35,7 +37,7 @@ class Answer:
     # out then, the answer is tried again.
     _transcript: Transcript
     _config: GenerationConfig
-    _draw: Draw
+    draw: Draw
 
     def __init__(self, row: Row, loaded: LoadedModel, kin: Kin) -> None:
         """Raises CallerError `context_length_exceeded`."""
@@ -85,7 +87,7 @@ class Answer:
         head = reuse.head(self.content)
         if self._cached is None:
             self._cached = head.start
-        prefill = Prefill(self._loaded.network, head, self._config, self._draw.own, reuse.seams)
+        prefill = Prefill(self._loaded.network, head, self._config, self.draw.own, reuse.seams)
         self._ready(prefill, prefill.processors)
         return prefill
 
@@ -94,7 +96,7 @@ class Answer:
         self._begin()
         if self._cached is None:
             self._cached = prefill.length
-        self._ready(prefill, prefill.processors_of(self._draw.own))
+        self._ready(prefill, prefill.processors_of(self.draw.own))
 
     @property
     def next_fed(self) -> int:
@@ -113,7 +115,7 @@ class Answer:
     @property
     def plain(self) -> bool:
         """Whether its next token is the most probable one."""
-        return self._draw.plain
+        return self.draw.plain
 
     @property
     def top_logprobs(self) -> int | None:
@@ -122,28 +124,32 @@ class Answer:
 
     def first(self, logits: torch.Tensor) -> None:
         """Draw the first token of the answer, unless it is already known. Raises what `take` raises."""
-        if not self.catches_up:
-            # Drawing may write into the logits; kin draw from the same ones, and they may be kept for reuse.
-            self.take(logits.clone())
+        if self.catches_up:
+            return
+        if self.cancelled:
+            raise Cancelled
+        told = self.top_logprobs
+        [seen] = [None] if told is None else distributions(logits, [told])
+        # Drawing may write into the logits; kin draw from the same ones, and they may be kept for reuse.
+        [found] = drawn([self.draw], logits.clone())
+        self.take(found, seen)
 
-    def take(self, found: torch.Tensor | Choice, seen: Distribution | None = None) -> None:
-        """Append the next token, drawn from logits [1, vocabulary] or chosen by `greedy`.
+    def take(self, found: Choice | Exception, seen: Distribution | None) -> None:
+        """Append the next token, chosen by `greedy` or `drawn`; `seen` is its distribution, for logprobs.
 
-        `seen` is the distribution of these logits, if it was computed already for logprobs. Raises Cancelled,
-        LogitsError, and what `emit` raises.
+        Raises Cancelled, LogitsError, what `drawn` found, and what `emit` raises.
         """
         if self.cancelled:
             raise Cancelled
-        if seen is None and self.top_logprobs is not None and isinstance(found, torch.Tensor):
-            # Before the draw: if memory runs out here, the token can still be drawn again.
-            [seen] = distributions(found, [self.top_logprobs])
-        with self._draw.undone():
-            token = self._draw.accept(found) if isinstance(found, Choice) else self._draw.next(found)
-            told = None if seen is None else seen.of(token)
-        self._stopped = self._transcript.add(token, told)
+        if isinstance(found, Exception):
+            raise found
+        told = None if seen is None else seen.of(found.token)
+        # Last: if memory runs out before, the token is drawn again.
+        self.draw.accept(found)
+        self._stopped = self._transcript.add(found.token, told)
 
     def finish(self) -> Finish:
-        finish = self._transcript.finish("length", self._draw.score)
+        finish = self._transcript.finish("length", self.draw.score)
         return replace(finish, cached_tokens=self._cached or 0)
 
     def fail(self, error: Exception) -> None:
@@ -151,7 +157,7 @@ class Answer:
         self.future.set_exception(self.kin.failure)
 
     def _ready(self, prefill: Prefill, processors: LogitsProcessorList) -> None:
-        self._draw.prepare(prefill.ids, self._transcript.ids, processors)
+        self.draw.prepare(prefill.ids, self._transcript.ids, processors)
         self._fed = 0
 
     def _begin(self) -> None:
@@ -160,5 +166,5 @@ class Answer:
             return
         self._transcript = self._loaded.transcript(self.row)
         self._config = self._loaded.config(self.row.parameters, self.budget)
-        self._draw = Draw(self.row, self._config, self._loaded.network.device, self._held)
+        self.draw = Draw(self.row, self._config, device_of(self._loaded.network), self._held)
         self._begun = True

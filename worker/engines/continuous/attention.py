@@ -14,6 +14,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from worker.engines.continuous.groups import Group
+from worker.engines.placement import device_of
 
 KIND = "sdpa"
 _step = threading.local()
@@ -33,7 +34,7 @@ def ours(network: Any) -> bool:
 
 def divides(network: Any) -> bool:
     """Whether attention in groups is possible and saves time; a GPU would wait for the many small calls."""
-    return network.device.type == "cpu" and ours(network)
+    return device_of(network).type == "cpu" and ours(network)
 
 
 @contextmanager

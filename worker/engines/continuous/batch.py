@@ -3,6 +3,7 @@
 Knows nothing of requests; `worker.engines.continuous.certify` runs it bare.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -142,8 +143,8 @@ class Batch:
         return self._cache is not None and self._cache.torn
 
     @property
-    def column_bytes(self) -> int:
-        """Memory of one token of one row; known while there are rows."""
+    def column_bytes(self) -> Counter[torch.device]:
+        """Memory of one token of one row on each device; known while there are rows."""
         return self._full.column_bytes
 
     @property

@@ -5,8 +5,10 @@ kinds of layers that `_shared` knows.
 """
 
 import math
+from collections import Counter
 from typing import Any
 
+import torch
 from transformers.cache_utils import (
     Cache,
     DummyLayer,
@@ -87,9 +89,12 @@ class BatchCache(Cache):
         return any(isinstance(layer, StateLayer) for layer in self.layers)
 
     @property
-    def column_bytes(self) -> int:
-        """Memory of one token of one row."""
-        return sum(layer.column_bytes for layer in self._aligned())
+    def column_bytes(self) -> Counter[torch.device]:
+        """Memory of one token of one row on each device."""
+        found = Counter[torch.device]()
+        for layer in self._aligned():
+            found[layer.keys.device] += layer.column_bytes
+        return found
 
     def _shift_for(self, rows: int, length: int) -> int:
         """Columns that the present rows move right; back to column 0 if columns or rows run out."""

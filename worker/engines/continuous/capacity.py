@@ -1,7 +1,7 @@
 """How many rows the batch may hold and how long they may become, given the memory for the KV cache."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,16 +32,25 @@ class Capacity:
         self.rows = max(1, min(self.rows, rows))
 
 
-def cache_tokens(column_bytes: int, budget: int) -> int:
+def cache_tokens(column_bytes: Mapping[torch.device, int], budget: int) -> int:
     """Tokens of cache that `budget` bytes hold."""
-    return int(budget / SLACK) // max(1, column_bytes)
+    return int(budget / SLACK) // max(1, sum(column_bytes.values()))
 
 
-def cache_budget(network: Any) -> int:
-    """Bytes for the cache, of what is free now."""
-    if network.device.type == "cuda":
-        return int(SHARE * torch.cuda.mem_get_info(network.device)[0])
-    return int(SHARE * min(_available(), _cgroup_left()))
+def cache_budget(column_bytes: Mapping[torch.device, int]) -> int:
+    """Bytes for the cache, of what is free now; each device holds its layers' part: the fullest decides."""
+    total = sum(column_bytes.values())
+    parts = (int(SHARE * _free(device)) * total // own for device, own in column_bytes.items())
+    # A cache of recurrent states alone has no columns.
+    return min(parts, default=MODEST)
+
+
+def _free(device: torch.device) -> int:
+    if device.type != "cuda":
+        return min(_available(), _cgroup_left())
+    # The driver counts as taken what torch keeps from loading and from the proof.
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info(device)[0]
 
 
 def _available() -> int:

@@ -6,7 +6,8 @@ families stands in for the proof.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +37,14 @@ ROPES_OF_THE_BATCH = ("dynamic", "longrope")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What the proof found: where prompts may be cut, the memory of one token, the largest difference seen.
+    """What the proof found: where prompts may be cut, a token's memory by device, the largest difference.
 
     Also what later requests may reuse, whether rows may attend in groups, and what of several prompts may be
     computed together.
     """
 
     seams: Seams
-    column_bytes: int
+    column_bytes: Mapping[torch.device, int]
     difference: float
     reusable: Reusable
     groups: bool
@@ -94,8 +95,8 @@ def _of_the_batch(text: Any) -> Iterator[tuple[str, int]]:
         yield "its attention's temperature depends", max(0, text.floor_scale - HOLE)
 
 
-def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, bool]:
-    """Try the batch; returns the bytes of one token and whether rows may attend in groups. Raises Refusal."""
+def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[Mapping[torch.device, int], bool]:
+    """Try the batch; returns a token's bytes by device and whether rows may attend in groups. May refuse."""
     if not divides(network):
         return _crowd(network, cases, judge, [None]), False
     try:
@@ -107,9 +108,12 @@ def _crowds(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[int, boo
         return column_bytes, False
 
 
-def _crowd(network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[int | None]) -> int:
-    """Decode all cases in one batch; returns the bytes of one token. Raises Refusal at a difference."""
-    batch, waiting, turn, column_bytes = Batch(network, COLUMNS), list(cases), 0, 0
+def _crowd(
+    network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[int | None]
+) -> Mapping[torch.device, int]:
+    """Decode all cases in one batch; returns a token's bytes by device. Raises Refusal at a difference."""
+    batch, waiting, turn = Batch(network, COLUMNS), list(cases), 0
+    column_bytes = Counter[torch.device]()
     rows: list[Case] = []
     for case in cases:
         case.fed = 0
@@ -121,7 +125,7 @@ def _crowd(network: Any, cases: Sequence[Case], judge: Judge, wastes: Sequence[i
         if rows:
             batch.waste = wastes[turn % len(wastes)]
             _step(batch, rows, judge)
-            column_bytes = max(column_bytes, batch.column_bytes)
+            column_bytes |= batch.column_bytes
             _leave(batch, rows)
         turn += 1
     return column_bytes

@@ -31,9 +31,11 @@ from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
+from worker.engines.devices import Devices
 from worker.engines.loaded import LoadedModel
 from worker.engines.loaded_engine import LoadedEngine
 from worker.engines.options import read_options
+from worker.engines.placement import device_of
 from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on, in_passing
 
@@ -93,7 +95,7 @@ class ContinuousEngine(LoadedEngine):
     def start(self, loaded: LoadedModel) -> None:
         """Raises Refusal."""
         certificate = certify(loaded, reuse=self._options.reuse_mb != 0)
-        budget = self._budget(loaded)
+        budget = self._budget(certificate)
         kept = self._kept(budget, loaded) if certificate.reusable.anything else 0
         tokens = cache_tokens(certificate.column_bytes, budget - kept)
         loaded.shorten(_within(loaded.facts.context_length, tokens))
@@ -112,7 +114,8 @@ class ContinuousEngine(LoadedEngine):
             if together.prompts
             else Joining(1)
         )
-        self._loop = Loop(Stacks(loaded.network), running, self._reuse, capacity, pace, joining)
+        stacks, devices = Stacks(loaded.network), Devices(loaded.network)
+        self._loop = Loop(stacks, devices, running, self._reuse, capacity, pace, joining)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -152,10 +155,10 @@ class ContinuousEngine(LoadedEngine):
     def broken(self) -> bool:
         return bool(self._loop.broken)
 
-    def _budget(self, loaded: LoadedModel) -> int:
+    def _budget(self, certificate: Certificate) -> int:
         """Bytes for the rows and for what is kept."""
         megabytes = self._options.cache_mb
-        return cache_budget(loaded.network) if megabytes is None else megabytes * 2**20
+        return cache_budget(certificate.column_bytes) if megabytes is None else megabytes * 2**20
 
     def _kept(self, budget: int, loaded: LoadedModel) -> int:
         """Bytes of these for what is kept."""
@@ -163,7 +166,7 @@ class ContinuousEngine(LoadedEngine):
         if megabytes is not None:
             return min(megabytes * 2**20, budget // 2)
         share = int(REUSED * budget)
-        return min(share, MOST_REUSED) if loaded.network.device.type == "cpu" else share
+        return min(share, MOST_REUSED) if device_of(loaded.network).type == "cpu" else share
 
 
 def _within(context_length: int, tokens: int) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
-from worker.engines.continuous.pace import PassLimits
+from worker.engines.continuous.pace import SMALLEST, PassLimits
 from worker.engines.continuous.prefill import Prefill, Prefilled
 
 # Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
@@ -94,6 +94,8 @@ class Joining:
         self.newcomers: list[Newcomer] = []
         self.rows = rows
         self.mixes = mixes
+        self.longest: int | None = None
+        """The most tokens of a pass; memory ran out in a longer one."""
         self.forked: Forked | None = None
         self._grain = grain
 
@@ -111,6 +113,16 @@ class Joining:
 
     def shrink(self, rows: int) -> None:
         self.rows = max(1, min(self.rows, rows))
+
+    def shorten(self, failed: Pass) -> bool:
+        """Halve passes for want of memory; False if the failed one cannot be any shorter.
+
+        Then it is not the passes that are too long, and those of other prompts may be as long as before.
+        """
+        prefill, longest = failed.newcomers[0].prefill, min(failed.tokens, self.longest or failed.tokens) // 2
+        can = longest >= SMALLEST and prefill.end(SMALLEST) - prefill.done < failed.tokens
+        self.longest = longest if can else None
+        return can
 
     def remove(self, answer: Answer) -> None:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]

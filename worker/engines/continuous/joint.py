@@ -25,6 +25,7 @@ from torch.nn.functional import pad
 from worker.engines.continuous.encoded import merged
 from worker.engines.continuous.past import Past, beside
 from worker.engines.continuous.prefill import ENCODED, KEPT, Prefill, Prefilled, Share
+from worker.engines.placement import device_of
 
 # The tokens in one AMX tile: padding within a tile costs next to nothing.
 GRAIN = 16
@@ -32,7 +33,7 @@ GRAIN = 16
 
 def grain(network: Any) -> int:
     """A pass over one prompt should compute a multiple of this many tokens."""
-    return GRAIN if network.device.type == "cpu" and network.dtype is torch.bfloat16 else 1
+    return GRAIN if device_of(network).type == "cpu" and network.dtype is torch.bfloat16 else 1
 
 
 def filled(length: int, grain: int) -> int:

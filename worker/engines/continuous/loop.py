@@ -25,6 +25,7 @@ from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
+from worker.engines.devices import Devices
 from worker.engines.pulse import Pulse
 from worker.engines.stacks import Stacks
 from worker.engines.threads import compute_on
@@ -40,6 +41,7 @@ class Loop:
     def __init__(
         self,
         stacks: Stacks,
+        devices: Devices,
         running: Running,
         reuse: Reuse,
         capacity: Capacity,
@@ -48,6 +50,7 @@ class Loop:
     ) -> None:
         self.pulse = Pulse()
         self._stacks = stacks
+        self._devices = devices
         self._running = running
         self._reuse = reuse
         self._capacity = capacity
@@ -129,7 +132,7 @@ class Loop:
 
     @property
     def _limits(self) -> PassLimits:
-        return self._pace.limits(hurried=bool(self._running.answers))
+        return self._pace.limits(hurried=bool(self._running.answers)).within(self._joining.longest)
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
@@ -160,6 +163,7 @@ class Loop:
                 self._line.take()
                 with self._recovery.blames(answer):
                     self._joining.add(answer, answer.prefill(self._reuse))
+        # A device has computed what it began: each prompt's ids were read from it.
         self._pace.begun(len(chosen), time.perf_counter() - started)
 
     def _fork(self) -> None:
@@ -181,13 +185,15 @@ class Loop:
         try:
             with self._computing(together.answers):
                 found = together.compute()
+                # Nothing is read where a prompt is not complete, and the next step would pay for its time.
+                self._devices.wait()
         except Cancelled as left:
             for answer in together.answers:
                 self._recovery.fail(answer, left)
             return
         except Exception as error:
             # The outermost frame of a pass: what it raises may be one prompt's fault, or nobody's.
-            self._recovery.pass_failed(together.answers, error, joint=together.joint)
+            self._recovery.pass_failed(together, error)
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
         self.pulse.tick()
@@ -218,6 +224,8 @@ class Loop:
         beside = [chunk.newcomer for chunk in chunks]
         try:
             drawn, arrived = self._running.step(chunks)
+            if not drawn:
+                self._devices.wait()  # elsewhere drawing does: it reads the logits
         except Exception as error:
             # The outermost frame of a step: what it raises may be one row's fault, or nobody's.
             if beside:

@@ -37,8 +37,9 @@ class Span:
     mask: torch.Tensor | None
 
     @classmethod
-    def of(cls, start: int, share: Share) -> "Span":
-        tokens, device = share.end - share.start, share.ids.device
+    def of(cls, start: int, share: Share, device: torch.device) -> "Span":
+        """Its mask is on `device`."""
+        tokens = share.end - share.start
         seen = (
             torch.arange(share.end, device=device)
             <= torch.arange(share.start, share.end, device=device)[:, None]
@@ -113,10 +114,17 @@ class Mixed:
         self._network = network
         mask = cache.window.mask(shares[0].ids.device).bool()[:, None, None]
         starts = accumulate((share.end - share.start for share in shares[:-1]), initial=cache.window.rows)
-        self.spans = [Span.of(start, share) for start, share in zip(starts, shares, strict=True)]
+        placed = [*zip(starts, shares, strict=True)]
+        # A model may be spread over devices, and what moves a layer's inputs does not know these masks.
+        seen = {
+            device: (mask.to(device), [Span.of(start, share, device) for start, share in placed])
+            for device in {layer.keys.device for layer in layers}
+        }
+        self.spans = seen[layers[0].keys.device][1]
         pasts = zip(*(_columns(share, len(layers)) for share in shares), strict=True)
         self._layers = [
-            MixedLayer(layer, mask, self.spans, past) for layer, past in zip(layers, pasts, strict=True)
+            MixedLayer(layer, *seen[layer.keys.device], past)
+            for layer, past in zip(layers, pasts, strict=True)
         ]
         self._shares = shares
 

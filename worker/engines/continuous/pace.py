@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.engines.continuous.fit import Fit
 
@@ -35,6 +35,14 @@ class PassLimits:
     chunk: int | None = None
     newcomers: int | None = None
     scraps: int = 0
+
+    def within(self, tokens: int | None) -> "PassLimits":
+        """The same where memory has room for no pass of more than so many tokens; None is any number."""
+        if tokens is None:
+            return self
+        chunk = min(tokens, self.chunk or tokens)
+        scraps = min(self.scraps, tokens - chunk)
+        return replace(self, tokens=min(self.tokens, tokens), chunk=chunk, scraps=scraps)
 
 
 class Pace:

@@ -1,14 +1,14 @@
 """Ends answers, and decides after an error which answers fail, which wait and which go on."""
 
 import logging
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
 
 from worker.engines.base import DeviceBroken
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.joining import Joining
+from worker.engines.continuous.joining import Joining, Pass
 from worker.engines.continuous.line import Line
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
@@ -44,16 +44,16 @@ class Recovery:
         """Answers that have a row, or will have one."""
         return [*self._running.answers, *self._joining.answers]
 
-    def pass_failed(self, answers: Sequence[Answer], error: Exception, *, joint: bool) -> None:
+    def pass_failed(self, failed: Pass, error: Exception) -> None:
         """Compute the prompts once more, unpadded and each by itself, so that only the one to blame fails.
 
         Raises DeviceBroken.
         """
-        if not joint or (len(answers) == 1 and out_of_memory(error)):
-            self._blame(answers[0], error)
+        answers = failed.answers
+        if not failed.joint or (len(answers) == 1 and out_of_memory(error)):
+            self._blame(answers[0], error, failed)
             return
-        if device_broken(error):
-            self._break(error)
+        self._survive(error)
         log.warning("a pass over %d prompts failed: %s", len(answers), error)
         if out_of_memory(error):
             self._joining.shrink(len(answers) // 2)
@@ -71,8 +71,7 @@ class Recovery:
         if len(rows) == 1:
             self._blame(rows[0], error)
             return
-        if device_broken(error):
-            self._break(error)
+        self._survive(error)
         log.warning("a step of %d rows failed: %s", len(rows), error)
         if out_of_memory(error):
             spared = self._spare()
@@ -91,8 +90,7 @@ class Recovery:
         If memory ran out, what is kept for reuse is given back, too, and fewer prompts share a pass from then
         on. Raises DeviceBroken.
         """
-        if device_broken(error):
-            self._break(error)
+        self._survive(error)
         log.warning("a step beside %d prompts failed: %s", len(beside), error)
         lost = self._running.lost
         rows = self._running.clear() if lost else []
@@ -151,10 +149,12 @@ class Recovery:
             self._unanswered.end()
             answer.fail(error)
 
-    def _blame(self, answer: Answer, error: Exception) -> None:
-        """End the answer, or let it wait if others took the memory. Raises DeviceBroken."""
-        if device_broken(error):
-            self._break(error, answer)
+    def _blame(self, answer: Answer, error: Exception, failed: Pass | None = None) -> None:
+        """End the answer, or let it wait if others took the memory, or the `failed` pass was too long for it.
+
+        Raises DeviceBroken.
+        """
+        self._survive(error, answer)
         others = [other for other in self.held if other is not answer]
         if out_of_memory(error) and not answer.spared and self._spare():
             answer.spared = True
@@ -166,12 +166,22 @@ class Recovery:
             # By the time that it runs alone, there may be something to give back again.
             answer.spared = answer.spared and answer.beside > 0
             self._put_back([answer])
+        elif out_of_memory(error) and failed and self._joining.shorten(failed):
+            log.warning("no memory for a pass over %d tokens", failed.tokens)
+            self._put_back([answer])
         else:
             self.fail(answer, error)
         if self._running.torn:
             self._put_back(self._running.clear())
 
-    def _break(self, error: Exception, *blamed: Answer) -> NoReturn:
+    def _survive(self, error: Exception, *blamed: Answer) -> None:
+        """Let go of what was computed where it was raised, before memory is given back and more is asked for.
+
+        Raises DeviceBroken.
+        """
+        traceback.clear_frames(error.__traceback__)
+        if not device_broken(error):
+            return
         self.broken = str(error)
         for answer in blamed:
             self.fail(answer, error)
@@ -205,8 +215,7 @@ class Recovery:
             self._running.leave(answer)
         except Exception as error:
             # The leaving answer needs no memory any more, and the remaining ones are computed again.
-            if device_broken(error):
-                self._break(error)
+            self._survive(error)
             log.warning("a row could not leave the batch: %s", error)
             self._line.put_back([other for other in self._running.clear() if other is not answer])
 

@@ -25,6 +25,7 @@ from worker.engines.continuous.prefixes import Found, Prefixes
 from worker.engines.continuous.refusal import UNFIT
 from worker.engines.continuous.reusable import Reusable
 from worker.engines.faults import device_broken, out_of_memory
+from worker.engines.placement import device_of
 
 log = logging.getLogger(__name__)
 # Beginnings shorter than this take longer to copy than to compute.
@@ -220,7 +221,7 @@ class Reuse:
             return None
 
     def _moved(self, inputs: Any) -> dict[str, Any]:
-        return dict(inputs.to(self._network.device, dtype=self._network.dtype))
+        return dict(inputs.to(device_of(self._network), dtype=self._network.dtype))
 
 
 def _some(keys: Sequence[Key], tokens: Sequence[int]) -> Sequence[Key]:

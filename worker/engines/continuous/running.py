@@ -7,13 +7,14 @@ import torch
 
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.drawn import drawn
 from worker.engines.continuous.greedy import Choice, greedy
 from worker.engines.continuous.joining import Chunk
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.distribution import Distribution, distributions
 
-Drawn = tuple[Answer, torch.Tensor | Choice, Distribution | None]
+Drawn = tuple[Answer, Choice | Exception, Distribution | None]
 
 
 class Running:
@@ -54,8 +55,8 @@ class Running:
     def step(self, chunks: Sequence[Chunk] = ()) -> tuple[list[Drawn], list[Prefilled | None]]:
         """Take a step; returns the answers that need a new token, and the prefills of the chunks computed.
 
-        A plain answer comes with its token, another with its logits; one that reports logprobs also with its
-        distribution.
+        An answer comes with its token or with the error of drawing it; one that reports logprobs also with
+        its distribution.
         """
         prompts = [(chunk.newcomer.prefill, chunk.end) for chunk in chunks]
         logits, found = self._batch.step_beside([answer.next_fed for answer in self.answers], prompts)
@@ -63,15 +64,23 @@ class Running:
             answer.count_fed()
         drawing = {row: answer for row, answer in enumerate(self.answers) if not answer.catches_up}
         seen = self._seen(logits, drawing)
+        chosen = self._chosen(logits, drawing)
+        return [(answer, chosen[row], seen.get(row)) for row, answer in drawing.items()], found
+
+    def _chosen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Choice | Exception]:
+        """The next token of each row. May overwrite the logits."""
         plain = [row for row, answer in drawing.items() if answer.plain]
-        # `greedy` may overwrite what it is given, and the other rows still draw from their logits.
-        own = logits if len(plain) == len(logits) else logits[plain]
-        chosen = dict(zip(plain, greedy(own, self._suppressed), strict=True)) if plain else {}
-        drawn = [
-            (answer, chosen.get(row) or logits[row : row + 1].to(torch.float32), seen.get(row))
-            for row, answer in drawing.items()
-        ]
-        return drawn, found
+        thrown = [row for row, answer in drawing.items() if not answer.plain]
+        chosen: dict[int, Choice | Exception] = {}
+        if plain:
+            # `greedy` may overwrite what it is given, and the other rows still draw from their logits.
+            own = logits if len(plain) == len(logits) else logits[plain]
+            chosen.update(zip(plain, greedy(own, self._suppressed), strict=True))
+        if thrown:
+            own = logits if len(thrown) == len(logits) else logits[thrown]
+            draws = [drawing[row].draw for row in thrown]
+            chosen.update(zip(thrown, drawn(draws, own.to(torch.float32)), strict=True))
+        return chosen
 
     def _seen(self, logits: torch.Tensor, drawing: dict[int, Answer]) -> dict[int, Distribution]:
         told = {

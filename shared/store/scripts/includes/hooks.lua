@@ -6,7 +6,7 @@
 local JOB_TOLD = { 'caller', 'model', 'priority', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of',
   'run', 'attempt', 'retain_s', 'unstored', 'idem', 'quiet', 'batch', 'line', 'model_lane', 'request_id',
   'trace' }
-local RUN_TOLD = { 'started', 'attempt', 'seq', 'result', 'bare' }
+local RUN_TOLD = { 'created', 'started', 'attempt', 'seq', 'result', 'bare' }
 -- The job's fields that a notice tells; `started` comes from its run.
 local SHOWN = { 'model', 'status', 'created', 'ended', 'cache', 'metadata', 'error', 'paths', 'retry_of', 'run' }
 

@@ -1,4 +1,5 @@
--- What an idempotency key was used for: idem:<caller>:<key> hash (digest of the body, job).
+-- What an idempotency key was used for: idem:<caller>:<key> hash (digest of the body, job, purged = 1 where its caller
+-- deleted the job).
 -- @include viewing
 
 local function known()
@@ -6,10 +7,10 @@ local function known()
   if not idem or redis.call('EXISTS', idem) == 0 then
     return nil
   end
-  local digest, job = unpack(redis.call('HMGET', idem, 'digest', 'job'))
+  local digest, job, purged = unpack(redis.call('HMGET', idem, 'digest', 'job', 'purged'))
   if digest ~= a.digest then
     return { 'mismatch' }
   end
   local seen = view(job)
-  return seen and { 'known', seen } or { 'purged' }
+  return seen and { 'known', seen } or { purged and 'purged' or 'expired' }
 end

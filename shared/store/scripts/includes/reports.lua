@@ -14,7 +14,7 @@ local function report_end(job, record, answer)
   local waiting = redis.call('RPUSH', P .. 'ended', cjson.encode({
     job = job, status = record.status, caller = record.caller, model = record.model, class = record.priority,
     created = record.created, ended = now, cache = record.cache, run = record.run, request_id = record.request_id,
-    started = answer.started, attempt = answer.attempt,
+    placed = answer.created, started = answer.started, attempt = answer.attempt,
     code = record.error and cjson.decode(record.error).code or nil,
     -- Copied as written. Inside a text a quote has a backslash before it, so the pattern matches no text.
     usage = told and string.match(told, '"usage":(%b{})') or nil,

@@ -1,0 +1,106 @@
+"""A worker that gives up says so before it leaves, and what it has counted is not lost."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from redis.exceptions import ResponseError
+
+from shared.metrics.tally import Tally
+from shared.store import jobs
+from shared.store.counts import counts
+from tests.support.clients import PATIENCE_S
+from tests.support.workbench import MODEL, Workbench
+from worker.exits import Exit
+from worker.hearing import Hearing
+from worker.heartbeat import Heartbeat
+
+Fate = Callable[[pytest.MonkeyPatch, Workbench], None]
+GIVEN_BACK = f'["sightline_attempts","total","{MODEL.id}","given_back"]'
+
+
+@pytest.fixture
+def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.tally.LEAVE_S", PATIENCE_S)
+    codes: list[int] = []
+    monkeypatch.setattr("worker.heartbeat.os._exit", codes.append)
+    return codes
+
+
+@contextmanager
+def serving(desk: Workbench) -> Iterator[Heartbeat]:
+    """A worker between two beats; the test takes the next step."""
+    heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.ready("f" * 32, {}, desk.bench.engine)
+    tally = Tally(desk.store)
+    tally.start()
+    heartbeat.watch(Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
+    try:
+        yield heartbeat
+    finally:
+        tally.stop()
+
+
+def state(desk: Workbench) -> str:
+    return desk.store.run(jobs.lane(desk.settings, MODEL.lane)).state
+
+
+def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
+    monkeypatch.setattr("worker.stall.Stall.hung_s", lambda _stall, _engine: 31.0)
+
+
+def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
+    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+
+
+def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
+    monkeypatch.setattr("worker.hearing.PATIENCE_S", 0.0)
+    desk.nudger.send(MODEL.lane)
+
+
+@pytest.mark.parametrize(
+    ("fate", "code"),
+    [(hang, Exit.STALLED), (break_device, Exit.DEVICE_BROKEN), (deafen, Exit.DEAF)],
+)
+def test_callers_are_not_let_in_to_a_worker_that_has_given_up(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], fate: Fate, code: Exit
+) -> None:
+    with serving(desk) as heartbeat:
+        fate(monkeypatch, desk)
+        before = state(desk)
+        heartbeat._check_engine()
+        heartbeat._check_hearing()
+        assert (before, left[0], state(desk)) == ("ready", code, "no_worker")
+
+
+def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.ask("long")
+    hang(monkeypatch, desk)
+    with (
+        serving(desk) as heartbeat,
+        caplog.at_level(logging.INFO, "worker.telemetry.journal"),
+        desk.leases.hold(desk.claim()),
+    ):
+        heartbeat._check_engine()
+        assert left == [Exit.STALLED]
+        assert desk.store.run(counts()).totals[GIVEN_BACK] == 1
+    told = [record for record in caplog.records if record.message == "attempt ended"]
+    assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
+
+
+def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    def refuse(_heartbeat: Heartbeat, _facts: dict[str, str]) -> None:
+        raise ResponseError("MISCONF Errors writing to the AOF file")
+
+    with serving(desk) as heartbeat:
+        hang(monkeypatch, desk)
+        monkeypatch.setattr(Heartbeat, "_say", refuse)
+        with pytest.raises(ResponseError):
+            heartbeat._check_engine()
+        assert left == [Exit.STALLED]

@@ -1,0 +1,111 @@
+"""Rows that draw are drawn together: each as if it were alone."""
+
+import math
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
+
+from shared.errors import CallerError
+from shared.request import Parameters
+from worker.engines.continuous.draw import WARPERS, Draw
+from worker.engines.continuous.drawn import drawn
+from worker.engines.sampling import LogitsError
+
+VOCABULARY = 300
+CPU = torch.device("cpu")
+READS = {"aten._local_scalar_dense", "aten.multinomial", "aten.bincount", "aten.nonzero"}
+"""On a GPU each of them waits for the device."""
+
+
+def made(number: int, **more: Any) -> tuple[Draw, LogitsProcessorList]:
+    """Three rows in four are random; some are warped alike."""
+    given = {"logit_bias": ((7, 3.0),), **more}
+    asked = Parameters(seed=number, frequency_penalty=(None, 0.7)[number % 2], **given)
+    config: Any = GenerationConfig(do_sample=number % 4 > 0)  # type: ignore[no-untyped-call]
+    row: Any = SimpleNamespace(parameters=asked, published=())
+    draw = Draw(row, config, CPU)
+    warpers = [warper((0.7, 40, 0.9, 0.02, 0.9)[at]) for at, warper in enumerate(WARPERS)]
+    mine = LogitsProcessorList([RepetitionPenaltyLogitsProcessor(1.3), *draw.own])
+    mine.extend(warpers[: (2, 3, 5)[number % 3]] if config.do_sample else [])
+    prompt = torch.randint(VOCABULARY, (1, 20 + number), generator=torch.Generator().manual_seed(number))
+    draw.prepare(prompt, [], mine)
+    return draw, mine
+
+
+def steps(count: int, rows: int) -> torch.Tensor:
+    return 4 * torch.randn(count, rows, VOCABULARY, generator=torch.Generator().manual_seed(1))
+
+
+def alone(number: int, logits: torch.Tensor) -> list[int]:
+    """The tokens that `generate()` draws from logits [steps, vocabulary]."""
+    draw, processors = made(number)
+    ids, dice = draw._ids, torch.Generator().manual_seed(number)
+    for step in logits[:, None]:
+        scores: Any = processors(ids, step)  # type: ignore[arg-type]
+        token = (
+            torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=dice)
+            if draw.throws
+            else scores.argmax(dim=-1, keepdim=True)
+        )
+        ids = torch.cat([ids, token], dim=-1)
+    return [int(token) for token in ids[0, 20 + number :]]
+
+
+def test_a_row_among_others_draws_what_generate_draws_for_it_alone() -> None:
+    draws, logits = [made(number)[0] for number in range(12)], steps(6, 12)
+    wanted = [alone(number, logits[:, number].clone()) for number in range(12)]
+    got: list[list[int]] = [[] for _ in draws]
+    for step in logits:
+        drawn(draws, step.clone())  # nobody takes these: they do not count
+        for draw, tokens, choice in zip(draws, got, drawn(draws, step), strict=True):
+            assert not isinstance(choice, Exception)
+            draw.accept(choice)
+            tokens.append(choice.token)
+    assert got == wanted
+
+
+def test_a_step_waits_for_the_device_no_more_often_for_many_rows_than_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: Counter[str] = Counter()
+    listed = torch.Tensor.tolist
+
+    class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if str(func.overloadpacket) in READS:
+                reads[str(func)] += 1
+            return func(*args, **(kwargs or {}))
+
+    def tolist(self: torch.Tensor) -> Any:
+        reads["tolist"] += 1
+        return listed(self)
+
+    monkeypatch.setattr(torch.Tensor, "tolist", tolist)
+    draws, logits = [made(number)[0] for number in range(16)], steps(1, 16)[0]
+    with Reads():  # type: ignore[no-untyped-call]
+        for draw, choice in zip(draws, drawn(draws, logits), strict=True):
+            assert not isinstance(choice, Exception)
+            draw.accept(choice)
+    assert reads == {"tolist": 2}
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blamed(broken: float) -> None:
+    draws, logits = [made(number)[0] for number in range(8)], steps(1, 8)[0]
+    everything = tuple((token, -100.0) for token in range(VOCABULARY))
+    draws[3], draws[4] = (made(number, logit_bias=everything)[0] for number in (3, 4))
+    logits[3, 9] = broken
+    raised: dict[int, type[Exception]] = {}
+    for row, (draw, choice) in enumerate(zip(draws, drawn(draws, logits), strict=True)):
+        try:
+            if isinstance(choice, Exception):
+                raise choice
+            draw.accept(choice)
+        except (LogitsError, CallerError) as error:
+            raised[row] = type(error)
+    assert raised == {3: LogitsError, 4: CallerError}
