@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from api.description.shapes import Shape
+from api.description.shapes import PageShape, Shape
 from shared.batch import Stage
 from shared.file import Purpose
 
@@ -21,12 +21,8 @@ class FileObject(Shape):
     status_details: str | None
 
 
-class FileList(Shape):
-    object: Literal["list"]
+class FileList(PageShape):
     data: list[FileObject]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class FileDeleted(Shape):
@@ -97,9 +93,5 @@ class Batch(Shape):
     metadata: dict[str, str] | None
 
 
-class BatchList(Shape):
-    object: Literal["list"]
+class BatchList(PageShape):
     data: list[Batch]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.description.shapes import MAY_LACK, ChatFinish, ChatTokenLogprob, Shape, ToolCall
+from api.description.shapes import MAY_LACK, ChatFinish, ChatTokenLogprob, PageShape, Shape, ToolCall
 from api.dialects.webhook import WebhookEvent
 from shared.foretold import Outcome
 from shared.job import CacheWord, Estimate, Priority, Status, WaitingReason
@@ -144,18 +144,14 @@ class Job(Shape):
     store: bool = Field(MAY_LACK, description="`false` where it is forgotten once its end was told.")
 
 
-class JobList(Shape):
+class JobList(PageShape):
     """`next` is what to send as `after` for the page that follows; a short or empty page may have one.
 
     A page of long answers is short: it has at most 2 MiB of records, or one job.
     """
 
-    object: Literal["list"]
     data: list[Job]
-    first_id: str | None
-    last_id: str | None
     next: str | None
-    has_more: bool
 
 
 class JobEvent(Shape):

@@ -22,7 +22,7 @@ from api.description.examples import KEY_ID, MODEL, QUEUED
 from api.description.parameters import Parameter
 from api.description.response_examples import RESPONSE_ID
 from api.description.responses import EXAMPLES, HEADERS, REF, Family, refusals
-from api.description.shapes import Shape
+from api.description.shapes import ListShape, PageShape, Shape
 from api.description.webhook_examples import ENDPOINT_ID, EVENT_ID
 from api.dialects.strict_json import Wire
 from api.gate import OPEN
@@ -30,6 +30,8 @@ from api.wire.problems import family_of
 
 SHAPES: dict[str, Family] = {"jobs": "Problem", "openai": "OpenAIError", "hf": "HuggingFaceError"}
 """The error shape of each family of `api.wire.problems`."""
+_BASES = (Shape, ListShape, PageShape)
+"""No answer is just one of these."""
 
 
 def describe(
@@ -108,7 +110,7 @@ def _shapes() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for module in (shapes, job_shapes, service_shapes, response_shapes, webhook_shapes, batch_shapes):
         for shape in vars(module).values():
-            if isinstance(shape, type) and issubclass(shape, Shape) and shape is not Shape:
+            if isinstance(shape, type) and issubclass(shape, Shape) and shape not in _BASES:
                 own = shape.model_json_schema(ref_template=REF + "{model}")
                 found |= own.pop("$defs", {}) | {shape.__name__: own}
     return found

@@ -20,6 +20,10 @@ def parameter(
     return {"in": place, "name": name, "description": description, "schema": schema or TEXT}
 
 
+def _limit(means: str, default: int = 20) -> Parameter:
+    return parameter("query", "limit", means, {"type": "integer", "minimum": 1, "default": default})
+
+
 PREFER = parameter(
     "header",
     "Prefer",
@@ -55,13 +59,16 @@ _PAIRS = {
     "items": {"type": "string", "pattern": f"^[^=]{{1,{MAX_KEY}}}=[\\s\\S]{{0,{MAX_VALUE}}}$"},
     "examples": [["album=7"]],
 }
+
+_AFTER = parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1})
+_ORDER = parameter(
+    "query",
+    "order",
+    "`asc`: the oldest first.",
+    {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+)
 PAGE = (
-    parameter(
-        "query",
-        "limit",
-        "Most jobs in a page, which has fewer of long answers; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "default": 20},
-    ),
+    _limit("Most jobs in a page, which has fewer of long answers; more than 100 is 100."),
     parameter(
         "query", "after", "`next` of the page before, or a job's id.", {"type": "string", "minLength": 1}
     ),
@@ -100,65 +107,29 @@ RETRIEVAL = (
     INCLUDE,
 )
 INPUT_PAGE = (
-    parameter(
-        "query",
-        "limit",
-        "Items in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "default": 20},
-    ),
-    parameter(
-        "query",
-        "order",
-        "`asc`: the oldest first.",
-        {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-    ),
-    parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1}),
+    _limit("Items in a page; more than 100 is 100."),
+    _ORDER,
+    _AFTER,
     INCLUDE,
 )
 LOG = (
-    parameter(
-        "query",
-        "limit",
-        "Most events in a page, which has fewer of long answers; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "default": 20},
-    ),
+    _limit("Most events in a page, which has fewer of long answers; more than 100 is 100."),
     parameter("query", "after", "The last id that was read.", {"type": "string", "minLength": 1}),
     parameter("query", "types", "Events of these types only, separated by commas; `job.*` is all of jobs."),
 )
-_AFTER = parameter("query", "after", "The last id of the page before.", {"type": "string", "minLength": 1})
 FILE_PAGE = (
-    parameter(
-        "query",
-        "limit",
-        "Files in a page; more than 1000 is 1000.",
-        {"type": "integer", "minimum": 1, "default": 1000},
-    ),
-    parameter(
-        "query",
-        "order",
-        "`asc`: the oldest first.",
-        {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
-    ),
+    _limit("Files in a page; more than 1000 is 1000.", 1000),
+    _ORDER,
     parameter(
         "query", "purpose", "Files of this purpose only.", {"type": "string", "enum": list(get_args(Purpose))}
     ),
     _AFTER,
 )
 DEED_PAGE = (
-    parameter(
-        "query",
-        "limit",
-        "Acts in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "default": 20},
-    ),
+    _limit("Acts in a page; more than 100 is 100."),
     _AFTER,
 )
 BATCH_PAGE = (
-    parameter(
-        "query",
-        "limit",
-        "Batches in a page; more than 100 is 100.",
-        {"type": "integer", "minimum": 1, "default": 20},
-    ),
+    _limit("Batches in a page; more than 100 is 100."),
     _AFTER,
 )

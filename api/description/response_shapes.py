@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.description.service_shapes import OpenAIErrorBody
-from api.description.shapes import MAY_LACK, ChatTokenLogprob, ServiceTier, Shape
+from api.description.shapes import MAY_LACK, ChatTokenLogprob, PageShape, ServiceTier, Shape
 from shared.request import Detail
 
 
@@ -182,9 +182,5 @@ class InputOutput(Shape):
     output: list[InputPart]
 
 
-class InputItemList(Shape):
-    object: Literal["list"]
+class InputItemList(PageShape):
     data: list[InputItem | ResponseCall | InputOutput]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool

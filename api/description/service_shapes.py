@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from api.description.shapes import MAY_LACK, Shape
+from api.description.shapes import MAY_LACK, ListShape, PageShape, Shape
 from shared.apikey import Scope
 from shared.blobs import Reach
 from shared.deed import Outcome
@@ -183,8 +183,7 @@ class NewApiKey(ApiKey):
     secret: str = Field(description="Shown now and never again.")
 
 
-class ApiKeyList(Shape):
-    object: Literal["list"]
+class ApiKeyList(ListShape):
     data: list[ApiKey]
     has_more: bool = Field(description="`false`: this is all.")
 
@@ -217,12 +216,8 @@ class Deed(Shape):
     request_id: str
 
 
-class DeedList(Shape):
-    object: Literal["list"]
+class DeedList(PageShape):
     data: list[Deed]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
 
 
 class Problem(Shape):

@@ -19,6 +19,18 @@ class Shape(BaseModel):
     """An object; fields may be added in later releases."""
 
 
+class ListShape(Shape):
+    """A page of a list; a subclass says of what."""
+
+    object: Literal["list"]
+    has_more: bool
+
+
+class PageShape(ListShape):
+    first_id: str | None
+    last_id: str | None
+
+
 class TopLogprob(Shape):
     """`bytes` is empty for a token that makes no text: strict readers of responses take no null for it."""
 

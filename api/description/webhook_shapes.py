@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.description.shapes import Shape
+from api.description.shapes import ListShape, PageShape, Shape
 from api.dialects.endpoints import EndpointEvent
 from shared.endpoint import Why
 
@@ -28,11 +28,8 @@ class NewEndpoint(Endpoint):
     secret: str = Field(description="Shown now and never again.")
 
 
-class EndpointList(Shape):
-    object: Literal["list"]
+class EndpointList(PageShape):
     data: list[Endpoint]
-    first_id: str | None
-    last_id: str | None
     has_more: bool = Field(description="`false`: this is all.")
 
 
@@ -47,8 +44,7 @@ class EndpointTry(Shape):
     error: str | None
 
 
-class EndpointTryList(Shape):
-    object: Literal["list"]
+class EndpointTryList(ListShape):
     data: list[EndpointTry]
     has_more: bool = Field(description="`false`: this is all.")
 
@@ -62,9 +58,5 @@ class Event(Shape):
     data: dict[str, Any]
 
 
-class EventList(Shape):
-    object: Literal["list"]
+class EventList(PageShape):
     data: list[Event]
-    first_id: str | None
-    last_id: str | None
-    has_more: bool
