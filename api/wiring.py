@@ -4,8 +4,8 @@ from api.access.deeds import Deeds
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
+from api.batches.context import BatchContext
 from api.batches.counter import Batches
-from api.batches.leased_batch import BatchContext
 from api.context import ProcessContext
 from api.endpoints import Endpoints
 from api.files import Files

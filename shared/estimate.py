@@ -169,6 +169,14 @@ def estimate(lane: Lane) -> Estimate:
     return Estimate(round(half, 3), round(max(half, most), 3), takes, basis)
 
 
+def claimed_s(lane: Lane) -> float:
+    """What one of the claimed runs takes to its end, in seconds: on average, as it may have begun or wait."""
+    over = max(lane.over(lane.places), 0)
+    # Each of those that wait for a row waits one turn of the rows longer than the one before it.
+    turns = 1 + over**2 / (2 * lane.places * max(lane.running, 1))
+    return round(turns * (lane.service_ms or FIRST_SERVICE_MS) / 1000, 3)
+
+
 def _reckoned(lane: Lane, places: int) -> tuple[float, str]:
     """Seconds until one of a worker's `places` is free; what is being computed counts as half done."""
     over = max(lane.ahead, 0) + lane.over(max(lane.ready, 1) * places)

@@ -32,8 +32,8 @@ cancelled, with 8 where the service cannot be reached for about a minute. Ctrl-C
 job.
 """
 RETRY = """\
-Submits again what an ended job asked, as a new job, and prints the new job's id. A job that has not ended is
-refused.
+Submits again what an ended job asked, as a new job, and prints the new job's id and how it stands. A job that
+has not ended is refused.
 """
 
 

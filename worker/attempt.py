@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.errors import CallerError, Unavailable
@@ -40,8 +40,6 @@ from worker.telemetry.journal import Entry, attempted
 from worker.telemetry.outcomes import count_attempt
 
 log = logging.getLogger(__name__)
-PREPARED_AT_ONCE = 2
-"""Requests whose pictures are prepared at the same time; callers take turns."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class AttemptContext:
     engine: Engine
     publisher: Publisher
     leases: Leases
-    preparing: Room = field(default_factory=lambda: Room(PREPARED_AT_ONCE))
+    preparing: Room
 
 
 def attempt(context: AttemptContext, claim: Claim) -> None:

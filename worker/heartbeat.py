@@ -16,6 +16,7 @@ from typing import Protocol
 from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.metrics.tally import Tally
+from shared.models import SPARE_THREADS
 from shared.settings import Settings
 from shared.store.claims import give_back, renew
 from shared.store.script import Store
@@ -35,13 +36,19 @@ log = logging.getLogger(__name__)
 class Watched(Progress, Protocol):
     """What a beat reads of an engine."""
 
-    rows: int
+    @property
+    def rows_now(self) -> int: ...
 
     @property
     def broken(self) -> bool: ...
 
     @property
     def reused(self) -> Reused | None: ...
+
+
+def slots_now(engine: Watched, slots: int) -> int:
+    """Of a worker's slots, those to fill: what is taken beyond them, another worker could begin."""
+    return min(slots, engine.rows_now + SPARE_THREADS)
 
 
 class Heartbeat:
@@ -65,6 +72,8 @@ class Heartbeat:
         self._row = row
         self._outdated = self._forgotten = False
         self._facts: dict[str, str] = {}
+        self._slots = 1
+        self._rows_heard = ""
         self._state: State = "loading"
         self._fingerprint = ""
         self._record = Record(leases)
@@ -84,8 +93,8 @@ class Heartbeat:
     def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
         """The model is loaded; from now on its engine is watched."""
         self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
-        self._record.rows, self._record.fingerprint = engine.rows, fingerprint
-        self._facts = facts
+        self._record.rows, self._record.fingerprint = engine.rows_now, fingerprint
+        self._facts, self._slots = facts, int(facts.get("slots", 1))
         self._say(facts)
 
     def watch(self, hearing: Hearing, tally: Tally) -> None:
@@ -139,10 +148,18 @@ class Heartbeat:
                     lease.stop("lost")
 
     def _say_counts(self) -> None:
+        resized = {} if self._engine is None else self._resized(self._engine)
         reused = None if self._engine is None else self._engine.reused
         # Only this worker can tell them to a store that came back empty or with old data.
-        facts = self._facts if self._forgotten else {}
+        facts = self._facts if self._forgotten else resized
         self._say(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
+
+    def _resized(self, engine: Watched) -> dict[str, str]:
+        """The rows that the engine computes now, until the store has heard of them."""
+        self._record.rows = engine.rows_now
+        rows = {"rows": str(engine.rows_now), "slots": str(slots_now(engine, self._slots))}
+        self._facts = self._facts | rows
+        return {} if self._rows_heard == rows["rows"] else rows
 
     def _say(self, facts: dict[str, str]) -> None:
         # One at a time: a beat under way would overwrite the state said now with an earlier one.
@@ -158,6 +175,7 @@ class Heartbeat:
                 record=self._record.now(),
             )
             word = self._store.run(said)
+            self._rows_heard = facts.get("rows", self._rows_heard)
             self._outdated, self._forgotten = word == "outdated", word == "forgotten"
 
     def _leave_mark(self) -> None:
@@ -203,17 +221,20 @@ class Heartbeat:
         try:
             with suppress(Unavailable):
                 for lease in hung:
-                    self._abandon(lease)
+                    self._abandon(lease, "engine_stalled", died=True)
                 self._say({})
                 if self._tally is not None:
                     self._tally.stop()
+                # Its threads claim until it ends.
+                for lease in self._leases.all():
+                    if lease not in hung:
+                        self._abandon(lease, "worker_draining", died=False)
         finally:
             os._exit(code)
 
-    def _abandon(self, lease: Lease) -> None:
-        """Do for an attempt what its own thread, which hangs, will never do."""
-        reason = "engine_stalled"
-        back = give_back(self._settings, lease.claim, reason=reason, error=None, died=True)
-        self._store.run(back)
-        abandoned(lease.claim, reason, time.monotonic() - lease.since)
-        count_attempt(lease, reason, None)
+    def _abandon(self, lease: Lease, reason: str, *, died: bool) -> None:
+        """Do for an attempt what its own thread, which hangs or ends with the process, will never do."""
+        self._store.run(give_back(self._settings, lease.claim, reason=reason, error=None, died=died))
+        outcome = "lost" if lease.reason == "lost" else reason
+        abandoned(lease.claim, outcome, time.monotonic() - lease.since)
+        count_attempt(lease, outcome, None)

@@ -13,7 +13,7 @@ from shared.blobs import Blobs
 from shared.errors import ModelFailed, Unavailable
 from shared.metrics.tally import Tally
 from shared.metrics.telling import start_telling
-from shared.models import SPARE_THREADS, Model
+from shared.models import Model
 from shared.settings import Settings, SettingsError
 from shared.store.claims import Again, Claim, Full, claim, within
 from shared.store.nudges import Nudger
@@ -24,11 +24,13 @@ from worker.engines.base import Engine
 from worker.engines.registry import create
 from worker.exits import Exit
 from worker.hearing import Hearing
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import Heartbeat, slots_now
 from worker.lease import Leases
 from worker.measure import measured
 from worker.media.images import Decoder
 from worker.media.sounds import Listener
+from worker.places import places
+from worker.room import Room
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ REASON = 500
 class Node:
     """A model worker, made by `open_node` before Celery consumes; at its end call `drain`, then `close`.
 
-    `worker` is its id, `slots` are the rows that its claims together may take; `model` and `row` are those
-    given to `open_node`.
+    `worker` is its id, `slots` are the rows that its claims together may take while its engine is short of
+    nothing; `model` and `row` are those given to `open_node`.
     """
 
     context: AttemptContext
@@ -82,7 +84,7 @@ class Node:
             row=self.row,
         )
         try:
-            return self.context.store.run(within(self.slots, call))
+            return self.context.store.run(within(slots_now(self.context.engine, self.slots), call))
         except Unavailable as error:
             # Waiting runs are nudged for again.
             log.warning("claims wait: %s", error.message)
@@ -122,9 +124,18 @@ def open_node(settings: Settings, model: Model, threads: int, row: str | None = 
     engine, slots = _loaded(model, heartbeat, threads, settings.pictures.max_side)
     publisher = Publisher(store)
     publisher.start()
-    decoder, listener = Decoder(settings.pictures), Listener(settings.sounds)
+    most = places()
     context = AttemptContext(
-        settings, store, nudger, Blobs(settings.blobs), decoder, listener, engine, publisher, leases
+        settings,
+        store,
+        nudger,
+        Blobs(settings.blobs),
+        Decoder(settings.pictures, most),
+        Listener(settings.sounds, most),
+        engine,
+        publisher,
+        leases,
+        Room(most),
     )
     hearing = Hearing(nudger, leases, lane=model.lane, slots=slots)
     tally = start_telling(settings.metrics, store)
@@ -159,7 +170,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
     took_s = time.monotonic() - started
     rule = measured(engine, model.id, max_side)
     # The engine may compute fewer rows than the model's row says, by which the threads were counted.
-    slots = min(threads, engine.rows + SPARE_THREADS)
+    slots = slots_now(engine, threads)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
     ready = _facts(engine) | {
         "load_ms": str(int(took_s * 1000)),

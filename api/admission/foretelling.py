@@ -9,7 +9,7 @@ from api.wire.reservation import Reservation
 from shared import pictures, sounds
 from shared.cost import answer_tokens, cost
 from shared.errors import ServiceError
-from shared.estimate import Lane, estimate, waiting_reason
+from shared.estimate import Lane, claimed_s, estimate, waiting_reason
 from shared.foretold import Foretold
 from shared.job import CacheWord, Estimate
 from shared.models import Model, Models
@@ -68,7 +68,7 @@ class Foretelling:
         new: CacheWord | None = None if asked.pending else "MISS" if asked.placing.key else "BYPASS"
         told = replace(told, outcome="joined" if joins else "queued", cache="COALESCED" if joins else new)
         if found.state == "running":
-            return replace(told, estimate=replace(AT_ONCE, service_s=estimate(found.lane).service_s))
+            return replace(told, estimate=replace(AT_ONCE, service_s=claimed_s(found.lane)))
         state = found.state or _state(asked, found.lane.now_ms)
         return _waiting(told, found.lane, state, placed=not asked.pending)
 

@@ -3,7 +3,7 @@
 from api.access.callers import Caller
 from api.admission.refusals import of_key
 from api.admission.submission import Terms
-from api.batches.leased_batch import BatchContext
+from api.batches.context import BatchContext
 from api.batches.runner import BatchRunner
 from api.dialects.openai_batches import Asked
 from api.files import life_of
@@ -23,14 +23,14 @@ class Batches:
     def __init__(self, context: BatchContext, headroom: Headroom) -> None:
         self._settings = context.settings
         self._store = context.store
-        self._rounds = BatchRunner(context)
+        self._runner = BatchRunner(context)
         self._headroom = headroom
 
     def open(self) -> None:
-        self._rounds.start()
+        self._runner.start()
 
     async def aclose(self) -> None:
-        await self._rounds.aclose()
+        await self._runner.aclose()
 
     async def create(self, caller: Caller, asked: Asked, terms: Terms) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
@@ -58,7 +58,7 @@ class Batches:
         word, made = await self._store.run(batches.create(self._settings, batch, terms.body_digest or None))
         if made is None:
             raise _refusal(word)
-        self._rounds.look_now()
+        self._runner.look_now()
         return made
 
     async def get(self, caller: str, id: str) -> Batch:
@@ -75,7 +75,7 @@ class Batches:
     async def cancel(self, caller: str, id: str) -> Batch:
         """Harmless if repeated, and after the end. Raises CallerError `batch_not_found`."""
         found = _found(await self._store.run(batches.cancel(caller, id)))
-        self._rounds.look_now()
+        self._runner.look_now()
         return found
 
 

@@ -1,4 +1,4 @@
-"""What work on a batch needs, and how a process learns that it has lost the batch's lease."""
+"""A batch leased to a process, and how the process learns that it has lost the lease."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,35 +7,17 @@ from dataclasses import dataclass
 from os import SEEK_END
 from typing import BinaryIO, TypeVar
 
-from api.admission.submission import Submission
-from api.storing import Storing
+from api.batches.context import BatchContext
 from shared.batch import Turn
-from shared.blobs import BlobMissingError, Blobs
-from shared.settings import Settings
+from shared.blobs import BlobMissingError
 from shared.store.batches import Outcome
-from shared.store.script import AsyncStore, Call
+from shared.store.script import Call
 
 T = TypeVar("T")
 
 
 class LeaseLostError(Exception):
     """Another process has the batch now, or the batch has ended."""
-
-
-@dataclass(frozen=True)
-class BatchContext:
-    """The parts of one API process that work on batches."""
-
-    settings: Settings
-    store: AsyncStore
-    blobs: Blobs
-    storing: Storing
-    submission: Submission
-
-    @property
-    def line_limit(self) -> int:
-        """Most bytes of one line: a line holds a call's body."""
-        return int(self.settings.api.body_limit_mb * 2**20)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.batches.leased_batch import BatchContext, LeasedBatch, LeaseLostError
+from api.batches.context import BatchContext
+from api.batches.leased_batch import LeasedBatch, LeaseLostError
 from api.batches.work import IDLE_S, Work
 from shared import ids
 from shared.batch import Turn

@@ -11,10 +11,12 @@ UNHELD_3 = frozenset({"disallow", "extends", "divisibleBy"})
 """Keywords of draft 3 that answers are not held to; in later drafts they mean nothing."""
 # They call a part's name `id`, which later drafts do not read.
 OLDEST = ("draft-03", "draft-04")
+# What stands beside a `$ref` means nothing in them, a name neither; but what is called an anchor stays one.
+OLDER = (*OLDEST, "draft-05", "draft-06", "draft-07")
 
 
 def unheld(schema: dict[str, Any]) -> frozenset[str]:
-    return UNHELD_3 if _is(schema, "draft-03") else frozenset()
+    return UNHELD_3 if _is(schema.get("$schema"), "draft-03") else frozenset()
 
 
 def settle(root: dict[str, Any], nodes: Iterable[dict[str, Any]]) -> None:
@@ -23,9 +25,9 @@ def settle(root: dict[str, Any], nodes: Iterable[dict[str, Any]]) -> None:
     A reference begins with `#`, so what an `$id` is means nothing; but an anchor below it is not the whole's.
     llguidance confuses parts of one name, so that each gets its own.
     """
-    oldest = _oldest(root)
+    draft = root.get("$schema")
     for number, node in enumerate(nodes):
-        name, anchor = _name(node, oldest), node.pop("$dynamicAnchor", None)
+        name, anchor = _name(node, draft), node.pop("$dynamicAnchor", None)
         for said in ("$schema", "$id", "$recursiveAnchor"):
             node.pop(said, None)
         if name.startswith("#"):
@@ -33,8 +35,10 @@ def settle(root: dict[str, Any], nodes: Iterable[dict[str, Any]]) -> None:
             anchor = name[1:] or anchor
         elif node is not root:
             node["$id"] = f"urn:part:{number}"
-        if isinstance(anchor, str):
-            node.setdefault("$anchor", anchor)
+        if isinstance(anchor, str) and node.setdefault("$anchor", anchor) != anchor:
+            # A part has one anchor.
+            also = {"$anchor": anchor, "$ref": f"#{node['$anchor']}"}
+            node.setdefault("$defs", {})[f"{number} {anchor}"] = also
 
 
 class Parts:
@@ -42,12 +46,12 @@ class Parts:
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
-        self._oldest = _oldest(root)
+        self._draft = root.get("$schema")
         self._inside: set[int] = set()
 
     def has(self, node: dict[str, Any], below: Iterable[Any]) -> bool:
         """Whether it is in one. Asked of every schema before those directly below it."""
-        own = node is not self._root and not _name(node, self._oldest).startswith("#")
+        own = node is not self._root and not _name(node, self._draft).startswith("#")
         if found := own or id(node) in self._inside:
             self._inside.update(map(id, below))
         return found
@@ -61,16 +65,14 @@ def reference(node: dict[str, Any]) -> list[str]:
     return ["propertyNames", "$ref"] if isinstance(names, dict) and "$ref" in names else []
 
 
-def _name(node: dict[str, Any], oldest: bool) -> str:
+def _name(node: dict[str, Any], draft: Any) -> str:
     """`#` if it has none."""
-    said = node.get("$id", node.get("id") if oldest else None)
-    return said if isinstance(said, str) else "#"
+    said = node.get("$id", node.get("id") if _is(draft, *OLDEST) else None)
+    if not said or not isinstance(said, str):
+        return "#"
+    unread = "$ref" in node and _is(draft, *OLDER) and not said.startswith("#")
+    return "#" if unread else said
 
 
-def _oldest(root: dict[str, Any]) -> bool:
-    return any(_is(root, draft) for draft in OLDEST)
-
-
-def _is(schema: dict[str, Any], draft: str) -> bool:
-    said = schema.get("$schema")
-    return isinstance(said, str) and draft in said
+def _is(draft: Any, *drafts: str) -> bool:
+    return isinstance(draft, str) and any(name in draft for name in drafts)

@@ -23,11 +23,15 @@ PART_FIELDS = {
     "image": ("image", "url", "file_id"),
     "input_audio": ("input_audio",),
     "audio": ("audio", "url"),
+    "audio_url": ("audio_url",),
 }
 COPIED = ("role", "annotations", "reasoning", "reasoning_content", "tool_calls")
 """Fields that the JavaScript Agents SDK copies from a turn into its parts; those of the turn are used."""
-BESIDE = ("type", "detail", "prompt_cache_breakpoint", "uuid", *COPIED)
-"""Fields of a part that hold no content; `uuid` is vLLM's cache key for a picture, which is sent as well."""
+BESIDE = ("type", "detail", "prompt_cache_breakpoint", "uuid", "id", "index", *COPIED)
+"""Fields of a part that hold no content.
+
+`uuid` is vLLM's cache key for a picture, which is sent as well; LangChain gives its parts `id` and `index`.
+"""
 UNSUPPORTED_PARTS = ("video", "video_url", "input_video", "file", "input_file")
 
 
@@ -48,7 +52,11 @@ class InputAudio(Replayed):
     """What the bytes say of themselves counts, not the format that is named."""
 
     data: str
-    format: Literal["wav", "mp3", "flac"] | None = None
+    format: str | None = None
+
+
+class AudioUrl(Replayed):
+    url: str
 
 
 class WirePart(Replayed):
@@ -63,10 +71,13 @@ class WirePart(Replayed):
     image_file: ImageFile | None = None
     input_audio: InputAudio | None = None
     audio: str | None = None
+    audio_url: str | AudioUrl | None = None
     file_id: str | None = None
     detail: Detail | None = None
     prompt_cache_breakpoint: dict[str, Any] | None = None
     uuid: str | None = None
+    id: str | None = None
+    index: int | str | None = None
     role: str | None = None
     annotations: list[Any] | None = None
     reasoning: str | None = None
@@ -89,6 +100,7 @@ class WireMessage(Replayed):
     parsed: Any = None
     reasoning: str | None = None
     reasoning_content: str | None = None
+    reasoning_details: list[Any] | None = None
     annotations: list[Any] | None = None
     tool_calls: list[Any] | None = None
     tool_call_id: str | None = None
@@ -164,6 +176,8 @@ def _message(value: Any, at: str, bare_base64: bool, slots: Slots | None) -> Mes
     if turn.prefix and role != "assistant":
         raise invalid(f"{at}.prefix", "belongs to a message of the assistant")
     content = turn.refusal if turn.content is None else turn.content
+    if content is None and role == "assistant":
+        content = ""
     bare = calls and content in (None, "", [])
     parts = (
         ()
@@ -197,9 +211,9 @@ def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None 
     kind = value.get("type") if isinstance(value, dict) else None
     if kind in UNSUPPORTED_PARTS:
         raise unsupported_kind(f"{at}.type", kind)
-    part = read(WirePart, value, at)
-    if part.type not in PART_FIELDS:
+    if isinstance(kind, str) and kind not in PART_FIELDS:
         raise invalid(f"{at}.type", f"should be one of {', '.join(PART_FIELDS)}")
+    part = read(WirePart, value, at)
     sources = [n for n in WirePart.model_fields if n not in BESIDE and getattr(part, n) is not None]
     for name in sources:
         if name not in PART_FIELDS[part.type]:
@@ -213,7 +227,9 @@ def to_part(value: Any, at: str, bare_base64: bool = False, slots: Slots | None 
     value, place = getattr(part, sources[0]), f"{at}.{sources[0]}"
     if isinstance(value, InputAudio):
         return sound(value.data, f"{place}.data", bare_base64=True)
-    if part.type == "audio":
+    if isinstance(value, AudioUrl):
+        return sound(value.url, f"{place}.url", bare_base64=bare_base64)
+    if part.type in ("audio", "audio_url"):
         return sound(value, place, bare_base64=bare_base64)
     found = _piece(value, sources[0], place, bare_base64)
     detail = getattr(value, "detail", None) or part.detail

@@ -69,6 +69,12 @@ class ChatBody(TokenSampling, VllmNames):
     web_search_options: Annotated[dict[str, Any] | None, Harmless()] = None
     reasoning_effort: Annotated[str | None, Harmless("none")] = None
     verbosity: Annotated[Literal["low", "medium", "high"] | None, Harmless("medium")] = None
+    # Mistral's and OpenRouter's own, and samplers of other servers that their neutral value switches off.
+    safe_prompt: Annotated[bool | None, Harmless(False)] = None
+    transforms: Annotated[list[str] | None, Harmless([])] = None
+    mirostat: Annotated[int | None, Harmless(0)] = None
+    tfs_z: Annotated[float | None, Harmless(1.0)] = None
+    top_a: Annotated[float | None, Harmless(0.0)] = None
     # On other services it speeds an answer up; it never changes it.
     prediction: dict[str, Any] | None = None
     user: str | None = None

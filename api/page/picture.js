@@ -11,7 +11,7 @@ export function setUp() {
   $("drop").addEventListener("click", () => $("file").click());
   $("drop").addEventListener("keydown", pressed);
   $("file").addEventListener("change", () => take($("file").files[0]));
-  $("url").addEventListener("input", () => $("url").value && show("", CHOOSE));
+  $("url").addEventListener("input", () => $("url").value && clear());
   for (const kind of ["dragover", "dragleave", "drop"]) $("drop").addEventListener(kind, dragged);
   // Otherwise the browser would open a file dropped beside the box in place of this page.
   for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
@@ -19,9 +19,16 @@ export function setUp() {
   $("samples").append(...Object.entries(SAMPLES).map(sample));
 }
 
-// The address or the data URI to send, if any. Throws where the file cannot be read.
+// The address or the data URI to send, if any. Throws where the file cannot be read, once: the next question goes
+// without a picture, as the box then shows.
 export async function picture() {
-  return $("url").value.trim() || (await chosen);
+  const mine = chosen;
+  try {
+    return $("url").value.trim() || (await mine);
+  } catch (error) {
+    if (chosen === mine) clear();
+    throw new Error(`${error.message} Ask again to ask without a picture.`);
+  }
 }
 
 function pressed(event) {
@@ -61,7 +68,7 @@ function put(mine, name) {
   chosen = mine;
   mine.then(
     (uri) => chosen === mine && show(uri, name),
-    (error) => chosen === mine && show("", error.message),
+    (error) => chosen === mine && show("", error.message, "failed"),
   );
 }
 
@@ -75,12 +82,17 @@ function read(file, name) {
   });
 }
 
-function show(uri, said) {
-  if (!uri) chosen = null;
+function clear() {
+  chosen = null;
+  show("", CHOOSE);
+}
+
+function show(uri, said, kind = "") {
   $("preview").hidden = !uri;
   $("hint").hidden = Boolean(uri);
   if (uri) $("preview").src = uri;
   $("preview").alt = uri && said;
   $("hint").textContent = said;
+  $("hint").className = kind;
   $("drop").setAttribute("aria-label", uri ? `Picture ${said}. Choose another; or drop or paste one` : said);
 }

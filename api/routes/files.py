@@ -80,6 +80,7 @@ async def get_file(request: Request, id: str) -> Response:
 @router.get(
     "/{id}/content",
     summary="A file's bytes.",
+    response_class=Response,
     responses=refusals("OpenAIError", 404) | {200: FILE_CONTENT},
 )
 async def file_content(request: Request, id: str) -> Response:

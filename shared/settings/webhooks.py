@@ -16,8 +16,8 @@ class WebhookSettings(Group):
     secret: SecretStr | None = Field(
         None,
         description="Signs the calls of webhooks that name no secret of their own: `whsec_` and base64, or "
-        "at least 16 bytes of text. Without it such webhooks are refused; with API keys on it signs for the "
-        "admin key's caller only, and others' are refused.",
+        "at least 16 bytes of text, which receivers give their libraries in base64. Without it such webhooks "
+        "are refused; with API keys on it signs for the admin key's caller only, and others' are refused.",
     )
     limit_s: float = Field(
         20,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.settings import SettingsError, load_settings
+from shared.settings import ApiSettings, SettingsError, load_settings
 from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
@@ -45,13 +45,12 @@ def examine(place: Place) -> Iterator[Check]:
     if not health and not given:
         yield from model_checks.look_at_all(rows)
     yield from gpu.look(rows)
-    yield machine.look_at_port(place.host, place.port, answers=health is not None)
+    yield from _look_at_api(settings.api, place, answers=health is not None)
     if health:
         yield from running.look(health, told)
     if not (given and "url" in settings.blobs.model_fields_set):
         yield from machine.look_at_data(place.data)
     yield from machine.look_at_blobs(settings.blobs)
-    yield from machine.look_at_access(settings.api, place.host)
     # A server that does not answer is not asked again: each try takes half a minute.
     asked = given and rows and all(check.state != "problem" for check in kept if check.about == "redis")
     stored = stored_fleet(settings, rows) if asked else None
@@ -61,6 +60,18 @@ def examine(place: Place) -> Iterator[Check]:
         yield workers.unknown()
     else:
         yield from _at_work(told, stored, runs=health is not None)
+
+
+def _look_at_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
+    """The port, and who may call there: unknown where the service has other settings than we."""
+    if not answers and running.answers_otherwise(api, place.host, place.port):
+        scheme = "https" if api.tls_cert is None else "http"
+        said = f"Sightline answers on {place.host} port {place.port} by {scheme}, unlike the settings here"
+        fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
+        yield problem("port", said, fix)
+        return
+    yield machine.look_at_port(place.host, place.port, answers=answers)
+    yield from machine.look_at_access(api, place.host)
 
 
 def _unwritten(health: Health | None, kept: Sequence[Check]) -> bool:

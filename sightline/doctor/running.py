@@ -29,12 +29,10 @@ class Api(httpx.Client):
     """The API of this installation, if it answers at `host` and `port`."""
 
     def __init__(self, settings: ApiSettings, host: str, port: int) -> None:
-        scheme = "http" if settings.tls_cert is None else "https"
-        at = EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
         key = settings.admin_key
         self._operator = bearer(os.environ.get(CLIENT_KEY) if key is None else key.get_secret_value())
         super().__init__(
-            base_url=f"{scheme}://{at}:{port}",
+            base_url=_url("http" if settings.tls_cert is None else "https", host, port),
             timeout=PATIENCE_S,
             trust_env=False,
             verify=trusting(settings),
@@ -42,20 +40,41 @@ class Api(httpx.Client):
 
     def health(self) -> Health | None:
         """None where nobody listens there, or something other than Sightline."""
-        found = self._told("/health", {})
-        ours = isinstance(found, dict) and found.get("store") in STORE_STATES
-        return found if ours else None
+        return _health(self)
 
     def fleet(self) -> list[Row] | None:
         """None where the API refuses. Call `health` first: only Sightline may be sent the operator's key."""
-        found = self._told("/v1/admin/fleet", self._operator)
+        found = _told(self, "/v1/admin/fleet", self._operator)
         return found.get("models") if isinstance(found, dict) else None
 
-    def _told(self, path: str, headers: dict[str, str]) -> Any:
-        try:
-            return self.get(path, headers=headers).json()
-        except (httpx.HTTPError, ValueError):
-            return None
+
+def answers_otherwise(settings: ApiSettings, host: str, port: int) -> bool:
+    """Whether Sightline answers there by https where our settings say http, or the other way round.
+
+    A certificate unknown to our settings cannot be checked; nothing secret is sent, nor believed but this.
+    """
+    scheme = "https" if settings.tls_cert is None else "http"
+    url = _url(scheme, host, port)
+    with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
+        return _health(client) is not None
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    at = EVERYWHERE.get(host, f"[{host}]" if ":" in host else host)
+    return f"{scheme}://{at}:{port}"
+
+
+def _health(client: httpx.Client) -> Health | None:
+    found = _told(client, "/health", {})
+    ours = isinstance(found, dict) and found.get("store") in STORE_STATES
+    return found if ours else None
+
+
+def _told(client: httpx.Client, path: str, headers: dict[str, str]) -> Any:
+    try:
+        return client.get(path, headers=headers).json()
+    except (httpx.HTTPError, ValueError):
+        return None
 
 
 def look(health: Health, told: list[Row] | None) -> Iterator[Check]:

@@ -75,6 +75,10 @@ def speaking(client: httpx.Client) -> Iterator[None]:
 
 def unreachable(client: httpx.Client, error: httpx.TransportError) -> str:
     said = f"No answer from {client.base_url} ({error or type(error).__name__})"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"{said}: SSL_CERT_FILE names a file with the authority of its certificate."
+    if client.base_url.scheme == "http" and "Server disconnected" in str(error):
+        return f"{said}: is it running? Where it has a certificate, --url begins with https://."
     return f"{said}: is it running? `sightline run` starts it, --url names another address."
 
 

@@ -52,7 +52,7 @@ def midway(desk: Workbench, store: Store | None = None) -> Iterator[None]:
     engine = Slow()
     publisher = Publisher(store or desk.store)
     publisher.start()
-    bench = replace(desk.bench, store=store or desk.store, publisher=publisher, engine=engine)
+    bench = replace(desk.context, store=store or desk.store, publisher=publisher, engine=engine)
     thread = threading.Thread(target=attempt, args=(bench, desk.claim()), daemon=True)
     thread.start()
     try:
@@ -72,7 +72,7 @@ def test_a_question_is_answered_and_its_job_says_by_whom(desk: Workbench) -> Non
     assert view.status == "succeeded"
     assert view.result is not None
     assert view.result.text == desk.text(job) == "how big is [64x48]"
-    assert view.result.fingerprint == desk.bench.engine.fingerprint
+    assert view.result.fingerprint == desk.context.engine.fingerprint
     assert (view.result.usage.prompt_tokens, view.result.usage.image_tokens) == (4, 1)
     assert [(a.worker, a.outcome) for a in view.attempts] == [(desk.worker, "succeeded")]
     assert desk.story(job) == ["queued", "running", "succeeded"]
@@ -99,7 +99,7 @@ def test_what_an_engine_keeps_serves_one_caller_unless_answers_are_shared(
             return replace(super().generate(row), cached_tokens=2)
 
     queue = desk.settings.queue.model_copy(update={"share_answers": shared})
-    desk.bench = replace(desk.bench, settings=desk.settings.model_copy(update={"queue": queue}))
+    desk.context = replace(desk.context, settings=desk.settings.model_copy(update={"queue": queue}))
     job = desk.ask("how big is")
     desk.attempt(Keeping(MODEL))
     result = desk.job(job).result
@@ -202,12 +202,12 @@ def test_a_worker_that_lost_its_claim_cannot_write_over_the_new_one(desk: Workbe
     job = desk.ask("who answers")
     lost = desk.claim()
     desk.give_up()
-    attempt(desk.bench, lost)
+    attempt(desk.context, lost)
     assert desk.job(job).result is None, "the lost claim has answered"
     assert desk.text(job) == ""
     desk.attempt()
     assert desk.text(job) == "who answers"
-    attempt(desk.bench, lost)
+    attempt(desk.context, lost)
     assert desk.story(job) == ["queued", "running", "requeued", "running", "succeeded"]
 
 
@@ -230,7 +230,7 @@ def test_a_device_that_broke_once_costs_a_run_nothing_but_time(
 
     job = desk.ask("innocent")
     with monkeypatch.context() as patch:
-        patch.setattr(type(desk.bench.engine), "generate", broken)
+        patch.setattr(type(desk.context.engine), "generate", broken)
         for _ in range(desk.settings.queue.max_deaths - 1):
             desk.attempt()
     desk.attempt()
@@ -254,7 +254,7 @@ def test_an_answer_that_cannot_be_written_is_kept_and_written_once(
 ) -> None:
     monkeypatch.setattr("worker.lease.RETRY_S", 0.01)
     job = desk.ask("one two")
-    attempt(replace(desk.bench, store=Unsteady(desk.store, **losses)), desk.claim())
+    attempt(replace(desk.context, store=Unsteady(desk.store, **losses)), desk.claim())
     assert desk.job(job).status == "succeeded"
     assert desk.story(job) == ["queued", "running", "succeeded"]
 

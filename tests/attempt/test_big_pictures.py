@@ -24,10 +24,10 @@ from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, workbench
-from worker.attempt import PREPARED_AT_ONCE
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.media.images import Decoder
+from worker.places import FEWEST, places
 from worker.room import Guest
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +102,7 @@ def test_pictures_that_came_by_different_ways_are_limited_together(decoder: Deco
     assert (refused.value.code, refused.value.param) == ("invalid_image", "images[2]")
 
 
-def test_a_large_picture_waits_until_another_request_has_let_go_of_its_own(decoder: Decoder) -> None:
+def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decoder: Decoder) -> None:
     large, small = make.picture("PNG", (SIDE, SIDE), "1"), make.picture()
 
     def sizes_of(file: bytes) -> list[tuple[int, int]]:
@@ -110,11 +110,31 @@ def test_a_large_picture_waits_until_another_request_has_let_go_of_its_own(decod
             return [picture.size for picture in pictures]
 
     with ThreadPoolExecutor(1) as threads:
-        with decoder.decoded([large], Guest("")):
+        with decoder.decoded([large], Guest("")), decoder.decoded([large], Guest("")):
             waiting = threads.submit(sizes_of, small)
             with pytest.raises(TimeoutError):
                 waiting.result(0.2)
         assert waiting.result(30) == [(8, 6)]
+
+
+@pytest.mark.parametrize(("processors", "most"), [(1, 2), (16, 4)])
+def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_for_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, most: int
+) -> None:
+    monkeypatch.setattr("worker.processors.CPU_MAX", tmp_path / "none")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
+    large, together = make.picture(size=(256, 256)), threading.Barrier(most)
+    decoder = Decoder(PictureSettings(decode_limit_s=60, max_side=256), places())
+
+    def hold() -> None:
+        with decoder.decoded([large], Guest("")):
+            together.wait(20)
+
+    try:
+        with ThreadPoolExecutor(most) as threads:
+            assert [each.result() for each in [threads.submit(hold) for _ in range(most)]] == [None] * most
+    finally:
+        decoder.close()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF"])
@@ -161,16 +181,16 @@ def test_few_requests_have_their_pictures_in_memory_at_once(redis: RedisServer) 
             return super().prepare(request, pictures, scope, sounds)
 
     with workbench(redis) as desk, ThreadPoolExecutor(4) as threads:
-        desk.bench = replace(desk.bench, engine=Slow(MODEL))
+        desk.context = replace(desk.context, engine=Slow(MODEL))
         jobs = [desk.ask(f"look {n}", make.picture(size=(64, 48))) for n in range(4)]
         attempts = [threads.submit(desk.attempt) for _ in jobs]
-        for _ in range(PREPARED_AT_ONCE):
+        for _ in range(FEWEST):
             assert inside.acquire(timeout=30)
         go_on.set()
         for attempt in attempts:
             attempt.result(30)
         assert [desk.text(job) for job in jobs] == [f"look {n} [64x48]" for n in range(4)]
-    assert most[0] <= PREPARED_AT_ONCE
+    assert most[0] <= FEWEST
 
 
 def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepared(
@@ -184,14 +204,14 @@ def test_one_caller_s_pictures_hold_up_another_s_only_until_one_of_them_is_prepa
             return super().prepare(*asked)
 
     with workbench(redis) as desk, ThreadPoolExecutor(2) as threads, ExitStack() as held:
-        desk.bench = replace(desk.bench, engine=Noting(MODEL))
-        turns, mallory = desk.bench.preparing, Guest("mallory")
+        desk.context = replace(desk.context, engine=Noting(MODEL))
+        turns, mallory = desk.context.preparing, Guest("mallory")
 
         def take() -> None:
             with turns.taking(1, mallory):
                 order.append("mallory")
 
-        held.enter_context(turns.taking(PREPARED_AT_ONCE - 1, mallory))
+        held.enter_context(turns.taking(FEWEST - 1, mallory))
         with turns.taking(1, mallory):
             threads.submit(take)
             until(lambda: len(turns._sharers.waiting) == 1, 20)
@@ -210,7 +230,7 @@ def test_what_others_pictures_made_a_request_wait_is_not_told_as_its_computing(
     for module in ("worker.attempt", "worker.room"):
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: clock[0]))
     with workbench(redis) as desk, ThreadPoolExecutor(1) as threads:
-        room = {"preparing": desk.bench.preparing, "pixels": desk.bench.decoder._pixels}[name]
+        room = {"preparing": desk.context.preparing, "pixels": desk.context.decoder._pixels}[name]
         job = desk.ask("look", make.picture())
         with room.taking(room._size, Guest("mallory")):
             attempt = threads.submit(desk.attempt)
@@ -232,11 +252,11 @@ def test_who_waits_for_a_format_keeps_no_pictures_of_others_waiting(redis: Redis
                 assert go_on.wait(30)
             return super().grammar(request, caller)
 
-    with workbench(redis) as desk, ThreadPoolExecutor(PREPARED_AT_ONCE) as threads:
-        desk.bench = replace(desk.bench, engine=Trying(MODEL))
-        for n in range(PREPARED_AT_ONCE):
+    with workbench(redis) as desk, ThreadPoolExecutor(FEWEST) as threads:
+        desk.context = replace(desk.context, engine=Trying(MODEL))
+        for n in range(FEWEST):
             desk.ask(f"held {n}", make.picture(size=(64, 48)))
-        attempts = [threads.submit(desk.attempt) for _ in range(PREPARED_AT_ONCE)]
+        attempts = [threads.submit(desk.attempt) for _ in range(FEWEST)]
         for _ in attempts:
             assert inside.acquire(timeout=30)
         job = desk.ask("free", make.picture(size=(64, 48)))

@@ -10,11 +10,13 @@ import pytest
 
 from shared import ids
 from shared.metrics.tally import Tally
+from shared.models import SPARE_THREADS
 from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.clients import until
 from tests.support.store import answer
 from tests.support.workbench import MODEL, Unsteady, Workbench
 from worker.claiming import Claiming
+from worker.engines.echo import EchoEngine
 from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 from worker.node import Node
@@ -182,7 +184,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
 ) -> None:
     job = desk.ask("hello")
     node = Node(
-        context=replace(desk.bench, store=Unsteady(desk.store, calls=1)),
+        context=replace(desk.context, store=Unsteady(desk.store, calls=1)),
         model=MODEL,
         row=None,
         slots=SLOTS,
@@ -197,3 +199,23 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
     ]
     node.work(MODEL.lane)
     assert desk.text(job) == "hello"
+
+
+def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(desk: Workbench) -> None:
+    class Short(EchoEngine):
+        rows_now = 1
+
+    node = Node(
+        context=replace(desk.context, engine=Short(MODEL)),
+        model=MODEL,
+        row=None,
+        slots=SLOTS,
+        worker=desk.worker,
+        heartbeat=cast(Heartbeat, None),
+        hearing=Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        tally=cast(Tally, None),
+    )
+    for number in range(SLOTS):
+        desk.ask(f"question {number}")
+    taken = [node._claimed() for _ in range(SLOTS)]
+    assert [claim == "full" for claim in taken] == [number >= 1 + SPARE_THREADS for number in range(SLOTS)]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from redis.exceptions import ResponseError
@@ -17,7 +17,9 @@ from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
 
 Fate = Callable[[pytest.MonkeyPatch, Workbench], None]
-GIVEN_BACK = f'["sightline_attempts","total","{MODEL.id}","given_back"]'
+GIVEN_BACK, LOST = (
+    f'["sightline_attempts","total","{MODEL.id}","{outcome}"]' for outcome in ("given_back", "lost")
+)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def serving(desk: Workbench) -> Iterator[Heartbeat]:
     """A worker between two beats; the test takes the next step."""
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
-    heartbeat.ready("f" * 32, {}, desk.bench.engine)
+    heartbeat.ready("f" * 32, {}, desk.context.engine)
     tally = Tally(desk.store)
     tally.start()
     heartbeat.watch(Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
@@ -52,7 +54,7 @@ def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
 
 
 def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
-    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+    monkeypatch.setattr(type(desk.context.engine), "broken", True)
 
 
 def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
@@ -90,6 +92,44 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
         assert desk.store.run(counts()).totals[GIVEN_BACK] == 1
     told = [record for record in caplog.records if record.message == "attempt ended"]
     assert [vars(record)["fields"]["outcome"] for record in told] == ["engine_stalled"]
+
+
+def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = desk.ask("long")
+    hang(monkeypatch, desk)
+    with (
+        serving(desk) as heartbeat,
+        caplog.at_level(logging.INFO, "worker.telemetry.journal"),
+        desk.leases.hold(desk.claim()),
+    ):
+        desk.cancel(job)
+        heartbeat._renew()
+        heartbeat._check_engine()
+        assert left == [Exit.STALLED]
+        totals = desk.store.run(counts()).totals
+        assert [totals.get(series, 0) for series in (GIVEN_BACK, LOST)] == [0, 1]
+    told = [record for record in caplog.records if record.message == "attempt ended"]
+    assert [vars(record)["fields"]["outcome"] for record in told] == ["lost"]
+
+
+def test_a_run_claimed_while_a_deaf_worker_takes_its_leave_waits_for_no_lease(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    job, say = desk.ask("hello"), Heartbeat._say
+    deafen(monkeypatch, desk)
+    with serving(desk) as heartbeat, ExitStack() as claims:
+
+        def claimed_meanwhile(gone: Heartbeat, facts: dict[str, str]) -> None:
+            say(gone, facts)
+            claims.enter_context(desk.leases.hold(desk.claim()))
+
+        monkeypatch.setattr(Heartbeat, "_say", claimed_meanwhile)
+        heartbeat._check_hearing()
+        assert left == [Exit.DEAF]
+        assert [attempt.outcome for attempt in desk.job(job).attempts] == ["worker_draining"]
+        assert desk.claim().attempt == 2
 
 
 def test_a_worker_that_gives_up_leaves_even_where_the_store_refuses_its_word(

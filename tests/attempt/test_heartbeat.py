@@ -110,7 +110,7 @@ def test_callers_see_a_worker_load_serve_and_leave(desk: Workbench) -> None:
     assert state() == "no_worker"
     with beating(desk) as heartbeat:
         assert state() == "loading"
-        heartbeat.ready("f" * 32, {"rows": "4"}, desk.bench.engine)
+        heartbeat.ready("f" * 32, {"rows": "4"}, desk.context.engine)
         assert state() == "ready"
         heartbeat.drain()
         until(lambda: state() == "no_worker")
@@ -174,7 +174,7 @@ from worker.lease import Leases
 heartbeat = Heartbeat(settings(), connect(settings().redis), Leases(), worker="worker_1", lane="model.x")
 heartbeat.start({})
 idle, broken = float(sys.argv[1]), sys.argv[2] == "broken"
-engine = SimpleNamespace(rows=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
+engine = SimpleNamespace(rows_now=1, idle_s=lambda: idle, longest_step_s=0.1, broken=broken, reused=None)
 heartbeat.ready("f", {}, engine)
 threading.Event().wait(60)
 """
@@ -201,7 +201,7 @@ def test_the_runs_of_a_hung_engine_go_on_elsewhere_at_once(
     monkeypatch.setattr("worker.stall.Stall.hung_s", lambda _stall, _engine: 31.0)
     job = desk.ask("long")
     with desk.leases.hold(desk.claim()), beating(desk) as heartbeat:
-        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        heartbeat.ready("f" * 32, {}, desk.context.engine)
         assert left.wait(30)
         assert [a.outcome for a in desk.job(job).attempts] == ["engine_stalled"]
         assert desk.claim().attempt == 2
@@ -232,11 +232,11 @@ def test_a_worker_whose_device_broke_stays_until_its_runs_are_given_back(
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+    monkeypatch.setattr(type(desk.context.engine), "broken", True)
     desk.ask("long")
     with beating(desk) as heartbeat:
         with desk.leases.hold(desk.claim()) as lease:
-            heartbeat.ready("f" * 32, {}, desk.bench.engine)
+            heartbeat.ready("f" * 32, {}, desk.context.engine)
             first = lease_end(desk, lease)
             until(lambda: lease_end(desk, lease) > first + 300)
             assert not left.is_set()
@@ -262,9 +262,9 @@ def test_a_worker_whose_device_broke_leaves_even_where_its_mark_cannot_be_writte
 ) -> None:
     left = threading.Event()
     monkeypatch.setattr("worker.heartbeat.os._exit", lambda _code: left.set())
-    monkeypatch.setattr(type(desk.bench.engine), "broken", True)
+    monkeypatch.setattr(type(desk.context.engine), "broken", True)
     with started(desk, tmp_path / "no such folder" / "mark") as heartbeat:
-        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        heartbeat.ready("f" * 32, {}, desk.context.engine)
         assert left.wait(30)
 
 
@@ -274,7 +274,7 @@ def test_a_watcher_outside_can_tell_a_worker_that_loads_from_one_that_takes_work
     mark = tmp_path / "heartbeat"
     with started(desk, mark) as heartbeat:
         until(lambda: mark.exists() and mark.read_text() == "loading")
-        heartbeat.ready("f" * 32, {}, desk.bench.engine)
+        heartbeat.ready("f" * 32, {}, desk.context.engine)
         until(lambda: mark.read_text() == "ready")
         heartbeat.drain()
         until(lambda: mark.read_text() == "gone")

@@ -1,5 +1,6 @@
 """Sounds on their way to the model: decoded beside the worker, and never the end of it."""
 
+import io
 import math
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,6 +8,7 @@ from itertools import pairwise
 
 import psutil
 import pytest
+import soundfile
 
 from shared.blobs import digest
 from shared.errors import CallerError
@@ -111,6 +113,14 @@ def test_more_than_the_headers_announced_is_not_heard(listener: Listener) -> Non
 def test_a_sound_of_another_length_than_announced_is_not_heard_cut_off(announced: int) -> None:
     with pytest.raises(ValueError, match="another sound"):
         decode(announced, RATE, 1, RATE, make.sound(seconds=3.0))
+
+
+@pytest.mark.parametrize("sample", [3e38, -3e38, float("nan"), float("inf")])
+def test_a_sound_that_no_model_can_compute_with_is_refused_and_not_tried(sample: float) -> None:
+    data = io.BytesIO()
+    soundfile.write(data, [[sample, sample]] * RATE, RATE, "FLOAT", format="WAV")
+    with pytest.raises(ValueError, match="louder"):
+        decode(RATE, RATE, 2, RATE, data.getvalue())
 
 
 def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:

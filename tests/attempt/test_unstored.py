@@ -77,8 +77,8 @@ class Watched(EchoEngine):
 
 
 def test_the_engine_is_told_to_keep_nothing_of_its_prompt(desk: Workbench) -> None:
-    assert isinstance(desk.bench.engine, EchoEngine)
-    engine = Watched(desk.bench.engine)
+    assert isinstance(desk.context.engine, EchoEngine)
+    engine = Watched(desk.context.engine)
     ask(desk, picture(), stored=False)
     desk.attempt(engine)
     ask(desk, picture(), stored=True)

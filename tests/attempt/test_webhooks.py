@@ -160,7 +160,7 @@ def test_a_call_that_could_not_be_written_down_is_made_again_under_the_same_id(o
         first = replace(taken, notice=replace(taken.notice, body="{}"))
         cut_off = Unsteady(office.desk.store, calls=1)
         with pytest.raises(Unavailable):
-            Deliverer(office.settings, cut_off, office.desk.bench.blobs).deliver(first)
+            Deliverer(office.settings, cut_off, office.desk.context.blobs).deliver(first)
         assert len(there.told) == 1
     call = hooks.deliver(office.settings, ids.token(), posting.AT_ONCE)
     later = office.desk.store.client.time()[0] * 1000 + 2000 * PATIENCE_S
@@ -193,7 +193,7 @@ def test_a_call_that_cannot_be_made_is_counted_and_does_not_come_again_for_ever(
 def test_a_call_that_waits_for_its_host_is_made_as_soon_as_another_ends(office: Office) -> None:
     queue = office.settings.queue.model_copy(update={"rescue_s": 3600.0})
     office.deliverer = Deliverer(
-        office.settings.model_copy(update={"queue": queue}), office.desk.store, office.desk.bench.blobs
+        office.settings.model_copy(update={"queue": queue}), office.desk.store, office.desk.context.blobs
     )
     with receiver() as there:
         there.open.clear()

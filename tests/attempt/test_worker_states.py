@@ -8,10 +8,11 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
-from shared.errors import ModelFailed
+from shared.errors import ModelFailed, Unavailable
 from shared.estimate import Lane
 from shared.models import Model
 from shared.store import jobs
+from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
 from shared.store.script import Call, Store
 from shared.store.workers import beat
@@ -42,7 +43,7 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(d
     store = Late(desk.store)
     heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
     loading = threading.Thread(target=heartbeat._say, args=({},))
-    serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.bench.engine))
+    serving = threading.Thread(target=heartbeat.ready, args=("f" * 32, {}, desk.context.engine))
     loading.start()
     assert store.under_way.wait(30)
     serving.start()
@@ -57,7 +58,7 @@ def test_a_worker_that_serves_is_not_told_to_load_by_a_beat_that_was_under_way(d
 def test_a_store_that_came_back_empty_is_told_again_what_a_model_can(desk: Workbench) -> None:
     heartbeat = Heartbeat(desk.settings, desk.store, desk.leases, worker=desk.worker, lane=MODEL.lane)
     facts = {"rows": "4", "context_length": "2048", "engine": "echo"}
-    heartbeat.ready("f" * 32, facts, desk.bench.engine)
+    heartbeat.ready("f" * 32, facts, desk.context.engine)
     desk.store.client.flushdb()
     for _ in range(2):
         heartbeat._say_counts()
@@ -130,3 +131,41 @@ def test_work_that_an_engine_cannot_take_is_left_to_other_workers(
     _, found = _loaded(model, heartbeat, threads=6, max_side=64)
     heartbeat.stop({})
     assert found == desk.store.run(jobs.lane(desk.settings, model.lane)).slots == slots
+
+
+class Cut(Store):
+    """Out of reach while `away`."""
+
+    away = False
+
+    def run(self, call: Call[T]) -> T:
+        if self.away:
+            raise Unavailable("store_unavailable", "The record store is away.")
+        return super().run(call)
+
+
+def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
+    desk: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the store was away as they changed, or lost what was said of the model."""
+    store = Cut(desk.store.client)
+    heartbeat = Heartbeat(desk.settings, store, desk.leases, worker=desk.worker, lane=MODEL.lane)
+    heartbeat.ready("f" * 32, {"rows": "4", "slots": "6"}, desk.context.engine)
+
+    def told() -> tuple[int, int, int]:
+        heartbeat._say_counts()
+        lane = desk.store.run(jobs.lane(desk.settings, MODEL.lane))
+        (fleet,) = desk.store.run(lanes(desk.settings, [MODEL.lane]))
+        return lane.rows, lane.slots, fleet.workers[0].rows
+
+    assert told() == (4, 6, 4)
+    monkeypatch.setattr(EchoEngine, "rows_now", 1)
+    store.away = True
+    assert told() == (4, 6, 4)
+    store.away = False
+    assert told() == (1, 3, 1)
+    desk.store.client.flushdb()
+    heartbeat._say_counts()
+    assert told() == (1, 3, 1)
+    monkeypatch.setattr(EchoEngine, "rows_now", 4)
+    assert told() == (4, 6, 4)

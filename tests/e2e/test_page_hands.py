@@ -1,5 +1,6 @@
 """The page under hands: keys held down, pictures of all kinds, API keys that may little; in a browser."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,6 +211,19 @@ def test_what_is_no_picture_is_said_before_it_is_sent(page: Page) -> None:
     answered(page, "**/sign.png", (502, {"content-type": "text/html"}, "sign in"))
     page.click("#samples button >> nth=3")
     expect(page.locator("#hint")).to_contain_text("could not be loaded")
+
+
+def test_a_question_about_what_is_no_picture_is_not_answered_without_one_unasked(page: Page) -> None:
+    sent = posts(page)
+    drop(page, "#drop", b"hello", "x.heic", "image/heic")
+    expect(page.locator("#hint")).to_have_class("failed")
+    ask(page, ECHO, "what is in it")
+    expect(page.locator("#status")).to_have_text("failed")
+    expect(page.locator("#answer")).to_have_text(re.compile("x.heic is not a PNG.* Ask again"))
+    expect(page.locator("#hint")).to_contain_text("Drop a picture")
+    assert sent == []
+    ask(page, ECHO, "a question without a picture")
+    expect(page.locator("#status")).to_have_text("succeeded")
 
 
 def test_the_same_file_can_be_chosen_again_after_a_sample(page: Page, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from redis import Redis
 from tests.support.clients import until
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.snippets import snippets
 
 ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 READY_S = 120
 STOP_S = 60
 
@@ -117,10 +119,14 @@ def printed_commands(said: str, url: str) -> list[str]:
     return found
 
 
-def shell(command: str) -> str:
-    done = subprocess.run(
+def typed(command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         ["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=READY_S
     )
+
+
+def shell(command: str) -> str:
+    done = typed(command)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -160,6 +166,30 @@ def test_a_server_of_ones_own_is_used_and_left_running(tmp_path: Path, redis: Re
 
     with Redis(port=redis.port) as client:
         assert client.info("keyspace").keys() == {"db2", "db3"}
+
+
+def test_a_back_up_that_lost_its_pictures_is_not_taken_for_a_good_one(tmp_path: Path, echo: str) -> None:
+    """What the page tells people to type, at a restored copy with its pictures and without them."""
+    picture = base64.b64encode((ROOT / "examples/sample.png").read_bytes()).decode()
+    job = {"model": "my/echo", "input": {"prompt": "Where is the circle?", "image": picture}}
+    with service(tmp_path / "data", MODELS_FILE=echo) as running:
+        running.wait_for("serving on")
+        waits = {"Prefer": "wait=60"}
+        asked = httpx.post(f"{running.url}/v1/jobs", json=job, headers=waits, timeout=READY_S).json()
+        assert asked["status"] == "succeeded"
+        stop(running)
+
+    tried = tmp_path / "tried"
+    shutil.copytree(tmp_path / "data", tried)
+    (shown,) = (s.code for s in snippets("sh by-hand") if "/retry " in s.code and ":8001" in s.code)
+    with service(tried, MODELS_FILE=echo, FETCH__DENY="0.0.0.0/0,::/0") as restored:
+        restored.wait_for("serving on")
+        code = shown.replace("http://127.0.0.1:8001", restored.url).replace(".venv/bin", str(BIN))
+        code = re.sub(r"^JOB=.*$", f"JOB={asked['id']}", code, flags=re.MULTILINE)
+        assert shell(code).endswith(f"{asked['result']['text']}\n")
+        shutil.rmtree(tried / "blobs")
+        assert typed(code).returncode != 0
+        stop(restored)
 
 
 def test_worker_that_dies_while_serving_comes_back(tmp_path: Path, echo: str) -> None:

@@ -38,6 +38,15 @@ def test_a_broken_device_is_blamed_on_no_row(error: Exception) -> None:
     assert not out_of_memory(error)
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes cannot be multiplied"), IndexError("out of range")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes cannot be multiplied"),
+        IndexError("out of range"),
+        RuntimeError("Triton Error [CUDA]: invalid argument"),
+        RuntimeError("CUDA driver error: invalid argument"),
+    ],
+    ids=str,
+)
 def test_a_row_s_own_fault_neither_shrinks_the_batch_nor_ends_the_worker(error: Exception) -> None:
     assert (out_of_memory(error), device_broken(error)) == (False, False)

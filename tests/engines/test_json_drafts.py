@@ -47,6 +47,7 @@ def pair(first: dict[str, Any], second: dict[str, Any], **beside: Any) -> dict[s
         pair({**WORD, "$id": ""}, {**WORD, "$id": "#"}),
         pair({**WORD, "$anchor": "w"}, {"$ref": "#w"}),
         pair({**WORD, "$dynamicAnchor": "w"}, {"$ref": "#w"}),
+        pair({**WORD, "$anchor": "v", "$dynamicAnchor": "w"}, {"$ref": "#w"}),
         pair({**WORD, "$id": "#w"}, {"$ref": "#w"}),
         pair({**WORD, "id": "#w"}, {"$ref": "#w"}, **{"$schema": DRAFT_4}),
         pair(
@@ -54,6 +55,11 @@ def pair(first: dict[str, Any], second: dict[str, Any], **beside: Any) -> dict[s
             {"$ref": "#w"},
             **{"$defs": {"p": {"$id": "p", "items": {"$anchor": "w"}}}},
         ),
+        # An empty name is none, nor is one beside a reference in the drafts in which it stands alone.
+        pair(WORD, {"$id": "", "$ref": "#/properties/a"}),
+        pair(WORD, {"$id": "b", "$ref": "#/properties/a"}, **{"$schema": OLDER.format("07")}),
+        pair(WORD, {"id": "b", "$ref": "#/properties/a"}, **{"$schema": DRAFT_4}),
+        pair({"$ref": "#/$defs/w", "id": "#v"}, {"$ref": "#v"}, **{"$schema": DRAFT_4, "$defs": {"w": WORD}}),
     ],
 )
 def test_what_a_part_is_called_changes_nothing_but_where_references_lead(schema: dict[str, Any]) -> None:

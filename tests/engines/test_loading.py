@@ -13,6 +13,7 @@ from shared.models_file import load_models
 from shared.settings import SettingsError
 from tests.engines import suite
 from tests.engines.continuous.conftest import TINY, tiny
+from worker import processors
 from worker.engines import placement, threads
 from worker.engines.base import Engine
 from worker.engines.loaded import LoadedModel
@@ -242,7 +243,7 @@ def torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setattr(threads, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr(processors, "CPU_MAX", tmp_path / "cpu.max")
     return told
 
 
@@ -261,7 +262,7 @@ def test_no_more_threads_compute_than_there_are_processors(
     torchs: list[int], limit: str | None, wanted: int, used: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     if limit:
-        threads.CPU_MAX.write_text(limit + "\n")
+        processors.CPU_MAX.write_text(limit + "\n")
     with caplog.at_level(logging.WARNING):
         threads.use_threads(wanted)
     assert torchs == [used]

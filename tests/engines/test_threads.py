@@ -34,7 +34,7 @@ def harness(
     settings = Settings.model_validate({"worker": {"threads": 2}})
     monkeypatch.setattr("worker.engines.loaded.settings", lambda: settings)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(threads, "CPU_MAX", tmp_path / "cpu.max")
+    monkeypatch.setattr("worker.processors.CPU_MAX", tmp_path / "cpu.max")
     monkeypatch.setattr(engine, "certify", lambda *_, **__: torch.ones(10**6).exp().sum() and certificate)
     yield loaded()
     threads.compute_on(1)

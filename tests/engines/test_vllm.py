@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ from shared.models import Model
 from shared.piece import Piece
 from tests.engines import several, suite, telling
 from tests.engines.conftest import TINY
-from worker.engines.base import DeviceBroken, Finish
+from worker.engines.base import DeviceBroken, Finish, Row
 from worker.engines.registry import create
 from worker.engines.vllm.sampling import PUBLISHED
 
@@ -43,6 +43,39 @@ def test_vllm_keeps_the_contract(check: Callable[[suite.Harness], None], vllm: s
 
 def test_a_worker_says_that_its_prompts_are_those_of_transformers(vllm: suite.Harness) -> None:
     assert vllm.engine.reason.endswith("prompts are those of transformers")
+
+
+def test_several_answers_are_computed_at_once_before_the_first_caller_comes(
+    vllm: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one row alone a worker would not learn that several end vLLM."""
+    own: Any = vllm.engine
+    asked = list[int]()
+    generate_all = own.generate_all
+
+    def counted(rows: Sequence[Row]) -> list[Finish]:
+        asked.append(len(rows))
+        finishes: list[Finish] = generate_all(rows)
+        return finishes
+
+    monkeypatch.setattr(own, "generate_all", counted)
+    own._tried()
+    assert asked == [3, 3]
+
+
+def test_a_step_takes_as_many_tokens_as_with_vllm_serve(
+    vllm_row: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a large GPU that is four times what vLLM takes if it is not told that it serves."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    from worker.engines.vllm.core import _config
+
+    large = {UsageContext.LLM_CLASS: 16384, UsageContext.OPENAI_API_SERVER: 8192}
+    monkeypatch.setattr(AsyncEngineArgs, "get_batch_defaults", lambda *_: (large, {}))
+    config = _config({"model": vllm_row.source, "dtype": "float32", "max_num_seqs": 64})
+    assert config.scheduler_config.max_num_batched_tokens == 8192
 
 
 def test_greedy_answers_are_those_of_transformers(vllm: suite.Harness) -> None:
@@ -87,11 +120,12 @@ def test_an_answer_drawn_at_random_goes_on_where_it_was_broken_off(vllm: suite.H
 
 
 def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
-    """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut."""
+    """That way needs Triton, which most machines without a GPU lack. The last row has its prompt cut, and
+    the CUDA graph is one for four rows.
+    """
     from worker.engines.vllm.replay import Replay
 
-    config = SimpleNamespace(additional_config=SimpleNamespace(hold=lambda: None))
-    replay = Replay(config, SimpleNamespace(prompt_len=SimpleNamespace(np=np.array([0, 10, 20, 30]))))
+    replay = Replay(None, SimpleNamespace(prompt_len=SimpleNamespace(np=np.array([0, 10, 20, 30]))))
     params = [SimpleNamespace(extra_args=extra) for extra in ({PUBLISHED: [5, 6]}, None, {PUBLISHED: [7]})]
     assert [replay.add_request(slot, said) for slot, said in zip((2, 1, 3), params, strict=True)] == [
         True,
@@ -102,7 +136,7 @@ def test_where_vllm_runs_models_its_newer_way_a_text_goes_on_too() -> None:
     drawn = []
     for step in range(3):
         slots = np.array([2, 1, 3])
-        seen = np.array([lengths[slot][step] for slot in slots])
+        seen = np.array([lengths[slot][step] for slot in slots] + [0])
         context = SimpleNamespace(idx_mapping_np=slots, seq_lens_upper_bound_np=seen)
         logits = torch.zeros(3, 9)
         logits[:, 1] = 1

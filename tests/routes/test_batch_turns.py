@@ -8,7 +8,8 @@ from typing import BinaryIO
 import pytest
 
 from api.admission.submission import Submission
-from api.batches.leased_batch import BatchContext, LeasedBatch
+from api.batches.context import BatchContext
+from api.batches.leased_batch import LeasedBatch
 from api.batches.work import Work
 from api.batches.writing import CANCELLED
 from shared.batch import Place

@@ -115,17 +115,22 @@ async def test_who_joins_a_run_of_a_lower_class_is_told_that_it_goes_up(stage: S
     assert found["interactive"]["estimate"] == job["estimate"]
 
 
-async def test_who_joins_a_run_that_has_begun_waits_for_nothing(stage: Stage) -> None:
-    stage.hand.beat()
+@pytest.mark.parametrize(("claimed", "takes"), [(1, 0.2), (2, 0.25)])
+async def test_who_joins_a_run_that_a_worker_has_claimed_is_not_told_the_wait_of_a_new_one(
+    stage: Stage, claimed: int, takes: float
+) -> None:
+    stage.hand.beat(slots="2")
     async with client_of(stage.app) as client:
-        await client.post("/v1/jobs", json=JOB)
-        stage.hand.take()
+        for number in range(claimed):
+            asked = {"prompt": f"before {number}"} if number else JOB["input"]
+            await client.post("/v1/jobs", json=JOB | {"input": asked})
+            stage.hand.take()
         found = await told(client)
 
     assert (found["outcome"], found["estimate"]["p90"], found["estimate"]["service_s"]) == (
         "joined",
         0.0,
-        0.2,
+        takes,
     )
     assert "waiting_reason" not in found
 

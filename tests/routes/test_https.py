@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from shared.settings import ApiSettings
-from sightline.exits import CommandError
+from sightline.cli import main
+from sightline.doctor.examining import Place, examine
+from sightline.exits import CommandError, Exit
 from sightline.tls import check_tls, flags, trusting
 from tests.support.app import application
 from tests.support.clients import PATIENCE_S
@@ -121,6 +123,42 @@ async def test_a_container_with_a_certificate_is_not_called_ill(made: Certificat
         code = [word.replace("8000", url.rpartition(":")[2]) for word in argv]
         check = await asyncio.create_subprocess_exec(sys.executable, *code, env=env)
         assert await check.wait() == 0
+
+
+async def test_a_command_says_how_a_service_under_a_certificate_is_reached(
+    made: Certificates, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def said(url: str) -> tuple[int, str]:
+        code = await asyncio.to_thread(main, ["models", "list", "--url", url])
+        return code, capsys.readouterr().err
+
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    async with over_tls(made) as url:
+        strangers, clear = await said(url), await said(url.replace("https", "http"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+        known = await said(url)
+    assert (strangers[0], clear[0]) == (Exit.UNREACHABLE, Exit.UNREACHABLE)
+    assert "SSL_CERT_FILE" in strangers[1]
+    assert "--url begins with https://" in clear[1]
+    assert "is it running" not in strangers[1]
+    assert known == (Exit.OK, "")
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_shell_without_the_service_s_certificate_is_not_told_to_end_the_service(
+    made: Certificates, tls: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in (("TLS_CERT", made.cert), ("TLS_KEY", made.key)):
+        if tls:
+            monkeypatch.delenv(f"SIGHTLINE_API__{name}", raising=False)
+        else:
+            monkeypatch.setenv(f"SIGHTLINE_API__{name}", str(value))
+    async with over_tls(made) if tls else in_the_clear() as url:
+        place = Place("127.0.0.1", int(url.rpartition(":")[2]), tmp_path)
+        found = {check.about: check for check in await asyncio.to_thread(lambda: list(examine(place)))}
+    assert "Sightline answers" in found["port"].said
+    assert "the environment of the service" in found["port"].fix
+    assert "access" not in found, "it is not known here"
 
 
 def test_a_certificate_that_cannot_be_used_stops_the_start_with_a_sentence(

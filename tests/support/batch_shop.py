@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.submission import Submission
-from api.batches.leased_batch import BatchContext, LeasedBatch
+from api.batches.context import BatchContext
+from api.batches.leased_batch import LeasedBatch
 from api.batches.work import Work
 from api.files import Files
 from api.storing import Storing

@@ -35,7 +35,7 @@ class Office:
             queue=QueueSettings(rescue_s=0.02),
             webhook=WebhookSettings.model_validate({"delays_s": (0, 0, 0), "limit_s": PATIENCE_S, **webhook}),
         )
-        self.deliverer = Deliverer(self.settings, desk.store, desk.bench.blobs)
+        self.deliverer = Deliverer(self.settings, desk.store, desk.context.blobs)
 
     def ask(self, webhook: Webhook, text: str = "") -> str:
         """A job with a webhook, not yet computed; its id."""

@@ -38,6 +38,8 @@ from worker.engines.echo import EchoEngine
 from worker.lease import Leases
 from worker.media.images import Decoder
 from worker.media.sounds import Listener
+from worker.places import FEWEST
+from worker.room import Room
 from worker.stream import Publisher
 
 T = TypeVar("T")
@@ -102,7 +104,7 @@ class Workbench:
         self.nudger = Nudger(self.settings.redis)
         self.blobs = Blobs(self.settings.blobs)
         self.leases = Leases()
-        self.bench = AttemptContext(
+        self.context = AttemptContext(
             settings=self.settings,
             store=self.store,
             nudger=self.nudger,
@@ -112,13 +114,14 @@ class Workbench:
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
+            preparing=Room(FEWEST),
         )
-        self.bench.publisher.start()
+        self.context.publisher.start()
 
     def close(self) -> None:
-        self.bench.publisher.stop()
-        self.bench.decoder.close()
-        self.bench.listener.close()
+        self.context.publisher.stop()
+        self.context.decoder.close()
+        self.context.listener.close()
         self.store.client.close()
         self.nudger._client.close()
 
@@ -170,7 +173,7 @@ class Workbench:
         return taken
 
     def claim_if_any(self, fingerprint: str | None = None, lane: str = MODEL.lane) -> Claim | None:
-        name = fingerprint or self.bench.engine.fingerprint
+        name = fingerprint or self.context.engine.fingerprint
         call = claim(self.settings, lane=lane, worker=self.worker, token=ids.token(), fingerprint=name)
         return self.store.run(call)
 
@@ -182,7 +185,7 @@ class Workbench:
 
     def beat(self) -> None:
         """Say that this worker serves."""
-        name = self.bench.engine.fingerprint
+        name = self.context.engine.fingerprint
         self.store.run(
             beat(
                 self.settings, worker=self.worker, lane=MODEL.lane, state="ready", fingerprint=name, facts={}
@@ -191,14 +194,14 @@ class Workbench:
 
     def attempt(self, engine: Engine | None = None) -> None:
         """Claim the next run and bring the attempt to its end."""
-        bench = replace(self.bench, engine=engine) if engine else self.bench
-        attempt(bench, self.claim())
+        context = replace(self.context, engine=engine) if engine else self.context
+        attempt(context, self.claim())
 
     @contextmanager
     def attempting(self) -> Iterator[Claim]:
         """An attempt in a thread of its own; it has ended when the block has."""
         taken = self.claim()
-        thread = threading.Thread(target=attempt, args=(self.bench, taken), daemon=True)
+        thread = threading.Thread(target=attempt, args=(self.context, taken), daemon=True)
         thread.start()
         try:
             yield taken

@@ -3,7 +3,7 @@
 import pytest
 
 from api.admission.readiness import PAUSED_RETRY_S, model_state
-from shared.estimate import Lane, estimate, loading_time, waiting_reason
+from shared.estimate import Lane, claimed_s, estimate, loading_time, waiting_reason
 from shared.job import Estimate
 from shared.models import Model
 
@@ -123,6 +123,23 @@ def test_what_a_job_waits_for_a_row_once_a_worker_has_claimed_it_is_part_of_what
 ) -> None:
     found = estimate(lane(**READY, **facts))
     assert (found.p50, found.service_s) == told
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"running": 1}, 2.0),
+        # One computed, one that waits for half a turn.
+        ({"running": 2}, 2.5),
+        ({"running": 3, "slots": 3}, 3.333),
+        ({"running": 6, "rows": 4, "slots": 6}, 2.167),
+        ({"running": 2, "extra_running": 14, "rows": 8, "slots": 10}, 2.062),
+    ],
+)
+def test_who_joins_a_claimed_run_is_told_what_those_take_on_average(
+    facts: dict[str, object], told: float
+) -> None:
+    assert claimed_s(lane(**READY, **facts)) == told
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+import ssl
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from unittest.mock import Mock
 
 import pytest
 
 from api.wire.reader_watch import UNREAD, ReaderWatch
+from tests.support.tls import certificates
 
 HELD = 2**20
 
@@ -53,12 +57,39 @@ def waiting() -> Iterator[Waiting]:
             yield Waiting(server, reader)
 
 
-def test_a_slow_and_steady_reader_is_not_cut_off_for_what_the_kernel_holds() -> None:
+@pytest.mark.parametrize("system", [sys.platform, "another"])
+def test_a_slow_and_steady_reader_is_not_cut_off_for_what_the_kernel_holds(
+    monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
     with waiting() as answer:
         for _ in range(3):
             answer.take(4 * UNREAD)
             answer.time_passes()
             assert not answer.is_cut_off
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others do not tell what was acknowledged")
+async def test_a_slow_and_steady_reader_over_tls_is_not_cut_off_for_what_waits_below_it(
+    tmp_path: Path,
+) -> None:
+    made, serving = certificates(tmp_path), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(made.cert, made.key)
+    context, loop = ssl.create_default_context(cafile=str(made.ca)), Mock(asyncio.AbstractEventLoop)
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(16 * HELD))
+        ReaderWatch(cast(asyncio.Transport, writer.transport), loop).begin()
+
+    async with asyncio.timeout(60), await asyncio.start_server(answer, "127.0.0.1", 0, ssl=serving) as server:
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address, ssl=context, limit=UNREAD)
+        for _ in range(12):
+            await reader.readexactly(HELD)
+            _, look, *arguments = loop.call_later.call_args.args
+            look(*arguments)
+        await reader.readexactly(4 * HELD)
+        writer.transport.abort()
 
 
 def test_who_takes_nothing_of_what_the_kernel_holds_is_cut_off() -> None:
@@ -74,6 +105,7 @@ def test_where_the_system_does_not_tell_what_it_holds_what_leaves_the_process_co
     def unknown(*_: Any) -> Any:
         raise OSError
 
+    monkeypatch.setattr("sys.platform", "another")
     monkeypatch.setattr("fcntl.ioctl", unknown)
     with waiting() as answer:
         answer.transport.get_write_buffer_size.return_value = HELD - taken

@@ -160,10 +160,41 @@ def test_a_client_that_dumps_a_whole_request_of_another_service_is_answered(read
 
 
 @pytest.mark.parametrize(
-    "nothing", [{"mm_processor_kwargs": {}, "priority": 0}, {"separate_reasoning": True}]
+    "nothing",
+    [
+        {"mm_processor_kwargs": {}, "priority": 0},
+        {"separate_reasoning": True},
+        {"safe_prompt": False, "transforms": []},
+        {"mirostat": 0, "tfs_z": 1, "top_a": 0},
+    ],
 )
-def test_defaults_of_vllm_and_sglang_are_taken(nothing: Any) -> None:
+def test_defaults_of_other_servers_are_taken(nothing: Any) -> None:
     assert from_chat({"messages": [ASK]} | nothing) == from_chat({"messages": [ASK]})
+
+
+def test_a_turn_in_which_nothing_but_thoughts_was_said_costs_no_conversation() -> None:
+    assert from_chat(chat(said={"content": None, "reasoning": "Hm"})) == from_chat(chat(said={"content": ""}))
+
+
+def heard(part: dict[str, Any]) -> Any:
+    return from_chat({"messages": [{"role": "user", "content": [part]}]}).request.messages[0].parts[0]
+
+
+@pytest.mark.parametrize("named", ["WAV", "x-wav", "mpeg", ""])
+def test_a_sound_is_taken_whatever_its_format_is_called(named: str) -> None:
+    part = {"type": "input_audio", "input_audio": {"data": "UklGRiQAAABXQVZF"}}
+    named_part = part | {"input_audio": {"data": "UklGRiQAAABXQVZF", "format": named}}
+    assert heard(named_part) == heard(part)
+
+
+@pytest.mark.parametrize("url", ["https://a.example/a.mp3", {"url": "https://a.example/a.mp3"}])
+def test_a_sound_by_vllms_name_is_heard(url: Any) -> None:
+    assert heard({"type": "audio_url", "audio_url": url}).url == "https://a.example/a.mp3"
+
+
+def test_who_sends_an_unknown_part_is_told_of_its_type_and_not_to_empty_it() -> None:
+    with pytest.raises(CallerError, match=r"content\[0\]\.type` should be one of"):
+        heard({"type": "thinking", "thinking": "Hm"})
 
 
 def test_a_picture_may_have_a_key_of_vllms_cache_beside_it_and_not_in_its_place() -> None:
@@ -184,6 +215,9 @@ def test_a_picture_may_have_a_key_of_vllms_cache_beside_it_and_not_in_its_place(
         {"made": {"provider_specific_fields": {"a": "b"}}},
         {"said": {"phase": "final_answer"}},
         {"said": {"prefix": False}},
+        {"said": {"reasoning_details": [{"type": "reasoning.text", "text": "Hm"}]}},
+        {"part": {"id": "lc_1", "index": "lc_txt_0"}},
+        {"part": {"index": 0}},
     ],
 )
 def test_what_clients_keep_beside_an_answer_changes_nothing(asked: Any) -> None:

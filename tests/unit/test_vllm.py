@@ -1,5 +1,9 @@
 """What is said to vLLM and made of what it says; none of this needs it."""
 
+import copy
+import math
+import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -17,11 +21,13 @@ from shared.request import Format, Parameters
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
 from worker.engines.registry import create
+from worker.engines.sampling import LogitsError
 from worker.engines.transcript import Transcript
 from worker.engines.vllm.answer import Answer, likelihood
 from worker.engines.vllm.form import structured
 from worker.engines.vllm.options import VllmOptions, arguments
 from worker.engines.vllm.sampling import PUBLISHED, check, sampling
+from worker.engines.vllm.tether import Tether
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 END = 9
@@ -142,9 +148,9 @@ def test_what_means_nothing_to_vllm_is_refused_by_name(fields: dict[str, Any]) -
         create(model(**fields))
 
 
-def output(*ids: int, ended: str | None = None, cached: int = 0) -> Any:
+def output(*ids: int, ended: str | None = None, cached: int = 0, logprob: float = -0.5) -> Any:
     """As vLLM tells of one step, or of several that nobody waited for."""
-    beside = [{id_: SimpleNamespace(logprob=-0.5, rank=1)} for id_ in ids]
+    beside = [{id_: SimpleNamespace(logprob=logprob, rank=1)} for id_ in ids]
     said = SimpleNamespace(token_ids=ids, logprobs=beside, finish_reason=ended)
     return SimpleNamespace(outputs=[said], num_cached_tokens=cached)
 
@@ -221,10 +227,20 @@ def test_vllm_going_down_is_no_fault_of_the_request() -> None:
         begun()[0].take(output(ended="error"))
 
 
+def test_what_is_drawn_from_a_broken_models_nan_is_never_given_as_an_answer() -> None:
+    answer, pieces, _ = begun()
+    answer.take(output(0))
+    with pytest.raises(LogitsError):
+        answer.take(output(1, logprob=math.nan))
+    assert [piece.text for piece in pieces] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("said", "parameters", "param"),
     [
         (output(0, 5), {}, "format"),
+        # Of a mask that leaves no token.
+        (output(5, logprob=math.nan), {}, "format"),
         (output(0, END, ended="stop"), {}, "format"),
         (output(ended="error"), {}, "format"),
         (output(0, 5), {"logit_bias": ((1, -100),)}, "logit_bias"),
@@ -251,18 +267,24 @@ def test_logprobs_are_told_by_rank_and_the_chosen_one_is_not_among_them_for_bein
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="watches processes as Linux does")
-def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to() -> None:
+def test_a_process_on_a_tether_ends_with_the_one_it_is_tied_to_and_never_by_its_ctrl_c() -> None:
     pause = "import signal; signal.pause()"
-    hold = "import sys; from worker.engines.vllm.tether import Tether; Tether(int(sys.argv[1])).hold()"
-    code = f"{hold}\nprint('held', flush=True)\n{pause}"
-    with (
-        subprocess.Popen([sys.executable, "-c", pause]) as worker,
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(worker.pid)], stdout=subprocess.PIPE, text=True
-        ) as tied,
-    ):
-        assert tied.stdout is not None
-        assert tied.stdout.readline() == "held\n"
-        assert tied.poll() is None
-        worker.kill()
-        assert tied.wait(60) == 0
+    tie = "import pickle, sys; pickle.loads(bytes.fromhex(sys.argv[1])); print('tied', flush=True)"
+    with subprocess.Popen([sys.executable, "-c", pause]) as worker:
+        tether = pickle.dumps(Tether(worker.pid)).hex()
+        with subprocess.Popen(
+            [sys.executable, "-c", f"{tie}\n{pause}", tether], stdout=subprocess.PIPE, text=True
+        ) as tied:
+            assert tied.stdout is not None
+            assert tied.stdout.readline() == "tied\n"
+            alive, group = tied.poll() is None, os.getpgid(tied.pid)
+            worker.kill()
+            assert (alive, tied.wait(60)) == (True, 0)
+            # A terminal signals the worker's group.
+            assert group == tied.pid
+
+
+def test_a_copy_of_the_tether_leaves_the_worker_in_its_group() -> None:
+    group = os.getpgrp()
+    assert copy.deepcopy(Tether(os.getpid())) == Tether(os.getpid())
+    assert os.getpgrp() == group

@@ -41,9 +41,15 @@ def headers(secret: str) -> dict[str, str]:
 
 def test_standard_webhooks_own_library_accepts_the_signature() -> None:
     assert Verifier(SECRET).verify(BODY, headers(SECRET)) == json.loads(BODY)
-    assert Verifier(RAW.encode()).verify(BODY, headers(RAW)) == json.loads(BODY)
     with pytest.raises(WebhookVerificationError):
         Verifier(SECRET).verify(BODY + b" ", headers(SECRET))
+
+
+def test_a_secret_of_text_verifies_in_base64_as_the_page_says_and_not_as_it_is() -> None:
+    in_base64 = "whsec_" + base64.b64encode(RAW.encode()).decode()
+    assert Verifier(in_base64).verify(BODY, headers(RAW)) == json.loads(BODY)
+    with pytest.raises((WebhookVerificationError, ValueError)):
+        Verifier(RAW).verify(BODY, headers(RAW))
 
 
 @pytest.mark.parametrize("secret", [SECRET, RAW], ids=["base64", "raw"])

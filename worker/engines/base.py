@@ -212,6 +212,11 @@ class Engine(ABC):
         """The longest pause between two moments of progress so far; 0 before the first."""
 
     @property
+    def rows_now(self) -> int:
+        """How many of its `rows` it computes at once at present; fewer where memory has run out."""
+        return self.rows
+
+    @property
     def reused(self) -> Reused | None:
         """What its requests reused of earlier ones; None if the engine keeps nothing."""
         return None

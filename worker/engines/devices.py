@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from worker.engines.placement import device_of
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -24,6 +26,9 @@ class Devices:
     def __init__(self, network: torch.nn.Module) -> None:
         kind = torch.accelerator.current_accelerator()
         places = {tensor.device for tensor in (*network.parameters(), *network.buffers())}
+        if places == {torch.device("meta")}:
+            # All are offloaded, and fetched for each pass.
+            places = {device_of(network)}
         self._queued = [place for place in places if kind is not None and place.type == kind.type]
 
     def mark(self) -> Mark:

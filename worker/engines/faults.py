@@ -14,13 +14,21 @@ OUT_OF_MEMORY = (
 )
 DEVICE = (
     "CUDA error",
-    "CUDA driver error",
-    "Triton Error",
     "STATUS_EXECUTION_FAILED",
     "HIP error",
     "device-side assert",
     "MPS backend",
     "NCCL",
+    # Of errors of Triton and of CUDA's driver only these stick to the process: others are those of one call,
+    # as of a launch that is too large.
+    "illegal memory access",
+    "illegal instruction",
+    "invalid program counter",
+    "misaligned address",
+    "hardware stack error",
+    "unspecified launch failure",
+    "launch timed out",
+    "uncorrectable ECC error",
 )
 
 

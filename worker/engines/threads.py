@@ -7,24 +7,22 @@ has helpers; `sequential` computes in the attempts' threads, one after the other
 """
 
 import logging
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from worker.processors import processors
+
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-# "<quota> <period>" in microseconds, or "max <period>"; exists with control groups of version 2.
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def use_threads(wanted: int) -> None:
     """At most one thread per processor: threads that share one keep waiting for each other."""
-    there = _processors()
+    there = processors()
     if wanted > there:
         log.warning("SIGHTLINE_WORKER__THREADS is %d, but only %d may be used", wanted, there)
     compute_on(min(wanted, there))
@@ -41,10 +39,3 @@ def in_passing(work: Callable[[], T]) -> T:
     """Run `work` in a thread of its own, whose helpers end with it."""
     with ThreadPoolExecutor(1, "passing") as pool:
         return pool.submit(work).result()
-
-
-def _processors() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    there = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota, _, period = CPU_MAX.read_text().partition(" ") if CPU_MAX.exists() else ("max", "", "")
-    return there if quota == "max" else max(1, min(there, int(quota) // int(period)))

@@ -28,11 +28,11 @@ def made_up(engine: Engine, model: str, parameters: Parameters) -> tuple[Request
     return request, [Pictures.new("RGB", SIZE, "gray")]
 
 
-def try_out(engine: Engine, model: str, parameters: Parameters) -> str:
+def try_out(engine: Engine, model: str, parameters: Parameters, answers: int = 1) -> str:
     """Why the model refused the question; "" if it answered. Raises whatever the engine raises."""
     try:
         prompt = engine.prepare(*made_up(engine, model, parameters))
     except CallerError as error:
         return error.message
-    engine.generate(Row(prompt, parameters, lambda _: None, threading.Event()))
+    engine.generate_all([Row(prompt, parameters, lambda _: None, threading.Event())] * answers)
     return ""

@@ -24,9 +24,9 @@ from typing import IO, cast
 from shared.errors import InternalError
 from shared.telemetry.logs import fields
 from worker.media.wire import READY
+from worker.places import FEWEST
 
 log = logging.getLogger(__name__)
-CHILDREN = 4
 START_LIMIT_S = 60.0
 # Seconds beyond the limit of processor time after which a child hangs, however busy the machine is.
 HANG_LIMIT_S = 15.0
@@ -180,18 +180,18 @@ def _started(craft: Craft) -> tuple[socket.socket, subprocess.Popen[bytes]]:
 
 
 class Children:
-    """Child processes of one craft, shared by the threads of this process: four at once, more files wait.
+    """Child processes of one craft, shared by the threads of this process: `most` at once, more files wait.
 
     Children start when first needed and stay. `close` waits for files in flight; without it the children end
     when this process does.
     """
 
-    def __init__(self, craft: Craft) -> None:
-        self._craft = craft
+    def __init__(self, craft: Craft, most: int = FEWEST) -> None:
+        self._craft, self._most = craft, most
         # Last in, first out, so that light load keeps to one warm child. None is a place without a child.
         self._places: queue.LifoQueue[Child | None] = queue.LifoQueue()
         self._closed = threading.Event()
-        for _ in range(CHILDREN):
+        for _ in range(most):
             self._places.put(None)
 
     def decode(
@@ -229,7 +229,7 @@ class Children:
     def close(self) -> None:
         """End the children; nothing can be decoded afterwards."""
         self._closed.set()
-        for child in [self._places.get() for _ in range(CHILDREN)]:
+        for child in [self._places.get() for _ in range(self._most)]:
             if child:
                 child.kill()
             self._places.put(None)

@@ -18,6 +18,7 @@ from worker.media.child import Children, Craft, UndecodableError
 from worker.media.shelf import Files
 from worker.media.shrinking import sizes
 from worker.media.wire import PICTURES
+from worker.places import FEWEST
 from worker.room import Guest, Room
 
 TIMED = DECODE.labels("picture")
@@ -26,13 +27,14 @@ TIMED = DECODE.labels("picture")
 class Decoder:
     """Decodes for the threads of one process."""
 
-    def __init__(self, limits: PictureSettings) -> None:
+    def __init__(self, limits: PictureSettings, places: int = FEWEST) -> None:
+        """For as many requests at once as there are `places`."""
         self._limits = limits
         most_pixels = int(limits.max_megapixels * 1e6)
         arguments = (limits.decode_limit_s, limits.decode_memory_mb, most_pixels)
-        self._children = Children(Craft("worker.media.pixels", arguments, limits.decode_limit_s))
+        self._children = Children(Craft("worker.media.pixels", arguments, limits.decode_limit_s), places)
         self._memory = Room(limits.decode_memory_mb * 2**20)
-        self._pixels = Room(limits.max_side**2)
+        self._pixels = Room(places * limits.max_side**2)
 
     @contextmanager
     def decoded(self, files: Files, guest: Guest) -> Iterator[list[Picture]]:

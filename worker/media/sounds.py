@@ -9,6 +9,7 @@ from worker.engines.base import Samples
 from worker.media.child import Children, Craft, UndecodableError
 from worker.media.shelf import Files
 from worker.media.wire import SOUNDS
+from worker.places import FEWEST
 from worker.room import Guest, Room
 
 TIMED = DECODE.labels("sound")
@@ -17,10 +18,11 @@ TIMED = DECODE.labels("sound")
 class Listener:
     """Decodes for the threads of one process; the memory of all its children together is bounded."""
 
-    def __init__(self, limits: SoundSettings) -> None:
+    def __init__(self, limits: SoundSettings, places: int = FEWEST) -> None:
+        """For as many requests at once as there are `places`."""
         self._limits = limits
         arguments = (limits.decode_limit_s, limits.decode_memory_mb)
-        self._children = Children(Craft("worker.media.samples", arguments, limits.decode_limit_s))
+        self._children = Children(Craft("worker.media.samples", arguments, limits.decode_limit_s), places)
         self._memory = Room(limits.decode_memory_mb * 2**20)
 
     def heard(self, files: Files, rate: int, guest: Guest) -> list[Samples]:

@@ -6,6 +6,7 @@ import torch
 from worker.engines.continuous import capacity
 from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
 from worker.engines.continuous.pace import FEW, FIRST, OFTEN, SMALLEST, Pace
+from worker.engines.continuous.ration import PATIENCE
 from worker.engines.pulse import Pulse
 
 CPU = {torch.device("cpu"): 100}
@@ -20,11 +21,17 @@ def test_rows_and_their_longest_answer_bound_the_cache() -> None:
     assert not small.admits([10] * 4)
 
 
-def test_a_ration_shrinks_to_one_row_and_never_grows() -> None:
-    shrunk = Capacity(rows=4, tokens=1000)
-    for rows, left in ((2, 2), (3, 2), (0, 1)):
-        shrunk.shrink(rows)
-        assert shrunk.rows == left
+def test_an_operator_reads_how_many_rows_are_left_and_when_they_are_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    rows = Capacity(rows=4, tokens=1000)
+    for left in (3, 3, 2):
+        rows.shrink(left)
+    for _ in range(PATIENCE):
+        rows.lasted(2)
+    assert (rows.rows, rows.admits([10] * 3)) == (3, True)
+    assert caplog.messages == [f"rows are now {left} of 4" for left in (3, 2, 3)]
 
 
 def test_the_cache_leaves_room_for_growing() -> None:

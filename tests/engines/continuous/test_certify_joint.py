@@ -60,7 +60,10 @@ def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_o
     flaw(monkeypatch)
     found = certify(LoadedModel(tiny())).together
     assert not found.prompts
-    assert "computes prompts one by one (prompts in one pass are answered otherwise)" in found.words
+    assert (
+        "computes prompts one by one (prompts in one pass are answered otherwise: they differ by "
+        in found.words
+    )
 
 
 def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:

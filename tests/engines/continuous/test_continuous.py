@@ -29,6 +29,7 @@ from tests.engines.continuous.conftest import (
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
+from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
@@ -219,6 +220,23 @@ def test_memory_for_the_cache_limits_a_request_before_it_is_computed() -> None:
 def test_rows_wait_where_the_cache_is_small_and_are_answered_as_alone(answers: list[Finish]) -> None:
     small = loaded(options={"cache_mb": 1, "reuse_mb": 0})
     assert crowded(small) == answers
+
+
+def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_allowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    small, resize, taken = loaded(options={"cache_mb": 4, "reuse_mb": 0}), BatchCache._make_room, [(0, 0)]
+
+    def watched(cache: BatchCache, rows: int, *how: int) -> None:
+        resize(cache, rows, *how)
+        sizes = [layer.size[0] * layer.size[1] * layer.column_bytes for layer in cache._aligned()]
+        taken.append((rows, sum(sizes)))
+
+    monkeypatch.setattr(BatchCache, "_make_room", watched)
+    asks = [lambda: small.ask("word " * 200, max_new_tokens=4)[0]] * 3
+    assert all(answer.result().ids for answer in crowd(small, asks))
+    rows, most = map(max, zip(*taken, strict=True))
+    assert (rows, most <= 4 * 2**20) == (3, True)
 
 
 def test_an_option_in_error_is_refused() -> None:

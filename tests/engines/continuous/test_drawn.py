@@ -12,8 +12,10 @@ from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenalt
 
 from shared.errors import CallerError
 from shared.request import Parameters
+from worker.engines.continuous import greedy
 from worker.engines.continuous.draw import WARPERS, Draw
 from worker.engines.continuous.drawn import drawn
+from worker.engines.continuous.greedy import Choice
 from worker.engines.sampling import LogitsError
 
 VOCABULARY = 300
@@ -109,3 +111,50 @@ def test_only_the_row_whose_logits_are_no_numbers_fails_and_its_ban_is_not_blame
         except (LogitsError, CallerError) as error:
             raised[row] = type(error)
     assert raised == {3: LogitsError, 4: CallerError}
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_row_whose_own_processors_leave_no_numbers_is_not_answered_with_the_first_token(
+    broken: float,
+) -> None:
+    draws, logits = [made(number)[0] for number in (1, 5, 9)], steps(1, 3)[0]
+    draws[1]._processors = [*draws[1]._processors, lambda _, scores: scores + broken]  # type: ignore[list-item]
+    for row, (draw, choice) in enumerate(zip(draws, drawn(draws, logits), strict=True)):
+        assert isinstance(choice, Choice)
+        if row == 1:
+            with pytest.raises(LogitsError):
+                draw.accept(choice)
+        else:
+            draw.accept(choice)
+
+
+def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else all of their prompts would be computed anew. A row that even fails by itself fails alone."""
+    draws, logits, warped = [made(number)[0] for number in range(12)], steps(1, 12)[0], Draw.warped
+
+    def scarce(self: Draw, scores: torch.Tensor) -> torch.Tensor:
+        if len(scores) > 1 or self is draws[5]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return warped(self, scores)
+
+    wanted: list[Any] = drawn(draws, logits.clone())
+    monkeypatch.setattr(Draw, "warped", scarce)
+    got: list[Any] = drawn(draws, logits.clone())
+    assert isinstance(got.pop(5), torch.OutOfMemoryError)
+    assert got == wanted[:5] + wanted[6:]
+
+
+def test_rows_of_a_large_vocabulary_stay_in_a_core_s_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greedy, "BLOCK", 2 * VOCABULARY + 1)
+    draws, logits, rows, warped = [made(1)[0] for _ in range(5)], steps(1, 5)[0], list[int](), Draw.warped
+
+    def noted(self: Draw, scores: torch.Tensor) -> torch.Tensor:
+        rows.append(len(scores))
+        return warped(self, scores)
+
+    wanted = [drawn([draw], logits[row : row + 1].clone()) for row, draw in enumerate(draws)]
+    monkeypatch.setattr(Draw, "warped", noted)
+    assert [[choice] for choice in drawn(draws, logits)] == wanted
+    assert rows == [2, 2, 1]

@@ -139,7 +139,7 @@ def test_rows_without_memory_are_taken_out_and_answered_later_as_alone(
     monkeypatch.setattr(Batch, "step_beside", scarce)
     monkeypatch.setattr(BatchCache, "recurrent", recurrent)
     assert crowded(fresh) == answers
-    assert engine_of(fresh)._loop._capacity.rows == 2
+    assert engine_of(fresh).rows_now in (2, 3), "a third is tried again and again, ever more rarely"
 
 
 def test_a_prompt_without_memory_waits_for_the_others_and_fails_only_by_itself(

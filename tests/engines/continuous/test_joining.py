@@ -7,9 +7,10 @@ import pytest
 
 from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.pace import PassLimits
+from worker.engines.continuous.ration import PATIENCE
 
 
-@dataclass
+@dataclass(eq=False)
 class Plain:
     """Stands for an answer."""
 
@@ -118,6 +119,18 @@ def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
     assert len(joining.chunks(100, 5)) == 2
 
 
+def test_passes_that_memory_ran_out_in_are_as_wide_and_as_long_again_once_it_has_lasted() -> None:
+    joining, limits = Joining(4), PassLimits(tokens=300, idle=100)
+    for _ in range(4):
+        joining.add(Plain(), Planned(75))  # type: ignore[arg-type]
+    joining.shorten(joining.next(limits))
+    joining.shrink(2)
+    assert joining.next(limits.within(joining.longest)).ends == [75] * 2
+    for _ in range(PATIENCE):
+        joining.lasted(2, 150)
+    assert joining.next(limits.within(joining.longest)).ends == [75] * 4
+
+
 def test_a_step_with_chunks_is_filled_up_only_at_the_end_of_a_prompt() -> None:
     joining = Joining(4, grain=16)
     joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
@@ -162,6 +175,22 @@ def test_a_pass_without_memory_is_halved_until_it_cannot_be_shorter(prompt: Any,
         found.append(failed.tokens)
         shorter = joining.shorten(failed)
     assert (found, joining.longest) == (tried, None)
+
+
+def test_a_prompt_that_never_fits_leaves_what_others_taught_of_the_length_of_passes() -> None:
+    """The next long one would pay for all the failures anew."""
+    joining, limits = Joining(4), PassLimits(tokens=300, idle=100)
+    for prompt in (Planned(200), Uncut(400), Planned(60)):
+        joining.add(Plain(), prompt)  # type: ignore[arg-type]
+    assert joining.shorten(joining.next(limits.within(joining.longest)))
+    taught = joining.longest
+    for halvings in (0, 1):
+        del joining.newcomers[0]
+        for _ in range(halvings):
+            assert joining.shorten(joining.next(limits.within(joining.longest)))
+        joining.newcomers[0].prefill.done = joining.newcomers[0].prefill.length - 10  # type: ignore[misc]
+        assert not joining.shorten(joining.next(limits.within(joining.longest)))
+        assert joining.longest == taught
 
 
 def test_chunks_are_cut_where_nothing_is_filled_up() -> None:

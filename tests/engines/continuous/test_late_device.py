@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.clients import until
 from tests.support.late import LAYER_S, TOKEN_S, Late
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.pace import UNNOTICED_S, Pace
+from worker.engines.devices import Devices
 from worker.engines.stacks import AHEAD, Stacks
 
 TEXT = "tell me about the picture and the colours and shapes " * 60
@@ -72,3 +74,14 @@ def test_layers_that_are_only_queued_are_no_progress(monkeypatch: pytest.MonkeyP
         network(torch.zeros(1, tokens, 2))
     assert len(left) == len(network)
     assert max(left) < (AHEAD + 1) * (LAYER_S + TOKEN_S * tokens)
+
+
+def test_a_network_that_is_all_offloaded_is_waited_for_where_it_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network: Any = torch.nn.Linear(2, 2, device="meta")
+    network.device, network._hf_hook = torch.device("meta"), SimpleNamespace(execution_device="cpu")
+    late = Late(monkeypatch, [])
+    late.done = 5.0
+    Devices(network).wait()
+    assert late.now == 5.0

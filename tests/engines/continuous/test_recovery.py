@@ -10,10 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import DynamicCache
 
 from tests.engines import suite
-from tests.engines.continuous.conftest import LONG, QUESTIONS, ROWS, Question, crowd, crowded, engine_of
+from tests.engines.continuous.conftest import (
+    LONG,
+    QUESTIONS,
+    ROWS,
+    Question,
+    crowd,
+    crowded,
+    engine_of,
+    loaded,
+)
 from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous import ration
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.layers import AlignedLayer
@@ -37,6 +48,55 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     assert [future.result() for future in futures] == answers
     assert engine_of(fresh)._loop._capacity.rows == ROWS
     assert engine_of(fresh)._loop._joining.longest is None, "nor shorter passes"
+
+
+def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
+    fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would wait beside rows that are not used until somebody starts the worker anew."""
+    engine, step, failed = engine_of(fresh), Batch.step_beside, list[int]()
+    limit = engine._reuse._ledger.limit
+
+    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
+        if len(tokens) > 1 and len(failed) < 5:
+            failed.append(engine.rows_now)
+            raise torch.OutOfMemoryError(SCARCE)
+        return step(self, tokens, *beside)
+
+    monkeypatch.setattr(ration, "PATIENCE", 4)
+    engine._loop._capacity._rows._patience = engine._reuse._ledger._ration._patience = 4
+    monkeypatch.setattr(Batch, "step_beside", scarce)
+    assert crowded(fresh) == answers
+    assert min(failed) < ROWS
+    assert engine.rows_now == ROWS
+    assert engine._reuse._ledger.limit < limit, "so few callers would leave too little to fill it"
+    for _ in range(64):
+        engine._reuse._ledger.room(engine._reuse._ledger.limit)
+    assert engine._reuse._ledger.limit == limit
+
+
+@pytest.mark.parametrize("where", ["step_beside", "join"])
+@pytest.mark.parametrize(("times", "answered"), [(1, True), (2, False)])
+def test_a_caller_who_is_alone_has_one_more_try_where_nothing_is_kept_that_could_make_room(
+    monkeypatch: pytest.MonkeyPatch, where: str, times: int, answered: bool
+) -> None:
+    """Another process may have wanted the memory, for a moment only."""
+    forgetful = loaded(options={"reuse_mb": 0})
+    wanted, failures = QUESTIONS[0].ask(forgetful), iter(range(times))
+    real = getattr(Batch, where)
+
+    def scarce(*given: Any) -> Any:
+        if next(failures, None) is not None:
+            raise torch.OutOfMemoryError(SCARCE)
+        return real(*given)
+
+    monkeypatch.setattr(Batch, where, scarce)
+    if answered:
+        assert QUESTIONS[0].ask(forgetful) == wanted
+    else:
+        with pytest.raises(torch.OutOfMemoryError):
+            QUESTIONS[0].ask(forgetful)
+    assert QUESTIONS[0].ask(forgetful) == wanted
 
 
 def test_one_prompt_that_never_fits_fails_although_others_keep_coming(
@@ -79,6 +139,34 @@ def test_a_prompt_that_is_too_long_for_one_pass_is_answered_although_nobody_deco
         failed.clear()
         assert fresh.ask(texts[1], scope=None, max_new_tokens=3)[0] == wanted[1]
     assert not failed
+
+
+@pytest.mark.parametrize(("memory", "answered"), [(450, True), (300, False)])
+def test_a_prompt_whose_memory_runs_out_on_the_way_is_not_computed_anew_for_each_shorter_pass(
+    fresh: suite.Harness, memory: int, answered: bool
+) -> None:
+    """Everybody behind it would wait for as many prompts as there are halvings."""
+    text, computed = "Tell me about the picture. " * 60, list[int]()
+    wanted = fresh.ask(text, scope=None, max_new_tokens=3)[0]
+    last = engine_of(fresh)._loaded.network.model.language_model.layers[-1]
+
+    def scarce(layer: Any, given: Any, named: dict[str, Any]) -> None:
+        """All layers before the last one have the pass's tokens in the cache by then."""
+        past, tokens = named["past_key_values"], given[0].shape[1]
+        if type(past) is not DynamicCache:
+            return
+        if (done := past.get_seq_length(layer.self_attn.layer_idx)) + 4 * tokens > memory:
+            raise torch.OutOfMemoryError(SCARCE)
+        assert done == sum(computed)
+        computed.append(tokens)
+
+    with last.register_forward_pre_hook(scarce, with_kwargs=True):
+        if answered:
+            assert fresh.ask(text, scope=None, max_new_tokens=3)[0] == wanted
+        else:
+            with pytest.raises(torch.OutOfMemoryError):
+                fresh.ask(text, scope=None, max_new_tokens=3)
+    assert len(set(computed)) > 1
 
 
 @pytest.mark.parametrize(

@@ -28,15 +28,20 @@ class Batch:
     _extras: dict[str, Any]
 
     def __init__(
-        self, network: Any, columns: int = COLUMNS, limit: int = 2**10, waste: int | None = None
+        self,
+        network: Any,
+        columns: int = COLUMNS,
+        limit: int = 2**10,
+        tokens: int = 2**40,
+        waste: int | None = None,
     ) -> None:
-        """At most `limit` rows are given memory before they join.
+        """At most `limit` rows, and `tokens` of all rows, are given memory before they join.
 
         Rows attend in groups (see `grouped`), or all together if `waste` is None.
         """
         self.rows = 0
         self.waste = waste
-        self._limit = limit
+        self._limit, self._tokens = limit, tokens
         self._network = network
         self._columns = columns
         # Made anew for the first row of each batch.
@@ -51,7 +56,7 @@ class Batch:
         if self.rows:
             positions = torch.cat([self._positions, positions], dim=-2)
             extras = {k: _joined(v, extras[k]) for k, v in self._extras.items()}
-        cache.join(prefilled.cache, prefilled.length, self._limit)
+        cache.join(prefilled.cache, prefilled.length, self._limit, self._tokens)
         self._cache, self._positions, self._extras = cache, positions, extras
         self.rows += 1
 

@@ -38,14 +38,18 @@ class BatchCache(Cache):
         for mine, theirs in self._pairs(first):
             mine.start(theirs)
 
-    def join(self, row: Any, length: int, limit: int) -> None:
-        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises Refusal."""
+    def join(self, row: Any, length: int, limit: int, tokens: int) -> None:
+        """Copy a prefilled prompt in; a full cache doubles its rows, up to `limit`. Raises Refusal.
+
+        Rows to come are given memory only as far as `tokens` in all allow it.
+        """
         window, rows = self.window, self.window.rows + 1
         for mine, theirs in self._pairs(row):
             if isinstance(mine, AlignedLayer):
                 mine.check(theirs, length)
         self.torn = True
-        self._make_room(rows, limit, self._shift_for(rows, length))
+        shift = self._shift_for(rows, length)
+        self._make_room(rows, min(limit, tokens // (window.end + shift + 1)), shift)
         for mine, theirs in self._pairs(row):
             mine.put(rows - 1, theirs)
         window.enter(length)

@@ -1,10 +1,14 @@
 """How many rows the batch may hold and how long they may become, given the memory for the KV cache."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from worker.engines.continuous.ration import Ration
+
+log = logging.getLogger(__name__)
 # The cache takes this part of the memory that is free once the model is loaded, unless `cache_mb` is set.
 SHARE = 0.5
 # The window makes a quarter more columns than are in use, and a growing layer's old and new memory coexist.
@@ -19,8 +23,12 @@ class Capacity:
     """At most `rows` at once and `tokens` of cache; each row takes what the longest may come to need."""
 
     def __init__(self, rows: int, tokens: int) -> None:
-        self.rows = rows
         self.tokens = tokens
+        self._rows = Ration(rows)
+
+    @property
+    def rows(self) -> int:
+        return self._rows.now
 
     def admits(self, lengths: list[int]) -> bool:
         """Whether rows that may become this long fit beside each other; one alone always does."""
@@ -29,7 +37,16 @@ class Capacity:
         return len(lengths) <= self.rows and len(lengths) * max(lengths) <= self.tokens
 
     def shrink(self, rows: int) -> None:
-        self.rows = max(1, min(self.rows, rows))
+        """Memory ran out beside more rows."""
+        before = self.rows
+        self._rows.shrink(rows)
+        if self.rows < before:
+            log.warning("rows are now %d of %d", self.rows, self._rows.most)
+
+    def lasted(self, rows: int) -> None:
+        """Memory lasted for a step of so many rows."""
+        if self._rows.lasted(rows):
+            log.info("rows are now %d of %d", self.rows, self._rows.most)
 
 
 def cache_tokens(column_bytes: Mapping[torch.device, int], budget: int) -> int:

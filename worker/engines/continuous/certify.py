@@ -40,7 +40,7 @@ class Certificate:
     """What the proof found: where prompts may be cut, a token's memory by device, the largest difference.
 
     Also what later requests may reuse, whether rows may attend in groups, and what of several prompts may be
-    computed together.
+    computed together. `flaw` says why prompts may not be cut anywhere.
     """
 
     seams: Seams
@@ -49,6 +49,7 @@ class Certificate:
     reusable: Reusable
     groups: bool
     together: Together
+    flaw: str = ""
 
 
 @torch.inference_mode()
@@ -61,10 +62,10 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
     with rehearsing("it fails beside others: "):
         column_bytes, groups = _crowds(loaded.network, made_up, judge)
         judge.sharpen()
-        seams = _seams(loaded.network, made_up, judge)
+        seams, flaw = _seams(loaded.network, made_up, judge)
     found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
     shared = together(loaded, seams, judge, made_up, found, WASTES[1] if groups else None)
-    return Certificate(seams, column_bytes, judge.worst, found, groups, shared)
+    return Certificate(seams, column_bytes, judge.worst, found, groups, shared, flaw)
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:
@@ -135,9 +136,8 @@ def _step(batch: Batch, rows: list[Case], judge: Judge) -> None:
     logits = batch.step([case.tokens[case.fed] for case in rows])
     for case, row in zip(rows, logits, strict=True):
         case.fed += 1
-        if not judge.same(row, case.logits[case.fed]):
-            beside = f"beside {len(rows) - 1} others" if len(rows) > 1 else "in a batch by itself"
-            raise Refusal(f"{beside} its logits are not those of generate()")
+        beside = f"beside {len(rows) - 1} others" if len(rows) > 1 else "in a batch by itself"
+        judge.compare(row, case.logits[case.fed], f"{beside} its logits are not those of generate()")
 
 
 def _leave(batch: Batch, rows: list[Case]) -> None:
@@ -153,22 +153,26 @@ def _prefilled(network: Any, case: Case, judge: Judge, seams: Seams) -> Prefille
     prefilled = None
     while prefilled is None:
         prefilled = prefill.advance(case.middle)
-    if not judge.same(prefilled.logits, case.logits[0]):
-        raise Refusal("a prompt's logits are not those of generate()")
+    judge.compare(prefilled.logits, case.logits[0], "a prompt's logits are not those of generate()")
     return prefilled
 
 
-def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> Seams:
-    """Where prompts may be cut: bidirectional attention, in pictures or everywhere, cannot be chunked."""
+def _seams(network: Any, cases: Sequence[Case], judge: Judge) -> tuple[Seams, str]:
+    """Where prompts may be cut, and why nowhere else.
+
+    Bidirectional attention, in pictures or everywhere, cannot be chunked.
+    """
+    flaw = ""
     for seams in (Seams.ANYWHERE, Seams.AROUND_PICTURES):
         try:
             with rehearsing():
                 for case in cases:
                     _cut(network, case, judge, seams)
-        except Refusal:
+        except Refusal as refusal:
+            flaw = str(refusal)
             continue
-        return seams
-    return Seams.NOWHERE
+        return seams, flaw
+    return Seams.NOWHERE, flaw
 
 
 def _cut(network: Any, case: Case, judge: Judge, seams: Seams) -> None:

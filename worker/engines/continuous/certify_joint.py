@@ -22,6 +22,7 @@ from worker.engines.loaded import LoadedModel
 
 # Each prompt is cut at another token: the first after FIRST, every further one STEP later.
 FIRST, STEP = 2, 3
+OTHERWISE = "prompts in one pass are answered otherwise"
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,7 @@ class Rehearsal:
     def _join(self, batch: Batch, case: Case, prefilled: Prefilled | None) -> None:
         if prefilled is None:
             raise Refusal("a prompt was not computed to its end")
-        if not self._judge.same(prefilled.logits, case.logits[0]):
-            raise Refusal("prompts in one pass are answered otherwise")
+        self._judge.compare(prefilled.logits, case.logits[0], OTHERWISE)
         batch.join(prefilled)
         case.fed = 0
 
@@ -151,8 +151,7 @@ class Rehearsal:
         logits, found = batch.step_beside([case.tokens[case.fed] for case in rows], chunks)
         for case, row in zip(rows, logits, strict=True):
             case.fed += 1
-            if not self._judge.same(row, case.logits[case.fed]):
-                raise Refusal("prompts in one pass are answered otherwise")
+            self._judge.compare(row, case.logits[case.fed], OTHERWISE)
         return found
 
 

@@ -4,12 +4,13 @@ On a GPU each read waits for everything before it, and each small operation cost
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from worker.engines.continuous.draw import Draw
-from worker.engines.continuous.greedy import Choice, argmax
+from worker.engines.continuous.greedy import Choice, argmax, at_once
+from worker.engines.faults import out_of_memory
 
 
 def drawn(draws: Sequence[Draw], logits: torch.Tensor) -> list[Choice | Exception]:
@@ -25,19 +26,44 @@ def drawn(draws: Sequence[Draw], logits: torch.Tensor) -> list[Choice | Exceptio
         except Exception as error:
             # It is this row's alone: who takes the token raises it.
             found[row] = error
+    found.update(_chosen(draws, bent, at_once(logits)))
+    return [found[row] for row in range(len(draws))]
+
+
+def _chosen(
+    draws: Sequence[Draw], bent: Mapping[int, torch.Tensor], most: int
+) -> Mapping[int, Choice | Exception]:
+    """For each bent row, at most `most` at a time, and one by one where memory runs out over several."""
+    try:
+        return _together(draws, bent, most)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if len(bent) == 1:
+            return dict.fromkeys(bent, error)
+    # Here the error is gone, and with it what was computed where it was raised.
+    return {row: choice for row in bent for choice in _chosen(draws, {row: bent[row]}, most).values()}
+
+
+def _together(draws: Sequence[Draw], bent: Mapping[int, torch.Tensor], most: int) -> dict[int, Choice]:
     alike: dict[object, list[int]] = {}
     for row in bent:
         alike.setdefault(draws[row].manner, []).append(row)
     tokens: dict[int, torch.Tensor] = {}
-    for rows in alike.values():
-        together = _tokens([draws[row] for row in rows], torch.cat([bent[row] for row in rows]))
-        tokens.update(zip(rows, together[:, None], strict=True))
-    found.update(zip(tokens, _read([draws[row] for row in tokens], [*tokens.values()]), strict=True))
-    return [found[row] for row in range(len(draws))]
+    weights: list[torch.Tensor] = []
+    for same in alike.values():
+        for rows in (same[at : at + most] for at in range(0, len(same), most)):
+            each, weight = _tokens([draws[row] for row in rows], torch.cat([bent[row] for row in rows]))
+            tokens.update(zip(rows, each[:, None], strict=True))
+            weights.append(weight)
+    if not tokens:
+        return {}
+    read = _read([draws[row] for row in tokens], torch.cat([*tokens.values()]), torch.cat(weights))
+    return dict(zip(tokens, read, strict=True))
 
 
-def _tokens(draws: Sequence[Draw], scores: torch.Tensor) -> torch.Tensor:
-    """Of rows drawn in the same manner.
+def _tokens(draws: Sequence[Draw], scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of rows drawn in the same manner; also the weight that each had, NaN where scores are no numbers.
 
     `torch.multinomial` draws one token just so, too, but takes one generator for all rows, and reads twice to
     check that the probabilities are some.
@@ -48,15 +74,17 @@ def _tokens(draws: Sequence[Draw], scores: torch.Tensor) -> torch.Tensor:
         race = torch.empty_like(scores)
         for draw, lane in zip(draws, race, strict=True):
             draw.throw(lane)
-        scores = scores.div_(race)
-    return argmax(scores)
+        tokens = argmax(torch.div(scores, race, out=race))
+        return tokens, scores.gather(1, tokens[:, None])[:, 0]
+    tokens = argmax(scores)
+    return tokens, torch.ones_like(tokens, dtype=scores.dtype)
 
 
-def _read(draws: Sequence[Draw], tokens: Sequence[torch.Tensor]) -> list[Choice]:
-    if not tokens:
-        return []
-    logprobs = torch.cat([draw.logprob(token) for draw, token in zip(draws, tokens, strict=True)])
+def _read(draws: Sequence[Draw], tokens: torch.Tensor, weights: torch.Tensor) -> list[Choice]:
+    """The probability is NaN also where a row's own processors left scores that are no numbers."""
+    logprobs = torch.cat([draw.logprob(token) for draw, token in zip(draws, tokens[:, None], strict=True)])
+    logprobs = logprobs.masked_fill(~weights.isfinite(), torch.nan)
     return [
         Choice(token, math.exp(logprob))
-        for token, logprob in zip(torch.cat(list(tokens)).tolist(), logprobs.tolist(), strict=True)
+        for token, logprob in zip(tokens.tolist(), logprobs.tolist(), strict=True)
     ]

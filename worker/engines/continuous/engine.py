@@ -103,7 +103,8 @@ class ContinuousEngine(LoadedEngine):
         self._loaded = loaded
         capacity, pace = Capacity(self.rows, tokens), Pace(self._options.stall_steps)
         together = certificate.together
-        batch = Batch(loaded.network, limit=self.rows, waste=WASTE if certificate.groups else None)
+        waste = WASTE if certificate.groups else None
+        batch = Batch(loaded.network, limit=self.rows, tokens=tokens, waste=waste)
         running = Running(batch, loaded.suppressed)
         self._reuse = Reuse(
             loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
@@ -139,6 +140,10 @@ class ContinuousEngine(LoadedEngine):
         """As `generate`, for rows with one prompt: they wait in line together, and it is computed once."""
         kin = Kin()
         return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
+
+    @property
+    def rows_now(self) -> int:
+        return self._loop.rows
 
     def idle_s(self) -> float:
         return self._loop.pulse.idle_s()
@@ -186,6 +191,8 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     if loaded.format is not torch.float32:
         found += f", which in {format} may change an answer"
     cut = f"prompts may be cut {certificate.seams.value}"
+    if certificate.flaw:
+        cut += f" ({certificate.flaw})"
     return "; ".join(
         filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.words))
     )

@@ -19,26 +19,44 @@ class Choice(NamedTuple):
     probability: float
 
 
-def greedy(logits: torch.Tensor, suppressed: Iterable[int]) -> list[Choice]:
+class Suppressed:
+    """Tokens that are never chosen, kept on the device: copied there, they would wait for the whole pass."""
+
+    def __init__(self, tokens: Iterable[int]) -> None:
+        self._tokens = tokens
+        self._there: torch.Tensor | None = None
+
+    def of(self, logits: torch.Tensor) -> torch.Tensor:
+        """Those of the vocabulary."""
+        if self._there is None:
+            known = [token for token in self._tokens if token < logits.shape[1]]
+            self._there = torch.tensor(known, dtype=torch.long, device=logits.device)
+        return self._there
+
+
+def greedy(logits: torch.Tensor, suppressed: Suppressed) -> list[Choice]:
     """What transformers' SuppressTokensLogitsProcessor and argmax give for each row of [rows, vocabulary].
 
     Overwrites `logits` if they are float32: with a large vocabulary a copy takes as long as all the rest.
     """
-    rows, vocabulary = logits.shape
-    known = [token for token in suppressed if token < vocabulary]
-    never = torch.tensor(known, dtype=torch.long, device=logits.device)
-    at_once = max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
-    blocks = _in_float32(logits, at_once)
+    never = suppressed.of(logits)
+    blocks = _in_float32(logits, at_once(logits))
     return [choice for block in blocks for choice in _greedy(block, never)]
 
 
-def _in_float32(logits: torch.Tensor, at_once: int) -> Iterator[torch.Tensor]:
+def at_once(logits: torch.Tensor) -> int:
+    """How many of the rows [rows, vocabulary] to work on together."""
+    rows, vocabulary = logits.shape
+    return max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
+
+
+def _in_float32(logits: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
     """Yield the logits block by block; converted blocks share one buffer, each overwriting the last."""
-    blocks = (logits[at : at + at_once] for at in range(0, len(logits), at_once))
+    blocks = (logits[at : at + rows] for at in range(0, len(logits), rows))
     if logits.dtype == torch.float32:
         yield from blocks
         return
-    place = logits.new_empty((at_once, logits.shape[1]), dtype=torch.float32)
+    place = logits.new_empty((rows, logits.shape[1]), dtype=torch.float32)
     for block in blocks:
         yield place[: len(block)].copy_(block)
 

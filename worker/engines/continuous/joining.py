@@ -1,11 +1,15 @@
 """The prompts being computed, in their order of arrival, and the choice of those that share a pass."""
 
+import sys
+from copy import copy
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer, Kin
 from worker.engines.continuous.pace import SMALLEST, PassLimits
 from worker.engines.continuous.prefill import Prefill, Prefilled
+from worker.engines.continuous.ration import Ration
 
 # Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
 HOLE = 256
@@ -92,12 +96,22 @@ class Joining:
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
         """`mixes`: whether steps may compute chunks in their pass."""
         self.newcomers: list[Newcomer] = []
-        self.rows = rows
         self.mixes = mixes
-        self.longest: int | None = None
-        """The most tokens of a pass; memory ran out in a longer one."""
         self.forked: Forked | None = None
         self._grain = grain
+        self._rows = Ration(rows, doubles=True)
+        self._tokens = Ration(sys.maxsize, doubles=True)
+        self._before = WeakKeyDictionary[Answer, Ration]()
+        """How long passes were allowed to be before they were halved for an answer's prompt."""
+
+    @property
+    def rows(self) -> int:
+        return self._rows.now
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a pass, where memory ran out in a longer one."""
+        return None if self._tokens.now == self._tokens.most else self._tokens.now
 
     @property
     def answers(self) -> list[Answer]:
@@ -112,16 +126,27 @@ class Joining:
         self.newcomers.append(Newcomer(answer, prefill))
 
     def shrink(self, rows: int) -> None:
-        self.rows = max(1, min(self.rows, rows))
+        """Memory ran out in a pass that more prompts shared."""
+        self._rows.shrink(rows)
+
+    def lasted(self, rows: int, tokens: int) -> None:
+        """Memory lasted for a pass over so many prompts, and over so many tokens of them."""
+        self._rows.lasted(rows)
+        self._tokens.lasted(tokens)
 
     def shorten(self, failed: Pass) -> bool:
         """Halve passes for want of memory; False if the failed one cannot be any shorter.
 
         Then it is not the passes that are too long, and those of other prompts may be as long as before.
         """
-        prefill, longest = failed.newcomers[0].prefill, min(failed.tokens, self.longest or failed.tokens) // 2
+        newcomer, longest = failed.newcomers[0], min(failed.tokens, self.longest or failed.tokens) // 2
+        before = self._before.setdefault(newcomer.answer, copy(self._tokens))
+        prefill = newcomer.prefill
         can = longest >= SMALLEST and prefill.end(SMALLEST) - prefill.done < failed.tokens
-        self.longest = longest if can else None
+        if can:
+            self._tokens.shrink(longest)
+        else:
+            self._tokens = before
         return can
 
     def remove(self, answer: Answer) -> None:

@@ -2,6 +2,8 @@
 
 import torch
 
+from worker.engines.continuous.refusal import Refusal
+
 # Logits may differ by this part of the largest one, as they do when sums are rounded in another order. In
 # float32 they did by 1e-6 in most of 17 families and by 2e-5 in the worst, Gemma 4; by 2e-4 and more where
 # rows were let see a column that is not theirs, or keys and values were rounded to bfloat16.
@@ -22,12 +24,14 @@ class Judge:
         """From now on allow little more than the largest difference seen in the batch."""
         self._tolerance = max(CHUNKS * self._tolerance, 2 * self.worst)
 
-    def same(self, got: torch.Tensor, alone: torch.Tensor) -> bool:
+    def compare(self, got: torch.Tensor, alone: torch.Tensor, otherwise: str) -> None:
+        """Raises Refusal where they differ: `otherwise`, and by how much: it may be rounding."""
         got, alone = got.flatten(), alone.flatten()
         seen = torch.isfinite(alone)
         scale = max(float(alone[seen].abs().max()), 1e-9)
         difference = float((got[seen] - alone[seen]).abs().max()) / scale
         if not difference <= self._tolerance:
-            return False
+            raise Refusal(f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed")
         self.worst = max(self.worst, difference)
-        return not self._exact or bool(got.argmax() == alone.argmax())
+        if self._exact and bool(got.argmax() != alone.argmax()):
+            raise Refusal(f"{otherwise}: another token is the most probable")

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
+from worker.engines.continuous.ration import Ration
+
 
 class Kept(Protocol):
     """Something that costs memory and may be dropped at any time."""
@@ -18,10 +20,14 @@ class Ledger:
     """Keeps the order of use and the sum of bytes, at most `limit`."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
         self.bytes = 0
+        self._ration = Ration(limit, doubles=True)
         # A dictionary keeps its order: the first was used longest ago.
         self._sizes: dict[Kept, int] = {}
+
+    @property
+    def limit(self) -> int:
+        return self._ration.now
 
     def use(self, kept: Iterable[Kept]) -> None:
         """Mark items as just used, in their order; new ones are counted from now on."""
@@ -36,6 +42,7 @@ class Ledger:
 
     def room(self, more: int, spared: Collection[Kept] = ()) -> bool:
         """Make room for `more` bytes; False if they do not fit without dropping what is `spared`."""
+        self._ration.lasted(self.bytes + more)
         if more > self.limit - sum(item.bytes for item in spared):
             return False
         while self.bytes + more > self.limit:
@@ -44,6 +51,11 @@ class Ledger:
                 return False
             self._drop(stalest)
         return True
+
+    def halve(self) -> None:
+        """Memory ran out: drop everything, and keep at most half as much until it has lasted again."""
+        self.clear()
+        self._ration.shrink(self.limit // 2)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -81,6 +81,11 @@ class Loop:
         return [answer.future.result() for answer in answers]
 
     @property
+    def rows(self) -> int:
+        """The most that decode at once, as much as memory has lasted for."""
+        return self._capacity.rows
+
+    @property
     def broken(self) -> str:
         """What broke the device, or nothing."""
         return self._recovery.broken
@@ -196,6 +201,7 @@ class Loop:
             self._recovery.pass_failed(together, error)
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
+        self._joining.lasted(len(found), tokens)
         self.pulse.tick()
         self._arrived(together.newcomers, found)
 
@@ -221,7 +227,7 @@ class Loop:
 
     def _step(self, chunks: Sequence[Chunk]) -> None:
         rows, started = len(self._running.answers), time.perf_counter()
-        beside = [chunk.newcomer for chunk in chunks]
+        beside, tokens = [chunk.newcomer for chunk in chunks], sum(chunk.tokens for chunk in chunks)
         try:
             drawn, arrived = self._running.step(chunks)
             if not drawn:
@@ -233,6 +239,8 @@ class Loop:
             else:
                 self._recovery.step_failed(error)
             return
+        self._capacity.lasted(rows)
+        self._joining.lasted(len(beside), tokens)
         self.pulse.tick()
         # If one answer runs out of memory, those after it may be back in line; they draw when they return.
         for answer, found, seen in (one for one in drawn if one[0] in self._running):

@@ -164,6 +164,16 @@ class Prefill:
             return None
         return self._packed(CausalLMOutputWithPast(logits=logits, past_key_values=self.cache))
 
+    def rewind(self) -> bool:
+        """Whether all that is computed is left after a pass that failed, and can be continued.
+
+        Some layers may hold that pass's tokens, too, and drop them; recurrent states cannot.
+        """
+        if self._done and self._mixes:
+            Past.of(self.cache).row(0, 0, self._done).fill(self.cache)
+            return True
+        return False
+
     @property
     def length(self) -> int:
         return self.ids.shape[1]

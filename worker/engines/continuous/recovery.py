@@ -152,11 +152,12 @@ class Recovery:
     def _blame(self, answer: Answer, error: Exception, failed: Pass | None = None) -> None:
         """End the answer, or let it wait if others took the memory, or the `failed` pass was too long for it.
 
+        By itself it has one more try: its own cache is free by then, and another process's need may be over.
         Raises DeviceBroken.
         """
         self._survive(error, answer)
         others = [other for other in self.held if other is not answer]
-        if out_of_memory(error) and not answer.spared and self._spare():
+        if out_of_memory(error) and not answer.spared and (self._spare() or not others):
             answer.spared = True
             self._put_back([answer])
         elif out_of_memory(error) and others:
@@ -168,7 +169,7 @@ class Recovery:
             self._put_back([answer])
         elif out_of_memory(error) and failed and self._joining.shorten(failed):
             log.warning("no memory for a pass over %d tokens", failed.tokens)
-            self._put_back([answer])
+            self._put_back([] if failed.newcomers[0].prefill.rewind() else [answer])
         else:
             self.fail(answer, error)
         if self._running.torn:

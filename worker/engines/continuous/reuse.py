@@ -137,11 +137,10 @@ class Reuse:
                 self._prefixes.keep(content.scope, (*content.marks, *fed), row)
 
     def give_back(self) -> bool:
-        """Drop everything, and keep at most half as much from now on; False if there was nothing."""
+        """Drop everything, and keep at most half as much for a while; False if there was nothing."""
         if not self._ledger.bytes:
             return False
-        self._ledger.clear()
-        self._ledger.limit //= 2
+        self._ledger.halve()
         return True
 
     def _found(self, content: Content) -> Found | None:

@@ -8,7 +8,7 @@ import torch
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.drawn import drawn
-from worker.engines.continuous.greedy import Choice, greedy
+from worker.engines.continuous.greedy import Choice, Suppressed, greedy
 from worker.engines.continuous.joining import Chunk
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
@@ -24,7 +24,7 @@ class Running:
         """`suppressed` tokens are never chosen."""
         self.answers: list[Answer] = []
         self._batch = batch
-        self._suppressed = suppressed
+        self._suppressed = Suppressed(suppressed)
         self._arrivals = count()
         self._arrived: dict[Answer, int] = {}
 

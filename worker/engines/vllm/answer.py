@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from math import exp
+from math import exp, isnan
 from typing import Any
 
 from shared.errors import CallerError
@@ -10,6 +10,7 @@ from shared.logprobs import LEAST
 from shared.result import FinishReason
 from worker.engines.base import Cancelled, DeviceBroken, Finish, Row
 from worker.engines.distribution import DIGITS
+from worker.engines.sampling import LogitsError
 from worker.engines.transcript import Likelihood, Transcript
 
 NOT_KEPT_UP = "The format cannot be kept up: the model has no token that goes on with it."
@@ -32,15 +33,18 @@ class Answer:
     def take(self, output: Any) -> bool:
         """Take vLLM's next output; True once the answer is over, whatever vLLM would add.
 
-        Raises Cancelled, DeviceBroken, CallerError `invalid_request`, and what `emit` raises.
+        Raises Cancelled, DeviceBroken, LogitsError, CallerError `invalid_request`, and what `emit` raises.
         """
         said = output.outputs[0]
         self._cached = output.num_cached_tokens or 0
         for token, beside in zip(said.token_ids, said.logprobs or (), strict=True):
             if self._row.cancel.is_set():
                 raise Cancelled
+            # First, as a format that leaves no token makes NaN of sound logits.
             self._follow(token)
-            self._probabilities += exp(beside[token].logprob)
+            if isnan(logprob := beside[token].logprob):
+                raise LogitsError("the model computed NaN or infinite logits")
+            self._probabilities += exp(logprob)
             if self._transcript.add(token, likelihood(beside, token, self._row.parameters.logprobs or 0)):
                 return True
         return self._ended(said.finish_reason)

@@ -21,8 +21,7 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
     A request keeps its slot, while the rows of logits are in the batch's order.
     """
 
-    def __init__(self, vllm_config: Any, req_states: Any) -> None:
-        vllm_config.additional_config.hold()
+    def __init__(self, vllm_config: Any, req_states: Any) -> None:  # noqa: ARG002
         self._prompts = req_states.prompt_len.np
         self._published: dict[int, list[int]] = {}
 
@@ -33,8 +32,10 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
         """Logits [rows, vocabulary], one row per request, as there is no speculative decoding here."""
-        lengths = zip(ctx.idx_mapping_np.tolist(), ctx.seq_lens_upper_bound_np.tolist(), strict=True)
-        for row, (slot, length) in enumerate(lengths):
+        slots = ctx.idx_mapping_np.tolist()
+        # Those of a CUDA graph for more rows end with zeros.
+        lengths = ctx.seq_lens_upper_bound_np[: len(slots)].tolist()
+        for row, (slot, length) in enumerate(zip(slots, lengths, strict=True)):
             # Negative while the prompt is computed in chunks.
             step = length - int(self._prompts[slot])
             if 0 <= step < len(ids := self._published.get(slot, [])):
@@ -44,10 +45,6 @@ class Replay(LogitsProcessor):  # type: ignore[misc]
 
 class FirstReplay(AdapterLogitsProcessor):  # type: ignore[misc]
     """Forces published tokens in model runner V1, which is used on CPUs without Triton."""
-
-    def __init__(self, vllm_config: Any, device: torch.device, is_pin_memory: bool) -> None:
-        super().__init__(vllm_config, device, is_pin_memory)
-        vllm_config.additional_config.hold()
 
     def is_argmax_invariant(self) -> bool:
         return False

@@ -1,18 +1,20 @@
-"""Ends vLLM's processes when the worker that started them is gone.
+"""Ends vLLM's processes when the worker that started them is gone, and never before.
 
 vLLM ends them when a worker ends normally. A killed worker would leave them behind, and with them the
-device's memory, which the next worker needs.
+device's memory, which the next worker needs. And a signal to the worker's process group, as a terminal sends
+for Ctrl-C, would end them while the worker still finishes what it has begun.
 """
 
 import os
 import select
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Tether:
-    """Passed as `additional_config` in vLLM's configuration to the process that holds the model."""
+    """Passed as `additional_config` in vLLM's configuration: it works in each process that unpickles it."""
 
     pid: int
     """The worker's process id."""
@@ -21,7 +23,14 @@ class Tether:
         """vLLM keeps compiled programs under this hash; the tether does not change them."""
         return ""
 
-    def hold(self) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # The worker's own copies change nothing, nor does a second one in a process of vLLM's.
+        if os.getpid() not in (self.pid, os.getpgrp()):
+            os.setpgid(0, 0)
+            self._hold()
+
+    def _hold(self) -> None:
         """From now on this process ends with the worker. Only on Linux."""
         if hasattr(os, "pidfd_open"):
             watched = os.pidfd_open(self.pid)

@@ -55,9 +55,9 @@ def made(id: str, pieces: int) -> Turn:
 
 
 def started(line: Line) -> BatchRunner:
-    rounds = BatchRunner(cast(Any, SimpleNamespace(settings=Settings(), store=line)))
-    rounds.start()
-    return rounds
+    runner = BatchRunner(cast(Any, SimpleNamespace(settings=Settings(), store=line)))
+    runner.start()
+    return runner
 
 
 async def test_a_small_batch_does_not_wait_until_large_ones_are_put_together(
@@ -66,10 +66,10 @@ async def test_a_small_batch_does_not_wait_until_large_ones_are_put_together(
     monkeypatch.setattr("api.batches.runner.Work", Worked)
     Worked.begun = asyncio.Queue()
     large = [made(str(n), pieces=100) for n in range(LONG)]
-    rounds = started(Line(*large, made("small", pieces=1)))
+    runner = started(Line(*large, made("small", pieces=1)))
     async with asyncio.timeout(60):
         begun = [await Worked.begun.get() for _ in range(LONG_AT_ONCE + 1)]
-    await rounds.aclose()
+    await runner.aclose()
     assert begun == [str(n) for n in range(LONG_AT_ONCE)] + ["small"]
 
 
@@ -80,10 +80,10 @@ async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_togeth
     monkeypatch.setattr("api.batches.runner.Work", Worked)
     Worked.begun = asyncio.Queue()
     line = Line(*(made(str(n), pieces=100) for n in range(LONG_AT_ONCE + AT_ONCE + 1)))
-    rounds = started(line)
+    runner = started(line)
     async with asyncio.timeout(60):
         kept = [await line.kept.get() for _ in range(AT_ONCE + 1)]
-    await rounds.aclose()
+    await runner.aclose()
     assert [said["id"] for said in kept] == [str(n) for n in range(LONG_AT_ONCE, LONG_AT_ONCE + AT_ONCE + 1)]
     # Left are batches none of whose bytes was found to be missing.
     assert {(said["ms"], said["leave"]) for said in kept} == {(IDLE_S * 1000, None)}
@@ -91,12 +91,12 @@ async def test_a_large_batch_is_another_process_s_where_this_one_puts_one_togeth
 
 
 async def test_a_process_ends_though_it_hears_of_a_batch_just_then() -> None:
-    rounds = started(Line())
+    runner = started(Line())
     for _ in range(5):
         await asyncio.sleep(0)
-    rounds.look_now()
+    runner.look_now()
     async with asyncio.timeout(60):
-        await rounds.aclose()
+        await runner.aclose()
 
 
 async def test_a_turn_cut_off_while_its_file_is_opened_leaves_none_open(tmp_path: Path) -> None:
