@@ -89,7 +89,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
         return advance(prefills, ends, width)
 
     assert isinstance(engine, ContinuousEngine)
-    monkeypatch.setattr(engine._loop._joining, "_grain", grain)
+    monkeypatch.setattr(engine._loop._prefilling, "_grain", grain)
     monkeypatch.setattr(joint, "advance", noted)
     monkeypatch.setattr(Pace, "mixes", lambda *_: False)
     monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk))

@@ -19,9 +19,9 @@ from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.cases import Case
 from worker.engines.continuous.certify import certify
-from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.prefill import Seams
+from worker.engines.continuous.prefilling import HOLE
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import Window
 from worker.engines.loaded import LoadedModel

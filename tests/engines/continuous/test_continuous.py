@@ -107,7 +107,7 @@ def test_nobody_waits_for_more_than_one_chunk_of_a_prompt_once_patience_is_over(
     harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where steps take no pieces along."""
-    monkeypatch.setattr(engine_of(harness)._loop._joining, "mixes", False)
+    monkeypatch.setattr(engine_of(harness)._loop._prefilling, "mixes", False)
     done: list[str] = []
     advance, step = Prefill.advance, Batch.step_beside
 

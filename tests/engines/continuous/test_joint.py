@@ -258,6 +258,6 @@ def test_a_prompt_that_cannot_be_filled_up_after_all_is_computed_as_it_is(
     def broken(*_: object) -> None:
         raise ValueError("only one row has this shape")
 
-    monkeypatch.setattr(engine_of(fresh)._loop._joining, "_grain", 256)
+    monkeypatch.setattr(engine_of(fresh)._loop._prefilling, "_grain", 256)
     monkeypatch.setattr(joint, "advance", broken)
     assert QUESTIONS[0].ask(fresh) == answers[0]

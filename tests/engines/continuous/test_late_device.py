@@ -34,7 +34,7 @@ def late(fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch) -> Late:
 def test_long_prompts_hold_up_nobodys_stream(fresh: suite.Harness, late: Late, mixes: bool) -> None:
     """On an idle processor passes take no time to queue, so that ever larger ones would seem to fit."""
     loop, seen, come = engine_of(fresh)._loop, list[float](), (20, 40, 60)
-    loop._joining.mixes = mixes
+    loop._prefilling.mixes = mixes
     with ThreadPoolExecutor() as pool:
 
         def emit(_: Any) -> None:

@@ -296,5 +296,5 @@ def test_a_model_with_another_attention_computes_prompts_apart_from_steps(
     harness = loaded(attention="eager")
     assert "not along with steps (its attention is not sdpa)" in harness.engine.reason
     assert [finish.ids for finish in crowded(harness)] == [finish.ids for finish in answers]
-    assert engine_of(harness)._loop._joining.mixes is False
+    assert engine_of(harness)._loop._prefilling.mixes is False
     assert taken == []

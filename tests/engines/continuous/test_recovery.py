@@ -47,7 +47,7 @@ def test_one_prompt_that_never_fits_costs_those_who_come_later_no_rows(
     assert isinstance(futures.pop(3).exception(), torch.OutOfMemoryError)
     assert [future.result() for future in futures] == answers
     assert engine_of(fresh)._loop._capacity.rows == ROWS
-    assert engine_of(fresh)._loop._joining.longest is None, "nor shorter passes"
+    assert engine_of(fresh)._loop._prefilling.longest is None, "nor shorter passes"
 
 
 def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(

@@ -87,7 +87,9 @@ def test_two_requests_for_more_answers_than_there_are_rows_are_both_answered(
     expected = [alone(harness, rows) for rows in asked]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(harness.engine.generate_all, asked)) == expected
-    assert engine_of(harness)._loop._joining.forked is None, "a prompt stays in memory that nobody waits for"
+    assert engine_of(harness)._loop._prefilling.forked is None, (
+        "a prompt stays in memory that nobody waits for"
+    )
 
 
 def test_several_answers_and_others_in_the_crowd_do_not_change_each_other(
@@ -135,7 +137,7 @@ def test_answers_taken_out_for_want_of_memory_go_on_and_the_prompt_they_shared_i
     def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
         loop = engine_of(forgetful)._loop
         if len(tokens) == ROWS and not held:
-            held.append(loop._joining.forked is not None)
+            held.append(loop._prefilling.forked is not None)
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return step(self, tokens, *beside)
 
@@ -170,5 +172,5 @@ def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harne
     with pytest.raises(Cancelled):
         harness.engine.generate_all(asked)
     until(lambda: not (loop._running.answers or loop._line.head()))
-    assert loop._joining.forked is None
+    assert loop._prefilling.forked is None
     assert Question(1, {"seed": 1}).ask(harness).ids

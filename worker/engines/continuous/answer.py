@@ -20,7 +20,7 @@ from worker.engines.placement import device_of
 from worker.engines.transcript import Transcript
 
 
-class Kin:
+class Siblings:
     """The answers that one request asks for to the same prompt. The `failure` of one ends all of them."""
 
     failure: Exception | None = None
@@ -39,10 +39,10 @@ class Answer:
     _config: GenerationConfig
     draw: Draw
 
-    def __init__(self, row: Row, loaded: LoadedModel, kin: Kin) -> None:
+    def __init__(self, row: Row, loaded: LoadedModel, siblings: Siblings) -> None:
         """Raises CallerError `context_length_exceeded`."""
         self.row = row
-        self.kin = kin
+        self.siblings = siblings
         self.future: Future[Finish] = Future()
         self.budget = loaded.budget(row.prompt, row.parameters)
         self.alone = False
@@ -79,7 +79,7 @@ class Answer:
 
     @property
     def cancelled(self) -> bool:
-        return self.kin.failure is not None or self.row.cancel.is_set()
+        return self.siblings.failure is not None or self.row.cancel.is_set()
 
     def prefill(self, reuse: Reuse) -> Prefill:
         """Start the prompt, or start it again. Raises Refusal, and what the model raises on its pictures."""
@@ -92,7 +92,7 @@ class Answer:
         return prefill
 
     def fork(self, prefill: Prefill) -> None:
-        """Start from the prompt that was computed for one of its kin, instead of calling `prefill`."""
+        """Start from the prompt that was computed for one of its siblings, instead of calling `prefill`."""
         self._begin()
         if self._cached is None:
             self._cached = prefill.length
@@ -130,7 +130,7 @@ class Answer:
             raise Cancelled
         told = self.top_logprobs
         [seen] = [None] if told is None else distributions(logits, [told])
-        # Drawing may write into the logits; kin draw from the same ones, and they may be kept for reuse.
+        # Drawing may write into the logits; siblings draw from the same ones, and they may be kept for reuse.
         [found] = drawn([self.draw], logits.clone())
         self.take(found, seen)
 
@@ -153,8 +153,8 @@ class Answer:
         return replace(finish, cached_tokens=self._cached or 0)
 
     def fail(self, error: Exception) -> None:
-        self.kin.failure = self.kin.failure or error
-        self.future.set_exception(self.kin.failure)
+        self.siblings.failure = self.siblings.failure or error
+        self.future.set_exception(self.siblings.failure)
 
     def _ready(self, prefill: Prefill, processors: LogitsProcessorList) -> None:
         self.draw.prepare(prefill.ids, self._transcript.ids, processors)

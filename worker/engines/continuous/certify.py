@@ -19,9 +19,9 @@ from worker.engines.continuous.cases import Case, cases
 from worker.engines.continuous.certify_joint import Together, together
 from worker.engines.continuous.certify_reuse import reusable
 from worker.engines.continuous.head import Head
-from worker.engines.continuous.joining import HOLE
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
+from worker.engines.continuous.prefilling import HOLE
 from worker.engines.continuous.refusal import Refusal, rehearsing
 from worker.engines.continuous.reusable import Reusable
 from worker.engines.loaded import LoadedModel

@@ -19,15 +19,15 @@ from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Engine, Finish, Prompt, Row, Samples
 from worker.engines.continuous import joint
-from worker.engines.continuous.answer import Answer, Kin
+from worker.engines.continuous.answer import Answer, Siblings
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
 from worker.engines.continuous.certify import Certificate, certify
 from worker.engines.continuous.content import Reader
 from worker.engines.continuous.groups import WASTE
-from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
+from worker.engines.continuous.prefilling import Prefilling
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
@@ -110,13 +110,13 @@ class ContinuousEngine(LoadedEngine):
             loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
         )
         self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
-        joining = (
-            Joining(self.rows, joint.grain(loaded.network), mixes=together.steps)
+        prefilling = (
+            Prefilling(self.rows, joint.grain(loaded.network), mixes=together.steps)
             if together.prompts
-            else Joining(1)
+            else Prefilling(1)
         )
         stacks, devices = Stacks(loaded.network), Devices(loaded.network)
-        self._loop = Loop(stacks, devices, running, self._reuse, capacity, pace, joining)
+        self._loop = Loop(stacks, devices, running, self._reuse, capacity, pace, prefilling)
         self._loop.start()
         weakref.finalize(self, self._loop.stop)
         log.info("model %s: %s, cache for %d tokens", self._model.id, self.reason, tokens)
@@ -138,8 +138,8 @@ class ContinuousEngine(LoadedEngine):
 
     def generate_all(self, rows: Sequence[Row]) -> list[Finish]:
         """As `generate`, for rows with one prompt: they wait in line together, and it is computed once."""
-        kin = Kin()
-        return self._loop.submit([Answer(row, self._loaded, kin) for row in rows])
+        siblings = Siblings()
+        return self._loop.submit([Answer(row, self._loaded, siblings) for row in rows])
 
     @property
     def rows_now(self) -> int:

@@ -14,17 +14,17 @@ from contextlib import contextmanager
 import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
+from worker.engines.continuous.admission import Admission
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.entrance import Entrance
-from worker.engines.continuous.joining import Chunk, Forked, Joining, Newcomer
-from worker.engines.continuous.line import Line
 from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefilled
+from worker.engines.continuous.prefilling import Chunk, Forked, Newcomer, Prefilling
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
+from worker.engines.continuous.waiting import WaitingLine
 from worker.engines.devices import Devices
 from worker.engines.pulse import Pulse
 from worker.engines.stacks import Stacks
@@ -46,7 +46,7 @@ class Loop:
         reuse: Reuse,
         capacity: Capacity,
         pace: Pace,
-        joining: Joining,
+        prefilling: Prefilling,
     ) -> None:
         self.pulse = Pulse()
         self._stacks = stacks
@@ -55,11 +55,11 @@ class Loop:
         self._reuse = reuse
         self._capacity = capacity
         self._pace = pace
-        self._line = Line()
-        self._joining = joining
-        self._entrance = Entrance(capacity, reuse, joining)
+        self._line = WaitingLine()
+        self._prefilling = prefilling
+        self._admission = Admission(capacity, reuse, prefilling)
         self._unanswered = Unanswered(self.pulse)
-        self._recovery = Recovery(self._line, joining, running, capacity, reuse, self._unanswered)
+        self._recovery = Recovery(self._line, prefilling, running, capacity, reuse, self._unanswered)
         processors = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, args=(processors,), name="engine", daemon=True)
 
@@ -93,7 +93,7 @@ class Loop:
     @torch.inference_mode()
     def _run(self, processors: int) -> None:
         compute_on(processors)
-        while self._joining.newcomers or self._running.answers or self._line.wait():
+        while self._prefilling.newcomers or self._running.answers or self._line.wait():
             try:
                 self._turn()
             except Exception as error:
@@ -131,13 +131,13 @@ class Loop:
         """Compute a pass over waiting prompts; False if there was none."""
         self._fork()
         self._begin()
-        if waiting := bool(self._joining.newcomers):
+        if waiting := bool(self._prefilling.newcomers):
             self._pass()
         return waiting
 
     @property
     def _limits(self) -> PassLimits:
-        return self._pace.limits(hurried=bool(self._running.answers)).within(self._joining.longest)
+        return self._pace.limits(hurried=bool(self._running.answers)).within(self._prefilling.longest)
 
     def _let_go(self) -> None:
         """Cancelled rows leave before anything more is computed for them."""
@@ -146,19 +146,19 @@ class Loop:
 
     def _beside(self) -> list[Chunk]:
         """Chunks of waiting prompts for the coming step to compute in its pass."""
-        if not (self._running.answers and self._joining.mixes):
+        if not (self._running.answers and self._prefilling.mixes):
             return []
         self._fork()
         if not self._pace.mixes(len(self._running.answers)):
             return []
         self._begin()
         # The limits are read again: preparing the prompts used up some of the time that rows may wait.
-        return self._joining.chunks(self._limits.tokens, len(self._running.answers))
+        return self._prefilling.chunks(self._limits.tokens, len(self._running.answers))
 
     def _begin(self) -> None:
         """Prepare the waiting prompts that the next pass can compute."""
         waiting, started = self._line.waiting(), time.perf_counter()
-        chosen = waiting and self._entrance.next(waiting, self._running.answers, self._limits)
+        chosen = waiting and self._admission.next(waiting, self._running.answers, self._limits)
         if not chosen:
             return
         with self._computing(chosen), self._reuse.looking([answer.content for answer in chosen]):
@@ -167,25 +167,25 @@ class Loop:
                     break  # one before it was put back
                 self._line.take()
                 with self._recovery.blames(answer):
-                    self._joining.add(answer, answer.prefill(self._reuse))
+                    self._prefilling.add(answer, answer.prefill(self._reuse))
         # A device has computed what it began: each prompt's ids were read from it.
         self._pace.begun(len(chosen), time.perf_counter() - started)
 
     def _fork(self) -> None:
-        """Let waiting kin of the prompt that was computed last join at once."""
-        while self._joining.forked is not None and (answer := self._line.head()) is not None:
-            if self._joining.forked.kin is not answer.kin or not self._entrance.admits(
+        """Let waiting siblings of the prompt that was computed last join at once."""
+        while self._prefilling.forked is not None and (answer := self._line.head()) is not None:
+            if self._prefilling.forked.siblings is not answer.siblings or not self._admission.admits(
                 answer, self._recovery.held
             ):
                 return
             self._line.take()
             with self._recovery.blames(answer):
-                answer.fork(self._joining.forked.prefill)
-                answer.first(self._joining.forked.prefilled.logits)
-                self._enter(answer, self._joining.forked)
+                answer.fork(self._prefilling.forked.prefill)
+                answer.first(self._prefilling.forked.prefilled.logits)
+                self._enter(answer, self._prefilling.forked)
 
     def _pass(self) -> None:
-        together, started = self._joining.next(self._limits), time.perf_counter()
+        together, started = self._prefilling.next(self._limits), time.perf_counter()
         tokens = together.tokens
         try:
             with self._computing(together.answers):
@@ -201,7 +201,7 @@ class Loop:
             self._recovery.pass_failed(together, error)
             return
         self._pace.prefilled(tokens, time.perf_counter() - started)
-        self._joining.lasted(len(found), tokens)
+        self._prefilling.lasted(len(found), tokens)
         self.pulse.tick()
         self._arrived(together.newcomers, found)
 
@@ -212,14 +212,15 @@ class Loop:
                     self._arrive(newcomer, prefilled)
 
     def _arrive(self, newcomer: Newcomer, prefilled: Prefilled) -> None:
-        self._joining.remove(answer := newcomer.answer)
+        self._prefilling.remove(answer := newcomer.answer)
         answer.first(prefilled.logits)
         self._reuse.keep(answer.content, prefilled)
-        self._enter(answer, Forked(answer.kin, newcomer.prefill, prefilled))
+        self._enter(answer, Forked(answer.siblings, newcomer.prefill, prefilled))
 
     def _enter(self, answer: Answer, computed: Forked) -> None:
-        head, held = self._line.head(), (computed, self._joining.forked)
-        self._joining.forked = next((one for one in held if one and head and one.kin is head.kin), None)
+        head, held = self._line.head(), (computed, self._prefilling.forked)
+        wanted = (one for one in held if one and head and one.siblings is head.siblings)
+        self._prefilling.forked = next(wanted, None)
         if answer.over:
             self._recovery.finish(answer)
         else:
@@ -240,7 +241,7 @@ class Loop:
                 self._recovery.step_failed(error)
             return
         self._capacity.lasted(rows)
-        self._joining.lasted(len(beside), tokens)
+        self._prefilling.lasted(len(beside), tokens)
         self.pulse.tick()
         # If one answer runs out of memory, those after it may be back in line; they draw when they return.
         for answer, found, seen in (one for one in drawn if one[0] in self._running):

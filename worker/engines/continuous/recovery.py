@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from worker.engines.base import DeviceBroken
 from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.joining import Joining, Pass
-from worker.engines.continuous.line import Line
+from worker.engines.continuous.prefilling import Pass, Prefilling
 from worker.engines.continuous.reuse import Reuse
 from worker.engines.continuous.running import Running
 from worker.engines.continuous.unanswered import Unanswered
+from worker.engines.continuous.waiting import WaitingLine
 from worker.engines.faults import device_broken, out_of_memory
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ class Recovery:
 
     def __init__(
         self,
-        line: Line,
-        joining: Joining,
+        line: WaitingLine,
+        prefilling: Prefilling,
         running: Running,
         capacity: Capacity,
         reuse: Reuse,
@@ -33,7 +33,7 @@ class Recovery:
         self.broken = ""
         """The error that broke the device; empty while it works."""
         self._line = line
-        self._joining = joining
+        self._prefilling = prefilling
         self._running = running
         self._capacity = capacity
         self._reuse = reuse
@@ -42,7 +42,7 @@ class Recovery:
     @property
     def held(self) -> list[Answer]:
         """Answers that have a row, or will have one."""
-        return [*self._running.answers, *self._joining.answers]
+        return [*self._running.answers, *self._prefilling.answers]
 
     def pass_failed(self, failed: Pass, error: Exception) -> None:
         """Compute the prompts once more, unpadded and each by itself, so that only the one to blame fails.
@@ -56,7 +56,7 @@ class Recovery:
         self._survive(error)
         log.warning("a pass over %d prompts failed: %s", len(answers), error)
         if out_of_memory(error):
-            self._joining.shrink(len(answers) // 2)
+            self._prefilling.shrink(len(answers) // 2)
         else:
             _set_apart(answers)
         self._put_back(answers)
@@ -99,7 +99,7 @@ class Recovery:
             if lost and not spared:
                 self._capacity.shrink(len(rows) - 1)
             if len(beside) > 1:
-                self._joining.shrink(len(beside) // 2)
+                self._prefilling.shrink(len(beside) // 2)
         _set_apart(beside)
         self._put_back([*rows, *beside])
 
@@ -140,11 +140,11 @@ class Recovery:
             self._remove(answer)
         finally:
             self._unanswered.end()
-            self._joining.forget(answer.kin)
+            self._prefilling.forget(answer.siblings)
             answer.fail(error)
 
     def fail_all(self, error: Exception) -> None:
-        everybody = [*self._running.clear(), *self._joining.clear(), *self._line.take_all()]
+        everybody = [*self._running.clear(), *self._prefilling.clear(), *self._line.take_all()]
         for answer in dict.fromkeys(everybody):
             self._unanswered.end()
             answer.fail(error)
@@ -167,7 +167,7 @@ class Recovery:
             # By the time that it runs alone, there may be something to give back again.
             answer.spared = answer.spared and answer.beside > 0
             self._put_back([answer])
-        elif out_of_memory(error) and failed and self._joining.shorten(failed):
+        elif out_of_memory(error) and failed and self._prefilling.shorten(failed):
             log.warning("no memory for a pass over %d tokens", failed.tokens)
             self._put_back([] if failed.newcomers[0].prefill.rewind() else [answer])
         else:
@@ -189,8 +189,8 @@ class Recovery:
         raise DeviceBroken(self.broken) from error
 
     def _spare(self) -> bool:
-        """Give back what is kept for reuse and for kin; False if there was nothing."""
-        forked, self._joining.forked = self._joining.forked, None
+        """Give back what is kept for reuse and for siblings; False if there was nothing."""
+        forked, self._prefilling.forked = self._prefilling.forked, None
         return self._reuse.give_back() or forked is not None
 
     def _put_back(self, answers: Sequence[Answer]) -> None:
@@ -211,7 +211,7 @@ class Recovery:
     def _remove(self, answer: Answer) -> None:
         """Take the answer out of wherever it is, even if this raises DeviceBroken."""
         self._line.leave(answer)
-        self._joining.remove(answer)
+        self._prefilling.remove(answer)
         try:
             self._running.leave(answer)
         except Exception as error:

@@ -40,10 +40,10 @@ Key = tuple[str, str]
 
 
 @dataclass(eq=False)
-class Sight:
+class KeptPicture:
     """An encoded picture that is kept in `pictures` under `key`."""
 
-    pictures: "dict[Key, Sight]"
+    pictures: "dict[Key, KeptPicture]"
     key: Key
     encoded: Encoded
 
@@ -67,7 +67,7 @@ class Reuse:
         self._what = what
         self._ledger = Ledger(limit)
         self._prefixes = Prefixes(self._ledger)
-        self._pictures: dict[Key, Sight] = {}
+        self._pictures: dict[Key, KeptPicture] = {}
         self._together = together
         self._ahead: dict[Key, Encoded] = {}
         self._prompts = self._hits = self._tokens = 0
@@ -205,7 +205,7 @@ class Reuse:
         if encoded is None or len(encoded.rows) != picture.tokens:
             return None
         if self._ledger.room(encoded.bytes):
-            self._pictures[key] = Sight(self._pictures, key, encoded)
+            self._pictures[key] = KeptPicture(self._pictures, key, encoded)
             self._ledger.use([self._pictures[key]])
         return encoded
 

@@ -9,9 +9,9 @@ from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.drawn import drawn
 from worker.engines.continuous.greedy import Choice, Suppressed, greedy
-from worker.engines.continuous.joining import Chunk
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefilled
+from worker.engines.continuous.prefilling import Chunk
 from worker.engines.distribution import Distribution, distributions
 
 Drawn = tuple[Answer, Choice | Exception, Distribution | None]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from worker.engines.continuous.joining import Joining
 from worker.engines.continuous.pace import PassLimits
+from worker.engines.continuous.prefilling import Prefilling
 from worker.engines.continuous.ration import PATIENCE
 
 
@@ -67,13 +67,13 @@ class Uncut(Planned):
 def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
     limits: PassLimits, waiting: list[Any], chosen: list[int]
 ) -> None:
-    joining, prompts = Joining(4), list[Planned]()
+    prefilling, prompts = Prefilling(4), list[Planned]()
     for length in waiting:
         prompts.append(
             Planned(*length) if isinstance(length, tuple) else Planned(length or 50, mixes=bool(length))
         )
-        joining.add(None, prompts[-1])  # type: ignore[arg-type]
-    assert [prompts.index(one.prefill) for one in joining.next(limits).newcomers] == chosen  # type: ignore[arg-type]
+        prefilling.add(None, prompts[-1])  # type: ignore[arg-type]
+    assert [prompts.index(one.prefill) for one in prefilling.next(limits).newcomers] == chosen  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -92,73 +92,73 @@ def test_a_pass_holds_what_is_alike_and_the_first_in_any_case(
 def test_a_step_takes_along_the_first_and_what_there_is_room_for(
     tokens: int, waiting: list[Any], ends: list[int]
 ) -> None:
-    joining = Joining(4)
+    prefilling = Prefilling(4)
     for told in waiting:
         planned = (
             Planned(*told) if isinstance(told, tuple) else Planned(50 if told in (None, "apart") else told)
         )
         planned.mixes = told is not None
-        joining.add(Plain(apart=told == "apart"), planned)  # type: ignore[arg-type]
-    assert [chunk.end for chunk in joining.chunks(tokens, 5)] == ends
+        prefilling.add(Plain(apart=told == "apart"), planned)  # type: ignore[arg-type]
+    assert [chunk.end for chunk in prefilling.chunks(tokens, 5)] == ends
 
 
 def test_a_prompt_that_cannot_be_cut_where_there_is_room_waits_until_it_is_the_first() -> None:
-    joining = Joining(4)
+    prefilling = Prefilling(4)
     for prompt in (Planned(80), Uncut(400), Planned(10)):
-        joining.add(Plain(), prompt)  # type: ignore[arg-type]
-    assert [chunk.end for chunk in joining.chunks(100, 5)] == [80]
-    del joining.newcomers[0]
-    assert [chunk.end for chunk in joining.chunks(100, 5)] == [400]
+        prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
+    assert [chunk.end for chunk in prefilling.chunks(100, 5)] == [80]
+    del prefilling.newcomers[0]
+    assert [chunk.end for chunk in prefilling.chunks(100, 5)] == [400]
 
 
 def test_a_step_takes_along_no_more_prompts_than_there_is_memory_for() -> None:
-    joining = Joining(4)
+    prefilling = Prefilling(4)
     for _ in range(3):
-        joining.add(Plain(), Planned(10))  # type: ignore[arg-type]
-    joining.shrink(2)
-    assert len(joining.chunks(100, 5)) == 2
+        prefilling.add(Plain(), Planned(10))  # type: ignore[arg-type]
+    prefilling.shrink(2)
+    assert len(prefilling.chunks(100, 5)) == 2
 
 
 def test_passes_that_memory_ran_out_in_are_as_wide_and_as_long_again_once_it_has_lasted() -> None:
-    joining, limits = Joining(4), PassLimits(tokens=300, idle=100)
+    prefilling, limits = Prefilling(4), PassLimits(tokens=300, idle=100)
     for _ in range(4):
-        joining.add(Plain(), Planned(75))  # type: ignore[arg-type]
-    joining.shorten(joining.next(limits))
-    joining.shrink(2)
-    assert joining.next(limits.within(joining.longest)).ends == [75] * 2
+        prefilling.add(Plain(), Planned(75))  # type: ignore[arg-type]
+    prefilling.shorten(prefilling.next(limits))
+    prefilling.shrink(2)
+    assert prefilling.next(limits.within(prefilling.longest)).ends == [75] * 2
     for _ in range(PATIENCE):
-        joining.lasted(2, 150)
-    assert joining.next(limits.within(joining.longest)).ends == [75] * 4
+        prefilling.lasted(2, 150)
+    assert prefilling.next(limits.within(prefilling.longest)).ends == [75] * 4
 
 
 def test_a_step_with_chunks_is_filled_up_only_at_the_end_of_a_prompt() -> None:
-    joining = Joining(4, grain=16)
-    joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
+    prefilling = Prefilling(4, grain=16)
+    prefilling.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for tokens, end in ((100, 107), (91, 91), (90, 91), (3, 11)):
-        assert [chunk.end for chunk in joining.chunks(tokens, 5)] == [end]
+        assert [chunk.end for chunk in prefilling.chunks(tokens, 5)] == [end]
 
 
 @pytest.mark.parametrize(("length", "ends"), [(130, [130]), (131, [100])], ids=["scraps", "more"])
 def test_a_chunk_leaves_no_scraps_of_its_prompt(length: int, ends: list[int]) -> None:
-    joining = Joining(4)
-    joining.add(None, Planned(length))  # type: ignore[arg-type]
-    assert joining.next(PassLimits(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
+    prefilling = Prefilling(4)
+    prefilling.add(None, Planned(length))  # type: ignore[arg-type]
+    assert prefilling.next(PassLimits(tokens=100, idle=100, chunk=100, scraps=30)).ends == ends
 
 
 @pytest.mark.parametrize("length", [1, 16, 45])
 def test_a_prompt_by_itself_is_computed_in_one_of_few_widths(length: int) -> None:
     """Else oneDNN makes code for each, which takes as long as half of a prompt."""
-    joining = Joining(4, grain=16)
-    joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
-    assert joining.next(PassLimits(tokens=100, idle=100)).tokens == -(-length // 16) * 16
+    prefilling = Prefilling(4, grain=16)
+    prefilling.add(Plain(), Planned(length))  # type: ignore[arg-type]
+    assert prefilling.next(PassLimits(tokens=100, idle=100)).tokens == -(-length // 16) * 16
 
 
 @pytest.mark.parametrize("answer", ["broke a pass", "cannot be filled up"])
 def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
-    joining = Joining(4, grain=16)
+    prefilling = Prefilling(4, grain=16)
     one = Planned(45, mixes=answer == "broke a pass")
-    joining.add(Plain(apart=answer == "broke a pass"), one)  # type: ignore[arg-type]
-    assert joining.next(PassLimits(tokens=100, idle=100)).tokens == 45
+    prefilling.add(Plain(apart=answer == "broke a pass"), one)  # type: ignore[arg-type]
+    assert prefilling.next(PassLimits(tokens=100, idle=100)).tokens == 45
 
 
 @pytest.mark.parametrize(
@@ -167,42 +167,42 @@ def test_what_cannot_be_filled_up_is_computed_as_it_is(answer: str) -> None:
     ids=["cut", "short", "uncut"],
 )
 def test_a_pass_without_memory_is_halved_until_it_cannot_be_shorter(prompt: Any, tried: list[int]) -> None:
-    joining, limits, found = Joining(4), PassLimits(tokens=300, idle=100, scraps=99), list[int]()
-    joining.add(Plain(), prompt)  # type: ignore[arg-type]
+    prefilling, limits, found = Prefilling(4), PassLimits(tokens=300, idle=100, scraps=99), list[int]()
+    prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
     shorter = True
     while shorter:
-        failed = joining.next(limits.within(joining.longest))
+        failed = prefilling.next(limits.within(prefilling.longest))
         found.append(failed.tokens)
-        shorter = joining.shorten(failed)
-    assert (found, joining.longest) == (tried, None)
+        shorter = prefilling.shorten(failed)
+    assert (found, prefilling.longest) == (tried, None)
 
 
 def test_a_prompt_that_never_fits_leaves_what_others_taught_of_the_length_of_passes() -> None:
     """The next long one would pay for all the failures anew."""
-    joining, limits = Joining(4), PassLimits(tokens=300, idle=100)
+    prefilling, limits = Prefilling(4), PassLimits(tokens=300, idle=100)
     for prompt in (Planned(200), Uncut(400), Planned(60)):
-        joining.add(Plain(), prompt)  # type: ignore[arg-type]
-    assert joining.shorten(joining.next(limits.within(joining.longest)))
-    taught = joining.longest
+        prefilling.add(Plain(), prompt)  # type: ignore[arg-type]
+    assert prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
+    taught = prefilling.longest
     for halvings in (0, 1):
-        del joining.newcomers[0]
+        del prefilling.newcomers[0]
         for _ in range(halvings):
-            assert joining.shorten(joining.next(limits.within(joining.longest)))
-        joining.newcomers[0].prefill.done = joining.newcomers[0].prefill.length - 10  # type: ignore[misc]
-        assert not joining.shorten(joining.next(limits.within(joining.longest)))
-        assert joining.longest == taught
+            assert prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
+        prefilling.newcomers[0].prefill.done = prefilling.newcomers[0].prefill.length - 10  # type: ignore[misc]
+        assert not prefilling.shorten(prefilling.next(limits.within(prefilling.longest)))
+        assert prefilling.longest == taught
 
 
 def test_chunks_are_cut_where_nothing_is_filled_up() -> None:
-    joining = Joining(4, grain=16)
-    joining.add(Plain(), Planned(400))  # type: ignore[arg-type]
+    prefilling = Prefilling(4, grain=16)
+    prefilling.add(Plain(), Planned(400))  # type: ignore[arg-type]
     for chunk, end in ((100, 96), (9, 16), (16, 16)):
-        chosen = joining.next(PassLimits(tokens=100, idle=100, chunk=chunk))
+        chosen = prefilling.next(PassLimits(tokens=100, idle=100, chunk=chunk))
         assert (chosen.ends, chosen.tokens) == ([end], end)
 
 
 def test_prompts_that_share_a_pass_are_filled_up_no_further_than_the_longest() -> None:
-    joining = Joining(4, grain=16)
+    prefilling = Prefilling(4, grain=16)
     for length in (5, 7, 6):
-        joining.add(Plain(), Planned(length))  # type: ignore[arg-type]
-    assert joining.next(PassLimits(tokens=200, idle=100)).tokens == 3 * 7
+        prefilling.add(Plain(), Planned(length))  # type: ignore[arg-type]
+    assert prefilling.next(PassLimits(tokens=200, idle=100)).tokens == 3 * 7

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from worker.engines.continuous import joint
-from worker.engines.continuous.answer import Answer, Kin
+from worker.engines.continuous.answer import Answer, Siblings
 from worker.engines.continuous.pace import SMALLEST, PassLimits
 from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.continuous.ration import Ration
@@ -83,14 +83,14 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Forked:
-    """A prompt that was computed for one of its kin, while other kin still wait for room in the batch."""
+    """A prompt that was computed for one answer, while siblings of it still wait for room in the batch."""
 
-    kin: Kin
+    siblings: Siblings
     prefill: Prefill
     prefilled: Prefilled
 
 
-class Joining:
+class Prefilling:
     """The newcomers in their order; at most `rows` of them share a pass."""
 
     def __init__(self, rows: int, grain: int = 1, *, mixes: bool = False) -> None:
@@ -152,9 +152,9 @@ class Joining:
     def remove(self, answer: Answer) -> None:
         self.newcomers = [newcomer for newcomer in self.newcomers if newcomer.answer is not answer]
 
-    def forget(self, kin: Kin) -> None:
-        """Drop the prompt kept for these kin."""
-        if self.forked is not None and self.forked.kin is kin:
+    def forget(self, siblings: Siblings) -> None:
+        """Drop the prompt kept for these siblings."""
+        if self.forked is not None and self.forked.siblings is siblings:
             self.forked = None
 
     def clear(self) -> list[Answer]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from worker.engines.continuous.answer import Answer
 
 
-class Line:
+class WaitingLine:
     """First come, first served; answers that are put back go to the front. Any thread may call `join`."""
 
     def __init__(self) -> None:
