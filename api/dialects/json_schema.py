@@ -24,9 +24,11 @@ MAX_LITERAL = 4096
 MAX_COUNT = 2**31
 
 # Formats of texts that answers are held to; OpenAPI's number formats, which do not restrict the text.
+HINTS = ("int32", "int64", "float", "double", "password")
+"""Formats of OpenAPI that say how a value is kept or shown, and nothing of what it is."""
 FORMATS = (
     *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
-    *("int32", "int64", "float", "double"),
+    *HINTS,
 )
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 # Answers cannot be held to these, so a schema with them is refused.
@@ -221,8 +223,13 @@ def _idle(name: str, schema: dict[str, Any]) -> bool:
 
 
 def _annotates(schema: dict[str, Any]) -> bool:
-    """Whether its format only names what its patterns say, as JSON Schema allows for unknown formats."""
+    """Whether its format is a hint, or only names what its patterns say.
+
+    JSON Schema allows the latter for unknown formats.
+    """
     name, parts = schema["format"], schema.get("allOf")
+    if name in HINTS:
+        return True
     beside = [schema, *parts] if isinstance(parts, list) else [schema]
     patterned = any(isinstance(part, dict) and "pattern" in part for part in beside)
     return patterned and isinstance(name, str) and name not in FORMATS

@@ -151,6 +151,15 @@ def test_a_format_that_only_names_its_pattern_is_no_reason_to_refuse(beside: dic
     assert held({"type": "string", "format": "starts_with", **beside}) == {"type": "string", **beside}
 
 
+@pytest.mark.parametrize("kind", [{"type": "string"}, {"type": ["integer", "null"]}, {}])
+@pytest.mark.parametrize("hint", ["int32", "int64", "float", "double", "password"])
+def test_a_hint_of_openapi_is_taken_beside_any_type_and_asks_for_nothing(
+    hint: str, kind: dict[str, Any]
+) -> None:
+    """The compiler knows the numeric ones beside numbers only; pydantic writes password for a secret text."""
+    assert held({**kind, "format": hint}) == kind
+
+
 @pytest.mark.parametrize("beside", [{}, {"allOf": [{"minLength": 1}]}, {"properties": {"pattern": {}}}])
 def test_a_format_that_nothing_holds_is_refused(beside: dict[str, Any]) -> None:
     with pytest.raises(CallerError, match="or any beside a `pattern`") as refused:
