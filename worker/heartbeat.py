@@ -73,7 +73,6 @@ class Heartbeat:
         self._outdated = self._forgotten = False
         self._facts: dict[str, str] = {}
         self._slots = 1
-        self._rows_heard = ""
         self._state: State = "loading"
         self._fingerprint = ""
         self._record = Record(leases)
@@ -92,9 +91,11 @@ class Heartbeat:
 
     def ready(self, fingerprint: str, facts: dict[str, str], engine: Watched) -> None:
         """The model is loaded; from now on its engine is watched."""
-        self._fingerprint, self._engine, self._state = fingerprint, engine, "ready"
+        self._fingerprint, self._state = fingerprint, "ready"
         self._record.rows, self._record.fingerprint = engine.rows_now, fingerprint
         self._facts, self._slots = facts, int(facts.get("slots", 1))
+        # Last: beats tell its rows and slots from now on.
+        self._engine = engine
         self._say(facts)
 
     def watch(self, hearing: Hearing, tally: Tally) -> None:
@@ -148,18 +149,21 @@ class Heartbeat:
                     lease.stop("lost")
 
     def _say_counts(self) -> None:
-        resized = {} if self._engine is None else self._resized(self._engine)
+        rows = {} if self._engine is None else self._rows(self._engine)
         reused = None if self._engine is None else self._engine.reused
         # Only this worker can tell them to a store that came back empty or with old data.
-        facts = self._facts if self._forgotten else resized
+        facts = self._facts if self._forgotten else rows
         self._say(facts if reused is None else facts | {"reused": json.dumps(asdict(reused))})
 
-    def _resized(self, engine: Watched) -> dict[str, str]:
-        """The rows that the engine computes now, until the store has heard of them."""
+    def _rows(self, engine: Watched) -> dict[str, str]:
+        """The rows that the engine computes now.
+
+        Told with every beat: a worker that leaves short of memory would leave its few to the model for good.
+        """
         self._record.rows = engine.rows_now
         rows = {"rows": str(engine.rows_now), "slots": str(slots_now(engine, self._slots))}
         self._facts = self._facts | rows
-        return {} if self._rows_heard == rows["rows"] else rows
+        return rows
 
     def _say(self, facts: dict[str, str]) -> None:
         # One at a time: a beat under way would overwrite the state said now with an earlier one.
@@ -175,7 +179,6 @@ class Heartbeat:
                 record=self._record.now(),
             )
             word = self._store.run(said)
-            self._rows_heard = facts.get("rows", self._rows_heard)
             self._outdated, self._forgotten = word == "outdated", word == "forgotten"
 
     def _leave_mark(self) -> None:

@@ -64,9 +64,8 @@ def examine(place: Place) -> Iterator[Check]:
 
 def _look_at_api(api: ApiSettings, place: Place, *, answers: bool) -> Iterator[Check]:
     """The port, and who may call there: unknown where the service has other settings than we."""
-    if not answers and running.answers_otherwise(api, place.host, place.port):
-        scheme = "https" if api.tls_cert is None else "http"
-        said = f"Sightline answers on {place.host} port {place.port} by {scheme}, unlike the settings here"
+    if not answers and (way := running.answers_otherwise(api, place.host, place.port)):
+        said = f"Sightline answers on {place.host} port {place.port} {way}, unlike the settings here"
         fix = "run this command with the environment of the service, SIGHTLINE_API__TLS_CERT above all"
         yield problem("port", said, fix)
         return

@@ -48,15 +48,20 @@ class Api(httpx.Client):
         return found.get("models") if isinstance(found, dict) else None
 
 
-def answers_otherwise(settings: ApiSettings, host: str, port: int) -> bool:
-    """Whether Sightline answers there by https where our settings say http, or the other way round.
+def answers_otherwise(settings: ApiSettings, host: str, port: int) -> str | None:
+    """How Sightline answers there, unlike our settings: by the other scheme, or under another certificate.
 
     A certificate unknown to our settings cannot be checked; nothing secret is sent, nor believed but this.
     """
-    scheme = "https" if settings.tls_cert is None else "http"
-    url = _url(scheme, host, port)
-    with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
-        return _health(client) is not None
+    ways = {"https": "by https"}
+    if settings.tls_cert is not None:
+        ways = {"http": "by http", "https": "under another certificate"}
+    for scheme, way in ways.items():
+        url = _url(scheme, host, port)
+        with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False, verify=False) as client:  # noqa: S501
+            if _health(client) is not None:
+                return way
+    return None
 
 
 def _url(scheme: str, host: str, port: int) -> str:

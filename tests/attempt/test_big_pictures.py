@@ -117,10 +117,12 @@ def test_a_picture_waits_until_another_request_has_let_go_of_its_large_one(decod
         assert waiting.result(30) == [(8, 6)]
 
 
-@pytest.mark.parametrize(("processors", "most"), [(1, 2), (16, 4)])
-def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_for_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, most: int
+@pytest.mark.parametrize(("processors", "gib", "most"), [(1, 64, 2), (16, 64, 4), (16, 4, 2)])
+def test_large_pictures_do_not_wait_for_each_other_where_there_are_processors_and_memory_for_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, processors: int, gib: int, most: int
 ) -> None:
+    (limit := tmp_path / "memory.max").write_text(f"{gib * 2**30}\n")
+    monkeypatch.setattr("worker.places.MEMORY_MAX", limit)
     monkeypatch.setattr("worker.processors.CPU_MAX", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(processors), raising=False)
     large, together = make.picture(size=(256, 256)), threading.Barrier(most)

@@ -169,3 +169,6 @@ def test_estimates_and_operators_follow_the_rows_that_memory_is_left_for(
     assert told() == (1, 3, 1)
     monkeypatch.setattr(EchoEngine, "rows_now", 4)
     assert told() == (4, 6, 4)
+    leaving = Heartbeat(desk.settings, store, desk.leases, worker="leaving", lane=MODEL.lane)
+    leaving.stop({"rows": "1", "slots": "3"})
+    assert told() == (4, 6, 4), "the few rows of a worker that left short of memory are the model's for good"

@@ -164,7 +164,7 @@ def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(re
     """Callers would be told another model's answers, old or new ones, under this one's name."""
     other = OTHER_ROW
     assert records.add_model(ROW) == "added"
-    assert records.beat(row=ROW, facts={"rows": "4"}) == "OK"
+    assert records.beat(row=ROW, facts={"rows": "4", "engine": "echo"}) == "OK"
     records.submit("asked before")
     assert records.settle(records.claim(row=ROW)) == "settled"
     records.remove_model()
@@ -176,7 +176,7 @@ def test_a_worker_of_the_row_before_serves_nothing_of_the_row_that_came_after(re
     assert records.try_claim(row=ROW) is None
     assert records.beat(row=ROW) == "outdated"
     assert records.run(jobs.lane(records.settings, LANE)).ready == 0
-    assert records.beat(row=other, fingerprint=OTHER_PRINT, facts={"rows": "2"}) == "OK"
+    assert records.beat(row=other, fingerprint=OTHER_PRINT, facts={"rows": "2", "engine": "echo"}) == "OK"
     assert records.try_claim(row=other, fingerprint=OTHER_PRINT) is not None
 
 

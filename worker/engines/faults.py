@@ -25,6 +25,7 @@ DEVICE = (
     "illegal instruction",
     "invalid program counter",
     "misaligned address",
+    "operation not supported on global/shared address space",
     "hardware stack error",
     "unspecified launch failure",
     "launch timed out",

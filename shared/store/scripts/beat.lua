@@ -89,7 +89,8 @@ for name, value in pairs(a.facts) do
     note(a.lane, name, value)
   end
 end
-if a.state == 'ready' and redis.call('HEXISTS', P .. 'lane:' .. a.lane, 'rows') == 0 then
+-- What is told once, as a model is loaded: its rows come with every beat.
+if a.state == 'ready' and redis.call('HEXISTS', P .. 'lane:' .. a.lane, 'engine') == 0 then
   return 'forgotten'
 end
 return 'OK'

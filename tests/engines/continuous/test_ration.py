@@ -1,10 +1,10 @@
 """A moment without memory costs a worker's callers no more than that moment."""
 
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
-from worker.engines.continuous.ration import PATIENCE, Ration
+from worker.engines.continuous.ration import MOST_PATIENCE, PATIENCE, Ration
 
 
 def last(ration: Ration, times: int, used: int | None = None) -> list[int]:
@@ -58,6 +58,14 @@ def test_memory_that_stays_short_is_tried_ever_more_rarely() -> None:
     waits = [later - earlier for earlier, later in pairwise(failures)]
     assert waits == [PATIENCE * 2**number + 1 for number in range(len(waits))]
     assert len(waits) == 6
+
+
+def test_a_week_without_memory_is_not_waited_for_as_long_again() -> None:
+    rows, waits = Ration(2), list[int]()
+    for _ in range(10):
+        rows.shrink(1)
+        waits.append(next(uses for uses in count(1) if rows.lasted(1)))
+    assert waits[-3:] == [MOST_PATIENCE] * 3
 
 
 def test_once_more_has_lasted_the_rest_comes_back_sooner() -> None:

@@ -22,7 +22,9 @@ class Upkeep(Moves):
     def beat(self, place: str, state: State, again: bool) -> None:
         name, by = self.name(place), PLACES[place]
         self.do(
-            lambda: self.records.beat(worker=name, state=state, fingerprint=by, facts={"rows": "1"}),
+            lambda: self.records.beat(
+                worker=name, state=state, fingerprint=by, facts={"rows": "1", "engine": "echo"}
+            ),
             lambda: upkeep.beat(self.model, name, state, by),
             again=again,
         )

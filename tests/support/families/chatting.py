@@ -107,13 +107,13 @@ def all_pictures_are_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def another_pictures_features(patch: pytest.MonkeyPatch) -> None:
-    sight = Reuse._sight
+    picture_of = Reuse._picture
 
     def turned(*given: Any) -> Encoded | None:
-        found = sight(*given)
+        found = picture_of(*given)
         return found and Encoded(found.kind, found.name, found.listed, found.rows.flip(0), found.deep)
 
-    patch.setattr(Reuse, "_sight", turned)
+    patch.setattr(Reuse, "_picture", turned)
 
 
 def pictures_change_places(patch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ class Rehearsal:
 
     def _prefilled(self, case: Case, content: Content) -> Prefilled:
         head = self._reuse.head(content)
-        if content.shown and not (head.start or head.sight):
+        if content.shown and not (head.start or head.pictures):
             raise Refusal("its pictures are not encoded by themselves")
         prefill = Prefill(self._network, head, case.config, seams=self._reuse.seams)
         while (prefilled := prefill.advance()) is None:

@@ -14,7 +14,7 @@ class Head:
     """What is known of a prompt: its first `start` tokens, and the encoded pictures after these.
 
     `inputs` are what `generate()` takes for the whole prompt, with pixels if it has to encode the pictures.
-    Otherwise `sight` holds all pictures except those of the first `skipped` placeholders, if any are left.
+    Otherwise `pictures` holds all pictures except those of the first `skipped` placeholders, if any are left.
     `logits` [1, vocabulary] are present if the whole prompt is known.
     """
 
@@ -22,5 +22,5 @@ class Head:
     start: int = 0
     past: Past | None = None
     logits: torch.Tensor | None = None
-    sight: Encoded | None = None
+    pictures: Encoded | None = None
     skipped: int = 0

@@ -86,7 +86,7 @@ def _inputs(
         attention_mask=_mask([share.start for share in shares], columns, tokens, first.ids.device),
         **given,
     )
-    shown = [share.sight for share in shares if share.sight is not None]
+    shown = [share.pictures for share in shares if share.pictures is not None]
     if shown:
         inputs[ENCODED] = {"image": merged(shown).output()}
     return inputs

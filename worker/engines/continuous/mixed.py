@@ -158,7 +158,7 @@ class Mixed:
             attention_mask=None,
             **given,
         )
-        shown = [share.sight for share in shares if share.sight is not None]
+        shown = [share.pictures for share in shares if share.pictures is not None]
         if shown:
             inputs[ENCODED] = {"image": merged(shown).output()}
         return inputs

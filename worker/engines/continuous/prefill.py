@@ -49,7 +49,7 @@ class Share:
     """One prompt's part of a pass with others: its tokens from `start` to `end`.
 
     `ids` [1, tokens] and `positions` [..., 1, tokens] are those of these tokens, `types` [1, end] go back to
-    the prompt's first one. `past` is the cache before `start`, `sight` the encoded pictures of the tokens,
+    the prompt's first one. `past` is the cache before `start`, `pictures` the encoded pictures of the tokens,
     `filler` a text token for padding. `rest` is the same for all prompts of a pass.
     """
 
@@ -59,7 +59,7 @@ class Share:
     positions: torch.Tensor
     types: dict[str, torch.Tensor]
     past: Past | None
-    sight: Encoded | None
+    pictures: Encoded | None
     filler: int
     rest: dict[str, Any]
 
@@ -98,7 +98,7 @@ class Prefill:
         # the positions of the request that the model has seen last.
         captured = network.generate(
             **head.inputs,
-            **({} if head.sight is None else {ENCODED: {"image": head.sight.output()}}),
+            **({} if head.pictures is None else {ENCODED: {"image": head.pictures.output()}}),
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
             custom_generate=_capture,
@@ -151,7 +151,7 @@ class Prefill:
             positions=self._given["position_ids"][..., self._done : end],
             types={name: self._given[name][..., :end] for name in self._types},
             past=Past.of(self.cache) if self._done else None,
-            sight=self._shown(end),
+            pictures=self._shown(end),
             filler=int(self.ids[0, -1]),
             rest=self._rest,
         )
@@ -204,7 +204,7 @@ class Prefill:
         encoded = self._given.get(ENCODED) or {}
         image = getattr(self.network.config, "image_token_id", None)
         self._places = [id_ == image for id_ in self.ids[0].tolist()]
-        self._sight = self._head.sight or (Encoded.of(encoded["image"]) if "image" in encoded else None)
+        self._pictures = self._head.pictures or (Encoded.of(encoded["image"]) if "image" in encoded else None)
         if not self._cuttable(encoded):
             seams = Seams.NOWHERE
         self._rest = {k: v for k, v in self._given.items() if k not in {*GIVEN, *TYPES, ENCODED}}
@@ -221,7 +221,7 @@ class Prefill:
         """Whether the prompt's pictures, if any, can be passed to the model in parts."""
         if self._given.get("position_ids") is None or any(name in self._given for name in PIXELS):
             return False
-        rows = 0 if self._sight is None else len(self._sight.rows)
+        rows = 0 if self._pictures is None else len(self._pictures.rows)
         return not encoded or (encoded.keys() == {"image"} and rows == sum(self._places) - self._head.skipped)
 
     def _pads(self, cache: Any) -> bool:
@@ -256,7 +256,7 @@ class Prefill:
     def _shown(self, end: int) -> Encoded | None:
         """The encoded pictures of the next tokens, up to `end`."""
         first, last = (sum(self._places[:at]) - self._head.skipped for at in (self._done, end))
-        return None if self._sight is None or last <= first else self._sight.part(first, last)
+        return None if self._pictures is None or last <= first else self._pictures.part(first, last)
 
     def _packed(self, outputs: Any) -> Prefilled:
         given = self.network._update_model_kwargs_for_generation(

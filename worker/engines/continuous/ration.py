@@ -2,7 +2,7 @@
 
 # Memory must last for so many uses of all that is allowed before more is; for twice as many after each time
 # that this was too early, and for half as many after each time that it was not.
-PATIENCE = 64
+PATIENCE, MOST_PATIENCE = 64, 4096
 
 
 class Ration:
@@ -19,7 +19,7 @@ class Ration:
     def shrink(self, now: int) -> None:
         """Memory ran out: allow no more than `now`."""
         if self._trying:
-            self._patience *= 2
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
         self.now = max(1, min(self.now, now))
         self._well, self._trying = 0, False
 

@@ -112,15 +112,15 @@ class Reuse:
         """What is kept of a prompt. The pictures after it are encoded if they are not kept."""
         found = self._found(content) if content.marks else None
         shown, skipped = content.behind(found.tokens if found else 0)
-        sights = [self._sight(content.scope, picture) for picture in shown]
-        if None in sights or not (found or sights):
+        each = [self._picture(content.scope, picture) for picture in shown]
+        if None in each or not (found or each):
             return Head(self._moved(content.inputs))
-        sight = merged([sight for sight in sights if sight]) if sights else None
+        pictures = merged([picture for picture in each if picture]) if each else None
         rest = {name: value for name, value in content.inputs.items() if name not in PIXELS}
         inputs = self._moved(BatchFeature(rest))
         if found is None:
-            return Head(inputs, sight=sight)
-        return Head(inputs, found.tokens, found.past, found.logits, sight, skipped)
+            return Head(inputs, pictures=pictures)
+        return Head(inputs, found.tokens, found.past, found.logits, pictures, skipped)
 
     def keep(self, content: Content, prefilled: Prefilled) -> None:
         """Keep a whole prompt."""
@@ -190,7 +190,7 @@ class Reuse:
             # The outermost frame of work for several answers: it names no culprit.
             log.warning("%d pictures are encoded one by one: %s", len(new), error)
 
-    def _sight(self, scope: str, picture: Shown) -> Encoded | None:
+    def _picture(self, scope: str, picture: Shown) -> Encoded | None:
         kept = self._pictures.get((scope, picture.digest))
         if kept is None:
             return self._encoded((scope, picture.digest), picture)

@@ -7,6 +7,7 @@ for Ctrl-C, would end them while the worker still finishes what it has begun.
 
 import os
 import select
+import signal
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ class Tether:
         self.__dict__.update(state)
         # The worker's own copies change nothing, nor does a second one in a process of vLLM's.
         if os.getpid() not in (self.pid, os.getpgrp()):
+            # A terminal may stop a process that writes from another group than its own.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
             os.setpgid(0, 0)
             self._hold()
 
