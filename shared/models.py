@@ -12,6 +12,7 @@ from shared.calls.syntax import Known
 from shared.errors import CallerError
 from shared.model_folder import ModelFolder, read_folder
 from shared.request import Frozen
+from shared.variables import MOST_VARIABLES, Variable, VariableName, rendered
 
 LISTED = 10
 """Models that an error message names."""
@@ -76,6 +77,11 @@ class Model(Frozen):
         None, ge=1, description="Tokens of prompt and answer; the model's own by default."
     )
     max_new_tokens: int = Field(512, ge=1, description="Longest answer where the caller says nothing.")
+    chat_template_kwargs: dict[VariableName, Variable] = Field(
+        default_factory=dict,
+        max_length=MOST_VARIABLES,
+        description="Variables of the model's chat template, where the caller sets none.",
+    )
     trust_remote_code: bool = Field(
         False, strict=True, description="Run code from the model's folder; needs a pinned revision."
     )
@@ -109,6 +115,13 @@ class Model(Frozen):
             raise ValueError("engine options are plain values")
         if any(isinstance(v, float) and not math.isfinite(v) for v in value.values()):
             raise ValueError("engine options are finite numbers")
+        return value
+
+    @field_validator("chat_template_kwargs")
+    @classmethod
+    def _not_rendered(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in filter(rendered, value):
+            raise ValueError(f"{name} follows from each request and from the model")
         return value
 
     @field_validator("packed")

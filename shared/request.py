@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from shared.variables import Variables
+
 MOST_PICTURES = 256
 """The highest possible `pictures.max_count`: no dialect reads more pictures than this."""
 MAX_BIASES = 300
@@ -163,6 +165,7 @@ class Parameters(Frozen):
 
     `logprobs` is how many of the likeliest tokens are told beside each of the answer's; None tells none. `n`
     is how many answers are wanted; None for one. With `ignore_eos` the model's own end tokens end none.
+    `chat_template_kwargs` are variables of the model's chat template, where it reads them.
     """
 
     max_new_tokens: int | None = Field(default=None, ge=1)
@@ -184,6 +187,7 @@ class Parameters(Frozen):
     format: Format | None = None
     n: int | None = Field(default=None, ge=1, le=MOST_CHOICES)
     ignore_eos: bool | None = None
+    chat_template_kwargs: Variables | None = None
 
     def of_choice(self, number: int) -> "Parameters":
         """Those of one of the answers: the first has the caller's own seed, as if it were the only one."""

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from api.description.responses import REF
 from api.dialects.calls import MOST_ID, CallBody
 from api.dialects.endpoints import EndpointBody, EndpointChange
@@ -25,6 +27,7 @@ from api.dialects.strict_json import Wire
 from api.dialects.tools import CHOICES, ChoiceBody, FlatChoice, FlatTool, ToolBody
 from shared.calls.called import NAME
 from shared.request import MAX_BIASES, MOST_FUNCTIONS, MOST_PROMPTS, Parameters
+from shared.variables import MOST_VARIABLES, RENDERED, VARIABLE_NAME, Variable
 
 BODIES: tuple[type[Wire], ...] = (
     ModelBody,
@@ -94,6 +97,13 @@ _BIASES: Schema = {
     "propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"},
     "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
 }
+_VARIABLES: Schema = {
+    "type": "object",
+    "description": "Variables of the model's chat template.",
+    "maxProperties": MOST_VARIABLES,
+    "propertyNames": {"pattern": VARIABLE_NAME, "not": {"pattern": RENDERED}},
+    "additionalProperties": {"anyOf": [*TypeAdapter(Variable).json_schema()["anyOf"], _NULL]},
+}
 _METADATA: Schema = {
     "type": "object",
     "description": f"Takes up to {MAX_BYTES} bytes as JSON.",
@@ -129,6 +139,8 @@ def _limit(properties: dict[str, Schema]) -> None:
         elif name == "logit_bias":
             empty = {"type": "array", "items": {"type": "number"}, "maxItems": 0}
             properties[name] = {"anyOf": [_BIASES, empty, _NULL]}
+        elif name == "chat_template_kwargs":
+            properties[name] = {"anyOf": [_VARIABLES, _NULL]}
         else:
             properties[name] = {"anyOf": limits[SPELLINGS[name]]["anyOf"]}
         if name == "top_k":

@@ -9,6 +9,7 @@ from api.dialects.asking import Asking
 from api.dialects.formats import ResponseFormat, StructuredOutputs, to_format
 from api.dialects.refusals import invalid, unsupported
 from api.dialects.strict_json import Wire, caller_error, render, whole
+from api.dialects.variables import to_variables
 from shared.request import Parameters
 
 MAX_STOPS = 16
@@ -48,6 +49,7 @@ SPELLINGS = {
     "structured_outputs": "format",
     "grammar": "format",
     "format": "format",
+    "chat_template_kwargs": "chat_template_kwargs",
 }
 
 
@@ -75,6 +77,7 @@ class TokenSampling(Sampling):
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 def to_parameters(
@@ -115,6 +118,8 @@ def _read(name: str, value: Any, param: str) -> Any:
         return _biases(value, param)
     if name == "format":
         return to_format(value, param)
+    if name == "chat_template_kwargs":
+        return to_variables(value, param)
     if name == "n":
         return None if value == 1 else value
     if name == "top_k":

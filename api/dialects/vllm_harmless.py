@@ -11,7 +11,6 @@ class VllmNames(Wire):
 
     bad_words: Annotated[list[str] | None, Harmless([])] = None
     best_of: Annotated[int | None, Harmless(1)] = None
-    chat_template_kwargs: Annotated[dict[str, Any] | None, Harmless({})] = None
     echo: Annotated[bool | None, Harmless(False)] = None
     include_reasoning: Annotated[bool | None, Harmless(True)] = None
     include_stop_str_in_output: Annotated[bool | None, Harmless(False)] = None

@@ -127,3 +127,10 @@ def test_answers_about_other_pixels_share_no_cache(subject: Subject, monkeypatch
     monkeypatch.setattr("worker.engines.loaded.pretrained", with_other_pixels)
     other = create(Model(id="tiny/llava", source=str(subject.folder), engine="sequential")).load()
     assert other.fingerprint != usual
+
+
+@pytest.mark.parametrize("subject", [NAMED["llava"]], indirect=True, ids=called)
+def test_answers_under_another_variable_of_the_template_share_no_cache(subject: Subject) -> None:
+    row = {"id": "tiny/llava", "source": str(subject.folder), "engine": "sequential"}
+    off = Model.model_validate({**row, "chat_template_kwargs": {"enable_thinking": False}})
+    assert create(off).load().fingerprint != subject.engine().fingerprint

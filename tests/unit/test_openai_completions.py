@@ -36,7 +36,6 @@ FULL: dict[str, Any] = {
 VLLM: dict[str, tuple[Any, Any]] = {
     "bad_words": ([], ["no"]),
     "best_of": (1, 2),
-    "chat_template_kwargs": ({}, {"enable_thinking": True}),
     "echo": (False, True),
     "include_stop_str_in_output": (False, True),
     "kv_transfer_params": (None, {"do_remote_decode": True}),

@@ -1,5 +1,6 @@
 """What a model's folder says about prompts, tokens and answers, independent of what computes the weights."""
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +64,7 @@ class Language:
         self.tokenizer: Any = processor.tokenizer
         self._text = config.get_text_config()
         context_length = self._read_length()
-        self.renderer = Renderer(processor, config, context_length)
+        self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
         _check_template(model, self.renderer.template)
         self._picture_tokens = PictureTokens(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
@@ -155,6 +156,7 @@ class Language:
 
     def identity(self) -> dict[str, str | int]:
         """What changes answers here, for the fingerprint, which covers the rest itself."""
+        own = self.model.chat_template_kwargs
         return {
             "answers": ANSWERS,
             "files": self._files,
@@ -165,6 +167,7 @@ class Language:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "llguidance": llguidance.__version__,
+            **({"chat_template_kwargs": json.dumps(own, sort_keys=True)} if own else {}),
         }
 
     def _check_ids(self, parameters: Parameters) -> None:

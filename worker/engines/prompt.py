@@ -5,7 +5,7 @@ is not there.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb
@@ -19,12 +19,14 @@ from shared.calls.place import check_calls, written_in
 from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
 from shared.request import Image, Request, Text
+from shared.variables import Value
 from worker.engines.base import Prompt, Samples
 from worker.engines.budget import too_long
 from worker.engines.chat import Chat, Hand, Shown, chat, trimmed
 from worker.engines.forms import STUMBLES, forms_of
 from worker.engines.reserved import reserved
 from worker.engines.sound_input import SoundInput
+from worker.engines.variables import variables
 from worker.engines.whole import keep_whole
 
 log = logging.getLogger(__name__)
@@ -43,8 +45,11 @@ CHATS, FUNCTIONS = "default", "tool_use"
 class Renderer:
     """Builds prompts for one model; safe to use from several threads."""
 
-    def __init__(self, processor: Any, config: Any, context_length: int) -> None:
-        self._processor = processor
+    def __init__(
+        self, processor: Any, config: Any, context_length: int, defaults: Mapping[str, Value] | None = None
+    ) -> None:
+        """`defaults` are variables of the chat template, where a caller sets none."""
+        self._processor, self._defaults = processor, dict(defaults or {})
         self.context_length = context_length
         self._tokenizer = processor.tokenizer
         keep_whole(self._tokenizer)
@@ -152,12 +157,14 @@ class Renderer:
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
         continues = ends_open(request)
+        template = _own(self.template, shows=conversation.tools is not None) or ""
         return self._processor.apply_chat_template(
             conversation.turns,
             tools=conversation.tools,
-            chat_template=_own(self.template, shows=conversation.tools is not None),
+            chat_template=template,
             add_generation_prompt=not continues,
             continue_final_message=continues,
+            **variables(template, request.parameters, self._defaults, self._reserved.escape),
             **how,
         )
 
