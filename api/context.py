@@ -5,7 +5,7 @@ from typing import Protocol, cast
 
 from fastapi import Request
 
-from api.access.deeds import Deeds
+from api.access.admin_actions import AdminActions
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
@@ -47,7 +47,7 @@ class ProcessContext:
     waiting: Waiting
     leaving: Leaving
     keyring: Keyring
-    deeds: Deeds
+    admin_actions: AdminActions
     headroom: Headroom
     endpoints: Endpoints
     files: Files

@@ -7,7 +7,7 @@ from typing import TypeVar
 from api.access.callers import Caller
 from api.dialects.openai_files import from_fields, to_name
 from api.storing import Storing
-from api.wire.multipart import FILE, Form
+from api.wire.multipart import FILE, MultipartForm
 from api.wire.reservation import Reservation
 from shared import ids
 from shared.blobs import BlobMissingError, Blobs, Staged
@@ -35,7 +35,7 @@ class Files:
         self._storing = Storing(store, blobs)
         self._headroom = headroom
 
-    async def create(self, caller: Caller, receive: Callable[[Form], Awaitable[None]]) -> File:
+    async def create(self, caller: Caller, receive: Callable[[MultipartForm], Awaitable[None]]) -> File:
         """Store an upload; `receive` reads the request into the form it is given.
 
         Raises CallerError (`invalid_request`, `unknown_field`, `unsupported_parameter`, `invalid_image`,
@@ -43,7 +43,7 @@ class Files:
         """
         await self._headroom.check()
         staged = await asyncio.to_thread(self._blobs.stage)
-        form = Form(staged, int(self._settings.api.file_limit_mb * 2**20))
+        form = MultipartForm(staged, int(self._settings.api.file_limit_mb * 2**20))
         try:
             await receive(form)
             return await self._kept(caller, form)
@@ -115,7 +115,7 @@ class Files:
             message = "The bytes of this file are no longer kept."
             raise CallerError("file_not_found", message, param=param) from None
 
-    async def _kept(self, caller: Caller, form: Form) -> File:
+    async def _kept(self, caller: Caller, form: MultipartForm) -> File:
         said = from_fields(form.fields)
         if form.filename is None:
             raise CallerError("invalid_request", "`file` is required.", param=FILE)

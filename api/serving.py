@@ -4,8 +4,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from api.access.deeds import Deeds
-from shared.deed import Operator
+from api.access.admin_actions import AdminActions
+from shared.admin_action import Operator
 from shared.errors import CallerError, Unavailable
 from shared.models import Model, Models
 from shared.registry import Registry
@@ -24,7 +24,7 @@ class Serving:
     def __init__(self, models: Models, store: AsyncStore) -> None:
         self._registry = Registry(models)
         self._store = store
-        self._deeds = Deeds(store)
+        self._admin_actions = AdminActions(store)
         self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -44,7 +44,7 @@ class Serving:
         row = None if self._registry.has_row(model) else model.model_dump_json(exclude_defaults=True)
         if not self._registry.agrees(model):
             raise CallerError("model_exists", "A model is known by this id, or one much like it.", param="id")
-        word = await self._deeds.do(operator, "model.add", model.id, transitions.add(model.lane, row))
+        word = await self._admin_actions.do(operator, "model.add", model.id, transitions.add(model.lane, row))
         if word == "conflict":
             raise CallerError("model_exists", "The model is served with another row.", param="id")
         await self._look()
@@ -53,17 +53,17 @@ class Serving:
     async def pause(self, operator: Operator, name: str, *, paused: bool) -> None:
         """Start none of a model's jobs, or resume and take new ones. Raises CallerError, Unavailable."""
         model, action = self._registry.models.resolve(name), "model.pause" if paused else "model.resume"
-        await self._deeds.do(operator, action, model.id, pause(model.lane, paused=paused))
+        await self._admin_actions.do(operator, action, model.id, pause(model.lane, paused=paused))
 
     async def drain(self, operator: Operator, name: str) -> None:
         """Take no new jobs for a model. Raises CallerError, Unavailable."""
         model = self._registry.models.resolve(name)
-        await self._deeds.do(operator, "model.drain", model.id, transitions.drain(model.lane))
+        await self._admin_actions.do(operator, "model.drain", model.id, transitions.drain(model.lane))
 
     async def remove(self, operator: Operator, name: str) -> None:
         """Stop serving a model; harmless if repeated. Raises CallerError, Unavailable."""
         model = self._registry.all.resolve(name)
-        await self._deeds.do(operator, "model.remove", model.id, transitions.remove(model.lane))
+        await self._admin_actions.do(operator, "model.remove", model.id, transitions.remove(model.lane))
         await self._look()
 
     async def _look(self) -> None:

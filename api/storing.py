@@ -7,7 +7,7 @@ from contextlib import suppress
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable, Staged
 from shared.store.admission import DELETION_POLL_S, Prospect, touch
 from shared.store.jobs import deleted
-from shared.store.script import AsyncStore, Call
+from shared.store.script import AsyncStore, ScriptCall
 
 
 class Storing:
@@ -28,7 +28,7 @@ class Storing:
         await self._hold(upload, (staged.digest,))
         await asyncio.to_thread(self._blobs.adopt, staged)
 
-    async def check_reading(self, foreseen: Call[Prospect]) -> None:
+    async def check_reading(self, foreseen: ScriptCall[Prospect]) -> None:
         """Raises BlobsUnavailable where no worker can read the blobs and no earlier answer will do."""
         unread = await self._blobs.reach() == "unreachable"
         if unread and (await self._store.run(foreseen)).word != "hit":

@@ -1,6 +1,6 @@
 """Opens what an API process needs, in order; `ProcessContext.aclose` closes it in the reverse order."""
 
-from api.access.deeds import Deeds
+from api.access.admin_actions import AdminActions
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.admission.submission import Submission
@@ -63,7 +63,7 @@ async def open_context(settings: Settings) -> ProcessContext:
         waiting=Waiting(settings, store, wakeups),
         leaving=Leaving(jobs, settings.api.leave_grace_s),
         keyring=Keyring(settings.api, store),
-        deeds=Deeds(store),
+        admin_actions=AdminActions(store),
         headroom=headroom,
         endpoints=Endpoints(settings, store, headroom),
         files=files,

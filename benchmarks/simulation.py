@@ -19,7 +19,7 @@ from shared.settings import QueueSettings, Settings
 from shared.store import admission, claims, workers
 from shared.store.admission import Placing
 from shared.store.claims import Claim
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 
 T = TypeVar("T")
 MODEL, LANE = "bench/played", "model.bench--played"
@@ -113,7 +113,7 @@ class Simulation:
         piece.told = view.estimate if view and view.estimate else UNTOLD
         self._nudge()
 
-    def _run(self, call: Call[T]) -> T:
+    def _run(self, call: ScriptCall[T]) -> T:
         now = START_MS + round(self.now_s * 1000)
         return self._store.run(replace(call, arguments={**call.arguments, "now": now}))
 

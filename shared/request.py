@@ -70,7 +70,7 @@ Part = Annotated[Text | Image | Sound, Field(discriminator="type")]
 Role = Literal["system", "user", "assistant", "tool"]
 
 
-class Call(Frozen):
+class ToolCall(Frozen):
     """A function that an assistant called: `arguments` is a JSON object as text.
 
     `id` is the caller's name for it, which no model is shown.
@@ -90,7 +90,7 @@ class Message(Frozen):
 
     role: Role
     parts: tuple[Part, ...]
-    calls: tuple[Call, ...] = Field(default=(), exclude_if=lambda calls: not calls)
+    calls: tuple[ToolCall, ...] = Field(default=(), exclude_if=lambda calls: not calls)
     answers: str | None = None
     param: str = Field(default="", exclude=True)
 

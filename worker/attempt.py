@@ -25,7 +25,7 @@ from shared.settings import Settings
 from shared.sounds import check_heard
 from shared.store.claims import Claim, Settled, give_back, published, settle
 from shared.store.nudges import Nudger
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from shared.telemetry import traces
 from worker import choices
 from worker.engines.base import Cancelled, DeviceBroken, Engine, Prompt
@@ -203,7 +203,7 @@ def _write(context: AttemptContext, lease: Lease, outcome: Outcome) -> None:
             context.nudger.send(lane)
 
 
-def _giving_back(context: AttemptContext, claim: Claim, outcome: Retry | GiveBack) -> Call[str | None]:
+def _giving_back(context: AttemptContext, claim: Claim, outcome: Retry | GiveBack) -> ScriptCall[str | None]:
     if isinstance(outcome, GiveBack):
         return give_back(context.settings, claim, reason=outcome.reason, error=None, died=outcome.died)
     return give_back(
@@ -211,7 +211,7 @@ def _giving_back(context: AttemptContext, claim: Claim, outcome: Retry | GiveBac
     )
 
 
-def _settling(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> Call[Settled]:
+def _settling(context: AttemptContext, claim: Claim, outcome: Answered | JobError) -> ScriptCall[Settled]:
     print_ = context.engine.fingerprint
     if isinstance(outcome, JobError):
         return settle(context.settings, claim, outcome, fingerprint=print_)

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 
 from shared.errors import Unavailable
 from shared.store.claims import Claim
-from shared.store.script import Call
+from shared.store.script import ScriptCall
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Leases:
         return sum(lease.claim.rows for lease in self.all())
 
 
-def insist(run: Callable[[Call[T]], T], call: Call[T], lease: Lease) -> T | None:
+def insist(run: Callable[[ScriptCall[T]], T], call: ScriptCall[T], lease: Lease) -> T | None:
     """Run a call until the store takes it; None if the claim is lost meanwhile.
 
     An ending process tries only a few times more: without the store it would never end, and another worker

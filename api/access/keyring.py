@@ -3,10 +3,10 @@
 import hmac
 import time
 
-from api.access.deeds import Deeds
+from api.access.admin_actions import AdminActions
 from api.access.guesses import Guesses
+from shared.admin_action import Operator
 from shared.apikey import SCOPES, SECRET, ApiKey, digest_of, new_secret
-from shared.deed import Operator
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 from shared.store import keyring
@@ -33,7 +33,7 @@ class Keyring:
 
     def __init__(self, settings: ApiSettings, store: AsyncStore) -> None:
         self._store = store
-        self._deeds = Deeds(store)
+        self._admin_actions = AdminActions(store)
         self._admin = None if settings.admin_key is None else digest_of(settings.admin_key.get_secret_value())
         self._known: dict[str, tuple[float, Use | None]] = {}
         self._good: dict[str, float] = {}
@@ -81,19 +81,19 @@ class Keyring:
         self._check_on()
         secret = new_secret()
         call = keyring.create(key, digest_of(secret))
-        return await self._deeds.do(operator, "key.create", key.id, call), secret
+        return await self._admin_actions.do(operator, "key.create", key.id, call), secret
 
     async def rotate(self, operator: Operator, id: str, grace_s: int) -> tuple[ApiKey, str]:
         """The key with its new secret. Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
         secret = new_secret()
         call = keyring.rotate(id, digest_of(secret), grace_s)
-        return _found(await self._deeds.do(operator, "key.rotate", id, call)), secret
+        return _found(await self._admin_actions.do(operator, "key.rotate", id, call)), secret
 
     async def revoke(self, operator: Operator, id: str) -> ApiKey:
         """Raises CallerError `key_not_found`, `keys_off`."""
         self._check_on()
-        return _found(await self._deeds.do(operator, "key.revoke", id, keyring.revoke(id)))
+        return _found(await self._admin_actions.do(operator, "key.revoke", id, keyring.revoke(id)))
 
     async def list(self) -> list[ApiKey]:
         """Newest first. Raises CallerError `keys_off`."""

@@ -28,7 +28,7 @@ from shared.job import JobView
 
 
 @dataclass(frozen=True)
-class Form:
+class CompletionDialect:
     """One dialect's functions under common names."""
 
     read: Callable[[Any], Chat]
@@ -36,13 +36,13 @@ class Form:
     stream: type[Stream]
 
 
-CHAT = Form(read=openai_chat.from_chat, whole=openai_chat.to_completion, stream=ChatStream)
-TEXT = Form(
+CHAT = CompletionDialect(read=openai_chat.from_chat, whole=openai_chat.to_completion, stream=ChatStream)
+TEXT = CompletionDialect(
     read=openai_completions.from_completion, whole=openai_completions.to_text_completion, stream=TextStream
 )
 
 
-async def complete(request: Request, form: Form, *, path_id: str | None = None) -> Response:
+async def complete(request: Request, form: CompletionDialect, *, path_id: str | None = None) -> Response:
     """Answer a call in `form`; `path_id` is the model the path names, used where the body names none."""
     context = context_of(request)
     body = await read_body(request, context.settings.api)
@@ -79,7 +79,7 @@ async def _blocks(
     context: ProcessContext,
     views: Sequence[JobView],
     terms: Terms,
-    form: Form,
+    form: CompletionDialect,
     asked: Chat,
 ) -> AsyncGenerator[bytes]:
     tools, answers = asked.request.tools, asked.request.parameters.n or 1

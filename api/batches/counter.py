@@ -5,7 +5,7 @@ from api.admission.refusals import of_key
 from api.admission.submission import Terms
 from api.batches.context import BatchContext
 from api.batches.runner import BatchRunner
-from api.dialects.openai_batches import Asked
+from api.dialects.openai_batches import BatchRequest
 from api.files import life_of
 from shared import ids
 from shared.batch import Batch
@@ -32,7 +32,7 @@ class Batches:
     async def aclose(self) -> None:
         await self._runner.aclose()
 
-    async def create(self, caller: Caller, asked: Asked, terms: Terms) -> Batch:
+    async def create(self, caller: Caller, asked: BatchRequest, terms: Terms) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
 
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable

@@ -11,7 +11,7 @@ from api.batches.context import BatchContext
 from shared.batch import Turn
 from shared.blobs import BlobMissingError
 from shared.store.batches import Outcome
-from shared.store.script import Call
+from shared.store.script import ScriptCall
 
 T = TypeVar("T")
 
@@ -50,14 +50,14 @@ class LeasedBatch:
         with file:
             yield file
 
-    async def read(self, call: Call[T | None]) -> T:
+    async def read(self, call: ScriptCall[T | None]) -> T:
         """Raises LeaseLostError, Unavailable."""
         reply = await self.context.store.run(call)
         if reply is None:
             raise LeaseLostError
         return reply
 
-    async def write(self, call: Call[Outcome]) -> None:
+    async def write(self, call: ScriptCall[Outcome]) -> None:
         """Raises LeaseLostError, Unavailable."""
         if await self.context.store.run(call) == "lost":
             raise LeaseLostError

@@ -18,7 +18,7 @@ from shared.times import Times
 
 
 @dataclass(frozen=True)
-class Asked:
+class ReadLine:
     """A line as its endpoint read it: what it asks, or why it is refused."""
 
     place: Place
@@ -62,7 +62,7 @@ class Taking:
             return False
         return True
 
-    async def _admitted(self, line: Asked) -> bool:
+    async def _admitted(self, line: ReadLine) -> bool:
         """Take one line; False where it has to wait, or the batch takes no more."""
         if isinstance(line.question, JobError):
             await self._refuse(line, line.question)
@@ -85,11 +85,11 @@ class Taking:
             LINES.labels("taken").inc()
         return True
 
-    async def _refuse(self, line: Asked, error: JobError) -> None:
+    async def _refuse(self, line: ReadLine, error: JobError) -> None:
         await self._held.write(batches.refuse(self._held.turn, line.place, error))
         LINES.labels("refused").inc()
 
-    def _terms(self, line: Asked, question: Question) -> Terms:
+    def _terms(self, line: ReadLine, question: Question) -> Terms:
         """A line's job may wait for as long as the batch's window is open, and no longer."""
         batch = self._batch
         return Terms(
@@ -103,7 +103,7 @@ class Taking:
             line=line.place,
         )
 
-    def _asked(self, file: BinaryIO) -> Iterator[Asked]:
+    def _asked(self, file: BinaryIO) -> Iterator[ReadLine]:
         batch, limit = self._batch, self._context.line_limit
         read = DOORS[batch.endpoint].read
         for line in lines(file, batch.at, batch.row, limit):
@@ -113,13 +113,13 @@ class Taking:
                 problem = double(entry, line.number)
             if problem is not None:
                 error = JobError(code=problem.code, message=problem.message, param=problem.param)
-                yield Asked(self._place(line, entry.custom_id), error)
+                yield ReadLine(self._place(line, entry.custom_id), error)
                 continue
             try:
                 question: Question | JobError = read(entry.body)
             except CallerError as error:
                 question = _failure(error)
-            yield Asked(self._place(line, entry.custom_id), question)
+            yield ReadLine(self._place(line, entry.custom_id), question)
 
     def _place(self, line: Line, custom_id: str | None) -> Place:
         return Place(self._batch.id, line.number, line.at, line.behind, custom_id or "")

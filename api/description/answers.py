@@ -111,7 +111,7 @@ NOT_READY = answer(
     "not-ready",
     headers=("retry-after",),
 )
-DEED_LIST = answer("A page of acts.", ref(service_shapes.DeedList), "deeds")
+ADMIN_ACTION_LIST = answer("A page of acts.", ref(service_shapes.AdminActionList), "admin_actions")
 KEY = answer("The key.", ref(service_shapes.ApiKey), "key")
 KEY_LIST = answer("The keys.", ref(service_shapes.ApiKeyList), "keys")
 NEW_KEY = answer("The key with its secret.", ref(service_shapes.NewApiKey), "new-key")

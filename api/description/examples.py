@@ -6,14 +6,14 @@ from typing import Any
 from pydantic_core import to_json
 
 from api.dialects import hf_answers, native, openai_chat, openai_completions
-from api.dialects.deeds import to_deed
+from api.dialects.admin_actions import to_admin_action
 from api.dialects.forecasts import to_forecast
 from api.dialects.hf import from_hf
 from api.dialects.keys import from_key, to_key
 from api.dialects.openai_chat import ChunkHead
 from api.dialects.pages import to_page
 from api.wire.sse import DONE, block
-from shared.deed import Deed, Operator
+from shared.admin_action import AdminAction, Operator
 from shared.errors import CallerError, InternalError, ServiceError, Unavailable
 from shared.foretold import Foretold
 from shared.job import Attempt, Computed, Estimate, Event, JobView
@@ -53,7 +53,7 @@ ROTATION = {"grace_s": 3600}
 ROW = {"id": "Qwen/Qwen3-VL-4B-Instruct", "source": "Qwen/Qwen3-VL-4B-Instruct", "dtype": "bfloat16"}
 KEY_ID = "key_0c1d2e3f40516273"
 _KEY = from_key(KEY, KEY_ID, 1_760_000_000_000)
-_DEED = Deed(
+_ADMIN_ACTION = AdminAction(
     id="1760000000000-0",
     at_ms=1_760_000_000_000,
     action="key.create",
@@ -160,7 +160,7 @@ ANSWERS: dict[str, Any] = {
     "scored-answer": hf_answers.to_answer(SUCCEEDED, from_hf(_VQA, MODEL), None),
     "key": to_key(_KEY),
     "new-key": to_key(_KEY, "sl_" + "0123456789" * 4),
-    "deeds": to_page([to_deed(_DEED)]),
+    "admin_actions": to_page([to_admin_action(_ADMIN_ACTION)]),
     "keys": {"object": "list", "data": [to_key(_KEY)], "has_more": False},
     "model": _MODEL,
     "models": {"object": "list", "data": [_MODEL]},

@@ -125,7 +125,7 @@ FILE_PAGE = (
     ),
     _AFTER,
 )
-DEED_PAGE = (
+ADMIN_ACTION_PAGE = (
     _limit("Acts in a page; more than 100 is 100."),
     _AFTER,
 )

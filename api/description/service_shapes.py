@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from api.description.shapes import MAY_LACK, ListShape, PageShape, Shape
+from shared.admin_action import Outcome
 from shared.apikey import Scope
 from shared.blobs import Reach
-from shared.deed import Outcome
 
 State = Literal["ready", "loading", "no_worker", "failed"]
 Standing = Literal[State, "paused", "draining"]
@@ -188,12 +188,12 @@ class ApiKeyList(ListShape):
     has_more: bool = Field(description="`false`: this is all.")
 
 
-class DeedKey(Shape):
+class AdminActionKey(Shape):
     id: str
     name: str
 
 
-class Deed(Shape):
+class AdminAction(Shape):
     """What an operator did; `at` in Unix seconds."""
 
     id: str
@@ -211,13 +211,13 @@ class Deed(Shape):
     ]
     subject: str = Field(description="The key or model.")
     outcome: Outcome
-    key: DeedKey = Field(description="Who did it; `local` without keys.")
+    key: AdminActionKey = Field(description="Who did it; `local` without keys.")
     address: str = Field(description="From where.")
     request_id: str
 
 
-class DeedList(PageShape):
-    data: list[Deed]
+class AdminActionList(PageShape):
+    data: list[AdminAction]
 
 
 class Problem(Shape):

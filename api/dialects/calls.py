@@ -11,7 +11,7 @@ from api.dialects.strict_json import parse, read, render
 from shared.calls.called import NAME, Called
 from shared.calls.syntax import Syntax
 from shared.errors import CallerError
-from shared.request import Call
+from shared.request import ToolCall
 from shared.result import FinishReason
 
 MOST_ID = 256
@@ -46,19 +46,19 @@ class Told(NamedTuple):
     calls: tuple[Called, ...]
 
 
-def to_calls(values: list[Any], at: str) -> tuple[Call, ...]:
+def to_calls(values: list[Any], at: str) -> tuple[ToolCall, ...]:
     """Raises CallerError naming the field."""
     return tuple(_call(value, f"{at}[{i}]") for i, value in enumerate(values))
 
 
-def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> Call:
+def to_call(id: str, name: str, arguments: str | dict[str, Any], at: str) -> ToolCall:
     """`at` is where the name and the arguments stand. Raises CallerError."""
     if not NAME.fullmatch(name):
         raise invalid(f"{at}.name", "should be 1 to 64 letters, digits, `_` and `-`")
-    return Call(id=id, name=name, arguments=_object(arguments, f"{at}.arguments"))
+    return ToolCall(id=id, name=name, arguments=_object(arguments, f"{at}.arguments"))
 
 
-def to_turn_call(job: str, choice: int, number: int, called: Called) -> Call:
+def to_turn_call(job: str, choice: int, number: int, called: Called) -> ToolCall:
     """A call in the form in which a caller would send it back."""
     return to_call(call_id(job, choice, number), called.name, called.arguments, "previous_response_id")
 
@@ -106,7 +106,7 @@ def to_tool_calls(job: str, choice: int, calls: tuple[Called, ...]) -> list[TOLD
     return [to_tool_call(job, choice, number, called) for number, called in enumerate(calls)]
 
 
-def _call(value: Any, at: str) -> Call:
+def _call(value: Any, at: str) -> ToolCall:
     check_function(value, at)
     body = read(CallBody, value, at)
     id = check_id(body.id, f"{at}.id")

@@ -56,7 +56,7 @@ IDLE: dict[str, Callable[[Any], bool]] = {
 }
 
 
-class Form(NamedTuple):
+class ValueForm(NamedTuple):
     """The form of a keyword's value, in words and as a test."""
 
     words: str
@@ -99,21 +99,21 @@ def _literal(value: Any) -> bool:
     return len(json.dumps(value, ensure_ascii=False)) <= MAX_LITERAL
 
 
-SCHEMA = Form("a JSON Schema: an object, true or false", _schema)
-SCHEMAS = Form("a list of JSON Schemas", _schemas)
-NAMED = Form(f"an object of JSON Schemas, names of at most {MAX_NAME} characters", _named)
-PATTERNED = Form(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
-ITEMS = Form("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
-COUNT = Form(f"a whole number from 0 to {MAX_COUNT}", lambda v: type(v) is int and 0 <= v <= MAX_COUNT)
-NUMBER = Form(json_numbers.BOUND, json_numbers.is_bound)
-FACTOR = Form(json_numbers.FACTOR, json_numbers.is_factor)
-LIMIT = Form(NUMBER.words, lambda v: NUMBER.fits(v) or isinstance(v, bool))
-TEXT = Form("a text", lambda v: isinstance(v, str))
+SCHEMA = ValueForm("a JSON Schema: an object, true or false", _schema)
+SCHEMAS = ValueForm("a list of JSON Schemas", _schemas)
+NAMED = ValueForm(f"an object of JSON Schemas, names of at most {MAX_NAME} characters", _named)
+PATTERNED = ValueForm(f"{NAMED.words}, none of which ends in a single backslash", _patterned)
+ITEMS = ValueForm("a JSON Schema, or a list of them", lambda v: _schema(v) or _schemas(v))
+COUNT = ValueForm(f"a whole number from 0 to {MAX_COUNT}", lambda v: type(v) is int and 0 <= v <= MAX_COUNT)
+NUMBER = ValueForm(json_numbers.BOUND, json_numbers.is_bound)
+FACTOR = ValueForm(json_numbers.FACTOR, json_numbers.is_factor)
+LIMIT = ValueForm(NUMBER.words, lambda v: NUMBER.fits(v) or isinstance(v, bool))
+TEXT = ValueForm("a text", lambda v: isinstance(v, str))
 
-KEYWORDS: dict[str, Form] = {
-    "type": Form(f"one of {', '.join(TYPES)}, or a list of them, each once", _types),
-    "const": Form(f"a value of at most {MAX_LITERAL} characters", _literal),
-    "enum": Form(
+KEYWORDS: dict[str, ValueForm] = {
+    "type": ValueForm(f"one of {', '.join(TYPES)}, or a list of them, each once", _types),
+    "const": ValueForm(f"a value of at most {MAX_LITERAL} characters", _literal),
+    "enum": ValueForm(
         f"a list with at least one value, each of at most {MAX_LITERAL} characters",
         lambda v: isinstance(v, list) and bool(v) and all(map(_literal, v)),
     ),
@@ -127,13 +127,15 @@ KEYWORDS: dict[str, Form] = {
     "anyOf": SCHEMAS,
     "oneOf": SCHEMAS,
     "allOf": SCHEMAS,
-    "required": Form(f"a list of names of at most {MAX_NAME} characters", _names),
-    "$ref": Form("a place in this schema, as in #/$defs/name", lambda v: TEXT.fits(v) and v.startswith("#")),
-    "pattern": Form(
+    "required": ValueForm(f"a list of names of at most {MAX_NAME} characters", _names),
+    "$ref": ValueForm(
+        "a place in this schema, as in #/$defs/name", lambda v: TEXT.fits(v) and v.startswith("#")
+    ),
+    "pattern": ValueForm(
         f"a text of at most {MAX_LITERAL} characters that does not end in a single backslash",
         lambda v: TEXT.fits(v) and _literal(v) and is_whole(v),
     ),
-    "format": Form(f"one of {', '.join(FORMATS)}, or any beside a `pattern`", lambda v: v in FORMATS),
+    "format": ValueForm(f"one of {', '.join(FORMATS)}, or any beside a `pattern`", lambda v: v in FORMATS),
     "minimum": NUMBER,
     "maximum": NUMBER,
     "exclusiveMinimum": LIMIT,

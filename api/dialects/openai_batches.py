@@ -66,7 +66,7 @@ class LineBody(Wire):
 
 
 @dataclass(frozen=True)
-class Asked:
+class BatchRequest:
     """A batch to be made; `life_s` is None where the caller leaves it open."""
 
     file: str
@@ -84,7 +84,7 @@ class Entry:
     problem: LineProblem | None = None
 
 
-def from_batch(body: Any, endpoints: tuple[str, ...]) -> Asked:
+def from_batch(body: Any, endpoints: tuple[str, ...]) -> BatchRequest:
     """Raises CallerError naming the field."""
     said = read(BatchBody, body)
     if said.endpoint in ELSEWHERE:
@@ -94,7 +94,7 @@ def from_batch(body: Any, endpoints: tuple[str, ...]) -> Asked:
     if said.completion_window != WINDOW:
         raise invalid("completion_window", f"should be {WINDOW}")
     life = said.output_expires_after
-    return Asked(
+    return BatchRequest(
         file=said.input_file_id,
         endpoint=said.endpoint,
         metadata=to_metadata(said.metadata),

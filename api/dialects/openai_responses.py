@@ -112,7 +112,7 @@ class ResponseBody(Sampling):
 
 
 @dataclass(frozen=True)
-class Call:
+class ResponseCall:
     """A call: what to compute, how to answer and what to remember of it.
 
     `request.model` is as the caller wrote it, "" for none. Its messages are only this turn's, without the
@@ -127,7 +127,7 @@ class Call:
     priority: Priority
 
 
-def from_response(body: Any) -> Call:
+def from_response(body: Any) -> ResponseCall:
     """Raises CallerError naming the field."""
     said = read(ResponseBody, body)
     refuse_unsupported(said)
@@ -142,7 +142,7 @@ def from_response(body: Any) -> Call:
         unshown=to_unshown(said.tools, said.tool_choice),
         named={**named, "messages": "input"},
     )
-    return Call(
+    return ResponseCall(
         request=request,
         outline=detailed(_outline(said), request),
         stream=bool(said.stream),

@@ -16,7 +16,7 @@ from api.dialects.refusals import invalid, unsupported_kind
 from api.dialects.replayed import Replayed
 from api.dialects.response_object import Kept, Outline, message_id
 from api.dialects.strict_json import read
-from shared.request import Call, Image, Media, Message, Part, Request, Role, Sound, Text
+from shared.request import Image, Media, Message, Part, Request, Role, Sound, Text, ToolCall
 from shared.result import Result
 
 
@@ -93,7 +93,7 @@ class Item(NamedTuple):
 
     id: str
     turn: Message
-    call: Call | None = None
+    call: ToolCall | None = None
 
 
 def from_input(value: str | list[Any]) -> tuple[Message, ...]:

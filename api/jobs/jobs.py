@@ -68,7 +68,7 @@ class Jobs:
         """Harmless if repeated, and after the end. Raises CallerError `job_not_found`."""
         return _found(await self._store.run(transitions.cancel(self._settings, caller, job_id)))
 
-    async def ended_request(self, caller: str, job_id: str) -> transitions.Asked:
+    async def ended_request(self, caller: str, job_id: str) -> transitions.JobRequest:
         """An ended job's request. Raises CallerError `job_not_found`, `job_not_ended`, `result_expired`."""
         asked = _found(await self._store.run(transitions.asked(caller, job_id)))
         if asked.status is None:

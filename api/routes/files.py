@@ -17,7 +17,7 @@ from api.dialects.openai_files import from_purpose, to_deleted, to_file
 from api.dialects.pages import to_page
 from api.wire.body import too_slow
 from api.wire.json_answer import json_answer
-from api.wire.multipart import Form, receive
+from api.wire.multipart import MultipartForm, receive
 from api.wire.plain_route import PlainRoute
 from shared.errors import CallerError
 from shared.settings import ApiSettings
@@ -40,7 +40,7 @@ async def create_file(request: Request) -> Response:
     context = context_of(request)
     limit_s = _patience_s(context.settings.api)
 
-    async def read(form: Form) -> None:
+    async def read(form: MultipartForm) -> None:
         try:
             async with asyncio.timeout(limit_s):
                 await receive(request, form)

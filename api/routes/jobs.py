@@ -43,7 +43,7 @@ from api.wire.sse import EventStream, block, comment
 from shared.bulk import made
 from shared.job import Event, JobView
 from shared.request import Request
-from shared.store.jobs import PAGE_BYTES, Asked
+from shared.store.jobs import PAGE_BYTES, JobRequest
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/jobs", tags=["jobs"], responses=refusals("Problem", 503)
@@ -214,7 +214,7 @@ async def _written(view: JobView, status: int = 200, headers: Mapping[str, str] 
     return await made(lambda: json_answer(native.to_job(view), status, headers), view.bytes)
 
 
-def _request(asked: Asked) -> Request:
+def _request(asked: JobRequest) -> Request:
     """The request, with the field names of the first caller's body, which its own JSON does not hold."""
     request = Request.model_validate_json(asked.request or "").model_copy(update={"named": asked.paths})
     named = (

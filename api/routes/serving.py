@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from api.access.deeds import operator_of
+from api.access.admin_actions import operator_of
 from api.context import context_of
 from api.description import examples
 from api.description.answers import CHANGED, MODEL

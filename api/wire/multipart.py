@@ -30,7 +30,7 @@ _ESCAPED = {b"%22": b'"', b"%0D": b"\r", b"%0A": b"\n"}
 
 
 @dataclass
-class Form:
+class MultipartForm:
     """What has been read; the file's bytes are in `staged`, `filename` is None where there was no file."""
 
     staged: Staged
@@ -39,7 +39,7 @@ class Form:
     filename: str | None = None
 
 
-async def receive(request: Request, form: Form) -> None:
+async def receive(request: Request, form: MultipartForm) -> None:
     """Read the request's body into `form`.
 
     Raises CallerError (`invalid_request`, `payload_too_large`), ClientDisconnect.
@@ -65,7 +65,7 @@ async def receive(request: Request, form: Form) -> None:
 class _Parts:
     """The parser's callbacks: collects a part's headers, then sends its data where it belongs."""
 
-    def __init__(self, form: Form, boundary: bytes) -> None:
+    def __init__(self, form: MultipartForm, boundary: bytes) -> None:
         self._form = form
         self._name = ""
         self._value = bytearray()

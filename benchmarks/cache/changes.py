@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from benchmarks.cache import questions
-from shared.request import Call, Function, Image, Message, Parameters, Request, Role, Sound, Text
+from shared.request import Function, Image, Message, Parameters, Request, Role, Sound, Text, ToolCall
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -148,7 +148,7 @@ def _call(name: str) -> Change:
     def change(dice: random.Random, message: Message) -> Message | None:
         if not message.calls:
             return None
-        first: Call = message.calls[0]
+        first: ToolCall = message.calls[0]
         new = _other(dice, questions.text, getattr(first, name))
         return _with(message, calls=(first.model_copy(update={name: new}), *message.calls[1:]))
 

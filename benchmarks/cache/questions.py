@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.request import (
-    Call,
     Format,
     Function,
     Image,
@@ -17,6 +16,7 @@ from shared.request import (
     Role,
     Sound,
     Text,
+    ToolCall,
     Tools,
 )
 
@@ -63,6 +63,9 @@ PARAMETERS: dict[str, Draw] = {
     ),
     "n": lambda dice: dice.randint(1, 8),
     "ignore_eos": lambda dice: dice.random() < 0.5,
+    "chat_template_kwargs": lambda dice: tuple(
+        (name, dice.choice((True, 1, 1.5, "1"))) for name in dice.sample(("a", "b", "c"), dice.randint(0, 2))
+    ),
 }
 """A value of each parameter; a test compares the names with the request's own."""
 
@@ -115,7 +118,7 @@ def _turn(dice: random.Random, role: Role) -> Message:
 def _called(dice: random.Random) -> list[Message]:
     """An assistant calls, tools answer in some order, and the caller goes on."""
     calls = tuple(
-        Call(id=f"call_{dice.getrandbits(64):x}", name=dice.choice(WORDS), arguments=schema(dice))
+        ToolCall(id=f"call_{dice.getrandbits(64):x}", name=dice.choice(WORDS), arguments=schema(dice))
         for _ in range(dice.randint(1, 3))
     )
     answers = [

@@ -11,7 +11,7 @@ def respelled(dice: random.Random, request: Request) -> Request:
     """The same request from another JSON: keys and sets in any order, repeats, minus zero, other call ids."""
     body = request.model_dump(mode="json", exclude_none=dice.random() < 0.5)
     parameters = body["parameters"]
-    for name in ("stop", "stop_token_ids", "logit_bias"):
+    for name in ("stop", "stop_token_ids", "logit_bias", "chat_template_kwargs"):
         if parameters.get(name):
             dice.shuffle(parameters[name])
     for name in ("stop", "stop_token_ids"):

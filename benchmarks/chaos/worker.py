@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from celery import signals
 
 from shared.settings import RedisSettings
-from shared.store.script import Call, Store, connect
+from shared.store.script import ScriptCall, Store, connect
 from worker import app as product
 from worker import node
 from worker.engines import echo
@@ -41,7 +41,7 @@ class HangingGate(Gate):
 class TellingStore(Store):
     """Writes a line for every late write that was refused."""
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         reply = super().run(call)
         if call.script.name in LATE and reply == "lost":
             tell(f"refused {call.script.name} {call.arguments['id']}")

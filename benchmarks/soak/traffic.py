@@ -15,7 +15,7 @@ from shared.store import admission, claims, jobs, workers
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Claim
 from shared.store.keys import INTAKE
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from shared.times import Times
 
 T = TypeVar("T")
@@ -182,7 +182,7 @@ class Traffic:
         self._worker = f"worker_{next(self._numbers)}"
         self.beat()
 
-    def _run(self, call: Call[T]) -> T:
+    def _run(self, call: ScriptCall[T]) -> T:
         return self._store.run(call)
 
 

@@ -14,7 +14,7 @@ from shared.store.deadlines import failures
 from shared.store.lifetimes import lifetimes
 from shared.store.models import REMOVED
 from shared.store.pairs import digests
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.workers import watching
 from shared.times import Times
 from shared.webhooks import Webhook
@@ -164,7 +164,7 @@ def submit(
     *,
     sent: Collection[str] = (),
     uploaded: bool = False,
-) -> Call[Submitted]:
+) -> ScriptCall[Submitted]:
     """Admit a request or learn why not.
 
     `uploaded` = its pictures are written and held (`touch`); without it the answer may be `pictures`: upload
@@ -174,7 +174,7 @@ def submit(
         placing.arguments(settings) | terms.arguments(settings) | _limits(settings) | watching(settings)
     )
     arguments |= {"sent": list(sent) or None, "uploaded": uploaded or None}
-    return Call(SUBMIT, arguments, _submitted, placing.request, _size)
+    return ScriptCall(SUBMIT, arguments, _submitted, placing.request, _size)
 
 
 def _written(pairs: Mapping[str, str]) -> str:
@@ -212,7 +212,7 @@ class Prospect:
 
 def foretell(
     placing: Placing, settings: Settings, *, pending: bool, max_queued_caller: int | None
-) -> Call[Prospect]:
+) -> ScriptCall[Prospect]:
     """What `submit` would answer now; nothing changes."""
     arguments = placing.arguments(settings) | {
         "pending": pending or None,
@@ -220,10 +220,12 @@ def foretell(
         "max_queued_caller": max_queued_caller or settings.queue.max_queued_caller,
         **_limits(settings),
     }
-    return Call(FORETELL, arguments, lambda reply: Prospect(reply[0], views.lane(reply[1]), reply[2]))
+    return ScriptCall(FORETELL, arguments, lambda reply: Prospect(reply[0], views.lane(reply[1]), reply[2]))
 
 
-def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -> Call[Submitted | None]:
+def known(
+    settings: Settings, caller: str, idempotency: str, body_digest: str
+) -> ScriptCall[Submitted | None]:
     """The answer that an idempotency key got before; None where the key is new."""
     arguments = {
         "caller": caller,
@@ -231,7 +233,7 @@ def known(settings: Settings, caller: str, idempotency: str, body_digest: str) -
         "digest": body_digest,
         "worker_ttl_s": settings.queue.worker_ttl_s,
     }
-    return Call(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None, size=_size)
+    return ScriptCall(KNOWN, arguments, lambda reply: _submitted(reply) if reply else None, size=_size)
 
 
 def _submitted(reply: list[Any]) -> Submitted:
@@ -246,16 +248,18 @@ def _size(reply: list[Any] | None) -> int:
     return views.answer_bytes(reply[1]) if reply and len(reply) > 1 and reply[0] != "pictures" else 0
 
 
-def admit(placing: Placing, settings: Settings, *, token: str) -> Call[Literal["queued", "placed", "lost"]]:
+def admit(
+    placing: Placing, settings: Settings, *, token: str
+) -> ScriptCall[Literal["queued", "placed", "lost"]]:
     """Admit a job whose inputs have been fetched under the intake claim `token`."""
     arguments = placing.arguments(settings) | {"token": token, "failures": failures()}
     arguments["removed"] = REMOVED.model_dump_json()
-    return Call(ADMIT, arguments, lambda reply: reply, placing.request)
+    return ScriptCall(ADMIT, arguments, lambda reply: reply, placing.request)
 
 
-def guess(lane: str, load_s: float) -> Call[str]:
+def guess(lane: str, load_s: float) -> ScriptCall[str]:
     """Say how long a model's first load may take, until a worker knows better."""
-    return Call(GUESS, {"lane": lane, "load_ms": round(load_s * 1000)}, str)
+    return ScriptCall(GUESS, {"lane": lane, "load_ms": round(load_s * 1000)}, str)
 
 
 DELETION_POLL_S = 0.02
@@ -264,11 +268,11 @@ HOLD_S = 3600
 """How long an upload is safe from collection before its request is admitted."""
 
 
-def touch(digests: Sequence[str], job: str) -> Call[list[str]]:
+def touch(digests: Sequence[str], job: str) -> ScriptCall[list[str]]:
     """Hold pictures for a job's admission, before they are written.
 
     Returns those that are being deleted right now: touch again, and write only when there are none.
     """
-    return Call(
+    return ScriptCall(
         TOUCH, {"digests": list(digests), "holder": f"upload:{job}", "hold_s": HOLD_S}, lambda reply: reply
     )

@@ -7,7 +7,7 @@ from shared.result import JobError
 from shared.settings import Settings
 from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
-from shared.store.script import Call, Script, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, reaching
 from shared.store.views import pairs
 
 AUDIT, DOOM = Script("audit"), Script("doom")
@@ -28,7 +28,7 @@ def scan(store: Store, cursor: int, count: int) -> tuple[int, list[str]]:
     return int(following), [key.removeprefix(PREFIX) for key in keys]
 
 
-def audit(settings: Settings, names: Sequence[str]) -> Call[Audited]:
+def audit(settings: Settings, names: Sequence[str]) -> ScriptCall[Audited]:
     """Mend at these keys what no history should leave behind."""
     arguments = {
         "names": list(names),
@@ -37,7 +37,7 @@ def audit(settings: Settings, names: Sequence[str]) -> Call[Audited]:
         "failure": LOST.model_dump_json(),
         **lifetimes(settings),
     }
-    return Call(AUDIT, arguments, _audited)
+    return ScriptCall(AUDIT, arguments, _audited)
 
 
 def _audited(reply: list[Any]) -> Audited:
@@ -46,6 +46,6 @@ def _audited(reply: list[Any]) -> Audited:
     return Audited(mended, tuple(PREFIX + beginning for beginning in sorted(strange)))
 
 
-def doom(digests: Sequence[str]) -> Call[list[str]]:
+def doom(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Which of these pictures nobody needs: delete them, then say so (`jobs.deleted`)."""
-    return Call(DOOM, {"digests": list(digests)}, lambda reply: reply)
+    return ScriptCall(DOOM, {"digests": list(digests)}, lambda reply: reply)

@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.store import batch_views
 from shared.store.files import RECORD, RECORDS
 from shared.store.lifetimes import lifetimes
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 CREATE, CANCEL, TAKE, KEEP = (Script(f"batch_{verb}") for verb in ("create", "cancel", "take", "keep"))
 BEGIN, FAIL, REFUSE, LINES = (Script(f"batch_{verb}") for verb in ("begin", "fail", "refuse", "lines"))
@@ -29,7 +29,7 @@ Outcome = Literal["written", "lost"]
 
 def create(
     settings: Settings, batch: Batch, body: str | None = None
-) -> Call[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
+) -> ScriptCall[tuple[Literal["missing", "purpose", "many", "mismatch", "created"], Batch | None]]:
     """Begin a batch; its times are the store's clock.
 
     `body` is the digest of the request's body where the id stands for an idempotency key.
@@ -48,34 +48,34 @@ def create(
         "most": MOST,
         "body": body,
     }
-    return Call(
+    return ScriptCall(
         CREATE,
         arguments,
         lambda reply: (reply[0], batch_views.batch(reply[1]) if len(reply) > 1 else None),
     )
 
 
-def batch(caller: str, id: str) -> Call[Batch | None]:
+def batch(caller: str, id: str) -> ScriptCall[Batch | None]:
     """One batch; None where the caller has no such batch."""
-    return Call(RECORD, {"kind": "batch", "id": id, "caller": caller}, batch_views.known)
+    return ScriptCall(RECORD, {"kind": "batch", "id": id, "caller": caller}, batch_views.known)
 
 
-def batches(caller: str, *, after: str | None, limit: int) -> Call[list[Batch] | None]:
+def batches(caller: str, *, after: str | None, limit: int) -> ScriptCall[list[Batch] | None]:
     """A page, newest first; None where `after` is not one of the caller's batches."""
     arguments = {"list": "batches", "caller": caller, "after": after, "limit": limit, "oldest_first": False}
 
     def parse(reply: list[Any] | None) -> list[Batch] | None:
         return None if reply is None else [batch_views.batch(row) for row in reply]
 
-    return Call(RECORDS, arguments, parse)
+    return ScriptCall(RECORDS, arguments, parse)
 
 
-def cancel(caller: str, id: str) -> Call[Batch | None]:
+def cancel(caller: str, id: str) -> ScriptCall[Batch | None]:
     """Take no more lines; what was done is kept. None where the caller has no such batch."""
-    return Call(CANCEL, {"id": id, "caller": caller}, batch_views.known)
+    return ScriptCall(CANCEL, {"id": id, "caller": caller}, batch_views.known)
 
 
-def take(settings: Settings, token: str) -> Call[Turn | float | None]:
+def take(settings: Settings, token: str) -> ScriptCall[Turn | float | None]:
     """Take a batch to work on: callers take turns, and so do the batches of each.
 
     Where none can be taken now: the seconds until one can, or None where there is no batch.
@@ -93,18 +93,18 @@ def take(settings: Settings, token: str) -> Call[Turn | float | None]:
             return None if reply[1] == "" else float(reply[1]) / 1000
         return batch_views.turn(reply[1:], token)
 
-    return Call(TAKE, arguments, parse)
+    return ScriptCall(TAKE, arguments, parse)
 
 
-def keep(turn: Turn, seconds: float, *, leave: bool = False) -> Call[Literal["kept", "lost"]]:
+def keep(turn: Turn, seconds: float, *, leave: bool = False) -> ScriptCall[Literal["kept", "lost"]]:
     """Hold a batch for `seconds`; with `leave` give it up, and let it be taken again after `seconds`."""
     arguments = {**_holder(turn), "ms": round(seconds * 1000), "leave": leave or None}
-    return Call(KEEP, arguments, lambda reply: reply)
+    return ScriptCall(KEEP, arguments, lambda reply: reply)
 
 
 def begin(
     turn: Turn, *, total: int, last: int, doubles: Sequence[int] = (), errors: Sequence[LineProblem] = ()
-) -> Call[Outcome]:
+) -> ScriptCall[Outcome]:
     """Record that the batch's file was looked through: its lines may be taken."""
     arguments = {
         **_holder(turn),
@@ -113,22 +113,22 @@ def begin(
         "doubles": list(doubles),
         "errors": _errors(errors) if errors else None,
     }
-    return Call(BEGIN, arguments, lambda reply: reply)
+    return ScriptCall(BEGIN, arguments, lambda reply: reply)
 
 
-def miss(turn: Turn, patience_s: float) -> Call[Outcome]:
+def miss(turn: Turn, patience_s: float) -> ScriptCall[Outcome]:
     """Record that bytes of the batch are missing; after `patience_s` they are given up."""
     arguments = {**_holder(turn), "patience_ms": round(patience_s * 1000)}
-    return Call(MISS, arguments, lambda reply: reply)
+    return ScriptCall(MISS, arguments, lambda reply: reply)
 
 
-def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> Call[Outcome]:
+def fail(settings: Settings, turn: Turn, errors: Sequence[LineProblem]) -> ScriptCall[Outcome]:
     """End a batch of which no line, or no further line, can be taken."""
     arguments = {**_holder(turn), "errors": _errors(errors), **lifetimes(settings)}
-    return Call(FAIL, arguments, lambda reply: reply)
+    return ScriptCall(FAIL, arguments, lambda reply: reply)
 
 
-def refuse(turn: Turn, place: Place, error: JobError) -> Call[Outcome]:
+def refuse(turn: Turn, place: Place, error: JobError) -> ScriptCall[Outcome]:
     """Answer the next line with an error: it becomes no job."""
     arguments = {
         **_holder(turn),
@@ -138,20 +138,20 @@ def refuse(turn: Turn, place: Place, error: JobError) -> Call[Outcome]:
         "custom_id": place.custom_id or None,
         "error": error.model_dump_json(),
     }
-    return Call(REFUSE, arguments, lambda reply: reply)
+    return ScriptCall(REFUSE, arguments, lambda reply: reply)
 
 
-def answered(turn: Turn, limit: int) -> Call[list[LineAnswer] | None]:
+def answered(turn: Turn, limit: int) -> ScriptCall[list[LineAnswer] | None]:
     """Lines that have ended and are not written down yet; None where the batch is another process's."""
-    return Call(LINES, {**_holder(turn), "answered": True, "limit": limit}, batch_views.answers)
+    return ScriptCall(LINES, {**_holder(turn), "answered": True, "limit": limit}, batch_views.answers)
 
 
-def under_way(turn: Turn) -> Call[list[str] | None]:
+def under_way(turn: Turn) -> ScriptCall[list[str] | None]:
     """The jobs of lines that have not ended; None where the batch is another process's."""
-    return Call(LINES, {**_holder(turn), "answered": False, "limit": 2 * WINDOW}, batch_views.jobs)
+    return ScriptCall(LINES, {**_holder(turn), "answered": False, "limit": 2 * WINDOW}, batch_views.jobs)
 
 
-def wrote(turn: Turn, wrote: Wrote) -> Call[Outcome]:
+def wrote(turn: Turn, wrote: Wrote) -> ScriptCall[Outcome]:
     """Count lines whose answers are written down; they are no longer under way."""
     undone = wrote.undone and {name: str(value) for name, value in vars(wrote.undone).items()}
     arguments = {
@@ -168,15 +168,17 @@ def wrote(turn: Turn, wrote: Wrote) -> Call[Outcome]:
         "bad": wrote.bad,
         "holder": f"upload:{turn.token}",
     }
-    return Call(WROTE, arguments, lambda reply: reply)
+    return ScriptCall(WROTE, arguments, lambda reply: reply)
 
 
-def pieces(turn: Turn) -> Call[tuple[list[str], list[str]] | None]:
+def pieces(turn: Turn) -> ScriptCall[tuple[list[str], list[str]] | None]:
     """The digests of both files' pieces, output before errors; None where the batch is another process's."""
-    return Call(PIECES, _holder(turn), lambda reply: None if reply is None else (reply[0], reply[1]))
+    return ScriptCall(PIECES, _holder(turn), lambda reply: None if reply is None else (reply[0], reply[1]))
 
 
-def end(settings: Settings, turn: Turn, *, output: Written | None, error: Written | None) -> Call[Outcome]:
+def end(
+    settings: Settings, turn: Turn, *, output: Written | None, error: Written | None
+) -> ScriptCall[Outcome]:
     """End a batch whose lines are all written down, with the records of its files."""
     arguments = {
         **_holder(turn),
@@ -184,7 +186,7 @@ def end(settings: Settings, turn: Turn, *, output: Written | None, error: Writte
         "error": _written(error, turn),
         **lifetimes(settings),
     }
-    return Call(END, arguments, lambda reply: reply)
+    return ScriptCall(END, arguments, lambda reply: reply)
 
 
 def _errors(errors: Sequence[LineProblem]) -> str:

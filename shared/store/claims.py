@@ -16,7 +16,7 @@ from shared.store.deadlines import failures
 from shared.store.keys import PREFIX
 from shared.store.lifetimes import lifetimes
 from shared.store.models import REMOVED
-from shared.store.script import Call, Runs, Script, Store, reaching
+from shared.store.script import Runs, Script, ScriptCall, Store, reaching
 from shared.store.workers import watching
 
 CLAIM, RENEW, APPEND, SETTLE = Script("claim"), Script("renew"), Script("append"), Script("settle")
@@ -59,7 +59,7 @@ class Claim:
 
 def claim(
     settings: Settings, *, lane: str, worker: str, token: str, fingerprint: str, row: str | None = None
-) -> Call[Claim | None]:
+) -> ScriptCall[Claim | None]:
     """Take the best waiting work of a lane; None when there is nothing to take now.
 
     None may also mean that much of the line had to be ended first: `take` and `within` tell which. `row` is
@@ -84,18 +84,18 @@ def claim(
         head = (work, token, request, terms, int(number), int(chars), caller, bool(mixed), not unstored)
         return Claim(*head, *about)
 
-    return Call(CLAIM, arguments, parse)
+    return ScriptCall(CLAIM, arguments, parse)
 
 
-def take(store: Runs, claim: Call[Claim | None]) -> Claim | None:
+def take(store: Runs, claim: ScriptCall[Claim | None]) -> Claim | None:
     """Ask until there is a claim, or nothing waits. Raises Unavailable `store_unavailable`."""
-    told = Call(CLAIM, claim.arguments, lambda reply: reply if reply == "again" else claim.parse(reply))
+    told = ScriptCall(CLAIM, claim.arguments, lambda reply: reply if reply == "again" else claim.parse(reply))
     while (taken := store.run(told)) == "again":
         pass
     return taken
 
 
-def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Again | Full | None]:
+def within(slots: int, claim: ScriptCall[Claim | None]) -> ScriptCall[Claim | Again | Full | None]:
     """The same for a worker whose rows are counted: "full" where work waits but its claims take all `slots`.
 
     "again" where much of the line was ended (too late, or answered meanwhile): ask at once. The last claim
@@ -105,10 +105,10 @@ def within(slots: int, claim: Call[Claim | None]) -> Call[Claim | Again | Full |
     def parse(reply: Any) -> Claim | Again | Full | None:
         return reply if reply in ("again", "full") else claim.parse(reply)
 
-    return Call(CLAIM, {**claim.arguments, "slots": slots}, parse)
+    return ScriptCall(CLAIM, {**claim.arguments, "slots": slots}, parse)
 
 
-def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> Call[list[str]]:
+def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> ScriptCall[list[str]]:
     """Renew the leases of (id, token) pairs; returns the tokens that are no longer good.
 
     Claims whose reply never reached the worker go back in line.
@@ -118,13 +118,13 @@ def renew(settings: Settings, worker: str, held: Sequence[tuple[str, str]]) -> C
         "claims": [list(pair) for pair in held],
         "lease_ms": round(settings.queue.lease_s * 1000),
     }
-    return Call(RENEW, arguments | lifetimes(settings), lambda reply: reply)
+    return ScriptCall(RENEW, arguments | lifetimes(settings), lambda reply: reply)
 
 
-def append(claim: Claim, piece: Piece) -> Call[Renewal]:
+def append(claim: Claim, piece: Piece) -> ScriptCall[Renewal]:
     """Publish the next piece of text."""
     arguments = {"id": claim.id, "token": claim.token, **_place(piece)}
-    return Call(APPEND, arguments, lambda reply: reply, _data(piece))
+    return ScriptCall(APPEND, arguments, lambda reply: reply, _data(piece))
 
 
 def settle(
@@ -135,7 +135,7 @@ def settle(
     fingerprint: str,
     rest: Sequence[Piece] = (),
     work_s: float | None = None,
-) -> Call[Settled]:
+) -> ScriptCall[Settled]:
     """Publish what is left of each text, and end the run with a result or an error.
 
     `work_s` is how long it took up the engine's rows, summed over them; by default the result's compute time.
@@ -151,7 +151,7 @@ def settle(
         "origin": _origin(outcome),
         "failures": failures(),
     }
-    return Call(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json(exclude={"origin"}))
+    return ScriptCall(SETTLE, arguments, lambda reply: reply, outcome.model_dump_json(exclude={"origin"}))
 
 
 def _origin(outcome: Result | JobError) -> str | None:
@@ -168,10 +168,10 @@ def _bare(outcome: Result | JobError) -> str | None:
     return outcome.model_dump_json(exclude={"origin": True, "choices": {"__all__": {"logprobs"}}})
 
 
-def fail_intake(settings: Settings, claim: Claim, error: JobError) -> Call[Settled]:
+def fail_intake(settings: Settings, claim: Claim, error: JobError) -> ScriptCall[Settled]:
     """End a job whose inputs cannot be had."""
     arguments = {"id": claim.id, "token": claim.token, "failure": error.model_dump_json()}
-    return Call(FAIL_INTAKE, arguments | lifetimes(settings), lambda reply: reply)
+    return ScriptCall(FAIL_INTAKE, arguments | lifetimes(settings), lambda reply: reply)
 
 
 def give_back(
@@ -182,7 +182,7 @@ def give_back(
     error: JobError | None,
     missing: Sequence[str] = (),
     died: bool = False,
-) -> Call[str | None]:
+) -> ScriptCall[str | None]:
     """Put claimed work back in line; an error counts as a failure, which may spend the budget.
 
     `missing` are digests that the blob store lacks: the next caller to name one is asked for its bytes.
@@ -202,10 +202,10 @@ def give_back(
         "max_deaths": settings.queue.max_deaths,
         "poison": _poison(settings),
     }
-    return Call(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
+    return ScriptCall(GIVE_BACK, arguments, lambda reply: reply[1] if reply[0] == "queued" else None)
 
 
-def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
+def rescue(settings: Settings) -> ScriptCall[list[tuple[str, str]]]:
     """Put lost workers' work back in line; returns (id, lane) pairs, lane empty where the work was ended."""
     arguments = lifetimes(settings) | {
         "limit": RESCUE_LIMIT,
@@ -214,7 +214,7 @@ def rescue(settings: Settings) -> Call[list[tuple[str, str]]]:
         "failure": _poison(settings),
         **watching(settings),
     }
-    return Call(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])
+    return ScriptCall(RESCUE, arguments, lambda reply: [(work, lane) for work, lane in reply])
 
 
 def _poison(settings: Settings) -> str:

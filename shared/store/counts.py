@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.store import views
 from shared.store.memory import Memory, read
-from shared.store.script import AsyncStore, Call, Script, reaching
+from shared.store.script import AsyncStore, Script, ScriptCall, reaching
 
 COUNT, COUNTS = Script("count"), Script("counts")
 MOST = 20_000
@@ -24,7 +24,7 @@ class Counts:
     memory: Memory
 
 
-def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Call[str]:
+def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> ScriptCall[str]:
     """Add what a process has counted since its last news; `number` tells these from a repeat."""
     arguments = {
         "process": process,
@@ -33,10 +33,10 @@ def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Call[
         "most": MOST,
         "life_s": REMEMBERED_S,
     }
-    return Call(COUNT, arguments, str)
+    return ScriptCall(COUNT, arguments, str)
 
 
-def counts() -> Call[Counts]:
+def counts() -> ScriptCall[Counts]:
     """All sums."""
 
     def parse(reply: list[Any]) -> Counts:
@@ -44,7 +44,7 @@ def counts() -> Call[Counts]:
         totals = {name: float(value) for name, value in views.pairs(flat).items()}
         return Counts(totals, read(memory))
 
-    return Call(COUNTS, {}, parse)
+    return ScriptCall(COUNTS, {}, parse)
 
 
 async def round_trip_s(store: AsyncStore) -> float:

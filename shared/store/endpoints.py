@@ -8,7 +8,7 @@ from shared.notice import Notice
 from shared.settings import Settings
 from shared.store.lifetimes import lifetimes
 from shared.store.notices import notice
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.views import delivery, pairs
 
 CREATE, LIST, CHANGE = Script("endpoint_create"), Script("endpoint_list"), Script("endpoint_change")
@@ -16,7 +16,7 @@ ROTATE, DELETE, LOG = Script("endpoint_rotate"), Script("endpoint_delete"), Scri
 TEST, REPLAY = Script("endpoint_test"), Script("endpoint_replay")
 
 
-def create(caller: str, new: Endpoint, host: str, secret: str) -> Call[Endpoint | None]:
+def create(caller: str, new: Endpoint, host: str, secret: str) -> ScriptCall[Endpoint | None]:
     """Keep a new endpoint; its `created_ms` is the store's clock.
 
     None where the caller has as many as may be.
@@ -31,15 +31,15 @@ def create(caller: str, new: Endpoint, host: str, secret: str) -> Call[Endpoint 
         "description": new.description,
         "most": MOST,
     }
-    return Call(CREATE, arguments, lambda reply: _endpoint(reply[1]) if reply[0] == "made" else None)
+    return ScriptCall(CREATE, arguments, lambda reply: _endpoint(reply[1]) if reply[0] == "made" else None)
 
 
-def endpoints(caller: str) -> Call[list[Endpoint]]:
+def endpoints(caller: str) -> ScriptCall[list[Endpoint]]:
     """All of a caller's, newest first."""
-    return Call(LIST, {"caller": caller}, lambda reply: [_endpoint(row) for row in reply])
+    return ScriptCall(LIST, {"caller": caller}, lambda reply: [_endpoint(row) for row in reply])
 
 
-def change(caller: str, id: str, to: Change) -> Call[Endpoint | None]:
+def change(caller: str, id: str, to: Change) -> ScriptCall[Endpoint | None]:
     """None where the caller has no such endpoint."""
     arguments = {
         "id": id,
@@ -50,24 +50,24 @@ def change(caller: str, id: str, to: Change) -> Call[Endpoint | None]:
         "description": to.description,
         "enabled": to.enabled,
     }
-    return Call(CHANGE, arguments, _known)
+    return ScriptCall(CHANGE, arguments, _known)
 
 
-def rotate(caller: str, id: str, secret: str, grace_s: int) -> Call[Endpoint | None]:
+def rotate(caller: str, id: str, secret: str, grace_s: int) -> ScriptCall[Endpoint | None]:
     """Give an endpoint another secret; the former one signs as well for `grace_s`.
 
     None where the caller has no such endpoint.
     """
     arguments = {"id": id, "caller": caller, "secret": secret, "grace_s": grace_s, "most": MOST_FORMER}
-    return Call(ROTATE, arguments, _known)
+    return ScriptCall(ROTATE, arguments, _known)
 
 
-def delete(caller: str, id: str) -> Call[Literal["deleted"] | None]:
+def delete(caller: str, id: str) -> ScriptCall[Literal["deleted"] | None]:
     """None where the caller has no such endpoint."""
-    return Call(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+    return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
 
 
-def tries(caller: str, id: str) -> Call[list[Tried] | None]:
+def tries(caller: str, id: str) -> ScriptCall[list[Tried] | None]:
     """How the last calls of an endpoint went, newest first; None where the caller has no such endpoint."""
 
     def parse(reply: list[str] | None) -> list[Tried] | None:
@@ -75,29 +75,29 @@ def tries(caller: str, id: str) -> Call[list[Tried] | None]:
             return None
         return [Tried(json.loads(row)["id"], delivery(row)) for row in reversed(reply)]
 
-    return Call(LOG, {"id": id, "caller": caller}, parse)
+    return ScriptCall(LOG, {"id": id, "caller": caller}, parse)
 
 
-def send_test(settings: Settings, caller: str, id: str, name: str, data: str) -> Call[Notice | None]:
+def send_test(settings: Settings, caller: str, id: str, name: str, data: str) -> ScriptCall[Notice | None]:
     """Send an endpoint a test; `name` is the test's id, `data` (JSON) what it is told.
 
     None where the caller has no such endpoint.
     """
     arguments = {"id": id, "caller": caller, "test": name, "data": data, **lifetimes(settings)}
-    return Call(TEST, arguments, lambda reply: notice(f"{name}:sent", reply) if reply else None)
+    return ScriptCall(TEST, arguments, lambda reply: notice(f"{name}:sent", reply) if reply else None)
 
 
 Word = Literal["unknown", "expired", "queued"]
 
 
-def replay(settings: Settings, caller: str, id: str, key: str) -> Call[tuple[Word, Notice | None]]:
+def replay(settings: Settings, caller: str, id: str, key: str) -> ScriptCall[tuple[Word, Notice | None]]:
     """Send an endpoint a notice of its caller, again or for the first time; `key` is the notice's."""
     arguments = {"id": id, "caller": caller, "notice": key, **lifetimes(settings)}
 
     def parse(reply: list[Any]) -> tuple[Word, Notice | None]:
         return reply[0], notice(key, reply[1]) if reply[0] == "queued" else None
 
-    return Call(REPLAY, arguments, parse)
+    return ScriptCall(REPLAY, arguments, parse)
 
 
 def _known(reply: list[Any] | None) -> Endpoint | None:

@@ -3,26 +3,26 @@
 from typing import Any, cast
 
 from shared.file import File, Purpose, Written
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.views import pairs
 
 CREATE, DELETE = Script("file_create"), Script("file_delete")
 RECORD, RECORDS = Script("record"), Script("records")
 
 
-def create(written: Written, caller: str) -> Call[File]:
+def create(written: Written, caller: str) -> ScriptCall[File]:
     """Keep the record of a file whose bytes are written and held."""
-    return Call(CREATE, {**vars(written), "caller": caller}, _file)
+    return ScriptCall(CREATE, {**vars(written), "caller": caller}, _file)
 
 
-def file(caller: str, id: str) -> Call[File | None]:
+def file(caller: str, id: str) -> ScriptCall[File | None]:
     """One file; None where the caller has no such file."""
-    return Call(
+    return ScriptCall(
         RECORD, {"kind": "file", "id": id, "caller": caller}, lambda reply: _file(reply) if reply else None
     )
 
 
-def files(caller: str, *, after: str | None, limit: int, oldest_first: bool) -> Call[list[File] | None]:
+def files(caller: str, *, after: str | None, limit: int, oldest_first: bool) -> ScriptCall[list[File] | None]:
     """A page by creation; None where `after` is not one of the caller's files."""
     arguments = {
         "list": "files",
@@ -35,12 +35,12 @@ def files(caller: str, *, after: str | None, limit: int, oldest_first: bool) -> 
     def parse(reply: list[Any] | None) -> list[File] | None:
         return None if reply is None else [_file(row) for row in reply]
 
-    return Call(RECORDS, arguments, parse)
+    return ScriptCall(RECORDS, arguments, parse)
 
 
-def delete(caller: str, id: str) -> Call[list[str] | None]:
+def delete(caller: str, id: str) -> ScriptCall[list[str] | None]:
     """Forget a file; returns digests of bytes that nobody needs any more, None where it does not exist."""
-    return Call(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
+    return ScriptCall(DELETE, {"id": id, "caller": caller}, lambda reply: reply)
 
 
 def _file(flat: list[Any]) -> File:

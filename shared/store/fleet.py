@@ -6,16 +6,16 @@ from typing import Any
 from shared.fleet import Fleet, Worker
 from shared.settings import Settings
 from shared.store import views
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 FLEET = Script("fleet")
 CLASSES = ("interactive", "normal", "batch")
 
 
-def fleet(settings: Settings, lanes: Sequence[str]) -> Call[tuple[Fleet, ...]]:
+def fleet(settings: Settings, lanes: Sequence[str]) -> ScriptCall[tuple[Fleet, ...]]:
     """What waits and who works, lane by lane in the order given."""
     arguments = {"lanes": list(lanes), "worker_ttl_s": settings.queue.worker_ttl_s}
-    return Call(FLEET, arguments, lambda reply: tuple(map(_fleet, reply)))
+    return ScriptCall(FLEET, arguments, lambda reply: tuple(map(_fleet, reply)))
 
 
 def _fleet(row: list[Any]) -> Fleet:

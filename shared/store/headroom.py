@@ -12,7 +12,7 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
-from shared.store.script import AsyncStore, Call, Script
+from shared.store.script import AsyncStore, Script, ScriptCall
 from shared.store.workers import watching
 
 log = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ SHARE = 8
 TOLD_EACH_S = 60.0
 
 
-def writable(settings: Settings) -> Call[bool]:
+def writable(settings: Settings) -> ScriptCall[bool]:
     """Whether the store takes writes. Where it hangs or does not answer, `run` raises as for every call."""
-    return Call(WRITABLE, watching(settings), bool)
+    return ScriptCall(WRITABLE, watching(settings), bool)
 
 
 class Headroom:

@@ -1,10 +1,10 @@
 """What each caller holds of the record store."""
 
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 HOLDING = Script("holding")
 
 
-def holding(caller: str, result_s: int) -> Call[int]:
+def holding(caller: str, result_s: int) -> ScriptCall[int]:
     """About how many bytes a caller holds; deleted jobs do not count."""
-    return Call(HOLDING, {"caller": caller, "result_s": result_s}, int)
+    return ScriptCall(HOLDING, {"caller": caller, "result_s": result_s}, int)

@@ -10,7 +10,7 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.lifetimes import lifetimes
 from shared.store.notices import notice
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 DELIVER, KEPT, TOLD, REPLAY = Script("deliver"), Script("kept"), Script("told"), Script("replay")
 PER_HOST = 4
@@ -56,7 +56,7 @@ def lease_ms(settings: Settings) -> int:
     return round((settings.webhook.limit_s * STRETCH + LEASE_SPARE_S) * 1000)
 
 
-def deliver(settings: Settings, token: str, room: int) -> Call[DueDelivery | None]:
+def deliver(settings: Settings, token: str, room: int) -> ScriptCall[DueDelivery | None]:
     """Take the next call that is due; None where there is none for this courier.
 
     `room` = threads that it has free.
@@ -77,17 +77,17 @@ def deliver(settings: Settings, token: str, room: int) -> Call[DueDelivery | Non
         key, caller = call.rpartition(":")[0], views.pairs(flat)["caller"]
         return DueDelivery(call, token, url, tuple(secrets), int(tries), notice(key, flat), caller)
 
-    return Call(DELIVER, arguments, parse)
+    return ScriptCall(DELIVER, arguments, parse)
 
 
-def kept(due: DueDelivery, body: str) -> Call[str | None]:
+def kept(due: DueDelivery, body: str) -> ScriptCall[str | None]:
     """Keep what every call of this notice will send; what to send, or None where the call is lost."""
-    return Call(KEPT, {"id": due.id, "notice": due.key, "token": due.token}, lambda reply: reply, body)
+    return ScriptCall(KEPT, {"id": due.id, "notice": due.key, "token": due.token}, lambda reply: reply, body)
 
 
 def told(
     settings: Settings, due: DueDelivery, tried: Delivery, *, delay_s: float | None
-) -> Call[Literal["written", "moved", "forget", "lost"]]:
+) -> ScriptCall[Literal["written", "moved", "forget", "lost"]]:
     """Record a try; `delay_s` is the time until the next one, None where there is none.
 
     `moved` = the next try is made at once: the endpoint has another URL by now than the one that is gone.
@@ -113,13 +113,13 @@ def told(
         "delay_ms": None if delay_s is None else round(delay_s * 1000),
         **lifetimes(settings),
     }
-    return Call(TOLD, arguments, lambda reply: reply)
+    return ScriptCall(TOLD, arguments, lambda reply: reply)
 
 
 Word = Literal["queued", "unhooked", "unended", "expired"]
 
 
-def replay(settings: Settings, caller: str, job: str) -> Call[tuple[Word, JobView | None] | None]:
+def replay(settings: Settings, caller: str, job: str) -> ScriptCall[tuple[Word, JobView | None] | None]:
     """Tell a job's own webhook its end again; None where the caller has no such job."""
     arguments = {
         "caller": caller,
@@ -134,4 +134,4 @@ def replay(settings: Settings, caller: str, job: str) -> Call[tuple[Word, JobVie
     def size(reply: list[Any] | None) -> int:
         return views.answer_bytes(reply[1]) if reply and len(reply) > 1 else 0
 
-    return Call(REPLAY, arguments, parse, size=size)
+    return ScriptCall(REPLAY, arguments, parse, size=size)

@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.store import views
 from shared.store.lifetimes import lifetimes
 from shared.store.pairs import digests
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 VIEW, JOBS, FOLLOW = Script("view"), Script("jobs"), Script("follow")
 CANCEL, PURGE, DELETED, LANE = Script("cancel"), Script("purge"), Script("deleted"), Script("lane")
@@ -27,9 +27,9 @@ PAGE_BYTES = 2 * 2**20
 """Bytes of one page's records, unless its first is larger. With logprobs one answer may have a megabyte."""
 
 
-def view(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
+def view(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
     """One job; None where the caller has no such job."""
-    return Call(VIEW, _job(settings, caller, job), views.job, size=views.answer_bytes)
+    return ScriptCall(VIEW, _job(settings, caller, job), views.job, size=views.answer_bytes)
 
 
 def jobs(
@@ -40,7 +40,7 @@ def jobs(
     limit: int,
     wanted: Filter = EVERYTHING,
     results: bool = True,
-) -> Call[Page | None]:
+) -> ScriptCall[Page | None]:
     """A page, newest first; None where `after` is no cursor and none of the caller's jobs.
 
     Where no `results` are wanted they are None, as if they had expired.
@@ -67,10 +67,10 @@ def jobs(
         rows, cursor, size = reply
         return Page(tuple(v for v in map(views.job, rows) if v), cursor or None, size)
 
-    return Call(JOBS, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
+    return ScriptCall(JOBS, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
 
 
-def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
+def follow(caller: str, job: str, after: int) -> ScriptCall[views.Chapter | None]:
     """A chapter of the events behind id `after`."""
     arguments = {
         "caller": caller,
@@ -79,31 +79,33 @@ def follow(caller: str, job: str, after: int) -> Call[views.Chapter | None]:
         "limit": CHAPTER_LIMIT,
         "bytes": CHAPTER_BYTES,
     }
-    return Call(FOLLOW, arguments, views.chapter)
+    return ScriptCall(FOLLOW, arguments, views.chapter)
 
 
-def cancel(settings: Settings, caller: str, job: str) -> Call[JobView | None]:
+def cancel(settings: Settings, caller: str, job: str) -> ScriptCall[JobView | None]:
     """Leave the run; the last one to leave ends it."""
-    return Call(CANCEL, _job(settings, caller, job), views.job, size=views.answer_bytes)
+    return ScriptCall(CANCEL, _job(settings, caller, job), views.job, size=views.answer_bytes)
 
 
-def purge(settings: Settings, caller: str, job: str, *, delivered: bool = False) -> Call[list[str] | None]:
+def purge(
+    settings: Settings, caller: str, job: str, *, delivered: bool = False
+) -> ScriptCall[list[str] | None]:
     """Cancel a job if need be and forget it; returns the digests of pictures that nobody holds any more.
 
     `delivered` = the caller was told its end: then only a job that is not to be stored is forgotten, and only
     once its webhook was told too. None where there is nothing to forget.
     """
     arguments = _job(settings, caller, job) | {"delivered": delivered or None}
-    return Call(PURGE, arguments, lambda reply: reply)
+    return ScriptCall(PURGE, arguments, lambda reply: reply)
 
 
-def purged(caller: str, job: str) -> Call[bool]:
+def purged(caller: str, job: str) -> ScriptCall[bool]:
     """Whether a job that does not exist was deleted within the last minute."""
-    return Call(PURGED, {"caller": caller, "job": job}, bool)
+    return ScriptCall(PURGED, {"caller": caller, "job": job}, bool)
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobRequest:
     """What a job asked: `request` (JSON) is None where it is no longer kept, `status` until the job's end.
 
     `stored` is false where nothing of the job is to be kept.
@@ -117,29 +119,29 @@ class Asked:
     stored: bool = True
 
 
-def asked(caller: str, job: str) -> Call[Asked | None]:
+def asked(caller: str, job: str) -> ScriptCall[JobRequest | None]:
     """What a job asked; None where the caller has no such job."""
 
-    def parse(reply: list[Any] | None) -> Asked | None:
+    def parse(reply: list[Any] | None) -> JobRequest | None:
         if not reply:
             return None
         status, request, metadata, priority, paths, unstored = reply
         named = json.loads(paths or "{}")
-        return Asked(
+        return JobRequest(
             status or None, request or None, json.loads(metadata), priority, named, stored=not unstored
         )
 
-    return Call(ASKED, {"caller": caller, "job": job}, parse)
+    return ScriptCall(ASKED, {"caller": caller, "job": job}, parse)
 
 
-def deleted(digests: Sequence[str]) -> Call[list[str]]:
+def deleted(digests: Sequence[str]) -> ScriptCall[list[str]]:
     """Record that doomed pictures are deleted; returns those needed again meanwhile, to be written anew."""
-    return Call(DELETED, {"digests": list(digests)}, lambda reply: reply)
+    return ScriptCall(DELETED, {"digests": list(digests)}, lambda reply: reply)
 
 
-def lane(settings: Settings, name: str) -> Call[Lane]:
+def lane(settings: Settings, name: str) -> ScriptCall[Lane]:
     """What is known of one model's workers and line."""
-    return Call(LANE, {"lane": name, "worker_ttl_s": settings.queue.worker_ttl_s}, views.lane)
+    return ScriptCall(LANE, {"lane": name, "worker_ttl_s": settings.queue.worker_ttl_s}, views.lane)
 
 
 def _job(settings: Settings, caller: str, job: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from shared.apikey import ApiKey, Scope
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.views import pairs
 
 CREATE, LIST = Script("key_create"), Script("key_list")
@@ -25,7 +25,7 @@ class Use:
     reset_s: int = 0
 
 
-def create(key: ApiKey, digest: str) -> Call[ApiKey]:
+def create(key: ApiKey, digest: str) -> ScriptCall[ApiKey]:
     """Keep a new key; its `created_ms` is the store's clock."""
     arguments = {
         "id": key.id,
@@ -39,34 +39,34 @@ def create(key: ApiKey, digest: str) -> Call[ApiKey]:
         "retain_s": key.retain_s,
         "kept_s": KEPT_S,
     }
-    return Call(CREATE, arguments, _key)
+    return ScriptCall(CREATE, arguments, _key)
 
 
-def use(digest: str) -> Call[Use | None]:
+def use(digest: str) -> ScriptCall[Use | None]:
     """Look up a request's key and count the request; None where no key in force has this secret."""
 
     def parse(reply: list[Any] | None) -> Use | None:
         return None if reply is None else Use(_key(reply[0]), int(reply[1]), int(reply[2]))
 
-    return Call(USE, {"digest": digest}, parse)
+    return ScriptCall(USE, {"digest": digest}, parse)
 
 
-def keys() -> Call[list[ApiKey]]:
+def keys() -> ScriptCall[list[ApiKey]]:
     """All keys, newest first."""
-    return Call(LIST, {}, lambda reply: [_key(row) for row in reply])
+    return ScriptCall(LIST, {}, lambda reply: [_key(row) for row in reply])
 
 
-def rotate(id: str, digest: str, grace_s: int) -> Call[ApiKey | None]:
+def rotate(id: str, digest: str, grace_s: int) -> ScriptCall[ApiKey | None]:
     """Give a key another secret; the former one goes on for `grace_s`, earlier ones no longer than they had.
 
     None where no such key is in force.
     """
-    return Call(ROTATE, {"id": id, "digest": digest, "grace_s": grace_s}, _known)
+    return ScriptCall(ROTATE, {"id": id, "digest": digest, "grace_s": grace_s}, _known)
 
 
-def revoke(id: str) -> Call[ApiKey | None]:
+def revoke(id: str) -> ScriptCall[ApiKey | None]:
     """End a key and its secrets for good; harmless twice. None where there is no such key."""
-    return Call(REVOKE, {"id": id, "kept_s": KEPT_S}, _known)
+    return ScriptCall(REVOKE, {"id": id, "kept_s": KEPT_S}, _known)
 
 
 def _known(reply: list[Any] | None) -> ApiKey | None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 log = logging.getLogger(__name__)
 MEMORY = Script("memory")
@@ -29,9 +29,9 @@ def read(reply: Sequence[int]) -> Memory:
     return Memory(used, limit, bool(evicts))
 
 
-def memory() -> Call[Memory]:
+def memory() -> ScriptCall[Memory]:
     """Read the server's memory now."""
-    return Call(MEMORY, {}, read)
+    return ScriptCall(MEMORY, {}, read)
 
 
 class Eviction:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from shared.result import JobError
 from shared.settings import Settings
 from shared.store.lifetimes import lifetimes
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.views import pairs
 
 MODELS, ADD, DRAIN = Script("models"), Script("model_add"), Script("drain")
@@ -37,30 +37,30 @@ class Swept:
     cursor: str
 
 
-def registered() -> Call[Registered]:
+def registered() -> ScriptCall[Registered]:
     def parse(reply: list[Any]) -> Registered:
         rows, removed, removing = reply
         return Registered(pairs(rows), frozenset(removed), pairs(removing))
 
-    return Call(MODELS, {}, parse)
+    return ScriptCall(MODELS, {}, parse)
 
 
-def add(lane: str, row: str | None) -> Call[Literal["added", "unchanged", "conflict"]]:
+def add(lane: str, row: str | None) -> ScriptCall[Literal["added", "unchanged", "conflict"]]:
     """Serve a model that was removed, or that no file names: with its `row` (JSON)."""
-    return Call(ADD, {"lane": lane, "row": row}, lambda reply: reply)
+    return ScriptCall(ADD, {"lane": lane, "row": row}, lambda reply: reply)
 
 
-def drain(lane: str) -> Call[str]:
+def drain(lane: str) -> ScriptCall[str]:
     """Take no new jobs; `upkeep.pause(paused=False)` undoes it."""
-    return Call(DRAIN, {"lane": lane}, str)
+    return ScriptCall(DRAIN, {"lane": lane}, str)
 
 
-def remove(lane: str) -> Call[str]:
+def remove(lane: str) -> ScriptCall[str]:
     """Take and begin nothing more; what waits ends soon (`end_waiting`, `end_earlier`)."""
-    return Call(REMOVE, {"lane": lane}, str)
+    return ScriptCall(REMOVE, {"lane": lane}, str)
 
 
-def end_waiting(settings: Settings, lane: str) -> Call[Swept]:
+def end_waiting(settings: Settings, lane: str) -> ScriptCall[Swept]:
     """End the first in line for a model that is removed."""
     return _sweep(settings, lane, None)
 
@@ -70,7 +70,7 @@ def places(lane: str) -> tuple[str, ...]:
     return ("schedule", "queue:intake", f"queue:{lane}")
 
 
-def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation: str) -> Call[Swept]:
+def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation: str) -> ScriptCall[Swept]:
     """Go on with a walk over `key`, one of the model's `places`, to end work from before the removal.
 
     `generation` is how often the model had been removed when the walk began.
@@ -78,7 +78,7 @@ def end_earlier(settings: Settings, lane: str, key: str, cursor: str, generation
     return _sweep(settings, lane, {"key": key, "cursor": cursor, "generation": generation})
 
 
-def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> Call[Swept]:
+def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> ScriptCall[Swept]:
     arguments = {
         "lane": lane,
         "limit": AT_ONCE,
@@ -86,4 +86,4 @@ def _sweep(settings: Settings, lane: str, walk: dict[str, str] | None) -> Call[S
         "walk": walk,
         **lifetimes(settings),
     }
-    return Call(SWEEP, arguments, lambda reply: Swept(int(reply[0]), str(reply[1])))
+    return ScriptCall(SWEEP, arguments, lambda reply: Swept(int(reply[0]), str(reply[1])))

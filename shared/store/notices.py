@@ -9,7 +9,7 @@ from typing import Any
 from shared.job import JobView
 from shared.notice import Notice
 from shared.result import Result
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 from shared.store.views import job_error, pairs
 
 NOTICES = Script("notices")
@@ -69,7 +69,7 @@ def _job(id: str, said: dict[str, str]) -> JobView:
 
 
 @dataclass(frozen=True)
-class Page:
+class NoticePage:
     """Some of a log; `next` is the key to go on behind, None at the end; `bytes` is the records' size."""
 
     notices: tuple[Notice, ...]
@@ -79,7 +79,7 @@ class Page:
 
 def page(
     caller: str, *, after: str | None, types: Sequence[str], limit: int, room: int = PAGE_BYTES
-) -> Call[Page | None]:
+) -> ScriptCall[NoticePage | None]:
     """At most `limit` notices behind the key `after`, oldest first; None where the log does not hold it.
 
     `types` are names of events, `<kind>.*` is all of a kind; without any all are read. A page is full at
@@ -93,10 +93,10 @@ def page(
         "bytes": room,
     }
 
-    def parse(reply: list[Any] | None) -> Page | None:
+    def parse(reply: list[Any] | None) -> NoticePage | None:
         if not reply:
             return None
         rows, following, size = reply
-        return Page(tuple(notice(key, flat) for key, flat in rows), following or None, size)
+        return NoticePage(tuple(notice(key, flat) for key, flat in rows), following or None, size)
 
-    return Call(NOTICES, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)
+    return ScriptCall(NOTICES, arguments, parse, size=lambda reply: int(reply[2]) if reply else 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.result import Usage
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 ENDED = Script("ended")
 AT_ONCE = 500
@@ -37,10 +37,10 @@ class Report:
     usage: Usage | None
 
 
-def ended() -> Call[list[Report]]:
+def ended() -> ScriptCall[list[Report]]:
     """The next at most `AT_ONCE` jobs that ended, each told once."""
     arguments = {"limit": AT_ONCE, "reading_ms": READING_S * 1000}
-    return Call(ENDED, arguments, lambda reply: [_report(json.loads(row)) for row in reply])
+    return ScriptCall(ENDED, arguments, lambda reply: [_report(json.loads(row)) for row in reply])
 
 
 def _report(row: dict[str, Any]) -> Report:

@@ -87,7 +87,7 @@ def _without_unused(source: str) -> str:
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ScriptCall(Generic[T]):
     """One use of a script. Arguments that are None are left out; `text` is stored as it is.
 
     `size` tells how many bytes of a reply are in records that may be large.
@@ -143,7 +143,7 @@ class Store:
         # redis-py types every reply as "sync or async"; the scripts' parsers know better.
         self.client: Any = client
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
         with reaching():
             try:
@@ -156,7 +156,7 @@ class Store:
                 raise
         return call.parse(reply)
 
-    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         """Run calls in one round trip. Raises as `run` does; which of them ran is then unknown."""
         pipeline = self.client.pipeline(transaction=False)
         for call in calls:
@@ -177,7 +177,7 @@ class AsyncStore:
         self.client: Any = client
         self._gathering: Gathering[_Asked, Any] = Gathering(self._exchange)
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`."""
         asked = _Asked(call.script, call.argv)
         with reaching():
@@ -219,7 +219,7 @@ class AsyncStore:
 class Runs(Protocol):
     """Whatever runs calls for a thread."""
 
-    def run(self, call: Call[T]) -> T: ...
+    def run(self, call: ScriptCall[T]) -> T: ...
 
 
 LOOP_LOOKED_AT_S = 1.0
@@ -234,7 +234,7 @@ class LoopStore:
         self._store = store
         self._loop = asyncio.get_running_loop()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         """Raises Unavailable `store_unavailable`, also where the loop ends before the answer is there."""
         ending = Unavailable("store_unavailable", "This process is ending.", retry_after=5)
         running = self._store.run(call)

@@ -3,19 +3,19 @@
 from shared.settings import Settings
 from shared.store.deadlines import failures
 from shared.store.lifetimes import lifetimes
-from shared.store.script import Call, Script
+from shared.store.script import Script, ScriptCall
 
 EXPIRE, DUE, PAUSE = Script("expire"), Script("due"), Script("pause")
 AT_ONCE = 100
 """Jobs or runs that one round moves."""
 
 
-def due() -> Call[list[str]]:
+def due() -> ScriptCall[list[str]]:
     """Put work in line whose time has come; returns the lanes to nudge."""
-    return Call(DUE, {"limit": AT_ONCE}, lambda reply: reply)
+    return ScriptCall(DUE, {"limit": AT_ONCE}, lambda reply: reply)
 
 
-def expire(settings: Settings) -> Call[list[str]]:
+def expire(settings: Settings) -> ScriptCall[list[str]]:
     """End the jobs whose deadline has passed; returns their ids."""
     arguments = {
         "limit": AT_ONCE,
@@ -23,9 +23,9 @@ def expire(settings: Settings) -> Call[list[str]]:
         "failures": failures(),
         **lifetimes(settings),
     }
-    return Call(EXPIRE, arguments, lambda reply: reply)
+    return ScriptCall(EXPIRE, arguments, lambda reply: reply)
 
 
-def pause(lane: str, *, paused: bool) -> Call[str]:
+def pause(lane: str, *, paused: bool) -> ScriptCall[str]:
     """Stop the claiming of one model's work, or let it go on. What runs finishes."""
-    return Call(PAUSE, {"lane": lane, "paused": paused}, str)
+    return ScriptCall(PAUSE, {"lane": lane, "paused": paused}, str)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from shared.settings import Settings
 from shared.store.keys import PREFIX
-from shared.store.script import Call, Script, Store, reaching
+from shared.store.script import Script, ScriptCall, Store, reaching
 
 BEAT, LEAD = Script("beat"), Script("lead")
 State = Literal["loading", "ready", "gone"]
@@ -34,7 +34,7 @@ def beat(
     row: str | None = None,
     facts: dict[str, str],
     record: dict[str, str] | None = None,
-) -> Call[Literal["OK", "outdated", "forgotten"]]:
+) -> ScriptCall[Literal["OK", "outdated", "forgotten"]]:
     """Say that a worker lives; `facts` replace the lane's (an empty value forgets one), `record` its own.
 
     A load is told by `load_passed_ms` and `failed`: the store's clock dates its beginning and its failure.
@@ -54,12 +54,12 @@ def beat(
         **watching(settings),
     }
     # cjson reads {} as a list or an object alike: both are empty to `pairs`.
-    return Call(BEAT, arguments, lambda reply: reply)
+    return ScriptCall(BEAT, arguments, lambda reply: reply)
 
 
 def lead(store: Store, courier: str, hold_ms: int) -> bool:
     """Whether this courier leads the maintenance passes for the next `hold_ms`. Raises Unavailable."""
-    return store.run(Call(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool))
+    return store.run(ScriptCall(LEAD, {"courier": courier, "hold_ms": hold_ms}, bool))
 
 
 def backlog(store: Store) -> dict[str, int]:

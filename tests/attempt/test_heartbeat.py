@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
@@ -133,7 +133,7 @@ def test_one_failing_beat_does_not_cost_a_worker_its_claims(desk: Workbench) -> 
     class Odd(Store):
         failed = threading.Event()
 
-        def run(self, call: Call[T]) -> T:
+        def run(self, call: ScriptCall[T]) -> T:
             if call.script.name == "renew" and not self.failed.is_set():
                 self.failed.set()
                 raise ResponseError("MISCONF Errors writing to the AOF file")

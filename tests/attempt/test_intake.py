@@ -16,7 +16,7 @@ from shared.settings import PictureSettings
 from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from shared.times import Times
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
@@ -208,7 +208,7 @@ def test_a_record_store_away_while_a_picture_is_kept_costs_the_job_no_budget(
 
 def cut_off_after_claim(desk: Workbench, courier: Intake) -> None:
     class CutOff(Store):
-        def run(self, call: Call[T]) -> T:
+        def run(self, call: ScriptCall[T]) -> T:
             if call.script.name == "touch":
                 raise Unavailable("store_unavailable", "cut off")
             return super().run(call)

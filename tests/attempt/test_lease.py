@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import Unavailable
-from shared.store.script import Call
+from shared.store.script import ScriptCall
 from tests.support.workbench import Workbench
 from worker import lease as leases_of
 from worker.lease import Lease, Leases, insist
@@ -50,7 +50,7 @@ def test_a_result_waits_for_the_store_as_long_as_its_worker_lives_and_no_worker_
     desk.ask("x")
     lease, tries = Lease(desk.claim()), count(1)
 
-    def out_of_reach(_: Call[Any]) -> Any:
+    def out_of_reach(_: ScriptCall[Any]) -> Any:
         tried = next(tries)
         if tried == 100:
             lease.stop("draining")

@@ -12,7 +12,7 @@ from shared.piece import Piece
 from shared.result import Choice, JobError, Result, Usage
 from shared.store.claims import append, settle
 from shared.store.keys import PREFIX
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from tests.support.clients import until
 from tests.support.workbench import Unsteady, Workbench
 from worker import stream as stream_of_workers
@@ -85,7 +85,7 @@ class Told(Store):
         self.broken = ""
         self.on = threading.Event()
 
-    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         self.round_trips.append(len(calls))
         assert self.on.wait(30)
         if any(call.arguments["id"] == self.broken for call in calls):

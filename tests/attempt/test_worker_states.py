@@ -14,7 +14,7 @@ from shared.models import Model
 from shared.store import jobs
 from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat
 from tests.support.workbench import MODEL, Workbench
 from worker.engines.base import Engine
@@ -32,7 +32,7 @@ class Late(Store):
         super().__init__(store.client)
         self.under_way, self.go = threading.Event(), threading.Event()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         if call.script.name == "beat" and not self.under_way.is_set():
             self.under_way.set()
             assert self.go.wait(30)
@@ -138,7 +138,7 @@ class Cut(Store):
 
     away = False
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         if self.away:
             raise Unavailable("store_unavailable", "The record store is away.")
         return super().run(call)

@@ -12,7 +12,7 @@ from api.batches.leased_batch import LeasedBatch, LeaseLostError
 from api.batches.work import Work
 from shared.errors import Unavailable
 from shared.store import batches, files
-from shared.store.script import AsyncStore, Call, T
+from shared.store.script import AsyncStore, ScriptCall, T
 from tests.support.batch_shop import Shop, opened
 from tests.support.batches import answers, empty, line
 from tests.support.redis_server import RedisServer
@@ -33,7 +33,7 @@ class Mortal(AsyncStore):
         self._left = dies_at
         self._heard = heard
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: ScriptCall[T]) -> T:
         self._left -= 1
         if self._left > 0:
             return await self._own.run(call)

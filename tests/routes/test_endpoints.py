@@ -7,7 +7,7 @@ import pytest
 
 from shared.store import headroom
 from shared.store.memory import Memory, memory
-from shared.store.script import Call
+from shared.store.script import ScriptCall
 from shared.webhooks import key_of
 from tests.routes.conftest import Stage
 from tests.routes.test_webhooks import HOOKED, URL, errand, told
@@ -231,7 +231,7 @@ async def test_all_doors_of_a_process_share_one_look_at_how_full_the_store_is(
     monkeypatch.setattr(headroom, "LOOKED_AT_S", 30.0)
     looks = count()
 
-    def look() -> Call[Memory]:
+    def look() -> ScriptCall[Memory]:
         next(looks)
         return memory()
 

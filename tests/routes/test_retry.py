@@ -5,7 +5,7 @@ import pytest
 from api.description.examples import PICTURE
 from api.jobs.jobs import Jobs
 from shared.result import JobError
-from shared.store.jobs import Asked
+from shared.store.jobs import JobRequest
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 
@@ -96,7 +96,7 @@ async def test_a_retry_that_meets_the_deletion_of_the_old_job_is_404_and_asks_no
 ) -> None:
     question = Jobs.ended_request
 
-    async def deleted_then(jobs: Jobs, caller: str, job: str) -> Asked:
+    async def deleted_then(jobs: Jobs, caller: str, job: str) -> JobRequest:
         asked = await question(jobs, caller, job)
         await jobs.purge(caller, job)
         return asked

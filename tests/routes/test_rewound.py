@@ -12,7 +12,7 @@ from api.jobs.reading import Reading
 from shared.errors import ServiceError
 from shared.job import JobView, Status
 from shared.store.claims import Claim
-from shared.store.script import AsyncStore, Call
+from shared.store.script import AsyncStore, ScriptCall
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
 from tests.support.clients import until_async
@@ -256,7 +256,7 @@ async def test_who_waits_for_a_job_that_was_deleted_is_told_so(
 class Empty:
     """A store that has nothing."""
 
-    async def run(self, call: Call[T]) -> T:
+    async def run(self, call: ScriptCall[T]) -> T:
         return call.parse(None)
 
 

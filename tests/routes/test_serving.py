@@ -128,8 +128,8 @@ async def test_whoever_waits_for_a_removed_model_is_told_so_at_once_and_once(sta
         assert (gone.status_code, gone.json()["code"]) == (404, "model_not_found")
         assert (await client.get(f"/status/{MODEL}")).status_code == 404
         assert await ids(client) == ["org/bare"]
-        deeds = (await client.get("/v1/admin/audit")).json()["data"]
-        assert [(deed["action"], deed["outcome"]) for deed in deeds] == [
+        acts = (await client.get("/v1/admin/audit")).json()["data"]
+        assert [(act["action"], act["outcome"]) for act in acts] == [
             ("model.remove", "unchanged"),
             ("model.remove", "done"),
         ]

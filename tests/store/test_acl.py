@@ -9,10 +9,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
+from shared.admin_action import Operator
 from shared.apikey import ApiKey
-from shared.deed import Operator
 from shared.settings import RedisSettings
-from shared.store import audit, deeds, hooks, keyring
+from shared.store import admin_actions, audit, hooks, keyring
 from shared.store.memory import memory
 from shared.store.nudges import Nudger
 from shared.store.script import FOLDER, connect
@@ -77,9 +77,9 @@ def work(records: Records, admin: Any) -> None:
     records.tell(errand)
     records.purge(job.id)
     for call in (keyring.create(KEY, "one"), keyring.rotate(KEY.id, "two", 60), keyring.revoke(KEY.id)):
-        assert records.run(deeds.by(OPERATOR, "key", KEY.id, call))[1] is not None
+        assert records.run(admin_actions.by(OPERATOR, "key", KEY.id, call))[1] is not None
         records.run(keyring.use("two"))
-    assert len(records.run(deeds.deeds(None, 10))) == 3
+    assert len(records.run(admin_actions.page(None, 10))) == 3
     records.run(keyring.keys())
     records.run(memory())
     for maintenance in (records.due, records.expire, records.rescue):

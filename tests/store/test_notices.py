@@ -26,7 +26,7 @@ def finished(records: Records, **terms: object) -> JobView:
     return view
 
 
-def page(records: Records, after: str | None = None, limit: int = 10) -> notices.Page:
+def page(records: Records, after: str | None = None, limit: int = 10) -> notices.NoticePage:
     found = records.run(notices.page("anyone", after=after, types=(), limit=limit))
     assert found is not None
     return found

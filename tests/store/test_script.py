@@ -16,7 +16,7 @@ from shared.settings import RedisSettings
 from shared.store import jobs, workers
 from shared.store.admission import submit
 from shared.store.claims import published
-from shared.store.script import AsyncStore, Call, LoopStore, Script, Store, connect, connect_async
+from shared.store.script import AsyncStore, LoopStore, Script, ScriptCall, Store, connect, connect_async
 from tests.support.ports import free_port
 from tests.support.store import SETTINGS, Records
 
@@ -149,7 +149,7 @@ async def test_a_store_is_not_blamed_for_the_time_in_which_this_process_stood_st
     usual = loop.time
     store: Any = AsyncStore(cast(Any, client))
     monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 2 * LIMIT_S)
-    call = Call(Script("lane"), {}, str)
+    call = ScriptCall(Script("lane"), {}, str)
     asking = asyncio.create_task(store.run(call))
     await client.asked.wait()
     monkeypatch.setattr(loop, "time", lambda: usual() + 1000)
@@ -165,7 +165,7 @@ async def test_a_store_that_hangs_is_unavailable_before_the_client_gives_it_up(
     monkeypatch.setattr("shared.store.script.LONGEST_CALL_S", 0.02)
     store: Any = AsyncStore(cast(Any, Waits()))
     with pytest.raises(Unavailable, match="out of reach"):
-        await store.run(Call(Script("lane"), {}, str))
+        await store.run(ScriptCall(Script("lane"), {}, str))
 
 
 def test_a_demoted_server_is_unavailable_until_its_successor_is_found(real_store: Store) -> None:

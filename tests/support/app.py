@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from asgi_lifespan import LifespanManager
 
-from api.access.deeds import Deeds
+from api.access.admin_actions import AdminActions
 from api.access.keyring import Keyring
 from api.admission.foretelling import Foretelling
 from api.app import create_app
@@ -76,7 +76,7 @@ async def application(desk: Desk, **api: Any) -> AsyncIterator[Any]:
             waiting=desk,
             leaving=leaving,
             keyring=Keyring(settings.api, store),
-            deeds=Deeds(store),
+            admin_actions=AdminActions(store),
             headroom=headroom,
             endpoints=Endpoints(settings, store, headroom),
             files=Files(settings, store, blobs, headroom),

@@ -17,7 +17,7 @@ from shared.store import admission, audit, claims, hooks, jobs, models, upkeep, 
 from shared.store.admission import JobTerms, Placing, Submitted
 from shared.store.claims import Again, Claim, Full
 from shared.store.keys import INTAKE
-from shared.store.script import Call, Store
+from shared.store.script import ScriptCall, Store
 
 T = TypeVar("T")
 READS: dict[str, Callable[[Any, str], Any]] = {
@@ -61,7 +61,7 @@ class Records:
         self._numbers = itertools.count(1)
         self._made = time.monotonic()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         return self.store.run(replace(call, arguments={**call.arguments, "now": self.now}))
 
     def wait(self, seconds: float) -> None:
@@ -133,7 +133,7 @@ class Records:
         """Claim as a model worker whose claims may take `slots` rows."""
         return self.run(claims.within(slots, self.claiming(**how)))
 
-    def claiming(self, **how: Any) -> Call[Claim | None]:
+    def claiming(self, **how: Any) -> ScriptCall[Claim | None]:
         said = {"lane": LANE, "worker": "worker_01", "token": self.token(), "fingerprint": PRINT, **how}
         return claims.claim(self.settings, **said)
 

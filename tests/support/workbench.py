@@ -28,7 +28,7 @@ from shared.store import jobs
 from shared.store.admission import Placing, submit
 from shared.store.claims import Claim, claim, rescue
 from shared.store.nudges import Nudger
-from shared.store.script import Call, Store, connect
+from shared.store.script import ScriptCall, Store, connect
 from shared.store.workers import beat
 from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
@@ -61,10 +61,10 @@ class Unsteady(Store):
         self.on = threading.Event()
         self.on.set()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         return self._told(lambda: super(Unsteady, self).run(call))
 
-    def run_all(self, calls: Sequence[Call[T]]) -> list[T]:
+    def run_all(self, calls: Sequence[ScriptCall[T]]) -> list[T]:
         return self._told(lambda: super(Unsteady, self).run_all(calls))
 
     def _told(self, ask: Callable[[], R]) -> R:

@@ -14,7 +14,7 @@ from api.batches.runner import AT_ONCE, LONG_AT_ONCE, BatchRunner
 from api.batches.work import IDLE_S
 from shared.batch import Turn
 from shared.settings import Settings
-from shared.store.script import Call
+from shared.store.script import ScriptCall
 
 LONG = AT_ONCE + LONG_AT_ONCE
 
@@ -26,7 +26,7 @@ class Line:
         self.turns = list(turns)
         self.kept: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
 
-    async def run(self, call: Call[Any]) -> Any:
+    async def run(self, call: ScriptCall[Any]) -> Any:
         if call.script.name != "batch_take":
             self.kept.put_nowait(call.arguments)
             return "kept"

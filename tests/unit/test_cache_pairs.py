@@ -7,9 +7,9 @@ import pytest
 from benchmarks.cache.changes import CHANGES
 from benchmarks.cache.pairs import SAME, differing, pairs
 from shared.hashing import request_hash
-from shared.request import Call, Frozen, Function, Message, Parameters, Request, Tools
+from shared.request import Frozen, Function, Message, Parameters, Request, ToolCall, Tools
 
-UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, Call: {"id"}}
+UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, ToolCall: {"id"}}
 """What no model sees: where things stood in the body, functions kept back, and the ids of calls."""
 
 
@@ -26,7 +26,7 @@ def test_every_field_of_a_request_is_changed_in_some_pair() -> None:
     assert below("") == fields(Request) | {"caller", "revision"}
     assert below("parameters.") == fields(Parameters)
     assert below("messages.") == fields(Message)
-    assert below("messages.calls.") == fields(Call)
+    assert below("messages.calls.") == fields(ToolCall)
     assert below("tools.") == fields(Tools)
     assert below("tools.functions.") == fields(Function)
 

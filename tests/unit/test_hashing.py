@@ -32,6 +32,7 @@ CHANGES: dict[str, Any] = {
     "format": Format(kind="regex", content="a"),
     "n": 2,
     "ignore_eos": True,
+    "chat_template_kwargs": (("thinking", False),),
 }
 
 

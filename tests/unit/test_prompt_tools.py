@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from shared.calls.syntax import SYNTAXES, Syntax
 from shared.errors import CallerError
-from shared.request import Call, Function, Message, Request, Text, Tools
+from shared.request import Function, Message, Request, Text, ToolCall, Tools
 from tests.support.tools import TEMPLATES
 from worker.engines.prompt import Renderer
 from worker.engines.reserved import ZERO_WIDTH_SPACE
@@ -25,7 +25,7 @@ def calling(
 ) -> tuple[Message, ...]:
     return (
         ASK,
-        Message(role="assistant", parts=(), calls=(Call(id=id, name="weather", arguments=arguments),)),
+        Message(role="assistant", parts=(), calls=(ToolCall(id=id, name="weather", arguments=arguments),)),
         Message(role="tool", parts=(Text(text=given),), answers=id),
     )
 

@@ -10,8 +10,7 @@ from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from api.batches.doors import DOORS, Question
-from api.dialects.openai_responses import Call as Asked
-from api.dialects.openai_responses import from_response
+from api.dialects.openai_responses import ResponseCall, from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued, numbered, page, to_item_list
 from api.dialects.response_object import Kept, Outline, to_response
@@ -21,7 +20,7 @@ from shared.errors import CallerError
 from shared.job import Event, JobView
 from shared.length import check_text
 from shared.logprobs import Candidate, TokenLogprob
-from shared.request import Call, Message, Text
+from shared.request import Message, Text, ToolCall
 from tests.support.golden import assert_golden
 from tests.support.tools import CLOCK, WEATHER
 from tests.support.views import QUEUED, succeeded
@@ -73,7 +72,7 @@ def test_calls_and_what_they_gave_are_turns_of_the_conversation() -> None:
         Message(
             role="assistant",
             parts=(Text(text="Let me look."),),
-            calls=(Call(id="call_1", name="clock", arguments="{}"),),
+            calls=(ToolCall(id="call_1", name="clock", arguments="{}"),),
         ),
         Message(role="tool", parts=(Text(text="Noon."),), answers="call_1", param="input[3].call_id"),
     )
@@ -165,7 +164,7 @@ def test_a_response_that_an_earlier_release_wrote_down_tells_its_parallel_tool_c
 @pytest.mark.parametrize("choice", ["auto", "none"])
 @pytest.mark.parametrize("read", [from_response, DOORS["/v1/responses"].read])
 def test_functions_are_too_long_whether_the_model_is_shown_them_or_not(
-    read: Callable[[Any], Question | Asked], choice: str
+    read: Callable[[Any], Question | ResponseCall], choice: str
 ) -> None:
     asked = {"input": "x", "tools": [TOOLS[0] | {"description": "é" * 512}], "tool_choice": choice}
     with pytest.raises(CallerError, match="1 KiB") as refused:

@@ -7,9 +7,9 @@ from itertools import chain
 
 import pytest
 
+from shared.admin_action import Operator
 from shared.apikey import ApiKey
 from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Undone, Wrote
-from shared.deed import Operator
 from shared.endpoint import Change, Endpoint
 from shared.file import Written
 from shared.job import Delivery
@@ -20,12 +20,12 @@ from shared.piece import Piece
 from shared.result import Choice, JobError, Origin
 from shared.settings import Settings
 from shared.store import (
+    admin_actions,
     admission,
     audit,
     batches,
     claims,
     counts,
-    deeds,
     endpoints,
     files,
     fleet,
@@ -44,7 +44,7 @@ from shared.store import (
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
 from shared.store.hooks import DueDelivery
-from shared.store.script import FOLDER, Call, Script, Store, T
+from shared.store.script import FOLDER, Script, ScriptCall, Store, T
 from shared.times import Times
 from shared.webhooks import Webhook
 from tests.support.store import answer
@@ -82,20 +82,20 @@ class Taken(Store):
     """Keeps calls instead of running them."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[ScriptCall] = []
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: ScriptCall[T]) -> T:
         self.calls.append(call)
         return call.parse("")
 
 
-def calls() -> Iterator[Call]:
+def calls() -> Iterator[ScriptCall]:
     """Every transition the code can make, with every argument given."""
     yield from chain(of_admission(), of_claims(), of_upkeep(), of_jobs(), of_hooks(), of_keys(), of_workers())
     yield from chain(of_endpoints(), of_files(), of_batches())
 
 
-def of_admission() -> Iterator[Call]:
+def of_admission() -> Iterator[ScriptCall]:
     terms = JobTerms(
         metadata={"k": "v"},
         paths={"messages": "inputs"},
@@ -122,7 +122,7 @@ def of_admission() -> Iterator[Call]:
     yield admission.guess("model.m", 1.0)
 
 
-def of_claims() -> Iterator[Call]:
+def of_claims() -> Iterator[ScriptCall]:
     claim = claims.claim(SETTINGS, lane="model.m", worker="w", token="t", fingerprint="f", row="{}")
     yield claims.within(1, claim)
     yield claims.renew(SETTINGS, "w", [("run_1", "t")])
@@ -134,7 +134,7 @@ def of_claims() -> Iterator[Call]:
     yield claims.rescue(SETTINGS)
 
 
-def of_upkeep() -> Iterator[Call]:
+def of_upkeep() -> Iterator[ScriptCall]:
     yield audit.audit(SETTINGS, ["run_1"])
     yield audit.doom(["d"])
     yield memory.memory()
@@ -145,16 +145,16 @@ def of_upkeep() -> Iterator[Call]:
     yield upkeep.due()
     yield reports.ended()
     yield upkeep.expire(SETTINGS)
-    yield deeds.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
+    yield admin_actions.by(OPERATOR, "model.pause", "m", upkeep.pause("model.m", paused=True))
     yield models.registered()
-    yield deeds.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
-    yield deeds.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
-    yield deeds.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
+    yield admin_actions.by(OPERATOR, "model.add", "m", models.add("model.m", "{}"))
+    yield admin_actions.by(OPERATOR, "model.drain", "m", models.drain("model.m"))
+    yield admin_actions.by(OPERATOR, "model.remove", "m", models.remove("model.m"))
     yield models.end_earlier(SETTINGS, "model.m", "schedule", "0", "1")
-    yield deeds.deeds("1-0", 1)
+    yield admin_actions.page("1-0", 1)
 
 
-def of_jobs() -> Iterator[Call]:
+def of_jobs() -> Iterator[ScriptCall]:
     yield jobs.view(SETTINGS, "anyone", "job_1")
     yield jobs.jobs(SETTINGS, "anyone", after="job_1", limit=1, wanted=FILTER, results=False)
     yield jobs.follow("anyone", "job_1", 0)
@@ -166,7 +166,7 @@ def of_jobs() -> Iterator[Call]:
     yield jobs.lane(SETTINGS, "model.m")
 
 
-def of_hooks() -> Iterator[Call]:
+def of_hooks() -> Iterator[ScriptCall]:
     yield hooks.deliver(SETTINGS, "t", 1)
     yield hooks.kept(ERRAND, "{}")
     yield hooks.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
@@ -174,7 +174,7 @@ def of_hooks() -> Iterator[Call]:
     yield notices.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
 
 
-def of_endpoints() -> Iterator[Call]:
+def of_endpoints() -> Iterator[ScriptCall]:
     yield endpoints.create("anyone", ENDPOINT, "example.com", "s")
     yield endpoints.endpoints("anyone")
     yield endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
@@ -185,14 +185,14 @@ def of_endpoints() -> Iterator[Call]:
     yield endpoints.replay(SETTINGS, "anyone", "wh_1", "job_1:ended")
 
 
-def of_files() -> Iterator[Call]:
+def of_files() -> Iterator[ScriptCall]:
     yield files.create(WRITTEN, "anyone")
     yield files.file("anyone", "file-1")
     yield files.files("anyone", after="file-1", limit=1, oldest_first=True)
     yield files.delete("anyone", "file-1")
 
 
-def of_batches() -> Iterator[Call]:
+def of_batches() -> Iterator[ScriptCall]:
     yield batches.create(SETTINGS, BATCH, "d")
     yield batches.cancel("anyone", "batch_1")
     yield batches.take(SETTINGS, "t")
@@ -207,15 +207,15 @@ def of_batches() -> Iterator[Call]:
     yield batches.end(SETTINGS, TURN, output=WRITTEN, error=WRITTEN)
 
 
-def of_keys() -> Iterator[Call]:
-    yield deeds.by(OPERATOR, "key.create", "key_1", keyring.create(KEY, "d"))
+def of_keys() -> Iterator[ScriptCall]:
+    yield admin_actions.by(OPERATOR, "key.create", "key_1", keyring.create(KEY, "d"))
     yield keyring.use("d")
     yield keyring.keys()
-    yield deeds.by(OPERATOR, "key.rotate", "key_1", keyring.rotate("key_1", "d", 60))
-    yield deeds.by(OPERATOR, "key.revoke", "key_1", keyring.revoke("key_1"))
+    yield admin_actions.by(OPERATOR, "key.rotate", "key_1", keyring.rotate("key_1", "d", 60))
+    yield admin_actions.by(OPERATOR, "key.revoke", "key_1", keyring.revoke("key_1"))
 
 
-def of_workers() -> Iterator[Call]:
+def of_workers() -> Iterator[ScriptCall]:
     yield workers.beat(
         SETTINGS, worker="w", lane="model.m", state="ready", row="{}", facts={}, record={"host": "h"}
     )
@@ -282,7 +282,7 @@ def test_a_script_s_header_says_what_it_does_takes_and_returns(name: str) -> Non
 
 
 @pytest.mark.parametrize("call", list(calls()), ids=lambda call: call.script.name)
-def test_a_script_is_given_what_it_reads(call: Call) -> None:
+def test_a_script_is_given_what_it_reads(call: ScriptCall) -> None:
     given = set(json.loads(call.argv[0]))
     # Admitted work was accepted before: what may refuse it is not asked.
     refusing = {"must_be_ready", "patience_ms", "max_queued", "max_queued_caller", "pending"}

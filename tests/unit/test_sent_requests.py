@@ -11,7 +11,7 @@ from api.dialects.hf import from_bytes, from_hf
 from api.dialects.openai_chat import Chat, from_chat
 from api.dialects.openai_completions import from_completion
 from api.dialects.openai_responses import from_response
-from shared.request import Call, Format, Function, Image, Message, Parameters, Request, Text, Tools
+from shared.request import Format, Function, Image, Message, Parameters, Request, Text, ToolCall, Tools
 from tests.support.golden import DATA
 from tests.support.pictures import picture
 from tests.support.tools import WEATHER
@@ -34,7 +34,7 @@ FUNCTIONS = (
 CALLED = Message(
     role="assistant",
     parts=(Text(text="A look at the clock."),),
-    calls=(Call(id="call_1", name="clock", arguments="{}"),),
+    calls=(ToolCall(id="call_1", name="clock", arguments="{}"),),
 )
 GIVEN = Message(role="tool", parts=(Text(text="Noon."),), answers="call_1")
 

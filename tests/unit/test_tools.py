@@ -13,7 +13,7 @@ from api.dialects.openai_chat import from_chat, to_completion
 from shared.errors import CallerError
 from shared.hashing import request_hash
 from shared.job import Event, JobView
-from shared.request import Call, Function, Message, Text, Tools
+from shared.request import Function, Message, Text, ToolCall, Tools
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.tools import CLOCK, WEATHER
@@ -68,7 +68,7 @@ def test_functions_and_calls_of_a_chat_are_read() -> None:
         Message(
             role="assistant",
             parts=(),
-            calls=(Call(id="call_1", name="weather", arguments='{"unit":"c","city":"Oslo"}'),),
+            calls=(ToolCall(id="call_1", name="weather", arguments='{"unit":"c","city":"Oslo"}'),),
         ),
         Message(role="tool", parts=(Text(text="Rain."),), answers="call_1", param="messages[2].tool_call_id"),
     )

@@ -43,7 +43,7 @@ PICTURES = Wanted("picture", "image/png, image/jpeg, image/webp, image/gif")
 SOUNDS = Wanted("sound", "audio/wav, audio/flac, audio/mpeg")
 
 
-class Answer(NamedTuple):
+class Exchange(NamedTuple):
     """What one exchange brought: the location of a redirect, or the body."""
 
     location: str | None
@@ -84,10 +84,10 @@ def fetch(
 
 def _answer(
     connection: socket.socket, target: Target, max_bytes: int, allowance: Allowance, accepts: str
-) -> Answer:
+) -> Exchange:
     http, response = exchange(connection, _request(target, accepts), allowance)
     if response.status_code in REDIRECTS:
-        return Answer(header(response, b"location"), b"")
+        return Exchange(header(response, b"location"), b"")
     if not 200 <= response.status_code < 300 or response.status_code == PARTIAL:
         raise OriginError(f"the origin answered with status {response.status_code}")
     codings = header(response, b"content-encoding").lower().split(",")
@@ -96,7 +96,7 @@ def _answer(
     length = header(response, b"content-length")
     if length and int(length) > max_bytes:
         raise _too_large(max_bytes)
-    return Answer(None, _read_body(http, connection, max_bytes, allowance))
+    return Exchange(None, _read_body(http, connection, max_bytes, allowance))
 
 
 def _request(target: Target, accepts: str) -> Sequence[h11.Event]:

@@ -1,10 +1,10 @@
 -- Stops a model from taking new jobs; those that wait for it or run go on. `pause` undoes it.
---   a      lane, by and max_deeds (see deeds.lua)
---   writes draining set, lane:<lane> hash, deeds stream
+--   a      lane, by and max_admin_actions (see admin_actions.lua)
+--   writes draining set, lane:<lane> hash, admin_actions stream
 --   returns OK
 --   repeat harmless
 -- @include base
--- @include deeds
+-- @include admin_actions
 -- @include lane
 
 dirty_first()

@@ -1,12 +1,12 @@
 -- Keeps a new API key.
 --   a      id, name, caller, scopes (words), digest (of the secret), expires (Unix ms), rate (requests a minute),
 --          max_queued, retain_s (how long what is made with it is kept), kept_s (how long it is listed after its end),
---          by and max_deeds (see deeds.lua)
---   writes key:<id> hash, keyof:<digest> string, keys zset, deeds stream
+--          by and max_admin_actions (see admin_actions.lua)
+--   writes key:<id> hash, keyof:<digest> string, keys zset, admin_actions stream
 --   returns the key's fields, a flat list
 --   repeat the same id changes nothing
 -- @include base
--- @include deeds
+-- @include admin_actions
 -- @include keyring
 
 if not is_key(a.id) then

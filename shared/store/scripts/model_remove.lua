@@ -1,11 +1,11 @@
 -- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what
 -- waits, even where the model is served again before that. Its row is kept, so that it is known what was removed.
---   a      lane, by and max_deeds (see deeds.lua)
---   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, deeds stream
+--   a      lane, by and max_admin_actions (see admin_actions.lua)
+--   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, admin_actions stream
 --   returns OK
 --   repeat harmless
 -- @include base
--- @include deeds
+-- @include admin_actions
 -- @include lane
 
 dirty_first()

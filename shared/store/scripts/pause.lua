@@ -1,10 +1,10 @@
 -- Stops or resumes the claiming of one lane's work. A drained model that is resumed takes new jobs again, too.
---   a      lane, paused, by and max_deeds (see deeds.lua)
---   writes paused and draining sets, lane:<lane> hash, deeds stream
+--   a      lane, paused, by and max_admin_actions (see admin_actions.lua)
+--   writes paused and draining sets, lane:<lane> hash, admin_actions stream
 --   returns OK
 --   repeat harmless
 -- @include base
--- @include deeds
+-- @include admin_actions
 -- @include lane
 
 dirty_first()

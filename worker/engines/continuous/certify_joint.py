@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from worker.engines.continuous import joint
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case
-from worker.engines.continuous.content import Content, Reader
+from worker.engines.continuous.content import Content, ContentReader
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
 from worker.engines.continuous.refusal import Refusal, rehearsing
@@ -83,7 +83,7 @@ class Rehearsal:
         self._judge = judge
         self._waste = waste
         self._reuse = Reuse(loaded.network, seams, sys.maxsize, what, together=pictures)
-        self._reader = Reader(loaded, what, known=self._reuse.known)
+        self._reader = ContentReader(loaded, what, known=self._reuse.known)
 
     def at_once(self, cases: Sequence[Case]) -> None:
         """Compute all prompts in one pass, then in two. Raises Refusal if logits differ."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from shared.errors import CallerError
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cases import Case, Part, alone, ask, words
-from worker.engines.continuous.content import Content, Reader
+from worker.engines.continuous.content import Content, ContentReader
 from worker.engines.continuous.judge import Judge
 from worker.engines.continuous.prefill import Prefill, Prefilled, Seams
 from worker.engines.continuous.refusal import Refusal, rehearsing
@@ -54,7 +54,7 @@ class Rehearsal:
         self._network = loaded.network
         self._judge = judge
         self._reuse = Reuse(loaded.network, seams, sys.maxsize, wish)
-        self._reader = Reader(loaded, wish, known=self._reuse.known)
+        self._reader = ContentReader(loaded, wish, known=self._reuse.known)
 
     def ask(self, case: Case) -> None:
         """Raises Refusal if the case is not answered as it is by itself."""

@@ -53,7 +53,7 @@ class Content:
         return (), skipped
 
 
-class Reader:
+class ContentReader:
     """Safe to use from several threads."""
 
     def __init__(self, loaded: LoadedModel, what: Reusable, known: Callable[[str, str], int | None]) -> None:

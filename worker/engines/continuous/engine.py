@@ -23,7 +23,7 @@ from worker.engines.continuous.answer import Answer, Siblings
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
 from worker.engines.continuous.certify import Certificate, certify
-from worker.engines.continuous.content import Reader
+from worker.engines.continuous.content import ContentReader
 from worker.engines.continuous.groups import WASTE
 from worker.engines.continuous.loop import Loop
 from worker.engines.continuous.pace import Pace
@@ -109,7 +109,7 @@ class ContinuousEngine(LoadedEngine):
         self._reuse = Reuse(
             loaded.network, certificate.seams, kept, certificate.reusable, together=together.pictures
         )
-        self._reader = Reader(loaded, certificate.reusable, known=self._reuse.known)
+        self._reader = ContentReader(loaded, certificate.reusable, known=self._reuse.known)
         prefilling = (
             Prefilling(self.rows, joint.grain(loaded.network), mixes=together.steps)
             if together.prompts

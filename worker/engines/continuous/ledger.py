@@ -6,7 +6,7 @@ from typing import Protocol
 from worker.engines.continuous.ration import Ration
 
 
-class Kept(Protocol):
+class LedgerEntry(Protocol):
     """Something that costs memory and may be dropped at any time."""
 
     @property
@@ -23,24 +23,24 @@ class Ledger:
         self.bytes = 0
         self._ration = Ration(limit, doubles=True)
         # A dictionary keeps its order: the first was used longest ago.
-        self._sizes: dict[Kept, int] = {}
+        self._sizes: dict[LedgerEntry, int] = {}
 
     @property
     def limit(self) -> int:
         return self._ration.now
 
-    def use(self, kept: Iterable[Kept]) -> None:
+    def use(self, kept: Iterable[LedgerEntry]) -> None:
         """Mark items as just used, in their order; new ones are counted from now on."""
         for item in kept:
             self._strike(item)
             self.weigh(item)
 
-    def weigh(self, item: Kept) -> None:
+    def weigh(self, item: LedgerEntry) -> None:
         """Update its size without marking it as used."""
         self.bytes += item.bytes - self._sizes.get(item, 0)
         self._sizes[item] = item.bytes
 
-    def room(self, more: int, spared: Collection[Kept] = ()) -> bool:
+    def room(self, more: int, spared: Collection[LedgerEntry] = ()) -> bool:
         """Make room for `more` bytes; False if they do not fit without dropping what is `spared`."""
         self._ration.lasted(self.bytes + more)
         if more > self.limit - sum(item.bytes for item in spared):
@@ -62,9 +62,9 @@ class Ledger:
         for item in list(self._sizes):
             self._drop(item)
 
-    def _drop(self, item: Kept) -> None:
+    def _drop(self, item: LedgerEntry) -> None:
         self._strike(item)
         item.drop()
 
-    def _strike(self, item: Kept) -> None:
+    def _strike(self, item: LedgerEntry) -> None:
         self.bytes -= self._sizes.pop(item, 0)

@@ -31,7 +31,7 @@ from worker.engines.threads import use_threads
 from worker.engines.tryout import made_up, try_out
 from worker.engines.vllm.answer import Answer
 from worker.engines.vllm.core import Core, require
-from worker.engines.vllm.form import Form, form
+from worker.engines.vllm.form import Constraint, form
 from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
 from worker.engines.vllm.sampling import check, sampling
 from worker.engines.weights import load_guess, model_folder
@@ -119,7 +119,7 @@ class VllmEngine(Engine):
     def effective(self, prompt: Prompt, parameters: Parameters) -> Parameters:
         return self._language.effective(prompt, parameters)
 
-    def grammar(self, request: Request, caller: str = "") -> Form | None:
+    def grammar(self, request: Request, caller: str = "") -> Constraint | None:
         return form(self._language, request, caller)
 
     def prepare(

@@ -17,22 +17,22 @@ SPACING: dict[str, str | bool] = {
 
 
 @dataclass(frozen=True)
-class Form:
+class Constraint:
     """`said` goes to vLLM's StructuredOutputsParams; `matcher` checks the answer in this process."""
 
     matcher: LLMatcher
     said: dict[str, str]
 
 
-def form(language: Language, request: Request, caller: str) -> Form | None:
+def form(language: Language, request: Request, caller: str) -> Constraint | None:
     """None if any text is allowed. Raises CallerError as `worker.engines.base.Engine.grammar` says."""
     matcher = language.grammar(request, caller)
     if matcher is None:
         return None
     calling, wanted = language.calling(request, SPACING), request.parameters.format
     if calling is not None:
-        return Form(matcher, {"grammar": calling.lark(language.grammars.mark)})
-    return Form(matcher, {} if wanted is None else structured(wanted))
+        return Constraint(matcher, {"grammar": calling.lark(language.grammars.mark)})
+    return Constraint(matcher, {} if wanted is None else structured(wanted))
 
 
 def structured(wanted: Format) -> dict[str, str]:

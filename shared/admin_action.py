@@ -21,7 +21,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Deed:
+class AdminAction:
     """One act, `at_ms` (Unix) by the store's clock: `action` (`key.create`, …) on `subject` by `operator`."""
 
     id: str

@@ -8,9 +8,9 @@ from fastapi import Request
 
 from api.access.callers import caller_of
 from api.wire.reply import reply_of
-from shared.deed import Deed, Operator
-from shared.store import deeds
-from shared.store.script import AsyncStore, Call, T
+from shared.admin_action import AdminAction, Operator
+from shared.store import admin_actions
+from shared.store.script import AsyncStore, ScriptCall, T
 
 log = logging.getLogger(__name__)
 # Whatever level the rest of this process logs at.
@@ -28,20 +28,20 @@ def operator_of(request: Request) -> Operator:
     )
 
 
-class Deeds:
+class AdminActions:
     """The log of one service, as its API processes write and read it."""
 
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
 
-    async def do(self, operator: Operator, action: str, subject: str, call: Call[T]) -> T:
+    async def do(self, operator: Operator, action: str, subject: str, call: ScriptCall[T]) -> T:
         """Make a transition as this operator. Raises Unavailable."""
-        outcome, reply = await self._store.run(deeds.by(operator, action, subject, call))
+        outcome, reply = await self._store.run(admin_actions.by(operator, action, subject, call))
         said = {"action": action, "subject": subject, "outcome": outcome, **asdict(operator)}
         log.info("admin %s", json.dumps(said))
         return reply
 
-    async def list(self, after: str | None, limit: int) -> tuple[list[Deed], bool]:
-        """A page of deeds, newest first, and whether there are more."""
-        found = await self._store.run(deeds.deeds(after, limit + 1))
+    async def list(self, after: str | None, limit: int) -> tuple[list[AdminAction], bool]:
+        """A page of them, newest first, and whether there are more."""
+        found = await self._store.run(admin_actions.page(after, limit + 1))
         return found[:limit], len(found) > limit

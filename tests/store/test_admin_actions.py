@@ -2,10 +2,10 @@
 
 import pytest
 
+from shared.admin_action import Operator
 from shared.apikey import ApiKey
-from shared.deed import Operator
-from shared.store import deeds, keyring, upkeep
-from shared.store.deeds import by
+from shared.store import admin_actions, keyring, upkeep
+from shared.store.admin_actions import by
 from tests.support.store import LANE, START_MS, Records
 
 ANNE = Operator("key_0a", "Anne", "192.0.2.7", "req_1")
@@ -14,7 +14,7 @@ KEY = ApiKey("key_0b", "shop", "shop", ("read",), START_MS)
 
 def said(records: Records, after: str | None = None, limit: int = 100) -> list[tuple[str, str, str]]:
     """Newest first."""
-    return [(d.action, d.subject, d.outcome) for d in records.run(deeds.deeds(after, limit))]
+    return [(d.action, d.subject, d.outcome) for d in records.run(admin_actions.page(after, limit))]
 
 
 def test_each_act_is_written_down_as_it_went(records: Records) -> None:
@@ -38,7 +38,7 @@ def test_each_act_is_written_down_as_it_went(records: Records) -> None:
         ("key.rotate", KEY.id, "not_found"),
         ("key.revoke", "key_ff", "not_found"),
     ]
-    (newest,) = records.run(deeds.deeds(None, 1))
+    (newest,) = records.run(admin_actions.page(None, 1))
     assert (newest.operator, newest.at_ms) == (ANNE, records.now)
 
 
@@ -55,8 +55,8 @@ def test_an_act_that_is_asked_for_again_because_its_answer_was_lost_is_written_d
 def test_pages_follow_each_other(records: Records) -> None:
     for number in range(5):
         records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
-    first = records.run(deeds.deeds(None, 2))
-    rest = records.run(deeds.deeds(first[-1].id, 10))
+    first = records.run(admin_actions.page(None, 2))
+    rest = records.run(admin_actions.page(first[-1].id, 10))
     assert [d.subject for d in (*first, *rest)] == [f"key_{number}" for number in (4, 3, 2, 1, 0)]
 
 
@@ -67,7 +67,7 @@ def test_who_pages_on_from_before_the_first_act_gets_an_empty_page(records: Reco
 
 
 def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deeds, "MOST", 3)
+    monkeypatch.setattr(admin_actions, "MOST", 3)
     for number in range(5):
         records.run(by(ANNE, "key.revoke", f"key_{number}", keyring.revoke(f"key_{number}")))
     assert [subject for _, subject, _ in said(records)] == ["key_4", "key_3", "key_2"]
@@ -75,7 +75,7 @@ def test_the_log_does_not_grow_without_end(records: Records, monkeypatch: pytest
 
 def test_what_was_typed_is_cut(records: Records) -> None:
     records.run(by(ANNE, "key.revoke", "x" * 50_000, keyring.revoke("x" * 50_000)))
-    assert len(said(records)[0][1]) == deeds.LONGEST
+    assert len(said(records)[0][1]) == admin_actions.LONGEST
 
 
 def test_a_check_of_all_records_leaves_the_log_alone(records: Records) -> None:
