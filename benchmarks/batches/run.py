@@ -74,7 +74,7 @@ async def run(count: int, idle_s: int, say: Say) -> Outcome:
         say(f"{ended.seen[-1].status}: {ended.counts}, {ended.verdict}")
         watching.cancel()
         await caller.aclose()
-        with opened.redis() as redis:
+        with opened.records.client(decode_responses=True) as redis:
             left = left_over(redis, [whole.batch, ended.batch])
             server = redis.info()
         return Outcome(

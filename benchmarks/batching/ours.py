@@ -1,14 +1,12 @@
 """Our own service: a record server, the API, a courier, and a worker for each core or one for all."""
 
-import secrets
 import sys
 import time
 
-from benchmarks import server
 from benchmarks.batching.plan import WIDE, Part
 from benchmarks.batching.questions import Subject, Wire
 from benchmarks.processes import Processes
-from benchmarks.server import NotStartedError, free_port
+from benchmarks.server import NotStartedError, RecordServer, free_port
 from shared.models import Model
 from shared.models_file import load_models
 from shared.settings import RedisSettings, Settings, WorkerSettings
@@ -44,9 +42,9 @@ def start(started: Processes, part: Part, subject: Subject, limit_s: float) -> t
 
 
 def _records(started: Processes) -> RedisSettings:
-    port, password = free_port(), secrets.token_hex(8)
-    started.processes["redis"] = server.start(started.folder, port, password)
-    return RedisSettings.model_validate({"url": f"redis://:{password}@127.0.0.1:{port}/0"})
+    records = RecordServer(started.folder)
+    started.processes["redis"] = records.start()
+    return RedisSettings.model_validate({"url": records.url()})
 
 
 def _model(started: Processes, part: Part, subject: Subject) -> Model:

@@ -110,18 +110,18 @@ class Saboteur:
             self._note(fault, "redis", None, at)
 
     async def _kill_store(self, fault: Fault) -> None:
-        self._site.end_redis()
+        self._site.records.kill()
         await asyncio.sleep(SUPERVISOR_S + fault.for_s)
-        await self._site.start_redis()
+        await self._site.start_records()
 
     async def _pause_store(self, fault: Fault) -> None:
-        os.kill(self._site.redis_pid, signal.SIGSTOP)
+        os.kill(self._site.records.pid, signal.SIGSTOP)
         await asyncio.sleep(fault.for_s)
-        os.kill(self._site.redis_pid, signal.SIGCONT)
+        os.kill(self._site.records.pid, signal.SIGCONT)
 
     async def _fill_store(self, fault: Fault) -> None:
         """Sets a memory limit below what the store holds: every write that needs memory is refused."""
-        with self._site.redis() as client:
+        with self._site.records.client() as client:
             await asyncio.to_thread(client.config_set, "maxmemory", 1)
             await asyncio.sleep(fault.for_s)
             await asyncio.to_thread(client.config_set, "maxmemory", 0)

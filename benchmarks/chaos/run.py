@@ -155,6 +155,6 @@ def _exits(opened: site.Site) -> Counter[str]:
 
 
 def _valkey(opened: site.Site) -> str:
-    with opened.redis() as client:
+    with opened.records.client(decode_responses=True) as client:
         info = client.info("server")
     return str(info.get("valkey_version", info["redis_version"]))

@@ -3,29 +3,23 @@
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import httpx
 from PIL import Image
-from redis import Redis
 from redis.exceptions import RedisError
 
-from benchmarks import service
 from benchmarks.chaos.questions import PICTURE_SIZE
-from benchmarks.server import NotStartedError, free_port, start
+from benchmarks.server import NotStartedError, free_port
+from benchmarks.service import ROOT, Service, kept, until
 from benchmarks.supervised import Supervised
-from shared.models_file import load_models
 from shared.settings import Settings
-from sightline.serving import processes
 
 MODEL = "chaos/echo"
 WORKERS, APIS, COURIERS = 3, 2, 2
@@ -39,7 +33,6 @@ ENVIRONMENT = {
     "SIGHTLINE_FETCH__ALLOW": "127.0.0.1",
     **{f"SIGHTLINE_QUEUE__{key.upper()}": f"{value:g}" for key, value in QUEUE.items()},
 }
-SETTINGS = Settings(log_level="warning")
 MODELS = f"""
 [[models]]
 id = "{MODEL}"
@@ -49,27 +42,23 @@ options = {{ step_s = {STEP_S} }}
 """
 
 
-class Site:
+class Site(Service):
     """Every process by name: `api-1`, `worker-1`, `courier-1` and so on; the record server is apart."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._redis_port, self._password = free_port(), secrets.token_hex(8)
-        self._redis: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, MODELS, Settings(log_level="warning"), ENVIRONMENT)
         self._proxy: subprocess.Popen[bytes] | None = None
         self._proxy_ports = [free_port() for _ in range(WORKERS)]
         self._web: subprocess.Popen[bytes] | None = None
         self._web_port = free_port()
-        self._api_ports = [free_port() for _ in range(APIS)]
-        (folder / "models.toml").write_text(MODELS)
-        self.apis = [self._api(number) for number in range(APIS)]
-        self.workers = [self._worker(number) for number in range(WORKERS)]
-        url = self._redis_url(self._redis_port)
-        self.couriers = service.couriers(folder, url, COURIERS, SETTINGS, ENVIRONMENT)
-
-    @property
-    def urls(self) -> list[str]:
-        return [f"http://127.0.0.1:{port}" for port in self._api_ports]
+        api_ports = [free_port() for _ in range(APIS)]
+        self.urls = [f"http://127.0.0.1:{port}" for port in api_ports]
+        self.apis = [self.api_process(port, f"api-{n}") for n, port in enumerate(api_ports, 1)]
+        self.workers = [
+            self.worker_process(f"worker-{n}", port=port, app="benchmarks.chaos.worker")
+            for n, port in enumerate(self._proxy_ports, 1)
+        ]
+        self.couriers = self.courier_processes(COURIERS)
 
     @property
     def picture(self) -> str:
@@ -80,38 +69,22 @@ class Site:
     def processes(self) -> list[Supervised]:
         return [*self.apis, *self.workers, *self.couriers]
 
-    @property
-    def redis_pid(self) -> int:
-        if self._redis is None:
-            raise NotStartedError("the record server was never started")
-        return self._redis.pid
-
-    def redis(self) -> Any:
-        """A client of the harness's own; redis-py types every reply as "sync or async"."""
-        return Redis.from_url(self._redis_url(self._redis_port), socket_timeout=2)
-
-    async def start_redis(self) -> None:
-        """Until it answers, with everything that its file holds."""
+    async def start_records(self) -> None:
+        """Until the record server answers, with everything that its file holds."""
         # Not in a thread: a benchmark told to end meanwhile would not know the process, and leave it behind.
-        self._redis = start(self.folder, self._redis_port, self._password)
-        with self.redis() as client:
+        self.records.start()
+        with self.records.client(socket_timeout=2) as client:
             while True:
                 with contextlib.suppress(RedisError):
                     await asyncio.to_thread(client.ping)
                     return
                 await asyncio.sleep(0.01)
 
-    def end_redis(self) -> None:
-        """As a crash would."""
-        if self._redis is not None:
-            self._redis.kill()
-            self._redis.wait()
-
     def start_proxy(self) -> None:
-        ports = map(str, (self._redis_port, *self._proxy_ports))
+        ports = map(str, (self.records.port, *self._proxy_ports))
         self._proxy = subprocess.Popen(  # noqa: S603
             (sys.executable, "-m", "benchmarks.chaos.proxy", *ports),
-            cwd=service.ROOT,
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             start_new_session=True,
         )
@@ -143,37 +116,9 @@ class Site:
         self._proxy.stdin.write(f"{how} {worker}\n".encode())
         self._proxy.stdin.flush()
 
-    async def until_ready(self) -> None:
-        """Until all workers are seen at every API. Raises NotStartedError."""
-        async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
-            for url in self.urls:
-                await service.until(partial(_serves, client, url), self.processes, START_LIMIT_S)
 
-    def _redis_url(self, port: int) -> str:
-        return f"redis://:{self._password}@127.0.0.1:{port}/0"
-
-    def _api(self, number: int) -> Supervised:
-        argv = processes.api(SETTINGS, "127.0.0.1", self._api_ports[number]).argv
-        return self._service(f"api-{number + 1}", argv, {})
-
-    def _worker(self, number: int) -> Supervised:
-        model = load_models(self.folder / "models.toml").rows[0]
-        process = processes.worker(SETTINGS, model)
-        name = f"worker-{number + 1}"
-        argv = tuple("benchmarks.chaos.worker" if part == "worker.app" else part for part in process.argv)
-        env = {**process.env, "SIGHTLINE_REDIS__URL": self._redis_url(self._proxy_ports[number])}
-        return self._service(name, (*argv, "-n", f"{name}@%h"), env)
-
-    def _service(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> Supervised:
-        url = self._redis_url(self._redis_port)
-        return service.process(self.folder, url, name, argv, ENVIRONMENT | env)
-
-
-async def _serves(client: httpx.AsyncClient, url: str) -> bool:
-    with contextlib.suppress(httpx.TransportError):
-        reply = await client.get(f"{url}/status/{MODEL}")
-        return reply.status_code == 200 and reply.json().get("workers") == WORKERS
-    return False
+def _all_serve(status: httpx.Response) -> bool:
+    return status.status_code == 200 and status.json().get("workers") == WORKERS
 
 
 @asynccontextmanager
@@ -182,14 +127,15 @@ async def opened() -> AsyncIterator[Site]:
     with TemporaryDirectory(prefix="sightline-chaos-") as folder:
         site = Site(Path(folder))
         try:
-            await site.start_redis()
+            await site.start_records()
             site.start_proxy()
             site.start_web()
-            async with service.kept(site.processes):
-                await site.until_ready()
+            async with kept(site.processes):
+                for url in site.urls:
+                    await until(f"{url}/status/{MODEL}", site.processes, START_LIMIT_S, _all_serve)
                 yield site
         finally:
             site.end_helpers()
             with contextlib.suppress(ProcessLookupError):
-                os.kill(site.redis_pid, signal.SIGCONT)
-            site.end_redis()
+                os.kill(site.records.pid, signal.SIGCONT)
+            site.records.kill()

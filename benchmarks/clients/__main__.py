@@ -28,7 +28,7 @@ def main() -> int:
     say = findings.telling()
     with site.opened(said.streams) as opened, callers.opened(said.clients) as asking:
         say("everything serves")
-        with opened.redis() as client:
+        with opened.records.client() as client:
             measured: dict[str, Any] = findings.origin(client)
         laps = _laps(opened, asking, said, say)
     measured |= {name: getattr(said, name) for name in ("streams", "words", "rounds", "clients")}

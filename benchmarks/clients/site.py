@@ -1,22 +1,18 @@
 """The processes under measurement, on loopback: ours as `make run` configures it, and the bare one."""
 
-import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import psutil
-from redis import Redis
 
-from benchmarks import server
 from benchmarks.clients.questions import MODEL, STEP_S
 from benchmarks.overhead.site import CELERY, SERVE, WORKER
 from benchmarks.processes import Processes
-from benchmarks.server import free_port
+from benchmarks.server import RecordServer, free_port
 
 OURS, BARE = ("redis", "api", "worker"), ("bare",)
 
@@ -25,19 +21,11 @@ OURS, BARE = ("redis", "api", "worker"), ("bare",)
 class Site(Processes):
     """Everything started, and where it listens."""
 
-    redis_port: int
-    password: str
+    records: RecordServer
     ports: Mapping[str, int]
 
     def url(self, side: str) -> str:
         return f"http://127.0.0.1:{self.ports[side]}"
-
-    @property
-    def redis_url(self) -> str:
-        return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/0"
-
-    def redis(self) -> Any:
-        return Redis.from_url(self.redis_url)
 
     def cpu_s(self, names: Sequence[str]) -> float:
         """Processor time so far."""
@@ -50,9 +38,9 @@ def opened(rows: int) -> Iterator[Site]:
     """Start everything, hand it over when it serves, and end it whatever happens."""
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
         ports = {"api": free_port(), "bare": free_port()}
-        site = Site(Path(folder), free_port(), secrets.token_hex(8), ports)
+        site = Site(Path(folder), RecordServer(Path(folder)), ports)
         try:
-            site.processes["redis"] = server.start(site.folder, site.redis_port, site.password)
+            site.processes["redis"] = site.records.start()
             _start(site, rows)
             site.wait_until("worker", f"{site.url('api')}/models/{MODEL}/health")
             site.wait_until("bare", f"{site.url('bare')}/ready")
@@ -67,7 +55,7 @@ def _start(site: Site, rows: int) -> None:
         f'[[models]]\nid = "{MODEL}"\nengine = "echo"\nrows = {rows}\noptions = {{ step_s = {STEP_S} }}\n'
     )
     env = {
-        "SIGHTLINE_REDIS__URL": site.redis_url,
+        "SIGHTLINE_REDIS__URL": site.records.url(),
         "SIGHTLINE_MODELS_FILE": str(models),
         "SIGHTLINE_BLOBS__URL": str(site.folder / "blobs"),
     }

@@ -43,7 +43,7 @@ def main() -> int:
     say = _sayer()
     with site.opened() as opened:
         say("everything serves")
-        with opened.redis(0) as client:
+        with opened.records.client() as client:
             measured = findings.origin(client)
         ours, bare = latency.measure(opened, arguments.samples)
         measured["latency_ms"] = _latencies(ours, bare)

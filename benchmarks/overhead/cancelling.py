@@ -58,9 +58,9 @@ class _Ear:
 
 def measure(site: Site, samples: int) -> Cancellations:
     """Cancel that many jobs in mid-generation, one after the other. Needs the tiny model's worker."""
-    redis = site.redis(0)
+    redis = site.records.client()
     http_ = http.client.HTTPConnection("127.0.0.1", site.api_port, timeout=LIMIT_S)
-    settings = RedisSettings.model_validate({"url": site.redis_url(0)})
+    settings = RedisSettings.model_validate({"url": site.records.url()})
     store, jobs = connect(settings), {}
     store.run(upkeep.pause(TINY.lane, paused=True))
     for number in range(WARM_UP + samples + LINE):

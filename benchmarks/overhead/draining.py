@@ -39,7 +39,7 @@ def measure(site: Site, jobs: int) -> Drained:
 
     They are submitted while the model is paused, so that the worker has the machine nearly for itself.
     """
-    redis = RedisSettings.model_validate({"url": site.redis_url(0)})
+    redis = RedisSettings.model_validate({"url": site.records.url()})
     store, settings, worker = connect(redis), Settings(), psutil.Process(site.processes[WIDE.name].pid)
     store.run(upkeep.pause(WIDE.lane, paused=True))
     waiting = 0

@@ -27,7 +27,7 @@ def message_bytes(site: Site) -> tuple[int, int]:
     if response.status != 202:
         raise UnexpectedAnswerError(f"{response.status} {answer[:500]!r}")
     connection.close()
-    with site.redis(1) as broker:
+    with site.records.client(1) as broker:
         return len(broker.lindex(questions.LANE, 0)), len(picture)
 
 

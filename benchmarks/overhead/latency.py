@@ -46,7 +46,7 @@ class Ear:
 
     def __init__(self, site: Site, *, pattern: str = "", name: str = "") -> None:
         # Kept: a client that is collected closes the connections it made.
-        self._client = site.redis(0)
+        self._client = site.records.client()
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         self._heard: queue.Queue[tuple[int, bytes]] = queue.Queue()
         if pattern:
@@ -116,7 +116,7 @@ class Bare:
     def __init__(self, site: Site) -> None:
         self.latencies = Latencies()
         self.ear = Ear(site, name=questions.BARE_CHANNEL)
-        self._app = Celery("bench", broker=site.redis_url(1))
+        self._app = Celery("bench", broker=site.records.url(1))
         self._app.conf.task_ignore_result = True
 
     def sample(self) -> None:

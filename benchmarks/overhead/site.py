@@ -1,20 +1,15 @@
 """The processes under measurement, all on loopback: one record server, ours and the baselines' beside it."""
 
-import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from redis import Redis
-
-from benchmarks import server
 from benchmarks.overhead.questions import LANE, MODEL
 from benchmarks.processes import ROOT, Processes
-from benchmarks.server import free_port
+from benchmarks.server import RecordServer, free_port
 
 LOAD_LIMIT_S = 240
 """How long a model may load that needs torch, on a busy machine."""
@@ -62,26 +57,18 @@ TINY = Served("sightline/tiny", 1, f'source = "{ROOT / "models" / "tiny"}"\ndtyp
 class Site(Processes):
     """Everything started, and where it listens."""
 
-    redis_port: int
-    password: str
+    records: RecordServer
     api_port: int
     bare_port: int
-
-    def redis_url(self, database: int) -> str:
-        return f"redis://:{self.password}@127.0.0.1:{self.redis_port}/{database}"
-
-    def redis(self, database: int) -> Any:
-        """A client; redis-py types every reply as "sync or async"."""
-        return Redis.from_url(self.redis_url(database))
 
 
 @contextmanager
 def opened() -> Iterator[Site]:
     """Start everything, hand it over when it serves, and end it whatever happens."""
     with TemporaryDirectory(prefix="sightline-bench-") as folder:
-        site = Site(Path(folder), free_port(), secrets.token_hex(8), free_port(), free_port())
+        site = Site(Path(folder), RecordServer(Path(folder)), free_port(), free_port())
         try:
-            site.processes["redis"] = server.start(site.folder, site.redis_port, site.password)
+            site.processes["redis"] = site.records.start()
             _start_ours(site)
             _start_baselines(site)
             site.wait_until("api", f"http://127.0.0.1:{site.api_port}/ready")
@@ -100,7 +87,7 @@ def start_worker(site: Site, served: Served) -> None:
 
 def _environment(site: Site) -> dict[str, str]:
     return {
-        "SIGHTLINE_REDIS__URL": site.redis_url(0),
+        "SIGHTLINE_REDIS__URL": site.records.url(),
         "SIGHTLINE_MODELS_FILE": str(site.folder / "models.toml"),
         "SIGHTLINE_BLOBS__URL": str(site.folder / "blobs"),
         # Submits are measured with nobody consuming them.
@@ -127,7 +114,7 @@ def _start_ours(site: Site) -> None:
 
 
 def _start_baselines(site: Site) -> None:
-    env = {"BENCH_REDIS": site.redis_url(2), "BENCH_BROKER": site.redis_url(1)}
+    env = {"BENCH_REDIS": site.records.url(2), "BENCH_BROKER": site.records.url(1)}
     _start_celery(site, "bare_celery", "celery", "benchmarks.overhead.bare_celery", env=env)
     _start_web(site, "bare_web", "benchmarks.overhead.bare_web:app", port=site.bare_port, env=env)
 

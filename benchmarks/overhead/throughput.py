@@ -53,7 +53,7 @@ def hits(site: Site) -> list[Lap]:
         ("hit_hf_picture", f"/models/{questions.MODEL}", questions.hf_question()),
         ("hit_chat", "/v1/chat/completions", questions.chat_question()),
     ):
-        site.redis(2).set(name, _primed(site, path, body))
+        site.records.client(2).set(name, _primed(site, path, body))
         bare = f"bare_get_{name.removeprefix('hit_')}"
         laps += [
             Lap(bare, "bare_web", site.bare_port, _same(questions.get(f"/answers/{name}"), 200)),

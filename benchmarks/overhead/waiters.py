@@ -48,7 +48,7 @@ def _submitted(site: Site, count: int) -> list[str]:
 
 async def _measure(site: Site, paths: list[str]) -> Waited:
     process = psutil.Process(site.processes["api"].pid)
-    redis = site.redis(0)
+    redis = site.records.client()
     writers, most, waiting = [], 0, 0
     async with asyncio.timeout(LIMIT_S):
         for path in paths:

@@ -22,7 +22,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with site.opened() as opened:
         site.start_worker(opened, site.TINY)
-        measured = findings.origin(opened.redis(0))
+        measured = findings.origin(opened.records.client())
         found = cancelling.measure(opened, arguments.samples)
     taken = {"next claim": found.next_claim, "next text": found.next_text}
     measured |= {

@@ -61,7 +61,7 @@ async def run(count: int, rate: int, seed: int, say: Callable[[str], None]) -> O
         events = await _events(client)
         lines = [line for courier in site.couriers for line in courier.lines()]
         calls = read(site.calls)
-        with site.redis() as redis:
+        with site.records.client(decode_responses=True) as redis:
             info = redis.info("server")
         valkey = str(info.get("valkey_version", info["redis_version"]))
     verdict = judge(jobs, calls, checker.given_up(lines), events, {OWN: SECRET, ALL: endpoint})
@@ -110,7 +110,7 @@ async def _ask_all(client: httpx.AsyncClient, site: Site, count: int, rate: int,
 async def _until_told(site: Site, say: Callable[[str], None]) -> None:
     """Until no call is in line or under way, or none was made for STUCK_S."""
     last, size = time.monotonic(), -1
-    with site.redis() as redis:
+    with site.records.client(decode_responses=True) as redis:
         while await asyncio.to_thread(redis.exists, "sl2:callers"):
             if (now := site.calls.stat().st_size) != size:
                 last, size = time.monotonic(), now

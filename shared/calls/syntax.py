@@ -10,6 +10,7 @@ Sources: the models' chat templates, and for Mistral its tokenizers' guide.
 """
 
 import re
+from functools import lru_cache
 from typing import Literal, get_args
 
 Syntax = Literal["hermes", "llama", "mistral", "mistral_args", "gemma"]
@@ -37,6 +38,7 @@ _HERMES = re.compile(r'"arguments\\?"')
 _LLAMA = re.compile(r'"name\\?":.{0,80}?"parameters\\?":', re.DOTALL)
 
 
+@lru_cache(maxsize=8)
 def syntax_of(template: str) -> Known:
     """Empty where a template has no place for functions, or none of these forms."""
     if not _PLACE.search(template):

@@ -24,6 +24,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(server, "configuration", written_at_once)
     # None that a caller's connection may have while its server is down.
+    monkeypatch.setattr(server, "free_port", free_port)
     monkeypatch.setattr(site, "free_port", free_port)
     for name in ("FETCH__LIMIT_S", "PICTURES__DECODE_LIMIT_S"):
         monkeypatch.setitem(site.ENVIRONMENT, f"SIGHTLINE_{name}", "60")
