@@ -14,20 +14,23 @@ from shared.settings import CLIENT_KEY
 from sightline.serving.folder import shown
 
 QUESTION = "What is in this picture?"
-# Relative to the models file.
+# Beside the models file, or else as it comes with this package.
 PICTURE = Path("examples/sample.png")
+OWN = Path(__file__).parents[2]
 
 
 class Sample:
-    """The example picture near the models file, and the model that is asked about it."""
+    """The example picture, and the model that is asked about it."""
 
     def __init__(self, models_file: Path, model: Model) -> None:
         self._model = model
-        self._picture = models_file.resolve().parent / PICTURE
+        beside = models_file.resolve().parent / PICTURE
+        self._picture = beside if beside.is_file() else OWN / PICTURE
 
     async def show(self, client: httpx.AsyncClient, url: str, say: Callable[[str], None]) -> None:
         """Print question, picture and answer, or why there is none, then what to type next."""
         if not self._picture.is_file():
+            say(f"no question was asked to try it: there is no {PICTURE} beside the models file")
             return
         picture = shown(self._picture)
         say(f"\nquestion  {QUESTION}\npicture   {picture}\nanswer    {await self._answer(client)}")

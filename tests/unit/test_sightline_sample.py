@@ -56,3 +56,16 @@ async def test_answer_or_the_reason_for_none_is_shown(reply: httpx.Response, sho
     assert question.endswith(QUESTION)
     assert picture.endswith("examples/sample.png")
     assert answer.startswith(f"answer    {shown}")
+
+
+async def test_a_models_file_elsewhere_is_tried_with_the_own_picture_or_told_why_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=[{"generated_text": "Red."}]))
+    async with httpx.AsyncClient(base_url="http://service", transport=transport) as client:
+        await Sample(tmp_path / "models.toml", MODEL).show(client, "http://127.0.0.1:8000", said.append)
+        assert "answer    Red." in said[0]
+        monkeypatch.setattr("sightline.serving.sample.OWN", tmp_path)
+        await Sample(tmp_path / "models.toml", MODEL).show(client, "http://127.0.0.1:8000", said.append)
+    assert said[-1].startswith("no question was asked")
