@@ -19,7 +19,7 @@ from celery import Celery
 from kombu import Connection, Queue  # type: ignore[attr-defined]
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
@@ -82,7 +82,7 @@ class Nudger:
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
-            _push(self._client.pipeline(transaction=False), lane, count).execute()
+            self._execute(_push(self._client.pipeline(transaction=False), lane, count))
         except Exception as error:
             _unsent(error)
             return False
@@ -96,7 +96,15 @@ class Nudger:
         with reaching():
             # The trim changes nothing (no more are ever listed), but fails where no writes are taken.
             asked = self._client.pipeline(transaction=False).ltrim(lane, 0, MOST - 1).llen(lane)
-            return int(asked.execute()[1])
+            return int(self._execute(asked)[1])
+
+    def _execute(self, pipeline: Any) -> Any:
+        try:
+            return pipeline.execute()
+        except ReadOnlyError:
+            # As in `Store.run`.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+            raise
 
 
 class AsyncNudger:
@@ -117,6 +125,10 @@ class AsyncNudger:
             for lane in set(lanes):
                 _push(pipeline, lane, lanes.count(lane))
             await pipeline.execute()
+        except ReadOnlyError:
+            # As in `Store.run`.
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+            return [False] * len(asked)
         except Exception as error:
             _unsent(error)
             return [False] * len(asked)

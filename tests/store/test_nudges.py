@@ -11,6 +11,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
+from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.nudges import TASK, AsyncNudger, Nudger, envelope
 from tests.support.ports import free_port
@@ -112,3 +113,25 @@ async def test_a_broker_out_of_reach_fails_no_submission() -> None:
     nudger = AsyncNudger(nowhere)
     assert not await nudger.send([LANE])
     await nudger.aclose()
+
+
+async def test_nudges_do_not_stay_with_a_server_that_was_demoted(
+    redis_settings: RedisSettings, broker: Any
+) -> None:
+    """The address leads to its successor by then, but not for connections that were open before."""
+    threads, tasks = Nudger(redis_settings), AsyncNudger(redis_settings)
+    clients: tuple[Any, Any] = threads._client, tasks._client
+    before = [clients[0].client_id(), await clients[1].client_id()]
+    broker.replicaof("127.0.0.1", free_port())
+    try:
+        assert not threads.send(LANE)
+        assert not await tasks.send([LANE])
+        after = [clients[0].client_id(), await clients[1].client_id()]
+        with pytest.raises(Unavailable, match="takes no writes now"):
+            threads.listed(LANE)
+        after.append(clients[0].client_id())
+        assert len({*before, *after}) == 5
+    finally:
+        broker.replicaof("NO", "ONE")
+        clients[0].close()
+        await tasks.aclose()
