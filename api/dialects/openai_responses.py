@@ -52,8 +52,9 @@ class TextConfig(Wire):
 
 class Reasoning(Wire):
     effort: Annotated[str | None, Harmless("none")] = None
-    summary: Annotated[str | None, Harmless()] = None
-    generate_summary: Annotated[str | None, Harmless()] = None
+    # Of thoughts that are not told apart from the answer there is nothing to summarise.
+    summary: Annotated[str | None, Harmless("auto")] = None
+    generate_summary: Annotated[str | None, Harmless("auto")] = None
     context: Annotated[str | None, Harmless("auto")] = None
     mode: Annotated[str | None, Harmless("standard")] = None
 
@@ -83,6 +84,8 @@ class ResponseBody(Sampling):
     background: bool | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
+    # The ids that Codex gives its own sessions and turns.
+    client_metadata: dict[str, Any] | None = None
     service_tier: Tier | None = None
     user: Label | None = None
     safety_identifier: Label | None = None
