@@ -2,7 +2,7 @@
 
 import math
 import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, ValidationInfo, WithJsonSchema, field_validator
@@ -193,6 +193,7 @@ class Model(Frozen):
         return 0 if self.engine == "vllm" or (self.engine != "echo" and self.folder.deaf) else None
 
 
+@lru_cache(1024)
 def _slug(id: str) -> str:
     return re.sub(r"[^a-z0-9._-]", "--", id.lower())
 

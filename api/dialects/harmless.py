@@ -27,10 +27,10 @@ def refuse_unsupported(body: Wire, at: str = "") -> None:
 
     Raises CallerError `unsupported_parameter`.
     """
-    taken = harmless(type(body))
-    for name in (name for name in type(body).model_fields if name in body.model_fields_set):
-        value, place = getattr(body, name), render([name], at)
+    taken, given = harmless(type(body)), body.model_fields_set
+    for name in (name for name in type(body).model_fields if name in given):
+        value = getattr(body, name)
         if isinstance(value, Wire):
-            refuse_unsupported(value, place)
+            refuse_unsupported(value, render([name], at))
         elif value is not None and name in taken and value not in taken[name]:
-            raise unsupported(place)
+            raise unsupported(render([name], at))

@@ -3,7 +3,7 @@
 Errors are problem details (RFC 9457).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from api.dialects.asking import Asking
@@ -112,7 +112,7 @@ def to_job(view: JobView) -> dict[str, Any]:
     known = {
         "waiting_reason": view.waiting_reason,
         "ahead": view.ahead,
-        "estimate": None if view.estimate is None else asdict(view.estimate),
+        "estimate": None if view.estimate is None else vars(view.estimate),
         "result": result,
         "error": None if view.error is None else view.error.model_dump(),
         "start_by": seconds(view.start_by_ms),

@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 from fastapi import Request
@@ -118,8 +119,14 @@ def _client(scope: Scope) -> tuple[str, int] | None:
     client, peer = scope.get("client"), scope.get("state", {}).get(PEER)
     with contextlib.suppress(ValueError):
         if client is not None and "%" not in client[0]:
-            return str(ipaddress.ip_address(client[0])), client[1]
+            return _spelled(client[0]), client[1]
     return cast("tuple[str, int] | None", peer)
+
+
+@lru_cache(1024)
+def _spelled(address: str) -> str:
+    """An address in its one spelling. Raises ValueError."""
+    return str(ipaddress.ip_address(address))
 
 
 def _demand_https(scope: Scope, reply: Reply) -> None:

@@ -79,8 +79,9 @@ class Blobs:
             self._asked = time.monotonic()
             self._look = asyncio.get_running_loop().run_in_executor(self._looking, self.look)
         look = self._look
-        await asyncio.wait({look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
-        await asyncio.wait({look}, timeout=HEARD_S)
+        if not look.done():
+            await asyncio.wait({look}, timeout=max(self._asked + REACHED_S - time.monotonic(), 0))
+            await asyncio.wait({look}, timeout=HEARD_S)
         found = look.result() if look.done() else "unreachable"
         refused = found == "reachable" and time.monotonic() - self._refused < REFUSED_S
         return "read_only" if refused else found
