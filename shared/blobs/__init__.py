@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import BinaryIO, Literal, ParamSpec, TypeVar
 
@@ -144,10 +144,13 @@ class Blobs:
         return self._place.stage(_path(unused_name()))
 
     def adopt(self, staged: Staged) -> None:
-        """Give what was staged the name of its bytes. Raises BlobMissingError, BlobsUnavailable."""
+        """Give what was staged the name of its bytes. Raises BlobsUnavailable, also where it was deleted."""
         staged.finish()
         with self._writing():
-            self._place.adopt(staged, _path(staged.digest))
+            try:
+                self._place.adopt(staged, _path(staged.digest))
+            except BlobMissingError:
+                raise BlobsUnavailable("kept") from None
         staged.file.close()
 
     def rename(self, name: str, other: str) -> None:
@@ -178,10 +181,13 @@ class Blobs:
         return aside
 
     def older(self, age_s: float, count: int) -> Iterator[list[str]]:
-        """The names of what was written that long ago, out of `count` at a time. Raises BlobsUnavailable."""
+        """The names of what was written that long ago, out of `count` at a time. Raises BlobsUnavailable.
+
+        By the clock that dated them: this machine's may be another.
+        """
         with finding("all"):
+            before = self._place.now(_path(unused_name())) - timedelta(seconds=age_s)
             for chunk in obstore.list(self._store, chunk_size=count):
-                before = datetime.now(UTC) - timedelta(seconds=age_s)
                 yield [entry["path"].rpartition("/")[2] for entry in chunk if entry["last_modified"] < before]
 
     def sweep(self, age_s: float) -> int:

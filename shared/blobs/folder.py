@@ -1,8 +1,8 @@
 """Blobs in a folder that all processes see: on one machine, or mounted by several."""
 
 import os
-import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -56,10 +56,17 @@ class Folder:
         with suppress(FileNotFoundError), finding(path):
             os.utime(self._path / path)
 
+    def now(self, path: str = "") -> datetime:  # noqa: ARG002 - an object store needs it
+        """Raises OSError."""
+        # Needs no room on the disk.
+        os.utime(self._path)
+        return datetime.fromtimestamp(self._path.stat().st_mtime, UTC)
+
     def sweep(self, age_s: float) -> int:
         """Delete what processes left that died while writing: `ab/abcd…#1`, which no list shows."""
-        before, count = time.time() - age_s, 0
+        count = 0
         with finding("all"):
+            before = self.now().timestamp() - age_s
             for half in self._path.glob("*/*#*"):
                 # Its writer may have finished it meanwhile.
                 with suppress(FileNotFoundError):

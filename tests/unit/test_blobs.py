@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -216,3 +217,37 @@ def test_a_slash_at_the_end_is_no_other_place(bucket: Blobs, url: str) -> None:
     Blobs(BlobSettings(url=url)).write(name, b"picture")
     assert Blobs(BlobSettings(url=url.rstrip("/"))).read(name) == b"picture"
     assert bucket.kind == "s3"
+
+
+def test_a_machine_whose_clock_is_ahead_takes_nothing_new_for_old(
+    folder: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload under way would be deleted: only its age protects it. The files' clock is two hours late."""
+    theirs, dated = time.time() - 7200, os.utime
+    upload = staged(folder, b"a file")
+    assert upload.path is not None
+    half = upload.path.with_name(f"{upload.path.name}#1")
+    half.touch()
+    for path in (upload.path, half):
+        dated(path, (theirs - 10, theirs - 10))
+    monkeypatch.setattr(os, "utime", lambda path: dated(path, (theirs, theirs)))
+    assert (list(folder.older(3600, 10)), folder.sweep(3600)) == ([[]], 0)
+    assert (list(folder.older(5, 10)), folder.sweep(5)) == ([[upload.path.name]], 1)
+    upload.discard()
+
+
+def test_looking_at_a_stores_clock_leaves_nothing_there(blobs: Blobs) -> None:
+    blobs.write(digest(b"a"), b"a")
+    assert not [name for names in blobs.older(3600, 10) for name in names]
+    assert digest(b"a") in {name for names in blobs.older(-3600, 10) for name in names}
+    count = len([name for names in blobs.older(-3600, 1000) for name in names])
+    assert len([name for names in blobs.older(-3600, 1000) for name in names]) == count
+
+
+def test_an_upload_whose_file_was_taken_away_can_be_sent_again(folder: Blobs) -> None:
+    upload = staged(folder, b"a file")
+    assert upload.path is not None
+    upload.path.unlink()
+    with pytest.raises(BlobsUnavailable):
+        folder.adopt(upload)
+    upload.discard()
