@@ -11,7 +11,8 @@ the processor time of the rest of a submission.
 import json
 import logging
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -19,8 +20,10 @@ from celery import Celery
 from kombu import Connection, Queue  # type: ignore[attr-defined]
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
-from redis.exceptions import ReadOnlyError, RedisError
+from redis.exceptions import ReadOnlyError
 
+from shared.errors import Unavailable
+from shared.seldom import Seldom
 from shared.settings import RedisSettings
 from shared.store.gathering import Gathering
 from shared.store.keys import INTAKE
@@ -67,10 +70,19 @@ def _render_first() -> None:
     _template(INTAKE)
 
 
-def _unsent(error: Exception) -> None:
-    """The work behind a nudge is on record already, so its caller must not get an error."""
-    if not isinstance(error, RedisError):
-        log.error("a nudge could not be sent", exc_info=error)
+class _Unsent:
+    """Says that nudges cannot be sent. The work behind them is on record, so their callers get no error."""
+
+    def __init__(self) -> None:
+        self._seldom = Seldom()
+
+    def say(self, error: Exception) -> None:
+        if not self._seldom.due():
+            return
+        if isinstance(error, Unavailable):
+            log.warning("nudges wait: %s", error.message)
+        else:
+            log.error("a nudge could not be sent", exc_info=error)
 
 
 class Nudger:
@@ -79,12 +91,14 @@ class Nudger:
     def __init__(self, redis: RedisSettings) -> None:
         _render_first()
         self._client: Any = Redis.from_url(redis.broker_url, **CONNECTION)
+        self._unsent = _Unsent()
 
     def send(self, lane: str, count: int = 1) -> bool:
         try:
-            self._execute(_push(self._client.pipeline(transaction=False), lane, count))
+            with reaching():
+                self._exchange(lambda pipeline: _push(pipeline, lane, count))
         except Exception as error:
-            _unsent(error)
+            self._unsent.say(error)
             return False
         return True
 
@@ -95,16 +109,15 @@ class Nudger:
         """
         with reaching():
             # The trim changes nothing (no more are ever listed), but fails where no writes are taken.
-            asked = self._client.pipeline(transaction=False).ltrim(lane, 0, MOST - 1).llen(lane)
-            return int(self._execute(asked)[1])
+            return int(self._exchange(lambda pipeline: pipeline.ltrim(lane, 0, MOST - 1).llen(lane))[1])
 
-    def _execute(self, pipeline: Any) -> Any:
+    def _exchange(self, ask: Callable[[Any], Any]) -> Any:
+        """Try again where the server was demoted: a connection made now may lead to its successor."""
         try:
-            return pipeline.execute()
+            return ask(self._client.pipeline(transaction=False)).execute()
         except ReadOnlyError:
-            # As in `Store.run`.
             self._client.connection_pool.disconnect(inuse_connections=False)
-            raise
+            return ask(self._client.pipeline(transaction=False)).execute()
 
 
 class AsyncNudger:
@@ -113,26 +126,32 @@ class AsyncNudger:
     def __init__(self, redis: RedisSettings) -> None:
         _render_first()
         self._client: Any = AsyncRedis.from_url(redis.broker_url, **CONNECTION)
+        self._unsent = _Unsent()
         self._gathering: Gathering[Sequence[str], bool] = Gathering(self._exchange)
 
     async def send(self, lanes: Sequence[str]) -> bool:
         return await self._gathering.ask(lanes)
 
     async def _exchange(self, asked: Sequence[Sequence[str]]) -> Sequence[bool]:
-        lanes = [lane for each in asked for lane in each]
+        lanes = Counter(lane for each in asked for lane in each)
         try:
-            pipeline = self._client.pipeline(transaction=False)
-            for lane in set(lanes):
-                _push(pipeline, lane, lanes.count(lane))
-            await pipeline.execute()
-        except ReadOnlyError:
-            # As in `Store.run`.
-            await self._client.connection_pool.disconnect(inuse_connections=False)
-            return [False] * len(asked)
+            with reaching():
+                try:
+                    await self._push(lanes)
+                except ReadOnlyError:
+                    # As in `Nudger`.
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
+                    await self._push(lanes)
         except Exception as error:
-            _unsent(error)
+            self._unsent.say(error)
             return [False] * len(asked)
         return [True] * len(asked)
+
+    async def _push(self, lanes: Mapping[str, int]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for lane, count in lanes.items():
+            _push(pipeline, lane, count)
+        await pipeline.execute()
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -136,3 +136,14 @@ def test_upkeep_goes_on_after_an_outage_of_the_record_store(redis: RedisServer) 
         desk.ask("x")
         until(lambda: desk.nudger.listed(MODEL.lane))
         keeper.stop()
+
+
+def test_an_outage_of_the_record_store_does_not_flood_the_log(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with workbench(redis) as desk, redis.refusing_writes():
+        keeper = upkeep(desk)
+        for _ in range(3):
+            keeper.run_once()
+    told = [record.message for record in caplog.records if "(rescued) waits" in record.message]
+    assert told == ["maintenance (rescued) waits: The record store takes no writes now; try again."]

@@ -48,6 +48,20 @@ def test_work_that_stands_nowhere_is_put_in_line_again(
     assert records.claim().id == view.run_id
 
 
+@pytest.mark.parametrize("kind", ["run", "job"])
+def test_half_a_record_holds_up_the_repair_of_no_other(records: Records, kind: str) -> None:
+    """As a store that was cut off, or another program, leaves it."""
+    half = f"sl2:{kind}_{'0' * 32}"
+    records.client.hset(half, mapping={"state": "queued"})
+    view = records.submit()
+    lose_place(records)
+    found = records.audit()
+    assert (found["half_a_record"], found["work_nowhere"]) == (1, 1)
+    assert not records.client.exists(half)
+    assert records.claim().id == view.run_id
+    assert records.audit() == {}
+
+
 def test_running_work_without_a_lease_is_rescued_if_its_worker_is_gone(records: Records) -> None:
     view = records.submit()
     records.claim()

@@ -2,9 +2,11 @@
 
 import errno
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.nudges import TASK, AsyncNudger, Nudger, envelope
 from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer, redis_server
 from tests.support.service import ROOT
 
 LANE = "model.org--model"
@@ -115,23 +118,57 @@ async def test_a_broker_out_of_reach_fails_no_submission() -> None:
     await nudger.aclose()
 
 
-async def test_nudges_do_not_stay_with_a_server_that_was_demoted(
-    redis_settings: RedisSettings, broker: Any
-) -> None:
-    """The address leads to its successor by then, but not for connections that were open before."""
-    threads, tasks = Nudger(redis_settings), AsyncNudger(redis_settings)
-    clients: tuple[Any, Any] = threads._client, tasks._client
-    before = [clients[0].client_id(), await clients[1].client_id()]
+@contextmanager
+def demoted(broker: Any) -> Iterator[None]:
+    """The server is a replica, and keeps the connections that it has."""
     broker.replicaof("127.0.0.1", free_port())
     try:
-        assert not threads.send(LANE)
-        assert not await tasks.send([LANE])
-        after = [clients[0].client_id(), await clients[1].client_id()]
-        with pytest.raises(Unavailable, match="takes no writes now"):
-            threads.listed(LANE)
-        after.append(clients[0].client_id())
-        assert len({*before, *after}) == 5
+        yield
     finally:
         broker.replicaof("NO", "ONE")
-        clients[0].close()
-        await tasks.aclose()
+
+
+def move(monkeypatch: pytest.MonkeyPatch, old: RedisServer, new: RedisServer) -> None:
+    """The address of the old server leads to the new one, for connections that are opened from now on."""
+    resolve = socket.getaddrinfo
+
+    def moved(host: Any, port: Any, *how: Any, **named: Any) -> Any:
+        return resolve(host, new.port if port == old.port else port, *how, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", moved)
+
+
+async def test_jobs_do_not_wait_for_nudges_that_go_to_a_server_that_was_demoted(
+    server: RedisServer, broker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asyncio looks up a name, but no number.
+    settings = RedisSettings.model_validate({"url": f"redis://localhost:{server.port}/0"})
+    worker, courier, api = Nudger(settings), Nudger(settings), AsyncNudger(settings)
+    assert worker.send(LANE)
+    assert courier.listed(LANE) == 1
+    assert await api.send([LANE])
+    with redis_server() as successor, demoted(broker):
+        move(monkeypatch, server, successor)
+        assert courier.listed(LANE) == 0
+        assert worker.send(LANE)
+        assert await api.send([LANE])
+        assert courier.listed(LANE) == 2
+    await api.aclose()
+
+
+async def test_an_operator_is_told_once_that_nudges_wait(
+    redis_settings: RedisSettings, broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    threads, tasks = Nudger(redis_settings), AsyncNudger(redis_settings)
+    with demoted(broker):
+        for _ in range(3):
+            assert not threads.send(LANE)
+            assert not await tasks.send([LANE, "intake"])
+        with pytest.raises(Unavailable, match="takes no writes now"):
+            threads.listed(LANE)
+    told = [(record.levelname, record.message) for record in caplog.records]
+    assert told == [("WARNING", "nudges wait: The record store takes no writes now; try again.")] * 2
+    assert threads.send(LANE)
+    assert await tasks.send([LANE])
+    assert threads.listed(LANE) == 2
+    await tasks.aclose()

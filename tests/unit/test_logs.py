@@ -8,9 +8,11 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
+from shared.seldom import Seldom
 from shared.settings import Settings
 from shared.telemetry.logs import JsonLines, Lines, TextLines, about, fields, open_log
 from tests.support.service import ROOT
@@ -112,6 +114,16 @@ def test_what_holds_for_a_request_is_in_each_of_its_lines_and_in_no_later_one() 
     assert inside.items() >= {"request_id": "req_1", "run": "run_1", "attempt": 1}.items()
     assert "trace_id" not in inside
     assert "request_id" not in outside
+
+
+def test_what_fails_for_long_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 5.0
+    monkeypatch.setattr("shared.seldom.time", SimpleNamespace(monotonic=lambda: now))
+    seldom, said = Seldom(), []
+    for now in (5.0, 6.0, 64.9, 65.0, 66.0, 125.0):
+        if seldom.due():
+            said.append(now)
+    assert said == [5.0, 65.0, 125.0]
 
 
 def said_loudly() -> Iterator[str]:

@@ -5,11 +5,13 @@ Nothing here goes through the broker: repairs must not depend on what may be bro
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.metrics.couriers import UPKEEP
+from shared.seldom import Seldom
 from shared.settings import Settings
 from shared.store.memory import Eviction, memory
 from shared.store.nudges import Nudger
@@ -39,9 +41,10 @@ class Upkeep:
         self._courier = courier
         self._audit = Audit(settings, store)
         collection = Collection(store, blobs)
-        self._collect = Beside("collected", lambda: _done("collected", collection.collect))
+        self._collect = Beside("collected", lambda: self._done("collected", collection.collect))
         self._removal = Removal(settings, store)
         self._eviction = Eviction()
+        self._waits = defaultdict[str, Seldom](Seldom)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="upkeep", daemon=True)
 
@@ -63,7 +66,7 @@ class Upkeep:
             "collected": self._collect,
             "nudged": lambda: send_missing(self._store, self._nudger),
         }
-        done = {name: _done(name, run) for name, run in passes.items()}
+        done = {name: self._done(name, run) for name, run in passes.items()}
         for name, count in done.items():
             UPKEEP.labels(name).inc(count)
         return done
@@ -72,24 +75,24 @@ class Upkeep:
         pause_s = self._settings.queue.rescue_s
         hold_ms = int(HOLD_ROUNDS * pause_s * 1000)
         while not self._stopping.wait(pause_s):
-            if _done("lead", lambda: lead(self._store, self._courier, hold_ms)):
+            if self._done("lead", lambda: lead(self._store, self._courier, hold_ms)):
                 done = {name: count for name, count in self.run_once().items() if count}
                 if done:
                     log.info("maintenance: %s", done)
-                _done("reports", lambda: log_ends(self._store))
-                _done("memory", self._look_at_memory)
+                self._done("reports", lambda: log_ends(self._store))
+                self._done("memory", self._look_at_memory)
 
     def _look_at_memory(self) -> int:
         self._eviction.see(self._store.run(memory()))
         return 0
 
-
-def _done(name: str, run: Callable[[], int]) -> int:
-    try:
-        return run()
-    except Unavailable as error:
-        log.warning("maintenance (%s) waits: %s", name, error.message)
-    except Exception:
-        # The outermost frame of a pass: a bad record must not end all upkeep.
-        log.exception("the maintenance pass %s failed", name)
-    return 0
+    def _done(self, name: str, run: Callable[[], int]) -> int:
+        try:
+            return run()
+        except Unavailable as error:
+            if self._waits[name].due():
+                log.warning("maintenance (%s) waits: %s", name, error.message)
+        except Exception:
+            # The outermost frame of a pass: a bad record must not end all upkeep.
+            log.exception("the maintenance pass %s failed", name)
+        return 0

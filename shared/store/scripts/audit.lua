@@ -31,9 +31,17 @@ local function stands(id, lane, state)
     and (in_line or redis.call('ZSCORE', P .. 'suspects:' .. lane, id))
 end
 
+-- A record that names no lane is nothing that any script wrote; who looks for it finds it gone.
+local function drop_half(id)
+  found('half_a_record')
+  redis.call('DEL', P .. id)
+end
+
 local function put_back(id)
   local lane, state = unpack(redis.call('HMGET', P .. id, 'lane', 'state'))
-  if stands(id, lane, state) then
+  if not lane then
+    return drop_half(id)
+  elseif stands(id, lane, state) then
     return
   end
   found('work_nowhere')
@@ -64,7 +72,7 @@ local function look_at_run(run)
       found('undying_run')
       expire_run(run)
     end
-  elseif redis.call('SCARD', P .. run .. ':live') == 0 then
+  elseif redis.call('SCARD', P .. run .. ':live') == 0 and redis.call('HEXISTS', P .. run, 'lane') == 1 then
     found('run_for_nobody')
     end_run(run, 'cancelled', nil)
   else
@@ -100,7 +108,7 @@ local function look_at_job(job)
   else
     put_back(job)
   end
-  if not ended(job) and not redis.call('ZSCORE', P .. 'deadlines', job) then
+  if not gone(job) and not ended(job) and not redis.call('ZSCORE', P .. 'deadlines', job) then
     found('job_without_deadline')
     look_later(job)
   end
@@ -214,11 +222,11 @@ end
 
 -- Keys of these kinds have a time to live, or there is only one of them, which stays.
 local LASTING = { claim = 1, idem = 1, cache = 1, prints = 1, ready = 1, loading = 1, lane = 1, emptying = 1,
-  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1,
-  removed = 1, removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1,
-  deadlines = 1, watched = 1, spared = 1, gap = 1, outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1,
-  rate = 1, worker = 1, hosts = 1, holdings = 1, notices = 1, endpoints = 1, batching = 1, batchers = 1, extra = 1,
-  admin_actions = 1, counts = 1, counted = 1, ended = 1, reading = 1 }
+  purged = 1, doomed = 1, later = 1, arrivals = 1, lanes = 1, paused = 1, models = 1, draining = 1, removed = 1,
+  removing = 1, generations = 1, leader = 1, lease = 1, schedule = 1, deadlines = 1, watched = 1, spared = 1, gap = 1,
+  outages = 1, callers = 1, audit = 1, dirty = 1, key = 1, keyof = 1, keys = 1, rate = 1, worker = 1, hosts = 1,
+  holdings = 1, notices = 1, endpoints = 1, batching = 1, batchers = 1, extra = 1, admin_actions = 1, counts = 1,
+  counted = 1, ended = 1, reading = 1 }
 
 -- Beginnings of keys that this version does not know: another version, which writes more, worked on these records.
 local strangers = {}
