@@ -39,7 +39,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at running a job's run; times in Unix ms; `outcome` is None while it goes on."""
+    """One try at running a job's run; times in Unix ms.
+
+    `outcome` is None while it goes on, and where it went on for other jobs when this one left its run.
+    """
 
     number: int
     worker: str
