@@ -122,7 +122,7 @@ class Model(Frozen):
     def _not_rendered(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in filter(rendered, value):
             raise ValueError(f"{name} follows from each request and from the model")
-        return value
+        return dict(sorted(value.items()))
 
     @field_validator("packed")
     @classmethod

@@ -89,4 +89,6 @@ def result(
 def _told(parameters: Parameters) -> dict[str, Any]:
     """The parameters without the format, which may be long and is in the request."""
     said = parameters.model_dump(mode="json", exclude_none=True, exclude={"format"})
+    if "chat_template_kwargs" in said:
+        said["chat_template_kwargs"] = dict(said["chat_template_kwargs"])
     return {name: value for name, value in said.items() if value != []}

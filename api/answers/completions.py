@@ -42,11 +42,11 @@ TEXT = CompletionDialect(
 )
 
 
-async def complete(request: Request, form: CompletionDialect, *, path_id: str | None = None) -> Response:
-    """Answer a call in `form`; `path_id` is the model the path names, used where the body names none."""
+async def complete(request: Request, dialect: CompletionDialect, *, path_id: str | None = None) -> Response:
+    """Answer a call in `dialect`; `path_id` is the model the path names, used where the body names none."""
     context = context_of(request)
     body = await read_body(request, context.settings.api)
-    asked = await translated(body, lambda raw: form.read(strict_json.parse(raw)))
+    asked = await translated(body, lambda raw: dialect.read(strict_json.parse(raw)))
     model = context.models.recall(asked.request.model, path_id=path_id)
     requests = [q.model_copy(update={"model": model.id}) for q in (asked.request, *asked.others)]
     said = terms_of(request, body)
@@ -67,11 +67,11 @@ async def complete(request: Request, form: CompletionDialect, *, path_id: str | 
     if asked.stream:
         views = [streamed(view) for view in views]
         left = partial(leave, context, views) if may_leave(terms) else None
-        blocks = _blocks(request, context, views, terms, form, asked)
+        blocks = _blocks(request, context, views, terms, dialect, asked)
         return EventStream(blocks, head_start_s=context.settings.api.head_start_s, left=left)
     ended = await answer_all(request, context, views, terms)
     created = ended.created_ms // 1000
-    return await made(lambda: json_answer(form.whole(ended, model.id, created)), ended.bytes)
+    return await made(lambda: json_answer(dialect.whole(ended, model.id, created)), ended.bytes)
 
 
 async def _blocks(
@@ -79,11 +79,11 @@ async def _blocks(
     context: ProcessContext,
     views: Sequence[JobView],
     terms: Terms,
-    form: CompletionDialect,
+    dialect: CompletionDialect,
     asked: Chat,
 ) -> AsyncGenerator[bytes]:
     tools, answers = asked.request.tools, asked.request.parameters.n or 1
-    told = form.stream(views[0], usage=asked.include_usage, calls=tools is not None and tools.required)
+    told = dialect.stream(views[0], usage=asked.include_usage, calls=tools is not None and tools.required)
     counting = Counting(wanted=asked.counted)
     # Held back until the first event: until then an error still has its own HTTP status.
     opening = told.opening(answers * len(views))

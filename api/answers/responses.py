@@ -17,7 +17,7 @@ from api.answers.answering import answer, forget_behind, may_leave, result_of, s
 from api.answers.following import follow, follow_answer, streamed
 from api.context import ProcessContext, context_of
 from api.dialects import strict_json
-from api.dialects.openai_responses import ResponseCall, from_response
+from api.dialects.openai_responses import ResponseTurn, from_response
 from api.dialects.references import references, response_of, written_out
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
@@ -78,7 +78,7 @@ def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
     return EventStream(blocks, head_start_s=context.settings.api.head_start_s)
 
 
-async def _read(http: HttpRequest, body: bytes) -> ResponseCall:
+async def _read(http: HttpRequest, body: bytes) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
     caller, said = caller_of(http), await translated(body, strict_json.parse)
     if named := references(said):
@@ -122,7 +122,7 @@ def _result(earlier: JobView, param: str) -> Result:
     return earlier.result
 
 
-def _terms(http: HttpRequest, body: bytes, call: ResponseCall) -> Terms:
+def _terms(http: HttpRequest, body: bytes, call: ResponseTurn) -> Terms:
     return replace(
         terms_of(http, body),
         metadata=call.metadata,
@@ -133,7 +133,7 @@ def _terms(http: HttpRequest, body: bytes, call: ResponseCall) -> Terms:
     )
 
 
-async def _request(context: ProcessContext, call: ResponseCall, terms: Terms) -> Request:
+async def _request(context: ProcessContext, call: ResponseTurn, terms: Terms) -> Request:
     """The request, with the earlier conversation before it where there is one.
 
     Raises CallerError `model_not_found`; for the response that it goes on from also `response_not_found`,

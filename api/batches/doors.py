@@ -6,7 +6,7 @@ from typing import Any
 
 from api.dialects.openai_chat import Chat, from_chat, to_completion
 from api.dialects.openai_completions import from_completion, to_text_completion
-from api.dialects.openai_responses import ResponseCall, from_response
+from api.dialects.openai_responses import ResponseTurn, from_response
 from api.dialects.refusals import unsupported
 from api.dialects.response_object import Kept, to_response
 from shared.job import JobView
@@ -49,7 +49,7 @@ def _reader(dialect: Callable[[Any], Chat]) -> Callable[[Any], Question]:
     return read
 
 
-def _call(body: Any) -> ResponseCall:
+def _call(body: Any) -> ResponseTurn:
     """A response that goes on from no earlier one: a line's conversation is not looked up."""
     call = from_response(body)
     _refuse(

@@ -97,12 +97,13 @@ _BIASES: Schema = {
     "propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"},
     "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
 }
+_VALUES: list[Schema] = TypeAdapter(Variable).json_schema()["anyOf"]
 _VARIABLES: Schema = {
     "type": "object",
     "description": "Variables of the model's chat template.",
     "maxProperties": MOST_VARIABLES,
     "propertyNames": {"pattern": VARIABLE_NAME, "not": {"pattern": RENDERED}},
-    "additionalProperties": {"anyOf": [*TypeAdapter(Variable).json_schema()["anyOf"], _NULL]},
+    "additionalProperties": {"anyOf": [*_VALUES, _NULL]},
 }
 _METADATA: Schema = {
     "type": "object",
@@ -121,6 +122,8 @@ def body_schemas() -> dict[str, Schema]:
         schemas |= own.pop("$defs", {}) | {body.__name__: own}
     for schema in schemas.values():
         _limit(schema["properties"])
+    of_row = _VARIABLES | {"additionalProperties": {"anyOf": _VALUES}}
+    schemas["ModelBody"]["properties"]["chat_template_kwargs"] = of_row
     for body in BODIES:
         _narrow(schemas[body.__name__]["properties"], body)
     _open(schemas)

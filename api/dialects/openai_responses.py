@@ -115,7 +115,7 @@ class ResponseBody(Sampling):
 
 
 @dataclass(frozen=True)
-class ResponseCall:
+class ResponseTurn:
     """A call: what to compute, how to answer and what to remember of it.
 
     `request.model` is as the caller wrote it, "" for none. Its messages are only this turn's, without the
@@ -130,7 +130,7 @@ class ResponseCall:
     priority: Priority
 
 
-def from_response(body: Any) -> ResponseCall:
+def from_response(body: Any) -> ResponseTurn:
     """Raises CallerError naming the field."""
     said = read(ResponseBody, body)
     refuse_unsupported(said)
@@ -145,7 +145,7 @@ def from_response(body: Any) -> ResponseCall:
         unshown=to_unshown(said.tools, said.tool_choice),
         named={**named, "messages": "input"},
     )
-    return ResponseCall(
+    return ResponseTurn(
         request=request,
         outline=detailed(_outline(said), request),
         stream=bool(said.stream),

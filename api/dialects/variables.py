@@ -29,7 +29,7 @@ def _pair(name: str, value: Any, at: str) -> tuple[str, Value]:
         return _NAME.validate_python(name), _VALUE.validate_python(value, strict=True)
     except ValidationError:
         reason = (
-            "should be a variable's name with true, false, a number or up to 64 letters, digits, blanks and "
-            "_.:/- as its value"
+            "should be a variable's name with true, false, a number of up to a million, or up to 64 letters, "
+            "digits, blanks and _.:/- as its value"
         )
         raise invalid(at, reason) from None

@@ -10,7 +10,7 @@ from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from api.batches.doors import DOORS, Question
-from api.dialects.openai_responses import ResponseCall, from_response
+from api.dialects.openai_responses import ResponseTurn, from_response
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued, numbered, page, to_item_list
 from api.dialects.response_object import Kept, Outline, to_response
@@ -164,7 +164,7 @@ def test_a_response_that_an_earlier_release_wrote_down_tells_its_parallel_tool_c
 @pytest.mark.parametrize("choice", ["auto", "none"])
 @pytest.mark.parametrize("read", [from_response, DOORS["/v1/responses"].read])
 def test_functions_are_too_long_whether_the_model_is_shown_them_or_not(
-    read: Callable[[Any], Question | ResponseCall], choice: str
+    read: Callable[[Any], Question | ResponseTurn], choice: str
 ) -> None:
     asked = {"input": "x", "tools": [TOOLS[0] | {"description": "é" * 512}], "tool_choice": choice}
     with pytest.raises(CallerError, match="1 KiB") as refused:

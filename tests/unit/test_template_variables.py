@@ -10,8 +10,9 @@ from api.dialects.openai_chat import from_chat
 from shared.errors import CallerError
 from shared.hashing import request_hash
 from shared.models import Model
-from shared.request import Request
+from shared.request import Parameters, Request
 from tests.unit.test_prompt import TINY, message, processor, text_of
+from worker.choices import _told
 from worker.engines.prompt import Renderer
 
 __all__ = ["processor"]
@@ -46,7 +47,7 @@ def test_an_operator_switches_thinking_off_and_a_caller_on_again(processor: Any)
 
 
 def test_a_variable_that_a_template_does_not_read_reaches_no_processor(processor: Any) -> None:
-    assert read(processor, asked({"padding": "max_length", "return_tensors": "np", "tokenize": False})) == ""
+    assert read(processor, asked({"padding": "max_length", "truncation": True})) == ""
 
 
 def test_equal_wishes_have_one_hash_and_different_ones_have_two() -> None:
@@ -62,6 +63,11 @@ def test_equal_wishes_have_one_hash_and_different_ones_have_two() -> None:
         ("messages", "x"),
         ("add_generation_prompt", False),
         ("bos_token", "x"),
+        ("tokenize", False),
+        ("return_dict", True),
+        ("processor_kwargs", 1),
+        ("times", 10**6 + 1),
+        ("times", -1e7),
         ("a name", 1),
         ("effort", "<|end|>"),
         ("effort", "low\n"),
@@ -80,6 +86,30 @@ def test_what_could_forge_a_turn_is_refused_by_name(name: str, value: Any) -> No
     assert refused.value.param == f"parameters.chat_template_kwargs.{name}"
 
 
+BREAKING = [
+    ("{{ 10 // n }}", 0),
+    ("{{ 'x' + n }}", 1),
+    ("{{ range(n) | list }}", 10**6),
+    ("{{ n ** n }}", 1e5),
+]
+
+
+@pytest.mark.parametrize(("breaking", "value"), BREAKING)
+def test_a_variable_that_breaks_a_template_is_its_callers_error(
+    processor: Any, breaking: str, value: float
+) -> None:
+    config = AutoConfig.from_pretrained(TINY)
+    renderer = Renderer(processor, config, 2048)
+    renderer.template = "{% for turn in messages %}{{ turn.content }}{% endfor %}" + breaking
+    with pytest.raises(CallerError) as refused:
+        renderer.prompt(asked({"n": value}), [])
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "chat_template_kwargs")
+    own = Renderer(processor, config, 2048, {"n": value})
+    own.template = renderer.template
+    with pytest.raises(CallerError):
+        own.check_defaults()
+
+
 def test_a_crowd_of_variables_is_refused() -> None:
     with pytest.raises(CallerError, match="up to 16 variables"):
         asked({f"v{number}": True for number in range(17)})
@@ -96,3 +126,14 @@ def test_a_row_of_the_models_file_sets_no_more_than_a_caller_may(given: dict[str
 def test_a_prompt_is_read_the_same_beside_unknown_variables(processor: Any) -> None:
     request = Request(model="m", messages=(message("user", "Why?"),))
     assert read(processor, request) == read(processor, asked({"unknown": True}))
+
+
+def test_a_row_is_the_same_in_whatever_order_its_variables_stand() -> None:
+    rows = ({"a": 1, "b": True}, {"b": True, "a": 1})
+    made = [Model.model_validate({"id": "m", "engine": "echo", "chat_template_kwargs": row}) for row in rows]
+    assert made[0].model_dump_json() == made[1].model_dump_json()
+
+
+def test_a_receipt_tells_the_variables_that_the_model_read() -> None:
+    told = _told(Parameters(chat_template_kwargs=(("enable_thinking", False),)))
+    assert told["chat_template_kwargs"] == {"enable_thinking": False}

@@ -16,8 +16,8 @@ Forms = dict[Role, Form]
 Content: TypeAlias = "str | list[dict[str, Any]]"
 Write = Callable[[list[dict[str, Any]]], str]
 """Renders turns with a template. May raise TemplateError, ValueError and STUMBLES."""
-# What a template raises on a message or JSON of another form than it expects.
-STUMBLES = (AttributeError, LookupError, TypeError)
+# What a template raises on a message, a variable or JSON of another form than it expects.
+STUMBLES = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError)
 ORDER: tuple[Form, ...] = ("parts", "named", "plain")
 MARK = "sightlinemark"
 

@@ -66,6 +66,7 @@ class Language:
         context_length = self._read_length()
         self.renderer = Renderer(processor, config, context_length, model.chat_template_kwargs)
         _check_template(model, self.renderer.template)
+        _check_variables(model, self.renderer)
         self._picture_tokens = PictureTokens(processor, self.renderer.mark)
         self.facts = self._read_facts(context_length)
         self._names = TokenNames(self.tokenizer)
@@ -124,10 +125,9 @@ class Language:
         own = {name: getattr(self.defaults, name, None) for name in asked}
         used = {name: own[name] if value is None else value for name, value in asked.items()}
         unused = {} if samples else dict.fromkeys(DICE)
-        budget = self.budget(prompt, parameters)
-        return parameters.model_copy(
-            update={**used, **unused, "do_sample": samples, "max_new_tokens": budget}
-        )
+        told = tuple(self.renderer.variables(parameters, shows=prompt.syntax is not None).items()) or None
+        length = {"do_sample": samples, "max_new_tokens": self.budget(prompt, parameters)}
+        return parameters.model_copy(update={**used, **unused, **length, "chat_template_kwargs": told})
 
     def transcript(self, row: Row) -> Transcript:
         unsettled = CLEAN_UP_REACH if self.tokenizer.clean_up_tokenization_spaces else 0
@@ -225,6 +225,16 @@ def _check_template(model: Model, template: Any) -> None:
             raise ModelFailed(
                 f"model {model.id}: its chat template, line {error.lineno}: {error.message}"
             ) from None
+
+
+def _check_variables(model: Model, renderer: Renderer) -> None:
+    """Raises ModelFailed unless its template can be rendered with the variables of its row."""
+    try:
+        renderer.check_defaults()
+    except CallerError as refusal:
+        raise ModelFailed(
+            f"model {model.id}: its chat_template_kwargs do not fit: {refusal.message}"
+        ) from None
 
 
 def _hidden(tokenizer: Any, syntax: Known) -> frozenset[int]:

@@ -18,7 +18,7 @@ from PIL.Image import Image as Picture
 from shared.calls.place import check_calls, written_in
 from shared.calls.syntax import Known, Syntax, syntax_of
 from shared.errors import CallerError
-from shared.request import Image, Request, Text
+from shared.request import Image, Message, Parameters, Request, Text
 from shared.variables import Value
 from worker.engines.base import Prompt, Samples
 from worker.engines.budget import too_long
@@ -80,6 +80,18 @@ class Renderer:
         heard = int((ids == self.sound_input.id).sum()) if sounds else 0
         syntax, open_ = self.syntax_of(request), ends_open(request)
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, heard, open_, lost)
+
+    def check_defaults(self) -> None:
+        """Raises CallerError where the template cannot be rendered with the variables of the model's row."""
+        if self.template and self._defaults:
+            self._conversation(
+                Request(model="", messages=(Message(role="user", parts=(Text(text="x"),)),)), ()
+            )
+
+    def variables(self, parameters: Parameters, *, shows: bool = False) -> dict[str, Value]:
+        """Those that the template is given; `shows` is whether it shows functions."""
+        template = _own(self.template, shows=shows) or ""
+        return variables(template, parameters, self._defaults, self._reserved.escape)
 
     @property
     def syntax(self) -> Known:
@@ -156,15 +168,14 @@ class Renderer:
             return conversation, self._apply(request, conversation, tokenize=False)
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
-        continues = ends_open(request)
-        template = _own(self.template, shows=conversation.tools is not None) or ""
+        continues, shows = ends_open(request), conversation.tools is not None
         return self._processor.apply_chat_template(
             conversation.turns,
             tools=conversation.tools,
-            chat_template=template,
+            chat_template=_own(self.template, shows=shows),
             add_generation_prompt=not continues,
             continue_final_message=continues,
-            **variables(template, request.parameters, self._defaults, self._reserved.escape),
+            **self.variables(request.parameters, shows=shows),
             **how,
         )
 
@@ -234,6 +245,9 @@ def _rewritten() -> CallerError:
 
 
 def _unreadable(request: Request) -> CallerError:
+    if request.parameters.chat_template_kwargs:
+        message = "The model's chat template cannot use these variables with these messages."
+        return CallerError("invalid_request", message, param="chat_template_kwargs")
     what = "the parameters of these functions" if request.tools else "these messages"
     message = f"The model's chat template cannot read {what}."
     return CallerError("invalid_request", message, param="tools" if request.tools else "messages")

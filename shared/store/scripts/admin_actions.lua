@@ -5,4 +5,4 @@
 
 -- The server refuses a range that ends before the first possible id.
 if a.after and not a.after:find('[1-9]') then return {} end
-return redis.call('XREVRANGE', P .. 'admin_actions', a.after and '(' .. a.after or '+', '-', 'COUNT', a.limit)
+return redis.call('XREVRANGE', P .. 'deeds', a.after and '(' .. a.after or '+', '-', 'COUNT', a.limit)

@@ -1,6 +1,6 @@
 -- Stops a model from taking new jobs; those that wait for it or run go on. `pause` undoes it.
 --   a      lane, by and max_admin_actions (see admin_actions.lua)
---   writes draining set, lane:<lane> hash, admin_actions stream
+--   writes draining set, lane:<lane> hash, deeds stream
 --   returns OK
 --   repeat harmless
 -- @include base

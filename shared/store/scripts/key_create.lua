@@ -2,7 +2,7 @@
 --   a      id, name, caller, scopes (words), digest (of the secret), expires (Unix ms), rate (requests a minute),
 --          max_queued, retain_s (how long what is made with it is kept), kept_s (how long it is listed after its end),
 --          by and max_admin_actions (see admin_actions.lua)
---   writes key:<id> hash, keyof:<digest> string, keys zset, admin_actions stream
+--   writes key:<id> hash, keyof:<digest> string, keys zset, deeds stream
 --   returns the key's fields, a flat list
 --   repeat the same id changes nothing
 -- @include base

@@ -1,6 +1,6 @@
 -- Ends an API key for good, its former secrets too.
 --   a      id, kept_s (how long it is still listed), by and max_admin_actions (see admin_actions.lua)
---   writes key:<id> hash, keyof:<digest> string, rate:<id> hash, admin_actions stream
+--   writes key:<id> hash, keyof:<digest> string, rate:<id> hash, deeds stream
 --   returns the key's fields, a flat list; nil where there is no such key
 --   repeat harmless
 -- @include base

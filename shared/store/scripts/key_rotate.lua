@@ -1,6 +1,6 @@
 -- Gives an API key another secret; the former one stays valid for a while, earlier ones no longer than they would have.
 --   a      id, digest (of the new secret), grace_s, by and max_admin_actions (see admin_actions.lua)
---   writes key:<id> hash, keyof:<digest> string, admin_actions stream
+--   writes key:<id> hash, keyof:<digest> string, deeds stream
 --   returns the key's fields, a flat list; nil where no such key is in force
 --   repeat the same digest changes nothing
 -- @include base

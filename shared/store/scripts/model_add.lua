@@ -1,7 +1,7 @@
 -- Serves a model from now on: one that no models file names, with its row, or one that was removed.
 --   a      lane, row (JSON text; absent where a models file has it), by and max_admin_actions (see admin_actions.lua)
 --   writes models and lane:<lane> hashes, removed, draining and paused sets, ready:<lane>, loading:<lane> and
---          prints:<lane> zsets, admin_actions stream
+--          prints:<lane> zsets, deeds stream
 --   returns added | unchanged | conflict (it is served with another row)
 --   repeat harmless
 -- @include base

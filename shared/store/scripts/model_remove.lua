@@ -1,7 +1,7 @@
 -- Removes a model: from this step on nothing is taken in or begun for it. What runs may finish; `model_sweep` ends what
 -- waits, even where the model is served again before that. Its row is kept, so that it is known what was removed.
 --   a      lane, by and max_admin_actions (see admin_actions.lua)
---   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, admin_actions stream
+--   writes removed, removing, paused and draining sets, generations and lane:<lane> hashes, deeds stream
 --   returns OK
 --   repeat harmless
 -- @include base

@@ -1,6 +1,6 @@
 -- Stops or resumes the claiming of one lane's work. A drained model that is resumed takes new jobs again, too.
 --   a      lane, paused, by and max_admin_actions (see admin_actions.lua)
---   writes paused and draining sets, lane:<lane> hash, admin_actions stream
+--   writes paused and draining sets, lane:<lane> hash, deeds stream
 --   returns OK
 --   repeat harmless
 -- @include base

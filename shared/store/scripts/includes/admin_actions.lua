@@ -1,4 +1,4 @@
--- What operators did: admin_actions stream {at (Unix ms), action, subject, outcome (done | unchanged | not_found), key,
+-- What operators did: deeds stream {at (Unix ms), action, subject, outcome (done | unchanged | not_found), key,
 -- name, address, request}, the newest max_admin_actions of them. `by` {action, subject, key, name, address, request} says
 -- who asks for what; without `by` nothing is logged, with it with_outcome() answers {outcome, the script's own answer}.
 
@@ -8,7 +8,7 @@ local outcome = 'done'
 local function record(said)
   outcome = said
   if a.by then
-    redis.call('XADD', P .. 'admin_actions', 'MAXLEN', a.max_admin_actions, '*', 'at', now, 'action', a.by.action,
+    redis.call('XADD', P .. 'deeds', 'MAXLEN', a.max_admin_actions, '*', 'at', now, 'action', a.by.action,
       'subject', a.by.subject, 'outcome', outcome, 'key', a.by.key, 'name', a.by.name, 'address', a.by.address, 'request', a.by.request)
   end
 end
