@@ -50,7 +50,8 @@ class Lane:
 
     `running` counts claimed runs: a worker claims up to `slots` rows of them, a few more than it has, to
     prepare the next pictures. `extra_running` and `extra_queued` are the rows that runs with several answers
-    take beyond one each.
+    take beyond one each. `first_queued_ms` is since when the first in line waits; only a lane read alone has
+    it.
 
     `failed` is why the last load failed, at `failed_ms`, where none succeeded since. `samples` is whether the
     model's own generation config draws at random; like `has_chat_template` it is None until a worker told it.
@@ -64,6 +65,7 @@ class Lane:
     queued: int
     running: int
     now_ms: int
+    first_queued_ms: float | None = None
     extra_queued: int = 0
     extra_running: int = 0
     rows: int = 1
@@ -109,6 +111,11 @@ class Lane:
         """Claimed runs for which `places` have no row; below 0, the rows that are free."""
         rows = self.rows_taken - places
         return rows * self.running / self.rows_taken if rows > 0 else rows
+
+    @property
+    def first_waited_s(self) -> float:
+        """How long the first in line has waited so far; 0 for an empty line."""
+        return 0.0 if self.first_queued_ms is None else (self.now_ms - self.first_queued_ms) / 1000
 
     @property
     def state(self) -> str:

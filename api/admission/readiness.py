@@ -77,7 +77,9 @@ def line_full(word: str, model: Model, lane: Lane, most_queued: int) -> Unavaila
     """`word` is from submit.lua: full, crowded by the caller's own runs (`most_queued` of them), or too slow
     for a caller who waits for the answer.
     """
-    wait_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
+    reckoned_s = (lane.service_ms or FIRST_SERVICE_MS) / 1000 * lane.queued / lane.places
+    # What is being computed may take longer than what has ended, which alone was measured.
+    wait_s = max(reckoned_s, lane.first_waited_s)
     retry_after = PAUSED_RETRY_S if lane.paused else wait_s
     if word == "crowded":
         message = f"Too many of your requests wait for {model.id} already."

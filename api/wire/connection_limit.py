@@ -2,13 +2,13 @@
 
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager
 
 from api.wire.heads import Headers, has_body, path_of, without_slash
 from shared.errors import Unavailable
+from shared.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,6 @@ hides."""
 PROBES_AT_ONCE = 64
 """Connections beyond the limit that may ask these paths."""
 AGAIN_S = 5
-TOLD_EACH_S = 60.0
 
 
 class ConnectionLimit:
@@ -31,7 +30,7 @@ class ConnectionLimit:
         self._most = math.inf if most is None else most
         self._probes = set[object]()
         self._requests = Counter[str]()
-        self._told_at = -TOLD_EACH_S
+        self._refusing = Seldom()
 
     def is_large(self, *, but: int = 0) -> bool:
         """Whether more than half of `most` connections are open, not counting `but` of them."""
@@ -83,11 +82,9 @@ class ConnectionLimit:
                 del self._requests[caller]
 
     def _tell(self) -> None:
-        """Log who holds most, at most once in TOLD_EACH_S; no metric names a caller."""
-        now = time.monotonic()
-        if now - self._told_at < TOLD_EACH_S:
+        """Log who holds most, once a minute at most; no metric names a caller."""
+        if not self._refusing.due():
             return
-        self._told_at = now
         callers = ", ".join(f"{caller} {count}" for caller, count in self._requests.most_common(3))
         log.warning(
             "requests are refused for what is open: %d connections of %s; most requests by caller: %s",

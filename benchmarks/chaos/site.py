@@ -136,6 +136,6 @@ async def opened() -> AsyncIterator[Site]:
                 yield site
         finally:
             site.end_helpers()
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, NotStartedError):
                 os.kill(site.records.pid, signal.SIGCONT)
             site.records.kill()

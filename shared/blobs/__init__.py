@@ -5,6 +5,7 @@ Digests are internal: callers never see or send one. Writing the same bytes twic
 
 import asyncio
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,6 +26,7 @@ from shared.blobs.folder import Folder
 from shared.blobs.staged import Staged as Staged
 from shared.settings import BlobSettings
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 Reach = Literal["reachable", "read_only", "unreachable"]
@@ -146,11 +148,12 @@ class Blobs:
     def adopt(self, staged: Staged) -> None:
         """Give what was staged the name of its bytes. Raises BlobsUnavailable, also where it was deleted."""
         staged.finish()
-        with self._writing():
-            try:
+        try:
+            with self._writing():
                 self._place.adopt(staged, _path(staged.digest))
-            except BlobMissingError:
-                raise BlobsUnavailable("kept") from None
+        except BlobMissingError:
+            log.warning("an upload's file was deleted before it was complete")
+            raise BlobsUnavailable("kept") from None
         staged.file.close()
 
     def rename(self, name: str, other: str) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import obstore
 from obstore.store import LocalStore
 
-from shared.blobs.errors import finding
+from shared.blobs.errors import finding, keeping
 from shared.blobs.staged import Staged
 
 
@@ -57,10 +57,11 @@ class Folder:
             os.utime(self._path / path)
 
     def now(self, path: str = "") -> datetime:  # noqa: ARG002 - an object store needs it
-        """Raises OSError."""
-        # Needs no room on the disk.
-        os.utime(self._path)
-        return datetime.fromtimestamp(self._path.stat().st_mtime, UTC)
+        """Raises BlobsUnavailable."""
+        with keeping():
+            # Needs no room on the disk.
+            os.utime(self._path)
+            return datetime.fromtimestamp(self._path.stat().st_mtime, UTC)
 
     def sweep(self, age_s: float) -> int:
         """Delete what processes left that died while writing: `ab/abcd…#1`, which no list shows."""

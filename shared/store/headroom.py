@@ -9,6 +9,7 @@ import logging
 import time
 
 from shared.errors import Unavailable
+from shared.seldom import Seldom
 from shared.settings import Settings
 from shared.store.holdings import holding
 from shared.store.memory import Eviction, Memory, memory
@@ -21,7 +22,6 @@ LOOKED_AT_S = 1.0
 """The store's memory is read again after this long."""
 SHARE = 8
 """One caller holds at most this many times what is left."""
-TOLD_EACH_S = 60.0
 
 
 def writable(settings: Settings) -> ScriptCall[bool]:
@@ -37,7 +37,7 @@ class Headroom:
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
         self._memory = Memory(0, 0, evicts=False)
-        self._told_at = -TOLD_EACH_S
+        self._refusing = Seldom()
         self._eviction = Eviction()
         self._reading: asyncio.Future[None] | None = None
 
@@ -84,6 +84,5 @@ class Headroom:
 
     def _tell(self, caller: str) -> None:
         """Tell operators which caller is refused, now and then."""
-        if time.monotonic() - self._told_at >= TOLD_EACH_S:
-            self._told_at = time.monotonic()
+        if self._refusing.due():
             log.warning("requests of %s are refused: its jobs nearly fill the record store", caller)

@@ -29,6 +29,7 @@ def lane(flat: list[Any]) -> Lane:
         extra_queued=int(facts.get("extra_queued", 0)),
         extra_running=int(facts.get("extra_running", 0)),
         now_ms=int(facts["now"]),
+        first_queued_ms=_number(facts, "first_queued_ms"),
         rows=int(facts.get("rows", 1)),
         slots=int(facts.get("slots", 1)),
         service_ms=_number(facts, "service_ms"),

@@ -23,7 +23,7 @@ from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
 from sightline.serving.files import allow_files
 from sightline.serving.heap import heap
-from sightline.serving.server import check_kind
+from sightline.serving.server import check_kind, check_rights
 from sightline.tls import check_tls, flags
 
 # A job with remote pictures occupies a thread while they are fetched: up to the time limit, if slow.
@@ -123,6 +123,7 @@ def _settings() -> Settings:
     # An unreachable server passes here, and fails each call instead.
     with suppress(Unavailable):
         check_kind(probe(settings.redis.store_url))
+        check_rights(settings.redis)
     return settings
 
 

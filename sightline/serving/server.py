@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from shared.settings import RedisSettings
+from shared.store.rights import refusal
 from shared.store.server import Server
 from sightline.exits import CommandError, Exit
 
@@ -67,6 +69,13 @@ def check_kind(server: Server) -> None:
     if server.compatible < FLOOR or server.cluster:
         kind = "a cluster, which is not supported" if server.cluster else "older than 7.0"
         raise CommandError(Exit.REDIS, f"SIGHTLINE_REDIS__URL names {server.name} {server.version}, {kind}.")
+
+
+def check_rights(redis: RedisSettings) -> None:
+    """Raise CommandError where our user may do too little: an API would die of it. Raises Unavailable."""
+    if why := refusal(redis):
+        said = f"The user of SIGHTLINE_REDIS__URL may not do what we need ({why})"
+        raise CommandError(Exit.REDIS, f"{said}: give it the rights that docs/transport.md lists.")
 
 
 def _candidates() -> Iterator[tuple[Path, str]]:

@@ -23,6 +23,18 @@ def serve(records: Records, wait_s: float) -> JobView:
     return view
 
 
+def test_how_long_the_first_in_line_waits_is_known_until_it_is_taken(records: Records) -> None:
+    assert lane(records).first_waited_s == 0
+    records.submit()
+    records.wait(5)
+    records.submit(priority="batch")
+    records.wait(2)
+    assert lane(records).first_waited_s == 7
+    records.beat()
+    records.claim()
+    assert lane(records).first_waited_s == 2
+
+
 def test_half_begin_by_p50_and_nine_in_ten_by_p90_whatever_the_service_takes(real_store: Store) -> None:
     records = Records(real_store)  # fakeredis would take most of a minute
     records.beat(facts={"rows": "1", "slots": "1"})

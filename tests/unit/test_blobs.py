@@ -251,3 +251,12 @@ def test_an_upload_whose_file_was_taken_away_can_be_sent_again(folder: Blobs) ->
     with pytest.raises(BlobsUnavailable):
         folder.adopt(upload)
     upload.discard()
+    assert folder._refused < 0, "which is no sign that nothing can be written"
+
+
+def test_a_folder_that_is_gone_is_no_fault_of_ours(folder: Blobs, tmp_path: Path) -> None:
+    (tmp_path / "blobs").rmdir()
+    with pytest.raises(BlobsUnavailable):
+        list(folder.older(5, 10))
+    with pytest.raises(BlobsUnavailable):
+        folder.sweep(5)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.admission.readiness import PAUSED_RETRY_S, model_state
+from api.admission.readiness import PAUSED_RETRY_S, line_full, model_state
 from shared.estimate import Lane, claimed_s, estimate, loading_time, waiting_reason
 from shared.job import Estimate
 from shared.models import Model
@@ -174,3 +174,20 @@ def test_only_who_is_told_that_a_model_is_paused_is_told_when_to_ask_again(
     model = Model(id="m", engine="echo")
     state = model_state(model, lane(paused=True, **facts))
     assert (state.standing, state.estimated_time, state.basis) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, 4.0),
+        ({"first_queued_ms": 98_000.0}, 4.0),
+        ({"first_queued_ms": 70_000.0}, 30.0),
+        ({"first_queued_ms": 70_000.0, "paused": True}, PAUSED_RETRY_S),
+    ],
+)
+@pytest.mark.parametrize("word", ["full", "crowded", "slow"])
+def test_who_is_refused_by_a_line_that_stands_is_not_told_to_come_back_at_once(
+    word: str, facts: dict[str, object], told: float
+) -> None:
+    standing = lane(**READY, queued=2, running=1, **facts)
+    assert line_full(word, Model(id="m", engine="echo"), standing, most_queued=2).retry_after == told

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from redis import Redis
 
 from sightline.cli import main
 from sightline.exits import Exit
 from tests.support.packages import without_traces
-from tests.support.redis_server import cluster
+from tests.support.redis_server import cluster, redis_server
 
 MODELS = """
 [[models]]
@@ -147,6 +148,18 @@ def test_a_cluster_is_one_sentence_and_no_process_that_dies_of_it(
         assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
     said = capsys.readouterr().err
     assert (said.count("\n"), said.count("a cluster, which is not supported.\n")) == (3, 3)
+
+
+def test_a_user_who_may_do_too_little_is_one_sentence_and_no_process_that_dies_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis_server() as server, Redis(port=server.port) as admin:
+        admin.execute_command("ACL", "SETUSER", "weak", "on", ">secret", "~*", "+@all", "-hgetall")
+        monkeypatch.setenv("SIGHTLINE_REDIS__URL", f"redis://weak:secret@127.0.0.1:{server.port}/0")
+        assert [main([command]) for command in ("api", "worker", "courier")] == [Exit.REDIS] * 3
+    said = capsys.readouterr().err
+    assert (said.count("\n"), said.count("give it the rights that docs/transport.md lists.\n")) == (3, 3)
+    assert "hgetall" in said
 
 
 @pytest.mark.parametrize("command", ["api", "worker", "courier"])
