@@ -31,8 +31,8 @@ Every error carries one of these codes: under `/v1/jobs`, `/v1/estimate`, `/v1/w
 `code` (problem details, RFC 9457), on the other `/v1` routes as `error.code`, on Hugging Face's routes as
 `error_type`. Codes are never renamed. *Repeat* says whether the same request may succeed later;
 `Retry-After` then says when, in 59 s at most; of a full line it is what those in it take at the measured
-pace, and no less than the first of them has waited so far. A stream that breaks off has the code in its last event,
-`error`, on every route as `error.code` beside `"error_type": "generation"`.
+pace, and no less than the first of them has waited so far. A stream that breaks off has the code in its last
+event, `error`, on every route as `error.code` beside `"error_type": "generation"`.
 
 *OpenAI* is what OpenAI's clients raise, in Python and, where it has another name there, in JavaScript
 ([Python](clients/openai-python.md), [JavaScript](clients/openai-js.md)). They retry twice by themselves
