@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ from worker.stream import Publisher
 log = logging.getLogger(__name__)
 REASON = 500
 """Characters of a reason that the records keep."""
+# An absolute path and its last part; a URL's is none.
+PATH = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)+([^\s/'\",;:)]*)")
 
 
 @dataclass(kw_only=True)
@@ -189,9 +192,14 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
     except Exception as error:
         known = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
         log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
-        reason = f"{type(error).__name__}: {error}"[:REASON]
+        reason = without_folders(f"{type(error).__name__}: {error}")[:REASON]
         heartbeat.stop({"failed": reason})
         os._exit(Exit.MODEL_FAILED)
+
+
+def without_folders(reason: str) -> str:
+    """Callers are not told where this machine keeps its files; the log has the whole paths."""
+    return PATH.sub(r"…/\1", reason)
 
 
 def _facts(engine: Engine) -> dict[str, str]:

@@ -161,7 +161,8 @@ class Runner:
             keeping = asyncio.create_task(supervisor.keep())
             try:
                 if own:
-                    asked = next((model for model in own if states.get(model.id) == "ready"), own[0])
+                    # An echo shows that the service runs, not that a model answers.
+                    asked = min(own, key=lambda m: (states.get(m.id) != "ready", m.engine == "echo"))
                     await Sample(self._settings.models_file, asked).show(client, plan.url, say)
                 say(f"serving on {plan.url}, in a browser too (Ctrl-C stops)")
                 await asyncio.gather(keeping, workers.follow())

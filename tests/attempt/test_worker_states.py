@@ -100,7 +100,7 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
     traced: bool,
 ) -> None:
     def load(_: EchoEngine) -> Engine:
-        raise ModelFailed("the source '/no/such' is no folder") from cause
+        raise ModelFailed("the source '/srv/secret/no-such' is no folder") from cause
 
     def ended(code: int) -> NoReturn:
         raise SystemExit(code)
@@ -111,7 +111,9 @@ def test_an_operator_s_mistake_in_a_row_is_one_line_of_the_log_and_what_nobody_f
     with pytest.raises(SystemExit, match="71"):
         _loaded(MODEL, heartbeat, threads=1, max_side=64)
     (said,) = (record for record in caplog.records if record.name == "worker.node")
-    assert ("is no folder" in said.message, bool(said.exc_info)) == (True, traced)
+    assert ("'/srv/secret/no-such' is no folder" in said.message, bool(said.exc_info)) == (True, traced)
+    callers = desk.store.run(jobs.lane(desk.settings, MODEL.lane)).failed
+    assert callers == "ModelFailed: the source '…/no-such' is no folder"
 
 
 @pytest.mark.parametrize(("rows", "slots"), [(4, 6), (1, 3)])
