@@ -26,6 +26,10 @@ BYTES_PER_SAMPLE = 12
 MAX_WAV_CHUNKS = 1_000
 # The first bytes of a FLAC, which tell all that is needed.
 FLAC_HEAD = 42
+# Who writes to a pipe claims about as much as a header can: 2 or 4 GiB.
+STREAMED = 2**30
+# Some writers count their header in; that much of a sound may be missing at its end.
+SPARE_S = 0.1
 # PCM, float, A-law, mu-law, and what says in an extension which of them it is.
 WAV_CODINGS = frozenset({1, 3, 6, 7, 0xFFFE})
 
@@ -153,7 +157,10 @@ def _read_wav(data: bytes) -> SoundInfo:
     if coding not in WAV_CODINGS or not block or not rate:
         raise MalformedError("its samples are in a coding that is not accepted")
     rest = len(data) - at - 8
-    length = rest if _unpatched(data, at) else min(integer_at(data, at + 4, 4, "little"), rest)
+    length = rest if _unpatched(data, at) else integer_at(data, at + 4, 4, "little")
+    if rest + rate * block * SPARE_S < length < STREAMED:
+        raise MalformedError("it is cut short")
+    length = min(length, rest)
     return SoundInfo("WAV", rate, channels, length // block)
 
 

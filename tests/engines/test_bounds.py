@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft4Validator, Draft202012Validator
 
 from shared.calls.syntax import Syntax
+from shared.errors import CallerError
 from shared.request import Format, Function, Tools
 from tests.support.families.tokens import END, byte_tokenizer, token_id
 from worker.engines.calls import Calling
@@ -75,6 +76,34 @@ def test_what_lies_between_two_bounds_is_still_written() -> None:
     assert {"1.0005", "2.99"} <= taken({"type": "number", "exclusiveMinimum": 1, "exclusiveMaximum": 3})
     assert {"1", "2.99", "99"} <= taken({"exclusiveMinimum": 0})
     assert taken({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 6}) == {"1", "3", "5"}
+
+
+TENTHS = tuple(str(tenths / 10) for tenths in range(-10, 11))
+
+
+@pytest.mark.parametrize(
+    ("schema", "wanted"),
+    [
+        ({"minimum": 0.25, "maximum": 0.55}, {"0.3", "0.4", "0.5"}),
+        ({"minimum": -0.95, "maximum": -0.75}, {"-0.9", "-0.8"}),
+        ({"minimum": 0.3, "maximum": 0.3}, {"0.3"}),
+        ({"minimum": 0.65, "maximum": 0.7}, {"0.7"}),
+        ({"exclusiveMinimum": 0.3, "exclusiveMaximum": 0.5}, {"0.4"}),
+        ({"minimum": 0.3, "exclusiveMinimum": True, "maximum": 0.55}, {"0.4", "0.5"}),
+        ({"type": ["number", "null"], "minimum": 0.3, "maximum": 0.3}, {"0.3", "null"}),
+        ({"multipleOf": 0.5, "minimum": 0.25, "maximum": 0.55}, {"0.5"}),
+        ({"type": "integer", "multipleOf": 5, "exclusiveMinimum": 0, "maximum": 7}, {"5"}),
+    ],
+)
+def test_every_multiple_between_its_bounds_can_be_written(schema: Schema, wanted: set[str]) -> None:
+    whole = {"type": "number", "multipleOf": 0.1} | schema
+    assert taken(whole, (*TENTHS, "5", "10", "null")) == wanted
+
+
+def test_bounds_with_no_multiple_between_them_are_refused_by_name() -> None:
+    for low, high in ((0.32, 0.38), (0.31, 0.39)):
+        with pytest.raises(CallerError, match=r"multiple of 0\.1"):
+            taken({"type": "number", "multipleOf": 0.1, "minimum": low, "maximum": high})
 
 
 def test_draft_4_says_that_a_bound_is_exclusive_beside_it() -> None:

@@ -72,6 +72,13 @@ def test_a_wav_whose_length_was_not_known_yet_is_as_long_as_its_file(length: byt
     assert inspect(data, LIMITS, None).frames == 320
 
 
+def test_a_wav_whose_writer_counted_its_header_as_sound_is_taken() -> None:
+    data = make.sound()
+    at = data.index(b"data") + 4
+    more = (int.from_bytes(data[at : at + 4], "little") + 44).to_bytes(4, "little")
+    assert inspect(data[:at] + more + data[at + 4 :], LIMITS, None).seconds == 1
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_a_clip_of_the_longest_length_is_taken_as_mp3_too(rate: int) -> None:
     assert inspect(make.sound("MP3", 30.0, rate), LIMITS, None).seconds == 30
@@ -87,6 +94,7 @@ def test_a_clip_of_the_longest_length_is_taken_as_mp3_too(rate: int) -> None:
         (make.sound("MP3")[:40], "not a WAV"),
         (make.sound("FLAC")[:20], "cut short"),
         (make.sound()[:30], "cut short"),
+        (make.sound()[:-16_000], "cut short"),
         (make.riff(make.wav_head()), "cut short"),
         (make.riff((b"data", bytes(64))), "header is missing"),
         (make.riff(make.wav_head(coding=2), (b"data", bytes(64))), "coding"),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from worker.engines import bounds, branches, ecma, literals, moments
+from worker.engines import bounds, branches, ecma, literals, moments, multiples
 
 NAMING = ("properties", "patternProperties", "$defs", "definitions")
 LITERAL = ("const", "enum")
@@ -19,7 +19,8 @@ def translated(schema: dict[str, Any]) -> dict[str, Any]:
     """
     text = json.dumps(schema)
     copy: dict[str, Any] = json.loads(text)
-    translations = [literals.translate, bounds.translate, ecma.translate, moments.translate]
+    translations = [literals.translate, multiples.translate, bounds.translate]
+    translations += [ecma.translate, moments.translate]
     translations += [rename for name, rename in RENAMES.items() if f"/{name}/" not in text]
     for here in nodes(copy):
         for translate in translations:

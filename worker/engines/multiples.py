@@ -1,0 +1,77 @@
+"""Moves bounds beside a `multipleOf` to the multiples that they admit.
+
+llguidance never writes a multiple whose decimals begin a bound's (0.9 where 0.95 is the most), and computes
+with doubles whether there is any: between 0.3 and 0.3 it finds no multiple of 0.1.
+"""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, TypeGuard
+
+LOW = ("minimum", "exclusiveMinimum")
+HIGH = ("maximum", "exclusiveMaximum")
+KINDS = ("number", "integer", "null")
+
+
+def translate(schema: dict[str, Any]) -> None:
+    """Bounds and factor of other parts, in an `allOf` or behind a reference, are not seen."""
+    factor = schema.get("multipleOf")
+    if not _number(factor) or factor <= 0:
+        return
+    step = _exact(factor)
+    first = max((math.ceil(bound / step) for bound in _admitted(schema, LOW, step)), default=None)
+    last = min((math.floor(bound / step) for bound in _admitted(schema, HIGH, step)), default=None)
+    if first is not None and last is not None:
+        if first > last:
+            return  # llguidance says that it contradicts itself
+        # Rounding may lose one at either end.
+        if last - first < 2 and _missed(float(first * step), float(last * step), factor):
+            _name(schema, [float(count * step) for count in range(first, last + 1)])
+            return
+    _move(schema, LOW, first, step)
+    _move(schema, HIGH, last, step)
+
+
+def _admitted(schema: dict[str, Any], names: tuple[str, str], step: Fraction) -> Iterator[Fraction]:
+    """The bounds of one side; an exclusive one that is a multiple is moved inwards, by less than a step."""
+    inwards = step / 2 if names is LOW else -step / 2
+    for name in names:
+        if _number(value := schema.get(name)):
+            exclusive = name == names[1] or schema.get(names[1]) is True
+            on_it = exclusive and not _exact(value) % step
+            yield _exact(value) + (inwards if on_it else 0)
+
+
+def _missed(first: float, last: float, factor: float) -> bool:
+    """Whether llguidance would find no multiple from `first` to `last`, which are some."""
+    return math.ceil(first / factor) * factor > math.floor(last / factor) * factor
+
+
+def _name(schema: dict[str, Any], values: list[float]) -> None:
+    """Say which they are, where nothing but numbers and null can be meant."""
+    types: Any = schema.get("type")
+    kinds = types if isinstance(types, list) else [types]
+    if not all(kind in KINDS for kind in kinds) or {"enum", "const"} & schema.keys():
+        return
+    for name in (*LOW, *HIGH, "multipleOf"):
+        schema.pop(name, None)
+    schema["enum"] = [*values, *([None] if "null" in kinds else [])]
+
+
+def _move(schema: dict[str, Any], names: tuple[str, str], count: int | None, step: Fraction) -> None:
+    if count is None:
+        return
+    for name in names:
+        schema.pop(name, None)
+    bound = count * step
+    schema[names[0]] = int(bound) if bound.denominator == 1 else float(bound)
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _exact(value: float) -> Fraction:
+    """The number that was written, and not the double nearest to it."""
+    return Fraction(str(value))
