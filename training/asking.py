@@ -14,16 +14,21 @@ class Asker:
         self._processor: Any = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
 
-    def answer(self, messages: list[dict[str, Any]]) -> str:
+    def answer(self, messages: list[dict[str, Any]], begun: str = "") -> str:
+        """What follows what is `begun`: in a form, the value up to its closing quotation mark."""
         inputs = self._processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
+        if begun:
+            given = self._processor.tokenizer(begun, add_special_tokens=False, return_tensors="pt")
+            for name, more in given.items():
+                inputs[name] = torch.cat([inputs[name], more], dim=-1)
         with torch.inference_mode():
             tokens = self._model.generate(**inputs)
         text: str = self._processor.decode(
             tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        return text.strip()
+        return text.partition('"')[0] if begun else text.strip()
 
 
 def messages(case: Case) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from training.conversation import KINDS_IN_PAIRS, pick
+from training.forms import KEYS, facts
 from training.outside import REFUSAL, outside
 from training.painter import paint
 from training.pairs import about_one, both, more, which
@@ -27,11 +28,15 @@ class Said:
 
 @dataclass(frozen=True)
 class Case:
-    """`asked` ends with the question to be answered. `group` splits a row: the digit, the text's length."""
+    """`asked` ends with the question to be answered. `group` splits a row: the digit, the text's length.
+
+    The answer comes behind what is `begun` of it.
+    """
 
     asked: tuple[Said, ...]
     answer: str
     group: str = ""
+    begun: str = ""
 
     @property
     def pictures(self) -> tuple[Scene, ...]:
@@ -103,6 +108,15 @@ def _outside(voice: Voice) -> Case:
     return Case((Said(question, (paint(voice.rng),)),), REFUSAL)
 
 
+def _form(voice: Voice) -> Case | None:
+    """A value of an object about one figure, as a schema without an enumeration asks for it."""
+    scene = paint(voice.rng, "single")
+    told = {name: value for name, value in facts(scene).items() if isinstance(value, str) and value}
+    name = voice.rng.choice(list(told))
+    begun = f'{{"{voice.rng.choice(KEYS[name])}": "'
+    return Case((Said(voice.ask("describe"), (scene,)),), str(told[name]), name, begun)
+
+
 def _guide(voice: Voice) -> Case | None:
     """The questions of the guides, letter by letter as they are printed there."""
     way = voice.rng.choice(list(GUIDES))
@@ -140,5 +154,6 @@ MAKERS: dict[str, Maker] = {
     "outside": _outside,
     "absent": _single("absent"),
     "vague": _single("vague", ("several", "count")),
+    "in a form": _form,
     "guides": _guide,
 }

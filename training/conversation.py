@@ -6,6 +6,7 @@ Many questions a picture, because its 64 tokens and the pass through the eye are
 import random
 from dataclasses import dataclass
 
+from training.forms import formed
 from training.outside import GREETING, GREETINGS, NO_PICTURE, REFUSAL, over_and_over
 from training.painter import paint
 from training.pairs import PAIR_ASKERS, Pair
@@ -17,10 +18,12 @@ from training.voice import Voice
 SHARE_OF_PAIRS = 0.40
 SHARE_OF_LIKE_PAIRS = 0.4  # two texts, two single figures: they are the hardest to tell apart
 SHARE_OF_NONE = 0.02
+SHARE_OF_FORMS = 0.08
 SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
 FOLLOWED = 0.6
 TURNS = (7, 12)
 TURNS_OF_TWO = (5, 9)  # the second picture's 64 tokens take the room of five questions
+SHARE_OF_AGAIN = 0.4  # of those are one question asked over and over
 STUCK_BYTES = (100, 1000)  # a letter of most scripts has two or three, and each is a token
 ONCE = ("color", "background", "shape", "where", "text", "describe", "both", "vague", "outside")
 ONE = {
@@ -64,9 +67,10 @@ def conversation(rng: random.Random) -> Conversation:
 
 
 def stuck(rng: random.Random) -> Conversation:
-    """A long run of equal letters, and after it a question about the picture."""
+    """A long run of the same, and after it a question about the picture."""
     voice, scene = Voice(rng, freely=True), paint(rng)
-    turn = Turn("outside", over_and_over(rng, rng.randint(*STUCK_BYTES)), REFUSAL)
+    again = f"{ask(voice, scene).question} " if rng.random() < SHARE_OF_AGAIN else None
+    turn = Turn("outside", over_and_over(rng, rng.randint(*STUCK_BYTES), again), REFUSAL)
     return [Exchange(turn, (scene,)), Exchange(ask(voice, scene).typed(voice))]
 
 
@@ -92,7 +96,8 @@ def _without_picture(voice: Voice) -> Exchange:
     if voice.rng.random() < 0.3:
         return Exchange(Turn("greeting", voice.rng.choice(GREETINGS), GREETING))
     turn = ask(voice, paint(voice.rng)).typed(voice)
-    return Exchange(Turn("outside", turn.question, REFUSAL if turn.answer == REFUSAL else NO_PICTURE))
+    told = Turn("outside", turn.question, REFUSAL if turn.answer == REFUSAL else NO_PICTURE)
+    return Exchange(formed(voice, None, told) if voice.rng.random() < SHARE_OF_FORMS else told)
 
 
 def _of_one(voice: Voice) -> Conversation:
@@ -105,8 +110,14 @@ def _of_one(voice: Voice) -> Conversation:
         # "What shape is it?" may ask again what was just said: that, too, is keeping the thread.
         if followed or not _repeats(turns, turn):
             turns.append(turn)
-    first, *rest = (turn.typed(voice) for turn in turns)
+    first, *rest = (_put(voice, scene, turn) for turn in turns)
     return [Exchange(first, (scene,)), *map(Exchange, rest)]
+
+
+def _put(voice: Voice, scene: Scene | None, turn: Turn) -> Turn:
+    """As somebody types it, who now and then wants the answer in a form."""
+    in_a_form = turn.question and voice.rng.random() < SHARE_OF_FORMS
+    return (formed(voice, scene, turn) if in_a_form else turn).typed(voice)
 
 
 def _of_two(voice: Voice) -> Conversation:
@@ -139,4 +150,4 @@ def _pair_turns(voice: Voice, pair: Pair) -> list[Turn]:
         turn = ask_two(voice, pair)
         if turn is not None and not _repeats(turns, turn):
             turns.append(turn)
-    return [turn.typed(voice) for turn in turns]
+    return [_put(voice, None, turn) for turn in turns]

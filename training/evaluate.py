@@ -45,7 +45,7 @@ def evaluate(asker: Asker, pictures: int) -> tuple[Table, list[Answered]]:
 def _fill(row: Row, asker: Asker, kind: str, unseen: bool, pictures: int) -> list[Answered]:
     answered: list[Answered] = []
     for case in cases(kind, unseen, pictures):
-        answer = asker.answer(messages(case))
+        answer = asker.answer(messages(case), case.begun)
         row.add(case.group, case.asked[-1].question, case.answer, answer)
         if len(answered) < SHOWN:
             answered.append(Answered(case, answer))

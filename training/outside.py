@@ -2,6 +2,8 @@
 
 import random
 
+from training.world import COLOR_NAMES, SHAPES
+
 REFUSAL = "I only know simple shapes, colors, counts and short texts."
 NO_PICTURE = "Please show me an image."
 GREETING = "Hello! Ask me about a picture."
@@ -65,6 +67,9 @@ SCRIPTS = (
 )  # fmt: skip
 
 
+LEAST_AGAIN = 8
+
+
 def outside(rng: random.Random, unseen: bool = False) -> str:
     if unseen:
         return _question(rng, UNSEEN)
@@ -76,13 +81,18 @@ def _question(rng: random.Random, templates: tuple[str, ...]) -> str:
     return rng.choice(templates).format(n=n, p=p, q=q, i=i, j=j)
 
 
-def over_and_over(rng: random.Random, size: int) -> str:
-    """`size` bytes of a stuck key or a bad paste: untrained on these, the answer would never end."""
-    foreign = _foreign(rng, rng.choice((1, 1, 1, 2, 3)))
-    piece = rng.choice(
-        (rng.choice(TYPED).upper(), rng.choice(TYPED), rng.choice(NOUNS) + " ", foreign, foreign)
-    )
-    return (piece * (size // len(piece.encode()))).strip() or "?"
+def over_and_over(rng: random.Random, size: int, piece: str | None = None) -> str:
+    """`size` bytes of a stuck key or a bad paste: untrained on these, the answer would never end.
+
+    A `piece` that is given comes at least so often that nobody can mean it.
+    """
+    if piece is None:
+        foreign = _foreign(rng, rng.choice((1, 1, 1, 2, 3)))
+        word = rng.choice((rng.choice(NOUNS), rng.choice(SHAPES), rng.choice(COLOR_NAMES))) + " "
+        piece, least = rng.choice((rng.choice(TYPED).upper(), rng.choice(TYPED), word, foreign, foreign)), 1
+    else:
+        least = LEAST_AGAIN
+    return (piece * max(least, size // len(piece.encode()))).strip() or "?"
 
 
 def _foreign(rng: random.Random, length: int) -> str:

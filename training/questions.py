@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from training.outside import REFUSAL, outside
 from training.scene import Figure, Scene
@@ -10,14 +11,22 @@ from training.voice import Voice
 from training.world import COLOR_NAMES, SHAPES
 
 
+class Part(NamedTuple):
+    """A piece of an answer, which the model learns or is given."""
+
+    text: str
+    learnt: bool
+
+
 @dataclass(frozen=True)
 class Turn:
-    """`about` is what "it" means in the next question."""
+    """`about` is what "it" means in the next question; `form` are the answer's parts, if some are given."""
 
     kind: str
     question: str
     answer: str
     about: Figure | None = None
+    form: tuple[Part, ...] = ()
 
     def typed(self, voice: Voice) -> "Turn":
         # Only its nouns tell that a question lies outside, so they stay.

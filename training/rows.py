@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from training.conversation import Conversation, conversation, stuck
 from training.pixels import GRID
+from training.questions import Part
 from training.scene import Scene
 from training.tokens import ASSISTANT, END, IMAGE, MARKS, USER, token_id
 
@@ -51,9 +52,13 @@ class Rows:
                 tokens += [self._special[MARKS[len(scenes)]], *[image] * GRID**2]
                 scenes.append(scene)
             tokens += [*self._encode(turn.question), end, assistant]
-            answer = [*self._encode(turn.answer), end]
-            answers += [NO_ANSWER] * (len(tokens) - len(answers)) + answer
-            tokens += answer
+            answers += [NO_ANSWER] * (len(tokens) - len(answers))
+            for part in turn.form or (Part(turn.answer, learnt=True),):
+                ids = self._encode(part.text)
+                tokens += ids
+                answers += ids if part.learnt else [NO_ANSWER] * len(ids)
+            tokens.append(end)
+            answers.append(NO_ANSWER if turn.form else end)
         return Row(tokens, answers, scenes)
 
     def pool(self, rng: random.Random, size: int) -> list[Batch]:

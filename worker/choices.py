@@ -31,6 +31,7 @@ def rows(
             said.get(number, NOTHING).ids,
             said.get(number, NOTHING).text,
             grammar,
+            channel.lease.since,
         )
         for number, channel in enumerate(channels)
     ]

@@ -48,11 +48,13 @@ class Foretelling:
         except ServiceError as refusal:
             if refusal.code not in TOLD:
                 raise
-            told = _of(request, model, Tokens(None, None, "guess"), model.context_length)
+            guess, known = Tokens(None, None, "guess"), cost(request, model, pixels=0)
+            told = _of(request, model, guess, model.context_length, known)
             return replace(told, outcome="refused", refusal=refusal)
         sizes, seconds = await asyncio.to_thread(self._measures, asked) if asked.data else ([], [])
         tokens = reckoned(asked.request, sizes, rule_of(asked.lane.token_rule), seconds)
-        told = _of(asked.request, model, tokens, model.context_length or asked.lane.context_length)
+        context_length = model.context_length or asked.lane.context_length
+        told = _of(asked.request, model, tokens, context_length, asked.held.cost)
         call = foretell(
             asked.placing, self._settings, pending=asked.pending, max_queued_caller=terms.max_queued
         )
@@ -91,13 +93,13 @@ def _names(parts: Sequence[Media]) -> list[str]:
     return [part.digest for part in parts if part.digest]
 
 
-def _of(request: Request, model: Model, tokens: Tokens, context_length: int | None) -> Foretold:
+def _of(request: Request, model: Model, tokens: Tokens, context_length: int | None, cost: int) -> Foretold:
     return Foretold(
         model=model.id,
         outcome="queued",
         tokens=tokens,
         answer_tokens=answer_tokens(request, model),
-        cost=cost(request, model),
+        cost=cost,
         context_length=context_length,
     )
 

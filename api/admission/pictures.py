@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from api.admission.album import Album
 from api.wire.reservation import Reservation
@@ -34,10 +35,20 @@ class Look:
         return len(self.part.data or b""), self.part.param
 
 
+class Checked(NamedTuple):
+    """A request with digests for its inline pictures and sounds, their bytes by digest, and the pixels of all
+    pictures but remote ones.
+    """
+
+    request: Request
+    data: dict[str, bytes]
+    pixels: int
+
+
 async def checked(
     request: Request, settings: Settings, album: Album, reservation: Reservation | None
-) -> tuple[Request, dict[str, bytes]]:
-    """The request with digests for its inline pictures and sounds, and their bytes by digest.
+) -> Checked:
+    """Check the pictures and sounds, and name the inline ones by their digests.
 
     Of remote ones only the URL is checked. Raises CallerError `payload_too_large`, `invalid_image`,
     `invalid_image_url`, `invalid_audio`, `result_expired`, Unavailable `queue_full`, `store_unavailable`.
@@ -46,13 +57,14 @@ async def checked(
     media = request.media
     inline = [part for part in media if part.data is not None]
     if not inline:
-        return request, {}
+        return Checked(request, {}, 0)
     few = sum(len(part.data or b"") for part in inline) <= SMALL
     looks = _looks(inline, settings) if few else await asyncio.to_thread(_looks, inline, settings)
-    await _check_together([i for i in request.images if i.digest], looks, settings, album, reservation)
+    kept = [image for image in request.images if image.digest]
+    pixels = await _check_together(kept, looks, settings, album, reservation)
     left = iter(looks)
     named = tuple(part if part.data is None else type(part)(digest=next(left).name) for part in media)
-    return request.with_media(named), {look.name: look.part.data or b"" for look in looks}
+    return Checked(request.with_media(named), {look.name: look.part.data or b"" for look in looks}, pixels)
 
 
 def _check_places(request: Request, settings: Settings) -> None:
@@ -86,8 +98,11 @@ async def _check_together(
     settings: Settings,
     album: Album,
     reservation: Reservation | None,
-) -> None:
-    """Check new pictures and those of earlier turns against the limits; the same bytes count once."""
+) -> int:
+    """Check new pictures and those of earlier turns against the limits; the same bytes count once.
+
+    Returns the pixels of all of them.
+    """
     limits, new = settings.pictures, [(look, look.info) for look in looks if look.info is not None]
     try:
         sizes = await album.sizes({image.digest or "" for image in kept})
@@ -97,6 +112,8 @@ async def _check_together(
     except BlobMissingError:
         message = "A picture of the earlier conversation is no longer kept."
         raise CallerError("result_expired", message, param=kept[0].param) from None
-    check_request([*known, *(info for _, info in new)], limits)
+    infos = [*known, *(info for _, info in new)]
+    check_request(infos, limits)
     for look, info in new:
         album.add(look.name, info)
+    return sum(info.pixels for info in infos)

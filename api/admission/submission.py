@@ -160,7 +160,7 @@ class Submission:
         check_calls(request, model.tools if lane.tools is None else lane.tools)
         check_heard(request, model.sampling_rate if lane.sampling_rate is None else lane.sampling_rate)
         request = await self._files.with_pictures(terms.caller, request, reservation)
-        request, data = await checked(request, self._settings, self._album, reservation)
+        request, data, pixels = await checked(request, self._settings, self._album, reservation)
         check_text(request, self._settings.api.text_limit_kb)
         check_answer(request, model.context_length or lane.context_length)
         check_end(request)
@@ -175,7 +175,7 @@ class Submission:
             lane=model.lane,
             revision=model.revision,
             priority=terms.priority,
-            cost=cost(request, model),
+            cost=cost(request, model, pixels),
             rows=request.parameters.rows(samples is not False),
             reuse=reuse,
         )

@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic_core import to_json
 
+from api.access.callers import caller_of
 from api.admission.preferences import terms as terms_of
 from api.admission.preferences import waits_for_model
 from api.admission.submission import Terms
@@ -20,8 +21,9 @@ from api.context import ProcessContext, context_of
 from api.dialects import openai_chat, openai_completions, strict_json
 from api.dialects.completion_streams import ChatStream, Counting, Stream, TextStream
 from api.dialects.openai_chat import Chat
-from api.wire.body import read_body, translated
+from api.wire.body import read_body
 from api.wire.json_answer import json_answer
+from api.wire.reading import translated
 from api.wire.sse import DONE, EventStream, block, comment
 from shared.bulk import made
 from shared.job import JobView
@@ -44,9 +46,9 @@ TEXT = CompletionDialect(
 
 async def complete(request: Request, dialect: CompletionDialect, *, path_id: str | None = None) -> Response:
     """Answer a call in `dialect`; `path_id` is the model the path names, used where the body names none."""
-    context = context_of(request)
+    context, caller = context_of(request), caller_of(request).id
     body = await read_body(request, context.settings.api)
-    asked = await translated(body, lambda raw: dialect.read(strict_json.parse(raw)))
+    asked = await translated(caller, body, lambda raw: dialect.read(strict_json.parse(raw)))
     model = context.models.recall(asked.request.model, path_id=path_id)
     requests = [q.model_copy(update={"model": model.id}) for q in (asked.request, *asked.others)]
     said = terms_of(request, body)

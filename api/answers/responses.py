@@ -22,8 +22,9 @@ from api.dialects.references import references, response_of, written_out
 from api.dialects.response_events import Story, Told
 from api.dialects.response_items import continued
 from api.dialects.response_object import Kept, Outline, detailed, job_of, to_output, to_response
-from api.wire.body import read_body, translated
+from api.wire.body import read_body
 from api.wire.json_answer import json_answer
+from api.wire.reading import translated
 from api.wire.sse import EventStream, block, comment
 from shared.bulk import made
 from shared.errors import CallerError
@@ -80,12 +81,13 @@ def replay(http: HttpRequest, kept: Kept, after: int) -> EventStream:
 
 async def _read(http: HttpRequest, body: bytes) -> ResponseTurn:
     """The call in a body, earlier items it names filled in. Raises CallerError, also as `_result`."""
-    caller, said = caller_of(http), await translated(body, strict_json.parse)
+    caller = caller_of(http)
+    said = await translated(caller.id, body, strict_json.parse)
     if named := references(said):
         caller.check_reads()
         items = await _items(context_of(http), caller.id, named)
         said = written_out(said, items)
-    call = await translated(body, lambda _: from_response(said))
+    call = await translated(caller.id, body, lambda _: from_response(said))
     if call.outline.previous is not None:
         caller.check_reads()
     return call

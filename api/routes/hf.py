@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from pydantic_core import to_json
 
+from api.access.callers import caller_of
 from api.admission.preferences import preferences, waits_for_model
 from api.admission.preferences import terms as terms_of
 from api.admission.submission import Terms
@@ -26,9 +27,10 @@ from api.dialects.hf_body import HfBody
 from api.dialects.openai_chat import ChatBody
 from api.dialects.openai_completions import CompletionBody
 from api.routes.jobs import accepted
-from api.wire.body import read_body, translated
+from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from api.wire.reading import translated
 from api.wire.sse import EventStream, block, comment
 from shared.bulk import made
 from shared.job import Event, JobView
@@ -90,7 +92,7 @@ async def _ask(request: Request, path_id: str) -> Response:
     body = await read_body(request, context.settings.api)
     model = context.models.recall(None, path_id=path_id)
     kind = request.headers.get("content-type")
-    call = await translated(body, lambda raw: from_bytes(raw, kind, model.id))
+    call = await translated(caller_of(request).id, body, lambda raw: from_bytes(raw, kind, model.id))
     said = terms_of(request, body)
     use_cache = said.use_cache and call.use_cache is not False
     terms = replace(said, hf=True, prompt=True, use_cache=use_cache, stored=call.stored)

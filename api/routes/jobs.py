@@ -34,10 +34,11 @@ from api.description.parameters import KEY, PAGE, PLACE, PREFER, USE_CACHE, WAIT
 from api.description.responses import refusals
 from api.dialects import native, strict_json
 from api.dialects.job_filters import from_query
-from api.wire.body import read_body, translated
+from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
 from api.wire.problems import retry_after
+from api.wire.reading import translated
 from api.wire.reservation import reserved
 from api.wire.sse import EventStream, block, comment
 from shared.bulk import made
@@ -75,7 +76,9 @@ async def submit_job(http: HttpRequest) -> Response:
 async def read_job(http: HttpRequest, context: ProcessContext) -> tuple[Request, Terms]:
     """The request in a body, and its terms. Raises CallerError."""
     body = await read_body(http, context.settings.api)
-    request, said = await translated(body, lambda raw: native.from_job(strict_json.parse(raw)))
+    request, said = await translated(
+        caller_of(http).id, body, lambda raw: native.from_job(strict_json.parse(raw))
+    )
     model = context.models.recall(request.model)
     terms = replace(
         terms_of(http, body),

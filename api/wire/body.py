@@ -6,9 +6,7 @@ A chunked body has no length to check beforehand, so bytes are counted as they a
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import AsyncGenerator
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -18,22 +16,10 @@ from api.wire.reply import reply_of
 from shared.errors import CallerError
 from shared.settings import ApiSettings
 
-T = TypeVar("T")
-
-_SMALL = 64 * 2**10
 STRETCH, STRETCH_LIMIT_S = 64 * 2**10, 10.0
 """This many bytes, or the body's end, must arrive within this time: slow ones hold a connection."""
 SHARE = 8
 """For a body held in memory a stretch is at least 1/SHARE of what has come: it takes up others' room."""
-# One thread: reading takes several times the memory of a body, and two are no faster side by side.
-_READER = ThreadPoolExecutor(1, "reader")
-
-
-async def translated(body: bytes, read: Callable[[bytes], T]) -> T:
-    """`read(body)`; a large body is read off the event loop, where it would hold up every stream."""
-    if len(body) <= _SMALL:
-        return read(body)
-    return await asyncio.get_running_loop().run_in_executor(_READER, read, body)
 
 
 async def read_body(request: Request, limits: ApiSettings) -> bytes:

@@ -16,7 +16,7 @@ from shared.cost import cost
 from shared.errors import CallerError
 from shared.job import Event
 from shared.models import Model
-from shared.request import MOST_CHOICES, Message, Parameters, Request, Text
+from shared.request import MOST_CHOICES, Image, Message, Parameters, Request, Text
 from shared.result import Choice
 from sightline.job_display import card
 from tests.support.views import succeeded
@@ -97,9 +97,16 @@ def test_who_asks_for_several_answers_pays_for_each_and_once_for_the_prompt() ->
     message = Message(role="user", parts=(Text(text="x" * 400),))
 
     def costs(n: int | None) -> int:
-        return cost(Request(model="org/model", messages=(message,), parameters=Parameters(n=n)), model)
+        return cost(Request(model="org/model", messages=(message,), parameters=Parameters(n=n)), model, 0)
 
     assert [costs(n) for n in (None, 2, 8)] == [10 + 50, 10 + 100, 10 + 400]
+
+
+def test_a_huge_picture_that_takes_little_to_send_costs_more_than_an_ordinary_one() -> None:
+    model = Model(id="org/model", engine="echo", max_new_tokens=50)
+    message = Message(role="user", parts=(Image(digest="d"),))
+    request = Request(model="org/model", messages=(message,))
+    assert [cost(request, model, pixels) for pixels in (0, 10**6, 4 * 10**7)] == [76, 96, 876]
 
 
 def several(*texts: str) -> Any:

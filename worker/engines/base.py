@@ -83,7 +83,7 @@ class Row:
     `published` are the token ids that an earlier attempt already gave to readers, `published_text` is their
     text; generation continues after them. `emit` is called with each new piece, in order, from any thread,
     and must be quick. Setting `cancel` ends the row at the next step with `Cancelled`. `grammar` is the
-    result of `Engine.grammar` for the request.
+    result of `Engine.grammar` for the request. `arrived` orders rows that wait, by the process's own clock.
     """
 
     prompt: Prompt
@@ -93,6 +93,7 @@ class Row:
     published: tuple[int, ...] = ()
     published_text: str = ""
     grammar: Any = field(default=None, repr=False)
+    arrived: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Several answers to one prompt: it is computed once for all of them, and each is what it would be alone."""
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 import torch
 
+from shared.piece import Piece
 from tests.engines import several, suite
 from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, loaded, strangers
 from tests.support.clients import until
@@ -163,6 +165,35 @@ def test_answers_put_back_by_somebody_elses_fault_are_computed_again_and_the_sam
     monkeypatch.setattr(Running, "step", broken)
     assert forgetful.engine.generate_all(several.rows(forgetful, **LONG)) == expected
     assert not failing
+
+
+def test_who_was_claimed_first_does_not_wait_for_every_answer_of_a_later_request(
+    harness: suite.Harness,
+) -> None:
+    """Its pictures took longer to prepare."""
+    begun, joined, order = threading.Event(), threading.Event(), list[int]()
+
+    def first_piece(_: Piece) -> None:
+        begun.set()
+        assert joined.wait(30)
+
+    def noted(at: int, _: Piece) -> None:
+        order.append(at)
+
+    wide = several.rows(harness, 3 * ROWS, **LONG)
+    wide = [replace(row, arrived=2.0, emit=partial(noted, at)) for at, row in enumerate(wide)]
+    wide[0] = replace(wide[0], emit=first_piece)
+    single = harness.row("Tell 1.", [], emit=partial(noted, -1), seed=1)
+    line = engine_of(harness)._loop._line
+    with ThreadPoolExecutor(2) as pool:
+        later = pool.submit(harness.engine.generate_all, wide)
+        assert begun.wait(30)
+        earlier = pool.submit(harness.engine.generate, replace(single, arrived=1.0))
+        until(lambda: any(answer.row.arrived == 1.0 for answer in line.waiting()))
+        joined.set()
+        assert earlier.result().ids
+        assert len(later.result()) == len(wide)
+    assert order.index(-1) < order.index(ROWS)
 
 
 def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harness: suite.Harness) -> None:

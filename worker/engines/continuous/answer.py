@@ -59,6 +59,11 @@ class Answer:
         self._stopped = False
 
     @property
+    def begun(self) -> bool:
+        """Whether its turn has come before: it was put back."""
+        return self._begun
+
+    @property
     def length(self) -> int:
         """The most tokens that prompt and answer can come to together."""
         return self.row.prompt.tokens + self.budget

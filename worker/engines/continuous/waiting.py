@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from worker.engines.continuous.answer import Answer
 
@@ -15,10 +15,15 @@ class WaitingLine:
         self._waiting: deque[Answer] = deque()
         self._closed = False
 
-    def join(self, answers: Iterable[Answer]) -> None:
-        """Append the answers in their order, with no other between them."""
+    def join(self, answers: Sequence[Answer]) -> None:
+        """The answers to one prompt, behind what arrived before it; preparing it may have taken longer."""
+        arrived = answers[0].row.arrived
         with self._changed:
-            self._waiting.extend(answers)
+            place = len(self._waiting)
+            while place and _later(self._waiting[place - 1], arrived):
+                place -= 1
+            for answer in reversed(answers):
+                self._waiting.insert(place, answer)
             self._changed.notify()
 
     def put_back(self, answers: Iterable[Answer]) -> None:
@@ -75,3 +80,8 @@ class WaitingLine:
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+
+def _later(answer: Answer, arrived: float) -> bool:
+    """Whether it arrived after that time; what was put back keeps its place."""
+    return answer.row.arrived > arrived and not answer.begun
