@@ -108,8 +108,8 @@ class Nudger:
         Raises Unavailable, also where the server could hand none out because it takes no writes.
         """
         with reaching():
-            # The trim changes nothing (no more are ever listed), but fails where no writes are taken.
-            return int(self._exchange(lambda pipeline: pipeline.ltrim(lane, 0, MOST - 1).llen(lane))[1])
+            # Pushes nothing, as there is no such list, but fails where no writes are taken or memory is full.
+            return int(self._exchange(lambda pipeline: pipeline.lpushx(f"{lane}:none", "").llen(lane))[1])
 
     def _exchange(self, ask: Callable[[Any], Any]) -> Any:
         """Try again where the server was demoted: a connection made now may lead to its successor."""

@@ -1,5 +1,8 @@
 """A worker that is handed nothing although work waits starts anew; a busy one, or one cut off, stays."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 
 from tests.support.redis_server import RedisServer
@@ -31,12 +34,13 @@ def test_it_finishes_what_it_has_first(desk: Workbench) -> None:
     assert deaf.deaf()
 
 
+@pytest.mark.parametrize("refusing", [RedisServer.refusing_writes, RedisServer.full])
 def test_a_worker_whose_server_refuses_to_hand_nudges_out_does_not_load_its_model_anew(
-    desk: Workbench, redis: RedisServer
+    desk: Workbench, redis: RedisServer, refusing: Callable[[RedisServer], AbstractContextManager[None]]
 ) -> None:
     cut_off = hearing(desk)
     desk.nudger.send(MODEL.lane)
-    with redis.refusing_writes():
+    with refusing(redis):
         assert not cut_off.deaf()
     assert cut_off.deaf()
 

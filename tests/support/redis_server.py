@@ -82,6 +82,16 @@ class RedisServer:
                 client.config_set("min-replicas-to-write", 0)
 
     @contextmanager
+    def full(self) -> Iterator[None]:
+        """Has more than it may hold: refuses what may need memory, and takes what only removes."""
+        with Redis(port=self.port) as client:
+            client.config_set("maxmemory", 1)
+            try:
+                yield
+            finally:
+                client.config_set("maxmemory", 0)
+
+    @contextmanager
     def nearly_full(self) -> Iterator[None]:
         """What it holds leaves little of the memory that it may use."""
         with Redis(port=self.port) as client:
