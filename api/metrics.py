@@ -79,7 +79,8 @@ class Metrics:
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())
-        server = Server(*counted.memory, took_s)
+        memory = counted.memory
+        server = Server(memory.used, memory.limit, memory.evicts, took_s)
         now = gauges.families(models, seen[:-1], seen[-1], server)
         return [*now, *await asyncio.to_thread(_totals, counted, models)]
 

@@ -20,6 +20,7 @@ from shared.metrics.telling import start_telling
 from shared.models_file import load_models
 from shared.settings import Settings
 from shared.store.headroom import Headroom
+from shared.store.keys import INTAKE
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, LoopStore, connect_async
 from shared.store.wakeups import Wakeups
@@ -45,7 +46,8 @@ async def open_context(settings: Settings) -> ProcessContext:
     store, nudger = connect_async(settings.redis), AsyncNudger(settings.redis)
     wakeups = Wakeups(settings.redis)
     await wakeups.open()
-    blobs, headroom = Blobs(settings.blobs), Headroom(store, settings.redis.full_at)
+    blobs = Blobs(settings.blobs)
+    headroom = Headroom(store, settings.redis.full_at, lambda: [*(m.lane for m in models.rows), INTAKE])
     jobs, files = Jobs(settings, store, blobs), Files(settings, store, blobs, headroom)
     serving = Serving(models, store)
     await serving.open()

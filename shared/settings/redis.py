@@ -35,8 +35,9 @@ class RedisSettings(Group):
         0.9,
         gt=0,
         le=1,
-        description="Share of the server's maxmemory at which new work is refused with 503, so that accepted "
-        "work has room to end. Without a maxmemory nothing is refused.",
+        description="Share of the server's maxmemory at which new work is refused with 503. Counted are the "
+        "records and 6 KiB for each run that waits, so that accepted work has room to end. Without a "
+        "maxmemory nothing is refused.",
     )
 
     @field_validator("url")

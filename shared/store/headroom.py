@@ -7,6 +7,7 @@ writes at all, for reasons of its own.
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Sequence
 
 from shared.errors import Unavailable
 from shared.seldom import Seldom
@@ -32,8 +33,10 @@ def writable(settings: Settings) -> ScriptCall[bool]:
 class Headroom:
     """What is left of the record store's memory, as one process knows it."""
 
-    def __init__(self, store: AsyncStore, full_at: float) -> None:
+    def __init__(self, store: AsyncStore, full_at: float, lanes: Callable[[], Sequence[str]] = tuple) -> None:
+        """What waits in the `lanes` of now is given room to end."""
         self._store = store
+        self._lanes = lanes
         self._full_at = full_at
         self._looked = -LOOKED_AT_S
         self._memory = Memory(0, 0, evicts=False)
@@ -57,7 +60,7 @@ class Headroom:
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
-        self._memory = await self._store.run(memory())
+        self._memory = await self._store.run(memory(self._lanes()))
         self._eviction.see(self._memory)
         self._looked = time.monotonic()
 
@@ -74,7 +77,7 @@ class Headroom:
         share: one caller alone fills eight ninths of what may be used, as much as the records should ever
         need.
         """
-        most = SHARE * (self._full_at * self._memory.limit - self._memory.used)
+        most = SHARE * (self._full_at * self._memory.limit - self._memory.used - self._memory.promised)
         if not self._memory.limit or self._memory.used <= most:
             return
         if await self._store.run(holding(caller, result_s)) > most:

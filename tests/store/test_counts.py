@@ -33,9 +33,10 @@ def test_monitoring_sees_a_store_that_may_evict_accepted_jobs(
 ) -> None:
     real_store.client.config_set("maxmemory-policy", policy)
     try:
-        server = Server(*read(real_store).memory, round_trip_s=0)
+        memory = read(real_store).memory
     finally:
         real_store.client.config_set("maxmemory-policy", "noeviction")
+    server = Server(memory.used, memory.limit, memory.evicts, round_trip_s=0)
     (intake,) = real_store.run(fleet(Settings(), [INTAKE]))
     page = families([], [], intake, server)
     (found,) = (one for one in page if one.name == "sightline_store_evicts")

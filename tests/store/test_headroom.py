@@ -12,6 +12,8 @@ from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store import headroom as module
 from shared.store.headroom import Headroom
+from shared.store.keys import PREFIX
+from shared.store.memory import AT_ITS_END
 from shared.store.script import AsyncStore, connect_async
 
 BALLAST = 16 * 2**20
@@ -41,6 +43,16 @@ async def test_a_store_with_room_takes_work(store: AsyncStore) -> None:
     used = int((await store.client.info("memory"))["used_memory"])
     await store.client.config_set("maxmemory", used * 4)
     await Headroom(store, 0.9).check()
+
+
+@pytest.mark.parametrize("wait", [0, 2000])
+async def test_what_waits_is_left_room_to_end(store: AsyncStore, wait: int) -> None:
+    await store.client.setrange("ballast", BALLAST, "x")
+    if wait:
+        await store.client.zadd(f"{PREFIX}queue:lane", {f"run_{number}": number for number in range(wait)})
+    used = int((await store.client.info("memory"))["used_memory"])
+    await store.client.config_set("maxmemory", int((used + 1000 * AT_ITS_END) / 0.9))
+    assert await Headroom(store, 0.9, lambda: ["other", "lane"]).left() is (not wait)
 
 
 async def test_a_store_without_a_limit_takes_work(store: AsyncStore) -> None:
