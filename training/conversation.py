@@ -18,7 +18,7 @@ from training.voice import Voice
 SHARE_OF_PAIRS = 0.40
 SHARE_OF_LIKE_PAIRS = 0.4  # two texts, two single figures: they are the hardest to tell apart
 SHARE_OF_NONE = 0.02
-SHARE_OF_FORMS = 0.08
+SHARE_OF_FORMS = 0.1
 SHARE_OF_WORDLESS = 0.03  # a picture without a word is to be described
 FOLLOWED = 0.6
 TURNS = (7, 12)

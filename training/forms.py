@@ -15,14 +15,14 @@ from training.voice import Voice
 
 KEYS = {
     "color": ("color", "colour", "color_name", "main_color", "object_color", "shape_color"),
-    "shape": ("shape", "shape_name", "figure", "kind", "type", "object_shape"),
+    "shape": ("shape", "shape_name", "shape_type", "object_shape", "shape"),
     "background": ("background", "background_color", "backdrop", "bg_color"),
     "place": ("position", "place", "location", "where"),
     "count": ("count", "number", "total", "n", "shape_count", "number_of_shapes", "num_objects", "quantity"),
     "text": ("text", "letters", "word", "ocr", "transcription", "visible_text"),
     "ink": ("text_color", "ink", "letter_color"),
     "description": ("description", "caption", "summary", "sentence", "alt_text", "scene"),
-    "name": ("object", "name", "thing", "label", "title", "subject"),
+    "name": ("object", "name", "thing", "label", "object_name"),
     "names": ("objects", "shapes", "figures", "items", "things", "elements"),
     "has text": ("has_text", "contains_text", "is_text"),
     "is empty": ("is_empty", "empty"),
@@ -42,6 +42,8 @@ EXTRACTED = (
     "Extract the color and the shape.", "Analyze the {image}.", "Return the facts about the {image}.",
     "Fill in the form.", "Describe the shape as JSON.", "What do you see? Use JSON.",
 )  # fmt: skip
+# What is asked most often about one figure, and is the hardest to tell apart.
+OF_ONE = ("color", "shape", "place", "name")
 GAPS = ((": ", ", ", ""), (": ", ", ", " "), (":", ",", ""))
 YES = {"Yes": True, "No": False}
 
@@ -52,7 +54,9 @@ def formed(voice: Voice, scene: Scene | None, turn: Turn) -> Turn:
     """The same question, or one about the whole picture, to be answered in a form."""
     rng, told = voice.rng, {} if scene is None else facts(scene)
     if told and rng.random() < 0.5:
-        names = rng.sample(list(told), min(len(told), rng.randint(1, 4)))
+        fitting = [name for name in told if name in OF_ONE] if rng.random() < 0.7 else []
+        fitting = fitting or list(told)
+        names = rng.sample(fitting, min(len(fitting), rng.randint(1, 4)))
         values = {rng.choice(KEYS[name]): told[name] for name in names}
         question = _extracting(voice)
     else:
@@ -65,7 +69,7 @@ def formed(voice: Voice, scene: Scene | None, turn: Turn) -> Turn:
 
 def facts(scene: Scene) -> dict[str, Value]:
     """What is true of the picture, by the names in KEYS; what people would name differently is left out."""
-    told: dict[str, Value] = {"background": scene.background, "count": len(scene.figures), "text": scene.text}
+    told: dict[str, Value] = {"background": scene.background, "count": len(scene.figures)}
     told |= {"has text": bool(scene.text), "is empty": not scene.text and not scene.figures}
     described, figures = describe(scene), sorted(scene.figures, key=lambda figure: figure.x)
     if described is not None:
@@ -73,7 +77,7 @@ def facts(scene: Scene) -> dict[str, Value]:
         if not scene.text and len(figures) < 4:
             told["names"] = [figure.name for figure in figures]
     if scene.text:
-        told |= {"ink": scene.ink, "color": scene.ink}
+        told |= {"text": scene.text, "ink": scene.ink, "color": scene.ink}
     if len(figures) == 1:
         (one,) = figures
         told |= {"color": one.color, "shape": one.shape, "name": one.name}

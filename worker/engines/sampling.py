@@ -179,7 +179,8 @@ class Steps(StoppingCriteria):
             raise Cancelled
         drawn, written = len(self._confidence.drawn(input_ids)), len(self._transcript.ids)
         if drawn != written + 1:
-            raise RuntimeError(f"the model drew {drawn - written} tokens in one step, where one is expected")
+            step = f"the model drew {drawn - written} tokens in one step, where one is expected"
+            raise RuntimeError(f"{step}, or its generate() passes no logits processors on")
         token = int(input_ids[0, -1])
         self._confidence.add(self._confidence.of(token))
         over = self._transcript.add(token, self._likelihood(token))

@@ -201,6 +201,21 @@ def test_a_caller_who_leaves_the_line_is_let_go_while_others_are_answered(harnes
         assert all(future.result().ids for future in futures)
 
 
+def test_a_family_whose_generate_passes_no_processors_on_heeds_what_was_asked(
+    harness: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Janus has one of its own."""
+    network = engine_of(harness)._loaded.network
+    wishes: dict[str, Any] = {"temperature": 4.0, "seed": 1, "top_k": 40, "frequency_penalty": 0.7}
+    expected, generate = harness.ask("Tell.", **wishes)[0], network.generate
+
+    def passing_none_on(**given: Any) -> Any:
+        return generate(**{name: value for name, value in given.items() if name != "logits_processor"})
+
+    monkeypatch.setattr(network, "generate", passing_none_on)
+    assert harness.ask("Tell.", **wishes)[0].ids == expected.ids
+
+
 def test_sampling_without_a_seed_differs_from_row_to_row(harness: suite.Harness) -> None:
     question = Question(0, {"temperature": 6.0, "max_new_tokens": 20})
     assert len({finish.ids for finish in crowded(harness, [question] * 3)}) == 3

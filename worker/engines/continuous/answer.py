@@ -4,7 +4,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList
+from transformers import GenerationConfig
 
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.content import Content
@@ -92,8 +92,8 @@ class Answer:
         head = reuse.head(self.content)
         if self._cached is None:
             self._cached = head.start
-        prefill = Prefill(self._loaded.network, head, self._config, self.draw.own, reuse.seams)
-        self._ready(prefill, prefill.processors)
+        prefill = Prefill(self._loaded.network, head, self._config, reuse.seams)
+        self._ready(prefill)
         return prefill
 
     def fork(self, prefill: Prefill) -> None:
@@ -101,7 +101,7 @@ class Answer:
         self._begin()
         if self._cached is None:
             self._cached = prefill.length
-        self._ready(prefill, prefill.processors_of(self.draw.own))
+        self._ready(prefill)
 
     @property
     def next_fed(self) -> int:
@@ -161,8 +161,8 @@ class Answer:
         self.siblings.failure = self.siblings.failure or error
         self.future.set_exception(self.siblings.failure)
 
-    def _ready(self, prefill: Prefill, processors: LogitsProcessorList) -> None:
-        self.draw.prepare(prefill.ids, self._transcript.ids, processors)
+    def _ready(self, prefill: Prefill) -> None:
+        self.draw.prepare(prefill.ids, self._transcript.ids, prefill.processors_of(self.draw.own))
         self._fed = 0
 
     def _begin(self) -> None:

@@ -89,7 +89,6 @@ class Prefill:
         network: Any,
         head: Head,
         config: GenerationConfig,
-        processors: Iterable[LogitsProcessor] = (),
         seams: Seams = Seams.ANYWHERE,
     ) -> None:
         """Encodes the prompt's pictures where `head` does not have them. Raises Refusal."""
@@ -100,19 +99,20 @@ class Prefill:
             **head.inputs,
             **({} if head.pictures is None else {ENCODED: {"image": head.pictures.output()}}),
             generation_config=config,
-            logits_processor=LogitsProcessorList(processors),
             custom_generate=_capture,
         )
         self.ids: torch.Tensor = captured[0]
-        self.processors: LogitsProcessorList = captured[1]
-        self._config: GenerationConfig = captured[2]
-        self._given: dict[str, Any] = captured[3]
+        self._config: GenerationConfig = captured[1]
+        self._given: dict[str, Any] = captured[2]
         self._head = head
         self._done = head.start
         self._begin(seams)
 
     def processors_of(self, own: Iterable[LogitsProcessor]) -> LogitsProcessorList:
-        """The processors that `generate()` would make for another row with the same prompt and config."""
+        """The processors that `generate()` would make for a row with this prompt and config.
+
+        It is not given them itself: some families (Janus) replace it by one that passes none on.
+        """
         made: LogitsProcessorList = self.network._get_logits_processor(
             self._config,
             input_ids_seq_length=self.length,
@@ -282,16 +282,16 @@ class Prefill:
 def _capture(
     network: Any,  # noqa: ARG001
     input_ids: torch.Tensor,
-    logits_processor: Any = None,
+    logits_processor: Any = None,  # noqa: ARG001
     stopping_criteria: Any = None,  # noqa: ARG001
     generation_config: Any = None,
     **given: Any,
-) -> tuple[torch.Tensor, Any, Any, dict[str, Any]]:
+) -> tuple[torch.Tensor, Any, dict[str, Any]]:
     if input_ids.shape[0] != 1 or generation_config.num_beams > 1 or not generation_config.use_cache:
         raise Refusal("its generation config asks for beams or for no cache")
     if given.get("encoder_outputs") is not None:
         raise Refusal("it is an encoder-decoder")
-    return input_ids, logits_processor, generation_config, {k: v for k, v in given.items() if k not in MODE}
+    return input_ids, generation_config, {k: v for k, v in given.items() if k not in MODE}
 
 
 def _one_row(name: str, value: Any) -> Any:
