@@ -1,9 +1,10 @@
 """Reads the format that an answer must have, under every spelling that clients use, into one `Format`.
 
     response_format     OpenAI: {"type": "text" | "json_object"}, {"type": "json_schema", "json_schema": …};
-                        Hugging Face: {"type": "json" | "regex", "value": …}; the type "choice" is ours;
-                        llama.cpp, LangChain's ChatHuggingFace: {"type": "json_object", "schema": …}
-    grammar             Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …}
+                        Hugging Face: {"type": "json" | "regex" | "json_schema", "value": …};
+                        ours: {"type": "choice", "value": …};
+                        llama.cpp: {"type": "json_object" | "json_schema", "schema": …}
+    grammar             Hugging Face: {"type": "json" | "json_object" | "regex" | "json_schema", "value": …}
     structured_outputs  vLLM: {"json": …}, {"regex": …}, {"choice": …}, {"json_object": true}
     text.format         OpenAI's Responses: as `response_format`, what is inside "json_schema" beside the type
 
@@ -11,10 +12,11 @@ huggingface_hub sends a schema as {"type": "json_object", "value": …} where th
 """
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from api.dialects.harmless import Harmless
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import Wire, parse, read, render
@@ -27,13 +29,17 @@ MAX_CHOICE = 256
 
 BESIDE: dict[str, tuple[str, ...]] = {
     "text": (),
-    "json_schema": ("json_schema",),
+    "json_schema": ("json_schema", "schema", "value"),
     "json_object": ("schema", "value"),
     "json": ("value",),
     "regex": ("value",),
     "choice": ("value",),
 }
 """Fields that may stand beside each type of a `response_format`."""
+
+
+STRUCTURED = ("json_", "regex", "choice", "json_object")
+"""Fields of `StructuredOutputs` that ask for something."""
 
 
 class JsonSchema(Wire):
@@ -53,7 +59,7 @@ class ResponseFormat(Wire):
 
 
 class Grammar(Wire):
-    type: Literal["json", "regex", "json_schema"]
+    type: Literal["json", "json_object", "regex", "json_schema"]
     value: str | dict[str, Any]
 
 
@@ -68,10 +74,18 @@ class TextFormat(Wire):
 
 
 class StructuredOutputs(Wire):
+    """vLLM's clients dump the whole of its object, with the defaults of what is not implemented."""
+
     json_: str | dict[str, Any] | None = Field(default=None, alias="json")
     regex: str | None = None
     choice: list[str] | None = None
     json_object: bool | None = None
+    grammar: Annotated[str | None, Harmless()] = None
+    structural_tag: Annotated[str | None, Harmless()] = None
+    whitespace_pattern: Annotated[str | None, Harmless()] = None
+    disable_fallback: Annotated[bool | None, Harmless(False, True)] = None
+    disable_any_whitespace: Annotated[bool | None, Harmless(False)] = None
+    disable_additional_properties: Annotated[bool | None, Harmless(False)] = None
 
 
 def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, param: str) -> Format | None:
@@ -86,13 +100,21 @@ def to_format(value: ResponseFormat | TextFormat | Grammar | StructuredOutputs, 
     if value.type == "text":
         return None
     if value.type == "json_schema":
-        at = render(["json_schema"], param)
-        if value.json_schema is None:
-            raise invalid(at, "is required")
-        return _json(value.json_schema.schema_, render(["schema"], at))
+        return _schema(value, param)
     if value.type == "json_object" and value.value is None:
         return _object(value.schema_, param)
     return _valued(value.type, value.value, param)
+
+
+def _schema(value: ResponseFormat, param: str) -> Format:
+    if value.value is not None:
+        return _valued(value.type, value.value, param)
+    if value.schema_ is not None:
+        return _json(value.schema_, render(["schema"], param))
+    at = render(["json_schema"], param)
+    if value.json_schema is None:
+        raise invalid(at, "is required")
+    return _json(value.json_schema.schema_, render(["schema"], at))
 
 
 def to_schema(value: dict[str, Any], param: str) -> str:
@@ -126,12 +148,13 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
-    given = {n: v for n, v in value.model_dump(by_alias=True, exclude_none=True).items() if v is not False}
+    said = value.model_dump(by_alias=True, include=set(STRUCTURED))
+    given = {name: one for name, one in said.items() if one is not None and one is not False}
     if len(given) != 1:
         raise invalid(param, "takes one of json, regex, choice and json_object")
-    [(name, said)] = given.items()
+    [(name, one)] = given.items()
     at = render([name], param)
-    return _object(None, at) if name == "json_object" else _read(name, said, at)
+    return _object(None, at) if name == "json_object" else _read(name, one, at)
 
 
 def _valued(kind: str, value: Any, param: str) -> Format:

@@ -75,6 +75,13 @@ class ChatBody(TokenSampling, VllmNames):
     mirostat: Annotated[int | None, Harmless(0)] = None
     tfs_z: Annotated[float | None, Harmless(1.0)] = None
     top_a: Annotated[float | None, Harmless(0.0)] = None
+    dry_multiplier: Annotated[float | None, Harmless(0.0)] = None
+    dynatemp_range: Annotated[float | None, Harmless(0.0)] = None
+    xtc_probability: Annotated[float | None, Harmless(0.0)] = None
+    id_slot: Annotated[int | None, Harmless(-1)] = None
+    return_progress: Annotated[bool | None, Harmless(False)] = None
+    # llama.cpp's: it changes the time of an answer at most.
+    cache_prompt: bool | None = None
     # On other services it speeds an answer up; it never changes it.
     prediction: dict[str, Any] | None = None
     user: str | None = None

@@ -102,10 +102,18 @@ def from_input(value: str | list[Any]) -> tuple[Message, ...]:
         return (Message(role="user", parts=(Text(text=value),)),)
     if not value:
         raise invalid("input", "is empty; send a text or at least one item")
+    if all(map(_is_part, value)):
+        return (asked(Message(role="user", parts=to_parts(value, "input", "user", _part))),)
     turns = _turns(value)
     if not turns:
         raise invalid("input", "holds nothing but reasoning; send at least one message")
     return (*turns[:-1], asked(turns[-1]))
+
+
+def _is_part(value: Any) -> bool:
+    """A list of nothing but parts is one message, as `transformers serve` reads it."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind.startswith("input_")
 
 
 def conversation(kept: Kept) -> tuple[Message, ...]:

@@ -9,6 +9,9 @@ from api.dialects.strict_json import Wire
 class VllmNames(Wire):
     """Each takes the values that ask for nothing: vLLM's and SGLang's own defaults."""
 
+    return_cached_tokens_details: Annotated[bool | None, Harmless(False)] = None
+    return_hidden_states: Annotated[bool | None, Harmless(False)] = None
+    stream_reasoning: Annotated[bool | None, Harmless(True)] = None
     bad_words: Annotated[list[str] | None, Harmless([])] = None
     best_of: Annotated[int | None, Harmless(1)] = None
     echo: Annotated[bool | None, Harmless(False)] = None

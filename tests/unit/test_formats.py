@@ -68,6 +68,12 @@ def hf(**parameters: Any) -> Request:
         (chat(response_format={"type": "json_object", "value": SCHEMA}), JSON, "response_format"),
         (chat(response_format={"type": "json_object", "schema": SCHEMA}), JSON, "response_format"),
         (chat(response_format={"type": "json", "value": SCHEMA}), JSON, "response_format"),
+        (chat(response_format={"type": "json_schema", "schema": SCHEMA}), JSON, "response_format"),
+        (
+            chat(response_format={"type": "json_schema", "value": {"name": "thing", "schema": SCHEMA}}),
+            JSON,
+            "response_format",
+        ),
         (chat(response_format={"type": "regex", "value": "[a-z]+"}), REGEX, "response_format"),
         (
             chat(response_format={"type": "choice", "value": ["n\u00e9", "a b", "n\u00e9"]}),
@@ -79,10 +85,16 @@ def hf(**parameters: Any) -> Request:
         (chat(structured_outputs={"regex": "[a-z]+"}), REGEX, "structured_outputs"),
         (chat(structured_outputs={"choice": ["a b", "n\u00e9"]}), CHOICE, "structured_outputs"),
         (chat(structured_outputs={"json_object": True, "regex": None}), ANY, "structured_outputs"),
+        (
+            chat(structured_outputs={"json": SCHEMA, "grammar": None, "disable_any_whitespace": False}),
+            JSON,
+            "structured_outputs",
+        ),
         (completion(response_format=OPENAI), JSON, "response_format"),
         (completion(grammar={"type": "json", "value": SCHEMA}), JSON, "grammar"),
         (job(response_format=OPENAI), JSON, "parameters.response_format"),
         (hf(grammar={"type": "json", "value": SCHEMA}), JSON, "parameters.grammar"),
+        (hf(grammar={"type": "json_object", "value": SCHEMA}), JSON, "parameters.grammar"),
         (hf(grammar={"type": "json", "value": TEXT}), JSON, "parameters.grammar"),
         (hf(grammar={"type": "regex", "value": "[a-z]+"}), REGEX, "parameters.grammar"),
         (
@@ -173,7 +185,7 @@ def test_who_names_properties_gets_no_others_unless_parts_are_put_together(schem
         ({"type": "json_schema", "json_schema": {"schema": {}}, "value": "x"}, "value"),
         ({"type": "text", "value": "x"}, "value"),
         ({"type": "json_object", "schema": {}, "value": {}}, "value"),
-        ({"type": "json_schema", "schema": {}}, "schema"),
+        ({"type": "json_schema", "schema": {}, "json_schema": {"schema": {}}}, "schema"),
         ({"type": "json_object", "schema": {"type": "thing"}}, "schema.type"),
         ({"type": "regex", "json_schema": {"schema": {}}, "value": "x"}, "json_schema"),
         ({"type": "json"}, "value"),

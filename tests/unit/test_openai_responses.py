@@ -275,3 +275,13 @@ def test_no_broken_body_is_answered_with_a_server_error() -> None:
     found = refusals(from_response, FULL)
     assert len(found) > 300
     assert all(len(error.param or "") <= 200 and len(error.message) <= 500 for error in found)
+
+
+def test_a_list_of_nothing_but_parts_is_one_message() -> None:
+    parts = [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": URL}]
+    turn = {"role": "user", "content": parts}
+    bare, whole = (from_response({"model": "m", "input": said}).request for said in (parts, [turn]))
+    assert bare.model_dump() == whole.model_dump()
+    with pytest.raises(CallerError) as refused:
+        from_response({"model": "m", "input": [*parts, {"type": "input_image", "image_url": 5}]})
+    assert (refused.value.param or "").startswith("input[2]")

@@ -166,6 +166,8 @@ def test_a_client_that_dumps_a_whole_request_of_another_service_is_answered(read
         {"separate_reasoning": True},
         {"safe_prompt": False, "transforms": []},
         {"mirostat": 0, "tfs_z": 1, "top_a": 0},
+        {"dry_multiplier": 0, "dynatemp_range": 0, "xtc_probability": 0, "id_slot": -1, "cache_prompt": True},
+        {"stream_reasoning": True, "return_hidden_states": False, "return_cached_tokens_details": False},
     ],
 )
 def test_defaults_of_other_servers_are_taken(nothing: Any) -> None:
