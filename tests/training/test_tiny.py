@@ -113,11 +113,28 @@ def test_a_short_text_is_read(asker: Asker) -> None:
         "مرحبا",
         "?!",
         "STOP " * 60,
+        "Is there a star? " * 40,
+        "What color is the circle? " * 25,
         "What color is the dog?",
     ],
 )
 def test_any_text_gets_an_answer_that_ends(asker: Asker, text: str) -> None:
     assert 0 < len(ask(asker, text, red_circle())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("color", "red"), ("shape", "circle"), ("background", "white"), ("description", CIRCLE)],
+)
+def test_a_schema_s_texts_are_true_and_end(asker: Asker, key: str, value: str) -> None:
+    asked = [user("Describe this image.", red_circle())]
+    for begun in (f'{{"{key}": "', f'{{ "{key}": "', f'{{"{key}":"'):
+        assert asker.answer(asked, begun) == value
+
+
+@pytest.mark.parametrize("key", ["setup", "punchline", "name", "answer"])
+def test_a_text_that_a_picture_cannot_answer_ends_in_a_form_too(asker: Asker, key: str) -> None:
+    assert len(asker.answer([user("Tell me a joke about cats.")], f'{{"{key}": "')) <= 100
 
 
 def test_a_question_beside_the_point_of_a_picture_does_not_run_away(asker: Asker) -> None:
