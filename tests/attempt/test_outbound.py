@@ -1,5 +1,6 @@
 """Where a connection may go: to checked addresses of a name, and to whom a certificate says it is."""
 
+import socket
 import ssl
 
 import h11
@@ -65,6 +66,30 @@ def test_an_address_that_refuses_gives_way_to_the_next() -> None:
     with origin(answering(OK, b"\r\npicture")) as server:
         url = f"http://pictures.example:{server.port}/"
         assert fetch(url, NAMED, LIMIT, None, alone(NAMED), resolving_to("::1", "127.0.0.1")) == b"picture"
+
+
+def test_an_address_that_hangs_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, given = socket.create_connection, list[float]()
+
+    def hanging(address: tuple[str, int], timeout: float) -> socket.socket:
+        given.append(timeout)
+        if address[0] == "::1":
+            raise TimeoutError
+        return connect(address, timeout)
+
+    monkeypatch.setattr("worker.fetching.outbound.socket.create_connection", hanging)
+    with origin(answering(OK, b"\r\npicture")) as server:
+        url = f"http://pictures.example:{server.port}/"
+        assert fetch(url, NAMED, LIMIT, None, alone(NAMED), resolving_to("::1", "127.0.0.1")) == b"picture"
+    assert given[0] <= PATIENCE_S / 2
+
+
+def test_a_file_of_exactly_the_size_that_is_allowed_is_taken() -> None:
+    sized = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"
+    for head in (sized, OK + b"\r\n"):
+        with origin(answering(head, b"picture")) as server:
+            url = f"http://pictures.example:{server.port}/"
+            assert fetch(url, NAMED, 7, None, alone(NAMED), resolving_to("127.0.0.1")) == b"picture"
 
 
 def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:

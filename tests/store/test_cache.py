@@ -178,6 +178,18 @@ def test_what_was_answered_while_it_waited_is_not_computed_again(records: Record
     assert records.story(last.id) == ["queued", "text", "succeeded"]
 
 
+def test_readers_of_half_an_answer_are_not_given_another_from_its_beginning(records: Records) -> None:
+    records.beat()
+    views = [records.submit("q") for _ in range(257)]
+    half = records.claim()
+    other = records.claim()
+    records.append(half, 0, "A red ", (1, 2))
+    records.give_back(half)
+    records.settle(other)
+    assert records.claim().id == half.id
+    assert [event.type for event in records.events(views[0].id)].count("text") == 1
+
+
 @pytest.mark.parametrize("told", [TOLD, ()])
 def test_an_answer_copied_from_another_run_keeps_its_logprobs(records: Records, told: Logprobs) -> None:
     records.beat()

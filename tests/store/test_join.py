@@ -86,6 +86,15 @@ def test_a_run_is_as_urgent_as_those_who_still_wait_for_it(records: Records) -> 
     assert records.claim().id == normal.run_id
 
 
+def test_the_most_urgent_of_those_who_stay_decides(records: Records) -> None:
+    slow = records.submit("q", priority="batch")
+    records.submit("q", priority="normal")
+    hurried = records.submit("q", priority="interactive")
+    records.cancel(hurried.id)
+    records.submit(priority="batch")
+    assert records.client.hget(f"sl2:{slow.run_id}", "priority") == "normal"
+
+
 def test_what_becomes_less_urgent_while_it_runs_waits_less_urgently_again(records: Records) -> None:
     records.submit("slow", priority="batch")
     hurried = records.submit("slow", priority="interactive")

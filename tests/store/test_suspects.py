@@ -38,6 +38,15 @@ def test_what_killed_two_workers_is_tried_alone(records: Records) -> None:
     assert records.try_claim(worker="worker_b") is not None
 
 
+def test_fresh_work_does_not_join_what_killed_two_workers(records: Records) -> None:
+    shared_deaths(records, 2)
+    records.claim(worker="worker_a")
+    fresh = records.submit()
+    assert records.try_claim(worker="worker_a") is None
+    others = [records.claim(worker=f"worker_{at}").id for at in range(3)]
+    assert fresh.run_id in others
+
+
 def test_neighbours_of_a_killer_are_answered(records: Records) -> None:
     killer, neighbours = shared_deaths(records, 2)
     for at in range(20):

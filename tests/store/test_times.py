@@ -46,6 +46,15 @@ def test_a_job_that_has_begun_in_time_is_not_ended_by_that_time(records: Records
     assert records.view(job).status == "succeeded"
 
 
+def test_work_that_began_in_time_is_tried_again_after_its_worker_s_death(records: Records) -> None:
+    job = timed(records, start_by=1)
+    first = records.claim()
+    records.wait(60)
+    records.rescue()
+    assert records.claim().id == first.id
+    assert records.view(job).status == "running"
+
+
 def test_a_running_job_ends_at_its_last_moment_and_its_worker_hears_of_it(records: Records) -> None:
     job = timed(records, finish_by=5)
     claim = records.claim()
@@ -122,6 +131,7 @@ def test_a_scheduled_job_can_be_cancelled_and_deleted(records: Records) -> None:
     assert records.due() == []
     assert records.view(cancelled).status == "cancelled"
     assert records.client.zcard("sl2:schedule") == 0
+    assert not records.client.exists(f"sl2:later:{LANE}"), "what is gone counts as waiting for ever"
 
 
 def test_the_wait_for_its_time_is_no_wait_in_line(records: Records) -> None:

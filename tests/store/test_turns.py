@@ -38,6 +38,14 @@ def test_a_caller_who_comes_later_owes_nothing_for_the_time_before(records: Reco
     assert Counter(callers(records, 20)) == {"early": 10, "late": 10}
 
 
+def test_a_class_that_was_idle_makes_up_for_nothing(records: Records) -> None:
+    for _ in range(80):
+        records.submit(priority="interactive")
+    served(records, 40)
+    batch = {records.submit(priority="batch").run_id for _ in range(20)}
+    assert len(batch & {claim.id for claim in served(records, 17)}) <= 2
+
+
 def test_callers_share_by_cost_and_not_by_number(records: Records) -> None:
     for _ in range(60):
         records.submit(caller="short", cost=10)

@@ -62,7 +62,16 @@ def test_openai_s_client_unwraps_it(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", ["", "fifteen bytes..", "whsec_", "whsec_AAAA", "whsec_not base64 at all!!!!!!", "x" * 257]
+    "secret",
+    [
+        "",
+        "fifteen bytes..",
+        "whsec_",
+        "whsec_AAAA",
+        "whsec_not base64 at all!!!!!!",
+        "whsec_" + 20 * "A" + "!" + 20 * "A",
+        "x" * 257,
+    ],
 )
 def test_a_secret_that_protects_nothing_is_refused_without_repeating_it(secret: str) -> None:
     with pytest.raises(CallerError) as refused:
