@@ -18,7 +18,7 @@ PIXELS_PER_DECODED = 50_000
 def cost(request: Request, model: Model, pixels: int) -> int:
     """At least 1. The prompt is read once for all answers that are wanted.
 
-    `pixels` are those of all pictures whose sizes are known; of one that is still to be fetched none is.
+    `pixels` are those of all pictures whose sizes are known without reading any from the store.
     """
     text = sum(len(text.encode()) for text in request.texts)
     shown = TOKENS_PER_PICTURE * len(request.images) + TOKENS_PER_SOUND * len(request.sounds)

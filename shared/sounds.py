@@ -158,7 +158,8 @@ def _read_wav(data: bytes) -> SoundInfo:
         raise MalformedError("its samples are in a coding that is not accepted")
     rest = len(data) - at - 8
     length = rest if _unpatched(data, at) else integer_at(data, at + 4, 4, "little")
-    if rest + rate * block * SPARE_S < length < STREAMED:
+    said = 8 + integer_at(data, 4, 4, "little")
+    if rest + rate * block * SPARE_S < length < STREAMED and len(data) < said < STREAMED:
         raise MalformedError("it is cut short")
     length = min(length, rest)
     return SoundInfo("WAV", rate, channels, length // block)

@@ -37,7 +37,7 @@ class Look:
 
 class Checked(NamedTuple):
     """A request with digests for its inline pictures and sounds, their bytes by digest, and the pixels of all
-    pictures but remote ones.
+    pictures that are here; 0 where none came inline, as those of earlier turns are not read for that alone.
     """
 
     request: Request

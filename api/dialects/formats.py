@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from api.dialects.harmless import Harmless
+from api.dialects.harmless import Harmless, refuse_unsupported
 from api.dialects.json_schema import MAX_LITERAL, check_schema, closed, is_whole
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import Wire, parse, read, render
@@ -148,6 +148,7 @@ def _object(schema: dict[str, Any] | None, param: str) -> Format:
 
 
 def _structured(value: StructuredOutputs, param: str) -> Format | None:
+    refuse_unsupported(value, param)
     said = value.model_dump(by_alias=True, include=set(STRUCTURED))
     given = {name: one for name, one in said.items() if one is not None and one is not False}
     if len(given) != 1:

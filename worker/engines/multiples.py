@@ -17,7 +17,8 @@ KINDS = ("number", "integer", "null")
 def translate(schema: dict[str, Any]) -> None:
     """Bounds and factor of other parts, in an `allOf` or behind a reference, are not seen."""
     factor = schema.get("multipleOf")
-    if not _number(factor) or factor <= 0:
+    # What lies in unknown keywords was checked by nobody.
+    if not _number(factor) or factor <= 0 or not all(map(_usable, [factor, *_bounds(schema)])):
         return
     step = _exact(factor)
     first = max((math.ceil(bound / step) for bound in _admitted(schema, LOW, step)), default=None)
@@ -65,7 +66,28 @@ def _move(schema: dict[str, Any], names: tuple[str, str], count: int | None, ste
     for name in names:
         schema.pop(name, None)
     bound = count * step
+    last = Fraction(1, 10 ** _decimals(step))
+    # llguidance writes 8.50 for multiples of 0.25, which a bound of 8.5 rules out; 8.51 is no multiple.
+    if _decimals(bound) < _decimals(step) and step > last:
+        bound += -last if names is LOW else last
     schema[names[0]] = int(bound) if bound.denominator == 1 else float(bound)
+
+
+def _decimals(value: Fraction) -> int:
+    """Of a number that was written in decimals."""
+    places = 0
+    while value.denominator != 1:
+        value, places = value * 10, places + 1
+    return places
+
+
+def _bounds(schema: dict[str, Any]) -> list[Any]:
+    return [schema[name] for name in (*LOW, *HIGH) if name in schema]
+
+
+def _usable(value: Any) -> bool:
+    """Whether it is a number, or draft 4's word beside one, that `api.dialects.json_numbers` lets by."""
+    return isinstance(value, bool) or (_number(value) and (not value or 1e-20 < abs(value) <= 2**53))
 
 
 def _number(value: Any) -> TypeGuard[float]:

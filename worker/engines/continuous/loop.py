@@ -163,9 +163,8 @@ class Loop:
             return
         with self._computing(chosen), self._reuse.looking([answer.content for answer in chosen]):
             for answer in chosen:
-                if self._line.head() is not answer:
-                    break  # one before it was put back
-                self._line.take()
+                if not self._line.take(answer):
+                    break  # one before it was put back, or arrived earlier
                 with self._recovery.blames(answer):
                     self._prefilling.add(answer, answer.prefill(self._reuse))
         # A device has computed what it began: each prompt's ids were read from it.
@@ -178,7 +177,8 @@ class Loop:
                 answer, self._recovery.held
             ):
                 return
-            self._line.take()
+            if not self._line.take(answer):
+                return
             with self._recovery.blames(answer):
                 answer.fork(self._prefilling.forked.prefill)
                 answer.first(self._prefilling.forked.prefilled.logits)

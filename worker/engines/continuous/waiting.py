@@ -53,9 +53,13 @@ class WaitingLine:
         with self._changed:
             return self._waiting[0] if self._waiting else None
 
-    def take(self) -> Answer:
+    def take(self, answer: Answer) -> bool:
+        """Take it if it is still the first: somebody who arrived earlier may have joined since."""
         with self._changed:
-            return self._waiting.popleft()
+            first = bool(self._waiting) and self._waiting[0] is answer
+            if first:
+                self._waiting.popleft()
+            return first
 
     def take_cancelled(self) -> list[Answer]:
         with self._changed:
