@@ -85,11 +85,6 @@ def hf(**parameters: Any) -> Request:
         (chat(structured_outputs={"regex": "[a-z]+"}), REGEX, "structured_outputs"),
         (chat(structured_outputs={"choice": ["a b", "n\u00e9"]}), CHOICE, "structured_outputs"),
         (chat(structured_outputs={"json_object": True, "regex": None}), ANY, "structured_outputs"),
-        (
-            chat(structured_outputs={"json": SCHEMA, "grammar": None, "disable_any_whitespace": False}),
-            JSON,
-            "structured_outputs",
-        ),
         (completion(response_format=OPENAI), JSON, "response_format"),
         (completion(grammar={"type": "json", "value": SCHEMA}), JSON, "grammar"),
         (job(response_format=OPENAI), JSON, "parameters.response_format"),
@@ -211,13 +206,6 @@ def test_a_format_that_is_none_is_refused_before_it_is_queued(wanted: Any, param
     assert (refused.value.code, refused.value.param) == ("invalid_request", f"response_format.{param}")
 
 
-@pytest.mark.parametrize("wanted", [{}, {"json": SCHEMA, "regex": "a"}, {"json_object": False}])
-def test_structured_outputs_name_one_format(wanted: Any) -> None:
-    with pytest.raises(CallerError) as refused:
-        chat(structured_outputs=wanted)
-    assert refused.value.param == "structured_outputs"
-
-
 @pytest.mark.parametrize(
     ("change", "code", "place"),
     [
@@ -309,11 +297,3 @@ def test_a_broken_format_is_a_callers_error_that_says_where(body: dict[str, Any]
     found = refusals(from_chat, body)
     assert len(found) > 40
     assert all(error.message and len(error.message) < 500 for error in found)
-
-
-def test_a_grammar_beside_another_format_is_refused_at_every_door() -> None:
-    both = {"regex": "[a-z]+", "grammar": "root ::= x"}
-    for door in (chat, job):
-        with pytest.raises(CallerError) as refused:
-            door(structured_outputs=both)
-        assert (refused.value.param or "").endswith("structured_outputs.grammar")
