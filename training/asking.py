@@ -15,7 +15,7 @@ class Asker:
         self._model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
 
     def answer(self, messages: list[dict[str, Any]], begun: str = "") -> str:
-        """What follows what is `begun`: in a form, the value up to its closing quotation mark."""
+        """What follows what is `begun`: in a form, the value up to its closing mark, or all and "…"."""
         inputs = self._processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -28,7 +28,10 @@ class Asker:
         text: str = self._processor.decode(
             tokens[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
         )
-        return text.partition('"')[0] if begun else text.strip()
+        if not begun:
+            return text.strip()
+        value, closing, _ = text.partition('"')
+        return value if closing else f"{value}…"
 
 
 def messages(case: Case) -> list[dict[str, Any]]:

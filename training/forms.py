@@ -15,7 +15,7 @@ from training.voice import Voice
 
 KEYS = {
     "color": ("color", "colour", "color_name", "main_color", "object_color", "shape_color"),
-    "shape": ("shape", "shape_name", "shape_type", "object_shape", "shape"),
+    "shape": ("shape", "shape_name", "shape_type", "object_shape"),
     "background": ("background", "background_color", "backdrop", "bg_color"),
     "place": ("position", "place", "location", "where"),
     "count": ("count", "number", "total", "n", "shape_count", "number_of_shapes", "num_objects", "quantity"),

@@ -66,10 +66,10 @@ def _move(schema: dict[str, Any], names: tuple[str, str], count: int | None, ste
     for name in names:
         schema.pop(name, None)
     bound = count * step
-    last = Fraction(1, 10 ** _decimals(step))
+    place = Fraction(1, 10 ** _decimals(step))
     # llguidance writes 8.50 for multiples of 0.25, which a bound of 8.5 rules out; 8.51 is no multiple.
-    if _decimals(bound) < _decimals(step) and step > last:
-        bound += -last if names is LOW else last
+    if _decimals(bound) < _decimals(step) and step > place:
+        bound += -place if names is LOW else place
     schema[names[0]] = int(bound) if bound.denominator == 1 else float(bound)
 
 
