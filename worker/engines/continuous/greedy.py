@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-# Logits worked on at once, where a CPU does it: half a MiB of them stays in a core's own cache.
-BLOCK = 2**17
+# Logits that a CPU's thread works on at once: a MiB of them stays in a core's own cache. Fewer in more calls
+# take longer, most of all with several threads.
+BLOCK = 2**18
 
 
 class Choice(NamedTuple):
@@ -37,7 +38,7 @@ class Suppressed:
 def greedy(logits: torch.Tensor, suppressed: Suppressed) -> list[Choice]:
     """What transformers' SuppressTokensLogitsProcessor and argmax give for each row of [rows, vocabulary].
 
-    Overwrites `logits` if they are float32: with a large vocabulary a copy takes as long as all the rest.
+    Overwrites `logits` if they are float32: with a large vocabulary a copy takes a third of the time.
     """
     never = suppressed.of(logits)
     blocks = _in_float32(logits, at_once(logits))
@@ -47,7 +48,9 @@ def greedy(logits: torch.Tensor, suppressed: Suppressed) -> list[Choice]:
 def at_once(logits: torch.Tensor) -> int:
     """How many of the rows [rows, vocabulary] to work on together."""
     rows, vocabulary = logits.shape
-    return max(1, BLOCK // vocabulary) if logits.device.type == "cpu" else rows
+    if logits.device.type != "cpu":
+        return rows
+    return max(1, BLOCK * torch.get_num_threads() // vocabulary)
 
 
 def _in_float32(logits: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
@@ -64,8 +67,9 @@ def _in_float32(logits: torch.Tensor, rows: int) -> Iterator[torch.Tensor]:
 def _greedy(scores: torch.Tensor, never: torch.Tensor) -> Iterable[Choice]:
     scores.index_fill_(1, never, -torch.inf)
     best = argmax(scores)[:, None]
-    probabilities = scores.softmax(dim=-1).gather(1, best)
-    return map(Choice, best[:, 0].tolist(), probabilities[:, 0].tolist())
+    # The best one's softmax, without writing those of all others.
+    probabilities = scores.sub_(scores.gather(1, best)).exp_().sum(dim=-1).reciprocal_()
+    return map(Choice, best[:, 0].tolist(), probabilities.tolist())
 
 
 def argmax(scores: torch.Tensor) -> torch.Tensor:
