@@ -37,8 +37,11 @@ from worker.stream import Publisher
 log = logging.getLogger(__name__)
 REASON = 500
 """Characters of a reason that the records keep."""
-# An absolute path and its last part; a URL's is none.
-PATH = re.compile(r"(?<![\w:/.~-])/(?:[^\s/'\"]+/)+([^\s/'\",;:)]*)")
+# An absolute path and its last part; one in quotation marks may have blanks. Of URLs only a file's has one.
+PATH = re.compile(
+    r"""(?<=["'])/(?:[^/"'\n]+/)+(?P<quoted>[^/"'\n]*)(?=["'])"""
+    r"""|(?:(?<=file://)|(?<![\w/.~-])(?!//))/(?:[^\s/"']+/)+(?P<bare>[^\s/"',;:)]*)"""
+)
 
 
 @dataclass(kw_only=True)
@@ -199,7 +202,7 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
 
 def without_folders(reason: str) -> str:
     """Callers are not told where this machine keeps its files; the log has the whole paths."""
-    return PATH.sub(r"…/\1", reason)
+    return PATH.sub(lambda found: f"…/{found['quoted'] or found['bare'] or ''}", reason)
 
 
 def _facts(engine: Engine) -> dict[str, str]:
@@ -209,7 +212,7 @@ def _facts(engine: Engine) -> dict[str, str]:
         "failed": "",
         "rows": str(engine.rows),
         "engine": engine.name,
-        "engine_reason": engine.reason[:REASON],
+        "engine_reason": without_folders(engine.reason)[:REASON],
         "reused": "",
         "samples": "1" if facts.samples else "0",
         "context_length": str(facts.context_length),
