@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -15,10 +16,11 @@ from shared.metrics.tally import Tally
 from shared.metrics.telling import understood
 from shared.models import Models
 from shared.settings import Settings
-from shared.store.counts import Counts, counts, round_trip_s
+from shared.store.counts import counts, round_trip_s
 from shared.store.fleet import fleet
 from shared.store.headroom import writable
 from shared.store.keys import INTAKE
+from shared.store.memory import memory
 from shared.store.script import AsyncStore
 
 KEPT_S = 1.0
@@ -74,16 +76,17 @@ class Metrics:
                 took_s = await round_trip_s(self._store)
                 if not await self._store.run(writable(self._settings)):
                     return list(gauges.store_down())
-                seen, counted = await asyncio.gather(
-                    self._store.run(fleet(self._settings, lanes)), self._store.run(counts())
+                seen, counted, held = await asyncio.gather(
+                    self._store.run(fleet(self._settings, lanes)),
+                    self._store.run(counts()),
+                    self._store.run(memory(lanes)),
                 )
         except (Unavailable, TimeoutError):
             return list(gauges.store_down())
-        memory = counted.memory
-        server = Server(memory.used, memory.limit, memory.evicts, took_s)
+        server = Server(held.used, held.promised, held.limit, held.evicts, took_s)
         now = gauges.families(models, seen[:-1], seen[-1], server)
         return [*now, *await asyncio.to_thread(_totals, counted, models)]
 
 
-def _totals(counted: Counts, models: list[str]) -> list[Metric]:
-    return list(totals.families(counted.totals, models))
+def _totals(counted: Mapping[str, float], models: list[str]) -> list[Metric]:
+    return list(totals.families(counted, models))

@@ -18,7 +18,9 @@ class Model(Shape):
     object: Literal["model"]
     created: int
     owned_by: str
-    max_model_len: int = Field(MAY_LACK, description="Tokens of prompt and answer, where its row says so.")
+    max_model_len: int = Field(
+        MAY_LACK, description="Tokens of prompt and answer, where its row or a worker says so."
+    )
 
 
 class ModelList(Shape):

@@ -17,6 +17,7 @@ from api.dialects.pages import to_page
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from api.wire.reading import translated
 
 router = APIRouter(
     route_class=PlainRoute, prefix="/v1/batches", tags=["openai"], responses=refusals("OpenAIError", 503)
@@ -32,8 +33,9 @@ router = APIRouter(
 async def create_batch(request: Request) -> Response:
     context = context_of(request)
     body = await read_body(request, context.settings.api)
-    asked = from_batch(strict_json.parse(body), tuple(DOORS))
-    made = await context.batches.create(caller_of(request), asked, terms(request, body))
+    caller = caller_of(request)
+    asked = await translated(caller.id, body, lambda raw: from_batch(strict_json.parse(raw), tuple(DOORS)))
+    made = await context.batches.create(caller, asked, terms(request, body))
     return json_answer(to_batch(made))
 
 

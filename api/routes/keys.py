@@ -15,6 +15,7 @@ from api.dialects.keys import KeyBody, RotationBody, from_key, from_rotation, to
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from api.wire.reading import translated
 from shared import ids
 
 REFUSALS = refusals("OpenAIError", 503)
@@ -31,9 +32,11 @@ router = APIRouter(route_class=PlainRoute, prefix="/v1/admin/keys", tags=["admin
 )
 async def create_key(request: Request) -> Response:
     context = context_of(request)
-    body = strict_json.parse(await read_body(request, context.settings.api))
-    asked = from_key(body, ids.key_id(), time.time_ns() // 10**6)
-    key, secret = await context.keyring.create(operator_of(request), asked)
+    operator = operator_of(request)
+    body = await read_body(request, context.settings.api)
+    said = await translated(operator.key, body, strict_json.parse)
+    asked = from_key(said, ids.key_id(), time.time_ns() // 10**6)
+    key, secret = await context.keyring.create(operator, asked)
     return json_answer(to_key(key, secret), 201)
 
 
@@ -51,9 +54,10 @@ async def list_keys(request: Request) -> Response:
 )
 async def rotate_key(request: Request, id: str) -> Response:
     context = context_of(request)
-    body = await read_body(request, context.settings.api)
-    grace_s = from_rotation(strict_json.parse(body or b"{}"))
-    key, secret = await context.keyring.rotate(operator_of(request), id, grace_s)
+    operator = operator_of(request)
+    body = await read_body(request, context.settings.api) or b"{}"
+    grace_s = await translated(operator.key, body, lambda raw: from_rotation(strict_json.parse(raw)))
+    key, secret = await context.keyring.rotate(operator, id, grace_s)
     return json_answer(to_key(key, secret))
 
 

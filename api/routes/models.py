@@ -1,14 +1,16 @@
 """Routes that list the models served, as OpenAI's clients expect."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.context import context_of
+from api.context import ProcessContext, context_of
 from api.description.answers import MODEL, MODEL_LIST
 from api.description.responses import refusals
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from shared.errors import Unavailable
 from shared.models import Model
 
 router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("OpenAIError"))
@@ -20,7 +22,10 @@ router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("
     responses={200: MODEL_LIST},
 )
 async def list_models(request: Request) -> Response:
-    rows = [to_model(model) for model in context_of(request).models.rows]
+    context = context_of(request)
+    models = context.models.rows
+    told = zip(models, await _told_lengths(context, models), strict=True)
+    rows = [to_model(model, length) for model, length in told]
     return json_answer({"object": "list", "data": rows})
 
 
@@ -31,15 +36,27 @@ async def list_models(request: Request) -> Response:
     responses=refusals("OpenAIError", 404) | {200: MODEL},
 )
 async def get_model(request: Request, id: str) -> Response:
-    return json_answer(to_model(context_of(request).models.resolve(id)))
+    context = context_of(request)
+    model = context.models.resolve(id)
+    (length,) = await _told_lengths(context, [model])
+    return json_answer(to_model(model, length))
 
 
-def to_model(model: Model) -> dict[str, Any]:
+def to_model(model: Model, told: int | None = None) -> dict[str, Any]:
     """OpenAI's model object. Its clients need a number in `created`; a folder of weights has no such time.
 
-    vLLM's clients read `max_model_len` first; where the model's row names no length, only workers know it.
+    vLLM's clients read `max_model_len` first; where the model's row names no length, a worker has `told` it.
     """
     owner, slash, _ = model.id.partition("/")
-    length = {} if model.context_length is None else {"max_model_len": model.context_length}
+    tokens = model.context_length or told
+    length = {} if tokens is None else {"max_model_len": tokens}
     own = {"id": model.id, "object": "model", "created": 0, "owned_by": owner if slash else "sightline"}
     return own | length
+
+
+async def _told_lengths(context: ProcessContext, models: Sequence[Model]) -> list[int | None]:
+    """The models' lengths by their workers; the list is served without them where the store is away."""
+    try:
+        return [found.lane.context_length for found in await context.jobs.fleet(models)]
+    except Unavailable:
+        return [None] * len(models)

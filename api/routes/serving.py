@@ -14,6 +14,7 @@ from api.routes.models import to_model
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from api.wire.reading import translated
 
 router = APIRouter(
     route_class=PlainRoute,
@@ -32,8 +33,10 @@ router = APIRouter(
 )
 async def add_model(request: Request) -> Response:
     context = context_of(request)
-    model = from_row(strict_json.parse(await read_body(request, context.settings.api)))
-    added = await context.serving.add(operator_of(request), model)
+    operator = operator_of(request)
+    body = await read_body(request, context.settings.api)
+    model = await translated(operator.key, body, lambda raw: from_row(strict_json.parse(raw)))
+    added = await context.serving.add(operator, model)
     return json_answer(to_model(model), 201 if added else 200)
 
 

@@ -35,6 +35,7 @@ from api.dialects.pages import to_page
 from api.wire.body import read_body
 from api.wire.json_answer import json_answer
 from api.wire.plain_route import PlainRoute
+from api.wire.reading import translated
 from api.wire.reservation import reserved
 from shared import ids
 from shared.bulk import made
@@ -53,11 +54,12 @@ router = APIRouter(
     openapi_extra=describe(EndpointBody, example=examples.ENDPOINT),
 )
 async def create_webhook(request: Request) -> Response:
-    context = context_of(request)
-    body = strict_json.parse(await read_body(request, context.settings.api))
-    endpoint, secret = await context.endpoints.create(
-        caller_of(request).id, from_endpoint(body, ids.endpoint_id())
+    context, caller = context_of(request), caller_of(request).id
+    body = await read_body(request, context.settings.api)
+    said = await translated(
+        caller, body, lambda raw: from_endpoint(strict_json.parse(raw), ids.endpoint_id())
     )
+    endpoint, secret = await context.endpoints.create(caller, said)
     return json_answer(to_endpoint(endpoint, secret), 201)
 
 
@@ -79,9 +81,10 @@ async def get_webhook(request: Request, id: str) -> Response:
     openapi_extra=describe(EndpointChange, example=examples.ENDPOINT_CHANGE),
 )
 async def change_webhook(request: Request, id: str) -> Response:
-    context = context_of(request)
-    change = from_change(strict_json.parse(await read_body(request, context.settings.api)))
-    return json_answer(to_endpoint(await context.endpoints.change(caller_of(request).id, id, change)))
+    context, caller = context_of(request), caller_of(request).id
+    body = await read_body(request, context.settings.api)
+    change = await translated(caller, body, lambda raw: from_change(strict_json.parse(raw)))
+    return json_answer(to_endpoint(await context.endpoints.change(caller, id, change)))
 
 
 @router.delete(
@@ -102,10 +105,10 @@ async def delete_webhook(request: Request, id: str) -> Response:
     openapi_extra=describe(RotationBody, example=ROTATION),
 )
 async def rotate_webhook(request: Request, id: str) -> Response:
-    context = context_of(request)
-    body = await read_body(request, context.settings.api)
-    grace_s = from_rotation(strict_json.parse(body or b"{}"))
-    return json_answer(to_endpoint(*await context.endpoints.rotate(caller_of(request).id, id, grace_s)))
+    context, caller = context_of(request), caller_of(request).id
+    body = await read_body(request, context.settings.api) or b"{}"
+    grace_s = await translated(caller, body, lambda raw: from_rotation(strict_json.parse(raw)))
+    return json_answer(to_endpoint(*await context.endpoints.rotate(caller, id, grace_s)))
 
 
 @router.post(

@@ -19,6 +19,10 @@ UP = gauge(
 )
 ROUND_TRIP = gauge("sightline_store_round_trip_seconds", "One PING of the record store, from the API.")
 MEMORY = gauge("sightline_store_memory_bytes", "Memory that the record store's server uses.")
+PROMISED = gauge(
+    "sightline_store_memory_promised_bytes",
+    "Memory kept for what waits until it has ended; new work is refused as if it were used.",
+)
 LIMIT = gauge("sightline_store_memory_limit_bytes", "Its maxmemory; 0 = none.")
 EVICTS = gauge("sightline_store_evicts", "1 where it may evict accepted jobs when its memory is full.")
 DEPTH = gauge("sightline_queue_depth", "Runs that wait in line.", MODEL, CLASS)
@@ -52,9 +56,10 @@ COURIERS = gauge("sightline_couriers", "Live couriers.")
 
 @dataclass(frozen=True)
 class Server:
-    """The record store's server: `memory` and `limit` in bytes, and whether it may evict records."""
+    """The record store's server: `memory`, `promised`, `limit` in bytes, and whether it may evict records."""
 
     memory: int
+    promised: int
     limit: int
     evicts: bool
     round_trip_s: float
@@ -92,6 +97,7 @@ def families(
     sheet.put(UP, 1)
     sheet.put(ROUND_TRIP, server.round_trip_s)
     sheet.put(MEMORY, server.memory)
+    sheet.put(PROMISED, server.promised)
     sheet.put(LIMIT, server.limit)
     sheet.put(EVICTS, server.evicts)
     sheet.put(INTAKE, intake.lane.queued)

@@ -2,11 +2,8 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from shared.store import views
-from shared.store.memory import Memory, read
 from shared.store.script import AsyncStore, Script, ScriptCall, reaching
 
 COUNT, COUNTS = Script("count"), Script("counts")
@@ -14,14 +11,6 @@ MOST = 20_000
 """Series that are kept at most; each model and route has some hundreds."""
 REMEMBERED_S = 3600
 """A process that was silent for this long does not repeat its news."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """`totals` by the series' names, and the server's memory."""
-
-    totals: Mapping[str, float]
-    memory: Memory
 
 
 def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> ScriptCall[str]:
@@ -36,13 +25,11 @@ def count(process: str, number: int, news: Sequence[tuple[str, float]]) -> Scrip
     return ScriptCall(COUNT, arguments, str)
 
 
-def counts() -> ScriptCall[Counts]:
-    """All sums."""
+def counts() -> ScriptCall[Mapping[str, float]]:
+    """All sums by the series' names."""
 
-    def parse(reply: list[Any]) -> Counts:
-        flat, memory = reply
-        totals = {name: float(value) for name, value in views.pairs(flat).items()}
-        return Counts(totals, read(memory))
+    def parse(reply: list[str]) -> Mapping[str, float]:
+        return {name: float(value) for name, value in views.pairs(reply).items()}
 
     return ScriptCall(COUNTS, {}, parse)
 

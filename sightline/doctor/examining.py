@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.settings import ApiSettings, SettingsError, load_settings
+from shared.store.keys import INTAKE
 from shared.telemetry.traces import check_traces
 from sightline.doctor import gpu, machine, records, running, workers
 from sightline.doctor import models as model_checks
@@ -38,7 +39,7 @@ def examine(place: Place) -> Iterator[Check]:
     yield from found
     with Api(settings.api, place.host, place.port) as api:
         told = api.fleet() if (health := api.health()) else None
-    yield from (kept := list(records.look(settings.redis)))
+    yield from (kept := list(records.look(settings.redis, [*(row.lane for row in rows), INTAKE])))
     # Models that a running service has loaded need no more memory.
     yield from model_checks.look(rows, None if health else free_mb(), gpu=gpu.there())
     given = "url" in settings.redis.model_fields_set

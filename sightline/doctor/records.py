@@ -1,11 +1,13 @@
 """Checks the record store: its version, persistence, memory, latency and clock."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from shared.errors import Unavailable
 from shared.settings import RedisSettings
 from shared.store.examination import Examination, examine
+from shared.store.memory import memory
+from shared.store.script import connect
 from shared.store.server import Server, probe
 from sightline.doctor.check import Check, ok, problem, warning
 from sightline.exits import CommandError
@@ -18,8 +20,13 @@ SKEWED_S, ASTRAY_S = 1.0, 60.0
 NARROW = 0.75
 
 
-def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator[Check]:
-    """Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own."""
+def look(
+    redis: RedisSettings, lanes: Sequence[str] = (), now: Callable[[], float] = time.time
+) -> Iterator[Check]:
+    """Room is reserved for what waits in `lanes`.
+
+    Where SIGHTLINE_REDIS__URL is not set, `sightline run` starts a server of its own.
+    """
     if "url" not in redis.model_fields_set:
         yield _own_server()
         return
@@ -35,7 +42,7 @@ def look(redis: RedisSettings, now: Callable[[], float] = time.time) -> Iterator
     yield _version(server)
     yield _persistence(found)
     yield _policy(found)
-    yield _memory(found, redis.full_at)
+    yield _memory(found, redis.full_at, _promised(redis, lanes))
     yield _latency(found)
     yield _clock(found)
 
@@ -90,13 +97,26 @@ def _policy(found: Examination) -> Check:
     return ok("eviction", "maxmemory-policy is noeviction")
 
 
-def _memory(found: Examination, full_at: float) -> Check:
+def _promised(redis: RedisSettings, lanes: Sequence[str]) -> int:
+    """Bytes; 0 where the server runs no script now, which the checks of its role and its disk name."""
+    store = connect(redis)
+    try:
+        return store.run(memory(lanes)).promised
+    except Unavailable:
+        return 0
+    finally:
+        store.client.close()
+
+
+def _memory(found: Examination, full_at: float, promised: int) -> Check:
     used_mb = found.used_bytes / 2**20
     if not found.max_bytes:
         fix = "set maxmemory to what the machine can spare: new jobs are then refused in time"
         return warning("memory", f"{used_mb:.0f} MiB used, without a limit", fix)
-    share = found.used_bytes / found.max_bytes
+    share = (found.used_bytes + promised) / found.max_bytes
     said = f"{used_mb:.0f} of {found.max_bytes / 2**20:.0f} MiB used"
+    if promised:
+        said += f", {promised / 2**20:.1f} MiB more reserved for what waits"
     fix = "raise maxmemory, or shorten SIGHTLINE_RETENTION__RESULT_S"
     if share >= full_at:
         return problem("memory", f"{said}: new jobs are refused", fix)

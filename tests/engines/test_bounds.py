@@ -11,6 +11,7 @@ from shared.calls.syntax import Syntax
 from shared.errors import CallerError
 from shared.request import Format, Function, Tools
 from tests.support.families.tokens import END, byte_tokenizer, token_id
+from worker.engines import bounds
 from worker.engines.calls import Calling
 from worker.engines.grammar import SPACING, Grammars
 from worker.engines.translation import translated
@@ -106,6 +107,23 @@ def test_every_multiple_between_its_bounds_can_be_written(schema: Schema, wanted
     )
 
 
+@pytest.mark.parametrize("factor", [0.05, 0.125, 0.25])
+@pytest.mark.parametrize(("low", "high"), [(-1.6, 1.067), (-2.51, 0), (None, 1.5), (-1.6, None)])
+def test_no_multiple_is_lost_where_the_bounds_lie_on_both_sides_of_0(
+    factor: float, low: float | None, high: float | None
+) -> None:
+    bounds = {name: bound for name, bound in (("minimum", low), ("maximum", high)) if bound is not None}
+    places = len(str(factor)) - 2
+    counts = [count for count in range(-100, 101) if -4 < count * factor < 4]
+    texts = {f"{count * factor:.{places}f}": count * factor for count in counts}
+    inside = {
+        text
+        for text, value in texts.items()
+        if (low is None or low <= value) and (high is None or value <= high)
+    }
+    assert taken({"type": "number", "multipleOf": factor, **bounds}, tuple(texts)) == inside
+
+
 def test_what_looks_like_bounds_in_an_unknown_keyword_breaks_nothing() -> None:
     for numbers in ((1e-300, 1e300), (True, 5), (0, 1), ("x", None)):
         default = {"multipleOf": numbers[0], "minimum": numbers[1], "maximum": numbers[1]}
@@ -157,3 +175,10 @@ def test_literals_and_names_that_look_like_bounds_stay_as_they_are() -> None:
             "exclusiveMinimum": {"const": {"exclusiveMaximum": 0}},
         },
     }
+
+
+def test_draft_4_says_that_a_bound_is_not_exclusive_beside_it() -> None:
+    for schema in ({"minimum": 0, "exclusiveMinimum": False}, {"maximum": 0, "exclusiveMaximum": False}):
+        written: dict[str, Any] = dict(schema)
+        bounds.translate(written)
+        assert written == schema

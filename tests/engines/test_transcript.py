@@ -8,7 +8,7 @@ from shared.logprobs import Candidate, TokenLogprob
 from shared.piece import Piece
 from shared.request import Parameters
 from worker.engines.base import Finish, Prompt, Row
-from worker.engines.detokenizer import Detokenizer, behind_blanks
+from worker.engines.detokenizer import WINDOW, Detokenizer, behind_blanks
 from worker.engines.transcript import Likelihood, Transcript
 
 MIXED = "caf\u00e9 \u65e5\u672c \U0001f600! " * 30
@@ -216,3 +216,14 @@ def test_a_long_answer_loses_no_blank_but_those_that_stand_before_it(blanks: str
     read = [detokenizer.push(token) for token in said.encode()]
     assert detokenizer.finish() == said[left:]
     assert all(said[left:].startswith(text) for text in read)
+
+
+def test_a_long_run_of_bytes_loses_no_character() -> None:
+    """Cut within a character, the rest of the run is undone just as the whole is while a byte is missing."""
+
+    def fallback(ids: Sequence[int]) -> str:
+        runs = groupby(ids, key=lambda id_: id_ >= 128)
+        return "".join(_undone(run) if high else bytes(run).decode() for high, run in runs)
+
+    text, detokenizer = "\u20ac" * WINDOW, Detokenizer(fallback)
+    assert [detokenizer.push(token) for token in text.encode()][-1] == text

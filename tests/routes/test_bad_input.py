@@ -1,9 +1,13 @@
 """Bodies that no client should send."""
 
+import threading
 from typing import Any
 
 import pytest
 
+from api.dialects import strict_json
+from api.dialects.strict_json import parse
+from api.wire.reading import LARGE
 from tests.support.app import JSON, serving
 from tests.support.desk import Desk, answering
 from tests.support.openapi import operations
@@ -130,3 +134,34 @@ async def test_who_sends_a_form_is_told_what_to_send_instead(path: str, form: st
     assert response.status_code == 400
     assert "invalid_json" in response.text
     assert "The body is a form. Send JSON instead" in response.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/jobs"),
+        ("POST", "/v1/batches"),
+        ("POST", "/v1/webhooks"),
+        ("PATCH", "/v1/webhooks/we_1"),
+        ("POST", "/v1/webhooks/we_1/rotate"),
+        ("POST", "/v1/admin/keys"),
+        ("POST", "/v1/admin/keys/key_1/rotate"),
+        ("POST", "/v1/admin/models"),
+    ],
+)
+async def test_no_large_body_holds_up_the_streams_of_others(
+    method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+
+    def parsed(body: bytes) -> Any:
+        threads.append(threading.current_thread().name)
+        return parse(body)
+
+    monkeypatch.setattr(strict_json, "parse", parsed)
+    async with serving(Desk()) as client:
+        response = await client.request(method, path, content=b"[]" + b" " * LARGE, headers=JSON)
+
+    assert response.status_code == 400
+    assert threads
+    assert threading.current_thread().name not in threads

@@ -11,7 +11,8 @@ from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.estimate import Reused
 from shared.models import Model
-from tests.support.app import serving
+from tests.routes.conftest import Stage
+from tests.support.app import client_of, serving
 from tests.support.desk import IDLE, NO_WORKER, Desk
 
 TINY = {"id": "sightline/tiny", "object": "model", "created": 0, "owned_by": "sightline"}
@@ -45,6 +46,23 @@ def test_vllms_clients_read_how_long_a_prompt_may_be_where_the_row_says_it() -> 
         **OTHER,
         "max_model_len": 2048,
     }
+
+
+async def test_vllms_clients_read_how_long_a_prompt_may_be_where_only_a_worker_knows(stage: Stage) -> None:
+    stage.hand.beat(context_length="4096")
+    async with client_of(stage.app) as client:
+        tiny, bare = (await client.get("/v1/models")).json()["data"]
+        one = (await client.get("/v1/models/sightline/tiny")).json()
+    assert tiny["max_model_len"] == one["max_model_len"] == 4096
+    assert "max_model_len" not in bare
+
+
+async def test_the_models_are_listed_while_the_record_store_is_away() -> None:
+    desk = Desk()
+    desk.lose_store()
+    async with serving(desk) as client:
+        assert (await client.get("/v1/models")).json()["data"] == [TINY, OTHER]
+        assert (await client.get("/v1/models/org/other")).json() == OTHER
 
 
 async def test_an_unknown_model_is_an_openai_404() -> None:

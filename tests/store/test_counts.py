@@ -1,5 +1,6 @@
 """What all processes count is one sum: it never falls, and no part of it is counted twice."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -7,15 +8,16 @@ import pytest
 from shared.metrics.gauges import Server, families
 from shared.metrics.tally import Tally
 from shared.settings import Settings
-from shared.store.counts import Counts, count, counts
+from shared.store.counts import count, counts
 from shared.store.fleet import fleet
 from shared.store.keys import INTAKE
+from shared.store.memory import memory
 from shared.store.script import Store
 
 REQUESTS, RUNS = '["requests","total"]', '["runs","total"]'
 
 
-def read(store: Store) -> Counts:
+def read(store: Store) -> Mapping[str, float]:
     return store.run(counts())
 
 
@@ -24,7 +26,7 @@ def test_what_several_processes_count_is_added_up_and_stays_when_they_leave(real
     real_store.run(count("two", 1, [(REQUESTS, 3)]))
     real_store.run(count("one", 2, [(RUNS, 0.5)]))
 
-    assert read(real_store).totals == {REQUESTS: 5, RUNS: 0.75}
+    assert read(real_store) == {REQUESTS: 5, RUNS: 0.75}
 
 
 @pytest.mark.parametrize(("policy", "told"), [("noeviction", 0), ("allkeys-lru", 1)])
@@ -33,10 +35,10 @@ def test_monitoring_sees_a_store_that_may_evict_accepted_jobs(
 ) -> None:
     real_store.client.config_set("maxmemory-policy", policy)
     try:
-        memory = read(real_store).memory
+        held = real_store.run(memory())
     finally:
         real_store.client.config_set("maxmemory-policy", "noeviction")
-    server = Server(memory.used, memory.limit, memory.evicts, round_trip_s=0)
+    server = Server(held.used, held.promised, held.limit, held.evicts, round_trip_s=0)
     (intake,) = real_store.run(fleet(Settings(), [INTAKE]))
     page = families([], [], intake, server)
     (found,) = (one for one in page if one.name == "sightline_store_evicts")
@@ -53,7 +55,7 @@ def test_news_whose_reply_was_lost_are_counted_once(real_store: Store) -> None:
         "known",
         "known",
     ]
-    assert read(real_store).totals == {REQUESTS: 3}
+    assert read(real_store) == {REQUESTS: 3}
 
 
 def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_store: Store) -> None:
@@ -66,7 +68,7 @@ def test_the_record_does_not_grow_without_end_and_what_is_in_it_goes_on(real_sto
     assert told(2, (REQUESTS, 1), (RUNS, 1)) == "added"
     assert told(3, ("third", 1), (REQUESTS, 1)) == "full"
 
-    assert read(real_store).totals == {REQUESTS: 3, RUNS: 1}
+    assert read(real_store) == {REQUESTS: 3, RUNS: 1}
 
 
 def test_a_process_whose_counts_find_no_room_says_so_once(
@@ -78,14 +80,14 @@ def test_a_process_whose_counts_find_no_room_says_so_once(
     tally.tell()
     tally.tell()
     assert caplog.text.count("keeps no more than") == 1
-    assert read(real_store).totals == {}
+    assert read(real_store) == {}
 
 
-def test_how_full_the_server_is_is_read_with_it(real_store: Store) -> None:
+def test_how_full_the_server_is_is_read(real_store: Store) -> None:
     real_store.client.config_set("maxmemory", 10**9)
     try:
-        seen = read(real_store)
+        seen = real_store.run(memory())
     finally:
         real_store.client.config_set("maxmemory", 0)
-    assert 0 < seen.memory.used < seen.memory.limit == 10**9
-    assert read(real_store).memory.limit == 0
+    assert 0 < seen.used < seen.limit == 10**9
+    assert real_store.run(memory()).limit == 0

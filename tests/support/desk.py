@@ -188,6 +188,8 @@ class Desk(Submission, Jobs, Waiting):
         return True
 
     async def fleet(self, models: Sequence[Model]) -> tuple[Fleet, ...]:
+        if self.refusal is not None:
+            raise self.refusal
         worker = Worker("worker_1", "ready", host="here", pid=1, since=1.0, rows=4)
         lane = Lane(ready=1, loading=0, queued=0, running=0, now_ms=CREATED_MS, engine="echo")
         return tuple(Fleet(lane, dict.fromkeys(CLASSES, 0), None, (worker,)) for _ in models)

@@ -212,7 +212,7 @@ def test_nobody_is_told_to_start_workers_who_live_beside_a_record_store_on_a_ful
     monkeypatch.setenv(PREFIX + "REDIS__URL", "redis://127.0.0.1:1/0")
     monkeypatch.setattr(running.Api, "health", lambda _: health)
     monkeypatch.setattr(running.Api, "fleet", lambda _: dead)
-    monkeypatch.setattr(records, "look", lambda _: iter([] if health else [full]))
+    monkeypatch.setattr(records, "look", lambda *_: iter([] if health else [full]))
     monkeypatch.setattr(examining, "stored_fleet", lambda *_: (dead, 0))
 
     found = states(examining.examine(examining.Place("127.0.0.1", int(place[1]), tmp_path)))

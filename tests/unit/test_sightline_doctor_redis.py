@@ -8,6 +8,8 @@ import pytest
 from redis import Redis
 
 from shared.settings import RedisSettings
+from shared.store.keys import PREFIX
+from shared.store.memory import AT_ITS_END
 from sightline.doctor import records
 from sightline.doctor.check import Check, State
 from tests.support.clients import until
@@ -73,6 +75,22 @@ def test_a_record_store_that_may_lose_or_refuse_jobs_is_named_with_what_to_do(
     (found,) = (check for check in records.look(settings(server)) if check.about == about)
     assert found.state == state
     assert found.fix
+
+
+def test_who_sees_new_jobs_refused_is_told_how_much_is_reserved_for_those_that_wait(
+    server: RedisServer, configured: Callable[..., None]
+) -> None:
+    configured(maxmemory="500mb")
+    waiting = 500 * 2**20 // AT_ITS_END
+    with Redis(port=server.port) as client:
+        client.zadd(f"{PREFIX}queue:org/a", {f"run_{number}": number for number in range(waiting)})
+        try:
+            checks = list(records.look(settings(server), ["org/a"]))
+        finally:
+            client.delete(f"{PREFIX}queue:org/a")
+    (found,) = (check for check in checks if check.about == "memory")
+    assert found.state == "problem"
+    assert "500.0 MiB more reserved for what waits: new jobs are refused" in found.said
 
 
 def test_a_server_that_takes_none_of_our_writes_is_named(server: RedisServer) -> None:

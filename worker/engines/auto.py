@@ -31,5 +31,5 @@ class AutoEngine(ContinuousEngine):
         log.warning("model %s is served one request at a time: %s", self._model.id, refusal)
         engine = SequentialEngine(self._model.model_copy(update={"options": {}}))
         engine.start(loaded)
-        engine.reason = "; ".join(filter(None, (f"not continuous: {refusal}", loaded.words)))
+        engine.reason = "; ".join(filter(None, (f"not continuous: {refusal}", engine.reason)))
         return engine

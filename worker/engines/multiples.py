@@ -30,6 +30,9 @@ def translate(schema: dict[str, Any]) -> None:
         if last - first < 2 and _missed(float(first * step), float(last * step), factor):
             _name(schema, [float(count * step) for count in range(first, last + 1)])
             return
+    if _astride(first, last) and _trailing(step) and "anyOf" not in schema:
+        _part(schema, first, last, step)
+        return
     _move(schema, LOW, first, step)
     _move(schema, HIGH, last, step)
 
@@ -58,6 +61,29 @@ def _name(schema: dict[str, Any], values: list[float]) -> None:
     for name in (*LOW, *HIGH, "multipleOf"):
         schema.pop(name, None)
     schema["enum"] = [*values, *([None] if "null" in kinds else [])]
+
+
+def _astride(first: int | None, last: int | None) -> bool:
+    """Whether a bounded range holds numbers on both sides of 0."""
+    bounded = first is not None or last is not None
+    return bounded and (first is None or first < 0) and (last is None or last >= 0)
+
+
+def _trailing(step: Fraction) -> bool:
+    """Whether llguidance writes some of its fractions with a 0 at the end, like 0.50 among those of 0.25."""
+    return _decimals(step) > 1 and step > Fraction(1, 10 ** _decimals(step))
+
+
+def _part(schema: dict[str, Any], first: int | None, last: int | None, step: Fraction) -> None:
+    """Bound what is below 0 by itself: in a range that reaches past 0, llguidance never writes -0.50."""
+    below: dict[str, Any] = {}
+    above: dict[str, Any] = {"minimum": 0}
+    _move(below, LOW, first, step)
+    _move(below, HIGH, -1, step)
+    _move(above, HIGH, last, step)
+    for name in (*LOW, *HIGH):
+        schema.pop(name, None)
+    schema["anyOf"] = [below, above]
 
 
 def _move(schema: dict[str, Any], names: tuple[str, str], count: int | None, step: Fraction) -> None:

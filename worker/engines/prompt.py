@@ -24,6 +24,7 @@ from worker.engines.base import Prompt, Samples
 from worker.engines.budget import too_long
 from worker.engines.chat import Chat, Hand, Shown, chat, trimmed
 from worker.engines.forms import STUMBLES, forms_of
+from worker.engines.mark import mark_of
 from worker.engines.reserved import reserved
 from worker.engines.sound_input import SoundInput
 from worker.engines.variables import variables
@@ -61,8 +62,7 @@ class Renderer:
         self.placeholder_ids = frozenset(_placeholder_ids(processor, config))
         self.image_id = _image_id(processor, config)
         self.sound_input = SoundInput(processor, config)
-        # The mark that the processor replaces in a text; Kosmos 2 has it only as the beginning of an image.
-        self.mark = getattr(processor, "image_token", None) or getattr(processor, "boi_token", None) or ""
+        self.mark = mark_of(processor)
         written = "".join(_own(self.template, shows=shows) or "" for shows in (False, True))
         self._reserved = reserved(processor, written, self.placeholder_ids)
 

@@ -15,6 +15,7 @@ from tests.support.clients import until
 from worker.engines.base import Finish
 from worker.engines.continuous import joint
 from worker.engines.continuous.answer import Answer
+from worker.engines.continuous.encoded import Encoded, encode
 from worker.engines.continuous.engine import ContinuousEngine
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.registry import create
@@ -152,3 +153,16 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[int, int]]]:
 
     monkeypatch.setattr(joint, "advance", noted)
     return seen
+
+
+@pytest.fixture
+def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """One entry for each time that the encoder is called."""
+    calls: list[Any] = []
+
+    def counted(network: Any, inputs: Any) -> Encoded | None:
+        calls.append(inputs)
+        return encode(network, inputs)
+
+    monkeypatch.setattr("worker.engines.continuous.reuse.encode", counted)
+    return calls

@@ -2,18 +2,19 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 
-from shared.errors import ModelFailed
+from shared.errors import CallerError, ModelFailed
 from shared.models import Model
+from shared.request import Request
 from tests.engines import suite
 from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
-from worker.engines.base import Finish
+from worker.engines.base import Finish, Prompt
 from worker.engines.continuous import certify as certifying
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.cache import BatchCache
@@ -25,6 +26,7 @@ from worker.engines.continuous.prefilling import HOLE
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import Window
 from worker.engines.loaded import LoadedModel
+from worker.engines.prompt import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 
@@ -256,3 +258,20 @@ def test_a_model_without_memory_for_its_proof_is_not_called_flawed(
     monkeypatch.setattr(certifying, proof, without_memory)
     with pytest.raises(torch.OutOfMemoryError):
         certify(LoadedModel(tiny()))
+
+
+def test_a_model_that_was_asked_about_no_picture_does_not_hide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = Renderer.prompt
+
+    def blind(self: Renderer, request: Request, pictures: Sequence[Any], *more: Any) -> Prompt:
+        if pictures:
+            raise CallerError("invalid_request", "It takes no pictures.")
+        return prompt(self, request, pictures, *more)
+
+    monkeypatch.setattr(Renderer, "prompt", blind)
+    reason = create(tiny(engine="auto")).load().reason
+    assert reason.startswith("certified: ")
+    assert "; no question about a picture could be tried: It takes no pictures.; " in reason
+    by_one = create(tiny(engine="auto", cache="static")).load().reason
+    assert by_one.startswith("not continuous: a static cache is made for one request; ")
+    assert "a made-up question could not be asked: It takes no pictures." in by_one

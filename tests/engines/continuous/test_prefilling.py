@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.engines import suite
+from tests.engines.continuous.conftest import engine_of
 from worker.engines.continuous.pace import PassLimits
 from worker.engines.continuous.prefilling import Prefilling
 from worker.engines.continuous.ration import PATIENCE
@@ -206,3 +208,12 @@ def test_prompts_that_share_a_pass_are_filled_up_no_further_than_the_longest() -
     for length in (5, 7, 6):
         prefilling.add(Plain(), Planned(length))  # type: ignore[arg-type]
     assert prefilling.next(PassLimits(tokens=200, idle=100)).tokens == 3 * 7
+
+
+def test_passes_over_prompts_are_longer_again_once_memory_has_lasted(fresh: suite.Harness) -> None:
+    prefilling = engine_of(fresh)._loop._prefilling
+    prefilling._tokens.shrink(32)
+    prefilling._tokens._patience = 2
+    fresh.ask("What do we see in this image?", scope=None, max_new_tokens=2)
+    fresh.ask("Tell me about the picture. " * 40, scope=None, max_new_tokens=2)
+    assert prefilling.longest is None or prefilling.longest > 32

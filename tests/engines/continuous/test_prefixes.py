@@ -176,3 +176,15 @@ def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(
 def _prefixes(limit: int = PLENTY) -> tuple[Prefixes, Ledger]:
     ledger = Ledger(limit)
     return Prefixes(ledger), ledger
+
+
+def test_what_prompts_have_in_common_is_used_whenever_one_of_them_is() -> None:
+    """Dropped before its branches, it would leave them in memory where nobody finds them."""
+    prefixes, _ = _prefixes(4 * BYTES)
+    for prompt in ([1, 1, 1], [1, 1, 2]):
+        prefixes.keep("", prompt, past(prompt))
+    assert prefixes.find("", [1, 1, 1, 0], anywhere)
+    prefixes.keep("", [3, 3], past([3, 3]))
+    found = prefixes.find("", [1, 1, 1, 0], anywhere)
+    assert found
+    assert found.tokens == 2

@@ -13,26 +13,12 @@ from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, en
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.draw import Draw
-from worker.engines.continuous.encoded import Encoded, encode
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.prefixes import Prefixes
 from worker.engines.continuous.reuse import Reuse
 
 MB = 2**20
 ABOUT = "What do we see in this image?"
-
-
-@pytest.fixture
-def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """One entry for each time that the encoder is called."""
-    calls: list[Any] = []
-
-    def counted(network: Any, inputs: Any) -> Encoded | None:
-        calls.append(inputs)
-        return encode(network, inputs)
-
-    monkeypatch.setattr("worker.engines.continuous.reuse.encode", counted)
-    return calls
 
 
 def reuse_of(harness: suite.Harness) -> Reuse:

@@ -205,3 +205,21 @@ def test_who_leaves_takes_all_answers_along_also_those_that_wait_for_a_row(harne
     until(lambda: not (loop._running.answers or loop._line.head()))
     assert loop._prefilling.forked is None
     assert Question(1, {"seed": 1}).ask(harness).ids
+
+
+def test_a_prompt_that_several_share_is_let_go_once_and_memory_is_there_again(
+    forgetful: suite.Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it kept, the step would fail for want of the same memory for ever, and nobody be answered."""
+    expected = alone(forgetful, several.rows(forgetful, 2 * ROWS))
+    step, failed, prefilling = Batch.step_beside, list[int](), engine_of(forgetful)._loop._prefilling
+
+    def scarce(self: Batch, tokens: list[int], *beside: Any) -> Any:
+        if prefilling.forked is not None and len(tokens) == ROWS and len(failed) < 9:
+            failed.append(len(tokens))
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, tokens, *beside)
+
+    monkeypatch.setattr(Batch, "step_beside", scarce)
+    assert forgetful.engine.generate_all(several.rows(forgetful, 2 * ROWS)) == expected
+    assert failed == [ROWS]

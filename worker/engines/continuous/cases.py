@@ -65,6 +65,17 @@ def cases(loaded: LoadedModel) -> list[Case]:
     return found
 
 
+def unseen(loaded: LoadedModel, found: Sequence[Case]) -> str:
+    """Why none of the cases has a picture; "" if one has."""
+    if any(case.asked.pictures for case in found):
+        return ""
+    try:
+        ask(loaded, [0, words(0, 1)])
+    except CallerError as error:
+        return error.message
+    return "it is longer than its context_length"
+
+
 def ask(loaded: LoadedModel, *turns: Sequence[Part]) -> Asked:
     """Make a chat of these turns, the caller's first; a raw prompt without a template. Raises CallerError."""
     raw = not loaded.facts.has_chat_template

@@ -15,7 +15,7 @@ import torch
 
 from worker.engines.continuous.attention import divides
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.cases import Case, cases
+from worker.engines.continuous.cases import Case, cases, unseen
 from worker.engines.continuous.certify_joint import Together, together
 from worker.engines.continuous.certify_reuse import reusable
 from worker.engines.continuous.head import Head
@@ -40,7 +40,8 @@ class Certificate:
     """What the proof found: where prompts may be cut, a token's memory by device, the largest difference.
 
     Also what later requests may reuse, whether rows may attend in groups, and what of several prompts may be
-    computed together. `flaw` says why prompts may not be cut anywhere.
+    computed together. `flaw` says why prompts may not be cut anywhere, `unseen` why nothing about a picture
+    could be tried.
     """
 
     seams: Seams
@@ -50,6 +51,7 @@ class Certificate:
     groups: bool
     together: Together
     flaw: str = ""
+    unseen: str = ""
 
 
 @torch.inference_mode()
@@ -65,7 +67,8 @@ def certify(loaded: LoadedModel, *, reuse: bool = True) -> Certificate:
         seams, flaw = _seams(loaded.network, made_up, judge)
     found = reusable(loaded, seams, judge, made_up) if reuse else Reusable()
     shared = together(loaded, seams, judge, made_up, found, WASTES[1] if groups else None)
-    return Certificate(seams, column_bytes, judge.worst, found, groups, shared, flaw)
+    pictureless = unseen(loaded, made_up)
+    return Certificate(seams, column_bytes, judge.worst, found, groups, shared, flaw, pictureless)
 
 
 def _refuse_by_config(loaded: LoadedModel) -> None:

@@ -193,6 +193,6 @@ def _words(certificate: Certificate, loaded: LoadedModel) -> str:
     cut = f"prompts may be cut {certificate.seams.value}"
     if certificate.flaw:
         cut += f" ({certificate.flaw})"
-    return "; ".join(
-        filter(None, (found, cut, certificate.together.words, certificate.reusable.words, loaded.words))
-    )
+    unseen = certificate.unseen and f"no question about a picture could be tried: {certificate.unseen}"
+    shared = certificate.together.words, certificate.reusable.words
+    return "; ".join(filter(None, (found, unseen, cut, *shared, loaded.words)))

@@ -18,6 +18,8 @@ class Judge:
     def __init__(self, dtype: torch.dtype) -> None:
         self.worst = 0.0
         self._exact = dtype is torch.float32
+        # Chameleon never chooses a picture's tokens: its logits of them are the format's least number.
+        self._hidden = torch.finfo(dtype).min / 2
         self._tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
     def sharpen(self) -> None:
@@ -27,8 +29,8 @@ class Judge:
     def compare(self, got: torch.Tensor, alone: torch.Tensor, otherwise: str) -> None:
         """Raises Refusal where they differ: `otherwise`, and by how much: it may be rounding."""
         got, alone = got.flatten(), alone.flatten()
-        seen = torch.isfinite(alone)
-        scale = max(float(alone[seen].abs().max()), 1e-9)
+        seen = torch.isfinite(alone) & ((alone > self._hidden) | (got > self._hidden))
+        scale = max(float(alone[seen & (alone > self._hidden)].abs().max()), 1e-9)
         difference = float((got[seen] - alone[seen]).abs().max()) / scale
         if not difference <= self._tolerance:
             raise Refusal(f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed")

@@ -1,0 +1,27 @@
+"""When two computations of the same logits are told apart."""
+
+import pytest
+import torch
+
+from worker.engines.continuous.judge import Judge
+from worker.engines.continuous.refusal import Refusal
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logits_of_tokens_that_a_model_never_chooses_do_not_make_all_others_alike(dtype: torch.dtype) -> None:
+    """Chameleon writes the format's least number; beside it any difference would look like rounding."""
+    alone = torch.tensor([1.0, -2.0, torch.finfo(dtype).min])
+    Judge(dtype).compare(alone.clone(), alone, "other")
+    with pytest.raises(Refusal, match="differ by 5"):
+        Judge(dtype).compare(alone + torch.tensor([1.0, 0.0, 0.0]), alone, "other")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_token_that_is_ruled_out_only_beside_others_is_a_difference(dtype: torch.dtype) -> None:
+    whole = torch.tensor([1.0, -2.0, 0.5])
+    ruled_out = torch.tensor([1.0, -2.0, torch.finfo(dtype).min])
+    for got, alone in ((whole, ruled_out), (ruled_out, whole)):
+        with pytest.raises(Refusal):
+            Judge(dtype).compare(got, alone, "other")
