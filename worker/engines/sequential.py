@@ -4,15 +4,18 @@ No code here knows a model family. Calling threads prepare their prompts meanwhi
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 import torch
+from PIL.Image import Image as Picture
 
-from shared.errors import ModelFailed
+from shared.errors import CallerError, ModelFailed
 from shared.models import Model
-from shared.request import Parameters
+from shared.request import Parameters, Request
 from shared.settings import SettingsError
-from worker.engines.base import Cancelled, Engine, Finish, Row
+from worker.engines.base import Cancelled, Engine, Finish, Prompt, Row, Samples
+from worker.engines.continuous.refusal import UNFIT
 from worker.engines.distribution import Watch
 from worker.engines.faults import device_broken, out_of_memory
 from worker.engines.gate import Gate
@@ -27,6 +30,7 @@ from worker.engines.tryout import try_out
 
 log = logging.getLogger(__name__)
 TRIED = Parameters(max_new_tokens=2)
+UNUSUAL = {0: "without a picture", 2: "with more than one picture"}
 
 
 class SequentialEngine(LoadedEngine):
@@ -43,6 +47,7 @@ class SequentialEngine(LoadedEngine):
             raise SettingsError(f"model {model.id}: the engine sequential takes no options")
         super().__init__(model)
         self._gate = Gate(self.rows)
+        self._unborne: dict[int, str] = {}
 
     def load(self) -> Engine:
         """Raises ModelFailed."""
@@ -56,8 +61,23 @@ class SequentialEngine(LoadedEngine):
         if refused:
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
             refused = f"a made-up question could not be asked: {refused}"
-        self.reason = "; ".join(filter(None, (refused, loaded.words)))
+        self._unborne = {} if refused else self._failing()
+        self.reason = "; ".join(filter(None, (refused, *self._unborne.values(), loaded.words)))
         self._gate = Gate(self.rows)
+
+    def prepare(
+        self,
+        request: Request,
+        pictures: Sequence[Picture],
+        scope: str | None = "",
+        sounds: Sequence[Samples] = (),
+    ) -> Prompt:
+        # A model that fails with two pictures has not to be tried with three.
+        if why := self._unborne.get(min(len(pictures), 2)):
+            raise CallerError(
+                "invalid_request", f"This model cannot take the request: {why}.", param="messages"
+            )
+        return super().prepare(request, pictures, scope, sounds)
 
     def generate(self, row: Row) -> Finish:
         """Raises Cancelled, and LogitsError if the model computes no finite logits."""
@@ -80,6 +100,23 @@ class SequentialEngine(LoadedEngine):
                 raise
             said = f"model {self._model.id}, with {wishes}: a made-up question fails: {error}"
             raise ModelFailed(said) from error
+
+    def _failing(self) -> dict[int, str]:
+        """How many pictures the model's own code fails with, which its processor takes, in words.
+
+        Some families (Kosmos 2) cannot do without any, some only with one.
+        """
+        found = {}
+        for pictures, words in UNUSUAL.items():
+            try:
+                try_out(self, self._model.id, TRIED, pictures=pictures)
+            except (*UNFIT, ArithmeticError) as error:
+                if device_broken(error):
+                    raise
+                if not out_of_memory(error):
+                    log.warning("model %s fails %s: %s", self._model.id, words, error)
+                    found[pictures] = f"it fails {words}"
+        return found
 
     def _generate(self, row: Row) -> Finish:
         loaded, parameters = self._loaded, row.parameters

@@ -22,16 +22,21 @@ def question(
     return Request(model=model, messages=(Message(role="user", parts=parts),), parameters=parameters, raw=raw)
 
 
-def made_up(engine: Engine, model: str, parameters: Parameters) -> tuple[Request, Sequence[Picture]]:
-    """A request about a picture."""
-    request = question(engine, model, (Image(), Text(text="What is this?")), parameters)
-    return request, [Pictures.new("RGB", SIZE, "gray")]
+def made_up(
+    engine: Engine, model: str, parameters: Parameters, pictures: int = 1
+) -> tuple[Request, Sequence[Picture]]:
+    """A request about so many pictures."""
+    images = tuple(Image() for _ in range(pictures))
+    request = question(engine, model, (*images, Text(text="What is this?")), parameters)
+    return request, [Pictures.new("RGB", SIZE, "gray") for _ in images]
 
 
-def try_out(engine: Engine, model: str, parameters: Parameters, answers: int = 1) -> str:
+def try_out(
+    engine: Engine, model: str, parameters: Parameters, answers: int = 1, *, pictures: int = 1
+) -> str:
     """Why the model refused the question; "" if it answered. Raises whatever the engine raises."""
     try:
-        prompt = engine.prepare(*made_up(engine, model, parameters))
+        prompt = engine.prepare(*made_up(engine, model, parameters, pictures))
     except CallerError as error:
         return error.message
     engine.generate_all([Row(prompt, parameters, lambda _: None, threading.Event())] * answers)

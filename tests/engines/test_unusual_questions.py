@@ -1,0 +1,47 @@
+"""Questions with no picture, or with several, that a model's own code cannot bear."""
+
+from typing import Any
+
+import pytest
+
+from shared.errors import CallerError
+from shared.models import Model
+from tests.engines import suite
+from tests.engines.test_sequential import TINY
+from worker.engines.registry import create
+from worker.engines.sequential import SequentialEngine
+
+WORDS = ("without a picture", "with more than one picture")
+
+
+@pytest.fixture
+def particular(monkeypatch: pytest.MonkeyPatch) -> suite.Harness:
+    """It fails unless there is one picture, as Kosmos 2 does."""
+    generate = SequentialEngine._generate
+
+    def checked(self: SequentialEngine, row: Any) -> Any:
+        if len(row.prompt.inputs.get("pixel_values", ())) != 1:
+            raise ValueError("You have to specify pixel_values")
+        return generate(self, row)
+
+    monkeypatch.setattr(SequentialEngine, "_generate", checked)
+    return suite.Harness(create(Model(id="test/tiny", engine="sequential", source=str(TINY))).load())
+
+
+@pytest.mark.parametrize(("pictures", "words"), [(0, WORDS[0]), (2, WORDS[1]), (3, WORDS[1])])
+def test_they_are_refused_and_not_tried_three_times(
+    particular: suite.Harness, pictures: int, words: str
+) -> None:
+    with pytest.raises(CallerError, match=f"This model cannot take the request: it fails {words}") as refused:
+        particular.row("What is this?", [suite.picture()] * pictures)
+    assert refused.value.code == "invalid_request"
+
+
+def test_the_model_s_owner_reads_of_them_and_all_others_are_answered(particular: suite.Harness) -> None:
+    assert particular.engine.reason.startswith(f"it fails {WORDS[0]}; it fails {WORDS[1]}")
+    assert particular.ask("What color is the circle?", [suite.picture()])[0].text
+
+
+def test_a_model_that_bears_them_is_asked_them() -> None:
+    harness = suite.Harness(create(Model(id="test/tiny", engine="sequential", source=str(TINY))).load())
+    assert all(harness.ask("Hi", [suite.picture()] * count, max_new_tokens=2) for count in (0, 2))
