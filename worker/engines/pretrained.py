@@ -91,7 +91,12 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
 
 
 def _network(model: Model, folder: Path, config: Any) -> Any:
-    kind = getattr(transformers, _network_class(config))
+    kind = getattr(transformers, name := _network_class(config))
+    if not hasattr(config, "auto_map") and type(config) not in kind._model_mapping:
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, of which transformers has no {name}: "
+            "only models that answer pictures with texts are served."
+        )
     given = {
         "dtype": model.dtype,
         # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
