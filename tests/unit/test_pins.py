@@ -15,6 +15,8 @@ ITSELF = "pip"
 """It makes the environment; what is installed there finds it."""
 FREE = {"vllm"}
 """Extras that have their own choice of versions (docs/vllm.md)."""
+GPU = ("cuda-", "nvidia-", "triton")
+"""How what torch's CUDA builds bring begins; `constraints.txt` leaves it to them."""
 
 
 def asked() -> list[str]:
@@ -29,7 +31,9 @@ def below(line: str, extra: str) -> Iterator[tuple[str, str]]:
     requirement = Requirement(line)
     marker = requirement.marker
     if marker is None or any(marker.evaluate({"extra": extra} | python) for python in ({}, OLDEST)):
-        yield from ((canonicalize_name(requirement.name), of) for of in ("", *requirement.extras))
+        name = canonicalize_name(requirement.name)
+        if not name.startswith(GPU):
+            yield from ((name, of) for of in ("", *requirement.extras))
 
 
 def needed() -> set[str]:

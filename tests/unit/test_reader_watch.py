@@ -76,8 +76,10 @@ async def test_a_slow_and_steady_reader_over_tls_is_not_cut_off_for_what_waits_b
     made, serving = certificates(tmp_path), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     serving.load_cert_chain(made.cert, made.key)
     context, loop = ssl.create_default_context(cafile=str(made.ca)), Mock(asyncio.AbstractEventLoop)
+    writers = []
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         writer.write(bytes(16 * HELD))
         ReaderWatch(cast(asyncio.Transport, writer.transport), loop).begin()
 
@@ -89,7 +91,8 @@ async def test_a_slow_and_steady_reader_over_tls_is_not_cut_off_for_what_waits_b
             _, look, *arguments = loop.call_later.call_args.args
             look(*arguments)
         await reader.readexactly(4 * HELD)
-        writer.transport.abort()
+        for each in (writer, *writers):
+            each.transport.abort()
 
 
 def test_who_takes_nothing_of_what_the_kernel_holds_is_cut_off() -> None:
