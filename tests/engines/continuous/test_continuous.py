@@ -248,7 +248,7 @@ def test_rows_that_are_still_to_come_take_no_memory_beyond_what_the_operator_all
         taken.append((rows, sum(sizes)))
 
     monkeypatch.setattr(BatchCache, "_make_room", watched)
-    asks = [lambda: small.ask("word " * 200, max_new_tokens=4)[0]] * 3
+    asks = [lambda: small.ask("word " * 200, max_new_tokens=30, min_new_tokens=30)[0]] * 3
     assert all(answer.result().ids for answer in crowd(small, asks))
     rows, most = map(max, zip(*taken, strict=True))
     assert (rows, most <= 4 * 2**20) == (3, True)

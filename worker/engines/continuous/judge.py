@@ -18,8 +18,9 @@ class Judge:
     def __init__(self, dtype: torch.dtype) -> None:
         self.worst = 0.0
         self._exact = dtype is torch.float32
-        # Chameleon never chooses a picture's tokens: its logits of them are the format's least number.
-        self._hidden = torch.finfo(dtype).min / 2
+        # Chameleon never chooses a picture's tokens: its logits of them are the format's least number. With
+        # layers in int8 logits are no integers either.
+        self._hidden = torch.finfo(dtype if dtype.is_floating_point else torch.float32).min / 2
         self._tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
     def sharpen(self) -> None:
