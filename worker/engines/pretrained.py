@@ -13,6 +13,7 @@ from shared.errors import ModelFailed
 from shared.models import Model
 from worker.engines.defaults import check_defaults, settle
 from worker.engines.faults import out_of_memory
+from worker.engines.fetches import refuse_fetches
 from worker.engines.placement import check_devices, check_places, tell_of_idle_gpu
 
 # How many missing tensors a message names.
@@ -83,6 +84,7 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
     _log_our_way(auto.utils.logging)
     trust = {"trust_remote_code": model.trust_remote_code}
     processor = auto.AutoProcessor.from_pretrained(folder, **trust)
+    refuse_fetches(processor)
     config = auto.AutoConfig.from_pretrained(folder, **trust)
     # Some families have added tokens beyond the vocabulary size in their config.
     told = getattr(config.get_text_config(), "vocab_size", 0)

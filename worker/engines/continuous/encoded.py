@@ -6,7 +6,7 @@ transformers 5.23.
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -52,7 +52,7 @@ class Encoded:
     def output(self) -> Any:
         """The encoder output as the model takes it: a list of one picture, or a batch of one."""
         deep = {DEEP: [self._held(layer) for layer in self.deep]} if self.deep else {}
-        return self.kind(**{self.name: self._held(self.rows)}, **deep)
+        return self.kind(**_required(self.kind) | {self.name: self._held(self.rows)} | deep)
 
     @property
     def bytes(self) -> int:
@@ -116,6 +116,12 @@ def _shape(at: int, inputs: Mapping[str, Any]) -> Any:
 def _below(inputs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     first, *others = inputs
     return {name: torch.cat([one[name] for one in inputs]) for name in first} if others else first
+
+
+def _required(kind: type[Any]) -> dict[str, Any]:
+    """Outputs that have no default, which the model does not read here (TimmWrapperModelOutput)."""
+    named = fields(kind) if is_dataclass(kind) else ()
+    return {field.name: None for field in named if field.default is MISSING}
 
 
 def _flat(features: Any) -> torch.Tensor:

@@ -1,0 +1,29 @@
+"""Keeps processors from fetching: what a caller names by its address has been fetched and checked before."""
+
+from typing import Any
+
+from shared.errors import CallerError
+
+
+def refuse_fetches(processor: Any) -> None:
+    """Let the processor's `fetch_images` take pictures only.
+
+    Of the texts that they are given, some processors hold an address for a picture's, and others a path for a
+    file's (transformers 5.23, IdeficsProcessor), past all checks of strangers' addresses (SECURITY.md).
+    """
+    pictures: Any = getattr(processor, "image_processor", None)
+    fetched = getattr(pictures, "fetch_images", None)
+    if fetched is None:
+        return
+
+    def checked(images: Any) -> Any:
+        if isinstance(images, str):
+            raise CallerError(
+                "invalid_request",
+                "This model's processor takes a prompt that is nothing but an address for a picture. Send "
+                "the picture as a part of its own, or write a word beside the address.",
+                param="messages",
+            )
+        return fetched(images)
+
+    pictures.fetch_images = checked
