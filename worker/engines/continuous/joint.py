@@ -23,8 +23,9 @@ import torch
 from torch.nn.functional import pad
 
 from worker.engines.continuous.encoded import merged
+from worker.engines.continuous.inputs import ENCODED, KEPT
 from worker.engines.continuous.past import Past, beside
-from worker.engines.continuous.prefill import ENCODED, KEPT, Prefill, Prefilled, Share
+from worker.engines.continuous.prefill import Prefill, Prefilled, Share
 from worker.engines.placement import device_of
 
 # The tokens in one AMX tile: padding within a tile costs next to nothing.

@@ -21,10 +21,11 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from worker.engines.continuous.attention import expect, in_groups, ours
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.encoded import merged
+from worker.engines.continuous.inputs import ENCODED, KEPT
 from worker.engines.continuous.joint import filled, grain
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.past import Columns, Past
-from worker.engines.continuous.prefill import ENCODED, KEPT, Share
+from worker.engines.continuous.prefill import Share
 from worker.engines.continuous.refusal import Refusal
 
 

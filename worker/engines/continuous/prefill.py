@@ -3,7 +3,7 @@
 transformers' own `generate()` prepares the prompt (positions, cache, pictures, logits processors, as the
 model family needs them) and calls `_capture` instead of decoding. The cache is then filled with what is known
 of the prompt's first tokens. Everything that touches the insides of `generate()` is in this file and in
-`joint.py`, `mixed.py` and `encoded.py`; written for transformers 5.23.
+`joint.py`, `mixed.py`, `inputs.py` and `encoded.py`; written for transformers 5.23.
 """
 
 from collections.abc import Iterable
@@ -15,25 +15,13 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
-from transformers.generation.utils import MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from worker.engines.continuous.encoded import Encoded
 from worker.engines.continuous.head import Head
+from worker.engines.continuous.inputs import ENCODED, GIVEN, PIXELS, TYPES, forwarded, one_row
 from worker.engines.continuous.past import Past, record
 from worker.engines.continuous.refusal import Refusal
-
-# Arguments that generate() passes to a decoding method but no forward pass takes.
-MODE = ("tokenizer", "streamer", "synced_gpus", "assistant_model")
-TYPES = ("token_type_ids", "mm_token_type_ids", "moe_mm_token_type_ids")
-ENCODED = "mm_encoder_outputs"
-KEPT = "logits_to_keep"
-PIXELS = frozenset(MULTIMODAL_INPUTS_TO_DROP_OUTSIDE_PREFILL) - {ENCODED}
-# Not needed to decode once the positions are given.
-GIVEN = {
-    *("input_ids", "inputs_embeds", "past_key_values", "position_ids", "attention_mask"),
-    *("image_grid_thw", "video_grid_thw", "second_per_grid_ts"),
-}
 
 
 class Seams(Enum):
@@ -269,7 +257,7 @@ class Prefill:
         )
         if inputs.get("position_ids") is None:
             raise Refusal("it takes no position_ids")
-        extras = {k: _one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
+        extras = {k: one_row(k, v) for k, v in inputs.items() if k not in GIVEN and v is not None}
         return Prefilled(
             logits=outputs.logits[:, -1].to(copy=True, dtype=torch.float32),
             cache=outputs.past_key_values,
@@ -291,10 +279,4 @@ def _capture(
         raise Refusal("its generation config asks for beams or for no cache")
     if given.get("encoder_outputs") is not None:
         raise Refusal("it is an encoder-decoder")
-    return input_ids, generation_config, {k: v for k, v in given.items() if k not in MODE}
-
-
-def _one_row(name: str, value: Any) -> Any:
-    if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
-        raise Refusal(f"its input {name} has no row of its own while decoding")
-    return value
+    return input_ids, generation_config, forwarded(given)

@@ -18,9 +18,10 @@ from worker.engines.base import Cancelled
 from worker.engines.continuous.content import Content, Shown
 from worker.engines.continuous.encoded import Encoded, encode, encode_all, merged
 from worker.engines.continuous.head import Head
+from worker.engines.continuous.inputs import PIXELS
 from worker.engines.continuous.ledger import Ledger
 from worker.engines.continuous.past import Past
-from worker.engines.continuous.prefill import PIXELS, Prefilled, Seams
+from worker.engines.continuous.prefill import Prefilled, Seams
 from worker.engines.continuous.prefixes import Found, Prefixes
 from worker.engines.continuous.refusal import UNFIT
 from worker.engines.continuous.reusable import Reusable
