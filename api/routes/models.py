@@ -1,5 +1,6 @@
 """Routes that list the models served, as OpenAI's clients expect."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from api.wire.plain_route import PlainRoute
 from shared.errors import Unavailable
 from shared.models import Model
 
+# The list is served without workers' lengths where the store does not answer.
+PATIENCE_S = 1.0
 router = APIRouter(route_class=PlainRoute, tags=["models"], responses=refusals("OpenAIError"))
 
 
@@ -55,8 +58,12 @@ def to_model(model: Model, told: int | None = None) -> dict[str, Any]:
 
 
 async def _told_lengths(context: ProcessContext, models: Sequence[Model]) -> list[int | None]:
-    """The models' lengths by their workers; the list is served without them where the store is away."""
+    """The lengths, by their workers, of models whose rows name none."""
+    unknown = [model for model in models if model.context_length is None]
     try:
-        return [found.lane.context_length for found in await context.jobs.fleet(models)]
-    except Unavailable:
-        return [None] * len(models)
+        async with asyncio.timeout(PATIENCE_S):
+            fleet = await context.jobs.fleet(unknown) if unknown else []
+    except (Unavailable, TimeoutError):
+        fleet = []
+    told = {model.id: found.lane.context_length for model, found in zip(unknown, fleet, strict=False)}
+    return [told.get(model.id) for model in models]

@@ -149,3 +149,9 @@ def test_counts_that_nothing_has_are_refused_in_their_own_words(schema: dict[str
     with pytest.raises(CallerError, match="is above max") as refused:
         grammar(of(schema))
     assert (refused.value.code, refused.value.param) == ("invalid_request", "tools")
+
+
+def test_a_function_s_multiples_on_both_sides_of_0_are_written() -> None:
+    schema = of({"type": "number", "multipleOf": 0.25, "minimum": -1, "maximum": 1})
+    written = [f"{{u:{number}}}" for number in ("-1", "-0.50", "-0.25", "0", "0.75", "1.25", "0.3", "true")]
+    assert taken(schema, written) == written[:5]

@@ -14,14 +14,14 @@ from worker.engines.sequential import SequentialEngine
 WORDS = ("without a picture", "with more than one picture")
 
 
-@pytest.fixture
-def particular(monkeypatch: pytest.MonkeyPatch) -> suite.Harness:
+@pytest.fixture(params=[ValueError, UnboundLocalError, AssertionError])
+def particular(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> suite.Harness:
     """It fails unless there is one picture, as Kosmos 2 does."""
     generate = SequentialEngine._generate
 
     def checked(self: SequentialEngine, row: Any) -> Any:
         if len(row.prompt.inputs.get("pixel_values", ())) != 1:
-            raise ValueError("You have to specify pixel_values")
+            raise request.param("You have to specify pixel_values")
         return generate(self, row)
 
     monkeypatch.setattr(SequentialEngine, "_generate", checked)

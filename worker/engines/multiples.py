@@ -76,12 +76,13 @@ def _trailing(step: Fraction) -> bool:
 
 def _part(schema: dict[str, Any], first: int | None, last: int | None, step: Fraction) -> None:
     """Bound what is below 0 by itself: in a range that reaches past 0, llguidance never writes -0.50."""
-    below: dict[str, Any] = {}
-    above: dict[str, Any] = {"minimum": 0}
+    below: dict[str, Any] = {name: schema[name] for name in ("type", "multipleOf") if name in schema}
+    above: dict[str, Any] = {**below, "minimum": 0}
     _move(below, LOW, first, step)
     _move(below, HIGH, -1, step)
     _move(above, HIGH, last, step)
-    for name in (*LOW, *HIGH):
+    # Gemma's calls take nothing but a type beside an `anyOf`.
+    for name in (*LOW, *HIGH, "multipleOf"):
         schema.pop(name, None)
     schema["anyOf"] = [below, above]
 

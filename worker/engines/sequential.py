@@ -57,6 +57,7 @@ class SequentialEngine(LoadedEngine):
     def start(self, loaded: LoadedModel) -> None:
         """Raises ModelFailed, or what the model raises at a first question."""
         self._loaded, self._ropes, self._stacks = loaded, Ropes(loaded.network), Stacks(loaded.network)
+        self._unborne = {}
         refused = self._tried()
         if refused:
             log.warning("model %s: a made-up question could not be asked: %s", self._model.id, refused)
@@ -110,7 +111,7 @@ class SequentialEngine(LoadedEngine):
         for pictures, words in UNUSUAL.items():
             try:
                 try_out(self, self._model.id, TRIED, pictures=pictures)
-            except (*UNFIT, ArithmeticError) as error:
+            except UNFIT as error:
                 if device_broken(error):
                     raise
                 if not out_of_memory(error):

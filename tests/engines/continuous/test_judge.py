@@ -25,3 +25,21 @@ def test_a_token_that_is_ruled_out_only_beside_others_is_a_difference(dtype: tor
     for got, alone in ((whole, ruled_out), (ruled_out, whole)):
         with pytest.raises(Refusal):
             Judge(dtype).compare(got, alone, "other")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("hidden", [-1e4, float("-inf")])
+def test_however_a_model_hides_tokens_a_leak_into_the_others_shows(dtype: torch.dtype, hidden: float) -> None:
+    alone = torch.tensor([1.0, -2.0, hidden])
+    Judge(dtype).compare(alone.clone(), alone, "other")
+    for leak in ([1.0, 0.0, 0.0], [0.0, 0.0, float("nan")]):
+        with pytest.raises(Refusal):
+            Judge(dtype).compare(alone + torch.tensor(leak), alone, "other")
+    with pytest.raises(Refusal):
+        Judge(dtype).compare(torch.tensor([1.0, -2.0, 60.0]), alone, "other")
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_model_whose_logits_are_no_numbers_is_refused_in_words(broken: float) -> None:
+    with pytest.raises(Refusal, match="no finite numbers"):
+        Judge(torch.bfloat16).compare(torch.ones(3), torch.tensor([1.0, broken, 0.0]), "other")

@@ -10,6 +10,9 @@ from worker.engines.continuous.refusal import Refusal
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 # Computing a prompt in chunks must differ less than that: a picture cut in two may show in few logits only.
 CHUNKS = 0.25
+# Tokens whose logits are farther behind the best one are never chosen. How far they are says nothing, and a
+# model may hide them with whatever it likes: Chameleon does with its format's least number.
+FARTHEST = 100.0
 
 
 class Judge:
@@ -18,9 +21,6 @@ class Judge:
     def __init__(self, dtype: torch.dtype) -> None:
         self.worst = 0.0
         self._exact = dtype is torch.float32
-        # Chameleon never chooses a picture's tokens: its logits of them are the format's least number. With
-        # layers in int8 logits are no integers either.
-        self._hidden = torch.finfo(dtype if dtype.is_floating_point else torch.float32).min / 2
         self._tolerance = TOLERANCE.get(dtype, TOLERANCE[torch.bfloat16])
 
     def sharpen(self) -> None:
@@ -30,9 +30,11 @@ class Judge:
     def compare(self, got: torch.Tensor, alone: torch.Tensor, otherwise: str) -> None:
         """Raises Refusal where they differ: `otherwise`, and by how much: it may be rounding."""
         got, alone = got.flatten(), alone.flatten()
-        seen = torch.isfinite(alone) & ((alone > self._hidden) | (got > self._hidden))
-        scale = max(float(alone[seen & (alone > self._hidden)].abs().max()), 1e-9)
-        difference = float((got[seen] - alone[seen]).abs().max()) / scale
+        if not bool(torch.isfinite(alone.max())):
+            raise Refusal("alone its logits are no finite numbers")
+        least = float(alone.max()) - FARTHEST
+        scale = max(float(alone[alone >= least].abs().max()), 1e-9)
+        difference = float((got.clamp(min=least) - alone.clamp(min=least)).abs().max()) / scale
         if not difference <= self._tolerance:
             raise Refusal(f"{otherwise}: they differ by {difference:.1e}, {self._tolerance:.1e} is allowed")
         self.worst = max(self.worst, difference)

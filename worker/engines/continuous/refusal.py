@@ -6,7 +6,10 @@ from contextlib import contextmanager
 from worker.engines.faults import device_broken, out_of_memory
 
 # What a model raises when it is used in a way that it was not made for.
-UNFIT = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+UNFIT = (
+    *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
+    *(NameError, ImportError, OSError, StopIteration),
+)
 
 
 class Refusal(Exception):  # noqa: N818 - an outcome, not an error
