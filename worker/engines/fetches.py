@@ -12,11 +12,11 @@ def refuse_fetches(processor: Any) -> None:
     file's (transformers 5.23, IdeficsProcessor), past all checks of strangers' addresses (SECURITY.md).
     """
     pictures: Any = getattr(processor, "image_processor", None)
-    fetched = getattr(pictures, "fetch_images", None)
-    if fetched is None:
+    kind: Any = type(pictures)
+    if not hasattr(kind, "fetch_images"):
         return
 
-    def checked(images: Any) -> Any:
+    def fetch_images(self: Any, images: Any) -> Any:
         if isinstance(images, str):
             raise CallerError(
                 "invalid_request",
@@ -24,6 +24,7 @@ def refuse_fetches(processor: Any) -> None:
                 "the picture as a part of its own, or write a word beside the address.",
                 param="messages",
             )
-        return fetched(images)
+        return kind.fetch_images(self, images)
 
-    pictures.fetch_images = checked
+    # An attribute of its own would be written into its JSON.
+    pictures.__class__ = type(kind.__name__, (kind,), {"fetch_images": fetch_images})

@@ -169,8 +169,10 @@ class Renderer:
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
         continues, shows = ends_open(request), conversation.tools is not None
+        # Idefics' processor takes the text of one chat for a list of texts, a letter each.
+        turns = [conversation.turns] if how.get("tokenize") else conversation.turns
         return self._processor.apply_chat_template(
-            conversation.turns,
+            turns,
             tools=conversation.tools,
             chat_template=_own(self.template, shows=shows),
             add_generation_prompt=not continues,
@@ -263,9 +265,8 @@ def _refusal(request: Request) -> CallerError:
     if request.images:
         message = "The model's processor cannot use these pictures with these messages."
         return CallerError("invalid_image", message, param="messages")
-    return CallerError(
-        "invalid_request", "The model's processor cannot use these messages.", param="messages"
-    )
+    message = "The model's processor cannot use these messages."
+    return CallerError("invalid_request", message, param="messages")
 
 
 def _template(processor: Any) -> Any:

@@ -11,6 +11,7 @@ import torch
 
 from worker.engines.continuous.attention import apart
 from worker.engines.continuous.cache import BatchCache
+from worker.engines.continuous.inputs import alike
 from worker.engines.continuous.mixed import Mixed
 from worker.engines.continuous.past import Past
 from worker.engines.continuous.prefill import Prefill, Prefilled
@@ -54,7 +55,7 @@ class Batch:
             raise Refusal("its prompts need different inputs while decoding")
         positions, extras = prefilled.positions, dict(prefilled.extras)
         if self.rows:
-            positions = torch.cat([self._positions, positions], dim=-2)
+            positions = torch.cat(alike([self._positions, positions]), dim=-2)
             extras = {k: _joined(v, extras[k]) for k, v in self._extras.items()}
         cache.join(prefilled.cache, prefilled.length, self._limit, self._tokens)
         self._cache, self._positions, self._extras = cache, positions, extras

@@ -1,6 +1,6 @@
 """What a model is given beside tokens, and what of it rows can share; written for transformers 5.23."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,3 +38,12 @@ def one_row(name: str, value: Any) -> Any:
     if torch.is_tensor(value) and not (value.ndim >= 2 and value.shape[0] == 1 and value.shape[-1] == 1):
         raise Refusal(f"its input {name} has no row of its own while decoding")
     return value
+
+
+def alike(positions: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Positions with as many planes each.
+
+    Prompts of MiniCPM-V 4.7 have [planes, 1, tokens] where they have pictures, [1, tokens] where not.
+    """
+    planes = torch.broadcast_shapes(*(one.shape[:-2] for one in positions))
+    return [one.expand(*planes, *one.shape[-2:]) for one in positions]

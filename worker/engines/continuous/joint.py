@@ -23,7 +23,7 @@ import torch
 from torch.nn.functional import pad
 
 from worker.engines.continuous.encoded import merged
-from worker.engines.continuous.inputs import ENCODED, KEPT
+from worker.engines.continuous.inputs import ENCODED, KEPT, alike
 from worker.engines.continuous.past import Past, beside
 from worker.engines.continuous.prefill import Prefill, Prefilled, Share
 from worker.engines.placement import device_of
@@ -83,7 +83,7 @@ def _inputs(
         torch.cat(ids),
         is_first_iteration=True,
         past_key_values=cache,
-        position_ids=torch.cat(positions, dim=-2),
+        position_ids=torch.cat(alike(positions), dim=-2),
         attention_mask=_mask([share.start for share in shares], columns, tokens, first.ids.device),
         **given,
     )

@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from worker.engines.continuous.attention import expect, in_groups, ours
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.encoded import merged
-from worker.engines.continuous.inputs import ENCODED, KEPT
+from worker.engines.continuous.inputs import ENCODED, KEPT, alike
 from worker.engines.continuous.joint import filled, grain
 from worker.engines.continuous.layers import AlignedLayer
 from worker.engines.continuous.past import Columns, Past
@@ -150,12 +150,12 @@ class Mixed:
             chunks = [share.types[name][:, share.start :] for share in shares]
             given[name] = pad(torch.cat([kinds.transpose(0, 1), *chunks], dim=1), (0, behind))
         ids = torch.cat([torch.tensor([tokens], device=device), *(share.ids for share in shares)], dim=1)
-        places = torch.cat([positions.transpose(-1, -2), *(share.positions for share in shares)], dim=-1)
+        due = alike([positions.transpose(-1, -2), *(share.positions for share in shares)])
         inputs: dict[str, Any] = self._network.prepare_inputs_for_generation(
             pad(ids, (0, behind), value=shares[0].filler),
             is_first_iteration=True,
             past_key_values=Cache(layers=list(self._layers)),
-            position_ids=pad(places, (0, behind)),
+            position_ids=pad(torch.cat(due, dim=-1), (0, behind)),
             attention_mask=None,
             **given,
         )
