@@ -241,6 +241,11 @@ class Request(Frozen):
             yield shown.text
 
     @property
+    def ends_open(self) -> bool:
+        """Whether the answer continues the last message instead of answering it."""
+        return self.raw or (self.continue_final and self.messages[-1].role == "assistant")
+
+    @property
     def media(self) -> tuple[Image | Sound, ...]:
         """Every picture and every sound in reading order."""
         return tuple(p for m in self.messages for p in m.parts if isinstance(p, Media))

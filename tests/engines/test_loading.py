@@ -1,7 +1,6 @@
 """What a row of the models file says about loading is done, or refused with the row's own words."""
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -268,13 +267,3 @@ def test_no_more_threads_compute_than_there_are_processors(
         threads.use_threads(wanted)
     assert torchs == [used]
     assert (f"SIGHTLINE_WORKER__THREADS is {wanted}, but" in caplog.text) is (used < wanted)
-
-
-def test_a_model_of_another_kind_is_refused_by_its_type_and_not_by_a_list_of_all_others(
-    tmp_path: Path,
-) -> None:
-    folder = shutil.copytree(TINY, tmp_path / "other")
-    (folder / "config.json").write_text('{"model_type": "bert", "vocab_size": 512}')
-    with pytest.raises(ModelFailed, match="its type is bert, of which transformers has no") as refused:
-        create(Model(id="test/tiny", source=str(folder))).load()
-    assert len(str(refused.value)) < 250

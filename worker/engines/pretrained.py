@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import GenerationConfig
+from transformers import GenerationConfig, GenerationMixin
 
 from shared.errors import ModelFailed
 from shared.models import Model
@@ -35,6 +36,9 @@ def pretrained(model: Model, folder: Path) -> tuple[Any, Any]:
     with _only_trusted(model):
         processor, config = _described(model, folder)
         network = _network(model, folder, config)
+    # Cosmos 3 computes positions from types that its processor keeps to itself.
+    if "mm_token_type_ids" in signature(network.forward).parameters:
+        processor.return_mm_token_type_ids = True
     settle(network.generation_config)
     return processor, network
 
@@ -93,12 +97,9 @@ def _described(model: Model, folder: Path) -> tuple[Any, Any]:
 
 
 def _network(model: Model, folder: Path, config: Any) -> Any:
-    kind = getattr(transformers, name := _network_class(config))
-    if not hasattr(config, "auto_map") and type(config) not in kind._model_mapping:
-        raise ModelFailed(
-            f"model {model.id}: its type is {config.model_type}, of which transformers has no {name}: "
-            "only models that answer pictures with texts are served."
-        )
+    kind = getattr(transformers, _network_class(config))
+    if not hasattr(config, "auto_map"):
+        _check_kind(model, kind, config)
     given = {
         "dtype": model.dtype,
         # By default transformers uses sdpa for each part that supports it; asked for it, for all parts or
@@ -153,10 +154,33 @@ def _check_whole(model: Model, told: dict[str, Any]) -> None:
 
 
 def _network_class(config: Any) -> str:
-    """Folders with code of their own may name a causal language model, pictures or not (Phi-3.5-vision)."""
+    """Folders with code of their own may name a causal language model, pictures or not (Phi-3.5-vision).
+
+    transformers holds Phi-4-multimodal for a model of all kinds of inputs only.
+    """
     named = getattr(config, "auto_map", None) or {}
-    usual, older = "AutoModelForImageTextToText", "AutoModelForCausalLM"
-    return older if older in named and usual not in named else usual
+    usual, older, wider = "AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModelForMultimodalLM"
+    if older in named and usual not in named:
+        return older
+    known = {name: getattr(transformers, name)._model_mapping for name in (usual, wider)}
+    beyond = hasattr(config, "vision_config") and type(config) not in known[usual]
+    return wider if beyond and type(config) in known[wider] else usual
+
+
+def _check_kind(model: Model, kind: Any, config: Any) -> None:
+    """Raises ModelFailed if transformers has no network of this type that answers token by token."""
+    if type(config) not in kind._model_mapping:
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, of which transformers has no "
+            f"{kind.__name__}: only models that answer pictures with texts are served."
+        )
+    found = kind._model_mapping[type(config)]
+    classes = found if isinstance(found, tuple) else (found,)
+    if not any(issubclass(one, GenerationMixin) for one in classes):
+        raise ModelFailed(
+            f"model {model.id}: its type is {config.model_type}, which does not answer token by token "
+            "(transformers' GenerationMixin): only models that do are served."
+        )
 
 
 def _device_map(model: Model, config: Any) -> Any:

@@ -6,39 +6,31 @@ is not there.
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from traceback import extract_tb
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 from PIL.Image import Image as Picture
 
 from shared.calls.place import check_calls, written_in
 from shared.calls.syntax import Known, Syntax, syntax_of
-from shared.errors import CallerError
+from shared.errors import CallerError, ModelFailed
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.variables import Value
 from worker.engines.base import Prompt, Samples
 from worker.engines.budget import too_long
 from worker.engines.chat import Chat, Hand, Shown, chat, trimmed
-from worker.engines.forms import STUMBLES, forms_of
+from worker.engines.forms import forms_of
 from worker.engines.mark import mark_of
+from worker.engines.refusals import refusals
 from worker.engines.reserved import reserved
 from worker.engines.sound_input import SoundInput
 from worker.engines.variables import variables
 from worker.engines.whole import keep_whole
 
 log = logging.getLogger(__name__)
-# A template's message may quote the whole prompt.
-REASON_LIMIT = 200
+# TrOCR and Pix2Struct start every answer alike.
+UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
 PLACEHOLDERS = ("image", "video", "audio")
-# The file name of a chat template in tracebacks.
-TEMPLATE_FILE = "<template>"
-# The function in which transformers looks for the final message in the rendered text, to end the prompt
-# there.
-CONTINUING = "render_jinja_template"
 # transformers' names for the template for chats and the one with functions, if a model has several.
 CHATS, FUNCTIONS = "default", "tool_use"
 
@@ -73,12 +65,14 @@ class Renderer:
         inputs, lost = self._raw(request, pictures) if request.raw else self._chat(request, media)
         # PaliGemma's processor always adds training labels, from which the network would compute a loss.
         inputs.pop("labels", None)
+        if "input_ids" not in inputs:
+            raise ModelFailed(UNTOLD)
         ids = inputs["input_ids"]
         if ids.shape[-1] == 0:
             raise _empty()
         images = 0 if self.image_id is None else int((ids == self.image_id).sum())
         heard = int((ids == self.sound_input.id).sum()) if sounds else 0
-        syntax, open_ = self.syntax_of(request), ends_open(request)
+        syntax, open_ = self.syntax_of(request), request.ends_open
         return Prompt(int(ids.shape[-1]), images, inputs, syntax, heard, open_, lost)
 
     def check_defaults(self) -> None:
@@ -156,7 +150,7 @@ class Renderer:
         _, due = self._written(request, media, harmless=True)
         if self._reserved.count(ids) > self._reserved.count(self._ids(due)):
             raise _forged()
-        lost = trimmed(request.messages[-1], text) if ends_open(request) else ""
+        lost = trimmed(request.messages[-1], text) if request.ends_open else ""
         return conversation._replace(trimmed=lost)
 
     def _written(
@@ -168,7 +162,7 @@ class Renderer:
             return conversation, self._apply(request, conversation, tokenize=False)
 
     def _apply(self, request: Request, conversation: Chat, **how: Any) -> Any:
-        continues, shows = ends_open(request), conversation.tools is not None
+        continues, shows = request.ends_open, conversation.tools is not None
         # Idefics' processor takes the text of one chat for a list of texts, a letter each.
         turns = [conversation.turns] if how.get("tokenize") else conversation.turns
         return self._processor.apply_chat_template(
@@ -194,11 +188,6 @@ class Renderer:
         return ids
 
 
-def ends_open(request: Request) -> bool:
-    """Whether the answer continues the last message instead of answering it."""
-    return request.raw or (request.continue_final and request.messages[-1].role == "assistant")
-
-
 def _media(request: Request, pictures: Sequence[Picture], sounds: Sequence[Samples]) -> list[Shown]:
     """Pictures and sounds in reading order."""
     seen, heard = iter(pictures), (np.frombuffer(sound, dtype=np.float32) for sound in sounds)
@@ -212,61 +201,6 @@ def _forged() -> CallerError:
 
 def _empty() -> CallerError:
     return CallerError("invalid_request", "The prompt is empty.", param="messages")
-
-
-@contextmanager
-def refusals(request: Request) -> Iterator[None]:
-    """Turns what templates and processors raise into CallerError: they see nothing but the request.
-
-    A template's message is meant for its callers. A processor's may quote the prompt or name our files, so it
-    is not shown, and the log says only where it came from. Templates also stumble over functions' parameters,
-    which may be any JSON, because they walk through them as through schemas.
-    """
-    try:
-        yield
-    except TemplateError as error:
-        reason = f"The model's chat template refuses these messages: {error}"[:REASON_LIMIT]
-        raise CallerError("invalid_request", reason, param="messages") from None
-    except (ValueError, *STUMBLES) as error:
-        stumbled = isinstance(error, STUMBLES)
-        frames = extract_tb(error.__traceback__)
-        in_template = any(frame.filename == TEMPLATE_FILE for frame in frames)
-        if stumbled and not (request.tools or in_template):
-            raise
-        last = frames[-1]
-        where = (type(error).__name__, Path(last.filename).name, last.lineno)
-        log.warning("the processor refuses a request: %s in %s, line %s", *where)
-        if ends_open(request) and last.name == CONTINUING:
-            raise _rewritten() from None
-        raise (_unreadable(request) if stumbled else _refusal(request)) from None
-
-
-def _rewritten() -> CallerError:
-    message = "The model's chat template rewrites the final message, so that it cannot be continued as it is."
-    return CallerError("invalid_request", message, param="messages")
-
-
-def _unreadable(request: Request) -> CallerError:
-    if request.parameters.chat_template_kwargs:
-        message = "The model's chat template cannot use these variables with these messages."
-        return CallerError("invalid_request", message, param="chat_template_kwargs")
-    what = "the parameters of these functions" if request.tools else "these messages"
-    message = f"The model's chat template cannot read {what}."
-    return CallerError("invalid_request", message, param="tools" if request.tools else "messages")
-
-
-def _refusal(request: Request) -> CallerError:
-    if any(m.role == "system" and any(isinstance(p, Image) for p in m.parts) for m in request.messages):
-        message = "This model takes no pictures in a system message; put them into a user's."
-        return CallerError("invalid_request", message, param="messages")
-    if request.sounds:
-        message = "The model's processor cannot use these sounds with these messages."
-        return CallerError("invalid_audio", message, param="messages")
-    if request.images:
-        message = "The model's processor cannot use these pictures with these messages."
-        return CallerError("invalid_image", message, param="messages")
-    message = "The model's processor cannot use these messages."
-    return CallerError("invalid_request", message, param="messages")
 
 
 def _template(processor: Any) -> Any:

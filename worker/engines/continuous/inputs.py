@@ -45,5 +45,5 @@ def alike(positions: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
     Prompts of MiniCPM-V 4.7 have [planes, 1, tokens] where they have pictures, [1, tokens] where not.
     """
-    planes = torch.broadcast_shapes(*(one.shape[:-2] for one in positions))
+    planes = max((one.shape[:-2] for one in positions), key=lambda shape: (len(shape), shape))
     return [one.expand(*planes, *one.shape[-2:]) for one in positions]

@@ -25,8 +25,8 @@ from worker.engines.gate import CANCEL_POLL_S
 from worker.engines.language import Language
 from worker.engines.options import read_options
 from worker.engines.pretrained import described
-from worker.engines.prompt import ends_open, refusals
 from worker.engines.pulse import Pulse
+from worker.engines.refusals import refusals
 from worker.engines.threads import use_threads
 from worker.engines.tryout import made_up, try_out
 from worker.engines.vllm.answer import Answer
@@ -141,7 +141,7 @@ class VllmEngine(Engine):
         ids = inputs["prompt_token_ids"]
         renderer = self._language.renderer
         images = list(ids).count(renderer.image_id)
-        syntax, open_ = renderer.syntax_of(request), ends_open(request)
+        syntax, open_ = renderer.syntax_of(request), request.ends_open
         prompt = Prompt(len(ids), images, inputs, syntax, ends_open=open_, trimmed=trimmed)
         self._language.budget(prompt, request.parameters)
         return prompt
