@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -31,17 +30,13 @@ from worker.measure import measured
 from worker.media.images import Decoder
 from worker.media.sounds import Listener
 from worker.places import places
+from worker.reasons import without_folders
 from worker.room import Room
 from worker.stream import Publisher
 
 log = logging.getLogger(__name__)
 REASON = 500
 """Characters of a reason that the records keep."""
-# An absolute path and its last part; one in quotation marks may have blanks. Of URLs only a file's has one.
-PATH = re.compile(
-    r"""(?<=["'])/(?:[^/"'\n]+/)+(?P<quoted>[^/"'\n]*)(?=["'])"""
-    r"""|(?:(?<=file://)|(?<![\w/.~-])(?!//))/(?:[^\s/"']+/)+(?P<bare>[^\s/"',;:)]*)"""
-)
 
 
 @dataclass(kw_only=True)
@@ -178,7 +173,7 @@ def _loaded(model: Model, heartbeat: Heartbeat, threads: int, max_side: int) -> 
     # The engine may compute fewer rows than the model's row says, by which the threads were counted.
     slots = slots_now(engine, threads)
     log.info("model %s is ready after %.1f s: %s", model.id, took_s, engine.fingerprint)
-    ready = _facts(engine) | {
+    ready = _facts(engine, model.source) | {
         "load_ms": str(int(took_s * 1000)),
         "slots": str(slots),
         "token_rule": rule.dumped() if rule else "",
@@ -195,24 +190,19 @@ def _told(model: Model, heartbeat: Heartbeat) -> Iterator[None]:
     except Exception as error:
         known = isinstance(error, SettingsError | ModelFailed) and error.__cause__ is None
         log.error("the model %s cannot be loaded: %s", model.id, error, exc_info=not known)
-        reason = without_folders(f"{type(error).__name__}: {error}")[:REASON]
+        reason = without_folders(f"{type(error).__name__}: {error}", model.source)[:REASON]
         heartbeat.stop({"failed": reason})
         os._exit(Exit.MODEL_FAILED)
 
 
-def without_folders(reason: str) -> str:
-    """Callers are not told where this machine keeps its files; the log has the whole paths."""
-    return PATH.sub(lambda found: f"…/{found['quoted'] or found['bare'] or ''}", reason)
-
-
-def _facts(engine: Engine) -> dict[str, str]:
+def _facts(engine: Engine, source: str) -> dict[str, str]:
     """What callers are told about a loaded model; "" clears what an earlier worker told."""
     facts = engine.facts
     return {
         "failed": "",
         "rows": str(engine.rows),
         "engine": engine.name,
-        "engine_reason": without_folders(engine.reason)[:REASON],
+        "engine_reason": without_folders(engine.reason, source)[:REASON],
         "reused": "",
         "samples": "1" if facts.samples else "0",
         "context_length": str(facts.context_length),
