@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from api.dialects.moments import seconds
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import Wire, read
+from api.dialects.webhook import MOST_EVENTS
 from shared.endpoint import ALL_EVENTS, FAMILIES, Change, Endpoint, Tried
 from shared.notice import Notice, body_of
 from shared.webhooks import ENDINGS
@@ -36,7 +37,7 @@ class EndpointBody(Wire):
     """An endpoint to be made. Without `events` it is told of all that ends."""
 
     url: str
-    events: list[EndpointEvent] | None = Field(None, min_length=1)
+    events: list[EndpointEvent] | None = Field(None, min_length=1, max_length=MOST_EVENTS)
     description: str | None = Field(None, max_length=LONGEST_DESCRIPTION)
 
 
@@ -44,7 +45,7 @@ class EndpointChange(Wire):
     """What is left out stays as it is."""
 
     url: str | None = None
-    events: list[EndpointEvent] | None = Field(None, min_length=1)
+    events: list[EndpointEvent] | None = Field(None, min_length=1, max_length=MOST_EVENTS)
     description: str | None = Field(None, max_length=LONGEST_DESCRIPTION)
     enabled: bool | None = None
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from api.dialects.refusals import invalid
 from api.dialects.strict_json import Wire
@@ -10,11 +10,13 @@ from shared.job import Delivery, Hook
 from shared.webhooks import ENDINGS, Webhook, key_of
 
 WebhookEvent = Literal["job.running", "job.succeeded", "job.failed", "job.cancelled"]
+# Nobody names one so often: a longer list is not read.
+MOST_EVENTS = 100
 
 
 class JobWebhook(Wire):
     url: str
-    events: list[WebhookEvent] | None = None
+    events: list[WebhookEvent] | None = Field(None, max_length=MOST_EVENTS)
     secret: SecretStr | None = None
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from api.admission.readiness import ModelState
+from api.jobs.jobs import Jobs
+from api.routes import models
 from api.routes.models import to_model
 from shared.blobs import Blobs
 from shared.errors import Unavailable
@@ -63,6 +65,19 @@ async def test_the_models_are_listed_while_the_record_store_is_away() -> None:
     async with serving(desk) as client:
         assert (await client.get("/v1/models")).json()["data"] == [TINY, OTHER]
         assert (await client.get("/v1/models/org/other")).json() == OTHER
+
+
+async def test_the_models_are_listed_while_the_record_store_does_not_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(models, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(Jobs, "fleet", never)
+    async with client_of(stage.app) as client:
+        found = (await client.get("/v1/models")).json()["data"]
+    assert [model["id"] for model in found] == ["sightline/tiny", "org/bare"]
 
 
 async def test_an_unknown_model_is_an_openai_404() -> None:

@@ -146,3 +146,10 @@ def test_the_job_shows_its_webhook_and_how_it_was_told() -> None:
         ],
         "delivered_at": 2.51,
     }
+
+
+@pytest.mark.parametrize("named", ["job.failed", "x"])
+def test_a_long_list_of_events_is_refused_unread(named: str) -> None:
+    with pytest.raises(CallerError, match="100") as refused:
+        from_job(ASKED | {"webhook": {"url": URL, "events": [named] * 101}})
+    assert (refused.value.code, refused.value.param) == ("invalid_request", "webhook.events")
