@@ -155,3 +155,9 @@ def test_a_function_s_multiples_on_both_sides_of_0_are_written() -> None:
     schema = of({"type": "number", "multipleOf": 0.25, "minimum": -1, "maximum": 1})
     written = [f"{{u:{number}}}" for number in ("-1", "-0.50", "-0.25", "0", "0.75", "1.25", "0.3", "true")]
     assert taken(schema, written) == written[:5]
+
+
+def test_a_whole_number_s_multiples_of_a_fraction_are_those_that_are_whole() -> None:
+    schema = of({"type": ["integer", "null"], "multipleOf": 0.75, "minimum": -0.8, "maximum": 4})
+    written = [f"{{u:{number}}}" for number in ("0", "3", "null", "-0.75", "-3", "1", "1.5", "6")]
+    assert taken(schema, written) == written[:3]

@@ -1,5 +1,6 @@
 """Questions with no picture, or with several, that a model's own code cannot bear."""
 
+import errno
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from worker.engines.sequential import SequentialEngine
 WORDS = ("without a picture", "with more than one picture")
 
 
-@pytest.fixture(params=[ValueError, UnboundLocalError, AssertionError])
+@pytest.fixture(params=[ValueError, UnboundLocalError, AssertionError, ImportError, StopIteration])
 def particular(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> suite.Harness:
     """It fails unless there is one picture, as Kosmos 2 does."""
     generate = SequentialEngine._generate
@@ -40,6 +41,24 @@ def test_they_are_refused_and_not_tried_three_times(
 def test_the_model_s_owner_reads_of_them_and_all_others_are_answered(particular: suite.Harness) -> None:
     assert particular.engine.reason.startswith(f"it fails {WORDS[0]}; it fails {WORDS[1]}")
     assert particular.ask("What color is the circle?", [suite.picture()])[0].text
+
+
+def test_a_machine_that_fails_while_a_model_is_tried_has_it_loaded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody's question is at fault, and the next load may succeed."""
+
+    generate = SequentialEngine._generate
+
+    def broken(self: SequentialEngine, row: Any) -> Any:
+        if "pixel_values" not in row.prompt.inputs:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return generate(self, row)
+
+    monkeypatch.setattr(SequentialEngine, "_generate", broken)
+    engine = create(Model(id="test/tiny", engine="sequential", source=str(TINY)))
+    with pytest.raises(OSError, match="Too many open files"):
+        engine.load()
 
 
 def test_a_model_that_bears_them_is_asked_them() -> None:

@@ -79,6 +79,7 @@ async def test_a_webhook_is_changed_and_forgotten(stage: Stage) -> None:
         ({"url": "https://me:pw@example.com/"}, "invalid_webhook_url", "url"),
         ({"url": "https://example.com/", "events": []}, "invalid_request", "events"),
         ({"url": "https://example.com/", "events": ["job.queued"]}, "invalid_request", "events[0]"),
+        ({"url": "https://example.com/", "events": ["job.*"] * 101}, "invalid_request", "events"),
         ({"url": "https://example.com/", "events": ["*"]}, "invalid_request", "events[0]"),
         ({"url": "https://example.com/", "description": "a\nb"}, "invalid_request", "description"),
         ({"url": "https://example.com/", "description": "x" * 201}, "invalid_request", "description"),

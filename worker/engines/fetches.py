@@ -20,8 +20,8 @@ def refuse_fetches(processor: Any) -> None:
         if isinstance(images, str):
             raise CallerError(
                 "invalid_request",
-                "This model's processor takes a prompt that is nothing but an address for a picture. Send "
-                "the picture as a part of its own, or write a word beside the address.",
+                "This model's processor takes a prompt that begins with an address and has no space for a "
+                "picture's address. Send the picture as a part of its own, or write a space and a word.",
                 param="messages",
             )
         return kind.fetch_images(self, images)

@@ -21,6 +21,10 @@ def translate(schema: dict[str, Any]) -> None:
     if not _number(factor) or factor <= 0 or not all(map(_usable, [factor, *_bounds(schema)])):
         return
     step = _exact(factor)
+    if _whole(schema.get("type")):
+        # Whole multiples of p/q in lowest terms are those of p.
+        step = Fraction(step.numerator)
+        schema["multipleOf"] = step.numerator
     first = max((math.ceil(bound / step) for bound in _admitted(schema, LOW, step)), default=None)
     last = min((math.floor(bound / step) for bound in _admitted(schema, HIGH, step)), default=None)
     if first is not None and last is not None:
@@ -45,6 +49,12 @@ def _admitted(schema: dict[str, Any], names: tuple[str, str], step: Fraction) ->
             exclusive = name == names[1] or schema.get(names[1]) is True
             on_it = exclusive and not _exact(value) % step
             yield _exact(value) + (inwards if on_it else 0)
+
+
+def _whole(types: Any) -> bool:
+    """Whether all its numbers are whole."""
+    kinds = types if isinstance(types, list) else [types]
+    return "integer" in kinds and "number" not in kinds
 
 
 def _missed(first: float, last: float, factor: float) -> bool:

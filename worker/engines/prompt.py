@@ -28,7 +28,7 @@ from worker.engines.variables import variables
 from worker.engines.whole import keep_whole
 
 log = logging.getLogger(__name__)
-# TrOCR and Pix2Struct start every answer alike.
+# Of TrOCR and Pix2Struct, which start every answer alike.
 UNTOLD = "its processor makes no tokens of a question: only models that are asked in words are served"
 PLACEHOLDERS = ("image", "video", "audio")
 # transformers' names for the template for chats and the one with functions, if a model has several.

@@ -1,5 +1,7 @@
 """Models that are told a number per picture, which rows cannot share (Molmo2's `image_num_crops`)."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +42,35 @@ def test_they_are_batched_where_the_model_reads_it_only_to_encode() -> None:
     pictures = [suite.picture(colour) for colour in ("red", "blue")]
     one, other = (suite.Harness(engine).ask("What do we see?", pictures)[0] for engine in engines)
     assert one.ids == other.ids
+
+
+def test_they_are_kept_beside_pixels_whose_name_only_the_model_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """InternVL's own code reads `image_flags`, remote code may call pixels `images`."""
+    prompt, forward = Renderer.prompt, LlavaForConditionalGeneration.forward
+    prepare: Callable[..., Any] = LlavaForConditionalGeneration.prepare_inputs_for_generation
+
+    def renamed(self: Renderer, *asked: Any) -> Any:
+        made = prompt(self, *asked)
+        if COUNTS in made.inputs:
+            made.inputs["images"] = made.inputs.pop("pixel_values")
+        return made
+
+    @functools.wraps(forward)
+    def counting(self: Any, *args: Any, images: Any = None, image_num_crops: Any = None, **given: Any) -> Any:
+        if images is not None:
+            given |= {"pixel_values": images[image_num_crops == 1], "mm_encoder_outputs": None}
+        return forward(self, *args, **given)
+
+    @functools.wraps(prepare)
+    def dropped(self: Any, *args: Any, is_first_iteration: bool = False, **given: Any) -> Any:
+        if not is_first_iteration:
+            given = {name: value for name, value in given.items() if name not in ("images", COUNTS)}
+        return prepare(self, *args, **given, is_first_iteration=is_first_iteration)
+
+    monkeypatch.setattr(Renderer, "prompt", renamed)
+    monkeypatch.setattr(LlavaForConditionalGeneration, "forward", counting)
+    monkeypatch.setattr(LlavaForConditionalGeneration, "prepare_inputs_for_generation", dropped)
+    assert loaded("auto").name == "continuous"
 
 
 def test_they_are_not_certified_where_the_model_reads_it_at_every_token(

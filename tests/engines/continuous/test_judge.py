@@ -13,9 +13,18 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def test_logits_of_tokens_that_a_model_never_chooses_do_not_make_all_others_alike(dtype: torch.dtype) -> None:
     """Chameleon writes the format's least number; beside it any difference would look like rounding."""
     alone = torch.tensor([1.0, -2.0, torch.finfo(dtype).min])
-    Judge(dtype).compare(alone.clone(), alone, "other")
     with pytest.raises(Refusal, match="differ by 5"):
         Judge(dtype).compare(alone + torch.tensor([1.0, 0.0, 0.0]), alone, "other")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("best", [0.3, 1.3, 27.7])
+def test_a_model_that_hides_tokens_is_batched_in_any_number_format(dtype: torch.dtype, best: float) -> None:
+    """A batch's logits come in the model's own format, those of generate() in float32."""
+    got = torch.tensor([best, best / 2, torch.finfo(dtype).min], dtype=dtype)
+    judge = Judge(dtype)
+    judge.compare(got, got.float(), "other")
+    assert judge.worst == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

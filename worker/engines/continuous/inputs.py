@@ -25,12 +25,17 @@ def forwarded(given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `generate()`'s inputs that forward passes need.
 
     Once all pictures are encoded, numbers per picture tell nothing more (Molmo2's `image_num_crops`); where a
-    model reads them all the same, it is not certified.
+    model reads them all the same, it is not certified. Pixels may have a name that only their model knows.
     """
     named = {name: value for name, value in given.items() if name not in MODE}
-    if any(name in named for name in PIXELS):
+    if any(name in PIXELS or _numbers(value) for name, value in named.items()):
         return named
     return {k: v for k, v in named.items() if not (torch.is_tensor(v) and v.ndim == 1)}
+
+
+def _numbers(value: Any) -> bool:
+    """Whether it may be pixels."""
+    return torch.is_tensor(value) and value.is_floating_point()
 
 
 def one_row(name: str, value: Any) -> Any:

@@ -10,8 +10,9 @@ from worker.engines.continuous.refusal import Refusal
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 # Computing a prompt in chunks must differ less than that: a picture cut in two may show in few logits only.
 CHUNKS = 0.25
-# Tokens whose logits are farther behind the best one are never chosen. How far they are says nothing, and a
-# model may hide them with whatever it likes: Chameleon does with its format's least number.
+# Tokens whose logits are farther behind the best one are hardly ever chosen: a bias, a format or a great
+# temperature must ask for it. How far they are says nothing, and a model may hide them with whatever it
+# likes: Chameleon does with its format's least number.
 FARTHEST = 100.0
 
 
@@ -29,7 +30,8 @@ class Judge:
 
     def compare(self, got: torch.Tensor, alone: torch.Tensor, otherwise: str) -> None:
         """Raises Refusal where they differ: `otherwise`, and by how much: it may be rounding."""
-        got, alone = got.flatten(), alone.flatten()
+        # In a short format `least` would be rounded, and hidden tokens differ by that.
+        got, alone = got.flatten().float(), alone.flatten().float()
         if not bool(torch.isfinite(alone.max())):
             raise Refusal("alone its logits are no finite numbers")
         least = float(alone.max()) - FARTHEST

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 from worker.engines.faults import device_broken, out_of_memory
 
-# What a model raises when it is used in a way that it was not made for.
+# What a model raises when it is used in a way that it was not made for. An OSError is the machine's own.
 UNFIT = (
     *(RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError),
-    *(NameError, ImportError, OSError, StopIteration),
+    *(NameError, ImportError, StopIteration),
 )
 
 
