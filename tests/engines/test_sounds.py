@@ -25,6 +25,7 @@ from tests.support.sounds import wave
 from worker.engines.base import Engine, Finish, Row, Samples
 from worker.engines.prompt import Renderer
 from worker.engines.registry import create
+from worker.engines.sequential import SequentialEngine
 
 LISTENING = Family("gemma4-listening", gemma4_listening, seed=2)
 LOW, HIGH, LONG = wave(hertz=220.0), wave(hertz=1760.0), wave(2.3, hertz=440.0)
@@ -196,3 +197,20 @@ def test_the_shortest_sound_that_is_heard_is_answered(folder: Path) -> None:
     engine, shortest = loaded(folder, "sequential"), LOW[:161]
     assert engine.prepare(request((shortest, "?")), [], "", [shortest]).audio_tokens == 1
     assert answer(engine, (shortest, "?")).ids
+
+
+def test_a_sound_is_answered_by_a_model_that_cannot_do_without_something_to_see_or_hear(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generate = SequentialEngine._generate
+
+    def needy(self: SequentialEngine, row: Row) -> Finish:
+        if not {"pixel_values", "input_features"} & set(row.prompt.inputs):
+            raise ValueError("You have to specify pixel_values or input_features")
+        return generate(self, row)
+
+    monkeypatch.setattr(SequentialEngine, "_generate", needy)
+    engine = loaded.__wrapped__(folder, "sequential")
+    assert answer(engine, (LOW, "What?")).ids == alone(folder, 0)
+    with pytest.raises(CallerError, match="it fails without a picture"):
+        answer(engine, ("Nothing to hear.",))

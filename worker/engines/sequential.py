@@ -73,8 +73,8 @@ class SequentialEngine(LoadedEngine):
         scope: str | None = "",
         sounds: Sequence[Samples] = (),
     ) -> Prompt:
-        # A model that fails with two pictures has not to be tried with three.
-        if why := self._unborne.get(min(len(pictures), 2)):
+        # What fails with two pictures has not to be tried with three. Words with a sound were not tried.
+        if (pictures or not sounds) and (why := self._unborne.get(min(len(pictures), 2))):
             raise CallerError(
                 "invalid_request", f"This model cannot take the request: {why}.", param="messages"
             )
