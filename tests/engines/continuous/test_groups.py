@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.engines.continuous.conftest import tiny
 from worker.engines.continuous import attention
@@ -20,7 +19,7 @@ from worker.engines.continuous.head import Head
 from worker.engines.continuous.prefill import Prefill, Prefilled
 from worker.engines.loaded import LoadedModel
 
-PATCHED = "worker.engines.continuous.attention.sdpa_attention_forward"
+PATCHED, COMPUTED = "worker.engines.continuous.attention._together", attention._together
 LENGTHS = (300, 9, 12, 10, 290, 5, 64)
 
 
@@ -45,12 +44,12 @@ def model() -> LoadedModel:
 
 @pytest.fixture
 def widths(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Rows and columns of each call of transformers' attention."""
+    """Rows and columns that attend together, call by call."""
     seen: list[tuple[int, int]] = []
 
-    def counted(module: Any, query: Any, key: Any, *rest: Any, **how: Any) -> Any:
+    def counted(module: Any, query: Any, key: Any, *rest: Any) -> Any:
         seen.append((key.shape[0], key.shape[2]))
-        return sdpa_attention_forward(module, query, key, *rest, **how)
+        return COMPUTED(module, query, key, *rest)
 
     monkeypatch.setattr(PATCHED, counted)
     return seen
@@ -91,10 +90,9 @@ def test_a_model_whose_rows_cannot_be_divided_is_batched_all_the_same(
 ) -> None:
     assert certify(model).groups
 
-    def wrong(module: Any, query: Any, key: Any, value: Any, *rest: Any, **how: Any) -> Any:
+    def wrong(module: Any, query: Any, *rest: Any) -> Any:
         divided = query.shape[2] == 1 and len(getattr(attention._step, "groups", ())) > 1
-        found, weights = sdpa_attention_forward(module, query, key, value, *rest, **how)
-        return found * (math.e if divided else 1), weights
+        return COMPUTED(module, query, *rest) * (math.e if divided else 1)
 
     monkeypatch.setattr(PATCHED, wrong)
     certificate = certify(model)

@@ -13,6 +13,7 @@ import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from worker.engines.continuous import products
 from worker.engines.continuous.groups import Group
 from worker.engines.placement import device_of
 
@@ -78,23 +79,34 @@ def in_groups(
     """Attention in the groups given to `apart`; all rows at once if there are none."""
     groups = getattr(_step, "groups", ())
     if len(groups) < 2 or not _rowwise(query, key, attention_mask, how):
-        whole: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **how
-        )
-        return whole
+        return _together(module, query, key, value, attention_mask, how), None
     mask: Any = attention_mask
     found = [
-        sdpa_attention_forward(
+        _together(
             module,
             query[start:end],
             key[start:end, :, -length:],
             value[start:end, :, -length:],
             mask[start:end, ..., -length:],
-            **how,
-        )[0]
+            how,
+        )
         for start, end, length in groups
     ]
     return torch.cat(found), None
+
+
+def _together(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    how: dict[str, Any],
+) -> torch.Tensor:
+    if products.possible(query, key, how):
+        return products.attention(query, key, value, mask, how.get("scaling"))
+    found: torch.Tensor = sdpa_attention_forward(module, query, key, value, mask, **how)[0]
+    return found
 
 
 def _rowwise(query: torch.Tensor, key: torch.Tensor, mask: Any, how: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from worker.engines.continuous.attention import apart
+from worker.engines.continuous.attention import apart, ours
 from worker.engines.continuous.cache import BatchCache
 from worker.engines.continuous.inputs import alike
 from worker.engines.continuous.mixed import Mixed
@@ -50,7 +50,7 @@ class Batch:
 
     def join(self, prefilled: Prefilled) -> None:
         """Raises Refusal. After any other exception the rows are lost if the batch is `torn`."""
-        cache = self._cache or BatchCache(prefilled.cache, self._columns)
+        cache = self._cache or BatchCache(prefilled.cache, self._columns, ours(self._network))
         if self.rows and prefilled.extras.keys() != self._extras.keys():
             raise Refusal("its prompts need different inputs while decoding")
         positions, extras = prefilled.positions, dict(prefilled.extras)

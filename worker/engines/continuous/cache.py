@@ -27,14 +27,14 @@ from worker.engines.continuous.window import COLUMNS, Window
 class BatchCache(Cache):
     """Has the kinds of layers that the first row's cache has; rows are copied in from their prefills'."""
 
-    def __init__(self, first: Any, columns: int = COLUMNS) -> None:
-        """Raises Refusal for a kind of cache or layer that rows cannot share."""
+    def __init__(self, first: Any, columns: int = COLUMNS, ours: bool = False) -> None:
+        """`ours`: see AlignedLayer. Raises Refusal for a kind of cache or layer that rows cannot share."""
         if type(first) is not DynamicCache:
             raise Refusal(f"its cache is a {type(first).__name__}")
         self.window = Window(columns)
         self.torn = False
         """Whether an exception left some layers changed and others not."""
-        super().__init__(layers=[_shared(layer, self.window) for layer in first.layers])
+        super().__init__(layers=[_shared(layer, self.window, ours) for layer in first.layers])
         for mine, theirs in self._pairs(first):
             mine.start(theirs)
 
@@ -139,12 +139,12 @@ class BatchCache(Cache):
         ]
 
 
-def _shared(layer: Any, window: Window) -> Any:
+def _shared(layer: Any, window: Window, ours: bool) -> Any:
     kind = type(layer)
     if kind is DynamicLayer:
-        return AlignedLayer(window, None)
+        return AlignedLayer(window, None, ours)
     if kind is DynamicSlidingWindowLayer:
-        return AlignedLayer(window, layer.sliding_window)
+        return AlignedLayer(window, layer.sliding_window, ours)
     if kind is LinearAttentionLayer:
         return StateLayer(layer.number_of_states)
     if kind is DummyLayer:

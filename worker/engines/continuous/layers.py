@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import CacheLayerMixin, LinearAttentionLayer
 
+from worker.engines.continuous import products
 from worker.engines.continuous.refusal import Refusal
 from worker.engines.continuous.window import Window
 
@@ -22,7 +23,8 @@ class AlignedLayer(CacheLayerMixin):
     They must be zeroed: a masked column has weight 0, but 0 times a NaN that another row left there is NaN.
     """
 
-    def __init__(self, window: Window, sliding: int | None) -> None:
+    def __init__(self, window: Window, sliding: int | None, ours: bool) -> None:
+        """`ours` tells whether the model computes its attention with `attention.attend`."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys: torch.Tensor
         self.values: torch.Tensor
@@ -30,6 +32,7 @@ class AlignedLayer(CacheLayerMixin):
         self.is_initialized = True
         self._window = window
         self._sliding = sliding
+        self._by_value = ours
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: a row's own cache tells the shapes when it joins."""
@@ -65,12 +68,13 @@ class AlignedLayer(CacheLayerMixin):
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
         """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
-        self.keys = self._moved(self.keys, rows, columns, shift)
+        self.keys = self._moved(self.keys, rows, columns, shift, self._by_value)
         self.values = self._moved(self.values, rows, columns, shift)
 
     def start(self, source: Any) -> None:
         """Take shapes, number format and device from the first row's own layer."""
         self.keys, self.values = source.keys[:0, :, :0], source.values[:0, :, :0]
+        self._by_value = self._by_value and products.gain(self.keys)
 
     def put(self, row: int, source: Any) -> None:
         end, width = self._window.end, source.keys.shape[2]
@@ -103,14 +107,16 @@ class AlignedLayer(CacheLayerMixin):
             return self._window.first
         return max(self._window.first, self._window.end - self._sliding + 1)
 
-    def _moved(self, old: torch.Tensor, rows: int, columns: int, shift: int) -> torch.Tensor:
+    def _moved(
+        self, old: torch.Tensor, rows: int, columns: int, shift: int, by_value: bool = False
+    ) -> torch.Tensor:
         """`old` resized and shifted; in place if it has the size already, as new memory costs page faults."""
         window, shape = self._window, (rows, old.shape[1], columns, old.shape[3])
         kept = old[: window.rows, :, window.first : window.end]
         if old.shape == shape:
             new, kept = old, kept.clone()
         else:
-            new = old.new_empty(shape)
+            new = products.stored(shape, old) if by_value else old.new_empty(shape)
         new[: window.rows, :, : window.first + shift] = 0
         new[: window.rows, :, window.first + shift : window.end + shift] = kept
         return new
