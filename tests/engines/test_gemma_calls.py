@@ -161,3 +161,8 @@ def test_a_whole_number_s_multiples_of_a_fraction_are_those_that_are_whole() -> 
     schema = of({"type": ["integer", "null"], "multipleOf": 0.75, "minimum": -0.8, "maximum": 4})
     written = [f"{{u:{number}}}" for number in ("0", "3", "null", "-0.75", "-3", "1", "1.5", "6")]
     assert taken(schema, written) == written[:3]
+
+
+def test_a_whole_number_is_written_without_a_point_where_one_multiple_is_left() -> None:
+    schema = of({"type": "integer", "multipleOf": 0.07, "minimum": 140, "maximum": 140})
+    assert taken(schema, ["{u:140}", "{u:140.0}", "{u:147}"]) == ["{u:140}"]

@@ -21,10 +21,10 @@ def translate(schema: dict[str, Any]) -> None:
     if not _number(factor) or factor <= 0 or not all(map(_usable, [factor, *_bounds(schema)])):
         return
     step = _exact(factor)
-    if _whole(schema.get("type")):
+    if "integer" in _kinds(schema) and "number" not in _kinds(schema):
         # Whole multiples of p/q in lowest terms are those of p.
-        step = Fraction(step.numerator)
-        schema["multipleOf"] = step.numerator
+        factor = schema["multipleOf"] = step.numerator
+        step = Fraction(factor)
     first = max((math.ceil(bound / step) for bound in _admitted(schema, LOW, step)), default=None)
     last = min((math.floor(bound / step) for bound in _admitted(schema, HIGH, step)), default=None)
     if first is not None and last is not None:
@@ -51,10 +51,10 @@ def _admitted(schema: dict[str, Any], names: tuple[str, str], step: Fraction) ->
             yield _exact(value) + (inwards if on_it else 0)
 
 
-def _whole(types: Any) -> bool:
-    """Whether all its numbers are whole."""
-    kinds = types if isinstance(types, list) else [types]
-    return "integer" in kinds and "number" not in kinds
+def _kinds(schema: dict[str, Any]) -> list[Any]:
+    """The types it names; one that is None stands for all."""
+    types: Any = schema.get("type")
+    return types if isinstance(types, list) else [types]
 
 
 def _missed(first: float, last: float, factor: float) -> bool:
@@ -64,8 +64,7 @@ def _missed(first: float, last: float, factor: float) -> bool:
 
 def _name(schema: dict[str, Any], values: list[float]) -> None:
     """Say which they are, where nothing but numbers and null can be meant."""
-    types: Any = schema.get("type")
-    kinds = types if isinstance(types, list) else [types]
+    kinds = _kinds(schema)
     if not all(kind in KINDS for kind in kinds) or {"enum", "const"} & schema.keys():
         return
     for name in (*LOW, *HIGH, "multipleOf"):

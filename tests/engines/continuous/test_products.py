@@ -66,7 +66,9 @@ def test_what_products_leave_out_is_left_to_transformers(how: dict[str, Any]) ->
 def test_half_precision_and_several_tokens_are_left_to_transformers() -> None:
     query, keys, _ = drawn(2)
     assert not products.possible(query.repeat(1, 1, 2, 1), keys, {})
-    assert not products.gain(keys.bfloat16())
+    halved = products.stored((*keys.shape,), keys.bfloat16())
+    assert not products.gain(halved)
+    assert not products.possible(query.bfloat16(), halved, {})
     assert not products.possible(query, keys.contiguous(), {})
 
 

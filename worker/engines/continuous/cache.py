@@ -21,13 +21,13 @@ from transformers.cache_utils import (
 from worker.engines.continuous.layers import AlignedLayer, StateLayer
 from worker.engines.continuous.past import Past, State
 from worker.engines.continuous.refusal import Refusal
-from worker.engines.continuous.window import COLUMNS, Window
+from worker.engines.continuous.window import Window
 
 
 class BatchCache(Cache):
     """Has the kinds of layers that the first row's cache has; rows are copied in from their prefills'."""
 
-    def __init__(self, first: Any, columns: int = COLUMNS, ours: bool = False) -> None:
+    def __init__(self, first: Any, columns: int, ours: bool) -> None:
         """`ours`: see AlignedLayer. Raises Refusal for a kind of cache or layer that rows cannot share."""
         if type(first) is not DynamicCache:
             raise Refusal(f"its cache is a {type(first).__name__}")

@@ -32,7 +32,7 @@ class AlignedLayer(CacheLayerMixin):
         self.is_initialized = True
         self._window = window
         self._sliding = sliding
-        self._by_value = ours
+        self._ours = ours
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: a row's own cache tells the shapes when it joins."""
@@ -68,13 +68,13 @@ class AlignedLayer(CacheLayerMixin):
 
     def make_room(self, rows: int, columns: int, shift: int) -> None:
         """Resize to `rows` by `columns`, and move what is there by `shift` columns."""
-        self.keys = self._moved(self.keys, rows, columns, shift, self._by_value)
+        by_value = self._ours and products.gain(self.keys)
+        self.keys = self._moved(self.keys, rows, columns, shift, by_value)
         self.values = self._moved(self.values, rows, columns, shift)
 
     def start(self, source: Any) -> None:
         """Take shapes, number format and device from the first row's own layer."""
         self.keys, self.values = source.keys[:0, :, :0], source.values[:0, :, :0]
-        self._by_value = self._by_value and products.gain(self.keys)
 
     def put(self, row: int, source: Any) -> None:
         end, width = self._window.end, source.keys.shape[2]
