@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request as HttpRequest
+from fastapi import Response
 from pydantic_core import to_json
 
 from api.access.callers import caller_of
@@ -44,7 +45,9 @@ TEXT = CompletionDialect(
 )
 
 
-async def complete(request: Request, dialect: CompletionDialect, *, path_id: str | None = None) -> Response:
+async def complete(
+    request: HttpRequest, dialect: CompletionDialect, *, path_id: str | None = None
+) -> Response:
     """Answer a call in `dialect`; `path_id` is the model the path names, used where the body names none."""
     context, caller = context_of(request), caller_of(request).id
     body = await read_body(request, context.settings.api)
@@ -77,7 +80,7 @@ async def complete(request: Request, dialect: CompletionDialect, *, path_id: str
 
 
 async def _blocks(
-    request: Request,
+    request: HttpRequest,
     context: ProcessContext,
     views: Sequence[JobView],
     terms: Terms,

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from fastapi import Request
+from fastapi import Request as HttpRequest
 
 from api.admission.submission import Terms
 from api.answers.answering import leave, left_where_one_fails, may_leave
@@ -17,7 +17,7 @@ from shared.job import Event, JobView
 
 
 def follow_all(
-    request: Request, context: ProcessContext, views: Sequence[JobView], terms: Terms, answers: int
+    request: HttpRequest, context: ProcessContext, views: Sequence[JobView], terms: Terms, answers: int
 ) -> AsyncGenerator[Event | str]:
     """As `follow_answer`, for several jobs with `answers` choices each, numbered through.
 

@@ -3,9 +3,11 @@
 from typing import Any
 
 from api.dialects.openai_batches import to_batch
-from api.dialects.openai_files import to_deleted, to_file
+from api.dialects.openai_files import to_deleted as to_deleted_file
+from api.dialects.openai_files import to_file
 from api.dialects.pages import to_page
-from shared.batch import Batch, Tokens
+from shared.batch import Batch
+from shared.batch import Tokens as BatchTokens
 from shared.file import File
 
 FILE_ID = "file-4f1d2c3b4a5968778695a4b3c2d1e0f0"
@@ -40,7 +42,7 @@ _BATCH = Batch(
     },
     total=300,
     completed=300,
-    tokens=Tokens(12_000, 5_400, 9_800),
+    tokens=BatchTokens(12_000, 5_400, 9_800),
     output="file-a0b1c2d3e4f5061728394a5b6c7d8e9f",
 )
 
@@ -53,7 +55,7 @@ BATCH: dict[str, Any] = {
 BATCHES: dict[str, Any] = {
     "file": to_file(_FILE),
     "files": to_page([to_file(_FILE)], has_more=False),
-    "file-deleted": to_deleted(FILE_ID),
+    "file-deleted": to_deleted_file(FILE_ID),
     "batch": to_batch(_BATCH),
     "batches": to_page([to_batch(_BATCH)], has_more=False),
 }

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
+from fastapi import Request as HttpRequest
 
 from api.context import context_of
 from api.description import examples
@@ -26,7 +27,7 @@ router = APIRouter(route_class=PlainRoute, tags=["jobs"], responses=refusals("Pr
     responses=refusals("Problem", 400, 404, 408, 410, 413, 500) | {200: FORECAST},
     openapi_extra=describe(native.JobBody, USE_CACHE, example=examples.JOB),
 )
-async def foretell_job(request: Request) -> Response:
+async def foretell_job(request: HttpRequest) -> Response:
     context, reservation = context_of(request), reply_of(request).reservation
     question, terms = await read_job(request, context)
     try:

@@ -55,6 +55,15 @@ def test_every_reference_of_the_schema_leads_somewhere() -> None:
     assert references(SCHEMA) - known == set()
 
 
+def test_a_generated_client_keeps_its_methods_and_classes() -> None:
+    # FastAPI makes both from names in the code: a handler renamed is a client's method renamed.
+    operations = [
+        operation["operationId"] for path in SCHEMA["paths"].values() for operation in path.values()
+    ]
+    names = {"operations": sorted(operations), "components": sorted(SCHEMA["components"]["schemas"])}
+    assert names == json.loads((DATA / "openapi_names.json").read_text())
+
+
 def test_code_generators_can_read_every_schema_of_the_description() -> None:
     for found in SCHEMA["components"]["schemas"].values():
         Draft202012Validator.check_schema(found)

@@ -25,7 +25,7 @@ Read = Callable[..., Request]
 HEAD = ChunkHead("id", "org/model", 1_700_000_000)
 
 
-def chat(**said: Any) -> Request:
+def chat_request(**said: Any) -> Request:
     return from_chat({"messages": [{"role": "user", "content": "Hi"}], **said}).request
 
 
@@ -46,7 +46,7 @@ def nested(**said: Any) -> Request:
 
 
 READS = [
-    (chat, "n", "n"),
+    (chat_request, "n", "n"),
     (text, "n", "n"),
     (job, "n", "parameters.n"),
     (hf, "num_return_sequences", "parameters.num_return_sequences"),

@@ -2,7 +2,8 @@
 
 import logging
 
-from shared.store.reports import AT_ONCE, Report, ended
+from shared.store.reports import AT_ONCE as REPORTS_AT_ONCE
+from shared.store.reports import Report, ended
 from shared.store.script import Store
 from shared.telemetry.logs import fields
 
@@ -20,7 +21,7 @@ def log_ends(store: Store) -> int:
         for report in reports:
             _log(report)
         total += len(reports)
-        if len(reports) < AT_ONCE:
+        if len(reports) < REPORTS_AT_ONCE:
             break
     return total
 
