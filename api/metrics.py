@@ -12,8 +12,7 @@ from prometheus_client.registry import Collector
 from shared.errors import Unavailable
 from shared.metrics import gauges, totals
 from shared.metrics.gauges import Server
-from shared.metrics.tally import Tally
-from shared.metrics.telling import understood
+from shared.metrics.reporter import Tally, understood
 from shared.models import Models
 from shared.settings import Settings
 from shared.store.counts import counts, round_trip_s

@@ -10,8 +10,8 @@ by the rows that it takes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared.calls.syntax import Known
 from shared.job import Estimate, WaitingReason
+from shared.tool_calls.syntax import Known
 
 FIRST_SERVICE_MS = 1000.0
 """Assumed before the first run of a model has ended; the basis then says `guess`."""

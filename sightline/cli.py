@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from sightline import keys, models, webhooks
 from sightline.ask import PICTURE, Question, ask
-from sightline.batch_commands import add_batches
+from sightline.batches import add_batches
 from sightline.commands import add_service
 from sightline.doctor.command import add_doctor
 from sightline.estimate import add_estimate

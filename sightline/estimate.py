@@ -8,7 +8,7 @@ import httpx
 from sightline.ask import PICTURE, first_model, picture_url
 from sightline.commands import set_action
 from sightline.exits import Exit
-from sightline.job_display import expected
+from sightline.job_commands import expected
 from sightline.serving.service import fetched, speaking
 from sightline.terminal import named, show_json
 

@@ -17,9 +17,9 @@ from celery import signals
 from shared.settings import RedisSettings
 from shared.store.script import ScriptCall, Store, connect
 from worker import app as product
-from worker import node
+from worker import model_worker
 from worker.engines import echo
-from worker.engines.gate import Gate
+from worker.engines.row_limit import Gate
 
 T = TypeVar("T")
 HANG, DEAF = signal.SIGUSR2, signal.SIGUSR1
@@ -69,5 +69,5 @@ def _listen(sender: Any, **_: Any) -> None:
 
 
 echo.Gate = HangingGate  # type: ignore[attr-defined]
-node.connect = _connect  # type: ignore[attr-defined]
+model_worker.connect = _connect  # type: ignore[attr-defined]
 signal.signal(HANG, lambda *_: _hung.set())

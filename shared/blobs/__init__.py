@@ -26,7 +26,7 @@ from shared.blobs.folder import Folder
 from shared.blobs.staged import Staged as Staged
 from shared.settings import BlobSettings
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.blobs")
 P = ParamSpec("P")
 T = TypeVar("T")
 Reach = Literal["reachable", "read_only", "unreachable"]

@@ -10,7 +10,7 @@ from obstore.exceptions import BaseError, NotFoundError
 
 from shared.errors import Unavailable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("shared.blobs")
 
 GONE = (NotFoundError, FileNotFoundError)
 """obstore's folder raises the second, its object stores the first."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from shared.fleet import Fleet
+from shared.metrics.counters import CLASS
 from shared.metrics.declared import MODEL, Declared, Label, gauge
-from shared.metrics.requests import CLASS
 
 PROMISE = Label("promise", ("p50", "p90"))
 STATE = Label("state", ("ready", "loading"))

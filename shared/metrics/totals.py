@@ -6,10 +6,10 @@ from itertools import product
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from pydantic_core import from_json
 
-from shared.metrics import attempts, couriers, requests
+from shared.metrics import counters
 from shared.metrics.declared import DECLARED, MODEL, Declared
 
-COUNTING = (attempts, couriers, requests)
+COUNTING = (counters, counters, counters)
 """The modules whose metrics are declared by being imported."""
 
 Parts = dict[str, float]

@@ -21,8 +21,7 @@ from shared.store.keys import INTAKE
 from shared.store.server import probe
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
-from sightline.serving.files import allow_files
-from sightline.serving.heap import heap
+from sightline.serving.child import allow_files, heap
 from sightline.serving.server import check_kind, check_rights
 from sightline.tls import check_tls, flags
 
@@ -32,7 +31,7 @@ COURIER_THREADS = 16
 # An idle connection stays open longer than balancers (60 s) and clients (httpx 5 s) keep theirs: if this side
 # closed first, a request could be sent into a closing connection and get no answer.
 LIMITS = (
-    *("--http", "api.wire.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
+    *("--http", "api.server.protocol:LimitedProtocol", "--limit-concurrency", "2000", "--ws", "none"),
     *("--timeout-keep-alive", "75"),
 )
 

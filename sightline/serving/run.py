@@ -23,7 +23,7 @@ from shared.store.server import Server, make_room, probe
 from shared.store.workers import forget
 from shared.telemetry.traces import check_traces
 from sightline.exits import CommandError, Exit
-from sightline.serving.files import FEWEST, allow_files
+from sightline.serving.child import FEWEST, allow_files
 from sightline.serving.folder import DataFolder, Lookout, shown
 from sightline.serving.memory import check_memory
 from sightline.serving.plan import Plan, own_server

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from shared.errors import CallerError
-from shared.logprobs import logprobs_of
-from shared.piece import Piece
+from shared.result import Piece, logprobs_of
 from shared.store.claims import append
 from tests.support.workbench import MODEL, Workbench
 from worker.engines.base import Cancelled, Finish, Row

@@ -9,17 +9,17 @@ from typing import cast
 import pytest
 
 from shared import ids
-from shared.metrics.tally import Tally
+from shared.metrics.reporter import Tally
 from shared.models import SPARE_THREADS
 from shared.store.claims import Again, Claim, Full, claim, settle, within
 from tests.support.clients import until
 from tests.support.store import answer
 from tests.support.workbench import MODEL, Unsteady, Workbench
-from worker.claiming import Claiming
+from worker.claim_loop import Claiming
 from worker.engines.echo import EchoEngine
-from worker.hearing import Hearing
 from worker.heartbeat import Heartbeat
-from worker.node import Node
+from worker.model_worker import Node
+from worker.watchdogs import BrokerWatch
 
 SLOTS = 6
 FOR_EVER_S = 100.0
@@ -70,7 +70,7 @@ class Threads:
 
 @pytest.fixture
 def threads(desk: Workbench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Threads]:
-    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
     threads = Threads(desk)
     yield threads
     threads.close()
@@ -138,7 +138,7 @@ def told(*words: Claim | Again | Full | None) -> Claiming:
 
 
 def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", 0.01)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
     assert list(told("full", "full", work, "full", None).each()) == [work]
 
@@ -146,7 +146,7 @@ def test_room_that_nobody_here_made_is_found(monkeypatch: pytest.MonkeyPatch) ->
 def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
     work = Claim("run_1", "t", "{}", "", 1, 0, "anyone", False)
     assert list(told("again", "again", work, None).each()) == [work]
 
@@ -154,7 +154,7 @@ def test_work_behind_a_long_line_that_came_too_late_is_asked_for_at_once(
 def test_room_that_came_while_the_store_said_full_is_not_slept_through(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
 
     def ask() -> Full | None:
         if not asked:
@@ -169,7 +169,7 @@ def test_room_that_came_while_the_store_said_full_is_not_slept_through(
 
 
 def test_a_worker_that_stops_keeps_no_thread_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.claiming.LOOK_AGAIN_S", FOR_EVER_S)
+    monkeypatch.setattr("worker.claim_loop.LOOK_AGAIN_S", FOR_EVER_S)
     passed_on, answers = threading.Event(), iter(("full", None))
     claiming = Claiming(lambda: next(answers), passed_on.set, SLOTS)  # type: ignore[arg-type]
     with ThreadPoolExecutor(1) as pool:
@@ -190,7 +190,7 @@ def test_a_claim_while_the_store_is_away_is_one_line_of_log_and_no_failed_task(
         slots=SLOTS,
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
-        hearing=Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
         tally=cast(Tally, None),
     )
     node.work(MODEL.lane)
@@ -212,7 +212,7 @@ def test_what_an_engine_short_of_memory_cannot_compute_is_left_to_other_workers(
         slots=SLOTS,
         worker=desk.worker,
         heartbeat=cast(Heartbeat, None),
-        hearing=Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
+        hearing=BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=SLOTS),
         tally=cast(Tally, None),
     )
     for number in range(SLOTS):

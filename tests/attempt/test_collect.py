@@ -88,7 +88,7 @@ def test_what_somebody_came_to_need_during_its_deletion_is_put_back(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(desk, LOST, age_s=HOLD_S + 60)
-    monkeypatch.setattr("worker.deleting.deleted", lambda names: touch(names, "job_1"))
+    monkeypatch.setattr("worker.maintenance.collect.deleted", lambda names: touch(names, "job_1"))
     # `touch` answers what is being deleted, as `deleted` answers what is wanted.
     collection = Collection(desk.store, desk.blobs)
     assert [collection.collect() for _ in range(2)] == [0, 0]

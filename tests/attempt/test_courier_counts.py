@@ -2,9 +2,8 @@
 
 import pytest
 
-from shared.endpoint import Change
-from shared.store import endpoints
-from shared.webhooks import Webhook
+from shared.store import webhook_endpoints
+from shared.webhooks import Change, Webhook
 from tests.attempt.test_endpoints import made
 from tests.attempt.test_intake import ask, serving
 from tests.support.clients import until
@@ -16,7 +15,7 @@ from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, Workbench, workbench
 from worker.fetching.intake import Intake
-from worker.maintenance.upkeep import Upkeep
+from worker.maintenance.leader import Upkeep
 
 CALLS, INTAKES = "sightline_webhook_calls_total", "sightline_intakes_total"
 GONE = answering(b"HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n")
@@ -56,7 +55,9 @@ def test_the_call_of_a_moved_endpoint_is_counted_as_one_that_comes_again(
         id = made(office, former.url)
         office.answered(Webhook("http://127.0.0.1:1/", ("job.failed",)))
         under_way = office.errand()
-        desk.store.run(endpoints.change(CALLER, id, Change(url="http://127.0.0.1:1/", host="127.0.0.1:1")))
+        desk.store.run(
+            webhook_endpoints.change(CALLER, id, Change(url="http://127.0.0.1:1/", host="127.0.0.1:1"))
+        )
         office.deliverer.deliver(under_way)
     assert (counted(CALLS, outcome="retried"), counted(CALLS)) == (before[0] + 1, before[1] + 1)
 

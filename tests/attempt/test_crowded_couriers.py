@@ -10,12 +10,11 @@ from tests.support.fetching import LOOPBACK
 from tests.support.pictures import origin
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import CALLER, workbench
-from worker.fetching.haul import SMALL
-from worker.fetching.intake import Intake
-from worker.turns import Turns
+from worker.fair_share import KeyedFairSemaphore
+from worker.fetching.intake import SMALL, Intake
 
 
-class Crowded(Turns):
+class Crowded(KeyedFairSemaphore):
     def at(self, *wanted: object) -> NoReturn:
         assert CALLER in wanted
         raise TimeoutError

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from redis.exceptions import ResponseError
 
-from shared.metrics.tally import Tally
+from shared.metrics.reporter import Tally
 from shared.store import jobs
 from shared.store.counts import counts
 from tests.support.clients import PATIENCE_S
 from tests.support.workbench import MODEL, Workbench
-from worker.exits import Exit
-from worker.hearing import Hearing
+from worker.celery_app import Exit
 from worker.heartbeat import Heartbeat
+from worker.watchdogs import BrokerWatch
 
 Fate = Callable[[pytest.MonkeyPatch, Workbench], None]
 GIVEN_BACK, LOST = (
@@ -24,8 +24,8 @@ GIVEN_BACK, LOST = (
 
 @pytest.fixture
 def left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 3600.0)
-    monkeypatch.setattr("shared.metrics.tally.LEAVE_S", PATIENCE_S)
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
     codes: list[int] = []
     monkeypatch.setattr("worker.heartbeat.os._exit", codes.append)
     return codes
@@ -38,7 +38,7 @@ def serving(desk: Workbench) -> Iterator[Heartbeat]:
     heartbeat.ready("f" * 32, {}, desk.context.engine)
     tally = Tally(desk.store)
     tally.start()
-    heartbeat.watch(Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
+    heartbeat.watch(BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=1), tally)
     try:
         yield heartbeat
     finally:
@@ -50,7 +50,7 @@ def state(desk: Workbench) -> str:
 
 
 def hang(monkeypatch: pytest.MonkeyPatch, _desk: Workbench) -> None:
-    monkeypatch.setattr("worker.stall.Stall.hung_s", lambda _stall, _engine: 31.0)
+    monkeypatch.setattr("worker.watchdogs.StallDetector.hung_s", lambda _stall, _engine: 31.0)
 
 
 def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
@@ -58,7 +58,7 @@ def break_device(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
 
 
 def deafen(monkeypatch: pytest.MonkeyPatch, desk: Workbench) -> None:
-    monkeypatch.setattr("worker.hearing.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 0.0)
     desk.nudger.send(MODEL.lane)
 
 
@@ -84,7 +84,7 @@ def test_an_attempt_whose_engine_hung_is_in_the_metrics_and_the_log(
     hang(monkeypatch, desk)
     with (
         serving(desk) as heartbeat,
-        caplog.at_level(logging.INFO, "worker.telemetry.journal"),
+        caplog.at_level(logging.INFO, "worker.telemetry"),
         desk.leases.hold(desk.claim()),
     ):
         heartbeat._check_engine()
@@ -101,7 +101,7 @@ def test_a_cancelled_attempt_whose_engine_hung_is_not_told_as_given_back(
     hang(monkeypatch, desk)
     with (
         serving(desk) as heartbeat,
-        caplog.at_level(logging.INFO, "worker.telemetry.journal"),
+        caplog.at_level(logging.INFO, "worker.telemetry"),
         desk.leases.hold(desk.claim()),
     ):
         desk.cancel(job)

@@ -1,7 +1,6 @@
 """Another worker goes on with an answer whose first words have been read."""
 
-from shared.logprobs import Candidate, TokenLogprob, logprobs_of
-from shared.piece import Piece
+from shared.result import Candidate, Piece, TokenLogprob, logprobs_of
 from shared.store.claims import append
 from tests.support.workbench import Workbench
 

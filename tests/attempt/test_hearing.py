@@ -7,16 +7,16 @@ import pytest
 
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench
-from worker.hearing import Hearing
+from worker.watchdogs import BrokerWatch
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.hearing.PATIENCE_S", 0.0)
+    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 0.0)
 
 
-def hearing(desk: Workbench, slots: int = 1) -> Hearing:
-    return Hearing(desk.nudger, desk.leases, lane=MODEL.lane, slots=slots)
+def hearing(desk: Workbench, slots: int = 1) -> BrokerWatch:
+    return BrokerWatch(desk.nudger, desk.leases, lane=MODEL.lane, slots=slots)
 
 
 def test_a_worker_that_no_nudge_reaches_starts_anew(desk: Workbench) -> None:
@@ -57,8 +57,8 @@ def test_a_worker_whose_rows_one_request_took_is_not_deaf(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("worker.hearing.PATIENCE_S", 15.0)
-    monkeypatch.setattr("worker.hearing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 15.0)
+    monkeypatch.setattr("worker.watchdogs.time.monotonic", lambda: now[0])
     busy = hearing(desk, slots=6)
     desk.nudger.send(MODEL.lane)
     desk.ask("x", n=8, temperature=1.0)
@@ -86,7 +86,7 @@ def test_a_worker_whose_broker_is_away_is_not_deaf(desk: Workbench) -> None:
 def test_a_nudge_that_arrives_shows_that_all_is_well(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.hearing.PATIENCE_S", 60.0)
+    monkeypatch.setattr("worker.watchdogs.PATIENCE_S", 60.0)
     well = hearing(desk)
     desk.nudger.send(MODEL.lane)
     well.nudged()

@@ -17,7 +17,7 @@ from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
 from tests.support.service import ROOT
-from worker.media.images import Decoder
+from worker.media.picture_decoder import Decoder
 
 HALF_RED_ON_WHITE = (255, 127, 127)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -210,7 +210,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 def decodes(process: psutil.Process) -> bool:
     """Children of a test before may be about to end."""
     with suppress(psutil.NoSuchProcess):
-        return "worker.media.pixels" in process.cmdline()
+        return "worker.media.decode_picture" in process.cmdline()
     return False
 
 
@@ -240,10 +240,10 @@ def test_closing_ends_the_children_and_refuses_more_pictures() -> None:
 ORPHANING = """
 import sys
 from shared.settings import PictureSettings
-from worker.media.images import Decoder
-from worker.room import Guest
+from worker.media.picture_decoder import Decoder
+from worker.fair_share import Waiter
 decoder = Decoder(PictureSettings(decode_limit_s=60))
-with decoder.decoded([sys.stdin.buffer.read()], Guest("")):
+with decoder.decoded([sys.stdin.buffer.read()], Waiter("")):
     print("decoded", flush=True)
 __import__("threading").Event().wait()
 """
@@ -270,7 +270,6 @@ def test_no_child_outlives_a_killed_worker(tmp_path: Path) -> None:
 
 
 def test_decoding_needs_no_torch() -> None:
-    code = (
-        "import sys, worker.media.images, worker.media.pixels; print({'torch', 'numpy'} & sys.modules.keys())"
-    )
+    imports = "import sys, worker.media.picture_decoder, worker.media.decode_picture"
+    code = f"{imports}; print({{'torch', 'numpy'}} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "set()\n"

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import Unavailable
-from shared.metrics.tally import Tally
+from shared.metrics.reporter import Tally
 from shared.store.counts import counts
 from tests.support.clients import PATIENCE_S, until
 from tests.support.metrics import counted
@@ -119,8 +119,8 @@ def test_counts_whose_reply_was_lost_reach_the_store_once(desk: Workbench) -> No
 def test_a_worker_that_stops_tells_what_it_counted_last(
     desk: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.metrics.tally.PAUSE_S", 3600.0)
-    monkeypatch.setattr("shared.metrics.tally.LEAVE_S", PATIENCE_S)
+    monkeypatch.setattr("shared.metrics.reporter.PAUSE_S", 3600.0)
+    monkeypatch.setattr("shared.metrics.reporter.LEAVE_S", PATIENCE_S)
     tally = Tally(desk.store)
     tally.start()
     answer(desk, "how are you")

@@ -7,12 +7,12 @@ import h11
 import pytest
 import trustme
 
-from shared.addresses import IPAddress
 from shared.settings import FetchSettings
+from shared.url_guard import IPAddress
 from tests.support.clients import PATIENCE_S
 from tests.support.fetching import LIMIT, OK, alone, refused, resolving_to
 from tests.support.pictures import answering, origin
-from worker.fetching import outbound
+from worker.fetching import guarded_http
 from worker.fetching.fetch import fetch
 
 NAMED = FetchSettings(allow=("pictures.example",), limit_s=PATIENCE_S)
@@ -77,7 +77,7 @@ def test_an_address_that_hangs_leaves_time_for_the_next(monkeypatch: pytest.Monk
             raise TimeoutError
         return connect(address, timeout)
 
-    monkeypatch.setattr("worker.fetching.outbound.socket.create_connection", hanging)
+    monkeypatch.setattr("worker.fetching.guarded_http.socket.create_connection", hanging)
     with origin(answering(OK, b"\r\npicture")) as server:
         url = f"http://pictures.example:{server.port}/"
         assert fetch(url, NAMED, LIMIT, None, alone(NAMED), resolving_to("::1", "127.0.0.1")) == b"picture"
@@ -106,7 +106,7 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (outbound.OriginError("it redirects to nowhere"), "it redirects to nowhere"),
+        (guarded_http.OriginError("it redirects to nowhere"), "it redirects to nowhere"),
         (TimeoutError(), "it took longer than 2.5 s"),
         (ssl.SSLCertVerificationError(), "no trusted TLS connection could be made"),
         (h11.RemoteProtocolError("illegal status line"), "the receiver broke the HTTP protocol"),
@@ -115,8 +115,8 @@ def test_a_name_without_address_and_a_closed_port_are_failed_fetches() -> None:
     ids=lambda found: type(found).__name__ if isinstance(found, Exception) else "",
 )
 def test_a_caller_reads_which_end_of_the_line_failed_and_how(fault: Exception, words: str) -> None:
-    assert isinstance(fault, outbound.FAULTS)
-    assert outbound.described(fault, "receiver", 2.5) == words
+    assert isinstance(fault, guarded_http.FAULTS)
+    assert guarded_http.described(fault, "receiver", 2.5) == words
 
 
 def served_tls() -> ssl.SSLContext:
@@ -132,7 +132,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbound, "_tls", trusting)
+    monkeypatch.setattr(guarded_http, "_tls", trusting)
     settings = FetchSettings(allow=("pictures.example", "other.example"), limit_s=PATIENCE_S)
     with origin(answering(OK, b"\r\npicture"), served_tls()) as server:
         urls = [f"https://{name}.example:{server.port}/" for name in ("pictures", "other")]

@@ -13,13 +13,13 @@ import soundfile
 from shared.blobs import digest
 from shared.errors import CallerError
 from shared.request import Sound
-from shared.settings.sounds import SoundSettings
+from shared.settings import SoundSettings
 from shared.store.admission import submit
 from tests.support import sounds as make
 from tests.support.workbench import Workbench
-from worker.media.samples import decode
-from worker.media.sounds import Listener
-from worker.room import Guest
+from worker.fair_share import Waiter
+from worker.media.decode_sound import decode
+from worker.media.sound_decoder import Listener
 
 RATE = 16_000
 
@@ -32,13 +32,13 @@ def listener() -> Iterator[Listener]:
 
 
 def heard(listener: Listener, data: bytes) -> list[float]:
-    (samples,) = listener.heard([data], RATE, Guest(""))
+    (samples,) = listener.heard([data], RATE, Waiter(""))
     return list(samples)
 
 
 def refused(listener: Listener, data: bytes) -> CallerError:
     with pytest.raises(CallerError) as refusal:
-        listener.heard([data], RATE, Guest(""))
+        listener.heard([data], RATE, Waiter(""))
     return refusal.value
 
 
@@ -128,7 +128,7 @@ def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:
     for child in psutil.Process().children():
         # One of a test before may be about to end.
         with suppress(psutil.NoSuchProcess):
-            if "worker.media.samples" in child.cmdline():
+            if "worker.media.decode_sound" in child.cmdline():
                 child.kill()
                 child.wait()
     assert heard(listener, make.sound())
@@ -136,7 +136,7 @@ def test_a_decoder_that_is_killed_is_replaced(listener: Listener) -> None:
 
 def test_too_many_sounds_are_refused_by_the_first_that_is(listener: Listener) -> None:
     with pytest.raises(CallerError) as refusal:
-        listener.heard([make.sound("FLAC", 0.1)] * 5, RATE, Guest(""))
+        listener.heard([make.sound("FLAC", 0.1)] * 5, RATE, Waiter(""))
     assert (refusal.value.code, refusal.value.param) == ("invalid_audio", "sounds[4]")
 
 

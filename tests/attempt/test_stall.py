@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.stall import Stall
+from worker.watchdogs import StallDetector
 
 STALL_S, RENEW_S = 30.0, 1.0
 
@@ -17,7 +17,7 @@ class Watched:
     broken: bool = False
 
     def __post_init__(self) -> None:
-        self.stall = Stall(STALL_S, RENEW_S, lambda: self.now)
+        self.stall = StallDetector(STALL_S, RENEW_S, lambda: self.now)
 
     def idle_s(self) -> float:
         return self.idle

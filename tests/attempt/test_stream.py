@@ -7,17 +7,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from shared.logprobs import Candidate, TokenLogprob, logprobs_of
-from shared.piece import Piece
-from shared.result import Choice, JobError, Result, Usage
+from shared.result import Candidate, Choice, JobError, Piece, Result, TokenLogprob, Usage, logprobs_of
 from shared.store.claims import append, settle
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from tests.support.clients import until
 from tests.support.workbench import Unsteady, Workbench
-from worker import stream as stream_of_workers
+from worker import publisher as stream_of_workers
 from worker.lease import Lease
-from worker.stream import Channel, Publisher
+from worker.publisher import Channel, Publisher
 
 T = TypeVar("T")
 

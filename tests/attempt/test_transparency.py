@@ -9,7 +9,7 @@ from PIL import Image
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 from tests.support.pictures import decoded
-from worker.media.images import Decoder
+from worker.media.picture_decoder import Decoder
 
 GREEN, WHITE = (0, 255, 0), (255, 255, 255)
 

@@ -12,7 +12,7 @@ from shared import ids
 from shared.blobs import BlobMissingError, digest
 from shared.request import Image, Request
 from shared.settings import FetchSettings, Settings
-from shared.store import hooks
+from shared.store import webhook_deliveries
 from shared.store.admission import JobTerms, submit
 from shared.store.jobs import view
 from shared.webhooks import Webhook
@@ -48,7 +48,7 @@ def test_once_its_webhook_was_told_neither_the_job_nor_its_picture_is_left(
         hook = Webhook(there.url, secret=SECRET, host=there.url.split("/")[2])
         job = ask(desk, picture(), stored=False, webhook=hook)
         desk.attempt()
-        errand = desk.store.run(hooks.deliver(settings, ids.token(), AT_ONCE))
+        errand = desk.store.run(webhook_deliveries.deliver(settings, ids.token(), AT_ONCE))
         assert errand is not None
         deliverer.deliver(errand)
         (told,) = there.told

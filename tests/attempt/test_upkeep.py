@@ -13,7 +13,7 @@ from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.workbench import MODEL, Workbench, workbench
 from worker.maintenance.collect import Collection
-from worker.maintenance.upkeep import Upkeep
+from worker.maintenance.leader import Upkeep
 
 SHORT = QueueSettings(lease_s=0.003, renew_s=0.001, rescue_s=0.02)
 
@@ -49,7 +49,7 @@ def test_keys_of_a_newer_version_ring_no_alarm(desk: Workbench, caplog: pytest.L
     desk.store.client.set(f"{PREFIX}stranger", 1)
     kept = upkeep(desk)
     assert [kept.run_once()["mended"] for _ in range(3)] == [0, 0, 0]
-    told = [record for record in caplog.records if record.name == "worker.maintenance.audit"]
+    told = [record for record in caplog.records if record.name == "worker.maintenance"]
     assert [(record.levelname, "sl2:stranger" in record.message) for record in told] == [("WARNING", True)]
 
 

@@ -12,10 +12,10 @@ from tests.support.families import FAMILIES
 from tests.support.families.asking import CONVERSATIONS, Subject
 from tests.support.families.crowd import ROWS, Crowd, Fault, flat, forwards, leaking, members, off_by_one
 from tests.support.families.family import Family, called
-from worker.engines.continuous import joint
+from worker.engines.continuous import shared_pass
 from worker.engines.continuous.engine import ContinuousEngine
-from worker.engines.continuous.mixed import Mixed
-from worker.engines.continuous.pace import Pace, PassLimits
+from worker.engines.continuous.mixed_pass import Mixed
+from worker.engines.continuous.token_budget import Pace, PassLimits
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 BATCHED = [family for family in FAMILIES if family.name != "mllama"]
@@ -81,7 +81,7 @@ def test_a_crowd_changes_no_answer(subject: Subject) -> None:
 def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
     subject: Subject, chunk: int | None, grain: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine, advance, shared = subject.engine("continuous", rows=ROWS), joint.advance, list[int]()
+    engine, advance, shared = subject.engine("continuous", rows=ROWS), shared_pass.advance, list[int]()
 
     def noted(prefills: Sequence[Any], ends: Sequence[int], width: int) -> Any:
         assert len(prefills) > 1 or width % grain == 0
@@ -90,7 +90,7 @@ def test_prompts_that_come_at_once_share_passes_and_change_no_answer(
 
     assert isinstance(engine, ContinuousEngine)
     monkeypatch.setattr(engine._loop._prefilling, "_grain", grain)
-    monkeypatch.setattr(joint, "advance", noted)
+    monkeypatch.setattr(shared_pass, "advance", noted)
     monkeypatch.setattr(Pace, "mixes", lambda *_: False)
     monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=chunk))
     assert Crowd(engine, subject).at_once(members(subject), f"chunk {chunk} {grain}") == alone(subject)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from worker.engines.faults import device_broken, out_of_memory
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
 NO_MEMORY: list[Exception] = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),

@@ -9,8 +9,8 @@ from shared.models import Model
 from shared.request import Message, Request, Text
 from tests.support.families.family import EYE, hf, text
 from tests.support.families.tokens import byte_tokenizer, chat_template
-from worker.engines.pretrained import described
-from worker.engines.prompt import Renderer
+from worker.engines.loading.pretrained import described
+from worker.engines.prompt.renderer import Renderer
 
 MARKS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
 

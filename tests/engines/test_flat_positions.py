@@ -9,7 +9,7 @@ from transformers import Qwen2VLForConditionalGeneration
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
-from worker.engines.continuous.pace import Pace, PassLimits
+from worker.engines.continuous.token_budget import Pace, PassLimits
 
 QWEN = next(family for family in FAMILIES if family.name == "qwen2-vl")
 

@@ -10,9 +10,9 @@ import torch
 from shared.models import Model
 from tests.engines import suite
 from worker.engines.base import Cancelled
-from worker.engines.pulse import Pulse
+from worker.engines.loading.layer_progress import Stacks
+from worker.engines.progress import Pulse
 from worker.engines.registry import create
-from worker.engines.stacks import Stacks
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 

@@ -16,7 +16,7 @@ from shared.tokens import reckoned
 from worker.engines.base import Engine, Prompt, Samples
 from worker.engines.echo import SAMPLING_RATE, EchoEngine
 from worker.engines.sequential import SequentialEngine
-from worker.measure import measured
+from worker.token_calibration import measured
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 MAX_SIDE = 1536

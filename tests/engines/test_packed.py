@@ -15,9 +15,9 @@ from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
 from tests.support.families.family import Family, called
-from worker.engines import packed
 from worker.engines.base import Engine
-from worker.engines.packed import PackedLinear, pack
+from worker.engines.loading import packing
+from worker.engines.loading.packing import PackedLinear, pack
 
 # Layers in a tower, with experts, with states, with windows, and some whose weight is asked for its type.
 PACKED = [f for f in FAMILIES if f.name in {"llava", "llama4", "qwen3.5", "lfm2-vl", "gemma4", "qwen2.5-vl"}]
@@ -51,7 +51,7 @@ def gains(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[int]]]:
         tried.append((plain.in_features, rows))
         return plain.out_features == 48
 
-    monkeypatch.setattr(packed, "_faster", faster)
+    monkeypatch.setattr(packing, "_faster", faster)
     return tried
 
 
@@ -138,7 +138,7 @@ def test_times_are_taken_of_both_ways_with_each_number_of_rows(monkeypatch: pyte
         slow.append(len(given))
         return [1.0, 1.2] if len(given) == 1 else [2.0, 1.5]
 
-    monkeypatch.setattr(packed, "_fastest", fastest)
+    monkeypatch.setattr(packing, "_fastest", fastest)
     assert pack(layers(), row(packed=None, rows=4)) == "4 of 4 linear layers packed"
     assert pack(layers(), row(packed=None, rows=1)) == ""
     assert set(slow) == {1, 4}
@@ -147,7 +147,7 @@ def test_times_are_taken_of_both_ways_with_each_number_of_rows(monkeypatch: pyte
 @torch.inference_mode()
 def test_no_way_of_a_layer_is_chosen_without_its_time() -> None:
     plain = Linear(32, 48)
-    seconds = packed._fastest((plain, PackedLinear(plain, rows=4)), torch.ones(4, 32))
+    seconds = packing._fastest((plain, PackedLinear(plain, rows=4)), torch.ones(4, 32))
     assert all(0 < taken < float("inf") for taken in seconds)
 
 

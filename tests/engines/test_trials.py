@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from tests.support.clients import PATIENCE_S, until
-from worker.engines import trials
-from worker.engines.trial import TrialError
-from worker.engines.trials import AT_ONCE, KEPT, Trials
+from worker.engines.grammar import compiler
+from worker.engines.grammar.compiler import AT_ONCE, KEPT, Trials
+from worker.engines.grammar.sandbox import TrialError
 
 
 class Held:
@@ -42,7 +42,7 @@ class Held:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
     trial = Held()
-    monkeypatch.setattr(trials, "fault", trial.fault)
+    monkeypatch.setattr(compiler, "fault", trial.fault)
     return trial
 
 
@@ -55,7 +55,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         grammars.append(grammar)
         return ""
 
-    monkeypatch.setattr(trials, "fault", fault)
+    monkeypatch.setattr(compiler, "fault", fault)
     return grammars
 
 
@@ -111,18 +111,18 @@ def test_a_trial_that_did_not_take_place_keeps_no_place(monkeypatch: pytest.Monk
 
     tried = Trials()
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "fault", broken)
+        patch.setattr(compiler, "fault", broken)
         for _ in range(AT_ONCE):
             with pytest.raises(TrialError):
                 tried.fault("any", "anyone")
-    monkeypatch.setattr(trials, "fault", lambda _: "")
+    monkeypatch.setattr(compiler, "fault", lambda _: "")
     assert tried.fault("any", "anyone") == ""
 
 
 def test_what_was_found_of_countless_formats_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trials, "fault", lambda grammar: grammar)
+    monkeypatch.setattr(compiler, "fault", lambda grammar: grammar)
     tried = Trials()
     for number in range(KEPT + 5):
         tried.fault(str(number), "anyone")
@@ -152,7 +152,7 @@ def test_a_caller_s_countless_formats_cost_no_other_caller_s_their_place(
 def test_formats_that_end_their_trials_together_break_no_answer_and_fill_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trials, "fault", lambda grammar: grammar)
+    monkeypatch.setattr(compiler, "fault", lambda grammar: grammar)
     together = threading.Barrier(2)
 
     class Found(dict[tuple[str, str], str]):

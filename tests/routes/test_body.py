@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.wire import body
+from api.server import body
 from tests.support.app import JSON, application, client_of
 from tests.support.desk import Desk
 from tests.support.exchange import Exchange

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from shared.piece import Piece
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.wire import connection_limit, protocol
-from api.wire.connection_limit import ConnectionLimit
+from api.server import connection_limit, protocol
+from api.server.connection_limit import ConnectionLimit
 from shared.errors import Unavailable
 from tests.routes.conftest import Stage
 from tests.routes.test_protocol import GET, LIMIT_S, answer, application, code_of, served
@@ -168,7 +168,7 @@ async def test_one_caller_s_open_streams_leave_connections_to_the_others(
 ) -> None:
     stage.hand.beat()
     one, two = [bearer((await made(stage.app, caller))["secret"]) for caller in ("one", "two")]
-    protocols = {"http": "api.wire.protocol:LimitedProtocol", "limit_concurrency": 4}
+    protocols = {"http": "api.server.protocol:LimitedProtocol", "limit_concurrency": 4}
     async with (
         listening(stage.app, **protocols) as url,
         httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,
@@ -200,7 +200,7 @@ async def test_a_process_full_of_callers_still_tells_its_metrics(stage: Stage) -
     for secret in secrets:
         async with calling(stage.app, secret) as client:
             streams[secret] = (await client.post("/v1/jobs", json=JOB)).json()["urls"]["events"]
-    protocols = {"http": "api.wire.protocol:LimitedProtocol", "limit_concurrency": len(streams)}
+    protocols = {"http": "api.server.protocol:LimitedProtocol", "limit_concurrency": len(streams)}
     async with (
         listening(stage.app, **protocols) as url,
         httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as http,

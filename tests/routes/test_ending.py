@@ -12,9 +12,9 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.wire import ending, protocol
-from api.wire.ending import KEY, Ending
-from api.wire.protocol import LimitedProtocol
+from api.server import ending, protocol
+from api.server.ending import KEY, Ending
+from api.server.protocol import LimitedProtocol
 from tests.routes.test_protocol import GET, LIMIT_S, answer, served
 from tests.support.app import serving
 from tests.support.clients import until_async
@@ -41,7 +41,7 @@ async def server(ends: list[int], monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
     app = Starlette(routes=[Route("/health", lambda _: Response("ok"))], lifespan=lifespan)
     found = uvicorn.Server(
-        uvicorn.Config(app, port=0, http="api.wire.protocol:LimitedProtocol", log_config=None)
+        uvicorn.Config(app, port=0, http="api.server.protocol:LimitedProtocol", log_config=None)
     )
     task = asyncio.create_task(found.serve())
 

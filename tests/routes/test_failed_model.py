@@ -28,7 +28,7 @@ DOORS = [
 def much_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits in vain has done so for a day."""
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + 86_400)
-    monkeypatch.setattr("api.answers.following.time", later)
+    monkeypatch.setattr("api.answers.event_stream.time", later)
 
 
 def said(call: Exchange) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.apikey import new_secret
+from shared.api_keys import new_secret
 from shared.settings import Settings
 from tests.routes.conftest import Stage
 from tests.support.app import ROOT, client_of

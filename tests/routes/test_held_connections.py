@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.wire.edge import Edge
-from api.wire.protocol import LimitedProtocol
+from api.server.middleware import Edge
+from api.server.protocol import LimitedProtocol
 from tests.routes.test_protocol import GET, LIMIT_S, POST, served
 from tests.support.app import application, client_of
 from tests.support.desk import Desk

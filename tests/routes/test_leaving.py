@@ -19,7 +19,7 @@ STREAM = {**CHAT, "stream": True}
 FIRST = "job_00000000000000000000000000000001"
 CHATS = "/v1/chat/completions"
 RESPONSE = {"model": "sightline/tiny", "input": "What is this?"}
-OWN = "api.wire.protocol:LimitedProtocol"
+OWN = "api.server.protocol:LimitedProtocol"
 INPUTS = {"inputs": "What is this?"}
 DOORS = [
     pytest.param(path, body | {"stream": stream}, id=f"{path}-{stream}")
@@ -105,7 +105,7 @@ class Busy(Desk):
 async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_it_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("api.jobs.leaving.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
     await hung_up(Busy(), CHAT)
 
 
@@ -113,7 +113,7 @@ async def test_a_caller_who_hangs_up_while_the_store_is_away_frees_the_row_when_
 async def test_a_caller_who_is_told_that_the_store_is_away_frees_the_row(
     monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("api.jobs.leaving.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr("api.jobs.disconnects.FIRST_PAUSE_S", 0)
     desk = Desk()
     async with application(desk) as app:
         call = posted(app, body, path)

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from shared.logprobs import Candidate, Logprobs, TokenLogprob
-from shared.piece import Piece
-from shared.result import Choice, Result, Usage
+from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

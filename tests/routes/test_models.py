@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from api.admission.readiness import ModelState
-from api.jobs.jobs import Jobs
+from api.jobs.service import Jobs
 from api.routes import models
 from api.routes.models import to_model
 from shared.blobs import Blobs

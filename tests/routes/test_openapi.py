@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from api.description import examples
-from api.dialects.hf import from_hf
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_completions import from_completion
-from api.dialects.openai_responses import from_response
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
+from api.dialects.openai.responses import from_response
+from api.openapi import examples
 from shared.models import Model
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving

@@ -3,7 +3,7 @@
 import pytest
 from starlette.datastructures import Headers
 
-from api.wire import pacing, problems
+from api.server import errors, pacing
 from shared.errors import InternalError, ServiceError, Unavailable
 from tests.support.app import serving
 from tests.support.desk import Desk
@@ -40,7 +40,7 @@ async def test_a_503_of_the_application_is_paced(monkeypatch: pytest.MonkeyPatch
     async def pace(headers: Headers, error: ServiceError) -> None:
         held.append(f"{headers['user-agent']}: {error.code}")
 
-    monkeypatch.setattr(problems, "pace", pace)
+    monkeypatch.setattr(errors, "pace", pace)
     desk = Desk()
     desk.refusal = LOADING
     async with serving(desk) as client:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.wire import protocol
+from api.server import protocol
 from tests.routes.test_protocol import GET, LIMIT_S, Connect, answer, application, code_of, served
 
 

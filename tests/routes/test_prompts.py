@@ -10,12 +10,11 @@ import openai
 import pytest
 
 from api.admission.submission import Submission
-from api.jobs.leaving import Leaving
+from api.jobs.disconnects import Leaving
 from shared.errors import Unavailable
 from shared.job import JobView
-from shared.piece import Piece
 from shared.request import Request
-from shared.result import Choice, Result, Usage
+from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

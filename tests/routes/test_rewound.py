@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from api.jobs.reading import Reading
+from api.jobs.waiting import Reading
 from shared.errors import ServiceError
 from shared.job import JobView, Status
 from shared.store.claims import Claim

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.wire.sse import EventStream
+from api.server.sse import EventStream
 from shared.result import Choice
 from tests.routes.conftest import Stage
 from tests.support.app import client_of

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.batches.doors import DOORS
+from api.batches.line_endpoints import DOORS
 from shared.errors import CallerError
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from api.admission.submission import Submission
-from api.batches.context import BatchContext
-from api.batches.leased_batch import LeasedBatch
-from api.batches.work import Work
-from api.files import Files
-from api.storing import Storing
+from api.batches.lease import BatchContext, LeasedBatch
+from api.batches.runner import Work
+from api.files import Files, Storing
 from shared import ids
 from shared.batch import Batch, Turn
 from shared.blobs import Blobs

@@ -11,14 +11,13 @@ from typing import Any
 
 from api.admission.readiness import ModelState
 from api.admission.submission import Submission, Terms
-from api.jobs.jobs import Jobs
+from api.jobs.service import Jobs
 from api.jobs.waiting import Over, Waiting
-from api.wire.reservation import Reservation
+from api.server.memory_budget import Reservation
 from shared.errors import CallerError, Unavailable
 from shared.estimate import Lane
 from shared.fleet import Fleet, Worker
-from shared.job import CacheWord, Event, JobView
-from shared.listing import EVERYTHING, Filter, Page
+from shared.job import EVERYTHING, CacheWord, Event, Filter, JobView, Page
 from shared.models import Model
 from shared.request import Request
 from shared.result import Choice, JobError, Result, Usage

@@ -15,7 +15,7 @@ from tests.engines.continuous.test_formats import MIXED
 from tests.support.families import FAMILIES
 from tests.support.families.asking import Subject
 from tests.support.families.crowd import ROWS, Crowd, members
-from worker.engines.pretrained import pretrained
+from worker.engines.loading.pretrained import pretrained
 
 FEW = 4
 hooks: Any = import_module("accelerate.hooks")
@@ -43,7 +43,7 @@ def spread() -> dict[str, Any]:
         hooks.add_hook_to_module(network.model.language_model.norm, _moves_to("cpu"))
         return processor, network
 
-    with patch("worker.engines.loaded.pretrained", halved):
+    with patch("worker.engines.loading.loaded.pretrained", halved):
         both = loaded(device="cpu", packed=False)
     return {"reason": both.engine.reason, "crowd": [one.ids for one in crowded(both, QUESTIONS[:FEW])]}
 

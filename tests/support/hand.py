@@ -3,15 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from shared import ids
-from shared.calls.syntax import Syntax
 from shared.models import Model
-from shared.piece import Piece
-from shared.result import Choice, JobError, Result, Usage
+from shared.result import Choice, JobError, Piece, Result, Usage
 from shared.settings import Settings
 from shared.store import claims, jobs, upkeep, workers
 from shared.store.admission import Placing, admit
 from shared.store.keys import INTAKE
 from shared.store.script import Store
+from shared.tool_calls.syntax import Syntax
 
 FINGERPRINT = "0123456789abcdef0123456789abcdef"
 FACTS = {"rows": "1", "samples": "0", "service_ms": "200"}

@@ -13,8 +13,8 @@ import torch
 
 from worker.engines.continuous import loop
 from worker.engines.continuous.loop import Loop
-from worker.engines.devices import Devices
-from worker.engines.stacks import Stacks
+from worker.engines.loading.devices import Devices
+from worker.engines.loading.layer_progress import Stacks
 
 # What a layer takes to be queued, to begin, and for each token.
 QUEUE_S, LAYER_S, TOKEN_S = 0.002, 0.003, 0.0001

@@ -8,11 +8,10 @@ from pydantic import SecretStr
 
 from shared import ids
 from shared.job import Delivery
-from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings
-from shared.settings.webhooks import WebhookSettings
-from shared.store import hooks
+from shared.settings import FetchSettings, QueueSettings, RedisSettings, Settings, WebhookSettings
+from shared.store import webhook_deliveries
 from shared.store.admission import JobTerms, submit
-from shared.store.hooks import DueDelivery
+from shared.store.webhook_deliveries import DueDelivery
 from shared.webhooks import Webhook
 from tests.support.clients import PATIENCE_S
 from tests.support.redis_server import RedisServer
@@ -52,7 +51,7 @@ class Office:
         return job
 
     def errand(self) -> DueDelivery:
-        taken = self.desk.store.run(hooks.deliver(self.settings, ids.token(), posting.AT_ONCE))
+        taken = self.desk.store.run(webhook_deliveries.deliver(self.settings, ids.token(), posting.AT_ONCE))
         assert taken is not None
         return taken
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from api.admission.submission import Terms
-from api.wire.reservation import Reservation
+from api.server.memory_budget import Reservation
 from shared.errors import ServiceError
 from shared.job import JobView
 from shared.request import Request, Text

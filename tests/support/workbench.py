@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from shared import ids
 from shared.blobs import Blobs, digest
+from shared.cache_key import request_hash
 from shared.errors import Unavailable
-from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.models import Model
 from shared.request import Image, Message, Parameters, Request, Sound, Text
@@ -22,8 +22,8 @@ from shared.settings import (
     QueueSettings,
     RedisSettings,
     Settings,
+    SoundSettings,
 )
-from shared.settings.sounds import SoundSettings
 from shared.store import jobs
 from shared.store.admission import Placing, submit
 from shared.store.claims import Claim, claim, rescue
@@ -35,12 +35,11 @@ from tests.support.redis_server import RedisServer
 from worker.attempt import AttemptContext, attempt
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
+from worker.fair_share import FEWEST, FairSemaphore
 from worker.lease import Leases
-from worker.media.images import Decoder
-from worker.media.sounds import Listener
-from worker.places import FEWEST
-from worker.room import Room
-from worker.stream import Publisher
+from worker.media.picture_decoder import Decoder
+from worker.media.sound_decoder import Listener
+from worker.publisher import Publisher
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -114,7 +113,7 @@ class Workbench:
             engine=EchoEngine(MODEL),
             publisher=Publisher(self.store),
             leases=self.leases,
-            preparing=Room(FEWEST),
+            preparing=FairSemaphore(FEWEST),
         )
         self.context.publisher.start()
 

@@ -3,8 +3,8 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.addresses import Reach, check_url, is_public, may_connect
 from shared.errors import CallerError
+from shared.url_guard import Reach, check_url, is_public, may_connect
 
 # fmt: off
 NOT_PUBLIC = [

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from api.admission.album import Album
-from api.wire import reservation
-from api.wire.reservation import FREE, MemoryBudget, Reservation
+from api.admission.media_check import Album
+from api.server import memory_budget
+from api.server.memory_budget import FREE, MemoryBudget, Reservation
 from shared.blobs import AT_ONCE, Blobs, digest
 from shared.errors import Unavailable
 from shared.request import Image
@@ -18,7 +18,7 @@ from tests.support.pictures import png, png_chunk
 async def test_reading_an_earlier_picture_waits_for_the_memory_that_large_requests_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
     blobs, rack = Blobs(BlobSettings(url=str(tmp_path))), MemoryBudget(2 * FREE)
     data = png((8, 6), b"", extra=(png_chunk(b"juNk", bytes(2 * FREE)),))
     name = digest(data)

@@ -9,9 +9,8 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.leased_batch import LeasedBatch
-from api.batches.runner import AT_ONCE, LONG_AT_ONCE, BatchRunner
-from api.batches.work import IDLE_S
+from api.batches.lease import LeasedBatch
+from api.batches.runner import AT_ONCE, IDLE_S, LONG_AT_ONCE, BatchRunner
 from shared.batch import Turn
 from shared.settings import Settings
 from shared.store.script import ScriptCall

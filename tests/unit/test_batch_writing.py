@@ -9,8 +9,8 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from api.batches.leased_batch import LeasedBatch
-from api.batches.writing import CANCELLED, Rows, Writing
+from api.batches.lease import LeasedBatch
+from api.batches.output import CANCELLED, Rows, Writing
 from shared.batch import LineAnswer
 from shared.blobs import Blobs, digest
 from shared.result import JobError

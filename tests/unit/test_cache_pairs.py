@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.cache.changes import CHANGES
 from benchmarks.cache.pairs import SAME, differing, pairs
-from shared.hashing import request_hash
+from shared.cache_key import request_hash
 from shared.request import Frozen, Function, Message, Parameters, Request, ToolCall, Tools
 
 UNSEEN: dict[type[Frozen], set[str]] = {Request: {"named", "unshown"}, Message: {"param"}, ToolCall: {"id"}}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.calls.called import Called
-from shared.calls.reader import Reader
-from shared.calls.syntax import SYNTAXES, Syntax, syntax_of
+from shared.tool_calls.call import Called
+from shared.tool_calls.parser import Reader
+from shared.tool_calls.syntax import SYNTAXES, Syntax, syntax_of
 from tests.support.tools import TEMPLATES
 
 Read = tuple[str, list[tuple[str, str]]]

@@ -6,19 +6,21 @@ from typing import Any
 
 import pytest
 
-from api.description.bodies import body_schemas
-from api.dialects import hf_answers, native, openai_chat, openai_completions
-from api.dialects.hf import from_hf
-from api.dialects.native import from_job
-from api.dialects.openai_chat import ChunkHead, from_chat
-from api.dialects.openai_completions import from_completion
-from shared.cost import cost
+from api.dialects.hf import task_answers
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.native import jobs
+from api.dialects.native.jobs import from_job
+from api.dialects.openai import chat, completions
+from api.dialects.openai.chat import ChunkHead, from_chat
+from api.dialects.openai.completions import from_completion
+from api.openapi.bodies import body_schemas
 from shared.errors import CallerError
 from shared.job import Event
 from shared.models import Model
 from shared.request import MOST_CHOICES, Image, Message, Parameters, Request, Text
 from shared.result import Choice
-from sightline.job_display import card
+from shared.tokens import cost
+from sightline.job_commands import card
 from tests.support.views import succeeded
 
 Read = Callable[..., Request]
@@ -118,25 +120,25 @@ def several(*texts: str) -> Any:
 
 def test_every_answer_is_told_in_every_family() -> None:
     view = several("a", "b")
-    chats = openai_chat.to_completion(view, "org/model", 1)["choices"]
+    chats = chat.to_completion(view, "org/model", 1)["choices"]
     assert [(c["index"], c["message"]["content"]) for c in chats] == [(0, "a"), (1, "b")]
-    texts = openai_completions.to_text_completion(view, "org/model", 1)["choices"]
+    texts = completions.to_text_completion(view, "org/model", 1)["choices"]
     assert [(c["index"], c["text"]) for c in texts] == [(0, "a"), (1, "b")]
-    result = native.to_job(view)["result"]
+    result = jobs.to_job(view)["result"]
     assert (result["text"], [c["text"] for c in result["choices"]]) == ("a", ["a", "b"])
     call = from_hf({"inputs": "Hi", "parameters": {"num_return_sequences": 2}}, "m")
-    assert hf_answers.to_answer(view, call, None) == [{"generated_text": "a"}, {"generated_text": "b"}]
-    assert card(native.to_job(view), 1_700_000_060.0)[-4:] == ["", "a", "", "b"]
+    assert task_answers.to_answer(view, call, None) == [{"generated_text": "a"}, {"generated_text": "b"}]
+    assert card(jobs.to_job(view), 1_700_000_060.0)[-4:] == ["", "a", "", "b"]
 
 
 @pytest.mark.parametrize(
     "chunk",
     [
-        openai_chat.first_chunk(HEAD, 1),
-        openai_chat.delta_chunk(HEAD, "b", None, 1),
-        openai_chat.finish_chunk(HEAD, "stop", 1),
-        openai_completions.text_chunk(HEAD, "b", None, 1),
-        openai_completions.text_finish_chunk(HEAD, "stop", 1),
+        chat.first_chunk(HEAD, 1),
+        chat.delta_chunk(HEAD, "b", None, 1),
+        chat.finish_chunk(HEAD, "stop", 1),
+        completions.text_chunk(HEAD, "b", None, 1),
+        completions.text_finish_chunk(HEAD, "stop", 1),
     ],
 )
 def test_a_chunk_says_which_answer_it_is_of(chunk: dict[str, Any]) -> None:
@@ -145,7 +147,7 @@ def test_a_chunk_says_which_answer_it_is_of(chunk: dict[str, Any]) -> None:
 
 def test_an_event_says_which_answer_it_is_of() -> None:
     event = Event(3, "text", {"choice": 1, "start": 0, "text": "b", "ids": [1]}, 1_700_000_000_700)
-    assert native.to_event(event, several("a", "b"))[2]["choice"] == 1
+    assert jobs.to_event(event, several("a", "b"))[2]["choice"] == 1
 
 
 @pytest.mark.parametrize(

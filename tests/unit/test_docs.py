@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from api.dialects.sampling import SPELLINGS
-from api.wire.problems import OWN
+from api.server.errors import OWN
 from docs.generate.pages import pages as generated
 from shared.settings import CLIENT_KEY, Settings, known_names
 from shared.store.script import FOLDER
 from sightline.exits import Exit
 from tests.support.snippets import BY_HAND, DATA, FENCE, KINDS, ROOT, Snippet, pages, snippets
-from worker.exits import Exit as WorkerExit
+from worker.celery_app import Exit as WorkerExit
 
 
 def _name(page: Path) -> str:

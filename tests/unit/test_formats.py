@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from api.dialects.formats import MAX_BYTES, MAX_CHOICES
-from api.dialects.hf import from_hf
-from api.dialects.json_names import MAX_PROPERTIES
-from api.dialects.json_schema import MAX_LITERAL
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_completions import from_completion
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.json_schema import MAX_LITERAL, MAX_PROPERTIES
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
+from shared.cache_key import request_hash
 from shared.errors import CallerError
-from shared.hashing import request_hash
 from shared.request import Format, Request
 from tests.support.mutations import refusals
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.clients import until
 from worker.engines.base import Cancelled
-from worker.engines.gate import Gate
+from worker.engines.row_limit import Gate
 
 
 def test_rows_get_in_by_the_order_in_which_they_came() -> None:

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import from_bytes, from_hf
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
-from shared.hashing import canonical, request_hash
+from api.dialects.hf.task_requests import from_bytes, from_hf
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from shared.cache_key import canonical, request_hash
 from shared.request import Format, Image, Message, Parameters, Request, Text
 
 A, B = Image(digest="a" * 64), Image(digest="b" * 64)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import HfCall, from_bytes, from_hf, from_picture
+from api.dialects.hf.task_requests import HfCall, from_bytes, from_hf, from_picture
 from api.dialects.messages import CAPTION
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text

@@ -3,12 +3,11 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import from_hf, from_picture
-from api.dialects.hf_answers import last_chunk, to_answer, to_error, token_chunk
+from api.dialects.hf.task_answers import last_chunk, to_answer, to_error, token_chunk
+from api.dialects.hf.task_requests import from_hf, from_picture
 from shared.errors import CallerError, ServiceError, Unavailable
 from shared.job import Event
-from shared.logprobs import Candidate, TokenLogprob
-from shared.result import Choice, JobError, Origin, Result
+from shared.result import Candidate, Choice, JobError, Origin, Result, TokenLogprob
 from tests.support.golden import assert_golden
 from tests.support.views import succeeded
 

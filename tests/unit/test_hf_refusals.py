@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import from_bytes, from_hf
+from api.dialects.hf.task_requests import from_bytes, from_hf
 from shared.errors import CallerError
 from tests.support.hf import B64, FULL, TURNS, URL
 from tests.support.mutations import refusals

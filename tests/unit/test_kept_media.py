@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from api.jobs.jobs import Jobs
-from shared import pictures, sounds
+from api.jobs.service import Jobs
 from shared.blobs import Blobs, digest
+from shared.media import pictures, sounds
 from shared.request import Image, Sound
 from shared.settings import BlobSettings, Settings
 from shared.store.script import AsyncStore

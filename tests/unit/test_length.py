@@ -1,9 +1,8 @@
 import pytest
 
 from shared.errors import CallerError
-from shared.length import check_answer, check_end, check_text
-from shared.request import Format, Message, Parameters, Request, Text
-from worker.engines.budget import answer_budget
+from shared.request import Format, Message, Parameters, Request, Text, check_answer, check_end, check_text
+from worker.engines.prompt.budget import answer_budget
 
 
 def request(*texts: str, **fields: object) -> Request:

@@ -9,14 +9,12 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 
-from api.dialects.completion_streams import ChatStream, Stream, TextStream
-from api.dialects.native import to_event, to_job
-from api.dialects.openai_chat import ChunkHead, delta_chunk, to_completion
-from api.dialects.openai_completions import text_chunk, to_text_completion
+from api.dialects.native.jobs import to_event, to_job
+from api.dialects.openai.chat import ChunkHead, delta_chunk, to_completion
+from api.dialects.openai.completion_streams import ChatStream, Stream, TextStream
+from api.dialects.openai.completions import text_chunk, to_text_completion
 from shared.job import Event, JobView
-from shared.logprobs import Candidate, Logprobs, TokenLogprob, logprobs_of
-from shared.piece import Piece, joined
-from shared.result import Choice, Result
+from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogprob, joined, logprobs_of
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, succeeded
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.seldom import Seldom
+from shared.log_throttle import Seldom
 from shared.settings import Settings
 from shared.telemetry.logs import JsonLines, Lines, TextLines, about, fields, open_log
 from tests.support.service import ROOT
@@ -118,7 +118,7 @@ def test_what_holds_for_a_request_is_in_each_of_its_lines_and_in_no_later_one() 
 
 def test_what_fails_for_long_is_said_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 5.0
-    monkeypatch.setattr("shared.seldom.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("shared.log_throttle.time", SimpleNamespace(monotonic=lambda: now))
     seldom, said = Seldom(), []
     for now in (5.0, 6.0, 64.9, 65.0, 66.0, 125.0):
         if seldom.due():

@@ -3,9 +3,9 @@ import base64
 import pytest
 
 from api.dialects.media import image, prompt_parts
-from shared.addresses import MAX_URL_CHARS
 from shared.errors import CallerError
 from shared.request import MOST_PICTURES, Image, Text
+from shared.url_guard import MAX_URL_CHARS
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\xfb\xff\xfe~ picture"
 B64 = base64.b64encode(PNG).decode()

@@ -7,10 +7,10 @@ from types import FrameType
 
 import pytest
 
-from shared import mp3
 from shared.errors import CallerError
-from shared.settings.sounds import SoundSettings
-from shared.sounds import decodable, inspect
+from shared.media import mp3
+from shared.media.sounds import decodable, inspect
+from shared.settings import SoundSettings
 from tests.support import sounds as make
 
 LIMITS = SoundSettings()

@@ -3,13 +3,11 @@ from typing import Any
 
 import pytest
 
-from api.dialects.native import Envelope, from_job, to_event, to_job, to_list, to_problem
+from api.dialects.native.jobs import Envelope, from_job, to_event, to_job, to_list, to_problem
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
-from shared.job import Event
-from shared.listing import Page
+from shared.job import Event, Page, Times
 from shared.request import Image, Message, Parameters, Request, Text
 from shared.result import JobError
-from shared.times import Times
 from tests.support.golden import assert_golden
 from tests.support.mutations import refusals
 from tests.support.views import QUEUED, failed, succeeded

@@ -3,8 +3,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.completion_streams import ChatStream, Stream, TextStream
-from api.dialects.openai_chat import (
+from api.dialects.openai.chat import (
     ChunkHead,
     delta_chunk,
     finish_chunk,
@@ -13,6 +12,7 @@ from api.dialects.openai_chat import (
     to_completion,
     usage_chunk,
 )
+from api.dialects.openai.completion_streams import ChatStream, Stream, TextStream
 from shared.errors import CallerError
 from shared.job import JobView, Priority
 from shared.request import Image, Message, Parameters, Request, Text

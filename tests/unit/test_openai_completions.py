@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai_chat import ChunkHead, from_chat
-from api.dialects.openai_completions import (
+from api.dialects.openai.chat import ChunkHead, from_chat
+from api.dialects.openai.completions import (
     from_completion,
     text_chunk,
     text_finish_chunk,

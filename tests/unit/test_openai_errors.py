@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.dialects.openai_errors import to_error, to_stream_error
+from api.dialects.openai.errors import to_error, to_stream_error
 from shared.errors import CODES, CallerError, ServiceError, Unavailable
 from shared.result import JobError
 

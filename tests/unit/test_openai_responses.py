@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai_responses import from_response
+from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.request import Image, Message, Parameters, Request, Text
 from tests.support.mutations import refusals

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.wire import body
+from api.server import body
 from shared.errors import CallerError
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import CallerError
-from shared.pictures import PictureInfo, check_request, inspect
+from shared.media.pictures import PictureInfo, check_request, inspect
 from shared.settings import PictureSettings
 from tests.support import pictures as make
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from fastapi import Request
 
-from api.admission.preferences import Preferences, preferences
+from api.admission.headers import Preferences, preferences
 
 
 def said(*lines: str) -> Preferences:

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoProcessor
 
 from shared.errors import CallerError
 from shared.request import Image, Message, Part, Request, Role, Text
-from worker.engines.prompt import Renderer
+from worker.engines.prompt.renderer import Renderer
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 PARTS = (

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 from transformers import AutoConfig, AutoProcessor
 
-from shared.calls.syntax import SYNTAXES, Syntax
 from shared.errors import CallerError
 from shared.request import Function, Message, Request, Text, ToolCall, Tools
+from shared.tool_calls.syntax import SYNTAXES, Syntax
 from tests.support.tools import TEMPLATES
-from worker.engines.prompt import Renderer
-from worker.engines.reserved import ZERO_WIDTH_SPACE
+from worker.engines.prompt.renderer import ZERO_WIDTH_SPACE, Renderer
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 SCHEMA = '{"type":"object","properties":{"city":{"type":"string"}}}'

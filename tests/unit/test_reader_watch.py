@@ -12,7 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from api.wire.reader_watch import UNREAD, ReaderWatch
+from api.server.reader_watch import UNREAD, ReaderWatch
 from tests.support.tls import certificates
 
 HELD = 2**20

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.wire.reading import LARGE, translated
+from api.server.body import LARGE, translated
 
 LONG = b" " * (LARGE + 1)
 SCHEMA = b'{"response_format": {"type": "json_schema"}}' + b" " * 2_000

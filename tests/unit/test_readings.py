@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from shared.metrics.attempts import ATTEMPTS, WAIT
-from shared.metrics.couriers import CALL_SECONDS, UPKEEP
+from shared.metrics.counters import ATTEMPTS, CALL_SECONDS, UPKEEP, WAIT
 from shared.metrics.declared import REGISTRY
-from shared.metrics.readings import Readings
+from shared.metrics.reporter import Readings
 
 MODEL = 'a "model"\nof test_readings'
 

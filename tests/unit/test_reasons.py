@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.reasons import without_folders
+from worker.model_worker import without_folders
 
 
 @pytest.mark.parametrize(

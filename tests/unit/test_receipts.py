@@ -1,6 +1,6 @@
 """A job's receipt, as our own wire tells it."""
 
-from api.dialects.native import to_job
+from api.dialects.native.jobs import to_job
 from shared.job import Computed
 from shared.result import Origin
 from tests.support.views import failed, succeeded

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from api.wire import reservation
-from api.wire.reservation import FREE, MemoryBudget, Reservation
+from api.server import memory_budget
+from api.server.memory_budget import FREE, MemoryBudget, Reservation
 from shared.errors import Unavailable
 
 
@@ -14,7 +14,7 @@ async def test_small_requests_need_no_room() -> None:
 
 
 async def test_many_large_requests_at_once_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 3600.0)
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 3600.0)
     budget = MemoryBudget(3 * FREE)
     first, second = Reservation(budget), Reservation(budget)
     await first.take(2 * FREE)
@@ -37,7 +37,7 @@ async def test_who_came_first_is_never_kept_waiting_by_those_behind() -> None:
 async def test_a_request_that_waits_for_room_too_long_is_told_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 0.01)
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 0.01)
     budget = MemoryBudget(FREE)
     first, second = Reservation(budget), Reservation(budget)
     await first.take(10 * FREE)
@@ -51,7 +51,7 @@ async def test_a_request_that_waits_for_room_too_long_is_told_to_come_back(
 
 
 async def test_one_caller_s_large_requests_leave_room_for_another_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reservation, "WAIT_LIMIT_S", 3600.0)
+    monkeypatch.setattr(memory_budget, "WAIT_LIMIT_S", 3600.0)
     budget = MemoryBudget(8 * FREE)
     held = [Reservation(budget, "greedy") for _ in range(4)]
     for luggage_ in held[:2]:

@@ -9,18 +9,17 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from api.batches.doors import DOORS, Question
-from api.dialects.openai_responses import ResponseTurn, from_response
-from api.dialects.response_events import Story, Told
-from api.dialects.response_items import continued, numbered, page, to_item_list
-from api.dialects.response_object import Kept, Outline, to_response
+from api.batches.line_endpoints import DOORS, Question
+from api.dialects.openai.response_events import Story, Told
+from api.dialects.openai.response_items import continued, numbered, page, to_item_list
+from api.dialects.openai.response_object import Kept, Outline, to_response
+from api.dialects.openai.responses import ResponseTurn, from_response
 from api.dialects.tools import NOTHING
-from shared.calls.numbers import numbers
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.length import check_text
-from shared.logprobs import Candidate, TokenLogprob
-from shared.request import Message, Text, ToolCall
+from shared.request import Message, Text, ToolCall, check_text
+from shared.result import Candidate, TokenLogprob
+from shared.tool_calls.numbering import numbers
 from tests.support.golden import assert_golden
 from tests.support.tools import CLOCK, WEATHER
 from tests.support.views import QUEUED, succeeded

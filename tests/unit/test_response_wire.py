@@ -7,14 +7,14 @@ import pytest
 from openai.types.responses import Response, ResponseItem, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from api.dialects.openai_responses import from_response
-from api.dialects.response_events import Story, Told
-from api.dialects.response_items import continued, conversation, numbered, page, to_item_list
-from api.dialects.response_object import Kept, detailed, job_of, response_id, to_response
+from api.dialects.openai.response_events import Story, Told
+from api.dialects.openai.response_items import continued, conversation, numbered, page, to_item_list
+from api.dialects.openai.response_object import Kept, detailed, job_of, response_id, to_response
+from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from shared.job import Event, JobView
-from shared.logprobs import Candidate, TokenLogprob
 from shared.request import Image, Message, Request, Text
+from shared.result import Candidate, TokenLogprob
 from tests.support.golden import assert_golden
 from tests.support.views import QUEUED, failed, succeeded
 

@@ -1,7 +1,7 @@
 import pytest
 
+from shared.cache_key import reusable
 from shared.request import Message, Parameters, Request, Text
-from shared.reuse import reusable
 
 GREEDY = Parameters(temperature=0)
 SAMPLING = Parameters(temperature=0.7)

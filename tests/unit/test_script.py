@@ -7,46 +7,39 @@ from itertools import chain
 
 import pytest
 
-from shared.admin_action import Operator
-from shared.apikey import ApiKey
+from shared.api_keys import ApiKey, Operator
 from shared.batch import Batch, LineProblem, Place, Tokens, Turn, Undone, Wrote
-from shared.endpoint import Change, Endpoint
 from shared.file import Written
-from shared.job import Delivery
-from shared.listing import Filter
-from shared.logprobs import Candidate, TokenLogprob
-from shared.notice import Notice
-from shared.piece import Piece
-from shared.result import Choice, JobError, Origin
+from shared.job import Delivery, Filter, Times
+from shared.result import Candidate, Choice, JobError, Origin, Piece, TokenLogprob
 from shared.settings import Settings
 from shared.store import (
     admin_actions,
     admission,
+    api_keys,
     audit,
     batches,
     claims,
     counts,
-    endpoints,
     files,
     fleet,
     headroom,
     holdings,
-    hooks,
     jobs,
-    keyring,
     memory,
     models,
-    notices,
     reports,
     upkeep,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_events,
     workers,
 )
 from shared.store.admission import JobTerms, Placing
 from shared.store.claims import Claim
-from shared.store.hooks import DueDelivery
 from shared.store.script import FOLDER, Script, ScriptCall, Store, T
-from shared.times import Times
-from shared.webhooks import Webhook
+from shared.store.webhook_deliveries import DueDelivery
+from shared.webhooks import Change, Endpoint, Notice, Webhook
 from tests.support.store import answer
 from tests.support.views import QUEUED
 
@@ -167,22 +160,22 @@ def of_jobs() -> Iterator[ScriptCall]:
 
 
 def of_hooks() -> Iterator[ScriptCall]:
-    yield hooks.deliver(SETTINGS, "t", 1)
-    yield hooks.kept(ERRAND, "{}")
-    yield hooks.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
-    yield hooks.replay(SETTINGS, "anyone", "job_1")
-    yield notices.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
+    yield webhook_deliveries.deliver(SETTINGS, "t", 1)
+    yield webhook_deliveries.kept(ERRAND, "{}")
+    yield webhook_deliveries.told(SETTINGS, ERRAND, Delivery("job.failed", 1, 1, 410), delay_s=1)
+    yield webhook_deliveries.replay(SETTINGS, "anyone", "job_1")
+    yield webhook_events.page("anyone", after="job_1:ended", types=("job.*",), limit=1)
 
 
 def of_endpoints() -> Iterator[ScriptCall]:
-    yield endpoints.create("anyone", ENDPOINT, "example.com", "s")
-    yield endpoints.endpoints("anyone")
-    yield endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
-    yield endpoints.rotate("anyone", "wh_1", "s", 60)
-    yield endpoints.delete("anyone", "wh_1")
-    yield endpoints.tries("anyone", "wh_1")
-    yield endpoints.send_test(SETTINGS, "anyone", "wh_1", "test_1", "{}")
-    yield endpoints.replay(SETTINGS, "anyone", "wh_1", "job_1:ended")
+    yield webhook_endpoints.create("anyone", ENDPOINT, "example.com", "s")
+    yield webhook_endpoints.endpoints("anyone")
+    yield webhook_endpoints.change("anyone", "wh_1", Change("u", "h", ("job.*",), "d", enabled=True))
+    yield webhook_endpoints.rotate("anyone", "wh_1", "s", 60)
+    yield webhook_endpoints.delete("anyone", "wh_1")
+    yield webhook_endpoints.tries("anyone", "wh_1")
+    yield webhook_endpoints.send_test(SETTINGS, "anyone", "wh_1", "test_1", "{}")
+    yield webhook_endpoints.replay(SETTINGS, "anyone", "wh_1", "job_1:ended")
 
 
 def of_files() -> Iterator[ScriptCall]:
@@ -208,11 +201,11 @@ def of_batches() -> Iterator[ScriptCall]:
 
 
 def of_keys() -> Iterator[ScriptCall]:
-    yield admin_actions.by(OPERATOR, "key.create", "key_1", keyring.create(KEY, "d"))
-    yield keyring.use("d")
-    yield keyring.keys()
-    yield admin_actions.by(OPERATOR, "key.rotate", "key_1", keyring.rotate("key_1", "d", 60))
-    yield admin_actions.by(OPERATOR, "key.revoke", "key_1", keyring.revoke("key_1"))
+    yield admin_actions.by(OPERATOR, "key.create", "key_1", api_keys.create(KEY, "d"))
+    yield api_keys.use("d")
+    yield api_keys.keys()
+    yield admin_actions.by(OPERATOR, "key.rotate", "key_1", api_keys.rotate("key_1", "d", 60))
+    yield admin_actions.by(OPERATOR, "key.revoke", "key_1", api_keys.revoke("key_1"))
 
 
 def of_workers() -> Iterator[ScriptCall]:

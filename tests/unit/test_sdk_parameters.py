@@ -13,10 +13,10 @@ from openai.types import completion_create_params as texts
 from openai.types.chat import completion_create_params as chats
 from openai.types.responses import response_create_params as responses
 
-from api.dialects.hf import from_hf
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_completions import from_completion
-from api.dialects.openai_responses import from_response
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
+from api.dialects.openai.responses import from_response
 from shared.errors import CallerError
 from tests.support.tools import CLOCK
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_responses import from_response
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.responses import from_response
 from api.dialects.tools import to_tools
 from shared.request import Request, Text
 from tests.support.golden import DATA

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import from_hf
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_responses import from_response
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.responses import from_response
 from shared.models import Model, Models
 from shared.request import Format, Message, Parameters, Request, Text
 from tests.support.golden import DATA

@@ -6,7 +6,7 @@ They are no part of the tests' tools: docs/clients/README.md says which were tri
 import json
 from typing import Any
 
-from api.dialects.openai_responses import from_response
+from api.dialects.openai.responses import from_response
 from shared.request import Text
 from tests.support.golden import DATA
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from api.dialects.hf import from_bytes, from_hf
-from api.dialects.openai_chat import Chat, from_chat
-from api.dialects.openai_completions import from_completion
-from api.dialects.openai_responses import from_response
+from api.dialects.hf.task_requests import from_bytes, from_hf
+from api.dialects.openai.chat import Chat, from_chat
+from api.dialects.openai.completions import from_completion
+from api.dialects.openai.responses import from_response
 from shared.request import Format, Function, Image, Message, Parameters, Request, Text, ToolCall, Tools
 from tests.support.golden import DATA
 from tests.support.pictures import picture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.dialects.openai_chat import Chat, from_chat
-from api.dialects.openai_completions import from_completion
+from api.dialects.openai.chat import Chat, from_chat
+from api.dialects.openai.completions import from_completion
 from shared.request import Parameters, Text
 from tests.support.golden import DATA
 

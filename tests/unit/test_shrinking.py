@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from shared.pictures import PictureInfo
-from worker.media.shrinking import sizes
+from shared.media.pictures import PictureInfo
+from worker.media.picture_decoder import sizes
 
 SIDE = 4096
 

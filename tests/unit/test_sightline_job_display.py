@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from api.dialects.native import to_job
+from api.dialects.native.jobs import to_job
 from shared.job import Attempt, Estimate, WaitingReason
-from sightline.job_display import card, detail, table
+from sightline.job_commands import card, detail, table
 from sightline.terminal import plain, span
 from tests.support.views import QUEUED, failed, succeeded
 

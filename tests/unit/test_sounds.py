@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import CallerError
+from shared.media.sounds import check_heard, inspect
 from shared.request import Message, Request, Sound, Text
-from shared.settings.sounds import SoundSettings
-from shared.sounds import check_heard, inspect
+from shared.settings import SoundSettings
 from tests.support import sounds as make
 
 LIMITS = SoundSettings()

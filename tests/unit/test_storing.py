@@ -1,4 +1,4 @@
-"""Bytes that leave the blob store, in step with the records (`api/storing.py`)."""
+"""Bytes that leave the blob store, in step with the records (`api/files.py`)."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from api.storing import Storing
+from api.files import Storing
 from shared.blobs import Blobs, digest
 from shared.settings import BlobSettings
 from tests.support.clients import until_async

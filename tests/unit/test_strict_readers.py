@@ -13,10 +13,10 @@ from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletionChunk
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from api.dialects.openai_batches import to_batch
-from api.dialects.openai_errors import to_error, to_stream_error
-from api.dialects.openai_files import to_file
-from api.dialects.pages import to_page
+from api.dialects.fields import to_page
+from api.dialects.openai.batches import to_batch
+from api.dialects.openai.errors import to_error, to_stream_error
+from api.dialects.openai.files import to_file
 from api.routes.models import to_model
 from shared.batch import Batch
 from shared.errors import CallerError

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from shared.settings.metrics import MetricsSettings
+from shared.settings import MetricsSettings
 from tests.support.clients import PATIENCE_S
 from tests.support.metrics import total
 from tests.support.ports import free_port
@@ -16,9 +16,9 @@ from tests.support.service import ROOT
 
 PROCESS = """
 import sys
-from shared.metrics.attempts import ATTEMPTS
-from shared.metrics.telling import start_telling
-from shared.settings.metrics import MetricsSettings
+from shared.metrics.counters import ATTEMPTS
+from shared.metrics.reporter import start_telling
+from shared.settings import MetricsSettings
 from shared.settings import RedisSettings
 from shared.store.script import connect
 store = connect(RedisSettings(url="redis://127.0.0.1:1/0"))

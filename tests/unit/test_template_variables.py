@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from shared.cache_key import request_hash
 from shared.errors import CallerError
-from shared.hashing import request_hash
 from shared.models import Model
 from shared.request import Parameters, Request
 from tests.unit.test_prompt import TINY, message, processor, text_of
-from worker.choices import _told
-from worker.engines.prompt import Renderer
+from worker.candidates import _told
+from worker.engines.prompt.renderer import Renderer
 
 __all__ = ["processor"]
 MESSAGES = [{"role": "user", "content": "Why?"}]

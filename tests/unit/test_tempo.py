@@ -1,6 +1,6 @@
 """A worker's record says how fast it is now, not how fast it was this morning."""
 
-from worker.telemetry.tempo import SPAN_S, Tempo
+from worker.telemetry.token_metrics import SPAN_S, Tempo
 
 
 class Engine:

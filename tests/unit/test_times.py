@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import CallerError
-from shared.times import FURTHEST_S, Times
+from shared.job import FURTHEST_S, Times
 
 NOW = 1_900_000_000_000
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from api.dialects.hf import from_hf
-from api.dialects.native import from_job
-from api.dialects.openai_chat import from_chat
-from api.dialects.openai_completions import from_completion
+from api.dialects.hf.task_requests import from_hf
+from api.dialects.native.jobs import from_job
+from api.dialects.openai.chat import from_chat
+from api.dialects.openai.completions import from_completion
 from shared.errors import CallerError
 from shared.request import Parameters, Request
 

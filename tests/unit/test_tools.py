@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from api.dialects.completion_streams import ChatStream
-from api.dialects.native import from_job, to_event, to_job
-from api.dialects.openai_chat import from_chat, to_completion
+from api.dialects.native.jobs import from_job, to_event, to_job
+from api.dialects.openai.chat import from_chat, to_completion
+from api.dialects.openai.completion_streams import ChatStream
+from shared.cache_key import request_hash
 from shared.errors import CallerError
-from shared.hashing import request_hash
 from shared.job import Event, JobView
 from shared.request import Function, Message, Text, ToolCall, Tools
 from tests.support.golden import assert_golden

@@ -34,7 +34,7 @@ from opentelemetry import trace
 from shared.telemetry import traces
 from shared.telemetry.otlp import MOST_STATE, MOST_TEXT
 from shared.settings import Settings
-from shared.settings.traces import TraceSettings
+from shared.settings import TraceSettings
 
 # It takes connections and never answers.
 silent = socket.create_server(("127.0.0.1", 0))

@@ -16,13 +16,13 @@ from transformers import GenerationConfig
 
 from shared.errors import CallerError, ModelFailed
 from shared.models import Model
-from shared.piece import Piece
 from shared.request import Format, Parameters
+from shared.result import Piece
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, DeviceBroken, Prompt, Row
 from worker.engines.registry import create
-from worker.engines.sampling import LogitsError
-from worker.engines.transcript import Transcript
+from worker.engines.sampling.detokenizer import Transcript
+from worker.engines.sampling.processors import LogitsError
 from worker.engines.vllm.answer import Answer, likelihood
 from worker.engines.vllm.form import structured
 from worker.engines.vllm.options import VllmOptions, arguments

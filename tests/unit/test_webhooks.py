@@ -11,14 +11,13 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook as Verifier
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from api.access.keyring import LOCAL
-from api.admission.registration import registered
-from api.dialects.native import JobBody, from_job
-from api.dialects.webhook import to_hook, to_webhook
+from api.admission.checks import registered
+from api.auth.api_keys import LOCAL
+from api.dialects.native.job_webhook import to_hook, to_webhook
+from api.dialects.native.jobs import JobBody, from_job
 from shared.errors import CallerError
 from shared.job import Delivery, Hook
-from shared.settings import FetchSettings, Settings
-from shared.settings.webhooks import WebhookSettings
+from shared.settings import FetchSettings, Settings, WebhookSettings
 from shared.webhooks import ENDINGS, Webhook, key_of, signature
 from tests.support.mutations import refusals
 

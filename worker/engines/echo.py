@@ -14,16 +14,16 @@ from itertools import cycle, islice
 from PIL.Image import Image as Picture
 from pydantic import Field
 
-from shared.calls.syntax import Syntax
 from shared.models import Model
 from shared.request import Frozen, Message, Parameters, Request, Text
 from shared.settings import settings
+from shared.tool_calls.syntax import Syntax
 from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
-from worker.engines.budget import answer_budget
-from worker.engines.fingerprint import fingerprint
-from worker.engines.gate import Gate
+from worker.engines.loading.fingerprint import fingerprint
 from worker.engines.options import read_options
-from worker.engines.transcript import Likelihood, Transcript
+from worker.engines.prompt.budget import answer_budget
+from worker.engines.row_limit import Gate
+from worker.engines.sampling.detokenizer import Likelihood, Transcript
 
 CONTEXT_LENGTH = 4096
 SAMPLING_RATE = 16_000

@@ -1,11 +1,11 @@
 """The engine that generates one answer at a time with transformers' `generate()`: slow, but always right.
 
-No code here knows a model family. Calling threads prepare their prompts meanwhile.
-"""
+No code here knows a model family. Calling threads prepare their prompts meanwhile."""
 
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from PIL.Image import Image as Picture
@@ -15,20 +15,50 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import SettingsError
 from worker.engines.base import Cancelled, Engine, Finish, Prompt, Row, Samples
-from worker.engines.continuous.refusal import UNFIT
-from worker.engines.distribution import Watch
-from worker.engines.faults import device_broken, out_of_memory
-from worker.engines.gate import Gate
-from worker.engines.hold import held
-from worker.engines.loaded import LoadedModel
-from worker.engines.loaded_engine import LoadedEngine
-from worker.engines.pretrained import WISHES, wished
-from worker.engines.ropes import Ropes
-from worker.engines.sampling import Confidence, Replay, Steps, bending
-from worker.engines.stacks import Stacks
-from worker.engines.tryout import try_out
+from worker.engines.continuous.errors import UNFIT
+from worker.engines.loading.layer_progress import Stacks
+from worker.engines.loading.loaded import LoadedEngine, LoadedModel
+from worker.engines.loading.pretrained import WISHES, wished
+from worker.engines.loading.smoke_test import try_out
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
+from worker.engines.row_limit import Gate
+from worker.engines.sampling.grammar_processor import held
+from worker.engines.sampling.logprobs import Watch
+from worker.engines.sampling.processors import Confidence, Replay, Steps, bending
 
-log = logging.getLogger(__name__)
+# Resets rotary embeddings that a model adapts to long requests, so that the next request is not affected.
+
+FIRST = "original_inv_freq"
+
+
+class Ropes:
+    """The dynamic rotary embeddings of a network, restored to their state at load.
+
+    For a request longer than the model was made for, transformers computes other frequencies and keeps them
+    until a pass is short again (5.23, modeling_rope_utils.py): the next request would begin with them.
+    """
+
+    def __init__(self, network: Any) -> None:
+        # Some have separate frequencies for each type of layer, with its name as the attributes' prefix.
+        self._kept = [
+            (module, name.removesuffix(FIRST))
+            for module in network.modules()
+            if hasattr(module, "original_max_seq_len")
+            for name in dir(module)
+            if name.endswith(FIRST)
+        ]
+
+    def begin(self) -> None:
+        """Restore them before a request, so that it does not depend on earlier ones."""
+        for module, prefix in self._kept:
+            longest, limit = f"{prefix}max_seq_len_cached", module.original_max_seq_len
+            if getattr(module, longest, limit) > limit:
+                first, now = getattr(module, prefix + FIRST), getattr(module, f"{prefix}inv_freq")
+                setattr(module, f"{prefix}inv_freq", first.to(now.device))
+                setattr(module, longest, limit)
+
+
+log = logging.getLogger("worker.engines")
 TRIED = Parameters(max_new_tokens=2)
 UNUSUAL = {0: "without a picture", 2: "with more than one picture"}
 

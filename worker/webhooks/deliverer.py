@@ -14,20 +14,20 @@ from shared import ids
 from shared.blobs import Blobs
 from shared.errors import Unavailable
 from shared.job import Delivery
-from shared.metrics.couriers import CALL_SECONDS, CALLS
-from shared.notice import body_of
+from shared.metrics.counters import CALL_SECONDS, CALLS
 from shared.settings import Settings
-from shared.store.hooks import DueDelivery, deliver, kept, told
 from shared.store.jobs import purge
 from shared.store.script import Store
+from shared.store.webhook_deliveries import DueDelivery, deliver, kept, told
 from shared.telemetry import traces
 from shared.telemetry.logs import about, fields
-from worker.deleting import delete
+from shared.webhooks import body_of
+from worker.maintenance.collect import delete
 from worker.webhooks.post import Outcome, post
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.webhooks")
 AT_ONCE = 16
-"""Calls at once. A caller's host gets at most `shared.store.hooks.PER_HOST` from all couriers together."""
+"""Calls at once. A caller's host gets at most `webhook_deliveries.PER_HOST` from all couriers together."""
 LEAVE_S = 5.0
 """How long a stopping courier waits for the calls that it is making."""
 

@@ -3,11 +3,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from worker.engines.continuous import capacity
-from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
-from worker.engines.continuous.pace import FEW, FIRST, OFTEN, SMALLEST, Pace
-from worker.engines.continuous.ration import PATIENCE
-from worker.engines.pulse import Pulse
+from worker.engines.continuous import token_budget
+from worker.engines.continuous.adaptive_limit import PATIENCE
+from worker.engines.continuous.token_budget import (
+    FEW,
+    FIRST,
+    OFTEN,
+    SMALLEST,
+    Capacity,
+    Pace,
+    cache_budget,
+    cache_tokens,
+)
+from worker.engines.progress import Pulse
 
 CPU = {torch.device("cpu"): 100}
 GPUS = {torch.device("cuda", 0): 100, torch.device("cuda", 1): 300}
@@ -42,8 +50,8 @@ def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "meminfo").write_text("MemTotal: 8000 kB\nMemAvailable:    4000 kB\n")
-    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    monkeypatch.setattr(token_budget, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(token_budget, "CGROUP", tmp_path)
     assert cache_budget(CPU) == 2000 * 1024
     (tmp_path / "memory.max").write_text("max\n")
     assert cache_budget(CPU) == 2000 * 1024
@@ -56,8 +64,8 @@ def test_a_container_with_less_memory_than_its_machine_gets_a_smaller_cache(
 def test_a_system_that_tells_nothing_gets_a_modest_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capacity, "MEMINFO", tmp_path / "none")
-    monkeypatch.setattr(capacity, "CGROUP", tmp_path)
+    monkeypatch.setattr(token_budget, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(token_budget, "CGROUP", tmp_path)
     assert cache_budget(CPU) == 2**30
 
 

@@ -15,18 +15,17 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import QUESTIONS, tiny
 from tests.support.families import FAMILIES
 from worker.engines.base import Finish, Prompt
-from worker.engines.continuous import certify as certifying
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.cache import BatchCache
-from worker.engines.continuous.cases import Case
-from worker.engines.continuous.certify import certify
-from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import Seams
 from worker.engines.continuous.prefilling import HOLE
-from worker.engines.continuous.refusal import Refusal
-from worker.engines.continuous.window import Window
-from worker.engines.loaded import LoadedModel
-from worker.engines.prompt import Renderer
+from worker.engines.continuous.row_window import Window
+from worker.engines.continuous.verify import batching as certifying
+from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.verify.cases import Case
+from worker.engines.loading.loaded import LoadedModel
+from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 from worker.engines.sequential import SequentialEngine
 

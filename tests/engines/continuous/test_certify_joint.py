@@ -12,16 +12,21 @@ from tests.engines.continuous.conftest import (
     tiny,
 )
 from worker.engines.base import Finish
-from worker.engines.continuous import encoded, joint
-from worker.engines.continuous.certify import certify
-from worker.engines.continuous.past import Past
+from worker.engines.continuous import model_inputs, shared_pass
+from worker.engines.continuous.kv_slices import Past
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.verify.batching import certify
+from worker.engines.loading.loaded import LoadedModel
 
 
 def rows_see_what_fills_up_others(patch: pytest.MonkeyPatch) -> None:
-    mask = joint._mask
-    patch.setattr(joint, "_mask", lambda *how: None if mask(*how) is None else torch.ones_like(mask(*how)))  # type: ignore[arg-type]
+    mask = shared_pass._mask
+
+    def all_ones(*how: Any) -> torch.Tensor | None:
+        hidden = mask(*how)
+        return None if hidden is None else torch.ones_like(hidden)
+
+    patch.setattr(shared_pass, "_mask", all_ones)
 
 
 def known_tokens_end_at_the_wrong_column(patch: pytest.MonkeyPatch) -> None:
@@ -69,8 +74,10 @@ def test_a_model_that_computes_prompts_otherwise_together_computes_them_one_by_o
 def test_pictures_that_change_each_other_are_encoded_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LoadedModel(tiny())
     assert certify(model).together.pictures
-    encode_all = encoded.encode_all
-    monkeypatch.setattr("worker.engines.continuous.reuse.encode_all", lambda *given: encode_all(*given)[::-1])
+    encode_all = model_inputs.encode_all
+    monkeypatch.setattr(
+        "worker.engines.continuous.reuse_cache.encode_all", lambda *given: encode_all(*given)[::-1]
+    )
     found = certify(model).together
     assert (found.prompts, found.pictures) == (True, False)
     assert "their pictures one by one" in found.words

@@ -21,10 +21,10 @@ from tests.support.families.chatting import (
     states_begin_anew,
 )
 from worker.engines.base import Finish
-from worker.engines.continuous.certify import certify
-from worker.engines.continuous.encoded import Encoded
-from worker.engines.continuous.reuse import Reuse
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.model_inputs import Encoded
+from worker.engines.continuous.reuse_cache import Reuse
+from worker.engines.continuous.verify.batching import certify
+from worker.engines.loading.loaded import LoadedModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.errors import CallerError, ModelFailed
-from shared.piece import Piece
+from shared.result import Piece
 from shared.settings import SettingsError
 from tests.engines import several, suite, telling
 from tests.engines.continuous.conftest import (
@@ -29,9 +29,9 @@ from tests.engines.continuous.conftest import (
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.cache import BatchCache
-from worker.engines.continuous.pace import Pace, PassLimits
+from worker.engines.continuous.kv_cache import BatchCache
 from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.token_budget import Pace, PassLimits
 from worker.engines.registry import create
 
 

@@ -12,11 +12,9 @@ from transformers import GenerationConfig, LogitsProcessorList, RepetitionPenalt
 
 from shared.errors import CallerError
 from shared.request import Parameters
-from worker.engines.continuous import greedy
-from worker.engines.continuous.draw import WARPERS, Draw
-from worker.engines.continuous.drawn import drawn
-from worker.engines.continuous.greedy import Choice
-from worker.engines.sampling import LogitsError
+from worker.engines.continuous import sampling
+from worker.engines.continuous.sampling import WARPERS, Choice, Draw, drawn
+from worker.engines.sampling.processors import LogitsError
 
 VOCABULARY = 300
 CPU = torch.device("cpu")
@@ -147,7 +145,7 @@ def test_rows_that_there_is_no_memory_to_draw_together_are_drawn_one_by_one(
 
 
 def test_rows_of_a_large_vocabulary_stay_in_the_caches_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(greedy, "BLOCK", VOCABULARY + 1)
+    monkeypatch.setattr(sampling, "BLOCK", VOCABULARY + 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     draws, logits, rows, warped = [made(1)[0] for _ in range(5)], steps(1, 5)[0], list[int](), Draw.warped
 

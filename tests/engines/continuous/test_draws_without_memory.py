@@ -9,12 +9,12 @@ import torch
 from shared.request import Format
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, Question, crowd, engine_of
-from worker.engines import distribution
 from worker.engines.base import Cancelled
-from worker.engines.continuous import answer, running
-from worker.engines.continuous.draw import Draw
+from worker.engines.continuous import running, sequence
 from worker.engines.continuous.running import Running
-from worker.engines.sampling import Confidence
+from worker.engines.continuous.sampling import Draw
+from worker.engines.sampling import logprobs
+from worker.engines.sampling.processors import Confidence
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_draw_without_memory_is_made_again_and_the_answer_is_what_it_was(
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(answer, "distributions"), (distribution.Distribution, "of"), (answer, "Draw")]
+    ("where", "name"), [(sequence, "distributions"), (logprobs.Distribution, "of"), (sequence, "Draw")]
 )
 def test_logprobs_without_memory_do_not_cost_the_answer_its_seed(
     fresh: suite.Harness, monkeypatch: pytest.MonkeyPatch, where: Any, name: str
@@ -82,7 +82,7 @@ def test_who_stays_is_answered_where_memory_ran_out_behind_a_step_and_a_neighbou
     asked: dict[str, Any] = {**LONG, "seed": 1, "logprobs": 0}
     wanted, _ = fresh.ask("Who stays?", **asked)
     leaving = fresh.row("Who leaves?", **asked)
-    real = distribution.distributions
+    real = logprobs.distributions
 
     def scarce(logits: torch.Tensor, told: list[int]) -> Any:
         if len(told) == 2 and not leaving.cancel.is_set():
@@ -104,22 +104,22 @@ def test_an_answer_that_ends_beside_a_draw_without_memory_is_ended_once(
     short: dict[str, Any] = {"temperature": 4.0, "min_new_tokens": 3, "max_new_tokens": 3, "seed": 2}
     questions = [Question(3, {**LONG, "seed": 1}), Question(6, short)]
     wanted = [question.ask(fresh) for question in questions]
-    take, hit = answer.Answer.take, list[int]()
+    take, hit = sequence.Answer.take, list[int]()
 
-    def scarce(self: answer.Answer, *found: Any) -> None:
+    def scarce(self: sequence.Answer, *found: Any) -> None:
         beside = engine_of(fresh)._loop._running.answers
         if not hit and beside[:1] == [self] and any(left(other) == 1 for other in beside[1:]):
             hit.append(len(beside))
             raise torch.OutOfMemoryError("CUDA out of memory.")
         take(self, *found)
 
-    monkeypatch.setattr(answer.Answer, "take", scarce)
+    monkeypatch.setattr(sequence.Answer, "take", scarce)
     scarce_once(monkeypatch, Running, "give_back_memory", 1)
     asks = [lambda q=question: q.ask(fresh) for question in questions]
     assert [future.result() for future in crowd(fresh, asks)] == wanted
     assert hit == [2]
 
 
-def left(unfinished: answer.Answer) -> int:
+def left(unfinished: sequence.Answer) -> int:
     """Tokens."""
     return unfinished.budget - len(unfinished._transcript.ids)

@@ -3,7 +3,7 @@
 import torch
 from transformers.models.timm_wrapper.modeling_timm_wrapper import TimmWrapperModelOutput
 
-from worker.engines.continuous.encoded import Encoded
+from worker.engines.continuous.model_inputs import Encoded
 
 
 def test_pictures_are_reused_where_an_encoder_promises_more_outputs_than_the_model_reads() -> None:

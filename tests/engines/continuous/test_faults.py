@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from shared.piece import Piece
+from shared.result import Piece
 from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, QUESTIONS, Question, crowd, crowded, engine_of
 from worker.engines.base import DeviceBroken, Finish
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.cache import BatchCache
-from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.kv_cache import AlignedLayer, BatchCache
 from worker.engines.continuous.prefill import Prefill
+from worker.engines.continuous.row_window import Window
 from worker.engines.continuous.running import Running
-from worker.engines.continuous.window import Window
-from worker.engines.sampling import LogitsError
+from worker.engines.continuous.token_budget import Capacity
+from worker.engines.sampling.processors import LogitsError
 
 POISON = 666
 CPU_OUT_OF_MEMORY = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"

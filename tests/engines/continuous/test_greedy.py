@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from worker.engines.continuous.greedy import BLOCK, Suppressed, greedy
+from worker.engines.continuous.sampling import BLOCK, Suppressed, greedy
 
 VOCABULARY = BLOCK // 3
 ROWS = 7

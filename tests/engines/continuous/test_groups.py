@@ -12,12 +12,12 @@ from transformers import GenerationConfig
 
 from tests.engines.continuous.conftest import tiny
 from worker.engines.continuous import attention
+from worker.engines.continuous.attention import Group, grouped
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.certify import certify
-from worker.engines.continuous.groups import Group, grouped
-from worker.engines.continuous.head import Head
+from worker.engines.continuous.kv_slices import Head
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.verify.batching import certify
+from worker.engines.loading.loaded import LoadedModel
 
 PATCHED, COMPUTED = "worker.engines.continuous.attention._together", attention._together
 LENGTHS = (300, 9, 12, 10, 290, 5, 64)

@@ -12,7 +12,7 @@ from shared.models import Model
 from tests.engines import suite
 from tests.engines.test_sequential import TINY
 from worker.engines.base import Engine
-from worker.engines.prompt import Renderer
+from worker.engines.prompt.renderer import Renderer
 from worker.engines.registry import create
 
 COUNTS = "image_num_crops"

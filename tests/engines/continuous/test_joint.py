@@ -21,11 +21,11 @@ from tests.engines.continuous.conftest import (
     strangers,
 )
 from worker.engines.base import Cancelled, Finish
-from worker.engines.continuous import joint
-from worker.engines.continuous.pace import Pace, PassLimits
-from worker.engines.continuous.past import Past
+from worker.engines.continuous import shared_pass
+from worker.engines.continuous.kv_slices import Past
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.sampling import LogitsError
+from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.sampling.processors import LogitsError
 
 WIDE = PassLimits(tokens=4096, idle=4096)
 
@@ -127,7 +127,7 @@ def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
 ) -> None:
     limit(monkeypatch, replace(WIDE, chunk=9))
     leaver = harness.row("What do we see?" * 3, [suite.picture()], scope="leaver", **LONG)
-    advance, shared = joint.advance, list[int]()
+    advance, shared = shared_pass.advance, list[int]()
 
     def leaves(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         shared.append(len(prefills))
@@ -135,7 +135,7 @@ def test_who_leaves_in_mid_prompt_leaves_the_others_of_its_pass_alone(
             leaver.cancel.set()
         return advance(prefills, ends, width)
 
-    monkeypatch.setattr(joint, "advance", leaves)
+    monkeypatch.setattr(shared_pass, "advance", leaves)
     asked = strangers(QUESTIONS[:3], "beside a leaver")
     asks: list[Callable[[], Finish]] = [lambda q=question: q.ask(harness) for question in asked]  # type: ignore[misc]
     futures = crowd(harness, [lambda: harness.engine.generate(leaver), *asks])
@@ -148,7 +148,7 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, row, ill = joint.advance, Past.row, list[int]()
+    advance, row, ill = shared_pass.advance, Past.row, list[int]()
 
     def finds_the_ill(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         ill[:] = [at for at, prefill in enumerate(prefills) if prefill._config.max_new_tokens == 21]
@@ -162,7 +162,7 @@ def test_a_prompt_whose_numbers_are_none_fails_by_itself(
                 part.fill_(torch.nan)
         return found
 
-    monkeypatch.setattr(joint, "advance", finds_the_ill)
+    monkeypatch.setattr(shared_pass, "advance", finds_the_ill)
     monkeypatch.setattr(Past, "row", none_of_the_ill)
     asked = [Question(5, {"max_new_tokens": 21, "min_new_tokens": 21}), *QUESTIONS[:3]]
     futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "ill")])  # type: ignore[misc]
@@ -175,7 +175,7 @@ def test_a_prompt_that_breaks_a_pass_fails_by_itself(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, beside, tried = Prefill.advance, joint.advance, list[int]()
+    advance, beside, tried = Prefill.advance, shared_pass.advance, list[int]()
 
     def check(*prefills: Prefill) -> None:
         tried.append(len(prefills))
@@ -191,7 +191,7 @@ def test_a_prompt_that_breaks_a_pass_fails_by_itself(
         return beside(prefills, ends, width)
 
     monkeypatch.setattr(Prefill, "advance", by_itself)
-    monkeypatch.setattr(joint, "advance", beside_others)
+    monkeypatch.setattr(shared_pass, "advance", beside_others)
     asked = [Question(5, {"max_new_tokens": 21}), *QUESTIONS[:3]]
     futures = crowd(fresh, [lambda q=question: q.ask(fresh) for question in strangers(asked, "broken")])  # type: ignore[misc]
     assert isinstance(futures.pop(0).exception(), ValueError)
@@ -203,7 +203,7 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
     fresh: suite.Harness, answers: list[Finish], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit(monkeypatch, WIDE)
-    advance, tried = joint.advance, list[int]()
+    advance, tried = shared_pass.advance, list[int]()
 
     def scarce(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         tried.append(len(prefills))
@@ -211,7 +211,7 @@ def test_a_pass_without_memory_is_tried_with_fewer_prompts(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return advance(prefills, ends, width)
 
-    monkeypatch.setattr(joint, "advance", scarce)
+    monkeypatch.setattr(shared_pass, "advance", scarce)
     assert crowded(fresh, strangers(QUESTIONS, "scarce")) == answers
     assert tried[:2] == [ROWS, 2]
     assert max(tried[1:]) == 2
@@ -239,13 +239,13 @@ def test_pictures_that_cannot_be_encoded_together_are_encoded_one_by_one(
 
 
 def test_in_bfloat16_a_prompt_by_itself_is_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, advance, widths = loaded(dtype="bfloat16"), joint.advance, list[int]()
+    engine, advance, widths = loaded(dtype="bfloat16"), shared_pass.advance, list[int]()
 
     def noted(prefills: list[Prefill], ends: list[int], width: int) -> Any:
         widths.append(width)
         return advance(prefills, ends, width)
 
-    monkeypatch.setattr(joint, "advance", noted)
+    monkeypatch.setattr(shared_pass, "advance", noted)
     for question in QUESTIONS[:3]:
         question.ask(engine)
     assert widths
@@ -259,5 +259,5 @@ def test_a_prompt_that_cannot_be_filled_up_after_all_is_computed_as_it_is(
         raise ValueError("only one row has this shape")
 
     monkeypatch.setattr(engine_of(fresh)._loop._prefilling, "_grain", 256)
-    monkeypatch.setattr(joint, "advance", broken)
+    monkeypatch.setattr(shared_pass, "advance", broken)
     assert QUESTIONS[0].ask(fresh) == answers[0]

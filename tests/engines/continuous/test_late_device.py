@@ -14,9 +14,9 @@ from tests.engines.continuous.test_recovery import scarce_at
 from tests.support.clients import until
 from tests.support.late import LAYER_S, TOKEN_S, Late
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.pace import UNNOTICED_S, Pace
-from worker.engines.devices import Devices
-from worker.engines.stacks import AHEAD, Stacks
+from worker.engines.continuous.token_budget import UNNOTICED_S, Pace
+from worker.engines.loading.devices import Devices
+from worker.engines.loading.layer_progress import AHEAD, Stacks
 
 TEXT = "tell me about the picture and the colours and shapes " * 60
 

@@ -7,7 +7,7 @@ import pytest
 from tests.engines import suite, telling
 from tests.engines.continuous.conftest import QUESTIONS, Question, crowded
 from worker.engines.base import Finish
-from worker.engines.continuous.draw import Draw
+from worker.engines.continuous.sampling import Draw
 
 
 def test_the_logprobs_of_a_crowd_are_those_of_the_sequential_engine(

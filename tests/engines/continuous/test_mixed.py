@@ -21,15 +21,15 @@ from tests.engines.continuous.conftest import (
 from worker.engines.base import Cancelled, DeviceBroken, Finish
 from worker.engines.continuous import running
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.cases import cases
-from worker.engines.continuous.certify import certify
-from worker.engines.continuous.head import Head
-from worker.engines.continuous.mixed import Mixed, MixedLayer, Span
-from worker.engines.continuous.pace import Pace, PassLimits
+from worker.engines.continuous.kv_slices import Head
+from worker.engines.continuous.mixed_pass import Mixed, MixedLayer, Span
 from worker.engines.continuous.prefill import Prefill, Share
 from worker.engines.continuous.recovery import Recovery
 from worker.engines.continuous.running import Running
-from worker.engines.loaded import LoadedModel
+from worker.engines.continuous.token_budget import Pace, PassLimits
+from worker.engines.continuous.verify.batching import certify
+from worker.engines.continuous.verify.cases import cases
+from worker.engines.loading.loaded import LoadedModel
 
 
 @pytest.fixture(autouse=True)

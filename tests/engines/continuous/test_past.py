@@ -6,7 +6,7 @@ import torch
 from transformers import Qwen2Config
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 
-from worker.engines.continuous.past import Past, State, record
+from worker.engines.continuous.kv_slices import Past, State, record
 
 TOKENS = 7
 

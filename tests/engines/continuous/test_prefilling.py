@@ -7,9 +7,9 @@ import pytest
 
 from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of
-from worker.engines.continuous.pace import PassLimits
+from worker.engines.continuous.adaptive_limit import PATIENCE
 from worker.engines.continuous.prefilling import Prefilling
-from worker.engines.continuous.ration import PATIENCE
+from worker.engines.continuous.token_budget import PassLimits
 
 
 @dataclass(eq=False)

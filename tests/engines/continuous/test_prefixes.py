@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.engines.continuous.ledger import Ledger
-from worker.engines.continuous.past import Past, State, cut
-from worker.engines.continuous.prefixes import Mark, Prefixes
+from worker.engines.continuous.kv_slices import Past, State, cut
+from worker.engines.continuous.prefix_cache import Ledger, Mark, Prefixes
 
 BYTES = 2 * 4
 """Of one token here: a key and a value of one float."""
@@ -162,7 +161,7 @@ def test_memory_that_runs_out_in_the_midst_of_keeping_breaks_nothing(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return cut(*given)
 
-    monkeypatch.setattr("worker.engines.continuous.prefixes.cut", scarce)
+    monkeypatch.setattr("worker.engines.continuous.prefix_cache.cut", scarce)
     with pytest.raises(torch.OutOfMemoryError):
         prefixes.keep("", [1, 9, 9], past([1, 9, 9]))
     found = prefixes.find("", [1, 2, 3, 4], anywhere)

@@ -9,9 +9,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from tests.engines.continuous.conftest import tiny
 from tests.engines.continuous.test_groups import prefilled
-from worker.engines.continuous import products
+from worker.engines.continuous import attention
 from worker.engines.continuous.batch import Batch
-from worker.engines.loaded import LoadedModel
+from worker.engines.loading.loaded import LoadedModel
 
 ROWS, HEADS, COLUMNS, WIDTH = 3, 6, 40, 16
 SEEN = torch.arange(COLUMNS) >= torch.tensor([0, 11, 39])[:, None]
@@ -36,7 +36,7 @@ def drawn(shared: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     dice = torch.Generator().manual_seed(shared)
     query = torch.randn(ROWS, HEADS, 1, WIDTH, generator=dice) * 3
     room = (ROWS + 1, shared, COLUMNS + 9, WIDTH)
-    keys, values = products.stored(room, query), torch.randn(room, generator=dice)
+    keys, values = attention.stored(room, query), torch.randn(room, generator=dice)
     keys.copy_(torch.randn(room, generator=dice))
     return query, keys[:ROWS, :, 4:-5], values[:ROWS, :, 4:-5]
 
@@ -51,8 +51,8 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
     due, _ = sdpa_attention_forward(
         Module(shared), query, keys.contiguous(), values, mask, scaling=scaling, is_causal=False
     )
-    assert products.possible(query, keys, {"scaling": scaling})
-    found = products.attention(query, keys, values, mask, scaling)
+    assert attention.possible(query, keys, {"scaling": scaling})
+    found = attention.attention(query, keys, values, mask, scaling)
     assert found.shape == due.shape
     assert torch.allclose(found, due, rtol=0, atol=1e-5)
 
@@ -60,23 +60,23 @@ def test_a_token_attends_to_what_it_attends_to_in_transformers(
 @pytest.mark.parametrize("how", [{"position_bias": SLOPES}, {"softcap": 30.0}, {"dropout": 0.1}])
 def test_what_products_leave_out_is_left_to_transformers(how: dict[str, Any]) -> None:
     query, keys, _ = drawn(2)
-    assert not products.possible(query, keys, how)
+    assert not attention.possible(query, keys, how)
 
 
 def test_half_precision_and_several_tokens_are_left_to_transformers() -> None:
     query, keys, _ = drawn(2)
-    assert not products.possible(query.repeat(1, 1, 2, 1), keys, {})
-    halved = products.stored((*keys.shape,), keys.bfloat16())
-    assert not products.gain(halved)
-    assert not products.possible(query.bfloat16(), halved, {})
-    assert not products.possible(query, keys.contiguous(), {})
+    assert not attention.possible(query.repeat(1, 1, 2, 1), keys, {})
+    halved = attention.stored((*keys.shape,), keys.bfloat16())
+    assert not attention.gain(halved)
+    assert not attention.possible(query.bfloat16(), halved, {})
+    assert not attention.possible(query, keys.contiguous(), {})
 
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether products computed a new token's attention, call by call."""
     seen: list[bool] = []
-    possible: Callable[..., bool] = products.possible
+    possible: Callable[..., bool] = attention.possible
 
     def watched(query: torch.Tensor, *rest: Any) -> bool:
         found = possible(query, *rest)
@@ -84,7 +84,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
             seen.append(found)
         return found
 
-    monkeypatch.setattr(products, "possible", watched)
+    monkeypatch.setattr(attention, "possible", watched)
     return seen
 
 

@@ -4,10 +4,10 @@ from itertools import count, pairwise
 
 import pytest
 
-from worker.engines.continuous.ration import MOST_PATIENCE, PATIENCE, Ration
+from worker.engines.continuous.adaptive_limit import MOST_PATIENCE, PATIENCE, AdaptiveLimit
 
 
-def last(ration: Ration, times: int, used: int | None = None) -> list[int]:
+def last(ration: AdaptiveLimit, times: int, used: int | None = None) -> list[int]:
     """The limits after each use of `used`, or of all that is allowed."""
     limits = []
     for _ in range(times):
@@ -17,7 +17,7 @@ def last(ration: Ration, times: int, used: int | None = None) -> list[int]:
 
 
 def test_what_a_moment_took_comes_back_and_no_more() -> None:
-    rows = Ration(4)
+    rows = AdaptiveLimit(4)
     rows.shrink(2)
     assert last(rows, PATIENCE) == [2] * (PATIENCE - 1) + [3]
     assert last(rows, PATIENCE) == [3] * (PATIENCE - 1) + [4]
@@ -25,14 +25,14 @@ def test_what_a_moment_took_comes_back_and_no_more() -> None:
 
 
 def test_at_least_one_row_is_left() -> None:
-    rows = Ration(4)
+    rows = AdaptiveLimit(4)
     for now, left in ((2, 2), (3, 2), (0, 1)):
         rows.shrink(now)
         assert rows.now == left
 
 
 def test_what_was_halved_is_doubled_and_grows_beyond_an_odd_beginning_no_more() -> None:
-    held = Ration(10, doubles=True)
+    held = AdaptiveLimit(10, doubles=True)
     held.shrink(3)
     assert [last(held, PATIENCE)[-1] for _ in range(3)] == [6, 10, 10]
 
@@ -40,7 +40,7 @@ def test_what_was_halved_is_doubled_and_grows_beyond_an_odd_beginning_no_more() 
 @pytest.mark.parametrize(("doubles", "too_few"), [(False, 2), (True, 1)])
 def test_a_quiet_hour_says_nothing_about_a_busy_one(doubles: bool, too_few: int) -> None:
     """Else the next full batch fails, as the last one did."""
-    rows = Ration(8, doubles=doubles)
+    rows = AdaptiveLimit(8, doubles=doubles)
     rows.shrink(3)
     assert set(last(rows, 10 * PATIENCE, too_few)) == {3}
     assert last(rows, PATIENCE, too_few + 1)[-1] > 3
@@ -48,7 +48,7 @@ def test_a_quiet_hour_says_nothing_about_a_busy_one(doubles: bool, too_few: int)
 
 def test_memory_that_stays_short_is_tried_ever_more_rarely() -> None:
     """Each try that comes too early costs somebody a prompt's time."""
-    rows, failures = Ration(4), list[int]()
+    rows, failures = AdaptiveLimit(4), list[int]()
     for use in range(100 * PATIENCE):
         if rows.now == 4:
             failures.append(use)
@@ -61,7 +61,7 @@ def test_memory_that_stays_short_is_tried_ever_more_rarely() -> None:
 
 
 def test_a_week_without_memory_is_not_waited_for_as_long_again() -> None:
-    rows, waits = Ration(2), list[int]()
+    rows, waits = AdaptiveLimit(2), list[int]()
     for _ in range(10):
         rows.shrink(1)
         waits.append(next(uses for uses in count(1) if rows.lasted(1)))
@@ -69,7 +69,7 @@ def test_a_week_without_memory_is_not_waited_for_as_long_again() -> None:
 
 
 def test_once_more_has_lasted_the_rest_comes_back_sooner() -> None:
-    rows = Ration(8)
+    rows = AdaptiveLimit(8)
     rows.shrink(2)
     for wait in (1, 2, 4):
         last(rows, wait * PATIENCE)
@@ -79,7 +79,7 @@ def test_once_more_has_lasted_the_rest_comes_back_sooner() -> None:
 
 
 def test_an_earlier_shortage_is_forgotten_once_all_has_lasted() -> None:
-    rows = Ration(2)
+    rows = AdaptiveLimit(2)
     for wait in (1, 2, 4):
         rows.shrink(1)
         assert last(rows, wait * PATIENCE)[-2:] == [1, 2]

@@ -24,12 +24,12 @@ from tests.engines.continuous.conftest import (
     loaded,
 )
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous import ration
-from worker.engines.continuous.answer import Answer
+from worker.engines.continuous import adaptive_limit
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.layers import AlignedLayer
+from worker.engines.continuous.kv_cache import AlignedLayer
 from worker.engines.continuous.prefill import Prefill
 from worker.engines.continuous.running import Running
+from worker.engines.continuous.sequence import Answer
 
 SCARCE = "CUDA out of memory."
 MANY = {**LONG, "temperature": 0.0}
@@ -63,7 +63,7 @@ def test_a_moment_without_memory_costs_later_callers_neither_rows_nor_reuse(
             raise torch.OutOfMemoryError(SCARCE)
         return step(self, tokens, *beside)
 
-    monkeypatch.setattr(ration, "PATIENCE", 4)
+    monkeypatch.setattr(adaptive_limit, "PATIENCE", 4)
     engine._loop._capacity._rows._patience = engine._reuse._ledger._ration._patience = 4
     monkeypatch.setattr(Batch, "step_beside", scarce)
     assert crowded(fresh) == answers

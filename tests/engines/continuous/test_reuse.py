@@ -12,10 +12,10 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import LONG, Question, crowd, crowded, engine_of, loaded
 from worker.engines.base import Cancelled, Finish, Row
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.draw import Draw
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.prefixes import Prefixes
-from worker.engines.continuous.reuse import Reuse
+from worker.engines.continuous.prefix_cache import Prefixes
+from worker.engines.continuous.reuse_cache import Reuse
+from worker.engines.continuous.sampling import Draw
 
 MB = 2**20
 ABOUT = "What do we see in this image?"

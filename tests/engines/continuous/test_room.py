@@ -9,7 +9,7 @@ from tests.engines.continuous.conftest import QUESTIONS, crowded, loaded, tiny
 from tests.engines.continuous.test_groups import prefilled
 from worker.engines.base import Finish
 from worker.engines.continuous.batch import Batch
-from worker.engines.loaded import LoadedModel
+from worker.engines.loading.loaded import LoadedModel
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from shared.piece import Piece
+from shared.result import Piece
 from tests.engines import several, suite
 from tests.engines.continuous.conftest import QUESTIONS, ROWS, Question, crowd, engine_of, loaded, strangers
 from tests.support.clients import until
 from worker.engines.base import Cancelled, Finish, Row
+from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefill
-from worker.engines.continuous.ration import Ration
 from worker.engines.continuous.running import Running
+from worker.engines.continuous.token_budget import Pace, PassLimits
 
 LONG: dict[str, Any] = {"max_new_tokens": 30, "min_new_tokens": 30}
 
@@ -124,7 +124,7 @@ def test_a_prompt_is_computed_once_though_a_longer_one_is_done_while_its_answers
 
     monkeypatch.setattr(Prefill, "__init__", noted)
     monkeypatch.setattr(Pace, "limits", lambda *_, **__: PassLimits(tokens=4096, idle=4096, chunk=20))
-    monkeypatch.setattr(engine_of(forgetful)._loop._capacity, "_rows", Ration(2))
+    monkeypatch.setattr(engine_of(forgetful)._loop._capacity, "_rows", AdaptiveLimit(2))
     longer, asked = Question(2, LONG), several.rows(forgetful, 3)
     crowd(forgetful, [lambda: longer.ask(forgetful), lambda: forgetful.engine.generate_all(asked)[0]])
     assert len(made) == 2

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from worker.engines.continuous.waiting import WaitingLine
+from worker.engines.continuous.scheduler import WaitingLine
 
 
 def answer(arrived: float, *, begun: bool = False) -> Any:

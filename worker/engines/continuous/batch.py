@@ -1,6 +1,6 @@
 """The rows that decode together: one forward pass gives each its next logits.
 
-Knows nothing of requests; `worker.engines.continuous.certify` runs it bare.
+Knows nothing of requests; `worker.engines.continuous.verify.batching` runs it bare.
 """
 
 from collections import Counter
@@ -10,13 +10,13 @@ from typing import Any
 import torch
 
 from worker.engines.continuous.attention import apart, ours
-from worker.engines.continuous.cache import BatchCache
-from worker.engines.continuous.inputs import alike
-from worker.engines.continuous.mixed import Mixed
-from worker.engines.continuous.past import Past
+from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.kv_cache import BatchCache
+from worker.engines.continuous.kv_slices import Past
+from worker.engines.continuous.mixed_pass import Mixed
+from worker.engines.continuous.model_inputs import alike
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.continuous.refusal import Refusal
-from worker.engines.continuous.window import COLUMNS
+from worker.engines.continuous.row_window import COLUMNS
 
 
 class Batch:

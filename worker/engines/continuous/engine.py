@@ -18,28 +18,24 @@ from shared.estimate import Reused
 from shared.models import Model
 from shared.request import Frozen, Request
 from worker.engines.base import Engine, Finish, Prompt, Row, Samples
-from worker.engines.continuous import joint
-from worker.engines.continuous.answer import Answer, Siblings
+from worker.engines.continuous import shared_pass
+from worker.engines.continuous.attention import WASTE
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.capacity import Capacity, cache_budget, cache_tokens
-from worker.engines.continuous.certify import Certificate, certify
-from worker.engines.continuous.content import ContentReader
-from worker.engines.continuous.groups import WASTE
+from worker.engines.continuous.errors import Refusal
 from worker.engines.continuous.loop import Loop
-from worker.engines.continuous.pace import Pace
 from worker.engines.continuous.prefilling import Prefilling
-from worker.engines.continuous.refusal import Refusal
-from worker.engines.continuous.reuse import Reuse
+from worker.engines.continuous.prompt_content import ContentReader
+from worker.engines.continuous.reuse_cache import Reuse
 from worker.engines.continuous.running import Running
-from worker.engines.devices import Devices
-from worker.engines.loaded import LoadedModel
-from worker.engines.loaded_engine import LoadedEngine
+from worker.engines.continuous.sequence import Answer, Siblings
+from worker.engines.continuous.token_budget import Capacity, Pace, cache_budget, cache_tokens
+from worker.engines.continuous.verify.batching import Certificate, certify
+from worker.engines.loading.devices import Devices, compute_on, device_of, in_passing
+from worker.engines.loading.layer_progress import Stacks
+from worker.engines.loading.loaded import LoadedEngine, LoadedModel
 from worker.engines.options import read_options
-from worker.engines.placement import device_of
-from worker.engines.stacks import Stacks
-from worker.engines.threads import compute_on, in_passing
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.engines.continuous")
 # A context length limited by free memory is rounded down to a multiple of this, so that workers agree on it.
 CONTEXT_STEP = 1024
 # This part of the cache's memory is for what later requests reuse, unless `reuse_mb` is set.
@@ -111,7 +107,7 @@ class ContinuousEngine(LoadedEngine):
         )
         self._reader = ContentReader(loaded, certificate.reusable, known=self._reuse.known)
         prefilling = (
-            Prefilling(self.rows, joint.grain(loaded.network), mixes=together.steps)
+            Prefilling(self.rows, shared_pass.grain(loaded.network), mixes=together.steps)
             if together.prompts
             else Prefilling(1)
         )

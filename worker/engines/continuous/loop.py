@@ -14,23 +14,19 @@ from contextlib import contextmanager
 import torch
 
 from worker.engines.base import Cancelled, DeviceBroken, Finish
-from worker.engines.continuous.admission import Admission
-from worker.engines.continuous.answer import Answer
-from worker.engines.continuous.capacity import Capacity
-from worker.engines.continuous.pace import Pace, PassLimits
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.prefilling import Chunk, Forked, Newcomer, Prefilling
 from worker.engines.continuous.recovery import Recovery
-from worker.engines.continuous.reuse import Reuse
+from worker.engines.continuous.reuse_cache import Reuse
 from worker.engines.continuous.running import Running
-from worker.engines.continuous.unanswered import Unanswered
-from worker.engines.continuous.waiting import WaitingLine
-from worker.engines.devices import Devices
-from worker.engines.pulse import Pulse
-from worker.engines.stacks import Stacks
-from worker.engines.threads import compute_on
+from worker.engines.continuous.scheduler import Admission, Unanswered, WaitingLine
+from worker.engines.continuous.sequence import Answer
+from worker.engines.continuous.token_budget import Capacity, Pace, PassLimits
+from worker.engines.loading.devices import Devices, compute_on
+from worker.engines.loading.layer_progress import Stacks
+from worker.engines.progress import Pulse
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.engines.continuous")
 # How long a process that is ending waits for the last step.
 STOP_S = 5
 

@@ -17,11 +17,9 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import DynamicCache, LinearAttentionLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from worker.engines.continuous.encoded import Encoded
-from worker.engines.continuous.head import Head
-from worker.engines.continuous.inputs import ENCODED, GIVEN, PIXELS, TYPES, forwarded, one_row
-from worker.engines.continuous.past import Past, record
-from worker.engines.continuous.refusal import Refusal
+from worker.engines.continuous.errors import Refusal
+from worker.engines.continuous.kv_slices import Head, Past, record
+from worker.engines.continuous.model_inputs import ENCODED, GIVEN, PIXELS, TYPES, Encoded, forwarded, one_row
 
 
 class Seams(Enum):

@@ -5,11 +5,11 @@ from copy import copy
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
-from worker.engines.continuous import joint
-from worker.engines.continuous.answer import Answer, Siblings
-from worker.engines.continuous.pace import SMALLEST, PassLimits
+from worker.engines.continuous import shared_pass
+from worker.engines.continuous.adaptive_limit import AdaptiveLimit
 from worker.engines.continuous.prefill import Prefill, Prefilled
-from worker.engines.continuous.ration import Ration
+from worker.engines.continuous.sequence import Answer, Siblings
+from worker.engines.continuous.token_budget import SMALLEST, PassLimits
 
 # Masked columns that rows with few computed tokens may attend over to share a pass with a row that has more.
 HOLE = 256
@@ -54,7 +54,7 @@ class Pass:
         """Compute the pass; None for a prompt that is not complete. Raises what the model raises on any."""
         prefills = [newcomer.prefill for newcomer in self.newcomers]
         if self.joint:
-            return joint.advance(prefills, self.ends, self._width)
+            return shared_pass.advance(prefills, self.ends, self._width)
         return [prefills[0].advance(self._width)]
 
     @property
@@ -62,7 +62,7 @@ class Pass:
         longest, first = max(self._lengths), self.newcomers[0]
         lone = len(self.ends) == 1 and self.grain > 1
         fills = lone and first.prefill.joins(first.prefill) and not first.answer.apart
-        return joint.filled(longest, self.grain) if fills else longest
+        return shared_pass.filled(longest, self.grain) if fills else longest
 
     @property
     def _lengths(self) -> list[int]:
@@ -99,9 +99,9 @@ class Prefilling:
         self.mixes = mixes
         self.forked: Forked | None = None
         self._grain = grain
-        self._rows = Ration(rows, doubles=True)
-        self._tokens = Ration(sys.maxsize, doubles=True)
-        self._before = WeakKeyDictionary[Answer, Ration]()
+        self._rows = AdaptiveLimit(rows, doubles=True)
+        self._tokens = AdaptiveLimit(sys.maxsize, doubles=True)
+        self._before = WeakKeyDictionary[Answer, AdaptiveLimit]()
         """How long passes were allowed to be before they were halved for an answer's prompt."""
 
     @property
@@ -177,7 +177,7 @@ class Prefilling:
     def chunks(self, tokens: int, rows: int) -> list[Chunk]:
         """Chunks of about `tokens` in all for the pass of a step of so many `rows`, in order of arrival."""
         found = list[Chunk]()
-        left = joint.filled(rows + max(1, tokens), self._grain) - rows
+        left = shared_pass.filled(rows + max(1, tokens), self._grain) - rows
         for newcomer in self.newcomers:
             first = found[0].newcomer if found else newcomer
             if left <= 0 or newcomer.answer.apart or not newcomer.prefill.joins(first.prefill):

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.engines.base import DeviceBroken
-from worker.engines.continuous.answer import Answer
-from worker.engines.continuous.capacity import Capacity
 from worker.engines.continuous.prefilling import Pass, Prefilling
-from worker.engines.continuous.reuse import Reuse
+from worker.engines.continuous.reuse_cache import Reuse
 from worker.engines.continuous.running import Running
-from worker.engines.continuous.unanswered import Unanswered
-from worker.engines.continuous.waiting import WaitingLine
-from worker.engines.faults import device_broken, out_of_memory
+from worker.engines.continuous.scheduler import Unanswered, WaitingLine
+from worker.engines.continuous.sequence import Answer
+from worker.engines.continuous.token_budget import Capacity
+from worker.engines.loading.torch_errors import device_broken, out_of_memory
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("worker.engines.continuous")
 
 
 class Recovery:

@@ -5,14 +5,13 @@ from itertools import count
 
 import torch
 
-from worker.engines.continuous.answer import Answer
 from worker.engines.continuous.batch import Batch
-from worker.engines.continuous.drawn import drawn
-from worker.engines.continuous.greedy import Choice, Suppressed, greedy
-from worker.engines.continuous.past import Past
+from worker.engines.continuous.kv_slices import Past
 from worker.engines.continuous.prefill import Prefilled
 from worker.engines.continuous.prefilling import Chunk
-from worker.engines.distribution import Distribution, distributions
+from worker.engines.continuous.sampling import Choice, Suppressed, drawn, greedy
+from worker.engines.continuous.sequence import Answer
+from worker.engines.sampling.logprobs import Distribution, distributions
 
 Drawn = tuple[Answer, Choice | Exception, Distribution | None]
 

@@ -6,12 +6,11 @@ from math import exp, isnan
 from typing import Any
 
 from shared.errors import CallerError
-from shared.logprobs import LEAST
-from shared.result import FinishReason
+from shared.result import LEAST, FinishReason
 from worker.engines.base import Cancelled, DeviceBroken, Finish, Row
-from worker.engines.distribution import DIGITS
-from worker.engines.sampling import LogitsError
-from worker.engines.transcript import Likelihood, Transcript
+from worker.engines.sampling.detokenizer import Likelihood, Transcript
+from worker.engines.sampling.logprobs import DIGITS
+from worker.engines.sampling.processors import LogitsError
 
 NOT_KEPT_UP = "The format cannot be kept up: the model has no token that goes on with it."
 TOO_SHORT = "An answer of this format is complete before min_new_tokens."

@@ -20,21 +20,20 @@ from shared.models import Model
 from shared.request import Parameters, Request
 from shared.settings import settings
 from worker.engines.base import Cancelled, Engine, Facts, Finish, ModelFacts, Prompt, Row, Samples
-from worker.engines.fingerprint import fingerprint
-from worker.engines.gate import CANCEL_POLL_S
-from worker.engines.language import Language
+from worker.engines.loading.devices import use_threads
+from worker.engines.loading.fingerprint import fingerprint
+from worker.engines.loading.language import Language
+from worker.engines.loading.pretrained import described, load_guess, model_folder
+from worker.engines.loading.smoke_test import made_up, try_out
 from worker.engines.options import read_options
-from worker.engines.pretrained import described
-from worker.engines.pulse import Pulse
-from worker.engines.refusals import refusals
-from worker.engines.threads import use_threads
-from worker.engines.tryout import made_up, try_out
+from worker.engines.progress import Pulse
+from worker.engines.prompt.template_errors import refusals
+from worker.engines.row_limit import CANCEL_POLL_S
 from worker.engines.vllm.answer import Answer
 from worker.engines.vllm.core import Core, require
 from worker.engines.vllm.form import Constraint, form
 from worker.engines.vllm.options import VllmOptions, arguments, refuse_others
 from worker.engines.vllm.sampling import check, sampling
-from worker.engines.weights import load_guess, model_folder
 
 T = TypeVar("T")
 # Seconds to import vLLM and start its processes, before any weights are read.

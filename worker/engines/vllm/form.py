@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from llguidance import LLMatcher
 
 from shared.request import Format, Request
-from worker.engines.language import Language
-from worker.engines.lark import lark, schema
+from worker.engines.grammar.lark import lark, schema
+from worker.engines.loading.language import Language
 
 # Where the llguidance of vLLM 0.32 takes a blank between other characters, it takes any number of them.
 SPACING: dict[str, str | bool] = {
