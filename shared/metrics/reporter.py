@@ -34,7 +34,7 @@ from shared.store.script import Runs
 #
 # The library's own reading (`collect`) makes several objects for every series, 4 ms for a thousand of them,
 # and nothing else of the process runs meanwhile. So this reads the library's private fields, stable for
-# years; `tests/unit/test_readings.py` compares the two.
+# years; `tests/unit/shared/test_metric_readings.py` compares the two.
 
 Child = Counter | Histogram
 

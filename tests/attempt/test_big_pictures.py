@@ -20,10 +20,10 @@ from shared.errors import CallerError
 from shared.request import Request
 from shared.settings import PictureSettings
 from tests.support import pictures as make
+from tests.support.attempt_harness import MODEL, workbench
 from tests.support.clients import until
 from tests.support.pictures import decoded
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import MODEL, workbench
 from worker.engines.base import Prompt, Samples
 from worker.engines.echo import EchoEngine
 from worker.fair_share import FEWEST, Waiter, prepare_concurrency

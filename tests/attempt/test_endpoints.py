@@ -6,11 +6,11 @@ from shared import ids
 from shared.settings import Settings
 from shared.store import webhook_endpoints
 from shared.webhooks import Change, Endpoint, Webhook
+from tests.support.attempt_harness import CALLER, Workbench
 from tests.support.clients import until
-from tests.support.office import SECRET, Office
+from tests.support.deliverer_harness import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, Workbench
 from worker.webhooks.post import post
 
 OLD, NEW = "whsec_" + "b2xkIG9sZCBvbGQgb2xkIG9sZA==", "whsec_" + "bmV3IG5ldyBuZXcgbmV3IG5ldw=="

@@ -19,10 +19,10 @@ from shared.estimate import Reused
 from shared.store import jobs, models
 from shared.store.keys import PREFIX, channel
 from shared.store.script import ScriptCall, Store
+from tests.support.attempt_harness import MODEL, STALL, Workbench, workbench
 from tests.support.clients import until
 from tests.support.redis_server import RedisServer
 from tests.support.service import ROOT
-from tests.support.workbench import MODEL, STALL, Workbench, workbench
 from worker.celery_app import Exit
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat

@@ -18,11 +18,11 @@ from shared.store import jobs
 from shared.store.admission import JobTerms, submit
 from shared.store.keys import INTAKE
 from shared.store.script import ScriptCall, Store
+from tests.support.attempt_harness import MODEL, Unsteady, Workbench, workbench
 from tests.support.fetching import LOOPBACK
 from tests.support.pictures import Serve, answering, origin, picture
 from tests.support.redis_server import RedisServer
 from tests.support.sounds import sound
-from tests.support.workbench import MODEL, Unsteady, Workbench, workbench
 from worker.fetching.guarded_http import Allowance
 from worker.fetching.intake import Intake
 

@@ -15,11 +15,11 @@ from shared.store import webhook_deliveries
 from shared.store.jobs import purge
 from shared.store.webhook_deliveries import PER_HOST
 from shared.webhooks import EVENTS, Webhook
+from tests.support.attempt_harness import CALLER, FAIL, Unsteady, Workbench
 from tests.support.clients import PATIENCE_S, until
-from tests.support.office import SECRET, Office
+from tests.support.deliverer_harness import SECRET, Office
 from tests.support.receiver import receiver
 from tests.support.redis_server import RedisServer
-from tests.support.workbench import CALLER, FAIL, Unsteady, Workbench
 from worker.webhooks import deliverer as posting
 from worker.webhooks.deliverer import Deliverer
 

@@ -16,7 +16,7 @@ from shared.store.fleet import fleet as lanes
 from shared.store.keys import PREFIX
 from shared.store.script import ScriptCall, Store
 from shared.store.workers import beat
-from tests.support.workbench import MODEL, Workbench
+from tests.support.attempt_harness import MODEL, Workbench
 from worker.engines.base import Engine
 from worker.engines.echo import EchoEngine
 from worker.heartbeat import Heartbeat

@@ -11,7 +11,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError
 from shared.errors import CODES
 from tests.support.hf_clients import JS, KINDS, Kind, turn
 from tests.support.node import Node
-from tests.support.refusing import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
+from tests.support.refusing_app import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
 
 MODEL = "sightline/tiny"
 PATHS = ["/v1", f"/models/{MODEL}"]

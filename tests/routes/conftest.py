@@ -24,9 +24,9 @@ from shared.settings import (
     WebhookSettings,
 )
 from shared.store.script import CONNECTION, connect
-from tests.support.hand import Hand
-from tests.support.listening import listening
+from tests.support.app_server import listening
 from tests.support.redis_server import RedisServer, redis_server
+from tests.support.scripted_worker import Hand
 
 MODELS = """
 [[models]]

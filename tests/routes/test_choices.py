@@ -6,8 +6,8 @@ from shared.result import Choice, Piece, Result, Usage
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data
-from tests.support.hand import FINGERPRINT
+from tests.support.asgi_exchange import data
+from tests.support.scripted_worker import FINGERPRINT
 
 TINY = "sightline/tiny"
 CHAT = {

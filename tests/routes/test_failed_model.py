@@ -9,8 +9,8 @@ import pytest
 
 from tests.routes.conftest import Stage
 from tests.support.app import application, client_of, serving
-from tests.support.desk import Desk
-from tests.support.exchange import Exchange, data, posted
+from tests.support.asgi_exchange import Exchange, data, posted
+from tests.support.fake_service import Desk
 
 FIRST = "job_00000000000000000000000000000001"
 REASON = "The model sightline/tiny cannot be loaded: out of memory"

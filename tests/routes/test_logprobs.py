@@ -8,8 +8,8 @@ from shared.result import Candidate, Choice, Logprobs, Piece, Result, TokenLogpr
 from shared.store import claims
 from tests.routes.conftest import Stage
 from tests.support.app import client_of
-from tests.support.exchange import data
-from tests.support.hand import FINGERPRINT
+from tests.support.asgi_exchange import data
+from tests.support.scripted_worker import FINGERPRINT
 
 TINY = "sightline/tiny"
 RED, BLUE = Candidate(" red", -0.25), Candidate(" blue", -1.5)

@@ -13,7 +13,7 @@ from redis import Redis
 from shared.api_keys import new_secret
 from shared.store.memory import AT_ITS_END
 from tests.routes.conftest import Stage
-from tests.routes.test_gate import JOB, peer_of
+from tests.routes.test_authentication import JOB, peer_of
 from tests.support.app import client_of
 from tests.support.batches import begun, ended, line, serving
 from tests.support.clients import until_async

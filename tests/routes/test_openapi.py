@@ -17,8 +17,8 @@ from api.openapi import examples
 from shared.models import Model
 from tests.routes.conftest import Stage
 from tests.support.app import client_of, serving
-from tests.support.desk import Desk, answering, failing
-from tests.support.exchange import data, posted
+from tests.support.asgi_exchange import data, posted
+from tests.support.fake_service import Desk, answering, failing
 from tests.support.golden import DATA
 from tests.support.openapi import JSON, SCHEMA, SSE, accepts, check, item_of, operations, shape
 

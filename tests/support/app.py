@@ -26,7 +26,7 @@ from shared.models import Model, Models
 from shared.settings import ApiSettings, BlobSettings, Settings
 from shared.store.headroom import Headroom
 from shared.store.script import connect, connect_async
-from tests.support.desk import Desk
+from tests.support.fake_service import Desk
 
 ROOT = "http://127.0.0.1"
 MODELS = Models(

@@ -22,8 +22,8 @@ from shared.store.headroom import Headroom
 from shared.store.nudges import AsyncNudger
 from shared.store.script import AsyncStore, connect, connect_async
 from tests.support.batches import ENDPOINT, jsonl, rows
-from tests.support.hand import Hand
 from tests.support.redis_server import RedisServer
+from tests.support.scripted_worker import Hand
 
 MODELS = Models((Model(id="sightline/tiny", source="sightline/tiny"),))
 

@@ -12,7 +12,7 @@ from tests.engines import suite
 from tests.engines.continuous.conftest import engine_of
 from tests.engines.continuous.test_recovery import scarce_at
 from tests.support.clients import until
-from tests.support.late import LAYER_S, TOKEN_S, Late
+from tests.support.late_device import LAYER_S, TOKEN_S, Late
 from worker.engines.continuous.batch import Batch
 from worker.engines.continuous.token_budget import UNNOTICED_S, Pace
 from worker.engines.loading.devices import Devices
