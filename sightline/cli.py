@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return 141
     except OSError as failure:
-        what, why = failure.filename or "Standard output", failure.strerror or failure
-        print(f"sightline: {what}: {why}.", file=sys.stderr)
+        name, why = failure.filename or "Standard output", failure.strerror or failure
+        print(f"sightline: {name}: {why}.", file=sys.stderr)
         _drop_output()
         return int(Exit.USAGE)
 

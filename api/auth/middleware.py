@@ -94,11 +94,11 @@ async def _admitted(settings: Settings, keyring: Keyring, scope: Scope, headers:
 
 def _place(scope: Scope, caller: Caller) -> AbstractContextManager[None]:
     """The request's place in the share of a caller with a key. Raises Unavailable `caller_queue_full`."""
-    held: connection_limit.ConnectionLimit | None = scope.get(connection_limit.KEY)
+    limit: connection_limit.ConnectionLimit | None = scope.get(connection_limit.KEY)
     # Metrics are answered in any crowd (`connection_limit.PROBES`).
-    if held is None or caller.key is None or get_route_path(scope) == METRICS:
+    if limit is None or caller.key is None or get_route_path(scope) == METRICS:
         return nullcontext()
-    return held.place(caller.id)
+    return limit.place(caller.id)
 
 
 def _is_scraper(settings: MetricsSettings, headers: Headers) -> bool:

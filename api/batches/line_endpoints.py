@@ -33,18 +33,18 @@ class Door:
     whole: Callable[[JobView, Body], dict[str, Any]]
 
 
-def _refuse(**said: bool) -> None:
+def _refuse(**fields: bool) -> None:
     """Refuse fields that a line cannot have: nobody waits for it, and its answer goes into a file."""
-    for name, value in said.items():
+    for name, value in fields.items():
         if value:
             raise unsupported(name)
 
 
 def _reader(dialect: Callable[[Any], Chat]) -> Callable[[Any], Question]:
     def read(body: Any) -> Question:
-        asked = dialect(body)
-        _refuse(stream=asked.stream, store=not asked.stored, prompt=bool(asked.others))
-        return Question(asked.request, asked.metadata)
+        request = dialect(body)
+        _refuse(stream=request.stream, store=not request.stored, prompt=bool(request.others))
+        return Question(request.request, request.metadata)
 
     return read
 

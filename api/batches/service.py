@@ -32,7 +32,7 @@ class Batches:
     async def aclose(self) -> None:
         await self._runner.aclose()
 
-    async def create(self, caller: Caller, asked: BatchRequest, terms: Terms) -> Batch:
+    async def create(self, caller: Caller, request: BatchRequest, terms: Terms) -> Batch:
         """Make a batch; repeated with the same idempotency key it is the same batch.
 
         Raises CallerError (`file_not_found`, `invalid_request`, `idempotency_mismatch`), Unavailable
@@ -44,22 +44,24 @@ class Batches:
             id=ids.batch_id_of(caller.id, key) if key else ids.batch_id(),
             caller=caller.id,
             stage="validating",
-            file=asked.file,
+            file=request.file,
             digest="",
-            endpoint=asked.endpoint,
+            endpoint=request.endpoint,
             created_ms=0,
             expires_ms=0,
-            life_s=life_of(caller, asked.life_s, self._settings),
-            metadata=asked.metadata,
+            life_s=life_of(caller, request.life_s, self._settings),
+            metadata=request.metadata,
             stages_ms={},
             max_queued=caller.max_queued,
             retain_s=caller.retain_s,
         )
-        word, made = await self._store.run(batches.create(self._settings, batch, terms.body_digest or None))
-        if made is None:
-            raise _refusal(word)
+        outcome, batch_made = await self._store.run(
+            batches.create(self._settings, batch, terms.body_digest or None)
+        )
+        if batch_made is None:
+            raise _refusal(outcome)
         self._runner.look_now()
-        return made
+        return batch_made
 
     async def get(self, caller: str, id: str) -> Batch:
         """Raises CallerError `batch_not_found`."""
@@ -74,18 +76,18 @@ class Batches:
 
     async def cancel(self, caller: str, id: str) -> Batch:
         """Harmless if repeated, and after the end. Raises CallerError `batch_not_found`."""
-        found = _found(await self._store.run(batches.cancel(caller, id)))
+        cancelled = _found(await self._store.run(batches.cancel(caller, id)))
         self._runner.look_now()
-        return found
+        return cancelled
 
 
-def _refusal(word: str) -> ServiceError:
-    if word == "many":
+def _refusal(outcome: str) -> ServiceError:
+    if outcome == "many":
         message = f"You have {batches.MOST} batches under way already."
         return Unavailable("caller_queue_full", message, retry_after=BUSY_S)
-    if word == "mismatch":
-        return of_key(word)
-    if word == "missing":
+    if outcome == "mismatch":
+        return of_key(outcome)
+    if outcome == "missing":
         return CallerError("file_not_found", "There is no such file.", param="input_file_id")
     message = "Upload the file with the purpose `batch`."
     return CallerError("invalid_request", message, param="input_file_id")

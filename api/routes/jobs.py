@@ -104,7 +104,7 @@ async def list_jobs(http: HttpRequest) -> Response:
     context, caller = context_of(http), caller_of(http).id
     async with reserved(context.pages, caller, PAGE_BYTES if results else 0):
         page = await context.jobs.list(
-            caller, limit=limit, after=query.get("after"), wanted=wanted, results=results
+            caller, limit=limit, after=query.get("after"), filters=wanted, results=results
         )
         return await offload_if_large(lambda: json_answer(jobs.to_list(page)), page.bytes)
 

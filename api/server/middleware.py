@@ -38,8 +38,8 @@ LEFT = 499
 
 def count_request(method: str, reply: Reply, took_s: float) -> None:
     """Call once, when the request ends. A request that the gate refused has no route yet."""
-    known = method in METHODS and reply.status != NOT_OF_THE_ROUTE
-    route, method = reply.route or "other", method if known else "other"
+    routed = method in METHODS and reply.status != NOT_OF_THE_ROUTE
+    route, method = reply.route or "other", method if routed else "other"
     HTTP.labels(route, method, str(reply.status or LEFT)).inc()
     HTTP_SECONDS.labels(route, method).observe(took_s)
 
@@ -67,8 +67,8 @@ def entered(scope: Scope, reply: Reply) -> Iterator[None]:
             if log.isEnabledFor(logging.INFO):
                 took_ms = round(took_s * 1000, 1)
                 route = reply.route or "other"
-                said = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
-                log.info("request", extra=said)
+                entry = fields(method=scope["method"], route=route, status=reply.status, ms=took_ms)
+                log.info("request", extra=entry)
 
 
 ENDING = Unavailable(
@@ -190,11 +190,11 @@ def _asks_before(scope: Scope) -> bool:
 
 async def _glance(receive: Receive) -> None:
     """Read what has already arrived, so that a small unread body does not cost the connection."""
-    left = GLANCE_BYTES
+    remaining = GLANCE_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(0):
-            while left > 0 and (message := await receive()).get("more_body", False):
-                left -= len(message.get("body", b""))
+            while remaining > 0 and (message := await receive()).get("more_body", False):
+                remaining -= len(message.get("body", b""))
 
 
 async def _linger(receive: Receive) -> None:
@@ -202,14 +202,14 @@ async def _linger(receive: Receive) -> None:
 
     Closing a socket with unread input resets the connection, and the reset may overtake the answer.
     """
-    left = LINGER_BYTES
+    remaining = LINGER_BYTES
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_S):
-            while left > 0:
+            while remaining > 0:
                 message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
-                left -= len(message.get("body", b""))
+                remaining -= len(message.get("body", b""))
 
 
 async def disconnected(request: Request) -> None:

@@ -115,9 +115,9 @@ class Tally:
         if not self._news:
             self._news, self._number = self._readings.fresh(), self._number + 1
         if self._news:
-            word = self._store.run(count(self._process, self._number, self._news))
+            reply = self._store.run(count(self._process, self._number, self._news))
             self._news = []
-            if word == "full" and not self._full:
+            if reply == "full" and not self._full:
                 self._full = True
                 log.warning("the record store keeps no more than %d series of counts: new are lost", MOST)
 

@@ -382,8 +382,8 @@ def fields() -> Iterator[tuple[str, FieldInfo]]:
 
 def load_settings() -> Settings:
     """Read the environment. Raises SettingsError naming the variable; no message holds a value of redis.url or a key."""
-    known = known_names() | {CLIENT_KEY}
-    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in known)
+    names = known_names() | {CLIENT_KEY}
+    unknown = sorted(n for n in os.environ if n.upper().startswith(PREFIX) and n.upper() not in names)
     if unknown:
         near = get_close_matches(unknown[0].upper(), sorted(known_names()), n=1, cutoff=0.8)
         meant = f"; did you mean {near[0]}?" if near else "."

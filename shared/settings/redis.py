@@ -15,11 +15,11 @@ def split(url: SecretStr) -> SplitResult:
     """Raises ValueError."""
     try:
         parts = urlsplit(url.get_secret_value())
-        known = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+        is_redis = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
         # At a `#`, `/` or `?` of the password the server's name would end, and a piece of it be connected to.
         # Behind a database's number nothing of the password is left.
         whole = not parts.fragment and ("@" not in parts.query or parts.path.strip("/").isdigit())
-        if known and whole and database(parts) >= 0:
+        if is_redis and whole and database(parts) >= 0:
             return parts
     except ValueError:
         # Its text may quote the password.
@@ -40,9 +40,9 @@ def to_connect(parts: SplitResult, number: int, tls: Mapping[str, str]) -> str:
 
     Whether the server's certificate is asked for stands there in any case: Celery speaks no TLS without.
     """
-    said = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
-    asked = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
-    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(asked | said | dict(tls))))
+    options = {name: value for name, value in parse_qsl(parts.query) if name != "db"}
+    ssl_defaults = {"ssl_cert_reqs": "required"} if parts.scheme == "rediss" else {}
+    return urlunsplit(parts._replace(path=f"/{number}", query=urlencode(ssl_defaults | options | dict(tls))))
 
 
 class RedisSettings(Group):

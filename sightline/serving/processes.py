@@ -99,8 +99,8 @@ def become_worker() -> NoReturn:
     except CallerError as error:
         raise CommandError(Exit.USAGE, f"SIGHTLINE_WORKER__MODEL: {error.message}") from None
     except Unavailable as error:
-        said = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
-        raise CommandError(Exit.REDIS, f"{said}: {error.message}") from None
+        message = "No models file names this model, and added ones are told by SIGHTLINE_REDIS__URL"
+        raise CommandError(Exit.REDIS, f"{message}: {error.message}") from None
     hold_stops()
     _become(worker(settings, model))
 
@@ -132,8 +132,8 @@ def _make_blobs(blobs: BlobSettings) -> None:
         if blobs.folder is not None:
             blobs.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        said = f"The folder of SIGHTLINE_BLOBS__URL cannot be made: {error.filename}: {error.strerror}."
-        raise CommandError(Exit.DATA, said) from None
+        message = f"The folder of SIGHTLINE_BLOBS__URL cannot be made: {error.filename}: {error.strerror}."
+        raise CommandError(Exit.DATA, message) from None
 
 
 def _become(process: Process) -> NoReturn:
