@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from opentelemetry.trace import Span
+
 from shared.blobs import BlobMissingError, Blobs, BlobsUnavailable
 from shared.cache_key import reuse_scope
 from shared.errors import CallerError, Unavailable
@@ -170,11 +172,11 @@ def _prepared(context: AttemptContext, request: Request, claim: Claim, guest: Wa
             return context.engine.prepare(request, pictures, scope, heard)
 
 
-def _trace_answer(span: traces.Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
+def _trace_answer(span: Span, request: Request, result: Result, channels: Sequence[Channel]) -> None:
     began = [channel.began_ns for channel in channels if channel.began_ns is not None]
     if began:
-        span.event(attempt_log.FIRST_TOKEN, min(began))
-    span.tell(attempt_log.answered(request, result))
+        span.add_event(attempt_log.FIRST_TOKEN, timestamp=min(began))
+    span.set_attributes(attempt_log.answered(request, result))
 
 
 def _enter(outcome: Outcome, entry: Entry) -> None:

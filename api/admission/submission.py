@@ -290,5 +290,5 @@ def _trace(answer: Submitted, view: JobView) -> None:
         "gen_ai.request.model": view.model,
         "sightline.cache": view.cache or "",
     }
-    traces.tell(found)
+    traces.set_attributes(found)
     traces.link(answer.trace)
