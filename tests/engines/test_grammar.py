@@ -20,7 +20,7 @@ from tests.support.families.tokens import byte_tokenizer
 from worker.engines.base import Prompt, Row
 from worker.engines.grammar import lark, sandbox
 from worker.engines.grammar.compiler import SPACING, Grammars
-from worker.engines.sampling.grammar_processor import Hold
+from worker.engines.sampling.grammar_processor import GrammarProcessor
 
 Schema = dict[str, Any]
 TEXTS = ['The cat sat on the mat. </s> {"a": 1, "b": [true, null]} red green blue \u00e9 _x'] * 20
@@ -105,7 +105,7 @@ def test_an_expression_that_explodes_on_its_way_ends_in_an_error_and_not_in_a_wa
 
 def test_a_format_that_needs_what_the_model_may_not_write_is_told_so(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["\u00e9"]')), row, [1])
     forbidden = torch.zeros(1, 1024)
     forbidden[0, 9:] = -torch.inf
     with pytest.raises(CallerError, match="no token") as refused:
@@ -135,7 +135,7 @@ def test_a_schema_that_cannot_be_used_is_refused_in_its_callers_words(schema: An
 
 def test_a_step_that_is_computed_again_feeds_its_token_once(grammars: Grammars) -> None:
     row = Row(Prompt(1, 0, None), Parameters(), lambda _: None, threading.Event())
-    hold = Hold(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
+    hold = GrammarProcessor(grammars.compile(Format(kind="choice", content='["ab","xy"]')), row, [1])
     scores = torch.zeros(1, 1024)
     ids = [5]
     for _ in range(2):
