@@ -14,65 +14,65 @@ DECODES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 WAIT = histogram(
     "sightline_wait_seconds",
-    "In line: from a run's arrival to its first claim.",
+    "From a run's arrival to its first claim.",
     MODEL,
     bounds=WAITS,
 )
 FIRST_TOKEN = histogram(
     "sightline_time_to_first_token_seconds",
-    "From a run's arrival to its first token, the wait in line included; of first attempts.",
+    "From a run's arrival to its first token, queueing included; first attempts only.",
     MODEL,
     bounds=FIRSTS,
     otel="gen_ai.server.time_to_first_token",
 )
 INTER_TOKEN = histogram(
     "sightline_inter_token_seconds",
-    "Between two tokens of one answer; where several become text together, their mean.",
+    "Between two tokens of one answer, or their mean if several are sent together.",
     MODEL,
     bounds=PAUSES,
     otel="gen_ai.server.time_per_output_token",
 )
 RUN = histogram(
     "sightline_run_seconds",
-    "From standing in line to the answer, of the attempt that gave it.",
+    "From queued to answered, for the successful attempt.",
     MODEL,
     bounds=RUNS,
     otel="gen_ai.server.request.duration",
 )
 COMPUTE = histogram(
     "sightline_compute_seconds",
-    "Of an answered run: its pictures, its prompt and its tokens, without any wait.",
+    "Computing a run: pictures, prompt and tokens, without waits.",
     MODEL,
     bounds=RUNS,
 )
 ATTEMPTS = counter(
     "sightline_attempts_total",
-    "Attempts by their end. `failed`: the request's fault; `retried`: another attempt may do better; "
-    "`given_back`: the worker stops, hangs, or lost its device or the store; "
-    "`lost`: cancelled, or another's.",
+    "Attempts by outcome. `failed`: the request's fault; `retried`: tried again; "
+    "`given_back`: the worker stops, hangs, or lost its device or Redis; "
+    "`lost`: cancelled, or now another worker's.",
     MODEL,
     Label("outcome", ("succeeded", "failed", "retried", "given_back", "lost")),
 )
 TOKENS = counter(
     "sightline_tokens_total",
-    "Tokens of answered runs. Among `prompt` are `picture`, `sound`, and `cached`: known from before.",
+    "Tokens of answered runs. `prompt` includes `picture`, `sound` and `cached` (reused).",
     MODEL,
     Label("kind", ("prompt", "picture", "sound", "cached", "completion")),
     otel="gen_ai.client.token.usage",
 )
 GENERATED = counter(
     "sightline_tokens_generated_total",
-    "Tokens as they come, also of attempts that do not end well.",
+    "Generated tokens, failed attempts included.",
     MODEL,
 )
 REUSED = counter(
     "sightline_prompts_reused_total",
-    "Answered runs of whose prompt the engine still knew a part.",
+    "Answered runs whose prompt was partly reused.",
     MODEL,
 )
 DECODE = histogram(
     "sightline_decode_seconds",
-    "Decoding one picture or sound, the wait for a free decoder included.",
+    "Decoding one picture or audio file, the wait for a decoder included.",
     Label("kind", ("picture", "sound")),
     bounds=DECODES,
 )

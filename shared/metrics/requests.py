@@ -9,15 +9,14 @@ BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 HTTP = counter(
     "sightline_http_requests_total",
-    "Requests that were answered, by the template of their path; `other` where that is no route's, and for "
-    "methods that a route does not have.",
+    "Answered requests, by route template; `other` for unknown paths and methods.",
     Label("route"),
     Label("method"),
     Label("status"),
 )
 HTTP_SECONDS = histogram(
     "sightline_http_request_seconds",
-    "From the head of a request to the last byte of its answer; a stream's whole life.",
+    "From a request's head to the last byte of its answer.",
     Label("route"),
     Label("method"),
     bounds=BOUNDS,
@@ -25,13 +24,13 @@ HTTP_SECONDS = histogram(
 )
 REFUSALS = counter(
     "sightline_refusals_total",
-    "Requests that were answered with an error, by its code.",
+    "Requests answered with an error, by code.",
     Label("code", tuple(sorted(CODES))),
 )
 ADMITTED = counter(
     "sightline_jobs_admitted_total",
-    "Jobs that came in. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
-    "run of its own; `bypass`: one that nobody may share; `pending`: it waits for "
+    "Accepted jobs. `hit`: answered from the cache; `coalesced`: joined a run in flight; `miss`: got a "
+    "run of its own; `bypass`: one that is not shared; `pending`: waits for "
     "its inputs or its time.",
     MODEL,
     CLASS,
@@ -39,6 +38,6 @@ ADMITTED = counter(
 )
 LINES = counter(
     "sightline_batch_lines_total",
-    "Lines of batches: `taken` in, `refused` at the door, `completed` and `failed` when answers are written.",
+    "Lines of batches: `taken` (submitted), `refused`, `completed` and `failed`.",
     Label("outcome", ("taken", "refused", "completed", "failed")),
 )

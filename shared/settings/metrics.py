@@ -19,8 +19,8 @@ class MetricsSettings(Group):
     )
     listen: str | None = Field(
         None,
-        description="HOST:PORT at which a process also tells what it counted itself, to all who reach it; "
-        "for one process a machine or container.",
+        description="HOST:PORT at which a process also serves its own counters, to all that reach it; "
+        "for one process per machine or container.",
     )
 
     @field_validator("listen")

@@ -12,8 +12,8 @@ class TraceSettings(Group):
 
     url: str = Field(
         "",
-        description="Where traces are sent to, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; "
-        "empty = there are none. Needs the packages of the extra `traces`.",
+        description="Where traces are sent, by OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces; "
+        "empty = no traces. Needs the extra `traces`.",
     )
 
     @field_validator("url")

@@ -15,20 +15,19 @@ class WebhookSettings(Group):
 
     secret: SecretStr | None = Field(
         None,
-        description="Signs the calls of webhooks that name no secret of their own: `whsec_` and base64, or "
-        "at least 16 bytes of text, which receivers give their libraries in base64. Without it such webhooks "
-        "are refused; with API keys on it signs for the admin key's caller only, and others' are refused.",
+        description="Signs the deliveries of webhooks without a secret of their own: `whsec_` and base64, or "
+        "at least 16 bytes of text. Without it such webhooks "
+        "are refused; with API keys on it signs for the admin key's caller only.",
     )
     limit_s: float = Field(
         20,
         gt=0,
-        description="Seconds for DNS, connection, request and answer of one call of a webhook together; "
-        "one wait counts as half of them at most.",
+        description="Seconds for one delivery, from DNS to the answer.",
     )
     delays_s: Listed[tuple[Pause, ...]] = Field(
         (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
-        description="Pauses after each call of a webhook that failed, comma separated; up to a tenth is "
-        "added by chance. When they are used up, the call is given up.",
+        description="Pauses after each failed delivery, comma separated; up to a tenth is "
+        "added at random. Then the delivery is abandoned.",
     )
 
     @field_validator("secret")

@@ -10,8 +10,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.contract.openai_exceptions import AGAIN, raised
 from shared.errors import CODES
+from tests.contract.openai_exceptions import AGAIN, raised
 from tests.support.node import Node
 from tests.support.openai_clients import AI, JS, KINDS, Kind, openai_client, unhurried
 from tests.support.refusing import MESSAGE, PARAM, RETRY_AFTER_S, Refused, refusing
